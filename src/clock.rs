@@ -1,0 +1,39 @@
+//! Time and chance, injected: tests move the clock and fix the ids.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Tells the time: the system's, or one that a test moves.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    /// Added to the system's time, in milliseconds.
+    offset: Arc<AtomicI64>,
+    /// A clock that stands still at this time until moved.
+    fixed: Option<i64>,
+}
+
+impl Clock {
+    /// The system's clock.
+    pub fn system() -> Clock {
+        Clock::default()
+    }
+
+    /// A clock that stands at `ms` since the epoch until it is [advanced](Clock::advance).
+    pub fn fixed(ms: i64) -> Clock {
+        Clock { fixed: Some(ms), ..Clock::default() }
+    }
+
+    /// Milliseconds since the epoch.
+    pub fn now(&self) -> i64 {
+        let base = self.fixed.unwrap_or_else(|| {
+            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64
+        });
+        base + self.offset.load(Ordering::Relaxed)
+    }
+
+    /// Moves this clock, and all its clones, forward.
+    pub fn advance(&self, by: Duration) {
+        self.offset.fetch_add(by.as_millis() as i64, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,105 @@
+//! Close codes: one table, grouped by what the client does next.
+
+/// Why a WebSocket is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CloseCode {
+    /// 1001: too late with HELLO, or idle. From a client: it leaves for good.
+    GoingAway,
+    /// 1008: not allowed. The session is closed.
+    ViolatedPolicy,
+    /// 1011: nothing can be saved. The session is closed.
+    UnexpectedCondition,
+    /// 1012: this node stops or cannot serve now. The session is kept; the client reconnects.
+    ServiceRestart,
+    /// 4000: the session is closed.
+    CloseSession,
+    /// 4001: the session named in HELLO does not exist.
+    SessionLost,
+    /// 4002: please reconnect. The session is kept.
+    Reconnect,
+    /// 4003: another connection took over the session. The session is kept.
+    Disconnect,
+    /// 4004: the client broke the protocol. The session is closed.
+    ProtocolError,
+}
+
+impl CloseCode {
+    /// Every code of the table.
+    pub const ALL: [CloseCode; 9] = [
+        CloseCode::GoingAway,
+        CloseCode::ViolatedPolicy,
+        CloseCode::UnexpectedCondition,
+        CloseCode::ServiceRestart,
+        CloseCode::CloseSession,
+        CloseCode::SessionLost,
+        CloseCode::Reconnect,
+        CloseCode::Disconnect,
+        CloseCode::ProtocolError,
+    ];
+
+    /// The number on the wire.
+    pub fn code(self) -> u16 {
+        match self {
+            CloseCode::GoingAway => 1001,
+            CloseCode::ViolatedPolicy => 1008,
+            CloseCode::UnexpectedCondition => 1011,
+            CloseCode::ServiceRestart => 1012,
+            CloseCode::CloseSession => 4000,
+            CloseCode::SessionLost => 4001,
+            CloseCode::Reconnect => 4002,
+            CloseCode::Disconnect => 4003,
+            CloseCode::ProtocolError => 4004,
+        }
+    }
+
+    /// Whether the server deletes the session when *it* closes with this code.
+    pub fn server_closes_session(self) -> bool {
+        match self {
+            CloseCode::ViolatedPolicy
+            | CloseCode::UnexpectedCondition
+            | CloseCode::CloseSession
+            | CloseCode::ProtocolError => true,
+            CloseCode::GoingAway
+            | CloseCode::ServiceRestart
+            | CloseCode::SessionLost
+            | CloseCode::Reconnect
+            | CloseCode::Disconnect => false,
+        }
+    }
+
+    /// Whether a close with this number *from a client* means that it gives up its session.
+    pub fn client_closes_session(code: u16) -> bool {
+        matches!(code, 1001 | 4000)
+    }
+}
+
+/// A close frame: code and reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// The code.
+    pub code: CloseCode,
+    reason: String,
+}
+
+impl Close {
+    /// Longest reason in bytes that fits a close frame.
+    pub const MAX_REASON_BYTES: usize = 123;
+
+    /// A close frame; the reason is cut to [`Close::MAX_REASON_BYTES`] on a character boundary.
+    pub fn new(code: CloseCode, reason: impl Into<String>) -> Close {
+        let mut reason = reason.into();
+        if reason.len() > Self::MAX_REASON_BYTES {
+            let mut end = Self::MAX_REASON_BYTES;
+            while !reason.is_char_boundary(end) {
+                end -= 1;
+            }
+            reason.truncate(end);
+        }
+        Close { code, reason }
+    }
+
+    /// The reason, at most [`Close::MAX_REASON_BYTES`] bytes.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+}

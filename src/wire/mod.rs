@@ -1,0 +1,20 @@
+//! The protocol as data: envelopes, pipelines, ids, close codes, debug options.
+//!
+//! Nothing here does I/O, knows an actor, a database or a clock.
+
+mod close;
+mod debug;
+mod envelope;
+mod id;
+mod message_type;
+mod pipeline;
+
+pub use close::{Close, CloseCode};
+pub use debug::{Debug, DebugOptions};
+pub use envelope::{Envelope, PingId};
+pub use id::{MAX_ID_BYTES, check_id, random_id};
+pub use message_type::MessageType;
+pub use pipeline::{PipelineError, parse_pipeline, print_pipeline};
+
+/// A payload: JSON text, passed through untouched.
+pub type Payload = Box<serde_json::value::RawValue>;
