@@ -1,0 +1,195 @@
+//! Every limit and interval of the server, in one place.
+
+use std::time::Duration;
+
+use crate::store::StoreConfig;
+
+/// Limits and intervals. The defaults are the protocol's.
+///
+/// ```
+/// let mut config = matssocket::Config::default();
+/// config.max_sessions_per_user = 10;
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Largest WebSocket message before HELLO, in bytes. Default 20 KiB.
+    pub max_message_before_hello: usize,
+    /// Largest WebSocket message after HELLO, in bytes. Default 50 MiB.
+    pub max_message: usize,
+    /// Time to say HELLO after the upgrade. Default 5 s.
+    pub hello_timeout: Duration,
+    /// A connection on which nothing comes in for so long is closed (session kept). Default 75 s.
+    pub idle_timeout: Duration,
+    /// Interval of WebSocket pings to the client. Default 25 s.
+    pub ping_interval: Duration,
+    /// Most control and empty frames within one second. Default 200.
+    pub max_idle_frames_per_second: u32,
+    /// Received bytes not yet processed at which reading pauses, per connection. Default 1 MiB.
+    pub max_unprocessed: usize,
+    /// Bytes written but not yet taken by the client at which sending pauses, per connection. Default 1 MiB.
+    pub max_unsent: usize,
+    /// A client that takes nothing for so long, though bytes wait for it, is given up (session kept). Default 30 s.
+    pub write_timeout: Duration,
+    /// How long to wait for the client's Close after ours. Default 3 s.
+    pub close_timeout: Duration,
+    /// Bytes that all connections of a node may hold unprocessed, unsent or held back. Default 512 MiB.
+    pub max_node_bytes: usize,
+
+    /// Most sessions of one user. Default 75.
+    pub max_sessions_per_user: u32,
+    /// Most topics of one session. Default 1,500.
+    pub max_topics: usize,
+    /// Longest topic id, in characters. Default 256.
+    pub max_topic_length: usize,
+    /// Most handlers running at a time for one session; beyond that messages get RETRY. Default 1,000.
+    pub max_handlers: usize,
+    /// Most rows in one session's inbox; beyond that messages get RETRY. Default 10,000.
+    pub max_inbox: usize,
+    /// Most information-bearing messages held while authorization is awaited; beyond that RETRY. Default 100.
+    pub max_held: usize,
+    /// Most payload bytes held while authorization is awaited (one message is always held). Default 20 MiB.
+    pub max_held_bytes: usize,
+    /// Most SUB and UNSUB held while authorization is awaited; beyond that close 1008. Default 3,000.
+    pub max_held_subscriptions: usize,
+    /// Most information-bearing messages received while authorization is awaited; beyond that close 1008. Default 500.
+    pub max_received_while_held: usize,
+    /// A session may be resumed and re-authenticated by another user id than its own. Default false.
+    pub allow_user_change: bool,
+
+    /// Messages per WebSocket message. Default 20.
+    pub round: usize,
+    /// Most messages sent and not acknowledged, per session. Default 200.
+    pub window: usize,
+    /// Most payload bytes sent and not acknowledged, per session (one message is always sent). Default 1 MiB.
+    pub window_bytes: usize,
+    /// Counted redeliveries after which a message becomes a dead letter. Default 10.
+    pub max_redeliveries: u32,
+    /// A message counts as received without acknowledgement when the client said something at least so long after it
+    /// was sent. Default 10 s.
+    pub redelivery_evidence: Duration,
+    /// ACK of a SEND, NACK and REJECT wait so long for company. Default 4 ms.
+    pub ack_delay: Duration,
+    /// RESOLVE waits so long for company. Default 2 ms.
+    pub resolve_delay: Duration,
+    /// ACK of a REQUEST or of a reply waits so long for its RESOLVE or for company. Default 100 ms.
+    pub lazy_ack_delay: Duration,
+    /// ACK2 waits so long for company. Default 25 ms.
+    pub ack2_delay: Duration,
+    /// How long HELLO waits for another node to let go of the session. Default 250 ms.
+    pub takeover_wait: Duration,
+    /// How long a socket stays open when the store is away, before it is closed with 1012. Default 2 s.
+    pub store_away_delay: Duration,
+    /// How long a session pauses reading when the store's queue is full. Default 5 s.
+    pub store_busy_pause: Duration,
+    /// Recent envelopes kept per session for introspection. Default 200.
+    pub recent_envelopes: usize,
+
+    /// Time limit of a transactional handler. Default 10 s.
+    pub transaction_limit: Duration,
+    /// Attempts of a service before a forwarded message is rejected or becomes a dead letter. Default 5.
+    pub service_attempts: u32,
+    /// Back-off before a service's second attempt; doubles each time. Default 500 ms.
+    pub service_backoff: Duration,
+    /// Most forwarded messages in work at a time, per node. Default 1,000.
+    pub max_services_running: usize,
+    /// Time-out of a server request, unless it is given with the request. Default 90 s.
+    pub request_timeout: Duration,
+
+    /// How long a node's lease holds. Default 15 s.
+    pub lease: Duration,
+    /// Interval of lease renewal. Default 5 s.
+    pub lease_interval: Duration,
+    /// Interval of the sweep that finds what was not told. Default 5 s.
+    pub sweep_interval: Duration,
+    /// Interval of the look for forwarded messages to take over and requests that timed out. Default 1 s.
+    pub takeover_interval: Duration,
+    /// Interval of writing that held sessions are alive (plus 0–10 %). Default 54 s.
+    pub liveliness_interval: Duration,
+    /// Interval of looking for sessions that timed out. Default 5 min.
+    pub timeout_interval: Duration,
+    /// Sessions without liveliness for so long time out. Default 3 days.
+    pub session_timeout: Duration,
+    /// Interval of scavenging. Default 90 min.
+    pub scavenge_interval: Duration,
+    /// How long published messages are kept, for clients that come back. Default 1 h.
+    pub topic_history: Duration,
+    /// Most messages repeated to a client that comes back to a topic; beyond that SUB_LOST. Default 1,000.
+    pub max_topic_history: u32,
+    /// How long idempotency keys are remembered. Default 1 day.
+    pub idempotency: Duration,
+
+    /// How long a stopping server waits for running handlers. Default 10 s.
+    pub stop_grace: Duration,
+    /// Time over which a stopping server spreads the closing of its sockets. Default 1 s.
+    pub stop_spread: Duration,
+    /// Tell clients the text of every handler error, not only of those made with
+    /// `HandlerError::public`. Default false.
+    pub reveal_errors: bool,
+
+    /// The store's limits.
+    pub store: StoreConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        const KIB: usize = 1024;
+        const MIB: usize = 1024 * KIB;
+        let (ms, secs) = (Duration::from_millis, Duration::from_secs);
+        Config {
+            max_message_before_hello: 20 * KIB,
+            max_message: 50 * MIB,
+            hello_timeout: secs(5),
+            idle_timeout: secs(75),
+            ping_interval: secs(25),
+            max_idle_frames_per_second: 200,
+            max_unprocessed: MIB,
+            max_unsent: MIB,
+            write_timeout: secs(30),
+            close_timeout: secs(3),
+            max_node_bytes: 512 * MIB,
+            max_sessions_per_user: 75,
+            max_topics: 1_500,
+            max_topic_length: 256,
+            max_handlers: 1_000,
+            max_inbox: 10_000,
+            max_held: 100,
+            max_held_bytes: 20 * MIB,
+            max_held_subscriptions: 3_000,
+            max_received_while_held: 500,
+            allow_user_change: false,
+            round: 20,
+            window: 200,
+            window_bytes: MIB,
+            max_redeliveries: 10,
+            redelivery_evidence: secs(10),
+            ack_delay: ms(4),
+            resolve_delay: ms(2),
+            lazy_ack_delay: ms(100),
+            ack2_delay: ms(25),
+            takeover_wait: ms(250),
+            store_away_delay: secs(2),
+            store_busy_pause: secs(5),
+            recent_envelopes: 200,
+            transaction_limit: secs(10),
+            service_attempts: 5,
+            service_backoff: ms(500),
+            max_services_running: 1_000,
+            request_timeout: secs(90),
+            lease: secs(15),
+            lease_interval: secs(5),
+            sweep_interval: secs(5),
+            takeover_interval: secs(1),
+            liveliness_interval: secs(54),
+            timeout_interval: secs(5 * 60),
+            session_timeout: secs(3 * 24 * 3600),
+            scavenge_interval: secs(90 * 60),
+            topic_history: secs(3600),
+            max_topic_history: 1_000,
+            idempotency: secs(24 * 3600),
+            stop_grace: secs(10),
+            stop_spread: secs(1),
+            reveal_errors: false,
+            store: StoreConfig::default(),
+        }
+    }
+}

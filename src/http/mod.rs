@@ -1,0 +1,37 @@
+//! The actix-web edge: upgrade, payload guard, connection actor, and what stands beside the WebSocket.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::Recipient;
+use actix_web::HttpRequest;
+
+use crate::auth::{Authentication, Authenticator};
+use crate::config::Config;
+use crate::session::line::{Flow, FromLine, ToLine};
+
+/// What the edge needs from the server behind it.
+pub(crate) trait Backend: Send + Sync + 'static {
+    /// Every limit.
+    fn config(&self) -> &Arc<Config>;
+    /// The application's authentication.
+    fn authentication(&self) -> &Arc<dyn Authentication>;
+    /// Whether this node can serve; if not, why.
+    fn ready(&self) -> Result<(), &'static str>;
+    /// Starts a session actor on this thread for a new line.
+    fn open(&self, line: NewLine) -> Recipient<FromLine>;
+    /// Closes a session from outside.
+    fn close_session(&self, session_id: String);
+}
+
+/// A line just upgraded.
+pub(crate) struct NewLine {
+    /// Where the session sends.
+    pub(crate) line: Recipient<ToLine>,
+    /// The line's flow.
+    pub(crate) flow: Flow,
+    /// The connection's authenticator.
+    pub(crate) authenticator: Rc<dyn Authenticator>,
+    /// The client's address, for introspection.
+    pub(crate) remote: Option<String>,
+}

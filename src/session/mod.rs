@@ -1,0 +1,3 @@
+//! Sessions: one actor per registration of a session, and the pure decisions that it carries out.
+
+pub(crate) mod line;
