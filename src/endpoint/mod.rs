@@ -1,0 +1,16 @@
+//! Endpoints, terminators, services and reply adapters: the application's handlers, all of one form.
+//!
+//! A handler is an async function from [`Incoming`] to an [`Outcome`]. What it sends, requests, publishes and forwards
+//! through its [`Context`] is stored in one transaction with its outcome: all of it, or nothing.
+
+mod context;
+mod erased;
+mod outcome;
+
+pub use context::{Context, Incoming, ReplyToken};
+pub(crate) use context::{Origin, take_effects};
+pub(crate) use erased::{
+    Call, Endpoint, Handled, Handler, Run, TransactionalHandler, async_handler, panicked, transactional_handler,
+};
+pub use outcome::{Forward, Outcome};
+pub(crate) use outcome::RawOutcome;

@@ -1,0 +1,126 @@
+//! Messages for clients, in the making: checked and serialised once, whoever sends them.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::to_raw_value;
+
+use crate::error::SendError;
+use crate::store::operation::{Correlation, Effect, NewMessage};
+use crate::wire::{Debug, MessageType, check_id};
+
+/// Where the reply to a server request goes: a terminator of this server, with what it needs to go on.
+#[derive(Clone, Debug)]
+pub struct ReplyTo {
+    pub(crate) terminator: String,
+    string: Option<String>,
+    bytes: Option<Vec<u8>>,
+    timeout: Option<Duration>,
+}
+
+impl ReplyTo {
+    /// The reply goes to this terminator.
+    pub fn terminator(id: impl Into<String>) -> ReplyTo {
+        ReplyTo { terminator: id.into(), string: None, bytes: None, timeout: None }
+    }
+
+    /// With a correlation string, given back with the reply.
+    pub fn correlation_string(mut self, string: impl Into<String>) -> ReplyTo {
+        self.string = Some(string.into());
+        self
+    }
+
+    /// With correlation bytes, given back with the reply.
+    pub fn correlation_bytes(mut self, bytes: impl Into<Vec<u8>>) -> ReplyTo {
+        self.bytes = Some(bytes.into());
+        self
+    }
+
+    /// With a time-out of its own, after which the terminator is told of a REJECT.
+    pub fn timeout(mut self, timeout: Duration) -> ReplyTo {
+        self.timeout = Some(timeout);
+        self
+    }
+}
+
+/// Who makes a message, and when.
+pub(crate) struct Maker<'a> {
+    pub(crate) node: &'a str,
+    pub(crate) now: i64,
+}
+
+impl Maker<'_> {
+    fn debug(&self) -> Option<Debug> {
+        // Always noted: what the client may see of it is decided when it is sent.
+        Some(Debug { smcts: Some(self.now), smcnn: Some(self.node.to_owned()), ..Debug::default() })
+    }
+
+    pub(crate) fn send<T: Serialize + ?Sized>(
+        &self,
+        session_id: &str,
+        trace_id: &str,
+        terminator: &str,
+        payload: &T,
+    ) -> Result<Effect, SendError> {
+        self.message(MessageType::SEND, session_id, trace_id, terminator, payload, None)
+    }
+
+    pub(crate) fn request<T: Serialize + ?Sized>(
+        &self,
+        session_id: &str,
+        trace_id: &str,
+        endpoint: &str,
+        payload: &T,
+        reply_to: ReplyTo,
+        default_timeout: Duration,
+    ) -> Result<Effect, SendError> {
+        let timeout = reply_to.timeout.unwrap_or(default_timeout);
+        let correlation = Correlation {
+            terminator: reply_to.terminator,
+            string: reply_to.string,
+            bytes: reply_to.bytes,
+            requested: self.now,
+            timeout_ms: timeout.as_millis().min(i64::MAX as u128) as i64,
+        };
+        self.message(MessageType::REQUEST, session_id, trace_id, endpoint, payload, Some(correlation))
+    }
+
+    fn message<T: Serialize + ?Sized>(
+        &self,
+        kind: MessageType,
+        session_id: &str,
+        trace_id: &str,
+        endpoint: &str,
+        payload: &T,
+        correlation: Option<Correlation>,
+    ) -> Result<Effect, SendError> {
+        for (what, id) in [("session id", session_id), ("trace id", trace_id), ("client endpoint", endpoint)] {
+            check_id(what, id).map_err(SendError::InvalidId)?;
+        }
+        Ok(Effect::Message {
+            sid: session_id.to_owned(),
+            message: NewMessage {
+                kind,
+                eid: Some(endpoint.to_owned()),
+                cmid: None,
+                tid: trace_id.to_owned(),
+                msg: Some(to_raw_value(payload)?),
+                debug: self.debug(),
+                correlation,
+            },
+        })
+    }
+}
+
+/// A message for every subscriber of a topic.
+pub(crate) fn publish<T: Serialize + ?Sized>(
+    topic: &str,
+    trace_id: &str,
+    payload: &T,
+) -> Result<Effect, SendError> {
+    check_id("trace id", trace_id).map_err(SendError::InvalidId)?;
+    if topic.is_empty() || topic.contains('\0') {
+        return Err(SendError::InvalidId(format!("the topic {topic:?} is empty or contains NUL")));
+    }
+    Ok(Effect::Publish { topic: topic.to_owned(), tid: trace_id.to_owned(), msg: to_raw_value(payload)? })
+}

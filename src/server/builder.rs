@@ -1,0 +1,239 @@
+//! Configures and starts a server.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Listeners, MatsSocketServer, MessageEvent, SessionEvent};
+use crate::auth::Authentication;
+use crate::clock::Clock;
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::endpoint::{
+    Endpoint, Handler, Incoming, Outcome, Run, async_handler, transactional_handler,
+};
+use crate::error::{HandlerError, StartError};
+use crate::store::Store;
+use crate::wire::check_id;
+
+/// Configures a server. Mistakes are collected and reported by [`start`](ServerBuilder::start).
+pub struct ServerBuilder {
+    pub(crate) app: String,
+    pub(crate) store: Option<Store>,
+    pub(crate) cluster: Cluster,
+    pub(crate) authentication: Option<Arc<dyn Authentication>>,
+    pub(crate) allowed_origins: Option<Vec<String>>,
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) node_name: Option<String>,
+    pub(crate) endpoints: HashMap<String, Endpoint>,
+    pub(crate) services: HashMap<String, Handler>,
+    pub(crate) listeners: Listeners,
+    /// Connection types that transactional handlers ask for, with the endpoint's id.
+    pub(crate) connections: Vec<(String, std::any::TypeId)>,
+    pub(crate) mistakes: Vec<String>,
+}
+
+impl ServerBuilder {
+    pub(super) fn new(app: String) -> ServerBuilder {
+        ServerBuilder {
+            app,
+            store: None,
+            cluster: Cluster::local(),
+            authentication: None,
+            allowed_origins: None,
+            config: Config::default(),
+            clock: Clock::system(),
+            node_name: None,
+            endpoints: HashMap::new(),
+            services: HashMap::new(),
+            listeners: Listeners::default(),
+            connections: Vec::new(),
+            mistakes: Vec::new(),
+        }
+    }
+
+    /// Where everything is stored. Nodes in one process share one [`Store`]. Required.
+    pub fn store(mut self, store: Store) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// How the nodes tell each other about news. The default is a cluster of this one node; nodes in one process
+    /// share one [`Cluster::local`].
+    pub fn cluster(mut self, cluster: Cluster) -> Self {
+        self.cluster = cluster;
+        self
+    }
+
+    /// Says who a client is. Required.
+    pub fn authentication(mut self, authentication: impl Authentication) -> Self {
+        self.authentication = Some(Arc::new(authentication));
+        self
+    }
+
+    /// Pages of these origins (`https://shop.example`) may connect, instead of asking the authentication's
+    /// [`check_origin`](Authentication::check_origin).
+    pub fn allowed_origins<S: Into<String>>(mut self, origins: impl IntoIterator<Item = S>) -> Self {
+        self.allowed_origins = Some(origins.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Limits and intervals.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The clock; for tests.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// What the node's name starts with, instead of the host name. A random part is always added.
+    pub fn node_name(mut self, name: impl Into<String>) -> Self {
+        self.node_name = Some(name.into());
+        self
+    }
+
+    /// An endpoint: takes REQUESTs (and SENDs), and resolves, rejects, or forwards. A service's reply is passed on.
+    pub fn endpoint<T, R, F, Fut>(self, id: &str, handler: F) -> Self
+    where
+        T: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+        F: Fn(Incoming<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Outcome<R>, HandlerError>> + 'static,
+    {
+        self.add(id, Endpoint { replies: true, run: Run::Async(async_handler(handler)), adapter: None })
+    }
+
+    /// As [`endpoint`](Self::endpoint), with a reply adapter that turns a service's reply (its
+    /// [message type](crate::Context::message_type) is RESOLVE or REJECT) into the endpoint's: it resolves or rejects.
+    pub fn endpoint_with_adapter<T, A, R, F, Fut, G, Gut>(self, id: &str, handler: F, adapter: G) -> Self
+    where
+        T: DeserializeOwned + 'static,
+        A: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+        F: Fn(Incoming<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Outcome<R>, HandlerError>> + 'static,
+        G: Fn(Incoming<A>) -> Gut + Send + Sync + 'static,
+        Gut: Future<Output = Result<Outcome<R>, HandlerError>> + 'static,
+    {
+        let adapter = Some(async_handler(adapter));
+        self.add(id, Endpoint { replies: true, run: Run::Async(async_handler(handler)), adapter })
+    }
+
+    /// A terminator: takes SENDs, and the replies to server requests. It never replies.
+    pub fn terminator<T, F, Fut>(self, id: &str, handler: F) -> Self
+    where
+        T: DeserializeOwned + 'static,
+        F: Fn(Incoming<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Outcome<()>, HandlerError>> + 'static,
+    {
+        self.add(id, Endpoint { replies: false, run: Run::Async(async_handler(handler)), adapter: None })
+    }
+
+    /// An endpoint whose handler runs inside the store's transaction, with its Diesel connection `C`
+    /// (`diesel::SqliteConnection`): the application's own rows commit or vanish together with the message. It runs on
+    /// a thread of the store and holds it up: keep it short. It must not begin a transaction that outlives it.
+    pub fn transactional<C, T, R, F>(mut self, id: &str, handler: F) -> Self
+    where
+        C: 'static,
+        T: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+        F: Fn(&mut C, Incoming<T>) -> Result<Outcome<R>, HandlerError> + Send + Sync + 'static,
+    {
+        self.connections.push((id.to_owned(), std::any::TypeId::of::<C>()));
+        let run = Run::Transactional(transactional_handler(handler));
+        self.add(id, Endpoint { replies: true, run, adapter: None })
+    }
+
+    /// As [`transactional`](Self::transactional), for a terminator.
+    pub fn transactional_terminator<C, T, F>(mut self, id: &str, handler: F) -> Self
+    where
+        C: 'static,
+        T: DeserializeOwned + 'static,
+        F: Fn(&mut C, Incoming<T>) -> Result<Outcome<()>, HandlerError> + Send + Sync + 'static,
+    {
+        self.connections.push((id.to_owned(), std::any::TypeId::of::<C>()));
+        let run = Run::Transactional(transactional_handler(handler));
+        self.add(id, Endpoint { replies: false, run, adapter: None })
+    }
+
+    /// A service: what [`Outcome::forward`] reaches, durably. It resolves or rejects (the reply goes back through the
+    /// endpoint's adapter), is done, forwards to another service, asks to [retry](Outcome::retry), or says
+    /// [later](Outcome::later). An error is tried again with back-off, on any node that has this service.
+    pub fn service<T, R, F, Fut>(mut self, name: &str, handler: F) -> Self
+    where
+        T: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+        F: Fn(Incoming<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Outcome<R>, HandlerError>> + 'static,
+    {
+        self.check("service", name);
+        if self.services.insert(name.to_owned(), async_handler(handler)).is_some() {
+            self.mistakes.push(format!("the service {name:?} is registered twice"));
+        }
+        self
+    }
+
+    /// Is called when a session of this node is new, reconnects, deregisters, is closed, or times out. It must not
+    /// block.
+    pub fn on_session(mut self, listener: impl Fn(&SessionEvent) + Send + Sync + 'static) -> Self {
+        self.listeners.session.push(Arc::new(listener));
+        self
+    }
+
+    /// Is called for every envelope that a session of this node receives or sends. It must not block.
+    pub fn on_message(mut self, listener: impl Fn(&MessageEvent<'_>) + Send + Sync + 'static) -> Self {
+        self.listeners.message.push(Arc::new(listener));
+        self
+    }
+
+    /// Opens the store, joins the cluster, and starts the node's actors on a thread of their own.
+    ///
+    /// # Errors
+    /// A mistake in what was configured, or the store cannot be opened.
+    pub async fn start(mut self) -> Result<MatsSocketServer, StartError> {
+        if !self.mistakes.is_empty() {
+            return Err(StartError::Configuration(self.mistakes.join("; ")));
+        }
+        let missing = |what: &str| StartError::Configuration(format!("{what} is missing: call .{what}(…) before .start()"));
+        let store = self.store.take().ok_or_else(|| missing("store"))?;
+        let authentication = self.authentication.take().ok_or_else(|| missing("authentication"))?;
+        for (id, connection) in &self.connections {
+            if *connection != store.connection_type() {
+                return Err(StartError::Configuration(format!(
+                    "the transactional handler {id:?} takes another kind of connection than the store's, which is {}",
+                    store.connection_name()
+                )));
+            }
+        }
+        crate::node::start(self, store, authentication).await
+    }
+
+    fn add(mut self, id: &str, endpoint: Endpoint) -> Self {
+        self.check("endpoint", id);
+        match self.endpoints.entry(id.to_owned()) {
+            Entry::Occupied(_) => self.mistakes.push(format!("the endpoint {id:?} is registered twice")),
+            Entry::Vacant(vacant) => {
+                vacant.insert(endpoint);
+            }
+        }
+        self
+    }
+
+    fn check(&mut self, what: &str, id: &str) {
+        if let Err(mistake) = check_id(what, id) {
+            self.mistakes.push(mistake);
+        }
+        let lower = id.to_ascii_lowercase();
+        if lower.starts_with("mats") || lower.starts_with("ms.") {
+            self.mistakes.push(format!("the {what} id {id:?} is reserved: choose one that starts with neither mats nor ms."));
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Listeners for sessions and messages.
+
+use std::sync::Arc;
+
+use crate::wire::MessageType;
+
+/// What happened to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionChange {
+    /// It was opened.
+    New,
+    /// Its client came back.
+    Reconnect,
+    /// Its line is gone; the session waits for its client.
+    Deregister,
+    /// It was closed: by its client, by this server, or for a violation.
+    Close,
+    /// It was given up, its client not having been there for too long.
+    Timeout,
+}
+
+/// Something happened to a session of this node.
+#[derive(Clone, Debug)]
+pub struct SessionEvent {
+    /// What.
+    pub change: SessionChange,
+    /// Session id.
+    pub session_id: String,
+    /// Its user.
+    pub user_id: String,
+}
+
+/// An envelope received from, or sent to, a client of this node.
+#[derive(Clone, Debug)]
+pub struct MessageEvent<'a> {
+    /// Session id.
+    pub session_id: &'a str,
+    /// Its user.
+    pub user_id: &'a str,
+    /// True: from the client.
+    pub incoming: bool,
+    /// Message type.
+    pub message_type: MessageType,
+    /// Endpoint or topic, if the envelope has one.
+    pub endpoint: Option<&'a str>,
+    /// Trace id, if the envelope has one.
+    pub trace_id: Option<&'a str>,
+}
+
+type OnSession = Arc<dyn Fn(&SessionEvent) + Send + Sync>;
+type OnMessage = Arc<dyn Fn(&MessageEvent<'_>) + Send + Sync>;
+
+/// The application's listeners.
+#[derive(Clone, Default)]
+pub(crate) struct Listeners {
+    pub(crate) session: Vec<OnSession>,
+    pub(crate) message: Vec<OnMessage>,
+}
+
+impl Listeners {
+    pub(crate) fn session(&self, change: SessionChange, session_id: &str, user_id: &str) {
+        if self.session.is_empty() {
+            return;
+        }
+        let event = SessionEvent { change, session_id: session_id.to_owned(), user_id: user_id.to_owned() };
+        for listener in &self.session {
+            listener(&event);
+        }
+    }
+
+    pub(crate) fn message(&self, event: &MessageEvent<'_>) {
+        for listener in &self.message {
+            listener(event);
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The face of the library: the handle of a running server.
+
+mod builder;
+mod listeners;
+mod live;
+mod run;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::to_raw_value;
+
+pub use builder::ServerBuilder;
+pub(crate) use listeners::Listeners;
+pub use listeners::{MessageEvent, SessionChange, SessionEvent};
+pub use live::{LiveSession, RecentEnvelope};
+
+use crate::endpoint::ReplyToken;
+use crate::error::SendError;
+use crate::message::{self, Maker, ReplyTo};
+use crate::metrics::Metrics;
+use crate::node::Node;
+use crate::store::StoreError;
+use crate::store::operation::{
+    Cause, CountSessions, DeadLetter, DropDeadLetter, Effect, EffectOutcome, ListDeadLetters, ListSessions,
+    RedriveDeadLetter, SessionFilter, StoredSession, Unit, UnitOutcome,
+};
+
+/// A running server: one node of a cluster. Cheap to clone; made by [`MatsSocketServer::builder`].
+#[derive(Clone)]
+pub struct MatsSocketServer {
+    pub(crate) node: Arc<Node>,
+}
+
+impl MatsSocketServer {
+    /// Starts to configure a server; `app` names the application, in logs and metrics.
+    pub fn builder(app: impl Into<String>) -> ServerBuilder {
+        ServerBuilder::new(app.into())
+    }
+
+    /// This node's name: host name and a random part. It changes when the node had to come back after a long pause.
+    pub fn node_name(&self) -> String {
+        self.node.name()
+    }
+
+    /// Whether this node can serve; if not, why.
+    ///
+    /// # Errors
+    /// The reason, as text for people.
+    pub fn ready(&self) -> Result<(), &'static str> {
+        self.node.ready()
+    }
+
+    /// Sends a message to a client terminator. When this returns `Ok`, the message is stored and will arrive.
+    ///
+    /// # Errors
+    /// See [`SendError`]: nothing was stored, except perhaps after [`StoreError::Unknown`].
+    ///
+    /// ```no_run
+    /// # async fn example(server: matssocket::MatsSocketServer, session_id: &str) -> Result<(), matssocket::SendError> {
+    /// server.send(session_id, "order 17 shipped", "Orders.shipped", &17).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn send<T: Serialize + ?Sized>(
+        &self,
+        session_id: &str,
+        trace_id: &str,
+        terminator: &str,
+        payload: &T,
+    ) -> Result<(), SendError> {
+        let effect = self.maker(&self.node.name()).send(session_id, trace_id, terminator, payload)?;
+        self.call(effect, None).await
+    }
+
+    /// As [`send`](Self::send), but a repeat with the same idempotency key does nothing.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_once<T: Serialize + ?Sized>(
+        &self,
+        idempotency_key: &str,
+        session_id: &str,
+        trace_id: &str,
+        terminator: &str,
+        payload: &T,
+    ) -> Result<(), SendError> {
+        crate::wire::check_id("idempotency key", idempotency_key).map_err(SendError::InvalidId)?;
+        let effect = self.maker(&self.node.name()).send(session_id, trace_id, terminator, payload)?;
+        self.call(effect, Some(idempotency_key.to_owned())).await
+    }
+
+    /// Sends a request to a client endpoint; the reply goes to a terminator of this application, on whatever node.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); also if there is no such terminator here.
+    pub async fn request<T: Serialize + ?Sized>(
+        &self,
+        session_id: &str,
+        trace_id: &str,
+        endpoint: &str,
+        payload: &T,
+        reply_to: ReplyTo,
+    ) -> Result<(), SendError> {
+        self.node.check_terminator(&reply_to.terminator)?;
+        let timeout = self.node.config.request_timeout;
+        let effect =
+            self.maker(&self.node.name()).request(session_id, trace_id, endpoint, payload, reply_to, timeout)?;
+        self.call(effect, None).await
+    }
+
+    /// Publishes to every subscriber of a topic, on every node.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), except that nobody need be there.
+    pub async fn publish<T: Serialize + ?Sized>(
+        &self,
+        topic: &str,
+        trace_id: &str,
+        payload: &T,
+    ) -> Result<(), SendError> {
+        self.call(message::publish(topic, trace_id, payload)?, None).await
+    }
+
+    /// Replies to work that a service said would come [later](crate::Outcome::later).
+    ///
+    /// # Errors
+    /// [`SendError::AlreadyReplied`], or as [`send`](Self::send).
+    pub async fn reply<T: Serialize + ?Sized>(&self, token: &ReplyToken, payload: &T) -> Result<(), SendError> {
+        let payload = to_raw_value(payload)?;
+        crate::service::reply_by_token(&self.node, token, crate::wire::MessageType::RESOLVE, payload).await
+    }
+
+    /// As [`reply`](Self::reply), but rejects.
+    ///
+    /// # Errors
+    /// As [`reply`](Self::reply).
+    pub async fn reject<T: Serialize + ?Sized>(&self, token: &ReplyToken, payload: &T) -> Result<(), SendError> {
+        let payload = to_raw_value(payload)?;
+        crate::service::reply_by_token(&self.node, token, crate::wire::MessageType::REJECT, payload).await
+    }
+
+    /// Closes a session, wherever it is: its messages are deleted, its client is told (4000). False: there is none.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn close_session(&self, session_id: &str, reason: &str) -> Result<bool, StoreError> {
+        self.node.close_session(session_id, reason).await
+    }
+
+    /// Stored sessions of the whole cluster, connected or not, oldest first.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn sessions(&self, filter: SessionFilter, limit: u32) -> Result<Vec<StoredSession>, StoreError> {
+        self.node.store.run(ListSessions { filter, limit }).await
+    }
+
+    /// Number of stored sessions of the whole cluster.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn count_sessions(&self, filter: SessionFilter) -> Result<u64, StoreError> {
+        self.node.store.run(CountSessions { filter }).await
+    }
+
+    /// The sessions connected to this node, with their last envelopes (payloads and authorization left out).
+    pub async fn live_sessions(&self) -> Vec<LiveSession> {
+        live::live_sessions(&self.node).await
+    }
+
+    /// Messages that were given up, oldest first, starting behind the id `after`.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn dead_letters(&self, after: i64, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
+        self.node.store.run(ListDeadLetters { after, limit }).await
+    }
+
+    /// Puts a dead letter back to be delivered. False: there is none with this id, or its session is gone.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn redrive_dead_letter(&self, id: i64) -> Result<bool, StoreError> {
+        self.node.store.run(RedriveDeadLetter { id }).await
+    }
+
+    /// Deletes a dead letter. False: there is none with this id.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn drop_dead_letter(&self, id: i64) -> Result<bool, StoreError> {
+        self.node.store.run(DropDeadLetter { id }).await
+    }
+
+    /// What every actor, the store and the upkeep have done so far; serialises to JSON.
+    pub fn metrics(&self) -> Metrics {
+        self.node.metrics()
+    }
+
+    /// Stops serving: no new sockets, handlers finish within the grace time, sockets are closed with 1012 (paced),
+    /// sessions deregistered, the node leaves. Safe to call twice.
+    pub async fn stop(&self) {
+        run::stop(&self.node).await;
+    }
+
+    fn maker<'a>(&self, node: &'a str) -> Maker<'a> {
+        Maker { node, now: self.node.clock.now() }
+    }
+
+    async fn call(&self, effect: Effect, idempotency_key: Option<String>) -> Result<(), SendError> {
+        let sid = match &effect {
+            Effect::Message { sid, .. } => sid.clone(),
+            Effect::Publish { .. } | Effect::Forward(_) => String::new(),
+        };
+        let unit = Unit { cause: Cause::Call { idempotency_key }, effects: vec![effect] };
+        match self.node.store.run(unit).await? {
+            UnitOutcome::Committed(outcomes) if outcomes.contains(&EffectOutcome::NoSession) => {
+                Err(SendError::NoSession(sid))
+            }
+            UnitOutcome::Committed(_) | UnitOutcome::Repeated => Ok(()),
+            UnitOutcome::OutboxFull(sid) => Err(SendError::OutboxFull(sid)),
+            UnitOutcome::Duplicate(_) | UnitOutcome::AlreadySettled | UnitOutcome::FencedOff => {
+                Err(SendError::Store(StoreError::Failed("a call was taken for something else".into())))
+            }
+        }
+    }
+}
+
+/// How long [`MatsSocketServer::stop`] lasts at most.
+pub(crate) fn longest_stop(config: &crate::Config) -> Duration {
+    config.stop_grace + config.stop_spread + config.close_timeout
+}
