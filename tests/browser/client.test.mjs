@@ -300,6 +300,21 @@ test("a REAUTH that keeps coming is answered at most every three seconds", async
   assert.ok(last().of("AUTH").length >= 2);
 });
 
+test("the server's renewAuth request is answered after fresh authorization went out", async () => {
+  await established();
+  last().say({ t: "REQUEST", eid: "MatsSocket.renewAuth", smid: "s1", tid: "t", msg: "" });
+  await tick(5);
+  const types = last().envelopes.map(({ t }) => t);
+  assert.ok(types.indexOf("AUTH") > 0 && types.indexOf("AUTH") < types.indexOf("RESOLVE"), `${types}`);
+});
+
+test("leaving the page tells the node it is on, by beacon", async () => {
+  const client = await established();
+  client.leave();
+  assert.deepEqual(beacons, ["http://one/matssocket/close_session?session_id=S1"]);
+  assert.equal(client.state, "closed");
+});
+
 test("events never show an authorization value", async () => {
   const client = newClient("Demo:secret");
   const seen = [];
@@ -438,7 +453,7 @@ test("close says 4000 on an open line, and goes beside it when there is none", a
   const away = await established();
   last().end(1006);
   away.close();
-  assert.deepEqual(beacons, ["http://one/matssocket/close_session?session_id=S1"]);
+  assert.deepEqual(beacons, ["one", "two"].map((node) => `http://${node}/matssocket/close_session?session_id=S1`));
   const count = sockets.length;
   await tick(60_000);
   assert.equal(sockets.length, count);

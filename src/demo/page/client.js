@@ -19,8 +19,7 @@ const BATCH_WITHIN = 5; // ms that messages and receipts wait for company
 const REAUTH_EVERY = 3_000; // ms between answers to REAUTH
 const RETRY_ATTEMPTS = 10;
 
-const backOff = (base, attempt, most) =>
-  Math.min(most, base * 2 ** attempt) * (1 + Math.random() * 0.25);
+const backOff = (base, attempt, most) => Math.min(most, base * 2 ** attempt) * (1 + Math.random() / 4);
 const randomId = () => Math.random().toString(36).slice(2, 10);
 
 /** Why a message or request failed. `kind` is NACK, REJECT, RETRY, TIMEOUT or CLOSED. */
@@ -54,7 +53,7 @@ export class MatsSocketClient extends EventTarget {
   #socket = null; #connection = 0; #failures = 0; #helloSaid = false;
   #timers = {};
   #nextCmid = 0; #nextPing = 0; #pingSent = null;
-  #outbox = new Map(); #requests = new Map(); #inbox = new Map(); #receipts = []; #urgent = [];
+  #outbox = new Map(); #requests = new Map(); #inbox = new Map(); #receipts = []; #subs = [];
   #terminators = new Map(); #endpoints = new Map(); #topics = new Map();
 
   /** `urls`: one per node. Options: `WebSocket`, `sendBeacon` (for tests), `shuffle` (default true). */
@@ -88,9 +87,8 @@ export class MatsSocketClient extends EventTarget {
 
   /** Fire and forget. Resolves when the server has taken the message. Options: `traceId`. */
   send(endpointId, msg, options = {}) {
-    return new Promise((resolve, reject) => {
-      this.#post({ t: "SEND", eid: endpointId, msg }, options, { resolve, reject });
-    });
+    return new Promise((resolve, reject) =>
+      this.#post({ t: "SEND", eid: endpointId, msg }, options, { resolve, reject }));
   }
 
   /**
@@ -119,13 +117,15 @@ export class MatsSocketClient extends EventTarget {
   subscribe(topic, handler) {
     const known = this.#topics.get(topic);
     this.#topics.set(topic, { handler, lastSmid: known?.lastSmid });
-    if (!known && this.#helloSaid) this.#soon({ t: "SUB", eid: topic });
+    if (!known && this.#helloSaid) this.#subs.push({ t: "SUB", eid: topic });
+    this.#flushSoon();
   }
   unsubscribe(topic) {
-    if (this.#topics.delete(topic) && this.#helloSaid) this.#soon({ t: "UNSUB", eid: topic });
+    if (this.#topics.delete(topic) && this.#helloSaid) this.#subs.push({ t: "UNSUB", eid: topic });
+    this.#flushSoon();
   }
 
-  /** Closes the session for good; what is outstanding fails. */
+  /** Closes the session for good; everything outstanding fails. */
   close(reason = "closed by the client") {
     if (this.#speaking) this.#dropLine(false).close(CLOSE_SESSION, reason);
     else if (this.sessionId) this.#tellCloseSession();
@@ -184,18 +184,12 @@ export class MatsSocketClient extends EventTarget {
   #closed(code, reason) {
     const established = this.state === "established";
     this.#dropLine(false);
-    if (SESSION_ENDS.has(code)) {
-      this.#end(`${code}: ${reason || "session closed by the server"}`);
-    } else if (code === DISCONNECT) {
-      this.#setState("disconnected", reason || "another connection took over this session");
-    } else if (!established) {
-      this.#failed(reason || `could not connect (${code})`);
-    } else if (code === SERVICE_RESTART) {
-      this.#rotate(); // this node is going away, so the next one is the better guess
-      this.#wait(100 + Math.random() * 400, reason || "the node is stopping");
-    } else {
-      this.#wait(300 + Math.random() * 500, reason || `the line was lost (${code})`);
-    }
+    if (SESSION_ENDS.has(code)) return this.#end(`${code}: ${reason || "closed by the server"}`);
+    if (code === DISCONNECT) return this.#setState("disconnected", reason || "taken over");
+    if (!established) return this.#failed(reason || `could not connect (${code})`);
+    if (code === SERVICE_RESTART) this.#rotate(); // the next node is the better guess
+    const why = code === SERVICE_RESTART ? "the node is stopping" : `the line was lost (${code})`;
+    this.#wait(200 + Math.random() * 400, why);
   }
 
   /** A connect failed: the next URL almost at once, and a growing pause after each full round. */
@@ -223,11 +217,11 @@ export class MatsSocketClient extends EventTarget {
     this.#connection++;
     this.#socket = null;
     this.#helloSaid = false;
-    this.#pingSent = null;
-    this.#newAuth = null;
-    this.#urgent = [];
+    this.#pingSent = this.#newAuth = null;
+    this.#subs = [];
     this.#receipts = this.#receipts.filter((receipt) => receipt.t === "ACK2");
-    this.#clearTimers();
+    for (const timer of Object.values(this.#timers)) clearTimeout(timer);
+    this.#timers = {};
     if (socket) {
       socket.onopen = socket.onmessage = socket.onclose = null;
       if (close) socket.close();
@@ -236,21 +230,14 @@ export class MatsSocketClient extends EventTarget {
   }
 
   #end(reason) {
-    if (this.#socket) this.#dropLine(true);
-    this.#connection++;
-    this.#clearTimers();
+    this.#dropLine(true);
     this.sessionId = null;
     this.#failures = 0;
-    this.#inbox.clear();
     this.#receipts = [];
+    this.#inbox.clear();
     const gone = new MatsSocketError("CLOSED", `session closed: ${reason}`);
     for (const cmid of [...this.#outbox.keys(), ...this.#requests.keys()]) this.#fail(cmid, gone);
     this.#setState("closed", reason);
-  }
-
-  #clearTimers() {
-    for (const timer of Object.values(this.#timers)) clearTimeout(timer);
-    this.#timers = {};
   }
 
   #setState(state, reason, retryIn) {
@@ -259,15 +246,15 @@ export class MatsSocketClient extends EventTarget {
   }
 
   #tellCloseSession() {
-    const [base, query] = this.url.replace(/^ws/, "http").split("?");
-    const id = encodeURIComponent(this.sessionId);
-    this.#sendBeacon(`${base}/close_session?session_id=${id}${query ? `&${query}` : ""}`);
+    const urls = this.state === "established" ? [this.url] : this.#urls; // any node will do, if it is up
+    for (const url of urls) {
+      const base = url.replace(/^ws/, "http").split("?")[0];
+      this.#sendBeacon(`${base}/close_session?session_id=${encodeURIComponent(this.sessionId)}`);
+    }
   }
 
   #ping() {
-    if (this.#pingSent) { // the one before was never answered: a line that swallows everything
-      return this.#lose("the server does not answer pings", 0);
-    }
+    if (this.#pingSent) return this.#lose("the server does not answer pings", 0);
     this.#pingSent = { x: String(++this.#nextPing), at: Date.now() };
     this.#write([{ t: "PING", x: this.#pingSent.x }]);
     this.#timers.ping = setTimeout(() => this.#ping(), PING_EVERY);
@@ -312,11 +299,6 @@ export class MatsSocketClient extends EventTarget {
     return cmid;
   }
 
-  #soon(envelope) {
-    this.#urgent.push(envelope);
-    this.#flushSoon();
-  }
-
   /** ACK and NACK name a smid, which from then on counts as seen; ACK2 names a cmid. */
   #receipt(t, id, desc) {
     if (t !== "ACK2") this.#inbox.set(id, t);
@@ -331,11 +313,11 @@ export class MatsSocketClient extends EventTarget {
     clearTimeout(this.#timers.batch);
     delete this.#timers.batch;
     if (!this.#speaking) return;
-    const pipeline = this.#newAuth === null ? [] : [{ t: "AUTH", auth: this.#newAuth }];
-    pipeline.push(...merge(this.#receipts), ...this.#urgent);
+    const auth = this.#newAuth === null ? [] : [{ t: "AUTH", auth: this.#newAuth }];
+    const pipeline = [...auth, ...merge(this.#receipts), ...this.#subs];
     this.#newAuth = null;
     this.#receipts = [];
-    this.#urgent = [];
+    this.#subs = [];
     const again = new Set();
     for (const entry of this.#outbox.values()) {
       if (entry.writtenOn === this.#connection) continue;
@@ -407,7 +389,7 @@ export class MatsSocketClient extends EventTarget {
 
   #welcome({ sid }) {
     const resumed = this.sessionId === sid;
-    if (resumed) this.counters.reconnects++;
+    this.counters.reconnects += resumed ? 1 : 0;
     this.sessionId = sid;
     this.#failures = 0;
     clearTimeout(this.#timers.welcome);
@@ -425,8 +407,7 @@ export class MatsSocketClient extends EventTarget {
   #taken(cmid) {
     const entry = take(this.#outbox, cmid);
     this.#receipt("ACK2", cmid);
-    if (entry?.request) entry.onReceived?.();
-    else entry?.resolve?.();
+    (entry?.request ? entry.onReceived : entry?.resolve)?.();
   }
 
   #refused(cmid, { desc }) {
@@ -440,8 +421,7 @@ export class MatsSocketClient extends EventTarget {
     if (!entry) return;
     clearTimeout(entry.retry);
     if (++entry.attempts > RETRY_ATTEMPTS) {
-      this.#fail(cmid, new MatsSocketError("RETRY", desc ?? "the server could not handle the message"));
-      return;
+      return this.#fail(cmid, new MatsSocketError("RETRY", desc ?? "the server could not handle the message"));
     }
     entry.retry = setTimeout(() => {
       entry.writtenOn = -1; // as if an earlier connection had carried it
@@ -456,14 +436,10 @@ export class MatsSocketClient extends EventTarget {
     const unacknowledged = take(this.#outbox, cmid);
     if (smid) this.#receipt("ACK", smid);
     if (!smid || unacknowledged) this.#receipt("ACK2", cmid);
-    if (unacknowledged) unacknowledged.onReceived?.();
-    const request = take(this.#requests, cmid);
-    if (!request) return; // timed out here; nobody is waiting any more
-    if (t === "RESOLVE") {
-      request.resolve({ msg, traceId: envelope.tid, millis: Date.now() - request.at, envelope });
-    } else {
-      request.reject(new MatsSocketError("REJECT", envelope.desc ?? "the server rejected the request", msg));
-    }
+    unacknowledged?.onReceived?.();
+    const request = take(this.#requests, cmid); // none: timed out here, nobody waits any more
+    if (t === "REJECT") request?.reject(new MatsSocketError(t, envelope.desc ?? "rejected by the server", msg));
+    else request?.resolve({ msg, traceId: envelope.tid, millis: Date.now() - request.at, envelope });
   }
 
   #message(envelope) {
@@ -493,9 +469,7 @@ export class MatsSocketClient extends EventTarget {
 
   /** The message is taken, whatever the handler makes of it. */
   #call(handler, msg, envelope) {
-    try {
-      handler(msg, envelope);
-    } catch (error) {
+    try { handler(msg, envelope); } catch (error) {
       this.#emit("problem", { message: `handler of "${envelope.eid}" failed: ${error.message}` });
     }
   }

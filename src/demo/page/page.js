@@ -96,6 +96,7 @@ async function logIn(user) {
   complain("");
   if (client?.state === "waiting" || client?.state === "disconnected") return client.connect();
   await refreshNodes();
+  if (client && client.state !== "closed") return; // pressed twice
   // The node that served the page comes first, so that what a person sees is what they expect.
   const urls = [...nodes].sort((a, b) => (b.http === location.origin) - (a.http === location.origin)).map(({ url }) => url);
   client = new MatsSocketClient("DemoPage", "1", urls, { shuffle: false });
@@ -122,7 +123,7 @@ async function logIn(user) {
 function stateChanged({ state, reason, retryIn }) {
   stateReason = reason ?? "";
   retryAt = Date.now() + (retryIn ?? 0);
-  if (state === "waiting" && client.sessionId && !client.lossShown) addEvent(`Line lost: ${reason}`);
+  if (state === "waiting" && client.sessionId && !client.lossShown) addEvent(reason[0].toUpperCase() + reason.slice(1));
   client.lossShown = state === "waiting" || state === "connecting";
   if (state === "established") complain("");
   if (state === "closed") {
@@ -181,7 +182,7 @@ function startPush(text, seconds, count) {
   run.squares = Array.from({ length: count }, () => squares.appendChild(element("i")));
   run.element.append(run.label, squares);
   $("runs").prepend(run.element);
-  while ($("runs").children.length > 5) $("runs").lastChild.remove();
+  while ($("runs").children.length > 3) $("runs").lastChild.remove();
   showRun(run);
   send("Demo.pushLater", { text: run.text, millis: seconds * 1_000, count },
     `Push "${run.text}", ${count} × in ${seconds} s`, ", you may break things now");
@@ -248,8 +249,7 @@ function addLine({ out, event, number, text, about, fault }) {
   const line = element("li", event ? "event" : out ? "out" : "in");
   const details = element("span", "about");
   const time = element("time", "", new Date().toLocaleTimeString([], { hour12: false }));
-  line.append(element("span", "number", number), element("span", "text", text), time);
-  if (about) line.append(details);
+  line.append(element("span", "number", number), element("span", "text", text), details, time);
   const setAbout = (parts, bad) => {
     details.replaceChildren(...parts);
     line.classList.toggle("fault", Boolean(bad));
@@ -295,7 +295,7 @@ function showStatus() {
   const open = !["idle", "closed"].includes(state);
   $("status-state").textContent = STATES[state];
   $("status-state").dataset.state = state;
-  $("status-session").textContent = client?.sessionId ?? "none";
+  $("status-session").textContent = $("status-session").title = client?.sessionId ?? "none";
   $("status-node").replaceChildren(state === "established" ? nodeBadge(via()) : "none");
   if (state !== "established") $("status-latency").textContent = "–";
   $("user").disabled = open;
