@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use actix::Addr;
 
-pub(crate) use lifecycle::start;
+pub(crate) use lifecycle::{SOCKET_PING, start};
 pub(crate) use running::{Owner, Running, RunningHandlers};
 
 use crate::auth::Authentication;

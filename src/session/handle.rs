@@ -31,7 +31,11 @@ pub(crate) struct HandlerEnded {
 #[derive(Debug)]
 pub(crate) enum End {
     /// Committed: this is the answer.
-    Answered(Box<Envelope>),
+    Answered {
+        answer: Box<Envelope>,
+        /// It does not wait for company.
+        at_once: bool,
+    },
     /// The message was in the inbox already: the answer given then, `None` for a plain ACK.
     Duplicate(Option<String>),
     /// There is no correlation left that a reply could settle: acknowledged as a duplicate, nothing kept.
@@ -265,7 +269,8 @@ fn end(job: &Job, outcome: UnitOutcome, answer: Envelope) -> End {
     match outcome {
         UnitOutcome::Committed(effects) => {
             job.node.count_dropped(&effects);
-            End::Answered(Box::new(answer))
+            let at_once = job.envelope.eid.as_deref() == Some(crate::node::SOCKET_PING);
+            End::Answered { answer: Box::new(answer), at_once }
         }
         UnitOutcome::Duplicate(stored) => End::Duplicate(stored),
         UnitOutcome::AlreadySettled => End::NothingToSettle,

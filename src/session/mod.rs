@@ -2,7 +2,6 @@
 //! ([`state`]): what came in, and what is to be done about it.
 
 mod actor;
-mod authenticate;
 mod decide;
 mod handle;
 pub(crate) mod line;
