@@ -94,7 +94,8 @@ pub struct Task<O: Operation> {
     seat: Arc<Seat>,
     /// The node's name when the operation was given.
     by: Arc<str>,
-    ticket: Ticket,
+    /// Given back before the answer, so that whoever is answered finds the room.
+    ticket: Option<Ticket>,
 }
 
 impl<O: Operation> Task<O> {
@@ -117,9 +118,10 @@ impl<O: Operation> Task<O> {
 
     fn reply(&mut self, result: Result<O::Outcome, StoreError>) {
         if let Some(reply) = self.reply.take() {
-            if matches!(result, Err(StoreError::Failed(_))) {
-                self.ticket.metrics.failed();
+            if let (Err(StoreError::Failed(_)), Some(ticket)) = (&result, &self.ticket) {
+                ticket.metrics.failed();
             }
+            self.ticket = None;
             // Whoever asked may have gone away; the operation stands.
             let _ = reply.send(result);
         }

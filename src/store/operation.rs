@@ -74,6 +74,8 @@ pub enum Registered {
 pub struct HeldSession {
     /// The fencing token.
     pub holder: Holder,
+    /// Opened now, not resumed.
+    pub new: bool,
     /// Session id.
     pub sid: String,
     /// What its server message ids start with.

@@ -7,6 +7,8 @@ mod nodes;
 mod outbox;
 mod sessions;
 mod statements;
+#[cfg(test)]
+mod tests;
 mod topics;
 mod units;
 
