@@ -225,7 +225,7 @@ pub struct Scavenge {
     pub keys_older: Duration,
 }
 
-/// Adds a subscription. False: the session has `max` already, nothing added.
+/// Adds a subscription; one that is there already is fine. How many a session may have is the session's to check.
 #[derive(Clone, Debug)]
 pub struct Subscribe {
     /// On whose behalf.
