@@ -1,31 +1,26 @@
 //! One WebSocket, from HELLO to its end.
 
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 
+use futures_util::SinkExt;
 use futures_util::future::BoxFuture;
-use futures_util::{SinkExt, StreamExt};
-use rand::RngExt;
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::time::{Duration, Instant, Sleep, sleep_until, timeout, timeout_at};
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest, http::HeaderValue};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio::time::{Duration, Instant, Sleep, sleep_until, timeout_at};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::authorization::{Authorization, AuthorizationError};
-use super::builder::Config;
-use super::core::{Command, Received};
+use super::core::Command;
 use super::event::{ConnectionEvent, ConnectionState};
 use super::handler::Worker;
+use super::incoming::Received;
+use super::ping::Pings;
 use super::shared::Shared;
+use super::socket::{Step, WebSocket, step};
 use crate::wire::{
-    Close, CloseCode, DebugOptions, Envelope, MessageType, PingId, parse_pipeline, random_id,
+    Close, CloseCode, DebugOptions, Envelope, MessageType, parse_pipeline, random_id,
 };
-
-pub(super) type WebSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -48,118 +43,11 @@ pub(super) enum End {
 /// How long the other side may take to answer a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Bytes per second that a line must take at least when a large message goes out.
+const SLOWEST_LINE: u64 = 64 << 10;
+
 /// How long the server may take to end TCP after both close frames; it does so at once, mostly.
 const LINGER: Duration = Duration::from_millis(250);
-
-/// Opens a WebSocket.
-pub(super) async fn open(config: &Config, url: &str) -> Result<WebSocket, String> {
-    let wrong = |error: tungstenite::Error| error.to_string();
-    let mut request = url.into_client_request().map_err(wrong)?;
-    let headers = request.headers_mut();
-    headers.insert(
-        "Sec-WebSocket-Protocol",
-        HeaderValue::from_static("matssocket"),
-    );
-    for (name, value) in &config.headers {
-        headers.append(name, value.clone());
-    }
-    let limits = WebSocketConfig::default()
-        .read_buffer_size(32 << 10)
-        .max_message_size(Some(64 << 20))
-        .max_frame_size(Some(64 << 20));
-    let connect = tokio_tungstenite::connect_async_with_config(request, Some(limits), true);
-    match timeout(config.connect_timeout, connect).await {
-        Ok(result) => result.map(|(ws, _)| ws).map_err(wrong),
-        Err(_) => Err(format!("no connection within {:?}", config.connect_timeout)),
-    }
-}
-
-/// What happened on the line.
-enum Step {
-    Flushed,
-    Read(Message),
-    Ended(String),
-}
-
-/// Waits until something was read or, if asked for, everything is written. Both in one poll: a
-/// server that does not read because nobody reads from it must not block us as well.
-async fn step(ws: &mut WebSocket, flushing: bool, reading: bool) -> Step {
-    poll_fn(|cx| {
-        if flushing && let Poll::Ready(flushed) = ws.poll_flush_unpin(cx) {
-            return Poll::Ready(match flushed {
-                Ok(()) => Step::Flushed,
-                Err(error) => Step::Ended(error.to_string()),
-            });
-        }
-        if !reading {
-            return Poll::Pending;
-        }
-        ws.poll_next_unpin(cx).map(|read| match read {
-            Some(Ok(message)) => Step::Read(message),
-            Some(Err(error)) => Step::Ended(error.to_string()),
-            None => Step::Ended("the line was closed".into()),
-        })
-    })
-    .await
-}
-
-/// PINGs and the PONGs they wait for.
-struct Pings {
-    interval: Duration,
-    last: u64,
-    next: Instant,
-    /// The PING without a PONG yet.
-    sent: Option<(u64, Instant)>,
-}
-
-impl Pings {
-    fn new(interval: Duration, now: Instant) -> Pings {
-        // The first comes early, and not of all clients at once.
-        let first = Duration::from_secs_f64(rand::rng().random_range(3.0..7.0)).min(interval);
-        Pings {
-            interval,
-            last: 0,
-            next: now + first,
-            sent: None,
-        }
-    }
-
-    fn take_due(&mut self, now: Instant) -> Option<u64> {
-        if self.sent.is_some() || now < self.next {
-            return None;
-        }
-        self.last += 1;
-        self.sent = Some((self.last, now));
-        self.next = now + self.interval;
-        Some(self.last)
-    }
-
-    fn pong(&mut self, x: &PingId, now: Instant) -> Option<Duration> {
-        let (number, sent) = self.sent?;
-        if *x != PingId::Number(number as i64) {
-            return None;
-        }
-        self.sent = None;
-        Some(now - sent)
-    }
-
-    /// When to send the next, or to give up waiting for the PONG.
-    fn due(&self) -> Instant {
-        self.sent
-            .map_or(self.next, |(_, sent)| sent + 2 * self.interval)
-    }
-
-    fn is_overdue(&self, now: Instant) -> bool {
-        self.sent.is_some() && now >= self.due()
-    }
-
-    /// We did not read, so that no PONG could come: the wait starts again.
-    fn excuse(&mut self, now: Instant) {
-        if let Some((_, sent)) = &mut self.sent {
-            *sent = now;
-        }
-    }
-}
 
 type Authorizing = BoxFuture<'static, Result<Authorization, AuthorizationError>>;
 
@@ -167,8 +55,10 @@ pub(super) struct Connection<'a> {
     shared: &'a Arc<Shared>,
     worker: &'a Worker,
     ws: WebSocket,
-    /// Written, but not flushed.
-    flushing: bool,
+    /// Something is written, but not flushed; it is to be flushed by then.
+    flush_due: Option<Instant>,
+    /// A PING is in what is not flushed.
+    ping_in_flush: bool,
     pings: Option<Pings>,
     /// WELCOME is to be there by then.
     welcome_due: Instant,
@@ -186,7 +76,8 @@ impl<'a> Connection<'a> {
             shared,
             worker,
             ws,
-            flushing: false,
+            flush_due: None,
+            ping_in_flush: false,
             pings: None,
             welcome_due: Instant::now() + shared.config.connect_timeout,
             established: None,
@@ -223,10 +114,27 @@ impl<'a> Connection<'a> {
 
     /// Hands a message to the WebSocket's buffer; flushing goes on in [`step`].
     fn write(&mut self, message: Message) -> Result<(), String> {
-        self.flushing = true;
+        // Generous to slow lines; yet one that takes nothing at all is lost.
+        let slow = Duration::from_secs(message.len() as u64 / SLOWEST_LINE);
+        self.flush_due = Some(Instant::now() + 2 * self.shared.config.ping_interval + slow);
         self.ws
             .start_send_unpin(message)
             .map_err(|error| error.to_string())
+    }
+
+    fn flush_soon(&mut self) {
+        let due = Instant::now() + 2 * self.shared.config.ping_interval;
+        self.flush_due.get_or_insert(due);
+    }
+
+    fn flushed(&mut self) {
+        self.flush_due = None;
+        if std::mem::take(&mut self.ping_in_flush)
+            && let Some(pings) = &mut self.pings
+        {
+            // The wait for the PONG starts when the PING is out.
+            pings.excuse(Instant::now());
+        }
     }
 
     async fn talk(&mut self) -> End {
@@ -244,7 +152,7 @@ impl<'a> Connection<'a> {
             }
             let authorizing = &mut self.authorizing;
             let step = tokio::select! {
-                step = step(&mut self.ws, self.flushing, reading) => step,
+                step = step(&mut self.ws, self.flush_due.is_some(), reading) => step,
                 () = self.shared.wake.notified() => continue,
                 () = &mut timer => continue,
                 result = async { authorizing.as_mut().expect("checked").await }, if authorizing.is_some() => {
@@ -253,7 +161,7 @@ impl<'a> Connection<'a> {
                 }
             };
             match step {
-                Step::Flushed => self.flushing = false,
+                Step::Flushed => self.flushed(),
                 Step::Read(Message::Text(text)) => {
                     if let Err(error) = self.receive(text.as_str()) {
                         return self.give_up(CloseCode::Reconnect, error).await;
@@ -261,7 +169,7 @@ impl<'a> Connection<'a> {
                 }
                 Step::Read(Message::Close(frame)) => return self.closed_by_server(frame).await,
                 // Pings are answered by the WebSocket itself, with the next flush.
-                Step::Read(Message::Ping(_)) => self.flushing = true,
+                Step::Read(Message::Ping(_)) => self.flush_soon(),
                 Step::Read(_) => {}
                 Step::Ended(error) => return End::Lost(error),
             }
@@ -278,6 +186,9 @@ impl<'a> Connection<'a> {
         if self.established.is_none() && now >= self.welcome_due {
             return Err("no WELCOME in time".into());
         }
+        if self.flush_due.is_some_and(|due| now >= due) {
+            return Err("the server takes nothing".into());
+        }
         if let Some(pings) = &mut self.pings {
             if !reading {
                 pings.excuse(now);
@@ -286,34 +197,35 @@ impl<'a> Connection<'a> {
                 return Err("no PONG in time".into());
             }
         }
-        let mut due = None;
-        let mut text = None;
+        let (mut due, mut text) = (None, None);
+        let mut core = self.shared.core();
+        let (hold, need) = core.wants_authorization(now);
+        if self.flush_due.is_none() {
+            let ping = self.pings.as_mut().and_then(|pings| pings.take_due(now));
+            self.ping_in_flush = ping.is_some();
+            text = core.take_pipeline(now, ping, hold);
+            due = core.next_due(now);
+        }
+        drop(core);
+        if let (Some(need), None, Some(callback)) =
+            (need, &self.authorizing, &self.shared.config.callback)
         {
-            let mut core = self.shared.core();
-            let (hold, need) = core.wants_authorization(now);
-            if let (Some(need), None, Some(callback)) =
-                (need, &self.authorizing, &self.shared.config.callback)
-            {
-                self.authorizing = Some(callback(need));
-            }
-            if !self.flushing {
-                let ping = self.pings.as_mut().and_then(|pings| pings.take_due(now));
-                text = core.take_pipeline(now, ping, hold);
-                due = core.next_due(now);
-            }
+            self.authorizing = Some(callback(need));
         }
         if let Some(text) = text {
             self.write(Message::text(text))?;
         }
         // While flushing, nothing is sent that could be due; the line's own clocks go on.
-        let line = match &self.pings {
-            None => Some(self.welcome_due),
-            Some(pings) if self.flushing && pings.sent.is_none() => None,
-            Some(pings) => Some(pings.due()),
+        let line = match (&self.pings, self.flush_due) {
+            (None, _) => Some(self.welcome_due),
+            (Some(pings), Some(_)) if !pings.is_waiting() => None,
+            (Some(pings), _) => Some(pings.due()),
         };
-        let due = [due, line].into_iter().flatten().min();
-        let due = due.unwrap_or_else(|| now + self.shared.config.ping_interval);
-        if timer.deadline() != due {
+        let due = [due, line, self.flush_due].into_iter().flatten().min();
+        // Waking too early does no harm; moving the timer with each message would cost.
+        if let Some(due) = due
+            && (due < timer.deadline() || timer.is_elapsed())
+        {
             timer.as_mut().reset(due);
         }
         Ok(())
@@ -430,16 +342,21 @@ impl<'a> Connection<'a> {
     /// Flushes, and discards what comes until both sides have said Close and the line ends. A server
     /// that does not answer, or leaves the line open, is left to itself.
     async fn read_out(&mut self, mut answered: bool) {
-        self.flushing = true;
+        self.flush_soon();
         let give_up = Instant::now() + CLOSE_TIMEOUT;
         loop {
-            let due = if answered && !self.flushing {
+            let due = if answered && self.flush_due.is_none() {
                 Instant::now() + LINGER
             } else {
                 give_up
             };
-            match timeout_at(due.min(give_up), step(&mut self.ws, self.flushing, true)).await {
-                Ok(Step::Flushed) => self.flushing = false,
+            match timeout_at(
+                due.min(give_up),
+                step(&mut self.ws, self.flush_due.is_some(), true),
+            )
+            .await
+            {
+                Ok(Step::Flushed) => self.flushed(),
                 Ok(Step::Read(message)) => answered |= message.is_close(),
                 Ok(Step::Ended(_)) | Err(_) => return,
             }

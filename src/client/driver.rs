@@ -5,12 +5,13 @@ use std::sync::Arc;
 use tokio::time::{Instant, sleep};
 
 use super::backoff::Rotation;
-use super::connection::{Connection, End, WebSocket, open};
+use super::connection::{Connection, End};
 use super::core::Command;
 use super::error::SessionClosed;
 use super::event::{ConnectionEvent, ConnectionState};
 use super::handler::Worker;
 use super::shared::Shared;
+use super::socket::{WebSocket, open};
 use crate::wire::CloseCode;
 
 pub(super) struct Driver {
@@ -105,12 +106,7 @@ impl Driver {
             }
             Command::Disconnect { done } => self.disconnected("disconnect".into(), Some(done)),
             Command::Cut => {}
-            Command::Reconnect => {
-                self.rotation.reset();
-                let mut core = self.shared.core();
-                core.closed = None;
-                core.wanted = true;
-            }
+            Command::Reconnect => self.rotation.reset(),
             Command::Shutdown => return self.shut_down(),
         }
         Flow::Continue

@@ -39,8 +39,8 @@
 //! ```
 //!
 //! Inside: `driver` connects and reconnects, `connection` is one WebSocket, `core` decides what goes
-//! out and what becomes of what comes in, with `outbox`, `inbox`, `topic` and `authorization` as its
-//! parts; `handler` runs the application's code in a task of its own.
+//! out and (in `incoming`) what becomes of what comes in, with `outbox`, `inbox`, `topic` and
+//! `authorization` as its parts; `handler` runs the application's code in a task of its own.
 
 mod authorization;
 mod backoff;
@@ -52,10 +52,14 @@ mod error;
 mod event;
 mod handler;
 mod inbox;
+mod incoming;
 mod message;
 mod outbox;
+mod ping;
+mod pipeline;
 mod request;
 mod shared;
+mod socket;
 #[cfg(test)]
 mod tests;
 mod topic;
@@ -264,7 +268,11 @@ impl Client {
     /// Connects now: for the first time, again after a disconnect, with a new session if the last one
     /// was closed, or without waiting any longer after failures.
     pub fn reconnect(&self) {
-        self.shared().command(Command::Reconnect);
+        let shared = self.shared();
+        if shared.core().reconnect() {
+            shared.set_state(ConnectionState::Connecting);
+        }
+        shared.wake.notify_one();
     }
 
     /// Closes the session; everything outstanding fails. Returns when that is done. Without a line the
