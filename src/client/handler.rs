@@ -9,7 +9,9 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 
+use super::authorization::AuthorizationNeed;
 use super::message::{Message, parse};
 use super::shared::Shared;
 use crate::wire::{Envelope, MessageType, Payload};
@@ -94,6 +96,32 @@ fn message<T: DeserializeOwned>(envelope: Envelope) -> Result<Message<T>, String
         message_id: envelope.smid.unwrap_or_default(),
         debug: envelope.debug,
     })
+}
+
+/// The endpoint that every client of the protocol has: the server asks for a fresh authorization and
+/// learns when it is there. `AUTH` goes before the answer.
+pub(super) fn built_in(shared: &Arc<Shared>) {
+    let weak = Arc::downgrade(shared);
+    let renew = endpoint(move |_: Message<serde::de::IgnoredAny>| {
+        let shared = weak.upgrade();
+        async move {
+            let shared = shared.ok_or("the client is gone")?;
+            let callback = shared
+                .config
+                .callback
+                .as_ref()
+                .ok_or("the client has no fresh authorization to give")?;
+            let authorization = callback(AuthorizationNeed::Requested).await;
+            let authorization =
+                authorization.map_err(|_| "the client got no fresh authorization")?;
+            shared.core().auth.set(authorization, Instant::now());
+            Ok::<(), &str>(())
+        }
+    });
+    shared
+        .core()
+        .endpoints
+        .insert("MatsSocket.renewAuth".into(), renew);
 }
 
 /// A handler's run.

@@ -124,6 +124,7 @@ impl Client {
 
     fn spawn(config: Config) -> Client {
         let shared = Arc::new(Shared::new(config));
+        handler::built_in(&shared);
         tokio::spawn(Driver::new(shared.clone()).run());
         Client {
             handle: Arc::new(Handle { shared }),

@@ -16,6 +16,11 @@ pub(super) type WebSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Opens a WebSocket.
 pub(super) async fn open(config: &Config, url: &str) -> Result<WebSocket, String> {
+    #[cfg(feature = "client-tls")]
+    if url.starts_with("wss:") {
+        // An error means that the application has chosen one itself.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
     let wrong = |error: tungstenite::Error| error.to_string();
     let mut request = url.into_client_request().map_err(wrong)?;
     let headers = request.headers_mut();

@@ -353,3 +353,75 @@ async fn reading_stops_while_too_much_waits() {
         assert_eq!(in_time(handled.recv()).await.unwrap(), n);
     }
 }
+
+/// A server that remembers what it has handled, and a line that is cut over and over: everything
+/// arrives, once and in order, in both directions.
+#[tokio::test]
+async fn cuts_lose_double_and_reorder_nothing() {
+    const MESSAGES: u64 = 3_000;
+    let mock = Mock::start().await;
+    let client = builder(&mock).wait_for_welcome(true).build().unwrap();
+    let mut pushed = listen(&client, "T");
+    let cutter = client.clone();
+    let server = tokio::spawn(async move {
+        let mut handled: Vec<u64> = Vec::new();
+        let mut unacknowledged: std::collections::BTreeSet<u64> = (0..MESSAGES).collect();
+        let mut lines = 0;
+        while (handled.len() as u64) < MESSAGES || !unacknowledged.is_empty() {
+            let mut line = mock.accept().await;
+            lines += 1;
+            line.welcome("S1").await;
+            let mut envelopes = 0;
+            let push =
+                |n: &u64| format!(r#"{{"t":"SEND","smid":"s{n}","tid":"t","eid":"T","msg":{n}}}"#);
+            let pushes: Vec<String> = unacknowledged.iter().take(200).map(push).collect();
+            if !pushes.is_empty() {
+                line.send(&format!("[{}]", pushes.join(","))).await;
+            }
+            while let Some(pipeline) = line.try_pipeline().await {
+                envelopes += pipeline.len();
+                let mut acks = Vec::new();
+                for envelope in pipeline {
+                    match envelope.t {
+                        SEND => {
+                            let n = envelope.msg.unwrap().get().parse().unwrap();
+                            if handled.last().is_none_or(|last| n > *last) {
+                                handled.push(n);
+                            }
+                            acks.push(format!("\"{}\"", envelope.cmid.unwrap()));
+                        }
+                        ACK => {
+                            for smid in envelope
+                                .smid
+                                .into_iter()
+                                .chain(envelope.ids.into_iter().flatten())
+                            {
+                                unacknowledged.remove(&smid[1..].parse().unwrap());
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+                if envelopes > 150 && lines < 20 {
+                    // What was just taken is not acknowledged.
+                    cutter.cut();
+                } else if !acks.is_empty() {
+                    line.send(&format!(r#"[{{"t":"ACK","ids":[{}]}}]"#, acks.join(",")))
+                        .await;
+                }
+                if (handled.len() as u64) == MESSAGES && lines >= 20 {
+                    break;
+                }
+            }
+        }
+        handled
+    });
+    let sendings: Vec<Sending> = (0..MESSAGES).map(|n| client.send("t", "E", &n)).collect();
+    let handled = in_time(server).await.unwrap();
+    assert_eq!(handled, (0..MESSAGES).collect::<Vec<u64>>());
+    for n in 0..MESSAGES {
+        assert_eq!(in_time(pushed.recv()).await.unwrap(), n);
+    }
+    assert!(pushed.try_recv().is_err(), "nothing came twice");
+    drop(sendings);
+}

@@ -84,6 +84,12 @@ impl Line {
         parse_pipeline(&self.text().await).unwrap()
     }
 
+    /// The next pipeline, unless the line is lost.
+    pub(super) async fn try_pipeline(&mut self) -> Option<Vec<Envelope>> {
+        let message = in_time(self.ws.next()).await?.ok()?;
+        Some(parse_pipeline(message.into_text().unwrap().as_str()).unwrap())
+    }
+
     /// The next envelope of this type; others are passed over.
     pub(super) async fn next(&mut self, t: MessageType) -> Envelope {
         self.next_of(&[t]).await

@@ -22,6 +22,24 @@ async fn reauth_is_answered_by_the_callback() {
 }
 
 #[tokio::test]
+async fn the_built_in_endpoint_renews_the_authorization() {
+    let mock = Mock::start().await;
+    let builder = Client::builder("App", "1.0")
+        .url(&mock.url)
+        .authorization(|need| async move { Ok(Authorization::new(format!("Auth:{need:?}"))) });
+    let _client = builder.start().unwrap();
+    let mut line = mock.accept().await;
+    assert_eq!(line.welcome("S1").await.auth.as_deref(), Some("Auth:First"));
+    line.send(r#"[{"t":"REQUEST","smid":"s1","tid":"t","eid":"MatsSocket.renewAuth","msg":""}]"#)
+        .await;
+    assert_eq!(
+        line.next(AUTH).await.auth.as_deref(),
+        Some("Auth:Requested")
+    );
+    assert_eq!(line.next(RESOLVE).await.smid.as_deref(), Some("s1"));
+}
+
+#[tokio::test]
 async fn without_a_callback_reauth_is_told_to_the_application() {
     let mock = Mock::start().await;
     let (client, mut line) = established(&mock).await;
