@@ -382,7 +382,8 @@ pub fn print_pipeline<'a>(envelopes: impl IntoIterator<Item = &'a Envelope>) -> 
     out
 }
 
-fn print_envelope(out: &mut String, envelope: &Envelope) {
+/// Prints one envelope at the end of `out`.
+pub(crate) fn print_envelope(out: &mut String, envelope: &Envelope) {
     out.push_str("{\"t\":\"");
     out.push_str(envelope.t.name());
     out.push('"');
