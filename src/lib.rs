@@ -11,3 +11,4 @@ pub mod store;
 pub mod wire;
 pub use auth::*;
 pub use config::Config;
+pub use http::{no_upgrade, on_connect};
