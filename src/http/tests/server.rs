@@ -18,6 +18,9 @@ use crate::http::{Backend, NewLine, mount, no_upgrade, on_connect};
 use crate::session::line::{Flow, FromLine, ToLine};
 use crate::wire::{Close, CloseCode};
 
+/// Bytes of one text of a flood.
+pub(super) const FLOOD: usize = 50_000;
+
 /// What reached the session.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Event {
@@ -129,7 +132,7 @@ impl Session {
             let _ = self.events.send(Event::Paused(self.flow.unsent()));
             return;
         }
-        self.say("x".repeat(10_000));
+        self.say("x".repeat(FLOOD));
         // Through the timer, so that the line gets its turn.
         ctx.run_later(Duration::ZERO, |session, ctx| session.flood(ctx));
     }
@@ -379,8 +382,12 @@ impl Client {
         .unwrap()
     }
 
+    /// The next text; pings are passed over.
     pub(super) async fn read_text(&mut self) -> String {
-        let (first, payload) = self.read_frame().await;
+        let (mut first, mut payload) = self.read_frame().await;
+        while first == 0x89 {
+            (first, payload) = self.read_frame().await;
+        }
         assert_eq!(first, 0x81, "{:?}", String::from_utf8_lossy(&payload));
         String::from_utf8(payload).unwrap()
     }

@@ -96,7 +96,7 @@ async fn tells_whether_it_is_ready() {
 /// An application started with plain tokio has no actix System; the actors start in the server's workers all the same.
 #[test]
 fn works_without_an_actix_system() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
