@@ -63,6 +63,7 @@ impl Backend for Fake {
             flow: line.flow,
             max_unsent: self.config.max_unsent,
             flooding: false,
+            paused: false,
             mute: false,
             events: self.events.lock().unwrap().clone(),
         }
@@ -110,6 +111,8 @@ struct Session {
     flow: Flow,
     max_unsent: usize,
     flooding: bool,
+    /// The flood waits for Drained.
+    paused: bool,
     /// Does not answer violations.
     mute: bool,
     events: mpsc::UnboundedSender<Event>,
@@ -129,6 +132,8 @@ impl Session {
             return;
         }
         if self.flow.unsent() > self.max_unsent {
+            self.flooding = false;
+            self.paused = true;
             let _ = self.events.send(Event::Paused(self.flow.unsent()));
             return;
         }
@@ -220,7 +225,10 @@ impl Handler<FromLine> for Session {
             FromLine::Closed(code) => Event::Closed(code),
             FromLine::Lost => Event::Lost,
             FromLine::Drained => {
-                self.flood(ctx);
+                if std::mem::take(&mut self.paused) {
+                    self.flooding = true;
+                    self.flood(ctx);
+                }
                 Event::Drained
             }
         };
