@@ -75,7 +75,7 @@ impl Store {
         node: &str,
         config: &StoreConfig,
         clock: &crate::clock::Clock,
-        news: actix::Recipient<NewsOf>,
+        news: crate::metrics::Mailbox<NewsOf>,
     ) -> Result<StoreHandle, StoreError> {
         let mut opened = self
             .inner
@@ -199,6 +199,11 @@ impl StoreHandle {
     /// The node comes back as a new incarnation with this name. Operations given before keep the old one.
     pub(crate) fn rename(&self, node: &str) {
         self.seat.rename(node);
+    }
+
+    /// The meter of the store actor's mailbox.
+    pub(crate) fn mailbox(&self) -> crate::metrics::MailboxMetrics {
+        self.store.mailbox()
     }
 
     /// The store's numbers: those of all nodes that share it.
