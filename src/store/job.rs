@@ -112,7 +112,7 @@ impl<O: Operation> Task<O> {
             reply: Some(reply),
             seat,
             by,
-            ticket,
+            ticket: Some(ticket),
         }
     }
 
