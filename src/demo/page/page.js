@@ -79,10 +79,10 @@ async function stopNode() {
 }
 
 async function startNode(name) {
-  const helper = nodes.find(({ up }) => up);
-  if (!helper) return complain("No node is left that could start it. Start the program again.");
+  const other = nodes.find(({ up }) => up);
+  if (!other) return complain("No node is left that could start it. Start the program again.");
   try {
-    await ask(helper.http, `/demo/start-node?name=${encodeURIComponent(name)}`, { method: "POST" });
+    await ask(other.http, `/demo/start-node?name=${encodeURIComponent(name)}`, { method: "POST" });
     addEvent(`${name} was started again`);
   } catch (error) {
     complain(`${name} did not start: ${error.message}`);
