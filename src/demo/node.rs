@@ -248,8 +248,9 @@ impl NodeTask {
 
 /// A person waits for the stop button: what a service has not done by then, another node takes over.
 fn config() -> Config {
-    let mut config = Config::default();
-    config.stop_grace = Duration::from_secs(1);
-    config.stop_spread = Duration::from_millis(200);
-    config
+    Config {
+        stop_grace: Duration::from_secs(1),
+        stop_spread: Duration::from_millis(200),
+        ..Config::default()
+    }
 }
