@@ -257,7 +257,7 @@ fn requesting(builder: ServerBuilder) -> ServerBuilder {
             "Test.server.request.replyReceiver.direct",
             async |incoming: Incoming<Data>| {
                 check_correlation(&incoming, CORRELATION_STRING, CORRELATION_BYTES)?;
-                let reply = incoming.message_type();
+                let reply = incoming.message_type().name();
                 services::reply_arrived(
                     &incoming,
                     incoming.session_id(),
@@ -282,7 +282,7 @@ fn requesting(builder: ServerBuilder) -> ServerBuilder {
             "Test.server.request.replyReceiver.viaMats",
             async |incoming: Incoming<Data>| {
                 check_correlation(&incoming, CORRELATION_STRING, CORRELATION_BYTES)?;
-                let reply = Some(incoming.message_type());
+                let reply = Some(incoming.message_type().name());
                 Ok(beside(
                     &incoming,
                     &incoming.payload,
@@ -294,15 +294,10 @@ fn requesting(builder: ServerBuilder) -> ServerBuilder {
 }
 
 /// Forwards, with the session id (and what kind of reply it was) beside the payload.
-fn beside(
-    context: &Context,
-    data: &Data,
-    service: &str,
-    reply: Option<MessageType>,
-) -> Outcome<()> {
+fn beside(context: &Context, data: &Data, service: &str, reply: Option<&str>) -> Outcome<()> {
     let beside = Beside {
         session_id: context.session_id().to_owned(),
-        reply,
+        reply: reply.map(str::to_owned),
     };
     Outcome::forward(Forward::to(service, data).correlation(&beside))
 }

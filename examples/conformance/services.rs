@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use actix_web::rt::time::sleep;
-use matssocket::{
-    Context, HandlerError, Incoming, MessageType, Outcome, ReplyTo, SendError, ServerBuilder,
-};
+use matssocket::{Context, HandlerError, Incoming, Outcome, ReplyTo, SendError, ServerBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::data::Data;
@@ -21,7 +19,7 @@ pub struct Beside {
     /// The session it is about.
     pub session_id: String,
     /// RESOLVE or REJECT, when it is a client's reply.
-    pub reply: Option<MessageType>,
+    pub reply: Option<String>,
 }
 
 /// Adds every service.
@@ -70,8 +68,10 @@ pub fn add(builder: ServerBuilder) -> ServerBuilder {
             "Test.server.request.replyReceiver.viaMats",
             async |incoming: Incoming<Data>| {
                 let beside = beside(&incoming)?;
-                let reply = beside.reply.unwrap_or(MessageType::REJECT);
-                reply_arrived(&incoming, &beside.session_id, &incoming.payload, reply)?;
+                let reply = beside
+                    .reply
+                    .ok_or_else(|| HandlerError::internal("no kind of reply came along"))?;
+                reply_arrived(&incoming, &beside.session_id, &incoming.payload, &reply)?;
                 Ok(Outcome::<()>::done())
             },
         )
@@ -101,7 +101,7 @@ pub fn reply_arrived(
     context: &Context,
     session_id: &str,
     data: &Data,
-    reply: MessageType,
+    reply: &str,
 ) -> Result<(), SendError> {
     let data = data.appended(&format!(":{reply}"));
     context.send(
