@@ -10,6 +10,7 @@ use actix::Recipient;
 use actix_web::rt::time::Instant;
 use bytes::Bytes;
 
+use super::socket::Socket;
 use crate::config::Config;
 use crate::session::line::{Flow, FromLine};
 use crate::wire::Close;
@@ -29,10 +30,12 @@ pub(super) enum Seen {
 pub(super) enum Ending {
     /// The client ended its side: nothing is left to wait for.
     ClientEnded,
-    /// The client has seen our last bytes, or had its time to: end at once.
+    /// The client has seen our last bytes: end at once.
     AtOnce,
     /// The last bytes still have to leave.
     AfterFlush,
+    /// The client had its time to take our last bytes, and to answer.
+    GiveUp,
 }
 
 /// A place for the waker of whoever polls.
@@ -68,6 +71,8 @@ struct Chunk {
 pub(super) struct LineState {
     pub(super) config: Arc<Config>,
     pub(super) flow: Flow,
+    /// Where the application lets us have it.
+    pub(super) socket: Option<Socket>,
     /// Set before the first frame is read.
     pub(super) session: OnceCell<Recipient<FromLine>>,
 
@@ -101,7 +106,7 @@ pub(super) struct LineState {
 }
 
 impl LineState {
-    pub(super) fn new(config: Arc<Config>) -> Rc<LineState> {
+    pub(super) fn new(config: Arc<Config>, socket: Option<Socket>) -> Rc<LineState> {
         let reader = Bell::default();
         let flow = Flow::default();
         // The flow holds the bell only, not this state: the state holds the flow.
@@ -112,6 +117,7 @@ impl LineState {
         Rc::new(LineState {
             config,
             flow,
+            socket,
             session: OnceCell::new(),
             established: Cell::new(false),
             discarding: Cell::new(false),
@@ -179,11 +185,6 @@ impl LineState {
             self.filled.set(false);
             self.tell(FromLine::Drained);
         }
-    }
-
-    /// Nothing waits to be sent.
-    pub(super) fn all_sent(&self) -> bool {
-        self.queued.get() == 0
     }
 
     /// So much waits for a client that takes nothing that it shall not be read from either: its pings and requests

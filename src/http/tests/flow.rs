@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 
-use super::server::{FLOOD, frame};
+use super::server::{FLOOD, frame, within};
 use super::*;
 
 #[actix_web::test]
@@ -68,6 +68,9 @@ async fn a_client_that_does_not_read_is_closed_and_ended() {
             event => panic!("{event:?}"),
         }
     }
+    // Nor does its socket stay: writing to it is refused, though the client has read nothing.
+    let noise = frame(0x81, &[b' '; 60_000]);
+    within(async { while client.stream.write_all(&noise).await.is_ok() {} }).await;
 }
 
 /// Everything that was written is counted as sent in the end, pings and pongs in between or not.

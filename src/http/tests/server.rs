@@ -246,6 +246,11 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn start(config: Config) -> Server {
+        Server::start_with(config, true)
+    }
+
+    /// With or without [`on_connect`].
+    pub(super) fn start_with(config: Config, hooked: bool) -> Server {
         let (sender, events) = mpsc::unbounded_channel();
         let fake = Arc::new(Fake {
             config: Arc::new(config),
@@ -266,7 +271,11 @@ impl Server {
                     web::method(actix_web::http::Method::OPTIONS).to(HttpResponse::NoContent),
                 )
         })
-        .on_connect(on_connect)
+        .on_connect(move |connection, extensions| {
+            if hooked {
+                on_connect(connection, extensions);
+            }
+        })
         .disable_signals()
         .workers(1)
         .shutdown_timeout(0)
