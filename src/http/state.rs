@@ -83,7 +83,7 @@ pub(super) struct LineState {
     /// Frames that came out of the decoder.
     pub(super) decoded: Cell<u64>,
     pub(super) seen: Cell<Option<Seen>>,
-    /// When the client was last heard, or reading last went on after a pause of our making.
+    /// When the client last showed that it lives, or reading last went on after a pause of our making.
     pub(super) last_heard: Cell<Instant>,
     /// Reading pauses because the session cannot take more.
     pub(super) paused: Cell<bool>,
@@ -172,8 +172,12 @@ impl LineState {
         };
         let full = self.backlogged();
         self.queued.set(self.queued.get() - piece.0.len());
-        if full && !self.backlogged() {
-            self.reader.ring();
+        if full {
+            // Reading pauses meanwhile; a client that takes what we send is not idle.
+            self.last_heard.set(Instant::now());
+            if !self.backlogged() {
+                self.reader.ring();
+            }
         }
         Some(piece)
     }

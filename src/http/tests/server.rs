@@ -33,6 +33,8 @@ pub(super) enum Event {
     /// So much was unsent when the flood paused.
     Paused(usize),
     CloseSession(String),
+    /// So many texts had come when the kept one was taken.
+    Kept(usize),
     /// So much is unsent.
     Unsent(usize),
 }
@@ -62,6 +64,7 @@ impl Backend for Fake {
             line: line.line,
             flow: line.flow,
             max_unsent: self.config.max_unsent,
+            texts: 0,
             flooding: false,
             paused: false,
             mute: false,
@@ -110,6 +113,7 @@ struct Session {
     line: Recipient<ToLine>,
     flow: Flow,
     max_unsent: usize,
+    texts: usize,
     flooding: bool,
     /// The flood waits for Drained.
     paused: bool,
@@ -197,11 +201,13 @@ impl Handler<FromLine> for Session {
     fn handle(&mut self, message: FromLine, ctx: &mut Self::Context) {
         let event = match message {
             FromLine::Text(text) => {
+                self.texts += 1;
                 self.text(&text, ctx);
                 if text.starts_with("keep") {
                     // Never taken: counts as unprocessed until "release".
                     ctx.run_later(Duration::from_millis(300), move |session, _| {
                         session.say("took");
+                        let _ = session.events.send(Event::Kept(session.texts));
                         session.flow.processed(text.len());
                     });
                     return;
