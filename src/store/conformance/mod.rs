@@ -55,7 +55,7 @@ suite! {
         renamed_node_loses_its_claims;
     topics: subscriptions publications_in_order history newest_survives_scavenging;
     transact: committed refused rolled_back panicked timed_out;
-    engine: order_under_concurrency bad_one_fails_alone panic_is_survived news_before_the_answer busy_and_in_order
+    engine: order_under_concurrency bad_one_fails_alone panic_is_survived news_before_the_answer busy order_beyond_the_queue panic_of_a_read_is_survived
         dropped_future_still_runs reopened_by_a_second_node metrics;
 }
 
