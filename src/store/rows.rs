@@ -2,8 +2,6 @@
 
 use diesel::prelude::*;
 use rand::RngExt;
-use serde::Deserialize;
-use serde::de::IntoDeserializer;
 use serde_json::value::RawValue;
 
 use super::operation::*;
@@ -29,9 +27,8 @@ fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> DbError 
 
 /// A message type out of its name.
 pub fn kind(name: &str) -> DbResult<MessageType> {
-    MessageType::from_name(name).ok_or_else(|| {
-        DbError::DeserializationError(format!("{name:?} is no message type").into())
-    })
+    MessageType::from_name(name)
+        .ok_or_else(|| DbError::DeserializationError(format!("{name:?} is no message type").into()))
 }
 
 /// A payload out of its text.
