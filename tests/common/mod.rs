@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, missing_docs)]
 
 pub mod auth;
+pub mod child;
 pub mod control;
 pub mod endpoints;
 pub mod line;
