@@ -79,8 +79,6 @@ pub struct Config {
     pub takeover_wait: Duration,
     /// How long a socket stays open when the store is away, before it is closed with 1012. Default 2 s.
     pub store_away_delay: Duration,
-    /// How long a session pauses reading when the store's queue is full. Default 5 s.
-    pub store_busy_pause: Duration,
     /// Recent envelopes kept per session for introspection. Default 200.
     pub recent_envelopes: usize,
 
@@ -168,7 +166,6 @@ impl Default for Config {
             ack2_delay: ms(25),
             takeover_wait: ms(250),
             store_away_delay: secs(2),
-            store_busy_pause: secs(5),
             recent_envelopes: 200,
             transaction_limit: secs(10),
             service_attempts: 5,

@@ -1,18 +1,40 @@
 //! Reliable messaging over WebSocket for actix-web.
-// Unused while the rooms are being built.
-#![allow(dead_code, missing_docs, unused_imports)]
+#![allow(dead_code)]
 
-pub mod auth;
-pub mod clock;
-pub mod config;
+mod auth;
+#[cfg(feature = "client")]
+pub mod client;
+mod clock;
+mod cluster;
+mod config;
+mod endpoint;
+mod error;
 mod http;
+mod message;
+mod metrics;
+mod node;
+mod registry;
+mod server;
+mod service;
 mod session;
 pub mod store;
+mod upkeep;
 pub mod wire;
-pub mod endpoint;
-pub mod error;
-pub mod message;
-pub use auth::*;
-pub use endpoint::*;
-pub use error::*;
+
+pub use auth::{
+    AuthError, Authentication, Authenticator, Principal, Refused, ResponseHeaders, Verdict, auth_fn, same_host,
+};
+pub use clock::Clock;
+pub use cluster::{Cluster, Faults};
 pub use config::Config;
+pub use endpoint::{Context, Forward, Incoming, Outcome, ReplyToken};
+pub use error::{HandlerError, SendError, StartError};
+pub use http::on_connect;
+pub use message::ReplyTo;
+pub use metrics::{MailboxMetrics, Metrics, UpkeepMetrics};
+pub use server::{
+    LiveSession, MatsSocketServer, MessageEvent, RecentEnvelope, ServerBuilder, SessionChange, SessionEvent,
+};
+pub use store::operation::{DeadLetter, SessionFilter, StoredSession};
+pub use store::{Store, StoreConfig, StoreError, StoreMetrics};
+pub use wire::{DebugOptions, MessageType};

@@ -8,7 +8,7 @@ mod erased;
 mod outcome;
 
 pub use context::{Context, Incoming, ReplyToken};
-pub(crate) use context::{Origin, take_effects};
+pub(crate) use context::{Authorization, Origin, take_effects};
 pub(crate) use erased::{
     Call, Endpoint, Handled, Handler, Run, TransactionalHandler, async_handler, panicked, transactional_handler,
 };

@@ -1,5 +1,20 @@
 //! The actix-web edge: upgrade, payload guard, connection actor, and what stands beside the WebSocket.
 
+mod connection;
+mod frame;
+mod guard;
+mod mount;
+mod outgoing;
+mod socket;
+mod state;
+#[cfg(test)]
+mod tests;
+mod upgrade;
+
+pub(crate) use mount::mount;
+pub use mount::no_upgrade;
+pub use socket::on_connect;
+
 use std::rc::Rc;
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@ use serde_json::value::to_raw_value;
 pub use builder::ServerBuilder;
 pub(crate) use listeners::Listeners;
 pub use listeners::{MessageEvent, SessionChange, SessionEvent};
-pub use live::{LiveSession, RecentEnvelope};
+pub use crate::session::{LiveSession, RecentEnvelope};
 
 use crate::endpoint::ReplyToken;
 use crate::error::SendError;

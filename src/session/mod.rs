@@ -1,3 +1,13 @@
-//! Sessions: one actor per registration of a session, and the pure decisions that it carries out.
+//! Sessions: one actor per registration of a session ([`actor`]), and the pure decisions that it carries out
+//! ([`state`]): what came in, and what is to be done about it.
 
+mod actor;
+mod decide;
+mod handle;
 pub(crate) mod line;
+mod live;
+mod state;
+
+pub(crate) use actor::Session;
+pub(crate) use handle::{End, HandlerEnded};
+pub use live::{LiveSession, RecentEnvelope};

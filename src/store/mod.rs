@@ -3,35 +3,73 @@
 //! [`Store`] says which database; opening it starts the store actor, whose messages are the operations of
 //! [`operation`]. Nodes in one process share one `Store`.
 
+mod actor;
+#[cfg(all(test, feature = "sqlite"))]
+mod conformance;
+mod job;
+mod metrics;
 pub mod operation;
+mod rows;
+mod schema;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod statements;
+mod version;
+mod writer;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use metrics::StoreMetricsSnapshot;
 use operation::News;
 
+/// Opens a database.
+type Opener =
+    dyn Fn(&StoreConfig) -> Result<Arc<dyn statements::Database>, StoreError> + Send + Sync;
+
 /// Which database to use. Cheap to clone; clones share the opened database, so that several nodes of one process can
-/// run on one.
+/// run on one. It is opened when the first node attaches, and closed with the last clone and handle.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<()>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    open: Box<Opener>,
+    opened: Mutex<Option<Arc<actor::Opened>>>,
 }
 
 impl Store {
+    fn new(
+        open: impl Fn(&StoreConfig) -> Result<Arc<dyn statements::Database>, StoreError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Store {
+        Store {
+            inner: Arc::new(Inner {
+                open: Box::new(open),
+                opened: Mutex::new(None),
+            }),
+        }
+    }
+
     /// SQLite in a file, created if missing. A second process on the same file is refused.
+    #[cfg(feature = "sqlite")]
     pub fn sqlite(path: impl Into<PathBuf>) -> Store {
-        let _ = path.into();
-        todo!()
+        let path = path.into();
+        Store::new(move |config| sqlite::open_file(&path, config))
     }
 
-    /// SQLite in memory: gone with the last clone of this `Store`. For tests.
+    /// SQLite in memory: gone with the last clone of this `Store` and its last handle. For tests.
+    #[cfg(feature = "sqlite")]
     pub fn sqlite_in_memory() -> Store {
-        todo!()
+        Store::new(sqlite::open_in_memory)
     }
 
-    /// Opens the database (once for all clones), runs its migrations, and attaches a node: `news` is told what was
-    /// committed on the node's behalf.
+    /// Opens the database (once for all clones, with the limits of the first), runs its migrations, and attaches a
+    /// node: `news` is told what was committed on the node's behalf.
     pub(crate) fn attach(
         &self,
         node: &str,
@@ -39,8 +77,24 @@ impl Store {
         clock: &crate::clock::Clock,
         news: actix::Recipient<NewsOf>,
     ) -> Result<StoreHandle, StoreError> {
-        let _ = (node, config, clock, news, &self.inner);
-        todo!()
+        let mut opened = self
+            .inner
+            .opened
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let store = match &*opened {
+            Some(store) => store.clone(),
+            None => {
+                let database = (self.inner.open)(config)?;
+                opened
+                    .insert(Arc::new(actor::Opened::start(database, config)?))
+                    .clone()
+            }
+        };
+        Ok(StoreHandle {
+            store,
+            seat: Arc::new(job::Seat::new(node, clock.clone(), news)),
+        })
     }
 }
 
@@ -49,7 +103,7 @@ impl Store {
 pub struct StoreConfig {
     /// Most operations in one transaction. Default 500.
     pub batch: usize,
-    /// Most operations waiting for the store; beyond that, callers wait. Default 10,000.
+    /// Most operations waiting for the store, those of all its nodes; beyond that, callers wait. Default 10,000.
     pub queue: usize,
     /// Longest that a caller waits for room in the queue. Default 5 s.
     pub queue_wait: Duration,
@@ -103,12 +157,30 @@ pub enum StoreError {
 pub trait Operation: Send + 'static {
     /// What the caller is told after the commit.
     type Outcome: Send + 'static;
+
+    /// Where it runs.
+    #[doc(hidden)]
+    const LANE: statements::Lane;
+
+    /// Runs it. May run again if its transaction was rolled back, unless its lane is `Alone`.
+    #[doc(hidden)]
+    fn apply(
+        &mut self,
+        statements: &mut dyn statements::Statements,
+    ) -> statements::DbResult<Self::Outcome>;
+
+    /// What becomes of its transaction; other than `Commit` only where the lane is `Alone`.
+    #[doc(hidden)]
+    fn verdict(_: &Self::Outcome) -> statements::Verdict {
+        statements::Verdict::Commit
+    }
 }
 
 /// A node's access to the store.
 #[derive(Clone)]
 pub(crate) struct StoreHandle {
-    inner: Arc<()>,
+    store: Arc<actor::Opened>,
+    seat: Arc<job::Seat>,
 }
 
 impl StoreHandle {
@@ -119,13 +191,18 @@ impl StoreHandle {
         &self,
         operation: O,
     ) -> impl Future<Output = Result<O::Outcome, StoreError>> + Send + 'static + use<O> {
-        let _ = (operation, &self.inner);
-        std::future::ready(todo!())
+        let (reply, outcome) = tokio::sync::oneshot::channel();
+        self.store.send(operation, reply, self.seat.clone());
+        async move { outcome.await.unwrap_or(Err(StoreError::Stopped)) }
     }
 
-    /// The node comes back as a new incarnation with this name.
+    /// The node comes back as a new incarnation with this name. Operations given before keep the old one.
     pub(crate) fn rename(&self, node: &str) {
-        let _ = node;
-        todo!()
+        self.seat.rename(node);
+    }
+
+    /// The store's numbers: those of all nodes that share it.
+    pub(crate) fn metrics(&self) -> StoreMetricsSnapshot {
+        self.store.metrics().snapshot()
     }
 }

@@ -74,6 +74,8 @@ pub enum Registered {
 pub struct HeldSession {
     /// The fencing token.
     pub holder: Holder,
+    /// Opened now, not resumed.
+    pub new: bool,
     /// Session id.
     pub sid: String,
     /// What its server message ids start with.
@@ -223,7 +225,7 @@ pub struct Scavenge {
     pub keys_older: Duration,
 }
 
-/// Adds a subscription. False: the session has `max` already, nothing added.
+/// Adds a subscription; one that is there already is fine. How many a session may have is the session's to check.
 #[derive(Clone, Debug)]
 pub struct Subscribe {
     /// On whose behalf.

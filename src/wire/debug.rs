@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A set of debug options: what a client requests, or what a user is allowed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DebugOptions(pub u32);
 
 impl DebugOptions {

@@ -3,6 +3,7 @@
 //! Nothing here does I/O, knows an actor, a database or a clock.
 
 mod close;
+mod coalesce;
 mod debug;
 mod envelope;
 mod id;
@@ -10,11 +11,16 @@ mod message_type;
 mod pipeline;
 
 pub use close::{Close, CloseCode};
+pub use coalesce::{IdOf, acknowledge};
 pub use debug::{Debug, DebugOptions};
 pub use envelope::{Envelope, PingId};
 pub use id::{MAX_ID_BYTES, check_id, random_id};
 pub use message_type::MessageType;
-pub use pipeline::{PipelineError, parse_pipeline, print_pipeline};
+pub(crate) use pipeline::print_envelope;
+pub use pipeline::{MAX_PIPELINE_ITEMS, PipelineError, parse_pipeline, print_pipeline};
+
+#[cfg(test)]
+mod tests;
 
 /// A payload: JSON text, passed through untouched.
 pub type Payload = Box<serde_json::value::RawValue>;

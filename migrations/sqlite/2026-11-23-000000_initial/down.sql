@@ -1,0 +1,10 @@
+DROP TABLE sent_key;
+DROP TABLE node;
+DROP TABLE dead_letter;
+DROP TABLE forwarded;
+DROP TABLE publication;
+DROP TABLE subscription;
+DROP TABLE correlation;
+DROP TABLE outbox;
+DROP TABLE inbox;
+DROP TABLE session;

@@ -1,0 +1,83 @@
+//! What happens to the line and the topics, told to whoever listens.
+
+use super::error::SessionClosed;
+
+/// Something happened to the line or the session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectionEvent {
+    /// A connection attempt starts.
+    Connecting {
+        /// The server's URL.
+        url: String,
+    },
+    /// The attempt failed; another follows.
+    ConnectFailed {
+        /// The server's URL.
+        url: String,
+        /// What went wrong.
+        error: String,
+    },
+    /// The WebSocket is open, HELLO goes out.
+    Connected {
+        /// The server's URL.
+        url: String,
+    },
+    /// WELCOME came: the session is there, new or resumed.
+    SessionEstablished {
+        /// The session's id.
+        session_id: String,
+        /// Whether this session was there before the connection.
+        resumed: bool,
+    },
+    /// The server asks for fresh authorization and there is no callback that could give it: use
+    /// [`Client::set_authorization`](super::Client::set_authorization).
+    AuthorizationWanted,
+    /// The line is lost; the client reconnects.
+    Lost {
+        /// Why.
+        reason: String,
+    },
+    /// The server sent this client away (4003) or it was told to disconnect. The session is kept; the
+    /// client connects again for the next message or at [`Client::reconnect`](super::Client::reconnect).
+    Disconnected {
+        /// Why.
+        reason: String,
+    },
+    /// The session is closed, everything outstanding has failed.
+    SessionClosed(SessionClosed),
+}
+
+/// The answer to a subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TopicEvent {
+    /// In force; after a reconnect: without a gap.
+    Subscribed {
+        /// The topic.
+        topic: String,
+    },
+    /// In force, but messages since the last one seen are lost.
+    Lost {
+        /// The topic.
+        topic: String,
+    },
+    /// Not allowed.
+    Denied {
+        /// The topic.
+        topic: String,
+    },
+}
+
+/// Where the client stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// Not connected and not trying to: fresh, or disconnected with its session kept.
+    Idle,
+    /// Connecting or reconnecting.
+    Connecting,
+    /// The session of this id is established.
+    Established(String),
+    /// The session is closed.
+    Closed(SessionClosed),
+}

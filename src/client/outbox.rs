@@ -1,0 +1,264 @@
+//! What was sent and is not acknowledged yet, or still waits to be sent.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::backoff::Backoff;
+use super::error::SendError;
+
+/// Who is told of a message's fate.
+#[derive(Debug)]
+pub(super) enum Waiter {
+    /// The caller of a SEND.
+    Send(oneshot::Sender<Result<(), SendError>>),
+    /// A REQUEST: its caller waits for the answer, which is kept elsewhere.
+    Request,
+    /// A reply: nobody.
+    Reply,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// In the queue.
+    Queued,
+    /// Sent on the connection of now.
+    Sent,
+    /// The server asked to have it again later.
+    BackingOff(Instant),
+}
+
+/// A message of ours.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The envelope, as it goes over the line.
+    text: String,
+    pub(super) waiter: Waiter,
+    stage: Stage,
+    /// How often it was handed to a connection.
+    sent: u32,
+    /// How often the server asked for it again.
+    retries: u32,
+}
+
+/// What to do about a RETRY.
+#[derive(Debug)]
+pub(super) enum Retry {
+    /// It goes again later.
+    Later,
+    /// It went often enough.
+    GivenUp { entry: Entry, attempts: u32 },
+    /// No such message.
+    Unknown,
+}
+
+/// Our messages in the order of their ids, which is the order in which they were queued.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    entries: BTreeMap<u64, Entry>,
+    queue: VecDeque<u64>,
+    backing_off: BTreeSet<(Instant, u64)>,
+    bytes: usize,
+}
+
+impl Outbox {
+    /// How often a message goes out at most when the server keeps asking for it again.
+    pub(super) const MAX_ATTEMPTS: u32 = 10;
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Queues a message. Ids must grow.
+    pub(super) fn push(&mut self, cmid: u64, text: String, waiter: Waiter) {
+        self.bytes += text.len();
+        self.entries.insert(
+            cmid,
+            Entry {
+                text,
+                waiter,
+                stage: Stage::Queued,
+                sent: 0,
+                retries: 0,
+            },
+        );
+        self.queue.push_back(cmid);
+    }
+
+    /// Takes a message out: it is acknowledged, or nobody wants it any longer.
+    pub(super) fn remove(&mut self, cmid: u64) -> Option<Entry> {
+        let entry = self.entries.remove(&cmid)?;
+        self.bytes -= entry.text.len();
+        if let Stage::BackingOff(due) = entry.stage {
+            self.backing_off.remove(&(due, cmid));
+        }
+        Some(entry)
+    }
+
+    /// Takes a message out if it never left; otherwise it stays until it is acknowledged.
+    pub(super) fn remove_if_never_sent(&mut self, cmid: u64) {
+        if self.entries.get(&cmid).is_some_and(|entry| entry.sent == 0) {
+            self.remove(cmid);
+        }
+    }
+
+    /// The next message to send, if there is one that keeps `out` within `limit` bytes or `out` has
+    /// nothing in it yet; it is marked as sent.
+    pub(super) fn next(&mut self, room: usize, first: bool) -> Option<&str> {
+        let cmid = loop {
+            let cmid = *self.queue.front()?;
+            match self.entries.get(&cmid) {
+                Some(entry) if entry.stage == Stage::Queued => break cmid,
+                _ => self.queue.pop_front(),
+            };
+        };
+        let entry = self.entries.get_mut(&cmid).expect("found above");
+        if entry.text.len() > room && !first {
+            return None;
+        }
+        self.queue.pop_front();
+        entry.stage = Stage::Sent;
+        entry.sent += 1;
+        Some(&entry.text)
+    }
+
+    pub(super) fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// After a reconnect: everything not acknowledged goes again, oldest first.
+    pub(super) fn requeue_all(&mut self) {
+        self.queue.clear();
+        for (cmid, entry) in &mut self.entries {
+            if !matches!(entry.stage, Stage::BackingOff(_)) {
+                entry.stage = Stage::Queued;
+                self.queue.push_back(*cmid);
+            }
+        }
+    }
+
+    /// The server could not handle the message now.
+    pub(super) fn retry(&mut self, cmid: u64, now: Instant, backoff: &Backoff) -> Retry {
+        let Some(entry) = self.entries.get_mut(&cmid) else {
+            return Retry::Unknown;
+        };
+        if matches!(entry.stage, Stage::BackingOff(_)) {
+            return Retry::Later;
+        }
+        entry.retries += 1;
+        let attempts = entry.retries;
+        if attempts >= Self::MAX_ATTEMPTS {
+            let entry = self.remove(cmid).expect("found above");
+            return Retry::GivenUp { entry, attempts };
+        }
+        let due = now + backoff.jittered(attempts - 1);
+        entry.stage = Stage::BackingOff(due);
+        self.backing_off.insert((due, cmid));
+        Retry::Later
+    }
+
+    /// When the next message that backs off is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.backing_off.first().map(|(due, _)| *due)
+    }
+
+    /// Queues what has backed off long enough.
+    pub(super) fn queue_due(&mut self, now: Instant) {
+        while let Some((due, cmid)) = self.backing_off.first().copied()
+            && due <= now
+        {
+            self.backing_off.pop_first();
+            if let Some(entry) = self.entries.get_mut(&cmid) {
+                entry.stage = Stage::Queued;
+                self.queue.push_back(cmid);
+            }
+        }
+    }
+
+    /// Empties the outbox, as its session is gone.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Entry> + use<> {
+        std::mem::take(self).entries.into_values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const BACKOFF: Backoff = Backoff {
+        first: Duration::from_millis(500),
+        longest: Duration::from_secs(60),
+    };
+
+    fn outbox(texts: &[&str]) -> Outbox {
+        let mut outbox = Outbox::default();
+        for (cmid, text) in texts.iter().enumerate() {
+            outbox.push(cmid as u64, text.to_string(), Waiter::Request);
+        }
+        outbox
+    }
+
+    fn take_all(outbox: &mut Outbox) -> Vec<String> {
+        std::iter::from_fn(|| outbox.next(usize::MAX, true).map(str::to_owned)).collect()
+    }
+
+    #[test]
+    fn unacknowledged_messages_go_again_in_order() {
+        let mut outbox = outbox(&["a", "b", "c", "d"]);
+        assert_eq!(take_all(&mut outbox), ["a", "b", "c", "d"]);
+        outbox.remove(1);
+        outbox.push(4, "e".into(), Waiter::Reply);
+        outbox.requeue_all();
+        assert_eq!(take_all(&mut outbox), ["a", "c", "d", "e"]);
+        assert_eq!((outbox.len(), outbox.bytes()), (4, 4));
+    }
+
+    #[test]
+    fn room_bounds_what_follows_but_not_the_first() {
+        let mut outbox = outbox(&["long text", "b"]);
+        assert_eq!(outbox.next(3, false), None);
+        assert_eq!(outbox.next(3, true), Some("long text"));
+        assert_eq!(outbox.next(3, false), Some("b"));
+        assert!(!outbox.has_queued());
+    }
+
+    #[test]
+    fn only_what_never_left_is_withdrawn() {
+        let mut outbox = outbox(&["a", "b"]);
+        outbox.next(10, true);
+        outbox.remove_if_never_sent(0);
+        outbox.remove_if_never_sent(1);
+        outbox.requeue_all();
+        assert_eq!(take_all(&mut outbox), ["a"]);
+    }
+
+    #[test]
+    fn retries_back_off_and_end() {
+        let mut outbox = outbox(&["a"]);
+        let mut now = Instant::now();
+        for attempt in 1..Outbox::MAX_ATTEMPTS {
+            assert_eq!(take_all(&mut outbox), ["a"]);
+            assert!(matches!(outbox.retry(0, now, &BACKOFF), Retry::Later));
+            // A reconnect does not cut the wait short.
+            outbox.requeue_all();
+            assert_eq!(take_all(&mut outbox).len(), 0);
+            let due = outbox.next_due().unwrap();
+            assert!(due - now >= BACKOFF.plain(attempt - 1));
+            now = due;
+            outbox.queue_due(now);
+        }
+        assert_eq!(take_all(&mut outbox), ["a"]);
+        assert!(matches!(
+            outbox.retry(0, now, &BACKOFF),
+            Retry::GivenUp { attempts: 10, .. }
+        ));
+        assert!(matches!(outbox.retry(0, now, &BACKOFF), Retry::Unknown));
+    }
+}

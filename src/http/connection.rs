@@ -1,0 +1,297 @@
+//! The connection actor: frames, the joining of fragments, timers, and the close handshake of one WebSocket.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, AsyncContext, Handler, StreamHandler};
+use actix_http::ws::Item;
+use actix_web::rt::time::Instant;
+use actix_web_actors::ws::{self, CloseReason, Message, ProtocolError};
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+
+use super::frame::sent_header_bytes;
+use super::state::{Ending, LineState, Seen};
+use super::{Backend, NewLine};
+use crate::auth::Authenticator;
+use crate::session::line::{FromLine, ToLine};
+use crate::wire::{Close, CloseCode};
+
+/// How long the session has to answer a violation with its Close.
+const SESSION_ANSWERS: Duration = Duration::from_secs(1);
+
+/// How far the close handshake is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// The session was told of a violation, and will say how to close.
+    Complained,
+    /// Our Close is out; the client's is awaited.
+    Closing,
+    Done,
+}
+
+/// The connection actor.
+pub(super) struct Connection {
+    state: Rc<LineState>,
+    backend: Arc<dyn Backend>,
+    /// For the session that is opened with the actor's start.
+    opening: Option<(Rc<dyn Authenticator>, Option<String>)>,
+    phase: Phase,
+    /// The session knows that the line ends.
+    told: bool,
+    /// Fragments of a text message, joined so far; the guard limits their sum.
+    joined: BytesMut,
+}
+
+type Context = ws::WebsocketContext<Connection>;
+
+impl Connection {
+    pub(super) fn new(
+        state: Rc<LineState>,
+        backend: Arc<dyn Backend>,
+        authenticator: Rc<dyn Authenticator>,
+        remote: Option<String>,
+    ) -> Connection {
+        Connection {
+            state,
+            backend,
+            opening: Some((authenticator, remote)),
+            phase: Phase::Open,
+            told: false,
+            joined: BytesMut::new(),
+        }
+    }
+
+    fn text(&mut self, text: ByteString, ctx: &mut Context) {
+        if !self.state.has_session() {
+            let close = Close::new(CloseCode::Reconnect, "the session ended unexpectedly");
+            return self.close(close, ctx);
+        }
+        self.state.flow.received(text.len());
+        self.state.tell(FromLine::Text(text));
+    }
+
+    fn fragment(&mut self, item: Item, ctx: &mut Context) {
+        match item {
+            Item::FirstText(bytes) | Item::Continue(bytes) => {
+                self.joined.extend_from_slice(&bytes);
+            }
+            Item::FirstBinary(_) => self.binary(ctx),
+            Item::Last(bytes) => {
+                self.joined.extend_from_slice(&bytes);
+                let whole: Bytes = self.joined.split().freeze();
+                match ByteString::try_from(whole) {
+                    Ok(text) => self.text(text, ctx),
+                    Err(_) => self.violation(not_utf8(), ctx),
+                }
+            }
+        }
+    }
+
+    fn binary(&mut self, ctx: &mut Context) {
+        let close = Close::new(CloseCode::ProtocolError, "binary messages are not spoken");
+        self.complain(FromLine::Binary, close, ctx);
+    }
+
+    fn violation(&mut self, close: Close, ctx: &mut Context) {
+        self.complain(FromLine::Violation(close.clone()), close, ctx);
+    }
+
+    /// Tells the session, which answers with its Close; if it does not, the line closes by itself. Nothing more is
+    /// taken from the client.
+    fn complain(&mut self, message: FromLine, close: Close, ctx: &mut Context) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        if !self.state.has_session() {
+            return self.close(close, ctx);
+        }
+        self.phase = Phase::Complained;
+        self.discard();
+        self.state.tell(message);
+        ctx.run_later(SESSION_ANSWERS, |connection, ctx| {
+            connection.close(close, ctx)
+        });
+    }
+
+    fn discard(&mut self) {
+        self.joined = BytesMut::new();
+        self.state.discarding.set(true);
+        // The guard may be paused.
+        self.state.reader.ring();
+    }
+
+    /// Sends Close and waits for the client's.
+    fn close(&mut self, close: Close, ctx: &mut Context) {
+        if matches!(self.phase, Phase::Closing | Phase::Done) {
+            return;
+        }
+        self.phase = Phase::Closing;
+        self.discard();
+        let description = (!close.reason().is_empty()).then(|| close.reason().to_owned());
+        ctx.close(Some(CloseReason {
+            code: close.code.code().into(),
+            description,
+        }));
+        ctx.run_later(self.state.config.close_timeout, |connection, ctx| {
+            connection.state.drop_queue();
+            connection.done(Ending::AtOnce, ctx);
+        });
+    }
+
+    /// The client's Close came.
+    fn client_closed(&mut self, reason: Option<CloseReason>, ctx: &mut Context) {
+        match self.phase {
+            Phase::Done => {}
+            Phase::Closing => self.done(Ending::AtOnce, ctx),
+            Phase::Open | Phase::Complained => {
+                let code = reason.map(|reason| reason.code);
+                ctx.close(code.map(CloseReason::from));
+                self.tell_end(FromLine::Closed(code.map(u16::from)));
+                self.done(Ending::AfterFlush, ctx);
+            }
+        }
+    }
+
+    fn tell_end(&mut self, message: FromLine) {
+        if !self.told {
+            self.told = true;
+            self.state.tell(message);
+        }
+    }
+
+    fn done(&mut self, ending: Ending, ctx: &mut Context) {
+        if self.phase == Phase::Done {
+            return;
+        }
+        self.phase = Phase::Done;
+        self.discard();
+        self.state.ending.set(ending);
+        ctx.stop();
+    }
+
+    fn seen(&mut self, seen: Seen, ctx: &mut Context) {
+        match seen {
+            Seen::Violation(close) => self.violation(close, ctx),
+            // Only while we discard: either our Close is out, or the session is about to send it.
+            Seen::Close => self.client_closed(None, ctx),
+            Seen::End => {
+                self.state.drop_queue();
+                self.done(Ending::ClientEnded, ctx);
+            }
+        }
+    }
+
+    fn check_idle(&mut self, ctx: &mut Context) {
+        let timeout = self.state.config.idle_timeout;
+        if self.state.paused.get() {
+            self.state.last_heard.set(Instant::now());
+        }
+        let quiet = self.state.last_heard.get().elapsed();
+        if quiet >= timeout {
+            let what = format!("nothing was received for {timeout:?}");
+            return self.violation(Close::new(CloseCode::GoingAway, what), ctx);
+        }
+        ctx.run_later(timeout - quiet, Self::check_idle);
+    }
+
+    fn check_hello(&mut self, ctx: &mut Context) {
+        if !self.state.established.get() {
+            let timeout = self.state.config.hello_timeout;
+            let what = format!("no HELLO within {timeout:?}");
+            self.violation(Close::new(CloseCode::GoingAway, what), ctx);
+        }
+    }
+
+    fn ping(&mut self, ctx: &mut Context) {
+        if !self.state.has_session() {
+            let close = Close::new(CloseCode::Reconnect, "the session ended unexpectedly");
+            self.close(close, ctx);
+        } else if self.phase == Phase::Open {
+            ctx.ping(b"");
+        }
+    }
+}
+
+impl Actor for Connection {
+    type Context = Context;
+
+    /// Comes before the first poll of the guard, so the session is there before the first frame.
+    fn started(&mut self, ctx: &mut Context) {
+        if let Some((authenticator, remote)) = self.opening.take() {
+            let session = self.backend.open(NewLine {
+                line: ctx.address().recipient(),
+                flow: self.state.flow.clone(),
+                authenticator,
+                remote,
+            });
+            let _ = self.state.session.set(session);
+        }
+        let config = self.state.config.clone();
+        ctx.run_later(config.hello_timeout, Self::check_hello);
+        ctx.run_later(config.idle_timeout, Self::check_idle);
+        ctx.run_interval(config.ping_interval, Self::ping);
+    }
+
+    fn stopped(&mut self, _: &mut Context) {
+        self.tell_end(FromLine::Lost);
+    }
+}
+
+impl StreamHandler<Result<Message, ProtocolError>> for Connection {
+    fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut Context) {
+        if let Some(seen) = self.state.seen.take() {
+            return self.seen(seen, ctx);
+        }
+        self.state.decoded.set(self.state.decoded.get() + 1);
+        match message {
+            Ok(Message::Close(reason)) => self.client_closed(reason, ctx),
+            _ if self.phase != Phase::Open => {}
+            Ok(Message::Text(text)) => self.text(text, ctx),
+            Ok(Message::Continuation(item)) => self.fragment(item, ctx),
+            Ok(Message::Binary(_)) => self.binary(ctx),
+            Ok(Message::Ping(payload)) => ctx.write_raw(Message::Pong(payload)),
+            Ok(Message::Pong(_) | Message::Nop) => {}
+            // The guard has let the header pass: what is left is text.
+            Err(ProtocolError::Io(_)) => self.violation(not_utf8(), ctx),
+            Err(error) => {
+                let close = Close::new(CloseCode::ProtocolError, error.to_string());
+                self.violation(close, ctx);
+            }
+        }
+    }
+
+    /// The guard never ends; the actor stops by itself.
+    fn finished(&mut self, _: &mut Context) {}
+}
+
+impl Handler<ToLine> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, message: ToLine, ctx: &mut Context) {
+        match message {
+            ToLine::Text(text) => {
+                if matches!(self.phase, Phase::Open | Phase::Complained) {
+                    self.state
+                        .write_text(text.len() + sent_header_bytes(text.len()));
+                    ctx.text(text);
+                }
+            }
+            ToLine::Established => {
+                self.state.established.set(true);
+                self.state.reader.ring();
+            }
+            ToLine::Close(close) => {
+                // It knows, whoever closed first.
+                self.told = true;
+                self.close(close, ctx);
+            }
+        }
+    }
+}
+
+fn not_utf8() -> Close {
+    Close::new(CloseCode::ProtocolError, "text is not UTF-8")
+}

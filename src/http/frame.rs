@@ -1,0 +1,189 @@
+//! Reads the headers of client frames, and judges them before anything is buffered.
+
+use actix_web::rt::time::Instant;
+use std::time::Duration;
+
+use crate::config::Config;
+
+/// Longest frame header in bytes: two, eight of length, four of mask.
+pub(super) const MAX_HEADER_BYTES: usize = 14;
+
+/// The header of one frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) last: bool,
+    pub(super) reserved_bits: bool,
+    pub(super) opcode: u8,
+    pub(super) masked: bool,
+    /// Declared bytes of payload; may be anything.
+    pub(super) payload: u64,
+    /// Bytes of the header itself, the mask included.
+    pub(super) size: usize,
+}
+
+impl Header {
+    pub(super) const CONTINUATION: u8 = 0x0;
+    pub(super) const TEXT: u8 = 0x1;
+    pub(super) const BINARY: u8 = 0x2;
+    pub(super) const CLOSE: u8 = 0x8;
+    pub(super) const PONG: u8 = 0xA;
+    /// Longest payload of a control frame.
+    const MAX_CONTROL: u64 = 125;
+
+    /// The header at the front of these bytes; `None` if they are too few.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Header> {
+        let (&first, &second) = (bytes.first()?, bytes.get(1)?);
+        let (payload, size) = match second & 0x7f {
+            126 => (
+                u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?).into(),
+                4,
+            ),
+            127 => (u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?), 10),
+            short => (short.into(), 2),
+        };
+        let masked = second & 0x80 != 0;
+        let size = if masked { size + 4 } else { size };
+        (bytes.len() >= size).then_some(Header {
+            last: first & 0x80 != 0,
+            reserved_bits: first & 0x70 != 0,
+            opcode: first & 0x0f,
+            masked,
+            payload,
+            size,
+        })
+    }
+
+    fn is_control(&self) -> bool {
+        self.opcode & 0x8 != 0
+    }
+
+    fn is_known(&self) -> bool {
+        matches!(
+            self.opcode,
+            Self::CONTINUATION..=Self::BINARY | Self::CLOSE..=Self::PONG
+        )
+    }
+}
+
+/// What to do with a frame.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// Hand it on.
+    Pass,
+    /// It may be fine once HELLO is done: leave it in the socket until then.
+    Wait,
+    /// Refuse it; the text names what and the limit.
+    Refuse(String),
+}
+
+/// Judges the frames of one connection, in their order.
+#[derive(Default)]
+pub(super) struct Judge {
+    /// Payload bytes of the unfinished message; `None` between messages.
+    message: Option<u64>,
+    /// Whole data messages that passed.
+    messages: u64,
+    /// Payload bytes of data frames that passed.
+    passed: u64,
+    idle_frames: u32,
+    idle_since: Option<Instant>,
+}
+
+impl Judge {
+    /// Judges a frame; one that must wait is judged again later.
+    pub(super) fn judge(
+        &mut self,
+        header: &Header,
+        established: bool,
+        config: &Config,
+    ) -> Judgement {
+        if let Some(what) = self.malformed(header) {
+            return Judgement::Refuse(what.into());
+        }
+        if header.is_control() {
+            return self.count_idle(config);
+        }
+        let message = self.message.unwrap_or(0).saturating_add(header.payload);
+        let before_hello = config.max_message_before_hello as u64;
+        if established {
+            if message > config.max_message as u64 {
+                return too_long(message, config.max_message, "");
+            }
+        } else if self.messages == 0 {
+            if message > before_hello {
+                let limit = config.max_message_before_hello;
+                return too_long(message, limit, " before HELLO");
+            }
+        } else if self.passed.saturating_add(header.payload) > before_hello {
+            return Judgement::Wait;
+        }
+        if header.payload == 0 {
+            let judgement = self.count_idle(config);
+            if judgement != Judgement::Pass {
+                return judgement;
+            }
+        }
+        self.passed += header.payload;
+        self.message = (!header.last).then_some(message);
+        self.messages += u64::from(header.last);
+        Judgement::Pass
+    }
+
+    /// What is wrong with the frame, whatever the limits.
+    fn malformed(&self, header: &Header) -> Option<&'static str> {
+        if !header.masked {
+            Some("a frame from the client is not masked")
+        } else if header.reserved_bits {
+            Some("a frame has reserved bits set")
+        } else if !header.is_known() {
+            Some("a frame has an unknown opcode")
+        } else if header.is_control() {
+            if !header.last {
+                Some("a control frame is fragmented")
+            } else if header.payload > Header::MAX_CONTROL {
+                Some("a control frame is longer than 125 bytes")
+            } else {
+                None
+            }
+        } else if (header.opcode == Header::CONTINUATION) != self.message.is_some() {
+            Some("a message's fragments are out of order")
+        } else {
+            None
+        }
+    }
+
+    /// Counts a frame that brings nothing.
+    fn count_idle(&mut self, config: &Config) -> Judgement {
+        let now = Instant::now();
+        if self
+            .idle_since
+            .is_none_or(|since| now - since >= Duration::from_secs(1))
+        {
+            self.idle_since = Some(now);
+            self.idle_frames = 0;
+        }
+        self.idle_frames += 1;
+        if self.idle_frames > config.max_idle_frames_per_second {
+            let limit = config.max_idle_frames_per_second;
+            return Judgement::Refuse(format!(
+                "more than {limit} control and empty frames within a second"
+            ));
+        }
+        Judgement::Pass
+    }
+}
+
+fn too_long(bytes: u64, limit: usize, when: &str) -> Judgement {
+    Judgement::Refuse(format!(
+        "message of {bytes} bytes or more; the limit{when} is {limit}"
+    ))
+}
+
+/// Length of the header of a frame that the server sends, with so many bytes of payload.
+pub(super) fn sent_header_bytes(payload: usize) -> usize {
+    match payload {
+        0..126 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    }
+}

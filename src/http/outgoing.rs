@@ -1,0 +1,138 @@
+//! What goes out: the pump that drives the connection actor, and the response body that it fills.
+//!
+//! actix-http polls a response body only while its write buffer has room, so a connection actor that *is* the body
+//! stands still, timers and mailbox too, when its client does not read. Here a task of its own drives the actor and
+//! queues its frames; the body only takes from the queue.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use actix_web::rt::time::{Sleep, sleep};
+use bytes::Bytes;
+use futures_util::Stream;
+
+use super::state::{Ending, LineState};
+
+/// Largest piece handed to actix-http at a time, the size of its write buffer: it takes the next one only when this
+/// one has mostly left.
+const PIECE: usize = 32 * 1024;
+/// How long the last small frame has to leave actix-http's write buffer, which does not tell.
+const FLUSH: Duration = Duration::from_millis(10);
+
+/// Drives the connection actor until it is done or TCP has ended, and sees to it that what it leaves behind goes out
+/// or is dropped.
+pub(super) async fn pump<E>(
+    actor: impl Stream<Item = Result<Bytes, E>> + 'static,
+    state: Rc<LineState>,
+) {
+    {
+        let mut actor = Box::pin(actor);
+        poll_fn(|context| {
+            state.pump.register(context);
+            while !state.gone.get() {
+                match ready!(actor.as_mut().poll_next(context)) {
+                    Some(Ok(bytes)) => state.push(bytes),
+                    Some(Err(_)) | None => break,
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+    state.finished.set(true);
+    state.writer.ring();
+    let mut limit = Box::pin(sleep(state.config.close_timeout));
+    poll_fn(|context| {
+        state.pump.register(context);
+        if state.gone.get() || state.all_sent() {
+            return Poll::Ready(());
+        }
+        limit.as_mut().poll(context)
+    })
+    .await;
+    state.drop_queue();
+    state.writer.ring();
+}
+
+/// The body of the upgrade's response.
+pub(super) struct Outgoing {
+    state: Rc<LineState>,
+    /// Counted bytes of the piece handed out last.
+    leaving: usize,
+    flush: Option<Pin<Box<Sleep>>>,
+}
+
+impl Outgoing {
+    pub(super) fn new(state: Rc<LineState>) -> Outgoing {
+        Outgoing {
+            state,
+            leaving: 0,
+            flush: None,
+        }
+    }
+
+    /// Ends the body, and so TCP.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, EndOfLine>>> {
+        match self.state.ending.get() {
+            Ending::ClientEnded => Poll::Ready(None),
+            Ending::AtOnce => Poll::Ready(Some(Err(EndOfLine))),
+            Ending::AfterFlush => {
+                let flush = self.flush.get_or_insert_with(|| Box::pin(sleep(FLUSH)));
+                ready!(flush.as_mut().poll(context));
+                Poll::Ready(Some(Err(EndOfLine)))
+            }
+        }
+    }
+}
+
+impl Stream for Outgoing {
+    type Item = Result<Bytes, EndOfLine>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        // Being polled again means that the previous piece has left, up to the write buffer.
+        let left = std::mem::take(&mut this.leaving);
+        if left > 0 {
+            this.state.sent(left);
+        }
+        this.state.writer.register(context);
+        if let Some((piece, counted)) = this.state.pop(PIECE) {
+            this.leaving = counted;
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        if !this.state.finished.get() {
+            return Poll::Pending;
+        }
+        this.state.pump.ring();
+        this.poll_end(context)
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.state.gone.set(true);
+        self.state.pump.ring();
+    }
+}
+
+/// Ends the response body so that actix-http drops the socket at once. A body that simply ends while its request's
+/// payload (here: the client's frames) has not ended makes actix-http linger for its `client_disconnect_timeout`.
+pub(super) struct EndOfLine;
+
+impl fmt::Display for EndOfLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the WebSocket is closed; ending TCP (this is in order)")
+    }
+}
+
+impl fmt::Debug for EndOfLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for EndOfLine {}

@@ -1,0 +1,213 @@
+//! What the guard, the connection actor and the response body of one WebSocket share, on one thread.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use actix::Recipient;
+use actix_web::rt::time::Instant;
+use bytes::Bytes;
+
+use crate::config::Config;
+use crate::session::line::{Flow, FromLine};
+use crate::wire::Close;
+
+/// What the guard tells the connection actor.
+pub(super) enum Seen {
+    /// Too long, too frequent, or malformed. The guard only discards from now on.
+    Violation(Close),
+    /// The client's Close, while only discarding.
+    Close,
+    /// The client ended the stream.
+    End,
+}
+
+/// How the response body ends, which is how TCP ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The client ended its side: nothing is left to wait for.
+    ClientEnded,
+    /// The client has seen our last bytes, or had its time to: end at once.
+    AtOnce,
+    /// The last bytes still have to leave.
+    AfterFlush,
+}
+
+/// A place for the waker of whoever polls.
+#[derive(Clone, Default)]
+pub(super) struct Bell(Rc<RefCell<Option<Waker>>>);
+
+impl Bell {
+    /// The next ring is for this task.
+    pub(super) fn register(&self, context: &Context<'_>) {
+        let mut waker = self.0.borrow_mut();
+        match &mut *waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+    }
+
+    /// Wakes the task.
+    pub(super) fn ring(&self) {
+        if let Some(waker) = &*self.0.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// Encoded frames on their way out.
+struct Chunk {
+    bytes: Bytes,
+    /// Bytes of it that count as unsent in [`Flow`].
+    counted: usize,
+}
+
+/// The shared state of one WebSocket.
+pub(super) struct LineState {
+    pub(super) config: Arc<Config>,
+    pub(super) flow: Flow,
+    /// Set before the first frame is read.
+    pub(super) session: OnceCell<Recipient<FromLine>>,
+
+    /// HELLO is done.
+    pub(super) established: Cell<bool>,
+    /// Our Close is out or about to be: what the client still sends is discarded.
+    pub(super) discarding: Cell<bool>,
+    /// Frames that came out of the decoder.
+    pub(super) decoded: Cell<u64>,
+    pub(super) seen: Cell<Option<Seen>>,
+    /// When the client was last heard, or reading last went on after a pause of our making.
+    pub(super) last_heard: Cell<Instant>,
+    /// Reading pauses because the session cannot take more.
+    pub(super) paused: Cell<bool>,
+    pub(super) reader: Bell,
+
+    /// Bytes of text frames given to the encoder that have not come out of it.
+    encoding: Cell<usize>,
+    queue: RefCell<VecDeque<Chunk>>,
+    queued: Cell<usize>,
+    /// More than half of the allowance was unsent; the session wants to know when it no longer is.
+    filled: Cell<bool>,
+    /// How to end, once the connection actor knows.
+    pub(super) ending: Cell<Ending>,
+    /// The connection actor is done: what is queued is the last.
+    pub(super) finished: Cell<bool>,
+    /// The response body was dropped: TCP has ended.
+    pub(super) gone: Cell<bool>,
+    pub(super) writer: Bell,
+    pub(super) pump: Bell,
+}
+
+impl LineState {
+    pub(super) fn new(config: Arc<Config>) -> Rc<LineState> {
+        let reader = Bell::default();
+        let flow = Flow::default();
+        // The flow holds the bell only, not this state: the state holds the flow.
+        flow.on_read({
+            let reader = reader.clone();
+            move || reader.ring()
+        });
+        Rc::new(LineState {
+            config,
+            flow,
+            session: OnceCell::new(),
+            established: Cell::new(false),
+            discarding: Cell::new(false),
+            decoded: Cell::new(0),
+            seen: Cell::new(None),
+            last_heard: Cell::new(Instant::now()),
+            paused: Cell::new(false),
+            reader,
+            encoding: Cell::new(0),
+            queue: RefCell::default(),
+            queued: Cell::new(0),
+            filled: Cell::new(false),
+            ending: Cell::new(Ending::AfterFlush),
+            finished: Cell::new(false),
+            gone: Cell::new(false),
+            writer: Bell::default(),
+            pump: Bell::default(),
+        })
+    }
+
+    /// A text frame of so many bytes, its header included, goes to the encoder.
+    pub(super) fn write_text(&self, frame: usize) {
+        self.flow.written(frame);
+        self.encoding.set(self.encoding.get() + frame);
+        if self.flow.unsent() > self.config.max_unsent / 2 {
+            self.filled.set(true);
+        }
+    }
+
+    /// The encoder gave everything it was given so far. The count of text bytes is taken along whole: control frames
+    /// in the same chunk cannot make it drift.
+    pub(super) fn push(&self, bytes: Bytes) {
+        self.queued.set(self.queued.get() + bytes.len());
+        self.queue.borrow_mut().push_back(Chunk {
+            bytes,
+            counted: self.encoding.take(),
+        });
+        self.writer.ring();
+    }
+
+    /// The next piece to send, of at most so many bytes, and how many of them count in [`Flow`].
+    pub(super) fn pop(&self, most: usize) -> Option<(Bytes, usize)> {
+        let mut queue = self.queue.borrow_mut();
+        let chunk = queue.front_mut()?;
+        let piece = if chunk.bytes.len() > most {
+            let counted = chunk.counted.min(most);
+            chunk.counted -= counted;
+            (chunk.bytes.split_to(most), counted)
+        } else {
+            let chunk = queue.pop_front()?;
+            (chunk.bytes, chunk.counted)
+        };
+        let full = self.backlogged();
+        self.queued.set(self.queued.get() - piece.0.len());
+        if full && !self.backlogged() {
+            self.reader.ring();
+        }
+        Some(piece)
+    }
+
+    /// So many counted bytes have gone out.
+    pub(super) fn sent(&self, counted: usize) {
+        self.flow.sent(counted);
+        if self.filled.get() && self.flow.unsent() <= self.config.max_unsent / 2 {
+            self.filled.set(false);
+            self.tell(FromLine::Drained);
+        }
+    }
+
+    /// Nothing waits to be sent.
+    pub(super) fn all_sent(&self) -> bool {
+        self.queued.get() == 0
+    }
+
+    /// So much waits for a client that takes nothing that it shall not be read from either: its pings and requests
+    /// would only make more.
+    pub(super) fn backlogged(&self) -> bool {
+        self.queued.get() > self.config.max_unsent
+    }
+
+    /// Gives up what waits.
+    pub(super) fn drop_queue(&self) {
+        let counted = self.queue.borrow_mut().drain(..).map(|c| c.counted).sum();
+        self.queued.set(0);
+        self.flow.sent(counted);
+    }
+
+    /// Tells the session.
+    pub(super) fn tell(&self, message: FromLine) {
+        if let Some(session) = self.session.get() {
+            session.do_send(message);
+        }
+    }
+
+    /// The session actor lives.
+    pub(super) fn has_session(&self) -> bool {
+        self.session.get().is_some_and(Recipient::connected)
+    }
+}

@@ -1,0 +1,132 @@
+//! Both sides' close handshakes, and ends without one.
+
+use std::time::Duration;
+
+use actix_web::rt::time::{Instant, timeout};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::server::{frame, within};
+use super::*;
+
+#[actix_web::test]
+async fn the_client_closes() {
+    let mut server = Server::start(config());
+    let mut client = established(&server).await;
+    client.write(&frame(0x88, b"\x0f\xa2bye")).await;
+    assert_eq!(client.read_close().await, (4002, String::new()));
+    client.assert_ends().await;
+    assert_eq!(server.end().await, Event::Closed(Some(4002)));
+
+    let mut client = established(&server).await;
+    client.write(&frame(0x88, b"")).await;
+    assert_eq!(client.read_frame().await, (0x88, vec![]));
+    client.assert_ends().await;
+    assert_eq!(server.end().await, Event::Closed(None));
+}
+
+#[actix_web::test]
+async fn the_client_vanishes() {
+    let mut server = Server::start(config());
+    let client = established(&server).await;
+    drop(client);
+    assert_eq!(server.end().await, Event::Lost);
+
+    // By a reset.
+    let client = established(&server).await;
+    socket2::SockRef::from(&client.stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(client);
+    assert_eq!(server.end().await, Event::Lost);
+}
+
+/// A socket dropped with unread data is reset, and the client never learns the code.
+#[actix_web::test]
+async fn the_server_closes_while_the_client_floods() {
+    let mut server = Server::start(config());
+    let client = established(&server).await;
+    let (mut read, mut write) = client.stream.into_split();
+    let (stop, mut stopped) = tokio::sync::oneshot::channel();
+    let flood = actix_web::rt::spawn(async move {
+        let noise = frame(0x81, &[b' '; 50_000]);
+        write
+            .write_all(&frame(0x81, b"close:go away"))
+            .await
+            .unwrap();
+        // Whole frames to the last: the Close must be found behind them.
+        while stopped.try_recv().is_err() {
+            write.write_all(&noise).await.unwrap();
+        }
+        write
+    });
+    let mut close = [0; 4 + 7];
+    within(read.read_exact(&mut close)).await.unwrap();
+    assert_eq!(&close, b"\x88\x09\x0f\xa2go away");
+    // The server reads on and on.
+    actix_web::rt::time::sleep(Duration::from_millis(100)).await;
+    stop.send(()).unwrap();
+    let mut write = within(flood).await.unwrap();
+    write.write_all(&frame(0x88, &close[2..4])).await.unwrap();
+    let end = timeout(Duration::from_millis(200), read.read(&mut close)).await;
+    assert!(matches!(end, Ok(Ok(0))), "{end:?}");
+    // The session said Close itself: it is told nothing more.
+    drop(write);
+    server
+        .fake
+        .down
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    while let Ok(Some(event)) = timeout(Duration::from_millis(50), server.next()).await {
+        assert!(matches!(event, Event::Text(_)), "{event:?}");
+    }
+}
+
+#[actix_web::test]
+async fn what_was_written_before_close_arrives_and_nothing_after() {
+    let server = Server::start(config());
+    let mut client = established(&server).await;
+    client.text("flood-close:now").await;
+    for _ in 0..100 {
+        assert_eq!(client.read_text().await.len(), 10_000);
+    }
+    assert_eq!(client.read_close().await, (4002, "now".into()));
+    client.finish(4002).await;
+}
+
+#[actix_web::test]
+async fn a_client_that_does_not_answer_close_is_ended() {
+    let server = Server::start(Config {
+        close_timeout: Duration::from_millis(200),
+        ..config()
+    });
+    let mut client = established(&server).await;
+    let start = Instant::now();
+    client.text("close:x").await;
+    assert_eq!(client.read_close().await.0, 4002);
+    let mut byte = [0];
+    within(client.stream.read(&mut byte)).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(1));
+}
+
+#[actix_web::test]
+async fn a_session_that_does_not_answer_is_not_waited_for() {
+    let mut server = Server::start(config());
+    let mut client = established(&server).await;
+    client.text("mute").await;
+    client.write(&frame(0x83, b"")).await;
+    assert!(matches!(server.end().await, Event::Violation(4004, _)));
+    assert_eq!(client.read_close().await.0, 4004);
+    client.finish(4004).await;
+    assert_eq!(server.end().await, Event::Lost);
+}
+
+#[actix_web::test]
+async fn a_session_that_died_closes_its_line() {
+    let mut server = Server::start(config());
+    let mut client = established(&server).await;
+    client.text("stop").await;
+    assert_eq!(server.event().await, Event::Text(5));
+    assert_eq!(server.event().await, Event::Text(4));
+    client.text("anybody?").await;
+    assert_eq!(client.read_close().await.0, 4002);
+    client.finish(4002).await;
+}

@@ -1,0 +1,453 @@
+//! A server with a session that does what its client says, and a client of raw frames.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
+use actix_web::rt::net::TcpStream;
+use actix_web::rt::time::timeout;
+use actix_web::{App, HttpResponse, HttpServer, dev::ServerHandle, guard, web};
+use async_trait::async_trait;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+use crate::auth::*;
+use crate::config::Config;
+use crate::http::{Backend, NewLine, mount, no_upgrade, on_connect};
+use crate::session::line::{Flow, FromLine, ToLine};
+use crate::wire::{Close, CloseCode};
+
+/// Bytes of one text of a flood.
+pub(super) const FLOOD: usize = 50_000;
+
+/// What reached the session.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    Text(usize),
+    Binary,
+    Violation(u16, String),
+    Closed(Option<u16>),
+    Lost,
+    Drained,
+    /// So much was unsent when the flood paused.
+    Paused(usize),
+    CloseSession(String),
+    /// So much is unsent.
+    Unsent(usize),
+}
+
+pub(super) struct Fake {
+    config: Arc<Config>,
+    authentication: Arc<dyn Authentication>,
+    pub(super) down: AtomicBool,
+    events: Mutex<mpsc::UnboundedSender<Event>>,
+}
+
+impl Backend for Fake {
+    fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+    fn authentication(&self) -> &Arc<dyn Authentication> {
+        &self.authentication
+    }
+    fn ready(&self) -> Result<(), &'static str> {
+        match self.down.load(Ordering::SeqCst) {
+            true => Err("store away"),
+            false => Ok(()),
+        }
+    }
+    fn open(&self, line: NewLine) -> Recipient<FromLine> {
+        Session {
+            line: line.line,
+            flow: line.flow,
+            max_unsent: self.config.max_unsent,
+            flooding: false,
+            paused: false,
+            mute: false,
+            events: self.events.lock().unwrap().clone(),
+        }
+        .start()
+        .recipient()
+    }
+    fn close_session(&self, session_id: String) {
+        let _ = self
+            .events
+            .lock()
+            .unwrap()
+            .send(Event::CloseSession(session_id));
+    }
+}
+
+struct Authenticates;
+
+#[async_trait(?Send)]
+impl Authentication for Authenticates {
+    async fn handshake(
+        &self,
+        request: &actix_web::HttpRequest,
+        response: &mut ResponseHeaders,
+    ) -> Result<Box<dyn Authenticator>, Refused> {
+        if request.query_string().contains("refuse") {
+            return Err(Refused("the query says so".into()));
+        }
+        response.add(
+            "set-cookie".parse().unwrap(),
+            "auth=; Max-Age=0".parse().unwrap(),
+        );
+        Ok(Box::new(Authenticates))
+    }
+}
+
+#[async_trait(?Send)]
+impl Authenticator for Authenticates {
+    async fn authenticate(&self, _: &str) -> Result<Verdict, AuthError> {
+        Ok(Verdict::StillValid)
+    }
+}
+
+struct Session {
+    line: Recipient<ToLine>,
+    flow: Flow,
+    max_unsent: usize,
+    flooding: bool,
+    /// The flood waits for Drained.
+    paused: bool,
+    /// Does not answer violations.
+    mute: bool,
+    events: mpsc::UnboundedSender<Event>,
+}
+
+impl Actor for Session {
+    type Context = Context<Self>;
+}
+
+impl Session {
+    fn say(&self, text: impl Into<String>) {
+        self.line.do_send(ToLine::Text(text.into()));
+    }
+
+    fn flood(&mut self, ctx: &mut Context<Self>) {
+        if !self.flooding {
+            return;
+        }
+        if self.flow.unsent() > self.max_unsent {
+            self.flooding = false;
+            self.paused = true;
+            let _ = self.events.send(Event::Paused(self.flow.unsent()));
+            return;
+        }
+        self.say("x".repeat(FLOOD));
+        // Through the timer, so that the line gets its turn.
+        ctx.run_later(Duration::ZERO, |session, ctx| session.flood(ctx));
+    }
+
+    fn text(&mut self, text: &str, ctx: &mut Context<Self>) {
+        let (command, rest) = text.split_once(':').unwrap_or((text, ""));
+        match command {
+            "hello" => {
+                self.line.do_send(ToLine::Established);
+                self.say("welcome");
+            }
+            // HELLO takes its time: until the release.
+            "slow-hello" => {
+                ctx.run_later(Duration::from_millis(200), |session, _| {
+                    session.line.do_send(ToLine::Established);
+                    session.say("welcome");
+                });
+            }
+            "echo" => self.say(rest),
+            "mute" => self.mute = true,
+            "unsent" => {
+                let _ = self.events.send(Event::Unsent(self.flow.unsent()));
+            }
+            "stop" => ctx.stop(),
+            "flood" => {
+                self.flooding = true;
+                self.flood(ctx);
+            }
+            "close" => {
+                self.line
+                    .do_send(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
+            }
+            "flood-close" => {
+                for _ in 0..100 {
+                    self.say("x".repeat(10_000));
+                }
+                self.line
+                    .do_send(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
+                // Nothing comes after Close.
+                self.say("late");
+            }
+            "pause" => {
+                self.flow.pause_reading(true);
+                ctx.run_later(Duration::from_millis(300), |session, _| {
+                    session.say("resumed");
+                    session.flow.pause_reading(false);
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Handler<FromLine> for Session {
+    type Result = ();
+
+    fn handle(&mut self, message: FromLine, ctx: &mut Self::Context) {
+        let event = match message {
+            FromLine::Text(text) => {
+                self.text(&text, ctx);
+                if text.starts_with("keep") {
+                    // Never taken: counts as unprocessed until "release".
+                    ctx.run_later(Duration::from_millis(300), move |session, _| {
+                        session.say("took");
+                        session.flow.processed(text.len());
+                    });
+                    return;
+                }
+                self.flow.processed(text.len());
+                Event::Text(text.len())
+            }
+            FromLine::Binary => {
+                if !self.mute {
+                    let close = Close::new(CloseCode::ProtocolError, "binary");
+                    self.line.do_send(ToLine::Close(close));
+                }
+                Event::Binary
+            }
+            FromLine::Violation(close) => {
+                if !self.mute {
+                    self.line.do_send(ToLine::Close(close.clone()));
+                }
+                Event::Violation(close.code.code(), close.reason().to_owned())
+            }
+            FromLine::Closed(code) => Event::Closed(code),
+            FromLine::Lost => Event::Lost,
+            FromLine::Drained => {
+                if std::mem::take(&mut self.paused) {
+                    self.flooding = true;
+                    self.flood(ctx);
+                }
+                Event::Drained
+            }
+        };
+        let _ = self.events.send(event);
+    }
+}
+
+/// A running server and what its sessions received.
+pub(super) struct Server {
+    pub(super) fake: Arc<Fake>,
+    address: std::net::SocketAddr,
+    handle: ServerHandle,
+    events: mpsc::UnboundedReceiver<Event>,
+}
+
+impl Server {
+    pub(super) fn start(config: Config) -> Server {
+        let (sender, events) = mpsc::unbounded_channel();
+        let fake = Arc::new(Fake {
+            config: Arc::new(config),
+            authentication: Arc::new(Authenticates),
+            down: AtomicBool::new(false),
+            events: Mutex::new(sender),
+        });
+        let backend = fake.clone();
+        let server = HttpServer::new(move || {
+            let before = web::get().guard(guard::fn_guard(no_upgrade));
+            App::new()
+                .route("/before", before.to(|| async { "pre-connect" }))
+                .configure(mount(backend.clone(), "/before"))
+                .configure(mount(backend.clone(), "matssocket/"))
+                .route("/matssocket", web::get().to(|| async { "pre-connect" }))
+                .route(
+                    "/matssocket",
+                    web::method(actix_web::http::Method::OPTIONS).to(HttpResponse::NoContent),
+                )
+        })
+        .on_connect(on_connect)
+        .disable_signals()
+        .workers(1)
+        .shutdown_timeout(0)
+        .bind("127.0.0.1:0")
+        .unwrap();
+        let address = server.addrs()[0];
+        let server = server.run();
+        let handle = server.handle();
+        actix_web::rt::spawn(server);
+        Server {
+            fake,
+            address,
+            handle,
+            events,
+        }
+    }
+
+    pub(super) async fn event(&mut self) -> Event {
+        within(self.events.recv()).await.expect("the server lives")
+    }
+
+    pub(super) async fn next(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+
+    /// The next event that is no text.
+    pub(super) async fn end(&mut self) -> Event {
+        loop {
+            match self.event().await {
+                Event::Text(_) => {}
+                event => return event,
+            }
+        }
+    }
+
+    pub(super) async fn socket(&self) -> Client {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Client { stream }
+    }
+
+    /// Sends a request and gives the response's head and body. The body is read to the end.
+    pub(super) async fn request(&self, request: &str) -> String {
+        let mut client = self.socket().await;
+        client
+            .write(
+                format!(
+                    "{request}\r\nhost: {}\r\nconnection: close\r\n\r\n",
+                    self.address
+                )
+                .as_bytes(),
+            )
+            .await;
+        let mut response = String::new();
+        within(client.stream.read_to_string(&mut response))
+            .await
+            .unwrap();
+        response
+    }
+
+    /// Asks for an upgrade and gives the response's head.
+    pub(super) async fn upgrade(&self, path: &str, headers: &str) -> (Client, String) {
+        let mut client = self.socket().await;
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: Upgrade\r\nupgrade: WebSocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n",
+            self.address
+        );
+        client.write(request.as_bytes()).await;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(within(client.stream.read_u8()).await.unwrap());
+        }
+        (client, String::from_utf8(head).unwrap())
+    }
+
+    pub(super) async fn connect(&self) -> Client {
+        let (client, head) = self
+            .upgrade("/matssocket", "sec-websocket-protocol: matssocket\r\n")
+            .await;
+        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+        client
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Sends the command; nobody waits for the end.
+        drop(self.handle.stop(false));
+    }
+}
+
+/// A client of raw frames.
+pub(super) struct Client {
+    pub(super) stream: TcpStream,
+}
+
+impl Client {
+    pub(super) async fn write(&mut self, bytes: &[u8]) {
+        within(self.stream.write_all(bytes)).await.unwrap();
+    }
+
+    pub(super) async fn text(&mut self, text: &str) {
+        self.write(&frame(0x81, text.as_bytes())).await;
+    }
+
+    /// The next frame: first byte and payload.
+    pub(super) async fn read_frame(&mut self) -> (u8, Vec<u8>) {
+        within(async {
+            let first = self.stream.read_u8().await?;
+            let length = match self.stream.read_u8().await? {
+                126 => self.stream.read_u16().await?.into(),
+                127 => self.stream.read_u64().await? as usize,
+                short => short.into(),
+            };
+            let mut payload = vec![0; length];
+            self.stream.read_exact(&mut payload).await?;
+            Ok::<_, std::io::Error>((first, payload))
+        })
+        .await
+        .unwrap()
+    }
+
+    /// The next text; pings are passed over.
+    pub(super) async fn read_text(&mut self) -> String {
+        let (mut first, mut payload) = self.read_frame().await;
+        while first == 0x89 {
+            (first, payload) = self.read_frame().await;
+        }
+        assert_eq!(first, 0x81, "{:?}", String::from_utf8_lossy(&payload));
+        String::from_utf8(payload).unwrap()
+    }
+
+    /// Reads up to the Close: its code and reason.
+    pub(super) async fn read_close(&mut self) -> (u16, String) {
+        loop {
+            let (first, payload) = self.read_frame().await;
+            if first == 0x88 {
+                let code = u16::from_be_bytes(*payload.first_chunk().unwrap());
+                return (code, String::from_utf8(payload[2..].to_vec()).unwrap());
+            }
+        }
+    }
+
+    /// TCP ends within 200 ms.
+    pub(super) async fn assert_ends(&mut self) {
+        let mut rest = [0; 16];
+        let read = timeout(Duration::from_millis(200), self.stream.read(&mut rest)).await;
+        assert!(matches!(read, Ok(Ok(0))), "{read:?}");
+    }
+
+    /// Answers the server's Close, upon which TCP ends at once.
+    pub(super) async fn finish(&mut self, code: u16) {
+        self.write(&frame(0x88, &code.to_be_bytes())).await;
+        self.assert_ends().await;
+    }
+}
+
+/// A client frame.
+pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    const MASK: [u8; 4] = [1, 2, 3, 4];
+    let mut frame = vec![first];
+    match payload.len() {
+        short @ 0..126 => frame.push(0x80 | short as u8),
+        medium @ 126..=0xffff => {
+            frame.push(0x80 | 126);
+            frame.extend((medium as u16).to_be_bytes());
+        }
+        long => {
+            frame.push(0x80 | 127);
+            frame.extend((long as u64).to_be_bytes());
+        }
+    }
+    frame.extend(MASK);
+    frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(p, m)| p ^ m));
+    frame
+}
+
+/// Fails instead of hanging.
+pub(super) async fn within<T>(future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(10), future)
+        .await
+        .expect("done within 10 s")
+}

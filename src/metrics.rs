@@ -1,0 +1,297 @@
+//! Meters: what the actors and the store have done so far.
+//!
+//! Every actor of ours is metered at one seam, [`Mailbox`]: a message enters through it, and the actor takes it out of
+//! its [`Metered`] wrapping by [`metered!`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Handler, Message, Recipient};
+use serde::Serialize;
+
+/// What one kind of actor has done so far.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    entered: AtomicU64,
+    left: AtomicU64,
+    high_water: AtomicU64,
+    handled: AtomicU64,
+    waited_ns: AtomicU64,
+    longest_wait_ns: AtomicU64,
+    handling_ns: AtomicU64,
+    longest_handling_ns: AtomicU64,
+}
+
+/// The figures of one kind of actor. Times are in microseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MailboxMetrics {
+    /// Messages waiting now.
+    pub depth: u64,
+    /// Most messages that ever waited.
+    pub high_water: u64,
+    /// Messages handled.
+    pub handled: u64,
+    /// Messages that were lost, their actor having ended before.
+    pub lost: u64,
+    /// Sum of the times messages waited.
+    pub waited_us: u64,
+    /// Longest time a message waited.
+    pub longest_wait_us: u64,
+    /// Sum of the times messages took to handle.
+    pub handling_us: u64,
+    /// Longest time a message took to handle.
+    pub longest_handling_us: u64,
+}
+
+impl Meter {
+    fn enter(self: &Arc<Self>) -> Ticket {
+        let entered = self.entered.fetch_add(1, Relaxed) + 1;
+        self.high_water.fetch_max(entered.saturating_sub(self.left.load(Relaxed)), Relaxed);
+        Ticket { meter: self.clone(), at: Instant::now() }
+    }
+
+    pub(crate) fn snapshot(&self) -> MailboxMetrics {
+        let left = self.left.load(Relaxed);
+        let handled = self.handled.load(Relaxed);
+        let us = |ns: &AtomicU64| ns.load(Relaxed) / 1_000;
+        MailboxMetrics {
+            depth: self.entered.load(Relaxed).saturating_sub(left),
+            high_water: self.high_water.load(Relaxed),
+            handled,
+            lost: left.saturating_sub(handled),
+            waited_us: us(&self.waited_ns),
+            longest_wait_us: us(&self.longest_wait_ns),
+            handling_us: us(&self.handling_ns),
+            longest_handling_us: us(&self.longest_handling_ns),
+        }
+    }
+}
+
+/// Counts a message in; counts it out when it is handled, or dropped with its actor.
+struct Ticket {
+    meter: Arc<Meter>,
+    at: Instant,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.meter.left.fetch_add(1, Relaxed);
+    }
+}
+
+/// A message on its way through a metered mailbox.
+pub(crate) struct Metered<M> {
+    message: M,
+    ticket: Ticket,
+}
+
+impl<M: Message> Message for Metered<M> {
+    type Result = M::Result;
+}
+
+impl<M> Metered<M> {
+    /// Takes the message out and measures how long it takes to handle it.
+    pub(crate) fn handle<R>(self, handle: impl FnOnce(M) -> R) -> R {
+        let Metered { message, ticket } = self;
+        let meter = ticket.meter.clone();
+        let begun = Instant::now();
+        let waited = nanos(begun.duration_since(ticket.at));
+        meter.waited_ns.fetch_add(waited, Relaxed);
+        meter.longest_wait_ns.fetch_max(waited, Relaxed);
+        meter.handled.fetch_add(1, Relaxed);
+        drop(ticket);
+        let result = handle(message);
+        let took = nanos(begun.elapsed());
+        meter.handling_ns.fetch_add(took, Relaxed);
+        meter.longest_handling_ns.fetch_max(took, Relaxed);
+        result
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The way into an actor's mailbox for one kind of message; who is behind it stays hidden.
+pub(crate) struct Mailbox<M: Message + Send>
+where
+    M::Result: Send,
+{
+    to: Recipient<Metered<M>>,
+    meter: Arc<Meter>,
+}
+
+impl<M: Message + Send + 'static> Mailbox<M>
+where
+    M::Result: Send,
+{
+    pub(crate) fn new<A>(actor: &Addr<A>, meter: &Arc<Meter>) -> Mailbox<M>
+    where
+        A: Actor + Handler<Metered<M>>,
+        A::Context: ToEnvelope<A, Metered<M>>,
+    {
+        Mailbox { to: actor.clone().recipient(), meter: meter.clone() }
+    }
+
+    /// Puts a message into the mailbox, in order, without waiting. Lost if the actor has ended.
+    pub(crate) fn tell(&self, message: M) {
+        let ticket = self.meter.enter();
+        self.to.do_send(Metered { message, ticket });
+    }
+
+    /// Puts a message into the mailbox and waits for the result. `None`: the actor has ended.
+    pub(crate) fn ask(&self, message: M) -> impl Future<Output = Option<M::Result>> + Send + use<M> {
+        let ticket = self.meter.enter();
+        let result = self.to.send(Metered { message, ticket });
+        async move { result.await.ok() }
+    }
+
+    /// Whether the actor is still there.
+    pub(crate) fn connected(&self) -> bool {
+        self.to.connected()
+    }
+}
+
+impl<M: Message + Send> Clone for Mailbox<M>
+where
+    M::Result: Send,
+{
+    fn clone(&self) -> Self {
+        Mailbox { to: self.to.clone(), meter: self.meter.clone() }
+    }
+}
+
+/// Lets an actor take these messages out of their metered wrapping.
+macro_rules! metered {
+    ($actor:ty: $($message:ty),+ $(,)?) => {$(
+        impl actix::Handler<$crate::metrics::Metered<$message>> for $actor {
+            type Result = <$actor as actix::Handler<$message>>::Result;
+
+            fn handle(&mut self, metered: $crate::metrics::Metered<$message>, ctx: &mut Self::Context) -> Self::Result {
+                metered.handle(|message| <$actor as actix::Handler<$message>>::handle(self, message, ctx))
+            }
+        }
+    )+};
+}
+pub(crate) use metered;
+
+/// The meters of a node, one per kind of actor.
+#[derive(Debug, Default)]
+pub(crate) struct Meters {
+    pub(crate) registry: Arc<Meter>,
+    pub(crate) cluster: Arc<Meter>,
+    pub(crate) services: Arc<Meter>,
+    pub(crate) upkeep: Arc<Meter>,
+    pub(crate) session: Arc<Meter>,
+    pub(crate) connection: Arc<Meter>,
+}
+
+/// What is counted beside the mailboxes.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) handlers_running: AtomicU64,
+    pub(crate) handler_failures: AtomicU64,
+    pub(crate) messages_without_session: AtomicU64,
+    pub(crate) dead_letters: AtomicU64,
+    pub(crate) redeliveries_counted: AtomicU64,
+    pub(crate) retries_told: AtomicU64,
+    pub(crate) held_bytes: AtomicU64,
+    pub(crate) incarnations: AtomicU64,
+    pub(crate) scavenged: AtomicU64,
+    pub(crate) upkeep: UpkeepCounters,
+}
+
+/// How often each task of the upkeep has run, and failed.
+#[derive(Debug, Default)]
+pub(crate) struct UpkeepCounters {
+    pub(crate) runs: [AtomicU64; 7],
+    pub(crate) failures: [AtomicU64; 7],
+}
+
+/// What one task of the upkeep has done so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct UpkeepMetrics {
+    /// How often it ran.
+    pub runs: u64,
+    /// How often it failed, the store being away.
+    pub failures: u64,
+}
+
+/// What a server has done so far. Serialises to JSON.
+#[derive(Clone, Debug, Serialize)]
+pub struct Metrics {
+    /// The application's name.
+    pub app: String,
+    /// The node's name.
+    pub node: String,
+    /// Whether the node can serve.
+    pub ready: bool,
+    /// Every kind of actor's mailbox: `store`, `registry`, `cluster`, `services`, `upkeep`, `session`, `connection`.
+    pub actors: BTreeMap<&'static str, MailboxMetrics>,
+    /// The store: batch sizes, commit times, queue depth.
+    pub store: crate::store::StoreMetrics,
+    /// Upkeep tasks by name.
+    pub upkeep: BTreeMap<&'static str, UpkeepMetrics>,
+    /// Handlers running now.
+    pub handlers_running: u64,
+    /// Handlers that failed or panicked.
+    pub handler_failures: u64,
+    /// Messages dropped because their session was gone when they were to be stored.
+    pub messages_without_session: u64,
+    /// Messages that became dead letters on this node.
+    pub dead_letters: u64,
+    /// Redeliveries counted: messages that a client received without acknowledging them.
+    pub redeliveries_counted: u64,
+    /// RETRY answers given.
+    pub retries_told: u64,
+    /// Bytes that sessions of this node hold: unprocessed, unsent, or held back.
+    pub held_bytes: u64,
+    /// Rows that scavenging deleted.
+    pub scavenged: u64,
+    /// How often the node came back as a new incarnation after losing its lease.
+    pub incarnations: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Echo;
+    impl Actor for Echo {
+        type Context = actix::Context<Echo>;
+    }
+    #[derive(Message)]
+    #[rtype(result = "u32")]
+    struct Ask(u32);
+    impl Handler<Ask> for Echo {
+        type Result = u32;
+        fn handle(&mut self, Ask(number): Ask, ctx: &mut Self::Context) -> u32 {
+            if number == 0 {
+                actix::ActorContext::stop(ctx);
+            }
+            number + 1
+        }
+    }
+    metered!(Echo: Ask);
+
+    #[actix::test]
+    async fn counts_what_enters_is_handled_and_is_lost() {
+        let meter = Arc::new(Meter::default());
+        let mailbox = Mailbox::<Ask>::new(&Echo.start(), &meter);
+        let asked: Vec<_> = (1..=3).map(|number| mailbox.ask(Ask(number))).collect();
+        assert_eq!(meter.snapshot().depth, 3, "three wait before the actor runs");
+        for (index, answer) in asked.into_iter().enumerate() {
+            assert_eq!(answer.await, Some(index as u32 + 2));
+        }
+        assert_eq!(mailbox.ask(Ask(0)).await, Some(1));
+        tokio::task::yield_now().await;
+        mailbox.tell(Ask(9));
+        assert_eq!(mailbox.ask(Ask(9)).await, None, "the actor has ended");
+        let seen = meter.snapshot();
+        assert_eq!((seen.depth, seen.handled, seen.lost), (0, 4, 2));
+        assert!(seen.high_water >= 3, "high-water mark {} of three waiting", seen.high_water);
+    }
+}

@@ -1,0 +1,202 @@
+//! How a node starts, comes back as a new incarnation, and stops.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use actix::Actor;
+use tokio::sync::oneshot;
+
+use super::{Node, RunningHandlers, State};
+use crate::auth::Authentication;
+use crate::cluster::{ClusterNotify, Tell};
+use crate::endpoint::{Endpoint, Forward, Incoming, Outcome, Run, async_handler};
+use crate::error::StartError;
+use crate::metrics::{Counters, Mailbox, Meters};
+use crate::registry::{self, Registry, ToSession};
+use crate::server::{MatsSocketServer, ServerBuilder};
+use crate::service::{self, Services};
+use crate::store::operation::{LeaveNode, NewestPublication, RenewLease};
+use crate::store::{Store, StoreError};
+use crate::upkeep::Upkeep;
+
+/// Id of the built-in ping that resolves at once.
+pub(crate) const SOCKET_PING: &str = "MatsSocket.matsSocketPing";
+
+/// Starts a node on a thread of its own, which is an actix system: so it works under any runtime.
+pub(crate) async fn start(
+    builder: ServerBuilder,
+    store: Store,
+    authentication: Arc<dyn Authentication>,
+) -> Result<MatsSocketServer, StartError> {
+    let (started, told) = oneshot::channel();
+    let thread = move || {
+        let system = actix::System::new();
+        let node = system.block_on(begin(builder, store, authentication));
+        let failed = node.is_err();
+        if started.send(node).is_err() || failed {
+            return;
+        }
+        if let Err(error) = system.run() {
+            log::error!("the server's thread ended: {error}");
+        }
+    };
+    std::thread::Builder::new()
+        .name("matssocket".into())
+        .spawn(thread)
+        .map_err(|error| StartError::Configuration(format!("no thread for the server: {error}")))?;
+    let node = told.await.map_err(|_| StartError::Configuration("the server's thread ended at start".into()))??;
+    Ok(MatsSocketServer { node })
+}
+
+async fn begin(
+    mut builder: ServerBuilder,
+    store: Store,
+    authentication: Arc<dyn Authentication>,
+) -> Result<Arc<Node>, StartError> {
+    add_built_ins(&mut builder);
+    let meters = Meters::default();
+    let registry = Registry::new().start();
+    let from_cluster = Mailbox::new(&registry, &meters.registry);
+    let cluster = ClusterNotify::new(builder.cluster.transport.clone(), from_cluster).start();
+    let cluster: Mailbox<Tell> = Mailbox::new(&cluster, &meters.cluster);
+    let services = Services::default().start();
+
+    let stem = builder.node_name.take().unwrap_or_else(host_name);
+    let name = incarnation(&stem);
+    let news = Mailbox::new(&registry, &meters.registry);
+    let store = store.attach(&name, &builder.config.store, &builder.clock, news)?;
+    store.run(RenewLease { join: true, lease: builder.config.lease }).await?;
+    let newest_publication = store.run(NewestPublication).await?;
+
+    let node = Arc::new(Node {
+        app: builder.app,
+        config: Arc::new(builder.config),
+        clock: builder.clock,
+        store: store.clone(),
+        registry: registry.clone(),
+        cluster: cluster.clone(),
+        endpoints: builder.endpoints,
+        services: builder.services,
+        authentication,
+        allowed_origins: builder.allowed_origins,
+        listeners: builder.listeners,
+        meters,
+        counters: Counters::default(),
+        running: RunningHandlers::default(),
+        name: RwLock::new(name.clone()),
+        name_stem: stem,
+        state: AtomicU8::new(State::Up as u8),
+        system: actix::System::current(),
+    });
+    cluster.tell(Tell::Join { node: name.clone() });
+    node.registry().tell(registry::Begin {
+        node: name,
+        store,
+        cluster,
+        services: Mailbox::new(&services, &node.meters.services),
+        newest_publication,
+    });
+    let begin: Mailbox<service::Begin> = Mailbox::new(&services, &node.meters.services);
+    begin.tell(service::Begin(node.clone()));
+    Upkeep::new(node.clone(), Mailbox::new(&services, &node.meters.services)).start();
+    Ok(node)
+}
+
+fn add_built_ins(builder: &mut ServerBuilder) {
+    let socket_ping = async_handler(|incoming: Incoming<Option<service::Ping>>| async move {
+        let (ping, _) = incoming.into_parts();
+        let ping = ping.unwrap_or_default();
+        let number = ping.number.map(|number| number * std::f64::consts::E);
+        Ok(Outcome::resolve(service::Ping { number, ..ping }))
+    });
+    let service_ping = async_handler(|incoming: Incoming<serde_json::Value>| async move {
+        Ok(Outcome::<()>::forward(Forward::to(service::PING, &incoming.payload)))
+    });
+    for (id, handler) in [(SOCKET_PING, socket_ping), (service::PING, service_ping)] {
+        builder.endpoints.insert(
+            id.to_owned(),
+            Endpoint { replies: true, run: Run::Async(handler), adapter: None },
+        );
+    }
+    builder.services.insert(service::PING.to_owned(), service::ping());
+}
+
+fn host_name() -> String {
+    std::env::var("HOSTNAME")
+        .ok()
+        .or_else(|| std::fs::read_to_string("/etc/hostname").ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "node".to_owned())
+}
+
+fn incarnation(stem: &str) -> String {
+    format!("{stem}-{}", crate::wire::random_id(8, &mut rand::rng()))
+}
+
+impl Node {
+    /// Sends every session away (1012), over this time.
+    async fn send_away(&self, spread: Duration, why: &'static str) {
+        let sessions = self.registry().ask(registry::List).await.unwrap_or_default();
+        let pause = spread.checked_div(u32::try_from(sessions.len()).unwrap_or(u32::MAX)).unwrap_or_default();
+        for session in sessions {
+            session.tell(ToSession::Restart(why));
+            // A timer is not finer than a millisecond: with many sessions, several go without a pause.
+            if pause >= Duration::from_millis(1) {
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+
+    /// The store cannot be reached for longer than the lease holds: nothing can be served.
+    pub(crate) async fn go_away(&self) {
+        if self.change(State::Up, State::Away) {
+            log::error!("the store has been away for longer than the node's lease: all clients are sent away");
+            self.send_away(Duration::ZERO, "the store is away").await;
+        }
+    }
+
+    /// The store is back, and the lease still held.
+    pub(crate) fn come_back(&self) {
+        if self.change(State::Away, State::Up) {
+            log::info!("the store is back: serving again");
+        }
+    }
+
+    /// The lease was lost: what this node held may be somebody else's by now. It comes back as another node.
+    pub(crate) async fn come_back_as_new(&self) -> Result<(), StoreError> {
+        self.change(State::Up, State::Away);
+        self.send_away(Duration::ZERO, "the node lost its lease").await;
+        let name = incarnation(&self.name_stem);
+        log::warn!("the lease of {} was lost: coming back as {name}", self.name());
+        self.store.rename(&name);
+        self.store.run(RenewLease { join: true, lease: self.config.lease }).await?;
+        self.cluster.tell(Tell::Join { node: name.clone() });
+        self.registry().tell(registry::Rename(name.clone()));
+        *self.name.write().unwrap_or_else(PoisonError::into_inner) = name;
+        self.counters.incarnations.fetch_add(1, Ordering::Relaxed);
+        self.change(State::Away, State::Up);
+        Ok(())
+    }
+
+    pub(crate) async fn stop(&self) {
+        if !self.change(State::Up, State::Stopping) && !self.change(State::Away, State::Stopping) {
+            return;
+        }
+        self.send_away(self.config.stop_spread, "the server is stopping").await;
+        let (empty, when_empty) = oneshot::channel();
+        self.registry().tell(registry::WhenEmpty(empty));
+        let longest = self.config.stop_grace + self.config.close_timeout;
+        if tokio::time::timeout(longest, when_empty).await.is_err() {
+            log::warn!("some sessions did not end within {longest:?}; they are left to the sweep of other nodes");
+        }
+        if let Err(error) = self.store.run(LeaveNode).await {
+            log::warn!("the node could not sign off, its lease has to run out: {error}");
+        }
+        self.cluster.tell(Tell::Leave);
+        self.change(State::Stopping, State::Stopped);
+        // The handlers that still run end with the threads that they run on.
+        self.system.stop();
+    }
+}

@@ -1,0 +1,160 @@
+//! A running node: what its rooms share, and how it starts and stops.
+
+mod lifecycle;
+mod running;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use actix::Addr;
+
+pub(crate) use lifecycle::{SOCKET_PING, start};
+pub(crate) use running::{Owner, Running, RunningHandlers};
+
+use crate::auth::Authentication;
+use crate::clock::Clock;
+use crate::cluster::Tell;
+use crate::config::Config;
+use crate::endpoint::{Endpoint, Handler};
+use crate::error::SendError;
+use crate::metrics::{Counters, Mailbox, Meters, Metrics, UpkeepMetrics};
+use crate::registry::{self, Registry};
+use crate::server::Listeners;
+use crate::store::operation::{CloseSession, CloseTarget};
+use crate::store::{StoreError, StoreHandle};
+use crate::upkeep::TASKS;
+
+/// What all rooms of one running node share.
+pub(crate) struct Node {
+    pub(crate) app: String,
+    pub(crate) config: Arc<Config>,
+    pub(crate) clock: Clock,
+    pub(crate) store: StoreHandle,
+    pub(crate) registry: Addr<Registry>,
+    pub(crate) cluster: Mailbox<Tell>,
+    pub(crate) endpoints: HashMap<String, Endpoint>,
+    pub(crate) services: HashMap<String, Handler>,
+    pub(crate) authentication: Arc<dyn Authentication>,
+    pub(crate) allowed_origins: Option<Vec<String>>,
+    pub(crate) listeners: Listeners,
+    pub(crate) meters: Meters,
+    pub(crate) counters: Counters,
+    pub(crate) running: RunningHandlers,
+    name: RwLock<String>,
+    name_stem: String,
+    state: AtomicU8,
+    system: actix::System,
+}
+
+/// Whether a node serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum State {
+    /// It serves.
+    Up = 0,
+    /// Its lease could not be renewed: it serves again when it can.
+    Away = 1,
+    /// It is stopping.
+    Stopping = 2,
+    /// It has stopped.
+    Stopped = 3,
+}
+
+impl Node {
+    /// The node's name: an incarnation.
+    pub(crate) fn name(&self) -> String {
+        self.name.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn ready(&self) -> Result<(), &'static str> {
+        match self.state.load(Ordering::Acquire) {
+            0 => Ok(()),
+            1 => Err("the store is away"),
+            2 => Err("the server is stopping"),
+            _ => Err("the server has stopped"),
+        }
+    }
+
+    pub(crate) fn stopped(&self) -> bool {
+        self.state.load(Ordering::Acquire) == State::Stopped as u8
+    }
+
+    pub(crate) fn stopping(&self) -> bool {
+        self.state.load(Ordering::Acquire) >= State::Stopping as u8
+    }
+
+    /// Goes from one state to another. False: it was not in the one.
+    pub(crate) fn change(&self, from: State, to: State) -> bool {
+        self.state.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// The way to the registry for one kind of message.
+    pub(crate) fn registry<M>(&self) -> Mailbox<M>
+    where
+        M: actix::Message + Send + 'static,
+        M::Result: Send,
+        Registry: actix::Handler<crate::metrics::Metered<M>>,
+        <Registry as actix::Actor>::Context: actix::dev::ToEnvelope<Registry, crate::metrics::Metered<M>>,
+    {
+        Mailbox::new(&self.registry, &self.meters.registry)
+    }
+
+    pub(crate) fn check_terminator(&self, id: &str) -> Result<(), SendError> {
+        match self.endpoints.contains_key(id) {
+            true => Ok(()),
+            false => Err(SendError::Unknown(format!("there is no reply terminator {id:?} on this server"))),
+        }
+    }
+
+    /// Closes a session wherever it is. False: there is none.
+    pub(crate) async fn close_session(&self, session_id: &str, reason: &str) -> Result<bool, StoreError> {
+        let close =
+            CloseSession { target: CloseTarget::Sid(session_id.to_owned()), reason: reason.to_owned() };
+        let Some(closed) = self.store.run(close).await? else { return Ok(false) };
+        if closed.home.is_none() {
+            self.listeners.session(crate::server::SessionChange::Close, &closed.sid, &closed.user_id);
+        }
+        self.registry().tell(registry::Closed { sessions: vec![closed], reason: reason.to_owned() });
+        Ok(true)
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let store = self.store.metrics();
+        let meters = &self.meters;
+        let mut actors: std::collections::BTreeMap<_, _> = [
+            ("registry", &meters.registry),
+            ("cluster", &meters.cluster),
+            ("services", &meters.services),
+            ("upkeep", &meters.upkeep),
+            ("session", &meters.session),
+            ("connection", &meters.connection),
+        ]
+        .into_iter()
+        .map(|(name, meter)| (name, meter.snapshot()))
+        .collect();
+        actors.insert("store", self.store.mailbox());
+        let upkeep = &self.counters.upkeep;
+        let upkeep = TASKS.iter().enumerate().map(|(index, name)| {
+            (*name, UpkeepMetrics { runs: get(&upkeep.runs[index]), failures: get(&upkeep.failures[index]) })
+        });
+        Metrics {
+            app: self.app.clone(),
+            node: self.name(),
+            ready: self.ready().is_ok(),
+            actors,
+            store,
+            upkeep: upkeep.collect(),
+            handlers_running: get(&self.counters.handlers_running),
+            handler_failures: get(&self.counters.handler_failures),
+            messages_without_session: get(&self.counters.messages_without_session),
+            dead_letters: get(&self.counters.dead_letters),
+            redeliveries_counted: get(&self.counters.redeliveries_counted),
+            retries_told: get(&self.counters.retries_told),
+            held_bytes: get(&self.counters.held_bytes),
+            scavenged: get(&self.counters.scavenged),
+            incarnations: get(&self.counters.incarnations),
+        }
+    }
+}

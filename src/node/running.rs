@@ -1,0 +1,82 @@
+//! The handlers running on this node, by session and client message id.
+//!
+//! A client that loses its line while its handler runs, and is back on this node before the handler ends, sends the
+//! message again: the handler must not run a second time. The new registration adopts the running one instead.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Node;
+use crate::metrics::Mailbox;
+use crate::session::{End, HandlerEnded};
+use crate::store::operation::{Holder, SessionKey};
+use crate::wire::MessageType;
+
+/// Every running handler of the node.
+#[derive(Default)]
+pub(crate) struct RunningHandlers(Mutex<HashMap<(SessionKey, String), Owner>>);
+
+/// On whose behalf a handler's outcome is committed, and who is told.
+#[derive(Clone)]
+pub(crate) struct Owner {
+    pub(crate) holder: Holder,
+    pub(crate) to: Mailbox<HandlerEnded>,
+}
+
+/// A handler's entry. Should its task be dropped, its owner is told to have the message sent again.
+pub(crate) struct Running {
+    node: Arc<Node>,
+    key: (SessionKey, String),
+    kind: MessageType,
+    ended: bool,
+}
+
+impl RunningHandlers {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(SessionKey, String), Owner>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    /// Enters a handler that is about to run. `None`: one for this message runs already, and belongs to this owner now.
+    pub(crate) fn enter(node: &Arc<Node>, cmid: &str, kind: MessageType, owner: Owner) -> Option<Running> {
+        let key = (owner.holder.session, cmid.to_owned());
+        match node.running.lock().entry(key.clone()) {
+            Entry::Occupied(mut running) => {
+                if running.get().holder.connection < owner.holder.connection {
+                    running.insert(owner);
+                }
+                None
+            }
+            Entry::Vacant(vacant) => {
+                vacant.insert(owner);
+                Some(Running { node: node.clone(), key, kind, ended: false })
+            }
+        }
+    }
+
+    /// The current owner.
+    pub(crate) fn owner(&self) -> Option<Owner> {
+        self.node.running.lock().get(&self.key).cloned()
+    }
+
+    /// The handler has ended. Returned is the owner to tell.
+    pub(crate) fn end(mut self) -> Option<Owner> {
+        self.ended = true;
+        self.node.running.lock().remove(&self.key)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let owner = self.node.running.lock().remove(&self.key);
+        if let Some(owner) = owner {
+            let end = End::Retry(Some("the handler was stopped".to_owned()));
+            owner.to.tell(HandlerEnded { cmid: self.key.1.clone(), kind: self.kind, end });
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! The node-local registry: which sessions live here, and who listens to which topic.
+//!
+//! It hands news to the sessions of this node, and passes the rest on to cluster-notify.
+
+mod publications;
+mod sweep;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use actix::{Actor, Context, Handler, Message, MessageResult};
+use tokio::sync::oneshot;
+
+pub(crate) use publications::{SubscribeTopic, UnsubscribeTopic};
+pub(crate) use sweep::{BeginSweep, EndSweep, NotSwept};
+
+use crate::cluster::{FromCluster, Notice, Tell};
+use crate::metrics::{Mailbox, metered};
+use crate::service::Dispatch;
+use crate::session::LiveSession;
+use crate::store::operation::{ClosedSession, ConnectionId, Holder, OutboxMessage, Publication, SessionKey, StoredMessage};
+use crate::store::{NewsOf, StoreHandle};
+
+/// From the registry to a session of this node.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) enum ToSession {
+    /// This message was just stored for you.
+    Stored(OutboxMessage),
+    /// Something was stored for you.
+    Notice,
+    /// The newest sequence number stored for you is this one.
+    Swept(i64),
+    /// Something was published on a topic you listen to.
+    Published(Arc<Publication>),
+    /// Another registration holds your session.
+    TakenOver,
+    /// Your session was closed.
+    Closed(String),
+    /// Your session does not exist any more.
+    Gone,
+    /// The node stops, or must come back as a new incarnation.
+    Restart(&'static str),
+    /// Somebody wants to look at you.
+    Introspect(oneshot::Sender<LiveSession>),
+}
+
+struct Entry {
+    holder: Holder,
+    to: Mailbox<ToSession>,
+    topics: HashSet<String>,
+}
+
+/// The actor.
+pub(crate) struct Registry {
+    node: String,
+    store: Option<StoreHandle>,
+    cluster: Option<Mailbox<Tell>>,
+    services: Option<Mailbox<Dispatch>>,
+    sessions: HashMap<SessionKey, Entry>,
+    /// New holders that wait for the registration before them to let go.
+    waiting: HashMap<SessionKey, (ConnectionId, oneshot::Sender<()>)>,
+    topics: HashMap<String, HashSet<SessionKey>>,
+    /// Number of the newest publication handed out.
+    horizon: i64,
+    fetching: bool,
+    fetch_again: bool,
+    /// Sessions that the last sweep found in the store, but not here.
+    strays: HashSet<Holder>,
+    when_empty: Vec<oneshot::Sender<()>>,
+}
+
+/// First message: what the registry works with.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Begin {
+    pub(crate) node: String,
+    pub(crate) store: StoreHandle,
+    pub(crate) cluster: Mailbox<Tell>,
+    pub(crate) services: Mailbox<Dispatch>,
+    pub(crate) newest_publication: i64,
+}
+
+/// This node is called like this from now on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Rename(pub(crate) String);
+
+/// A session lives here now.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Attach {
+    pub(crate) holder: Holder,
+    pub(crate) to: Mailbox<ToSession>,
+}
+
+/// A session actor has let go: its line is closed, nothing is sent any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Detach(pub(crate) Holder);
+
+/// The registration before this one must let go of the session; `released` is told when it has.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct TakeOver {
+    pub(crate) holder: Holder,
+    pub(crate) old_node: String,
+    pub(crate) released: oneshot::Sender<()>,
+}
+
+/// Sessions were closed in the store: tell those who hold them.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Closed {
+    pub(crate) sessions: Vec<ClosedSession>,
+    pub(crate) reason: String,
+}
+
+/// Everyone who lives here.
+#[derive(Message)]
+#[rtype(result = "Vec<Mailbox<ToSession>>")]
+pub(crate) struct List;
+
+/// Everyone who lives here, for liveliness.
+#[derive(Message)]
+#[rtype(result = "Vec<Holder>")]
+pub(crate) struct Holders;
+
+/// Tells when nobody lives here any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct WhenEmpty(pub(crate) oneshot::Sender<()>);
+
+impl Registry {
+    pub(crate) fn new() -> Registry {
+        Registry {
+            node: String::new(),
+            store: None,
+            cluster: None,
+            services: None,
+            sessions: HashMap::new(),
+            waiting: HashMap::new(),
+            topics: HashMap::new(),
+            horizon: 0,
+            fetching: false,
+            fetch_again: false,
+            strays: HashSet::new(),
+            when_empty: Vec::new(),
+        }
+    }
+
+    fn tell_cluster(&self, tell: Tell) {
+        if let Some(cluster) = &self.cluster {
+            cluster.tell(tell);
+        }
+    }
+
+    fn hand_over(&self, stored: StoredMessage) {
+        let Some((node, connection)) = stored.home else { return };
+        if node != self.node {
+            return self.tell_cluster(Tell::Stored { node, session: stored.session });
+        }
+        if let Some(entry) = self.sessions.get(&stored.session) {
+            if entry.holder.connection == connection {
+                entry.to.tell(ToSession::Stored(stored.message));
+            }
+        }
+    }
+
+    /// Tells the registrations before `connection` to let go. False: there is none here.
+    fn displace(&self, session: SessionKey, connection: ConnectionId) -> bool {
+        match self.sessions.get(&session) {
+            Some(entry) if entry.holder.connection < connection => {
+                entry.to.tell(ToSession::TakenOver);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    fn release(&mut self, session: SessionKey, gone: ConnectionId) {
+        if self.waiting.get(&session).is_some_and(|(connection, _)| gone < *connection) {
+            if let Some((_, released)) = self.waiting.remove(&session) {
+                let _ = released.send(());
+            }
+        }
+    }
+
+    fn forget(&mut self, session: SessionKey) {
+        if let Some(entry) = self.sessions.remove(&session) {
+            for topic in entry.topics {
+                self.unlisten(session, &topic);
+            }
+        }
+        if self.sessions.is_empty() {
+            for waiting in self.when_empty.drain(..) {
+                let _ = waiting.send(());
+            }
+        }
+    }
+
+    fn notice(&mut self, notice: Notice, ctx: &mut Context<Self>) {
+        match notice {
+            Notice::Stored(sessions) => {
+                for entry in sessions.iter().filter_map(|session| self.sessions.get(session)) {
+                    entry.to.tell(ToSession::Notice);
+                }
+            }
+            Notice::TakenOver { session, connection, by } => {
+                if self.displace(session, connection) {
+                    // Whoever detaches tells the other node.
+                    let (released, gone) = oneshot::channel();
+                    self.waiting.insert(session, (connection, released));
+                    let cluster = self.cluster.clone();
+                    actix::spawn(async move {
+                        if let (Ok(()), Some(cluster)) = (gone.await, cluster) {
+                            cluster.tell(Tell::One { node: by, notice: Notice::Released { session, connection } });
+                        }
+                    });
+                } else {
+                    self.tell_cluster(Tell::One { node: by, notice: Notice::Released { session, connection } });
+                }
+            }
+            Notice::Released { session, connection } => self.release(session, ConnectionId(connection.0 - 1)),
+            Notice::Closed { session, reason } => {
+                if let Some(entry) = self.sessions.get(&session) {
+                    entry.to.tell(ToSession::Closed(reason));
+                }
+            }
+            Notice::Published => self.fetch_publications(ctx),
+        }
+    }
+}
+
+impl Actor for Registry {
+    type Context = Context<Self>;
+}
+
+impl Handler<Begin> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, begin: Begin, _: &mut Self::Context) {
+        self.node = begin.node;
+        self.store = Some(begin.store);
+        self.cluster = Some(begin.cluster);
+        self.services = Some(begin.services);
+        self.horizon = begin.newest_publication;
+    }
+}
+
+impl Handler<Rename> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Rename(node): Rename, _: &mut Self::Context) {
+        self.node = node;
+    }
+}
+
+impl Handler<Attach> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Attach { holder, to }: Attach, _: &mut Self::Context) {
+        match self.sessions.get(&holder.session) {
+            // A later registration has attached already: this one must let go.
+            Some(entry) if entry.holder.connection > holder.connection => return to.tell(ToSession::TakenOver),
+            Some(entry) => entry.to.tell(ToSession::TakenOver),
+            None => {}
+        }
+        self.forget(holder.session);
+        self.sessions.insert(holder.session, Entry { holder, to, topics: HashSet::new() });
+    }
+}
+
+impl Handler<Detach> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Detach(holder): Detach, _: &mut Self::Context) {
+        if self.sessions.get(&holder.session).is_some_and(|entry| entry.holder == holder) {
+            self.forget(holder.session);
+        }
+        self.release(holder.session, holder.connection);
+    }
+}
+
+impl Handler<TakeOver> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, take: TakeOver, _: &mut Self::Context) {
+        let TakeOver { holder: Holder { session, connection }, old_node, released } = take;
+        if self.displace(session, connection) {
+            self.waiting.insert(session, (connection, released));
+        } else if old_node != self.node {
+            self.waiting.insert(session, (connection, released));
+            let by = self.node.clone();
+            self.tell_cluster(Tell::One { node: old_node, notice: Notice::TakenOver { session, connection, by } });
+        } else {
+            let _ = released.send(());
+        }
+    }
+}
+
+impl Handler<Closed> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Closed { sessions, reason }: Closed, _: &mut Self::Context) {
+        for closed in sessions {
+            match closed.home {
+                Some((node, _)) if node != self.node => {
+                    let notice = Notice::Closed { session: closed.session, reason: reason.clone() };
+                    self.tell_cluster(Tell::One { node, notice });
+                }
+                Some(_) | None => {
+                    if let Some(entry) = self.sessions.get(&closed.session) {
+                        entry.to.tell(ToSession::Closed(reason.clone()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Handler<NewsOf> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, NewsOf(news): NewsOf, ctx: &mut Self::Context) {
+        for stored in news.stored {
+            self.hand_over(stored);
+        }
+        if let (false, Some(services)) = (news.forwarded.is_empty(), &self.services) {
+            services.tell(Dispatch(news.forwarded));
+        }
+        if news.published {
+            self.tell_cluster(Tell::Others(Notice::Published));
+            self.fetch_publications(ctx);
+        }
+    }
+}
+
+impl Handler<FromCluster> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, FromCluster(notice): FromCluster, ctx: &mut Self::Context) {
+        self.notice(notice, ctx);
+    }
+}
+
+impl Handler<List> for Registry {
+    type Result = MessageResult<List>;
+
+    fn handle(&mut self, _: List, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.sessions.values().map(|entry| entry.to.clone()).collect())
+    }
+}
+
+impl Handler<Holders> for Registry {
+    type Result = MessageResult<Holders>;
+
+    fn handle(&mut self, _: Holders, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.sessions.values().map(|entry| entry.holder).collect())
+    }
+}
+
+impl Handler<WhenEmpty> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, WhenEmpty(empty): WhenEmpty, _: &mut Self::Context) {
+        if self.sessions.is_empty() {
+            let _ = empty.send(());
+        } else {
+            self.when_empty.push(empty);
+        }
+    }
+}
+
+metered!(Registry:
+    Begin, Rename, Attach, Detach, TakeOver, Closed, NewsOf, FromCluster, List, Holders, WhenEmpty,
+    SubscribeTopic, UnsubscribeTopic, BeginSweep, EndSweep, NotSwept,
+);

@@ -1,0 +1,102 @@
+//! Topics on this node: every publication is read from the store, in the one order that all nodes see.
+
+use std::sync::Arc;
+
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+
+use super::{Registry, ToSession};
+use crate::store::operation::{FetchPublications, Holder, Publication, SessionKey};
+
+/// Publications read at a time.
+const PART: u32 = 500;
+
+/// A session listens to a topic from now on. The result is the number of the newest publication it will *not* be told
+/// of; `None` if it does not live here any more.
+#[derive(Message)]
+#[rtype(result = "Option<i64>")]
+pub(crate) struct SubscribeTopic {
+    pub(crate) holder: Holder,
+    pub(crate) topic: String,
+}
+
+/// A session does not listen to a topic any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct UnsubscribeTopic {
+    pub(crate) holder: Holder,
+    pub(crate) topic: String,
+}
+
+impl Registry {
+    pub(super) fn unlisten(&mut self, session: SessionKey, topic: &str) {
+        if let Some(listeners) = self.topics.get_mut(topic) {
+            listeners.remove(&session);
+            if listeners.is_empty() {
+                self.topics.remove(topic);
+            }
+        }
+    }
+
+    /// Reads what was published since, and hands it out. One read at a time, so that the order is kept.
+    pub(super) fn fetch_publications(&mut self, ctx: &mut Context<Self>) {
+        let Some(store) = &self.store else { return };
+        if self.fetching {
+            self.fetch_again = true;
+            return;
+        }
+        self.fetching = true;
+        self.fetch_again = false;
+        let read = store.run(FetchPublications { after: self.horizon, limit: PART });
+        let read = read.into_actor(self).map(|read, registry, ctx| {
+            registry.fetching = false;
+            match read {
+                Ok(publications) => {
+                    let more = publications.len() >= PART as usize;
+                    registry.hand_out(publications);
+                    if more || registry.fetch_again {
+                        registry.fetch_publications(ctx);
+                    }
+                }
+                Err(error) => log::warn!("publications could not be read, the next sweep tries again: {error}"),
+            }
+        });
+        ctx.spawn(read);
+    }
+
+    fn hand_out(&mut self, publications: Vec<Publication>) {
+        for publication in publications {
+            self.horizon = self.horizon.max(publication.id);
+            let Some(listeners) = self.topics.get(&publication.topic) else { continue };
+            let publication = Arc::new(publication);
+            for session in listeners {
+                if let Some(entry) = self.sessions.get(session) {
+                    entry.to.tell(ToSession::Published(publication.clone()));
+                }
+            }
+        }
+    }
+}
+
+impl Handler<SubscribeTopic> for Registry {
+    type Result = Option<i64>;
+
+    fn handle(&mut self, subscribe: SubscribeTopic, _: &mut Self::Context) -> Option<i64> {
+        let SubscribeTopic { holder, topic } = subscribe;
+        let entry = self.sessions.get_mut(&holder.session).filter(|entry| entry.holder == holder)?;
+        entry.topics.insert(topic.clone());
+        self.topics.entry(topic).or_default().insert(holder.session);
+        Some(self.horizon)
+    }
+}
+
+impl Handler<UnsubscribeTopic> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, unsubscribe: UnsubscribeTopic, _: &mut Self::Context) {
+        let UnsubscribeTopic { holder, topic } = unsubscribe;
+        if let Some(entry) = self.sessions.get_mut(&holder.session).filter(|entry| entry.holder == holder) {
+            entry.topics.remove(&topic);
+            self.unlisten(holder.session, &topic);
+        }
+    }
+}

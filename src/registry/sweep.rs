@@ -1,0 +1,99 @@
+//! The sweep on this node: what the store believes is compared with who lives here.
+
+use std::collections::{HashMap, HashSet};
+
+use actix::{Handler, Message, MessageResult};
+
+use super::{Registry, ToSession};
+use crate::store::operation::{Deregister, Holder, SessionKey, Swept};
+
+/// Who lives here now, before the store is asked: only they are compared.
+#[derive(Message)]
+#[rtype(result = "Vec<Holder>")]
+pub(crate) struct BeginSweep;
+
+/// What the store said. The result are sessions of `before` that the store does not believe to be here.
+#[derive(Message)]
+#[rtype(result = "Vec<Holder>")]
+pub(crate) struct EndSweep {
+    pub(crate) before: Vec<Holder>,
+    pub(crate) swept: Swept,
+}
+
+/// Whether sessions that were not swept still exist (elsewhere), or are gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct NotSwept {
+    pub(crate) holders: Vec<Holder>,
+    pub(crate) existing: HashSet<SessionKey>,
+}
+
+impl Registry {
+    /// A session that the store believes to be here, but is not in two sweeps in a row, lost its deregistration.
+    fn deregister_strays(&mut self, swept: &Swept) {
+        let strays: HashSet<Holder> = swept
+            .sessions
+            .iter()
+            .map(|session| session.holder)
+            .filter(|holder| !self.sessions.contains_key(&holder.session))
+            .collect();
+        if let Some(store) = &self.store {
+            for &holder in strays.intersection(&self.strays) {
+                log::info!("session {} is not here, though the store believes so: deregistered", holder.session.0);
+                let deregister = store.run(Deregister { holder });
+                actix::spawn(async move {
+                    if let Err(error) = deregister.await {
+                        log::warn!("a stray session could not be deregistered, the next sweep tries again: {error}");
+                    }
+                });
+            }
+        }
+        self.strays = strays;
+    }
+}
+
+impl Handler<BeginSweep> for Registry {
+    type Result = MessageResult<BeginSweep>;
+
+    fn handle(&mut self, _: BeginSweep, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.sessions.values().map(|entry| entry.holder).collect())
+    }
+}
+
+impl Handler<EndSweep> for Registry {
+    type Result = MessageResult<EndSweep>;
+
+    fn handle(&mut self, EndSweep { before, swept }: EndSweep, ctx: &mut Self::Context) -> Self::Result {
+        let found: HashMap<SessionKey, _> =
+            swept.sessions.iter().map(|session| (session.holder.session, *session)).collect();
+        let mut missing = Vec::new();
+        for holder in before {
+            let Some(entry) = self.sessions.get(&holder.session).filter(|entry| entry.holder == holder) else {
+                continue;
+            };
+            match found.get(&holder.session) {
+                Some(session) if session.holder.connection > holder.connection => entry.to.tell(ToSession::TakenOver),
+                Some(session) => entry.to.tell(ToSession::Swept(session.last_seq)),
+                None => missing.push(holder),
+            }
+        }
+        self.deregister_strays(&swept);
+        if swept.newest_publication > self.horizon {
+            self.fetch_publications(ctx);
+        }
+        MessageResult(missing)
+    }
+}
+
+impl Handler<NotSwept> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, NotSwept { holders, existing }: NotSwept, _: &mut Self::Context) {
+        for holder in holders {
+            if let Some(entry) = self.sessions.get(&holder.session).filter(|entry| entry.holder == holder) {
+                let exists = existing.contains(&holder.session);
+                entry.to.tell(if exists { ToSession::TakenOver } else { ToSession::Gone });
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Services: what "forward" reaches. A forwarded row is durable: it is worked on until it is settled, on whatever node.
+
+mod work;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use actix::{Actor, AsyncContext, Context, Handler, Message, WrapFuture};
+
+pub(crate) use work::{Ping, ping, reply_by_token};
+
+use crate::metrics::metered;
+use crate::node::Node;
+use crate::store::operation::{ClaimForwarded, Forwarded, PostponeForwarded};
+
+/// Name of the service behind the built-in endpoint `MatsSocket.matsPing`.
+pub(crate) const PING: &str = "MatsSocket.matsPing";
+
+/// First message: what the services work with.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Begin(pub(crate) Arc<Node>);
+
+/// Forwarded rows claimed by this node: work on them.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Dispatch(pub(crate) Vec<Forwarded>);
+
+/// Looks for rows that are due, or whose node is gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Claim;
+
+/// One row is done with, for now.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Finished;
+
+/// The actor: works on forwarded rows, a bounded number at a time.
+#[derive(Default)]
+pub(crate) struct Services {
+    node: Option<Arc<Node>>,
+    running: usize,
+    waiting: VecDeque<Forwarded>,
+    claiming: bool,
+}
+
+impl Services {
+    fn fill(&mut self, ctx: &mut Context<Self>) {
+        let Some(node) = &self.node else { return };
+        while self.running < node.config.max_services_running {
+            let Some(row) = self.waiting.pop_front() else { return };
+            self.running += 1;
+            let (node, me) = (node.clone(), ctx.address());
+            actix::spawn(async move {
+                if let Some(delay) = work::work(&node, row).await {
+                    let me = me.clone();
+                    actix::spawn(async move {
+                        tokio::time::sleep(delay).await;
+                        me.do_send(Claim);
+                    });
+                }
+                me.do_send(Finished);
+            });
+        }
+    }
+
+    /// Rows beyond what this node can take soon go back, for any node to claim.
+    fn give_back(&mut self) {
+        let Some(node) = &self.node else { return };
+        let most = node.config.max_services_running * 4;
+        while self.waiting.len() > most {
+            let Some(row) = self.waiting.pop_back() else { return };
+            let back = PostponeForwarded {
+                id: row.id,
+                epoch: row.epoch,
+                attempts: row.attempts,
+                delay: node.config.takeover_interval,
+            };
+            let back = node.store.run(back);
+            actix::spawn(async move {
+                if let Err(error) = back.await {
+                    log::warn!("a forwarded message could not be given back: {error}");
+                }
+            });
+        }
+    }
+}
+
+impl Actor for Services {
+    type Context = Context<Self>;
+}
+
+impl Handler<Begin> for Services {
+    type Result = ();
+
+    fn handle(&mut self, Begin(node): Begin, ctx: &mut Self::Context) {
+        self.node = Some(node);
+        self.fill(ctx);
+    }
+}
+
+impl Handler<Dispatch> for Services {
+    type Result = ();
+
+    fn handle(&mut self, Dispatch(rows): Dispatch, ctx: &mut Self::Context) {
+        self.waiting.extend(rows);
+        self.give_back();
+        self.fill(ctx);
+    }
+}
+
+impl Handler<Finished> for Services {
+    type Result = ();
+
+    fn handle(&mut self, _: Finished, ctx: &mut Self::Context) {
+        self.running -= 1;
+        self.fill(ctx);
+    }
+}
+
+impl Handler<Claim> for Services {
+    type Result = ();
+
+    fn handle(&mut self, _: Claim, ctx: &mut Self::Context) {
+        let Some(node) = &self.node else { return };
+        let room = node.config.max_services_running.saturating_sub(self.running + self.waiting.len());
+        if self.claiming || room == 0 || node.ready().is_err() {
+            return;
+        }
+        self.claiming = true;
+        let claim = node.store.run(ClaimForwarded { limit: u32::try_from(room).unwrap_or(u32::MAX) });
+        ctx.spawn(actix::ActorFutureExt::map(claim.into_actor(self), |claimed, services, ctx| {
+            services.claiming = false;
+            match claimed {
+                Ok(rows) => {
+                    services.waiting.extend(rows);
+                    services.fill(ctx);
+                }
+                Err(error) => log::warn!("no forwarded messages could be claimed, tried again soon: {error}"),
+            }
+        }));
+    }
+}
+
+metered!(Services: Begin, Dispatch, Claim);

@@ -1,0 +1,370 @@
+//! Runs the handler of one message from a client, and commits what it did.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix::Message;
+
+use super::decide::{Answer, Decision, decide};
+use crate::auth::Principal;
+use crate::endpoint::{Authorization, Call, Context, Endpoint, Handled, Origin, Run, panicked, take_effects};
+use crate::error::HandlerError;
+use crate::metrics::Mailbox;
+use crate::node::{Node, Owner, Running};
+use crate::store::StoreError;
+use crate::store::operation::{
+    Cause, Correlation, Effect, Holder, NewForward, ReadCorrelation, Transact, Transacted, Unit, UnitOutcome,
+};
+use crate::wire::{Debug, DebugOptions, Envelope, MessageType, print_pipeline};
+
+/// A handler has ended.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct HandlerEnded {
+    pub(crate) cmid: String,
+    pub(crate) kind: MessageType,
+    pub(crate) end: End,
+}
+
+/// How a handler ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Committed: this is the answer.
+    Answered {
+        answer: Box<Envelope>,
+        /// It does not wait for company.
+        at_once: bool,
+    },
+    /// The message was in the inbox already: the answer given then, `None` for a plain ACK.
+    Duplicate(Option<String>),
+    /// There is no correlation left that a reply could settle: acknowledged as a duplicate, nothing kept.
+    NothingToSettle,
+    /// Nothing was kept; the client tries again.
+    Retry(Option<String>),
+    /// Another registration holds the session; nothing was kept.
+    FencedOff,
+}
+
+/// One message to be handled.
+pub(super) struct Job {
+    pub(super) node: Arc<Node>,
+    pub(super) holder: Holder,
+    pub(super) to: Mailbox<HandlerEnded>,
+    pub(super) sid: String,
+    pub(super) user_id: String,
+    pub(super) principal: Option<Principal>,
+    pub(super) authorization: Option<String>,
+    pub(super) debug: DebugOptions,
+    /// When the message was received, ms since the epoch.
+    pub(super) received: i64,
+    /// For a reply: the sequence number of our request.
+    pub(super) settles: Option<i64>,
+    pub(super) envelope: Envelope,
+}
+
+/// Attempts to store a client's reply, which cannot be told to RETRY.
+const REPLY_ATTEMPTS: u32 = 8;
+
+/// Runs the handler of a message, unless one runs for it already. `HandlerEnded` goes to whoever holds the session
+/// then.
+pub(super) async fn handle(job: Job) {
+    let node = job.node.clone();
+    let cmid = job.envelope.cmid.clone().unwrap_or_default();
+    let kind = job.envelope.t;
+    let owner = Owner { holder: job.holder, to: job.to.clone() };
+    let Some(mut running) = Running::enter(&node, &cmid, kind, owner) else { return };
+    node.counters.handlers_running.fetch_add(1, Ordering::Relaxed);
+    let mut delay = Duration::from_millis(100);
+    let mut attempt = 1;
+    loop {
+        let end = attempt_once(&job, &mut running).await;
+        if matches!(end, End::Retry(_)) && kind.is_reply() && attempt < REPLY_ATTEMPTS && !node.stopping() {
+            tokio::time::sleep(delay).await;
+            delay = (delay * 2).min(Duration::from_secs(2));
+            attempt += 1;
+            continue;
+        }
+        if let Some(owner) = running.end() {
+            owner.to.tell(HandlerEnded { cmid, kind, end });
+        }
+        break;
+    }
+    node.counters.handlers_running.fetch_sub(1, Ordering::Relaxed);
+}
+
+async fn attempt_once(job: &Job, running: &mut Running) -> End {
+    let correlation = match job.settles {
+        None => None,
+        Some(seq) => {
+            let read = ReadCorrelation { session: job.holder.session, seq };
+            match job.node.store.run(read).await {
+                Ok(Some(correlation)) => Some(correlation),
+                Ok(None) => return End::NothingToSettle,
+                Err(error) => return retry(&error),
+            }
+        }
+    };
+    let endpoint_id = match &correlation {
+        Some(correlation) => correlation.terminator.clone(),
+        None => job.envelope.eid.clone().unwrap_or_default(),
+    };
+    let endpoint = match find(job, &endpoint_id) {
+        Ok(endpoint) => endpoint,
+        Err(refusal) => return commit(job, running, Err(HandlerError::public(refusal)), Vec::new()).await,
+    };
+    let context = Context::new(origin(job, endpoint_id, correlation));
+    match &endpoint.run {
+        Run::Async(handler) => {
+            let call = Call { context: context.clone(), payload: job.envelope.msg.clone() };
+            let handled = handler(call).await;
+            let effects = take_effects(&context);
+            commit(job, running, handled, effects).await
+        }
+        Run::Transactional(handler) => transact(job, running, context, handler.clone()).await,
+    }
+}
+
+fn find<'a>(job: &'a Job, id: &str) -> Result<&'a Endpoint, String> {
+    let endpoint = job.node.endpoints.get(id).ok_or_else(|| format!("there is no endpoint {id:?}"))?;
+    if job.envelope.t == MessageType::REQUEST && !endpoint.replies {
+        return Err(format!("{id:?} is a terminator: it takes a SEND, and never replies to a REQUEST"));
+    }
+    Ok(endpoint)
+}
+
+fn origin(job: &Job, endpoint: String, correlation: Option<Correlation>) -> Origin {
+    let (correlation_string, correlation_bytes) = match correlation {
+        Some(correlation) => (correlation.string, correlation.bytes),
+        None => (None, None),
+    };
+    Origin {
+        node: job.node.name(),
+        clock: job.node.clock.clone(),
+        request_timeout: job.node.config.request_timeout,
+        session_id: job.sid.clone(),
+        user_id: job.user_id.clone(),
+        principal: job.principal.clone(),
+        authorization: job.authorization.clone().map(Authorization),
+        trace_id: job.envelope.tid.clone().unwrap_or_default(),
+        endpoint,
+        kind: job.envelope.t,
+        debug: job.debug,
+        correlation_string,
+        correlation_bytes,
+        forwarded: None,
+        ended: None,
+        token: None,
+    }
+}
+
+/// The unit that stands for what a handler did, and the answer in it.
+fn unit(job: &Job, handled: Handled, mut effects: Vec<Effect>) -> Result<(Unit, Envelope), Option<String>> {
+    if let Err(error) = &handled {
+        job.node.counters.handler_failures.fetch_add(1, Ordering::Relaxed);
+        log::warn!(
+            "{} {:?} failed (trace id {:?}): {}",
+            job.envelope.t,
+            job.envelope.eid.as_deref().unwrap_or("reply"),
+            job.envelope.tid.as_deref().unwrap_or_default(),
+            error.text()
+        );
+    }
+    let reveal = job.node.config.reveal_errors;
+    let (mut answer, forward, keep) = match decide(job.envelope.t, handled, reveal) {
+        Decision::Keep { answer, forward, effects } => (answer, forward, effects),
+        Decision::Retry(why) => return Err(why),
+    };
+    if !keep {
+        effects.clear();
+    }
+    if let Some(forward) = forward {
+        match forwarded(job, forward) {
+            Ok(forwarded) => effects.push(Effect::Forward(Box::new(forwarded))),
+            Err(error) => {
+                effects.clear();
+                answer = Answer::Nack(error.for_client(reveal).to_owned());
+            }
+        }
+    }
+    let plain = matches!(answer, Answer::Ack);
+    let answer = envelope(job, answer);
+    let cause = Cause::Incoming {
+        holder: job.holder,
+        cmid: job.envelope.cmid.clone().unwrap_or_default(),
+        answer: (!plain).then(|| print_pipeline([&answer])),
+        settles: job.settles,
+    };
+    Ok((Unit { cause, effects }, answer))
+}
+
+fn forwarded(job: &Job, forward: crate::endpoint::Forward) -> Result<NewForward, HandlerError> {
+    let request = job.envelope.t == MessageType::REQUEST;
+    Ok(NewForward {
+        service: forward.service,
+        endpoint: job.envelope.eid.clone().unwrap_or_default(),
+        sid: job.sid.clone(),
+        user_id: job.user_id.clone(),
+        cmid: job.envelope.cmid.clone().filter(|_| request),
+        kind: job.envelope.t,
+        tid: job.envelope.tid.clone().unwrap_or_default(),
+        msg: forward.payload?,
+        correlation: forward.correlation.transpose()?,
+        debug: received_debug(job).map(|debug| Debug { mmsts: Some(job.node.clock.now()), ..debug }),
+    })
+}
+
+fn received_debug(job: &Job) -> Option<Debug> {
+    (!job.debug.is_empty()).then(|| Debug {
+        resd: job.debug.0,
+        cmrts: Some(job.received),
+        cmrnn: Some(job.node.name()),
+        ..Debug::default()
+    })
+}
+
+fn envelope(job: &Job, answer: Answer) -> Envelope {
+    let (t, desc, msg) = match answer {
+        Answer::Ack => (MessageType::ACK, None, None),
+        Answer::Nack(why) => (MessageType::NACK, Some(why), None),
+        Answer::Resolve(payload) => (MessageType::RESOLVE, None, Some(payload)),
+        Answer::Reject(payload) => (MessageType::REJECT, None, Some(payload)),
+    };
+    let cmid = job.envelope.cmid.clone();
+    let reply = t.is_reply();
+    let tid = job.envelope.tid.clone().filter(|_| reply);
+    let debug = if reply { received_debug(job) } else { None };
+    Envelope { cmid, tid, desc, msg, debug, ..Envelope::new(t) }
+}
+
+/// Commits on behalf of whoever holds the session on this node by now.
+async fn commit(job: &Job, running: &mut Running, handled: Handled, effects: Vec<Effect>) -> End {
+    let (unit, answer) = match unit(job, handled, effects) {
+        Ok(unit) => unit,
+        Err(why) => return End::Retry(why),
+    };
+    let mut holder = job.holder;
+    loop {
+        if let Some(owner) = running.owner() {
+            holder = owner.holder;
+        }
+        let attempt = Unit { cause: on_behalf(&unit.cause, holder), effects: unit.effects.clone() };
+        match job.node.store.run(attempt).await {
+            Ok(UnitOutcome::FencedOff) if running.owner().is_some_and(|owner| owner.holder != holder) => {}
+            Ok(outcome) => return end(job, outcome, answer),
+            Err(error) => return retry(&error),
+        }
+    }
+}
+
+fn on_behalf(cause: &Cause, of: Holder) -> Cause {
+    let mut cause = cause.clone();
+    if let Cause::Incoming { holder, .. } = &mut cause {
+        *holder = of;
+    }
+    cause
+}
+
+fn end(job: &Job, outcome: UnitOutcome, answer: Envelope) -> End {
+    match outcome {
+        UnitOutcome::Committed(effects) => {
+            job.node.count_dropped(&effects);
+            let at_once = job.envelope.eid.as_deref() == Some(crate::node::SOCKET_PING);
+            End::Answered { answer: Box::new(answer), at_once }
+        }
+        UnitOutcome::Duplicate(stored) => End::Duplicate(stored),
+        UnitOutcome::AlreadySettled => End::NothingToSettle,
+        UnitOutcome::FencedOff => End::FencedOff,
+        UnitOutcome::OutboxFull(sid) => End::Retry(Some(format!("the outbox of session {sid} is full"))),
+        UnitOutcome::Repeated => End::Retry(None),
+    }
+}
+
+fn retry(error: &StoreError) -> End {
+    log::warn!("a message from a client could not be stored, it is to try again: {error}");
+    End::Retry(Some("could not be stored now".to_owned()))
+}
+
+/// Runs a transactional handler inside the transaction of its message.
+async fn transact(
+    job: &Job,
+    running: &mut Running,
+    context: Context,
+    handler: crate::endpoint::TransactionalHandler,
+) -> End {
+    let holder = running.owner().map_or(job.holder, |owner| owner.holder);
+    let cmid = job.envelope.cmid.clone().unwrap_or_default();
+    let shared = Arc::new(job.clone_for_store(holder));
+    let inside = shared.clone();
+    let (answers, answered) = std::sync::mpsc::channel();
+    let run = Box::new(move |connection: &mut dyn std::any::Any| {
+        let call = Call { context: context.clone(), payload: inside.envelope.msg.clone() };
+        // What failed must roll back the application's rows: its NACK is committed by itself afterwards.
+        let handled = match handler(connection, call) {
+            Ok(outcome) => Ok(outcome),
+            Err(error) => return Err(Box::new(error) as Box<dyn std::any::Any + Send>),
+        };
+        match unit(&inside, handled, take_effects(&context)) {
+            Ok((unit, answer)) if refused(&answer) => {
+                let why = answer.desc.unwrap_or_default();
+                drop(unit);
+                Err(Box::new(HandlerError::public(why)))
+            }
+            Ok((unit, answer)) => {
+                let _ = answers.send(answer);
+                Ok(unit)
+            }
+            Err(why) => Err(Box::new(Retry(why))),
+        }
+    });
+    let transact = Transact { holder, cmid, limit: job.node.config.transaction_limit, run };
+    match job.node.store.run(transact).await {
+        Ok(Transacted::Unit(outcome)) => match answered.try_recv() {
+            Ok(answer) => end(job, outcome, answer),
+            // Refused before the handler ran.
+            Err(_) => end(job, outcome, Envelope::new(MessageType::ACK)),
+        },
+        Ok(Transacted::RolledBack(what)) => match what.downcast::<Retry>() {
+            Ok(retry) => End::Retry(retry.0),
+            Err(what) => {
+                let error = what.downcast::<HandlerError>().map_or_else(panicked, |error| *error);
+                commit(job, running, Err(error), Vec::new()).await
+            }
+        },
+        Ok(Transacted::Panicked(text)) => {
+            commit(job, running, Err(HandlerError::internal(format!("panic: {text}"))), Vec::new()).await
+        }
+        Ok(Transacted::TimedOut) => {
+            let limit = job.node.config.transaction_limit;
+            let error = HandlerError::public(format!("the handler took longer than its limit of {limit:?}"));
+            commit(job, running, Err(error), Vec::new()).await
+        }
+        Err(error) => retry(&error),
+    }
+}
+
+/// A transactional handler asked to retry.
+struct Retry(Option<String>);
+
+/// Whether an answer is a NACK: then the application's rows are not to be kept.
+fn refused(answer: &Envelope) -> bool {
+    answer.t == MessageType::NACK
+}
+
+impl Job {
+    fn clone_for_store(&self, holder: Holder) -> Job {
+        Job {
+            node: self.node.clone(),
+            holder,
+            to: self.to.clone(),
+            sid: self.sid.clone(),
+            user_id: self.user_id.clone(),
+            principal: self.principal.clone(),
+            authorization: self.authorization.clone(),
+            debug: self.debug,
+            received: self.received,
+            settles: self.settles,
+            envelope: self.envelope.clone(),
+        }
+    }
+}

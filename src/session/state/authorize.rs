@@ -1,0 +1,250 @@
+//! Authentication in-band, and what is held while authorization is awaited, in both directions.
+
+use std::collections::VecDeque;
+
+use super::inbound::Step;
+use super::{Action, Asked, State, Waiting};
+use crate::auth::{AuthError, Principal, Verdict};
+use crate::wire::{Close, CloseCode, Envelope, MessageType};
+
+/// Who the client is, and what waits for that.
+#[derive(Default)]
+pub(super) struct Authorization {
+    /// The newest value.
+    pub(super) value: Option<String>,
+    /// A value came that has not been looked at.
+    pub(super) new_value: bool,
+    pub(super) principal: Option<Principal>,
+    /// When the authorization was last found valid, ms since the epoch.
+    pub(super) valid_at: i64,
+    /// REAUTH was sent, and no authorization has come since.
+    pub(super) reauth_sent: bool,
+    pub(super) outgoing: Outgoing,
+    held: Held,
+}
+
+/// Whether something may be delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Outgoing {
+    /// To be asked before the next round.
+    #[default]
+    Ask,
+    /// The authenticator is being asked.
+    Asking,
+    /// The next round may go.
+    Granted,
+    /// Not before good authorization has come.
+    Held,
+}
+
+/// Messages that wait for authorization.
+#[derive(Default)]
+struct Held {
+    envelopes: VecDeque<Envelope>,
+    bytes: usize,
+    messages: usize,
+    subscriptions: usize,
+    /// Information-bearing messages that came since, held or not.
+    received: usize,
+}
+
+impl Authorization {
+    pub(super) fn nothing_held(&self) -> bool {
+        self.held.envelopes.is_empty()
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held.bytes
+    }
+}
+
+impl State {
+    pub(super) fn step_authenticate(&mut self) {
+        let Some(pipeline) = &mut self.current else { return };
+        let authorization = &mut self.authorization;
+        if authorization.principal.is_none() {
+            if authorization.value.is_none() {
+                let why = "no authorization: it must come with HELLO in the first pipeline";
+                return self.close(Close::new(CloseCode::ViolatedPolicy, why));
+            }
+            self.actions.push(Action::Authenticate);
+        } else {
+            let asked_for = |envelope: &Envelope| {
+                envelope.t.is_information_bearing() || matches!(envelope.t, MessageType::SUB | MessageType::UNSUB)
+            };
+            let needed = authorization.new_value
+                || !authorization.nothing_held()
+                || pipeline.envelopes.iter().any(asked_for);
+            if !needed {
+                pipeline.step = Step::Hello;
+                return;
+            }
+            self.actions.push(Action::Reevaluate { changed: pipeline.new_authorization });
+        }
+        authorization.new_value = false;
+        self.waiting = Waiting::Authentication;
+    }
+
+    pub(super) fn authenticated(&mut self, verdict: Result<Verdict, AuthError>) {
+        self.waiting = Waiting::Nothing;
+        let first = self.authorization.principal.is_none();
+        match verdict {
+            Err(error) => self.authenticator_failed(&error),
+            Ok(Verdict::Authenticated(principal)) => {
+                if self.adopt(principal) {
+                    self.authorized();
+                }
+            }
+            Ok(Verdict::StillValid) if first => {
+                let why = "the authenticator says \"still valid\" of somebody it has not seen";
+                self.close(Close::new(CloseCode::ViolatedPolicy, why));
+            }
+            Ok(Verdict::StillValid) => {
+                self.authorization.valid_at = self.clock.now();
+                self.authorized();
+            }
+            Ok(Verdict::Invalid(reason)) if first => {
+                self.close(Close::new(CloseCode::ViolatedPolicy, format!("not authenticated: {reason}")));
+            }
+            Ok(Verdict::Invalid(_)) => self.hold(),
+        }
+    }
+
+    /// An authenticator that fails has not refused: the client comes back elsewhere, its session is kept.
+    fn authenticator_failed(&mut self, error: &AuthError) {
+        log::warn!("{error}");
+        let why = "authentication is not possible now, please come back";
+        self.close(Close::new(CloseCode::ServiceRestart, why));
+    }
+
+    /// The client is this principal from now on. False: it must not be.
+    fn adopt(&mut self, principal: Principal) -> bool {
+        let changed = self
+            .identity()
+            .is_some_and(|identity| identity.user_id != principal.user_id && !self.config.allow_user_change);
+        if changed || crate::wire::check_id("user id", &principal.user_id).is_err() {
+            let why = "the user id of a session does not match the one authenticated: it must not change";
+            self.close(Close::new(CloseCode::ViolatedPolicy, why));
+            return false;
+        }
+        self.authorization.valid_at = self.clock.now();
+        self.authorization.principal = Some(principal);
+        true
+    }
+
+    /// The authorization is good: what was held goes first.
+    fn authorized(&mut self) {
+        self.authorization.reauth_sent = false;
+        if self.authorization.outgoing == Outgoing::Held {
+            self.authorization.outgoing = Outgoing::Ask;
+        }
+        let held = std::mem::take(&mut self.authorization.held);
+        if let Some(pipeline) = &mut self.current {
+            pipeline.step = Step::Hello;
+            let behind = std::mem::replace(&mut pipeline.envelopes, held.envelopes);
+            pipeline.envelopes.extend(behind);
+        }
+    }
+
+    /// The authorization is not good: what needs it is held, and a fresh one asked for.
+    fn hold(&mut self) {
+        let Some(pipeline) = self.current.take() else { return };
+        if pipeline.hello.is_some() {
+            return self.close(Close::new(CloseCode::ViolatedPolicy, "HELLO a second time on one connection"));
+        }
+        if pipeline.new_authorization {
+            // What came is not good either: it is asked for again.
+            self.authorization.reauth_sent = false;
+        }
+        for envelope in pipeline.envelopes {
+            if let Err(close) = self.hold_one(envelope) {
+                return self.close(close);
+            }
+        }
+        self.ask_for_authorization();
+    }
+
+    fn hold_one(&mut self, envelope: Envelope) -> Result<(), Close> {
+        let config = self.config.clone();
+        let held = &mut self.authorization.held;
+        if !envelope.t.is_information_bearing() {
+            held.subscriptions += 1;
+            held.envelopes.push_back(envelope);
+            return match held.subscriptions > config.max_held_subscriptions {
+                true => Err(Close::new(
+                    CloseCode::ViolatedPolicy,
+                    format!("more than {} SUB and UNSUB while authorization is awaited", config.max_held_subscriptions),
+                )),
+                false => Ok(()),
+            };
+        }
+        held.received += 1;
+        if held.received > config.max_received_while_held {
+            return Err(Close::new(
+                CloseCode::ViolatedPolicy,
+                format!("more than {} messages while authorization is awaited", config.max_received_while_held),
+            ));
+        }
+        let bytes = envelope.msg.as_ref().map_or(0, |msg| msg.get().len());
+        let full = held.messages > 0
+            && (held.messages >= config.max_held || held.bytes + bytes > config.max_held_bytes);
+        if !full {
+            held.messages += 1;
+            held.bytes += bytes;
+            held.envelopes.push_back(envelope);
+        } else if envelope.t.is_reply() {
+            // A client does not take a RETRY of a reply, but sends it again after a reconnect.
+            return Err(Close::new(CloseCode::Reconnect, "too much is held while authorization is awaited"));
+        } else {
+            self.retry(envelope.cmid, "too much is held while authorization is awaited");
+        }
+        Ok(())
+    }
+
+    pub(super) fn ask_for_authorization(&mut self) {
+        if !std::mem::replace(&mut self.authorization.reauth_sent, true) {
+            self.send_now(vec![Envelope::new(MessageType::REAUTH)]);
+        }
+    }
+
+    pub(super) fn outgoing_authenticated(&mut self, verdict: Result<Verdict, AuthError>) {
+        if self.authorization.outgoing != Outgoing::Asking {
+            return;
+        }
+        match verdict {
+            Err(error) => self.authenticator_failed(&error),
+            Ok(Verdict::Authenticated(principal)) => {
+                if self.adopt(principal) {
+                    self.authorization.outgoing = Outgoing::Granted;
+                }
+            }
+            Ok(Verdict::StillValid) => self.authorization.outgoing = Outgoing::Granted,
+            Ok(Verdict::Invalid(_)) => {
+                self.authorization.outgoing = Outgoing::Held;
+                self.ask_for_authorization();
+            }
+        }
+    }
+
+    pub(super) fn topic_authorized(&mut self, allowed: Result<bool, AuthError>) {
+        let waiting = std::mem::replace(&mut self.waiting, Waiting::Nothing);
+        let Waiting::TopicAuthorization { topic, seen, asked } = waiting else { return };
+        match allowed {
+            Err(error) => self.authenticator_failed(&error),
+            Ok(true) => {
+                self.waiting = Waiting::TopicSubscription { topic: topic.clone(), seen, asked };
+                self.actions.push(Action::SubscribeTopic { topic, seen });
+            }
+            Ok(false) => {
+                self.topics.remove(&topic);
+                if asked == Asked::Session {
+                    // Stored with the session, and not allowed any more.
+                    self.actions.push(Action::UnsubscribeTopic(topic));
+                } else {
+                    let eid = Some(topic);
+                    self.send_now(vec![Envelope { eid, ..Envelope::new(MessageType::SUB_NO_AUTH) }]);
+                }
+            }
+        }
+    }
+}

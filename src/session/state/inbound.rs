@@ -1,0 +1,365 @@
+//! Incoming pipelines, taken apart strictly in order.
+
+use std::collections::VecDeque;
+
+use super::{Acks, Action, Asked, Hello, Identity, Phase, State, Waiting};
+use crate::store::StoreError;
+use crate::store::operation::Registered;
+use crate::wire::{Close, CloseCode, Debug, DebugOptions, Envelope, MessageType, check_id, parse_pipeline, print_pipeline};
+
+/// The pipeline at hand.
+pub(super) struct Pipeline {
+    pub(super) step: Step,
+    pub(super) hello: Option<Envelope>,
+    /// What is left of it: information-bearing messages, SUB, UNSUB, and what does not belong.
+    pub(super) envelopes: VecDeque<Envelope>,
+    /// It brought a new authorization value.
+    pub(super) new_authorization: bool,
+    /// Its HELLO resumed a session: the subscriptions that it did not name itself are put in force behind it.
+    pub(super) resumes: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Authenticate,
+    Hello,
+    Dispatch,
+}
+
+impl State {
+    /// Goes on with the pipelines until one has to wait for something.
+    pub(super) fn advance(&mut self) {
+        while !self.ended && self.waiting == Waiting::Nothing && self.leaving.is_none() {
+            match &self.current {
+                None => match self.work.pop_front() {
+                    Some(text) => {
+                        self.work_bytes -= text.len();
+                        self.begin(&text);
+                        self.actions.push(Action::Processed(text.len()));
+                    }
+                    None => return,
+                },
+                Some(pipeline) => match pipeline.step {
+                    Step::Authenticate => self.step_authenticate(),
+                    Step::Hello => self.step_hello(),
+                    Step::Dispatch => self.step_dispatch(),
+                },
+            }
+        }
+    }
+
+    /// Steps 2 to 8 of the protocol's section 5: what needs no authorization is done at once.
+    fn begin(&mut self, text: &str) {
+        let established = self.identity().is_some();
+        let (limit, code) = match established {
+            true => (self.config.max_message, CloseCode::ProtocolError),
+            false => (self.config.max_message_before_hello, CloseCode::ViolatedPolicy),
+        };
+        if text.len() > limit {
+            return self.close(Close::new(code, format!("a message of {} bytes, at most {limit} are allowed", text.len())));
+        }
+        let envelopes = match parse_pipeline(text) {
+            Ok(envelopes) => envelopes,
+            Err(error) => return self.violation(format!("not a pipeline: {error}")),
+        };
+        let mut pipeline = Pipeline {
+            step: Step::Authenticate,
+            hello: None,
+            envelopes: VecDeque::with_capacity(envelopes.len()),
+            new_authorization: false,
+            resumes: false,
+        };
+        if let Some(requested) = envelopes.iter().rev().find_map(|envelope| envelope.rd) {
+            self.requested_debug = DebugOptions(requested);
+        }
+        if let Some(value) = envelopes.iter().rev().find_map(|envelope| envelope.auth.as_ref()) {
+            pipeline.new_authorization = self.authorization.value.as_ref() != Some(value);
+            self.authorization.value = Some(value.clone());
+            // Fresh authorization was asked for and has come, changed or not.
+            self.authorization.new_value = true;
+        }
+        if let Err(why) = self.sort(envelopes, &mut pipeline) {
+            return self.close(why);
+        }
+        let nothing = pipeline.envelopes.is_empty() && pipeline.hello.is_none();
+        if nothing && self.authorization.nothing_held() && !self.authorization.new_value {
+            return;
+        }
+        self.current = Some(pipeline);
+    }
+
+    /// Takes out what needs no authorization.
+    fn sort(&mut self, envelopes: Vec<Envelope>, pipeline: &mut Pipeline) -> Result<(), Close> {
+        let mut pongs = Vec::new();
+        let mut acks = Acks::default();
+        let mut ack2 = Vec::new();
+        for envelope in envelopes {
+            self.record(true, &envelope);
+            if self.identity().is_none() && needs_session(envelope.t) {
+                return Err(protocol_error(format!("{} before HELLO", envelope.t)));
+            }
+            match envelope.t {
+                MessageType::AUTH | MessageType::PONG => {}
+                MessageType::PING => pongs.push(Envelope { x: envelope.x, ..Envelope::new(MessageType::PONG) }),
+                MessageType::ACK | MessageType::NACK => self.acknowledged(envelope, &mut acks)?,
+                MessageType::ACK2 => {
+                    ack2.extend(one_or_several(envelope.t, "cmid", envelope.cmid, envelope.ids)?);
+                }
+                MessageType::HELLO if pipeline.hello.is_some() => {
+                    return Err(Close::new(CloseCode::ViolatedPolicy, "two HELLOs in one pipeline"));
+                }
+                MessageType::HELLO => pipeline.hello = Some(envelope),
+                MessageType::SEND
+                | MessageType::REQUEST
+                | MessageType::RESOLVE
+                | MessageType::REJECT
+                | MessageType::SUB
+                | MessageType::UNSUB
+                | MessageType::WELCOME
+                | MessageType::RETRY
+                | MessageType::SUB_OK
+                | MessageType::SUB_LOST
+                | MessageType::SUB_NO_AUTH
+                | MessageType::PUB
+                | MessageType::REAUTH => pipeline.envelopes.push_back(envelope),
+            }
+        }
+        if !pongs.is_empty() {
+            self.send_now(pongs);
+        }
+        self.window.complete(acks.acked.iter().chain(&acks.nacked));
+        self.to_complete.acked.append(&mut acks.acked);
+        self.to_complete.nacked.append(&mut acks.nacked);
+        self.to_complete.smids.append(&mut acks.smids);
+        let droppable = self.inbox.acknowledged(ack2);
+        self.to_drop.extend(droppable);
+        Ok(())
+    }
+
+    fn acknowledged(&self, envelope: Envelope, acks: &mut Acks) -> Result<(), Close> {
+        let smids = one_or_several(envelope.t, "smid", envelope.smid, envelope.ids)?;
+        for smid in smids {
+            // An id that is not ours (of an earlier session, say) has nothing to delete: it is answered all the same.
+            if let Some(seq) = self.identity().and_then(|identity| identity.seq_of(&smid)) {
+                let seqs = if envelope.t == MessageType::ACK { &mut acks.acked } else { &mut acks.nacked };
+                seqs.push(seq);
+            }
+            acks.smids.push(smid);
+        }
+        Ok(())
+    }
+
+    pub(super) fn step_hello(&mut self) {
+        let Some(pipeline) = &mut self.current else { return };
+        pipeline.step = Step::Dispatch;
+        let Some(hello) = pipeline.hello.take() else {
+            if self.identity().is_none() {
+                self.close(Close::new(CloseCode::ViolatedPolicy, "no session: HELLO must come first"));
+            }
+            return;
+        };
+        if self.identity().is_some() {
+            return self.close(Close::new(CloseCode::ViolatedPolicy, "HELLO a second time on one connection"));
+        }
+        let missing = |field: &str| format!("HELLO without {field}");
+        let (client, app_name, app_version) = match (hello.clv, hello.an, hello.av) {
+            (Some(client), Some(name), Some(version)) => (client, name, version),
+            (None, _, _) => return self.violation(missing("clv")),
+            (_, None, _) => return self.violation(missing("an")),
+            (_, _, None) => return self.violation(missing("av")),
+        };
+        for (what, value) in [("clv", &client), ("an", &app_name), ("av", &app_version)] {
+            if value.contains('\0') || value.len() > 4 * crate::wire::MAX_ID_BYTES {
+                return self.violation(format!("HELLO: {what} is too long, or contains NUL"));
+            }
+        }
+        let trace_id = hello.tid;
+        let hello = Hello { session: hello.sid, client, app_name, app_version };
+        if let Some(sid) = &hello.session {
+            if check_id("session id", sid).is_err() {
+                return self.close(Close::new(CloseCode::SessionLost, "there is no session with this id"));
+            }
+        }
+        self.welcome_trace = trace_id;
+        self.waiting = Waiting::Registration;
+        self.actions.push(Action::Register(Box::new(hello)));
+    }
+
+    pub(super) fn registered(&mut self, outcome: Result<Registered, StoreError>) {
+        self.waiting = Waiting::Nothing;
+        match outcome {
+            Ok(Registered::Held(held)) => self.welcome(*held),
+            Ok(Registered::NoSuchSession) => {
+                let why = "the session is gone: it was closed, or has timed out";
+                self.close(Close::new(CloseCode::SessionLost, why));
+            }
+            Ok(Registered::WrongUser) => {
+                let why = "the user of the session does not match the one authenticated";
+                self.close(Close::new(CloseCode::ViolatedPolicy, why));
+            }
+            Ok(Registered::TooManySessions) => {
+                let most = self.config.max_sessions_per_user;
+                let why = format!("too many sessions: a user may have {most}");
+                self.close(Close::new(CloseCode::ViolatedPolicy, why));
+            }
+            Err(_) => self.store_away(),
+        }
+    }
+
+    /// The store is away: the client keeps its session, and comes back in a while.
+    pub(super) fn store_away(&mut self) {
+        let delay = i64::try_from(self.config.store_away_delay.as_millis()).unwrap_or(i64::MAX);
+        let close = Close::new(CloseCode::ServiceRestart, "the store is away, please come back");
+        self.leaving = Some((self.around.now.saturating_add(delay), close));
+        self.drop_work();
+    }
+
+    fn welcome(&mut self, held: crate::store::operation::HeldSession) {
+        let user_id = self.principal().map(|principal| principal.user_id.clone()).unwrap_or_default();
+        let resumed = !held.new;
+        let identity = Identity {
+            holder: held.holder,
+            sid: held.sid.clone(),
+            smid_prefix: held.smid_prefix,
+            user_id,
+            new: !resumed,
+        };
+        self.phase = Phase::Established(identity);
+        self.actions.push(Action::Established);
+        self.inbox.resume(held.inbox);
+        self.window.resume(held.last_seq, held.has_outbox);
+        self.topics.resume(held.topics);
+        if let Some(pipeline) = &mut self.current {
+            pipeline.resumes = true;
+        }
+        let desc = if resumed { "welcome back" } else { "welcome" };
+        let welcome = Envelope {
+            sid: Some(held.sid),
+            tid: self.welcome_trace.take(),
+            desc: Some(desc.to_owned()),
+            ..Envelope::new(MessageType::WELCOME)
+        };
+        self.send_now(vec![welcome]);
+    }
+
+    pub(super) fn step_dispatch(&mut self) {
+        let Some(pipeline) = &mut self.current else { return };
+        let Some(envelope) = pipeline.envelopes.pop_front() else {
+            if pipeline.resumes {
+                return self.resume_next_topic();
+            }
+            self.current = None;
+            return;
+        };
+        match envelope.t {
+            MessageType::SEND | MessageType::REQUEST | MessageType::RESOLVE | MessageType::REJECT => {
+                self.accept(envelope);
+            }
+            MessageType::SUB => self.subscribe(envelope),
+            MessageType::UNSUB => self.unsubscribe(envelope),
+            MessageType::HELLO
+            | MessageType::WELCOME
+            | MessageType::ACK
+            | MessageType::NACK
+            | MessageType::ACK2
+            | MessageType::RETRY
+            | MessageType::SUB_OK
+            | MessageType::SUB_LOST
+            | MessageType::SUB_NO_AUTH
+            | MessageType::PUB
+            | MessageType::REAUTH
+            | MessageType::AUTH
+            | MessageType::PING
+            | MessageType::PONG => self.violation(format!("{} is not for a client to send", envelope.t)),
+        }
+    }
+
+    /// The next subscription that was stored with the session and not named by the client itself.
+    fn resume_next_topic(&mut self) {
+        match self.topics.next_to_resume() {
+            Some(topic) => {
+                self.waiting =
+                    Waiting::TopicAuthorization { topic: topic.clone(), seen: None, asked: Asked::Session };
+                self.actions.push(Action::AuthorizeTopic(topic));
+            }
+            None => self.current = None,
+        }
+    }
+
+    /// Sends envelopes at once, as one pipeline.
+    pub(super) fn send_now(&mut self, envelopes: Vec<Envelope>) {
+        for envelope in &envelopes {
+            self.record(false, envelope);
+        }
+        self.actions.push(Action::Send(print_pipeline(&envelopes)));
+    }
+
+    /// Debug options in effect for a request of the client's: those that it asks for itself.
+    pub(super) fn debug_of(&self, envelope: &Envelope) -> DebugOptions {
+        self.allowed(DebugOptions(envelope.rd.unwrap_or_default()))
+    }
+
+    /// Debug options in effect for messages that the server makes.
+    pub(super) fn debug_of_server(&self) -> DebugOptions {
+        self.allowed(self.requested_debug)
+    }
+
+    fn allowed(&self, requested: DebugOptions) -> DebugOptions {
+        self.principal().map_or(DebugOptions::default(), |principal| requested.and(principal.debug_options))
+    }
+
+    /// What the client may see of a debug object, completed for sending.
+    pub(super) fn debug_to_send(&self, debug: Debug, effective: DebugOptions) -> Option<Debug> {
+        if effective.is_empty() {
+            return None;
+        }
+        let mut debug = Debug { resd: effective.0, ..debug };
+        if effective.contains(DebugOptions::TIMESTAMPS) {
+            debug.mscts = Some(self.clock.now());
+        } else {
+            (debug.cmrts, debug.mmsts, debug.mmrrts, debug.smcts) = (None, None, None, None);
+        }
+        if effective.contains(DebugOptions::NODES) {
+            debug.mscnn = Some(self.node.clone());
+        } else {
+            (debug.cmrnn, debug.mmrrnn, debug.smcnn) = (None, None, None);
+        }
+        Some(debug)
+    }
+}
+
+impl Identity {
+    /// The id of a message on the wire.
+    pub(super) fn smid(&self, seq: i64) -> String {
+        format!("{}{seq}", self.smid_prefix)
+    }
+
+    /// The sequence number in an id, if it is one of this session's.
+    pub(super) fn seq_of(&self, smid: &str) -> Option<i64> {
+        smid.strip_prefix(&self.smid_prefix)?.parse().ok().filter(|seq| *seq > 0)
+    }
+}
+
+fn needs_session(t: MessageType) -> bool {
+    use MessageType::{ACK, ACK2, NACK, PING, PONG};
+    matches!(t, PING | PONG | ACK | NACK | ACK2)
+}
+
+pub(super) fn protocol_error(why: impl Into<String>) -> Close {
+    Close::new(CloseCode::ProtocolError, why)
+}
+
+fn one_or_several(
+    t: MessageType,
+    field: &str,
+    one: Option<String>,
+    several: Option<Vec<String>>,
+) -> Result<Vec<String>, Close> {
+    match (one, several) {
+        (Some(one), None) => Ok(vec![one]),
+        (None, Some(several)) if !several.is_empty() => Ok(several),
+        (Some(_), Some(_)) => Err(protocol_error(format!("{t} with both {field} and ids"))),
+        (None, Some(_)) => Err(protocol_error(format!("{t} with empty ids"))),
+        (None, None) => Err(protocol_error(format!("{t} without {field} or ids"))),
+    }
+}

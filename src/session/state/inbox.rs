@@ -1,0 +1,214 @@
+//! Which of the client's messages are being handled or were, and what it is answered.
+
+use std::collections::HashMap;
+
+use super::{Action, Handle, State};
+use crate::session::handle::{End, HandlerEnded};
+use crate::store::StoreError;
+use crate::store::operation::Fenced;
+use crate::wire::{Close, CloseCode, Envelope, MessageType, check_id, parse_pipeline};
+
+/// The inbox as this registration knows it. It is complete: only the holder writes to it.
+#[derive(Default)]
+pub(super) struct Inbox {
+    messages: HashMap<String, Stage>,
+    running: usize,
+}
+
+/// How far a message of the client's has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Its handler runs.
+    Running {
+        /// ACK2 came meanwhile: it goes as soon as it is stored.
+        drop: bool,
+    },
+    /// It is in the store.
+    Stored,
+}
+
+impl Inbox {
+    pub(super) fn resume(&mut self, stored: Vec<String>) {
+        self.messages = stored.into_iter().map(|cmid| (cmid, Stage::Stored)).collect();
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.running
+    }
+
+    /// ACK2: which of these can be deleted now. Those whose handler runs are deleted behind it.
+    pub(super) fn acknowledged(&mut self, cmids: Vec<String>) -> Vec<String> {
+        let mut droppable = Vec::with_capacity(cmids.len());
+        for cmid in cmids {
+            match self.messages.get_mut(&cmid) {
+                Some(Stage::Running { drop }) => *drop = true,
+                Some(Stage::Stored) => {
+                    self.messages.remove(&cmid);
+                    droppable.push(cmid);
+                }
+                None => {}
+            }
+        }
+        droppable
+    }
+
+    fn start(&mut self, cmid: String) {
+        self.messages.insert(cmid, Stage::Running { drop: false });
+        self.running += 1;
+    }
+
+    /// A handler has ended. True: ACK2 came meanwhile.
+    fn ended(&mut self, cmid: &str, stored: bool) -> bool {
+        let Some(Stage::Running { drop }) = self.messages.remove(cmid) else { return false };
+        self.running -= 1;
+        if stored && !drop {
+            self.messages.insert(cmid.to_owned(), Stage::Stored);
+        }
+        stored && drop
+    }
+}
+
+impl State {
+    /// An information-bearing message: it is handled, or answered as before.
+    pub(super) fn accept(&mut self, envelope: Envelope) {
+        let missing = |field: &str| format!("{} without {field}", envelope.t);
+        let Some(cmid) = envelope.cmid.clone() else { return self.violation(missing("cmid")) };
+        let Some(tid) = &envelope.tid else { return self.violation(missing("tid")) };
+        if envelope.t.is_reply() && envelope.smid.is_none() {
+            return self.violation(missing("smid"));
+        }
+        let eid = envelope.eid.as_deref().filter(|_| !envelope.t.is_reply());
+        if eid.is_none() && !envelope.t.is_reply() {
+            return self.violation(missing("eid"));
+        }
+        let ids = [("cmid", Some(cmid.as_str())), ("trace id", Some(tid.as_str())), ("endpoint id", eid)];
+        let refused = ids.iter().find_map(|(what, id)| id.and_then(|id| check_id(what, id).err()));
+        if let Some(why) = refused {
+            // Nothing of it is stored: it could not be.
+            return self.answer(MessageType::NACK, cmid, Some(why), self.config.ack_delay);
+        }
+        match self.inbox.messages.get(&cmid) {
+            // The one that runs answers for both.
+            Some(Stage::Running { .. }) => {}
+            Some(Stage::Stored) => self.actions.push(Action::ReadAnswer(cmid)),
+            None => self.start(envelope, cmid),
+        }
+    }
+
+    fn start(&mut self, envelope: Envelope, cmid: String) {
+        let settles = match (envelope.t.is_reply(), &envelope.smid) {
+            (true, Some(smid)) => match self.identity().and_then(|identity| identity.seq_of(smid)) {
+                Some(seq) => Some(seq),
+                // A request of an earlier session: there is nothing to settle any more.
+                None => return self.nothing_to_settle(cmid),
+            },
+            (_, _) => None,
+        };
+        let config = &self.config;
+        let refusal = if self.inbox.running >= config.max_handlers {
+            Some("too many handlers are running for this session")
+        } else if self.inbox.messages.len() >= config.max_inbox {
+            Some("the inbox is full: acknowledge with ACK2 first")
+        } else if self.around.over_budget {
+            Some("this node holds too much")
+        } else {
+            None
+        };
+        match refusal {
+            Some(why) if envelope.t.is_reply() => self.leave(Close::new(CloseCode::Reconnect, why)),
+            Some(why) => self.retry(Some(cmid), why),
+            None => {
+                let debug = self.debug_of(&envelope);
+                self.inbox.start(cmid);
+                self.actions.push(Action::Handle(Box::new(Handle { envelope, settles, debug })));
+            }
+        }
+    }
+
+    pub(super) fn handler_ended(&mut self, ended: HandlerEnded) {
+        let HandlerEnded { cmid, kind, end } = ended;
+        let stored = matches!(end, End::Answered { .. } | End::Duplicate(_));
+        if self.inbox.ended(&cmid, stored) {
+            self.to_drop.push(cmid.clone());
+        }
+        match end {
+            End::Answered { answer, at_once } => self.answered(kind, *answer, at_once),
+            End::Duplicate(answer) => self.duplicate(cmid, answer),
+            End::NothingToSettle => self.nothing_to_settle(cmid),
+            End::Retry(why) if kind.is_reply() => {
+                let why = why.unwrap_or_else(|| "a reply could not be stored".to_owned());
+                self.leave(Close::new(CloseCode::Reconnect, why));
+            }
+            End::Retry(why) => self.retry(Some(cmid), why.as_deref().unwrap_or("please try again")),
+            End::FencedOff => self.taken_over(),
+        }
+        if self.inbox.running == 0 && !self.ended {
+            if let Some((_, close)) = self.leaving.take_if(|(_, close)| close.code == CloseCode::ServiceRestart) {
+                self.leave(close);
+            }
+        }
+    }
+
+    /// The answer to a message, as it was decided now.
+    fn answered(&mut self, kind: MessageType, mut answer: Envelope, at_once: bool) {
+        let config = &self.config;
+        let delay = match answer.t {
+            MessageType::RESOLVE if at_once => std::time::Duration::ZERO,
+            MessageType::RESOLVE => config.resolve_delay,
+            MessageType::ACK if kind != MessageType::SEND => config.lazy_ack_delay,
+            _ => config.ack_delay,
+        };
+        if let Some(debug) = answer.debug.take() {
+            let effective = crate::wire::DebugOptions(debug.resd);
+            answer.debug = self.debug_to_send(debug, effective);
+        }
+        self.reply(answer, delay);
+    }
+
+    /// A message that came again: it is answered as before, marked.
+    fn duplicate(&mut self, cmid: String, stored: Option<String>) {
+        let stored = stored.and_then(|text| parse_pipeline(&text).ok()).and_then(|mut envelopes| envelopes.pop());
+        let mut answer = match stored {
+            Some(answer) => answer,
+            None => Envelope { cmid: Some(cmid), ..Envelope::new(MessageType::ACK) },
+        };
+        answer.desc = Some(match answer.desc {
+            Some(desc) => format!("dupe {}: {desc}", answer.t),
+            None => format!("dupe {}", answer.t),
+        });
+        if let Some(debug) = answer.debug.take() {
+            let effective = crate::wire::DebugOptions(debug.resd);
+            answer.debug = self.debug_to_send(debug, effective);
+        }
+        self.reply(answer, self.config.ack_delay);
+    }
+
+    fn nothing_to_settle(&mut self, cmid: String) {
+        let why = "dupe: there is no request left that this could settle";
+        self.answer(MessageType::ACK, cmid, Some(why.to_owned()), self.config.ack_delay);
+    }
+
+    pub(super) fn retry(&mut self, cmid: Option<String>, why: &str) {
+        self.actions.push(Action::Retried);
+        self.answer(MessageType::RETRY, cmid.unwrap_or_default(), Some(why.to_owned()), self.config.ack_delay);
+    }
+
+    pub(super) fn answer_read(&mut self, cmid: String, answer: Result<Option<Option<String>>, StoreError>) {
+        match answer {
+            Ok(answer) => self.duplicate(cmid, answer.flatten()),
+            // The client sends it again after its next reconnect.
+            Err(error) => log::warn!("an earlier answer could not be read: {error}"),
+        }
+    }
+
+    pub(super) fn inbox_dropped(&mut self, cmids: Vec<String>, outcome: Result<Fenced, StoreError>) {
+        match outcome {
+            Ok(Fenced::Done) => {}
+            Ok(Fenced::FencedOff) => self.taken_over(),
+            Err(_) => {
+                self.to_drop.extend(cmids);
+                self.try_again();
+            }
+        }
+    }
+}

@@ -1,0 +1,500 @@
+//! The session's decisions, pure: an [`Event`] comes in, [`Action`]s come out. No I/O, no actor, no clock but the `now`
+//! that it is given (ms on a monotonic clock).
+//!
+//! [`inbound`] takes pipelines apart in order, [`authorize`] holds what waits for authorization, [`inbox`] knows which
+//! messages are being handled, [`replies`] coalesces what is answered, [`outbox`] is the window of what was sent and
+//! not acknowledged, [`topics`] the subscriptions.
+
+mod authorize;
+mod inbound;
+mod inbox;
+mod outbox;
+mod outgoing;
+mod replies;
+#[cfg(test)]
+mod tests;
+mod topics;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytestring::ByteString;
+
+use self::authorize::Authorization;
+use self::inbound::Pipeline;
+use self::inbox::Inbox;
+use self::outbox::Window;
+use self::replies::Replies;
+use self::topics::Topics;
+use super::handle::HandlerEnded;
+use super::line::FromLine;
+use super::live::{LiveSession, Recent};
+use crate::auth::{AuthError, Verdict};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::registry::ToSession;
+use crate::server::{Listeners, MessageEvent};
+use crate::store::StoreError;
+use crate::store::operation::{Fenced, FetchedOutbox, Holder, NewOrResumed, Publication, Registered};
+use crate::wire::{Close, CloseCode, Envelope};
+
+/// What happened.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// From the line.
+    Line(FromLine),
+    /// From the registry.
+    Registry(ToSession),
+    /// Outcome of [`Action::Authenticate`] or [`Action::Reevaluate`].
+    Authenticated(Result<Verdict, AuthError>),
+    /// Outcome of [`Action::ReevaluateOutgoing`].
+    OutgoingAuthenticated(Result<Verdict, AuthError>),
+    /// Outcome of [`Action::Register`].
+    Registered(Result<Registered, StoreError>),
+    /// Outcome of [`Action::AuthorizeTopic`].
+    TopicAuthorized(Result<bool, AuthError>),
+    /// Outcome of [`Action::SubscribeTopic`].
+    TopicSubscribed(Result<Subscribed, StoreError>),
+    /// A handler has ended.
+    HandlerEnded(HandlerEnded),
+    /// Outcome of [`Action::ReadAnswer`].
+    AnswerRead { cmid: String, answer: Result<Option<Option<String>>, StoreError> },
+    /// Outcome of [`Action::Complete`].
+    Completed { acks: Acks, outcome: Result<Fenced, StoreError> },
+    /// Outcome of [`Action::DropInbox`].
+    InboxDropped { cmids: Vec<String>, outcome: Result<Fenced, StoreError> },
+    /// Outcome of [`Action::Fetch`].
+    Fetched(Result<FetchedOutbox, StoreError>),
+    /// Outcome of [`Action::MarkRedelivery`]: these became dead letters.
+    DeadLetters(Vec<i64>),
+    /// Something else was refused by the fence.
+    FencedOff,
+    /// Time has passed, or what came in at once has been taken in: see what is due.
+    Tick,
+    /// The client has taken nothing for too long though bytes wait for it.
+    Stalled,
+}
+
+/// Acknowledgements from the client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Acks {
+    /// Sequence numbers acknowledged.
+    pub(super) acked: Vec<i64>,
+    /// Sequence numbers refused.
+    pub(super) nacked: Vec<i64>,
+    /// Server message ids to answer with ACK2.
+    pub(super) smids: Vec<String>,
+}
+
+/// Outcome of a subscription.
+#[derive(Debug)]
+pub(super) enum Subscribed {
+    /// In force: publications with a higher number than this will come. What was missed since the last seen one:
+    /// `None` if that is not known any more, or none was named.
+    Done { horizon: i64, missed: Option<Vec<Publication>> },
+    /// Another registration holds the session.
+    FencedOff,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// Send this text to the client.
+    Send(String),
+    /// HELLO is done.
+    Established,
+    /// A message of so many bytes was taken in.
+    Processed(usize),
+    /// Ask the authenticator about the first authorization value.
+    Authenticate,
+    /// Ask it about the newest value.
+    Reevaluate { changed: bool },
+    /// Ask it before something is delivered.
+    ReevaluateOutgoing,
+    /// Register the session; the one that held it before has let go when the outcome comes.
+    Register(Box<Hello>),
+    /// Ask whether the user may subscribe.
+    AuthorizeTopic(String),
+    /// Subscribe, and read what was missed since the publication last seen (number, time).
+    SubscribeTopic { topic: String, seen: Option<(i64, i64)> },
+    /// Unsubscribe.
+    UnsubscribeTopic(String),
+    /// Run the handler of a message.
+    Handle(Box<Handle>),
+    /// Read what was answered to this message.
+    ReadAnswer(String),
+    /// Delete messages from the outbox.
+    Complete(Acks),
+    /// Delete messages from the inbox.
+    DropInbox(Vec<String>),
+    /// Read from the outbox.
+    Fetch { after: i64, limit: u32, max_bytes: u64 },
+    /// The session was told RETRY so many times.
+    Retried,
+    /// Count a delivery without acknowledgement.
+    MarkRedelivery(Vec<i64>),
+    /// It is over: close the line (if it is still there), and do with the session what `keep` says.
+    End { close: Option<Close>, keep: Keep },
+}
+
+/// A message to be handled.
+#[derive(Debug)]
+pub(super) struct Handle {
+    pub(super) envelope: Envelope,
+    pub(super) settles: Option<i64>,
+    pub(super) debug: crate::wire::DebugOptions,
+}
+
+/// What HELLO asks for.
+#[derive(Debug)]
+pub(super) struct Hello {
+    pub(super) session: Option<String>,
+    pub(super) client: String,
+    pub(super) app_name: String,
+    pub(super) app_version: String,
+}
+
+/// What becomes of the session when its actor ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// It waits for its client.
+    Deregister,
+    /// It is closed, with this reason.
+    Close(String),
+    /// Nothing: it has been closed already.
+    Closed,
+    /// Nothing: there was none, or it is somebody else's by now.
+    Nothing,
+}
+
+/// Who the session is.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub(super) holder: Holder,
+    pub(super) sid: String,
+    pub(super) smid_prefix: String,
+    pub(super) user_id: String,
+    /// Opened by this HELLO, not resumed.
+    pub(super) new: bool,
+}
+
+/// What the pipeline at hand waits for.
+#[derive(Debug, PartialEq, Eq)]
+enum Waiting {
+    Nothing,
+    Authentication,
+    Registration,
+    TopicAuthorization { topic: String, seen: Option<(i64, i64)>, asked: Asked },
+    TopicSubscription { topic: String, seen: Option<(i64, i64)>, asked: Asked },
+}
+
+/// Who asked for a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Client,
+    /// It was stored with the session.
+    Session,
+}
+
+/// Where the session is in its life.
+#[derive(Debug)]
+enum Phase {
+    /// HELLO is awaited.
+    Fresh,
+    /// HELLO is done.
+    Established(Identity),
+}
+
+/// What is told of the outside before each event.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Surroundings {
+    /// Milliseconds on a monotonic clock.
+    pub(super) now: i64,
+    /// The line takes no more for now.
+    pub(super) clogged: bool,
+    /// It holds several times of what it should.
+    pub(super) overfull: bool,
+    /// The node holds more bytes than it may.
+    pub(super) over_budget: bool,
+}
+
+/// The state of one session.
+pub(super) struct State {
+    config: Arc<Config>,
+    clock: Clock,
+    node: String,
+    listeners: Listeners,
+    around: Surroundings,
+    phase: Phase,
+    /// Trace id of the HELLO, for its WELCOME.
+    welcome_trace: Option<String>,
+    work: VecDeque<ByteString>,
+    work_bytes: usize,
+    current: Option<Pipeline>,
+    waiting: Waiting,
+    authorization: Authorization,
+    inbox: Inbox,
+    window: Window,
+    replies: Replies,
+    topics: Topics,
+    requested_debug: crate::wire::DebugOptions,
+    to_complete: Acks,
+    to_drop: Vec<String>,
+    /// When completes and drops that failed are tried again.
+    retry_at: Option<i64>,
+    /// The close to come, and when: the store is away, or the server stops and handlers still run.
+    leaving: Option<(i64, Close)>,
+    ended: bool,
+    recent: Recent,
+    remote: Option<String>,
+    actions: Vec<Action>,
+}
+
+impl State {
+    pub(super) fn new(config: Arc<Config>, clock: Clock, node: String, listeners: Listeners, remote: Option<String>) -> State {
+        State {
+            config,
+            clock,
+            node,
+            listeners,
+            around: Surroundings::default(),
+            phase: Phase::Fresh,
+            welcome_trace: None,
+            work: VecDeque::new(),
+            work_bytes: 0,
+            current: None,
+            waiting: Waiting::Nothing,
+            authorization: Authorization::default(),
+            inbox: Inbox::default(),
+            window: Window::default(),
+            replies: Replies::default(),
+            topics: Topics::default(),
+            requested_debug: crate::wire::DebugOptions::default(),
+            to_complete: Acks::default(),
+            to_drop: Vec::new(),
+            retry_at: None,
+            leaving: None,
+            ended: false,
+            recent: Recent::default(),
+            remote,
+            actions: Vec::new(),
+        }
+    }
+
+    /// Takes an event in; what is to be done comes out, in order.
+    pub(super) fn on(&mut self, event: Event, around: Surroundings) -> Vec<Action> {
+        self.around = around;
+        if !self.ended {
+            self.take(event);
+            self.advance();
+            self.store_acks();
+            self.deliver();
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Line(event) => self.line(event),
+            Event::Registry(event) => self.registry(event),
+            Event::Authenticated(verdict) => self.authenticated(verdict),
+            Event::OutgoingAuthenticated(verdict) => self.outgoing_authenticated(verdict),
+            Event::Registered(outcome) => self.registered(outcome),
+            Event::TopicAuthorized(allowed) => self.topic_authorized(allowed),
+            Event::TopicSubscribed(outcome) => self.topic_subscribed(outcome),
+            Event::HandlerEnded(ended) => self.handler_ended(ended),
+            Event::AnswerRead { cmid, answer } => self.answer_read(cmid, answer),
+            Event::Completed { acks, outcome } => self.completed(acks, outcome),
+            Event::InboxDropped { cmids, outcome } => self.inbox_dropped(cmids, outcome),
+            Event::Fetched(outcome) => self.fetched(outcome),
+            Event::DeadLetters(seqs) => self.window.complete(seqs.iter()),
+            Event::FencedOff => self.taken_over(),
+            Event::Tick => self.tick(),
+            Event::Stalled => self.end(None, Keep::Deregister),
+        }
+    }
+
+    fn line(&mut self, event: FromLine) {
+        match event {
+            FromLine::Text(text) => {
+                self.count_redeliveries();
+                if self.leaving.is_some() {
+                    self.actions.push(Action::Processed(text.len()));
+                } else {
+                    self.work_bytes += text.len();
+                    self.work.push_back(text);
+                }
+            }
+            FromLine::Binary => self.violation("a binary message: only text messages are understood"),
+            FromLine::Violation(close) => self.close(close),
+            FromLine::Closed(code) => {
+                let keep = match code {
+                    Some(code) if CloseCode::client_closes_session(code) => {
+                        Keep::Close(format!("the client closed the session ({code})"))
+                    }
+                    Some(_) | None => Keep::Deregister,
+                };
+                self.end(None, keep);
+            }
+            FromLine::Lost => self.end(None, Keep::Deregister),
+            FromLine::Drained => {}
+        }
+    }
+
+    fn registry(&mut self, event: ToSession) {
+        match event {
+            ToSession::Stored(message) => self.window.stored(message, &self.config),
+            ToSession::Notice => self.window.poke(),
+            ToSession::Swept(last_seq) => self.window.newest(last_seq),
+            ToSession::Published(publication) => self.published(&publication),
+            ToSession::TakenOver => self.taken_over(),
+            ToSession::Closed(reason) => {
+                self.end(Some(Close::new(CloseCode::CloseSession, reason)), Keep::Closed);
+            }
+            ToSession::Gone => {
+                let why = "the session is gone: it was closed, or has timed out";
+                self.end(Some(Close::new(CloseCode::SessionLost, why)), Keep::Closed);
+            }
+            ToSession::Restart(why) => self.restart(why),
+            ToSession::Introspect(answer) => drop(answer.send(self.introspect())),
+        }
+    }
+
+    fn taken_over(&mut self) {
+        let why = "another connection with the same MatsSocketSessionId took over";
+        self.end(Some(Close::new(CloseCode::Disconnect, why)), Keep::Nothing);
+    }
+
+    /// The server stops: nothing more is taken in, handlers finish within the grace time, then the line is closed.
+    fn restart(&mut self, why: &str) {
+        let close = Close::new(CloseCode::ServiceRestart, why);
+        if self.inbox.running() == 0 {
+            return self.leave(close);
+        }
+        let grace = i64::try_from(self.config.stop_grace.as_millis()).unwrap_or(i64::MAX);
+        self.leaving = Some((self.around.now.saturating_add(grace), close));
+        self.drop_work();
+    }
+
+    /// Says what is still to be said, then closes the line; the session is kept.
+    fn leave(&mut self, close: Close) {
+        self.flush_all();
+        self.end(Some(close), Keep::Deregister);
+    }
+
+    fn tick(&mut self) {
+        let now = self.around.now;
+        if let Some((at, close)) = self.leaving.take_if(|(at, _)| *at <= now) {
+            let _ = at;
+            return self.leave(close);
+        }
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
+            self.window.poke();
+        }
+        self.flush_due();
+    }
+
+    /// When the next [`Event::Tick`] is due.
+    pub(super) fn deadline(&self) -> Option<i64> {
+        let leaving = self.leaving.as_ref().map(|(at, _)| *at);
+        [self.replies.deadline(), self.retry_at, leaving].into_iter().flatten().min()
+    }
+
+    fn drop_work(&mut self) {
+        for text in self.work.drain(..) {
+            self.actions.push(Action::Processed(text.len()));
+        }
+        self.work_bytes = 0;
+    }
+
+    /// A breach of the protocol.
+    fn violation(&mut self, why: impl Into<String>) {
+        self.close(Close::new(CloseCode::ProtocolError, why));
+    }
+
+    /// Closes with this code, which says what becomes of the session. A session that HELLO named but did not get is
+    /// not touched.
+    fn close(&mut self, close: Close) {
+        let keep = match close.code.server_closes_session() {
+            true => Keep::Close(close.reason().to_owned()),
+            false => Keep::Deregister,
+        };
+        self.end(Some(close), keep);
+    }
+
+    fn end(&mut self, close: Option<Close>, keep: Keep) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        self.drop_work();
+        let keep = if self.identity().is_some() { keep } else { Keep::Nothing };
+        self.actions.push(Action::End { close, keep });
+    }
+
+    pub(super) fn identity(&self) -> Option<&Identity> {
+        match &self.phase {
+            Phase::Fresh => None,
+            Phase::Established(identity) => Some(identity),
+        }
+    }
+
+    pub(super) fn principal(&self) -> Option<&crate::auth::Principal> {
+        self.authorization.principal.as_ref()
+    }
+
+    /// The newest authorization value.
+    pub(super) fn authorization_value(&self) -> Option<&str> {
+        self.authorization.value.as_deref()
+    }
+
+    /// When the authorization was last found valid, ms since the epoch.
+    pub(super) fn last_valid(&self) -> i64 {
+        self.authorization.valid_at
+    }
+
+    /// Bytes that this session holds.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.work_bytes + self.authorization.held_bytes() + self.window.bytes() + self.replies.bytes()
+    }
+
+    fn record(&mut self, incoming: bool, envelope: &Envelope) {
+        let at = self.clock.now();
+        self.recent.add(self.config.recent_envelopes, at, incoming, envelope);
+        if self.listeners.message.is_empty() {
+            return;
+        }
+        let user_id = self.principal().map_or("", |principal| principal.user_id.as_str());
+        self.listeners.message(&MessageEvent {
+            session_id: self.identity().map_or("", |identity| identity.sid.as_str()),
+            user_id,
+            incoming,
+            message_type: envelope.t,
+            endpoint: envelope.eid.as_deref(),
+            trace_id: envelope.tid.as_deref(),
+        });
+    }
+
+    fn introspect(&self) -> LiveSession {
+        let identity = self.identity();
+        LiveSession {
+            session_id: identity.map(|identity| identity.sid.clone()).unwrap_or_default(),
+            user_id: identity.map(|identity| identity.user_id.clone()).unwrap_or_default(),
+            remote: self.remote.clone(),
+            topics: self.topics.list(),
+            handlers: self.inbox.running(),
+            unacknowledged: self.window.unacknowledged(),
+            recent: self.recent.list(),
+        }
+    }
+}
+
+impl Hello {
+    /// As the store takes it; a new session gets these ids.
+    pub(super) fn registration(&self, sid: String, smid_prefix: String) -> NewOrResumed {
+        match &self.session {
+            Some(sid) => NewOrResumed::Resumed { sid: sid.clone() },
+            None => NewOrResumed::New { sid, smid_prefix },
+        }
+    }
+}

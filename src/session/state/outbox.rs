@@ -1,0 +1,156 @@
+//! The window of the outbox: what is at hand, sent, and not acknowledged. The backlog stays in the store.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::Action;
+use crate::config::Config;
+use crate::store::operation::OutboxMessage;
+
+/// The window. Sequence numbers only grow; a message is taken in once, in order.
+#[derive(Default)]
+pub(super) struct Window {
+    /// The newest sequence number taken in.
+    head: i64,
+    /// The newest sequence number known to be stored.
+    newest: i64,
+    /// There may be more in the store than `newest` says.
+    poked: bool,
+    /// A read from the store is under way; it was asked when `newest` was this.
+    fetching: Option<i64>,
+    ready: VecDeque<OutboxMessage>,
+    sent: BTreeMap<i64, Sent>,
+    bytes: usize,
+}
+
+struct Sent {
+    at: i64,
+    bytes: usize,
+    /// Its delivery without acknowledgement has been counted on this connection.
+    counted: bool,
+}
+
+fn size(message: &OutboxMessage) -> usize {
+    message.msg.as_ref().map_or(0, |msg| msg.get().len())
+}
+
+impl Window {
+    /// A session that has just been registered: everything in its outbox goes again.
+    pub(super) fn resume(&mut self, last_seq: i64, has_outbox: bool) {
+        self.newest = last_seq;
+        self.head = if has_outbox { 0 } else { last_seq };
+    }
+
+    /// A message was stored, and is at hand. Taken in only if it is the next one: else the store is asked.
+    pub(super) fn stored(&mut self, message: OutboxMessage, config: &Config) {
+        self.newest = self.newest.max(message.seq);
+        if message.seq == self.head + 1 && self.fetching.is_none() && self.room(config) {
+            self.take_in(message);
+        }
+    }
+
+    /// Something was stored.
+    pub(super) fn poke(&mut self) {
+        self.poked = true;
+    }
+
+    /// This is the newest sequence number stored.
+    pub(super) fn newest(&mut self, seq: i64) {
+        self.newest = self.newest.max(seq);
+    }
+
+    fn take_in(&mut self, message: OutboxMessage) {
+        self.head = message.seq;
+        self.bytes += size(&message);
+        self.ready.push_back(message);
+    }
+
+    fn count(&self) -> usize {
+        self.ready.len() + self.sent.len()
+    }
+
+    fn room(&self, config: &Config) -> bool {
+        self.count() == 0 || (self.count() < config.window && self.bytes < config.window_bytes)
+    }
+
+    /// What to read from the store now.
+    pub(super) fn fetch(&mut self, config: &Config) -> Option<Action> {
+        let behind = self.poked || self.head < self.newest;
+        if !behind || self.fetching.is_some() || !self.room(config) {
+            return None;
+        }
+        self.poked = false;
+        self.fetching = Some(self.newest);
+        let limit = config.window.saturating_sub(self.count()).max(1);
+        let max_bytes = config.window_bytes.saturating_sub(self.bytes);
+        Some(Action::Fetch {
+            after: self.head,
+            limit: u32::try_from(limit).unwrap_or(u32::MAX),
+            max_bytes: max_bytes as u64,
+        })
+    }
+
+    /// The store was read.
+    pub(super) fn fetched(&mut self, messages: Vec<OutboxMessage>, more: bool) {
+        let asked_at = self.fetching.take();
+        for message in messages {
+            if message.seq > self.head {
+                self.take_in(message);
+            }
+        }
+        self.newest = self.newest.max(self.head);
+        if more {
+            self.poked = true;
+        } else if let Some(newest) = asked_at {
+            // What was not given up to there does not exist any more.
+            self.head = self.head.max(newest);
+        }
+    }
+
+    /// The read failed: it is to be tried again.
+    pub(super) fn fetch_failed(&mut self) {
+        self.fetching = None;
+    }
+
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// The next messages to send.
+    pub(super) fn next_round(&mut self, most: usize, now: i64) -> Vec<OutboxMessage> {
+        let count = most.max(1).min(self.ready.len());
+        let round: Vec<_> = self.ready.drain(..count).collect();
+        for message in &round {
+            self.sent.insert(message.seq, Sent { at: now, bytes: size(message), counted: false });
+        }
+        round
+    }
+
+    /// The client has these.
+    pub(super) fn complete<'a>(&mut self, seqs: impl Iterator<Item = &'a i64>) {
+        for seq in seqs {
+            if let Some(sent) = self.sent.remove(seq) {
+                self.bytes -= sent.bytes;
+            }
+        }
+    }
+
+    /// Sent at this time or earlier, not acknowledged, and not counted yet: they are counted now. What was sent first
+    /// comes first, so the look ends soon.
+    pub(super) fn count_unacknowledged(&mut self, at: i64) -> Vec<i64> {
+        let old = self.sent.iter_mut().take_while(|(_, sent)| sent.at <= at).filter(|(_, sent)| !sent.counted);
+        let count = |(seq, sent): (&i64, &mut Sent)| {
+            sent.counted = true;
+            *seq
+        };
+        old.map(count).collect()
+    }
+
+    pub(super) fn unacknowledged(&self) -> usize {
+        self.sent.len()
+    }
+
+    /// Payload bytes at hand: sent messages are not kept.
+    pub(super) fn bytes(&self) -> usize {
+        self.ready.iter().map(size).sum()
+    }
+}

@@ -1,0 +1,126 @@
+//! Delivery of the outbox, and the client's acknowledgements.
+
+use super::authorize::Outgoing;
+use super::{Action, Acks, State};
+use crate::store::StoreError;
+use crate::store::operation::{Fenced, FetchedOutbox, OutboxMessage};
+use crate::wire::{DebugOptions, Envelope};
+
+/// Milliseconds until something that the store did not take is tried again.
+const AGAIN: i64 = 500;
+
+impl State {
+    /// Delivers what is at hand, round by round, each after asking the authenticator.
+    pub(super) fn deliver(&mut self) {
+        if self.ended || self.leaving.is_some() || self.identity().is_none() {
+            return;
+        }
+        while self.window.has_ready() && !self.around.clogged {
+            match self.authorization.outgoing {
+                Outgoing::Ask => {
+                    self.authorization.outgoing = Outgoing::Asking;
+                    self.actions.push(Action::ReevaluateOutgoing);
+                    break;
+                }
+                Outgoing::Asking | Outgoing::Held => break,
+                Outgoing::Granted => {
+                    self.authorization.outgoing = Outgoing::Ask;
+                    self.send_round();
+                }
+            }
+        }
+        if self.retry_at.is_none() && !self.around.clogged && !self.around.over_budget {
+            self.actions.extend(self.window.fetch(&self.config));
+        }
+    }
+
+    fn send_round(&mut self) {
+        let round = self.window.next_round(self.config.round, self.around.now);
+        let mut envelopes = Vec::with_capacity(round.len());
+        for message in round {
+            if let (true, Some(cmid)) = (message.kind.is_reply(), &message.cmid) {
+                self.replies.settled(cmid);
+            }
+            envelopes.push(self.envelope(message));
+        }
+        self.send_now(envelopes);
+    }
+
+    fn envelope(&self, message: OutboxMessage) -> Envelope {
+        // The reply to a request shows what that request asked for; the rest, what the session last asked for.
+        let debug = message.debug.and_then(|debug| {
+            let effective = match message.kind.is_reply() {
+                true => DebugOptions(debug.resd),
+                false => self.debug_of_server(),
+            };
+            self.debug_to_send(debug, effective)
+        });
+        Envelope {
+            smid: self.identity().map(|identity| identity.smid(message.seq)),
+            cmid: message.cmid,
+            tid: Some(message.tid),
+            eid: message.eid,
+            msg: message.msg,
+            debug,
+            ..Envelope::new(message.kind)
+        }
+    }
+
+    pub(super) fn fetched(&mut self, outcome: Result<FetchedOutbox, StoreError>) {
+        match outcome {
+            Ok(FetchedOutbox { messages, more }) => self.window.fetched(messages, more),
+            Err(error) => {
+                log::warn!("an outbox could not be read, trying again: {error}");
+                self.window.fetch_failed();
+                self.try_again();
+            }
+        }
+    }
+
+    /// Hands acknowledgements on to the store, all that came with one event together.
+    pub(super) fn store_acks(&mut self) {
+        if self.ended || self.retry_at.is_some() {
+            return;
+        }
+        if self.to_complete != Acks::default() {
+            let acks = std::mem::take(&mut self.to_complete);
+            if acks.acked.is_empty() && acks.nacked.is_empty() {
+                self.queue_ack2(acks.smids);
+            } else {
+                self.actions.push(Action::Complete(acks));
+            }
+        }
+        if !self.to_drop.is_empty() {
+            self.actions.push(Action::DropInbox(std::mem::take(&mut self.to_drop)));
+        }
+    }
+
+    pub(super) fn completed(&mut self, acks: Acks, outcome: Result<Fenced, StoreError>) {
+        match outcome {
+            Ok(Fenced::Done) => self.queue_ack2(acks.smids),
+            Ok(Fenced::FencedOff) => self.taken_over(),
+            Err(error) => {
+                log::warn!("acknowledged messages could not be deleted, trying again: {error}");
+                self.to_complete.acked.extend(acks.acked);
+                self.to_complete.nacked.extend(acks.nacked);
+                self.to_complete.smids.extend(acks.smids);
+                self.try_again();
+            }
+        }
+    }
+
+    /// The client has said something: what was sent long before, and is not acknowledged, it has evidently received.
+    pub(super) fn count_redeliveries(&mut self) {
+        let evidence = i64::try_from(self.config.redelivery_evidence.as_millis()).unwrap_or(i64::MAX);
+        let seqs = self.window.count_unacknowledged(self.around.now.saturating_sub(evidence));
+        if !seqs.is_empty() {
+            self.actions.push(Action::MarkRedelivery(seqs));
+        }
+    }
+
+    /// The store did not take something: it is tried again in a while.
+    pub(super) fn try_again(&mut self) {
+        self.retry_at.get_or_insert(self.around.now + AGAIN);
+    }
+}
+

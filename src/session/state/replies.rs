@@ -1,0 +1,163 @@
+//! What is answered to the client, coalesced: so that one WebSocket message carries many, and plain acknowledgements
+//! of many messages are one envelope.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::State;
+use crate::wire::{Envelope, IdOf, MessageType, acknowledge};
+
+/// Answers that wait for company.
+#[derive(Default)]
+pub(super) struct Replies {
+    /// ACKs that are superfluous if a RESOLVE or REJECT for that message comes first: cmid → due.
+    lazy: HashMap<String, i64>,
+    /// The earliest due time in `lazy`, or an earlier one.
+    lazy_due: Option<i64>,
+    waiting: Vec<Waiting>,
+    bytes: usize,
+}
+
+struct Waiting {
+    due: i64,
+    what: What,
+}
+
+enum What {
+    /// ACK or NACK without anything else, by cmid.
+    Plain(MessageType, String),
+    /// ACK2, by smid.
+    Ack2(String),
+    Envelope(Box<Envelope>),
+}
+
+/// Answers due within so many milliseconds go along with those that are due.
+const ALONG: i64 = 2;
+
+impl Replies {
+    fn push(&mut self, due: i64, what: What) {
+        self.bytes += what.bytes();
+        self.waiting.push(Waiting { due, what });
+    }
+
+    fn push_lazy(&mut self, due: i64, cmid: String) {
+        self.lazy_due = Some(self.lazy_due.map_or(due, |earlier| earlier.min(due)));
+        self.lazy.insert(cmid, due);
+    }
+
+    /// A RESOLVE or REJECT of this message goes out: it doubles as the ACK.
+    pub(super) fn settled(&mut self, cmid: &str) {
+        self.lazy.remove(cmid);
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn deadline(&self) -> Option<i64> {
+        let lazy = self.lazy_due.filter(|_| !self.lazy.is_empty());
+        self.waiting.iter().map(|waiting| waiting.due).chain(lazy).min()
+    }
+
+    /// Takes what is due, in order, acknowledgements merged.
+    fn take(&mut self, until: i64) -> Vec<Envelope> {
+        let (mut acks, mut nacks, mut ack2s, mut envelopes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        if self.lazy_due.is_some_and(|due| due <= until) {
+            self.lazy_due = None;
+            let mut rest = HashMap::with_capacity(self.lazy.len());
+            for (cmid, due) in self.lazy.drain() {
+                if due <= until {
+                    acks.push(cmid);
+                } else {
+                    self.lazy_due = Some(self.lazy_due.map_or(due, |earlier| earlier.min(due)));
+                    rest.insert(cmid, due);
+                }
+            }
+            self.lazy = rest;
+        }
+        let due = self.waiting.extract_if(.., |waiting| waiting.due <= until);
+        for Waiting { what, .. } in due {
+            self.bytes = self.bytes.saturating_sub(what.bytes());
+            match what {
+                What::Plain(MessageType::NACK, cmid) => nacks.push(cmid),
+                What::Plain(_, cmid) => acks.push(cmid),
+                What::Ack2(smid) => ack2s.push(smid),
+                What::Envelope(envelope) => envelopes.push(*envelope),
+            }
+        }
+        let mut merged = Vec::with_capacity(envelopes.len() + 3);
+        for (t, of, ids) in [
+            (MessageType::ACK, IdOf::Client, acks),
+            (MessageType::NACK, IdOf::Client, nacks),
+            (MessageType::ACK2, IdOf::Server, ack2s),
+        ] {
+            if !ids.is_empty() {
+                merged.push(acknowledge(t, of, ids));
+            }
+        }
+        merged.append(&mut envelopes);
+        merged
+    }
+}
+
+impl What {
+    fn bytes(&self) -> usize {
+        match self {
+            What::Plain(_, id) | What::Ack2(id) => id.len(),
+            What::Envelope(envelope) => envelope.msg.as_ref().map_or(0, |msg| msg.get().len()),
+        }
+    }
+}
+
+impl State {
+    /// An answer without payload.
+    pub(super) fn answer(&mut self, t: MessageType, cmid: String, desc: Option<String>, delay: Duration) {
+        self.reply(Envelope { cmid: Some(cmid), desc, ..Envelope::new(t) }, delay);
+    }
+
+    /// Queues an answer to a message of the client's.
+    pub(super) fn reply(&mut self, envelope: Envelope, delay: Duration) {
+        let due = self.around.now + i64::try_from(delay.as_millis()).unwrap_or(i64::MAX / 2);
+        let plain = matches!(envelope.t, MessageType::ACK | MessageType::NACK) && envelope.desc.is_none();
+        match envelope.cmid {
+            Some(cmid) if plain && envelope.t == MessageType::ACK && delay == self.config.lazy_ack_delay => {
+                self.replies.push_lazy(due, cmid);
+            }
+            Some(cmid) if plain => self.replies.push(due, What::Plain(envelope.t, cmid)),
+            cmid => {
+                if let (true, Some(cmid)) = (envelope.t.is_reply(), &cmid) {
+                    self.replies.settled(cmid);
+                }
+                self.replies.push(due, What::Envelope(Box::new(Envelope { cmid, ..envelope })));
+            }
+        }
+        if due <= self.around.now {
+            self.flush_due();
+        }
+    }
+
+    pub(super) fn queue_ack2(&mut self, smids: Vec<String>) {
+        let due = self.around.now + i64::try_from(self.config.ack2_delay.as_millis()).unwrap_or(i64::MAX / 2);
+        for smid in smids {
+            self.replies.push(due, What::Ack2(smid));
+        }
+    }
+
+    pub(super) fn flush_due(&mut self) {
+        let now = self.around.now;
+        if self.replies.deadline().is_some_and(|due| due <= now) {
+            self.flush(now + ALONG);
+        }
+    }
+
+    pub(super) fn flush_all(&mut self) {
+        self.flush(i64::MAX);
+    }
+
+    fn flush(&mut self, until: i64) {
+        let envelopes = self.replies.take(until);
+        if !envelopes.is_empty() {
+            self.send_now(envelopes);
+        }
+    }
+}

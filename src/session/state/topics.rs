@@ -1,0 +1,144 @@
+//! The session's subscriptions.
+
+use std::collections::BTreeMap;
+
+use super::{Action, Asked, State, Subscribed, Waiting};
+use crate::store::StoreError;
+use crate::store::operation::Publication;
+use crate::wire::{Close, CloseCode, Envelope, MessageType};
+
+/// Subscriptions by topic. They belong to the session: stored with it, in force again after a reconnect.
+#[derive(Default)]
+pub(super) struct Topics {
+    topics: BTreeMap<String, Stage>,
+    /// Publications on the topic being subscribed, that came before its answer went out.
+    early: Vec<Envelope>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Stored with the session, not in force on this connection yet.
+    Stored,
+    /// In force, by the session: publications with a higher number than this have been sent.
+    Resumed(i64),
+    /// In force, the client said SUB on this connection.
+    Subscribed,
+}
+
+impl Topics {
+    pub(super) fn resume(&mut self, stored: Vec<String>) {
+        self.topics = stored.into_iter().map(|topic| (topic, Stage::Stored)).collect();
+    }
+
+    pub(super) fn remove(&mut self, topic: &str) -> bool {
+        self.topics.remove(topic).is_some()
+    }
+
+    pub(super) fn next_to_resume(&self) -> Option<String> {
+        self.topics.iter().find(|(_, stage)| **stage == Stage::Stored).map(|(topic, _)| topic.clone())
+    }
+
+    pub(super) fn list(&self) -> Vec<String> {
+        self.topics.keys().cloned().collect()
+    }
+}
+
+/// A publication's id on the wire: its number and its time, so that it means nothing in another database.
+pub(super) fn publication_id(publication: &Publication) -> String {
+    format!("{}.{}", publication.id, publication.created)
+}
+
+fn parse_publication_id(id: &str) -> Option<(i64, i64)> {
+    let (number, created) = id.split_once('.')?;
+    Some((number.parse().ok()?, created.parse().ok()?))
+}
+
+fn envelope(publication: &Publication) -> Envelope {
+    Envelope {
+        smid: Some(publication_id(publication)),
+        tid: Some(publication.tid.clone()),
+        eid: Some(publication.topic.clone()),
+        msg: Some(publication.msg.clone()),
+        ..Envelope::new(MessageType::PUB)
+    }
+}
+
+impl State {
+    pub(super) fn subscribe(&mut self, envelope: Envelope) {
+        let topic = match envelope.eid {
+            Some(topic) if !topic.is_empty() => topic,
+            Some(_) | None => return self.violation("SUB without a topic"),
+        };
+        if topic.chars().count() > self.config.max_topic_length || topic.contains('\0') {
+            let most = self.config.max_topic_length;
+            let why = format!("SUB: a topic has at most {most} characters, and no NUL");
+            return self.close(Close::new(CloseCode::ViolatedPolicy, why));
+        }
+        let stage = self.topics.topics.get(&topic).copied();
+        if stage == Some(Stage::Subscribed) {
+            return self.send_now(vec![Envelope { eid: Some(topic), ..Envelope::new(MessageType::SUB_OK) }]);
+        }
+        if stage.is_none() && self.topics.topics.len() >= self.config.max_topics {
+            return self.violation(format!("SUB: a session may have at most {} topics", self.config.max_topics));
+        }
+        // An id that is none of ours is one that is not known any more.
+        let seen = envelope.smid.map(|smid| parse_publication_id(&smid).unwrap_or((-1, -1)));
+        self.waiting = Waiting::TopicAuthorization { topic: topic.clone(), seen, asked: Asked::Client };
+        self.actions.push(Action::AuthorizeTopic(topic));
+    }
+
+    pub(super) fn unsubscribe(&mut self, envelope: Envelope) {
+        let Some(topic) = envelope.eid.filter(|topic| !topic.is_empty()) else {
+            return self.violation("UNSUB without a topic");
+        };
+        if self.topics.remove(&topic) {
+            self.actions.push(Action::UnsubscribeTopic(topic));
+        }
+    }
+
+    pub(super) fn topic_subscribed(&mut self, outcome: Result<Subscribed, StoreError>) {
+        let waiting = std::mem::replace(&mut self.waiting, Waiting::Nothing);
+        let Waiting::TopicSubscription { topic, seen, asked } = waiting else { return };
+        let (mut horizon, missed) = match outcome {
+            Ok(Subscribed::Done { horizon, missed }) => (horizon, missed),
+            Ok(Subscribed::FencedOff) => return self.taken_over(),
+            Err(_) => return self.store_away(),
+        };
+        let early = std::mem::take(&mut self.topics.early);
+        let mut envelopes = Vec::new();
+        if asked == Asked::Client {
+            let lost = seen.is_some() && missed.is_none();
+            let t = if lost { MessageType::SUB_LOST } else { MessageType::SUB_OK };
+            envelopes.push(Envelope { eid: Some(topic.clone()), ..Envelope::new(t) });
+            if let Some(Stage::Resumed(from)) = self.topics.topics.insert(topic, Stage::Subscribed) {
+                horizon = horizon.min(from);
+            }
+        } else {
+            self.topics.topics.insert(topic, Stage::Resumed(horizon));
+        }
+        envelopes.extend(missed.unwrap_or_default().iter().filter(|missed| missed.id <= horizon).map(envelope));
+        envelopes.extend(early);
+        if !envelopes.is_empty() {
+            self.send_now(envelopes);
+        }
+    }
+
+    pub(super) fn published(&mut self, publication: &Publication) {
+        let envelope = envelope(publication);
+        match &self.waiting {
+            Waiting::TopicSubscription { topic, .. } if *topic == publication.topic => {
+                self.topics.early.push(envelope);
+            }
+            _ => match self.topics.topics.get(&publication.topic) {
+                Some(Stage::Resumed(_) | Stage::Subscribed) if self.around.overfull => {
+                    // A PUB is not acknowledged, so it cannot wait in the store: the client comes back and asks for
+                    // what it has missed.
+                    let why = "published messages cannot be delivered fast enough";
+                    self.leave(Close::new(CloseCode::Reconnect, why));
+                }
+                Some(Stage::Resumed(_) | Stage::Subscribed) => self.send_now(vec![envelope]),
+                Some(Stage::Stored) | None => {}
+            },
+        }
+    }
+}

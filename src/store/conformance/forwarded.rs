@@ -1,0 +1,189 @@
+use super::*;
+
+pub async fn postponed(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let row = a.forward("f").await;
+    let postpone = |epoch| PostponeForwarded {
+        id: row.id,
+        epoch,
+        attempts: 2,
+        delay: secs(10),
+    };
+    assert!(!b.run(postpone(1)).await, "not b's claim");
+    assert!(!a.run(postpone(2)).await);
+    assert!(a.run(postpone(1)).await);
+    assert!(!a.run(postpone(1)).await, "no longer claimed");
+    assert!(b.claim().await.is_empty(), "not due");
+    base.clock.advance(secs(10));
+    let claimed = b.claim().await;
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(
+        (claimed[0].id, claimed[0].epoch, claimed[0].attempts),
+        (row.id, 2, 2)
+    );
+    assert_eq!(claimed[0].secret, row.secret);
+    assert_eq!(format!("{:?}", claimed[0].work), format!("{:?}", row.work));
+    assert!(a.claim().await.is_empty());
+}
+
+pub async fn taken_over_when_the_lease_ends(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let row = a.forward("f").await;
+    base.clock.advance(secs(59));
+    assert!(
+        b.run(RenewLease {
+            join: false,
+            lease: secs(60)
+        })
+        .await
+    );
+    assert!(b.claim().await.is_empty());
+    base.clock.advance(secs(1));
+    let claimed = b.claim().await;
+    assert_eq!((claimed.len(), claimed[0].epoch), (1, 2));
+    assert!(b.claim().await.is_empty());
+    let settle = |epoch| Unit {
+        cause: Cause::Forwarded {
+            id: row.id,
+            proof: Proof::Epoch(epoch),
+        },
+        effects: vec![publish("t", "p")],
+    };
+    // The one that was only slow changes nothing.
+    assert_eq!(a.run(settle(1)).await, UnitOutcome::AlreadySettled);
+    assert!(
+        !a.run(PostponeForwarded {
+            id: row.id,
+            epoch: 1,
+            attempts: 1,
+            delay: secs(0)
+        })
+        .await
+    );
+    assert!(
+        !a.run(BuryForwarded {
+            id: row.id,
+            epoch: 1,
+            reason: "x".into()
+        })
+        .await
+    );
+    assert!(matches!(b.run(settle(2)).await, UnitOutcome::Committed(_)));
+    assert_eq!(b.run(NewestPublication).await, 1);
+}
+
+pub async fn leave_frees_claims(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    a.open("user", "s1").await;
+    for tid in ["f1", "f2", "f3"] {
+        a.forward(tid).await;
+    }
+    a.run(LeaveNode).await;
+    assert_eq!(
+        b.run(FindHome { sid: "s1".into() })
+            .await
+            .expect("it exists")
+            .at,
+        None
+    );
+    assert_eq!(b.run(ClaimForwarded { limit: 2 }).await.len(), 2);
+    assert_eq!(b.claim().await.len(), 1);
+    assert_eq!(b.resume("user", "s1").await.replaced, None);
+}
+
+pub async fn lease_is_lost_once_expired(base: Base) {
+    let a = base.node("a").await;
+    let renew = || RenewLease {
+        join: false,
+        lease: secs(60),
+    };
+    base.clock.advance(secs(59));
+    assert!(a.run(renew()).await);
+    base.clock.advance(secs(60));
+    assert!(!a.run(renew()).await);
+    a.store.rename("a2");
+    assert!(!a.run(renew()).await, "not joined");
+    assert!(
+        a.run(RenewLease {
+            join: true,
+            lease: secs(60)
+        })
+        .await
+    );
+    assert!(a.run(renew()).await);
+    a.run(LeaveNode).await;
+    assert!(!a.run(renew()).await);
+}
+
+pub async fn renamed_node_loses_its_claims(base: Base) {
+    let a = base.node("a").await;
+    let row = a.forward("f").await;
+    // Given before: on behalf of the old incarnation, although it may run after.
+    let before = a.store.run(PostponeForwarded {
+        id: row.id,
+        epoch: 1,
+        attempts: 1,
+        delay: secs(0),
+    });
+    a.store.rename("a2");
+    assert!(before.await.unwrap());
+    assert!(
+        a.run(RenewLease {
+            join: true,
+            lease: secs(60)
+        })
+        .await
+    );
+    let again = a.claim().await;
+    assert_eq!((again.len(), again[0].epoch), (1, 2));
+    a.store.rename("a3");
+    let settle = Unit {
+        cause: Cause::Forwarded {
+            id: row.id,
+            proof: Proof::Epoch(2),
+        },
+        effects: vec![],
+    };
+    assert_eq!(a.run(settle).await, UnitOutcome::AlreadySettled);
+}
+
+pub async fn buried_and_redriven(base: Base) {
+    let a = base.node("a").await;
+    let row = a.forward("f").await;
+    let bury = |epoch| BuryForwarded {
+        id: row.id,
+        epoch,
+        reason: "failed".into(),
+    };
+    assert!(!a.run(bury(2)).await);
+    assert!(a.run(bury(1)).await);
+    assert!(!a.run(bury(1)).await);
+    assert!(
+        a.run(ReadForwarded {
+            id: row.id,
+            secret: row.secret.clone()
+        })
+        .await
+        .is_none()
+    );
+    let dead = a.dead().await;
+    assert_eq!(
+        (
+            dead.len(),
+            dead[0].origin.as_str(),
+            dead[0].endpoint.as_deref()
+        ),
+        (1, "service", Some("service"))
+    );
+    assert_eq!((dead[0].reason.as_str(), dead[0].deliveries), ("failed", 1));
+
+    assert!(a.run(RedriveDeadLetter { id: dead[0].id }).await);
+    assert!(a.dead().await.is_empty());
+    let claimed = a.claim().await;
+    assert_eq!(
+        (claimed.len(), claimed[0].attempts, claimed[0].epoch),
+        (1, 0, 1)
+    );
+    assert_eq!(format!("{:?}", claimed[0].work), format!("{:?}", row.work));
+    assert_ne!(claimed[0].secret, row.secret);
+}

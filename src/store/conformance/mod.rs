@@ -1,0 +1,343 @@
+//! The conformance suite: what every store must do, whatever its database. Each case gets a fresh [`Base`].
+
+mod engine;
+mod forwarded;
+mod inbox;
+mod outbox;
+mod sessions;
+mod topics;
+mod transact;
+mod units;
+
+use std::time::Duration;
+
+use actix::prelude::*;
+use serde_json::value::RawValue;
+
+use super::operation::*;
+use super::{NewsOf, Operation, Store, StoreConfig, StoreHandle};
+use crate::clock::Clock;
+use crate::wire::{MessageType, Payload};
+
+/// Runs every case of the suite on a store that `$open` gives.
+macro_rules! on {
+    ($name:ident, $open:expr, $($topic:ident: $($case:ident)*;)*) => {
+        mod $name {
+            $(mod $topic {
+                $(
+                    #[actix::test]
+                    async fn $case() {
+                        let open: fn() -> super::super::Base = $open;
+                        super::super::$topic::$case(open()).await
+                    }
+                )*
+            })*
+        }
+    };
+}
+
+macro_rules! suite {
+    ($($cases:tt)*) => {
+        on!(sqlite_file, super::super::Base::sqlite_file, $($cases)*);
+        on!(sqlite_in_memory, super::super::Base::sqlite_in_memory, $($cases)*);
+    };
+}
+
+suite! {
+    sessions: open_and_resume resume_refused too_many_sessions deregister_names_the_registration close_deletes_all
+        home_needs_a_lease listing time_out sweep_and_which_exist scavenge;
+    inbox: duplicates_get_the_first_answer every_write_is_fenced deregistered_holder_still_settles;
+    units: all_or_nothing idempotency effects_and_news no_session_is_dropped full_outbox correlations_are_taken_once
+        settle_by_epoch settle_by_token settled_once_in_one_group;
+    outbox: fetch_in_order complete_and_nack correlations_time_out closed_session_ends_correlations
+        dead_letters redrive_moves_the_correlation;
+    forwarded: postponed taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired buried_and_redriven
+        renamed_node_loses_its_claims;
+    topics: subscriptions publications_in_order history newest_survives_scavenging;
+    transact: committed refused rolled_back panicked timed_out;
+    engine: order_under_concurrency bad_one_fails_alone panic_is_survived news_before_the_answer busy_and_in_order
+        dropped_future_still_runs reopened_by_a_second_node metrics;
+}
+
+const START: i64 = 1_700_000_000_000;
+
+/// A fresh database, not opened yet.
+pub struct Base {
+    store: Store,
+    config: StoreConfig,
+    clock: Clock,
+    _dir: Option<tempfile::TempDir>,
+}
+
+impl Base {
+    fn sqlite_file() -> Base {
+        let dir = tempfile::tempdir().expect("a directory for the test");
+        let store = Store::sqlite(dir.path().join("test.db"));
+        Base {
+            _dir: Some(dir),
+            ..Base::of(store)
+        }
+    }
+
+    fn sqlite_in_memory() -> Base {
+        Base::of(Store::sqlite_in_memory())
+    }
+
+    fn of(store: Store) -> Base {
+        Base {
+            store,
+            config: StoreConfig::default(),
+            clock: Clock::fixed(START),
+            _dir: None,
+        }
+    }
+
+    /// Attaches a node that has joined the cluster for a minute.
+    async fn node(&self, name: &str) -> Node {
+        let news = Collector::default().start();
+        let store = self
+            .store
+            .attach(name, &self.config, &self.clock, news.clone().recipient())
+            .expect("the store opens");
+        let node = Node { store, news };
+        assert!(
+            node.run(RenewLease {
+                join: true,
+                lease: Duration::from_secs(60)
+            })
+            .await
+        );
+        node
+    }
+}
+
+/// Gathers the news of a node.
+#[derive(Default)]
+struct Collector(Vec<News>);
+
+impl Actor for Collector {
+    type Context = Context<Collector>;
+}
+
+impl Handler<NewsOf> for Collector {
+    type Result = ();
+
+    fn handle(&mut self, NewsOf(news): NewsOf, _: &mut Context<Collector>) {
+        self.0.push(news);
+    }
+}
+
+/// What came until now.
+#[derive(Message)]
+#[rtype(result = "Told")]
+struct Take;
+
+#[derive(MessageResponse)]
+struct Told(Vec<News>);
+
+impl Handler<Take> for Collector {
+    type Result = Told;
+
+    fn handle(&mut self, _: Take, _: &mut Context<Collector>) -> Told {
+        Told(std::mem::take(&mut self.0))
+    }
+}
+
+/// A node attached to the store.
+struct Node {
+    store: StoreHandle,
+    news: Addr<Collector>,
+}
+
+impl Node {
+    async fn run<O: Operation>(&self, operation: O) -> O::Outcome {
+        self.store.run(operation).await.expect("the store works")
+    }
+
+    /// The news sent until now.
+    async fn news(&self) -> Vec<News> {
+        self.news.send(Take).await.expect("the collector lives").0
+    }
+
+    async fn register(&self, user: &str, session: NewOrResumed) -> Registered {
+        self.run(Register {
+            session,
+            user_id: user.into(),
+            client: "test,1".into(),
+            app_name: "App".into(),
+            app_version: "1.0".into(),
+            max_sessions_per_user: 3,
+        })
+        .await
+    }
+
+    async fn open(&self, user: &str, sid: &str) -> HeldSession {
+        held(
+            self.register(
+                user,
+                NewOrResumed::New {
+                    sid: sid.into(),
+                    smid_prefix: format!("{sid}-"),
+                },
+            )
+            .await,
+        )
+    }
+
+    async fn resume(&self, user: &str, sid: &str) -> HeldSession {
+        held(
+            self.register(user, NewOrResumed::Resumed { sid: sid.into() })
+                .await,
+        )
+    }
+
+    /// Stores a SEND for a session.
+    async fn send(&self, sid: &str, tid: &str) -> UnitOutcome {
+        self.run(call(vec![to(sid, send(tid))])).await
+    }
+
+    async fn fetch(&self, session: SessionKey) -> Vec<OutboxMessage> {
+        self.run(FetchOutbox {
+            session,
+            after: 0,
+            limit: 1000,
+            max_bytes: u64::MAX,
+        })
+        .await
+        .messages
+    }
+
+    async fn tids(&self, session: SessionKey) -> Vec<String> {
+        self.fetch(session)
+            .await
+            .into_iter()
+            .map(|message| message.tid)
+            .collect()
+    }
+
+    async fn ended(&self) -> Vec<EndedCorrelation> {
+        self.run(ClaimEndedCorrelations {
+            limit: 10,
+            again: Duration::from_secs(10),
+        })
+        .await
+    }
+
+    async fn claim(&self) -> Vec<Forwarded> {
+        self.run(ClaimForwarded { limit: 10 }).await
+    }
+
+    async fn dead(&self) -> Vec<DeadLetter> {
+        self.run(ListDeadLetters {
+            after: 0,
+            limit: 10,
+        })
+        .await
+    }
+
+    /// Forwards a piece of work on behalf of nobody.
+    async fn forward(&self, tid: &str) -> Forwarded {
+        self.news().await;
+        self.run(call(vec![Effect::Forward(Box::new(work(tid)))]))
+            .await;
+        let mut news = self.news().await;
+        news.remove(0).forwarded.remove(0)
+    }
+}
+
+fn held(registered: Registered) -> HeldSession {
+    match registered {
+        Registered::Held(session) => *session,
+        other => panic!("not held: {other:?}"),
+    }
+}
+
+fn json(text: &str) -> Payload {
+    RawValue::from_string(text.into()).expect("JSON")
+}
+
+fn send(tid: &str) -> NewMessage {
+    NewMessage {
+        kind: MessageType::SEND,
+        eid: Some("terminator".into()),
+        cmid: None,
+        tid: tid.into(),
+        msg: Some(json(r#"{"a": 1}"#)),
+        debug: None,
+        correlation: None,
+    }
+}
+
+fn request(tid: &str) -> NewMessage {
+    let correlation = Correlation {
+        terminator: "replies".into(),
+        string: Some("string".into()),
+        bytes: Some(vec![0, 255]),
+        requested: START,
+        timeout_ms: 5000,
+    };
+    NewMessage {
+        kind: MessageType::REQUEST,
+        correlation: Some(correlation),
+        ..send(tid)
+    }
+}
+
+fn work(tid: &str) -> NewForward {
+    NewForward {
+        service: "service".into(),
+        endpoint: "endpoint".into(),
+        sid: "s1".into(),
+        user_id: "user".into(),
+        cmid: Some("c1".into()),
+        kind: MessageType::REQUEST,
+        tid: tid.into(),
+        msg: json("[1]"),
+        correlation: Some(json("\"beside\"")),
+        debug: Some(crate::wire::Debug {
+            resd: 3,
+            cmrts: Some(7),
+            ..Default::default()
+        }),
+    }
+}
+
+fn to(sid: &str, message: NewMessage) -> Effect {
+    Effect::Message {
+        sid: sid.into(),
+        message,
+    }
+}
+
+fn publish(topic: &str, tid: &str) -> Effect {
+    Effect::Publish {
+        topic: topic.into(),
+        tid: tid.into(),
+        msg: json("true"),
+    }
+}
+
+fn call(effects: Vec<Effect>) -> Unit {
+    Unit {
+        cause: Cause::Call {
+            idempotency_key: None,
+        },
+        effects,
+    }
+}
+
+fn incoming(holder: Holder, cmid: &str, answer: Option<&str>) -> Unit {
+    Unit {
+        cause: Cause::Incoming {
+            holder,
+            cmid: cmid.into(),
+            answer: answer.map(Into::into),
+            settles: None,
+        },
+        effects: Vec::new(),
+    }
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}

@@ -1,0 +1,252 @@
+use super::*;
+
+pub async fn fetch_in_order(base: Base) {
+    let a = base.node("a").await;
+    let session = a.open("user", "s1").await.holder.session;
+    a.open("user", "s2").await;
+    for tid in ["m1", "m2", "m3", "m4"] {
+        a.send("s1", tid).await;
+        a.send("s2", "other").await;
+    }
+    let each = send("m").msg.map_or(0, |msg| msg.get().len() as u64);
+    let cases = [
+        (0, 10, u64::MAX, vec![1, 2, 3, 4], false),
+        (2, 10, u64::MAX, vec![3, 4], false),
+        (0, 2, u64::MAX, vec![1, 2], true),
+        (2, 2, u64::MAX, vec![3, 4], false),
+        (0, 10, 2 * each, vec![1, 2], true),
+        (1, 10, 0, vec![2], true),
+        (4, 10, 0, vec![], false),
+    ];
+    for (after, limit, max_bytes, seqs, more) in cases {
+        let fetched = a
+            .run(FetchOutbox {
+                session,
+                after,
+                limit,
+                max_bytes,
+            })
+            .await;
+        let got: Vec<_> = fetched.messages.iter().map(|message| message.seq).collect();
+        assert_eq!(
+            (got, fetched.more),
+            (seqs, more),
+            "after {after}, limit {limit}, {max_bytes} bytes"
+        );
+    }
+}
+
+pub async fn complete_and_nack(base: Base) {
+    let a = base.node("a").await;
+    let holder = a.open("user", "s1").await.holder;
+    a.run(call(vec![
+        to("s1", send("m1")),
+        to("s1", request("m2")),
+        to("s1", request("m3")),
+    ]))
+    .await;
+    let complete = Complete {
+        holder,
+        acked: vec![1, 3, 99],
+        nacked: vec![2, 98],
+    };
+    assert_eq!(a.run(complete.clone()).await, Fenced::Done);
+    assert_eq!(a.run(complete).await, Fenced::Done);
+    assert!(a.fetch(holder.session).await.is_empty());
+    let ended = a.ended().await;
+    assert_eq!(ended.len(), 1);
+    assert_eq!(
+        (ended[0].seq, ended[0].tid.as_str(), ended[0].sid.as_str()),
+        (2, "m2", "s1")
+    );
+    assert!(ended[0].reason.contains("NACK"));
+    assert_eq!(
+        Some(ended[0].correlation.clone()),
+        request("m2").correlation
+    );
+    // Sequence numbers go on, whatever was deleted.
+    assert_eq!(
+        a.send("s1", "m4").await,
+        UnitOutcome::Committed(vec![EffectOutcome::Stored(4)])
+    );
+}
+
+pub async fn correlations_time_out(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let session = a.open("user", "s1").await.holder.session;
+    a.run(call(vec![to("s1", request("m1"))])).await;
+    base.clock.advance(Duration::from_millis(4999));
+    assert!(a.ended().await.is_empty());
+    base.clock.advance(Duration::from_millis(1));
+    let ended = a.ended().await;
+    assert_eq!(ended[0].reason, "timed out after 5000 ms");
+    assert_eq!(
+        (ended[0].session, ended[0].user_id.as_str()),
+        (session, "user")
+    );
+    assert!(b.ended().await.is_empty(), "taken");
+    base.clock.advance(secs(10));
+    assert_eq!(b.ended().await, ended, "whoever took it did not settle it");
+    let settle = || Unit {
+        cause: Cause::EndedCorrelation { session, seq: 1 },
+        effects: vec![publish("t", "p")],
+    };
+    assert!(matches!(b.run(settle()).await, UnitOutcome::Committed(_)));
+    assert_eq!(a.run(settle()).await, UnitOutcome::AlreadySettled);
+    base.clock.advance(secs(10));
+    assert!(a.ended().await.is_empty());
+}
+
+pub async fn closed_session_ends_correlations(base: Base) {
+    let a = base.node("a").await;
+    let session = a.open("user", "s1").await.holder.session;
+    a.run(call(vec![to("s1", request("m1"))])).await;
+    a.run(CloseSession {
+        target: CloseTarget::Sid("s1".into()),
+        reason: "the user left".into(),
+    })
+    .await;
+    a.run(Scavenge {
+        publications_older: secs(0),
+        keys_older: secs(0),
+    })
+    .await;
+    let ended = a.ended().await;
+    assert_eq!(
+        (ended.len(), ended[0].session, ended[0].sid.as_str()),
+        (1, session, "s1")
+    );
+    assert_eq!(ended[0].reason, "the user left");
+    let settle = Unit {
+        cause: Cause::EndedCorrelation { session, seq: 1 },
+        effects: vec![to("s1", send("m"))],
+    };
+    assert_eq!(
+        a.run(settle).await,
+        UnitOutcome::Committed(vec![EffectOutcome::NoSession])
+    );
+}
+
+pub async fn dead_letters(base: Base) {
+    let a = base.node("a").await;
+    let holder = a.open("user", "s1").await.holder;
+    a.send("s1", "m1").await;
+    a.send("s1", "m2").await;
+    let mark = |seqs: Vec<i64>| MarkRedelivery {
+        holder,
+        seqs,
+        max: 2,
+    };
+    assert_eq!(
+        a.run(mark(vec![1, 2, 99])).await,
+        MarkedRedelivery::Done(vec![])
+    );
+    assert_eq!(a.run(mark(vec![1])).await, MarkedRedelivery::Done(vec![]));
+    assert_eq!(
+        a.run(mark(vec![1, 2])).await,
+        MarkedRedelivery::Done(vec![1])
+    );
+    assert_eq!(
+        a.tids(holder.session).await,
+        ["m2"],
+        "dead for good, also after a reconnect"
+    );
+    a.run(mark(vec![2])).await;
+
+    let dead = a.dead().await;
+    assert_eq!(dead.len(), 2);
+    assert_eq!(
+        (
+            dead[0].origin.as_str(),
+            dead[0].session_id.as_str(),
+            dead[0].deliveries
+        ),
+        ("outbox", "s1", 3)
+    );
+    assert_eq!(
+        (dead[0].trace_id.as_str(), dead[0].endpoint.as_deref()),
+        ("m1", Some("terminator"))
+    );
+    assert_eq!(
+        (dead[0].payload.as_deref(), dead[0].died),
+        (Some(r#"{"a": 1}"#), START)
+    );
+    assert_eq!(
+        a.run(ListDeadLetters {
+            after: dead[0].id,
+            limit: 10
+        })
+        .await,
+        dead[1..]
+    );
+    assert_eq!(
+        a.run(ListDeadLetters { after: 0, limit: 1 }).await,
+        dead[..1]
+    );
+
+    a.news().await;
+    assert!(a.run(RedriveDeadLetter { id: dead[0].id }).await);
+    assert!(!a.run(RedriveDeadLetter { id: dead[0].id }).await);
+    let news = a.news().await;
+    assert_eq!(
+        (
+            news[0].stored[0].message.seq,
+            news[0].stored[0].message.tid.as_str()
+        ),
+        (3, "m1")
+    );
+    assert_eq!(
+        news[0].stored[0].home,
+        Some(("a".into(), holder.connection))
+    );
+    assert_eq!(a.tids(holder.session).await, ["m1"]);
+    assert_eq!(
+        a.run(mark(vec![3])).await,
+        MarkedRedelivery::Done(vec![]),
+        "it counts anew"
+    );
+
+    a.run(CloseSession {
+        target: CloseTarget::Sid("s1".into()),
+        reason: "x".into(),
+    })
+    .await;
+    assert!(
+        !a.run(RedriveDeadLetter { id: dead[1].id }).await,
+        "its session is gone"
+    );
+    assert_eq!(a.dead().await, dead[1..]);
+    assert!(a.run(DropDeadLetter { id: dead[1].id }).await);
+    assert!(!a.run(DropDeadLetter { id: dead[1].id }).await);
+    assert!(a.dead().await.is_empty());
+}
+
+pub async fn redrive_moves_the_correlation(base: Base) {
+    // The reply to a redriven request names its new number: it must still find what the request left behind.
+    let a = base.node("a").await;
+    let holder = a.open("user", "s1").await.holder;
+    a.run(call(vec![to("s1", request("m1"))])).await;
+    a.run(MarkRedelivery {
+        holder,
+        seqs: vec![1],
+        max: 0,
+    })
+    .await;
+    let dead = a.dead().await;
+    assert!(a.run(RedriveDeadLetter { id: dead[0].id }).await);
+    let correlation = a
+        .run(ReadCorrelation {
+            session: holder.session,
+            seq: 2,
+        })
+        .await;
+    assert_eq!(correlation, request("m1").correlation);
+    assert_eq!(
+        a.run(ReadCorrelation {
+            session: holder.session,
+            seq: 1
+        })
+        .await,
+        None
+    );
+}

@@ -1,0 +1,489 @@
+use super::*;
+
+fn close(sid: &str) -> CloseSession {
+    CloseSession {
+        target: CloseTarget::Sid(sid.into()),
+        reason: "closed".into(),
+    }
+}
+
+pub async fn open_and_resume(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let first = a.open("user", "s1").await;
+    assert_eq!(
+        (first.last_seq, first.replaced.clone(), first.has_outbox),
+        (0, None, false)
+    );
+    a.run(incoming(first.holder, "c1", None)).await;
+    a.run(Subscribe {
+        holder: first.holder,
+        topic: "t".into(),
+    })
+    .await;
+    a.send("s1", "m1").await;
+    base.clock.advance(secs(5));
+
+    let second = b.resume("user", "s1").await;
+    assert_eq!(second.holder.session, first.holder.session);
+    assert!(second.holder.connection > first.holder.connection);
+    assert_eq!(second.replaced, Some(("a".into(), first.holder.connection)));
+    assert_eq!(
+        (second.smid_prefix.as_str(), second.created, second.last_seq),
+        ("s1-", START, 1)
+    );
+    assert_eq!(
+        (second.inbox, second.topics, second.has_outbox),
+        (vec!["c1".into()], vec!["t".into()], true)
+    );
+    let home = b
+        .run(FindHome { sid: "s1".into() })
+        .await
+        .expect("it exists");
+    assert_eq!(home.at, Some(("b".into(), second.holder.connection)));
+}
+
+pub async fn resume_refused(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let mine = a.open("user", "s1").await;
+    let stolen = b
+        .register("thief", NewOrResumed::Resumed { sid: "s1".into() })
+        .await;
+    assert!(matches!(stolen, Registered::WrongUser));
+    let gone = b
+        .register("user", NewOrResumed::Resumed { sid: "s2".into() })
+        .await;
+    assert!(matches!(gone, Registered::NoSuchSession));
+
+    let home = a
+        .run(FindHome { sid: "s1".into() })
+        .await
+        .expect("it exists");
+    assert_eq!(home.at, Some(("a".into(), mine.holder.connection)));
+    let listed = a
+        .run(ListSessions {
+            filter: SessionFilter::default(),
+            limit: 10,
+        })
+        .await;
+    assert_eq!(listed[0].user_id, "user");
+    assert!(matches!(
+        a.run(incoming(mine.holder, "c1", None)).await,
+        UnitOutcome::Committed(_)
+    ));
+}
+
+pub async fn too_many_sessions(base: Base) {
+    let a = base.node("a").await;
+    for sid in ["s1", "s2", "s3"] {
+        a.open("user", sid).await;
+    }
+    let new = NewOrResumed::New {
+        sid: "s4".into(),
+        smid_prefix: "p".into(),
+    };
+    assert!(matches!(
+        a.register("user", new.clone()).await,
+        Registered::TooManySessions
+    ));
+    a.resume("user", "s3").await;
+    a.open("other", "s5").await;
+    a.run(close("s1")).await;
+    held(a.register("user", new).await);
+}
+
+pub async fn deregister_names_the_registration(base: Base) {
+    let a = base.node("a").await;
+    let first = a.open("user", "s1").await;
+    let second = a.resume("user", "s1").await;
+    assert!(
+        !a.run(Deregister {
+            holder: first.holder
+        })
+        .await,
+        "a late close takes nothing from the new one"
+    );
+    assert!(
+        a.run(FindHome { sid: "s1".into() })
+            .await
+            .expect("it exists")
+            .at
+            .is_some()
+    );
+    assert!(
+        a.run(Deregister {
+            holder: second.holder
+        })
+        .await
+    );
+    assert!(
+        !a.run(Deregister {
+            holder: second.holder
+        })
+        .await
+    );
+    assert_eq!(
+        a.run(FindHome { sid: "s1".into() })
+            .await
+            .expect("it exists")
+            .at,
+        None
+    );
+    assert_eq!(a.resume("user", "s1").await.replaced, None);
+}
+
+pub async fn close_deletes_all(base: Base) {
+    let a = base.node("a").await;
+    let held = a.open("user", "s1").await;
+    a.run(incoming(held.holder, "c1", None)).await;
+    a.run(Subscribe {
+        holder: held.holder,
+        topic: "t".into(),
+    })
+    .await;
+    a.send("s1", "m1").await;
+    a.forward("f").await;
+    let stale = Holder {
+        connection: ConnectionId(0),
+        ..held.holder
+    };
+    let by_stale = CloseSession {
+        target: CloseTarget::Holder(stale),
+        reason: "x".into(),
+    };
+    assert_eq!(a.run(by_stale).await, None);
+
+    let by_holder = CloseSession {
+        target: CloseTarget::Holder(held.holder),
+        reason: "x".into(),
+    };
+    let closed = a.run(by_holder).await.expect("it was there");
+    assert_eq!(closed.home, Some(("a".into(), held.holder.connection)));
+    assert_eq!(
+        (closed.sid.as_str(), closed.user_id.as_str()),
+        ("s1", "user")
+    );
+    assert_eq!(a.run(close("s1")).await, None);
+    assert!(a.fetch(held.holder.session).await.is_empty());
+    assert_eq!(
+        a.run(ReadAnswer {
+            session: held.holder.session,
+            cmid: "c1".into()
+        })
+        .await,
+        None
+    );
+    assert!(a.run(FindHome { sid: "s1".into() }).await.is_none());
+    // Nothing is left to scavenge, and what was forwarded stays.
+    assert_eq!(
+        a.run(Scavenge {
+            publications_older: secs(0),
+            keys_older: secs(0)
+        })
+        .await,
+        0
+    );
+    a.run(LeaveNode).await;
+    assert_eq!(a.claim().await.len(), 1);
+    // A key is never used again.
+    assert!(a.open("user", "s1").await.holder.session > held.holder.session);
+}
+
+pub async fn home_needs_a_lease(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    a.open("user", "s1").await;
+    base.clock.advance(secs(59));
+    assert!(
+        b.run(FindHome { sid: "s1".into() })
+            .await
+            .expect("it exists")
+            .at
+            .is_some()
+    );
+    base.clock.advance(secs(1));
+    assert!(
+        b.run(FindHome { sid: "s1".into() })
+            .await
+            .expect("it exists")
+            .at
+            .is_none()
+    );
+    let connected = SessionFilter {
+        connected_only: true,
+        ..SessionFilter::default()
+    };
+    assert_eq!(b.run(CountSessions { filter: connected }).await, 0);
+    assert_eq!(
+        b.run(CountSessions {
+            filter: SessionFilter::default()
+        })
+        .await,
+        1
+    );
+}
+
+pub async fn listing(base: Base) {
+    let a = base.node("a").await;
+    for (sid, user, app, version) in [
+        ("s1", "u1", "App", "2.9"),
+        ("s2", "u1", "App", "2.10"),
+        ("s3", "u2", "Other", "3"),
+        ("s4", "u2", "App", "2.10.1"),
+    ] {
+        held(
+            a.run(Register {
+                session: NewOrResumed::New {
+                    sid: sid.into(),
+                    smid_prefix: sid.into(),
+                },
+                user_id: user.into(),
+                client: "lib".into(),
+                app_name: app.into(),
+                app_version: version.into(),
+                max_sessions_per_user: 10,
+            })
+            .await,
+        );
+    }
+    let fourth = a
+        .run(FindHome { sid: "s4".into() })
+        .await
+        .expect("it exists");
+    let holder = Holder {
+        session: fourth.session,
+        connection: ConnectionId(1),
+    };
+    a.run(Deregister { holder }).await;
+
+    let all = SessionFilter::default();
+    let cases = [
+        (all.clone(), vec!["s1", "s2", "s3", "s4"]),
+        (
+            SessionFilter {
+                connected_only: true,
+                ..all.clone()
+            },
+            vec!["s1", "s2", "s3"],
+        ),
+        (
+            SessionFilter {
+                user_id: Some("u2".into()),
+                ..all.clone()
+            },
+            vec!["s3", "s4"],
+        ),
+        (
+            SessionFilter {
+                app_name: Some("App".into()),
+                ..all.clone()
+            },
+            vec!["s1", "s2", "s4"],
+        ),
+        (
+            SessionFilter {
+                app_version_at_or_above: Some("2.10".into()),
+                ..all.clone()
+            },
+            vec!["s2", "s3", "s4"],
+        ),
+        (
+            SessionFilter {
+                connected_only: true,
+                user_id: Some("u1".into()),
+                app_name: Some("App".into()),
+                app_version_at_or_above: Some("2.10".into()),
+            },
+            vec!["s2"],
+        ),
+    ];
+    for (filter, expected) in cases {
+        let listed = a
+            .run(ListSessions {
+                filter: filter.clone(),
+                limit: 10,
+            })
+            .await;
+        let sids: Vec<_> = listed
+            .iter()
+            .map(|session| session.session_id.as_str())
+            .collect();
+        assert_eq!(sids, expected, "{filter:?}");
+        assert_eq!(a.run(CountSessions { filter }).await, expected.len() as u64);
+    }
+    let above = SessionFilter {
+        app_version_at_or_above: Some("2.10".into()),
+        ..all
+    };
+    let listed = a
+        .run(ListSessions {
+            filter: above,
+            limit: 2,
+        })
+        .await;
+    let expected = StoredSession {
+        session_id: "s2".into(),
+        user_id: "u1".into(),
+        node: Some("a".into()),
+        client: "lib".into(),
+        app_name: "App".into(),
+        app_version: "2.10".into(),
+        created: START,
+        alive: START,
+    };
+    assert_eq!((listed.len(), &listed[0]), (2, &expected));
+}
+
+pub async fn time_out(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let connected = a.open("user", "connected").await;
+    let idle = a.open("user", "idle").await;
+    b.open("user", "on a dead node").await;
+    a.run(Deregister {
+        holder: idle.holder,
+    })
+    .await;
+    for _ in 0..4 {
+        base.clock.advance(secs(30));
+        assert!(
+            a.run(RenewLease {
+                join: false,
+                lease: secs(60)
+            })
+            .await
+        );
+    }
+    // Fenced off: not alive for it.
+    let stale = Holder {
+        connection: ConnectionId(99),
+        ..idle.holder
+    };
+    a.run(Liveliness {
+        holders: vec![stale],
+    })
+    .await;
+    assert!(
+        a.run(TimeOutSessions {
+            idle: secs(120),
+            limit: 10
+        })
+        .await
+        .is_empty(),
+        "not yet"
+    );
+    base.clock.advance(secs(1));
+    assert_eq!(
+        a.run(TimeOutSessions {
+            idle: secs(120),
+            limit: 1
+        })
+        .await
+        .len(),
+        1
+    );
+    let rest = a
+        .run(TimeOutSessions {
+            idle: secs(120),
+            limit: 10,
+        })
+        .await;
+    assert_eq!(rest.len(), 1);
+    let left = a
+        .run(ListSessions {
+            filter: SessionFilter::default(),
+            limit: 10,
+        })
+        .await;
+    assert_eq!(left.len(), 1);
+    assert_eq!(
+        (left[0].session_id.as_str(), left[0].alive),
+        ("connected", START)
+    );
+
+    a.run(Liveliness {
+        holders: vec![connected.holder],
+    })
+    .await;
+    a.run(Deregister {
+        holder: connected.holder,
+    })
+    .await;
+    assert!(
+        a.run(TimeOutSessions {
+            idle: secs(120),
+            limit: 10
+        })
+        .await
+        .is_empty()
+    );
+}
+
+pub async fn sweep_and_which_exist(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let (one, two, three) = (
+        a.open("user", "s1").await,
+        a.open("user", "s2").await,
+        b.open("user", "s3").await,
+    );
+    b.send("s2", "m").await;
+    b.send("s2", "m").await;
+    b.run(call(vec![publish("t", "p")])).await;
+    let swept = a.run(Sweep).await;
+    let expected = vec![
+        SweptSession {
+            holder: one.holder,
+            last_seq: 0,
+        },
+        SweptSession {
+            holder: two.holder,
+            last_seq: 2,
+        },
+    ];
+    assert_eq!((swept.sessions, swept.newest_publication), (expected, 1));
+
+    a.run(CloseSession {
+        target: CloseTarget::Sid("s2".into()),
+        reason: "x".into(),
+    })
+    .await;
+    b.resume("user", "s1").await;
+    assert!(a.run(Sweep).await.sessions.is_empty());
+    let keys = vec![
+        two.holder.session,
+        three.holder.session,
+        one.holder.session,
+        SessionKey(99),
+    ];
+    assert_eq!(
+        a.run(WhichExist { sessions: keys }).await,
+        vec![three.holder.session, one.holder.session]
+    );
+}
+
+pub async fn scavenge(base: Base) {
+    let (a, _b) = (base.node("a").await, base.node("b").await);
+    let scavenge = Scavenge {
+        publications_older: secs(100),
+        keys_older: secs(200),
+    };
+    a.run(call(vec![publish("t", "p1"), publish("t", "p2")]))
+        .await;
+    let keyed = || Unit {
+        cause: Cause::Call {
+            idempotency_key: Some("k".into()),
+        },
+        effects: Vec::new(),
+    };
+    a.run(keyed()).await;
+    base.clock.advance(secs(101));
+    assert_eq!(
+        a.run(scavenge.clone()).await,
+        1,
+        "the newest publication stays"
+    );
+    assert_eq!(a.run(keyed()).await, UnitOutcome::Repeated);
+    base.clock.advance(secs(100));
+    assert_eq!(a.run(scavenge.clone()).await, 1, "the key");
+    assert_eq!(a.run(keyed()).await, UnitOutcome::Committed(vec![]));
+    base.clock.advance(secs(3600));
+    // Both nodes, and the key once more.
+    assert_eq!(a.run(scavenge).await, 3);
+}

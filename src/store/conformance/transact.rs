@@ -1,0 +1,161 @@
+use diesel::prelude::*;
+
+use super::*;
+
+/// A handler that writes a row of its own, then does as `then` says.
+fn handler(
+    holder: Holder,
+    cmid: &str,
+    then: impl FnOnce() -> Result<Vec<Effect>, String> + Send + 'static,
+) -> Transact {
+    let cause = Cause::Incoming {
+        holder,
+        cmid: cmid.into(),
+        answer: Some("{}".into()),
+        settles: None,
+    };
+    Transact {
+        holder,
+        cmid: cmid.into(),
+        limit: secs(60),
+        run: Box::new(move |conn| {
+            let conn: &mut SqliteConnection = conn.downcast_mut().expect("the connection");
+            diesel::sql_query("CREATE TABLE IF NOT EXISTS app (x INTEGER)")
+                .execute(conn)
+                .expect("created");
+            diesel::sql_query("INSERT INTO app VALUES (1)")
+                .execute(conn)
+                .expect("inserted");
+            match conn
+                .transaction(|_| Ok::<_, diesel::result::Error>(then()))
+                .expect("nested")
+            {
+                Ok(effects) => Ok(Unit { cause, effects }),
+                Err(failure) => Err(Box::new(failure)),
+            }
+        }),
+    }
+}
+
+/// How many rows the application has; `None`: not even its table.
+async fn app_rows(node: &Node, holder: Holder) -> Option<i64> {
+    let count = Transact {
+        holder,
+        cmid: "count".into(),
+        limit: secs(60),
+        run: Box::new(|conn| {
+            #[derive(QueryableByName)]
+            struct Count {
+                #[diesel(sql_type = diesel::sql_types::BigInt)]
+                n: i64,
+            }
+            let conn: &mut SqliteConnection = conn.downcast_mut().expect("the connection");
+            let count =
+                diesel::sql_query("SELECT count(*) AS n FROM app").get_result::<Count>(conn);
+            Err(Box::new(count.ok().map(|count| count.n)))
+        }),
+    };
+    match node.run(count).await {
+        Transacted::RolledBack(count) => *count.downcast().expect("the count"),
+        _ => panic!("not rolled back"),
+    }
+}
+
+pub async fn committed(base: Base) {
+    let a = base.node("a").await;
+    let holder = a.open("user", "s1").await.holder;
+    let outcome = a
+        .run(handler(holder, "c1", || Ok(vec![to("s1", send("m"))])))
+        .await;
+    let Transacted::Unit(UnitOutcome::Committed(effects)) = outcome else {
+        panic!("not committed")
+    };
+    assert_eq!(effects, [EffectOutcome::Stored(1)]);
+    assert_eq!(a.news().await[0].stored.len(), 1);
+    assert_eq!(app_rows(&a, holder).await, Some(1));
+    assert_eq!(
+        a.run(ReadAnswer {
+            session: holder.session,
+            cmid: "c1".into()
+        })
+        .await,
+        Some(Some("{}".into()))
+    );
+
+    let again = a
+        .run(handler(holder, "c1", || panic!("must not run again")))
+        .await;
+    assert!(
+        matches!(again, Transacted::Unit(UnitOutcome::Duplicate(Some(answer))) if answer == "{}")
+    );
+    assert_eq!(app_rows(&a, holder).await, Some(1));
+}
+
+pub async fn refused(mut base: Base) {
+    base.config.max_outbox = 0;
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let old = a.open("user", "s1").await.holder;
+    // A unit that is refused after the handler ran takes the handler's rows with it.
+    let full = a
+        .run(handler(old, "c1", || Ok(vec![to("s1", send("m"))])))
+        .await;
+    assert!(matches!(full, Transacted::Unit(UnitOutcome::OutboxFull(_))));
+    assert_eq!(app_rows(&a, old).await, None);
+    let new = b.resume("user", "s1").await.holder;
+    let fenced = a.run(handler(old, "c1", || panic!("must not run"))).await;
+    assert!(matches!(fenced, Transacted::Unit(UnitOutcome::FencedOff)));
+    assert_eq!(app_rows(&a, new).await, None);
+}
+
+pub async fn rolled_back(base: Base) {
+    let a = base.node("a").await;
+    let holder = a.open("user", "s1").await.holder;
+    let outcome = a.run(handler(holder, "c1", || Err("no".into()))).await;
+    let Transacted::RolledBack(failure) = outcome else {
+        panic!("not rolled back")
+    };
+    assert_eq!(*failure.downcast::<String>().expect("what it said"), "no");
+    assert_eq!(app_rows(&a, holder).await, None);
+    assert_eq!(
+        a.run(ReadAnswer {
+            session: holder.session,
+            cmid: "c1".into()
+        })
+        .await,
+        None
+    );
+}
+
+pub async fn panicked(base: Base) {
+    let a = base.node("a").await;
+    let holder = a.open("user", "s1").await.holder;
+    a.send("s1", "before").await;
+    let outcome = a
+        .run(handler(holder, "c1", || panic!("at the disco")))
+        .await;
+    assert!(matches!(outcome, Transacted::Panicked(text) if text == "at the disco"));
+    assert_eq!(app_rows(&a, holder).await, None);
+    assert_eq!(
+        a.store.metrics().panics,
+        0,
+        "the handler's, not the store's"
+    );
+    a.send("s1", "after").await;
+    assert_eq!(a.tids(holder.session).await, ["before", "after"]);
+    let again = a.run(handler(holder, "c1", || Ok(vec![]))).await;
+    assert!(matches!(again, Transacted::Unit(UnitOutcome::Committed(_))));
+}
+
+pub async fn timed_out(base: Base) {
+    let a = base.node("a").await;
+    let holder = a.open("user", "s1").await.holder;
+    // With no time at all, whatever it does takes too long.
+    let late = Transact {
+        limit: Duration::ZERO,
+        ..handler(holder, "c1", || Ok(vec![to("s1", send("m"))]))
+    };
+    assert!(matches!(a.run(late).await, Transacted::TimedOut));
+    assert_eq!(app_rows(&a, holder).await, None);
+    assert!(a.fetch(holder.session).await.is_empty());
+    assert!(a.news().await.is_empty());
+}

@@ -1,0 +1,106 @@
+//! What the store says of itself.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Counters of one opened store, shared by everything in it.
+#[derive(Debug, Default)]
+pub struct StoreMetrics {
+    depth: AtomicU64,
+    depth_max: AtomicU64,
+    operations: AtomicU64,
+    batches: AtomicU64,
+    batched: AtomicU64,
+    batch_last: AtomicU64,
+    batch_max: AtomicU64,
+    commit_us: AtomicU64,
+    commit_us_max: AtomicU64,
+    failures: AtomicU64,
+    panics: AtomicU64,
+    refused_busy: AtomicU64,
+}
+
+impl StoreMetrics {
+    pub(super) fn entered(&self) {
+        let depth = self.depth.fetch_add(1, Relaxed) + 1;
+        self.depth_max.fetch_max(depth, Relaxed);
+    }
+
+    pub(super) fn left(&self) {
+        self.depth.fetch_sub(1, Relaxed);
+    }
+
+    pub(super) fn handled(&self) {
+        self.operations.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn committed(&self, size: usize, took: Duration) {
+        let (size, us) = (size as u64, took.as_micros() as u64);
+        self.batches.fetch_add(1, Relaxed);
+        self.batched.fetch_add(size, Relaxed);
+        self.batch_last.store(size, Relaxed);
+        self.batch_max.fetch_max(size, Relaxed);
+        self.commit_us.fetch_add(us, Relaxed);
+        self.commit_us_max.fetch_max(us, Relaxed);
+    }
+
+    pub(super) fn failed(&self) {
+        self.failures.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn panicked(&self) {
+        self.panics.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn busy(&self) {
+        self.refused_busy.fetch_add(1, Relaxed);
+    }
+
+    /// The numbers as they are now.
+    pub fn snapshot(&self) -> StoreMetricsSnapshot {
+        let batches = self.batches.load(Relaxed);
+        StoreMetricsSnapshot {
+            depth: self.depth.load(Relaxed),
+            depth_max: self.depth_max.load(Relaxed),
+            operations: self.operations.load(Relaxed),
+            batches,
+            batch_last: self.batch_last.load(Relaxed),
+            batch_mean: self.batched.load(Relaxed) as f64 / batches.max(1) as f64,
+            batch_max: self.batch_max.load(Relaxed),
+            commit_us: self.commit_us.load(Relaxed),
+            commit_us_max: self.commit_us_max.load(Relaxed),
+            failures: self.failures.load(Relaxed),
+            panics: self.panics.load(Relaxed),
+            refused_busy: self.refused_busy.load(Relaxed),
+        }
+    }
+}
+
+/// The store's numbers at one moment; all but the depths, sizes and maxima only ever grow.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct StoreMetricsSnapshot {
+    /// Operations waiting or running.
+    pub depth: u64,
+    /// Most operations that ever waited.
+    pub depth_max: u64,
+    /// Operations that the store actor handled.
+    pub operations: u64,
+    /// Write transactions committed.
+    pub batches: u64,
+    /// Operations in the last one.
+    pub batch_last: u64,
+    /// Operations in one, on average.
+    pub batch_mean: f64,
+    /// Most operations in one.
+    pub batch_max: u64,
+    /// Time spent in write transactions with their commits, in microseconds.
+    pub commit_us: u64,
+    /// The longest of them, in microseconds.
+    pub commit_us_max: u64,
+    /// Operations that failed.
+    pub failures: u64,
+    /// Panics in the store's threads.
+    pub panics: u64,
+    /// Operations refused because the queue was full for too long.
+    pub refused_busy: u64,
+}

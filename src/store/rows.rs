@@ -1,0 +1,318 @@
+//! Rows as they are stored, and their way to and from what the operations speak of.
+
+use diesel::prelude::*;
+use rand::RngExt;
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde_json::value::RawValue;
+
+use super::operation::*;
+use super::schema::{correlation, dead_letter, forwarded, outbox, publication};
+use super::statements::{DbError, DbResult};
+use crate::wire::{Debug, MessageType, Payload};
+
+/// Characters of a reply token's secret: about 190 bits.
+const SECRET_LENGTH: usize = 32;
+
+/// A secret that nobody can guess.
+pub fn secret() -> String {
+    rand::rng()
+        .sample_iter(rand::distr::Alphanumeric)
+        .take(SECRET_LENGTH)
+        .map(char::from)
+        .collect()
+}
+
+fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> DbError {
+    DbError::DeserializationError(Box::new(error))
+}
+
+/// A message type out of its name.
+pub fn kind(name: &str) -> DbResult<MessageType> {
+    let name: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
+        name.into_deserializer();
+    MessageType::deserialize(name).map_err(unreadable)
+}
+
+/// A payload out of its text.
+pub fn payload(text: String) -> DbResult<Payload> {
+    RawValue::from_string(text).map_err(unreadable)
+}
+
+/// A debug object as text.
+pub fn debug_text(debug: &Option<Debug>) -> DbResult<Option<String>> {
+    let text = debug.as_ref().map(serde_json::to_string).transpose();
+    text.map_err(|error| DbError::SerializationError(Box::new(error)))
+}
+
+fn debug(text: Option<String>) -> DbResult<Option<Debug>> {
+    text.map(|text| serde_json::from_str(&text))
+        .transpose()
+        .map_err(unreadable)
+}
+
+/// A new row of the outbox.
+#[derive(Insertable)]
+#[diesel(table_name = outbox, treat_none_as_default_value = false)]
+pub struct NewOutboxRow<'a> {
+    pub session: i64,
+    pub seq: i64,
+    pub kind: &'a str,
+    pub eid: Option<&'a str>,
+    pub cmid: Option<&'a str>,
+    pub tid: &'a str,
+    pub msg: Option<&'a str>,
+    pub debug: Option<&'a str>,
+    pub deliveries: i32,
+    pub created: i64,
+}
+
+/// A row of the outbox.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = outbox)]
+pub struct OutboxRow {
+    pub seq: i64,
+    pub kind: String,
+    pub eid: Option<String>,
+    pub cmid: Option<String>,
+    pub tid: String,
+    pub msg: Option<String>,
+    pub debug: Option<String>,
+    pub deliveries: i32,
+    pub created: i64,
+}
+
+impl TryFrom<OutboxRow> for OutboxMessage {
+    type Error = DbError;
+
+    fn try_from(row: OutboxRow) -> DbResult<OutboxMessage> {
+        Ok(OutboxMessage {
+            seq: row.seq,
+            kind: kind(&row.kind)?,
+            eid: row.eid,
+            cmid: row.cmid,
+            tid: row.tid,
+            msg: row.msg.map(payload).transpose()?,
+            debug: debug(row.debug)?,
+        })
+    }
+}
+
+/// A new correlation.
+#[derive(Insertable)]
+#[diesel(table_name = correlation, treat_none_as_default_value = false)]
+pub struct NewCorrelationRow<'a> {
+    pub session: i64,
+    pub seq: i64,
+    pub sid: &'a str,
+    pub user_id: &'a str,
+    pub tid: &'a str,
+    pub terminator: &'a str,
+    pub string: Option<&'a str>,
+    pub bytes: Option<&'a [u8]>,
+    pub requested: i64,
+    pub timeout_ms: i64,
+    pub due: i64,
+}
+
+/// A correlation.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = correlation)]
+pub struct CorrelationRow {
+    pub session: i64,
+    pub seq: i64,
+    pub sid: String,
+    pub user_id: String,
+    pub tid: String,
+    pub terminator: String,
+    pub string: Option<String>,
+    pub bytes: Option<Vec<u8>>,
+    pub requested: i64,
+    pub timeout_ms: i64,
+    pub reason: Option<String>,
+}
+
+impl CorrelationRow {
+    /// Why it ended.
+    pub fn reason(&self) -> String {
+        self.reason
+            .clone()
+            .unwrap_or_else(|| format!("timed out after {} ms", self.timeout_ms))
+    }
+
+    /// What the request left behind.
+    pub fn correlation(self) -> Correlation {
+        Correlation {
+            terminator: self.terminator,
+            string: self.string,
+            bytes: self.bytes,
+            requested: self.requested,
+            timeout_ms: self.timeout_ms,
+        }
+    }
+}
+
+/// A new forwarded row.
+#[derive(Insertable)]
+#[diesel(table_name = forwarded, treat_none_as_default_value = false)]
+pub struct NewForwardedRow<'a> {
+    pub epoch: i64,
+    pub node: Option<&'a str>,
+    pub due: i64,
+    pub attempts: i32,
+    pub secret: &'a str,
+    pub created: i64,
+    pub service: &'a str,
+    pub endpoint: &'a str,
+    pub sid: &'a str,
+    pub user_id: &'a str,
+    pub cmid: Option<&'a str>,
+    pub kind: &'a str,
+    pub tid: &'a str,
+    pub msg: &'a str,
+    pub correlation: Option<&'a str>,
+    pub debug: Option<&'a str>,
+}
+
+/// A forwarded row.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = forwarded)]
+pub struct ForwardedRow {
+    pub id: i64,
+    pub epoch: i64,
+    pub attempts: i32,
+    pub secret: String,
+    pub created: i64,
+    pub service: String,
+    pub endpoint: String,
+    pub sid: String,
+    pub user_id: String,
+    pub cmid: Option<String>,
+    pub kind: String,
+    pub tid: String,
+    pub msg: String,
+    pub correlation: Option<String>,
+    pub debug: Option<String>,
+}
+
+impl TryFrom<ForwardedRow> for Forwarded {
+    type Error = DbError;
+
+    fn try_from(row: ForwardedRow) -> DbResult<Forwarded> {
+        let work = NewForward {
+            service: row.service,
+            endpoint: row.endpoint,
+            sid: row.sid,
+            user_id: row.user_id,
+            cmid: row.cmid,
+            kind: kind(&row.kind)?,
+            tid: row.tid,
+            msg: payload(row.msg)?,
+            correlation: row.correlation.map(payload).transpose()?,
+            debug: debug(row.debug)?,
+        };
+        Ok(Forwarded {
+            id: row.id,
+            epoch: row.epoch,
+            secret: row.secret,
+            attempts: row.attempts.max(0) as u32,
+            created: row.created,
+            work: Box::new(work),
+        })
+    }
+}
+
+/// A new dead letter.
+#[derive(Insertable)]
+#[diesel(table_name = dead_letter, treat_none_as_default_value = false)]
+pub struct NewDeadLetterRow<'a> {
+    pub origin: &'a str,
+    pub session: Option<i64>,
+    pub seq: Option<i64>,
+    pub sid: &'a str,
+    pub user_id: &'a str,
+    pub service: Option<&'a str>,
+    pub endpoint: Option<&'a str>,
+    pub cmid: Option<&'a str>,
+    pub kind: &'a str,
+    pub tid: &'a str,
+    pub msg: Option<&'a str>,
+    pub correlation: Option<&'a str>,
+    pub debug: Option<&'a str>,
+    pub created: i64,
+    pub reason: &'a str,
+    pub deliveries: i32,
+    pub died: i64,
+}
+
+/// A dead letter.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = dead_letter)]
+pub struct DeadLetterRow {
+    pub id: i64,
+    pub origin: String,
+    pub session: Option<i64>,
+    pub seq: Option<i64>,
+    pub sid: String,
+    pub user_id: String,
+    pub service: Option<String>,
+    pub endpoint: Option<String>,
+    pub cmid: Option<String>,
+    pub kind: String,
+    pub tid: String,
+    pub msg: Option<String>,
+    pub correlation: Option<String>,
+    pub debug: Option<String>,
+    pub created: i64,
+    pub reason: String,
+    pub deliveries: i32,
+    pub died: i64,
+}
+
+impl From<DeadLetterRow> for DeadLetter {
+    fn from(row: DeadLetterRow) -> DeadLetter {
+        DeadLetter {
+            id: row.id,
+            origin: row.origin,
+            session_id: row.sid,
+            endpoint: row.service.or(row.endpoint),
+            trace_id: row.tid,
+            payload: row.msg,
+            reason: row.reason,
+            deliveries: row.deliveries.max(0) as u32,
+            died: row.died,
+        }
+    }
+}
+
+/// A publication.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = publication)]
+pub struct PublicationRow {
+    pub id: i64,
+    pub created: i64,
+    pub topic: String,
+    pub tid: String,
+    pub msg: String,
+}
+
+impl TryFrom<PublicationRow> for Publication {
+    type Error = DbError;
+
+    fn try_from(row: PublicationRow) -> DbResult<Publication> {
+        let PublicationRow {
+            id,
+            created,
+            topic,
+            tid,
+            msg,
+        } = row;
+        Ok(Publication {
+            id,
+            created,
+            topic,
+            tid,
+            msg: payload(msg)?,
+        })
+    }
+}

@@ -1,0 +1,145 @@
+//! Dead letters: given up, kept, put back or dropped.
+
+use diesel::prelude::*;
+
+use super::statements::SqliteStatements;
+use crate::store::operation::*;
+use crate::store::rows::{
+    DeadLetterRow, NewDeadLetterRow, NewForwardedRow, NewOutboxRow, OutboxRow, secret,
+};
+use crate::store::schema::{correlation, dead_letter, forwarded, outbox};
+use crate::store::statements::DbResult;
+
+impl SqliteStatements<'_> {
+    /// Makes a message of an outbox a dead letter. The correlation of a request stays until it times out.
+    pub fn bury_message(&mut self, key: SessionKey, seq: i64) -> DbResult<()> {
+        let now = self.now;
+        let Some(session) = self.row(key)? else {
+            return Ok(());
+        };
+        let (sid, user_id) = (session.sid.clone(), session.user_id.clone());
+        let conn = self.beside();
+        let row: OutboxRow = diesel::delete(outbox::table.find((key.0, seq)))
+            .returning(OutboxRow::as_returning())
+            .get_result(conn)?;
+        let dead = NewDeadLetterRow {
+            origin: "outbox",
+            session: Some(key.0),
+            seq: Some(seq),
+            sid: &sid,
+            user_id: &user_id,
+            service: None,
+            endpoint: row.eid.as_deref(),
+            cmid: row.cmid.as_deref(),
+            kind: &row.kind,
+            tid: &row.tid,
+            msg: row.msg.as_deref(),
+            correlation: None,
+            debug: row.debug.as_deref(),
+            created: row.created,
+            reason: "delivered too often without an acknowledgement",
+            deliveries: row.deliveries,
+            died: now,
+        };
+        diesel::insert_into(dead_letter::table)
+            .values(&dead)
+            .execute(conn)?;
+        Ok(())
+    }
+
+    pub fn list_dead_letters(&mut self, op: &ListDeadLetters) -> DbResult<Vec<DeadLetter>> {
+        let rows: Vec<DeadLetterRow> = dead_letter::table
+            .filter(dead_letter::id.gt(op.after))
+            .order(dead_letter::id)
+            .limit(op.limit.into())
+            .select(DeadLetterRow::as_select())
+            .load(self.beside())?;
+        Ok(rows.into_iter().map(DeadLetter::from).collect())
+    }
+
+    pub fn drop_dead_letter(&mut self, op: &DropDeadLetter) -> DbResult<bool> {
+        Ok(diesel::delete(dead_letter::table.find(op.id)).execute(self.beside())? == 1)
+    }
+
+    pub fn redrive_dead_letter(&mut self, op: &RedriveDeadLetter) -> DbResult<bool> {
+        let dead: Option<DeadLetterRow> = dead_letter::table
+            .find(op.id)
+            .select(DeadLetterRow::as_select())
+            .first(self.beside())
+            .optional()?;
+        let Some(dead) = dead else { return Ok(false) };
+        let done = match (dead.session, &dead.service) {
+            (Some(session), _) => self.redrive_message(SessionKey(session), &dead)?,
+            (None, Some(service)) => self.redrive_forwarded(service, &dead)?,
+            (None, None) => false,
+        };
+        if done {
+            diesel::delete(dead_letter::table.find(op.id)).execute(self.beside())?;
+        }
+        Ok(done)
+    }
+
+    fn redrive_message(&mut self, key: SessionKey, dead: &DeadLetterRow) -> DbResult<bool> {
+        let now = self.now;
+        let Some(row) = self.row(key)? else {
+            return Ok(false);
+        };
+        let (seq, home) = (row.next_seq(), row.home());
+        let conn = self.beside();
+        let new = NewOutboxRow {
+            session: key.0,
+            seq,
+            kind: &dead.kind,
+            eid: dead.endpoint.as_deref(),
+            cmid: dead.cmid.as_deref(),
+            tid: &dead.tid,
+            msg: dead.msg.as_deref(),
+            debug: dead.debug.as_deref(),
+            deliveries: 0,
+            created: now,
+        };
+        let row: OutboxRow = diesel::insert_into(outbox::table)
+            .values(&new)
+            .returning(OutboxRow::as_returning())
+            .get_result(conn)?;
+        // The client's reply will name the new number.
+        if let Some(old) = dead.seq {
+            diesel::update(correlation::table.find((key.0, old)))
+                .set(correlation::seq.eq(seq))
+                .execute(conn)?;
+        }
+        let message = row.try_into()?;
+        self.news.stored.push(StoredMessage {
+            session: key,
+            home,
+            message,
+        });
+        Ok(true)
+    }
+
+    fn redrive_forwarded(&mut self, service: &str, dead: &DeadLetterRow) -> DbResult<bool> {
+        let (now, secret) = (self.now, secret());
+        let new = NewForwardedRow {
+            epoch: 0,
+            node: None,
+            due: now,
+            attempts: 0,
+            secret: &secret,
+            created: dead.created,
+            service,
+            endpoint: dead.endpoint.as_deref().unwrap_or_default(),
+            sid: &dead.sid,
+            user_id: &dead.user_id,
+            cmid: dead.cmid.as_deref(),
+            kind: &dead.kind,
+            tid: &dead.tid,
+            msg: dead.msg.as_deref().unwrap_or("null"),
+            correlation: dead.correlation.as_deref(),
+            debug: dead.debug.as_deref(),
+        };
+        diesel::insert_into(forwarded::table)
+            .values(&new)
+            .execute(self.beside())?;
+        Ok(true)
+    }
+}

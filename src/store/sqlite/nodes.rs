@@ -1,0 +1,62 @@
+//! Nodes: their leases, what they hold.
+
+use diesel::prelude::*;
+
+use super::sessions::ms;
+use super::statements::SqliteStatements;
+use crate::store::operation::*;
+use crate::store::schema::{forwarded, node, session};
+use crate::store::statements::DbResult;
+
+impl SqliteStatements<'_> {
+    pub fn renew_lease(&mut self, op: &RenewLease) -> DbResult<bool> {
+        let (by, now) = (self.by.clone(), self.now);
+        let until = now.saturating_add(ms(op.lease));
+        let conn = self.beside();
+        if op.join {
+            diesel::replace_into(node::table)
+                .values((node::name.eq(&*by), node::lease_until.eq(until)))
+                .execute(conn)?;
+            return Ok(true);
+        }
+        let valid = node::table.find(&*by).filter(node::lease_until.gt(now));
+        Ok(diesel::update(valid)
+            .set(node::lease_until.eq(until))
+            .execute(conn)?
+            == 1)
+    }
+
+    pub fn leave_node(&mut self, _: &LeaveNode) -> DbResult<()> {
+        let (by, now) = (self.by.clone(), self.now);
+        let conn = self.direct()?;
+        diesel::update(session::table.filter(session::node.eq(&*by)))
+            .set(session::node.eq(None::<&str>))
+            .execute(conn)?;
+        diesel::update(forwarded::table.filter(forwarded::node.eq(&*by)))
+            .set((forwarded::node.eq(None::<&str>), forwarded::due.eq(now)))
+            .execute(conn)?;
+        diesel::delete(node::table.find(&*by)).execute(conn)?;
+        Ok(())
+    }
+
+    pub fn sweep(&mut self, _: &Sweep) -> DbResult<Swept> {
+        let by = self.by.clone();
+        let rows: Vec<(i64, i64, i64)> = session::table
+            .filter(session::node.eq(&*by))
+            .order(session::key)
+            .select((session::key, session::connection, session::last_seq))
+            .load(self.direct()?)?;
+        let swept = |(key, connection, last_seq)| SweptSession {
+            holder: Holder {
+                session: SessionKey(key),
+                connection: ConnectionId(connection),
+            },
+            last_seq,
+        };
+        let newest_publication = self.newest_publication(&NewestPublication)?;
+        Ok(Swept {
+            sessions: rows.into_iter().map(swept).collect(),
+            newest_publication,
+        })
+    }
+}

@@ -1,0 +1,218 @@
+//! The outbox and the correlations of requests: what goes to the client, and what its replies find.
+
+use diesel::prelude::*;
+
+use super::sessions::ms;
+use super::statements::SqliteStatements;
+use crate::store::operation::*;
+use crate::store::rows::{CorrelationRow, NewCorrelationRow, NewOutboxRow, OutboxRow, debug_text};
+use crate::store::schema::{correlation, outbox};
+use crate::store::statements::DbResult;
+
+impl SqliteStatements<'_> {
+    /// Stores a message under the session's next sequence number. The session exists.
+    pub fn store_message(
+        &mut self,
+        key: SessionKey,
+        message: &NewMessage,
+    ) -> DbResult<Option<i64>> {
+        let now = self.now;
+        let Some(row) = self.row(key)? else {
+            return Ok(None);
+        };
+        let (seq, home) = (row.next_seq(), row.home());
+        if let Some(correlation) = &message.correlation {
+            let (sid, user_id) = (row.sid.clone(), row.user_id.clone());
+            self.store_correlation(key, seq, (&sid, &user_id, &message.tid), correlation)?;
+        }
+        let debug = debug_text(&message.debug)?;
+        let new = NewOutboxRow {
+            session: key.0,
+            seq,
+            kind: message.kind.name(),
+            eid: message.eid.as_deref(),
+            cmid: message.cmid.as_deref(),
+            tid: &message.tid,
+            msg: message.msg.as_deref().map(|msg| msg.get()),
+            debug: debug.as_deref(),
+            deliveries: 0,
+            created: now,
+        };
+        diesel::insert_into(outbox::table)
+            .values(&new)
+            .execute(self.beside())?;
+        let NewMessage {
+            kind,
+            eid,
+            cmid,
+            tid,
+            msg,
+            debug,
+            ..
+        } = message.clone();
+        let message = OutboxMessage {
+            seq,
+            kind,
+            eid,
+            cmid,
+            tid,
+            msg,
+            debug,
+        };
+        self.news.stored.push(StoredMessage {
+            session: key,
+            home,
+            message,
+        });
+        Ok(Some(seq))
+    }
+
+    fn store_correlation(
+        &mut self,
+        key: SessionKey,
+        seq: i64,
+        (sid, user_id, tid): (&str, &str, &str),
+        left: &Correlation,
+    ) -> DbResult<()> {
+        let new = NewCorrelationRow {
+            session: key.0,
+            seq,
+            sid,
+            user_id,
+            tid,
+            terminator: &left.terminator,
+            string: left.string.as_deref(),
+            bytes: left.bytes.as_deref(),
+            requested: left.requested,
+            timeout_ms: left.timeout_ms,
+            due: left.requested.saturating_add(left.timeout_ms),
+        };
+        diesel::insert_into(correlation::table)
+            .values(&new)
+            .execute(self.beside())?;
+        Ok(())
+    }
+
+    pub fn fetch_outbox(&mut self, op: &FetchOutbox) -> DbResult<FetchedOutbox> {
+        let conn = self.beside();
+        let rows = outbox::table
+            .filter(outbox::session.eq(op.session.0))
+            .filter(outbox::seq.gt(op.after))
+            .order(outbox::seq)
+            .select(OutboxRow::as_select())
+            .limit(i64::from(op.limit) + 1)
+            .load_iter::<OutboxRow, diesel::connection::DefaultLoadingMode>(conn)?;
+        let mut fetched = FetchedOutbox {
+            messages: Vec::new(),
+            more: false,
+        };
+        let mut bytes = 0;
+        for row in rows {
+            let row = row?;
+            bytes += row.msg.as_ref().map_or(0, |msg| msg.len() as u64);
+            let first = fetched.messages.is_empty();
+            if !first && (fetched.messages.len() >= op.limit as usize || bytes > op.max_bytes) {
+                fetched.more = true;
+                break;
+            }
+            fetched.messages.push(row.try_into()?);
+        }
+        Ok(fetched)
+    }
+
+    pub fn complete(&mut self, op: &Complete) -> DbResult<Fenced> {
+        if !self.holds(op.holder)? {
+            return Ok(Fenced::FencedOff);
+        }
+        let (session, now) = (op.holder.session.0, self.now);
+        let conn = self.beside();
+        for seq in op.acked.iter().chain(&op.nacked) {
+            diesel::delete(outbox::table.find((session, *seq))).execute(conn)?;
+        }
+        for seq in &op.nacked {
+            let waiting = correlation::table
+                .find((session, *seq))
+                .filter(correlation::reason.is_null());
+            diesel::update(waiting)
+                .set((
+                    correlation::due.eq(now),
+                    correlation::reason.eq("the client refused the request (NACK)"),
+                ))
+                .execute(conn)?;
+        }
+        Ok(Fenced::Done)
+    }
+
+    pub fn mark_redelivery(&mut self, op: &MarkRedelivery) -> DbResult<MarkedRedelivery> {
+        if !self.holds(op.holder)? {
+            return Ok(MarkedRedelivery::FencedOff);
+        }
+        let session = op.holder.session;
+        let mut dead = Vec::new();
+        for seq in &op.seqs {
+            let deliveries: Option<i32> = diesel::update(outbox::table.find((session.0, *seq)))
+                .set(outbox::deliveries.eq(outbox::deliveries + 1))
+                .returning(outbox::deliveries)
+                .get_result(self.beside())
+                .optional()?;
+            if deliveries.is_some_and(|deliveries| i64::from(deliveries) > op.max.into()) {
+                self.bury_message(session, *seq)?;
+                dead.push(*seq);
+            }
+        }
+        Ok(MarkedRedelivery::Done(dead))
+    }
+
+    /// The correlation of a request that still waits, or has ended and is not settled.
+    pub fn correlation_row(
+        &mut self,
+        session: SessionKey,
+        seq: i64,
+    ) -> DbResult<Option<CorrelationRow>> {
+        correlation::table
+            .find((session.0, seq))
+            .select(CorrelationRow::as_select())
+            .first(self.beside())
+            .optional()
+    }
+
+    pub fn read_correlation(&mut self, op: &ReadCorrelation) -> DbResult<Option<Correlation>> {
+        Ok(self
+            .correlation_row(op.session, op.seq)?
+            .map(CorrelationRow::correlation))
+    }
+
+    pub fn claim_ended_correlations(
+        &mut self,
+        op: &ClaimEndedCorrelations,
+    ) -> DbResult<Vec<EndedCorrelation>> {
+        let now = self.now;
+        let conn = self.beside();
+        let rows: Vec<CorrelationRow> = correlation::table
+            .filter(correlation::due.le(now))
+            .order(correlation::due)
+            .limit(op.limit.into())
+            .select(CorrelationRow::as_select())
+            .load(conn)?;
+        let mut ended = Vec::new();
+        for row in rows {
+            let reason = row.reason();
+            diesel::update(correlation::table.find((row.session, row.seq)))
+                .set((
+                    correlation::due.eq(now.saturating_add(ms(op.again))),
+                    correlation::reason.eq(&reason),
+                ))
+                .execute(conn)?;
+            ended.push(EndedCorrelation {
+                session: SessionKey(row.session),
+                sid: row.sid.clone(),
+                user_id: row.user_id.clone(),
+                seq: row.seq,
+                tid: row.tid.clone(),
+                correlation: row.correlation(),
+                reason,
+            });
+        }
+        Ok(ended)
+    }
+}

@@ -1,0 +1,403 @@
+//! Sessions: opened, resumed, listed, closed.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+
+use super::statements::SqliteStatements;
+use crate::store::operation::*;
+use crate::store::schema::{correlation, inbox, node, outbox, session, subscription};
+use crate::store::statements::DbResult;
+use crate::store::version;
+
+/// Nodes whose lease ran out longer ago than this are forgotten.
+const FORGET_NODE_AFTER: Duration = Duration::from_secs(3600);
+
+/// What [`CloseSession`] needs of a session row: key, sid, user, node, connection.
+type Closing = (i64, String, String, Option<String>, i64);
+const CLOSING: (
+    session::key,
+    session::sid,
+    session::user_id,
+    session::node,
+    session::connection,
+) = (
+    session::key,
+    session::sid,
+    session::user_id,
+    session::node,
+    session::connection,
+);
+
+pub fn ms(duration: Duration) -> i64 {
+    duration.as_millis().try_into().unwrap_or(i64::MAX)
+}
+
+impl SqliteStatements<'_> {
+    pub fn register(&mut self, op: &Register) -> DbResult<Registered> {
+        self.direct()?;
+        match &op.session {
+            NewOrResumed::New { sid, smid_prefix } => self.open(op, sid, smid_prefix),
+            NewOrResumed::Resumed { sid } => self.resume(op, sid),
+        }
+    }
+
+    fn sessions_of(&mut self, user_id: &str) -> DbResult<i64> {
+        session::table
+            .filter(session::user_id.eq(user_id))
+            .count()
+            .get_result(self.beside())
+    }
+
+    fn open(&mut self, op: &Register, sid: &str, smid_prefix: &str) -> DbResult<Registered> {
+        if self.sessions_of(&op.user_id)? >= op.max_sessions_per_user.into() {
+            return Ok(Registered::TooManySessions);
+        }
+        let (by, now) = (self.by.clone(), self.now);
+        let key: i64 = diesel::insert_into(session::table)
+            .values((
+                session::sid.eq(sid),
+                session::smid_prefix.eq(smid_prefix),
+                session::user_id.eq(&op.user_id),
+                session::connection.eq(1),
+                session::node.eq(&*by),
+                session::client.eq(&op.client),
+                session::app_name.eq(&op.app_name),
+                session::app_version.eq(&op.app_version),
+                session::created.eq(now),
+                session::alive.eq(now),
+                session::last_seq.eq(0),
+            ))
+            .returning(session::key)
+            .get_result(self.beside())?;
+        Ok(Registered::Held(Box::new(HeldSession {
+            holder: Holder {
+                session: SessionKey(key),
+                connection: ConnectionId(1),
+            },
+            sid: sid.into(),
+            smid_prefix: smid_prefix.into(),
+            created: now,
+            replaced: None,
+            last_seq: 0,
+            inbox: Vec::new(),
+            topics: Vec::new(),
+            has_outbox: false,
+        })))
+    }
+
+    fn resume(&mut self, op: &Register, sid: &str) -> DbResult<Registered> {
+        type Columns = (i64, String, String, i64, Option<String>, i64, i64);
+        let found: Option<Columns> = session::table
+            .filter(session::sid.eq(sid))
+            .select((
+                session::key,
+                session::user_id,
+                session::smid_prefix,
+                session::connection,
+                session::node,
+                session::created,
+                session::last_seq,
+            ))
+            .first(self.beside())
+            .optional()?;
+        let Some((key, user_id, smid_prefix, before, node, created, last_seq)) = found else {
+            return Ok(Registered::NoSuchSession);
+        };
+        if user_id != op.user_id {
+            return Ok(Registered::WrongUser);
+        }
+        if self.sessions_of(&user_id)? > op.max_sessions_per_user.into() {
+            return Ok(Registered::TooManySessions);
+        }
+        let (by, now) = (self.by.clone(), self.now);
+        let conn = self.beside();
+        diesel::update(session::table.find(key))
+            .set((
+                session::connection.eq(before + 1),
+                session::node.eq(&*by),
+                session::client.eq(&op.client),
+                session::app_name.eq(&op.app_name),
+                session::app_version.eq(&op.app_version),
+                session::alive.eq(now),
+            ))
+            .execute(conn)?;
+        let has_outbox = outbox::table
+            .filter(outbox::session.eq(key))
+            .select(outbox::seq)
+            .first::<i64>(conn);
+        Ok(Registered::Held(Box::new(HeldSession {
+            holder: Holder {
+                session: SessionKey(key),
+                connection: ConnectionId(before + 1),
+            },
+            sid: sid.into(),
+            smid_prefix,
+            created,
+            replaced: node.map(|node| (node, ConnectionId(before))),
+            last_seq,
+            inbox: inbox::table
+                .filter(inbox::session.eq(key))
+                .select(inbox::cmid)
+                .load(conn)?,
+            topics: subscription::table
+                .filter(subscription::session.eq(key))
+                .select(subscription::topic)
+                .load(conn)?,
+            has_outbox: has_outbox.optional()?.is_some(),
+        })))
+    }
+
+    pub fn deregister(&mut self, op: &Deregister) -> DbResult<bool> {
+        let now = self.now;
+        let held = session::table
+            .find(op.holder.session.0)
+            .filter(session::connection.eq(op.holder.connection.0))
+            .filter(session::node.is_not_null());
+        let changed = diesel::update(held)
+            .set((session::node.eq(None::<&str>), session::alive.eq(now)))
+            .execute(self.direct()?)?;
+        Ok(changed == 1)
+    }
+
+    pub fn close_session(&mut self, op: &CloseSession) -> DbResult<Option<ClosedSession>> {
+        let conn = self.direct()?;
+        let found: Option<Closing> = match &op.target {
+            CloseTarget::Sid(sid) => session::table
+                .filter(session::sid.eq(sid))
+                .select(CLOSING)
+                .first(conn)
+                .optional()?,
+            CloseTarget::Holder(holder) => session::table
+                .find(holder.session.0)
+                .filter(session::connection.eq(holder.connection.0))
+                .select(CLOSING)
+                .first(conn)
+                .optional()?,
+        };
+        found.map(|found| self.close(found, &op.reason)).transpose()
+    }
+
+    fn close(
+        &mut self,
+        (key, sid, user_id, node, connection): Closing,
+        reason: &str,
+    ) -> DbResult<ClosedSession> {
+        let now = self.now;
+        let conn = self.direct()?;
+        diesel::delete(session::table.find(key)).execute(conn)?;
+        diesel::delete(inbox::table.filter(inbox::session.eq(key))).execute(conn)?;
+        diesel::delete(outbox::table.filter(outbox::session.eq(key))).execute(conn)?;
+        diesel::delete(subscription::table.filter(subscription::session.eq(key))).execute(conn)?;
+        // One that has ended already keeps its reason, and whoever took it keeps it for a while.
+        diesel::update(
+            correlation::table
+                .filter(correlation::session.eq(key))
+                .filter(correlation::reason.is_null()),
+        )
+        .set((correlation::due.eq(now), correlation::reason.eq(reason)))
+        .execute(conn)?;
+        let home = node.map(|node| (node, ConnectionId(connection)));
+        Ok(ClosedSession {
+            session: SessionKey(key),
+            sid,
+            user_id,
+            home,
+        })
+    }
+
+    pub fn find_home(&mut self, op: &FindHome) -> DbResult<Option<Home>> {
+        let now = self.now;
+        let conn = self.direct()?;
+        let found: Option<(i64, i64, Option<String>)> = session::table
+            .left_join(
+                node::table.on(session::node
+                    .eq(node::name.nullable())
+                    .and(node::lease_until.gt(now))),
+            )
+            .filter(session::sid.eq(&op.sid))
+            .select((session::key, session::connection, node::name.nullable()))
+            .first(conn)
+            .optional()?;
+        Ok(found.map(|(key, connection, node)| Home {
+            session: SessionKey(key),
+            at: node.map(|node| (node, ConnectionId(connection))),
+        }))
+    }
+
+    pub fn list_sessions(&mut self, op: &ListSessions) -> DbResult<Vec<StoredSession>> {
+        type Columns = (
+            String,
+            String,
+            Option<String>,
+            String,
+            String,
+            String,
+            i64,
+            i64,
+        );
+        let now = self.now;
+        let conn = self.direct()?;
+        let mut query = session::table
+            .left_join(
+                node::table.on(session::node
+                    .eq(node::name.nullable())
+                    .and(node::lease_until.gt(now))),
+            )
+            .order(session::key)
+            .select((
+                session::sid,
+                session::user_id,
+                node::name.nullable(),
+                session::client,
+                session::app_name,
+                session::app_version,
+                session::created,
+                session::alive,
+            ))
+            .into_boxed();
+        if op.filter.connected_only {
+            query = query.filter(node::name.is_not_null());
+        }
+        if let Some(user_id) = &op.filter.user_id {
+            query = query.filter(session::user_id.eq(user_id));
+        }
+        if let Some(app_name) = &op.filter.app_name {
+            query = query.filter(session::app_name.eq(app_name));
+        }
+        let mut sessions = Vec::new();
+        for row in query.load_iter::<Columns, diesel::connection::DefaultLoadingMode>(conn)? {
+            if sessions.len() >= op.limit as usize {
+                break;
+            }
+            let (session_id, user_id, node, client, app_name, app_version, created, alive) = row?;
+            if is_wanted(&op.filter, &app_version) {
+                let stored = StoredSession {
+                    session_id,
+                    user_id,
+                    node,
+                    client,
+                    app_name,
+                    app_version,
+                    created,
+                    alive,
+                };
+                sessions.push(stored);
+            }
+        }
+        Ok(sessions)
+    }
+
+    pub fn count_sessions(&mut self, op: &CountSessions) -> DbResult<u64> {
+        let now = self.now;
+        let conn = self.direct()?;
+        let mut query = session::table
+            .left_join(
+                node::table.on(session::node
+                    .eq(node::name.nullable())
+                    .and(node::lease_until.gt(now))),
+            )
+            .group_by(session::app_version)
+            .select((session::app_version, diesel::dsl::count_star()))
+            .into_boxed();
+        if op.filter.connected_only {
+            query = query.filter(node::name.is_not_null());
+        }
+        if let Some(user_id) = &op.filter.user_id {
+            query = query.filter(session::user_id.eq(user_id));
+        }
+        if let Some(app_name) = &op.filter.app_name {
+            query = query.filter(session::app_name.eq(app_name));
+        }
+        let counts: Vec<(String, i64)> = query.load(conn)?;
+        let wanted = counts
+            .into_iter()
+            .filter(|(app_version, _)| is_wanted(&op.filter, app_version));
+        Ok(wanted.map(|(_, count)| count.max(0) as u64).sum())
+    }
+
+    pub fn which_exist(&mut self, op: &WhichExist) -> DbResult<Vec<SessionKey>> {
+        let conn = self.direct()?;
+        let mut existing = Vec::new();
+        for key in &op.sessions {
+            let found = session::table
+                .find(key.0)
+                .select(session::key)
+                .first::<i64>(conn)
+                .optional()?;
+            existing.extend(found.map(SessionKey));
+        }
+        Ok(existing)
+    }
+
+    pub fn liveliness(&mut self, op: &Liveliness) -> DbResult<()> {
+        let now = self.now;
+        let conn = self.beside();
+        for holder in &op.holders {
+            let held = session::table
+                .find(holder.session.0)
+                .filter(session::connection.eq(holder.connection.0));
+            diesel::update(held)
+                .set(session::alive.eq(now))
+                .execute(conn)?;
+        }
+        Ok(())
+    }
+
+    pub fn time_out_sessions(&mut self, op: &TimeOutSessions) -> DbResult<Vec<ClosedSession>> {
+        let now = self.now;
+        let before = now.saturating_sub(ms(op.idle));
+        let conn = self.direct()?;
+        let idle: Vec<Closing> = session::table
+            .left_join(
+                node::table.on(session::node
+                    .eq(node::name.nullable())
+                    .and(node::lease_until.gt(now))),
+            )
+            .filter(session::alive.lt(before))
+            // The sessions of a node that died are not connected either.
+            .filter(node::name.is_null())
+            .order(session::alive)
+            .limit(op.limit.into())
+            .select(CLOSING)
+            .load(conn)?;
+        idle.into_iter()
+            .map(|found| self.close(found, "the session timed out"))
+            .collect()
+    }
+
+    pub fn scavenge(&mut self, op: &Scavenge) -> DbResult<u64> {
+        use crate::store::schema::{publication, sent_key};
+        let now = self.now;
+        let conn = self.direct()?;
+        let mut rows = 0;
+        let living = || session::table.select(session::key);
+        rows +=
+            diesel::delete(inbox::table.filter(inbox::session.ne_all(living()))).execute(conn)?;
+        rows +=
+            diesel::delete(outbox::table.filter(outbox::session.ne_all(living()))).execute(conn)?;
+        rows += diesel::delete(subscription::table.filter(subscription::session.ne_all(living())))
+            .execute(conn)?;
+        // The newest one stays, so that the newest number never goes back.
+        let newest: Option<i64> = publication::table
+            .select(diesel::dsl::max(publication::id))
+            .first(conn)?;
+        let old = publication::table
+            .filter(publication::created.lt(now.saturating_sub(ms(op.publications_older))))
+            .filter(publication::id.ne(newest.unwrap_or(0)));
+        rows += diesel::delete(old).execute(conn)?;
+        let old =
+            sent_key::table.filter(sent_key::created.lt(now.saturating_sub(ms(op.keys_older))));
+        rows += diesel::delete(old).execute(conn)?;
+        let old = node::table.filter(node::lease_until.lt(now - ms(FORGET_NODE_AFTER)));
+        rows += diesel::delete(old).execute(conn)?;
+        Ok(rows as u64)
+    }
+}
+
+fn is_wanted(filter: &SessionFilter, app_version: &str) -> bool {
+    filter
+        .app_version_at_or_above
+        .as_deref()
+        .is_none_or(|floor| version::at_or_above(app_version, floor))
+}

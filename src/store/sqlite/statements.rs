@@ -1,0 +1,253 @@
+//! A transaction under way on SQLite: the connection, and the session rows that it has touched.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use diesel::prelude::*;
+
+use crate::store::operation::*;
+use crate::store::schema::{outbox, session};
+use crate::store::statements::{DbResult, Statements, operations};
+
+/// A session row, read once per transaction and written back once.
+pub struct Row {
+    pub sid: String,
+    pub user_id: String,
+    pub connection: ConnectionId,
+    pub node: Option<String>,
+    pub last_seq: i64,
+    /// Whether `last_seq` must be written back.
+    dirty: bool,
+    /// At least so many messages still fit its outbox; `None`: not looked up yet.
+    room: Option<i64>,
+}
+
+impl Row {
+    /// Where the session is connected.
+    pub fn home(&self) -> Option<(String, ConnectionId)> {
+        self.node.clone().map(|node| (node, self.connection))
+    }
+
+    /// The next sequence number, taken.
+    pub fn next_seq(&mut self) -> i64 {
+        self.last_seq += 1;
+        self.dirty = true;
+        self.room = self.room.map(|room| room - 1);
+        self.last_seq
+    }
+}
+
+/// A transaction under way.
+pub struct SqliteStatements<'a> {
+    conn: &'a mut SqliteConnection,
+    max_outbox: i64,
+    pub by: Arc<str>,
+    pub now: i64,
+    pub news: News,
+    rows: HashMap<SessionKey, Row>,
+    keys: HashMap<String, SessionKey>,
+}
+
+type RowColumns = (i64, String, String, i64, Option<String>, i64);
+
+impl<'a> SqliteStatements<'a> {
+    pub fn new(conn: &'a mut SqliteConnection, max_outbox: i64) -> SqliteStatements<'a> {
+        SqliteStatements {
+            conn,
+            max_outbox,
+            by: "".into(),
+            now: 0,
+            news: News::default(),
+            rows: HashMap::new(),
+            keys: HashMap::new(),
+        }
+    }
+
+    /// The connection, for tables other than `session`.
+    pub fn beside(&mut self) -> &mut SqliteConnection {
+        self.conn
+    }
+
+    /// The connection, for anything: what is known of the session rows is written back and forgotten.
+    pub fn direct(&mut self) -> DbResult<&mut SqliteConnection> {
+        self.write_back()?;
+        self.rows.clear();
+        self.keys.clear();
+        Ok(self.conn)
+    }
+
+    /// Writes changed session rows.
+    pub fn write_back(&mut self) -> DbResult<()> {
+        for (key, row) in self.rows.iter_mut().filter(|(_, row)| row.dirty) {
+            diesel::update(session::table.find(key.0))
+                .set(session::last_seq.eq(row.last_seq))
+                .execute(self.conn)?;
+            row.dirty = false;
+        }
+        Ok(())
+    }
+
+    fn remember(
+        &mut self,
+        (key, sid, user_id, connection, node, last_seq): RowColumns,
+    ) -> SessionKey {
+        let key = SessionKey(key);
+        self.keys.insert(sid.clone(), key);
+        let connection = ConnectionId(connection);
+        self.rows.insert(
+            key,
+            Row {
+                sid,
+                user_id,
+                connection,
+                node,
+                last_seq,
+                dirty: false,
+                room: None,
+            },
+        );
+        key
+    }
+
+    /// The row of a session.
+    pub fn row(&mut self, key: SessionKey) -> DbResult<Option<&mut Row>> {
+        if !self.rows.contains_key(&key) {
+            let found: Option<RowColumns> = session::table
+                .find(key.0)
+                .select(ROW)
+                .first(self.conn)
+                .optional()?;
+            match found {
+                Some(found) => self.remember(found),
+                None => return Ok(None),
+            };
+        }
+        Ok(self.rows.get_mut(&key))
+    }
+
+    /// The key of the session with this id.
+    pub fn key_of(&mut self, sid: &str) -> DbResult<Option<SessionKey>> {
+        if let Some(key) = self.keys.get(sid) {
+            return Ok(Some(*key));
+        }
+        let found: Option<RowColumns> = session::table
+            .filter(session::sid.eq(sid))
+            .select(ROW)
+            .first(self.conn)
+            .optional()?;
+        Ok(found.map(|found| self.remember(found)))
+    }
+
+    /// Whether this registration still holds its session.
+    pub fn holds(&mut self, holder: Holder) -> DbResult<bool> {
+        Ok(self
+            .row(holder.session)?
+            .is_some_and(|row| row.connection == holder.connection))
+    }
+
+    /// Whether so many more messages fit the outbox of a session. What fits is counted only when the numbers given out
+    /// do not already say so.
+    pub fn has_room(&mut self, key: SessionKey, messages: i64) -> DbResult<bool> {
+        let max = self.max_outbox;
+        let Some(row) = self.row(key)? else {
+            return Ok(true);
+        };
+        if row.last_seq + messages <= max || row.room.is_some_and(|room| room >= messages) {
+            return Ok(true);
+        }
+        let last = row.last_seq;
+        let theirs = outbox::table.filter(outbox::session.eq(key.0));
+        let oldest: Option<i64> = theirs
+            .select(diesel::dsl::min(outbox::seq))
+            .first(self.conn)?;
+        let mut room = max - oldest.map_or(0, |oldest| last - oldest + 1);
+        if room < messages {
+            room = max - theirs.count().get_result::<i64>(self.conn)?;
+        }
+        if let Some(row) = self.row(key)? {
+            row.room = Some(room);
+        }
+        Ok(room >= messages)
+    }
+}
+
+type RowSelection = (
+    session::key,
+    session::sid,
+    session::user_id,
+    session::connection,
+    session::node,
+    session::last_seq,
+);
+const ROW: RowSelection = (
+    session::key,
+    session::sid,
+    session::user_id,
+    session::connection,
+    session::node,
+    session::last_seq,
+);
+
+macro_rules! delegate {
+    ($($lane:ident $method:ident($operation:ty) -> $outcome:ty;)*) => {
+        impl Statements for SqliteStatements<'_> {
+            fn on_behalf_of(&mut self, node: &Arc<str>, now: i64) {
+                self.by = node.clone();
+                self.now = now;
+            }
+
+            fn take_news(&mut self) -> News {
+                std::mem::take(&mut self.news)
+            }
+
+            fn transact(&mut self, operation: &mut Transact) -> DbResult<Transacted> {
+                self.run_handler(operation)
+            }
+
+            $(
+                // Each is an inherent method, in the file of its topic.
+                fn $method(&mut self, operation: &$operation) -> DbResult<$outcome> {
+                    SqliteStatements::$method(self, operation)
+                }
+            )*
+        }
+    };
+}
+operations!(delegate);
+
+impl SqliteStatements<'_> {
+    fn run_handler(&mut self, operation: &mut Transact) -> DbResult<Transacted> {
+        if !self.holds(operation.holder)? {
+            return Ok(Transacted::Unit(UnitOutcome::FencedOff));
+        }
+        if let Some(answer) = self.answer(operation.holder.session, &operation.cmid)? {
+            return Ok(Transacted::Unit(UnitOutcome::Duplicate(answer)));
+        }
+        // Its lane being `Alone`, it is not run again.
+        let run = std::mem::replace(
+            &mut operation.run,
+            Box::new(|_| Err(Box::new("already run"))),
+        );
+        let started = Instant::now();
+        let conn: &mut dyn Any = self.direct()?;
+        // The connection of a panicked handler is thrown away, so nobody sees what state it is in.
+        let result = match catch_unwind(AssertUnwindSafe(|| run(conn))) {
+            Ok(result) => result,
+            Err(panic) => return Ok(Transacted::Panicked(text_of(&*panic))),
+        };
+        match result {
+            Err(failure) => Ok(Transacted::RolledBack(failure)),
+            Ok(_) if started.elapsed() > operation.limit => Ok(Transacted::TimedOut),
+            Ok(unit) => Ok(Transacted::Unit(self.unit(&unit)?)),
+        }
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panicked".into())
+}

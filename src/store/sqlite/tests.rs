@@ -1,0 +1,188 @@
+//! What only SQLite promises: its file, its lock, its end.
+
+use actix::prelude::*;
+
+use crate::clock::Clock;
+use crate::store::operation::*;
+use crate::store::{NewsOf, Store, StoreConfig, StoreError, StoreHandle};
+
+struct Deaf;
+
+impl Actor for Deaf {
+    type Context = Context<Deaf>;
+}
+
+impl Handler<NewsOf> for Deaf {
+    type Result = ();
+
+    fn handle(&mut self, _: NewsOf, _: &mut Context<Deaf>) {}
+}
+
+fn attach(store: &Store) -> Result<StoreHandle, StoreError> {
+    store.attach(
+        "a",
+        &StoreConfig::default(),
+        &Clock::system(),
+        Deaf.start().recipient(),
+    )
+}
+
+fn refusal(store: &Store) -> String {
+    match attach(store) {
+        Err(StoreError::Open(text)) => text,
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("not refused"),
+    }
+}
+
+fn keyed(key: String) -> Unit {
+    Unit {
+        cause: Cause::Call {
+            idempotency_key: Some(key),
+        },
+        effects: Vec::new(),
+    }
+}
+
+#[actix::test]
+async fn a_second_store_on_the_same_file_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("test.db");
+    let first = Store::sqlite(&path);
+    let handle = attach(&first).expect("opens");
+    attach(&first.clone()).expect("clones share it");
+    let text = refusal(&Store::sqlite(&path));
+    assert!(
+        text.contains("test.db.lock") && text.contains("share one `Store`") && !text.contains('\n'),
+        "{text}"
+    );
+    drop(first);
+    refusal(&Store::sqlite(&path));
+    drop(handle);
+    attach(&Store::sqlite(&path)).expect("free again");
+}
+
+#[actix::test]
+async fn unusable_paths_are_refused_by_name() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let missing = dir.path().join("missing").join("test.db");
+    let text = refusal(&Store::sqlite(&missing));
+    assert!(
+        text.contains(missing.to_str().expect("text")) && !text.contains('\n'),
+        "{text}"
+    );
+    let directory = dir.path().join("directory");
+    std::fs::create_dir(&directory).expect("created");
+    let text = refusal(&Store::sqlite(&directory));
+    assert!(
+        text.contains(directory.to_str().expect("text")) && !text.contains('\n'),
+        "{text}"
+    );
+    let garbage = dir.path().join("garbage.db");
+    std::fs::write(&garbage, "this is not a database. ".repeat(100)).expect("written");
+    let text = refusal(&Store::sqlite(&garbage));
+    assert!(
+        text.contains("garbage.db") && text.contains("not a database"),
+        "{text}"
+    );
+}
+
+#[actix::test]
+async fn reopened_right_after_the_last_drop() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("test.db");
+    for round in 0..5 {
+        let store = Store::sqlite(&path);
+        let handle = attach(&store).expect("opens");
+        for before in 0..round {
+            let outcome = handle.run(keyed(format!("k{before}"))).await;
+            assert_eq!(
+                outcome.expect("works"),
+                UnitOutcome::Repeated,
+                "what nobody waited for was stored"
+            );
+        }
+        drop(handle.run(keyed(format!("k{round}"))));
+    }
+}
+
+#[actix::test]
+async fn committed_is_kept_by_a_crash() {
+    // What is in the files when the answer comes is all that a crash leaves: copied, it must have everything.
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("test.db");
+    let store = Store::sqlite(&path);
+    let handle = attach(&store).expect("opens");
+    for i in 0..50 {
+        handle.run(keyed(format!("k{i}"))).await.expect("works");
+    }
+    let crashed = dir.path().join("crashed.db");
+    for suffix in ["", "-wal"] {
+        let name = |path: &std::path::Path| format!("{}{suffix}", path.display());
+        std::fs::copy(name(&path), name(&crashed)).expect("copied");
+    }
+    let again = attach(&Store::sqlite(&crashed)).expect("opens");
+    for i in 0..50 {
+        assert_eq!(
+            again.run(keyed(format!("k{i}"))).await.expect("works"),
+            UnitOutcome::Repeated
+        );
+    }
+    assert_eq!(
+        again.run(keyed("new".into())).await.expect("works"),
+        UnitOutcome::Committed(vec![])
+    );
+}
+
+#[actix::test]
+async fn in_memory_databases_are_apart() {
+    let (one, two) = (Store::sqlite_in_memory(), Store::sqlite_in_memory());
+    let (first, second) = (attach(&one).expect("opens"), attach(&two).expect("opens"));
+    first.run(keyed("k".into())).await.expect("works");
+    assert_eq!(
+        second.run(keyed("k".into())).await.expect("works"),
+        UnitOutcome::Committed(vec![])
+    );
+}
+
+#[actix::test]
+async fn the_last_handle_may_be_dropped_by_an_operation() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("test.db");
+    let (told, hear) = tokio::sync::oneshot::channel();
+    {
+        let store = Store::sqlite(&path);
+        let handle = attach(&store).expect("opens");
+        let inner = handle.clone();
+        let holder = Holder {
+            session: SessionKey(1),
+            connection: ConnectionId(1),
+        };
+        let last = Told(Some(told), inner);
+        let run: TransactBody = Box::new(move |_| {
+            drop(last);
+            Err(Box::new(()))
+        });
+        // Fenced off, so never run: the writer drops it, and with it perhaps the last handle.
+        drop(handle.run(Transact {
+            holder,
+            cmid: "c".into(),
+            limit: std::time::Duration::ZERO,
+            run,
+        }));
+    }
+    hear.await.expect("dropped, and nothing hangs");
+}
+
+struct Told(
+    Option<tokio::sync::oneshot::Sender<()>>,
+    #[allow(dead_code)] StoreHandle,
+);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if let Some(told) = self.0.take() {
+            let _ = told.send(());
+        }
+    }
+}

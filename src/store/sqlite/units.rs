@@ -1,0 +1,188 @@
+//! Units: first everything is checked, then everything is written.
+
+use std::collections::HashMap;
+
+use diesel::prelude::*;
+
+use super::statements::SqliteStatements;
+use crate::store::operation::*;
+use crate::store::schema::{correlation, forwarded, publication, sent_key};
+use crate::store::statements::DbResult;
+
+impl SqliteStatements<'_> {
+    pub fn unit(&mut self, unit: &Unit) -> DbResult<UnitOutcome> {
+        if let Some(refusal) = self.check_cause(unit)? {
+            return Ok(refusal);
+        }
+        if let Some(full) = self.full_outbox(&unit.effects)? {
+            return Ok(UnitOutcome::OutboxFull(full));
+        }
+        if let Some(refusal) = self.settle(&unit.cause)? {
+            return Ok(refusal);
+        }
+        let mut outcomes = Vec::with_capacity(unit.effects.len());
+        for effect in &unit.effects {
+            outcomes.push(self.bring_about(effect)?);
+        }
+        Ok(UnitOutcome::Committed(outcomes))
+    }
+
+    /// Why the unit must not be committed, if so. Writes nothing.
+    fn check_cause(&mut self, unit: &Unit) -> DbResult<Option<UnitOutcome>> {
+        match &unit.cause {
+            Cause::Incoming {
+                holder,
+                cmid,
+                settles,
+                ..
+            } => {
+                if !self.holds(*holder)? {
+                    return Ok(Some(UnitOutcome::FencedOff));
+                }
+                if settles.is_none() && unit.effects.is_empty() {
+                    // Nothing else can be refused: inserting the inbox row will tell.
+                    return Ok(None);
+                }
+                if let Some(answer) = self.answer(holder.session, cmid)? {
+                    return Ok(Some(UnitOutcome::Duplicate(answer)));
+                }
+                match settles {
+                    Some(seq) => {
+                        self.unless(|it| Ok(it.correlation_row(holder.session, *seq)?.is_some()))
+                    }
+                    None => Ok(None),
+                }
+            }
+            Cause::Forwarded { id, proof } => self.unless(|it| it.may_settle(*id, proof)),
+            Cause::EndedCorrelation { session, seq } => {
+                self.unless(|it| Ok(it.correlation_row(*session, *seq)?.is_some()))
+            }
+            Cause::Call {
+                idempotency_key: None,
+            } => Ok(None),
+            Cause::Call {
+                idempotency_key: Some(key),
+            } => {
+                let known: Option<i64> = sent_key::table
+                    .find(key)
+                    .select(sent_key::created)
+                    .first(self.beside())
+                    .optional()?;
+                Ok(known.map(|_| UnitOutcome::Repeated))
+            }
+        }
+    }
+
+    fn unless(
+        &mut self,
+        is_open: impl FnOnce(&mut Self) -> DbResult<bool>,
+    ) -> DbResult<Option<UnitOutcome>> {
+        Ok((!is_open(self)?).then_some(UnitOutcome::AlreadySettled))
+    }
+
+    fn may_settle(&mut self, id: i64, proof: &Proof) -> DbResult<bool> {
+        let row: Option<(i64, Option<String>, String)> = forwarded::table
+            .find(id)
+            .select((forwarded::epoch, forwarded::node, forwarded::secret))
+            .first(self.beside())
+            .optional()?;
+        let Some((epoch, node, secret)) = row else {
+            return Ok(false);
+        };
+        Ok(match proof {
+            Proof::Epoch(claim) => *claim == epoch && node.as_deref() == Some(&*self.by),
+            Proof::Token(token) => *token == secret,
+        })
+    }
+
+    /// A session whose outbox cannot take all that the unit has for it.
+    fn full_outbox(&mut self, effects: &[Effect]) -> DbResult<Option<String>> {
+        let mut counts: HashMap<&str, i64> = HashMap::new();
+        for effect in effects {
+            if let Effect::Message { sid, .. } = effect {
+                *counts.entry(sid).or_default() += 1;
+            }
+        }
+        for (sid, messages) in counts {
+            if let Some(key) = self.key_of(sid)?
+                && !self.has_room(key, messages)?
+            {
+                return Ok(Some(sid.to_string()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes what keeps the unit from being committed twice.
+    fn settle(&mut self, cause: &Cause) -> DbResult<Option<UnitOutcome>> {
+        match cause {
+            Cause::Incoming {
+                holder,
+                cmid,
+                answer,
+                settles,
+            } => {
+                if !self.note_incoming(holder.session, cmid, answer.as_deref())? {
+                    let before = self.answer(holder.session, cmid)?.flatten();
+                    return Ok(Some(UnitOutcome::Duplicate(before)));
+                }
+                if let Some(seq) = settles {
+                    self.take_correlation(holder.session, *seq)?;
+                }
+            }
+            Cause::Forwarded { id, .. } => {
+                diesel::delete(forwarded::table.find(id)).execute(self.beside())?;
+            }
+            Cause::EndedCorrelation { session, seq } => self.take_correlation(*session, *seq)?,
+            Cause::Call {
+                idempotency_key: None,
+            } => {}
+            Cause::Call {
+                idempotency_key: Some(key),
+            } => {
+                let now = self.now;
+                diesel::insert_into(sent_key::table)
+                    .values((sent_key::key.eq(key), sent_key::created.eq(now)))
+                    .execute(self.beside())?;
+            }
+        }
+        Ok(None)
+    }
+
+    fn take_correlation(&mut self, session: SessionKey, seq: i64) -> DbResult<()> {
+        diesel::delete(correlation::table.find((session.0, seq))).execute(self.beside())?;
+        Ok(())
+    }
+
+    fn bring_about(&mut self, effect: &Effect) -> DbResult<EffectOutcome> {
+        match effect {
+            Effect::Message { sid, message } => {
+                let Some(key) = self.key_of(sid)? else {
+                    return Ok(EffectOutcome::NoSession);
+                };
+                let seq = self.store_message(key, message)?;
+                Ok(seq.map_or(EffectOutcome::NoSession, EffectOutcome::Stored))
+            }
+            Effect::Publish { topic, tid, msg } => {
+                let now = self.now;
+                let id = diesel::insert_into(publication::table)
+                    .values((
+                        publication::created.eq(now),
+                        publication::topic.eq(topic),
+                        publication::tid.eq(tid),
+                        publication::msg.eq(msg.get()),
+                    ))
+                    .returning(publication::id)
+                    .get_result(self.beside())?;
+                self.news.published = true;
+                Ok(EffectOutcome::Published(id))
+            }
+            Effect::Forward(work) => {
+                let row = self.store_forwarded(work)?;
+                let id = row.id;
+                self.news.forwarded.push(row);
+                Ok(EffectOutcome::Forwarded(id))
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The narrow inner trait: what a database must be able to do. One method per operation.
+
+use std::sync::Arc;
+
+use super::operation::*;
+
+/// What can go wrong inside a database; for all others it becomes a [`StoreError`](super::StoreError).
+pub type DbError = diesel::result::Error;
+
+/// Result of a statement.
+pub type DbResult<T> = Result<T, DbError>;
+
+/// What shall become of the transaction in which an operation ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Keep it.
+    Commit,
+    /// Undo it; the outcome is told all the same.
+    RollBack,
+    /// Undo it, and never use this connection again: its state is not known.
+    Discard,
+}
+
+/// Where an operation runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// In a group commit, with others.
+    Write,
+    /// In a transaction of its own.
+    Alone,
+    /// Changes nothing: beside the writer, if the database can.
+    Read,
+}
+
+/// Why a transaction did not take place.
+#[derive(Debug)]
+pub enum Fault {
+    /// It could not begin: the database is away or locked.
+    Begin(DbError),
+    /// Something in it, or its commit, failed; it was rolled back.
+    Inside(DbError),
+}
+
+/// An opened database.
+pub trait Database: Send + Sync + 'static {
+    /// A new connection that writes. One is used at a time.
+    ///
+    /// # Errors
+    /// Why it cannot be reached.
+    fn writer(&self) -> Result<Box<dyn Line>, String>;
+
+    /// A connection that reads.
+    ///
+    /// # Errors
+    /// Why it cannot be reached.
+    fn reader(&self) -> Result<Box<dyn Line>, String>;
+
+    /// How many threads may read beside the writer. 0: reads go through the writer.
+    fn readers(&self) -> usize;
+}
+
+/// A connection.
+pub trait Line {
+    /// Runs `body` in one transaction, and does with it what the verdict says.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    fn transaction(
+        &mut self,
+        body: &mut dyn FnMut(&mut dyn Statements) -> DbResult<Verdict>,
+    ) -> Result<Verdict, Fault>;
+
+    /// Whether the connection must not be used any more.
+    fn is_broken(&mut self) -> bool;
+}
+
+/// The table of all operations: lane, method, operation and outcome. Calls `$callback` with it. [`Transact`] is the
+/// one exception, and written out by hand.
+macro_rules! operations {
+    ($callback:ident) => {
+        $callback! {
+            Write register(Register) -> Registered;
+            Write deregister(Deregister) -> bool;
+            Write close_session(CloseSession) -> Option<ClosedSession>;
+            Read find_home(FindHome) -> Option<Home>;
+            Read list_sessions(ListSessions) -> Vec<StoredSession>;
+            Read count_sessions(CountSessions) -> u64;
+            Write liveliness(Liveliness) -> ();
+            Write time_out_sessions(TimeOutSessions) -> Vec<ClosedSession>;
+            Write scavenge(Scavenge) -> u64;
+            Write subscribe(Subscribe) -> Fenced;
+            Write unsubscribe(Unsubscribe) -> Fenced;
+            Write unit(Unit) -> UnitOutcome;
+            Read read_answer(ReadAnswer) -> Option<Option<String>>;
+            Write drop_inbox(DropInbox) -> Fenced;
+            Read fetch_outbox(FetchOutbox) -> FetchedOutbox;
+            Write complete(Complete) -> Fenced;
+            Write mark_redelivery(MarkRedelivery) -> MarkedRedelivery;
+            Read read_correlation(ReadCorrelation) -> Option<Correlation>;
+            Write claim_ended_correlations(ClaimEndedCorrelations) -> Vec<EndedCorrelation>;
+            Write claim_forwarded(ClaimForwarded) -> Vec<Forwarded>;
+            Write postpone_forwarded(PostponeForwarded) -> bool;
+            Write bury_forwarded(BuryForwarded) -> bool;
+            Read read_forwarded(ReadForwarded) -> Option<Forwarded>;
+            Read list_dead_letters(ListDeadLetters) -> Vec<DeadLetter>;
+            Write redrive_dead_letter(RedriveDeadLetter) -> bool;
+            Write drop_dead_letter(DropDeadLetter) -> bool;
+            Read fetch_publications(FetchPublications) -> Vec<Publication>;
+            Read newest_publication(NewestPublication) -> i64;
+            Read topic_history(TopicHistory) -> Option<Vec<Publication>>;
+            Write renew_lease(RenewLease) -> bool;
+            Write leave_node(LeaveNode) -> ();
+            Read sweep(Sweep) -> Swept;
+            Read which_exist(WhichExist) -> Vec<SessionKey>;
+        }
+    };
+}
+pub(super) use operations;
+
+macro_rules! statements_trait {
+    ($($lane:ident $method:ident($operation:ty) -> $outcome:ty;)*) => {
+        /// A transaction under way. A method that returns `Err` leaves it to be rolled back; a refusal is an outcome
+        /// and has written nothing.
+        pub trait Statements {
+            /// What comes next is on behalf of this node, at this time.
+            fn on_behalf_of(&mut self, node: &Arc<str>, now: i64);
+
+            /// What somebody should be told after the commit, gathered since the last call.
+            fn take_news(&mut self) -> News;
+
+            /// Runs a handler with the connection. The caller obeys [`Operation::verdict`](super::Operation::verdict).
+            fn transact(&mut self, operation: &mut Transact) -> DbResult<Transacted>;
+
+            $(
+                #[allow(missing_docs)] // see the operation
+                fn $method(&mut self, operation: &$operation) -> DbResult<$outcome>;
+            )*
+        }
+    };
+}
+operations!(statements_trait);
+
+macro_rules! implement_operation {
+    ($($lane:ident $method:ident($operation:ty) -> $outcome:ty;)*) => {
+        $(
+            impl super::Operation for $operation {
+                type Outcome = $outcome;
+                const LANE: Lane = Lane::$lane;
+
+                fn apply(&mut self, statements: &mut dyn Statements) -> DbResult<$outcome> {
+                    statements.$method(self)
+                }
+            }
+        )*
+    };
+}
+operations!(implement_operation);
+
+impl super::Operation for Transact {
+    type Outcome = Transacted;
+    const LANE: Lane = Lane::Alone;
+
+    fn apply(&mut self, statements: &mut dyn Statements) -> DbResult<Transacted> {
+        statements.transact(self)
+    }
+
+    /// What the handler wrote itself must not outlive a unit that was refused.
+    fn verdict(outcome: &Transacted) -> Verdict {
+        match outcome {
+            Transacted::Unit(UnitOutcome::Committed(_)) => Verdict::Commit,
+            Transacted::Unit(_) | Transacted::RolledBack(_) | Transacted::TimedOut => {
+                Verdict::RollBack
+            }
+            Transacted::Panicked(_) => Verdict::Discard,
+        }
+    }
+}

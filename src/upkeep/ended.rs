@@ -1,0 +1,59 @@
+//! Server requests that ended without a reply: their reply terminators are told of a REJECT with the reason.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::endpoint::{Call, Context, Origin, Run, take_effects};
+use crate::node::Node;
+use crate::store::StoreError;
+use crate::store::operation::{Cause, ClaimEndedCorrelations, EndedCorrelation, Unit, UnitOutcome};
+
+/// Requests taken in one go.
+const PART: u32 = 100;
+/// If this node dies over it, the terminator is told by another after so long.
+const AGAIN: Duration = Duration::from_secs(60);
+
+pub(super) async fn requests(node: &Arc<Node>) -> Result<(), StoreError> {
+    loop {
+        let ended = node.store.run(ClaimEndedCorrelations { limit: PART, again: AGAIN }).await?;
+        let more = ended.len() >= PART as usize;
+        for ended in ended {
+            tell(node, ended).await?;
+        }
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreError> {
+    let terminator = &ended.correlation.terminator;
+    let handler = match node.endpoints.get(terminator).map(|endpoint| &endpoint.run) {
+        Some(Run::Async(handler)) => Some(handler),
+        // It takes the connection of a client's message, and there is none.
+        Some(Run::Transactional(_)) => {
+            log::warn!("the transactional reply terminator {terminator:?} is not told that its request ended: {}", ended.reason);
+            None
+        }
+        // Another version of the application may have it: left for a node that does, tried again later.
+        None => return Ok(()),
+    };
+    let mut effects = Vec::new();
+    if let Some(handler) = handler {
+        let origin = Origin::of_ended(&ended, node.name(), node.clock.clone(), node.config.request_timeout);
+        let context = Context::new(origin);
+        match handler(Call { context: context.clone(), payload: None }).await {
+            Ok(_) => effects = take_effects(&context),
+            Err(error) => {
+                node.counters.handler_failures.fetch_add(1, Ordering::Relaxed);
+                log::warn!("the reply terminator {terminator:?} failed for a request that ended ({}): {}", ended.reason, error.text());
+            }
+        }
+    }
+    let unit = Unit { cause: Cause::EndedCorrelation { session: ended.session, seq: ended.seq }, effects };
+    if let UnitOutcome::Committed(effects) = node.store.run(unit).await? {
+        node.count_dropped(&effects);
+    }
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! What each task of the upkeep does.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{Task, ended};
+use crate::metrics::Mailbox;
+use crate::node::Node;
+use crate::registry::{BeginSweep, Closed, EndSweep, Holders, NotSwept};
+use crate::server::SessionChange;
+use crate::service;
+use crate::store::StoreError;
+use crate::store::operation::{Liveliness, RenewLease, Scavenge, Sweep, TimeOutSessions, WhichExist};
+
+/// Sessions timed out in one go.
+const PART: u32 = 200;
+
+pub(super) async fn run(
+    task: Task,
+    node: &Arc<Node>,
+    services: &Mailbox<service::Claim>,
+) -> Result<(), StoreError> {
+    match task {
+        Task::Lease => lease(node).await,
+        Task::Sweep => sweep(node).await,
+        Task::Takeover => {
+            services.tell(service::Claim);
+            Ok(())
+        }
+        Task::EndedRequests => ended::requests(node).await,
+        Task::Liveliness => liveliness(node).await,
+        Task::Timeout => time_out(node).await,
+        Task::Scavenge => scavenge(node).await,
+    }
+}
+
+async fn lease(node: &Node) -> Result<(), StoreError> {
+    if node.stopping() {
+        return Ok(());
+    }
+    let renew = RenewLease { join: false, lease: node.config.lease };
+    match tokio::time::timeout(node.config.lease, node.store.run(renew)).await {
+        Ok(Ok(true)) => {
+            node.come_back();
+            Ok(())
+        }
+        Ok(Ok(false)) => node.come_back_as_new().await,
+        Ok(Err(error)) => {
+            node.go_away().await;
+            Err(error)
+        }
+        Err(_) => {
+            node.go_away().await;
+            Err(StoreError::Failed(format!("the lease could not be renewed within {:?}", node.config.lease)))
+        }
+    }
+}
+
+async fn sweep(node: &Node) -> Result<(), StoreError> {
+    let Some(before) = node.registry().ask(BeginSweep).await else { return Ok(()) };
+    let swept = node.store.run(Sweep).await?;
+    let Some(holders) = node.registry().ask(EndSweep { before, swept }).await else { return Ok(()) };
+    if !holders.is_empty() {
+        let sessions = holders.iter().map(|holder| holder.session).collect();
+        let existing = node.store.run(WhichExist { sessions }).await?.into_iter().collect();
+        node.registry().tell(NotSwept { holders, existing });
+    }
+    Ok(())
+}
+
+async fn liveliness(node: &Node) -> Result<(), StoreError> {
+    match node.registry().ask(Holders).await {
+        Some(holders) if !holders.is_empty() => node.store.run(Liveliness { holders }).await,
+        Some(_) | None => Ok(()),
+    }
+}
+
+async fn time_out(node: &Node) -> Result<(), StoreError> {
+    loop {
+        let time_out = TimeOutSessions { idle: node.config.session_timeout, limit: PART };
+        let sessions = node.store.run(time_out).await?;
+        let more = sessions.len() >= PART as usize;
+        for session in &sessions {
+            node.listeners.session(SessionChange::Timeout, &session.sid, &session.user_id);
+        }
+        if !sessions.is_empty() {
+            node.registry().tell(Closed { sessions, reason: "the session has timed out".into() });
+        }
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+async fn scavenge(node: &Node) -> Result<(), StoreError> {
+    let scavenge = Scavenge {
+        publications_older: node.config.topic_history,
+        keys_older: node.config.idempotency,
+    };
+    let rows = node.store.run(scavenge).await?;
+    log::debug!("scavenged {rows} rows");
+    node.counters.scavenged.fetch_add(rows, Ordering::Relaxed);
+    Ok(())
+}

@@ -1,0 +1,291 @@
+//! Byte-literal tests of every message type, and properties of parsing and printing.
+
+use proptest::prelude::*;
+use serde_json::value::RawValue;
+
+use super::*;
+
+/// What is printed for an envelope is what the literal says, and parses to the same.
+#[track_caller]
+fn round_trip(literal: &str) {
+    let envelopes = parse_pipeline(literal).expect("the literal is a pipeline");
+    assert_eq!(print_pipeline(&envelopes), literal);
+}
+
+#[test]
+fn every_message_type_in_both_directions() {
+    for literal in [
+        r#"[{"t":"HELLO","tid":"h","auth":"A:b","clv":"Lib,v1;Os","an":"App","av":"1.2","sid":"S1","rd":3}]"#,
+        r#"[{"t":"WELCOME","tid":"h","sid":"S1","desc":"new session"}]"#,
+        r#"[{"t":"SEND","cmid":"1","tid":"t","eid":"E","msg":{"a":1}}]"#,
+        r#"[{"t":"SEND","smid":"s1","tid":"t","eid":"E","msg":"x"}]"#,
+        r#"[{"t":"REQUEST","cmid":"2","tid":"t","rd":1,"eid":"E","to":45000,"msg":[1,2]}]"#,
+        r#"[{"t":"REQUEST","smid":"s2","tid":"t","eid":"E","msg":null}]"#,
+        r#"[{"t":"RESOLVE","smid":"s2","cmid":"2","tid":"t","msg":true}]"#,
+        r#"[{"t":"REJECT","cmid":"2","tid":"t","desc":"no","msg":1.50}]"#,
+        r#"[{"t":"ACK","cmid":"1"},{"t":"ACK","ids":["1","2"]},{"t":"ACK","smid":"s1"}]"#,
+        r#"[{"t":"NACK","cmid":"1","desc":"why"}]"#,
+        r#"[{"t":"ACK2","smid":"s1"},{"t":"ACK2","ids":["1","2"]}]"#,
+        r#"[{"t":"RETRY","cmid":"1","desc":"later"}]"#,
+        r#"[{"t":"SUB","smid":"s9","eid":"Topic"},{"t":"UNSUB","eid":"Topic"}]"#,
+        r#"[{"t":"SUB_OK","eid":"Topic"},{"t":"SUB_LOST","eid":"Topic"},{"t":"SUB_NO_AUTH","eid":"Topic"}]"#,
+        r#"[{"t":"PUB","smid":"s9","tid":"t","eid":"Topic","msg":{},"debug":{"resd":3,"smcts":1,"mscts":2,"mscnn":"n"}}]"#,
+        r#"[{"t":"REAUTH"},{"t":"AUTH","auth":"A:c"}]"#,
+        r#"[{"t":"PING","x":"a"},{"t":"PONG","x":17}]"#,
+        "[]",
+    ] {
+        round_trip(literal);
+    }
+}
+
+#[test]
+fn numbers_are_taken_as_ids() {
+    let parsed =
+        parse_pipeline(r#" [ {"cmid": 7, "t": "SEND"} , {"t":"ACK2","ids":[1,"2"]} ] "#).unwrap();
+    assert_eq!(
+        print_pipeline(&parsed),
+        r#"[{"t":"SEND","cmid":"7"},{"t":"ACK2","ids":["1","2"]}]"#
+    );
+}
+
+#[test]
+fn unknown_and_null_fields_count_as_absent() {
+    let parsed = parse_pipeline(
+        r#"[{"t":"PING","ts":1.5,"cid":{"a":[{}]},"smid":null,"ids":null,"x":null,"debug":null,"to":null,"rd":null}]"#,
+    );
+    assert_eq!(print_pipeline(&parsed.unwrap()), r#"[{"t":"PING"}]"#);
+}
+
+#[test]
+fn timeouts_are_cut_and_never_negative() {
+    let to =
+        |json: &str| parse_pipeline(&format!(r#"[{{"t":"REQUEST","to":{json}}}]"#)).unwrap()[0].to;
+    assert_eq!(
+        (to("300.7"), to("-1"), to("-0.5"), to("1e3"), to("12")),
+        (Some(300), None, None, Some(1000), Some(12))
+    );
+}
+
+#[test]
+fn payloads_are_kept_byte_for_byte() {
+    let payload = "{ \"b\" : 1.0e+2,\n \"a\":\"\\u00e6\\/\\ud800\" }";
+    let parsed = parse_pipeline(&format!(r#"[{{"t":"SEND","msg": {payload} }}]"#)).unwrap();
+    assert_eq!(parsed[0].msg.as_ref().unwrap().get(), payload);
+}
+
+#[test]
+fn strings_are_escaped_and_unescaped() {
+    let literal = r#"[{"t":"SEND","cmid":"\"\\\n\u0001æ🐟"}]"#;
+    assert_eq!(
+        parse_pipeline(literal).unwrap()[0].cmid.as_deref(),
+        Some("\"\\\n\u{1}æ🐟")
+    );
+    round_trip(literal);
+}
+
+#[test]
+fn depth_costs_no_stack() {
+    let deep = "[".repeat(1_000_000) + &"]".repeat(1_000_000);
+    for field in ["msg", "other", "debug", "tid", "ids"] {
+        let result = parse_pipeline(&format!(r#"[{{"t":"SEND","{field}":{deep}}}]"#));
+        assert_eq!(result.is_ok(), matches!(field, "msg" | "other"), "{field}");
+    }
+    assert!(parse_pipeline(&deep).is_err());
+}
+
+#[test]
+fn errors_name_field_and_position() {
+    for (text, error) in [
+        ("", "a pipeline is a JSON array"),
+        (r#"{"t":"PING"}"#, "a pipeline is a JSON array"),
+        (
+            r#"["A:secret"]"#,
+            "envelope 1: a string instead of an object at line 1 column 11",
+        ),
+        (
+            "[3]",
+            "invalid type: integer `3`, expected an object as envelope 1 at line 1 column 2",
+        ),
+        ("[{}]", "envelope 1: `t` is missing at line 1 column 3"),
+        (
+            r#"[{"t":"PING"},{"t":"NOPE"}]"#,
+            "envelope 2: unknown `t` \"NOPE\" at line 1 column 26",
+        ),
+        (
+            r#"[{"t":"PING","tid":5}]"#,
+            "envelope 1: `tid` is not a string at line 1 column 21",
+        ),
+        (
+            r#"[{"t":"PING","cmid":1.5}]"#,
+            "envelope 1: `cmid` is not a string or integer at line 1 column 24",
+        ),
+        (
+            r#"[{"t":"PING","rd":-1}]"#,
+            "envelope 1: `rd` is not an unsigned 32-bit integer at line 1 column 21",
+        ),
+        (
+            r#"[{"t":"PING"}"#,
+            "EOF while parsing a list at line 1 column 13",
+        ),
+        (
+            r#"[{"t":"PING"}] x"#,
+            "trailing characters at line 1 column 16",
+        ),
+    ] {
+        assert_eq!(parse_pipeline(text).unwrap_err().0, error, "{text}");
+    }
+}
+
+#[test]
+fn errors_never_quote_an_authorization() {
+    for text in [
+        r#"[{"t":"AUTH","auth":{"k":"s3cret"}}]"#,
+        r#"[{"t":"AUTH","auth":["s3cret"]}]"#,
+        r#"[{"t":"AUTH","auth":"s3cret\ud800"}]"#,
+        r#"[{"t":"AUTH","auth":"s3cret"#,
+        r#"[{"t":"AUTH","auth":"s3cret"}{]"#,
+        r#""s3cret""#,
+        r#"["s3cret"]"#,
+    ] {
+        let error = parse_pipeline(text).unwrap_err().0;
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+}
+
+#[test]
+fn items_are_bounded() {
+    let pings = |n: usize| format!("[{}]", vec![r#"{"t":"PING"}"#; n].join(","));
+    assert_eq!(
+        parse_pipeline(&pings(MAX_PIPELINE_ITEMS)).unwrap().len(),
+        MAX_PIPELINE_ITEMS
+    );
+    assert!(
+        parse_pipeline(&pings(MAX_PIPELINE_ITEMS + 1))
+            .unwrap_err()
+            .0
+            .contains("too many")
+    );
+    let ids = |n: usize| format!(r#"[{{"t":"ACK2","ids":[{}]}}]"#, vec!["1"; n].join(","));
+    assert!(parse_pipeline(&ids(MAX_PIPELINE_ITEMS - 1)).is_ok());
+    assert!(parse_pipeline(&ids(MAX_PIPELINE_ITEMS)).is_err());
+}
+
+fn text() -> impl Strategy<Value = Option<String>> {
+    proptest::option::of(any::<String>())
+}
+
+fn payload() -> impl Strategy<Value = Option<Payload>> {
+    let raw = prop_oneof![
+        any::<String>().prop_map(|s| serde_json::to_string(&s).unwrap()),
+        any::<i64>().prop_map(|n| n.to_string()),
+        any::<Vec<bool>>()
+            .prop_map(|v| format!("{{ \"k\" :{}}}", serde_json::to_string(&v).unwrap())),
+        Just("null".to_owned()),
+    ];
+    proptest::option::of(raw.prop_map(|json| RawValue::from_string(json).unwrap()))
+}
+
+fn envelope() -> impl Strategy<Value = Envelope> {
+    let x = prop_oneof![
+        any::<String>().prop_map(PingId::Text),
+        any::<i64>().prop_map(PingId::Number)
+    ];
+    let ids = (
+        text(),
+        text(),
+        proptest::option::of(x),
+        proptest::option::of(any::<Vec<String>>()),
+        text(),
+    );
+    let hello = (text(), text(), text(), text(), text());
+    let rest = (
+        any::<Option<u32>>(),
+        text(),
+        any::<Option<u64>>(),
+        text(),
+        payload(),
+    );
+    (
+        proptest::sample::select(&MessageType::ALL[..]),
+        ids,
+        hello,
+        rest,
+    )
+        .prop_map(|(t, ids, hello, rest)| {
+            let ((smid, cmid, x, ids, tid), (auth, clv, an, av, sid), (rd, eid, to, desc, msg)) =
+                (ids, hello, rest);
+            let debug = rd.map(|resd| Debug {
+                resd,
+                mscts: Some(5),
+                mscnn: eid.clone(),
+                ..Debug::default()
+            });
+            Envelope {
+                t,
+                smid,
+                cmid,
+                x,
+                ids,
+                tid,
+                auth,
+                clv,
+                an,
+                av,
+                sid,
+                rd,
+                eid,
+                to,
+                desc,
+                msg,
+                debug,
+            }
+        })
+}
+
+proptest! {
+    #[test]
+    fn what_is_printed_is_parsed(envelopes in proptest::collection::vec(envelope(), 0..4)) {
+        let printed = print_pipeline(&envelopes);
+        let parsed = parse_pipeline(&printed).unwrap();
+        prop_assert_eq!(format!("{:?}", &parsed), format!("{:?}", &envelopes));
+        prop_assert_eq!(print_pipeline(&parsed), printed);
+    }
+
+    #[test]
+    fn any_text_is_survived(text in any::<String>(), bytes in any::<Vec<u8>>()) {
+        let _ = parse_pipeline(&text);
+        let _ = parse_pipeline(&String::from_utf8_lossy(&bytes));
+    }
+
+    /// Broken pipelines, nearer to real ones than any random text.
+    #[test]
+    fn damaged_pipelines_are_survived(envelope in envelope(), at in any::<proptest::sample::Index>(), with in "[\\[\\]{}\",:0-9a-z\\\\ -]{0,3}") {
+        let printed = print_pipeline([&envelope]);
+        let mut cut = at.index(printed.len() + 1);
+        while !printed.is_char_boundary(cut) {
+            cut -= 1;
+        }
+        let _ = parse_pipeline(&printed[..cut]);
+        let _ = parse_pipeline(&format!("{}{with}{}", &printed[..cut], &printed[cut..]));
+    }
+}
+
+#[test]
+fn close_reasons_are_cut_on_a_character_boundary() {
+    assert_eq!(
+        Close::new(CloseCode::ProtocolError, "æ".repeat(100)).reason(),
+        "æ".repeat(61)
+    );
+    assert_eq!(
+        Close::new(CloseCode::ProtocolError, "short").reason(),
+        "short"
+    );
+}
+
+#[test]
+fn names_and_types_belong_together() {
+    for t in MessageType::ALL {
+        assert_eq!(MessageType::from_name(t.name()), Some(t));
+    }
+    assert_eq!(MessageType::from_name("hello"), None);
+}
