@@ -125,7 +125,7 @@ async fn a_second_process_on_the_same_file_is_refused() {
     let path = directory.path().join("store.db");
     let _process = Process::start("child", &path);
     let refused = matssocket::MatsSocketServer::builder("second")
-        .store(matssocket::store::Store::sqlite(&path))
+        .store(matssocket::Store::sqlite(&path))
         .authentication(common::auth::TestAuth(Control::new()))
         .start()
         .await;

@@ -180,7 +180,7 @@ async fn others_are_served_while_one_session_is_at_all_its_limits() {
 
 #[actix_web::test]
 async fn a_session_without_its_client_times_out() {
-    let clock = matssocket::clock::Clock::system();
+    let clock = matssocket::Clock::system();
     let nodes = Setup::new()
         .clock(&clock)
         .config(|config| {

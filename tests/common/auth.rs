@@ -2,8 +2,8 @@
 
 use actix_web::HttpRequest;
 use async_trait::async_trait;
-use matssocket::wire::DebugOptions;
-use matssocket::{AuthError, Authentication, Authenticator, Principal, Refused, ResponseHeaders, Verdict};
+
+use matssocket::{AuthError, Authentication, Authenticator, DebugOptions, Principal, Refused, ResponseHeaders, Verdict};
 
 use super::Control;
 

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use actix_web::{App, HttpServer, web};
-use matssocket::store::Store;
+use matssocket::Store;
 use matssocket::{Cluster, Config, MatsSocketServer};
 
 use super::auth::TestAuth;
@@ -109,7 +109,7 @@ async fn serve(database: String, address: String) -> std::io::Result<()> {
             .route("/open/{gate}", web::get().to(open))
             .route("/holder/{session}", web::get().to(holder))
     });
-    let http = http.workers(1).disable_signals().bind(address)?.run();
+    let http = http.on_connect(matssocket::on_connect).workers(1).disable_signals().bind(address)?.run();
     println!("child is ready");
     http.await
 }

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-use matssocket::store::operation::SessionFilter;
-use matssocket::{Context, MatsSocketServer, ReplyToken};
+
+use matssocket::{Context, MatsSocketServer, ReplyToken, SessionFilter};
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer};
-use matssocket::clock::Clock;
-use matssocket::store::Store;
+use matssocket::Clock;
+use matssocket::Store;
 use matssocket::{Cluster, Config, MatsSocketServer, ServerBuilder};
 
 use super::auth::TestAuth;
@@ -96,6 +96,7 @@ impl Setup {
         let server = builder.start().await.expect("the node starts");
         let mount = server.mount("/matssocket");
         let http = HttpServer::new(move || App::new().configure(mount.clone()))
+            .on_connect(matssocket::on_connect)
             .workers(1)
             .disable_signals()
             .shutdown_timeout(1)
