@@ -29,12 +29,12 @@ pub use cluster::{Cluster, Faults};
 pub use config::Config;
 pub use endpoint::{Context, Forward, Incoming, Outcome, ReplyToken};
 pub use error::{HandlerError, SendError, StartError};
-pub use http::on_connect;
+pub use http::{no_upgrade, on_connect};
 pub use message::ReplyTo;
 pub use metrics::{MailboxMetrics, Metrics, UpkeepMetrics};
 pub use server::{
     LiveSession, MatsSocketServer, MessageEvent, RecentEnvelope, ServerBuilder, SessionChange, SessionEvent,
 };
 pub use store::operation::{DeadLetter, SessionFilter, StoredSession};
-pub use store::{Store, StoreConfig, StoreError, StoreMetrics};
+pub use store::{Store, StoreConfig, StoreError, StoreMetricsSnapshot};
 pub use wire::{DebugOptions, MessageType};

@@ -93,6 +93,11 @@ impl<M: Message> Message for Metered<M> {
 }
 
 impl<M> Metered<M> {
+    /// Wraps a message on its way into a mailbox.
+    pub(crate) fn new(message: M, meter: &Arc<Meter>) -> Metered<M> {
+        Metered { message, ticket: meter.enter() }
+    }
+
     /// Takes the message out and measures how long it takes to handle it.
     pub(crate) fn handle<R>(self, handle: impl FnOnce(M) -> R) -> R {
         let Metered { message, ticket } = self;
@@ -138,14 +143,12 @@ where
 
     /// Puts a message into the mailbox, in order, without waiting. Lost if the actor has ended.
     pub(crate) fn tell(&self, message: M) {
-        let ticket = self.meter.enter();
-        self.to.do_send(Metered { message, ticket });
+        self.to.do_send(Metered::new(message, &self.meter));
     }
 
     /// Puts a message into the mailbox and waits for the result. `None`: the actor has ended.
     pub(crate) fn ask(&self, message: M) -> impl Future<Output = Option<M::Result>> + Send + use<M> {
-        let ticket = self.meter.enter();
-        let result = self.to.send(Metered { message, ticket });
+        let result = self.to.send(Metered::new(message, &self.meter));
         async move { result.await.ok() }
     }
 
@@ -164,14 +167,37 @@ where
     }
 }
 
+/// A handler's result without actix's wrapping.
+pub(crate) trait Plain<T> {
+    fn plain(self) -> T;
+}
+
+impl Plain<()> for () {
+    fn plain(self) {}
+}
+
+impl<T> Plain<Option<T>> for Option<T> {
+    fn plain(self) -> Option<T> {
+        self
+    }
+}
+
+impl<M: Message> Plain<M::Result> for actix::MessageResult<M> {
+    fn plain(self) -> M::Result {
+        self.0
+    }
+}
+
 /// Lets an actor take these messages out of their metered wrapping.
 macro_rules! metered {
     ($actor:ty: $($message:ty),+ $(,)?) => {$(
         impl actix::Handler<$crate::metrics::Metered<$message>> for $actor {
-            type Result = <$actor as actix::Handler<$message>>::Result;
+            type Result = actix::MessageResult<$crate::metrics::Metered<$message>>;
 
             fn handle(&mut self, metered: $crate::metrics::Metered<$message>, ctx: &mut Self::Context) -> Self::Result {
-                metered.handle(|message| <$actor as actix::Handler<$message>>::handle(self, message, ctx))
+                let result =
+                    metered.handle(|message| <$actor as actix::Handler<$message>>::handle(self, message, ctx));
+                actix::MessageResult($crate::metrics::Plain::plain(result))
             }
         }
     )+};
@@ -232,7 +258,7 @@ pub struct Metrics {
     /// Every kind of actor's mailbox: `store`, `registry`, `cluster`, `services`, `upkeep`, `session`, `connection`.
     pub actors: BTreeMap<&'static str, MailboxMetrics>,
     /// The store: batch sizes, commit times, queue depth.
-    pub store: crate::store::StoreMetrics,
+    pub store: crate::store::StoreMetricsSnapshot,
     /// Upkeep tasks by name.
     pub upkeep: BTreeMap<&'static str, UpkeepMetrics>,
     /// Handlers running now.
@@ -264,15 +290,15 @@ mod tests {
         type Context = actix::Context<Echo>;
     }
     #[derive(Message)]
-    #[rtype(result = "u32")]
+    #[rtype(result = "Option<u32>")]
     struct Ask(u32);
     impl Handler<Ask> for Echo {
-        type Result = u32;
-        fn handle(&mut self, Ask(number): Ask, ctx: &mut Self::Context) -> u32 {
+        type Result = Option<u32>;
+        fn handle(&mut self, Ask(number): Ask, ctx: &mut Self::Context) -> Option<u32> {
             if number == 0 {
                 actix::ActorContext::stop(ctx);
             }
-            number + 1
+            Some(number + 1)
         }
     }
     metered!(Echo: Ask);
@@ -284,9 +310,9 @@ mod tests {
         let asked: Vec<_> = (1..=3).map(|number| mailbox.ask(Ask(number))).collect();
         assert_eq!(meter.snapshot().depth, 3, "three wait before the actor runs");
         for (index, answer) in asked.into_iter().enumerate() {
-            assert_eq!(answer.await, Some(index as u32 + 2));
+            assert_eq!(answer.await.flatten(), Some(index as u32 + 2));
         }
-        assert_eq!(mailbox.ask(Ask(0)).await, Some(1));
+        assert_eq!(mailbox.ask(Ask(0)).await.flatten(), Some(1));
         tokio::task::yield_now().await;
         mailbox.tell(Ask(9));
         assert_eq!(mailbox.ask(Ask(9)).await, None, "the actor has ended");

@@ -71,7 +71,7 @@ pub(super) type AuthorizationCallback = Arc<
 /// Where the authorization of a client stands.
 #[derive(Default)]
 pub(super) struct AuthState {
-    pub(super) current: Option<Authorization>,
+    current: Option<Authorization>,
     given: Option<Instant>,
     /// It is newer than what the server has.
     unsent: bool,
@@ -91,6 +91,10 @@ impl AuthState {
             current,
             ..AuthState::default()
         }
+    }
+
+    pub(super) fn value(&self) -> Option<String> {
+        self.current.as_ref().map(|current| current.value.clone())
     }
 
     pub(super) fn set(&mut self, authorization: Authorization, now: Instant) {

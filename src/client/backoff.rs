@@ -41,6 +41,8 @@ pub(super) struct Rotation {
 }
 
 impl Rotation {
+    const SHORT_LIFE: Duration = Duration::from_secs(2);
+
     pub(super) fn new(urls: Vec<String>, backoff: Backoff) -> Rotation {
         Rotation {
             urls,
@@ -68,7 +70,7 @@ impl Rotation {
     pub(super) fn lost(&mut self, lived: Duration) {
         self.at = 0;
         self.failures = 0;
-        self.short_lived = if lived < self.backoff.longest {
+        self.short_lived = if lived < Self::SHORT_LIFE {
             self.short_lived.saturating_add(1)
         } else {
             0

@@ -11,6 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::authorization::{Authorization, AuthorizationError};
+use super::builder::Config;
 use super::core::Command;
 use super::event::{ConnectionEvent, ConnectionState};
 use super::handler::Worker;
@@ -41,13 +42,39 @@ pub(super) enum End {
 }
 
 /// How long the other side may take to answer a close frame.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Bytes per second that a line must take at least when a large message goes out.
 const SLOWEST_LINE: u64 = 64 << 10;
 
 /// How long the server may take to end TCP after both close frames; it does so at once, mostly.
 const LINGER: Duration = Duration::from_millis(250);
+
+/// HELLO but for session and authorization.
+pub(super) fn hello(config: &Config) -> Envelope {
+    let clv = format!(
+        "matssocket-rs,{}; {}",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS
+    );
+    Envelope {
+        tid: Some(random_id(8, &mut rand::rng())),
+        clv: Some(clv),
+        an: Some(config.app_name.clone()),
+        av: Some(config.app_version.clone()),
+        rd: (config.debug != DebugOptions::default()).then_some(config.debug.0),
+        ..Envelope::new(MessageType::HELLO)
+    }
+}
+
+pub(super) fn close_frame(code: CloseCode, reason: &str) -> Message {
+    let close = Close::new(code, reason);
+    let reason = close.reason().into();
+    Message::Close(Some(CloseFrame {
+        code: close.code.code().into(),
+        reason,
+    }))
+}
 
 type Authorizing = BoxFuture<'static, Result<Authorization, AuthorizationError>>;
 
@@ -87,29 +114,13 @@ impl<'a> Connection<'a> {
 
     /// Speaks the protocol until the end; says also when the session was established, if it was.
     pub(super) async fn run(mut self) -> (End, Option<Instant>) {
-        let hello = self.hello();
+        let hello = hello(&self.shared.config);
         let first = self.shared.core().begin_connection(hello);
         let end = match self.write(Message::text(first)) {
             Ok(()) => self.talk().await,
             Err(error) => End::Lost(error),
         };
         (end, self.established)
-    }
-
-    fn hello(&self) -> Envelope {
-        let config = &self.shared.config;
-        Envelope {
-            tid: Some(random_id(8, &mut rand::rng())),
-            clv: Some(format!(
-                "matssocket-rs,{}; {}",
-                env!("CARGO_PKG_VERSION"),
-                std::env::consts::OS
-            )),
-            an: Some(config.app_name.clone()),
-            av: Some(config.app_version.clone()),
-            rd: (config.debug != DebugOptions::default()).then_some(config.debug.0),
-            ..Envelope::new(MessageType::HELLO)
-        }
     }
 
     /// Hands a message to the WebSocket's buffer; flushing goes on in [`step`].
@@ -317,12 +328,7 @@ impl<'a> Connection<'a> {
 
     /// Sends a close frame and waits for the server's.
     async fn close(&mut self, code: CloseCode, reason: &str) {
-        let close = Close::new(code, reason);
-        let frame = CloseFrame {
-            code: close.code.code().into(),
-            reason: close.reason().into(),
-        };
-        if self.write(Message::Close(Some(frame))).is_ok() {
+        if self.write(close_frame(code, reason)).is_ok() {
             self.read_out(false).await;
         }
     }

@@ -245,7 +245,7 @@ impl Core {
     /// A WebSocket is open: gives the first pipeline, HELLO and SUBs.
     pub(super) fn begin_connection(&mut self, mut hello: Envelope) -> String {
         hello.sid = self.session_id.clone();
-        hello.auth = self.auth.current.as_ref().map(|auth| auth.value.clone());
+        hello.auth = self.auth.value();
         self.auth.sent_with_hello();
         self.may_send = self.session_id.is_none() && !self.config.wait_for_welcome;
         self.outbox.requeue_all();
@@ -290,7 +290,7 @@ impl Core {
         }
         let mut pipeline = Pipeline::new();
         if self.auth.take_unsent() {
-            let auth = self.auth.current.as_ref().map(|auth| auth.value.clone());
+            let auth = self.auth.value();
             pipeline.envelope(&Envelope {
                 auth,
                 ..Envelope::new(MessageType::AUTH)

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::backoff::Rotation;
-use super::connection::{Connection, End};
+use super::connection::{CLOSE_TIMEOUT, Connection, End};
 use super::core::Command;
 use super::error::SessionClosed;
 use super::event::{ConnectionEvent, ConnectionState};
+use super::farewell::farewell;
 use super::handler::Worker;
 use super::shared::Shared;
 use super::socket::{WebSocket, open};
@@ -19,6 +20,9 @@ pub(super) struct Driver {
     worker: Worker,
     rotation: Rotation,
 }
+
+/// The reason when the last handle is dropped.
+const GONE: &str = "the client is gone";
 
 /// Whether the task goes on.
 #[derive(PartialEq, Eq)]
@@ -78,7 +82,7 @@ impl Driver {
                 attempt = self.attempt() => Ok(attempt),
             };
             let flow = match attempt {
-                Err(command) => self.command(command),
+                Err(command) => self.command(command).await,
                 Ok(Err(error)) => self.connect_failed(error),
                 Ok(Ok(ws)) => self.converse(ws).await,
             };
@@ -91,23 +95,26 @@ impl Driver {
     /// Waits until a connection is wanted or there is a command.
     async fn idle(&mut self) -> Flow {
         if let Some(command) = self.shared.take_command() {
-            return self.command(command);
+            return self.command(command).await;
         }
         self.shared.wake.notified().await;
         Flow::Continue
     }
 
     /// A command while there is no connection.
-    fn command(&mut self, command: Command) -> Flow {
+    async fn command(&mut self, command: Command) -> Flow {
         match command {
             Command::Close { reason, done } => {
-                self.close_session(Some(CloseCode::CloseSession.code()), reason);
+                self.close_without_line(reason).await;
                 let _ = done.send(());
             }
             Command::Disconnect { done } => self.disconnected("disconnect".into(), Some(done)),
             Command::Cut => {}
             Command::Reconnect => self.rotation.reset(),
-            Command::Shutdown => return self.shut_down(),
+            Command::Shutdown => {
+                self.close_without_line(GONE.into()).await;
+                return Flow::Stop;
+            }
         }
         Flow::Continue
     }
@@ -179,7 +186,10 @@ impl Driver {
                 let _ = done.send(());
             }
             End::Disconnected(done) => self.disconnected("disconnect".into(), Some(done)),
-            End::Shutdown => return self.shut_down(),
+            End::Shutdown => {
+                self.close_session(Some(CloseCode::GoingAway.code()), GONE.into());
+                return Flow::Stop;
+            }
         }
         Flow::Continue
     }
@@ -218,12 +228,22 @@ impl Driver {
         self.shared.close_session(SessionClosed { code, reason });
     }
 
-    fn shut_down(&self) -> Flow {
-        self.close_session(
-            Some(CloseCode::GoingAway.code()),
-            "the client is gone".into(),
-        );
-        Flow::Stop
+    /// Fails what is outstanding, and tells the server if it can be reached.
+    async fn close_without_line(&mut self, reason: String) {
+        let session_id = self.shared.core().session_id.clone();
+        self.close_session(Some(CloseCode::CloseSession.code()), reason.clone());
+        if let Some(session_id) = session_id {
+            let farewell = farewell(&self.shared, self.rotation.url(), session_id, &reason);
+            match timeout(CLOSE_TIMEOUT, farewell).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    log::info!("the server was not told that the session is closed: {error}")
+                }
+                Err(_) => {
+                    log::info!("the server was not told that the session is closed: no answer")
+                }
+            }
+        }
     }
 }
 

@@ -50,6 +50,7 @@ mod core;
 mod driver;
 mod error;
 mod event;
+mod farewell;
 mod handler;
 mod inbox;
 mod incoming;
@@ -276,8 +277,9 @@ impl Client {
         shared.wake.notify_one();
     }
 
-    /// Closes the session; everything outstanding fails. Returns when that is done. Without a line the
-    /// server is not told: it forgets the session in its own time.
+    /// Closes the session; everything outstanding fails. Returns when that is done. Without a line,
+    /// one more connection is tried for a few seconds; failing that, the server forgets the session in
+    /// its own time.
     pub async fn close(&self, reason: impl Into<String>) {
         let (done, closed) = oneshot::channel();
         self.shared().command(Command::Close {

@@ -15,6 +15,7 @@ use super::frame::sent_header_bytes;
 use super::state::{Ending, LineState, Seen};
 use super::{Backend, NewLine};
 use crate::auth::Authenticator;
+use crate::metrics::{Mailbox, metered};
 use crate::session::line::{FromLine, ToLine};
 use crate::wire::{Close, CloseCode};
 
@@ -222,7 +223,7 @@ impl Actor for Connection {
     fn started(&mut self, ctx: &mut Context) {
         if let Some((authenticator, remote)) = self.opening.take() {
             let session = self.backend.open(NewLine {
-                line: ctx.address().recipient(),
+                line: Mailbox::new(&ctx.address(), self.backend.meter()),
                 flow: self.state.flow.clone(),
                 authenticator,
                 remote,
@@ -291,6 +292,8 @@ impl Handler<ToLine> for Connection {
         }
     }
 }
+
+metered!(Connection: ToLine);
 
 fn not_utf8() -> Close {
     Close::new(CloseCode::ProtocolError, "text is not UTF-8")

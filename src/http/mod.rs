@@ -18,11 +18,11 @@ pub use socket::on_connect;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix::Recipient;
 use actix_web::HttpRequest;
 
 use crate::auth::{Authentication, Authenticator};
 use crate::config::Config;
+use crate::metrics::{Mailbox, Meter};
 use crate::session::line::{Flow, FromLine, ToLine};
 
 /// What the edge needs from the server behind it.
@@ -31,10 +31,16 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn config(&self) -> &Arc<Config>;
     /// The application's authentication.
     fn authentication(&self) -> &Arc<dyn Authentication>;
+    /// The meter of the connection actors.
+    fn meter(&self) -> &Arc<Meter>;
+    /// Whether a page of this origin may connect.
+    fn allows_origin(&self, origin: &str, request: &HttpRequest) -> bool {
+        self.authentication().check_origin(origin, request)
+    }
     /// Whether this node can serve; if not, why.
     fn ready(&self) -> Result<(), &'static str>;
     /// Starts a session actor on this thread for a new line.
-    fn open(&self, line: NewLine) -> Recipient<FromLine>;
+    fn open(&self, line: NewLine) -> Mailbox<FromLine>;
     /// Closes a session from outside.
     fn close_session(&self, session_id: String);
 }
@@ -42,7 +48,7 @@ pub(crate) trait Backend: Send + Sync + 'static {
 /// A line just upgraded.
 pub(crate) struct NewLine {
     /// Where the session sends.
-    pub(crate) line: Recipient<ToLine>,
+    pub(crate) line: Mailbox<ToLine>,
     /// The line's flow.
     pub(crate) flow: Flow,
     /// The connection's authenticator.

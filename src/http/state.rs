@@ -6,11 +6,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use actix::Recipient;
 use actix_web::rt::time::Instant;
 use bytes::Bytes;
 
 use crate::config::Config;
+use crate::metrics::Mailbox;
 use crate::session::line::{Flow, FromLine};
 use crate::wire::Close;
 
@@ -69,7 +69,7 @@ pub(super) struct LineState {
     pub(super) config: Arc<Config>,
     pub(super) flow: Flow,
     /// Set before the first frame is read.
-    pub(super) session: OnceCell<Recipient<FromLine>>,
+    pub(super) session: OnceCell<Mailbox<FromLine>>,
 
     /// HELLO is done.
     pub(super) established: Cell<bool>,
@@ -202,12 +202,12 @@ impl LineState {
     /// Tells the session.
     pub(super) fn tell(&self, message: FromLine) {
         if let Some(session) = self.session.get() {
-            session.do_send(message);
+            session.tell(message);
         }
     }
 
     /// The session actor lives.
     pub(super) fn has_session(&self) -> bool {
-        self.session.get().is_some_and(Recipient::connected)
+        self.session.get().is_some_and(Mailbox::connected)
     }
 }

@@ -71,7 +71,7 @@ async fn admit(
     if let Some(origin) = request.headers().get(header::ORIGIN) {
         let allowed = origin
             .to_str()
-            .is_ok_and(|origin| authentication.check_origin(origin, request));
+            .is_ok_and(|origin| backend.allows_origin(origin, request));
         if !allowed {
             log::info!("upgrade refused: origin {origin:?}");
             return Err(HttpResponse::Forbidden().body("this origin may not connect"));

@@ -1,5 +1,6 @@
 //! A running node: what its rooms share, and how it starts and stops.
 
+mod edge;
 mod lifecycle;
 mod running;
 
@@ -9,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use actix::Addr;
 
+pub(crate) use edge::Edge;
 pub(crate) use lifecycle::{SOCKET_PING, start};
 pub(crate) use running::{Owner, Running, RunningHandlers};
 

@@ -206,10 +206,10 @@ impl ServerBuilder {
         let store = self.store.take().ok_or_else(|| missing("store"))?;
         let authentication = self.authentication.take().ok_or_else(|| missing("authentication"))?;
         for (id, connection) in &self.connections {
-            if *connection != store.connection_type() {
+            let (expected, name) = store.connection();
+            if *connection != expected {
                 return Err(StartError::Configuration(format!(
-                    "the transactional handler {id:?} takes another kind of connection than the store's, which is {}",
-                    store.connection_name()
+                    "the transactional handler {id:?} takes another kind of connection than the store's, which is {name}"
                 )));
             }
         }

@@ -24,7 +24,7 @@ impl MatsSocketServer {
     /// # let _ = app; }
     /// ```
     pub fn mount(&self, path: &str) -> impl FnOnce(&mut ServiceConfig) + Clone + use<> {
-        crate::http::mount(self.node.clone(), path)
+        crate::http::mount(Arc::new(crate::node::Edge(self.node.clone())), path)
     }
 
     /// Runs an HTTP server until SIGINT or SIGTERM, then [stops](MatsSocketServer::stop) this server and the HTTP

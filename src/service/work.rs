@@ -72,7 +72,7 @@ pub(super) async fn work(node: &Arc<Node>, row: Forwarded) -> Option<Duration> {
                 commit(node, Unit { cause: Cause::Forwarded { id: row.id, proof }, effects }).await;
                 None
             }
-            Err(error) => fail(node, row, &error.to_string()).await,
+            Err(error) => fail(node, row, error.text()).await,
         },
         Ok(RawOutcome::Later(timeout)) => {
             if !effects.is_empty() {

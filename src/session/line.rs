@@ -46,6 +46,7 @@ pub(crate) struct Flow(Rc<FlowState>);
 struct FlowState {
     unprocessed: Cell<usize>,
     unsent: Cell<usize>,
+    gone: Cell<u64>,
     reading_paused: Cell<bool>,
     on_read: RefCell<Option<Box<dyn Fn()>>>,
 }
@@ -82,6 +83,12 @@ impl Flow {
     /// So many bytes have gone out.
     pub(crate) fn sent(&self, bytes: usize) {
         self.0.unsent.set(self.0.unsent.get().saturating_sub(bytes));
+        self.0.gone.set(self.0.gone.get().wrapping_add(bytes as u64));
+    }
+
+    /// How many bytes have ever gone out: as long as this grows, the client reads.
+    pub(crate) fn gone(&self) -> u64 {
+        self.0.gone.get()
     }
 
     /// Whether the session asked for a pause in reading.

@@ -31,11 +31,16 @@ pub struct RecentEnvelope {
     /// True: from the client.
     pub incoming: bool,
     /// Message type.
+    #[serde(serialize_with = "name")]
     pub message_type: MessageType,
     /// Endpoint or topic.
     pub endpoint: Option<String>,
     /// Message id: the client's or the server's; for several, how many.
     pub id: Option<String>,
+}
+
+fn name<S: serde::Serializer>(t: &MessageType, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(t.name())
 }
 
 /// The last envelopes of a session, a bounded number.

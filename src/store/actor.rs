@@ -10,6 +10,7 @@ use crossbeam_channel::Sender;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::metrics::{MailboxMetrics, Meter, Metered};
 use super::job::{Job, Reply, Seat, Task, Ticket};
 use super::metrics::StoreMetrics;
 use super::statements::{Database, Lane};
@@ -55,6 +56,14 @@ impl<O: Operation> Handler<Run<O>> for StoreActor {
     }
 }
 
+impl<O: Operation> Handler<Metered<Run<O>>> for StoreActor {
+    type Result = ();
+
+    fn handle(&mut self, metered: Metered<Run<O>>, ctx: &mut Context<StoreActor>) {
+        metered.handle(|run| Handler::<Run<O>>::handle(self, run, ctx));
+    }
+}
+
 /// Nothing more will come.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -80,6 +89,7 @@ struct Waiting {
 /// An opened store. Dropping it lets everything that was sent be done, then ends the threads and closes the database.
 pub struct Opened {
     addr: Addr<StoreActor>,
+    meter: Arc<Meter>,
     credits: Arc<Semaphore>,
     lobby: mpsc::UnboundedSender<Waiting>,
     /// How many are in the lobby: nobody may overtake them.
@@ -90,6 +100,11 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// The store actor's mailbox.
+    pub fn mailbox(&self) -> MailboxMetrics {
+        self.meter.snapshot()
+    }
+
     /// Starts the actor and the threads.
     pub fn start(database: Arc<dyn Database>, config: &StoreConfig) -> Result<Opened, StoreError> {
         let metrics = Arc::new(StoreMetrics::default());
@@ -139,6 +154,7 @@ impl Opened {
             .map_err(|_| StoreError::Open("the store's actor could not be started".into()))?;
         Ok(Opened {
             addr,
+            meter: Arc::default(),
             credits,
             lobby,
             in_lobby,
@@ -152,10 +168,11 @@ impl Opened {
     pub fn send<O: Operation>(&self, operation: O, reply: Reply<O>, seat: Arc<Seat>) {
         let by = seat.name();
         let (addr, metrics) = (self.addr.clone(), self.metrics.clone());
+        let meter = self.meter.clone();
         let admit = move |permit: Result<OwnedSemaphorePermit, StoreError>| match permit {
             Ok(permit) => {
                 let ticket = Ticket::new(permit, metrics);
-                addr.do_send(Run(Box::new(Task::new(operation, reply, seat, by, ticket))));
+                addr.do_send(Metered::new(Run(Box::new(Task::new(operation, reply, seat, by, ticket))), &meter));
             }
             Err(error) => {
                 metrics.busy();

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use actix::Recipient;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::metrics::StoreMetrics;
@@ -10,16 +9,17 @@ use super::operation::News;
 use super::statements::{DbResult, Lane, Statements, Verdict};
 use super::{NewsOf, Operation, StoreError};
 use crate::clock::Clock;
+use crate::metrics::Mailbox;
 
 /// A node attached to the store.
 pub struct Seat {
     name: RwLock<Arc<str>>,
     clock: Clock,
-    news: Recipient<NewsOf>,
+    news: Mailbox<NewsOf>,
 }
 
 impl Seat {
-    pub fn new(name: &str, clock: Clock, news: Recipient<NewsOf>) -> Seat {
+    pub fn new(name: &str, clock: Clock, news: Mailbox<NewsOf>) -> Seat {
         Seat {
             name: RwLock::new(name.into()),
             clock,
@@ -40,7 +40,7 @@ impl Seat {
 
     /// Tells the node what was committed on its behalf.
     pub fn tell(&self, news: News) {
-        self.news.do_send(NewsOf(news));
+        self.news.tell(NewsOf(news));
     }
 }
 
@@ -112,7 +112,7 @@ impl<O: Operation> Task<O> {
             reply: Some(reply),
             seat,
             by,
-            ticket,
+            ticket: Some(ticket),
         }
     }
 

@@ -37,11 +37,13 @@ pub struct Store {
 
 struct Inner {
     open: Box<Opener>,
+    /// The Diesel connection that transactional handlers are given.
+    connection: (std::any::TypeId, &'static str),
     opened: Mutex<Option<Arc<actor::Opened>>>,
 }
 
 impl Store {
-    fn new(
+    fn new<C: 'static>(
         open: impl Fn(&StoreConfig) -> Result<Arc<dyn statements::Database>, StoreError>
         + Send
         + Sync
@@ -50,22 +52,28 @@ impl Store {
         Store {
             inner: Arc::new(Inner {
                 open: Box::new(open),
+                connection: (std::any::TypeId::of::<C>(), std::any::type_name::<C>()),
                 opened: Mutex::new(None),
             }),
         }
+    }
+
+    /// The Diesel connection that transactional handlers are given: its type, and its name.
+    pub(crate) fn connection(&self) -> (std::any::TypeId, &'static str) {
+        self.inner.connection
     }
 
     /// SQLite in a file, created if missing. A second process on the same file is refused.
     #[cfg(feature = "sqlite")]
     pub fn sqlite(path: impl Into<PathBuf>) -> Store {
         let path = path.into();
-        Store::new(move |config| sqlite::open_file(&path, config))
+        Store::new::<diesel::SqliteConnection>(move |config| sqlite::open_file(&path, config))
     }
 
     /// SQLite in memory: gone with the last clone of this `Store` and its last handle. For tests.
     #[cfg(feature = "sqlite")]
     pub fn sqlite_in_memory() -> Store {
-        Store::new(sqlite::open_in_memory)
+        Store::new::<diesel::SqliteConnection>(sqlite::open_in_memory)
     }
 
     /// Opens the database (once for all clones, with the limits of the first), runs its migrations, and attaches a
@@ -75,7 +83,7 @@ impl Store {
         node: &str,
         config: &StoreConfig,
         clock: &crate::clock::Clock,
-        news: actix::Recipient<NewsOf>,
+        news: crate::metrics::Mailbox<NewsOf>,
     ) -> Result<StoreHandle, StoreError> {
         let mut opened = self
             .inner
@@ -199,6 +207,11 @@ impl StoreHandle {
     /// The node comes back as a new incarnation with this name. Operations given before keep the old one.
     pub(crate) fn rename(&self, node: &str) {
         self.seat.rename(node);
+    }
+
+    /// The meter of the store actor's mailbox.
+    pub(crate) fn mailbox(&self) -> crate::metrics::MailboxMetrics {
+        self.store.mailbox()
     }
 
     /// The store's numbers: those of all nodes that share it.

@@ -29,9 +29,9 @@ fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> DbError 
 
 /// A message type out of its name.
 pub fn kind(name: &str) -> DbResult<MessageType> {
-    let name: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
-        name.into_deserializer();
-    MessageType::deserialize(name).map_err(unreadable)
+    MessageType::from_name(name).ok_or_else(|| {
+        DbError::DeserializationError(format!("{name:?} is no message type").into())
+    })
 }
 
 /// A payload out of its text.

@@ -16,6 +16,7 @@ pub use debug::{Debug, DebugOptions};
 pub use envelope::{Envelope, PingId};
 pub use id::{MAX_ID_BYTES, check_id, random_id};
 pub use message_type::MessageType;
+#[cfg(feature = "client")]
 pub(crate) use pipeline::print_envelope;
 pub use pipeline::{MAX_PIPELINE_ITEMS, PipelineError, parse_pipeline, print_pipeline};
 

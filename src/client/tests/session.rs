@@ -223,6 +223,26 @@ async fn close_and_drop_end_the_session_and_disconnect_keeps_it() {
     assert_eq!(line.close_code().await.0, 1001);
 }
 
+/// Otherwise it would count against the user's sessions until it times out.
+#[tokio::test]
+async fn a_session_without_a_line_is_closed_by_one_more_connection() {
+    let mock = Mock::start().await;
+    let (client, mut line) = established(&mock).await;
+    tokio::join!(line.close_code(), client.disconnect());
+    let server = async {
+        let mut line = mock.accept().await;
+        let hello = line.welcome("S1").await;
+        assert_eq!(
+            (hello.sid.as_deref(), hello.auth.as_deref()),
+            (Some("S1"), Some("Auth:me"))
+        );
+        line.close_code().await
+    };
+    let (code, ()) = tokio::join!(server, client.close("bye"));
+    assert_eq!(code, (4000, "bye".to_owned()));
+    assert_eq!(client.session_id(), None);
+}
+
 #[tokio::test]
 async fn subscriptions_are_renewed_from_what_was_last_seen() {
     let mock = Mock::start().await;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use actix_web::rt::net::TcpStream;
 use actix_web::rt::time::timeout;
 use actix_web::{App, HttpResponse, HttpServer, dev::ServerHandle, guard, web};
@@ -57,8 +57,11 @@ impl Backend for Fake {
             false => Ok(()),
         }
     }
-    fn open(&self, line: NewLine) -> Recipient<FromLine> {
-        Session {
+    fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+    fn open(&self, line: NewLine) -> Mailbox<FromLine> {
+        let session = Session {
             line: line.line,
             flow: line.flow,
             max_unsent: self.config.max_unsent,
@@ -66,9 +69,8 @@ impl Backend for Fake {
             paused: false,
             mute: false,
             events: self.events.lock().unwrap().clone(),
-        }
-        .start()
-        .recipient()
+        };
+        Mailbox::new(&session.start(), &self.meter)
     }
     fn close_session(&self, session_id: String) {
         let _ = self
@@ -107,7 +109,7 @@ impl Authenticator for Authenticates {
 }
 
 struct Session {
-    line: Recipient<ToLine>,
+    line: Mailbox<ToLine>,
     flow: Flow,
     max_unsent: usize,
     flooding: bool,
@@ -124,7 +126,7 @@ impl Actor for Session {
 
 impl Session {
     fn say(&self, text: impl Into<String>) {
-        self.line.do_send(ToLine::Text(text.into()));
+        self.line.tell(ToLine::Text(text.into()));
     }
 
     fn flood(&mut self, ctx: &mut Context<Self>) {
@@ -146,13 +148,13 @@ impl Session {
         let (command, rest) = text.split_once(':').unwrap_or((text, ""));
         match command {
             "hello" => {
-                self.line.do_send(ToLine::Established);
+                self.line.tell(ToLine::Established);
                 self.say("welcome");
             }
             // HELLO takes its time: until the release.
             "slow-hello" => {
                 ctx.run_later(Duration::from_millis(200), |session, _| {
-                    session.line.do_send(ToLine::Established);
+                    session.line.tell(ToLine::Established);
                     session.say("welcome");
                 });
             }
@@ -168,14 +170,14 @@ impl Session {
             }
             "close" => {
                 self.line
-                    .do_send(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
+                    .tell(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
             }
             "flood-close" => {
                 for _ in 0..100 {
                     self.say("x".repeat(10_000));
                 }
                 self.line
-                    .do_send(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
+                    .tell(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
                 // Nothing comes after Close.
                 self.say("late");
             }
@@ -212,13 +214,13 @@ impl Handler<FromLine> for Session {
             FromLine::Binary => {
                 if !self.mute {
                     let close = Close::new(CloseCode::ProtocolError, "binary");
-                    self.line.do_send(ToLine::Close(close));
+                    self.line.tell(ToLine::Close(close));
                 }
                 Event::Binary
             }
             FromLine::Violation(close) => {
                 if !self.mute {
-                    self.line.do_send(ToLine::Close(close.clone()));
+                    self.line.tell(ToLine::Close(close.clone()));
                 }
                 Event::Violation(close.code.code(), close.reason().to_owned())
             }

@@ -97,7 +97,7 @@ impl Base {
         let news = Collector::default().start();
         let store = self
             .store
-            .attach(name, &self.config, &self.clock, news.clone().recipient())
+            .attach(name, &self.config, &self.clock, crate::metrics::Mailbox::new(&news, &Arc::default()))
             .expect("the store opens");
         let node = Node { store, news };
         assert!(
@@ -118,6 +118,8 @@ struct Collector(Vec<News>);
 impl Actor for Collector {
     type Context = Context<Collector>;
 }
+
+crate::metrics::metered!(Collector: NewsOf);
 
 impl Handler<NewsOf> for Collector {
     type Result = ();

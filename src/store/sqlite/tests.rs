@@ -12,6 +12,8 @@ impl Actor for Deaf {
     type Context = Context<Deaf>;
 }
 
+crate::metrics::metered!(Deaf: NewsOf);
+
 impl Handler<NewsOf> for Deaf {
     type Result = ();
 
@@ -23,7 +25,7 @@ fn attach(store: &Store) -> Result<StoreHandle, StoreError> {
         "a",
         &StoreConfig::default(),
         &Clock::system(),
-        Deaf.start().recipient(),
+        crate::metrics::Mailbox::new(&Deaf.start(), &std::sync::Arc::default()),
     )
 }
 

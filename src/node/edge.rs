@@ -1,0 +1,55 @@
+//! What the HTTP edge is given of the node.
+
+use std::sync::Arc;
+
+use actix_web::HttpRequest;
+
+use super::Node;
+use crate::auth::Authentication;
+use crate::config::Config;
+use crate::http::{Backend, NewLine};
+use crate::metrics::{Mailbox, Meter};
+use crate::session::Session;
+use crate::session::line::FromLine;
+
+/// The node as the edge sees it.
+pub(crate) struct Edge(pub(crate) Arc<Node>);
+
+impl Backend for Edge {
+    fn config(&self) -> &Arc<Config> {
+        &self.0.config
+    }
+
+    fn authentication(&self) -> &Arc<dyn Authentication> {
+        &self.0.authentication
+    }
+
+    fn meter(&self) -> &Arc<Meter> {
+        &self.0.meters.connection
+    }
+
+    fn allows_origin(&self, origin: &str, request: &HttpRequest) -> bool {
+        match &self.0.allowed_origins {
+            Some(allowed) => allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)),
+            None => self.0.authentication.check_origin(origin, request),
+        }
+    }
+
+    fn ready(&self) -> Result<(), &'static str> {
+        self.0.ready()
+    }
+
+    fn open(&self, line: NewLine) -> Mailbox<FromLine> {
+        Session::open(self.0.clone(), line)
+    }
+
+    fn close_session(&self, session_id: String) {
+        let node = self.0.clone();
+        actix_web::rt::spawn(async move {
+            let reason = "the client closed the session out of band";
+            if let Err(error) = node.close_session(&session_id, reason).await {
+                log::warn!("a session could not be closed out of band: {error}");
+            }
+        });
+    }
+}
