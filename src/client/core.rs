@@ -10,13 +10,12 @@ use tokio::time::{Duration, Instant};
 use super::authorization::{AuthState, AuthorizationNeed};
 use super::builder::Config;
 use super::error::{RequestError, SendError, SessionClosed};
-use super::event::TopicEvent;
-use super::handler::{Handler, Job, Settled};
+use super::handler::{Handler, Settled};
 use super::inbox::{Acks, Inbox};
-use super::outbox::{Entry, Outbox, Retry, Waiter};
+use super::outbox::{Outbox, Waiter};
 use super::pipeline::Pipeline;
 use super::topic::Topics;
-use crate::wire::{Debug, Envelope, MessageType, Payload, PingId, check_id, print_envelope};
+use crate::wire::{Envelope, MessageType, Payload, PingId, check_id, print_envelope};
 
 /// The answer to a request, not deserialised yet.
 #[derive(Debug)]

@@ -137,8 +137,7 @@ impl Connection {
             description,
         }));
         ctx.run_later(self.state.config.close_timeout, |connection, ctx| {
-            connection.state.drop_queue();
-            connection.done(Ending::AtOnce, ctx);
+            connection.done(Ending::GiveUp, ctx);
         });
     }
 
@@ -178,10 +177,7 @@ impl Connection {
             Seen::Violation(close) => self.violation(close, ctx),
             // Only while we discard: either our Close is out, or the session is about to send it.
             Seen::Close => self.client_closed(None, ctx),
-            Seen::End => {
-                self.state.drop_queue();
-                self.done(Ending::ClientEnded, ctx);
-            }
+            Seen::End => self.done(Ending::ClientEnded, ctx),
         }
     }
 

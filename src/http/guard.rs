@@ -80,10 +80,10 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
 
     /// The header at the front, without taking it. Bytes of a header that is not whole are put aside.
     fn peek(&mut self) -> Option<Header> {
-        if self.head_bytes == 0 {
-            if let Some(header) = Header::parse(&self.chunk) {
-                return Some(header);
-            }
+        if self.head_bytes == 0
+            && let Some(header) = Header::parse(&self.chunk)
+        {
+            return Some(header);
         }
         loop {
             if let Some(header) = Header::parse(&self.head[..self.head_bytes]) {

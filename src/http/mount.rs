@@ -62,7 +62,7 @@ fn close_session(backend: Arc<dyn Backend>, below: &str) -> actix_web::Resource 
             if let Ok(parameters) = parameters {
                 backend.close_session(parameters.into_inner().session_id);
             }
-            async { HttpResponse::NoContent() }
+            std::future::ready(HttpResponse::NoContent().finish())
         },
     ))
 }
@@ -76,6 +76,6 @@ fn ready(backend: Arc<dyn Backend>, below: &str) -> actix_web::Resource {
                 .insert_header((RETRY_AFTER, "1"))
                 .json(serde_json::json!({"ready": false, "reason": reason})),
         };
-        async { response }
+        std::future::ready(response)
     }))
 }

@@ -45,17 +45,26 @@ pub(super) async fn pump<E>(
     }
     state.finished.set(true);
     state.writer.ring();
-    let mut limit = Box::pin(sleep(state.config.close_timeout));
-    poll_fn(|context| {
-        state.pump.register(context);
-        if state.gone.get() || state.all_sent() {
-            return Poll::Ready(());
-        }
-        limit.as_mut().poll(context)
-    })
-    .await;
+    if state.ending.get() != Ending::GiveUp {
+        // The body sends what is queued, and ends.
+        let mut limit = Box::pin(sleep(state.config.close_timeout));
+        poll_fn(|context| {
+            state.pump.register(context);
+            match state.gone.get() {
+                true => Poll::Ready(()),
+                false => limit.as_mut().poll(context),
+            }
+        })
+        .await;
+    }
     state.drop_queue();
-    state.writer.ring();
+    if !state.gone.get() {
+        state.ending.set(Ending::GiveUp);
+        if let Some(socket) = &state.socket {
+            socket.give_up();
+        }
+        state.writer.ring();
+    }
 }
 
 /// The body of the upgrade's response.
@@ -78,14 +87,20 @@ impl Outgoing {
     /// Ends the body, and so TCP.
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, EndOfLine>>> {
         match self.state.ending.get() {
-            Ending::ClientEnded => Poll::Ready(None),
-            Ending::AtOnce => Poll::Ready(Some(Err(EndOfLine))),
+            Ending::ClientEnded => return Poll::Ready(None),
+            Ending::AtOnce | Ending::GiveUp => {}
             Ending::AfterFlush => {
                 let flush = self.flush.get_or_insert_with(|| Box::pin(sleep(FLUSH)));
                 ready!(flush.as_mut().poll(context));
-                Poll::Ready(Some(Err(EndOfLine)))
             }
         }
+        Poll::Ready(match &self.state.socket {
+            Some(socket) => {
+                socket.end();
+                None
+            }
+            None => Some(Err(EndOfLine)),
+        })
     }
 }
 
@@ -107,7 +122,6 @@ impl Stream for Outgoing {
         if !this.state.finished.get() {
             return Poll::Pending;
         }
-        this.state.pump.ring();
         this.poll_end(context)
     }
 }
@@ -120,7 +134,10 @@ impl Drop for Outgoing {
 }
 
 /// Ends the response body so that actix-http drops the socket at once. A body that simply ends while its request's
-/// payload (here: the client's frames) has not ended makes actix-http linger for its `client_disconnect_timeout`.
+/// payload (here: the client's frames) has not ended makes actix-http linger for its `client_disconnect_timeout`, or
+/// until the client ends its side, which it does at once when we could end ours through a [`Socket`].
+///
+/// [`Socket`]: super::socket::Socket
 pub(super) struct EndOfLine;
 
 impl fmt::Display for EndOfLine {

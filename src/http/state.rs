@@ -9,6 +9,7 @@ use std::task::{Context, Waker};
 use actix_web::rt::time::Instant;
 use bytes::Bytes;
 
+use super::socket::Socket;
 use crate::config::Config;
 use crate::metrics::Mailbox;
 use crate::session::line::{Flow, FromLine};
@@ -29,10 +30,12 @@ pub(super) enum Seen {
 pub(super) enum Ending {
     /// The client ended its side: nothing is left to wait for.
     ClientEnded,
-    /// The client has seen our last bytes, or had its time to: end at once.
+    /// The client has seen our last bytes: end at once.
     AtOnce,
     /// The last bytes still have to leave.
     AfterFlush,
+    /// The client had its time to take our last bytes, and to answer.
+    GiveUp,
 }
 
 /// A place for the waker of whoever polls.
@@ -68,6 +71,8 @@ struct Chunk {
 pub(super) struct LineState {
     pub(super) config: Arc<Config>,
     pub(super) flow: Flow,
+    /// Where the application lets us have it.
+    pub(super) socket: Option<Socket>,
     /// Set before the first frame is read.
     pub(super) session: OnceCell<Mailbox<FromLine>>,
 
@@ -78,7 +83,7 @@ pub(super) struct LineState {
     /// Frames that came out of the decoder.
     pub(super) decoded: Cell<u64>,
     pub(super) seen: Cell<Option<Seen>>,
-    /// When the client was last heard, or reading last went on after a pause of our making.
+    /// When the client last showed that it lives, or reading last went on after a pause of our making.
     pub(super) last_heard: Cell<Instant>,
     /// Reading pauses because the session cannot take more.
     pub(super) paused: Cell<bool>,
@@ -101,7 +106,7 @@ pub(super) struct LineState {
 }
 
 impl LineState {
-    pub(super) fn new(config: Arc<Config>) -> Rc<LineState> {
+    pub(super) fn new(config: Arc<Config>, socket: Option<Socket>) -> Rc<LineState> {
         let reader = Bell::default();
         let flow = Flow::default();
         // The flow holds the bell only, not this state: the state holds the flow.
@@ -112,6 +117,7 @@ impl LineState {
         Rc::new(LineState {
             config,
             flow,
+            socket,
             session: OnceCell::new(),
             established: Cell::new(false),
             discarding: Cell::new(false),
@@ -166,8 +172,12 @@ impl LineState {
         };
         let full = self.backlogged();
         self.queued.set(self.queued.get() - piece.0.len());
-        if full && !self.backlogged() {
-            self.reader.ring();
+        if full {
+            // Reading pauses meanwhile; a client that takes what we send is not idle.
+            self.last_heard.set(Instant::now());
+            if !self.backlogged() {
+                self.reader.ring();
+            }
         }
         Some(piece)
     }
@@ -179,11 +189,6 @@ impl LineState {
             self.filled.set(false);
             self.tell(FromLine::Drained);
         }
-    }
-
-    /// Nothing waits to be sent.
-    pub(super) fn all_sent(&self) -> bool {
-        self.queued.get() == 0
     }
 
     /// So much waits for a client that takes nothing that it shall not be read from either: its pings and requests

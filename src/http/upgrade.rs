@@ -12,6 +12,7 @@ use super::Backend;
 use super::connection::Connection;
 use super::guard::Guard;
 use super::outgoing::{Outgoing, pump};
+use super::socket::Socket;
 use super::state::LineState;
 use crate::auth::{Authenticator, ResponseHeaders};
 
@@ -100,7 +101,7 @@ fn start(
         .connection_info()
         .realip_remote_addr()
         .map(str::to_owned);
-    let state = LineState::new(config);
+    let state = LineState::new(config, request.conn_data::<Socket>().cloned());
     let actor = WebsocketContext::with_codec(
         Connection::new(state.clone(), backend, authenticator, remote),
         Guard::new(payload, state.clone()),

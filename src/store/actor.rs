@@ -91,7 +91,8 @@ pub struct Opened {
     addr: Addr<StoreActor>,
     meter: Arc<Meter>,
     credits: Arc<Semaphore>,
-    lobby: mpsc::UnboundedSender<Waiting>,
+    /// `None` only while it is being dropped: when those in it have been let in, the actor is stopped.
+    lobby: Option<mpsc::UnboundedSender<Waiting>>,
     /// How many are in the lobby: nobody may overtake them.
     in_lobby: Arc<AtomicUsize>,
     config: StoreConfig,
@@ -114,38 +115,21 @@ impl Opened {
         let in_lobby = Arc::new(AtomicUsize::new(0));
         let mut threads = Vec::new();
 
-        let (write, jobs) = crossbeam_channel::unbounded();
-        let (base, meters, batch) = (database.clone(), metrics.clone(), config.batch);
-        threads.push(spawn("matssocket-writer", move || {
-            writer::write(&jobs, &*base, batch, &meters)
-        })?);
-        let read = match database.readers() {
-            0 => write.clone(),
-            readers => {
-                let (read, jobs) = crossbeam_channel::unbounded();
-                for _ in 0..readers {
-                    let (jobs, base, meters) = (jobs.clone(), database.clone(), metrics.clone());
-                    threads.push(spawn("matssocket-reader", move || {
-                        writer::read(&jobs, &*base, &meters)
-                    })?);
-                }
-                read
-            }
-        };
-
+        let lanes = start_lanes(&database, config.batch, &metrics, &mut threads)?;
         let (stopped, until_stopped) = oneshot::channel();
         let actor = StoreActor {
-            lanes: Some(Lanes { write, read }),
+            lanes: Some(lanes),
             metrics: metrics.clone(),
             stopped: Some(stopped),
         };
         let (lobby, waiting) = mpsc::unbounded_channel();
         let (started, addr) = crossbeam_channel::bounded(1);
-        let door = admit(waiting, credits.clone(), in_lobby.clone());
+        let (places, guests) = (credits.clone(), in_lobby.clone());
         threads.push(spawn("matssocket-store", move || {
             actix::System::new().block_on(async move {
-                actix::spawn(door);
-                let _ = started.send(actor.start());
+                let addr = actor.start();
+                actix::spawn(admit(waiting, places, guests, addr.clone()));
+                let _ = started.send(addr);
                 let _ = until_stopped.await;
             });
         })?);
@@ -156,7 +140,7 @@ impl Opened {
             addr,
             meter: Arc::default(),
             credits,
-            lobby,
+            lobby: Some(lobby),
             in_lobby,
             config: config.clone(),
             metrics,
@@ -187,12 +171,15 @@ impl Opened {
         self.in_lobby.fetch_add(1, Ordering::AcqRel);
         let patience = self.config.queue_wait;
         let until = Instant::now() + patience;
-        // Only fails when stopped, which drops `reply`.
-        let _ = self.lobby.send(Waiting {
+        let waiting = Waiting {
             until,
             patience,
             admit: Box::new(admit),
-        });
+        };
+        if let Some(lobby) = &self.lobby {
+            // Only fails when stopped, which drops the reply.
+            let _ = lobby.send(waiting);
+        }
     }
 
     /// The store's numbers.
@@ -201,11 +188,38 @@ impl Opened {
     }
 }
 
-/// Admits those who wait, in order, as places in the queue come free.
+/// Starts the writer and the readers.
+fn start_lanes(
+    database: &Arc<dyn Database>,
+    batch: usize,
+    metrics: &Arc<StoreMetrics>,
+    threads: &mut Vec<JoinHandle<()>>,
+) -> Result<Lanes, StoreError> {
+    let (write, jobs) = crossbeam_channel::unbounded();
+    let (base, meters) = (database.clone(), metrics.clone());
+    threads.push(spawn("matssocket-writer", move || {
+        writer::write(&jobs, &*base, batch, &meters)
+    })?);
+    if database.readers() == 0 {
+        let read = write.clone();
+        return Ok(Lanes { write, read });
+    }
+    let (read, jobs) = crossbeam_channel::unbounded();
+    for _ in 0..database.readers() {
+        let (jobs, base, meters) = (jobs.clone(), database.clone(), metrics.clone());
+        threads.push(spawn("matssocket-reader", move || {
+            writer::read(&jobs, &*base, &meters)
+        })?);
+    }
+    Ok(Lanes { write, read })
+}
+
+/// Lets those who wait in, in order, as places in the queue come free. Stops the actor when nobody can come any more.
 async fn admit(
     mut waiting: mpsc::UnboundedReceiver<Waiting>,
     credits: Arc<Semaphore>,
     in_lobby: Arc<AtomicUsize>,
+    addr: Addr<StoreActor>,
 ) {
     while let Some(next) = waiting.recv().await {
         let permit = tokio::time::timeout_at(next.until, credits.clone().acquire_owned()).await;
@@ -217,6 +231,7 @@ async fn admit(
         // Only now: who comes next must not overtake the one just sent.
         in_lobby.fetch_sub(1, Ordering::AcqRel);
     }
+    addr.do_send(Stop);
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
@@ -228,10 +243,11 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        self.addr.do_send(Stop);
-        for thread in self.threads.drain(..) {
-            // The last handle may be dropped by an operation, on one of these threads: it ends by itself.
-            if thread.thread().id() != thread::current().id() {
+        self.lobby = None;
+        // The last handle may be dropped by an operation, on one of these threads: then they end by themselves.
+        let here = thread::current().id();
+        if self.threads.iter().all(|it| it.thread().id() != here) {
+            for thread in self.threads.drain(..) {
                 let _ = thread.join();
             }
         }

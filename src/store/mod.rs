@@ -17,6 +17,7 @@ mod statements;
 mod version;
 mod writer;
 
+#[cfg(feature = "sqlite")]
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

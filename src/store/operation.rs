@@ -309,6 +309,7 @@ pub enum Proof {
 
 /// One thing that a [`Unit`] brings about.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // most are messages
 pub enum Effect {
     /// A message for a session.
     Message {

@@ -2,8 +2,6 @@
 
 use diesel::prelude::*;
 use rand::RngExt;
-use serde::Deserialize;
-use serde::de::IntoDeserializer;
 use serde_json::value::RawValue;
 
 use super::operation::*;

@@ -10,7 +10,15 @@ use super::*;
 
 #[actix_web::test]
 async fn the_client_closes() {
-    let mut server = Server::start(config());
+    client_closes(Server::start(config())).await;
+}
+
+#[actix_web::test]
+async fn the_client_closes_where_we_have_no_hook() {
+    client_closes(Server::start_with(config(), false)).await;
+}
+
+async fn client_closes(mut server: Server) {
     let mut client = established(&server).await;
     client.write(&frame(0x88, b"\x0f\xa2bye")).await;
     assert_eq!(client.read_close().await, (4002, String::new()));
@@ -40,10 +48,18 @@ async fn the_client_vanishes() {
     assert_eq!(server.end().await, Event::Lost);
 }
 
-/// A socket dropped with unread data is reset, and the client never learns the code.
 #[actix_web::test]
 async fn the_server_closes_while_the_client_floods() {
-    let mut server = Server::start(config());
+    server_closes(Server::start(config())).await;
+}
+
+#[actix_web::test]
+async fn the_server_closes_where_we_have_no_hook() {
+    server_closes(Server::start_with(config(), false)).await;
+}
+
+/// A socket dropped with unread data is reset, and the client never learns the code.
+async fn server_closes(mut server: Server) {
     let client = established(&server).await;
     let (mut read, mut write) = client.stream.into_split();
     let (stop, mut stopped) = tokio::sync::oneshot::channel();

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use actix_web::rt::time::timeout;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::server::{FLOOD, frame};
+use super::server::{FLOOD, frame, within};
 use super::*;
 
 #[actix_web::test]
@@ -20,7 +21,7 @@ async fn a_client_that_does_not_read_holds_up_only_its_own_flood() {
     // Until the kernel's buffers are full as well, the flood pauses and is drained in turn.
     while !matches!(server.event().await, Event::Paused(_)) {}
     loop {
-        match actix_web::rt::time::timeout(Duration::from_millis(300), server.event()).await {
+        match timeout(Duration::from_millis(300), server.event()).await {
             Ok(Event::Paused(unsent)) => {
                 assert!(unsent <= 100_000 + FLOOD, "{unsent}");
             }
@@ -68,6 +69,9 @@ async fn a_client_that_does_not_read_is_closed_and_ended() {
             event => panic!("{event:?}"),
         }
     }
+    // Nor does its socket stay: writing to it is refused, though the client has read nothing.
+    let noise = frame(0x81, &[b' '; 60_000]);
+    within(async { while client.stream.write_all(&noise).await.is_ok() {} }).await;
 }
 
 /// Everything that was written is counted as sent in the end, pings and pongs in between or not.
@@ -131,6 +135,51 @@ async fn a_flood_waits_in_the_socket() {
             client.stream.write_all(&noise).await.unwrap();
         }
     };
-    let sent = actix_web::rt::time::timeout(Duration::from_millis(250), flood).await;
+    let sent = timeout(Duration::from_millis(250), flood).await;
     assert!(sent.is_err(), "60 MB were taken");
+}
+
+/// Messages of two bytes cost more than two bytes.
+#[actix_web::test]
+async fn many_tiny_messages_wait_as_well() {
+    let mut server = Server::start(config());
+    let mut client = established(&server).await;
+    client.text("keep").await;
+    client.write(&frame(0x81, b"[]").repeat(5_000)).await;
+    let Event::Kept(texts) = server.end().await else {
+        panic!("one is kept");
+    };
+    assert!((1_000..1_100).contains(&texts), "{texts}");
+    // The rest follows.
+    for _ in texts..5_002 {
+        assert_eq!(server.event().await, Event::Text(2));
+    }
+}
+
+#[actix_web::test]
+async fn large_and_many_messages_pass() {
+    let server = Server::start(config());
+    let client = established(&server).await;
+    let (mut read, mut write) = client.stream.into_split();
+    let large = format!("echo:{}", "z".repeat((50 << 20) - 5));
+    let sending = actix_web::rt::spawn(async move {
+        write
+            .write_all(&frame(0x81, large.as_bytes()))
+            .await
+            .unwrap();
+        let batch = frame(0x81, b"echo:abc").repeat(100);
+        for _ in 0..200 {
+            write.write_all(&batch).await.unwrap();
+        }
+        write
+    });
+    let mut answers = vec![0; 10 + (50 << 20) - 5 + 20_000 * 5];
+    within(read.read_exact(&mut answers)).await.unwrap();
+    let many = answers.len() - 20_000 * 5;
+    assert!(
+        answers[many..]
+            .chunks(5)
+            .all(|answer| answer == b"\x81\x03abc")
+    );
+    within(sending).await.unwrap();
 }

@@ -2,6 +2,7 @@
 
 mod closing;
 mod flow;
+mod guard;
 mod limits;
 mod server;
 mod upgrade;

@@ -33,6 +33,8 @@ pub(super) enum Event {
     /// So much was unsent when the flood paused.
     Paused(usize),
     CloseSession(String),
+    /// So many texts had come when the kept one was taken.
+    Kept(usize),
     /// So much is unsent.
     Unsent(usize),
 }
@@ -65,6 +67,7 @@ impl Backend for Fake {
             line: line.line,
             flow: line.flow,
             max_unsent: self.config.max_unsent,
+            texts: 0,
             flooding: false,
             paused: false,
             mute: false,
@@ -112,6 +115,7 @@ struct Session {
     line: Mailbox<ToLine>,
     flow: Flow,
     max_unsent: usize,
+    texts: usize,
     flooding: bool,
     /// The flood waits for Drained.
     paused: bool,
@@ -199,11 +203,13 @@ impl Handler<FromLine> for Session {
     fn handle(&mut self, message: FromLine, ctx: &mut Self::Context) {
         let event = match message {
             FromLine::Text(text) => {
+                self.texts += 1;
                 self.text(&text, ctx);
                 if text.starts_with("keep") {
                     // Never taken: counts as unprocessed until "release".
                     ctx.run_later(Duration::from_millis(300), move |session, _| {
                         session.say("took");
+                        let _ = session.events.send(Event::Kept(session.texts));
                         session.flow.processed(text.len());
                     });
                     return;
@@ -248,6 +254,11 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn start(config: Config) -> Server {
+        Server::start_with(config, true)
+    }
+
+    /// With or without [`on_connect`].
+    pub(super) fn start_with(config: Config, hooked: bool) -> Server {
         let (sender, events) = mpsc::unbounded_channel();
         let fake = Arc::new(Fake {
             config: Arc::new(config),
@@ -268,7 +279,11 @@ impl Server {
                     web::method(actix_web::http::Method::OPTIONS).to(HttpResponse::NoContent),
                 )
         })
-        .on_connect(on_connect)
+        .on_connect(move |connection, extensions| {
+            if hooked {
+                on_connect(connection, extensions);
+            }
+        })
         .disable_signals()
         .workers(1)
         .shutdown_timeout(0)

@@ -144,6 +144,28 @@ pub async fn panic_is_survived(base: Base) {
     assert_eq!((metrics.panics, metrics.failures, metrics.depth), (1, 1, 0));
 }
 
+/// Panics where the readers are.
+struct BadRead;
+
+impl Operation for BadRead {
+    type Outcome = ();
+    const LANE: Lane = Lane::Read;
+
+    fn apply(&mut self, _: &mut dyn Statements) -> DbResult<()> {
+        panic!("provoked")
+    }
+}
+
+pub async fn panic_of_a_read_is_survived(base: Base) {
+    let a = base.node("a").await;
+    // More often than there are readers.
+    for _ in 0..base.config.readers + 1 {
+        let error = a.store.run(BadRead).await.expect_err("it panicked");
+        assert!(matches!(error, StoreError::Failed(_)), "{error:?}");
+    }
+    assert_eq!(a.run(NewestPublication).await, 0);
+}
+
 pub async fn news_before_the_answer(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     a.open("user", "s1").await;
@@ -176,27 +198,35 @@ pub async fn news_before_the_answer(base: Base) {
     );
 }
 
-pub async fn busy_and_in_order(mut base: Base) {
+pub async fn busy(mut base: Base) {
     base.config.queue = 2;
     base.config.queue_wait = Duration::from_millis(50);
     let a = base.node("a").await;
     let session = a.open("user", "s1").await.holder.session;
     let gate = close_gate(&a);
-    let fits = a.store.run(call(vec![to("s1", send("m0"))]));
-    let error = a
-        .store
-        .run(call(vec![to("s1", send("late"))]))
-        .await
-        .expect_err("no room");
+    let fits = a.store.run(call(vec![to("s1", send("m1"))]));
+    let late = a.store.run(call(vec![to("s1", send("late"))])).await;
+    let error = late.expect_err("no room");
+    let waited = Duration::from_millis(50);
     assert!(
-        matches!(error, StoreError::Busy(waited) if waited == Duration::from_millis(50)),
+        matches!(error, StoreError::Busy(it) if it == waited),
         "{error:?}"
     );
     assert_eq!(a.store.metrics().refused_busy, 1);
     gate.send(()).expect("the gate waits");
     fits.await.expect("it had room");
-    // Far more than there is room for, given without waiting: all are stored, in the order in which they were given.
-    let all: Vec<_> = (1..100)
+    a.send("s1", "m2").await;
+    assert_eq!(a.tids(session).await, ["m1", "m2"]);
+}
+
+pub async fn order_beyond_the_queue(mut base: Base) {
+    base.config.queue = 2;
+    base.config.queue_wait = secs(60);
+    let a = base.node("a").await;
+    let session = a.open("user", "s1").await.holder.session;
+    // Far more than there is room for, given without waiting: stored in the order in which they were given, whoever
+    // is polled first.
+    let all: Vec<_> = (0..100)
         .map(|i| a.store.run(call(vec![to("s1", send(&format!("m{i}")))])))
         .collect();
     for outcome in join_all(all.into_iter().rev()).await {

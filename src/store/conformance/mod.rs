@@ -55,7 +55,7 @@ suite! {
         renamed_node_loses_its_claims;
     topics: subscriptions publications_in_order history newest_survives_scavenging;
     transact: committed refused rolled_back panicked timed_out;
-    engine: order_under_concurrency bad_one_fails_alone panic_is_survived news_before_the_answer busy_and_in_order
+    engine: order_under_concurrency bad_one_fails_alone panic_is_survived news_before_the_answer busy order_beyond_the_queue panic_of_a_read_is_survived
         dropped_future_still_runs reopened_by_a_second_node metrics;
 }
 
@@ -97,7 +97,7 @@ impl Base {
         let news = Collector::default().start();
         let store = self
             .store
-            .attach(name, &self.config, &self.clock, crate::metrics::Mailbox::new(&news, &Arc::default()))
+            .attach(name, &self.config, &self.clock, crate::metrics::Mailbox::new(&news, &std::sync::Arc::default()))
             .expect("the store opens");
         let node = Node { store, news };
         assert!(

@@ -90,21 +90,27 @@ async fn unusable_paths_are_refused_by_name() {
 }
 
 #[actix::test]
-async fn reopened_right_after_the_last_drop() {
+async fn what_was_given_before_the_last_drop_is_done() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("test.db");
-    for round in 0..5 {
+    // Most of them find no room at first.
+    let config = StoreConfig {
+        queue: 1,
+        ..StoreConfig::default()
+    };
+    for round in 0..4 {
         let store = Store::sqlite(&path);
-        let handle = attach(&store).expect("opens");
-        for before in 0..round {
+        let news = Deaf.start().recipient();
+        let handle = store
+            .attach("a", &config, &Clock::system(), news)
+            .expect("reopens at once");
+        for before in 0..10 * round {
             let outcome = handle.run(keyed(format!("k{before}"))).await;
-            assert_eq!(
-                outcome.expect("works"),
-                UnitOutcome::Repeated,
-                "what nobody waited for was stored"
-            );
+            assert_eq!(outcome.expect("works"), UnitOutcome::Repeated);
         }
-        drop(handle.run(keyed(format!("k{round}"))));
+        for i in 0..10 {
+            drop(handle.run(keyed(format!("k{}", 10 * round + i))));
+        }
     }
 }
 

@@ -1,0 +1,101 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use lexopt::prelude::*;
+
+/// What `--help` prints.
+pub const USAGE: &str = "\
+A server with the fixed set of endpoints that clients of the MatsSocket protocol are tested against.
+
+Usage: conformance --ports PORT[,PORT…] [--database PATH] [--fresh]
+       conformance --node NAME --port PORT --database PATH
+
+  --ports PORT,…   one node per port, all in this process (default 8080,8081; 0 takes a free one)
+  --node NAME      a single node of this name
+  --port PORT      its port
+  --database PATH  an SQLite file, as a path or sqlite://PATH (default: a temporary file)
+  --fresh          empties that database first
+  --help           prints this
+";
+
+/// What to run.
+#[derive(Debug)]
+pub struct Args {
+    /// One node per entry: what its name starts with, if given, and its port.
+    pub nodes: Vec<(Option<String>, u16)>,
+    /// The SQLite file; a temporary one if `None`.
+    pub database: Option<PathBuf>,
+    /// Empty the database first.
+    pub fresh: bool,
+}
+
+/// Reads the command line; `None` asks for help.
+pub fn parse() -> Result<Option<Args>, lexopt::Error> {
+    let (mut ports, mut node, mut port, mut database, mut fresh) = (None, None, None, None, false);
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("ports") => ports = Some(parser.value()?.parse_with(parse_ports)?),
+            Long("node") => node = Some(parser.value()?.string()?),
+            Long("port") => port = Some(parser.value()?.parse_with(parse_port)?),
+            Long("database") => database = Some(parser.value()?.parse_with(parse_database)?),
+            Long("fresh") => fresh = true,
+            Short('h') | Long("help") => return Ok(None),
+            _ => return Err(argument.unexpected()),
+        }
+    }
+    let nodes = match (ports, node, port) {
+        (Some(ports), None, None) => ports.into_iter().map(|port| (None, port)).collect(),
+        (None, None, None) => vec![(None, 8080), (None, 8081)],
+        (None, Some(node), Some(port)) => vec![(Some(node), port)],
+        (None, _, _) => return Err("--node NAME and --port PORT go together".into()),
+        (Some(_), _, _) => return Err("--ports excludes --node and --port".into()),
+    };
+    Ok(Some(Args {
+        nodes,
+        database,
+        fresh,
+    }))
+}
+
+fn parse_port(text: &str) -> Result<u16, String> {
+    text.trim()
+        .parse()
+        .map_err(|_| format!("{text:?} is not a port (0 to 65535)"))
+}
+
+fn parse_ports(text: &str) -> Result<Vec<u16>, String> {
+    let ports = text
+        .split(',')
+        .map(parse_port)
+        .collect::<Result<Vec<_>, _>>()?;
+    for (index, port) in ports.iter().enumerate() {
+        if *port != 0 && ports[..index].contains(port) {
+            return Err(format!("port {port} is given twice"));
+        }
+    }
+    Ok(ports)
+}
+
+fn parse_database(text: &str) -> Result<PathBuf, String> {
+    let path = match text.split_once("://") {
+        None => text.strip_prefix("sqlite:").unwrap_or(text),
+        Some(("sqlite", path)) => path,
+        Some(("postgres" | "postgresql", _)) => {
+            return Err(
+                "this program was built without postgres: give a path or sqlite://PATH".into(),
+            );
+        }
+        Some((scheme, _)) => {
+            return Err(format!(
+                "databases of kind {scheme:?} are not known: give a path or sqlite://PATH"
+            ));
+        }
+    };
+    if path.is_empty() {
+        Err("the database's path is empty".into())
+    } else {
+        Ok(path.into())
+    }
+}

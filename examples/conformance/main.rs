@@ -1,0 +1,210 @@
+//! The server that client test suites of the MatsSocket protocol expect: a fixed set of endpoints, one node per port,
+//! all nodes in one process on one database.
+//!
+//! ```sh
+//! cargo run --example conformance -- --ports 8080,8081
+//! ```
+
+mod args;
+mod auth;
+mod beside;
+mod data;
+mod endpoints;
+mod services;
+
+use std::fs::{self, File};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use actix_web::{App, HttpServer};
+use args::Args;
+use auth::DummyAuthentication;
+use endpoints::Handle;
+use futures_util::future::try_join_all;
+use matssocket::{Cluster, MatsSocketServer, Store};
+
+/// Where the WebSocket is mounted.
+const PATH: &str = "/matssocket";
+
+#[actix_web::main]
+async fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    let args = match args::parse() {
+        Ok(Some(args)) => args,
+        Ok(None) => {
+            print!("{}", args::USAGE);
+            return ExitCode::SUCCESS;
+        }
+        Err(why) => return fail(&why.to_string()),
+    };
+    match run(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => fail(&why),
+    }
+}
+
+fn fail(why: &str) -> ExitCode {
+    eprintln!("conformance: {why}");
+    ExitCode::from(2)
+}
+
+async fn run(args: Args) -> Result<(), String> {
+    // The ports first: a taken one is found before anything is written.
+    let mut listening = Vec::new();
+    for (name, port) in args.nodes {
+        listening.push((name, listen(port)?));
+    }
+    let database = Database::prepare(args.database, args.fresh)?;
+    let (store, cluster) = (Store::sqlite(&database.path), Cluster::local());
+    let mut nodes: Vec<(MatsSocketServer, u16, Vec<TcpListener>)> = Vec::new();
+    for (name, (port, listeners)) in listening {
+        match start(name, &store, &cluster).await {
+            Ok(server) => nodes.push((server, port, listeners)),
+            Err(why) => {
+                for (server, ..) in nodes {
+                    server.stop().await;
+                }
+                return Err(why);
+            }
+        }
+    }
+    for (server, port, _) in &nodes {
+        println!(
+            "ready ws://127.0.0.1:{port}{PATH} node={}",
+            server.node_name()
+        );
+    }
+    try_join_all(
+        nodes
+            .into_iter()
+            .map(|(server, _, listeners)| serve(server, listeners)),
+    )
+    .await
+    .map_err(|why| format!("HTTP failed: {why}"))?;
+    Ok(())
+}
+
+/// Listens on both loopback addresses; port 0 takes a free one.
+fn listen(port: u16) -> Result<(u16, Vec<TcpListener>), String> {
+    let at = |ip: IpAddr, port: u16| {
+        TcpListener::bind((ip, port)).map_err(|why| {
+            (
+                why.kind(),
+                format!("cannot listen on {ip} port {port}: {why}"),
+            )
+        })
+    };
+    let ipv4 = at(Ipv4Addr::LOCALHOST.into(), port).map_err(|(_, why)| why)?;
+    let port = ipv4.local_addr().map_err(|why| why.to_string())?.port();
+    match at(Ipv6Addr::LOCALHOST.into(), port) {
+        Ok(ipv6) => Ok((port, vec![ipv4, ipv6])),
+        Err((io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied, why)) => Err(why),
+        Err((_, why)) => {
+            eprintln!("conformance: going on without IPv6: {why}");
+            Ok((port, vec![ipv4]))
+        }
+    }
+}
+
+async fn start(
+    name: Option<String>,
+    store: &Store,
+    cluster: &Cluster,
+) -> Result<MatsSocketServer, String> {
+    let handle = Handle::default();
+    let mut builder = MatsSocketServer::builder("conformance")
+        .store(store.clone())
+        .cluster(cluster.clone())
+        .authentication(DummyAuthentication);
+    if let Some(name) = name {
+        builder = builder.node_name(name);
+    }
+    let builder = services::add(endpoints::add(builder, &handle));
+    let server = builder.start().await.map_err(|why| why.to_string())?;
+    Ok(handle.get_or_init(|| server).clone())
+}
+
+async fn serve(server: MatsSocketServer, listeners: Vec<TcpListener>) -> io::Result<()> {
+    let mounted = server.clone();
+    let mut http = HttpServer::new(move || {
+        App::new()
+            .configure(beside::routes(mounted.clone()))
+            .configure(mounted.mount(PATH))
+    })
+    .on_connect(matssocket::on_connect);
+    for listener in listeners {
+        http = http.listen(listener)?;
+    }
+    server.run(http).await
+}
+
+/// The SQLite file; deleted at the end if it is a temporary one.
+struct Database {
+    path: PathBuf,
+    temporary: bool,
+}
+
+impl Database {
+    fn prepare(path: Option<PathBuf>, fresh: bool) -> Result<Database, String> {
+        let Some(path) = path else {
+            let name = format!("matssocket-conformance-{}.db", std::process::id());
+            let database = Database {
+                path: std::env::temp_dir().join(name),
+                temporary: true,
+            };
+            // A process of the same id may have been killed.
+            empty(&database.path)?;
+            return Ok(database);
+        };
+        if fresh {
+            empty(&path)?;
+        }
+        Ok(Database {
+            path,
+            temporary: false,
+        })
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if self.temporary {
+            for suffix in ["", "-wal", "-shm", ".lock"] {
+                let _ = fs::remove_file(beside_it(&self.path, suffix));
+            }
+        }
+    }
+}
+
+/// Deletes an SQLite database that no process has in use.
+fn empty(path: &Path) -> Result<(), String> {
+    let lock = beside_it(path, ".lock");
+    // Held until the files are gone.
+    let _lock = match File::open(&lock) {
+        Ok(file) => {
+            file.try_lock().map_err(|_| {
+                format!("{} is in use: {} is locked", path.display(), lock.display())
+            })?;
+            Some(file)
+        }
+        Err(_) => None,
+    };
+    for suffix in ["-wal", "-shm", ""] {
+        let file = beside_it(path, suffix);
+        match fs::remove_file(&file) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => {
+                return Err(format!("{} cannot be emptied: {why}", file.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn beside_it(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

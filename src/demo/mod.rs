@@ -1,0 +1,117 @@
+//! The demo, on the library's public face only: [`args`] what was asked for; [`node`] a node that can be stopped and
+//! started again; [`endpoints`] what it serves over the WebSocket; [`web`] the page and the buttons over HTTP.
+
+mod args;
+mod endpoints;
+mod node;
+mod web;
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+
+use args::Args;
+use futures_util::future::join_all;
+use matssocket::{Cluster, Store};
+use node::{Node, Nodes, Shared};
+
+/// Runs until SIGINT or SIGTERM.
+///
+/// # Errors
+/// One line that says why it could not start, and what to do.
+pub async fn run() -> Result<(), String> {
+    let Some(Args { ports, database }) = args::parse().map_err(|why| why.to_string())? else {
+        print(args::USAGE);
+        return Ok(());
+    };
+    // The ports first: a taken one is found before the database is touched.
+    let listeners = ports
+        .into_iter()
+        .map(listen)
+        .collect::<Result<Vec<_>, _>>()?;
+    let shared = Arc::new(Shared::new(
+        Store::sqlite(&database),
+        Cluster::local(),
+        &listeners,
+    ));
+    let (nodes, tasks): (Vec<_>, Vec<_>) = listeners
+        .into_iter()
+        .zip('A'..)
+        .map(|((port, listener), letter)| {
+            Node::new(format!("node-{letter}"), port, listener, shared.clone())
+        })
+        .unzip();
+    let nodes = Nodes::new(nodes);
+    let tasks: Vec<_> = tasks
+        .into_iter()
+        .map(|task| actix_web::rt::spawn(task.run(nodes.clone())))
+        .collect();
+
+    let started = start(&nodes).await;
+    if started.is_ok() {
+        print(&greeting(&nodes, &database));
+        let signal = shutdown_signal().await;
+        log::info!("{signal}: stopping");
+    }
+    nodes.shut_down().await;
+    join_all(tasks).await;
+    started
+}
+
+async fn start(nodes: &Nodes) -> Result<(), String> {
+    for node in nodes.iter() {
+        node.start().await?;
+    }
+    Ok(())
+}
+
+fn listen(port: u16) -> Result<(u16, TcpListener), String> {
+    let cannot =
+        |why| format!("cannot listen on 127.0.0.1 port {port}: {why}; choose others with --ports");
+    let listener = TcpListener::bind(("127.0.0.1", port)).map_err(cannot)?;
+    let port = listener.local_addr().map_err(cannot)?.port();
+    Ok((port, listener))
+}
+
+fn greeting(nodes: &Nodes, database: &Path) -> String {
+    let mut text = format!(
+        "MatsSocket demo, everything stored in {}\n\n",
+        database.display()
+    );
+    for node in nodes.iter() {
+        let _ = writeln!(text, "  {}  {}/", node.name, node.http_url());
+    }
+    text.push_str(
+        "\nOpen one of them in a browser, and try this:
+  1. connect, and have ten messages pushed to you in five seconds
+  2. before they come, cut the line, or stop the node you are on
+  3. watch them arrive all the same: each once, and in order
+
+Ctrl-C stops everything.
+",
+    );
+    text
+}
+
+/// Nobody may be listening: that is no reason to stop.
+fn print(text: &str) {
+    let mut out = std::io::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+async fn shutdown_signal() -> &'static str {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            return tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = tokio::signal::ctrl_c() => "SIGINT",
+            };
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+    "SIGINT"
+}

@@ -1,0 +1,256 @@
+//! A node that can be stopped and started again while the program runs: each has a task of its own, on the program's
+//! main thread, that owns its server and its HTTP.
+
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::rt;
+use actix_web::{App, HttpServer};
+use futures_util::future::join_all;
+use matssocket::{Cluster, Config, MatsSocketServer, Store};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{endpoints, web};
+
+/// What all nodes share.
+pub struct Shared {
+    store: Store,
+    cluster: Cluster,
+    /// Pages of these origins may connect, and press buttons.
+    pub origins: Vec<String>,
+}
+
+impl Shared {
+    /// The origins are those of the nodes' own pages.
+    pub fn new(store: Store, cluster: Cluster, listeners: &[(u16, TcpListener)]) -> Shared {
+        let origins = listeners
+            .iter()
+            .flat_map(|(port, _)| {
+                ["127.0.0.1", "localhost"].map(|host| format!("http://{host}:{port}"))
+            })
+            .collect();
+        Shared {
+            store,
+            cluster,
+            origins,
+        }
+    }
+}
+
+/// The handle of a node.
+#[derive(Clone)]
+pub struct Node {
+    /// Stays the same when it is started again.
+    pub name: Arc<str>,
+    /// Its port on 127.0.0.1.
+    pub port: u16,
+    /// `None` while it is stopped.
+    server: Arc<Mutex<Option<MatsSocketServer>>>,
+    commands: mpsc::Sender<Command>,
+}
+
+enum Command {
+    Start(oneshot::Sender<Result<(), String>>),
+    Stop(oneshot::Sender<()>),
+    ShutDown,
+}
+
+impl Node {
+    /// The handle, and the task to be run.
+    pub fn new(
+        name: String,
+        port: u16,
+        listener: TcpListener,
+        shared: Arc<Shared>,
+    ) -> (Node, NodeTask) {
+        let (commands, inbox) = mpsc::channel(8);
+        let node = Node {
+            name: name.into(),
+            port,
+            server: Arc::default(),
+            commands,
+        };
+        let task = NodeTask {
+            node: node.clone(),
+            listener,
+            shared,
+            inbox,
+            http: None,
+        };
+        (node, task)
+    }
+
+    /// Whether clients can connect.
+    pub fn is_up(&self) -> bool {
+        self.server().is_some_and(|server| server.ready().is_ok())
+    }
+
+    /// Where its page is.
+    pub fn http_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Where its WebSocket is.
+    pub fn ws_url(&self) -> String {
+        format!("ws://127.0.0.1:{}{}", self.port, web::PATH)
+    }
+
+    /// Starts it, as a new incarnation. Does nothing if it is up.
+    pub async fn start(&self) -> Result<(), String> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.commands.send(Command::Start(answer)).await;
+        answered
+            .await
+            .unwrap_or_else(|_| Err("the program is stopping".into()))
+    }
+
+    /// Stops it; its port goes on with HTTP, but refuses WebSockets.
+    pub async fn stop(&self) {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.commands.send(Command::Stop(answer)).await;
+        let _ = answered.await;
+    }
+
+    fn server(&self) -> Option<MatsSocketServer> {
+        self.server
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn replace_server(&self, server: Option<MatsSocketServer>) -> Option<MatsSocketServer> {
+        std::mem::replace(
+            &mut *self.server.lock().unwrap_or_else(PoisonError::into_inner),
+            server,
+        )
+    }
+}
+
+/// Every node of the program.
+#[derive(Clone)]
+pub struct Nodes(Arc<[Node]>);
+
+impl Nodes {
+    /// These.
+    pub fn new(nodes: Vec<Node>) -> Nodes {
+        Nodes(nodes.into())
+    }
+
+    /// In the order of their ports on the command line.
+    pub fn iter(&self) -> impl Iterator<Item = &Node> {
+        self.0.iter()
+    }
+
+    /// By its name.
+    pub fn find(&self, name: &str) -> Option<&Node> {
+        self.iter().find(|node| &*node.name == name)
+    }
+
+    /// Ends every node's task.
+    pub async fn shut_down(&self) {
+        join_all(
+            self.iter()
+                .map(|node| node.commands.send(Command::ShutDown)),
+        )
+        .await;
+    }
+}
+
+/// Owns a node's server and HTTP.
+pub struct NodeTask {
+    node: Node,
+    /// Each incarnation's HTTP listens on a clone of this one, so that the port is never lost and no browser is
+    /// refused in between.
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    inbox: mpsc::Receiver<Command>,
+    http: Option<ServerHandle>,
+}
+
+impl NodeTask {
+    /// Obeys until it is told to shut down.
+    pub async fn run(mut self, nodes: Nodes) {
+        while let Some(command) = self.inbox.recv().await {
+            match command {
+                Command::Start(answer) => {
+                    let _ = answer.send(self.start(&nodes).await);
+                }
+                Command::Stop(answer) => {
+                    self.stop().await;
+                    let _ = answer.send(());
+                }
+                Command::ShutDown => break,
+            }
+        }
+        self.stop().await;
+        if let Some(http) = self.http.take() {
+            http.stop(true).await;
+        }
+    }
+
+    async fn start(&mut self, nodes: &Nodes) -> Result<(), String> {
+        if self.node.server().is_some() {
+            return Ok(());
+        }
+        let builder = MatsSocketServer::builder("demo")
+            .store(self.shared.store.clone())
+            .cluster(self.shared.cluster.clone())
+            .authentication(endpoints::authentication())
+            .allowed_origins(self.shared.origins.iter().cloned())
+            .config(config())
+            .node_name(&*self.node.name);
+        let server = endpoints::add(builder, &self.node.name)
+            .start()
+            .await
+            .map_err(|why| why.to_string())?;
+        if let Err(why) = self.serve(&server, nodes) {
+            server.stop().await;
+            return Err(format!(
+                "cannot serve HTTP on port {}: {why}",
+                self.node.port
+            ));
+        }
+        self.node.replace_server(Some(server));
+        Ok(())
+    }
+
+    /// What is mounted in an HTTP server cannot be exchanged, so each incarnation gets an HTTP server of its own. The
+    /// one before finishes what it has begun, perhaps the very request that asked for this.
+    fn serve(&mut self, server: &MatsSocketServer, nodes: &Nodes) -> std::io::Result<()> {
+        let (mounted, nodes) = (server.clone(), nodes.clone());
+        let (node, shared) = (self.node.clone(), self.shared.clone());
+        let http = HttpServer::new(move || {
+            App::new()
+                .configure(web::routes(node.clone(), nodes.clone(), shared.clone()))
+                .configure(mounted.mount(web::PATH))
+        })
+        .on_connect(matssocket::on_connect)
+        .workers(2)
+        .shutdown_timeout(1)
+        .disable_signals()
+        .listen(self.listener.try_clone()?)?
+        .run();
+        if let Some(before) = self.http.replace(http.handle()) {
+            rt::spawn(before.stop(true));
+        }
+        rt::spawn(http);
+        Ok(())
+    }
+
+    async fn stop(&mut self) {
+        if let Some(server) = self.node.replace_server(None) {
+            server.stop().await;
+        }
+    }
+}
+
+/// A person waits for the stop button: what a service has not done by then, another node takes over.
+fn config() -> Config {
+    Config {
+        stop_grace: Duration::from_secs(1),
+        stop_spread: Duration::from_millis(200),
+        ..Config::default()
+    }
+}

@@ -1,0 +1,159 @@
+//! The page, and the buttons that stop and start nodes, over HTTP.
+
+use std::sync::Arc;
+
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::web::{self, Data, Query, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use serde::{Deserialize, Serialize};
+
+use super::node::{Node, Nodes, Shared};
+
+/// Where the WebSocket is mounted.
+pub const PATH: &str = "/matssocket";
+
+/// Adds the routes of one node.
+pub fn routes(node: Node, nodes: Nodes, shared: Arc<Shared>) -> impl FnOnce(&mut ServiceConfig) {
+    move |config| {
+        config
+            .app_data(Data::new(node))
+            .app_data(Data::new(nodes))
+            .app_data(Data::from(shared))
+            .route(
+                "/",
+                file("text/html; charset=utf-8", include_str!("page/index.html")),
+            )
+            .route(
+                "/page.js",
+                file(
+                    "text/javascript; charset=utf-8",
+                    include_str!("page/page.js"),
+                ),
+            )
+            .route(
+                "/client.js",
+                file(
+                    "text/javascript; charset=utf-8",
+                    include_str!("page/client.js"),
+                ),
+            )
+            .route(
+                "/page.css",
+                file("text/css; charset=utf-8", include_str!("page/page.css")),
+            )
+            .service(web::resource("/demo/nodes").get(list).route(options()))
+            .service(web::resource("/demo/stop-node").post(stop).route(options()))
+            .service(
+                web::resource("/demo/start-node")
+                    .post(start)
+                    .route(options()),
+            );
+    }
+}
+
+fn file(kind: &'static str, content: &'static str) -> actix_web::Route {
+    let answer = move || {
+        let answer = HttpResponse::Ok()
+            .insert_header((header::CONTENT_TYPE, kind))
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .body(content);
+        std::future::ready(answer)
+    };
+    web::get().to(answer)
+}
+
+fn options() -> actix_web::Route {
+    web::method(actix_web::http::Method::OPTIONS).to(
+        async |request: HttpRequest, shared: Data<Shared>| {
+            with_cors(&request, &shared, HttpResponse::NoContent()).finish()
+        },
+    )
+}
+
+#[derive(Serialize)]
+struct NodeList {
+    nodes: Vec<NodeEntry>,
+}
+
+#[derive(Serialize)]
+struct NodeEntry {
+    name: String,
+    url: String,
+    http: String,
+    up: bool,
+}
+
+async fn list(request: HttpRequest, nodes: Data<Nodes>, shared: Data<Shared>) -> HttpResponse {
+    let entry = |node: &Node| NodeEntry {
+        name: node.name.to_string(),
+        url: node.ws_url(),
+        http: node.http_url(),
+        up: node.is_up(),
+    };
+    let nodes = nodes.iter().map(entry).collect();
+    with_cors(&request, &shared, HttpResponse::Ok()).json(NodeList { nodes })
+}
+
+async fn stop(request: HttpRequest, node: Data<Node>, shared: Data<Shared>) -> HttpResponse {
+    if is_foreign(&request, &shared) {
+        return HttpResponse::Forbidden().body("a page from elsewhere may not stop nodes");
+    }
+    node.stop().await;
+    with_cors(&request, &shared, HttpResponse::NoContent()).finish()
+}
+
+#[derive(Deserialize)]
+struct Which {
+    name: String,
+}
+
+async fn start(
+    request: HttpRequest,
+    which: Query<Which>,
+    nodes: Data<Nodes>,
+    shared: Data<Shared>,
+) -> HttpResponse {
+    if is_foreign(&request, &shared) {
+        return HttpResponse::Forbidden().body("a page from elsewhere may not start nodes");
+    }
+    let Some(node) = nodes.find(&which.name) else {
+        return with_cors(&request, &shared, HttpResponse::NotFound())
+            .body(format!("there is no node {:?}", which.name));
+    };
+    match node.start().await {
+        Ok(()) => with_cors(&request, &shared, HttpResponse::NoContent()).finish(),
+        Err(why) => with_cors(&request, &shared, HttpResponse::InternalServerError()).body(why),
+    }
+}
+
+/// A request made by a page of another site: the browser would send it, CORS only hides the answer.
+fn is_foreign(request: &HttpRequest, shared: &Shared) -> bool {
+    request
+        .headers()
+        .get(header::ORIGIN)
+        .is_some_and(|origin| !is_ours(origin, shared))
+}
+
+fn is_ours(origin: &HeaderValue, shared: &Shared) -> bool {
+    shared.origins.iter().any(|ours| origin == ours.as_str())
+}
+
+fn with_cors(
+    request: &HttpRequest,
+    shared: &Shared,
+    mut response: HttpResponseBuilder,
+) -> HttpResponseBuilder {
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    if let Some(origin) = request
+        .headers()
+        .get(header::ORIGIN)
+        .filter(|origin| is_ours(origin, shared))
+    {
+        response
+            .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, origin))
+            .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"))
+            .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, "content-type"))
+            .insert_header((header::VARY, "Origin"));
+    }
+    response
+}
