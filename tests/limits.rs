@@ -14,7 +14,7 @@ async fn a_message_that_is_too_big_before_hello_is_closed_with_1008() {
     hello["an"] = json!("x".repeat(21 * 1024));
     line.send(json!([hello])).await;
     line.expect_close(1008).await;
-    assert_eq!(nodes.stored_sessions("anna").await, 0);
+    nodes.until_stored("anna", 0).await;
     // Just within the limit is fine.
     let mut line = Client::new("anna").connect(&nodes[0].url).await;
     let mut hello = line.client.hello();
@@ -35,7 +35,7 @@ async fn a_message_that_is_too_big_after_hello_is_closed_with_4004() {
     let _ = futures_util::SinkExt::send(&mut line.socket, text).await;
     line.expect_close(4004).await;
     nodes.control.event("close", line.session()).await;
-    assert_eq!(nodes.stored_sessions("anna").await, 0);
+    nodes.until_stored("anna", 0).await;
 }
 
 /// The limit is that of the state in which a message is processed: a large second message may come while HELLO is
@@ -194,7 +194,7 @@ async fn a_session_without_its_client_times_out() {
         .await;
     let mut held = nodes.open("berta").await;
     let client = nodes.open("anna").await.cut();
-    nodes.control.event("deregister", &client.session).await;
+    nodes.until_let_go(&client.session).await;
     clock.advance(Duration::from_secs(7200));
     nodes.control.event("timeout", &client.session).await;
     assert_eq!((nodes.stored_sessions("anna").await, nodes.stored_sessions("berta").await), (0, 1));

@@ -20,6 +20,8 @@ async fn faulty(faults: Faults) -> Nodes {
         .config(|config| {
             config.sweep_interval = INTERVAL;
             config.takeover_interval = INTERVAL;
+            // Shorter than the sweep, as by default.
+            config.takeover_wait = INTERVAL / 2;
         })
         .start(2)
         .await
@@ -113,7 +115,7 @@ async fn an_untold_close_is_found() {
     assert!(nodes[1].server.close_session(line.session(), "bye").await.unwrap());
     let (code, _) = line.close().await;
     assert!(matches!(code, 4000 | 4001), "closed with {code}");
-    assert_eq!(nodes.stored_sessions("anna").await, 0);
+    nodes.until_stored("anna", 0).await;
 }
 
 #[actix_web::test]

@@ -9,7 +9,8 @@ use matssocket::Store;
 use matssocket::{Cluster, Config, MatsSocketServer, ServerBuilder};
 
 use super::auth::TestAuth;
-use super::{Client, Control, Line, endpoints};
+use super::control::holder_of;
+use super::{Client, Control, Line, endpoints, within};
 
 type Extend = Box<dyn Fn(ServerBuilder, &Control, usize) -> ServerBuilder>;
 
@@ -59,6 +60,7 @@ impl Setup {
     }
 
     pub async fn start(self, many: usize) -> Nodes {
+        let _ = env_logger::try_init();
         let control = Control::new();
         let mut nodes = Vec::new();
         for number in 0..many {
@@ -163,5 +165,21 @@ impl Nodes {
 
     pub async fn stored_sessions(&self, user: &str) -> usize {
         super::control::sessions_of(self.server(), user).await
+    }
+
+    /// Waits until the store has so many sessions of a user: listeners are told a little before.
+    pub async fn until_stored(&self, user: &str, many: usize) {
+        within(&format!("{many} stored sessions of {user}"), async {
+            while self.stored_sessions(user).await != many {}
+        })
+        .await;
+    }
+
+    /// Waits until the store knows that nobody holds a session.
+    pub async fn until_let_go(&self, session: &str) {
+        within("the session to be let go", async {
+            while holder_of(self.server(), session).await.is_some() {}
+        })
+        .await;
     }
 }

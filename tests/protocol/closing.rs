@@ -5,7 +5,6 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::common::control::holder_of;
 use crate::common::*;
 
 /// The session is gone: coming back is answered with 4001.
@@ -36,7 +35,7 @@ async fn an_idle_line_is_closed_with_1001_and_the_session_kept() {
     let mut line = nodes.open("anna").await;
     line.expect_close(1001).await;
     nodes.control.event("deregister", line.session()).await;
-    assert_eq!(nodes.stored_sessions("anna").await, 1);
+    nodes.until_let_go(line.session()).await;
     nodes.back(0, line.cut()).await;
 }
 
@@ -83,7 +82,7 @@ async fn breaking_the_protocol_is_closed_with_4004_and_the_session_deleted() {
         let (code, reason) = line.close().await;
         assert_eq!(code, 4004, "for {shown}: {reason}");
         nodes.control.event("close", line.session()).await;
-        assert_eq!(nodes.stored_sessions(&format!("anna{number}")).await, 0, "for {shown}");
+        nodes.until_stored(&format!("anna{number}"), 0).await;
         assert_lost(&nodes, line.cut()).await;
     }
 }
@@ -118,7 +117,7 @@ async fn what_needs_a_session_is_refused_before_hello() {
         let (code, reason) = line.close().await;
         assert_eq!(code, expected, "{text}: {reason}");
     }
-    assert_eq!(nodes.stored_sessions("anna").await, 0);
+    nodes.until_stored("anna", 0).await;
 }
 
 #[actix_web::test]
@@ -141,7 +140,7 @@ async fn closed_by_the_server_with_4000_from_any_node() {
         assert!(nodes[node].server.close_session(line.session(), &reason).await.unwrap());
         let came = line.expect_close(4000).await;
         assert!(came.len() <= 123 && came.len() > 118 && reason.starts_with(&came), "cut on a character: {came:?}");
-        assert_eq!(nodes.stored_sessions("anna").await, 0);
+        nodes.until_stored("anna", 0).await;
         let session = line.session().to_owned();
         assert!(!nodes[node].server.close_session(&session, "again").await.unwrap(), "there is none any more");
         let refused = nodes.server().send(&session, "t", "client.x", &1).await;
@@ -202,8 +201,8 @@ async fn what_the_client_says_in_its_close_decides_about_the_session() {
         assert!(end < Duration::from_millis(1_500), "TCP ended {end:?} after the client's Close");
         let event = if kept { "deregister" } else { "close" };
         nodes.control.event(event, line.session()).await;
-        assert_eq!(nodes.stored_sessions(&user).await, usize::from(kept), "after {code}");
-        assert_eq!(holder_of(nodes.server(), line.session()).await, None);
+        nodes.until_let_go(line.session()).await;
+        nodes.until_stored(&user, usize::from(kept)).await;
     }
 }
 
@@ -214,7 +213,7 @@ async fn lost_lines_keep_the_session() {
     nodes.control.event("deregister", &client.session).await;
     let client = nodes.back(0, client).await.reset();
     nodes.control.events("deregister", &client.session, 2).await;
-    assert_eq!(nodes.stored_sessions("anna").await, 1);
+    nodes.until_let_go(&client.session).await;
     let session = client.session.clone();
     let line = nodes.back(0, client).await;
     assert_eq!(line.session(), session);

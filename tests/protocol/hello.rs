@@ -42,7 +42,7 @@ async fn hello_must_be_complete() {
     hello.as_object_mut().unwrap().remove("auth");
     line.send(json!([hello])).await;
     line.expect_close(1008).await;
-    assert_eq!(nodes.stored_sessions("anna").await, 0);
+    nodes.until_stored("anna", 0).await;
 }
 
 #[actix_web::test]
@@ -66,7 +66,7 @@ async fn steal(nodes: &Nodes, session: &str) {
         assert!(thief.expect_close(1008).await.contains("does not match"));
         assert!(thief.received.is_empty(), "nothing was told: {:?}", thief.received);
     }
-    assert_eq!(nodes.stored_sessions("mallory").await, 0);
+    nodes.until_stored("mallory", 0).await;
 }
 
 /// The first implementation of this protocol disconnected, even deleted, the owner's session when somebody else
@@ -86,7 +86,7 @@ async fn naming_somebody_elses_session_changes_nothing_for_its_owner() {
     steal(&nodes, &session).await;
     let mut owner = nodes.back(1, client).await;
     assert_eq!(owner.expect("SEND").await["msg"], "second");
-    assert_eq!(nodes.stored_sessions("anna").await, 1);
+    nodes.until_stored("anna", 1).await;
     assert_eq!(nodes.control.all(|seen| seen.session == session && seen.what == "session:close").len(), 0);
 }
 
@@ -132,7 +132,7 @@ async fn a_user_has_only_so_many_sessions() {
     let hello = fourth.client.hello();
     fourth.send(json!([hello])).await;
     fourth.expect_close(1008).await;
-    assert_eq!(nodes.stored_sessions("anna").await, 3);
+    nodes.until_stored("anna", 3).await;
     // A resumed session is not counted twice, and others have their own count.
     let client = lines.pop().unwrap().cut();
     nodes.back(0, client).await.barrier().await;
@@ -173,7 +173,7 @@ async fn a_resumed_session_keeps_its_id_and_is_held_by_its_new_node() {
     assert_eq!(holder_of(nodes.server(), &session).await, Some(nodes[0].server.node_name()));
     let client = line.cut();
     nodes.control.event("deregister", &session).await;
-    assert_eq!(holder_of(nodes.server(), &session).await, None);
+    nodes.until_let_go(&session).await;
     let line = nodes.back(1, client).await;
     assert_eq!(line.session(), session);
     assert_eq!(holder_of(nodes.server(), &session).await, Some(nodes[1].server.node_name()));

@@ -18,7 +18,7 @@ async fn close_session_answers_204_whatever_it_is_given() {
     assert_eq!(http(nodes[1].address, &head).await.0, 204);
     line.expect_close(4000).await;
     nodes.control.event("close", line.session()).await;
-    assert_eq!(nodes.stored_sessions("anna").await, 0);
+    nodes.until_stored("anna", 0).await;
 }
 
 #[actix_web::test]

@@ -54,7 +54,8 @@ async fn whole_table(t: &str, expected: impl Fn(&(&str, &str, &str)) -> String) 
     let mut done = Vec::new();
     for row in &TABLE {
         let cmid = line.next_cmid();
-        let envelope = line.envelope(t, &cmid, "test.do", json!({"do": row.0}));
+        // A reply that comes before the ACK of its request takes its place: so the service waits.
+        let envelope = line.envelope(t, &cmid, "test.do", json!({"do": row.0, "work gate": "closed"}));
         line.send(json!([envelope])).await;
         let answer = line.answer(&cmid).await;
         assert_eq!(answer["t"], expected(row), "{t} with {}: {answer}", row.0);
@@ -154,7 +155,6 @@ async fn refusals_say_why_and_nothing_internal() {
         ("REQUEST", "test.do", json!({"do": "panic"}), ""),
         ("REQUEST", "test.do", json!({"do": "public"}), "out of stock"),
         ("SEND", "test.do", json!({"do": "deny_with"}), "for a reason"),
-        ("REQUEST", "test.do", json!({"do": "forward to nobody"}), ""),
     ] {
         let cmid = line.next_cmid();
         let envelope = line.envelope(t, &cmid, eid, msg);

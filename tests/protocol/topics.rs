@@ -84,6 +84,7 @@ async fn subscribing_again_is_answered_again_and_unsub_has_no_answer() {
     assert_eq!(line.expect("PUB").await["eid"], "marker");
     // Coming back does not bring it back.
     let mut line = nodes.back(0, line.cut()).await;
+    line.barrier().await;
     nodes.server().publish("topic", "t", &4).await.unwrap();
     nodes.server().publish("marker", "t", &5).await.unwrap();
     assert_eq!(line.expect("PUB").await["msg"], 5);
@@ -115,6 +116,8 @@ async fn subscriptions_belong_to_the_session() {
     subscribe(&mut line, "withdrawn").await;
     for node in [1, 0, 0] {
         line = nodes.back(node, line.cut()).await;
+        // They are in force for whatever the client says after its HELLO.
+        line.barrier().await;
         for (publisher, topic) in [(0, "with hello"), (1, "later")] {
             nodes[publisher].server.publish(topic, "t", &1).await.unwrap();
             line.expect_where("PUB", |e| e["t"] == "PUB" && e["eid"] == topic).await;
@@ -124,6 +127,7 @@ async fn subscriptions_belong_to_the_session() {
     // Each is authorized again.
     nodes.control.set("deny:withdrawn");
     let mut line = nodes.back(1, line.cut()).await;
+    line.barrier().await;
     nodes.server().publish("withdrawn", "t", &1).await.unwrap();
     nodes.server().publish("later", "t", &2).await.unwrap();
     assert_eq!(line.expect("PUB").await["eid"], "later");
