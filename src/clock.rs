@@ -21,19 +21,26 @@ impl Clock {
 
     /// A clock that stands at `ms` since the epoch until it is [advanced](Clock::advance).
     pub fn fixed(ms: i64) -> Clock {
-        Clock { fixed: Some(ms), ..Clock::default() }
+        Clock {
+            fixed: Some(ms),
+            ..Clock::default()
+        }
     }
 
     /// Milliseconds since the epoch.
     pub fn now(&self) -> i64 {
         let base = self.fixed.unwrap_or_else(|| {
-            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_millis() as i64
         });
         base + self.offset.load(Ordering::Relaxed)
     }
 
     /// Moves this clock, and all its clones, forward.
     pub fn advance(&self, by: Duration) {
-        self.offset.fetch_add(by.as_millis() as i64, Ordering::Relaxed);
+        self.offset
+            .fetch_add(by.as_millis() as i64, Ordering::Relaxed);
     }
 }

@@ -53,17 +53,27 @@ pub struct HandlerError {
 impl HandlerError {
     /// A failure whose text the client is told.
     pub fn public(text: impl Into<String>) -> HandlerError {
-        HandlerError { text: text.into(), public: true }
+        HandlerError {
+            text: text.into(),
+            public: true,
+        }
     }
 
     /// A failure whose text goes to the log only.
     pub fn internal(text: impl Into<String>) -> HandlerError {
-        HandlerError { text: text.into(), public: false }
+        HandlerError {
+            text: text.into(),
+            public: false,
+        }
     }
 
     /// What the client is told.
     pub(crate) fn for_client(&self, reveal: bool) -> &str {
-        if self.public || reveal { &self.text } else { "the handler failed" }
+        if self.public || reveal {
+            &self.text
+        } else {
+            "the handler failed"
+        }
     }
 
     /// What the log is told.

@@ -22,7 +22,8 @@ mod upkeep;
 pub mod wire;
 
 pub use auth::{
-    AuthError, Authentication, Authenticator, Principal, Refused, ResponseHeaders, Verdict, auth_fn, same_host,
+    AuthError, Authentication, Authenticator, Principal, Refused, ResponseHeaders, Verdict,
+    auth_fn, same_host,
 };
 pub use clock::Clock;
 pub use cluster::{Cluster, Faults};
@@ -33,7 +34,8 @@ pub use http::{no_upgrade, on_connect};
 pub use message::ReplyTo;
 pub use metrics::{MailboxMetrics, Metrics, UpkeepMetrics};
 pub use server::{
-    LiveSession, MatsSocketServer, MessageEvent, RecentEnvelope, ServerBuilder, SessionChange, SessionEvent,
+    LiveSession, MatsSocketServer, MessageEvent, RecentEnvelope, ServerBuilder, SessionChange,
+    SessionEvent,
 };
 pub use store::operation::{DeadLetter, SessionFilter, StoredSession};
 pub use store::{Store, StoreConfig, StoreError, StoreMetricsSnapshot};

@@ -21,7 +21,12 @@ pub struct ReplyTo {
 impl ReplyTo {
     /// The reply goes to this terminator.
     pub fn terminator(id: impl Into<String>) -> ReplyTo {
-        ReplyTo { terminator: id.into(), string: None, bytes: None, timeout: None }
+        ReplyTo {
+            terminator: id.into(),
+            string: None,
+            bytes: None,
+            timeout: None,
+        }
     }
 
     /// With a correlation string, given back with the reply.
@@ -52,7 +57,11 @@ pub(crate) struct Maker<'a> {
 impl Maker<'_> {
     fn debug(&self) -> Option<Debug> {
         // Always noted: what the client may see of it is decided when it is sent.
-        Some(Debug { smcts: Some(self.now), smcnn: Some(self.node.to_owned()), ..Debug::default() })
+        Some(Debug {
+            smcts: Some(self.now),
+            smcnn: Some(self.node.to_owned()),
+            ..Debug::default()
+        })
     }
 
     pub(crate) fn send<T: Serialize + ?Sized>(
@@ -62,7 +71,14 @@ impl Maker<'_> {
         terminator: &str,
         payload: &T,
     ) -> Result<Effect, SendError> {
-        self.message(MessageType::SEND, session_id, trace_id, terminator, payload, None)
+        self.message(
+            MessageType::SEND,
+            session_id,
+            trace_id,
+            terminator,
+            payload,
+            None,
+        )
     }
 
     pub(crate) fn request<T: Serialize + ?Sized>(
@@ -82,7 +98,14 @@ impl Maker<'_> {
             requested: self.now,
             timeout_ms: timeout.as_millis().min(i64::MAX as u128) as i64,
         };
-        self.message(MessageType::REQUEST, session_id, trace_id, endpoint, payload, Some(correlation))
+        self.message(
+            MessageType::REQUEST,
+            session_id,
+            trace_id,
+            endpoint,
+            payload,
+            Some(correlation),
+        )
     }
 
     fn message<T: Serialize + ?Sized>(
@@ -94,7 +117,11 @@ impl Maker<'_> {
         payload: &T,
         correlation: Option<Correlation>,
     ) -> Result<Effect, SendError> {
-        for (what, id) in [("session id", session_id), ("trace id", trace_id), ("client endpoint", endpoint)] {
+        for (what, id) in [
+            ("session id", session_id),
+            ("trace id", trace_id),
+            ("client endpoint", endpoint),
+        ] {
             check_id(what, id).map_err(SendError::InvalidId)?;
         }
         Ok(Effect::Message {
@@ -120,7 +147,13 @@ pub(crate) fn publish<T: Serialize + ?Sized>(
 ) -> Result<Effect, SendError> {
     check_id("trace id", trace_id).map_err(SendError::InvalidId)?;
     if topic.is_empty() || topic.contains('\0') {
-        return Err(SendError::InvalidId(format!("the topic {topic:?} is empty or contains NUL")));
+        return Err(SendError::InvalidId(format!(
+            "the topic {topic:?} is empty or contains NUL"
+        )));
     }
-    Ok(Effect::Publish { topic: topic.to_owned(), tid: trace_id.to_owned(), msg: to_raw_value(payload)? })
+    Ok(Effect::Publish {
+        topic: topic.to_owned(),
+        tid: trace_id.to_owned(),
+        msg: to_raw_value(payload)?,
+    })
 }

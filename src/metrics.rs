@@ -49,8 +49,12 @@ pub struct MailboxMetrics {
 impl Meter {
     fn enter(self: &Arc<Self>) -> Ticket {
         let entered = self.entered.fetch_add(1, Relaxed) + 1;
-        self.high_water.fetch_max(entered.saturating_sub(self.left.load(Relaxed)), Relaxed);
-        Ticket { meter: self.clone(), at: Instant::now() }
+        self.high_water
+            .fetch_max(entered.saturating_sub(self.left.load(Relaxed)), Relaxed);
+        Ticket {
+            meter: self.clone(),
+            at: Instant::now(),
+        }
     }
 
     pub(crate) fn snapshot(&self) -> MailboxMetrics {
@@ -95,7 +99,10 @@ impl<M: Message> Message for Metered<M> {
 impl<M> Metered<M> {
     /// Wraps a message on its way into a mailbox.
     pub(crate) fn new(message: M, meter: &Arc<Meter>) -> Metered<M> {
-        Metered { message, ticket: meter.enter() }
+        Metered {
+            message,
+            ticket: meter.enter(),
+        }
     }
 
     /// Takes the message out and measures how long it takes to handle it.
@@ -138,7 +145,10 @@ where
         A: Actor + Handler<Metered<M>>,
         A::Context: ToEnvelope<A, Metered<M>>,
     {
-        Mailbox { to: actor.clone().recipient(), meter: meter.clone() }
+        Mailbox {
+            to: actor.clone().recipient(),
+            meter: meter.clone(),
+        }
     }
 
     /// Puts a message into the mailbox, in order, without waiting. Lost if the actor has ended.
@@ -147,7 +157,10 @@ where
     }
 
     /// Puts a message into the mailbox and waits for the result. `None`: the actor has ended.
-    pub(crate) fn ask(&self, message: M) -> impl Future<Output = Option<M::Result>> + Send + use<M> {
+    pub(crate) fn ask(
+        &self,
+        message: M,
+    ) -> impl Future<Output = Option<M::Result>> + Send + use<M> {
         let result = self.to.send(Metered::new(message, &self.meter));
         async move { result.await.ok() }
     }
@@ -163,7 +176,10 @@ where
     M::Result: Send,
 {
     fn clone(&self) -> Self {
-        Mailbox { to: self.to.clone(), meter: self.meter.clone() }
+        Mailbox {
+            to: self.to.clone(),
+            meter: self.meter.clone(),
+        }
     }
 }
 
@@ -308,7 +324,11 @@ mod tests {
         let meter = Arc::new(Meter::default());
         let mailbox = Mailbox::<Ask>::new(&Echo.start(), &meter);
         let asked: Vec<_> = (1..=3).map(|number| mailbox.ask(Ask(number))).collect();
-        assert_eq!(meter.snapshot().depth, 3, "three wait before the actor runs");
+        assert_eq!(
+            meter.snapshot().depth,
+            3,
+            "three wait before the actor runs"
+        );
         for (index, answer) in asked.into_iter().enumerate() {
             assert_eq!(answer.await.flatten(), Some(index as u32 + 2));
         }
@@ -318,6 +338,10 @@ mod tests {
         assert_eq!(mailbox.ask(Ask(9)).await, None, "the actor has ended");
         let seen = meter.snapshot();
         assert_eq!((seen.depth, seen.handled, seen.lost), (0, 4, 2));
-        assert!(seen.high_water >= 3, "high-water mark {} of three waiting", seen.high_water);
+        assert!(
+            seen.high_water >= 3,
+            "high-water mark {} of three waiting",
+            seen.high_water
+        );
     }
 }

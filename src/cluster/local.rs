@@ -17,7 +17,10 @@ pub(super) struct LocalTransport {
 
 impl LocalTransport {
     pub(super) fn new(faults: Faults) -> LocalTransport {
-        LocalTransport { nodes: Mutex::default(), faults }
+        LocalTransport {
+            nodes: Mutex::default(),
+            faults,
+        }
     }
 
     fn nodes(&self) -> MutexGuard<'_, HashMap<String, Sender<Notice>>> {
@@ -28,7 +31,8 @@ impl LocalTransport {
         if self.faults.drop > 0.0 && rand::random_bool(self.faults.drop.clamp(0.0, 1.0)) {
             return;
         }
-        let doubled = self.faults.duplicate > 0.0 && rand::random_bool(self.faults.duplicate.clamp(0.0, 1.0));
+        let doubled =
+            self.faults.duplicate > 0.0 && rand::random_bool(self.faults.duplicate.clamp(0.0, 1.0));
         for _ in 0..1 + usize::from(doubled) {
             if node.try_send(notice.clone()).is_err() {
                 log::debug!("a notice was dropped: the node's queue is full, or the node has left");
@@ -47,9 +51,14 @@ impl Transport for LocalTransport {
                 deliver(notice);
             }
         };
-        match std::thread::Builder::new().name("matssocket-notices".into()).spawn(pump) {
+        match std::thread::Builder::new()
+            .name("matssocket-notices".into())
+            .spawn(pump)
+        {
             Ok(_) => drop(self.nodes().insert(node.to_owned(), sender)),
-            Err(error) => log::error!("no thread for notices to {node}, the sweep has to find all news: {error}"),
+            Err(error) => log::error!(
+                "no thread for notices to {node}, the sweep has to find all news: {error}"
+            ),
         }
     }
 
@@ -76,7 +85,10 @@ mod tests {
 
     fn join(transport: &LocalTransport, node: &str) -> crossbeam_channel::Receiver<Notice> {
         let (sender, receiver) = bounded(100);
-        transport.join(node, Box::new(move |notice| sender.send(notice).expect("the test listens")));
+        transport.join(
+            node,
+            Box::new(move |notice| sender.send(notice).expect("the test listens")),
+        );
         receiver
     }
 
@@ -97,12 +109,21 @@ mod tests {
 
     #[test]
     fn a_faulty_transport_drops_and_doubles() {
-        let dropping = LocalTransport::new(Faults { drop: 1.0, ..Faults::default() });
-        let doubling = LocalTransport::new(Faults { duplicate: 1.0, ..Faults::default() });
+        let dropping = LocalTransport::new(Faults {
+            drop: 1.0,
+            ..Faults::default()
+        });
+        let doubling = LocalTransport::new(Faults {
+            duplicate: 1.0,
+            ..Faults::default()
+        });
         let (a, b) = (join(&dropping, "a"), join(&doubling, "b"));
         dropping.tell("a", Notice::Published);
         doubling.tell("b", Notice::Published);
-        assert_eq!([b.recv(), b.recv()], [Ok(Notice::Published), Ok(Notice::Published)]);
+        assert_eq!(
+            [b.recv(), b.recv()],
+            [Ok(Notice::Published), Ok(Notice::Published)]
+        );
         dropping.leave("a");
         assert!(a.recv().is_err(), "nothing came through");
     }

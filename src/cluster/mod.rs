@@ -25,7 +25,10 @@ pub(crate) enum Notice {
         by: String,
     },
     /// The registration before this one has let go of the session.
-    Released { session: SessionKey, connection: ConnectionId },
+    Released {
+        session: SessionKey,
+        connection: ConnectionId,
+    },
     /// This session, which you hold, was closed.
     Closed { session: SessionKey, reason: String },
     /// Something was published.
@@ -46,7 +49,9 @@ impl Cluster {
 
     /// Nodes in one process over a transport that loses, doubles and delays notices. For tests.
     pub fn faulty(faults: Faults) -> Cluster {
-        Cluster { transport: Arc::new(local::LocalTransport::new(faults)) }
+        Cluster {
+            transport: Arc::new(local::LocalTransport::new(faults)),
+        }
     }
 }
 

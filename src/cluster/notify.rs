@@ -43,8 +43,17 @@ pub(crate) struct ClusterNotify {
 const MOST: usize = 500;
 
 impl ClusterNotify {
-    pub(crate) fn new(transport: Arc<dyn Transport>, registry: Mailbox<FromCluster>) -> ClusterNotify {
-        ClusterNotify { transport, node: String::new(), registry, stored: HashMap::new(), flushing: false }
+    pub(crate) fn new(
+        transport: Arc<dyn Transport>,
+        registry: Mailbox<FromCluster>,
+    ) -> ClusterNotify {
+        ClusterNotify {
+            transport,
+            node: String::new(),
+            registry,
+            stored: HashMap::new(),
+            flushing: false,
+        }
     }
 
     fn flush(&mut self) {
@@ -97,7 +106,10 @@ impl Handler<Tell> for ClusterNotify {
             Tell::Join { node } => {
                 self.transport.leave(&self.node);
                 let registry = self.registry.clone();
-                self.transport.join(&node, Box::new(move |notice| registry.tell(FromCluster(notice))));
+                self.transport.join(
+                    &node,
+                    Box::new(move |notice| registry.tell(FromCluster(notice))),
+                );
                 self.node = node;
             }
             Tell::Leave => {

@@ -123,7 +123,10 @@ impl Origin {
 
 impl Context {
     pub(crate) fn new(origin: Origin) -> Context {
-        Context(Arc::new(Inner { origin, effects: Mutex::new(Some(Vec::new())) }))
+        Context(Arc::new(Inner {
+            origin,
+            effects: Mutex::new(Some(Vec::new())),
+        }))
     }
 
     /// The session the message came from.
@@ -148,7 +151,11 @@ impl Context {
 
     /// The connection's newest authorization value. `None` where no connection is at hand.
     pub fn authorization(&self) -> Option<&str> {
-        self.0.origin.authorization.as_ref().map(|authorization| authorization.0.as_str())
+        self.0
+            .origin
+            .authorization
+            .as_ref()
+            .map(|authorization| authorization.0.as_str())
     }
 
     /// The trace id.
@@ -186,7 +193,12 @@ impl Context {
     /// # Errors
     /// It was something else.
     pub fn correlation<C: DeserializeOwned>(&self) -> Result<Option<C>, serde_json::Error> {
-        self.0.origin.forwarded.as_ref().map(|json| serde_json::from_str(json.get())).transpose()
+        self.0
+            .origin
+            .forwarded
+            .as_ref()
+            .map(|json| serde_json::from_str(json.get()))
+            .transpose()
     }
 
     /// In a reply terminator: why the request ended without a reply (time-out, NACK, session closed).
@@ -210,7 +222,9 @@ impl Context {
         terminator: &str,
         payload: &T,
     ) -> Result<(), SendError> {
-        let effect = self.maker().send(session_id, trace_id, terminator, payload)?;
+        let effect = self
+            .maker()
+            .send(session_id, trace_id, terminator, payload)?;
         self.add(effect);
         Ok(())
     }
@@ -228,7 +242,9 @@ impl Context {
         reply_to: ReplyTo,
     ) -> Result<(), SendError> {
         let timeout = self.0.origin.request_timeout;
-        let effect = self.maker().request(session_id, trace_id, endpoint, payload, reply_to, timeout)?;
+        let effect = self
+            .maker()
+            .request(session_id, trace_id, endpoint, payload, reply_to, timeout)?;
         self.add(effect);
         Ok(())
     }
@@ -252,11 +268,18 @@ impl Context {
     }
 
     fn maker(&self) -> Maker<'_> {
-        Maker { node: &self.0.origin.node, now: self.0.origin.clock.now() }
+        Maker {
+            node: &self.0.origin.node,
+            now: self.0.origin.clock.now(),
+        }
     }
 
     fn add(&self, effect: Effect) {
-        let mut effects = self.0.effects.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut effects = self
+            .0
+            .effects
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         match effects.as_mut() {
             Some(effects) => effects.push(effect),
             None => log::warn!(
@@ -269,5 +292,11 @@ impl Context {
 
 /// What was sent through the context; nothing more is taken from now on.
 pub(crate) fn take_effects(context: &Context) -> Vec<Effect> {
-    context.0.effects.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    context
+        .0
+        .effects
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take()
+        .unwrap_or_default()
 }

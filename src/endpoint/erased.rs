@@ -56,7 +56,9 @@ where
     Arc::new(move |call| {
         // The handler itself may panic before it gives its future.
         let future = match parse(call) {
-            Ok(incoming) => std::panic::catch_unwind(AssertUnwindSafe(|| handler(incoming))).map_err(panicked),
+            Ok(incoming) => {
+                std::panic::catch_unwind(AssertUnwindSafe(|| handler(incoming))).map_err(panicked)
+            }
             Err(error) => Err(error),
         };
         async move {
@@ -79,7 +81,10 @@ where
     Arc::new(move |connection, call| {
         let incoming = parse(call)?;
         let connection = connection.downcast_mut::<C>().ok_or_else(|| {
-            HandlerError::internal(format!("the store's connection is not a {}", std::any::type_name::<C>()))
+            HandlerError::internal(format!(
+                "the store's connection is not a {}",
+                std::any::type_name::<C>()
+            ))
         })?;
         raw(handler(connection, incoming))
     })

@@ -7,10 +7,11 @@ mod context;
 mod erased;
 mod outcome;
 
-pub use context::{Context, Incoming, ReplyToken};
 pub(crate) use context::{Authorization, Origin, take_effects};
+pub use context::{Context, Incoming, ReplyToken};
 pub(crate) use erased::{
-    Call, Endpoint, Handled, Handler, Run, TransactionalHandler, async_handler, panicked, transactional_handler,
+    Call, Endpoint, Handled, Handler, Run, TransactionalHandler, async_handler, panicked,
+    transactional_handler,
 };
-pub use outcome::{Forward, Outcome};
 pub(crate) use outcome::RawOutcome;
+pub use outcome::{Forward, Outcome};

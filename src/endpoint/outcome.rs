@@ -47,12 +47,18 @@ impl<R> Outcome<R> {
     where
         R: Serialize,
     {
-        Outcome { raw: to_raw_value(&reply).map(RawOutcome::Resolve), reply: PhantomData }
+        Outcome {
+            raw: to_raw_value(&reply).map(RawOutcome::Resolve),
+            reply: PhantomData,
+        }
     }
 
     /// A REQUEST is rejected; the payload may be of another type than a resolve's.
     pub fn reject(reply: impl Serialize) -> Outcome<R> {
-        Outcome { raw: to_raw_value(&reply).map(RawOutcome::Reject), reply: PhantomData }
+        Outcome {
+            raw: to_raw_value(&reply).map(RawOutcome::Reject),
+            reply: PhantomData,
+        }
     }
 
     /// Goes to a service, stored first: it is worked on although this node may die.
@@ -77,7 +83,10 @@ impl<R> Outcome<R> {
     }
 
     fn from_raw(raw: RawOutcome) -> Outcome<R> {
-        Outcome { raw: Ok(raw), reply: PhantomData }
+        Outcome {
+            raw: Ok(raw),
+            reply: PhantomData,
+        }
     }
 
     pub(crate) fn into_raw(self) -> Result<RawOutcome, serde_json::Error> {
@@ -102,7 +111,11 @@ pub struct Forward {
 impl Forward {
     /// This payload goes to this service.
     pub fn to(service: impl Into<String>, payload: &impl Serialize) -> Forward {
-        Forward { service: service.into(), payload: to_raw_value(payload), correlation: None }
+        Forward {
+            service: service.into(),
+            payload: to_raw_value(payload),
+            correlation: None,
+        }
     }
 
     /// What travels beside the payload, to the service and to the endpoint's reply adapter.

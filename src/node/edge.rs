@@ -30,7 +30,9 @@ impl Backend for Edge {
 
     fn allows_origin(&self, origin: &str, request: &HttpRequest) -> bool {
         match &self.0.allowed_origins {
-            Some(allowed) => allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)),
+            Some(allowed) => allowed
+                .iter()
+                .any(|allowed| allowed.eq_ignore_ascii_case(origin)),
             None => self.0.authentication.check_origin(origin, request),
         }
     }

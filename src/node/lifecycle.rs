@@ -45,7 +45,9 @@ pub(crate) async fn start(
         .name("matssocket".into())
         .spawn(thread)
         .map_err(|error| StartError::Configuration(format!("no thread for the server: {error}")))?;
-    let node = told.await.map_err(|_| StartError::Configuration("the server's thread ended at start".into()))??;
+    let node = told
+        .await
+        .map_err(|_| StartError::Configuration("the server's thread ended at start".into()))??;
     Ok(MatsSocketServer { node })
 }
 
@@ -66,7 +68,12 @@ async fn begin(
     let name = incarnation(&stem);
     let news = Mailbox::new(&registry, &meters.registry);
     let store = store.attach(&name, &builder.config.store, &builder.clock, news)?;
-    store.run(RenewLease { join: true, lease: builder.config.lease }).await?;
+    store
+        .run(RenewLease {
+            join: true,
+            lease: builder.config.lease,
+        })
+        .await?;
     let newest_publication = store.run(NewestPublication).await?;
 
     let node = Arc::new(Node {
@@ -111,15 +118,24 @@ fn add_built_ins(builder: &mut ServerBuilder) {
         Ok(Outcome::resolve(service::Ping { number, ..ping }))
     });
     let service_ping = async_handler(|incoming: Incoming<serde_json::Value>| async move {
-        Ok(Outcome::<()>::forward(Forward::to(service::PING, &incoming.payload)))
+        Ok(Outcome::<()>::forward(Forward::to(
+            service::PING,
+            &incoming.payload,
+        )))
     });
     for (id, handler) in [(SOCKET_PING, socket_ping), (service::PING, service_ping)] {
         builder.endpoints.insert(
             id.to_owned(),
-            Endpoint { replies: true, run: Run::Async(handler), adapter: None },
+            Endpoint {
+                replies: true,
+                run: Run::Async(handler),
+                adapter: None,
+            },
         );
     }
-    builder.services.insert(service::PING.to_owned(), service::ping());
+    builder
+        .services
+        .insert(service::PING.to_owned(), service::ping());
 }
 
 fn host_name() -> String {
@@ -138,8 +154,14 @@ fn incarnation(stem: &str) -> String {
 impl Node {
     /// Sends every session away (1012), over this time.
     async fn send_away(&self, spread: Duration, why: &'static str) {
-        let sessions = self.registry().ask(registry::List).await.unwrap_or_default();
-        let pause = spread.checked_div(u32::try_from(sessions.len()).unwrap_or(u32::MAX)).unwrap_or_default();
+        let sessions = self
+            .registry()
+            .ask(registry::List)
+            .await
+            .unwrap_or_default();
+        let pause = spread
+            .checked_div(u32::try_from(sessions.len()).unwrap_or(u32::MAX))
+            .unwrap_or_default();
         for session in sessions {
             session.tell(ToSession::Restart(why));
             // A timer is not finer than a millisecond: with many sessions, several go without a pause.
@@ -152,7 +174,9 @@ impl Node {
     /// The store cannot be reached for longer than the lease holds: nothing can be served.
     pub(crate) async fn go_away(&self) {
         if self.change(State::Up, State::Away) {
-            log::error!("the store has been away for longer than the node's lease: all clients are sent away");
+            log::error!(
+                "the store has been away for longer than the node's lease: all clients are sent away"
+            );
             self.send_away(Duration::ZERO, "the store is away").await;
         }
     }
@@ -167,11 +191,20 @@ impl Node {
     /// The lease was lost: what this node held may be somebody else's by now. It comes back as another node.
     pub(crate) async fn come_back_as_new(&self) -> Result<(), StoreError> {
         self.change(State::Up, State::Away);
-        self.send_away(Duration::ZERO, "the node lost its lease").await;
+        self.send_away(Duration::ZERO, "the node lost its lease")
+            .await;
         let name = incarnation(&self.name_stem);
-        log::warn!("the lease of {} was lost: coming back as {name}", self.name());
+        log::warn!(
+            "the lease of {} was lost: coming back as {name}",
+            self.name()
+        );
         self.store.rename(&name);
-        self.store.run(RenewLease { join: true, lease: self.config.lease }).await?;
+        self.store
+            .run(RenewLease {
+                join: true,
+                lease: self.config.lease,
+            })
+            .await?;
         self.cluster.tell(Tell::Join { node: name.clone() });
         self.registry().tell(registry::Rename(name.clone()));
         *self.name.write().unwrap_or_else(PoisonError::into_inner) = name;
@@ -184,12 +217,15 @@ impl Node {
         if !self.change(State::Up, State::Stopping) && !self.change(State::Away, State::Stopping) {
             return;
         }
-        self.send_away(self.config.stop_spread, "the server is stopping").await;
+        self.send_away(self.config.stop_spread, "the server is stopping")
+            .await;
         let (empty, when_empty) = oneshot::channel();
         self.registry().tell(registry::WhenEmpty(empty));
         let longest = self.config.stop_grace + self.config.close_timeout;
         if tokio::time::timeout(longest, when_empty).await.is_err() {
-            log::warn!("some sessions did not end within {longest:?}; they are left to the sweep of other nodes");
+            log::warn!(
+                "some sessions did not end within {longest:?}; they are left to the sweep of other nodes"
+            );
         }
         if let Err(error) = self.store.run(LeaveNode).await {
             log::warn!("the node could not sign off, its lease has to run out: {error}");

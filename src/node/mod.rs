@@ -66,7 +66,10 @@ pub(crate) enum State {
 impl Node {
     /// The node's name: an incarnation.
     pub(crate) fn name(&self) -> String {
-        self.name.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.name
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn ready(&self) -> Result<(), &'static str> {
@@ -88,7 +91,9 @@ impl Node {
 
     /// Goes from one state to another. False: it was not in the one.
     pub(crate) fn change(&self, from: State, to: State) -> bool {
-        self.state.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.state
+            .compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
     }
 
     /// The way to the registry for one kind of message.
@@ -97,7 +102,8 @@ impl Node {
         M: actix::Message + Send + 'static,
         M::Result: Send,
         Registry: actix::Handler<crate::metrics::Metered<M>>,
-        <Registry as actix::Actor>::Context: actix::dev::ToEnvelope<Registry, crate::metrics::Metered<M>>,
+        <Registry as actix::Actor>::Context:
+            actix::dev::ToEnvelope<Registry, crate::metrics::Metered<M>>,
     {
         Mailbox::new(&self.registry, &self.meters.registry)
     }
@@ -105,19 +111,36 @@ impl Node {
     pub(crate) fn check_terminator(&self, id: &str) -> Result<(), SendError> {
         match self.endpoints.contains_key(id) {
             true => Ok(()),
-            false => Err(SendError::Unknown(format!("there is no reply terminator {id:?} on this server"))),
+            false => Err(SendError::Unknown(format!(
+                "there is no reply terminator {id:?} on this server"
+            ))),
         }
     }
 
     /// Closes a session wherever it is. False: there is none.
-    pub(crate) async fn close_session(&self, session_id: &str, reason: &str) -> Result<bool, StoreError> {
-        let close =
-            CloseSession { target: CloseTarget::Sid(session_id.to_owned()), reason: reason.to_owned() };
-        let Some(closed) = self.store.run(close).await? else { return Ok(false) };
+    pub(crate) async fn close_session(
+        &self,
+        session_id: &str,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        let close = CloseSession {
+            target: CloseTarget::Sid(session_id.to_owned()),
+            reason: reason.to_owned(),
+        };
+        let Some(closed) = self.store.run(close).await? else {
+            return Ok(false);
+        };
         if closed.home.is_none() {
-            self.listeners.session(crate::server::SessionChange::Close, &closed.sid, &closed.user_id);
+            self.listeners.session(
+                crate::server::SessionChange::Close,
+                &closed.sid,
+                &closed.user_id,
+            );
         }
-        self.registry().tell(registry::Closed { sessions: vec![closed], reason: reason.to_owned() });
+        self.registry().tell(registry::Closed {
+            sessions: vec![closed],
+            reason: reason.to_owned(),
+        });
         Ok(true)
     }
 
@@ -139,7 +162,13 @@ impl Node {
         actors.insert("store", self.store.mailbox());
         let upkeep = &self.counters.upkeep;
         let upkeep = TASKS.iter().enumerate().map(|(index, name)| {
-            (*name, UpkeepMetrics { runs: get(&upkeep.runs[index]), failures: get(&upkeep.failures[index]) })
+            (
+                *name,
+                UpkeepMetrics {
+                    runs: get(&upkeep.runs[index]),
+                    failures: get(&upkeep.failures[index]),
+                },
+            )
         });
         Metrics {
             app: self.app.clone(),

@@ -40,7 +40,12 @@ impl RunningHandlers {
 
 impl Running {
     /// Enters a handler that is about to run. `None`: one for this message runs already, and belongs to this owner now.
-    pub(crate) fn enter(node: &Arc<Node>, cmid: &str, kind: MessageType, owner: Owner) -> Option<Running> {
+    pub(crate) fn enter(
+        node: &Arc<Node>,
+        cmid: &str,
+        kind: MessageType,
+        owner: Owner,
+    ) -> Option<Running> {
         let key = (owner.holder.session, cmid.to_owned());
         match node.running.lock().entry(key.clone()) {
             Entry::Occupied(mut running) => {
@@ -51,7 +56,12 @@ impl Running {
             }
             Entry::Vacant(vacant) => {
                 vacant.insert(owner);
-                Some(Running { node: node.clone(), key, kind, ended: false })
+                Some(Running {
+                    node: node.clone(),
+                    key,
+                    kind,
+                    ended: false,
+                })
             }
         }
     }
@@ -76,7 +86,11 @@ impl Drop for Running {
         let owner = self.node.running.lock().remove(&self.key);
         if let Some(owner) = owner {
             let end = End::Retry(Some("the handler was stopped".to_owned()));
-            owner.to.tell(HandlerEnded { cmid: self.key.1.clone(), kind: self.kind, end });
+            owner.to.tell(HandlerEnded {
+                cmid: self.key.1.clone(),
+                kind: self.kind,
+                end,
+            });
         }
     }
 }

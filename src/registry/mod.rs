@@ -18,7 +18,9 @@ use crate::cluster::{FromCluster, Notice, Tell};
 use crate::metrics::{Mailbox, metered};
 use crate::service::Dispatch;
 use crate::session::LiveSession;
-use crate::store::operation::{ClosedSession, ConnectionId, Holder, OutboxMessage, Publication, SessionKey, StoredMessage};
+use crate::store::operation::{
+    ClosedSession, ConnectionId, Holder, OutboxMessage, Publication, SessionKey, StoredMessage,
+};
 use crate::store::{NewsOf, StoreHandle};
 
 /// From the registry to a session of this node.
@@ -156,9 +158,14 @@ impl Registry {
     }
 
     fn hand_over(&self, stored: StoredMessage) {
-        let Some((node, connection)) = stored.home else { return };
+        let Some((node, connection)) = stored.home else {
+            return;
+        };
         if node != self.node {
-            return self.tell_cluster(Tell::Stored { node, session: stored.session });
+            return self.tell_cluster(Tell::Stored {
+                node,
+                session: stored.session,
+            });
         }
         if let Some(entry) = self.sessions.get(&stored.session) {
             if entry.holder.connection == connection {
@@ -179,7 +186,11 @@ impl Registry {
     }
 
     fn release(&mut self, session: SessionKey, gone: ConnectionId) {
-        if self.waiting.get(&session).is_some_and(|(connection, _)| gone < *connection) {
+        if self
+            .waiting
+            .get(&session)
+            .is_some_and(|(connection, _)| gone < *connection)
+        {
             if let Some((_, released)) = self.waiting.remove(&session) {
                 let _ = released.send(());
             }
@@ -202,11 +213,18 @@ impl Registry {
     fn notice(&mut self, notice: Notice, ctx: &mut Context<Self>) {
         match notice {
             Notice::Stored(sessions) => {
-                for entry in sessions.iter().filter_map(|session| self.sessions.get(session)) {
+                for entry in sessions
+                    .iter()
+                    .filter_map(|session| self.sessions.get(session))
+                {
                     entry.to.tell(ToSession::Notice);
                 }
             }
-            Notice::TakenOver { session, connection, by } => {
+            Notice::TakenOver {
+                session,
+                connection,
+                by,
+            } => {
                 if self.displace(session, connection) {
                     // Whoever detaches tells the other node.
                     let (released, gone) = oneshot::channel();
@@ -214,14 +232,29 @@ impl Registry {
                     let cluster = self.cluster.clone();
                     actix::spawn(async move {
                         if let (Ok(()), Some(cluster)) = (gone.await, cluster) {
-                            cluster.tell(Tell::One { node: by, notice: Notice::Released { session, connection } });
+                            cluster.tell(Tell::One {
+                                node: by,
+                                notice: Notice::Released {
+                                    session,
+                                    connection,
+                                },
+                            });
                         }
                     });
                 } else {
-                    self.tell_cluster(Tell::One { node: by, notice: Notice::Released { session, connection } });
+                    self.tell_cluster(Tell::One {
+                        node: by,
+                        notice: Notice::Released {
+                            session,
+                            connection,
+                        },
+                    });
                 }
             }
-            Notice::Released { session, connection } => self.release(session, ConnectionId(connection.0 - 1)),
+            Notice::Released {
+                session,
+                connection,
+            } => self.release(session, ConnectionId(connection.0 - 1)),
             Notice::Closed { session, reason } => {
                 if let Some(entry) = self.sessions.get(&session) {
                     entry.to.tell(ToSession::Closed(reason));
@@ -262,12 +295,21 @@ impl Handler<Attach> for Registry {
     fn handle(&mut self, Attach { holder, to }: Attach, _: &mut Self::Context) {
         match self.sessions.get(&holder.session) {
             // A later registration has attached already: this one must let go.
-            Some(entry) if entry.holder.connection > holder.connection => return to.tell(ToSession::TakenOver),
+            Some(entry) if entry.holder.connection > holder.connection => {
+                return to.tell(ToSession::TakenOver);
+            }
             Some(entry) => entry.to.tell(ToSession::TakenOver),
             None => {}
         }
         self.forget(holder.session);
-        self.sessions.insert(holder.session, Entry { holder, to, topics: HashSet::new() });
+        self.sessions.insert(
+            holder.session,
+            Entry {
+                holder,
+                to,
+                topics: HashSet::new(),
+            },
+        );
     }
 }
 
@@ -275,7 +317,11 @@ impl Handler<Detach> for Registry {
     type Result = ();
 
     fn handle(&mut self, Detach(holder): Detach, _: &mut Self::Context) {
-        if self.sessions.get(&holder.session).is_some_and(|entry| entry.holder == holder) {
+        if self
+            .sessions
+            .get(&holder.session)
+            .is_some_and(|entry| entry.holder == holder)
+        {
             self.forget(holder.session);
         }
         self.release(holder.session, holder.connection);
@@ -286,13 +332,27 @@ impl Handler<TakeOver> for Registry {
     type Result = ();
 
     fn handle(&mut self, take: TakeOver, _: &mut Self::Context) {
-        let TakeOver { holder: Holder { session, connection }, old_node, released } = take;
+        let TakeOver {
+            holder: Holder {
+                session,
+                connection,
+            },
+            old_node,
+            released,
+        } = take;
         if self.displace(session, connection) {
             self.waiting.insert(session, (connection, released));
         } else if old_node != self.node {
             self.waiting.insert(session, (connection, released));
             let by = self.node.clone();
-            self.tell_cluster(Tell::One { node: old_node, notice: Notice::TakenOver { session, connection, by } });
+            self.tell_cluster(Tell::One {
+                node: old_node,
+                notice: Notice::TakenOver {
+                    session,
+                    connection,
+                    by,
+                },
+            });
         } else {
             let _ = released.send(());
         }
@@ -306,7 +366,10 @@ impl Handler<Closed> for Registry {
         for closed in sessions {
             match closed.home {
                 Some((node, _)) if node != self.node => {
-                    let notice = Notice::Closed { session: closed.session, reason: reason.clone() };
+                    let notice = Notice::Closed {
+                        session: closed.session,
+                        reason: reason.clone(),
+                    };
                     self.tell_cluster(Tell::One { node, notice });
                 }
                 Some(_) | None => {
@@ -348,7 +411,12 @@ impl Handler<List> for Registry {
     type Result = MessageResult<List>;
 
     fn handle(&mut self, _: List, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.sessions.values().map(|entry| entry.to.clone()).collect())
+        MessageResult(
+            self.sessions
+                .values()
+                .map(|entry| entry.to.clone())
+                .collect(),
+        )
     }
 }
 

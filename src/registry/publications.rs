@@ -46,7 +46,10 @@ impl Registry {
         }
         self.fetching = true;
         self.fetch_again = false;
-        let read = store.run(FetchPublications { after: self.horizon, limit: PART });
+        let read = store.run(FetchPublications {
+            after: self.horizon,
+            limit: PART,
+        });
         let read = read.into_actor(self).map(|read, registry, ctx| {
             registry.fetching = false;
             match read {
@@ -57,7 +60,9 @@ impl Registry {
                         registry.fetch_publications(ctx);
                     }
                 }
-                Err(error) => log::warn!("publications could not be read, the next sweep tries again: {error}"),
+                Err(error) => log::warn!(
+                    "publications could not be read, the next sweep tries again: {error}"
+                ),
             }
         });
         ctx.spawn(read);
@@ -66,7 +71,9 @@ impl Registry {
     fn hand_out(&mut self, publications: Vec<Publication>) {
         for publication in publications {
             self.horizon = self.horizon.max(publication.id);
-            let Some(listeners) = self.topics.get(&publication.topic) else { continue };
+            let Some(listeners) = self.topics.get(&publication.topic) else {
+                continue;
+            };
             let publication = Arc::new(publication);
             for session in listeners {
                 if let Some(entry) = self.sessions.get(session) {
@@ -82,7 +89,10 @@ impl Handler<SubscribeTopic> for Registry {
 
     fn handle(&mut self, subscribe: SubscribeTopic, _: &mut Self::Context) -> Option<i64> {
         let SubscribeTopic { holder, topic } = subscribe;
-        let entry = self.sessions.get_mut(&holder.session).filter(|entry| entry.holder == holder)?;
+        let entry = self
+            .sessions
+            .get_mut(&holder.session)
+            .filter(|entry| entry.holder == holder)?;
         entry.topics.insert(topic.clone());
         self.topics.entry(topic).or_default().insert(holder.session);
         Some(self.horizon)
@@ -94,7 +104,11 @@ impl Handler<UnsubscribeTopic> for Registry {
 
     fn handle(&mut self, unsubscribe: UnsubscribeTopic, _: &mut Self::Context) {
         let UnsubscribeTopic { holder, topic } = unsubscribe;
-        if let Some(entry) = self.sessions.get_mut(&holder.session).filter(|entry| entry.holder == holder) {
+        if let Some(entry) = self
+            .sessions
+            .get_mut(&holder.session)
+            .filter(|entry| entry.holder == holder)
+        {
             entry.topics.remove(&topic);
             self.unlisten(holder.session, &topic);
         }

@@ -39,11 +39,16 @@ impl Registry {
             .collect();
         if let Some(store) = &self.store {
             for &holder in strays.intersection(&self.strays) {
-                log::info!("session {} is not here, though the store believes so: deregistered", holder.session.0);
+                log::info!(
+                    "session {} is not here, though the store believes so: deregistered",
+                    holder.session.0
+                );
                 let deregister = store.run(Deregister { holder });
                 actix::spawn(async move {
                     if let Err(error) = deregister.await {
-                        log::warn!("a stray session could not be deregistered, the next sweep tries again: {error}");
+                        log::warn!(
+                            "a stray session could not be deregistered, the next sweep tries again: {error}"
+                        );
                     }
                 });
             }
@@ -63,16 +68,29 @@ impl Handler<BeginSweep> for Registry {
 impl Handler<EndSweep> for Registry {
     type Result = MessageResult<EndSweep>;
 
-    fn handle(&mut self, EndSweep { before, swept }: EndSweep, ctx: &mut Self::Context) -> Self::Result {
-        let found: HashMap<SessionKey, _> =
-            swept.sessions.iter().map(|session| (session.holder.session, *session)).collect();
+    fn handle(
+        &mut self,
+        EndSweep { before, swept }: EndSweep,
+        ctx: &mut Self::Context,
+    ) -> Self::Result {
+        let found: HashMap<SessionKey, _> = swept
+            .sessions
+            .iter()
+            .map(|session| (session.holder.session, *session))
+            .collect();
         let mut missing = Vec::new();
         for holder in before {
-            let Some(entry) = self.sessions.get(&holder.session).filter(|entry| entry.holder == holder) else {
+            let Some(entry) = self
+                .sessions
+                .get(&holder.session)
+                .filter(|entry| entry.holder == holder)
+            else {
                 continue;
             };
             match found.get(&holder.session) {
-                Some(session) if session.holder.connection > holder.connection => entry.to.tell(ToSession::TakenOver),
+                Some(session) if session.holder.connection > holder.connection => {
+                    entry.to.tell(ToSession::TakenOver)
+                }
                 Some(session) => entry.to.tell(ToSession::Swept(session.last_seq)),
                 None => missing.push(holder),
             }
@@ -90,9 +108,17 @@ impl Handler<NotSwept> for Registry {
 
     fn handle(&mut self, NotSwept { holders, existing }: NotSwept, _: &mut Self::Context) {
         for holder in holders {
-            if let Some(entry) = self.sessions.get(&holder.session).filter(|entry| entry.holder == holder) {
+            if let Some(entry) = self
+                .sessions
+                .get(&holder.session)
+                .filter(|entry| entry.holder == holder)
+            {
                 let exists = existing.contains(&holder.session);
-                entry.to.tell(if exists { ToSession::TakenOver } else { ToSession::Gone });
+                entry.to.tell(if exists {
+                    ToSession::TakenOver
+                } else {
+                    ToSession::Gone
+                });
             }
         }
     }

@@ -77,7 +77,10 @@ impl ServerBuilder {
 
     /// Pages of these origins (`https://shop.example`) may connect, instead of asking the authentication's
     /// [`check_origin`](Authentication::check_origin).
-    pub fn allowed_origins<S: Into<String>>(mut self, origins: impl IntoIterator<Item = S>) -> Self {
+    pub fn allowed_origins<S: Into<String>>(
+        mut self,
+        origins: impl IntoIterator<Item = S>,
+    ) -> Self {
         self.allowed_origins = Some(origins.into_iter().map(Into::into).collect());
         self
     }
@@ -108,12 +111,24 @@ impl ServerBuilder {
         F: Fn(Incoming<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Outcome<R>, HandlerError>> + 'static,
     {
-        self.add(id, Endpoint { replies: true, run: Run::Async(async_handler(handler)), adapter: None })
+        self.add(
+            id,
+            Endpoint {
+                replies: true,
+                run: Run::Async(async_handler(handler)),
+                adapter: None,
+            },
+        )
     }
 
     /// As [`endpoint`](Self::endpoint), with a reply adapter that turns a service's reply (its
     /// [message type](crate::Context::message_type) is RESOLVE or REJECT) into the endpoint's: it resolves or rejects.
-    pub fn endpoint_with_adapter<T, A, R, F, Fut, G, Gut>(self, id: &str, handler: F, adapter: G) -> Self
+    pub fn endpoint_with_adapter<T, A, R, F, Fut, G, Gut>(
+        self,
+        id: &str,
+        handler: F,
+        adapter: G,
+    ) -> Self
     where
         T: DeserializeOwned + 'static,
         A: DeserializeOwned + 'static,
@@ -124,7 +139,14 @@ impl ServerBuilder {
         Gut: Future<Output = Result<Outcome<R>, HandlerError>> + 'static,
     {
         let adapter = Some(async_handler(adapter));
-        self.add(id, Endpoint { replies: true, run: Run::Async(async_handler(handler)), adapter })
+        self.add(
+            id,
+            Endpoint {
+                replies: true,
+                run: Run::Async(async_handler(handler)),
+                adapter,
+            },
+        )
     }
 
     /// A terminator: takes SENDs, and the replies to server requests. It never replies.
@@ -134,7 +156,14 @@ impl ServerBuilder {
         F: Fn(Incoming<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Outcome<()>, HandlerError>> + 'static,
     {
-        self.add(id, Endpoint { replies: false, run: Run::Async(async_handler(handler)), adapter: None })
+        self.add(
+            id,
+            Endpoint {
+                replies: false,
+                run: Run::Async(async_handler(handler)),
+                adapter: None,
+            },
+        )
     }
 
     /// An endpoint whose handler runs inside the store's transaction, with its Diesel connection `C`
@@ -147,9 +176,17 @@ impl ServerBuilder {
         R: Serialize + 'static,
         F: Fn(&mut C, Incoming<T>) -> Result<Outcome<R>, HandlerError> + Send + Sync + 'static,
     {
-        self.connections.push((id.to_owned(), std::any::TypeId::of::<C>()));
+        self.connections
+            .push((id.to_owned(), std::any::TypeId::of::<C>()));
         let run = Run::Transactional(transactional_handler(handler));
-        self.add(id, Endpoint { replies: true, run, adapter: None })
+        self.add(
+            id,
+            Endpoint {
+                replies: true,
+                run,
+                adapter: None,
+            },
+        )
     }
 
     /// As [`transactional`](Self::transactional), for a terminator.
@@ -159,9 +196,17 @@ impl ServerBuilder {
         T: DeserializeOwned + 'static,
         F: Fn(&mut C, Incoming<T>) -> Result<Outcome<()>, HandlerError> + Send + Sync + 'static,
     {
-        self.connections.push((id.to_owned(), std::any::TypeId::of::<C>()));
+        self.connections
+            .push((id.to_owned(), std::any::TypeId::of::<C>()));
         let run = Run::Transactional(transactional_handler(handler));
-        self.add(id, Endpoint { replies: false, run, adapter: None })
+        self.add(
+            id,
+            Endpoint {
+                replies: false,
+                run,
+                adapter: None,
+            },
+        )
     }
 
     /// A service: what [`Outcome::forward`] reaches, durably. It resolves or rejects (the reply goes back through the
@@ -175,8 +220,13 @@ impl ServerBuilder {
         Fut: Future<Output = Result<Outcome<R>, HandlerError>> + 'static,
     {
         self.check("service", name);
-        if self.services.insert(name.to_owned(), async_handler(handler)).is_some() {
-            self.mistakes.push(format!("the service {name:?} is registered twice"));
+        if self
+            .services
+            .insert(name.to_owned(), async_handler(handler))
+            .is_some()
+        {
+            self.mistakes
+                .push(format!("the service {name:?} is registered twice"));
         }
         self
     }
@@ -189,7 +239,10 @@ impl ServerBuilder {
     }
 
     /// Is called for every envelope that a session of this node receives or sends. It must not block.
-    pub fn on_message(mut self, listener: impl Fn(&MessageEvent<'_>) + Send + Sync + 'static) -> Self {
+    pub fn on_message(
+        mut self,
+        listener: impl Fn(&MessageEvent<'_>) + Send + Sync + 'static,
+    ) -> Self {
         self.listeners.message.push(Arc::new(listener));
         self
     }
@@ -202,9 +255,16 @@ impl ServerBuilder {
         if !self.mistakes.is_empty() {
             return Err(StartError::Configuration(self.mistakes.join("; ")));
         }
-        let missing = |what: &str| StartError::Configuration(format!("{what} is missing: call .{what}(…) before .start()"));
+        let missing = |what: &str| {
+            StartError::Configuration(format!(
+                "{what} is missing: call .{what}(…) before .start()"
+            ))
+        };
         let store = self.store.take().ok_or_else(|| missing("store"))?;
-        let authentication = self.authentication.take().ok_or_else(|| missing("authentication"))?;
+        let authentication = self
+            .authentication
+            .take()
+            .ok_or_else(|| missing("authentication"))?;
         for (id, connection) in &self.connections {
             let (expected, name) = store.connection();
             if *connection != expected {
@@ -219,7 +279,9 @@ impl ServerBuilder {
     fn add(mut self, id: &str, endpoint: Endpoint) -> Self {
         self.check("endpoint", id);
         match self.endpoints.entry(id.to_owned()) {
-            Entry::Occupied(_) => self.mistakes.push(format!("the endpoint {id:?} is registered twice")),
+            Entry::Occupied(_) => self
+                .mistakes
+                .push(format!("the endpoint {id:?} is registered twice")),
             Entry::Vacant(vacant) => {
                 vacant.insert(endpoint);
             }
@@ -233,7 +295,9 @@ impl ServerBuilder {
         }
         let lower = id.to_ascii_lowercase();
         if lower.starts_with("mats") || lower.starts_with("ms.") {
-            self.mistakes.push(format!("the {what} id {id:?} is reserved: choose one that starts with neither mats nor ms."));
+            self.mistakes.push(format!(
+                "the {what} id {id:?} is reserved: choose one that starts with neither mats nor ms."
+            ));
         }
     }
 }

@@ -63,7 +63,11 @@ impl Listeners {
         if self.session.is_empty() {
             return;
         }
-        let event = SessionEvent { change, session_id: session_id.to_owned(), user_id: user_id.to_owned() };
+        let event = SessionEvent {
+            change,
+            session_id: session_id.to_owned(),
+            user_id: user_id.to_owned(),
+        };
         for listener in &self.session {
             listener(&event);
         }

@@ -11,10 +11,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
+pub use crate::session::{LiveSession, RecentEnvelope};
 pub use builder::ServerBuilder;
 pub(crate) use listeners::Listeners;
 pub use listeners::{MessageEvent, SessionChange, SessionEvent};
-pub use crate::session::{LiveSession, RecentEnvelope};
 
 use crate::endpoint::ReplyToken;
 use crate::error::SendError;
@@ -23,8 +23,8 @@ use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::store::StoreError;
 use crate::store::operation::{
-    Cause, CountSessions, DeadLetter, DropDeadLetter, Effect, EffectOutcome, ListDeadLetters, ListSessions,
-    RedriveDeadLetter, SessionFilter, StoredSession, Unit, UnitOutcome,
+    Cause, CountSessions, DeadLetter, DropDeadLetter, Effect, EffectOutcome, ListDeadLetters,
+    ListSessions, RedriveDeadLetter, SessionFilter, StoredSession, Unit, UnitOutcome,
 };
 
 /// A running server: one node of a cluster. Cheap to clone; made by [`MatsSocketServer::builder`].
@@ -69,7 +69,9 @@ impl MatsSocketServer {
         terminator: &str,
         payload: &T,
     ) -> Result<(), SendError> {
-        let effect = self.maker(&self.node.name()).send(session_id, trace_id, terminator, payload)?;
+        let effect = self
+            .maker(&self.node.name())
+            .send(session_id, trace_id, terminator, payload)?;
         self.call(effect, None).await
     }
 
@@ -86,7 +88,9 @@ impl MatsSocketServer {
         payload: &T,
     ) -> Result<(), SendError> {
         crate::wire::check_id("idempotency key", idempotency_key).map_err(SendError::InvalidId)?;
-        let effect = self.maker(&self.node.name()).send(session_id, trace_id, terminator, payload)?;
+        let effect = self
+            .maker(&self.node.name())
+            .send(session_id, trace_id, terminator, payload)?;
         self.call(effect, Some(idempotency_key.to_owned())).await
     }
 
@@ -104,8 +108,9 @@ impl MatsSocketServer {
     ) -> Result<(), SendError> {
         self.node.check_terminator(&reply_to.terminator)?;
         let timeout = self.node.config.request_timeout;
-        let effect =
-            self.maker(&self.node.name()).request(session_id, trace_id, endpoint, payload, reply_to, timeout)?;
+        let effect = self
+            .maker(&self.node.name())
+            .request(session_id, trace_id, endpoint, payload, reply_to, timeout)?;
         self.call(effect, None).await
     }
 
@@ -119,25 +124,41 @@ impl MatsSocketServer {
         trace_id: &str,
         payload: &T,
     ) -> Result<(), SendError> {
-        self.call(message::publish(topic, trace_id, payload)?, None).await
+        self.call(message::publish(topic, trace_id, payload)?, None)
+            .await
     }
 
     /// Replies to work that a service said would come [later](crate::Outcome::later).
     ///
     /// # Errors
     /// [`SendError::AlreadyReplied`], or as [`send`](Self::send).
-    pub async fn reply<T: Serialize + ?Sized>(&self, token: &ReplyToken, payload: &T) -> Result<(), SendError> {
+    pub async fn reply<T: Serialize + ?Sized>(
+        &self,
+        token: &ReplyToken,
+        payload: &T,
+    ) -> Result<(), SendError> {
         let payload = to_raw_value(payload)?;
-        crate::service::reply_by_token(&self.node, token, crate::wire::MessageType::RESOLVE, payload).await
+        crate::service::reply_by_token(
+            &self.node,
+            token,
+            crate::wire::MessageType::RESOLVE,
+            payload,
+        )
+        .await
     }
 
     /// As [`reply`](Self::reply), but rejects.
     ///
     /// # Errors
     /// As [`reply`](Self::reply).
-    pub async fn reject<T: Serialize + ?Sized>(&self, token: &ReplyToken, payload: &T) -> Result<(), SendError> {
+    pub async fn reject<T: Serialize + ?Sized>(
+        &self,
+        token: &ReplyToken,
+        payload: &T,
+    ) -> Result<(), SendError> {
         let payload = to_raw_value(payload)?;
-        crate::service::reply_by_token(&self.node, token, crate::wire::MessageType::REJECT, payload).await
+        crate::service::reply_by_token(&self.node, token, crate::wire::MessageType::REJECT, payload)
+            .await
     }
 
     /// Closes a session, wherever it is: its messages are deleted, its client is told (4000). False: there is none.
@@ -152,7 +173,11 @@ impl MatsSocketServer {
     ///
     /// # Errors
     /// The store failed.
-    pub async fn sessions(&self, filter: SessionFilter, limit: u32) -> Result<Vec<StoredSession>, StoreError> {
+    pub async fn sessions(
+        &self,
+        filter: SessionFilter,
+        limit: u32,
+    ) -> Result<Vec<StoredSession>, StoreError> {
         self.node.store.run(ListSessions { filter, limit }).await
     }
 
@@ -173,7 +198,11 @@ impl MatsSocketServer {
     ///
     /// # Errors
     /// The store failed.
-    pub async fn dead_letters(&self, after: i64, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
+    pub async fn dead_letters(
+        &self,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
         self.node.store.run(ListDeadLetters { after, limit }).await
     }
 
@@ -205,7 +234,10 @@ impl MatsSocketServer {
     }
 
     fn maker<'a>(&self, node: &'a str) -> Maker<'a> {
-        Maker { node, now: self.node.clock.now() }
+        Maker {
+            node,
+            now: self.node.clock.now(),
+        }
     }
 
     async fn call(&self, effect: Effect, idempotency_key: Option<String>) -> Result<(), SendError> {
@@ -213,7 +245,10 @@ impl MatsSocketServer {
             Effect::Message { sid, .. } => sid.clone(),
             Effect::Publish { .. } | Effect::Forward(_) => String::new(),
         };
-        let unit = Unit { cause: Cause::Call { idempotency_key }, effects: vec![effect] };
+        let unit = Unit {
+            cause: Cause::Call { idempotency_key },
+            effects: vec![effect],
+        };
         match self.node.store.run(unit).await? {
             UnitOutcome::Committed(outcomes) if outcomes.contains(&EffectOutcome::NoSession) => {
                 Err(SendError::NoSession(sid))
@@ -221,7 +256,9 @@ impl MatsSocketServer {
             UnitOutcome::Committed(_) | UnitOutcome::Repeated => Ok(()),
             UnitOutcome::OutboxFull(sid) => Err(SendError::OutboxFull(sid)),
             UnitOutcome::Duplicate(_) | UnitOutcome::AlreadySettled | UnitOutcome::FencedOff => {
-                Err(SendError::Store(StoreError::Failed("a call was taken for something else".into())))
+                Err(SendError::Store(StoreError::Failed(
+                    "a call was taken for something else".into(),
+                )))
             }
         }
     }

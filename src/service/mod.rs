@@ -49,7 +49,9 @@ impl Services {
     fn fill(&mut self, ctx: &mut Context<Self>) {
         let Some(node) = &self.node else { return };
         while self.running < node.config.max_services_running {
-            let Some(row) = self.waiting.pop_front() else { return };
+            let Some(row) = self.waiting.pop_front() else {
+                return;
+            };
             self.running += 1;
             let (node, me) = (node.clone(), ctx.address());
             actix::spawn(async move {
@@ -70,7 +72,9 @@ impl Services {
         let Some(node) = &self.node else { return };
         let most = node.config.max_services_running * 4;
         while self.waiting.len() > most {
-            let Some(row) = self.waiting.pop_back() else { return };
+            let Some(row) = self.waiting.pop_back() else {
+                return;
+            };
             let back = PostponeForwarded {
                 id: row.id,
                 epoch: row.epoch,
@@ -124,22 +128,32 @@ impl Handler<Claim> for Services {
 
     fn handle(&mut self, _: Claim, ctx: &mut Self::Context) {
         let Some(node) = &self.node else { return };
-        let room = node.config.max_services_running.saturating_sub(self.running + self.waiting.len());
+        let room = node
+            .config
+            .max_services_running
+            .saturating_sub(self.running + self.waiting.len());
         if self.claiming || room == 0 || node.ready().is_err() {
             return;
         }
         self.claiming = true;
-        let claim = node.store.run(ClaimForwarded { limit: u32::try_from(room).unwrap_or(u32::MAX) });
-        ctx.spawn(actix::ActorFutureExt::map(claim.into_actor(self), |claimed, services, ctx| {
-            services.claiming = false;
-            match claimed {
-                Ok(rows) => {
-                    services.waiting.extend(rows);
-                    services.fill(ctx);
+        let claim = node.store.run(ClaimForwarded {
+            limit: u32::try_from(room).unwrap_or(u32::MAX),
+        });
+        ctx.spawn(actix::ActorFutureExt::map(
+            claim.into_actor(self),
+            |claimed, services, ctx| {
+                services.claiming = false;
+                match claimed {
+                    Ok(rows) => {
+                        services.waiting.extend(rows);
+                        services.fill(ctx);
+                    }
+                    Err(error) => log::warn!(
+                        "no forwarded messages could be claimed, tried again soon: {error}"
+                    ),
                 }
-                Err(error) => log::warn!("no forwarded messages could be claimed, tried again soon: {error}"),
-            }
-        }));
+            },
+        ));
     }
 }
 

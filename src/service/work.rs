@@ -7,14 +7,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
 
-
-use crate::endpoint::{Call, Context, Handled, Handler, Incoming, Origin, Outcome, RawOutcome, ReplyToken, async_handler, take_effects};
+use crate::endpoint::{
+    Call, Context, Handled, Handler, Incoming, Origin, Outcome, RawOutcome, ReplyToken,
+    async_handler, take_effects,
+};
 use crate::error::{HandlerError, SendError};
 use crate::node::Node;
 use crate::store::StoreError;
 use crate::store::operation::{
-    BuryForwarded, Cause, Effect, EffectOutcome, Forwarded, NewForward, NewMessage, PostponeForwarded, Proof,
-    ReadForwarded, Unit, UnitOutcome,
+    BuryForwarded, Cause, Effect, EffectOutcome, Forwarded, NewForward, NewMessage,
+    PostponeForwarded, Proof, ReadForwarded, Unit, UnitOutcome,
 };
 use crate::wire::{DebugOptions, MessageType, Payload};
 
@@ -51,38 +53,89 @@ pub(super) async fn work(node: &Arc<Node>, row: Forwarded) -> Option<Duration> {
     };
     let context = Context::new(origin(node, &row, row.work.kind, &row.work.service));
     let payload = Some(row.work.msg.clone());
-    let handled = service(Call { context: context.clone(), payload }).await;
+    let handled = service(Call {
+        context: context.clone(),
+        payload,
+    })
+    .await;
     let mut effects = take_effects(&context);
     match handled {
         Ok(RawOutcome::Resolve(payload)) => {
-            settle(node, &row, effects, Some(Reply { kind: MessageType::RESOLVE, payload })).await
+            settle(
+                node,
+                &row,
+                effects,
+                Some(Reply {
+                    kind: MessageType::RESOLVE,
+                    payload,
+                }),
+            )
+            .await
         }
         Ok(RawOutcome::Reject(payload)) => {
-            settle(node, &row, effects, Some(Reply { kind: MessageType::REJECT, payload })).await
+            settle(
+                node,
+                &row,
+                effects,
+                Some(Reply {
+                    kind: MessageType::REJECT,
+                    payload,
+                }),
+            )
+            .await
         }
         Ok(RawOutcome::Deny(why)) => {
             let payload = text(&why.unwrap_or_else(|| "the service refused".into()));
-            settle(node, &row, effects, Some(Reply { kind: MessageType::REJECT, payload })).await
+            settle(
+                node,
+                &row,
+                effects,
+                Some(Reply {
+                    kind: MessageType::REJECT,
+                    payload,
+                }),
+            )
+            .await
         }
         Ok(RawOutcome::Done) => settle(node, &row, effects, None).await,
         Ok(RawOutcome::Forward(forward)) => match forward_on(&row, forward) {
             Ok(onward) => {
                 effects.push(Effect::Forward(Box::new(onward)));
                 let proof = Proof::Epoch(row.epoch);
-                commit(node, Unit { cause: Cause::Forwarded { id: row.id, proof }, effects }).await;
+                commit(
+                    node,
+                    Unit {
+                        cause: Cause::Forwarded { id: row.id, proof },
+                        effects,
+                    },
+                )
+                .await;
                 None
             }
             Err(error) => fail(node, row, error.text()).await,
         },
         Ok(RawOutcome::Later(timeout)) => {
             if !effects.is_empty() {
-                commit(node, Unit { cause: Cause::Call { idempotency_key: None }, effects }).await;
+                commit(
+                    node,
+                    Unit {
+                        cause: Cause::Call {
+                            idempotency_key: None,
+                        },
+                        effects,
+                    },
+                )
+                .await;
             }
             postpone(node, &row, row.attempts, timeout).await
         }
-        Ok(RawOutcome::Retry(why)) => fail(node, row, why.as_deref().unwrap_or("asked to retry")).await,
+        Ok(RawOutcome::Retry(why)) => {
+            fail(node, row, why.as_deref().unwrap_or("asked to retry")).await
+        }
         Err(error) => {
-            node.counters.handler_failures.fetch_add(1, Ordering::Relaxed);
+            node.counters
+                .handler_failures
+                .fetch_add(1, Ordering::Relaxed);
             fail(node, row, error.text()).await
         }
     }
@@ -95,11 +148,21 @@ pub(crate) async fn reply_by_token(
     kind: MessageType,
     payload: Payload,
 ) -> Result<(), SendError> {
-    let read = ReadForwarded { id: token.id, secret: token.secret.clone() };
-    let row = node.store.run(read).await?.ok_or(SendError::AlreadyReplied)?;
+    let read = ReadForwarded {
+        id: token.id,
+        secret: token.secret.clone(),
+    };
+    let row = node
+        .store
+        .run(read)
+        .await?
+        .ok_or(SendError::AlreadyReplied)?;
     let mut effects = Vec::new();
     effects.extend(reply_effect(node, &row, Some(Reply { kind, payload }), &mut Vec::new()).await);
-    let cause = Cause::Forwarded { id: row.id, proof: Proof::Token(row.secret.clone()) };
+    let cause = Cause::Forwarded {
+        id: row.id,
+        proof: Proof::Token(row.secret.clone()),
+    };
     match node.store.run(Unit { cause, effects }).await? {
         UnitOutcome::Committed(_) => Ok(()),
         UnitOutcome::OutboxFull(sid) => Err(SendError::OutboxFull(sid)),
@@ -127,15 +190,24 @@ fn origin(node: &Node, row: &Forwarded, kind: MessageType, endpoint: &str) -> Or
         correlation_bytes: None,
         forwarded: row.work.correlation.clone(),
         ended: None,
-        token: Some(ReplyToken { id: row.id, secret: row.secret.clone() }),
+        token: Some(ReplyToken {
+            id: row.id,
+            secret: row.secret.clone(),
+        }),
     }
 }
 
-fn forward_on(row: &Forwarded, forward: crate::endpoint::Forward) -> Result<NewForward, HandlerError> {
+fn forward_on(
+    row: &Forwarded,
+    forward: crate::endpoint::Forward,
+) -> Result<NewForward, HandlerError> {
     Ok(NewForward {
         service: forward.service,
         msg: forward.payload?,
-        correlation: forward.correlation.transpose()?.or_else(|| row.work.correlation.clone()),
+        correlation: forward
+            .correlation
+            .transpose()?
+            .or_else(|| row.work.correlation.clone()),
         ..(*row.work).clone()
     })
 }
@@ -149,9 +221,19 @@ async fn settle(
     let reply = reply_effect(node, row, reply, &mut effects).await;
     effects.extend(reply);
     let proof = Proof::Epoch(row.epoch);
-    match commit(node, Unit { cause: Cause::Forwarded { id: row.id, proof }, effects }).await {
+    match commit(
+        node,
+        Unit {
+            cause: Cause::Forwarded { id: row.id, proof },
+            effects,
+        },
+    )
+    .await
+    {
         // The client is away with a full outbox: its reply waits in the row, not counted as an attempt.
-        Some(UnitOutcome::OutboxFull(_)) => postpone(node, row, row.attempts, node.config.sweep_interval).await,
+        Some(UnitOutcome::OutboxFull(_)) => {
+            postpone(node, row, row.attempts, node.config.sweep_interval).await
+        }
         _ => None,
     }
 }
@@ -169,10 +251,18 @@ async fn reply_effect(
         payload: text("the service ended without a reply"),
     });
     let now = node.clock.now();
-    let reply = match node.endpoints.get(&row.work.endpoint).and_then(|endpoint| endpoint.adapter.as_ref()) {
+    let reply = match node
+        .endpoints
+        .get(&row.work.endpoint)
+        .and_then(|endpoint| endpoint.adapter.as_ref())
+    {
         Some(adapter) => {
             let context = Context::new(origin(node, row, reply.kind, &row.work.endpoint));
-            let adapted = adapter(Call { context: context.clone(), payload: Some(reply.payload) }).await;
+            let adapted = adapter(Call {
+                context: context.clone(),
+                payload: Some(reply.payload),
+            })
+            .await;
             let more = take_effects(&context);
             adapt(node, row, adapted).inspect_kept(more, effects)
         }
@@ -218,10 +308,21 @@ impl Adapted {
 }
 
 fn adapt(node: &Node, row: &Forwarded, adapted: Handled) -> Adapted {
-    let reject = |why: &str| Adapted::Not(Reply { kind: MessageType::REJECT, payload: text(why) });
+    let reject = |why: &str| {
+        Adapted::Not(Reply {
+            kind: MessageType::REJECT,
+            payload: text(why),
+        })
+    };
     match adapted {
-        Ok(RawOutcome::Resolve(payload)) => Adapted::Decided(Reply { kind: MessageType::RESOLVE, payload }),
-        Ok(RawOutcome::Reject(payload)) => Adapted::Decided(Reply { kind: MessageType::REJECT, payload }),
+        Ok(RawOutcome::Resolve(payload)) => Adapted::Decided(Reply {
+            kind: MessageType::RESOLVE,
+            payload,
+        }),
+        Ok(RawOutcome::Reject(payload)) => Adapted::Decided(Reply {
+            kind: MessageType::REJECT,
+            payload,
+        }),
         Ok(
             RawOutcome::Done
             | RawOutcome::Deny(_)
@@ -230,8 +331,15 @@ fn adapt(node: &Node, row: &Forwarded, adapted: Handled) -> Adapted {
             | RawOutcome::Later(_),
         ) => reject("the reply adapter neither resolved nor rejected"),
         Err(error) => {
-            node.counters.handler_failures.fetch_add(1, Ordering::Relaxed);
-            log::warn!("the reply adapter of {:?} failed (trace id {}): {}", row.work.endpoint, row.work.tid, error.text());
+            node.counters
+                .handler_failures
+                .fetch_add(1, Ordering::Relaxed);
+            log::warn!(
+                "the reply adapter of {:?} failed (trace id {}): {}",
+                row.work.endpoint,
+                row.work.tid,
+                error.text()
+            );
             reject(error.for_client(node.config.reveal_errors))
         }
     }
@@ -240,31 +348,63 @@ fn adapt(node: &Node, row: &Forwarded, adapted: Handled) -> Adapted {
 async fn fail(node: &Arc<Node>, row: Forwarded, why: &str) -> Option<Duration> {
     let attempts = row.attempts + 1;
     let service = &row.work.service;
-    log::warn!("service {service:?}, attempt {attempts} (trace id {}): {why}", row.work.tid);
+    log::warn!(
+        "service {service:?}, attempt {attempts} (trace id {}): {why}",
+        row.work.tid
+    );
     if attempts < node.config.service_attempts {
-        let delay = node.config.service_backoff.saturating_mul(1 << (attempts - 1).min(16));
+        let delay = node
+            .config
+            .service_backoff
+            .saturating_mul(1 << (attempts - 1).min(16));
         return postpone(node, &row, attempts, delay).await;
     }
     if row.work.cmid.is_some() {
         let payload = text(&format!("the service {service:?} failed {attempts} times"));
-        return settle(node, &row, Vec::new(), Some(Reply { kind: MessageType::REJECT, payload })).await;
+        return settle(
+            node,
+            &row,
+            Vec::new(),
+            Some(Reply {
+                kind: MessageType::REJECT,
+                payload,
+            }),
+        )
+        .await;
     }
-    let bury = BuryForwarded { id: row.id, epoch: row.epoch, reason: format!("{service}: {why}") };
+    let bury = BuryForwarded {
+        id: row.id,
+        epoch: row.epoch,
+        reason: format!("{service}: {why}"),
+    };
     if insist(node, || node.store.run(bury.clone())).await == Some(true) {
         node.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
     }
     None
 }
 
-async fn postpone(node: &Arc<Node>, row: &Forwarded, attempts: u32, delay: Duration) -> Option<Duration> {
-    let postpone = PostponeForwarded { id: row.id, epoch: row.epoch, attempts, delay };
+async fn postpone(
+    node: &Arc<Node>,
+    row: &Forwarded,
+    attempts: u32,
+    delay: Duration,
+) -> Option<Duration> {
+    let postpone = PostponeForwarded {
+        id: row.id,
+        epoch: row.epoch,
+        attempts,
+        delay,
+    };
     insist(node, || node.store.run(postpone.clone())).await;
     Some(delay)
 }
 
 async fn commit(node: &Arc<Node>, unit: Unit) -> Option<UnitOutcome> {
     let outcome = insist(node, || {
-        node.store.run(Unit { cause: unit.cause.clone(), effects: unit.effects.clone() })
+        node.store.run(Unit {
+            cause: unit.cause.clone(),
+            effects: unit.effects.clone(),
+        })
     })
     .await;
     if let Some(UnitOutcome::Committed(effects)) = &outcome {
@@ -285,7 +425,9 @@ where
             Ok(outcome) => return Some(outcome),
             Err(StoreError::Stopped) => return None,
             Err(error) => {
-                log::warn!("a forwarded message could not be settled, trying again in {delay:?}: {error}");
+                log::warn!(
+                    "a forwarded message could not be settled, trying again in {delay:?}: {error}"
+                );
                 if node.stopped() {
                     return None;
                 }
@@ -300,12 +442,16 @@ fn text(text: &str) -> Payload {
     to_raw_value(text).expect("a string is JSON")
 }
 
-
 impl Node {
     pub(crate) fn count_dropped(&self, effects: &[EffectOutcome]) {
-        let dropped = effects.iter().filter(|effect| **effect == EffectOutcome::NoSession).count() as u64;
+        let dropped = effects
+            .iter()
+            .filter(|effect| **effect == EffectOutcome::NoSession)
+            .count() as u64;
         if dropped > 0 {
-            self.counters.messages_without_session.fetch_add(dropped, Ordering::Relaxed);
+            self.counters
+                .messages_without_session
+                .fetch_add(dropped, Ordering::Relaxed);
         }
     }
 }

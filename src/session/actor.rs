@@ -25,8 +25,9 @@ use crate::registry::{Attach, Detach, SubscribeTopic, TakeOver, ToSession, Unsub
 use crate::server::SessionChange;
 use crate::store::StoreError;
 use crate::store::operation::{
-    CloseSession, CloseTarget, Complete, Deregister, DropInbox, Fenced, FetchOutbox, Holder, MarkRedelivery,
-    MarkedRedelivery, ReadAnswer, Register, Registered, Subscribe, TopicHistory, Unsubscribe,
+    CloseSession, CloseTarget, Complete, Deregister, DropInbox, Fenced, FetchOutbox, Holder,
+    MarkRedelivery, MarkedRedelivery, ReadAnswer, Register, Registered, Subscribe, TopicHistory,
+    Unsubscribe,
 };
 use crate::wire::random_id;
 
@@ -130,29 +131,66 @@ impl Session {
             Action::Handle(job) => self.handle_message(*job, ctx),
             Action::ReadAnswer(cmid) => {
                 let Some(holder) = self.holder() else { return };
-                let read = self.node.store.run(ReadAnswer { session: holder.session, cmid: cmid.clone() });
-                self.later(ctx, async move { Event::AnswerRead { cmid, answer: read.await } });
+                let read = self.node.store.run(ReadAnswer {
+                    session: holder.session,
+                    cmid: cmid.clone(),
+                });
+                self.later(ctx, async move {
+                    Event::AnswerRead {
+                        cmid,
+                        answer: read.await,
+                    }
+                });
             }
             Action::Complete(acks) => {
                 let Some(holder) = self.holder() else { return };
-                let complete = Complete { holder, acked: acks.acked.clone(), nacked: acks.nacked.clone() };
+                let complete = Complete {
+                    holder,
+                    acked: acks.acked.clone(),
+                    nacked: acks.nacked.clone(),
+                };
                 let complete = self.node.store.run(complete);
-                self.later(ctx, async move { Event::Completed { acks, outcome: complete.await } });
+                self.later(ctx, async move {
+                    Event::Completed {
+                        acks,
+                        outcome: complete.await,
+                    }
+                });
             }
             Action::DropInbox(cmids) => {
                 let Some(holder) = self.holder() else { return };
-                let drop = self.node.store.run(DropInbox { holder, cmids: cmids.clone() });
-                self.later(ctx, async move { Event::InboxDropped { cmids, outcome: drop.await } });
+                let drop = self.node.store.run(DropInbox {
+                    holder,
+                    cmids: cmids.clone(),
+                });
+                self.later(ctx, async move {
+                    Event::InboxDropped {
+                        cmids,
+                        outcome: drop.await,
+                    }
+                });
             }
-            Action::Fetch { after, limit, max_bytes } => {
+            Action::Fetch {
+                after,
+                limit,
+                max_bytes,
+            } => {
                 let Some(holder) = self.holder() else { return };
-                let fetch = FetchOutbox { session: holder.session, after, limit, max_bytes };
+                let fetch = FetchOutbox {
+                    session: holder.session,
+                    after,
+                    limit,
+                    max_bytes,
+                };
                 let fetch = self.node.store.run(fetch);
                 self.later(ctx, async move { Event::Fetched(fetch.await) });
             }
             Action::MarkRedelivery(seqs) => self.mark_redelivery(seqs, ctx),
             Action::Retried => {
-                self.node.counters.retries_told.fetch_add(1, Ordering::Relaxed);
+                self.node
+                    .counters
+                    .retries_told
+                    .fetch_add(1, Ordering::Relaxed);
             }
             Action::End { close, keep } => self.end(close, keep, ctx),
         }
@@ -186,23 +224,38 @@ impl Session {
         question: impl Future<Output = Result<T, AuthError>> + 'static,
         event: fn(Result<T, AuthError>) -> Event,
     ) {
-        let answer = AssertUnwindSafe(question)
-            .catch_unwind()
-            .map(|answer| answer.unwrap_or_else(|panic| Err(AuthError(panicked(panic).text().to_owned()))));
+        let answer = AssertUnwindSafe(question).catch_unwind().map(|answer| {
+            answer.unwrap_or_else(|panic| Err(AuthError(panicked(panic).text().to_owned())))
+        });
         let mut answer = Box::pin(answer);
-        match answer.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())) {
+        match answer
+            .as_mut()
+            .poll(&mut TaskContext::from_waker(Waker::noop()))
+        {
             Poll::Ready(answer) => events.push_back(event(answer)),
             Poll::Pending => self.later(ctx, answer.map(event)),
         }
     }
 
-    fn authenticate(&self, first: bool, changed: bool, events: &mut VecDeque<Event>, ctx: &Context<Self>) {
+    fn authenticate(
+        &self,
+        first: bool,
+        changed: bool,
+        events: &mut VecDeque<Event>,
+        ctx: &Context<Self>,
+    ) {
         let authenticator = self.authenticator.clone();
-        let value = self.state.authorization_value().unwrap_or_default().to_owned();
+        let value = self
+            .state
+            .authorization_value()
+            .unwrap_or_default()
+            .to_owned();
         let principal = self.state.principal().cloned();
         let question = async move {
             match principal {
-                Some(principal) if !first => authenticator.reevaluate(&value, changed, &principal).await,
+                Some(principal) if !first => {
+                    authenticator.reevaluate(&value, changed, &principal).await
+                }
                 Some(_) | None => authenticator.authenticate(&value).await,
             }
         };
@@ -211,16 +264,28 @@ impl Session {
 
     fn reevaluate_outgoing(&self, events: &mut VecDeque<Event>, ctx: &Context<Self>) {
         let authenticator = self.authenticator.clone();
-        let value = self.state.authorization_value().unwrap_or_default().to_owned();
-        let Some(principal) = self.state.principal().cloned() else { return };
+        let value = self
+            .state
+            .authorization_value()
+            .unwrap_or_default()
+            .to_owned();
+        let Some(principal) = self.state.principal().cloned() else {
+            return;
+        };
         let last_valid = self.state.last_valid();
-        let question = async move { authenticator.reevaluate_outgoing(&value, &principal, last_valid).await };
+        let question = async move {
+            authenticator
+                .reevaluate_outgoing(&value, &principal, last_valid)
+                .await
+        };
         self.ask::<Verdict>(events, ctx, question, Event::OutgoingAuthenticated);
     }
 
     fn authorize_topic(&self, topic: String, events: &mut VecDeque<Event>, ctx: &Context<Self>) {
         let authenticator = self.authenticator.clone();
-        let Some(principal) = self.state.principal().cloned() else { return };
+        let Some(principal) = self.state.principal().cloned() else {
+            return;
+        };
         let question = async move { authenticator.authorize_topic(&topic, &principal).await };
         self.ask(events, ctx, question, Event::TopicAuthorized);
     }
@@ -232,7 +297,11 @@ impl Session {
         let ids = (random_id(SESSION_ID, &mut rng), random_id(PREFIX, &mut rng));
         let register = Register {
             session: hello.registration(ids.0, ids.1),
-            user_id: self.state.principal().map(|principal| principal.user_id.clone()).unwrap_or_default(),
+            user_id: self
+                .state
+                .principal()
+                .map(|principal| principal.user_id.clone())
+                .unwrap_or_default(),
             client: hello.client,
             app_name: hello.app_name,
             app_version: hello.app_version,
@@ -250,8 +319,15 @@ impl Session {
                 if ended.get() {
                     return let_go(&node, held.holder, Keep::Deregister).await;
                 }
-                node.registry().tell(Attach { holder: held.holder, to });
-                let change = if held.new { SessionChange::New } else { SessionChange::Reconnect };
+                node.registry().tell(Attach {
+                    holder: held.holder,
+                    to,
+                });
+                let change = if held.new {
+                    SessionChange::New
+                } else {
+                    SessionChange::Reconnect
+                };
                 node.listeners.session(change, &held.sid, &user_id);
             }
             me.tell(Happened(Event::Registered(outcome)));
@@ -264,14 +340,37 @@ impl Session {
         let limit = node.config.max_topic_history;
         self.later(ctx, async move {
             let subscribed = async {
-                let stored = node.store.run(Subscribe { holder, topic: topic.clone() }).await?;
+                let stored = node
+                    .store
+                    .run(Subscribe {
+                        holder,
+                        topic: topic.clone(),
+                    })
+                    .await?;
                 if stored == Fenced::FencedOff {
                     return Ok(Subscribed::FencedOff);
                 }
-                let listening = node.registry().ask(SubscribeTopic { holder, topic: topic.clone() }).await;
-                let Some(horizon) = listening.flatten() else { return Ok(Subscribed::FencedOff) };
+                let listening = node
+                    .registry()
+                    .ask(SubscribeTopic {
+                        holder,
+                        topic: topic.clone(),
+                    })
+                    .await;
+                let Some(horizon) = listening.flatten() else {
+                    return Ok(Subscribed::FencedOff);
+                };
                 let missed = match seen {
-                    Some(seen) => node.store.run(TopicHistory { topic, seen, up_to: horizon, limit }).await?,
+                    Some(seen) => {
+                        node.store
+                            .run(TopicHistory {
+                                topic,
+                                seen,
+                                up_to: horizon,
+                                limit,
+                            })
+                            .await?
+                    }
                     None => None,
                 };
                 Ok::<_, StoreError>(Subscribed::Done { horizon, missed })
@@ -282,17 +381,24 @@ impl Session {
 
     fn unsubscribe(&self, topic: String) {
         let Some(holder) = self.holder() else { return };
-        self.node.registry().tell(UnsubscribeTopic { holder, topic: topic.clone() });
+        self.node.registry().tell(UnsubscribeTopic {
+            holder,
+            topic: topic.clone(),
+        });
         let unsubscribe = self.node.store.run(Unsubscribe { holder, topic });
         actix::spawn(async move {
             if let Err(error) = unsubscribe.await {
-                log::warn!("a subscription could not be removed, it comes back at the next reconnect: {error}");
+                log::warn!(
+                    "a subscription could not be removed, it comes back at the next reconnect: {error}"
+                );
             }
         });
     }
 
     fn handle_message(&self, message: Handle, ctx: &Context<Self>) {
-        let Some(identity) = self.state.identity() else { return };
+        let Some(identity) = self.state.identity() else {
+            return;
+        };
         let job = Job {
             node: self.node.clone(),
             holder: identity.holder,
@@ -312,12 +418,20 @@ impl Session {
     fn mark_redelivery(&self, seqs: Vec<i64>, ctx: &Context<Self>) {
         let Some(holder) = self.holder() else { return };
         let node = self.node.clone();
-        node.counters.redeliveries_counted.fetch_add(seqs.len() as u64, Ordering::Relaxed);
-        let mark = node.store.run(MarkRedelivery { holder, seqs, max: node.config.max_redeliveries });
+        node.counters
+            .redeliveries_counted
+            .fetch_add(seqs.len() as u64, Ordering::Relaxed);
+        let mark = node.store.run(MarkRedelivery {
+            holder,
+            seqs,
+            max: node.config.max_redeliveries,
+        });
         self.later(ctx, async move {
             match mark.await {
                 Ok(MarkedRedelivery::Done(dead)) => {
-                    node.counters.dead_letters.fetch_add(dead.len() as u64, Ordering::Relaxed);
+                    node.counters
+                        .dead_letters
+                        .fetch_add(dead.len() as u64, Ordering::Relaxed);
                     Event::DeadLetters(dead)
                 }
                 Ok(MarkedRedelivery::FencedOff) => Event::FencedOff,
@@ -334,12 +448,26 @@ impl Session {
         if let Some(close) = close {
             self.line.tell(ToLine::Close(close));
         }
-        if let Some(Identity { holder, sid, user_id, .. }) = self.state.identity() {
+        if let Some(Identity {
+            holder,
+            sid,
+            user_id,
+            ..
+        }) = self.state.identity()
+        {
             let holder = *holder;
             self.node.registry().tell(Detach(holder));
             match keep {
-                Keep::Deregister => self.node.listeners.session(SessionChange::Deregister, sid, user_id),
-                Keep::Close(_) | Keep::Closed => self.node.listeners.session(SessionChange::Close, sid, user_id),
+                Keep::Deregister => {
+                    self.node
+                        .listeners
+                        .session(SessionChange::Deregister, sid, user_id)
+                }
+                Keep::Close(_) | Keep::Closed => {
+                    self.node
+                        .listeners
+                        .session(SessionChange::Close, sid, user_id)
+                }
                 Keep::Nothing => {}
             }
             let node = self.node.clone();
@@ -363,7 +491,10 @@ impl Session {
     }
 
     fn uncount(&mut self) {
-        self.node.counters.held_bytes.fetch_sub(self.counted as u64, Ordering::Relaxed);
+        self.node
+            .counters
+            .held_bytes
+            .fetch_sub(self.counted as u64, Ordering::Relaxed);
         self.counted = 0;
     }
 
@@ -383,7 +514,10 @@ impl Session {
     }
 
     fn arm(&mut self, ctx: &mut Context<Self>) {
-        let deadline = [self.state.deadline(), self.stuck_deadline()].into_iter().flatten().min();
+        let deadline = [self.state.deadline(), self.stuck_deadline()]
+            .into_iter()
+            .flatten()
+            .min();
         match (deadline, &self.timer) {
             (Some(deadline), Some((armed, _))) if *armed <= deadline => {}
             (Some(deadline), _) => {
@@ -394,7 +528,9 @@ impl Session {
                 let timer = ctx.run_later(wait, |session, ctx| {
                     session.timer = None;
                     session.watch_line();
-                    let stalled = session.stuck_deadline().is_some_and(|at| at <= session.now());
+                    let stalled = session
+                        .stuck_deadline()
+                        .is_some_and(|at| at <= session.now());
                     session.take(if stalled { Event::Stalled } else { Event::Tick }, ctx);
                 });
                 self.timer = Some((deadline, timer));
@@ -407,7 +543,11 @@ impl Session {
 /// Has the registration before this one let go. It is waited for, but not for long: the fence keeps it from doing harm.
 async fn take_over(node: &Node, holder: Holder, old_node: String) {
     let (released, done) = oneshot::channel();
-    node.registry().tell(TakeOver { holder, old_node, released });
+    node.registry().tell(TakeOver {
+        holder,
+        old_node,
+        released,
+    });
     let _ = tokio::time::timeout(node.config.takeover_wait, done).await;
 }
 
@@ -419,7 +559,10 @@ async fn let_go(node: &Node, holder: Holder, keep: Keep) {
         let done = match &keep {
             Keep::Deregister => node.store.run(Deregister { holder }).await.map(drop),
             Keep::Close(reason) => {
-                let close = CloseSession { target: CloseTarget::Holder(holder), reason: reason.clone() };
+                let close = CloseSession {
+                    target: CloseTarget::Holder(holder),
+                    reason: reason.clone(),
+                };
                 node.store.run(close).await.map(drop)
             }
             Keep::Closed | Keep::Nothing => Ok(()),
@@ -427,7 +570,9 @@ async fn let_go(node: &Node, holder: Holder, keep: Keep) {
         match done {
             Ok(()) => return,
             Err(StoreError::Stopped) => return,
-            Err(error) => log::warn!("a session could not be let go, trying again in {delay:?}: {error}"),
+            Err(error) => {
+                log::warn!("a session could not be let go, trying again in {delay:?}: {error}")
+            }
         }
         tokio::time::sleep(delay).await;
         delay = (delay * 2).min(Duration::from_secs(10));

@@ -8,13 +8,16 @@ use actix::Message;
 
 use super::decide::{Answer, Decision, decide};
 use crate::auth::Principal;
-use crate::endpoint::{Authorization, Call, Context, Endpoint, Handled, Origin, Run, panicked, take_effects};
+use crate::endpoint::{
+    Authorization, Call, Context, Endpoint, Handled, Origin, Run, panicked, take_effects,
+};
 use crate::error::HandlerError;
 use crate::metrics::Mailbox;
 use crate::node::{Node, Owner, Running};
 use crate::store::StoreError;
 use crate::store::operation::{
-    Cause, Correlation, Effect, Holder, NewForward, ReadCorrelation, Transact, Transacted, Unit, UnitOutcome,
+    Cause, Correlation, Effect, Holder, NewForward, ReadCorrelation, Transact, Transacted, Unit,
+    UnitOutcome,
 };
 use crate::wire::{Debug, DebugOptions, Envelope, MessageType, print_pipeline};
 
@@ -72,14 +75,25 @@ pub(super) async fn handle(job: Job) {
     let node = job.node.clone();
     let cmid = job.envelope.cmid.clone().unwrap_or_default();
     let kind = job.envelope.t;
-    let owner = Owner { holder: job.holder, to: job.to.clone() };
-    let Some(mut running) = Running::enter(&node, &cmid, kind, owner) else { return };
-    node.counters.handlers_running.fetch_add(1, Ordering::Relaxed);
+    let owner = Owner {
+        holder: job.holder,
+        to: job.to.clone(),
+    };
+    let Some(mut running) = Running::enter(&node, &cmid, kind, owner) else {
+        return;
+    };
+    node.counters
+        .handlers_running
+        .fetch_add(1, Ordering::Relaxed);
     let mut delay = Duration::from_millis(100);
     let mut attempt = 1;
     loop {
         let end = attempt_once(&job, &mut running).await;
-        if matches!(end, End::Retry(_)) && kind.is_reply() && attempt < REPLY_ATTEMPTS && !node.stopping() {
+        if matches!(end, End::Retry(_))
+            && kind.is_reply()
+            && attempt < REPLY_ATTEMPTS
+            && !node.stopping()
+        {
             tokio::time::sleep(delay).await;
             delay = (delay * 2).min(Duration::from_secs(2));
             attempt += 1;
@@ -90,14 +104,19 @@ pub(super) async fn handle(job: Job) {
         }
         break;
     }
-    node.counters.handlers_running.fetch_sub(1, Ordering::Relaxed);
+    node.counters
+        .handlers_running
+        .fetch_sub(1, Ordering::Relaxed);
 }
 
 async fn attempt_once(job: &Job, running: &mut Running) -> End {
     let correlation = match job.settles {
         None => None,
         Some(seq) => {
-            let read = ReadCorrelation { session: job.holder.session, seq };
+            let read = ReadCorrelation {
+                session: job.holder.session,
+                seq,
+            };
             match job.node.store.run(read).await {
                 Ok(Some(correlation)) => Some(correlation),
                 Ok(None) => return End::NothingToSettle,
@@ -111,12 +130,17 @@ async fn attempt_once(job: &Job, running: &mut Running) -> End {
     };
     let endpoint = match find(job, &endpoint_id) {
         Ok(endpoint) => endpoint,
-        Err(refusal) => return commit(job, running, Err(HandlerError::public(refusal)), Vec::new()).await,
+        Err(refusal) => {
+            return commit(job, running, Err(HandlerError::public(refusal)), Vec::new()).await;
+        }
     };
     let context = Context::new(origin(job, endpoint_id, correlation));
     match &endpoint.run {
         Run::Async(handler) => {
-            let call = Call { context: context.clone(), payload: job.envelope.msg.clone() };
+            let call = Call {
+                context: context.clone(),
+                payload: job.envelope.msg.clone(),
+            };
             let handled = handler(call).await;
             let effects = take_effects(&context);
             commit(job, running, handled, effects).await
@@ -126,9 +150,15 @@ async fn attempt_once(job: &Job, running: &mut Running) -> End {
 }
 
 fn find<'a>(job: &'a Job, id: &str) -> Result<&'a Endpoint, String> {
-    let endpoint = job.node.endpoints.get(id).ok_or_else(|| format!("there is no endpoint {id:?}"))?;
+    let endpoint = job
+        .node
+        .endpoints
+        .get(id)
+        .ok_or_else(|| format!("there is no endpoint {id:?}"))?;
     if job.envelope.t == MessageType::REQUEST && !endpoint.replies {
-        return Err(format!("{id:?} is a terminator: it takes a SEND, and never replies to a REQUEST"));
+        return Err(format!(
+            "{id:?} is a terminator: it takes a SEND, and never replies to a REQUEST"
+        ));
     }
     Ok(endpoint)
 }
@@ -159,9 +189,16 @@ fn origin(job: &Job, endpoint: String, correlation: Option<Correlation>) -> Orig
 }
 
 /// The unit that stands for what a handler did, and the answer in it.
-fn unit(job: &Job, handled: Handled, mut effects: Vec<Effect>) -> Result<(Unit, Envelope), Option<String>> {
+fn unit(
+    job: &Job,
+    handled: Handled,
+    mut effects: Vec<Effect>,
+) -> Result<(Unit, Envelope), Option<String>> {
     if let Err(error) = &handled {
-        job.node.counters.handler_failures.fetch_add(1, Ordering::Relaxed);
+        job.node
+            .counters
+            .handler_failures
+            .fetch_add(1, Ordering::Relaxed);
         log::warn!(
             "{} {:?} failed (trace id {:?}): {}",
             job.envelope.t,
@@ -172,7 +209,11 @@ fn unit(job: &Job, handled: Handled, mut effects: Vec<Effect>) -> Result<(Unit, 
     }
     let reveal = job.node.config.reveal_errors;
     let (mut answer, forward, keep) = match decide(job.envelope.t, handled, reveal) {
-        Decision::Keep { answer, forward, effects } => (answer, forward, effects),
+        Decision::Keep {
+            answer,
+            forward,
+            effects,
+        } => (answer, forward, effects),
         Decision::Retry(why) => return Err(why),
     };
     if !keep {
@@ -210,7 +251,10 @@ fn forwarded(job: &Job, forward: crate::endpoint::Forward) -> Result<NewForward,
         tid: job.envelope.tid.clone().unwrap_or_default(),
         msg: forward.payload?,
         correlation: forward.correlation.transpose()?,
-        debug: received_debug(job).map(|debug| Debug { mmsts: Some(job.node.clock.now()), ..debug }),
+        debug: received_debug(job).map(|debug| Debug {
+            mmsts: Some(job.node.clock.now()),
+            ..debug
+        }),
     })
 }
 
@@ -234,7 +278,14 @@ fn envelope(job: &Job, answer: Answer) -> Envelope {
     let reply = t.is_reply();
     let tid = job.envelope.tid.clone().filter(|_| reply);
     let debug = if reply { received_debug(job) } else { None };
-    Envelope { cmid, tid, desc, msg, debug, ..Envelope::new(t) }
+    Envelope {
+        cmid,
+        tid,
+        desc,
+        msg,
+        debug,
+        ..Envelope::new(t)
+    }
 }
 
 /// Commits on behalf of whoever holds the session on this node by now.
@@ -248,9 +299,13 @@ async fn commit(job: &Job, running: &mut Running, handled: Handled, effects: Vec
         if let Some(owner) = running.owner() {
             holder = owner.holder;
         }
-        let attempt = Unit { cause: on_behalf(&unit.cause, holder), effects: unit.effects.clone() };
+        let attempt = Unit {
+            cause: on_behalf(&unit.cause, holder),
+            effects: unit.effects.clone(),
+        };
         match job.node.store.run(attempt).await {
-            Ok(UnitOutcome::FencedOff) if running.owner().is_some_and(|owner| owner.holder != holder) => {}
+            Ok(UnitOutcome::FencedOff)
+                if running.owner().is_some_and(|owner| owner.holder != holder) => {}
             Ok(outcome) => return end(job, outcome, answer),
             Err(error) => return retry(&error),
         }
@@ -270,12 +325,17 @@ fn end(job: &Job, outcome: UnitOutcome, answer: Envelope) -> End {
         UnitOutcome::Committed(effects) => {
             job.node.count_dropped(&effects);
             let at_once = job.envelope.eid.as_deref() == Some(crate::node::SOCKET_PING);
-            End::Answered { answer: Box::new(answer), at_once }
+            End::Answered {
+                answer: Box::new(answer),
+                at_once,
+            }
         }
         UnitOutcome::Duplicate(stored) => End::Duplicate(stored),
         UnitOutcome::AlreadySettled => End::NothingToSettle,
         UnitOutcome::FencedOff => End::FencedOff,
-        UnitOutcome::OutboxFull(sid) => End::Retry(Some(format!("the outbox of session {sid} is full"))),
+        UnitOutcome::OutboxFull(sid) => {
+            End::Retry(Some(format!("the outbox of session {sid} is full")))
+        }
         UnitOutcome::Repeated => End::Retry(None),
     }
 }
@@ -298,7 +358,10 @@ async fn transact(
     let inside = shared.clone();
     let (answers, answered) = std::sync::mpsc::channel();
     let run = Box::new(move |connection: &mut dyn std::any::Any| {
-        let call = Call { context: context.clone(), payload: inside.envelope.msg.clone() };
+        let call = Call {
+            context: context.clone(),
+            payload: inside.envelope.msg.clone(),
+        };
         // What failed must roll back the application's rows: its NACK is committed by itself afterwards.
         let handled = match handler(connection, call) {
             Ok(outcome) => Ok(outcome),
@@ -317,7 +380,12 @@ async fn transact(
             Err(why) => Err(Box::new(Retry(why))),
         }
     });
-    let transact = Transact { holder, cmid, limit: job.node.config.transaction_limit, run };
+    let transact = Transact {
+        holder,
+        cmid,
+        limit: job.node.config.transaction_limit,
+        run,
+    };
     match job.node.store.run(transact).await {
         Ok(Transacted::Unit(outcome)) => match answered.try_recv() {
             Ok(answer) => end(job, outcome, answer),
@@ -327,16 +395,26 @@ async fn transact(
         Ok(Transacted::RolledBack(what)) => match what.downcast::<Retry>() {
             Ok(retry) => End::Retry(retry.0),
             Err(what) => {
-                let error = what.downcast::<HandlerError>().map_or_else(panicked, |error| *error);
+                let error = what
+                    .downcast::<HandlerError>()
+                    .map_or_else(panicked, |error| *error);
                 commit(job, running, Err(error), Vec::new()).await
             }
         },
         Ok(Transacted::Panicked(text)) => {
-            commit(job, running, Err(HandlerError::internal(format!("panic: {text}"))), Vec::new()).await
+            commit(
+                job,
+                running,
+                Err(HandlerError::internal(format!("panic: {text}"))),
+                Vec::new(),
+            )
+            .await
         }
         Ok(Transacted::TimedOut) => {
             let limit = job.node.config.transaction_limit;
-            let error = HandlerError::public(format!("the handler took longer than its limit of {limit:?}"));
+            let error = HandlerError::public(format!(
+                "the handler took longer than its limit of {limit:?}"
+            ));
             commit(job, running, Err(error), Vec::new()).await
         }
         Err(error) => retry(&error),

@@ -83,7 +83,9 @@ impl Flow {
     /// So many bytes have gone out.
     pub(crate) fn sent(&self, bytes: usize) {
         self.0.unsent.set(self.0.unsent.get().saturating_sub(bytes));
-        self.0.gone.set(self.0.gone.get().wrapping_add(bytes as u64));
+        self.0
+            .gone
+            .set(self.0.gone.get().wrapping_add(bytes as u64));
     }
 
     /// How many bytes have ever gone out: as long as this grows, the client reads.

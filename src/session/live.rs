@@ -55,13 +55,22 @@ impl Recent {
         while self.0.len() >= most {
             self.0.pop_front();
         }
-        let many = || envelope.ids.as_ref().map(|ids| format!("{} ids", ids.len()));
+        let many = || {
+            envelope
+                .ids
+                .as_ref()
+                .map(|ids| format!("{} ids", ids.len()))
+        };
         self.0.push_back(RecentEnvelope {
             at,
             incoming,
             message_type: envelope.t,
             endpoint: envelope.eid.clone(),
-            id: envelope.cmid.clone().or_else(|| envelope.smid.clone()).or_else(many),
+            id: envelope
+                .cmid
+                .clone()
+                .or_else(|| envelope.smid.clone())
+                .or_else(many),
         });
     }
 

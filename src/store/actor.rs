@@ -10,11 +10,11 @@ use crossbeam_channel::Sender;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::metrics::{MailboxMetrics, Meter, Metered};
 use super::job::{Job, Reply, Seat, Task, Ticket};
 use super::metrics::StoreMetrics;
 use super::statements::{Database, Lane};
 use super::{Operation, StoreConfig, StoreError, writer};
+use crate::metrics::{MailboxMetrics, Meter, Metered};
 
 /// Passes operations on to the threads that talk to the database. Lives on a thread of its own.
 struct StoreActor {
@@ -156,7 +156,10 @@ impl Opened {
         let admit = move |permit: Result<OwnedSemaphorePermit, StoreError>| match permit {
             Ok(permit) => {
                 let ticket = Ticket::new(permit, metrics);
-                addr.do_send(Metered::new(Run(Box::new(Task::new(operation, reply, seat, by, ticket))), &meter));
+                addr.do_send(Metered::new(
+                    Run(Box::new(Task::new(operation, reply, seat, by, ticket))),
+                    &meter,
+                ));
             }
             Err(error) => {
                 metrics.busy();

@@ -27,9 +27,8 @@ fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> DbError 
 
 /// A message type out of its name.
 pub fn kind(name: &str) -> DbResult<MessageType> {
-    MessageType::from_name(name).ok_or_else(|| {
-        DbError::DeserializationError(format!("{name:?} is no message type").into())
-    })
+    MessageType::from_name(name)
+        .ok_or_else(|| DbError::DeserializationError(format!("{name:?} is no message type").into()))
 }
 
 /// A payload out of its text.

@@ -16,7 +16,13 @@ const AGAIN: Duration = Duration::from_secs(60);
 
 pub(super) async fn requests(node: &Arc<Node>) -> Result<(), StoreError> {
     loop {
-        let ended = node.store.run(ClaimEndedCorrelations { limit: PART, again: AGAIN }).await?;
+        let ended = node
+            .store
+            .run(ClaimEndedCorrelations {
+                limit: PART,
+                again: AGAIN,
+            })
+            .await?;
         let more = ended.len() >= PART as usize;
         for ended in ended {
             tell(node, ended).await?;
@@ -33,7 +39,10 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
         Some(Run::Async(handler)) => Some(handler),
         // It takes the connection of a client's message, and there is none.
         Some(Run::Transactional(_)) => {
-            log::warn!("the transactional reply terminator {terminator:?} is not told that its request ended: {}", ended.reason);
+            log::warn!(
+                "the transactional reply terminator {terminator:?} is not told that its request ended: {}",
+                ended.reason
+            );
             None
         }
         // Another version of the application may have it: left for a node that does, tried again later.
@@ -41,17 +50,39 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
     };
     let mut effects = Vec::new();
     if let Some(handler) = handler {
-        let origin = Origin::of_ended(&ended, node.name(), node.clock.clone(), node.config.request_timeout);
+        let origin = Origin::of_ended(
+            &ended,
+            node.name(),
+            node.clock.clone(),
+            node.config.request_timeout,
+        );
         let context = Context::new(origin);
-        match handler(Call { context: context.clone(), payload: None }).await {
+        match handler(Call {
+            context: context.clone(),
+            payload: None,
+        })
+        .await
+        {
             Ok(_) => effects = take_effects(&context),
             Err(error) => {
-                node.counters.handler_failures.fetch_add(1, Ordering::Relaxed);
-                log::warn!("the reply terminator {terminator:?} failed for a request that ended ({}): {}", ended.reason, error.text());
+                node.counters
+                    .handler_failures
+                    .fetch_add(1, Ordering::Relaxed);
+                log::warn!(
+                    "the reply terminator {terminator:?} failed for a request that ended ({}): {}",
+                    ended.reason,
+                    error.text()
+                );
             }
         }
     }
-    let unit = Unit { cause: Cause::EndedCorrelation { session: ended.session, seq: ended.seq }, effects };
+    let unit = Unit {
+        cause: Cause::EndedCorrelation {
+            session: ended.session,
+            seq: ended.seq,
+        },
+        effects,
+    };
     if let UnitOutcome::Committed(effects) = node.store.run(unit).await? {
         node.count_dropped(&effects);
     }

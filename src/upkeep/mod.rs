@@ -14,8 +14,15 @@ use crate::node::Node;
 use crate::service;
 
 /// The tasks, by the index that they are counted under.
-pub(crate) const TASKS: [&str; 7] =
-    ["lease", "sweep", "takeover", "ended_requests", "liveliness", "timeout", "scavenge"];
+pub(crate) const TASKS: [&str; 7] = [
+    "lease",
+    "sweep",
+    "takeover",
+    "ended_requests",
+    "liveliness",
+    "timeout",
+    "scavenge",
+];
 
 /// One task; its number is its index in [`TASKS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +55,11 @@ pub(crate) struct Upkeep {
 
 impl Upkeep {
     pub(crate) fn new(node: Arc<Node>, services: Mailbox<service::Claim>) -> Upkeep {
-        Upkeep { node, services, running: [false; TASKS.len()] }
+        Upkeep {
+            node,
+            services,
+            running: [false; TASKS.len()],
+        }
     }
 
     fn interval(&self, task: Task) -> Duration {
@@ -58,7 +69,9 @@ impl Upkeep {
             Task::Sweep => config.sweep_interval,
             Task::Takeover | Task::EndedRequests => config.takeover_interval,
             // Jittered, so that a fleet does not write all at once.
-            Task::Liveliness => config.liveliness_interval.mul_f64(1.0 + rand::random::<f64>() / 10.0),
+            Task::Liveliness => config
+                .liveliness_interval
+                .mul_f64(1.0 + rand::random::<f64>() / 10.0),
             Task::Timeout => config.timeout_interval,
             Task::Scavenge => config.scavenge_interval,
         }
@@ -70,7 +83,15 @@ impl Actor for Upkeep {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         use Task::*;
-        for task in [Lease, Sweep, Takeover, EndedRequests, Liveliness, Timeout, Scavenge] {
+        for task in [
+            Lease,
+            Sweep,
+            Takeover,
+            EndedRequests,
+            Liveliness,
+            Timeout,
+            Scavenge,
+        ] {
             let me: Mailbox<Due> = Mailbox::new(&ctx.address(), &self.node.meters.upkeep);
             let interval = self.interval(task).max(Duration::from_millis(1));
             ctx.run_interval(interval, move |_, _| me.tell(Due(task)));

@@ -10,7 +10,9 @@ use crate::registry::{BeginSweep, Closed, EndSweep, Holders, NotSwept};
 use crate::server::SessionChange;
 use crate::service;
 use crate::store::StoreError;
-use crate::store::operation::{Liveliness, RenewLease, Scavenge, Sweep, TimeOutSessions, WhichExist};
+use crate::store::operation::{
+    Liveliness, RenewLease, Scavenge, Sweep, TimeOutSessions, WhichExist,
+};
 
 /// Sessions timed out in one go.
 const PART: u32 = 200;
@@ -38,7 +40,10 @@ async fn lease(node: &Node) -> Result<(), StoreError> {
     if node.stopping() {
         return Ok(());
     }
-    let renew = RenewLease { join: false, lease: node.config.lease };
+    let renew = RenewLease {
+        join: false,
+        lease: node.config.lease,
+    };
     match tokio::time::timeout(node.config.lease, node.store.run(renew)).await {
         Ok(Ok(true)) => {
             node.come_back();
@@ -51,18 +56,30 @@ async fn lease(node: &Node) -> Result<(), StoreError> {
         }
         Err(_) => {
             node.go_away().await;
-            Err(StoreError::Failed(format!("the lease could not be renewed within {:?}", node.config.lease)))
+            Err(StoreError::Failed(format!(
+                "the lease could not be renewed within {:?}",
+                node.config.lease
+            )))
         }
     }
 }
 
 async fn sweep(node: &Node) -> Result<(), StoreError> {
-    let Some(before) = node.registry().ask(BeginSweep).await else { return Ok(()) };
+    let Some(before) = node.registry().ask(BeginSweep).await else {
+        return Ok(());
+    };
     let swept = node.store.run(Sweep).await?;
-    let Some(holders) = node.registry().ask(EndSweep { before, swept }).await else { return Ok(()) };
+    let Some(holders) = node.registry().ask(EndSweep { before, swept }).await else {
+        return Ok(());
+    };
     if !holders.is_empty() {
         let sessions = holders.iter().map(|holder| holder.session).collect();
-        let existing = node.store.run(WhichExist { sessions }).await?.into_iter().collect();
+        let existing = node
+            .store
+            .run(WhichExist { sessions })
+            .await?
+            .into_iter()
+            .collect();
         node.registry().tell(NotSwept { holders, existing });
     }
     Ok(())
@@ -77,14 +94,21 @@ async fn liveliness(node: &Node) -> Result<(), StoreError> {
 
 async fn time_out(node: &Node) -> Result<(), StoreError> {
     loop {
-        let time_out = TimeOutSessions { idle: node.config.session_timeout, limit: PART };
+        let time_out = TimeOutSessions {
+            idle: node.config.session_timeout,
+            limit: PART,
+        };
         let sessions = node.store.run(time_out).await?;
         let more = sessions.len() >= PART as usize;
         for session in &sessions {
-            node.listeners.session(SessionChange::Timeout, &session.sid, &session.user_id);
+            node.listeners
+                .session(SessionChange::Timeout, &session.sid, &session.user_id);
         }
         if !sessions.is_empty() {
-            node.registry().tell(Closed { sessions, reason: "the session has timed out".into() });
+            node.registry().tell(Closed {
+                sessions,
+                reason: "the session has timed out".into(),
+            });
         }
         if !more {
             return Ok(());

@@ -56,7 +56,10 @@ pub struct Envelope {
 impl Envelope {
     /// An envelope of this type with nothing else in it.
     pub fn new(t: MessageType) -> Envelope {
-        Envelope { t, ..Envelope::default() }
+        Envelope {
+            t,
+            ..Envelope::default()
+        }
     }
 }
 

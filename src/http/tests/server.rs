@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::auth::*;
 use crate::config::Config;
 use crate::http::{Backend, NewLine, mount, no_upgrade, on_connect};
+use crate::metrics::{Mailbox, Meter, metered};
 use crate::session::line::{Flow, FromLine, ToLine};
 use crate::wire::{Close, CloseCode};
 
@@ -42,6 +43,7 @@ pub(super) enum Event {
 pub(super) struct Fake {
     config: Arc<Config>,
     authentication: Arc<dyn Authentication>,
+    meter: Arc<Meter>,
     pub(super) down: AtomicBool,
     events: Mutex<mpsc::UnboundedSender<Event>>,
 }
@@ -127,6 +129,8 @@ struct Session {
 impl Actor for Session {
     type Context = Context<Self>;
 }
+
+metered!(Session: FromLine);
 
 impl Session {
     fn say(&self, text: impl Into<String>) {
@@ -263,6 +267,7 @@ impl Server {
         let fake = Arc::new(Fake {
             config: Arc::new(config),
             authentication: Arc::new(Authenticates),
+            meter: Arc::default(),
             down: AtomicBool::new(false),
             events: Mutex::new(sender),
         });

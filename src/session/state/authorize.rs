@@ -60,7 +60,9 @@ impl Authorization {
 
 impl State {
     pub(super) fn step_authenticate(&mut self) {
-        let Some(pipeline) = &mut self.current else { return };
+        let Some(pipeline) = &mut self.current else {
+            return;
+        };
         let authorization = &mut self.authorization;
         if authorization.principal.is_none() {
             if authorization.value.is_none() {
@@ -70,7 +72,8 @@ impl State {
             self.actions.push(Action::Authenticate);
         } else {
             let asked_for = |envelope: &Envelope| {
-                envelope.t.is_information_bearing() || matches!(envelope.t, MessageType::SUB | MessageType::UNSUB)
+                envelope.t.is_information_bearing()
+                    || matches!(envelope.t, MessageType::SUB | MessageType::UNSUB)
             };
             let needed = authorization.new_value
                 || !authorization.nothing_held()
@@ -79,7 +82,9 @@ impl State {
                 pipeline.step = Step::Hello;
                 return;
             }
-            self.actions.push(Action::Reevaluate { changed: pipeline.new_authorization });
+            self.actions.push(Action::Reevaluate {
+                changed: pipeline.new_authorization,
+            });
         }
         authorization.new_value = false;
         self.waiting = Waiting::Authentication;
@@ -104,7 +109,10 @@ impl State {
                 self.authorized();
             }
             Ok(Verdict::Invalid(reason)) if first => {
-                self.close(Close::new(CloseCode::ViolatedPolicy, format!("not authenticated: {reason}")));
+                self.close(Close::new(
+                    CloseCode::ViolatedPolicy,
+                    format!("not authenticated: {reason}"),
+                ));
             }
             Ok(Verdict::Invalid(_)) => self.hold(),
         }
@@ -119,11 +127,12 @@ impl State {
 
     /// The client is this principal from now on. False: it must not be.
     fn adopt(&mut self, principal: Principal) -> bool {
-        let changed = self
-            .identity()
-            .is_some_and(|identity| identity.user_id != principal.user_id && !self.config.allow_user_change);
+        let changed = self.identity().is_some_and(|identity| {
+            identity.user_id != principal.user_id && !self.config.allow_user_change
+        });
         if changed || crate::wire::check_id("user id", &principal.user_id).is_err() {
-            let why = "the user id of a session does not match the one authenticated: it must not change";
+            let why =
+                "the user id of a session does not match the one authenticated: it must not change";
             self.close(Close::new(CloseCode::ViolatedPolicy, why));
             return false;
         }
@@ -148,9 +157,14 @@ impl State {
 
     /// The authorization is not good: what needs it is held, and a fresh one asked for.
     fn hold(&mut self) {
-        let Some(pipeline) = self.current.take() else { return };
+        let Some(pipeline) = self.current.take() else {
+            return;
+        };
         if pipeline.hello.is_some() {
-            return self.close(Close::new(CloseCode::ViolatedPolicy, "HELLO a second time on one connection"));
+            return self.close(Close::new(
+                CloseCode::ViolatedPolicy,
+                "HELLO a second time on one connection",
+            ));
         }
         if pipeline.new_authorization {
             // What came is not good either: it is asked for again.
@@ -173,7 +187,10 @@ impl State {
             return match held.subscriptions > config.max_held_subscriptions {
                 true => Err(Close::new(
                     CloseCode::ViolatedPolicy,
-                    format!("more than {} SUB and UNSUB while authorization is awaited", config.max_held_subscriptions),
+                    format!(
+                        "more than {} SUB and UNSUB while authorization is awaited",
+                        config.max_held_subscriptions
+                    ),
                 )),
                 false => Ok(()),
             };
@@ -182,7 +199,10 @@ impl State {
         if held.received > config.max_received_while_held {
             return Err(Close::new(
                 CloseCode::ViolatedPolicy,
-                format!("more than {} messages while authorization is awaited", config.max_received_while_held),
+                format!(
+                    "more than {} messages while authorization is awaited",
+                    config.max_received_while_held
+                ),
             ));
         }
         let bytes = envelope.msg.as_ref().map_or(0, |msg| msg.get().len());
@@ -194,9 +214,15 @@ impl State {
             held.envelopes.push_back(envelope);
         } else if envelope.t.is_reply() {
             // A client does not take a RETRY of a reply, but sends it again after a reconnect.
-            return Err(Close::new(CloseCode::Reconnect, "too much is held while authorization is awaited"));
+            return Err(Close::new(
+                CloseCode::Reconnect,
+                "too much is held while authorization is awaited",
+            ));
         } else {
-            self.retry(envelope.cmid, "too much is held while authorization is awaited");
+            self.retry(
+                envelope.cmid,
+                "too much is held while authorization is awaited",
+            );
         }
         Ok(())
     }
@@ -228,11 +254,17 @@ impl State {
 
     pub(super) fn topic_authorized(&mut self, allowed: Result<bool, AuthError>) {
         let waiting = std::mem::replace(&mut self.waiting, Waiting::Nothing);
-        let Waiting::TopicAuthorization { topic, seen, asked } = waiting else { return };
+        let Waiting::TopicAuthorization { topic, seen, asked } = waiting else {
+            return;
+        };
         match allowed {
             Err(error) => self.authenticator_failed(&error),
             Ok(true) => {
-                self.waiting = Waiting::TopicSubscription { topic: topic.clone(), seen, asked };
+                self.waiting = Waiting::TopicSubscription {
+                    topic: topic.clone(),
+                    seen,
+                    asked,
+                };
                 self.actions.push(Action::SubscribeTopic { topic, seen });
             }
             Ok(false) => {
@@ -242,7 +274,10 @@ impl State {
                     self.actions.push(Action::UnsubscribeTopic(topic));
                 } else {
                     let eid = Some(topic);
-                    self.send_now(vec![Envelope { eid, ..Envelope::new(MessageType::SUB_NO_AUTH) }]);
+                    self.send_now(vec![Envelope {
+                        eid,
+                        ..Envelope::new(MessageType::SUB_NO_AUTH)
+                    }]);
                 }
             }
         }

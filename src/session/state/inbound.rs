@@ -5,7 +5,10 @@ use std::collections::VecDeque;
 use super::{Acks, Action, Asked, Hello, Identity, Phase, State, Waiting};
 use crate::store::StoreError;
 use crate::store::operation::Registered;
-use crate::wire::{Close, CloseCode, Debug, DebugOptions, Envelope, MessageType, check_id, parse_pipeline, print_pipeline};
+use crate::wire::{
+    Close, CloseCode, Debug, DebugOptions, Envelope, MessageType, check_id, parse_pipeline,
+    print_pipeline,
+};
 
 /// The pipeline at hand.
 pub(super) struct Pipeline {
@@ -53,10 +56,19 @@ impl State {
         let established = self.identity().is_some();
         let (limit, code) = match established {
             true => (self.config.max_message, CloseCode::ProtocolError),
-            false => (self.config.max_message_before_hello, CloseCode::ViolatedPolicy),
+            false => (
+                self.config.max_message_before_hello,
+                CloseCode::ViolatedPolicy,
+            ),
         };
         if text.len() > limit {
-            return self.close(Close::new(code, format!("a message of {} bytes, at most {limit} are allowed", text.len())));
+            return self.close(Close::new(
+                code,
+                format!(
+                    "a message of {} bytes, at most {limit} are allowed",
+                    text.len()
+                ),
+            ));
         }
         let envelopes = match parse_pipeline(text) {
             Ok(envelopes) => envelopes,
@@ -72,7 +84,11 @@ impl State {
         if let Some(requested) = envelopes.iter().rev().find_map(|envelope| envelope.rd) {
             self.requested_debug = DebugOptions(requested);
         }
-        if let Some(value) = envelopes.iter().rev().find_map(|envelope| envelope.auth.as_ref()) {
+        if let Some(value) = envelopes
+            .iter()
+            .rev()
+            .find_map(|envelope| envelope.auth.as_ref())
+        {
             pipeline.new_authorization = self.authorization.value.as_ref() != Some(value);
             self.authorization.value = Some(value.clone());
             // Fresh authorization was asked for and has come, changed or not.
@@ -100,13 +116,24 @@ impl State {
             }
             match envelope.t {
                 MessageType::AUTH | MessageType::PONG => {}
-                MessageType::PING => pongs.push(Envelope { x: envelope.x, ..Envelope::new(MessageType::PONG) }),
+                MessageType::PING => pongs.push(Envelope {
+                    x: envelope.x,
+                    ..Envelope::new(MessageType::PONG)
+                }),
                 MessageType::ACK | MessageType::NACK => self.acknowledged(envelope, &mut acks)?,
                 MessageType::ACK2 => {
-                    ack2.extend(one_or_several(envelope.t, "cmid", envelope.cmid, envelope.ids)?);
+                    ack2.extend(one_or_several(
+                        envelope.t,
+                        "cmid",
+                        envelope.cmid,
+                        envelope.ids,
+                    )?);
                 }
                 MessageType::HELLO if pipeline.hello.is_some() => {
-                    return Err(Close::new(CloseCode::ViolatedPolicy, "two HELLOs in one pipeline"));
+                    return Err(Close::new(
+                        CloseCode::ViolatedPolicy,
+                        "two HELLOs in one pipeline",
+                    ));
                 }
                 MessageType::HELLO => pipeline.hello = Some(envelope),
                 MessageType::SEND
@@ -141,7 +168,11 @@ impl State {
         for smid in smids {
             // An id that is not ours (of an earlier session, say) has nothing to delete: it is answered all the same.
             if let Some(seq) = self.identity().and_then(|identity| identity.seq_of(&smid)) {
-                let seqs = if envelope.t == MessageType::ACK { &mut acks.acked } else { &mut acks.nacked };
+                let seqs = if envelope.t == MessageType::ACK {
+                    &mut acks.acked
+                } else {
+                    &mut acks.nacked
+                };
                 seqs.push(seq);
             }
             acks.smids.push(smid);
@@ -150,16 +181,24 @@ impl State {
     }
 
     pub(super) fn step_hello(&mut self) {
-        let Some(pipeline) = &mut self.current else { return };
+        let Some(pipeline) = &mut self.current else {
+            return;
+        };
         pipeline.step = Step::Dispatch;
         let Some(hello) = pipeline.hello.take() else {
             if self.identity().is_none() {
-                self.close(Close::new(CloseCode::ViolatedPolicy, "no session: HELLO must come first"));
+                self.close(Close::new(
+                    CloseCode::ViolatedPolicy,
+                    "no session: HELLO must come first",
+                ));
             }
             return;
         };
         if self.identity().is_some() {
-            return self.close(Close::new(CloseCode::ViolatedPolicy, "HELLO a second time on one connection"));
+            return self.close(Close::new(
+                CloseCode::ViolatedPolicy,
+                "HELLO a second time on one connection",
+            ));
         }
         let missing = |field: &str| format!("HELLO without {field}");
         let (client, app_name, app_version) = match (hello.clv, hello.an, hello.av) {
@@ -174,10 +213,18 @@ impl State {
             }
         }
         let trace_id = hello.tid;
-        let hello = Hello { session: hello.sid, client, app_name, app_version };
+        let hello = Hello {
+            session: hello.sid,
+            client,
+            app_name,
+            app_version,
+        };
         if let Some(sid) = &hello.session {
             if check_id("session id", sid).is_err() {
-                return self.close(Close::new(CloseCode::SessionLost, "there is no session with this id"));
+                return self.close(Close::new(
+                    CloseCode::SessionLost,
+                    "there is no session with this id",
+                ));
             }
         }
         self.welcome_trace = trace_id;
@@ -209,13 +256,19 @@ impl State {
     /// The store is away: the client keeps its session, and comes back in a while.
     pub(super) fn store_away(&mut self) {
         let delay = i64::try_from(self.config.store_away_delay.as_millis()).unwrap_or(i64::MAX);
-        let close = Close::new(CloseCode::ServiceRestart, "the store is away, please come back");
+        let close = Close::new(
+            CloseCode::ServiceRestart,
+            "the store is away, please come back",
+        );
         self.leaving = Some((self.around.now.saturating_add(delay), close));
         self.drop_work();
     }
 
     fn welcome(&mut self, held: crate::store::operation::HeldSession) {
-        let user_id = self.principal().map(|principal| principal.user_id.clone()).unwrap_or_default();
+        let user_id = self
+            .principal()
+            .map(|principal| principal.user_id.clone())
+            .unwrap_or_default();
         let resumed = !held.new;
         let identity = Identity {
             holder: held.holder,
@@ -243,7 +296,9 @@ impl State {
     }
 
     pub(super) fn step_dispatch(&mut self) {
-        let Some(pipeline) = &mut self.current else { return };
+        let Some(pipeline) = &mut self.current else {
+            return;
+        };
         let Some(envelope) = pipeline.envelopes.pop_front() else {
             if pipeline.resumes {
                 return self.resume_next_topic();
@@ -252,7 +307,10 @@ impl State {
             return;
         };
         match envelope.t {
-            MessageType::SEND | MessageType::REQUEST | MessageType::RESOLVE | MessageType::REJECT => {
+            MessageType::SEND
+            | MessageType::REQUEST
+            | MessageType::RESOLVE
+            | MessageType::REJECT => {
                 self.accept(envelope);
             }
             MessageType::SUB => self.subscribe(envelope),
@@ -270,7 +328,9 @@ impl State {
             | MessageType::REAUTH
             | MessageType::AUTH
             | MessageType::PING
-            | MessageType::PONG => self.violation(format!("{} is not for a client to send", envelope.t)),
+            | MessageType::PONG => {
+                self.violation(format!("{} is not for a client to send", envelope.t))
+            }
         }
     }
 
@@ -278,8 +338,11 @@ impl State {
     fn resume_next_topic(&mut self) {
         match self.topics.next_to_resume() {
             Some(topic) => {
-                self.waiting =
-                    Waiting::TopicAuthorization { topic: topic.clone(), seen: None, asked: Asked::Session };
+                self.waiting = Waiting::TopicAuthorization {
+                    topic: topic.clone(),
+                    seen: None,
+                    asked: Asked::Session,
+                };
                 self.actions.push(Action::AuthorizeTopic(topic));
             }
             None => self.current = None,
@@ -305,7 +368,10 @@ impl State {
     }
 
     fn allowed(&self, requested: DebugOptions) -> DebugOptions {
-        self.principal().map_or(DebugOptions::default(), |principal| requested.and(principal.debug_options))
+        self.principal()
+            .map_or(DebugOptions::default(), |principal| {
+                requested.and(principal.debug_options)
+            })
     }
 
     /// What the client may see of a debug object, completed for sending.
@@ -313,7 +379,10 @@ impl State {
         if effective.is_empty() {
             return None;
         }
-        let mut debug = Debug { resd: effective.0, ..debug };
+        let mut debug = Debug {
+            resd: effective.0,
+            ..debug
+        };
         if effective.contains(DebugOptions::TIMESTAMPS) {
             debug.mscts = Some(self.clock.now());
         } else {
@@ -336,7 +405,10 @@ impl Identity {
 
     /// The sequence number in an id, if it is one of this session's.
     pub(super) fn seq_of(&self, smid: &str) -> Option<i64> {
-        smid.strip_prefix(&self.smid_prefix)?.parse().ok().filter(|seq| *seq > 0)
+        smid.strip_prefix(&self.smid_prefix)?
+            .parse()
+            .ok()
+            .filter(|seq| *seq > 0)
     }
 }
 

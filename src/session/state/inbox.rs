@@ -29,7 +29,10 @@ enum Stage {
 
 impl Inbox {
     pub(super) fn resume(&mut self, stored: Vec<String>) {
-        self.messages = stored.into_iter().map(|cmid| (cmid, Stage::Stored)).collect();
+        self.messages = stored
+            .into_iter()
+            .map(|cmid| (cmid, Stage::Stored))
+            .collect();
     }
 
     pub(super) fn running(&self) -> usize {
@@ -59,7 +62,9 @@ impl Inbox {
 
     /// A handler has ended. True: ACK2 came meanwhile.
     fn ended(&mut self, cmid: &str, stored: bool) -> bool {
-        let Some(Stage::Running { drop }) = self.messages.remove(cmid) else { return false };
+        let Some(Stage::Running { drop }) = self.messages.remove(cmid) else {
+            return false;
+        };
         self.running -= 1;
         if stored && !drop {
             self.messages.insert(cmid.to_owned(), Stage::Stored);
@@ -72,8 +77,12 @@ impl State {
     /// An information-bearing message: it is handled, or answered as before.
     pub(super) fn accept(&mut self, envelope: Envelope) {
         let missing = |field: &str| format!("{} without {field}", envelope.t);
-        let Some(cmid) = envelope.cmid.clone() else { return self.violation(missing("cmid")) };
-        let Some(tid) = &envelope.tid else { return self.violation(missing("tid")) };
+        let Some(cmid) = envelope.cmid.clone() else {
+            return self.violation(missing("cmid"));
+        };
+        let Some(tid) = &envelope.tid else {
+            return self.violation(missing("tid"));
+        };
         if envelope.t.is_reply() && envelope.smid.is_none() {
             return self.violation(missing("smid"));
         }
@@ -81,8 +90,14 @@ impl State {
         if eid.is_none() && !envelope.t.is_reply() {
             return self.violation(missing("eid"));
         }
-        let ids = [("cmid", Some(cmid.as_str())), ("trace id", Some(tid.as_str())), ("endpoint id", eid)];
-        let refused = ids.iter().find_map(|(what, id)| id.and_then(|id| check_id(what, id).err()));
+        let ids = [
+            ("cmid", Some(cmid.as_str())),
+            ("trace id", Some(tid.as_str())),
+            ("endpoint id", eid),
+        ];
+        let refused = ids
+            .iter()
+            .find_map(|(what, id)| id.and_then(|id| check_id(what, id).err()));
         if let Some(why) = refused {
             // Nothing of it is stored: it could not be.
             return self.answer(MessageType::NACK, cmid, Some(why), self.config.ack_delay);
@@ -97,11 +112,13 @@ impl State {
 
     fn start(&mut self, envelope: Envelope, cmid: String) {
         let settles = match (envelope.t.is_reply(), &envelope.smid) {
-            (true, Some(smid)) => match self.identity().and_then(|identity| identity.seq_of(smid)) {
-                Some(seq) => Some(seq),
-                // A request of an earlier session: there is nothing to settle any more.
-                None => return self.nothing_to_settle(cmid),
-            },
+            (true, Some(smid)) => {
+                match self.identity().and_then(|identity| identity.seq_of(smid)) {
+                    Some(seq) => Some(seq),
+                    // A request of an earlier session: there is nothing to settle any more.
+                    None => return self.nothing_to_settle(cmid),
+                }
+            }
             (_, _) => None,
         };
         let config = &self.config;
@@ -120,7 +137,11 @@ impl State {
             None => {
                 let debug = self.debug_of(&envelope);
                 self.inbox.start(cmid);
-                self.actions.push(Action::Handle(Box::new(Handle { envelope, settles, debug })));
+                self.actions.push(Action::Handle(Box::new(Handle {
+                    envelope,
+                    settles,
+                    debug,
+                })));
             }
         }
     }
@@ -143,7 +164,10 @@ impl State {
             End::FencedOff => self.taken_over(),
         }
         if self.inbox.running == 0 && !self.ended {
-            if let Some((_, close)) = self.leaving.take_if(|(_, close)| close.code == CloseCode::ServiceRestart) {
+            if let Some((_, close)) = self
+                .leaving
+                .take_if(|(_, close)| close.code == CloseCode::ServiceRestart)
+            {
                 self.leave(close);
             }
         }
@@ -167,10 +191,15 @@ impl State {
 
     /// A message that came again: it is answered as before, marked.
     fn duplicate(&mut self, cmid: String, stored: Option<String>) {
-        let stored = stored.and_then(|text| parse_pipeline(&text).ok()).and_then(|mut envelopes| envelopes.pop());
+        let stored = stored
+            .and_then(|text| parse_pipeline(&text).ok())
+            .and_then(|mut envelopes| envelopes.pop());
         let mut answer = match stored {
             Some(answer) => answer,
-            None => Envelope { cmid: Some(cmid), ..Envelope::new(MessageType::ACK) },
+            None => Envelope {
+                cmid: Some(cmid),
+                ..Envelope::new(MessageType::ACK)
+            },
         };
         answer.desc = Some(match answer.desc {
             Some(desc) => format!("dupe {}: {desc}", answer.t),
@@ -185,15 +214,29 @@ impl State {
 
     fn nothing_to_settle(&mut self, cmid: String) {
         let why = "dupe: there is no request left that this could settle";
-        self.answer(MessageType::ACK, cmid, Some(why.to_owned()), self.config.ack_delay);
+        self.answer(
+            MessageType::ACK,
+            cmid,
+            Some(why.to_owned()),
+            self.config.ack_delay,
+        );
     }
 
     pub(super) fn retry(&mut self, cmid: Option<String>, why: &str) {
         self.actions.push(Action::Retried);
-        self.answer(MessageType::RETRY, cmid.unwrap_or_default(), Some(why.to_owned()), self.config.ack_delay);
+        self.answer(
+            MessageType::RETRY,
+            cmid.unwrap_or_default(),
+            Some(why.to_owned()),
+            self.config.ack_delay,
+        );
     }
 
-    pub(super) fn answer_read(&mut self, cmid: String, answer: Result<Option<Option<String>>, StoreError>) {
+    pub(super) fn answer_read(
+        &mut self,
+        cmid: String,
+        answer: Result<Option<Option<String>>, StoreError>,
+    ) {
         match answer {
             Ok(answer) => self.duplicate(cmid, answer.flatten()),
             // The client sends it again after its next reconnect.
@@ -201,7 +244,11 @@ impl State {
         }
     }
 
-    pub(super) fn inbox_dropped(&mut self, cmids: Vec<String>, outcome: Result<Fenced, StoreError>) {
+    pub(super) fn inbox_dropped(
+        &mut self,
+        cmids: Vec<String>,
+        outcome: Result<Fenced, StoreError>,
+    ) {
         match outcome {
             Ok(Fenced::Done) => {}
             Ok(Fenced::FencedOff) => self.taken_over(),

@@ -35,7 +35,9 @@ use crate::config::Config;
 use crate::registry::ToSession;
 use crate::server::{Listeners, MessageEvent};
 use crate::store::StoreError;
-use crate::store::operation::{Fenced, FetchedOutbox, Holder, NewOrResumed, Publication, Registered};
+use crate::store::operation::{
+    Fenced, FetchedOutbox, Holder, NewOrResumed, Publication, Registered,
+};
 use crate::wire::{Close, CloseCode, Envelope};
 
 /// What happened.
@@ -58,11 +60,20 @@ pub(super) enum Event {
     /// A handler has ended.
     HandlerEnded(HandlerEnded),
     /// Outcome of [`Action::ReadAnswer`].
-    AnswerRead { cmid: String, answer: Result<Option<Option<String>>, StoreError> },
+    AnswerRead {
+        cmid: String,
+        answer: Result<Option<Option<String>>, StoreError>,
+    },
     /// Outcome of [`Action::Complete`].
-    Completed { acks: Acks, outcome: Result<Fenced, StoreError> },
+    Completed {
+        acks: Acks,
+        outcome: Result<Fenced, StoreError>,
+    },
     /// Outcome of [`Action::DropInbox`].
-    InboxDropped { cmids: Vec<String>, outcome: Result<Fenced, StoreError> },
+    InboxDropped {
+        cmids: Vec<String>,
+        outcome: Result<Fenced, StoreError>,
+    },
     /// Outcome of [`Action::Fetch`].
     Fetched(Result<FetchedOutbox, StoreError>),
     /// Outcome of [`Action::MarkRedelivery`]: these became dead letters.
@@ -91,7 +102,10 @@ pub(super) struct Acks {
 pub(super) enum Subscribed {
     /// In force: publications with a higher number than this will come. What was missed since the last seen one:
     /// `None` if that is not known any more, or none was named.
-    Done { horizon: i64, missed: Option<Vec<Publication>> },
+    Done {
+        horizon: i64,
+        missed: Option<Vec<Publication>>,
+    },
     /// Another registration holds the session.
     FencedOff,
 }
@@ -116,7 +130,10 @@ pub(super) enum Action {
     /// Ask whether the user may subscribe.
     AuthorizeTopic(String),
     /// Subscribe, and read what was missed since the publication last seen (number, time).
-    SubscribeTopic { topic: String, seen: Option<(i64, i64)> },
+    SubscribeTopic {
+        topic: String,
+        seen: Option<(i64, i64)>,
+    },
     /// Unsubscribe.
     UnsubscribeTopic(String),
     /// Run the handler of a message.
@@ -128,7 +145,11 @@ pub(super) enum Action {
     /// Delete messages from the inbox.
     DropInbox(Vec<String>),
     /// Read from the outbox.
-    Fetch { after: i64, limit: u32, max_bytes: u64 },
+    Fetch {
+        after: i64,
+        limit: u32,
+        max_bytes: u64,
+    },
     /// The session was told RETRY so many times.
     Retried,
     /// Count a delivery without acknowledgement.
@@ -184,8 +205,16 @@ enum Waiting {
     Nothing,
     Authentication,
     Registration,
-    TopicAuthorization { topic: String, seen: Option<(i64, i64)>, asked: Asked },
-    TopicSubscription { topic: String, seen: Option<(i64, i64)>, asked: Asked },
+    TopicAuthorization {
+        topic: String,
+        seen: Option<(i64, i64)>,
+        asked: Asked,
+    },
+    TopicSubscription {
+        topic: String,
+        seen: Option<(i64, i64)>,
+        asked: Asked,
+    },
 }
 
 /// Who asked for a subscription.
@@ -251,7 +280,13 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(config: Arc<Config>, clock: Clock, node: String, listeners: Listeners, remote: Option<String>) -> State {
+    pub(super) fn new(
+        config: Arc<Config>,
+        clock: Clock,
+        node: String,
+        listeners: Listeners,
+        remote: Option<String>,
+    ) -> State {
         State {
             config,
             clock,
@@ -325,7 +360,9 @@ impl State {
                     self.work.push_back(text);
                 }
             }
-            FromLine::Binary => self.violation("a binary message: only text messages are understood"),
+            FromLine::Binary => {
+                self.violation("a binary message: only text messages are understood")
+            }
             FromLine::Violation(close) => self.close(close),
             FromLine::Closed(code) => {
                 let keep = match code {
@@ -349,7 +386,10 @@ impl State {
             ToSession::Published(publication) => self.published(&publication),
             ToSession::TakenOver => self.taken_over(),
             ToSession::Closed(reason) => {
-                self.end(Some(Close::new(CloseCode::CloseSession, reason)), Keep::Closed);
+                self.end(
+                    Some(Close::new(CloseCode::CloseSession, reason)),
+                    Keep::Closed,
+                );
             }
             ToSession::Gone => {
                 let why = "the session is gone: it was closed, or has timed out";
@@ -398,7 +438,10 @@ impl State {
     /// When the next [`Event::Tick`] is due.
     pub(super) fn deadline(&self) -> Option<i64> {
         let leaving = self.leaving.as_ref().map(|(at, _)| *at);
-        [self.replies.deadline(), self.retry_at, leaving].into_iter().flatten().min()
+        [self.replies.deadline(), self.retry_at, leaving]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn drop_work(&mut self) {
@@ -428,7 +471,11 @@ impl State {
             return;
         }
         self.drop_work();
-        let keep = if self.identity().is_some() { keep } else { Keep::Nothing };
+        let keep = if self.identity().is_some() {
+            keep
+        } else {
+            Keep::Nothing
+        };
         self.actions.push(Action::End { close, keep });
     }
 
@@ -455,16 +502,22 @@ impl State {
 
     /// Bytes that this session holds.
     pub(super) fn held_bytes(&self) -> usize {
-        self.work_bytes + self.authorization.held_bytes() + self.window.bytes() + self.replies.bytes()
+        self.work_bytes
+            + self.authorization.held_bytes()
+            + self.window.bytes()
+            + self.replies.bytes()
     }
 
     fn record(&mut self, incoming: bool, envelope: &Envelope) {
         let at = self.clock.now();
-        self.recent.add(self.config.recent_envelopes, at, incoming, envelope);
+        self.recent
+            .add(self.config.recent_envelopes, at, incoming, envelope);
         if self.listeners.message.is_empty() {
             return;
         }
-        let user_id = self.principal().map_or("", |principal| principal.user_id.as_str());
+        let user_id = self
+            .principal()
+            .map_or("", |principal| principal.user_id.as_str());
         self.listeners.message(&MessageEvent {
             session_id: self.identity().map_or("", |identity| identity.sid.as_str()),
             user_id,
@@ -478,8 +531,12 @@ impl State {
     fn introspect(&self) -> LiveSession {
         let identity = self.identity();
         LiveSession {
-            session_id: identity.map(|identity| identity.sid.clone()).unwrap_or_default(),
-            user_id: identity.map(|identity| identity.user_id.clone()).unwrap_or_default(),
+            session_id: identity
+                .map(|identity| identity.sid.clone())
+                .unwrap_or_default(),
+            user_id: identity
+                .map(|identity| identity.user_id.clone())
+                .unwrap_or_default(),
             remote: self.remote.clone(),
             topics: self.topics.list(),
             handlers: self.inbox.running(),

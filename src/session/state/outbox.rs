@@ -120,7 +120,14 @@ impl Window {
         let count = most.max(1).min(self.ready.len());
         let round: Vec<_> = self.ready.drain(..count).collect();
         for message in &round {
-            self.sent.insert(message.seq, Sent { at: now, bytes: size(message), counted: false });
+            self.sent.insert(
+                message.seq,
+                Sent {
+                    at: now,
+                    bytes: size(message),
+                    counted: false,
+                },
+            );
         }
         round
     }
@@ -137,7 +144,11 @@ impl Window {
     /// Sent at this time or earlier, not acknowledged, and not counted yet: they are counted now. What was sent first
     /// comes first, so the look ends soon.
     pub(super) fn count_unacknowledged(&mut self, at: i64) -> Vec<i64> {
-        let old = self.sent.iter_mut().take_while(|(_, sent)| sent.at <= at).filter(|(_, sent)| !sent.counted);
+        let old = self
+            .sent
+            .iter_mut()
+            .take_while(|(_, sent)| sent.at <= at)
+            .filter(|(_, sent)| !sent.counted);
         let count = |(seq, sent): (&i64, &mut Sent)| {
             sent.counted = true;
             *seq

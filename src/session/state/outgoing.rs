@@ -1,7 +1,7 @@
 //! Delivery of the outbox, and the client's acknowledgements.
 
 use super::authorize::Outgoing;
-use super::{Action, Acks, State};
+use super::{Acks, Action, State};
 use crate::store::StoreError;
 use crate::store::operation::{Fenced, FetchedOutbox, OutboxMessage};
 use crate::wire::{DebugOptions, Envelope};
@@ -91,7 +91,8 @@ impl State {
             }
         }
         if !self.to_drop.is_empty() {
-            self.actions.push(Action::DropInbox(std::mem::take(&mut self.to_drop)));
+            self.actions
+                .push(Action::DropInbox(std::mem::take(&mut self.to_drop)));
         }
     }
 
@@ -111,8 +112,11 @@ impl State {
 
     /// The client has said something: what was sent long before, and is not acknowledged, it has evidently received.
     pub(super) fn count_redeliveries(&mut self) {
-        let evidence = i64::try_from(self.config.redelivery_evidence.as_millis()).unwrap_or(i64::MAX);
-        let seqs = self.window.count_unacknowledged(self.around.now.saturating_sub(evidence));
+        let evidence =
+            i64::try_from(self.config.redelivery_evidence.as_millis()).unwrap_or(i64::MAX);
+        let seqs = self
+            .window
+            .count_unacknowledged(self.around.now.saturating_sub(evidence));
         if !seqs.is_empty() {
             self.actions.push(Action::MarkRedelivery(seqs));
         }
@@ -123,4 +127,3 @@ impl State {
         self.retry_at.get_or_insert(self.around.now + AGAIN);
     }
 }
-

@@ -56,12 +56,17 @@ impl Replies {
 
     pub(super) fn deadline(&self) -> Option<i64> {
         let lazy = self.lazy_due.filter(|_| !self.lazy.is_empty());
-        self.waiting.iter().map(|waiting| waiting.due).chain(lazy).min()
+        self.waiting
+            .iter()
+            .map(|waiting| waiting.due)
+            .chain(lazy)
+            .min()
     }
 
     /// Takes what is due, in order, acknowledgements merged.
     fn take(&mut self, until: i64) -> Vec<Envelope> {
-        let (mut acks, mut nacks, mut ack2s, mut envelopes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut acks, mut nacks, mut ack2s, mut envelopes) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         if self.lazy_due.is_some_and(|due| due <= until) {
             self.lazy_due = None;
             let mut rest = HashMap::with_capacity(self.lazy.len());
@@ -111,16 +116,34 @@ impl What {
 
 impl State {
     /// An answer without payload.
-    pub(super) fn answer(&mut self, t: MessageType, cmid: String, desc: Option<String>, delay: Duration) {
-        self.reply(Envelope { cmid: Some(cmid), desc, ..Envelope::new(t) }, delay);
+    pub(super) fn answer(
+        &mut self,
+        t: MessageType,
+        cmid: String,
+        desc: Option<String>,
+        delay: Duration,
+    ) {
+        self.reply(
+            Envelope {
+                cmid: Some(cmid),
+                desc,
+                ..Envelope::new(t)
+            },
+            delay,
+        );
     }
 
     /// Queues an answer to a message of the client's.
     pub(super) fn reply(&mut self, envelope: Envelope, delay: Duration) {
         let due = self.around.now + i64::try_from(delay.as_millis()).unwrap_or(i64::MAX / 2);
-        let plain = matches!(envelope.t, MessageType::ACK | MessageType::NACK) && envelope.desc.is_none();
+        let plain =
+            matches!(envelope.t, MessageType::ACK | MessageType::NACK) && envelope.desc.is_none();
         match envelope.cmid {
-            Some(cmid) if plain && envelope.t == MessageType::ACK && delay == self.config.lazy_ack_delay => {
+            Some(cmid)
+                if plain
+                    && envelope.t == MessageType::ACK
+                    && delay == self.config.lazy_ack_delay =>
+            {
                 self.replies.push_lazy(due, cmid);
             }
             Some(cmid) if plain => self.replies.push(due, What::Plain(envelope.t, cmid)),
@@ -128,7 +151,8 @@ impl State {
                 if let (true, Some(cmid)) = (envelope.t.is_reply(), &cmid) {
                     self.replies.settled(cmid);
                 }
-                self.replies.push(due, What::Envelope(Box::new(Envelope { cmid, ..envelope })));
+                self.replies
+                    .push(due, What::Envelope(Box::new(Envelope { cmid, ..envelope })));
             }
         }
         if due <= self.around.now {
@@ -137,7 +161,8 @@ impl State {
     }
 
     pub(super) fn queue_ack2(&mut self, smids: Vec<String>) {
-        let due = self.around.now + i64::try_from(self.config.ack2_delay.as_millis()).unwrap_or(i64::MAX / 2);
+        let due = self.around.now
+            + i64::try_from(self.config.ack2_delay.as_millis()).unwrap_or(i64::MAX / 2);
         for smid in smids {
             self.replies.push(due, What::Ack2(smid));
         }

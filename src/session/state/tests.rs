@@ -17,7 +17,10 @@ struct Driven {
 }
 
 fn holder() -> Holder {
-    Holder { session: SessionKey(1), connection: ConnectionId(1) }
+    Holder {
+        session: SessionKey(1),
+        connection: ConnectionId(1),
+    }
 }
 
 fn held(last_seq: i64, inbox: &[&str]) -> Result<Registered, StoreError> {
@@ -51,9 +54,17 @@ const HELLO: &str = r#"[{"t":"HELLO","clv":"test","an":"app","av":"1","auth":"go
 
 impl Driven {
     fn fresh(config: Config) -> Driven {
-        let state =
-            State::new(Arc::new(config), Clock::fixed(1_000), "node".into(), Listeners::default(), None);
-        Driven { state, around: Surroundings::default() }
+        let state = State::new(
+            Arc::new(config),
+            Clock::fixed(1_000),
+            "node".into(),
+            Listeners::default(),
+            None,
+        );
+        Driven {
+            state,
+            around: Surroundings::default(),
+        }
     }
 
     fn established(config: Config) -> Driven {
@@ -65,7 +76,9 @@ impl Driven {
     fn hello(&mut self, outcome: Result<Registered, StoreError>) -> Vec<Action> {
         let actions = self.text(HELLO);
         assert!(has(&actions, "Authenticate"), "{actions:?}");
-        let actions = self.on(Event::Authenticated(Ok(Verdict::Authenticated(Principal::user("u")))));
+        let actions = self.on(Event::Authenticated(Ok(Verdict::Authenticated(
+            Principal::user("u"),
+        ))));
         assert!(has(&actions, "Register("), "{actions:?}");
         self.on(Event::Registered(outcome))
     }
@@ -93,24 +106,38 @@ impl Driven {
     }
 
     fn ended(&mut self, cmid: &str, kind: MessageType, end: End) -> Vec<Action> {
-        self.on(Event::HandlerEnded(HandlerEnded { cmid: cmid.into(), kind, end }))
+        self.on(Event::HandlerEnded(HandlerEnded {
+            cmid: cmid.into(),
+            kind,
+            end,
+        }))
     }
 }
 
 fn answered(t: MessageType, cmid: &str) -> End {
-    let answer = Box::new(Envelope { cmid: Some(cmid.into()), ..Envelope::new(t) });
-    End::Answered { answer, at_once: false }
+    let answer = Box::new(Envelope {
+        cmid: Some(cmid.into()),
+        ..Envelope::new(t)
+    });
+    End::Answered {
+        answer,
+        at_once: false,
+    }
 }
 
 /// Whether an action of this name is among them.
 fn has(actions: &[Action], name: &str) -> bool {
-    actions.iter().any(|action| format!("{action:?}").starts_with(name))
+    actions
+        .iter()
+        .any(|action| format!("{action:?}").starts_with(name))
 }
 
 /// Every envelope sent.
 fn sent(actions: &[Action]) -> Vec<Value> {
     let texts = actions.iter().filter_map(|action| match action {
-        Action::Send(text) => Some(serde_json::from_str::<Vec<Value>>(text).expect("we send JSON arrays")),
+        Action::Send(text) => {
+            Some(serde_json::from_str::<Vec<Value>>(text).expect("we send JSON arrays"))
+        }
         _ => None,
     });
     texts.flatten().collect()
@@ -126,7 +153,10 @@ fn handled(actions: &[Action]) -> Vec<String> {
 
 fn ending(actions: &[Action]) -> (u16, Keep) {
     let ending = actions.iter().find_map(|action| match action {
-        Action::End { close: Some(close), keep } => Some((close.code.code(), keep.clone())),
+        Action::End {
+            close: Some(close),
+            keep,
+        } => Some((close.code.code(), keep.clone())),
         _ => None,
     });
     ending.unwrap_or_else(|| panic!("no close among {actions:?}"))
@@ -140,11 +170,22 @@ fn send(cmid: u32) -> String {
 fn welcome_comes_first_and_the_second_message_waits_for_it() {
     let mut driven = Driven::fresh(Config::default());
     driven.text(HELLO);
-    assert!(driven.text(&send(1)).is_empty(), "a message behind HELLO waits for it");
-    driven.on(Event::Authenticated(Ok(Verdict::Authenticated(Principal::user("u")))));
+    assert!(
+        driven.text(&send(1)).is_empty(),
+        "a message behind HELLO waits for it"
+    );
+    driven.on(Event::Authenticated(Ok(Verdict::Authenticated(
+        Principal::user("u"),
+    ))));
     let actions = driven.on(Event::Registered(held(0, &[])));
-    assert_eq!(sent(&actions), [json!({"t": "WELCOME", "sid": "SID", "tid": "hi", "desc": "welcome"})]);
-    assert!(has(&actions, "Reevaluate {"), "then the message behind it has its turn: {actions:?}");
+    assert_eq!(
+        sent(&actions),
+        [json!({"t": "WELCOME", "sid": "SID", "tid": "hi", "desc": "welcome"})]
+    );
+    assert!(
+        has(&actions, "Reevaluate {"),
+        "then the message behind it has its turn: {actions:?}"
+    );
     let actions = driven.on(Event::Authenticated(Ok(Verdict::StillValid)));
     assert_eq!(handled(&actions), ["1"]);
 }
@@ -164,7 +205,11 @@ fn every_refusal_of_hello() {
         (r#"[{"t":"WHAT"}]"#, 4004),
     ] {
         let (got, keep) = ending(&Driven::fresh(Config::default()).text(text));
-        assert_eq!((got, keep), (code, Keep::Nothing), "{text}: no session is touched");
+        assert_eq!(
+            (got, keep),
+            (code, Keep::Nothing),
+            "{text}: no session is touched"
+        );
     }
     let mut driven = Driven::fresh(Config::default());
     driven.text(HELLO);
@@ -197,19 +242,33 @@ fn held_messages_go_first_when_authorization_comes() {
     assert_eq!(sent(&actions), [json!({"t": "REAUTH"})]);
     driven.text(&send(2));
     let actions = driven.on(Event::Authenticated(Ok(Verdict::Invalid("expired".into()))));
-    assert!(sent(&actions).is_empty(), "REAUTH is sent once: {actions:?}");
+    assert!(
+        sent(&actions).is_empty(),
+        "REAUTH is sent once: {actions:?}"
+    );
     let ping = driven.text(r#"[{"t":"PING","x":"a"}]"#);
-    assert_eq!(sent(&ping)[0], json!({"t": "PONG", "x": "a"}), "a ping needs no authorization");
+    assert_eq!(
+        sent(&ping)[0],
+        json!({"t": "PONG", "x": "a"}),
+        "a ping needs no authorization"
+    );
     driven.on(Event::Authenticated(Ok(Verdict::Invalid("expired".into()))));
-    let actions = driven.text(r#"[{"t":"AUTH","auth":"fresh"},{"t":"SEND","eid":"e","tid":"t","cmid":3}]"#);
+    let actions =
+        driven.text(r#"[{"t":"AUTH","auth":"fresh"},{"t":"SEND","eid":"e","tid":"t","cmid":3}]"#);
     assert!(has(&actions, "Reevaluate { changed: true }"), "{actions:?}");
-    let actions = driven.on(Event::Authenticated(Ok(Verdict::Authenticated(Principal::user("u")))));
+    let actions = driven.on(Event::Authenticated(Ok(Verdict::Authenticated(
+        Principal::user("u"),
+    ))));
     assert_eq!(handled(&actions), ["1", "2", "3"]);
 }
 
 #[test]
 fn too_much_held_is_told_to_retry_and_then_closed() {
-    let config = Config { max_held: 2, max_received_while_held: 4, ..Config::default() };
+    let config = Config {
+        max_held: 2,
+        max_received_while_held: 4,
+        ..Config::default()
+    };
     let mut driven = Driven::established(config.clone());
     let mut actions = Vec::new();
     for cmid in 1..=4 {
@@ -217,8 +276,15 @@ fn too_much_held_is_told_to_retry_and_then_closed() {
         actions.extend(driven.on(Event::Authenticated(Ok(Verdict::Invalid("expired".into())))));
     }
     actions.extend(driven.after(config.ack_delay));
-    let retried: Vec<_> = sent(&actions).into_iter().filter(|envelope| envelope["t"] == "RETRY").collect();
-    assert_eq!([&retried[0]["cmid"], &retried[1]["cmid"]], ["3", "4"], "two are held, the others refused");
+    let retried: Vec<_> = sent(&actions)
+        .into_iter()
+        .filter(|envelope| envelope["t"] == "RETRY")
+        .collect();
+    assert_eq!(
+        [&retried[0]["cmid"], &retried[1]["cmid"]],
+        ["3", "4"],
+        "two are held, the others refused"
+    );
     driven.text(&send(5));
     let actions = driven.on(Event::Authenticated(Ok(Verdict::Invalid("expired".into()))));
     assert_eq!(ending(&actions).0, 1008);
@@ -228,7 +294,9 @@ fn too_much_held_is_told_to_retry_and_then_closed() {
 fn a_session_belongs_to_one_user_for_life() {
     let mut driven = Driven::established(Config::default());
     driven.text(r#"[{"t":"AUTH","auth":"other"}]"#);
-    let actions = driven.on(Event::Authenticated(Ok(Verdict::Authenticated(Principal::user("v")))));
+    let actions = driven.on(Event::Authenticated(Ok(Verdict::Authenticated(
+        Principal::user("v"),
+    ))));
     assert_eq!(ending(&actions).0, 1008);
 }
 
@@ -236,13 +304,24 @@ fn a_session_belongs_to_one_user_for_life() {
 fn a_message_that_comes_again_is_not_handled_again() {
     let mut driven = Driven::established(Config::default());
     assert_eq!(handled(&driven.valid(&send(1))), ["1"]);
-    assert!(handled(&driven.valid(&send(1))).is_empty(), "its handler runs");
+    assert!(
+        handled(&driven.valid(&send(1))).is_empty(),
+        "its handler runs"
+    );
     driven.ended("1", MessageType::SEND, answered(MessageType::ACK, "1"));
     let actions = driven.valid(&send(1));
-    assert!(has(&actions, r#"ReadAnswer("1")"#), "it is in the inbox: {actions:?}");
-    driven.on(Event::AnswerRead { cmid: "1".into(), answer: Ok(Some(None)) });
+    assert!(
+        has(&actions, r#"ReadAnswer("1")"#),
+        "it is in the inbox: {actions:?}"
+    );
+    driven.on(Event::AnswerRead {
+        cmid: "1".into(),
+        answer: Ok(Some(None)),
+    });
     let actions = driven.after(Config::default().ack_delay);
-    let dupe = sent(&actions).into_iter().find(|envelope| envelope["desc"] == "dupe ACK");
+    let dupe = sent(&actions)
+        .into_iter()
+        .find(|envelope| envelope["desc"] == "dupe ACK");
     assert!(dupe.is_some_and(|dupe| dupe["cmid"] == "1"), "{actions:?}");
 }
 
@@ -267,8 +346,15 @@ fn an_ack_that_waits_is_dropped_for_the_resolve() {
     driven.on(Event::Registry(ToSession::Stored(reply)));
     let mut actions = driven.on(Event::OutgoingAuthenticated(Ok(Verdict::StillValid)));
     actions.extend(driven.after(Duration::from_secs(1)));
-    let types: Vec<_> = sent(&actions).into_iter().map(|envelope| envelope["t"].clone()).collect();
-    assert_eq!(types, ["RESOLVE"], "an ACK behind a RESOLVE reverses the client's events");
+    let types: Vec<_> = sent(&actions)
+        .into_iter()
+        .map(|envelope| envelope["t"].clone())
+        .collect();
+    assert_eq!(
+        types,
+        ["RESOLVE"],
+        "an ACK behind a RESOLVE reverses the client's events"
+    );
 }
 
 #[test]
@@ -281,12 +367,18 @@ fn acknowledgements_are_merged() {
         driven.ended(cmid, MessageType::SEND, answered(MessageType::ACK, cmid));
     }
     let actions = driven.after(Config::default().ack_delay);
-    assert_eq!(sent(&actions), [json!({"t": "ACK", "ids": ["1", "2", "3"]})]);
+    assert_eq!(
+        sent(&actions),
+        [json!({"t": "ACK", "ids": ["1", "2", "3"]})]
+    );
 }
 
 #[test]
 fn the_thousand_and_first_handler_is_told_to_retry() {
-    let config = Config { max_handlers: 3, ..Config::default() };
+    let config = Config {
+        max_handlers: 3,
+        ..Config::default()
+    };
     let mut driven = Driven::established(config.clone());
     for cmid in 1..=3 {
         assert_eq!(handled(&driven.valid(&send(cmid))).len(), 1);
@@ -300,8 +392,14 @@ fn the_thousand_and_first_handler_is_told_to_retry() {
 /// Sends what is at hand; the authenticator lets it pass.
 fn deliver(driven: &mut Driven, actions: Vec<Action>) -> Vec<Value> {
     let mut all = actions;
-    while all.iter().filter(|action| matches!(action, Action::ReevaluateOutgoing)).count()
-        > all.iter().filter(|action| matches!(action, Action::Processed(usize::MAX))).count()
+    while all
+        .iter()
+        .filter(|action| matches!(action, Action::ReevaluateOutgoing))
+        .count()
+        > all
+            .iter()
+            .filter(|action| matches!(action, Action::Processed(usize::MAX)))
+            .count()
     {
         all.push(Action::Processed(usize::MAX));
         let more = driven.on(Event::OutgoingAuthenticated(Ok(Verdict::StillValid)));
@@ -319,16 +417,29 @@ fn a_message_is_taken_directly_only_if_it_is_the_next_one() {
     let actions = driven.on(Event::Registry(ToSession::Stored(stored(3))));
     assert!(has(&actions, "Fetch { after: 1"), "{actions:?}");
     let actions = driven.on(Event::Registry(ToSession::Stored(stored(2))));
-    assert!(sent(&actions).is_empty(), "not while the store is being read");
-    let fetched = FetchedOutbox { messages: vec![stored(2), stored(3)], more: false };
+    assert!(
+        sent(&actions).is_empty(),
+        "not while the store is being read"
+    );
+    let fetched = FetchedOutbox {
+        messages: vec![stored(2), stored(3)],
+        more: false,
+    };
     let actions = driven.on(Event::Fetched(Ok(fetched)));
-    let smids: Vec<_> = deliver(&mut driven, actions).into_iter().map(|sent| sent["smid"].clone()).collect();
+    let smids: Vec<_> = deliver(&mut driven, actions)
+        .into_iter()
+        .map(|sent| sent["smid"].clone())
+        .collect();
     assert_eq!(smids, ["abc2", "abc3"]);
 }
 
 #[test]
 fn the_window_bounds_what_is_in_flight() {
-    let mut driven = Driven::established(Config { window: 3, round: 2, ..Config::default() });
+    let mut driven = Driven::established(Config {
+        window: 3,
+        round: 2,
+        ..Config::default()
+    });
     let mut got = Vec::new();
     for seq in 1..=5 {
         let actions = driven.on(Event::Registry(ToSession::Stored(stored(seq))));
@@ -336,8 +447,14 @@ fn the_window_bounds_what_is_in_flight() {
     }
     assert_eq!(got.len(), 3, "the rest stays in the store");
     let actions = driven.text(r#"[{"t":"ACK","ids":["abc1","abc2"]}]"#);
-    assert!(has(&actions, "Complete(Acks { acked: [1, 2]"), "{actions:?}");
-    assert!(has(&actions, "Fetch { after: 3, limit: 2"), "there is room again: {actions:?}");
+    assert!(
+        has(&actions, "Complete(Acks { acked: [1, 2]"),
+        "{actions:?}"
+    );
+    assert!(
+        has(&actions, "Fetch { after: 3, limit: 2"),
+        "there is room again: {actions:?}"
+    );
 }
 
 #[test]
@@ -353,11 +470,27 @@ fn ack2_of_the_server_comes_only_after_the_commit_and_for_unknown_ids_too() {
             _ => None,
         })
         .expect("the acknowledgement goes to the store");
-    assert_eq!(acks, Acks { acked: vec![1], nacked: vec![], smids: vec!["abc1".into(), "zzz9".into()] });
-    assert!(sent(&driven.after(Duration::from_secs(1))).is_empty(), "not before the commit");
-    driven.on(Event::Completed { acks, outcome: Ok(Fenced::Done) });
+    assert_eq!(
+        acks,
+        Acks {
+            acked: vec![1],
+            nacked: vec![],
+            smids: vec!["abc1".into(), "zzz9".into()]
+        }
+    );
+    assert!(
+        sent(&driven.after(Duration::from_secs(1))).is_empty(),
+        "not before the commit"
+    );
+    driven.on(Event::Completed {
+        acks,
+        outcome: Ok(Fenced::Done),
+    });
     let actions = driven.after(Config::default().ack2_delay);
-    assert_eq!(sent(&actions), [json!({"t": "ACK2", "ids": ["abc1", "zzz9"]})]);
+    assert_eq!(
+        sent(&actions),
+        [json!({"t": "ACK2", "ids": ["abc1", "zzz9"]})]
+    );
 }
 
 #[test]
@@ -373,11 +506,18 @@ fn whoever_is_fenced_off_lets_go_and_changes_nothing() {
 fn nothing_is_delivered_without_authorization() {
     let mut driven = Driven::established(Config::default());
     let actions = driven.on(Event::Registry(ToSession::Stored(stored(1))));
-    assert!(has(&actions, "ReevaluateOutgoing") && sent(&actions).is_empty(), "{actions:?}");
-    let actions = driven.on(Event::OutgoingAuthenticated(Ok(Verdict::Invalid("expired".into()))));
+    assert!(
+        has(&actions, "ReevaluateOutgoing") && sent(&actions).is_empty(),
+        "{actions:?}"
+    );
+    let actions = driven.on(Event::OutgoingAuthenticated(Ok(Verdict::Invalid(
+        "expired".into(),
+    ))));
     assert_eq!(sent(&actions), [json!({"t": "REAUTH"})]);
     let mut actions = driven.text(r#"[{"t":"AUTH","auth":"fresh"}]"#);
-    actions.extend(driven.on(Event::Authenticated(Ok(Verdict::Authenticated(Principal::user("u"))))));
+    actions.extend(driven.on(Event::Authenticated(Ok(Verdict::Authenticated(
+        Principal::user("u"),
+    )))));
     assert_eq!(deliver(&mut driven, actions)[0]["smid"], "abc1");
 }
 
@@ -387,12 +527,18 @@ fn a_delivery_counts_only_when_the_client_lived_on_without_acknowledging() {
     let actions = driven.on(Event::Registry(ToSession::Stored(stored(1))));
     deliver(&mut driven, actions);
     let actions = driven.text(r#"[{"t":"PING","x":1}]"#);
-    assert!(!has(&actions, "MarkRedelivery"), "it may not have arrived yet: {actions:?}");
+    assert!(
+        !has(&actions, "MarkRedelivery"),
+        "it may not have arrived yet: {actions:?}"
+    );
     driven.after(Config::default().redelivery_evidence);
     let actions = driven.text(r#"[{"t":"PING","x":2}]"#);
     assert!(has(&actions, "MarkRedelivery([1])"), "{actions:?}");
     let actions = driven.text(r#"[{"t":"PING","x":3}]"#);
-    assert!(!has(&actions, "MarkRedelivery"), "once per connection: {actions:?}");
+    assert!(
+        !has(&actions, "MarkRedelivery"),
+        "once per connection: {actions:?}"
+    );
 }
 
 #[test]
@@ -418,9 +564,16 @@ fn a_stopping_server_waits_for_handlers_but_not_for_ever() {
     driven.valid(&send(1));
     let actions = driven.on(Event::Registry(ToSession::Restart("stopping")));
     assert!(!has(&actions, "End"), "a handler runs: {actions:?}");
-    assert!(handled(&driven.valid(&send(2))).is_empty(), "nothing more is taken in");
+    assert!(
+        handled(&driven.valid(&send(2))).is_empty(),
+        "nothing more is taken in"
+    );
     let actions = driven.ended("1", MessageType::SEND, answered(MessageType::ACK, "1"));
-    assert_eq!(sent(&actions), [json!({"t": "ACK", "cmid": "1"})], "its answer goes out first");
+    assert_eq!(
+        sent(&actions),
+        [json!({"t": "ACK", "cmid": "1"})],
+        "its answer goes out first"
+    );
     assert_eq!(ending(&actions), (1012, Keep::Deregister));
 
     let mut driven = Driven::established(Config::default());
@@ -432,21 +585,46 @@ fn a_stopping_server_waits_for_handlers_but_not_for_ever() {
 #[test]
 fn a_subscription_is_in_force_for_the_message_behind_it() {
     let mut driven = Driven::established(Config::default());
-    let actions = driven.valid(r#"[{"t":"SUB","eid":"T"},{"t":"SEND","eid":"e","tid":"t","cmid":1}]"#);
-    assert!(has(&actions, "AuthorizeTopic") && handled(&actions).is_empty(), "{actions:?}");
+    let actions =
+        driven.valid(r#"[{"t":"SUB","eid":"T"},{"t":"SEND","eid":"e","tid":"t","cmid":1}]"#);
+    assert!(
+        has(&actions, "AuthorizeTopic") && handled(&actions).is_empty(),
+        "{actions:?}"
+    );
     let actions = driven.on(Event::TopicAuthorized(Ok(true)));
-    assert!(has(&actions, "SubscribeTopic") && handled(&actions).is_empty(), "{actions:?}");
+    assert!(
+        has(&actions, "SubscribeTopic") && handled(&actions).is_empty(),
+        "{actions:?}"
+    );
     let publication = |id| {
         let msg = serde_json::value::to_raw_value(&id).expect("a number is JSON");
-        Publication { id, created: 5, topic: "T".into(), tid: "p".into(), msg }
+        Publication {
+            id,
+            created: 5,
+            topic: "T".into(),
+            tid: "p".into(),
+            msg,
+        }
     };
-    driven.on(Event::Registry(ToSession::Published(Arc::new(publication(8)))));
+    driven.on(Event::Registry(ToSession::Published(Arc::new(
+        publication(8),
+    ))));
     let missed = Some(vec![publication(7)]);
-    let actions = driven.on(Event::TopicSubscribed(Ok(Subscribed::Done { horizon: 7, missed })));
-    let told: Vec<_> = sent(&actions).into_iter().map(|sent| (sent["t"].clone(), sent["smid"].clone())).collect();
+    let actions = driven.on(Event::TopicSubscribed(Ok(Subscribed::Done {
+        horizon: 7,
+        missed,
+    })));
+    let told: Vec<_> = sent(&actions)
+        .into_iter()
+        .map(|sent| (sent["t"].clone(), sent["smid"].clone()))
+        .collect();
     assert_eq!(
         told,
-        [(json!("SUB_OK"), Value::Null), (json!("PUB"), json!("7.5")), (json!("PUB"), json!("8.5"))],
+        [
+            (json!("SUB_OK"), Value::Null),
+            (json!("PUB"), json!("7.5")),
+            (json!("PUB"), json!("8.5"))
+        ],
         "first the answer, then what was missed, then what came meanwhile"
     );
     assert_eq!(handled(&actions), ["1"]);

@@ -27,7 +27,10 @@ enum Stage {
 
 impl Topics {
     pub(super) fn resume(&mut self, stored: Vec<String>) {
-        self.topics = stored.into_iter().map(|topic| (topic, Stage::Stored)).collect();
+        self.topics = stored
+            .into_iter()
+            .map(|topic| (topic, Stage::Stored))
+            .collect();
     }
 
     pub(super) fn remove(&mut self, topic: &str) -> bool {
@@ -35,7 +38,10 @@ impl Topics {
     }
 
     pub(super) fn next_to_resume(&self) -> Option<String> {
-        self.topics.iter().find(|(_, stage)| **stage == Stage::Stored).map(|(topic, _)| topic.clone())
+        self.topics
+            .iter()
+            .find(|(_, stage)| **stage == Stage::Stored)
+            .map(|(topic, _)| topic.clone())
     }
 
     pub(super) fn list(&self) -> Vec<String> {
@@ -76,14 +82,26 @@ impl State {
         }
         let stage = self.topics.topics.get(&topic).copied();
         if stage == Some(Stage::Subscribed) {
-            return self.send_now(vec![Envelope { eid: Some(topic), ..Envelope::new(MessageType::SUB_OK) }]);
+            return self.send_now(vec![Envelope {
+                eid: Some(topic),
+                ..Envelope::new(MessageType::SUB_OK)
+            }]);
         }
         if stage.is_none() && self.topics.topics.len() >= self.config.max_topics {
-            return self.violation(format!("SUB: a session may have at most {} topics", self.config.max_topics));
+            return self.violation(format!(
+                "SUB: a session may have at most {} topics",
+                self.config.max_topics
+            ));
         }
         // An id that is none of ours is one that is not known any more.
-        let seen = envelope.smid.map(|smid| parse_publication_id(&smid).unwrap_or((-1, -1)));
-        self.waiting = Waiting::TopicAuthorization { topic: topic.clone(), seen, asked: Asked::Client };
+        let seen = envelope
+            .smid
+            .map(|smid| parse_publication_id(&smid).unwrap_or((-1, -1)));
+        self.waiting = Waiting::TopicAuthorization {
+            topic: topic.clone(),
+            seen,
+            asked: Asked::Client,
+        };
         self.actions.push(Action::AuthorizeTopic(topic));
     }
 
@@ -98,7 +116,9 @@ impl State {
 
     pub(super) fn topic_subscribed(&mut self, outcome: Result<Subscribed, StoreError>) {
         let waiting = std::mem::replace(&mut self.waiting, Waiting::Nothing);
-        let Waiting::TopicSubscription { topic, seen, asked } = waiting else { return };
+        let Waiting::TopicSubscription { topic, seen, asked } = waiting else {
+            return;
+        };
         let (mut horizon, missed) = match outcome {
             Ok(Subscribed::Done { horizon, missed }) => (horizon, missed),
             Ok(Subscribed::FencedOff) => return self.taken_over(),
@@ -108,15 +128,29 @@ impl State {
         let mut envelopes = Vec::new();
         if asked == Asked::Client {
             let lost = seen.is_some() && missed.is_none();
-            let t = if lost { MessageType::SUB_LOST } else { MessageType::SUB_OK };
-            envelopes.push(Envelope { eid: Some(topic.clone()), ..Envelope::new(t) });
-            if let Some(Stage::Resumed(from)) = self.topics.topics.insert(topic, Stage::Subscribed) {
+            let t = if lost {
+                MessageType::SUB_LOST
+            } else {
+                MessageType::SUB_OK
+            };
+            envelopes.push(Envelope {
+                eid: Some(topic.clone()),
+                ..Envelope::new(t)
+            });
+            if let Some(Stage::Resumed(from)) = self.topics.topics.insert(topic, Stage::Subscribed)
+            {
                 horizon = horizon.min(from);
             }
         } else {
             self.topics.topics.insert(topic, Stage::Resumed(horizon));
         }
-        envelopes.extend(missed.unwrap_or_default().iter().filter(|missed| missed.id <= horizon).map(envelope));
+        envelopes.extend(
+            missed
+                .unwrap_or_default()
+                .iter()
+                .filter(|missed| missed.id <= horizon)
+                .map(envelope),
+        );
         envelopes.extend(early);
         if !envelopes.is_empty() {
             self.send_now(envelopes);

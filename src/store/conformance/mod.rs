@@ -97,7 +97,12 @@ impl Base {
         let news = Collector::default().start();
         let store = self
             .store
-            .attach(name, &self.config, &self.clock, crate::metrics::Mailbox::new(&news, &std::sync::Arc::default()))
+            .attach(
+                name,
+                &self.config,
+                &self.clock,
+                crate::metrics::Mailbox::new(&news, &std::sync::Arc::default()),
+            )
             .expect("the store opens");
         let node = Node { store, news };
         assert!(

@@ -65,6 +65,9 @@ pub fn open_file(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Database>,
     first
         .run_pending_migrations(MIGRATIONS)
         .map_err(|why| refuse(&why))?;
+    first
+        .immediate_transaction(forget_nodes)
+        .map_err(|why| refuse(&why))?;
     let readers = match config.readers {
         0 => None,
         readers => {
@@ -80,6 +83,20 @@ pub fn open_file(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Database>,
         _anchor: None,
         _lock: Some(lock),
     }))
+}
+
+/// Whoever opens the file is alone on it: nodes that it still knows are gone, however long their leases would hold.
+/// What they had claimed is free at once.
+fn forget_nodes(first: &mut SqliteConnection) -> diesel::QueryResult<()> {
+    use super::schema::{forwarded, node, session};
+    diesel::delete(node::table).execute(first)?;
+    diesel::update(session::table.filter(session::node.is_not_null()))
+        .set(session::node.eq(None::<String>))
+        .execute(first)?;
+    diesel::update(forwarded::table.filter(forwarded::node.is_not_null()))
+        .set((forwarded::node.eq(None::<String>), forwarded::due.eq(0)))
+        .execute(first)?;
+    Ok(())
 }
 
 /// Opens a new database in memory.

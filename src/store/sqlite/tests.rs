@@ -100,7 +100,7 @@ async fn what_was_given_before_the_last_drop_is_done() {
     };
     for round in 0..4 {
         let store = Store::sqlite(&path);
-        let news = Deaf.start().recipient();
+        let news = crate::metrics::Mailbox::new(&Deaf.start(), &std::sync::Arc::default());
         let handle = store
             .attach("a", &config, &Clock::system(), news)
             .expect("reopens at once");
