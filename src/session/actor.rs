@@ -27,7 +27,7 @@ use crate::store::StoreError;
 use crate::store::operation::{
     CloseSession, CloseTarget, Complete, Deregister, DropInbox, Fenced, FetchOutbox, Holder,
     MarkRedelivery, MarkedRedelivery, ReadAnswer, Register, Registered, Subscribe, TopicHistory,
-    Unsubscribe,
+    Unsubscribe, WhichExist,
 };
 use crate::wire::random_id;
 
@@ -186,6 +186,14 @@ impl Session {
                 self.later(ctx, async move { Event::Fetched(fetch.await) });
             }
             Action::MarkRedelivery(seqs) => self.mark_redelivery(seqs, ctx),
+            Action::AskExists => {
+                let Some(holder) = self.holder() else { return };
+                let sessions = vec![holder.session];
+                let exist = self.node.store.run(WhichExist { sessions });
+                self.later(ctx, async move {
+                    Event::Exists(exist.await.map(|exist| !exist.is_empty()))
+                });
+            }
             Action::Retried => {
                 self.node
                     .counters

@@ -12,8 +12,6 @@ use crate::wire::{Close, CloseCode, Envelope, MessageType};
 pub(super) struct Authorization {
     /// The newest value.
     pub(super) value: Option<String>,
-    /// A value came that has not been looked at.
-    pub(super) new_value: bool,
     pub(super) principal: Option<Principal>,
     /// When the authorization was last found valid, ms since the epoch.
     pub(super) valid_at: i64,
@@ -75,7 +73,7 @@ impl State {
                 envelope.t.is_information_bearing()
                     || matches!(envelope.t, MessageType::SUB | MessageType::UNSUB)
             };
-            let needed = authorization.new_value
+            let needed = pipeline.authorization
                 || !authorization.nothing_held()
                 || pipeline.envelopes.iter().any(asked_for);
             if !needed {
@@ -83,10 +81,9 @@ impl State {
                 return;
             }
             self.actions.push(Action::Reevaluate {
-                changed: pipeline.new_authorization,
+                changed: pipeline.changed,
             });
         }
-        authorization.new_value = false;
         self.waiting = Waiting::Authentication;
     }
 
@@ -143,12 +140,11 @@ impl State {
 
     /// The authorization is good: what was held goes first.
     fn authorized(&mut self) {
-        self.authorization.reauth_sent = false;
-        if self.authorization.outgoing == Outgoing::Held {
-            self.authorization.outgoing = Outgoing::Ask;
-        }
         let held = std::mem::take(&mut self.authorization.held);
         if let Some(pipeline) = &mut self.current {
+            if pipeline.authorization && self.authorization.outgoing == Outgoing::Held {
+                self.authorization.outgoing = Outgoing::Ask;
+            }
             pipeline.step = Step::Hello;
             let behind = std::mem::replace(&mut pipeline.envelopes, held.envelopes);
             pipeline.envelopes.extend(behind);
@@ -165,10 +161,6 @@ impl State {
                 CloseCode::ViolatedPolicy,
                 "HELLO a second time on one connection",
             ));
-        }
-        if pipeline.new_authorization {
-            // What came is not good either: it is asked for again.
-            self.authorization.reauth_sent = false;
         }
         for envelope in pipeline.envelopes {
             if let Err(close) = self.hold_one(envelope) {

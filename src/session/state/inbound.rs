@@ -16,8 +16,10 @@ pub(super) struct Pipeline {
     pub(super) hello: Option<Envelope>,
     /// What is left of it: information-bearing messages, SUB, UNSUB, and what does not belong.
     pub(super) envelopes: VecDeque<Envelope>,
-    /// It brought a new authorization value.
-    pub(super) new_authorization: bool,
+    /// It brought an authorization value.
+    pub(super) authorization: bool,
+    /// That value is another than before.
+    pub(super) changed: bool,
     /// Its HELLO resumed a session: the subscriptions that it did not name itself are put in force behind it.
     pub(super) resumes: bool,
 }
@@ -78,7 +80,8 @@ impl State {
             step: Step::Authenticate,
             hello: None,
             envelopes: VecDeque::with_capacity(envelopes.len()),
-            new_authorization: false,
+            authorization: false,
+            changed: false,
             resumes: false,
         };
         if let Some(requested) = envelopes.iter().rev().find_map(|envelope| envelope.rd) {
@@ -89,16 +92,17 @@ impl State {
             .rev()
             .find_map(|envelope| envelope.auth.as_ref())
         {
-            pipeline.new_authorization = self.authorization.value.as_ref() != Some(value);
+            pipeline.authorization = true;
+            pipeline.changed = self.authorization.value.as_ref() != Some(value);
             self.authorization.value = Some(value.clone());
-            // Fresh authorization was asked for and has come, changed or not.
-            self.authorization.new_value = true;
+            // What REAUTH asked for has come, changed or not.
+            self.authorization.reauth_sent = false;
         }
         if let Err(why) = self.sort(envelopes, &mut pipeline) {
             return self.close(why);
         }
         let nothing = pipeline.envelopes.is_empty() && pipeline.hello.is_none();
-        if nothing && self.authorization.nothing_held() && !self.authorization.new_value {
+        if nothing && self.authorization.nothing_held() && !pipeline.authorization {
             return;
         }
         self.current = Some(pipeline);

@@ -161,7 +161,7 @@ impl State {
                 self.leave(Close::new(CloseCode::Reconnect, why));
             }
             End::Retry(why) => self.retry(Some(cmid), why.as_deref().unwrap_or("please try again")),
-            End::FencedOff => self.taken_over(),
+            End::FencedOff => self.fenced_off(),
         }
         if self.inbox.running == 0 && !self.ended {
             if let Some((_, close)) = self
@@ -251,7 +251,7 @@ impl State {
     ) {
         match outcome {
             Ok(Fenced::Done) => {}
-            Ok(Fenced::FencedOff) => self.taken_over(),
+            Ok(Fenced::FencedOff) => self.fenced_off(),
             Err(_) => {
                 self.to_drop.extend(cmids);
                 self.try_again();

@@ -80,6 +80,8 @@ pub(super) enum Event {
     DeadLetters(Vec<i64>),
     /// Something else was refused by the fence.
     FencedOff,
+    /// Outcome of [`Action::AskExists`].
+    Exists(Result<bool, StoreError>),
     /// Time has passed, or what came in at once has been taken in: see what is due.
     Tick,
     /// The client has taken nothing for too long though bytes wait for it.
@@ -150,6 +152,8 @@ pub(super) enum Action {
         limit: u32,
         max_bytes: u64,
     },
+    /// Ask whether the session still exists.
+    AskExists,
     /// The session was told RETRY so many times.
     Retried,
     /// Count a delivery without acknowledgement.
@@ -343,7 +347,10 @@ impl State {
             Event::InboxDropped { cmids, outcome } => self.inbox_dropped(cmids, outcome),
             Event::Fetched(outcome) => self.fetched(outcome),
             Event::DeadLetters(seqs) => self.window.complete(seqs.iter()),
-            Event::FencedOff => self.taken_over(),
+            Event::FencedOff => self.fenced_off(),
+            Event::Exists(Ok(true)) => self.taken_over(),
+            Event::Exists(Ok(false)) => self.gone(),
+            Event::Exists(Err(_)) => {}
             Event::Tick => self.tick(),
             Event::Stalled => self.end(None, Keep::Deregister),
         }
@@ -391,10 +398,7 @@ impl State {
                     Keep::Closed,
                 );
             }
-            ToSession::Gone => {
-                let why = "the session is gone: it was closed, or has timed out";
-                self.end(Some(Close::new(CloseCode::SessionLost, why)), Keep::Closed);
-            }
+            ToSession::Gone => self.gone(),
             ToSession::Restart(why) => self.restart(why),
             ToSession::Introspect(answer) => drop(answer.send(self.introspect())),
         }
@@ -403,6 +407,20 @@ impl State {
     fn taken_over(&mut self) {
         let why = "another connection with the same MatsSocketSessionId took over";
         self.end(Some(Close::new(CloseCode::Disconnect, why)), Keep::Nothing);
+    }
+
+    fn gone(&mut self) {
+        let why = "the session is gone: it was closed, or has timed out";
+        self.end(Some(Close::new(CloseCode::SessionLost, why)), Keep::Closed);
+    }
+
+    /// The store refused a write: the session was taken over, or closed. The registry is about to say which; should
+    /// its word be lost, the store is asked. Until then nothing more is done.
+    fn fenced_off(&mut self) {
+        const WORD: i64 = 250;
+        let close = Close::new(CloseCode::Disconnect, "fenced off");
+        self.leaving = Some((self.around.now + WORD, close));
+        self.drop_work();
     }
 
     /// The server stops: nothing more is taken in, handlers finish within the grace time, then the line is closed.
@@ -424,8 +442,11 @@ impl State {
 
     fn tick(&mut self) {
         let now = self.around.now;
-        if let Some((at, close)) = self.leaving.take_if(|(at, _)| *at <= now) {
-            let _ = at;
+        if let Some((_, close)) = self.leaving.take_if(|(at, _)| *at <= now) {
+            if close.code == CloseCode::Disconnect {
+                self.actions.push(Action::AskExists);
+                return self.fenced_off();
+            }
             return self.leave(close);
         }
         if self.retry_at.is_some_and(|at| at <= now) {

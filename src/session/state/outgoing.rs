@@ -99,7 +99,7 @@ impl State {
     pub(super) fn completed(&mut self, acks: Acks, outcome: Result<Fenced, StoreError>) {
         match outcome {
             Ok(Fenced::Done) => self.queue_ack2(acks.smids),
-            Ok(Fenced::FencedOff) => self.taken_over(),
+            Ok(Fenced::FencedOff) => self.fenced_off(),
             Err(error) => {
                 log::warn!("acknowledged messages could not be deleted, trying again: {error}");
                 self.to_complete.acked.extend(acks.acked);

@@ -495,11 +495,25 @@ fn ack2_of_the_server_comes_only_after_the_commit_and_for_unknown_ids_too() {
 
 #[test]
 fn whoever_is_fenced_off_lets_go_and_changes_nothing() {
-    let mut driven = Driven::established(Config::default());
-    driven.valid(&send(1));
-    let actions = driven.ended("1", MessageType::SEND, End::FencedOff);
-    assert_eq!(ending(&actions), (4003, Keep::Nothing));
-    assert!(driven.text(&send(2)).is_empty(), "nothing more is done");
+    let fenced_off = || {
+        let mut driven = Driven::established(Config::default());
+        driven.valid(&send(1));
+        let actions = driven.ended("1", MessageType::SEND, End::FencedOff);
+        assert!(!has(&actions, "End"), "whether it was taken over or closed is about to be told");
+        assert!(handled(&driven.valid(&send(2))).is_empty(), "nothing more is done");
+        driven
+    };
+    let closed = fenced_off().on(Event::Registry(ToSession::Closed("bye".into())));
+    assert_eq!(ending(&closed), (4000, Keep::Closed));
+    let taken_over = fenced_off().on(Event::Registry(ToSession::TakenOver));
+    assert_eq!(ending(&taken_over), (4003, Keep::Nothing));
+    // The word was lost: the store is asked.
+    for (exists, end) in [(true, (4003, Keep::Nothing)), (false, (4001, Keep::Closed))] {
+        let mut driven = fenced_off();
+        let actions = driven.after(Duration::from_secs(1));
+        assert!(has(&actions, "AskExists"), "{actions:?}");
+        assert_eq!(ending(&driven.on(Event::Exists(Ok(exists)))), end);
+    }
 }
 
 #[test]

@@ -121,7 +121,7 @@ impl State {
         };
         let (mut horizon, missed) = match outcome {
             Ok(Subscribed::Done { horizon, missed }) => (horizon, missed),
-            Ok(Subscribed::FencedOff) => return self.taken_over(),
+            Ok(Subscribed::FencedOff) => return self.fenced_off(),
             Err(_) => return self.store_away(),
         };
         let early = std::mem::take(&mut self.topics.early);
