@@ -26,14 +26,20 @@ fn child() {
 /// A WebSocket made by hand, on a blocking socket.
 struct Raw {
     stream: TcpStream,
+    /// Never reads.
+    deaf: bool,
 }
 
 impl Raw {
     fn connect(address: SocketAddr) -> Raw {
-        let stream = TcpStream::connect(address).expect("TCP");
+        // With a small receive buffer, so that not reading shows soon.
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(4_096).expect("a receive buffer");
+        socket.connect(&address.into()).expect("TCP");
+        let stream = TcpStream::from(socket);
         stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let mut raw = Raw { stream };
+        let mut raw = Raw { stream, deaf: false };
         let request = format!(
             "GET /matssocket HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -70,14 +76,39 @@ impl Raw {
     /// ended by the server.
     fn flood(&mut self, chunk: &[u8]) -> bool {
         let from = Instant::now();
+        let (mut at, mut written) = (0, 0_u64);
         while from.elapsed() < FLOOD {
-            match self.stream.write(chunk) {
-                Ok(_) => {}
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            match self.stream.write(&chunk[at..]) {
+                Ok(bytes) => {
+                    written += bytes as u64;
+                    at = (at + bytes) % chunk.len();
+                }
+                // The kernel may keep what is left of a connection that the server has ended, and take no more.
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    if !self.deaf && self.at_end() {
+                        return true;
+                    }
+                }
                 Err(_) => return true,
             }
         }
+        println!("not ended after {:?} and {written} bytes", from.elapsed());
         false
+    }
+
+    /// Whether the server has ended its side; what it sent is skipped.
+    fn at_end(&mut self) -> bool {
+        let mut skipped = [0; 10_000];
+        self.stream.set_nonblocking(true).unwrap();
+        let end = loop {
+            match self.stream.read(&mut skipped) {
+                Ok(0) => break true,
+                Ok(_) => {}
+                Err(error) => break error.kind() != ErrorKind::WouldBlock,
+            }
+        };
+        self.stream.set_nonblocking(false).unwrap();
+        end
     }
 
     /// The code of the Close that came at last, if one did. What came before it is skipped.
@@ -249,12 +280,34 @@ async fn a_client_that_asks_and_never_reads() {
         let session = target
             .under(move |address| {
                 let (mut raw, session) = Raw::hello(address, "deaf");
+                raw.deaf = true;
                 raw.flood(&frame(0x81, text.as_bytes()).repeat(100));
                 (raw, session)
             })
             .await;
         target.detached(&session.1).await;
     }
+}
+
+/// Each repeat of a message is answered with its stored answer: 60 bytes in brought a mebibyte into memory.
+#[actix_web::test]
+async fn repeats_of_a_message_with_a_big_answer() {
+    let target = Target::start().await;
+    let session = target
+        .under(|address| {
+            let (mut raw, session) = Raw::hello(address, "deaf");
+            raw.deaf = true;
+            let request = json!([{"t": "REQUEST", "eid": "test.do", "tid": "t", "cmid": "1", "msg": "x".repeat(1 << 20)}]);
+            let request = request.to_string();
+            raw.stream.write_all(&announced(request.len() as u64)).unwrap();
+            raw.stream.write_all(request.as_bytes()).unwrap();
+            raw.read_until(b"RESOLVE");
+            let repeat = json!([{"t": "REQUEST", "eid": "test.do", "tid": "t", "cmid": "1"}]).to_string();
+            raw.flood(&frame(0x81, repeat.as_bytes()).repeat(100));
+            (raw, session)
+        })
+        .await;
+    target.detached(&session.1).await;
 }
 
 #[actix_web::test]
@@ -298,7 +351,7 @@ async fn an_announced_frame_of_a_tebibyte() {
                 let (mut raw, session) =
                     if hello { Raw::hello(address, "flood") } else { (Raw::connect(address), String::new()) };
                 raw.stream.write_all(&announced(1 << 40)).unwrap();
-                let mut flooding = Raw { stream: raw.stream.try_clone().unwrap() };
+                let mut flooding = Raw { stream: raw.stream.try_clone().unwrap(), deaf: true };
                 let reader = std::thread::spawn(move || raw.close_code());
                 flooding.flood(&[b'x'; 60_000]);
                 (reader.join().unwrap(), session)

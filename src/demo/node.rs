@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
+use actix_web::http::KeepAlive;
 use actix_web::rt;
 use actix_web::{App, HttpServer};
 use futures_util::future::join_all;
@@ -194,6 +195,30 @@ impl NodeTask {
         if self.node.server().is_some() {
             return Ok(());
         }
+        // Whoever connects meanwhile waits for the next incarnation instead of being refused by this one.
+        let before = self.http.take();
+        if let Some(before) = &before {
+            before.pause().await;
+        }
+        match self.start_next(nodes).await {
+            Ok(http) => {
+                self.http = Some(http);
+                if let Some(before) = before {
+                    rt::spawn(retire(before));
+                }
+                Ok(())
+            }
+            Err(why) => {
+                if let Some(before) = &before {
+                    before.resume().await;
+                }
+                self.http = before;
+                Err(why)
+            }
+        }
+    }
+
+    async fn start_next(&self, nodes: &Nodes) -> Result<ServerHandle, String> {
         let builder = MatsSocketServer::builder("demo")
             .store(self.shared.store.clone())
             .cluster(self.shared.cluster.clone())
@@ -201,24 +226,25 @@ impl NodeTask {
             .allowed_origins(self.shared.origins.iter().cloned())
             .config(config())
             .node_name(&*self.node.name);
-        let server = endpoints::add(builder, &self.node.name)
-            .start()
-            .await
-            .map_err(|why| why.to_string())?;
-        if let Err(why) = self.serve(&server, nodes) {
-            server.stop().await;
-            return Err(format!(
-                "cannot serve HTTP on port {}: {why}",
-                self.node.port
-            ));
+        let builder = endpoints::add(builder, &self.node.name);
+        let server = builder.start().await.map_err(|why| why.to_string())?;
+        match self.serve(&server, nodes) {
+            Ok(http) => {
+                self.node.replace_server(Some(server));
+                Ok(http)
+            }
+            Err(why) => {
+                server.stop().await;
+                Err(format!(
+                    "cannot serve HTTP on port {}: {why}",
+                    self.node.port
+                ))
+            }
         }
-        self.node.replace_server(Some(server));
-        Ok(())
     }
 
-    /// What is mounted in an HTTP server cannot be exchanged, so each incarnation gets an HTTP server of its own. The
-    /// one before finishes what it has begun, perhaps the very request that asked for this.
-    fn serve(&mut self, server: &MatsSocketServer, nodes: &Nodes) -> std::io::Result<()> {
+    /// What is mounted in an HTTP server cannot be exchanged, so each incarnation gets an HTTP server of its own.
+    fn serve(&self, server: &MatsSocketServer, nodes: &Nodes) -> std::io::Result<ServerHandle> {
         let (mounted, nodes) = (server.clone(), nodes.clone());
         let (node, shared) = (self.node.clone(), self.shared.clone());
         let http = HttpServer::new(move || {
@@ -228,15 +254,15 @@ impl NodeTask {
         })
         .on_connect(matssocket::on_connect)
         .workers(2)
+        // No connection outlives its request, so that none is in the way of the next incarnation.
+        .keep_alive(KeepAlive::Disabled)
         .shutdown_timeout(1)
         .disable_signals()
         .listen(self.listener.try_clone()?)?
         .run();
-        if let Some(before) = self.http.replace(http.handle()) {
-            rt::spawn(before.stop(true));
-        }
+        let handle = http.handle();
         rt::spawn(http);
-        Ok(())
+        Ok(handle)
     }
 
     async fn stop(&mut self) {
@@ -244,6 +270,12 @@ impl NodeTask {
             server.stop().await;
         }
     }
+}
+
+/// Stopped at once, it would drop what it has accepted: perhaps the very request that asked for the next incarnation.
+async fn retire(http: ServerHandle) {
+    rt::time::sleep(Duration::from_secs(1)).await;
+    http.stop(true).await;
 }
 
 /// A person waits for the stop button: what a service has not done by then, another node takes over.

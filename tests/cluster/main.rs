@@ -4,5 +4,6 @@
 mod common;
 
 mod forwarded;
+mod lease;
 mod reconnect;
 mod sweep;

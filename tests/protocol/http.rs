@@ -36,3 +36,14 @@ async fn upgrades_are_refused_with_403_by_origin_and_by_handshake() {
     let headers = [("Origin", "https://good.example"), ("Authorization", "Basic eDp5")];
     Line::try_connect(&nodes[0].url, &headers).await.unwrap();
 }
+
+#[actix_web::test]
+async fn the_sub_protocol_must_be_offered() {
+    let nodes = Nodes::one().await;
+    for protocol in ["", "\r\nSec-WebSocket-Protocol: chat, soap"] {
+        let upgrade = "GET /matssocket HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13";
+        let head = format!("{upgrade}\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=={protocol}");
+        let (status, response) = http(nodes[0].address, &head).await;
+        assert_eq!(status, 400, "{response}");
+    }
+}

@@ -270,3 +270,64 @@ mod transactional {
         line.none("SEND").await;
     }
 }
+
+#[actix_web::test]
+async fn a_message_to_a_session_that_is_gone_does_not_fail_its_sender() {
+    let nodes = Setup::new()
+        .extend(|builder, _, _| {
+            builder.endpoint("test.tell", |incoming: matssocket::Incoming<Vec<String>>| async move {
+                for session in &incoming.payload {
+                    incoming.send(session, "told", "client.told", &1)?;
+                }
+                Ok(matssocket::Outcome::resolve("told"))
+            })
+        })
+        .start(1)
+        .await;
+    let mut line = nodes.open("anna").await;
+    let mut other = nodes.open("berta").await;
+    let mut gone = nodes.open("carla").await;
+    gone.leave(4000).await;
+    nodes.until_stored("carla", 0).await;
+    let sessions = [gone.session(), line.session(), "never was", other.session()].map(str::to_owned);
+    let cmid = line.request("test.tell", json!(sessions)).await;
+    line.expect_id("RESOLVE", &cmid).await;
+    line.expect("SEND").await;
+    other.expect("SEND").await;
+}
+
+/// The session is closed while its handler runs: nothing of what it did may be kept.
+#[actix_web::test]
+async fn a_handler_whose_session_is_closed_meanwhile_changes_nothing() {
+    let nodes = Setup::new()
+        .extend(|builder, control, _| {
+            let control = control.clone();
+            builder.endpoint("test.tell", move |incoming: matssocket::Incoming<String>| {
+                let control = control.clone();
+                async move {
+                    incoming.send(&incoming.payload, incoming.trace_id(), "client.told", &1)?;
+                    control.ran(0, "test.tell", &incoming, &json!(incoming.payload));
+                    control.pass("g").await;
+                    control.set("passed");
+                    Ok(matssocket::Outcome::resolve("told"))
+                }
+            })
+        })
+        .start(1)
+        .await;
+    let mut other = nodes.open("berta").await;
+    let mut line = nodes.open("anna").await;
+    let cmid = line.request("test.tell", json!(other.session())).await;
+    nodes.control.called(&line.tid(&cmid)).await;
+    line.leave(1001).await;
+    nodes.until_stored("anna", 0).await;
+    nodes.control.open("g", 1);
+    within("the handler's end", async {
+        while !nodes.control.is_set("passed") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    nodes.server().send(other.session(), "marker", "client.x", &1).await.unwrap();
+    assert_eq!(other.expect("SEND").await["tid"], "marker");
+}

@@ -218,3 +218,49 @@ async fn unknown_ids_are_acknowledged_again() {
         line.expect_id("ACK2", smid.as_str().unwrap()).await;
     }
 }
+
+/// A client answers a PING envelope wrongly: the server keeps lines alive by WebSocket pings.
+#[actix_web::test]
+async fn the_server_pings_by_websocket() {
+    use futures_util::StreamExt;
+    use tokio_tungstenite::tungstenite::Message;
+    let interval = std::time::Duration::from_millis(20);
+    let nodes = Setup::new().config(|config| config.ping_interval = interval).start(1).await;
+    let mut line = nodes.open("anna").await;
+    for _ in 0..3 {
+        let message = within("a ping", line.socket.next()).await.unwrap().unwrap();
+        assert!(matches!(message, Message::Ping(_)), "{message:?}");
+    }
+    line.barrier().await;
+    assert_eq!(line.waiting("PING"), 0);
+}
+
+#[actix_web::test]
+async fn the_clients_websocket_pings_are_answered() {
+    use futures_util::StreamExt;
+    use tokio_tungstenite::tungstenite::Message;
+    let nodes = Nodes::one().await;
+    let mut line = nodes.open("anna").await;
+    line.message(Message::Ping("payload".into())).await;
+    let message = within("a pong", line.socket.next()).await.unwrap().unwrap();
+    assert_eq!(message, Message::Pong("payload".into()));
+}
+
+#[actix_web::test]
+async fn fragments_are_joined() {
+    use futures_util::SinkExt;
+    use tokio_tungstenite::tungstenite::Message;
+    use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+    use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+    let nodes = Nodes::one().await;
+    let mut line = nodes.open("anna").await;
+    let text = json!([line.envelope("REQUEST", "1", "test.do", json!({"text": "grün"}))]).to_string().into_bytes();
+    // Every cut, also within a character.
+    let pieces: Vec<&[u8]> = text.chunks(1).collect();
+    for (number, piece) in pieces.iter().enumerate() {
+        let code = OpCode::Data(if number == 0 { Data::Text } else { Data::Continue });
+        let frame = Frame::message(piece.to_vec(), code, number + 1 == pieces.len());
+        line.socket.send(Message::Frame(frame)).await.unwrap();
+    }
+    assert_eq!(line.expect_id("RESOLVE", "1").await["msg"]["text"], "grün");
+}

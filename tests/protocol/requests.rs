@@ -145,3 +145,43 @@ async fn closing_the_session_ends_its_requests_as_rejects() {
     assert_eq!((seen.kind.as_str(), seen.session, seen.string.as_deref()), ("REJECT", session, Some("string ✓")));
     assert!(seen.end.is_some());
 }
+
+/// Clients throw on a RETRY of a reply: one that cannot be taken now makes them reconnect, and send it again.
+#[actix_web::test]
+async fn a_reply_that_cannot_be_taken_now_is_closed_with_4002_and_sent_again() {
+    let nodes = Setup::new().config(|config| config.max_handlers = 1).start(2).await;
+    let mut line = nodes.open("anna").await;
+    let request = ask(&nodes, &mut line, "asked").await;
+    line.ack(&request).await;
+    let busy = line.send_to("test.gate", json!({"gate": "g"})).await;
+    nodes.control.called(&line.tid(&busy)).await;
+    let cmid = line.next_cmid();
+    let reply = json!({"t": "RESOLVE", "cmid": cmid, "smid": request["smid"], "tid": "asked", "msg": {}});
+    line.send(json!([reply])).await;
+    line.expect_close(4002).await;
+    assert_eq!(line.waiting("RETRY"), 0);
+    nodes.control.open("g", 1);
+    let mut line = nodes.back(1, line.cut()).await;
+    line.send(json!([reply])).await;
+    line.expect_id("ACK", &cmid).await;
+    assert_eq!(nodes.control.runs("asked"), 1);
+}
+
+#[actix_web::test]
+async fn the_terminator_of_a_timed_out_request_is_told_once_although_two_nodes_look() {
+    let nodes = Setup::new().config(|config| config.takeover_interval = Duration::from_millis(10)).start(3).await;
+    let line = nodes.open("anna").await;
+    for number in 0..20 {
+        let reply_to = reply_to().timeout(Duration::from_millis(50));
+        nodes.server().request(line.session(), &format!("late {number}"), "client.endpoint", &1, reply_to).await.unwrap();
+    }
+    nodes.control.wait("time-outs", 20, |seen| seen.what == "test.reply").await;
+    // What the terminator sent through its context came once each.
+    let mut line = line;
+    for _ in 0..20 {
+        let effect = line.expect("SEND").await;
+        line.ack(&effect).await;
+    }
+    line.none("SEND").await;
+    assert_eq!(nodes.control.all(|seen| seen.what == "test.reply").len(), 20);
+}

@@ -1,0 +1,93 @@
+//! Nodes that pause, stop or fall silent: their leases run out, and others take over what they held.
+
+use std::time::Duration;
+
+use matssocket::Clock;
+
+use crate::common::*;
+
+fn quick(config: &mut matssocket::Config) {
+    config.lease = Duration::from_secs(3);
+    config.lease_interval = Duration::from_millis(50);
+    config.takeover_interval = Duration::from_millis(50);
+    config.service_backoff = Duration::from_millis(10);
+    config.stop_grace = Duration::from_millis(200);
+}
+
+/// A node that was paused for longer than its lease (a suspended virtual machine, say) believed that it still held
+/// its sessions and its work.
+#[actix_web::test]
+async fn a_node_that_was_paused_comes_back_as_a_new_incarnation() {
+    let clock = Clock::system();
+    let nodes = Setup::new().config(quick).clock(&clock).start(1).await;
+    let mut line = nodes.open("anna").await;
+    let name = nodes.server().node_name();
+    nodes.server().send(line.session(), "kept", "client.x", &1).await.unwrap();
+    line.expect("SEND").await;
+    clock.advance(Duration::from_secs(60));
+    line.expect_close(1012).await;
+    // The client comes back as soon as it is let in.
+    let client = line.cut();
+    let mut line = within("the upgrade to be let in", async {
+        loop {
+            match Line::try_connect(&nodes[0].url, &[]).await {
+                Ok(line) => return line,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await;
+    line.client = client;
+    line.hello().await;
+    assert_eq!(line.expect("SEND").await["tid"], "kept");
+    assert_ne!(nodes.server().node_name(), name, "another incarnation has another name");
+    let cmid = line.request("test.do", json!({"do": "forward"})).await;
+    line.expect_id("RESOLVE", &cmid).await;
+    nodes.server().send(line.session(), "after", "client.x", &1).await.unwrap();
+    line.expect_where("what is sent now", |e| e["tid"] == "after").await;
+}
+
+#[actix_web::test]
+async fn work_of_a_node_that_stops_is_taken_over_and_done_once() {
+    let nodes = Setup::new().config(quick).start(2).await;
+    let mut line = nodes.open_on(0, "anna").await;
+    let mut ids = Vec::new();
+    for _ in 0..10 {
+        let msg = json!({"do": "forward", "work": "send", "work gate": "g"});
+        ids.push(line.request("test.do", msg).await);
+    }
+    for id in &ids {
+        line.expect_id("ACK", id).await;
+    }
+    nodes.control.wait("services", 10, |seen| seen.what == "work" && seen.node == 0).await;
+    let (_, _) = tokio::join!(nodes[0].server.stop(), line.expect_close(1012));
+    let mut line = nodes.back(1, line.cut()).await;
+    nodes.control.wait("services on the other node", 10, |seen| seen.what == "work" && seen.node == 1).await;
+    nodes.control.open("g", 100);
+    for id in &ids {
+        let reply = line.expect_id("RESOLVE", id).await;
+        line.ack(&reply).await;
+    }
+    // What the services sent through their context came once each.
+    for _ in &ids {
+        let sent = line.expect("SEND").await;
+        line.ack(&sent).await;
+    }
+    line.none("SEND").await;
+    line.none("RESOLVE").await;
+}
+
+#[actix_web::test]
+async fn sending_to_a_session_of_a_stopped_node_waits_for_its_client() {
+    let nodes = Setup::new().config(quick).start(2).await;
+    let line = nodes.open_on(0, "anna").await;
+    let client = line.cut();
+    nodes[0].server.stop().await;
+    for number in 0..5 {
+        nodes[1].server.send(&client.session, "t", "client.x", &number).await.unwrap();
+    }
+    let mut line = nodes.back(1, client).await;
+    for number in 0..5 {
+        assert_eq!(line.expect("SEND").await["msg"], number);
+    }
+}
