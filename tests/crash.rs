@@ -17,7 +17,11 @@ fn child() {
 async fn get(process: &Process, path: &str) -> String {
     let (status, response) = http(process.address, &format!("GET {path} HTTP/1.1")).await;
     assert_eq!(status, 200, "{response}");
-    response.rsplit("\r\n\r\n").next().unwrap_or_default().to_owned()
+    response
+        .rsplit("\r\n\r\n")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 #[actix_web::test]
@@ -29,7 +33,11 @@ async fn what_was_accepted_survives_kill_9() {
 
     // In the outbox; forwarded and in work; handled at once, its answer not acknowledged.
     for number in 0..50 {
-        assert!(get(&process, &format!("/send/{session}/{number}")).await.contains("Ok"));
+        assert!(
+            get(&process, &format!("/send/{session}/{number}"))
+                .await
+                .contains("Ok")
+        );
     }
     let mut forwarded = HashSet::new();
     for _ in 0..20 {
@@ -51,13 +59,23 @@ async fn what_was_accepted_survives_kill_9() {
     assert_eq!(line.session(), session);
     get(&process, "/open/g").await;
     line.send(json!([effect])).await;
-    let repeated = line.expect_id("RESOLVE", effect["cmid"].as_str().unwrap()).await;
-    assert!(repeated["desc"].as_str().unwrap_or_default().contains("dupe"), "{repeated}");
+    let repeated = line
+        .expect_id("RESOLVE", effect["cmid"].as_str().unwrap())
+        .await;
+    assert!(
+        repeated["desc"]
+            .as_str()
+            .unwrap_or_default()
+            .contains("dupe"),
+        "{repeated}"
+    );
 
     let (mut next, mut effects, mut replies, mut works) = (0, 0, HashSet::new(), 0);
     let mut smids = HashSet::new();
     while next < 50 || replies.len() < 20 || works < 20 || effects < 1 {
-        let mail = line.expect_where("mail", |e| e["t"] == "SEND" || e["t"] == "RESOLVE").await;
+        let mail = line
+            .expect_where("mail", |e| e["t"] == "SEND" || e["t"] == "RESOLVE")
+            .await;
         assert!(smids.insert(mail["smid"].clone()), "twice: {mail}");
         line.send(json!([{"t": "ACK", "smid": mail["smid"]}])).await;
         if mail["t"] == "RESOLVE" {
@@ -97,19 +115,29 @@ async fn a_process_killed_again_and_again_loses_and_doubles_nothing() {
         for envelope in open.clone() {
             line.send(json!([envelope])).await;
         }
-        let enough = if round == 3 { usize::MAX } else { 5 + round * 3 };
+        let enough = if round == 3 {
+            usize::MAX
+        } else {
+            5 + round * 3
+        };
         let mut taken = 0;
         while taken < enough && !(open.is_empty() && effects.len() == 160) {
-            let envelope = line.expect_where("mail", |e| e["t"] == "SEND" || e["t"] == "RESOLVE").await;
+            let envelope = line
+                .expect_where("mail", |e| e["t"] == "SEND" || e["t"] == "RESOLVE")
+                .await;
             taken += 1;
             if envelope["t"] == "RESOLVE" {
                 open.retain(|sent| sent["cmid"] != envelope["cmid"]);
                 continue;
             }
-            line.send(json!([{"t": "ACK", "smid": envelope["smid"]}])).await;
+            line.send(json!([{"t": "ACK", "smid": envelope["smid"]}]))
+                .await;
             // The client knows a repeated delivery by its id.
             if smids.insert(envelope["smid"].as_str().unwrap().to_owned()) {
-                assert!(effects.insert(envelope["tid"].as_str().unwrap().to_owned()), "two effects: {envelope}");
+                assert!(
+                    effects.insert(envelope["tid"].as_str().unwrap().to_owned()),
+                    "two effects: {envelope}"
+                );
             }
         }
         client = line.cut();
@@ -129,6 +157,9 @@ async fn a_second_process_on_the_same_file_is_refused() {
         .authentication(common::auth::TestAuth(Control::new()))
         .start()
         .await;
-    let error = refused.err().expect("a second process is refused").to_string();
+    let error = refused
+        .err()
+        .expect("a second process is refused")
+        .to_string();
     assert!(error.contains("store.db"), "says which file: {error}");
 }

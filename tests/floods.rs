@@ -33,13 +33,23 @@ struct Raw {
 impl Raw {
     fn connect(address: SocketAddr) -> Raw {
         // With a small receive buffer, so that not reading shows soon.
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-        socket.set_recv_buffer_size(4_096).expect("a receive buffer");
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
+            .expect("a socket");
+        socket
+            .set_recv_buffer_size(4_096)
+            .expect("a receive buffer");
         socket.connect(&address.into()).expect("TCP");
         let stream = TcpStream::from(socket);
-        stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let mut raw = Raw { stream, deaf: false };
+        stream
+            .set_write_timeout(Some(Duration::from_millis(500)))
+            .unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        let mut raw = Raw {
+            stream,
+            deaf: false,
+        };
         let request = format!(
             "GET /matssocket HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -55,7 +65,9 @@ impl Raw {
     fn hello(address: SocketAddr, user: &str) -> (Raw, String) {
         let mut raw = Raw::connect(address);
         let hello = json!([Client::new(user).hello()]).to_string();
-        raw.stream.write_all(&frame(0x81, hello.as_bytes())).unwrap();
+        raw.stream
+            .write_all(&frame(0x81, hello.as_bytes()))
+            .unwrap();
         let welcome = raw.read_until(b"}]");
         let json = &welcome[welcome.find("[{").expect("WELCOME")..];
         let welcome: Value = serde_json::from_str(json).expect("WELCOME is JSON");
@@ -66,7 +78,9 @@ impl Raw {
         let mut read = Vec::new();
         while !read.ends_with(end) {
             let mut byte = [0];
-            self.stream.read_exact(&mut byte).expect("the server answers");
+            self.stream
+                .read_exact(&mut byte)
+                .expect("the server answers");
             read.push(byte[0]);
         }
         String::from_utf8_lossy(&read).into_owned()
@@ -84,7 +98,9 @@ impl Raw {
                     at = (at + bytes) % chunk.len();
                 }
                 // The kernel may keep what is left of a connection that the server has ended, and take no more.
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
                     if !self.deaf && self.at_end() {
                         return true;
                     }
@@ -118,12 +134,18 @@ impl Raw {
         let mut at = 0;
         while at + 2 <= read.len() {
             let (header, length) = match read[at + 1] {
-                126 => (4, usize::from(u16::from_be_bytes([*read.get(at + 2)?, *read.get(at + 3)?]))),
+                126 => (
+                    4,
+                    usize::from(u16::from_be_bytes([*read.get(at + 2)?, *read.get(at + 3)?])),
+                ),
                 127 => return None,
                 short => (2, usize::from(short)),
             };
             if read[at] == 0x88 {
-                return Some(u16::from_be_bytes([*read.get(at + header)?, *read.get(at + header + 1)?]));
+                return Some(u16::from_be_bytes([
+                    *read.get(at + header)?,
+                    *read.get(at + header + 1)?,
+                ]));
             }
             at += header + length;
         }
@@ -166,18 +188,27 @@ impl Target {
         let process = Process::start("child", &directory.path().join("store.db"));
         let mut line = Line::open(&process.url, "warm").await;
         for _ in 0..200 {
-            let cmid = line.request("test.effect", json!({"filler": "x".repeat(10_000)})).await;
+            let cmid = line
+                .request("test.effect", json!({"filler": "x".repeat(10_000)}))
+                .await;
             line.expect_id("RESOLVE", &cmid).await;
             let mail = line.expect("SEND").await;
             line.ack(&mail).await;
         }
         line.leave(4000).await;
         let before = process.resident();
-        Target { process, before, _directory: directory }
+        Target {
+            process,
+            before,
+            _directory: directory,
+        }
     }
 
     /// Runs the flood on a thread of its own, while another client works and the memory is watched.
-    async fn under<R: Send + 'static>(&self, flood: impl FnOnce(SocketAddr) -> R + Send + 'static) -> R {
+    async fn under<R: Send + 'static>(
+        &self,
+        flood: impl FnOnce(SocketAddr) -> R + Send + 'static,
+    ) -> R {
         let address = self.process.address;
         let flood = std::thread::spawn(move || flood(address));
         let mut line = Line::open(&self.process.url, "bystander").await;
@@ -192,16 +223,29 @@ impl Target {
         }
         most = most.max(self.process.resident());
         let grown = most - self.before;
-        println!("{served} requests of others served, the slowest in {slowest:?}; memory grew by {grown:.1} MiB");
-        assert!(grown < GROWTH, "the memory grew by {grown:.1} MiB from {:.1} MiB", self.before);
-        assert!(slowest < Duration::from_secs(2), "others waited {slowest:?}");
+        println!(
+            "{served} requests of others served, the slowest in {slowest:?}; memory grew by {grown:.1} MiB"
+        );
+        assert!(
+            grown < GROWTH,
+            "the memory grew by {grown:.1} MiB from {:.1} MiB",
+            self.before
+        );
+        assert!(
+            slowest < Duration::from_secs(2),
+            "others waited {slowest:?}"
+        );
         flood.join().expect("the flood ends")
     }
 
     async fn get(&self, path: &str) -> String {
         let (status, response) = http(self.process.address, &format!("GET {path} HTTP/1.1")).await;
         assert_eq!(status, 200, "{response}");
-        response.rsplit("\r\n\r\n").next().unwrap_or_default().to_owned()
+        response
+            .rsplit("\r\n\r\n")
+            .next()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// Waits until no connection holds the session any more.
@@ -219,13 +263,19 @@ async fn empty_continuation_frames() {
     for hello in [false, true] {
         let ended = target
             .under(move |address| {
-                let mut raw =
-                    if hello { Raw::hello(address, "flood").0 } else { Raw::connect(address) };
+                let mut raw = if hello {
+                    Raw::hello(address, "flood").0
+                } else {
+                    Raw::connect(address)
+                };
                 raw.stream.write_all(&frame(0x01, b"")).unwrap();
                 raw.flood(&frame(0x00, b"").repeat(5_000))
             })
             .await;
-        assert!(ended, "the server ends such a connection (after HELLO: {hello})");
+        assert!(
+            ended,
+            "the server ends such a connection (after HELLO: {hello})"
+        );
     }
 }
 
@@ -235,12 +285,18 @@ async fn websocket_pings() {
     for hello in [false, true] {
         let ended = target
             .under(move |address| {
-                let mut raw =
-                    if hello { Raw::hello(address, "flood").0 } else { Raw::connect(address) };
+                let mut raw = if hello {
+                    Raw::hello(address, "flood").0
+                } else {
+                    Raw::connect(address)
+                };
                 raw.flood(&frame(0x89, &[b'p'; 100]).repeat(500))
             })
             .await;
-        assert!(ended, "the server ends such a connection (after HELLO: {hello})");
+        assert!(
+            ended,
+            "the server ends such a connection (after HELLO: {hello})"
+        );
     }
 }
 
@@ -249,10 +305,17 @@ async fn websocket_pings() {
 async fn a_client_that_never_reads_what_is_pushed() {
     let target = Target::start().await;
     let address = target.process.address;
-    let (raw, session) = tokio::task::spawn_blocking(move || Raw::hello(address, "deaf")).await.unwrap();
+    let (raw, session) = tokio::task::spawn_blocking(move || Raw::hello(address, "deaf"))
+        .await
+        .unwrap();
     const MANY: usize = 300;
     for _ in 0..MANY {
-        assert!(target.get(&format!("/big/{session}/100000")).await.contains("Ok"));
+        assert!(
+            target
+                .get(&format!("/big/{session}/100000"))
+                .await
+                .contains("Ok")
+        );
     }
     let grown = target.process.resident() - target.before;
     assert!(grown < GROWTH, "the memory grew by {grown:.1} MiB");
@@ -338,7 +401,10 @@ async fn fifty_mebibytes_before_hello() {
                 }
             })
             .await;
-        assert!(ended, "the server ends such a connection (fragmented: {fragmented})");
+        assert!(
+            ended,
+            "the server ends such a connection (fragmented: {fragmented})"
+        );
     }
 }
 
@@ -348,10 +414,16 @@ async fn an_announced_frame_of_a_tebibyte() {
     for hello in [false, true] {
         let (code, session) = target
             .under(move |address| {
-                let (mut raw, session) =
-                    if hello { Raw::hello(address, "flood") } else { (Raw::connect(address), String::new()) };
+                let (mut raw, session) = if hello {
+                    Raw::hello(address, "flood")
+                } else {
+                    (Raw::connect(address), String::new())
+                };
                 raw.stream.write_all(&announced(1 << 40)).unwrap();
-                let mut flooding = Raw { stream: raw.stream.try_clone().unwrap(), deaf: true };
+                let mut flooding = Raw {
+                    stream: raw.stream.try_clone().unwrap(),
+                    deaf: true,
+                };
                 let reader = std::thread::spawn(move || raw.close_code());
                 flooding.flood(&[b'x'; 60_000]);
                 (reader.join().unwrap(), session)

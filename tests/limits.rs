@@ -25,7 +25,10 @@ async fn a_message_that_is_too_big_before_hello_is_closed_with_1008() {
 
 #[actix_web::test]
 async fn a_message_that_is_too_big_after_hello_is_closed_with_4004() {
-    let nodes = Setup::new().config(|config| config.max_message = 100_000).start(1).await;
+    let nodes = Setup::new()
+        .config(|config| config.max_message = 100_000)
+        .start(1)
+        .await;
     let mut line = nodes.open("anna").await;
     let cmid = line.request("test.do", json!("x".repeat(99_000))).await;
     line.expect_id("RESOLVE", &cmid).await;
@@ -59,7 +62,9 @@ async fn a_big_message_right_behind_hello_is_taken() {
 async fn fifty_mebibytes_less_a_little_pass() {
     let nodes = Nodes::one().await;
     let mut line = nodes.open("anna").await;
-    let cmid = line.send_to("test.take", json!("x".repeat(49 * 1024 * 1024))).await;
+    let cmid = line
+        .send_to("test.take", json!("x".repeat(49 * 1024 * 1024)))
+        .await;
     line.expect_id("ACK", &cmid).await;
 }
 
@@ -67,8 +72,16 @@ async fn fifty_mebibytes_less_a_little_pass() {
 async fn too_many_handlers_get_retry() {
     let nodes = Nodes::one().await;
     let mut line = nodes.open("anna").await;
-    let pipeline: Vec<Value> =
-        (0..1_001).map(|n| line.envelope("REQUEST", &format!("m{n}"), "test.gate", json!({"gate": "g"}))).collect();
+    let pipeline: Vec<Value> = (0..1_001)
+        .map(|n| {
+            line.envelope(
+                "REQUEST",
+                &format!("m{n}"),
+                "test.gate",
+                json!({"gate": "g"}),
+            )
+        })
+        .collect();
     line.send(Value::Array(pipeline)).await;
     let refused = line.expect("RETRY").await;
     assert_eq!(refused["cmid"], "m1000");
@@ -88,7 +101,10 @@ async fn too_many_handlers_get_retry() {
 
 #[actix_web::test]
 async fn a_full_inbox_gets_retry_until_it_is_acknowledged() {
-    let nodes = Setup::new().config(|config| config.max_inbox = 5).start(1).await;
+    let nodes = Setup::new()
+        .config(|config| config.max_inbox = 5)
+        .start(1)
+        .await;
     let mut line = nodes.open("anna").await;
     let mut ids = Vec::new();
     for _ in 0..5 {
@@ -123,7 +139,9 @@ async fn too_many_topics_by_default() {
     let nodes = Nodes::one().await;
     let mut line = nodes.open("anna").await;
     let subs = |from: usize, to: usize| -> Value {
-        (from..to).map(|number| json!({"t": "SUB", "eid": format!("topic {number}")})).collect()
+        (from..to)
+            .map(|number| json!({"t": "SUB", "eid": format!("topic {number}")}))
+            .collect()
     };
     line.send(subs(0, 1_500)).await;
     for _ in 0..1_500 {
@@ -162,17 +180,32 @@ async fn others_are_served_while_one_session_is_at_all_its_limits() {
         .await;
     let mut greedy = nodes.open("greedy").await;
     for number in 0..20 {
-        let _ = nodes.server().send(greedy.session(), "t", "client.x", &number).await;
+        let _ = nodes
+            .server()
+            .send(greedy.session(), "t", "client.x", &number)
+            .await;
     }
-    let pipeline: Vec<Value> =
-        (0..500).map(|n| greedy.envelope("REQUEST", &format!("m{n}"), "test.gate", json!({"gate": "g"}))).collect();
+    let pipeline: Vec<Value> = (0..500)
+        .map(|n| {
+            greedy.envelope(
+                "REQUEST",
+                &format!("m{n}"),
+                "test.gate",
+                json!({"gate": "g"}),
+            )
+        })
+        .collect();
     greedy.send(Value::Array(pipeline)).await;
     greedy.expect("RETRY").await;
     let mut line = nodes.open("anna").await;
     for _ in 0..20 {
         let cmid = line.request("test.do", json!({})).await;
         line.expect_id("RESOLVE", &cmid).await;
-        nodes.server().send(line.session(), "t", "client.x", &1).await.unwrap();
+        nodes
+            .server()
+            .send(line.session(), "t", "client.x", &1)
+            .await
+            .unwrap();
         let mail = line.expect("SEND").await;
         line.ack(&mail).await;
     }
@@ -197,7 +230,13 @@ async fn a_session_without_its_client_times_out() {
     nodes.until_let_go(&client.session).await;
     clock.advance(Duration::from_secs(7200));
     nodes.control.event("timeout", &client.session).await;
-    assert_eq!((nodes.stored_sessions("anna").await, nodes.stored_sessions("berta").await), (0, 1));
+    assert_eq!(
+        (
+            nodes.stored_sessions("anna").await,
+            nodes.stored_sessions("berta").await
+        ),
+        (0, 1)
+    );
     let mut line = client.connect(&nodes[0].url).await;
     let hello = line.client.hello();
     line.send(json!([hello])).await;
@@ -211,11 +250,15 @@ async fn a_transactional_handler_has_a_time_limit() {
     let nodes = Setup::new()
         .config(|config| config.transaction_limit = Duration::from_millis(100))
         .extend(|builder, _, _| {
-            builder.transactional("tx.slow", |db: &mut SqliteConnection, incoming: matssocket::Incoming<u64>| {
-                diesel::sql_query("CREATE TABLE IF NOT EXISTS slow_rows (id INTEGER)").execute(db)?;
-                std::thread::sleep(Duration::from_millis(incoming.payload)); // the fault lasts
-                Ok(matssocket::Outcome::resolve("in time"))
-            })
+            builder.transactional(
+                "tx.slow",
+                |db: &mut SqliteConnection, incoming: matssocket::Incoming<u64>| {
+                    diesel::sql_query("CREATE TABLE IF NOT EXISTS slow_rows (id INTEGER)")
+                        .execute(db)?;
+                    std::thread::sleep(Duration::from_millis(incoming.payload)); // the fault lasts
+                    Ok(matssocket::Outcome::resolve("in time"))
+                },
+            )
         })
         .start(1)
         .await;

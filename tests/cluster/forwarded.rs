@@ -13,7 +13,10 @@ fn quick(config: &mut matssocket::Config) {
 
 async fn settle(line: &mut Line, cmid: &str, t: &str) -> Value {
     let reply = line.expect_id(t, cmid).await;
-    assert!(reply["smid"].is_string() && reply["tid"] == line.tid(cmid), "{reply}");
+    assert!(
+        reply["smid"].is_string() && reply["tid"] == line.tid(cmid),
+        "{reply}"
+    );
     line.ack(&reply).await;
     reply
 }
@@ -34,7 +37,9 @@ async fn what_a_service_does_is_what_the_client_is_told() {
         ("done", "REJECT", ""),
         ("deny", "REJECT", ""),
     ] {
-        let cmid = line.request("test.do", json!({"do": "forward", "work": work})).await;
+        let cmid = line
+            .request("test.do", json!({"do": "forward", "work": work}))
+            .await;
         let reply = settle(&mut line, &cmid, t).await;
         assert!(reply.to_string().contains(part), "{work}: {reply}");
         assert!(!reply.to_string().contains("hunter2"), "leaks: {reply}");
@@ -56,21 +61,35 @@ async fn the_adapter_decides() {
         ("resolve", "error", "REJECT", ""),
         ("resolve", "panic", "REJECT", ""),
     ] {
-        let cmid = line.request("test.adapted", json!({"work": work, "adapter": adapter})).await;
+        let cmid = line
+            .request("test.adapted", json!({"work": work, "adapter": adapter}))
+            .await;
         let reply = settle(&mut line, &cmid, t).await;
-        assert!(reply.to_string().contains(part), "{work}, {adapter}: {reply}");
+        assert!(
+            reply.to_string().contains(part),
+            "{work}, {adapter}: {reply}"
+        );
         assert!(!reply.to_string().contains("hunter2"), "leaks: {reply}");
     }
 }
 
 #[actix_web::test]
 async fn a_send_that_always_fails_becomes_a_dead_letter_after_its_attempts() {
-    let nodes = Setup::new().config(quick).config(|config| config.service_attempts = 3).start(2).await;
+    let nodes = Setup::new()
+        .config(quick)
+        .config(|config| config.service_attempts = 3)
+        .start(2)
+        .await;
     let mut line = nodes.open("anna").await;
-    let cmid = line.send_to("test.do", json!({"do": "forward", "work": "fail"})).await;
+    let cmid = line
+        .send_to("test.do", json!({"do": "forward", "work": "fail"}))
+        .await;
     line.expect_id("ACK", &cmid).await;
     let tid = line.tid(&cmid);
-    nodes.control.wait("attempts", 3, |seen| seen.what == "work" && seen.tid == tid).await;
+    nodes
+        .control
+        .wait("attempts", 3, |seen| seen.what == "work" && seen.tid == tid)
+        .await;
     let dead = within("the dead letter", async {
         loop {
             let dead = nodes.server().dead_letters(0, 10).await.unwrap();
@@ -81,18 +100,37 @@ async fn a_send_that_always_fails_becomes_a_dead_letter_after_its_attempts() {
         }
     })
     .await;
-    assert_eq!((dead[0].origin.as_str(), dead[0].endpoint.as_deref()), ("service", Some("work")));
-    assert_eq!((dead[0].trace_id.as_str(), dead[0].deliveries), (tid.as_str(), 3));
+    assert_eq!(
+        (dead[0].origin.as_str(), dead[0].endpoint.as_deref()),
+        ("service", Some("work"))
+    );
+    assert_eq!(
+        (dead[0].trace_id.as_str(), dead[0].deliveries),
+        (tid.as_str(), 3)
+    );
     assert_eq!(nodes.control.runs_of("work", &tid), 3);
-    assert!(nodes[1].server.redrive_dead_letter(dead[0].id).await.unwrap());
-    nodes.control.wait("another attempt", 4, |seen| seen.what == "work" && seen.tid == tid).await;
+    assert!(
+        nodes[1]
+            .server
+            .redrive_dead_letter(dead[0].id)
+            .await
+            .unwrap()
+    );
+    nodes
+        .control
+        .wait("another attempt", 4, |seen| {
+            seen.what == "work" && seen.tid == tid
+        })
+        .await;
 }
 
 #[actix_web::test]
 async fn what_a_service_sends_is_one_with_the_settling() {
     let nodes = Setup::new().config(quick).start(1).await;
     let mut line = nodes.open("anna").await;
-    let cmid = line.request("test.do", json!({"do": "forward", "work": "send"})).await;
+    let cmid = line
+        .request("test.do", json!({"do": "forward", "work": "send"}))
+        .await;
     settle(&mut line, &cmid, "RESOLVE").await;
     let sent = line.expect("SEND").await;
     assert_eq!(sent["tid"], "from service");
@@ -104,22 +142,42 @@ async fn what_a_service_sends_is_one_with_the_settling() {
 async fn a_reply_that_comes_later_from_another_node_and_twice() {
     let nodes = Setup::new().config(quick).start(2).await;
     let mut line = nodes.open_on(0, "anna").await;
-    for (t, endpoint) in [("RESOLVE", "test.do"), ("REJECT", "test.do"), ("RESOLVE", "test.adapted")] {
+    for (t, endpoint) in [
+        ("RESOLVE", "test.do"),
+        ("REJECT", "test.do"),
+        ("RESOLVE", "test.adapted"),
+    ] {
         let msg = json!({"do": "forward", "work": "later", "adapter": "resolve"});
         let cmid = line.request(endpoint, msg).await;
         line.expect_id("ACK", &cmid).await;
         let tid = line.tid(&cmid);
-        let seen = nodes.control.wait("the service", 1, |seen| seen.what == "work" && seen.tid == tid).await.remove(0);
+        let seen = nodes
+            .control
+            .wait("the service", 1, |seen| {
+                seen.what == "work" && seen.tid == tid
+            })
+            .await
+            .remove(0);
         // Through an external queue: the token is serialisable.
-        let token = serde_json::to_string(&seen.token.expect("a service has a reply token")).unwrap();
+        let token =
+            serde_json::to_string(&seen.token.expect("a service has a reply token")).unwrap();
         let token = serde_json::from_str(&token).unwrap();
         let server = &nodes[1].server;
         let (first, second) = match t {
-            "RESOLVE" => (server.reply(&token, &json!({"late": 1})).await, server.reply(&token, &2).await),
-            _ => (server.reject(&token, &json!({"late": 1})).await, nodes[0].server.reply(&token, &2).await),
+            "RESOLVE" => (
+                server.reply(&token, &json!({"late": 1})).await,
+                server.reply(&token, &2).await,
+            ),
+            _ => (
+                server.reject(&token, &json!({"late": 1})).await,
+                nodes[0].server.reply(&token, &2).await,
+            ),
         };
         first.unwrap();
-        assert!(matches!(second, Ok(()) | Err(SendError::AlreadyReplied)), "{second:?}");
+        assert!(
+            matches!(second, Ok(()) | Err(SendError::AlreadyReplied)),
+            "{second:?}"
+        );
         let reply = settle(&mut line, &cmid, t).await;
         assert!(reply.to_string().contains("late"), "{reply}");
     }
@@ -131,7 +189,9 @@ async fn a_reply_that_comes_later_from_another_node_and_twice() {
 async fn a_reply_arrives_after_a_reconnect_on_another_node() {
     let nodes = Setup::new().config(quick).start(2).await;
     let mut line = nodes.open_on(0, "anna").await;
-    let cmid = line.request("test.do", json!({"do": "forward", "work gate": "g"})).await;
+    let cmid = line
+        .request("test.do", json!({"do": "forward", "work gate": "g"}))
+        .await;
     line.expect_id("ACK", &cmid).await;
     let session = line.session().to_owned();
     let client = line.cut();
@@ -148,10 +208,20 @@ async fn a_reply_arrives_after_a_reconnect_on_another_node() {
 async fn work_for_a_session_that_is_gone_is_finished_once() {
     let nodes = Setup::new().config(quick).start(1).await;
     let mut line = nodes.open("anna").await;
-    let cmid = line.request("test.do", json!({"do": "forward", "work": "send", "work gate": "g"})).await;
+    let cmid = line
+        .request(
+            "test.do",
+            json!({"do": "forward", "work": "send", "work gate": "g"}),
+        )
+        .await;
     line.expect_id("ACK", &cmid).await;
     let tid = line.tid(&cmid);
-    nodes.control.wait("the service", 1, |seen| seen.what == "work" && seen.tid == tid).await;
+    nodes
+        .control
+        .wait("the service", 1, |seen| {
+            seen.what == "work" && seen.tid == tid
+        })
+        .await;
     line.leave(4000).await;
     nodes.control.event("close", line.session()).await;
     nodes.control.open("g", 10);
@@ -169,8 +239,13 @@ async fn work_for_a_session_that_is_gone_is_finished_once() {
 async fn the_built_in_ping_through_a_service() {
     let nodes = Nodes::one().await;
     let mut line = nodes.open("anna").await;
-    let cmid = line.request("MatsSocket.matsPing", json!({"payload": "p", "number": 2})).await;
+    let cmid = line
+        .request("MatsSocket.matsPing", json!({"payload": "p", "number": 2}))
+        .await;
     let reply = settle(&mut line, &cmid, "RESOLVE").await;
     assert_eq!(reply["msg"]["payload"], "p");
-    assert!((reply["msg"]["number"].as_f64().unwrap() - 2.0 * std::f64::consts::PI).abs() < 1e-9, "{reply}");
+    assert!(
+        (reply["msg"]["number"].as_f64().unwrap() - 2.0 * std::f64::consts::PI).abs() < 1e-9,
+        "{reply}"
+    );
 }

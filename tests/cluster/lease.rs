@@ -22,7 +22,11 @@ async fn a_node_that_was_paused_comes_back_as_a_new_incarnation() {
     let nodes = Setup::new().config(quick).clock(&clock).start(1).await;
     let mut line = nodes.open("anna").await;
     let name = nodes.server().node_name();
-    nodes.server().send(line.session(), "kept", "client.x", &1).await.unwrap();
+    nodes
+        .server()
+        .send(line.session(), "kept", "client.x", &1)
+        .await
+        .unwrap();
     line.expect("SEND").await;
     clock.advance(Duration::from_secs(60));
     line.expect_close(1012).await;
@@ -40,11 +44,20 @@ async fn a_node_that_was_paused_comes_back_as_a_new_incarnation() {
     line.client = client;
     line.hello().await;
     assert_eq!(line.expect("SEND").await["tid"], "kept");
-    assert_ne!(nodes.server().node_name(), name, "another incarnation has another name");
+    assert_ne!(
+        nodes.server().node_name(),
+        name,
+        "another incarnation has another name"
+    );
     let cmid = line.request("test.do", json!({"do": "forward"})).await;
     line.expect_id("RESOLVE", &cmid).await;
-    nodes.server().send(line.session(), "after", "client.x", &1).await.unwrap();
-    line.expect_where("what is sent now", |e| e["tid"] == "after").await;
+    nodes
+        .server()
+        .send(line.session(), "after", "client.x", &1)
+        .await
+        .unwrap();
+    line.expect_where("what is sent now", |e| e["tid"] == "after")
+        .await;
 }
 
 #[actix_web::test]
@@ -59,10 +72,18 @@ async fn work_of_a_node_that_stops_is_taken_over_and_done_once() {
     for id in &ids {
         line.expect_id("ACK", id).await;
     }
-    nodes.control.wait("services", 10, |seen| seen.what == "work" && seen.node == 0).await;
+    nodes
+        .control
+        .wait("services", 10, |seen| seen.what == "work" && seen.node == 0)
+        .await;
     let (_, _) = tokio::join!(nodes[0].server.stop(), line.expect_close(1012));
     let mut line = nodes.back(1, line.cut()).await;
-    nodes.control.wait("services on the other node", 10, |seen| seen.what == "work" && seen.node == 1).await;
+    nodes
+        .control
+        .wait("services on the other node", 10, |seen| {
+            seen.what == "work" && seen.node == 1
+        })
+        .await;
     nodes.control.open("g", 100);
     for id in &ids {
         let reply = line.expect_id("RESOLVE", id).await;
@@ -84,7 +105,11 @@ async fn sending_to_a_session_of_a_stopped_node_waits_for_its_client() {
     let client = line.cut();
     nodes[0].server.stop().await;
     for number in 0..5 {
-        nodes[1].server.send(&client.session, "t", "client.x", &number).await.unwrap();
+        nodes[1]
+            .server
+            .send(&client.session, "t", "client.x", &number)
+            .await
+            .unwrap();
     }
     let mut line = nodes.back(1, client).await;
     for number in 0..5 {

@@ -17,14 +17,26 @@ enum Cut {
     Acknowledged,
 }
 
-const CUTS: [Cut; 5] = [Cut::Sent, Cut::Handling, Cut::HandlingStill, Cut::Answered, Cut::Acknowledged];
+const CUTS: [Cut; 5] = [
+    Cut::Sent,
+    Cut::Handling,
+    Cut::HandlingStill,
+    Cut::Answered,
+    Cut::Acknowledged,
+];
 
 async fn wait_for_deregister(nodes: &Nodes, session: &str, before: usize) {
-    nodes.control.events("deregister", session, before + 1).await;
+    nodes
+        .control
+        .events("deregister", session, before + 1)
+        .await;
 }
 
 fn deregisters(nodes: &Nodes, session: &str) -> usize {
-    nodes.control.all(|seen| seen.what == "session:deregister" && seen.session == session).len()
+    nodes
+        .control
+        .all(|seen| seen.what == "session:deregister" && seen.session == session)
+        .len()
 }
 
 /// One request with an effect (a message that its handler sends), cut once, continued on `back`.
@@ -35,7 +47,11 @@ async fn request_through(nodes: &Nodes, back: usize, cut: Cut, decision: &str, r
     let tid = line.tid(&cmid);
     let waits = matches!(cut, Cut::Handling | Cut::HandlingStill);
     let gate = format!("gate {tid}");
-    let msg = if waits { json!({"do": decision, "gate": gate}) } else { json!({"do": decision}) };
+    let msg = if waits {
+        json!({"do": decision, "gate": gate})
+    } else {
+        json!({"do": decision})
+    };
     let envelope = line.envelope("REQUEST", &cmid, "test.effect", msg);
     line.send(json!([envelope])).await;
     match cut {
@@ -44,8 +60,15 @@ async fn request_through(nodes: &Nodes, back: usize, cut: Cut, decision: &str, r
         Cut::Answered | Cut::Acknowledged => {
             let answer = line.expect_id("RESOLVE", &cmid).await;
             if cut == Cut::Acknowledged {
-                let smid = answer.get("smid").map(|smid| json!({"t": "ACK", "smid": smid}));
-                line.send(Value::Array(std::iter::once(json!({"t": "ACK2", "cmid": cmid})).chain(smid).collect())).await;
+                let smid = answer
+                    .get("smid")
+                    .map(|smid| json!({"t": "ACK", "smid": smid}));
+                line.send(Value::Array(
+                    std::iter::once(json!({"t": "ACK2", "cmid": cmid}))
+                        .chain(smid)
+                        .collect(),
+                ))
+                .await;
                 line.barrier().await;
             }
         }
@@ -62,16 +85,27 @@ async fn request_through(nodes: &Nodes, back: usize, cut: Cut, decision: &str, r
         // Not acknowledged, so the client sends it again.
         line.send(json!([envelope])).await;
         if cut == Cut::HandlingStill {
-            nodes.control.wait("a second call", 1, |seen| seen.tid == tid).await;
+            nodes
+                .control
+                .wait("a second call", 1, |seen| seen.tid == tid)
+                .await;
         }
         nodes.control.open(&gate, 10);
         let answer = line.expect_id("RESOLVE", &cmid).await;
         assert!(answer.to_string().contains(decision), "{what}: {answer}");
     }
-    let effect = line.expect_where(&format!("the effect ({what})"), |e| e["t"] == "SEND" && e["tid"] == tid).await;
+    let effect = line
+        .expect_where(&format!("the effect ({what})"), |e| {
+            e["t"] == "SEND" && e["tid"] == tid
+        })
+        .await;
     line.ack(&effect).await;
     // Everything that an unwanted second run would have sent stands before this marker.
-    nodes.server().send(&session, "marker", "client.marker", &1).await.unwrap();
+    nodes
+        .server()
+        .send(&session, "marker", "client.marker", &1)
+        .await
+        .unwrap();
     let next = line.expect("SEND").await;
     assert_eq!(next["tid"], "marker", "the effect came twice: {what}");
     line.leave(4000).await;
@@ -114,15 +148,21 @@ async fn requests_on_a_line_that_breaks_again_and_again_are_handled_once() {
         for _ in 0..round % 4 {
             let answer = line.expect("RESOLVE").await;
             open.retain(|envelope| envelope["cmid"] != answer["cmid"]);
-            line.send(json!([{"t": "ACK2", "cmid": answer["cmid"]}])).await;
+            line.send(json!([{"t": "ACK2", "cmid": answer["cmid"]}]))
+                .await;
         }
         line = nodes.back((round + 1) % 2, line.cut()).await;
     }
     line.send(Value::Array(open.clone())).await;
     for envelope in &open {
-        line.expect_id("RESOLVE", envelope["cmid"].as_str().unwrap()).await;
+        line.expect_id("RESOLVE", envelope["cmid"].as_str().unwrap())
+            .await;
     }
-    nodes.server().send(&session, "marker", "client.marker", &1).await.unwrap();
+    nodes
+        .server()
+        .send(&session, "marker", "client.marker", &1)
+        .await
+        .unwrap();
     let mut effects = std::collections::HashSet::new();
     loop {
         let mail = line.expect("SEND").await;
@@ -130,7 +170,10 @@ async fn requests_on_a_line_that_breaks_again_and_again_are_handled_once() {
         if mail["tid"] == "marker" {
             break;
         }
-        assert!(effects.insert(mail["tid"].as_str().unwrap().to_owned()), "twice: {mail}");
+        assert!(
+            effects.insert(mail["tid"].as_str().unwrap().to_owned()),
+            "twice: {mail}"
+        );
     }
     assert_eq!(effects.len(), 150, "each request had its effect");
 }
@@ -158,7 +201,11 @@ async fn a_handler_that_ends_after_its_session_has_moved_changes_nothing() {
         let effect = new.expect("SEND").await;
         assert_eq!(effect["tid"], tid);
         new.ack(&effect).await;
-        nodes.server().send(new.session(), "marker", "client.marker", &1).await.unwrap();
+        nodes
+            .server()
+            .send(new.session(), "marker", "client.marker", &1)
+            .await
+            .unwrap();
         assert_eq!(new.expect("SEND").await["tid"], "marker", "back on {back}");
     }
 }
@@ -166,17 +213,32 @@ async fn a_handler_that_ends_after_its_session_has_moved_changes_nothing() {
 #[actix_web::test]
 async fn a_reply_survives_a_cut_and_is_processed_once() {
     let nodes = Nodes::two().await;
-    for (back, cut) in [(0, Cut::Sent), (1, Cut::Sent), (0, Cut::Handling), (1, Cut::Handling), (1, Cut::Answered)] {
+    for (back, cut) in [
+        (0, Cut::Sent),
+        (1, Cut::Sent),
+        (0, Cut::Handling),
+        (1, Cut::Handling),
+        (1, Cut::Answered),
+    ] {
         let mut line = nodes.open_on(0, "anna").await;
         let session = line.session().to_owned();
         let tid = format!("{cut:?} {back}");
         let reply_to = matssocket::ReplyTo::terminator("test.reply").correlation_string("c");
-        nodes[1].server.request(&session, &tid, "client.endpoint", &1, reply_to).await.unwrap();
+        nodes[1]
+            .server
+            .request(&session, &tid, "client.endpoint", &1, reply_to)
+            .await
+            .unwrap();
         let request = line.expect("REQUEST").await;
         line.ack(&request).await;
-        let msg = if cut == Cut::Handling { json!({"gate": tid}) } else { json!({}) };
+        let msg = if cut == Cut::Handling {
+            json!({"gate": tid})
+        } else {
+            json!({})
+        };
         let cmid = line.next_cmid();
-        let reply = json!({"t": "RESOLVE", "cmid": cmid, "smid": request["smid"], "tid": tid, "msg": msg});
+        let reply =
+            json!({"t": "RESOLVE", "cmid": cmid, "smid": request["smid"], "tid": tid, "msg": msg});
         line.send(json!([reply])).await;
         match cut {
             Cut::Handling => drop(nodes.control.called(&tid).await),
@@ -193,7 +255,11 @@ async fn a_reply_survives_a_cut_and_is_processed_once() {
         let effect = line.expect("SEND").await;
         assert_eq!(effect["tid"], tid);
         line.ack(&effect).await;
-        nodes.server().send(&session, "marker", "client.marker", &1).await.unwrap();
+        nodes
+            .server()
+            .send(&session, "marker", "client.marker", &1)
+            .await
+            .unwrap();
         assert_eq!(line.expect("SEND").await["tid"], "marker");
         line.leave(4000).await;
     }
@@ -210,7 +276,11 @@ async fn a_push_survives_a_cut_at_every_step() {
         let client = line.cut();
         wait_for_deregister(&nodes, &session, cuts).await;
         cuts += 1;
-        nodes[1].server.send(&session, "down", "client.x", &1).await.unwrap();
+        nodes[1]
+            .server
+            .send(&session, "down", "client.x", &1)
+            .await
+            .unwrap();
         line = nodes.back(back, client).await;
         let mail = line.expect("SEND").await;
         assert_eq!(mail["tid"], "down");
@@ -222,18 +292,29 @@ async fn a_push_survives_a_cut_at_every_step() {
         assert_eq!(line.expect("SEND").await["smid"], mail["smid"]);
         line.ack(&mail).await;
         // Sent, the line broken before it was read; acknowledged, the line broken before ACK2.
-        nodes[0].server.send(&session, "unread", "client.x", &2).await.unwrap();
+        nodes[0]
+            .server
+            .send(&session, "unread", "client.x", &2)
+            .await
+            .unwrap();
         let client = line.cut();
         wait_for_deregister(&nodes, &session, cuts).await;
         cuts += 1;
         line = nodes.back(back, client).await;
         let mail = line.expect("SEND").await;
-        assert_eq!(mail["tid"], "unread", "what was acknowledged does not come again");
+        assert_eq!(
+            mail["tid"], "unread",
+            "what was acknowledged does not come again"
+        );
         line.send(json!([{"t": "ACK", "smid": mail["smid"]}])).await;
         let client = line.cut();
         wait_for_deregister(&nodes, &session, cuts).await;
         line = nodes.back(back, client).await;
-        nodes[1].server.send(&session, "marker", "client.x", &3).await.unwrap();
+        nodes[1]
+            .server
+            .send(&session, "marker", "client.x", &3)
+            .await
+            .unwrap();
         let mut next = line.expect("SEND").await;
         if next["smid"] == mail["smid"] {
             line.ack(&next).await;
@@ -253,7 +334,10 @@ async fn nothing_is_lost_while_a_session_wanders_and_is_sent_to() {
         let servers = [nodes[0].server.clone(), nodes[1].server.clone()];
         async move {
             for number in 0..400 {
-                servers[number % 2].send(&session, "t", "client.x", &number).await.unwrap();
+                servers[number % 2]
+                    .send(&session, "t", "client.x", &number)
+                    .await
+                    .unwrap();
             }
         }
     };

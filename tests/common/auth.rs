@@ -3,7 +3,10 @@
 use actix_web::HttpRequest;
 use async_trait::async_trait;
 
-use matssocket::{AuthError, Authentication, Authenticator, DebugOptions, Principal, Refused, ResponseHeaders, Verdict};
+use matssocket::{
+    AuthError, Authentication, Authenticator, DebugOptions, Principal, Refused, ResponseHeaders,
+    Verdict,
+};
 
 use super::Control;
 
@@ -20,7 +23,11 @@ impl Authentication for TestAuth {
         !origin.contains("evil")
     }
 
-    async fn handshake(&self, request: &HttpRequest, _: &mut ResponseHeaders) -> Result<Box<dyn Authenticator>, Refused> {
+    async fn handshake(
+        &self,
+        request: &HttpRequest,
+        _: &mut ResponseHeaders,
+    ) -> Result<Box<dyn Authenticator>, Refused> {
         if request.query_string().contains("refuse") {
             return Err(Refused("the handshake's secret reason".into()));
         }
@@ -55,17 +62,31 @@ impl Authenticator for Connection {
             user if user.starts_with("nodes") => DebugOptions::NODES,
             _ => DebugOptions::default(),
         };
-        Ok(Verdict::Authenticated(Principal::user(user).with_debug_options(options).with_data(format!("data of {user}"))))
+        Ok(Verdict::Authenticated(
+            Principal::user(user)
+                .with_debug_options(options)
+                .with_data(format!("data of {user}")),
+        ))
     }
 
-    async fn reevaluate(&self, value: &str, changed: bool, _: &Principal) -> Result<Verdict, AuthError> {
+    async fn reevaluate(
+        &self,
+        value: &str,
+        changed: bool,
+        _: &Principal,
+    ) -> Result<Verdict, AuthError> {
         if changed {
             return self.authenticate(value).await;
         }
         Ok(self.check(value)?.unwrap_or(Verdict::StillValid))
     }
 
-    async fn reevaluate_outgoing(&self, value: &str, _: &Principal, _: i64) -> Result<Verdict, AuthError> {
+    async fn reevaluate_outgoing(
+        &self,
+        value: &str,
+        _: &Principal,
+        _: i64,
+    ) -> Result<Verdict, AuthError> {
         if self.0.is_set(&format!("outgoing broken:{value}")) {
             return Err(AuthError("its database is away".into()));
         }

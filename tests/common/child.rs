@@ -44,9 +44,16 @@ impl Process {
             .spawn()
             .expect("the child starts");
         let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
-        let ready = lines.map_while(Result::ok).any(|line| line.contains("child is ready"));
+        let ready = lines
+            .map_while(Result::ok)
+            .any(|line| line.contains("child is ready"));
         assert!(ready, "the child ended before it was ready");
-        Process { child, address, url: format!("ws://{address}/matssocket"), database: database.to_owned() }
+        Process {
+            child,
+            address,
+            url: format!("ws://{address}/matssocket"),
+            database: database.to_owned(),
+        }
     }
 
     /// SIGKILL.
@@ -62,9 +69,17 @@ impl Process {
 
     /// Resident memory in MiB.
     pub fn resident(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("/proc");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-        let kib: f64 = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("KiB");
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("/proc");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .expect("VmRSS");
+        let kib: f64 = line
+            .split_whitespace()
+            .nth(1)
+            .and_then(|kib| kib.parse().ok())
+            .expect("KiB");
         kib / 1024.0
     }
 }
@@ -78,8 +93,12 @@ impl Drop for Process {
 
 /// In the child: serves until it is killed. In the parent: returns at once.
 pub fn serve_if_child() {
-    let (Ok(database), Ok(address)) = (std::env::var(DATABASE), std::env::var(ADDRESS)) else { return };
-    actix_web::rt::System::new().block_on(serve(database, address)).expect("the child serves");
+    let (Ok(database), Ok(address)) = (std::env::var(DATABASE), std::env::var(ADDRESS)) else {
+        return;
+    };
+    actix_web::rt::System::new()
+        .block_on(serve(database, address))
+        .expect("the child serves");
 }
 
 async fn serve(database: String, address: String) -> std::io::Result<()> {
@@ -100,7 +119,10 @@ async fn serve(database: String, address: String) -> std::io::Result<()> {
         .cluster(Cluster::local())
         .config(config)
         .authentication(TestAuth(control.clone()));
-    let server = endpoints::add(builder, &control, 0).start().await.expect("the node starts");
+    let server = endpoints::add(builder, &control, 0)
+        .start()
+        .await
+        .expect("the node starts");
     let mount = server.mount("/matssocket");
     // Called by the parent: sends to a session, opens a gate, tells who holds a session.
     let http = HttpServer::new(move || {
@@ -112,7 +134,12 @@ async fn serve(database: String, address: String) -> std::io::Result<()> {
             .route("/open/{gate}", web::get().to(open))
             .route("/holder/{session}", web::get().to(holder))
     });
-    let http = http.on_connect(matssocket::on_connect).workers(1).disable_signals().bind(address)?.run();
+    let http = http
+        .on_connect(matssocket::on_connect)
+        .workers(1)
+        .disable_signals()
+        .bind(address)?
+        .run();
     println!("child is ready");
     http.await
 }
@@ -120,11 +147,20 @@ async fn serve(database: String, address: String) -> std::io::Result<()> {
 type Shared = web::Data<(MatsSocketServer, Control)>;
 
 async fn send(shared: Shared, path: web::Path<(String, u64)>) -> String {
-    format!("{:?}", shared.0.send(&path.0, "sent", "client.x", &path.1).await)
+    format!(
+        "{:?}",
+        shared.0.send(&path.0, "sent", "client.x", &path.1).await
+    )
 }
 
 async fn big(shared: Shared, path: web::Path<(String, usize)>) -> String {
-    format!("{:?}", shared.0.send(&path.0, "sent", "client.x", &"x".repeat(path.1)).await)
+    format!(
+        "{:?}",
+        shared
+            .0
+            .send(&path.0, "sent", "client.x", &"x".repeat(path.1))
+            .await
+    )
 }
 
 async fn open(shared: Shared, path: web::Path<String>) -> String {
@@ -133,5 +169,7 @@ async fn open(shared: Shared, path: web::Path<String>) -> String {
 }
 
 async fn holder(shared: Shared, path: web::Path<String>) -> String {
-    super::control::holder_of(&shared.0, &path).await.unwrap_or_else(|| "nobody".to_owned())
+    super::control::holder_of(&shared.0, &path)
+        .await
+        .unwrap_or_else(|| "nobody".to_owned())
 }

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-
 use matssocket::{Context, MatsSocketServer, ReplyToken, SessionFilter};
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
@@ -74,7 +73,10 @@ impl Control {
     /// Waits until the test opens this gate (once per opening).
     pub async fn pass(&self, gate: &str) {
         let gate = self.gate(gate);
-        gate.acquire().await.expect("gates are never closed").forget();
+        gate.acquire()
+            .await
+            .expect("gates are never closed")
+            .forget();
     }
 
     pub fn is_set(&self, flag: &str) -> bool {
@@ -97,12 +99,20 @@ impl Control {
     }
 
     pub fn all(&self, wanted: impl Fn(&Seen) -> bool) -> Vec<Seen> {
-        self.0.seen.lock().unwrap().iter().filter(|seen| wanted(seen)).cloned().collect()
+        self.0
+            .seen
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|seen| wanted(seen))
+            .cloned()
+            .collect()
     }
 
     /// How often the handlers were called for this trace id (session events do not count).
     pub fn runs(&self, tid: &str) -> usize {
-        self.all(|seen| seen.tid == tid && !seen.what.starts_with("session:")).len()
+        self.all(|seen| seen.tid == tid && !seen.what.starts_with("session:"))
+            .len()
     }
 
     /// How often this handler was called for this trace id.
@@ -127,7 +137,11 @@ impl Control {
 
     /// Waits until the handler for this trace id has been called.
     pub async fn called(&self, tid: &str) -> Seen {
-        self.wait(&format!("a call for {tid}"), 1, |s| s.tid == tid && !s.what.starts_with("session:")).await.remove(0)
+        self.wait(&format!("a call for {tid}"), 1, |s| {
+            s.tid == tid && !s.what.starts_with("session:")
+        })
+        .await
+        .remove(0)
     }
 
     /// Waits for a session's event: `new`, `reconnect`, `deregister`, `close`, `timeout`.
@@ -137,22 +151,43 @@ impl Control {
 
     pub async fn events(&self, event: &str, session: &str, many: usize) -> Vec<Seen> {
         let name = format!("session:{event}");
-        self.wait(&format!("{name} of {session}"), many, |s| s.what == name && s.session == session).await
+        self.wait(&format!("{name} of {session}"), many, |s| {
+            s.what == name && s.session == session
+        })
+        .await
     }
 
     fn gate(&self, name: &str) -> Arc<Semaphore> {
-        self.0.gates.lock().unwrap().entry(name.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(0))).clone()
+        self.0
+            .gates
+            .lock()
+            .unwrap()
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(Semaphore::new(0)))
+            .clone()
     }
 }
 
 /// Stored sessions of a user.
 pub async fn sessions_of(server: &MatsSocketServer, user: &str) -> usize {
-    let filter = SessionFilter { user_id: Some(user.to_owned()), ..SessionFilter::default() };
-    server.count_sessions(filter).await.expect("the store counts") as usize
+    let filter = SessionFilter {
+        user_id: Some(user.to_owned()),
+        ..SessionFilter::default()
+    };
+    server
+        .count_sessions(filter)
+        .await
+        .expect("the store counts") as usize
 }
 
 /// The node that holds a session, if one does.
 pub async fn holder_of(server: &MatsSocketServer, session: &str) -> Option<String> {
-    let sessions = server.sessions(SessionFilter::default(), 1_000).await.expect("the store lists");
-    sessions.into_iter().find(|stored| stored.session_id == session).and_then(|stored| stored.node)
+    let sessions = server
+        .sessions(SessionFilter::default(), 1_000)
+        .await
+        .expect("the store lists");
+    sessions
+        .into_iter()
+        .find(|stored| stored.session_id == session)
+        .and_then(|stored| stored.node)
 }

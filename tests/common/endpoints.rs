@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use matssocket::{Context, Forward, HandlerError, Incoming, MatsSocketServer, Outcome, ServerBuilder};
+use matssocket::{
+    Context, Forward, HandlerError, Incoming, MatsSocketServer, Outcome, ServerBuilder,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -31,7 +33,9 @@ fn decide<R: serde::Serialize>(payload: &Value, reply: R) -> Result<Outcome<R>, 
         "deny_with" => Ok(Outcome::deny_with("for a reason")),
         "resolve" => Ok(Outcome::resolve(reply)),
         "reject" => Ok(Outcome::reject(json!({"rejected": payload}))),
-        "forward" => Ok(Outcome::forward(Forward::to("work", payload).correlation(&json!({"beside": 1})))),
+        "forward" => Ok(Outcome::forward(
+            Forward::to("work", payload).correlation(&json!({"beside": 1})),
+        )),
         "error" => Err(HandlerError::internal(SECRET)),
         "public" => Err(HandlerError::public("out of stock")),
         "panic" => panic!("{SECRET}"),
@@ -41,8 +45,13 @@ fn decide<R: serde::Serialize>(payload: &Value, reply: R) -> Result<Outcome<R>, 
 }
 
 fn endpoints(builder: ServerBuilder, control: &Control, node: usize) -> ServerBuilder {
-    let (echo, gate, effect, adapted, adapter) =
-        (control.clone(), control.clone(), control.clone(), control.clone(), control.clone());
+    let (echo, gate, effect, adapted, adapter) = (
+        control.clone(),
+        control.clone(),
+        control.clone(),
+        control.clone(),
+        control.clone(),
+    );
     builder
         // Does what the payload says; resolves with what it was given.
         .endpoint("test.do", move |incoming: Incoming<Value>| {
@@ -91,7 +100,12 @@ fn endpoints(builder: ServerBuilder, control: &Control, node: usize) -> ServerBu
 }
 
 fn terminators(builder: ServerBuilder, control: &Control, node: usize) -> ServerBuilder {
-    let (take, reply, publish, ask) = (control.clone(), control.clone(), control.clone(), control.clone());
+    let (take, reply, publish, ask) = (
+        control.clone(),
+        control.clone(),
+        control.clone(),
+        control.clone(),
+    );
     builder
         .terminator("test.take", move |incoming: Incoming<Value>| {
             take.ran(node, "test.take", &incoming, &incoming.payload);
@@ -102,7 +116,12 @@ fn terminators(builder: ServerBuilder, control: &Control, node: usize) -> Server
             let control = reply.clone();
             async move {
                 control.ran(node, "test.reply", &incoming, &incoming.payload);
-                incoming.send(incoming.session_id(), incoming.trace_id(), "client.effect", &incoming.payload)?;
+                incoming.send(
+                    incoming.session_id(),
+                    incoming.trace_id(),
+                    "client.effect",
+                    &incoming.payload,
+                )?;
                 if let Some(gate) = incoming.payload["gate"].as_str() {
                     control.pass(gate).await;
                 }
@@ -116,7 +135,11 @@ fn terminators(builder: ServerBuilder, control: &Control, node: usize) -> Server
         .terminator("test.publish", move |incoming: Incoming<String>| {
             publish.ran(node, "test.publish", &incoming, &json!(incoming.payload));
             async move {
-                incoming.publish(&incoming.payload, incoming.trace_id(), "published by a handler")?;
+                incoming.publish(
+                    &incoming.payload,
+                    incoming.trace_id(),
+                    "published by a handler",
+                )?;
                 Ok(Outcome::done())
             }
         })
@@ -127,7 +150,13 @@ fn terminators(builder: ServerBuilder, control: &Control, node: usize) -> Server
                 let reply_to = matssocket::ReplyTo::terminator("test.reply")
                     .correlation_string("string ✓")
                     .correlation_bytes([0_u8, 1, 255]);
-                incoming.request(incoming.session_id(), "asked", "client.endpoint", &incoming.payload, reply_to)?;
+                incoming.request(
+                    incoming.session_id(),
+                    "asked",
+                    "client.endpoint",
+                    &incoming.payload,
+                    reply_to,
+                )?;
                 Ok(Outcome::done())
             }
         })
@@ -148,18 +177,29 @@ fn services(builder: ServerBuilder, control: &Control, node: usize) -> ServerBui
                 match incoming.payload["work"].as_str().unwrap_or("resolve") {
                     "resolve" => Ok(Outcome::resolve(json!({"worked": incoming.payload}))),
                     "send" => {
-                        incoming.send(incoming.session_id(), "from service", "client.effect", &incoming.payload)?;
+                        incoming.send(
+                            incoming.session_id(),
+                            "from service",
+                            "client.effect",
+                            &incoming.payload,
+                        )?;
                         Ok(Outcome::resolve(json!({"worked": incoming.payload})))
                     }
                     "reject" => Ok(Outcome::reject(json!({"refused": incoming.payload}))),
                     "done" => Ok(Outcome::done()),
                     "deny" => Ok(Outcome::deny_with("the service denies")),
                     "later" => Ok(Outcome::later(Duration::from_secs(60))),
-                    "later briefly" if attempts == 1 => Ok(Outcome::later(Duration::from_millis(100))),
+                    "later briefly" if attempts == 1 => {
+                        Ok(Outcome::later(Duration::from_millis(100)))
+                    }
                     "later briefly" => Ok(Outcome::resolve(json!({"attempts": attempts}))),
                     "onwards" => Ok(Outcome::forward(Forward::to("other", &incoming.payload))),
-                    "fail twice" if attempts > 2 => Ok(Outcome::resolve(json!({"attempts": attempts}))),
-                    "retry once" if attempts > 1 => Ok(Outcome::resolve(json!({"attempts": attempts}))),
+                    "fail twice" if attempts > 2 => {
+                        Ok(Outcome::resolve(json!({"attempts": attempts})))
+                    }
+                    "retry once" if attempts > 1 => {
+                        Ok(Outcome::resolve(json!({"attempts": attempts})))
+                    }
                     "retry once" => Ok(Outcome::retry()),
                     "panic" => panic!("{SECRET}"),
                     _ => Err(HandlerError::internal(SECRET)),

@@ -41,13 +41,20 @@ impl Client {
     }
 
     pub fn with_auth(auth: &str) -> Client {
-        Client { auth: auth.to_owned(), session: String::new(), cmids: 0 }
+        Client {
+            auth: auth.to_owned(),
+            session: String::new(),
+            cmids: 0,
+        }
     }
 
     /// A line without HELLO.
     pub async fn connect(self, url: &str) -> Line {
         match Line::try_connect(url, &[]).await {
-            Ok(line) => Line { client: self, ..line },
+            Ok(line) => Line {
+                client: self,
+                ..line
+            },
             Err(error) => panic!("no connection to {url}: {error}"),
         }
     }
@@ -83,11 +90,22 @@ impl Line {
         Client::new("nobody").connect(url).await
     }
 
-    pub async fn try_connect(url: &str, headers: &[(&str, &str)]) -> Result<Line, tungstenite::Error> {
+    pub async fn try_connect(
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Line, tungstenite::Error> {
         let mut request = url.into_client_request()?;
-        let host = request.uri().authority().expect("a test URL has host and port").as_str().to_owned();
+        let host = request
+            .uri()
+            .authority()
+            .expect("a test URL has host and port")
+            .as_str()
+            .to_owned();
         let map = request.headers_mut();
-        map.insert("Sec-WebSocket-Protocol", HeaderValue::from_static("matssocket"));
+        map.insert(
+            "Sec-WebSocket-Protocol",
+            HeaderValue::from_static("matssocket"),
+        );
         for (name, value) in headers {
             let name: HeaderName = name.parse().expect("a test's header name");
             map.insert(name, value.parse().expect("a test's header value"));
@@ -130,7 +148,10 @@ impl Line {
     }
 
     pub async fn message(&mut self, message: Message) {
-        self.socket.send(message).await.expect("the line takes a message");
+        self.socket
+            .send(message)
+            .await
+            .expect("the line takes a message");
     }
 
     pub fn next_cmid(&mut self) -> String {
@@ -183,7 +204,8 @@ impl Line {
         let ids: Vec<&Value> = envelopes.iter().map(|envelope| &envelope["smid"]).collect();
         self.send(json!([{"t": "ACK", "ids": ids}])).await;
         for id in ids {
-            self.expect_id("ACK2", id.as_str().expect("smid is a string")).await;
+            self.expect_id("ACK2", id.as_str().expect("smid is a string"))
+                .await;
         }
     }
 
@@ -197,12 +219,18 @@ impl Line {
     /// The ACK, NACK or ACK2 of this id, or the RESOLVE, REJECT or RETRY with this cmid.
     pub async fn expect_id(&mut self, t: &str, id: &str) -> Value {
         let about = |envelope: &Value| envelope["id"] == id || envelope["cmid"] == id;
-        self.expect_where(&format!("{t} of {id}"), |envelope| envelope["t"] == t && about(envelope)).await
+        self.expect_where(&format!("{t} of {id}"), |envelope| {
+            envelope["t"] == t && about(envelope)
+        })
+        .await
     }
 
     /// Whatever comes about this cmid.
     pub async fn answer(&mut self, cmid: &str) -> Value {
-        self.expect_where(&format!("an answer to {cmid}"), |e| e["id"] == cmid || e["cmid"] == cmid).await
+        self.expect_where(&format!("an answer to {cmid}"), |e| {
+            e["id"] == cmid || e["cmid"] == cmid
+        })
+        .await
     }
 
     pub async fn expect_where(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
@@ -213,8 +241,14 @@ impl Line {
             }
             match timeout_at(deadline, self.read()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(end)) => panic!("waited for {what}, but {end}; received besides: {:?}", self.received),
-                Err(_) => panic!("waited {PATIENCE:?} in vain for {what}; received besides: {:?}", self.received),
+                Ok(Err(end)) => panic!(
+                    "waited for {what}, but {end}; received besides: {:?}",
+                    self.received
+                ),
+                Err(_) => panic!(
+                    "waited {PATIENCE:?} in vain for {what}; received besides: {:?}",
+                    self.received
+                ),
             }
         }
     }
@@ -222,7 +256,11 @@ impl Line {
     /// Waits for this close code; returns the reason.
     pub async fn expect_close(&mut self, code: u16) -> String {
         let (came, reason) = self.close().await;
-        assert_eq!(came, code, "closed with {came} {reason:?} instead of {code}; received: {:?}", self.received);
+        assert_eq!(
+            came, code,
+            "closed with {came} {reason:?} instead of {code}; received: {:?}",
+            self.received
+        );
         reason
     }
 
@@ -237,7 +275,10 @@ impl Line {
                 Ok(Ok(())) => {}
                 Ok(Err(end)) if self.closed.is_none() => panic!("waited for a Close, but {end}"),
                 Ok(Err(_)) => {}
-                Err(_) => panic!("waited {PATIENCE:?} in vain for a Close; received: {:?}", self.received),
+                Err(_) => panic!(
+                    "waited {PATIENCE:?} in vain for a Close; received: {:?}",
+                    self.received
+                ),
             }
         }
     }
@@ -246,7 +287,9 @@ impl Line {
     pub async fn end_of_tcp(&mut self) -> Duration {
         let from = Instant::now();
         let end = async { while self.read().await.is_ok() {} };
-        timeout(PATIENCE, end).await.expect("the server ends TCP after the closing handshake");
+        timeout(PATIENCE, end)
+            .await
+            .expect("the server ends TCP after the closing handshake");
         from.elapsed()
     }
 
@@ -254,18 +297,29 @@ impl Line {
     pub async fn barrier(&mut self) {
         let x = format!("barrier-{}", self.next_cmid());
         self.send(json!([{"t": "PING", "x": x}])).await;
-        self.expect_where("PONG", |envelope| envelope["t"] == "PONG" && envelope["x"] == x).await;
+        self.expect_where("PONG", |envelope| {
+            envelope["t"] == "PONG" && envelope["x"] == x
+        })
+        .await;
     }
 
     /// How many envelopes of this type have come and were not asked for.
     pub fn waiting(&self, t: &str) -> usize {
-        self.received.iter().filter(|envelope| envelope["t"] == t).count()
+        self.received
+            .iter()
+            .filter(|envelope| envelope["t"] == t)
+            .count()
     }
 
     /// Nothing of this type has come, after a round trip.
     pub async fn none(&mut self, t: &str) {
         self.barrier().await;
-        assert_eq!(self.waiting(t), 0, "{t} is not expected, but received: {:?}", self.received);
+        assert_eq!(
+            self.waiting(t),
+            0,
+            "{t} is not expected, but received: {:?}",
+            self.received
+        );
     }
 
     /// Reads one WebSocket message. `Err`: the line is at its end, and how.
@@ -273,7 +327,9 @@ impl Line {
         match self.socket.next().await {
             Some(Ok(Message::Text(text))) => {
                 let pipeline: Value = serde_json::from_str(&text).expect("the server sends JSON");
-                let Value::Array(pipeline) = pipeline else { panic!("not a pipeline: {text}") };
+                let Value::Array(pipeline) = pipeline else {
+                    panic!("not a pipeline: {text}")
+                };
                 assert!(!pipeline.is_empty(), "an empty pipeline");
                 for envelope in &pipeline {
                     self.take(envelope);
@@ -283,12 +339,16 @@ impl Line {
             }
             Some(Ok(Message::Close(frame))) => {
                 let frame = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
-                self.closed.get_or_insert(frame.unwrap_or((1005, String::new())));
+                self.closed
+                    .get_or_insert(frame.unwrap_or((1005, String::new())));
                 Ok(())
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
             Some(Ok(other)) => panic!("the server sent {other:?}"),
-            Some(Err(error)) => Err(format!("the line broke: {error} (closed: {:?})", self.closed)),
+            Some(Err(error)) => Err(format!(
+                "the line broke: {error} (closed: {:?})",
+                self.closed
+            )),
             None => Err(format!("the line ended (closed: {:?})", self.closed)),
         }
     }
@@ -296,7 +356,10 @@ impl Line {
     fn take(&mut self, envelope: &Value) {
         let object = envelope.as_object().expect("an envelope is an object");
         for (key, value) in object {
-            assert!(key == "msg" || !value.is_null(), "{key} is null in {envelope}");
+            assert!(
+                key == "msg" || !value.is_null(),
+                "{key} is null in {envelope}"
+            );
         }
         let t = envelope["t"].as_str().expect("t is a string");
         if !matches!(t, "ACK" | "NACK" | "ACK2") {
@@ -304,10 +367,18 @@ impl Line {
             return;
         }
         let mut ids: Vec<Value> = envelope["ids"].as_array().cloned().unwrap_or_default();
-        ids.extend(["cmid", "smid"].iter().filter_map(|key| envelope.get(key)).cloned());
+        ids.extend(
+            ["cmid", "smid"]
+                .iter()
+                .filter_map(|key| envelope.get(key))
+                .cloned(),
+        );
         assert!(!ids.is_empty(), "{envelope} has no id");
         for id in ids {
-            assert!(id.is_string(), "the server sends ids as strings: {envelope}");
+            assert!(
+                id.is_string(),
+                "the server sends ids as strings: {envelope}"
+            );
             let mut single = envelope.clone();
             single["id"] = id;
             self.received.push_back(single);
@@ -329,8 +400,14 @@ impl Line {
 
     /// Sends a Close; returns what the server answers.
     pub async fn leave(&mut self, code: u16) -> (u16, String) {
-        let frame = CloseFrame { code: CloseCode::from(code), reason: "leaving".into() };
-        self.socket.close(Some(frame)).await.expect("the line takes a Close");
+        let frame = CloseFrame {
+            code: CloseCode::from(code),
+            reason: "leaving".into(),
+        };
+        self.socket
+            .close(Some(frame))
+            .await
+            .expect("the line takes a Close");
         self.close().await
     }
 }
@@ -348,10 +425,21 @@ pub async fn refused(url: &str, headers: &[(&str, &str)]) -> u16 {
 pub async fn http(address: SocketAddr, head: &str) -> (u16, String) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = TcpStream::connect(address).await.expect("HTTP connection");
-    let request = format!("{head}\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("HTTP request");
+    let request =
+        format!("{head}\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("HTTP request");
     let mut response = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut response)).await.expect("HTTP in time").expect("HTTP response");
-    let status = response.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("HTTP status");
+    timeout(PATIENCE, stream.read_to_string(&mut response))
+        .await
+        .expect("HTTP in time")
+        .expect("HTTP response");
+    let status = response
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .expect("HTTP status");
     (status, response)
 }

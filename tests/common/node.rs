@@ -26,7 +26,10 @@ pub struct Setup {
 impl Setup {
     pub fn new() -> Setup {
         Setup {
-            config: Config { stop_spread: std::time::Duration::ZERO, ..Config::default() },
+            config: Config {
+                stop_spread: std::time::Duration::ZERO,
+                ..Config::default()
+            },
             store: Store::sqlite_in_memory(),
             cluster: Cluster::local(),
             clock: Clock::system(),
@@ -54,7 +57,10 @@ impl Setup {
         self
     }
 
-    pub fn extend(mut self, extend: impl Fn(ServerBuilder, &Control, usize) -> ServerBuilder + 'static) -> Setup {
+    pub fn extend(
+        mut self,
+        extend: impl Fn(ServerBuilder, &Control, usize) -> ServerBuilder + 'static,
+    ) -> Setup {
         self.extend = Box::new(extend);
         self
     }
@@ -66,7 +72,11 @@ impl Setup {
         for number in 0..many {
             nodes.push(self.node(number, &control).await);
         }
-        Nodes { nodes, control, clock: self.clock }
+        Nodes {
+            nodes,
+            control,
+            clock: self.clock,
+        }
     }
 
     async fn node(&self, number: usize, control: &Control) -> Node {
@@ -80,7 +90,13 @@ impl Setup {
             .authentication(TestAuth(control.clone()))
             .on_session(move |event| {
                 events.saw(super::Seen {
-                    what: format!("session:{}", serde_json::to_value(event.change).unwrap().as_str().unwrap()),
+                    what: format!(
+                        "session:{}",
+                        serde_json::to_value(event.change)
+                            .unwrap()
+                            .as_str()
+                            .unwrap()
+                    ),
                     node: number,
                     session: event.session_id.clone(),
                     user: event.user_id.clone(),
@@ -108,7 +124,12 @@ impl Setup {
         let http = http.run();
         let handle = http.handle();
         actix_web::rt::spawn(http);
-        Node { server, address, url: format!("ws://{address}/matssocket"), handle }
+        Node {
+            server,
+            address,
+            url: format!("ws://{address}/matssocket"),
+            handle,
+        }
     }
 }
 

@@ -18,7 +18,10 @@ async fn assert_lost(nodes: &Nodes, client: Client) {
 
 #[actix_web::test]
 async fn a_late_hello_is_closed_with_1001() {
-    let nodes = Setup::new().config(|config| config.hello_timeout = Duration::from_millis(200)).start(1).await;
+    let nodes = Setup::new()
+        .config(|config| config.hello_timeout = Duration::from_millis(200))
+        .start(1)
+        .await;
     let mut line = Line::bare(&nodes[0].url).await;
     line.expect_close(1001).await;
 }
@@ -42,7 +45,11 @@ async fn an_idle_line_is_closed_with_1001_and_the_session_kept() {
 #[actix_web::test]
 async fn breaking_the_protocol_is_closed_with_4004_and_the_session_deleted() {
     let nodes = Nodes::one().await;
-    let deep = format!("[{{\"t\":{}1{}}}]", "[".repeat(100_000), "]".repeat(100_000));
+    let deep = format!(
+        "[{{\"t\":{}1{}}}]",
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
     let cases = [
         "",
         "no JSON",
@@ -91,7 +98,8 @@ async fn breaking_the_protocol_is_closed_with_4004_and_the_session_deleted() {
 async fn a_binary_message_is_closed_with_4004() {
     let nodes = Nodes::one().await;
     let mut line = nodes.open("anna").await;
-    line.message(Message::binary(b"[{\"t\":\"PING\",\"x\":\"1\"}]".to_vec())).await;
+    line.message(Message::binary(b"[{\"t\":\"PING\",\"x\":\"1\"}]".to_vec()))
+        .await;
     line.expect_close(4004).await;
     nodes.control.event("close", line.session()).await;
     let mut line = Line::bare(&nodes[0].url).await;
@@ -107,8 +115,14 @@ async fn what_needs_a_session_is_refused_before_hello() {
         ("[{\"t\":\"PONG\",\"x\":\"1\"}]", 4004),
         ("[{\"t\":\"ACK\",\"smid\":\"1\"}]", 4004),
         ("[{\"t\":\"ACK2\",\"cmid\":\"1\"}]", 4004),
-        ("[{\"t\":\"SEND\",\"eid\":\"a\",\"cmid\":\"1\",\"tid\":\"1\",\"auth\":\"anna:valid\"}]", 1008),
-        ("[{\"t\":\"SUB\",\"eid\":\"a\",\"auth\":\"anna:valid\"}]", 1008),
+        (
+            "[{\"t\":\"SEND\",\"eid\":\"a\",\"cmid\":\"1\",\"tid\":\"1\",\"auth\":\"anna:valid\"}]",
+            1008,
+        ),
+        (
+            "[{\"t\":\"SUB\",\"eid\":\"a\",\"auth\":\"anna:valid\"}]",
+            1008,
+        ),
         ("[{\"t\":\"AUTH\",\"auth\":\"anna:valid\"}]", 1008),
         ("not JSON", 4004),
     ] {
@@ -137,14 +151,33 @@ async fn closed_by_the_server_with_4000_from_any_node() {
     for node in [0, 1] {
         let mut line = nodes.open_on(0, "anna").await;
         let reason = "für immer ".repeat(30);
-        assert!(nodes[node].server.close_session(line.session(), &reason).await.unwrap());
+        assert!(
+            nodes[node]
+                .server
+                .close_session(line.session(), &reason)
+                .await
+                .unwrap()
+        );
         let came = line.expect_close(4000).await;
-        assert!(came.len() <= 123 && came.len() > 118 && reason.starts_with(&came), "cut on a character: {came:?}");
+        assert!(
+            came.len() <= 123 && came.len() > 118 && reason.starts_with(&came),
+            "cut on a character: {came:?}"
+        );
         nodes.until_stored("anna", 0).await;
         let session = line.session().to_owned();
-        assert!(!nodes[node].server.close_session(&session, "again").await.unwrap(), "there is none any more");
+        assert!(
+            !nodes[node]
+                .server
+                .close_session(&session, "again")
+                .await
+                .unwrap(),
+            "there is none any more"
+        );
         let refused = nodes.server().send(&session, "t", "client.x", &1).await;
-        assert!(matches!(refused, Err(matssocket::SendError::NoSession(_))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(matssocket::SendError::NoSession(_))),
+            "{refused:?}"
+        );
         assert_lost(&nodes, line.cut()).await;
     }
 }
@@ -154,7 +187,13 @@ async fn a_session_that_is_not_connected_can_be_closed() {
     let nodes = Nodes::one().await;
     let client = nodes.open("anna").await.cut();
     nodes.control.event("deregister", &client.session).await;
-    assert!(nodes.server().close_session(&client.session, "gone").await.unwrap());
+    assert!(
+        nodes
+            .server()
+            .close_session(&client.session, "gone")
+            .await
+            .unwrap()
+    );
     assert_lost(&nodes, client).await;
 }
 
@@ -165,8 +204,16 @@ async fn a_stopping_node_closes_with_1012_and_keeps_the_session() {
     let stop = nodes[0].server.stop();
     let ((), reason) = tokio::join!(stop, line.expect_close(1012));
     assert!(!reason.is_empty());
-    nodes[1].server.send(line.session(), "t", "client.x", &"kept").await.unwrap();
-    assert_eq!(line::refused(&nodes[0].url, &[]).await, 503, "a stopped node refuses the upgrade");
+    nodes[1]
+        .server
+        .send(line.session(), "t", "client.x", &"kept")
+        .await
+        .unwrap();
+    assert_eq!(
+        line::refused(&nodes[0].url, &[]).await,
+        503,
+        "a stopped node refuses the upgrade"
+    );
     assert!(nodes[0].server.ready().is_err());
     let mut line = nodes.back(1, line.cut()).await;
     assert_eq!(line.expect("SEND").await["msg"], "kept");
@@ -182,7 +229,9 @@ async fn a_stopping_node_lets_its_handlers_finish() {
     let server = nodes[0].server.clone();
     let stopping = actix_web::rt::spawn(async move { server.stop().await });
     nodes.control.open("g", 1);
-    let early = line.expect_where("the answer, or the Close", |envelope| envelope["cmid"] == cmid);
+    let early = line.expect_where("the answer, or the Close", |envelope| {
+        envelope["cmid"] == cmid
+    });
     let answered = tokio::time::timeout(PATIENCE, early).await.is_ok();
     assert!(answered, "the handler's answer comes before the Close");
     line.expect_close(1012).await;
@@ -192,13 +241,24 @@ async fn a_stopping_node_lets_its_handlers_finish() {
 #[actix_web::test]
 async fn what_the_client_says_in_its_close_decides_about_the_session() {
     let nodes = Nodes::one().await;
-    for (code, kept) in [(1001, false), (4000, false), (1000, true), (1011, true), (4002, true), (4003, true), (4999, true)] {
+    for (code, kept) in [
+        (1001, false),
+        (4000, false),
+        (1000, true),
+        (1011, true),
+        (4002, true),
+        (4003, true),
+        (4999, true),
+    ] {
         let user = format!("anna{code}");
         let mut line = nodes.open(&user).await;
         let (answered, _) = line.leave(code).await;
         assert_eq!(answered, code, "a Close is answered with its own code");
         let end = line.end_of_tcp().await;
-        assert!(end < Duration::from_millis(1_500), "TCP ended {end:?} after the client's Close");
+        assert!(
+            end < Duration::from_millis(1_500),
+            "TCP ended {end:?} after the client's Close"
+        );
         let event = if kept { "deregister" } else { "close" };
         nodes.control.event(event, line.session()).await;
         nodes.until_let_go(line.session()).await;
@@ -233,7 +293,11 @@ async fn code_and_reason_arrive_although_the_client_is_sending() {
         let flood = async {
             for number in 0_u64.. {
                 let envelope = json!([{"t": "SEND", "cmid": number, "tid": "t", "eid": "test.take", "msg": filler}]);
-                if sink.send(Message::text(envelope.to_string())).await.is_err() {
+                if sink
+                    .send(Message::text(envelope.to_string()))
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -242,15 +306,30 @@ async fn code_and_reason_arrive_although_the_client_is_sending() {
         let closed = async {
             loop {
                 match stream.next().await {
-                    Some(Ok(Message::Close(Some(frame)))) => return (u16::from(frame.code), frame.reason.to_string()),
+                    Some(Ok(Message::Close(Some(frame)))) => {
+                        return (u16::from(frame.code), frame.reason.to_string());
+                    }
                     Some(Ok(_)) => taken += 1,
-                    other => panic!("the line ended without a Close after {taken} messages: {other:?}"),
+                    other => {
+                        panic!("the line ended without a Close after {taken} messages: {other:?}")
+                    }
                 }
             }
         };
         let close = async {
-            nodes.control.wait("SENDs", 20, |seen| seen.what == "test.take" && seen.session == session).await;
-            assert!(nodes.server().close_session(&session, "told while sending").await.unwrap());
+            nodes
+                .control
+                .wait("SENDs", 20, |seen| {
+                    seen.what == "test.take" && seen.session == session
+                })
+                .await;
+            assert!(
+                nodes
+                    .server()
+                    .close_session(&session, "told while sending")
+                    .await
+                    .unwrap()
+            );
         };
         let ((), closed) = within("the Close", async {
             tokio::select! {
@@ -267,8 +346,15 @@ async fn code_and_reason_arrive_although_the_client_is_sending() {
 async fn tcp_ends_promptly_after_the_clients_answer() {
     let nodes = Nodes::one().await;
     let mut line = nodes.open("anna").await;
-    nodes.server().close_session(line.session(), "bye").await.unwrap();
+    nodes
+        .server()
+        .close_session(line.session(), "bye")
+        .await
+        .unwrap();
     line.expect_close(4000).await;
     let end = line.end_of_tcp().await;
-    assert!(end < Duration::from_millis(1_500), "TCP ended {end:?} after the closing handshake");
+    assert!(
+        end < Duration::from_millis(1_500),
+        "TCP ended {end:?} after the closing handshake"
+    );
 }

@@ -4,7 +4,8 @@ use crate::common::*;
 
 async fn subscribe(line: &mut Line, topic: &str) {
     line.send(json!([{"t": "SUB", "eid": topic}])).await;
-    line.expect_where("SUB_OK", |e| e["t"] == "SUB_OK" && e["eid"] == topic).await;
+    line.expect_where("SUB_OK", |e| e["t"] == "SUB_OK" && e["eid"] == topic)
+        .await;
 }
 
 #[actix_web::test]
@@ -20,7 +21,10 @@ async fn subscribers_on_every_node_get_every_message_in_one_order() {
         let server = nodes[publisher].server.clone();
         async move {
             for number in 0..100 {
-                server.publish("topic", "t", &json!([publisher, number])).await.unwrap();
+                server
+                    .publish("topic", "t", &json!([publisher, number]))
+                    .await
+                    .unwrap();
                 server.publish("other topic", "t", &1).await.unwrap();
             }
         }
@@ -32,7 +36,10 @@ async fn subscribers_on_every_node_get_every_message_in_one_order() {
         for _ in 0..200 {
             let publication = line.expect("PUB").await;
             assert_eq!(publication["eid"], "topic");
-            assert!(publication["smid"].is_string() && publication["tid"] == "t", "{publication}");
+            assert!(
+                publication["smid"].is_string() && publication["tid"] == "t",
+                "{publication}"
+            );
             order.push((publication["smid"].clone(), publication["msg"].clone()));
         }
         line.none("PUB").await;
@@ -42,9 +49,16 @@ async fn subscribers_on_every_node_get_every_message_in_one_order() {
         assert_eq!(order, &orders[0]);
     }
     for publisher in 0..2 {
-        let own: Vec<&Value> = orders[0].iter().map(|(_, msg)| msg).filter(|msg| msg[0] == publisher).collect();
+        let own: Vec<&Value> = orders[0]
+            .iter()
+            .map(|(_, msg)| msg)
+            .filter(|msg| msg[0] == publisher)
+            .collect();
         assert_eq!(own.len(), 100);
-        assert!(own.iter().enumerate().all(|(number, msg)| msg[1] == number), "in the order of publishing");
+        assert!(
+            own.iter().enumerate().all(|(number, msg)| msg[1] == number),
+            "in the order of publishing"
+        );
     }
 }
 
@@ -54,17 +68,21 @@ async fn a_subscription_is_in_force_for_what_stands_behind_it() {
     let mut line = nodes.open("anna").await;
     for topic in ["slow topic", "quick topic"] {
         let publishing = line.envelope("SEND", topic, "test.publish", json!(topic));
-        line.send(json!([{"t": "SUB", "eid": topic}, publishing])).await;
+        line.send(json!([{"t": "SUB", "eid": topic}, publishing]))
+            .await;
         nodes.control.open(topic, 1);
-        line.expect_where("PUB", |e| e["t"] == "PUB" && e["eid"] == topic).await;
+        line.expect_where("PUB", |e| e["t"] == "PUB" && e["eid"] == topic)
+            .await;
         line.expect("SUB_OK").await;
     }
     // Also behind HELLO.
     let mut line = Client::new("berta").connect(&nodes[0].url).await;
     let hello = line.client.hello();
     let publishing = line.envelope("SEND", "1", "test.publish", json!("third"));
-    line.send(json!([hello, {"t": "SUB", "eid": "third"}, publishing])).await;
-    line.expect_where("PUB", |e| e["t"] == "PUB" && e["eid"] == "third").await;
+    line.send(json!([hello, {"t": "SUB", "eid": "third"}, publishing]))
+        .await;
+    line.expect_where("PUB", |e| e["t"] == "PUB" && e["eid"] == "third")
+        .await;
 }
 
 #[actix_web::test]
@@ -77,7 +95,8 @@ async fn subscribing_again_is_answered_again_and_unsub_has_no_answer() {
     nodes.server().publish("topic", "t", &1).await.unwrap();
     line.expect("PUB").await;
     line.none("PUB").await;
-    line.send(json!([{"t": "UNSUB", "eid": "topic"}, {"t": "UNSUB", "eid": "never subscribed"}])).await;
+    line.send(json!([{"t": "UNSUB", "eid": "topic"}, {"t": "UNSUB", "eid": "never subscribed"}]))
+        .await;
     subscribe(&mut line, "marker").await;
     nodes.server().publish("topic", "t", &2).await.unwrap();
     nodes.server().publish("marker", "t", &3).await.unwrap();
@@ -109,8 +128,12 @@ async fn subscriptions_belong_to_the_session() {
     let nodes = Nodes::two().await;
     let mut line = Client::new("anna").connect(&nodes[0].url).await;
     let hello = line.client.hello();
-    line.send(json!([hello, {"t": "SUB", "eid": "with hello"}])).await;
-    line.client.session = line.expect("WELCOME").await["sid"].as_str().unwrap().to_owned();
+    line.send(json!([hello, {"t": "SUB", "eid": "with hello"}]))
+        .await;
+    line.client.session = line.expect("WELCOME").await["sid"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     line.expect("SUB_OK").await;
     subscribe(&mut line, "later").await;
     subscribe(&mut line, "withdrawn").await;
@@ -119,8 +142,13 @@ async fn subscriptions_belong_to_the_session() {
         // They are in force for whatever the client says after its HELLO.
         line.barrier().await;
         for (publisher, topic) in [(0, "with hello"), (1, "later")] {
-            nodes[publisher].server.publish(topic, "t", &1).await.unwrap();
-            line.expect_where("PUB", |e| e["t"] == "PUB" && e["eid"] == topic).await;
+            nodes[publisher]
+                .server
+                .publish(topic, "t", &1)
+                .await
+                .unwrap();
+            line.expect_where("PUB", |e| e["t"] == "PUB" && e["eid"] == topic)
+                .await;
         }
         line.none("PUB").await;
     }
@@ -147,14 +175,27 @@ async fn a_last_seen_message_brings_everything_since() {
     line.expect("PUB").await;
     drop(line);
     for number in 3..30 {
-        nodes[number % 2].server.publish("topic", "t", &number).await.unwrap();
-        nodes[number % 2].server.publish("noise", "t", &number).await.unwrap();
+        nodes[number % 2]
+            .server
+            .publish("topic", "t", &number)
+            .await
+            .unwrap();
+        nodes[number % 2]
+            .server
+            .publish("noise", "t", &number)
+            .await
+            .unwrap();
     }
     // From a new session, on the other node, with publishing going on.
     let mut line = nodes.open_on(1, "anna").await;
-    line.send(json!([{"t": "SUB", "eid": "topic", "smid": seen["smid"]}])).await;
+    line.send(json!([{"t": "SUB", "eid": "topic", "smid": seen["smid"]}]))
+        .await;
     for number in 30..60 {
-        nodes[number % 2].server.publish("topic", "t", &number).await.unwrap();
+        nodes[number % 2]
+            .server
+            .publish("topic", "t", &number)
+            .await
+            .unwrap();
     }
     line.expect("SUB_OK").await;
     for number in 2..60 {
@@ -164,13 +205,17 @@ async fn a_last_seen_message_brings_everything_since() {
     // The same SUB once more, from a session that has it: answered, nothing repeated beyond what was asked for.
     let last = seen["smid"].clone();
     let mut line = nodes.back(0, line.cut()).await;
-    line.send(json!([{"t": "SUB", "eid": "topic", "smid": last}])).await;
+    line.send(json!([{"t": "SUB", "eid": "topic", "smid": last}]))
+        .await;
     line.expect("SUB_OK").await;
 }
 
 #[actix_web::test]
 async fn a_last_seen_message_that_is_not_known_any_more_is_lost_and_the_subscription_stands() {
-    let nodes = Setup::new().config(|config| config.max_topic_history = 5).start(1).await;
+    let nodes = Setup::new()
+        .config(|config| config.max_topic_history = 5)
+        .start(1)
+        .await;
     let mut line = nodes.open("anna").await;
     subscribe(&mut line, "topic").await;
     for number in 0..10 {
@@ -180,7 +225,8 @@ async fn a_last_seen_message_that_is_not_known_any_more_is_lost_and_the_subscrip
     drop(line);
     for smid in [seen["smid"].clone(), json!("never was"), json!("")] {
         let mut line = nodes.open("anna").await;
-        line.send(json!([{"t": "SUB", "eid": "topic", "smid": smid}])).await;
+        line.send(json!([{"t": "SUB", "eid": "topic", "smid": smid}]))
+            .await;
         assert_eq!(line.expect("SUB_LOST").await["eid"], "topic", "{smid}");
         nodes.server().publish("topic", "t", &"new").await.unwrap();
         assert_eq!(line.expect("PUB").await["msg"], "new");

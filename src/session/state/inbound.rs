@@ -32,9 +32,13 @@ pub(super) enum Step {
 }
 
 impl State {
-    /// Goes on with the pipelines until one has to wait for something.
+    /// Goes on with the pipelines until one has to wait for something: also for a client that takes no answers.
     pub(super) fn advance(&mut self) {
-        while !self.ended && self.waiting == Waiting::Nothing && self.leaving.is_none() {
+        while !self.ended
+            && self.waiting == Waiting::Nothing
+            && self.leaving.is_none()
+            && !self.around.clogged
+        {
             match &self.current {
                 None => match self.work.pop_front() {
                     Some(text) => {

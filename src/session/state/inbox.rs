@@ -1,6 +1,6 @@
 //! Which of the client's messages are being handled or were, and what it is answered.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use super::{Action, Handle, State};
 use crate::session::handle::{End, HandlerEnded};
@@ -13,6 +13,12 @@ use crate::wire::{Close, CloseCode, Envelope, MessageType, check_id, parse_pipel
 pub(super) struct Inbox {
     messages: HashMap<String, Stage>,
     running: usize,
+    /// Payload bytes of the messages whose handlers run.
+    bytes: usize,
+    /// Messages that came again and are to be answered as before, one after the other: what was answered may be big.
+    again: VecDeque<String>,
+    /// The first answer of them is being read.
+    reading: bool,
 }
 
 /// How far a message of the client's has come.
@@ -22,16 +28,21 @@ enum Stage {
     Running {
         /// ACK2 came meanwhile: it goes as soon as it is stored.
         drop: bool,
+        /// Bytes of its payload.
+        bytes: usize,
     },
     /// It is in the store.
-    Stored,
+    Stored {
+        /// It came again, and its answer has not been read yet.
+        again: bool,
+    },
 }
 
 impl Inbox {
     pub(super) fn resume(&mut self, stored: Vec<String>) {
         self.messages = stored
             .into_iter()
-            .map(|cmid| (cmid, Stage::Stored))
+            .map(|cmid| (cmid, Stage::Stored { again: false }))
             .collect();
     }
 
@@ -44,8 +55,8 @@ impl Inbox {
         let mut droppable = Vec::with_capacity(cmids.len());
         for cmid in cmids {
             match self.messages.get_mut(&cmid) {
-                Some(Stage::Running { drop }) => *drop = true,
-                Some(Stage::Stored) => {
+                Some(Stage::Running { drop, .. }) => *drop = true,
+                Some(Stage::Stored { .. }) => {
                     self.messages.remove(&cmid);
                     droppable.push(cmid);
                 }
@@ -55,19 +66,27 @@ impl Inbox {
         droppable
     }
 
-    fn start(&mut self, cmid: String) {
-        self.messages.insert(cmid, Stage::Running { drop: false });
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn start(&mut self, cmid: String, bytes: usize) {
+        self.bytes += bytes;
+        self.messages
+            .insert(cmid, Stage::Running { drop: false, bytes });
         self.running += 1;
     }
 
     /// A handler has ended. True: ACK2 came meanwhile.
     fn ended(&mut self, cmid: &str, stored: bool) -> bool {
-        let Some(Stage::Running { drop }) = self.messages.remove(cmid) else {
+        let Some(Stage::Running { drop, bytes }) = self.messages.remove(cmid) else {
             return false;
         };
         self.running -= 1;
+        self.bytes -= bytes;
         if stored && !drop {
-            self.messages.insert(cmid.to_owned(), Stage::Stored);
+            self.messages
+                .insert(cmid.to_owned(), Stage::Stored { again: false });
         }
         stored && drop
     }
@@ -86,10 +105,9 @@ impl State {
         if envelope.t.is_reply() && envelope.smid.is_none() {
             return self.violation(missing("smid"));
         }
-        let eid = envelope.eid.as_deref().filter(|_| !envelope.t.is_reply());
-        if eid.is_none() && !envelope.t.is_reply() {
-            return self.violation(missing("eid"));
-        }
+        // A message without endpoint is refused like one to an endpoint that cannot be.
+        let eid = envelope.eid.as_deref().unwrap_or_default();
+        let eid = Some(eid).filter(|_| !envelope.t.is_reply());
         let ids = [
             ("cmid", Some(cmid.as_str())),
             ("trace id", Some(tid.as_str())),
@@ -102,10 +120,14 @@ impl State {
             // Nothing of it is stored: it could not be.
             return self.answer(MessageType::NACK, cmid, Some(why), self.config.ack_delay);
         }
-        match self.inbox.messages.get(&cmid) {
+        match self.inbox.messages.get_mut(&cmid) {
             // The one that runs answers for both.
             Some(Stage::Running { .. }) => {}
-            Some(Stage::Stored) => self.actions.push(Action::ReadAnswer(cmid)),
+            Some(Stage::Stored { again: true }) => {}
+            Some(Stage::Stored { again }) => {
+                *again = true;
+                self.inbox.again.push_back(cmid);
+            }
             None => self.start(envelope, cmid),
         }
     }
@@ -136,7 +158,8 @@ impl State {
             Some(why) => self.retry(Some(cmid), why),
             None => {
                 let debug = self.debug_of(&envelope);
-                self.inbox.start(cmid);
+                let bytes = envelope.msg.as_ref().map_or(0, |msg| msg.get().len());
+                self.inbox.start(cmid, bytes);
                 self.actions.push(Action::Handle(Box::new(Handle {
                     envelope,
                     settles,
@@ -212,6 +235,18 @@ impl State {
         self.reply(answer, self.config.ack_delay);
     }
 
+    /// Reads the next answer to a message that came again, while the client takes what it is sent.
+    pub(super) fn read_answers(&mut self) {
+        let full = self.around.clogged || self.replies.bytes() > self.config.max_unsent;
+        if self.ended || self.inbox.reading || full {
+            return;
+        }
+        if let Some(cmid) = self.inbox.again.pop_front() {
+            self.inbox.reading = true;
+            self.actions.push(Action::ReadAnswer(cmid));
+        }
+    }
+
     fn nothing_to_settle(&mut self, cmid: String) {
         let why = "dupe: there is no request left that this could settle";
         self.answer(
@@ -237,6 +272,10 @@ impl State {
         cmid: String,
         answer: Result<Option<Option<String>>, StoreError>,
     ) {
+        self.inbox.reading = false;
+        if let Some(Stage::Stored { again }) = self.inbox.messages.get_mut(&cmid) {
+            *again = false;
+        }
         match answer {
             Ok(answer) => self.duplicate(cmid, answer.flatten()),
             // The client sends it again after its next reconnect.

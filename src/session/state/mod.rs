@@ -326,6 +326,7 @@ impl State {
         if !self.ended {
             self.take(event);
             self.advance();
+            self.read_answers();
             self.store_acks();
             self.deliver();
         }
@@ -524,6 +525,7 @@ impl State {
     /// Bytes that this session holds.
     pub(super) fn held_bytes(&self) -> usize {
         self.work_bytes
+            + self.inbox.bytes()
             + self.authorization.held_bytes()
             + self.window.bytes()
             + self.replies.bytes()

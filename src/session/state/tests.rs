@@ -499,8 +499,14 @@ fn whoever_is_fenced_off_lets_go_and_changes_nothing() {
         let mut driven = Driven::established(Config::default());
         driven.valid(&send(1));
         let actions = driven.ended("1", MessageType::SEND, End::FencedOff);
-        assert!(!has(&actions, "End"), "whether it was taken over or closed is about to be told");
-        assert!(handled(&driven.valid(&send(2))).is_empty(), "nothing more is done");
+        assert!(
+            !has(&actions, "End"),
+            "whether it was taken over or closed is about to be told"
+        );
+        assert!(
+            handled(&driven.valid(&send(2))).is_empty(),
+            "nothing more is done"
+        );
         driven
     };
     let closed = fenced_off().on(Event::Registry(ToSession::Closed("bye".into())));
