@@ -129,7 +129,7 @@ impl Session {
             Action::SubscribeTopic { topic, seen } => self.subscribe(topic, seen, ctx),
             Action::UnsubscribeTopic(topic) => self.unsubscribe(topic),
             Action::Handle(job) => self.handle_message(*job, ctx),
-            Action::ReadAnswer(cmid) => {
+            Action::ReadAnswer { cmid, kind } => {
                 let Some(holder) = self.holder() else { return };
                 let read = self.node.store.run(ReadAnswer {
                     session: holder.session,
@@ -138,6 +138,7 @@ impl Session {
                 self.later(ctx, async move {
                     Event::AnswerRead {
                         cmid,
+                        kind,
                         answer: read.await,
                     }
                 });

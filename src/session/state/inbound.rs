@@ -160,6 +160,8 @@ impl State {
         self.to_complete.smids.append(&mut acks.smids);
         let droppable = self.inbox.acknowledged(ack2);
         self.to_drop.extend(droppable);
+        // Only now: what this very message acknowledges is not unacknowledged.
+        self.count_redeliveries();
         Ok(())
     }
 

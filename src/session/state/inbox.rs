@@ -22,6 +22,8 @@ enum Stage {
     Running {
         /// ACK2 came meanwhile: it goes as soon as it is stored.
         drop: bool,
+        /// Its RESOLVE or REJECT has gone out already: an ACK would come behind it.
+        settled: bool,
     },
     /// It is in the store.
     Stored,
@@ -44,7 +46,7 @@ impl Inbox {
         let mut droppable = Vec::with_capacity(cmids.len());
         for cmid in cmids {
             match self.messages.get_mut(&cmid) {
-                Some(Stage::Running { drop }) => *drop = true,
+                Some(Stage::Running { drop, .. }) => *drop = true,
                 Some(Stage::Stored) => {
                     self.messages.remove(&cmid);
                     droppable.push(cmid);
@@ -56,20 +58,32 @@ impl Inbox {
     }
 
     fn start(&mut self, cmid: String) {
-        self.messages.insert(cmid, Stage::Running { drop: false });
+        let running = Stage::Running {
+            drop: false,
+            settled: false,
+        };
+        self.messages.insert(cmid, running);
         self.running += 1;
     }
 
-    /// A handler has ended. True: ACK2 came meanwhile.
-    fn ended(&mut self, cmid: &str, stored: bool) -> bool {
-        let Some(Stage::Running { drop }) = self.messages.remove(cmid) else {
-            return false;
+    /// A RESOLVE or REJECT of this message goes out.
+    pub(super) fn settled(&mut self, cmid: &str) {
+        if let Some(Stage::Running { settled, .. }) = self.messages.get_mut(cmid) {
+            *settled = true;
+        }
+    }
+
+    /// A handler has ended. The first: ACK2 came meanwhile; the second: its reply has gone out meanwhile.
+    fn ended(&mut self, cmid: &str, stored: bool) -> (bool, bool) {
+        let Some(&Stage::Running { drop, settled }) = self.messages.get(cmid) else {
+            return (false, false);
         };
+        self.messages.remove(cmid);
         self.running -= 1;
         if stored && !drop {
             self.messages.insert(cmid.to_owned(), Stage::Stored);
         }
-        stored && drop
+        (stored && drop, settled)
     }
 }
 
@@ -105,7 +119,10 @@ impl State {
         match self.inbox.messages.get(&cmid) {
             // The one that runs answers for both.
             Some(Stage::Running { .. }) => {}
-            Some(Stage::Stored) => self.actions.push(Action::ReadAnswer(cmid)),
+            Some(Stage::Stored) => {
+                let kind = envelope.t;
+                self.actions.push(Action::ReadAnswer { cmid, kind });
+            }
             None => self.start(envelope, cmid),
         }
     }
@@ -149,10 +166,12 @@ impl State {
     pub(super) fn handler_ended(&mut self, ended: HandlerEnded) {
         let HandlerEnded { cmid, kind, end } = ended;
         let stored = matches!(end, End::Answered { .. } | End::Duplicate(_));
-        if self.inbox.ended(&cmid, stored) {
+        let (dropped, settled) = self.inbox.ended(&cmid, stored);
+        if dropped {
             self.to_drop.push(cmid.clone());
         }
         match end {
+            End::Answered { answer, .. } if settled && answer.t == MessageType::ACK => {}
             End::Answered { answer, at_once } => self.answered(kind, *answer, at_once),
             End::Duplicate(answer) => self.duplicate(cmid, answer),
             End::NothingToSettle => self.nothing_to_settle(cmid),
@@ -161,7 +180,13 @@ impl State {
                 self.leave(Close::new(CloseCode::Reconnect, why));
             }
             End::Retry(why) => self.retry(Some(cmid), why.as_deref().unwrap_or("please try again")),
-            End::FencedOff => self.taken_over(),
+            End::FencedOff(holder) if self.holds(holder) => self.taken_over(),
+            // It was another registration, before this one took the handler over: nothing was kept.
+            End::FencedOff(_) if kind.is_reply() => {
+                let why = "a reply could not be stored";
+                self.leave(Close::new(CloseCode::Reconnect, why));
+            }
+            End::FencedOff(_) => self.retry(Some(cmid), "please try again"),
         }
         if self.inbox.running == 0 && !self.ended {
             if let Some((_, close)) = self
@@ -235,12 +260,19 @@ impl State {
     pub(super) fn answer_read(
         &mut self,
         cmid: String,
+        kind: MessageType,
         answer: Result<Option<Option<String>>, StoreError>,
     ) {
         match answer {
             Ok(answer) => self.duplicate(cmid, answer.flatten()),
-            // The client sends it again after its next reconnect.
-            Err(error) => log::warn!("an earlier answer could not be read: {error}"),
+            Err(error) => {
+                log::warn!("an earlier answer could not be read: {error}");
+                let why = "an earlier answer could not be read";
+                match kind.is_reply() {
+                    true => self.leave(Close::new(CloseCode::Reconnect, why)),
+                    false => self.retry(Some(cmid), why),
+                }
+            }
         }
     }
 

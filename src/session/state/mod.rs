@@ -38,7 +38,7 @@ use crate::store::StoreError;
 use crate::store::operation::{
     Fenced, FetchedOutbox, Holder, NewOrResumed, Publication, Registered,
 };
-use crate::wire::{Close, CloseCode, Envelope};
+use crate::wire::{Close, CloseCode, Envelope, MessageType};
 
 /// What happened.
 #[derive(Debug)]
@@ -62,6 +62,7 @@ pub(super) enum Event {
     /// Outcome of [`Action::ReadAnswer`].
     AnswerRead {
         cmid: String,
+        kind: MessageType,
         answer: Result<Option<Option<String>>, StoreError>,
     },
     /// Outcome of [`Action::Complete`].
@@ -139,7 +140,7 @@ pub(super) enum Action {
     /// Run the handler of a message.
     Handle(Box<Handle>),
     /// Read what was answered to this message.
-    ReadAnswer(String),
+    ReadAnswer { cmid: String, kind: MessageType },
     /// Delete messages from the outbox.
     Complete(Acks),
     /// Delete messages from the inbox.
@@ -338,7 +339,7 @@ impl State {
             Event::TopicAuthorized(allowed) => self.topic_authorized(allowed),
             Event::TopicSubscribed(outcome) => self.topic_subscribed(outcome),
             Event::HandlerEnded(ended) => self.handler_ended(ended),
-            Event::AnswerRead { cmid, answer } => self.answer_read(cmid, answer),
+            Event::AnswerRead { cmid, kind, answer } => self.answer_read(cmid, kind, answer),
             Event::Completed { acks, outcome } => self.completed(acks, outcome),
             Event::InboxDropped { cmids, outcome } => self.inbox_dropped(cmids, outcome),
             Event::Fetched(outcome) => self.fetched(outcome),
@@ -352,7 +353,6 @@ impl State {
     fn line(&mut self, event: FromLine) {
         match event {
             FromLine::Text(text) => {
-                self.count_redeliveries();
                 if self.leaving.is_some() {
                     self.actions.push(Action::Processed(text.len()));
                 } else {
@@ -484,6 +484,12 @@ impl State {
             Phase::Fresh => None,
             Phase::Established(identity) => Some(identity),
         }
+    }
+
+    /// Whether this is the registration of this actor.
+    fn holds(&self, holder: Holder) -> bool {
+        self.identity()
+            .is_some_and(|identity| identity.holder == holder)
     }
 
     pub(super) fn principal(&self) -> Option<&crate::auth::Principal> {

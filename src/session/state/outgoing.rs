@@ -40,6 +40,7 @@ impl State {
         for message in round {
             if let (true, Some(cmid)) = (message.kind.is_reply(), &message.cmid) {
                 self.replies.settled(cmid);
+                self.inbox.settled(cmid);
             }
             envelopes.push(self.envelope(message));
         }
