@@ -27,7 +27,7 @@ use crate::store::StoreError;
 use crate::store::operation::{
     CloseSession, CloseTarget, Complete, Deregister, DropInbox, Fenced, FetchOutbox, Holder,
     MarkRedelivery, MarkedRedelivery, ReadAnswer, Register, Registered, Subscribe, TopicHistory,
-    Unsubscribe,
+    Unsubscribe, WhichExist,
 };
 use crate::wire::random_id;
 
@@ -187,6 +187,18 @@ impl Session {
                 self.later(ctx, async move { Event::Fetched(fetch.await) });
             }
             Action::MarkRedelivery(seqs) => self.mark_redelivery(seqs, ctx),
+            Action::FindFate => {
+                let Some(holder) = self.holder() else { return };
+                let exists = self.node.store.run(WhichExist {
+                    sessions: vec![holder.session],
+                });
+                self.later(ctx, async move {
+                    Event::Registry(match exists.await {
+                        Ok(existing) if existing.is_empty() => ToSession::Gone,
+                        Ok(_) | Err(_) => ToSession::TakenOver,
+                    })
+                });
+            }
             Action::Retried => {
                 self.node
                     .counters

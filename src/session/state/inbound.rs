@@ -32,7 +32,11 @@ pub(super) enum Step {
 impl State {
     /// Goes on with the pipelines until one has to wait for something.
     pub(super) fn advance(&mut self) {
-        while !self.ended && self.waiting == Waiting::Nothing && self.leaving.is_none() {
+        while !self.ended
+            && !self.fenced
+            && self.waiting == Waiting::Nothing
+            && self.leaving.is_none()
+        {
             match &self.current {
                 None => match self.work.pop_front() {
                     Some(text) => {
@@ -93,6 +97,7 @@ impl State {
             self.authorization.value = Some(value.clone());
             // Fresh authorization was asked for and has come, changed or not.
             self.authorization.new_value = true;
+            self.authorization.reauth_sent = false;
         }
         if let Err(why) = self.sort(envelopes, &mut pipeline) {
             return self.close(why);
@@ -284,6 +289,10 @@ impl State {
         self.inbox.resume(held.inbox);
         self.window.resume(held.last_seq, held.has_outbox);
         self.topics.resume(held.topics);
+        if resumed {
+            // Nobody was told of what was stored between the registration and now.
+            self.window.poke();
+        }
         if let Some(pipeline) = &mut self.current {
             pipeline.resumes = true;
         }

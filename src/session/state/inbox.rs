@@ -13,6 +13,8 @@ use crate::wire::{Close, CloseCode, Envelope, MessageType, check_id, parse_pipel
 pub(super) struct Inbox {
     messages: HashMap<String, Stage>,
     running: usize,
+    /// Payload bytes of those that run.
+    bytes: usize,
 }
 
 /// How far a message of the client's has come.
@@ -22,6 +24,8 @@ enum Stage {
     Running {
         /// ACK2 came meanwhile: it goes as soon as it is stored.
         drop: bool,
+        /// Payload bytes that its handler was given.
+        bytes: usize,
         /// Its RESOLVE or REJECT has gone out already: an ACK would come behind it.
         settled: bool,
     },
@@ -57,9 +61,16 @@ impl Inbox {
         droppable
     }
 
-    fn start(&mut self, cmid: String) {
+    /// Bytes that running handlers were given.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn start(&mut self, cmid: String, bytes: usize) {
+        self.bytes += bytes;
         let running = Stage::Running {
             drop: false,
+            bytes,
             settled: false,
         };
         self.messages.insert(cmid, running);
@@ -75,9 +86,15 @@ impl Inbox {
 
     /// A handler has ended. The first: ACK2 came meanwhile; the second: its reply has gone out meanwhile.
     fn ended(&mut self, cmid: &str, stored: bool) -> (bool, bool) {
-        let Some(&Stage::Running { drop, settled }) = self.messages.get(cmid) else {
+        let Some(&Stage::Running {
+            drop,
+            bytes,
+            settled,
+        }) = self.messages.get(cmid)
+        else {
             return (false, false);
         };
+        self.bytes -= bytes;
         self.messages.remove(cmid);
         self.running -= 1;
         if stored && !drop {
@@ -153,7 +170,7 @@ impl State {
             Some(why) => self.retry(Some(cmid), why),
             None => {
                 let debug = self.debug_of(&envelope);
-                self.inbox.start(cmid);
+                self.inbox.start(cmid, super::authorize::size(&envelope));
                 self.actions.push(Action::Handle(Box::new(Handle {
                     envelope,
                     settles,
@@ -180,7 +197,7 @@ impl State {
                 self.leave(Close::new(CloseCode::Reconnect, why));
             }
             End::Retry(why) => self.retry(Some(cmid), why.as_deref().unwrap_or("please try again")),
-            End::FencedOff(holder) if self.holds(holder) => self.taken_over(),
+            End::FencedOff(holder) if self.holds(holder) => self.fenced_off(),
             // It was another registration, before this one took the handler over: nothing was kept.
             End::FencedOff(_) if kind.is_reply() => {
                 let why = "a reply could not be stored";
@@ -283,7 +300,7 @@ impl State {
     ) {
         match outcome {
             Ok(Fenced::Done) => {}
-            Ok(Fenced::FencedOff) => self.taken_over(),
+            Ok(Fenced::FencedOff) => self.fenced_off(),
             Err(_) => {
                 self.to_drop.extend(cmids);
                 self.try_again();

@@ -151,6 +151,8 @@ pub(super) enum Action {
         limit: u32,
         max_bytes: u64,
     },
+    /// Ask the store whether the session exists: the outcome is [`ToSession::TakenOver`] or [`ToSession::Gone`].
+    FindFate,
     /// The session was told RETRY so many times.
     Retried,
     /// Count a delivery without acknowledgement.
@@ -274,6 +276,8 @@ pub(super) struct State {
     retry_at: Option<i64>,
     /// The close to come, and when: the store is away, or the server stops and handlers still run.
     leaving: Option<(i64, Close)>,
+    /// A write was refused by the fence: nothing more is taken in, and the store is asked why.
+    fenced: bool,
     ended: bool,
     recent: Recent,
     remote: Option<String>,
@@ -310,6 +314,7 @@ impl State {
             to_drop: Vec::new(),
             retry_at: None,
             leaving: None,
+            fenced: false,
             ended: false,
             recent: Recent::default(),
             remote,
@@ -344,7 +349,7 @@ impl State {
             Event::InboxDropped { cmids, outcome } => self.inbox_dropped(cmids, outcome),
             Event::Fetched(outcome) => self.fetched(outcome),
             Event::DeadLetters(seqs) => self.window.complete(seqs.iter()),
-            Event::FencedOff => self.taken_over(),
+            Event::FencedOff => self.fenced_off(),
             Event::Tick => self.tick(),
             Event::Stalled => self.end(None, Keep::Deregister),
         }
@@ -353,7 +358,7 @@ impl State {
     fn line(&mut self, event: FromLine) {
         match event {
             FromLine::Text(text) => {
-                if self.leaving.is_some() {
+                if self.leaving.is_some() || self.fenced {
                     self.actions.push(Action::Processed(text.len()));
                 } else {
                     self.work_bytes += text.len();
@@ -380,6 +385,10 @@ impl State {
 
     fn registry(&mut self, event: ToSession) {
         match event {
+            // The store has it: it need not be here as well.
+            ToSession::Stored(message) if self.around.over_budget => {
+                self.window.newest(message.seq);
+            }
             ToSession::Stored(message) => self.window.stored(message, &self.config),
             ToSession::Notice => self.window.poke(),
             ToSession::Swept(last_seq) => self.window.newest(last_seq),
@@ -400,7 +409,19 @@ impl State {
         }
     }
 
+    /// Something was refused by the fence: either another registration holds the session, or it was closed, the news
+    /// of which is on its way or was lost. The store knows.
+    fn fenced_off(&mut self) {
+        if !std::mem::replace(&mut self.fenced, true) {
+            self.actions.push(Action::FindFate);
+        }
+    }
+
     fn taken_over(&mut self) {
+        if let Some((_, close)) = self.leaving.take() {
+            // The line was to be closed anyway; it may be this node's name only that has changed.
+            return self.end(Some(close), Keep::Deregister);
+        }
         let why = "another connection with the same MatsSocketSessionId took over";
         self.end(Some(Close::new(CloseCode::Disconnect, why)), Keep::Nothing);
     }
@@ -510,6 +531,7 @@ impl State {
     pub(super) fn held_bytes(&self) -> usize {
         self.work_bytes
             + self.authorization.held_bytes()
+            + self.inbox.bytes()
             + self.window.bytes()
             + self.replies.bytes()
     }

@@ -12,7 +12,7 @@ const AGAIN: i64 = 500;
 impl State {
     /// Delivers what is at hand, round by round, each after asking the authenticator.
     pub(super) fn deliver(&mut self) {
-        if self.ended || self.leaving.is_some() || self.identity().is_none() {
+        if self.ended || self.fenced || self.leaving.is_some() || self.identity().is_none() {
             return;
         }
         while self.window.has_ready() && !self.around.clogged {
@@ -80,7 +80,7 @@ impl State {
 
     /// Hands acknowledgements on to the store, all that came with one event together.
     pub(super) fn store_acks(&mut self) {
-        if self.ended || self.retry_at.is_some() {
+        if self.ended || self.fenced || self.retry_at.is_some() {
             return;
         }
         if self.to_complete != Acks::default() {
@@ -100,7 +100,7 @@ impl State {
     pub(super) fn completed(&mut self, acks: Acks, outcome: Result<Fenced, StoreError>) {
         match outcome {
             Ok(Fenced::Done) => self.queue_ack2(acks.smids),
-            Ok(Fenced::FencedOff) => self.taken_over(),
+            Ok(Fenced::FencedOff) => self.fenced_off(),
             Err(error) => {
                 log::warn!("acknowledged messages could not be deleted, trying again: {error}");
                 self.to_complete.acked.extend(acks.acked);

@@ -501,6 +501,12 @@ fn whoever_is_fenced_off_lets_go_and_changes_nothing() {
     let mut driven = Driven::established(Config::default());
     driven.valid(&send(1));
     let actions = driven.ended("1", MessageType::SEND, End::FencedOff(holder()));
+    assert!(
+        has(&actions, "FindFate"),
+        "taken over, or closed? {actions:?}"
+    );
+    assert!(handled(&driven.valid(&send(3))).is_empty());
+    let actions = driven.on(Event::Registry(ToSession::TakenOver));
     assert_eq!(ending(&actions), (4003, Keep::Nothing));
     assert!(driven.text(&send(2)).is_empty(), "nothing more is done");
 }
