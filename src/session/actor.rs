@@ -65,6 +65,8 @@ struct Attached {
     holder: Holder,
     sid: String,
     user_id: String,
+    /// What becomes of the session if this actor ends before WELCOME.
+    unwelcomed: Keep,
 }
 
 impl Session {
@@ -346,18 +348,19 @@ impl Session {
                 if let Some((old_node, _)) = &held.replaced {
                     take_over(&node, held.holder, old_node.clone()).await;
                 }
+                // Of a new session nobody has heard before WELCOME: it would only count as one of its user's.
+                let unwelcomed = match held.new {
+                    true => Keep::Close("its client was gone before WELCOME".into()),
+                    false => Keep::Deregister,
+                };
                 if ended.get() {
-                    // Of a new session nobody has heard: it would only count as one of its user's.
-                    let keep = match held.new {
-                        true => Keep::Close("its client was gone before WELCOME".into()),
-                        false => Keep::Deregister,
-                    };
-                    return let_go(&node, held.holder, keep).await;
+                    return let_go(&node, held.holder, unwelcomed).await;
                 }
                 let _ = attached.set(Attached {
                     holder: held.holder,
                     sid: held.sid.clone(),
                     user_id: user_id.clone(),
+                    unwelcomed,
                 });
                 node.registry().tell(Attach {
                     holder: held.holder,
@@ -497,13 +500,13 @@ impl Session {
             holder,
             sid,
             user_id,
+            unwelcomed,
         }) = self.attached.get()
         {
             let holder = *holder;
             let keep = match self.state.identity() {
                 Some(_) => keep,
-                // It ends between registration and WELCOME.
-                None => Keep::Deregister,
+                None => unwelcomed.clone(),
             };
             self.node.registry().tell(Detach(holder));
             match keep {
