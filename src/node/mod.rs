@@ -7,6 +7,7 @@ mod running;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use actix::Addr;
 
@@ -45,6 +46,8 @@ pub(crate) struct Node {
     pub(crate) running: RunningHandlers,
     name: RwLock<String>,
     name_stem: String,
+    /// When the lease was last renewed.
+    renewed: RwLock<Instant>,
     state: AtomicU8,
     system: actix::System,
 }

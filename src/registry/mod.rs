@@ -4,6 +4,8 @@
 
 mod publications;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -185,6 +187,22 @@ impl Registry {
         }
     }
 
+    /// Forgets registrations whose actor ended without a word: a panic, or its thread is gone. The sweep deregisters them
+    /// in the store.
+    fn prune(&mut self) {
+        let lost: Vec<Holder> = self
+            .sessions
+            .values()
+            .filter(|entry| !entry.to.connected())
+            .map(|entry| entry.holder)
+            .collect();
+        for holder in lost {
+            log::warn!("the actor of session {} is gone", holder.session.0);
+            self.forget(holder.session);
+            self.release(holder.session, holder.connection);
+        }
+    }
+
     fn release(&mut self, session: SessionKey, gone: ConnectionId) {
         if self
             .waiting
@@ -302,6 +320,8 @@ impl Handler<Attach> for Registry {
             None => {}
         }
         self.forget(holder.session);
+        // Whoever waited for a registration before this one does so no more.
+        self.release(holder.session, ConnectionId(holder.connection.0 - 1));
         self.sessions.insert(
             holder.session,
             Entry {
@@ -340,10 +360,15 @@ impl Handler<TakeOver> for Registry {
             old_node,
             released,
         } = take;
-        if self.displace(session, connection) {
+        // A registration may be left here that is older still, whose take-over was not told.
+        let here = self.displace(session, connection);
+        let elsewhere = old_node != self.node;
+        if here || elsewhere {
             self.waiting.insert(session, (connection, released));
-        } else if old_node != self.node {
-            self.waiting.insert(session, (connection, released));
+        } else {
+            let _ = released.send(());
+        }
+        if elsewhere {
             let by = self.node.clone();
             self.tell_cluster(Tell::One {
                 node: old_node,
@@ -353,8 +378,6 @@ impl Handler<TakeOver> for Registry {
                     by,
                 },
             });
-        } else {
-            let _ = released.send(());
         }
     }
 }
@@ -411,6 +434,7 @@ impl Handler<List> for Registry {
     type Result = MessageResult<List>;
 
     fn handle(&mut self, _: List, _: &mut Self::Context) -> Self::Result {
+        self.prune();
         MessageResult(
             self.sessions
                 .values()

@@ -266,5 +266,8 @@ impl MatsSocketServer {
 
 /// How long [`MatsSocketServer::stop`] lasts at most.
 pub(crate) fn longest_stop(config: &crate::Config) -> Duration {
-    config.stop_grace + config.stop_spread + config.close_timeout
+    config
+        .stop_grace
+        .saturating_add(config.stop_spread)
+        .saturating_add(config.close_timeout)
 }

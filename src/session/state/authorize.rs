@@ -52,8 +52,28 @@ impl Authorization {
     }
 
     pub(super) fn held_bytes(&self) -> usize {
-        self.held.bytes
+        self.held.bytes + self.value.as_ref().map_or(0, String::len)
     }
+}
+
+/// Bytes of an envelope of the client's: any of its texts may be long, not only the payload.
+pub(super) fn size(envelope: &Envelope) -> usize {
+    let texts = [
+        &envelope.eid,
+        &envelope.tid,
+        &envelope.cmid,
+        &envelope.smid,
+        &envelope.desc,
+        &envelope.sid,
+        &envelope.auth,
+        &envelope.clv,
+        &envelope.an,
+        &envelope.av,
+    ];
+    let ids = envelope.ids.iter().flatten().map(String::len);
+    envelope.msg.as_ref().map_or(0, |msg| msg.get().len())
+        + texts.into_iter().flatten().map(String::len).sum::<usize>()
+        + ids.sum::<usize>()
 }
 
 impl State {
@@ -173,14 +193,18 @@ impl State {
     fn hold_one(&mut self, envelope: Envelope) -> Result<(), Close> {
         let config = self.config.clone();
         let held = &mut self.authorization.held;
+        let bytes = size(&envelope);
         if !envelope.t.is_information_bearing() {
             held.subscriptions += 1;
+            held.bytes += bytes;
             held.envelopes.push_back(envelope);
-            return match held.subscriptions > config.max_held_subscriptions {
+            let full = held.subscriptions > config.max_held_subscriptions
+                || (held.bytes > config.max_held_bytes && held.subscriptions > 1);
+            return match full {
                 true => Err(Close::new(
                     CloseCode::ViolatedPolicy,
                     format!(
-                        "more than {} SUB and UNSUB while authorization is awaited",
+                        "more than {} SUB and UNSUB, or too long ones, while authorization is awaited",
                         config.max_held_subscriptions
                     ),
                 )),
@@ -197,7 +221,6 @@ impl State {
                 ),
             ));
         }
-        let bytes = envelope.msg.as_ref().map_or(0, |msg| msg.get().len());
         let full = held.messages > 0
             && (held.messages >= config.max_held || held.bytes + bytes > config.max_held_bytes);
         if !full {
@@ -260,11 +283,11 @@ impl State {
                 self.actions.push(Action::SubscribeTopic { topic, seen });
             }
             Ok(false) => {
-                self.topics.remove(&topic);
-                if asked == Asked::Session {
+                if self.topics.remove(&topic) {
                     // Stored with the session, and not allowed any more.
-                    self.actions.push(Action::UnsubscribeTopic(topic));
-                } else {
+                    self.actions.push(Action::UnsubscribeTopic(topic.clone()));
+                }
+                if asked == Asked::Client {
                     let eid = Some(topic);
                     self.send_now(vec![Envelope {
                         eid,

@@ -168,6 +168,8 @@ impl State {
         self.to_complete.smids.append(&mut acks.smids);
         let droppable = self.inbox.acknowledged(ack2);
         self.to_drop.extend(droppable);
+        // Only now: what this very message acknowledges is not unacknowledged.
+        self.count_redeliveries();
         Ok(())
     }
 
@@ -290,6 +292,10 @@ impl State {
         self.inbox.resume(held.inbox);
         self.window.resume(held.last_seq, held.has_outbox);
         self.topics.resume(held.topics);
+        if resumed {
+            // Nobody was told of what was stored between the registration and now.
+            self.window.poke();
+        }
         if let Some(pipeline) = &mut self.current {
             pipeline.resumes = true;
         }

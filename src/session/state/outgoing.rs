@@ -40,6 +40,7 @@ impl State {
         for message in round {
             if let (true, Some(cmid)) = (message.kind.is_reply(), &message.cmid) {
                 self.replies.settled(cmid);
+                self.inbox.settled(cmid);
             }
             envelopes.push(self.envelope(message));
         }
@@ -79,7 +80,7 @@ impl State {
 
     /// Hands acknowledgements on to the store, all that came with one event together.
     pub(super) fn store_acks(&mut self) {
-        if self.ended || self.retry_at.is_some() {
+        if self.ended || self.leaving.is_some() || self.retry_at.is_some() {
             return;
         }
         if self.to_complete != Acks::default() {

@@ -1,0 +1,110 @@
+//! The registry alone, with sessions that are no more than mailboxes.
+
+use std::sync::Mutex;
+
+use super::*;
+use crate::cluster::{ClusterNotify, Transport};
+use crate::metrics::Meter;
+
+/// A session that does nothing; it ends when told that it was closed.
+struct Quiet;
+
+impl Actor for Quiet {
+    type Context = Context<Self>;
+}
+
+impl Handler<ToSession> for Quiet {
+    type Result = ();
+
+    fn handle(&mut self, event: ToSession, ctx: &mut Self::Context) {
+        if let ToSession::Closed(_) = event {
+            actix::ActorContext::stop(ctx);
+        }
+    }
+}
+
+metered!(Quiet: ToSession);
+
+/// Writes down what other nodes are told.
+#[derive(Default)]
+struct Written(Mutex<Vec<(String, Notice)>>);
+
+impl Transport for Written {
+    fn join(&self, _: &str, _: crate::cluster::Deliver) {}
+    fn leave(&self, _: &str) {}
+    fn tell(&self, node: &str, notice: Notice) {
+        let mut told = self.0.lock().expect("no test panics with it");
+        told.push((node.to_owned(), notice));
+    }
+    fn tell_others(&self, _: &str, _: Notice) {}
+}
+
+fn holder(connection: i64) -> Holder {
+    Holder {
+        session: SessionKey(1),
+        connection: ConnectionId(connection),
+    }
+}
+
+fn quiet() -> Mailbox<ToSession> {
+    Mailbox::new(&Quiet.start(), &Arc::<Meter>::default())
+}
+
+#[actix::test]
+async fn a_session_whose_actor_is_gone_does_not_live_here_any_more() {
+    let registry = Registry::new().start();
+    let meter = Arc::<Meter>::default();
+    let attach: Mailbox<Attach> = Mailbox::new(&registry, &meter);
+    let begin: Mailbox<BeginSweep> = Mailbox::new(&registry, &meter);
+    let to = quiet();
+    attach.tell(Attach {
+        holder: holder(1),
+        to: to.clone(),
+    });
+    assert_eq!(begin.ask(BeginSweep).await, Some(vec![holder(1)]));
+    to.ask(ToSession::Closed("its thread".into())).await;
+    while to.connected() {
+        actix::clock::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    assert_eq!(
+        begin.ask(BeginSweep).await,
+        Some(vec![]),
+        "else it would count as connected for ever"
+    );
+}
+
+#[actix::test]
+async fn a_take_over_is_told_to_the_other_node_though_an_older_registration_is_left_here() {
+    let written = Arc::new(Written::default());
+    let mut registry = Registry::new();
+    registry.node = "here".into();
+    let meter = Arc::<Meter>::default();
+    let registry = Registry::create(|ctx| {
+        let from_cluster = Mailbox::new(&actix::AsyncContext::address(ctx), &meter);
+        let cluster = ClusterNotify::new(written.clone(), from_cluster).start();
+        registry.cluster = Some(Mailbox::new(&cluster, &meter));
+        registry
+    });
+    let attach: Mailbox<Attach> = Mailbox::new(&registry, &meter);
+    let take_over: Mailbox<TakeOver> = Mailbox::new(&registry, &meter);
+    attach.tell(Attach {
+        holder: holder(1),
+        to: quiet(),
+    });
+    let (released, done) = oneshot::channel();
+    take_over.tell(TakeOver {
+        holder: holder(3),
+        old_node: "there".into(),
+        released,
+    });
+    attach.tell(Attach {
+        holder: holder(3),
+        to: quiet(),
+    });
+    done.await.expect("whoever attaches waits no more");
+    let told = written.0.lock().expect("no test panics with it");
+    assert!(
+        matches!(&told[..], [(node, Notice::TakenOver { .. })] if node == "there"),
+        "{told:?}"
+    );
+}
