@@ -18,6 +18,7 @@ mod server;
 mod service;
 mod session;
 pub mod store;
+pub mod testkit;
 mod upkeep;
 pub mod wire;
 

@@ -164,12 +164,12 @@ impl Node {
         let pause = spread
             .checked_div(u32::try_from(sessions.len()).unwrap_or(u32::MAX))
             .unwrap_or_default();
-        for session in sessions {
-            session.tell(ToSession::Restart(why));
+        for (index, session) in sessions.into_iter().enumerate() {
             // A timer is not finer than a millisecond: with many sessions, several go without a pause.
-            if pause >= Duration::from_millis(1) {
+            if index > 0 && pause >= Duration::from_millis(1) {
                 tokio::time::sleep(pause).await;
             }
+            session.tell(ToSession::Restart(why));
         }
     }
 

@@ -84,6 +84,11 @@ impl Node {
         }
     }
 
+    /// The node's own thread.
+    pub(crate) fn arbiter(&self) -> &actix::ArbiterHandle {
+        self.system.arbiter()
+    }
+
     pub(crate) fn stopped(&self) -> bool {
         self.state.load(Ordering::Acquire) == State::Stopped as u8
     }
