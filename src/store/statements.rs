@@ -82,7 +82,6 @@ macro_rules! operations {
             Write register(Register) -> Registered;
             Write deregister(Deregister) -> bool;
             Write close_session(CloseSession) -> Option<ClosedSession>;
-            Read find_home(FindHome) -> Option<Home>;
             Read list_sessions(ListSessions) -> Vec<StoredSession>;
             Read count_sessions(CountSessions) -> u64;
             Write liveliness(Liveliness) -> ();
