@@ -18,11 +18,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use actix_web::{App, HttpServer};
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer, rt};
 use args::Args;
 use auth::DummyAuthentication;
 use endpoints::Handle;
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use matssocket::{Cluster, MatsSocketServer, Store};
 
 /// Where the WebSocket is mounted.
@@ -51,6 +52,7 @@ fn fail(why: &str) -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<(), String> {
+    let signal = shutdown_signal().map_err(|why| why.to_string())?;
     // The ports first: a taken one is found before anything is written.
     let mut listening = Vec::new();
     for (name, port) in args.nodes {
@@ -58,31 +60,27 @@ async fn run(args: Args) -> Result<(), String> {
     }
     let database = Database::prepare(args.database, args.fresh)?;
     let (store, cluster) = (Store::sqlite(&database.path), Cluster::local());
-    let mut nodes: Vec<(MatsSocketServer, u16, Vec<TcpListener>)> = Vec::new();
+    let mut nodes = Vec::new();
     for (name, (port, listeners)) in listening {
-        match start(name, &store, &cluster).await {
-            Ok(server) => nodes.push((server, port, listeners)),
+        match start(name, port, listeners, &store, &cluster).await {
+            Ok(node) => nodes.push(node),
             Err(why) => {
-                for (server, ..) in nodes {
-                    server.stop().await;
-                }
+                join_all(nodes.iter().map(|node: &Node| node.server.stop())).await;
                 return Err(why);
             }
         }
     }
-    for (server, port, _) in &nodes {
+    for Node { server, port, .. } in &nodes {
         println!(
             "ready ws://127.0.0.1:{port}{PATH} node={}",
             server.node_name()
         );
     }
-    try_join_all(
-        nodes
-            .into_iter()
-            .map(|(server, _, listeners)| serve(server, listeners)),
-    )
-    .await
-    .map_err(|why| format!("HTTP failed: {why}"))?;
+    let signal = signal.await;
+    log::info!("{signal}: stopping");
+    // HTTP must go on turning while the sockets are closed.
+    join_all(nodes.iter().map(|node| node.server.stop())).await;
+    join_all(nodes.iter().map(|node| node.http.stop(true))).await;
     Ok(())
 }
 
@@ -108,11 +106,19 @@ fn listen(port: u16) -> Result<(u16, Vec<TcpListener>), String> {
     }
 }
 
+struct Node {
+    server: MatsSocketServer,
+    port: u16,
+    http: ServerHandle,
+}
+
 async fn start(
     name: Option<String>,
+    port: u16,
+    listeners: Vec<TcpListener>,
     store: &Store,
     cluster: &Cluster,
-) -> Result<MatsSocketServer, String> {
+) -> Result<Node, String> {
     let handle = Handle::default();
     let mut builder = MatsSocketServer::builder("conformance")
         .store(store.clone())
@@ -123,21 +129,49 @@ async fn start(
     }
     let builder = services::add(endpoints::add(builder, &handle));
     let server = builder.start().await.map_err(|why| why.to_string())?;
-    Ok(handle.get_or_init(|| server).clone())
+    let server = handle.get_or_init(|| server).clone();
+    let http = serve(&server, listeners).map_err(|why| format!("cannot serve HTTP: {why}"))?;
+    Ok(Node { server, port, http })
 }
 
-async fn serve(server: MatsSocketServer, listeners: Vec<TcpListener>) -> io::Result<()> {
+fn serve(server: &MatsSocketServer, listeners: Vec<TcpListener>) -> io::Result<ServerHandle> {
     let mounted = server.clone();
     let mut http = HttpServer::new(move || {
         App::new()
             .configure(beside::routes(mounted.clone()))
             .configure(mounted.mount(PATH))
     })
-    .on_connect(matssocket::on_connect);
+    .on_connect(matssocket::on_connect)
+    .shutdown_timeout(1)
+    .disable_signals();
     for listener in listeners {
         http = http.listen(listener)?;
     }
-    server.run(http).await
+    let http = http.run();
+    let handle = http.handle();
+    rt::spawn(http);
+    Ok(handle)
+}
+
+/// Completes at SIGINT or SIGTERM; listens from the call on, not from the first poll.
+fn shutdown_signal() -> io::Result<impl Future<Output = &'static str>> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        Ok(async move {
+            tokio::select! {
+                _ = interrupt.recv() => "SIGINT",
+                _ = terminate.recv() => "SIGTERM",
+            }
+        })
+    }
+    #[cfg(not(unix))]
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+        "Ctrl-C"
+    })
 }
 
 /// The SQLite file; deleted at the end if it is a temporary one.

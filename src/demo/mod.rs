@@ -7,7 +7,7 @@ mod node;
 mod web;
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +26,7 @@ pub async fn run() -> Result<(), String> {
         print(args::USAGE);
         return Ok(());
     };
+    let signal = shutdown_signal().map_err(|why| why.to_string())?;
     // The ports first: a taken one is found before the database is touched.
     let listeners = ports
         .into_iter()
@@ -52,7 +53,7 @@ pub async fn run() -> Result<(), String> {
     let started = start(&nodes).await;
     if started.is_ok() {
         print(&greeting(&nodes, &database));
-        let signal = shutdown_signal().await;
+        let signal = signal.await;
         log::info!("{signal}: stopping");
     }
     nodes.shut_down().await;
@@ -97,21 +98,27 @@ Ctrl-C stops everything.
 
 /// Nobody may be listening: that is no reason to stop.
 fn print(text: &str) {
-    let mut out = std::io::stdout();
+    let mut out = io::stdout();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-async fn shutdown_signal() -> &'static str {
+/// Completes at SIGINT or SIGTERM; listens from the call on, not from the first poll.
+fn shutdown_signal() -> io::Result<impl Future<Output = &'static str>> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            return tokio::select! {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        Ok(async move {
+            tokio::select! {
+                _ = interrupt.recv() => "SIGINT",
                 _ = terminate.recv() => "SIGTERM",
-                _ = tokio::signal::ctrl_c() => "SIGINT",
-            };
-        }
+            }
+        })
     }
-    let _ = tokio::signal::ctrl_c().await;
-    "SIGINT"
+    #[cfg(not(unix))]
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+        "Ctrl-C"
+    })
 }

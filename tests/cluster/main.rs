@@ -1,0 +1,8 @@
+//! What a cluster promises: lines that break, sessions that move, nodes that fall silent.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod forwarded;
+mod reconnect;
+mod sweep;

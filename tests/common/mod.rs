@@ -1,0 +1,28 @@
+//! What the behaviour tests share: nodes in one process, and a raw client of the protocol.
+// Every test binary uses another part of this.
+#![allow(dead_code, unused_imports, missing_docs)]
+
+pub mod auth;
+pub mod child;
+pub mod control;
+pub mod endpoints;
+pub mod line;
+pub mod node;
+
+pub use control::{Control, Seen};
+pub use line::{Client, Line};
+pub use node::{Node, Nodes, Setup};
+pub use serde_json::{Value, json};
+
+use std::time::Duration;
+
+/// How long a test waits for something that must come.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Fails the test, saying what it waited for, when this takes too long.
+pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("waited {PATIENCE:?} in vain for {what}"),
+    }
+}

@@ -1,0 +1,185 @@
+//! Nodes of one cluster in this process, each behind an HTTP server of its own on a free port.
+
+use std::net::SocketAddr;
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer};
+use matssocket::Clock;
+use matssocket::Store;
+use matssocket::{Cluster, Config, MatsSocketServer, ServerBuilder};
+
+use super::auth::TestAuth;
+use super::control::holder_of;
+use super::{Client, Control, Line, endpoints, within};
+
+type Extend = Box<dyn Fn(ServerBuilder, &Control, usize) -> ServerBuilder>;
+
+/// What a test wants of its nodes.
+pub struct Setup {
+    config: Config,
+    store: Store,
+    cluster: Cluster,
+    clock: Clock,
+    extend: Extend,
+}
+
+impl Setup {
+    pub fn new() -> Setup {
+        Setup {
+            config: Config { stop_spread: std::time::Duration::ZERO, ..Config::default() },
+            store: Store::sqlite_in_memory(),
+            cluster: Cluster::local(),
+            clock: Clock::system(),
+            extend: Box::new(|builder, _, _| builder),
+        }
+    }
+
+    pub fn config(mut self, change: impl FnOnce(&mut Config)) -> Setup {
+        change(&mut self.config);
+        self
+    }
+
+    pub fn store(mut self, store: Store) -> Setup {
+        self.store = store;
+        self
+    }
+
+    pub fn cluster(mut self, cluster: Cluster) -> Setup {
+        self.cluster = cluster;
+        self
+    }
+
+    pub fn clock(mut self, clock: &Clock) -> Setup {
+        self.clock = clock.clone();
+        self
+    }
+
+    pub fn extend(mut self, extend: impl Fn(ServerBuilder, &Control, usize) -> ServerBuilder + 'static) -> Setup {
+        self.extend = Box::new(extend);
+        self
+    }
+
+    pub async fn start(self, many: usize) -> Nodes {
+        let _ = env_logger::try_init();
+        let control = Control::new();
+        let mut nodes = Vec::new();
+        for number in 0..many {
+            nodes.push(self.node(number, &control).await);
+        }
+        Nodes { nodes, control, clock: self.clock }
+    }
+
+    async fn node(&self, number: usize, control: &Control) -> Node {
+        let events = control.clone();
+        let builder = MatsSocketServer::builder("test")
+            .store(self.store.clone())
+            .cluster(self.cluster.clone())
+            .clock(self.clock.clone())
+            .config(self.config.clone())
+            .node_name(format!("node{number}"))
+            .authentication(TestAuth(control.clone()))
+            .on_session(move |event| {
+                events.saw(super::Seen {
+                    what: format!("session:{}", serde_json::to_value(event.change).unwrap().as_str().unwrap()),
+                    node: number,
+                    session: event.session_id.clone(),
+                    user: event.user_id.clone(),
+                    tid: String::new(),
+                    kind: String::new(),
+                    payload: serde_json::Value::Null,
+                    string: None,
+                    bytes: None,
+                    end: None,
+                    token: None,
+                });
+            });
+        let builder = endpoints::add(builder, control, number);
+        let builder = (self.extend)(builder, control, number);
+        let server = builder.start().await.expect("the node starts");
+        let mount = server.mount("/matssocket");
+        let http = HttpServer::new(move || App::new().configure(mount.clone()))
+            .on_connect(matssocket::on_connect)
+            .workers(1)
+            .disable_signals()
+            .shutdown_timeout(1)
+            .bind(("127.0.0.1", 0))
+            .expect("a free port");
+        let address = http.addrs()[0];
+        let http = http.run();
+        let handle = http.handle();
+        actix_web::rt::spawn(http);
+        Node { server, address, url: format!("ws://{address}/matssocket"), handle }
+    }
+}
+
+/// One node.
+pub struct Node {
+    pub server: MatsSocketServer,
+    pub address: SocketAddr,
+    pub url: String,
+    pub handle: ServerHandle,
+}
+
+/// The nodes of one test.
+pub struct Nodes {
+    nodes: Vec<Node>,
+    pub control: Control,
+    pub clock: Clock,
+}
+
+impl std::ops::Index<usize> for Nodes {
+    type Output = Node;
+
+    fn index(&self, number: usize) -> &Node {
+        &self.nodes[number]
+    }
+}
+
+impl Nodes {
+    /// One node with every default.
+    pub async fn one() -> Nodes {
+        Setup::new().start(1).await
+    }
+
+    pub async fn two() -> Nodes {
+        Setup::new().start(2).await
+    }
+
+    pub fn server(&self) -> &MatsSocketServer {
+        &self[0].server
+    }
+
+    /// Opens a session on the first node.
+    pub async fn open(&self, user: &str) -> Line {
+        self.open_on(0, user).await
+    }
+
+    pub async fn open_on(&self, node: usize, user: &str) -> Line {
+        Client::new(user).welcome(&self[node].url).await
+    }
+
+    /// A client comes back to a node.
+    pub async fn back(&self, node: usize, client: Client) -> Line {
+        client.welcome(&self[node].url).await
+    }
+
+    pub async fn stored_sessions(&self, user: &str) -> usize {
+        super::control::sessions_of(self.server(), user).await
+    }
+
+    /// Waits until the store has so many sessions of a user: listeners are told a little before.
+    pub async fn until_stored(&self, user: &str, many: usize) {
+        within(&format!("{many} stored sessions of {user}"), async {
+            while self.stored_sessions(user).await != many {}
+        })
+        .await;
+    }
+
+    /// Waits until the store knows that nobody holds a session.
+    pub async fn until_let_go(&self, session: &str) {
+        within("the session to be let go", async {
+            while holder_of(self.server(), session).await.is_some() {}
+        })
+        .await;
+    }
+}

@@ -1,0 +1,228 @@
+//! Every limit, hit once: what is told, to whom, and that others notice nothing.
+
+mod common;
+
+use std::time::Duration;
+
+use common::*;
+
+#[actix_web::test]
+async fn a_message_that_is_too_big_before_hello_is_closed_with_1008() {
+    let nodes = Nodes::one().await;
+    let mut line = Client::new("anna").connect(&nodes[0].url).await;
+    let mut hello = line.client.hello();
+    hello["an"] = json!("x".repeat(21 * 1024));
+    line.send(json!([hello])).await;
+    line.expect_close(1008).await;
+    nodes.until_stored("anna", 0).await;
+    // Just within the limit is fine.
+    let mut line = Client::new("anna").connect(&nodes[0].url).await;
+    let mut hello = line.client.hello();
+    hello["cid"] = json!("x".repeat(19 * 1024));
+    line.send(json!([hello])).await;
+    line.expect("WELCOME").await;
+}
+
+#[actix_web::test]
+async fn a_message_that_is_too_big_after_hello_is_closed_with_4004() {
+    let nodes = Setup::new().config(|config| config.max_message = 100_000).start(1).await;
+    let mut line = nodes.open("anna").await;
+    let cmid = line.request("test.do", json!("x".repeat(99_000))).await;
+    line.expect_id("RESOLVE", &cmid).await;
+    let envelope = line.envelope("SEND", "big", "test.take", json!("x".repeat(100_000)));
+    // The server may close before all of it is written.
+    let text = tokio_tungstenite::tungstenite::Message::text(json!([envelope]).to_string());
+    let _ = futures_util::SinkExt::send(&mut line.socket, text).await;
+    line.expect_close(4004).await;
+    nodes.control.event("close", line.session()).await;
+    nodes.until_stored("anna", 0).await;
+}
+
+/// The limit is that of the state in which a message is processed: a large second message may come while HELLO is
+/// being handled.
+#[actix_web::test]
+async fn a_big_message_right_behind_hello_is_taken() {
+    let nodes = Nodes::one().await;
+    nodes.control.set("slow authentication");
+    let mut line = Client::new("anna").connect(&nodes[0].url).await;
+    let hello = line.client.hello();
+    let big = line.envelope("REQUEST", "big", "test.do", json!("x".repeat(3_000_000)));
+    line.send(json!([hello])).await;
+    let control = nodes.control.clone();
+    let opened = async move { control.open("authentication", 1) };
+    tokio::join!(line.send(json!([big])), opened);
+    line.expect("WELCOME").await;
+    line.expect_id("RESOLVE", "big").await;
+}
+
+#[actix_web::test]
+async fn fifty_mebibytes_less_a_little_pass() {
+    let nodes = Nodes::one().await;
+    let mut line = nodes.open("anna").await;
+    let cmid = line.send_to("test.take", json!("x".repeat(49 * 1024 * 1024))).await;
+    line.expect_id("ACK", &cmid).await;
+}
+
+#[actix_web::test]
+async fn too_many_handlers_get_retry() {
+    let nodes = Nodes::one().await;
+    let mut line = nodes.open("anna").await;
+    let pipeline: Vec<Value> =
+        (0..1_001).map(|n| line.envelope("REQUEST", &format!("m{n}"), "test.gate", json!({"gate": "g"}))).collect();
+    line.send(Value::Array(pipeline)).await;
+    let refused = line.expect("RETRY").await;
+    assert_eq!(refused["cmid"], "m1000");
+    // Another session has its own count.
+    let mut other = nodes.open("berta").await;
+    let cmid = other.request("test.do", json!({})).await;
+    other.expect_id("RESOLVE", &cmid).await;
+    nodes.control.open("g", 2_000);
+    for number in 0..1_000 {
+        line.expect_id("RESOLVE", &format!("m{number}")).await;
+    }
+    let again = line.envelope("REQUEST", "m1000", "test.gate", json!({"gate": "g"}));
+    line.send(json!([again])).await;
+    line.expect_id("RESOLVE", "m1000").await;
+    line.none("RETRY").await;
+}
+
+#[actix_web::test]
+async fn a_full_inbox_gets_retry_until_it_is_acknowledged() {
+    let nodes = Setup::new().config(|config| config.max_inbox = 5).start(1).await;
+    let mut line = nodes.open("anna").await;
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        let cmid = line.send_to("test.take", json!(1)).await;
+        line.expect_id("ACK", &cmid).await;
+        ids.push(cmid);
+    }
+    let cmid = line.next_cmid();
+    let sixth = line.envelope("SEND", &cmid, "test.take", json!(6));
+    line.send(json!([sixth])).await;
+    line.expect_id("RETRY", &cmid).await;
+    assert_eq!(nodes.control.runs(&line.tid(&cmid)), 0);
+    // The same after a reconnect: the rows are counted, not the memory.
+    let mut line = nodes.back(0, line.cut()).await;
+    line.send(json!([sixth])).await;
+    line.expect_id("RETRY", &cmid).await;
+    let mut answer = Value::Null;
+    for _ in 0..100 {
+        line.send(json!([{"t": "ACK2", "ids": ids}])).await;
+        line.send(json!([sixth])).await;
+        answer = line.answer(&cmid).await;
+        if answer["t"] == "ACK" {
+            break;
+        }
+    }
+    assert_eq!(answer["t"], "ACK");
+    assert_eq!(nodes.control.runs(&line.tid(&cmid)), 1);
+}
+
+#[actix_web::test]
+async fn too_many_topics_by_default() {
+    let nodes = Nodes::one().await;
+    let mut line = nodes.open("anna").await;
+    let subs = |from: usize, to: usize| -> Value {
+        (from..to).map(|number| json!({"t": "SUB", "eid": format!("topic {number}")})).collect()
+    };
+    line.send(subs(0, 1_500)).await;
+    for _ in 0..1_500 {
+        line.expect("SUB_OK").await;
+    }
+    line.barrier().await;
+    line.send(subs(1_500, 1_501)).await;
+    line.expect_close(4004).await;
+}
+
+#[actix_web::test]
+async fn seventy_five_sessions_of_one_user_by_default() {
+    let nodes = Nodes::two().await;
+    let mut lines = Vec::new();
+    for number in 0..75 {
+        lines.push(nodes.open_on(number % 2, "anna").await);
+    }
+    let mut line = Client::new("anna").connect(&nodes[1].url).await;
+    let hello = line.client.hello();
+    line.send(json!([hello])).await;
+    line.expect_close(1008).await;
+    lines[0].leave(4000).await;
+    nodes.control.event("close", lines[0].session()).await;
+    nodes.open("anna").await;
+}
+
+/// One client's flood of refusals and failures is its own affair.
+#[actix_web::test]
+async fn others_are_served_while_one_session_is_at_all_its_limits() {
+    let nodes = Setup::new()
+        .config(|config| {
+            config.max_handlers = 5;
+            config.store.max_outbox = 5;
+        })
+        .start(1)
+        .await;
+    let mut greedy = nodes.open("greedy").await;
+    for number in 0..20 {
+        let _ = nodes.server().send(greedy.session(), "t", "client.x", &number).await;
+    }
+    let pipeline: Vec<Value> =
+        (0..500).map(|n| greedy.envelope("REQUEST", &format!("m{n}"), "test.gate", json!({"gate": "g"}))).collect();
+    greedy.send(Value::Array(pipeline)).await;
+    greedy.expect("RETRY").await;
+    let mut line = nodes.open("anna").await;
+    for _ in 0..20 {
+        let cmid = line.request("test.do", json!({})).await;
+        line.expect_id("RESOLVE", &cmid).await;
+        nodes.server().send(line.session(), "t", "client.x", &1).await.unwrap();
+        let mail = line.expect("SEND").await;
+        line.ack(&mail).await;
+    }
+}
+
+#[actix_web::test]
+async fn a_session_without_its_client_times_out() {
+    let clock = matssocket::Clock::system();
+    let nodes = Setup::new()
+        .clock(&clock)
+        .config(|config| {
+            config.session_timeout = Duration::from_secs(3600);
+            config.timeout_interval = Duration::from_millis(50);
+            config.liveliness_interval = Duration::from_millis(50);
+            // The clock leaps: leases must not run out by that.
+            config.lease = Duration::from_secs(100 * 3600);
+        })
+        .start(1)
+        .await;
+    let mut held = nodes.open("berta").await;
+    let client = nodes.open("anna").await.cut();
+    nodes.until_let_go(&client.session).await;
+    clock.advance(Duration::from_secs(7200));
+    nodes.control.event("timeout", &client.session).await;
+    assert_eq!((nodes.stored_sessions("anna").await, nodes.stored_sessions("berta").await), (0, 1));
+    let mut line = client.connect(&nodes[0].url).await;
+    let hello = line.client.hello();
+    line.send(json!([hello])).await;
+    line.expect_close(4001).await;
+    held.barrier().await;
+}
+
+#[actix_web::test]
+async fn a_transactional_handler_has_a_time_limit() {
+    use diesel::prelude::*;
+    let nodes = Setup::new()
+        .config(|config| config.transaction_limit = Duration::from_millis(100))
+        .extend(|builder, _, _| {
+            builder.transactional("tx.slow", |db: &mut SqliteConnection, incoming: matssocket::Incoming<u64>| {
+                diesel::sql_query("CREATE TABLE IF NOT EXISTS slow_rows (id INTEGER)").execute(db)?;
+                std::thread::sleep(Duration::from_millis(incoming.payload)); // the fault lasts
+                Ok(matssocket::Outcome::resolve("in time"))
+            })
+        })
+        .start(1)
+        .await;
+    let mut line = nodes.open("anna").await;
+    let slow = line.request("tx.slow", json!(300)).await;
+    let answer = line.answer(&slow).await;
+    assert!(answer["t"] == "NACK" || answer["t"] == "RETRY", "{answer}");
+    let quick = line.request("tx.slow", json!(0)).await;
+    line.expect_id("RESOLVE", &quick).await;
+}

@@ -1,0 +1,16 @@
+//! What one node says and does over the wire, tested through real sockets.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod authentication;
+mod closing;
+mod debug;
+mod hello;
+mod http;
+mod outbox;
+mod outcomes;
+mod pipeline;
+mod requests;
+mod takeover;
+mod topics;

@@ -1,0 +1,232 @@
+//! Server to client: order, redelivery, acknowledgement, window and limits.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use matssocket::SendError;
+
+use crate::common::*;
+
+/// Receives so many SENDs, acknowledging as it goes.
+async fn receive(line: &mut Line, many: usize) -> Vec<Value> {
+    let mut mails = Vec::new();
+    while mails.len() < many {
+        let mail = line.expect("SEND").await;
+        line.send(json!([{"t": "ACK", "smid": mail["smid"]}])).await;
+        mails.push(mail);
+    }
+    mails
+}
+
+#[actix_web::test]
+async fn a_thousand_messages_of_concurrent_senders_on_two_nodes_arrive_in_order() {
+    let nodes = Nodes::two().await;
+    let mut line = nodes.open_on(1, "anna").await;
+    let session = line.session().to_owned();
+    let senders = (0..4).map(|sender: usize| {
+        let (server, session) = (nodes[sender % 2].server.clone(), session.clone());
+        async move {
+            for number in 0..250 {
+                server.send(&session, "t", "client.x", &json!([sender, number])).await.unwrap();
+            }
+        }
+    });
+    let sending = futures_util::future::join_all(senders);
+    let (_, mails) = within("1,000 messages", async { tokio::join!(sending, receive(&mut line, 1_000)) }).await;
+    let mut next = [0; 4];
+    let mut smids = HashSet::new();
+    for mail in &mails {
+        let (sender, number) = (mail["msg"][0].as_u64().unwrap() as usize, mail["msg"][1].as_u64().unwrap());
+        assert_eq!(number, next[sender], "of sender {sender}");
+        next[sender] += 1;
+        assert!(smids.insert(mail["smid"].as_str().unwrap().to_owned()), "{mail} came twice");
+    }
+    let most = line.pipelines.iter().map(|pipeline| pipeline.iter().filter(|e| e["t"] == "SEND").count()).max().unwrap();
+    assert!(most <= 20, "{most} messages in one WebSocket message");
+}
+
+#[actix_web::test]
+async fn what_is_not_acknowledged_comes_again_in_order_with_the_same_ids() {
+    let nodes = Nodes::two().await;
+    let mut line = nodes.open_on(0, "anna").await;
+    for number in 0..50 {
+        nodes.server().send(line.session(), "t", "client.x", &number).await.unwrap();
+    }
+    let mut mails = Vec::new();
+    for _ in 0..50 {
+        mails.push(line.expect("SEND").await);
+    }
+    let acked: Vec<Value> = mails.iter().step_by(2).cloned().collect();
+    let unacked: Vec<Value> = mails.iter().skip(1).step_by(2).cloned().collect();
+    line.ack_all(&acked).await;
+    for (round, node) in [1, 1, 0].into_iter().enumerate() {
+        let session = line.session().to_owned();
+        let client = line.cut();
+        nodes.control.events("deregister", &session, round + 1).await;
+        nodes.server().send(&session, "t", "client.x", &format!("late {round}")).await.unwrap();
+        line = nodes.back(node, client).await;
+        for mail in &unacked {
+            let again = line.expect("SEND").await;
+            assert_eq!((&again["smid"], &again["msg"]), (&mail["smid"], &mail["msg"]), "round {round}");
+        }
+        for late in 0..=round {
+            assert_eq!(line.expect("SEND").await["msg"], format!("late {late}"));
+        }
+    }
+    let all: Vec<Value> = unacked.clone();
+    line.ack_all(&all).await;
+    line.none("SEND").await;
+}
+
+#[actix_web::test]
+async fn the_window_bounds_what_is_sent_and_not_acknowledged() {
+    let nodes = Setup::new().config(|config| config.window = 30).start(1).await;
+    let mut line = nodes.open("anna").await;
+    for number in 0..100 {
+        nodes.server().send(line.session(), "t", "client.x", &number).await.unwrap();
+    }
+    let mut first = Vec::new();
+    for number in 0..30 {
+        first.push(line.expect("SEND").await);
+        assert_eq!(first[number]["msg"], number);
+    }
+    line.none("SEND").await;
+    line.ack_all(&first).await;
+    for (number, mail) in receive(&mut line, 70).await.iter().enumerate() {
+        assert_eq!(mail["msg"], number + 30);
+    }
+}
+
+#[actix_web::test]
+async fn the_window_counts_bytes_and_lets_one_message_through() {
+    let nodes = Setup::new().config(|config| config.window_bytes = 10_000).start(1).await;
+    let mut line = nodes.open("anna").await;
+    for number in 0..4 {
+        let payload = json!([number, "x".repeat(20_000)]);
+        nodes.server().send(line.session(), "t", "client.x", &payload).await.unwrap();
+    }
+    for number in 0..4 {
+        let mail = line.expect("SEND").await;
+        assert_eq!(mail["msg"][0], number);
+        line.none("SEND").await;
+        line.send(json!([{"t": "ACK", "smid": mail["smid"]}])).await;
+    }
+}
+
+#[actix_web::test]
+async fn message_ids_are_unique_across_sessions_and_printable() {
+    let nodes = Nodes::two().await;
+    let mut smids = HashSet::new();
+    for number in 0..6 {
+        let mut line = nodes.open_on(number % 2, "anna").await;
+        for _ in 0..5 {
+            nodes.server().send(line.session(), "t", "client.x", &1).await.unwrap();
+            let smid = line.expect("SEND").await["smid"].as_str().unwrap().to_owned();
+            assert!(smid.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\'), "{smid}");
+            assert!(smids.insert(smid));
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_full_outbox_is_told_to_the_sender() {
+    let nodes = Setup::new().config(|config| config.store.max_outbox = 5).start(1).await;
+    let mut line = nodes.open("anna").await;
+    let other = nodes.open("berta").await;
+    for number in 0..5 {
+        nodes.server().send(line.session(), "t", "client.x", &number).await.unwrap();
+    }
+    let full = nodes.server().send(line.session(), "t", "client.x", &5).await;
+    assert!(matches!(&full, Err(SendError::OutboxFull(session)) if session == line.session()), "{full:?}");
+    nodes.server().send(other.session(), "t", "client.x", &5).await.unwrap();
+    let mails: Vec<Value> = vec![line.expect("SEND").await];
+    line.ack_all(&mails).await;
+    nodes.server().send(line.session(), "t", "client.x", &6).await.unwrap();
+}
+
+#[actix_web::test]
+async fn sending_to_nobody_or_with_bad_ids_is_told_to_the_sender() {
+    let nodes = Nodes::one().await;
+    let line = nodes.open("anna").await;
+    let server = nodes.server();
+    let nobody = server.send("NoSuchSession", "t", "client.x", &1).await;
+    assert!(matches!(nobody, Err(SendError::NoSession(_))), "{nobody:?}");
+    let long = "x".repeat(256);
+    for (session, tid, eid) in [("", "t", "e"), (line.session(), "", "e"), (line.session(), "t\0", "e"), (line.session(), "t", &long)] {
+        let refused = server.send(session, tid, eid, &1).await;
+        assert!(matches!(refused, Err(SendError::InvalidId(_))), "{refused:?}");
+    }
+    let reply_to = matssocket::ReplyTo::terminator("nobody");
+    let unknown = server.request(line.session(), "t", "e", &1, reply_to).await;
+    assert!(matches!(unknown, Err(SendError::Unknown(_))), "{unknown:?}");
+}
+
+#[actix_web::test]
+async fn an_idempotency_key_makes_a_second_send_harmless() {
+    let nodes = Nodes::two().await;
+    let mut line = nodes.open("anna").await;
+    for node in [0, 1, 0] {
+        nodes[node].server.send_once("key 1", line.session(), "t", "client.x", &"once").await.unwrap();
+    }
+    nodes.server().send_once("key 2", line.session(), "t", "client.x", &"other").await.unwrap();
+    assert_eq!(line.expect("SEND").await["msg"], "once");
+    assert_eq!(line.expect("SEND").await["msg"], "other");
+    line.none("SEND").await;
+}
+
+/// A message that a client evidently receives and never acknowledges would be redelivered for ever; one whose line
+/// only flaps must not be given up.
+#[actix_web::test]
+async fn a_poisonous_message_becomes_a_dead_letter_and_can_be_redriven() {
+    let nodes = Setup::new()
+        .config(|config| {
+            config.max_redeliveries = 2;
+            config.redelivery_evidence = Duration::ZERO;
+        })
+        .start(1)
+        .await;
+    let mut line = nodes.open("anna").await;
+    let session = line.session().to_owned();
+    nodes.server().send(&session, "poison", "client.poison", &"p").await.unwrap();
+    let mut deliveries = 0;
+    loop {
+        nodes.server().send(&session, "marker", "client.marker", &1).await.unwrap();
+        let mail = line.expect("SEND").await;
+        if mail["tid"] == "marker" {
+            line.ack(&mail).await;
+            break;
+        }
+        deliveries += 1;
+        assert!(deliveries < 10, "delivered {deliveries} times");
+        let marker = line.expect("SEND").await;
+        // The client lives on, without acknowledging the other one.
+        line.ack(&marker).await;
+        let client = line.cut();
+        nodes.control.events("deregister", &session, deliveries).await;
+        line = nodes.back(0, client).await;
+    }
+    assert_eq!(deliveries, 3, "one delivery and two counted redeliveries");
+    let dead = nodes.server().dead_letters(0, 10).await.unwrap();
+    assert_eq!(dead.len(), 1);
+    assert_eq!((dead[0].origin.as_str(), dead[0].trace_id.as_str()), ("outbox", "poison"));
+    assert_eq!((dead[0].endpoint.as_deref(), dead[0].payload.as_deref()), (Some("client.poison"), Some("\"p\"")));
+    assert!(nodes.server().redrive_dead_letter(dead[0].id).await.unwrap());
+    let again = line.expect_where("the redriven message", |e| e["tid"] == "poison").await;
+    line.ack(&again).await;
+    assert!(nodes.server().dead_letters(0, 10).await.unwrap().is_empty());
+    assert!(!nodes.server().redrive_dead_letter(dead[0].id).await.unwrap());
+    assert!(!nodes.server().drop_dead_letter(dead[0].id).await.unwrap());
+}
+
+#[actix_web::test]
+async fn a_flapping_line_kills_no_mail() {
+    let nodes = Setup::new().config(|config| config.max_redeliveries = 2).start(2).await;
+    let mut line = nodes.open("anna").await;
+    nodes.server().send(line.session(), "t", "client.x", &"kept").await.unwrap();
+    let smid = line.expect("SEND").await["smid"].clone();
+    for round in 0..15 {
+        line = nodes.back(round % 2, line.cut()).await;
+        assert_eq!(line.expect("SEND").await["smid"], smid);
+    }
+    assert!(nodes.server().dead_letters(0, 10).await.unwrap().is_empty());
+}
