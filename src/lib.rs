@@ -95,6 +95,8 @@ mod server;
 mod service;
 #[allow(dead_code)]
 mod session;
+// Without a database (a build for the client alone) nothing runs what is in there.
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
 mod store;
 mod upkeep;
 pub mod wire;

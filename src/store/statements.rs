@@ -114,6 +114,7 @@ macro_rules! operations {
         }
     };
 }
+#[cfg(feature = "sqlite")]
 pub(super) use operations;
 
 macro_rules! statements_trait {
