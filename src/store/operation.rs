@@ -80,8 +80,6 @@ pub struct HeldSession {
     pub sid: String,
     /// What its server message ids start with.
     pub smid_prefix: String,
-    /// When it was first registered.
-    pub created: i64,
     /// The registration that held it until now, and its node, if it was connected.
     pub replaced: Option<(String, ConnectionId)>,
     /// Newest sequence number stored for it, 0 for none yet.
@@ -131,22 +129,6 @@ pub struct ClosedSession {
     pub user_id: String,
     /// Node and registration that held it, if it was connected.
     pub home: Option<(String, ConnectionId)>,
-}
-
-/// Where a session is connected. `None`: no such session.
-#[derive(Clone, Debug)]
-pub struct FindHome {
-    /// Session id.
-    pub sid: String,
-}
-
-/// Outcome of [`FindHome`] for a session that exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Home {
-    /// Its key.
-    pub session: SessionKey,
-    /// Node (with a valid lease) and registration that hold it, if it is connected.
-    pub at: Option<(String, ConnectionId)>,
 }
 
 /// Which sessions to list or count; all conditions must hold.
@@ -420,8 +402,6 @@ pub struct Forwarded {
     pub secret: String,
     /// Failed attempts so far.
     pub attempts: u32,
-    /// When it was stored.
-    pub created: i64,
     /// The work.
     pub work: Box<NewForward>,
 }

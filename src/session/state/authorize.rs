@@ -160,11 +160,11 @@ impl State {
 
     /// The authorization is good: what was held goes first.
     fn authorized(&mut self) {
+        if self.authorization.outgoing == Outgoing::Held {
+            self.authorization.outgoing = Outgoing::Ask;
+        }
         let held = std::mem::take(&mut self.authorization.held);
         if let Some(pipeline) = &mut self.current {
-            if pipeline.authorization && self.authorization.outgoing == Outgoing::Held {
-                self.authorization.outgoing = Outgoing::Ask;
-            }
             pipeline.step = Step::Hello;
             let behind = std::mem::replace(&mut pipeline.envelopes, held.envelopes);
             pipeline.envelopes.extend(behind);

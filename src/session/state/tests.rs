@@ -31,7 +31,6 @@ fn held(last_seq: i64, inbox: &[&str]) -> Result<Registered, StoreError> {
         new: true,
         sid: "SID".into(),
         smid_prefix: "abc".into(),
-        created: 0,
         replaced: None,
         last_seq,
         inbox: inbox.iter().map(|cmid| (*cmid).to_owned()).collect(),

@@ -198,6 +198,20 @@ impl Node {
         )
     }
 
+    /// The node that a session is connected to, as all nodes see it.
+    async fn home(&self, sid: &str) -> Option<String> {
+        self.listed(sid).await.expect("it exists").node
+    }
+
+    async fn listed(&self, sid: &str) -> Option<StoredSession> {
+        let all = ListSessions {
+            filter: SessionFilter::default(),
+            limit: 1000,
+        };
+        let mut listed = self.run(all).await.into_iter();
+        listed.find(|session| session.session_id == sid)
+    }
+
     /// Stores a SEND for a session.
     async fn send(&self, sid: &str, tid: &str) -> UnitOutcome {
         self.run(call(vec![to(sid, send(tid))])).await
