@@ -17,8 +17,8 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use matssocket::store::bench::Seat;
-use matssocket::store::operation::{
+use matssocket::bench::Seat;
+use matssocket::bench::operation::{
     Cause, Complete, Effect, EffectOutcome, Fenced, Holder, NewMessage, NewOrResumed, Register,
     Registered, Unit, UnitOutcome,
 };

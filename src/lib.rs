@@ -85,7 +85,6 @@ mod cluster;
 mod config;
 mod endpoint;
 mod error;
-#[allow(dead_code)]
 mod http;
 mod message;
 mod metrics;
@@ -93,7 +92,6 @@ mod node;
 mod registry;
 mod server;
 mod service;
-#[allow(dead_code)]
 mod session;
 // Without a database (a build for the client alone) nothing runs what is in there.
 #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
@@ -126,3 +124,10 @@ pub use wire::{DebugOptions, MessageType};
 #[cfg(all(doctest, feature = "sqlite", feature = "client"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// What `benches/` drives the store with. Not part of the public API: it may change or go in any release.
+#[doc(hidden)]
+pub mod bench {
+    pub use crate::store::bench::Seat;
+    pub use crate::store::operation;
+}

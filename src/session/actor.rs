@@ -36,6 +36,9 @@ const PREFIX: usize = 6;
 /// Length of a session id: more than 128 bits.
 const SESSION_ID: usize = 24;
 
+/// Milliseconds until a session that pauses looks again whether the node holds less.
+const BUDGET_AGAIN: i64 = 200;
+
 /// Something the session itself has set going is done.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -58,6 +61,8 @@ pub(crate) struct Session {
     ended: Rc<Cell<bool>>,
     /// What this actor has attached to the registry, and tells it to detach when it ends: the state hears of it later.
     attached: Rc<OnceCell<Attached>>,
+    /// Reading pauses, because the node holds more than it may.
+    paused: bool,
 }
 
 /// A registration, with session id and user id for the listeners.
@@ -91,6 +96,7 @@ impl Session {
             counted: 0,
             stuck: None,
             ended: Rc::default(),
+            paused: false,
             attached: Rc::default(),
         };
         Mailbox::new(&session.start(), &meter)
@@ -124,6 +130,7 @@ impl Session {
         if !self.ended.get() {
             self.count();
             self.watch_line();
+            self.pause_over_budget();
             self.arm(ctx);
         }
     }
@@ -538,6 +545,14 @@ impl Session {
         self.counted = held;
     }
 
+    /// While the node holds more than it may, nothing more is read; what was read is looked at again in a while.
+    fn pause_over_budget(&mut self) {
+        let over = self.surroundings().over_budget;
+        if over != std::mem::replace(&mut self.paused, over) {
+            self.flow.pause_reading(over);
+        }
+    }
+
     fn uncount(&mut self) {
         self.node
             .counters
@@ -562,7 +577,8 @@ impl Session {
     }
 
     fn arm(&mut self, ctx: &mut Context<Self>) {
-        let deadline = [self.state.deadline(), self.stuck_deadline()]
+        let budget = self.paused.then(|| self.now() + BUDGET_AGAIN);
+        let deadline = [self.state.deadline(), self.stuck_deadline(), budget]
             .into_iter()
             .flatten()
             .min();
@@ -601,7 +617,7 @@ async fn take_over(node: &Node, holder: Holder, old_node: String) {
 
 /// Does in the store what becomes of a session whose actor has ended.
 async fn let_go(node: &Node, holder: Holder, keep: Keep) {
-    const ATTEMPTS: u32 = 10;
+    const ATTEMPTS: u32 = 60;
     let mut delay = Duration::from_millis(100);
     for _ in 0..ATTEMPTS {
         let done = match &keep {

@@ -51,9 +51,17 @@ pub struct Register {
 #[derive(Clone, Debug)]
 pub enum NewOrResumed {
     /// Open a session with this id; its messages get ids starting with `smid_prefix`.
-    New { sid: String, smid_prefix: String },
+    New {
+        /// Session id.
+        sid: String,
+        /// What the ids of its messages start with.
+        smid_prefix: String,
+    },
     /// Resume the session with this id.
-    Resumed { sid: String },
+    Resumed {
+        /// Session id.
+        sid: String,
+    },
 }
 
 /// Outcome of [`Register`].
@@ -197,10 +205,12 @@ pub struct TimeOutSessions {
     pub limit: u32,
 }
 
-/// Deletes what is left of sessions that are gone, old publications, old idempotency keys, and nodes whose lease ran
+/// Deletes what is left of sessions that are gone, old inbox rows, old publications, old idempotency keys, and nodes whose lease ran
 /// out long ago. Returns the number of rows deleted.
 #[derive(Clone, Debug)]
 pub struct Scavenge {
+    /// Inbox rows older than this go: their clients had long been answered, but their ACK2 was lost.
+    pub inbox_older: Duration,
     /// Publications older than this go.
     pub publications_older: Duration,
     /// Idempotency keys older than this go.

@@ -123,6 +123,8 @@ async fn time_out(node: &Node) -> Result<(), StoreError> {
 
 async fn scavenge(node: &Node) -> Result<(), StoreError> {
     let scavenge = Scavenge {
+        // A client that was away for longer has no session any more; one that was there has sent again what it missed.
+        inbox_older: node.config.session_timeout,
         publications_older: node.config.topic_history,
         keys_older: node.config.idempotency,
     };

@@ -31,13 +31,18 @@ pub(super) enum Step {
     Dispatch,
 }
 
+/// Acknowledgements that may wait for the store before a client's messages have to wait.
+const MAX_UNSTORED_ACKS: usize = 10_000;
+
 impl State {
-    /// Goes on with the pipelines until one has to wait for something: also for a client that takes no answers.
+    /// Goes on with the pipelines until one has to wait for something: also for a client that takes no answers, or
+    /// acknowledges faster than the store deletes.
     pub(super) fn advance(&mut self) {
         while !self.ended
             && self.waiting == Waiting::Nothing
             && self.leaving.is_none()
             && !self.around.clogged
+            && self.unstored_acks() < MAX_UNSTORED_ACKS
         {
             match &self.current {
                 None => match self.work.pop_front() {
@@ -177,7 +182,8 @@ impl State {
         let smids = one_or_several(envelope.t, "smid", envelope.smid, envelope.ids)?;
         for smid in smids {
             // An id that is not ours (of an earlier session, say) has nothing to delete: it is answered all the same.
-            if let Some(seq) = self.identity().and_then(|identity| identity.seq_of(&smid)) {
+            let seq = self.identity().and_then(|identity| identity.seq_of(&smid));
+            if let Some(seq) = seq.filter(|seq| self.window.knows(*seq)) {
                 let seqs = if envelope.t == MessageType::ACK {
                     &mut acks.acked
                 } else {
@@ -285,7 +291,6 @@ impl State {
             sid: held.sid.clone(),
             smid_prefix: held.smid_prefix,
             user_id,
-            new: !resumed,
         };
         self.phase = Phase::Established(identity);
         self.actions.push(Action::Established);

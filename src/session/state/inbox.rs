@@ -323,6 +323,7 @@ impl State {
         cmids: Vec<String>,
         outcome: Result<Fenced, StoreError>,
     ) {
+        self.deleting -= cmids.len();
         match outcome {
             Ok(Fenced::Done) => {}
             Ok(Fenced::FencedOff) => self.fenced_off(),

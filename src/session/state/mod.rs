@@ -200,8 +200,6 @@ pub(super) struct Identity {
     pub(super) sid: String,
     pub(super) smid_prefix: String,
     pub(super) user_id: String,
-    /// Opened by this HELLO, not resumed.
-    pub(super) new: bool,
 }
 
 /// What the pipeline at hand waits for.
@@ -273,6 +271,8 @@ pub(super) struct State {
     topics: Topics,
     requested_debug: crate::wire::DebugOptions,
     to_complete: Acks,
+    /// How many message ids the store is about to delete, for this client's ACK, NACK and ACK2.
+    deleting: usize,
     to_drop: Vec<String>,
     /// When completes and drops that failed are tried again.
     retry_at: Option<i64>,
@@ -311,6 +311,7 @@ impl State {
             topics: Topics::default(),
             requested_debug: crate::wire::DebugOptions::default(),
             to_complete: Acks::default(),
+            deleting: 0,
             to_drop: Vec::new(),
             retry_at: None,
             leaving: None,

@@ -88,16 +88,24 @@ impl State {
             if acks.acked.is_empty() && acks.nacked.is_empty() {
                 self.queue_ack2(acks.smids);
             } else {
+                self.deleting += acks.smids.len();
                 self.actions.push(Action::Complete(acks));
             }
         }
         if !self.to_drop.is_empty() {
+            self.deleting += self.to_drop.len();
             self.actions
                 .push(Action::DropInbox(std::mem::take(&mut self.to_drop)));
         }
     }
 
+    /// Acknowledgements that are not stored yet.
+    pub(super) fn unstored_acks(&self) -> usize {
+        self.deleting + self.to_complete.smids.len() + self.to_drop.len()
+    }
+
     pub(super) fn completed(&mut self, acks: Acks, outcome: Result<Fenced, StoreError>) {
+        self.deleting -= acks.smids.len();
         match outcome {
             Ok(Fenced::Done) => self.queue_ack2(acks.smids),
             Ok(Fenced::FencedOff) => self.fenced_off(),

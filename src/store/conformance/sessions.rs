@@ -163,6 +163,7 @@ pub async fn close_deletes_all(base: Base) {
     // Nothing is left to scavenge, and what was forwarded stays.
     assert_eq!(
         a.run(Scavenge {
+            inbox_older: Duration::from_secs(3 * 24 * 3600),
             publications_older: secs(0),
             keys_older: secs(0)
         })
@@ -430,6 +431,7 @@ pub async fn sweep_and_which_exist(base: Base) {
 pub async fn scavenge(base: Base) {
     let (a, _b) = (base.node("a").await, base.node("b").await);
     let scavenge = Scavenge {
+        inbox_older: Duration::from_secs(3 * 24 * 3600),
         publications_older: secs(100),
         keys_older: secs(200),
     };
@@ -455,4 +457,31 @@ pub async fn scavenge(base: Base) {
     base.clock.advance(secs(3600));
     // Both nodes, and the key once more.
     assert_eq!(a.run(scavenge).await, 3);
+}
+
+/// A client's ACK2 was lost with its line: it never comes, and the row would stay for the session's life.
+pub async fn scavenge_old_inbox(base: Base) {
+    let a = base.node("a").await;
+    let held = a.open("user", "s1").await;
+    let incoming = |cmid: &str| Unit {
+        cause: Cause::Incoming {
+            holder: held.holder,
+            cmid: cmid.into(),
+            answer: None,
+            settles: None,
+        },
+        effects: Vec::new(),
+    };
+    let scavenge = Scavenge {
+        inbox_older: secs(100),
+        publications_older: secs(1_000),
+        keys_older: secs(1_000),
+    };
+    a.run(incoming("old")).await;
+    base.clock.advance(secs(60));
+    a.run(incoming("young")).await;
+    assert_eq!(a.run(scavenge.clone()).await, 0);
+    base.clock.advance(secs(60));
+    assert_eq!(a.run(scavenge).await, 1);
+    assert_eq!(a.run(incoming("young")).await, UnitOutcome::Duplicate(None));
 }

@@ -354,6 +354,8 @@ impl SqliteStatements<'_> {
         let living = || session::table.select(session::key);
         rows +=
             diesel::delete(inbox::table.filter(inbox::session.ne_all(living()))).execute(conn)?;
+        let old = inbox::table.filter(inbox::created.lt(now.saturating_sub(ms(op.inbox_older))));
+        rows += diesel::delete(old).execute(conn)?;
         rows +=
             diesel::delete(outbox::table.filter(outbox::session.ne_all(living()))).execute(conn)?;
         rows += diesel::delete(subscription::table.filter(subscription::session.ne_all(living())))
