@@ -51,9 +51,17 @@ pub struct Register {
 #[derive(Clone, Debug)]
 pub enum NewOrResumed {
     /// Open a session with this id; its messages get ids starting with `smid_prefix`.
-    New { sid: String, smid_prefix: String },
+    New {
+        /// Session id.
+        sid: String,
+        /// What its server message ids start with.
+        smid_prefix: String,
+    },
     /// Resume the session with this id.
-    Resumed { sid: String },
+    Resumed {
+        /// Session id.
+        sid: String,
+    },
 }
 
 /// Outcome of [`Register`].
