@@ -311,6 +311,15 @@ impl Handler<Attach> for Registry {
     type Result = ();
 
     fn handle(&mut self, Attach { holder, to }: Attach, _: &mut Self::Context) {
+        match self.waiting.get(&holder.session) {
+            // A later registration waits for this one, which comes late: it must let go, which tells the other.
+            Some((later, _)) if *later > holder.connection => {
+                return to.tell(ToSession::TakenOver);
+            }
+            // It waits no more for the one before it.
+            Some(_) => drop(self.waiting.remove(&holder.session)),
+            None => {}
+        }
         match self.sessions.get(&holder.session) {
             // A later registration has attached already: this one must let go.
             Some(entry) if entry.holder.connection > holder.connection => {
@@ -320,8 +329,6 @@ impl Handler<Attach> for Registry {
             None => {}
         }
         self.forget(holder.session);
-        // Whoever waited for a registration before this one does so no more.
-        self.release(holder.session, ConnectionId(holder.connection.0 - 1));
         self.sessions.insert(
             holder.session,
             Entry {

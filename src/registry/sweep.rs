@@ -38,10 +38,9 @@ impl Registry {
             .filter(|holder| !self.sessions.contains_key(&holder.session))
             // It is about to attach, once the registration before it has let go.
             .filter(|holder| {
-                !self
-                    .waiting
+                self.waiting
                     .get(&holder.session)
-                    .is_some_and(|(_, released)| !released.is_closed())
+                    .is_none_or(|(_, released)| released.is_closed())
             })
             .collect();
         if let Some(store) = &self.store {

@@ -151,7 +151,7 @@ impl TestClient {
         self.reply(MessageType::REJECT, request, json(reply)?).await
     }
 
-    /// Acknowledges a REQUEST of the server with a NACK: it cannot be handled.
+    /// Acknowledges a message of the server with a NACK: it cannot be handled.
     ///
     /// Only where [acknowledgements are held](Self::hold_acks) does the server not have an ACK already.
     ///

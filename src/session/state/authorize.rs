@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::inbound::Step;
-use super::{Action, Asked, State, Waiting};
+use super::{Action, Asked, Phase, State, Waiting};
 use crate::auth::{AuthError, Principal, Verdict};
 use crate::wire::{Close, CloseCode, Envelope, MessageType};
 
@@ -152,6 +152,10 @@ impl State {
                 "the user id of a session does not match the one authenticated: it must not change";
             self.close(Close::new(CloseCode::ViolatedPolicy, why));
             return false;
+        }
+        if let Phase::Established(identity) = &mut self.phase {
+            // Handlers must not be told one user and given the principal of another.
+            identity.user_id.clone_from(&principal.user_id);
         }
         self.authorization.valid_at = self.clock.now();
         self.authorization.principal = Some(principal);

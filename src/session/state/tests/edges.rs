@@ -223,3 +223,20 @@ fn a_stored_subscription_that_is_not_allowed_any_more_is_removed_when_the_client
     assert!(has(&actions, r#"UnsubscribeTopic("T")"#), "{actions:?}");
     assert_eq!(types(&sent(&actions)), ["SUB_NO_AUTH"]);
 }
+
+#[test]
+fn a_user_who_may_change_is_the_new_one_for_everybody() {
+    let mut driven = Driven::established(Config {
+        allow_user_change: true,
+        ..Config::default()
+    });
+    driven.text(r#"[{"t":"AUTH","auth":"other"}]"#);
+    driven.on(Event::Authenticated(Ok(Verdict::Authenticated(
+        Principal::user("v"),
+    ))));
+    let user = driven
+        .state
+        .identity()
+        .map(|identity| identity.user_id.clone());
+    assert_eq!(user.as_deref(), Some("v"));
+}
