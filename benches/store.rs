@@ -17,10 +17,9 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use matssocket::bench::Seat;
-use matssocket::bench::operation::{
+use matssocket::bench::{
     Cause, Complete, Effect, EffectOutcome, Fenced, Holder, NewMessage, NewOrResumed, Register,
-    Registered, Unit, UnitOutcome,
+    Registered, Seat, Unit, UnitOutcome,
 };
 use matssocket::{MessageType, Store, StoreConfig};
 use serde_json::value::RawValue;

@@ -49,6 +49,7 @@
 //! | `node`, `upkeep` | a running node: start and stop, leases, sweep, liveliness, time-outs, scavenging |
 //! | [`wire`] | the protocol as data: knows no actor, no database, no clock |
 //! | `client` | a Rust client of the same protocol (feature `client`) |
+//! | [`testkit`] | drives an application's endpoints in its tests, without a socket |
 //!
 //! Connection and session actors live on the thread of the HTTP worker that accepted the socket; registry, cluster,
 //! services and upkeep on a thread of the node's own, the store on threads of its own.
@@ -116,6 +117,8 @@ pub use server::{
     LiveSession, MatsSocketServer, MessageEvent, RecentEnvelope, ServerBuilder, SessionChange,
     SessionEvent,
 };
+#[doc(hidden)] // for benches/store.rs, and for nobody else
+pub use store::bench;
 pub use store::operation::{DeadLetter, SessionFilter, StoredSession};
 pub use store::{Store, StoreConfig, StoreError, StoreMetricsSnapshot};
 pub use wire::{DebugOptions, MessageType};

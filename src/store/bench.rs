@@ -3,6 +3,11 @@
 
 use std::sync::Arc;
 
+pub use super::operation::{
+    Cause, Complete, Effect, EffectOutcome, Fenced, Holder, NewMessage, NewOrResumed, Register,
+    Registered, Unit, UnitOutcome,
+};
+
 use actix::{Actor, Context, Handler};
 
 use super::{NewsOf, Operation, Store, StoreConfig, StoreError, StoreHandle};

@@ -54,7 +54,7 @@ pub enum NewOrResumed {
     New {
         /// Session id.
         sid: String,
-        /// What the ids of its messages start with.
+        /// What its server message ids start with.
         smid_prefix: String,
     },
     /// Resume the session with this id.
