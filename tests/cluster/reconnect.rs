@@ -364,3 +364,50 @@ async fn nothing_is_lost_while_a_session_wanders_and_is_sent_to() {
     };
     within("400 messages", async { tokio::join!(sender, receiver) }).await;
 }
+
+/// A message stored after the session's registration, but before its node's registry knew of it, was told to nobody:
+/// it waited for the next message, or for the sweep.
+#[actix_web::test]
+async fn what_is_sent_while_a_session_comes_back_is_not_left_behind() {
+    let nodes = Nodes::two().await;
+    let mut line = nodes.open_on(0, "anna").await;
+    let session = line.session().to_owned();
+    for round in 0..200 {
+        let old = line;
+        let sender = async {
+            for _ in 0..round % 10 {
+                tokio::task::yield_now().await;
+            }
+            nodes[round / 2 % 2].server.send(&session, "t", "client.x", &round).await.unwrap();
+        };
+        let (back, ()) = tokio::join!(nodes.back(round % 2, old.client.clone()), sender);
+        line = back;
+        let mail = line.expect("SEND").await;
+        assert_eq!(mail["msg"], round);
+        line.ack(&mail).await;
+    }
+}
+
+/// The same with a Close: a session closed while its client came back lived on in its line.
+#[actix_web::test]
+async fn a_session_closed_while_it_comes_back_is_closed() {
+    let nodes = Nodes::two().await;
+    for round in 0..50 {
+        let old = nodes.open_on(0, "anna").await;
+        let session = old.session().to_owned();
+        let close = async {
+            for _ in 0..round % 10 {
+                tokio::task::yield_now().await;
+            }
+            assert!(nodes[round / 2 % 2].server.close_session(&session, "bye").await.unwrap());
+        };
+        let connect = async {
+            let mut line = old.client.clone().connect(&nodes[round % 2].url).await;
+            let hello = line.client.hello();
+            line.send(json!([hello])).await;
+            line.close().await
+        };
+        let ((code, _), ()) = tokio::join!(connect, close);
+        assert!(matches!(code, 4000 | 4001), "closed with {code} in round {round}");
+    }
+}
