@@ -411,3 +411,31 @@ async fn a_session_closed_while_it_comes_back_is_closed() {
         assert!(matches!(code, 4000 | 4001), "closed with {code} in round {round}");
     }
 }
+
+/// A line that broke while its HELLO was handled left a session that was held by nobody: kept alive for ever.
+#[actix_web::test]
+async fn lines_that_break_during_hello_hold_no_session() {
+    let nodes = Nodes::two().await;
+    let session = nodes.open("anna").await.cut();
+    for round in 0..300 {
+        let client = if round % 3 == 0 { session.clone() } else { Client::new(&format!("user{round}")) };
+        let mut line = client.connect(&nodes[round % 2].url).await;
+        let hello = line.client.hello();
+        line.send(json!([hello])).await;
+        for _ in 0..round % 30 {
+            tokio::task::yield_now().await;
+        }
+        if round % 2 == 0 { drop(line.reset()) } else { drop(line.cut()) }
+    }
+    let connected = || matssocket::SessionFilter { connected_only: true, ..Default::default() };
+    let mut left = usize::MAX;
+    let gone = async {
+        while left > 0 {
+            left = nodes.server().count_sessions(connected()).await.unwrap() as usize;
+        }
+    };
+    let _ = tokio::time::timeout(PATIENCE / 3, gone).await;
+    assert_eq!(left, 0, "sessions that are held by lines long gone");
+    assert!(nodes[0].server.live_sessions().await.is_empty() && nodes[1].server.live_sessions().await.is_empty());
+    nodes.back(0, session).await;
+}
