@@ -53,7 +53,8 @@ pub struct Config {
     pub max_held_subscriptions: usize,
     /// Most information-bearing messages received while authorization is awaited; beyond that close 1008. Default 500.
     pub max_received_while_held: usize,
-    /// A session may be resumed and re-authenticated by another user id than its own. Default false.
+    /// A connection may be authenticated anew as another user. A session can still only be resumed by the user who
+    /// opened it. Default false.
     pub allow_user_change: bool,
 
     /// Messages per WebSocket message. Default 20.

@@ -1,5 +1,81 @@
-//! Reliable messaging over WebSocket for actix-web.
-#![allow(dead_code)]
+//! Reliable messaging over WebSocket for actix-web: each message processed once and in order, through lost lines and
+//! dying nodes.
+//!
+//! ```no_run
+//! use actix_web::{App, HttpServer};
+//! use matssocket::{Incoming, MatsSocketServer, Outcome, Principal, Store, Verdict, auth_fn};
+//!
+//! # #[cfg(feature = "sqlite")]
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = MatsSocketServer::builder("echo")
+//!     .store(Store::sqlite("echo.db"))
+//!     .authentication(auth_fn(async |value: String| {
+//!         Ok(match value.strip_prefix("User:") {
+//!             Some(user) => Verdict::Authenticated(Principal::user(user)),
+//!             None => Verdict::Invalid("expected User:<name>".into()),
+//!         })
+//!     }))
+//!     .endpoint("Echo", async |incoming: Incoming<String>| {
+//!         Ok(Outcome::resolve(incoming.into_parts().0))
+//!     })
+//!     .start()
+//!     .await?;
+//! let mounted = server.clone();
+//! let http = HttpServer::new(move || App::new().configure(mounted.mount("/matssocket")))
+//!     .on_connect(matssocket::on_connect)
+//!     .bind(("127.0.0.1", 8080))?;
+//! server.run(http).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Where to begin
+//!
+//! [`MatsSocketServer::builder`] takes a [`Store`], an [`Authentication`] (or [`auth_fn`]), endpoints, terminators and
+//! services; [`start`](ServerBuilder::start) gives the handle, a [`MatsSocketServer`]. A handler goes from [`Incoming`]
+//! to an [`Outcome`]. Limits are in [`Config`], figures in [`Metrics`]. The README has a chapter on each.
+//!
+//! # The rooms
+//!
+//! | room | holds |
+//! |---|---|
+//! | `server` | the face: [`ServerBuilder`], [`MatsSocketServer`], listeners, mounting, running and stopping |
+//! | `endpoint`, `auth`, `config`, `error`, `message`, `metrics`, `clock` | more of the face: handlers and their outcomes, the authentication plugin, every limit, errors, messages in the making, mailbox meters, time |
+//! | `http` | the actix-web edge: upgrade, guard of the incoming bytes, one connection actor per WebSocket |
+//! | `session` | one session actor per registration of a session; `session::state` decides, without I/O, and the actor carries it out |
+//! | `registry` | one actor per node: which sessions live here, who listens to which topic |
+//! | `cluster` | cluster-notify: tells other nodes about news; notices may be lost, doubled or late |
+//! | `service` | what forwarded messages reach: dispatch, retries, replies |
+//! | `store` | the store actor, group commit, and the database behind one narrow trait |
+//! | `node`, `upkeep` | a running node: start and stop, leases, sweep, liveliness, time-outs, scavenging |
+//! | [`wire`] | the protocol as data: knows no actor, no database, no clock |
+//! | `client` | a Rust client of the same protocol (feature `client`) |
+//!
+//! Connection and session actors live on the thread of the HTTP worker that accepted the socket; registry, cluster,
+//! services and upkeep on a thread of the node's own, the store on threads of its own.
+//!
+//! # One message, from room to room
+//!
+//! A client's REQUEST comes in on a socket. In `http` the guard lets its bytes pass, the connection actor joins them to
+//! a WebSocket message and hands it to the session actor. `session` parses it by [`wire`], has the application
+//! authenticate it, and starts the endpoint's handler. The handler returns [`Outcome::resolve`]. Client message id and
+//! answer, with whatever the handler sent through its [`Context`], go to `store` as one operation. A writer thread puts
+//! it into one transaction with all that is waiting at that moment, and answers after the commit. Only then the session
+//! sends the RESOLVE, which `wire` prints, and the connection actor writes. Should the line break first, the client sends
+//! the REQUEST again, to whatever node: the id is there already, so the stored answer goes out, and no handler runs. The
+//! client's ACK2 deletes the row.
+//!
+//! [`MatsSocketServer::send`] goes the other way. `store` gives the message the session's next sequence number and
+//! stores it. After the commit the registry hands it to the session, if that lives on this node; if not, `cluster`
+//! tells the node where it does, and the session there fetches it. The client's ACK deletes the row. Whatever was not
+//! acknowledged goes again after a reconnect, oldest first.
+//!
+//! # Features
+//!
+//! - `sqlite` (default): the store on SQLite, which is bundled.
+//! - `client` (default): the client. `client-tls`: its `wss://`.
+//! - `demo` (default): the program that `cargo run` starts.
+//!
+//! A slim server: `default-features = false, features = ["sqlite"]`.
 
 mod auth;
 #[cfg(feature = "client")]
@@ -17,7 +93,10 @@ mod registry;
 mod server;
 mod service;
 mod session;
-pub mod store;
+// Without a database (a build for the client alone) nothing runs what is in there.
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+mod store;
+pub mod testkit;
 mod upkeep;
 pub mod wire;
 
@@ -40,3 +119,15 @@ pub use server::{
 pub use store::operation::{DeadLetter, SessionFilter, StoredSession};
 pub use store::{Store, StoreConfig, StoreError, StoreMetricsSnapshot};
 pub use wire::{DebugOptions, MessageType};
+
+/// The README's examples compile.
+#[cfg(all(doctest, feature = "sqlite", feature = "client"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+/// What `benches/` drives the store with. Not part of the public API: it may change or go in any release.
+#[doc(hidden)]
+pub mod bench {
+    pub use crate::store::bench::Seat;
+    pub use crate::store::operation;
+}

@@ -263,10 +263,6 @@ impl Context {
         Ok(())
     }
 
-    pub(crate) fn origin(&self) -> &Origin {
-        &self.0.origin
-    }
-
     fn maker(&self) -> Maker<'_> {
         Maker {
             node: &self.0.origin.node,

@@ -23,7 +23,6 @@ pub(super) struct Header {
 
 impl Header {
     pub(super) const CONTINUATION: u8 = 0x0;
-    pub(super) const TEXT: u8 = 0x1;
     pub(super) const BINARY: u8 = 0x2;
     pub(super) const CLOSE: u8 = 0x8;
     pub(super) const PONG: u8 = 0xA;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::Actor;
 use tokio::sync::oneshot;
@@ -68,6 +68,7 @@ async fn begin(
     let name = incarnation(&stem);
     let news = Mailbox::new(&registry, &meters.registry);
     let store = store.attach(&name, &builder.config.store, &builder.clock, news)?;
+    let joined = Instant::now();
     store
         .run(RenewLease {
             join: true,
@@ -93,6 +94,7 @@ async fn begin(
         running: RunningHandlers::default(),
         name: RwLock::new(name.clone()),
         name_stem: stem,
+        renewed: RwLock::new(joined),
         state: AtomicU8::new(State::Up as u8),
         system: actix::System::current(),
     });
@@ -162,18 +164,32 @@ impl Node {
         let pause = spread
             .checked_div(u32::try_from(sessions.len()).unwrap_or(u32::MAX))
             .unwrap_or_default();
-        for session in sessions {
-            session.tell(ToSession::Restart(why));
+        for (index, session) in sessions.into_iter().enumerate() {
             // A timer is not finer than a millisecond: with many sessions, several go without a pause.
-            if pause >= Duration::from_millis(1) {
+            if index > 0 && pause >= Duration::from_millis(1) {
                 tokio::time::sleep(pause).await;
             }
+            session.tell(ToSession::Restart(why));
         }
     }
 
-    /// The store cannot be reached for longer than the lease holds: nothing can be served.
-    pub(crate) async fn go_away(&self) {
+    /// The lease was renewed when this was asked for.
+    pub(crate) fn renewed(&self, asked: Instant) {
+        *self.renewed.write().unwrap_or_else(PoisonError::into_inner) = asked;
+    }
+
+    /// The lease could not be renewed, which took so long to learn: no new clients are let in. Those who are here stay
+    /// as long as the lease holds, so that a store that is only slow, or away for a moment, has not all of them come
+    /// again at once.
+    pub(crate) async fn go_away(&self, took: Duration) {
+        if self.stopping() {
+            return;
+        }
         if self.change(State::Up, State::Away) {
+            log::error!("the node's lease could not be renewed: no clients are let in");
+        }
+        let renewed = *self.renewed.read().unwrap_or_else(PoisonError::into_inner);
+        if took.max(renewed.elapsed()) >= self.config.lease {
             log::error!(
                 "the store has been away for longer than the node's lease: all clients are sent away"
             );
@@ -198,16 +214,19 @@ impl Node {
             "the lease of {} was lost: coming back as {name}",
             self.name()
         );
+        // Everybody knows the name before the store does: should its answer be lost, the next renewal finds it.
         self.store.rename(&name);
+        self.cluster.tell(Tell::Join { node: name.clone() });
+        self.registry().tell(registry::Rename(name.clone()));
+        *self.name.write().unwrap_or_else(PoisonError::into_inner) = name;
+        let asked = Instant::now();
         self.store
             .run(RenewLease {
                 join: true,
                 lease: self.config.lease,
             })
             .await?;
-        self.cluster.tell(Tell::Join { node: name.clone() });
-        self.registry().tell(registry::Rename(name.clone()));
-        *self.name.write().unwrap_or_else(PoisonError::into_inner) = name;
+        self.renewed(asked);
         self.counters.incarnations.fetch_add(1, Ordering::Relaxed);
         self.change(State::Away, State::Up);
         Ok(())
@@ -221,7 +240,10 @@ impl Node {
             .await;
         let (empty, when_empty) = oneshot::channel();
         self.registry().tell(registry::WhenEmpty(empty));
-        let longest = self.config.stop_grace + self.config.close_timeout;
+        let longest = self
+            .config
+            .stop_grace
+            .saturating_add(self.config.close_timeout);
         if tokio::time::timeout(longest, when_empty).await.is_err() {
             log::warn!(
                 "some sessions did not end within {longest:?}; they are left to the sweep of other nodes"

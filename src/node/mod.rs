@@ -7,6 +7,7 @@ mod running;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use actix::Addr;
 
@@ -45,6 +46,8 @@ pub(crate) struct Node {
     pub(crate) running: RunningHandlers,
     name: RwLock<String>,
     name_stem: String,
+    /// When the lease was last renewed.
+    renewed: RwLock<Instant>,
     state: AtomicU8,
     system: actix::System,
 }
@@ -79,6 +82,11 @@ impl Node {
             2 => Err("the server is stopping"),
             _ => Err("the server has stopped"),
         }
+    }
+
+    /// The node's own thread.
+    pub(crate) fn arbiter(&self) -> &actix::ArbiterHandle {
+        self.system.arbiter()
     }
 
     pub(crate) fn stopped(&self) -> bool {

@@ -4,6 +4,8 @@
 
 mod publications;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -185,6 +187,22 @@ impl Registry {
         }
     }
 
+    /// Forgets registrations whose actor ended without a word: a panic, or its thread is gone. The sweep deregisters them
+    /// in the store.
+    fn prune(&mut self) {
+        let lost: Vec<Holder> = self
+            .sessions
+            .values()
+            .filter(|entry| !entry.to.connected())
+            .map(|entry| entry.holder)
+            .collect();
+        for holder in lost {
+            log::warn!("the actor of session {} is gone", holder.session.0);
+            self.forget(holder.session);
+            self.release(holder.session, holder.connection);
+        }
+    }
+
     fn release(&mut self, session: SessionKey, gone: ConnectionId) {
         if self
             .waiting
@@ -293,6 +311,15 @@ impl Handler<Attach> for Registry {
     type Result = ();
 
     fn handle(&mut self, Attach { holder, to }: Attach, _: &mut Self::Context) {
+        match self.waiting.get(&holder.session) {
+            // A later registration waits for this one, which comes late: it must let go, which tells the other.
+            Some((later, _)) if *later > holder.connection => {
+                return to.tell(ToSession::TakenOver);
+            }
+            // It waits no more for the one before it.
+            Some(_) => drop(self.waiting.remove(&holder.session)),
+            None => {}
+        }
         match self.sessions.get(&holder.session) {
             // A later registration has attached already: this one must let go.
             Some(entry) if entry.holder.connection > holder.connection => {
@@ -340,10 +367,15 @@ impl Handler<TakeOver> for Registry {
             old_node,
             released,
         } = take;
-        if self.displace(session, connection) {
+        // A registration may be left here that is older still, whose take-over was not told.
+        let here = self.displace(session, connection);
+        let elsewhere = old_node != self.node;
+        if here || elsewhere {
             self.waiting.insert(session, (connection, released));
-        } else if old_node != self.node {
-            self.waiting.insert(session, (connection, released));
+        } else {
+            let _ = released.send(());
+        }
+        if elsewhere {
             let by = self.node.clone();
             self.tell_cluster(Tell::One {
                 node: old_node,
@@ -353,8 +385,6 @@ impl Handler<TakeOver> for Registry {
                     by,
                 },
             });
-        } else {
-            let _ = released.send(());
         }
     }
 }
@@ -411,6 +441,7 @@ impl Handler<List> for Registry {
     type Result = MessageResult<List>;
 
     fn handle(&mut self, _: List, _: &mut Self::Context) -> Self::Result {
+        self.prune();
         MessageResult(
             self.sessions
                 .values()

@@ -36,6 +36,12 @@ impl Registry {
             .iter()
             .map(|session| session.holder)
             .filter(|holder| !self.sessions.contains_key(&holder.session))
+            // It is about to attach, once the registration before it has let go.
+            .filter(|holder| {
+                self.waiting
+                    .get(&holder.session)
+                    .is_none_or(|(_, released)| released.is_closed())
+            })
             .collect();
         if let Some(store) = &self.store {
             for &holder in strays.intersection(&self.strays) {
@@ -61,6 +67,7 @@ impl Handler<BeginSweep> for Registry {
     type Result = MessageResult<BeginSweep>;
 
     fn handle(&mut self, _: BeginSweep, _: &mut Self::Context) -> Self::Result {
+        self.prune();
         MessageResult(self.sessions.values().map(|entry| entry.holder).collect())
     }
 }

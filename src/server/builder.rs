@@ -189,7 +189,8 @@ impl ServerBuilder {
         )
     }
 
-    /// As [`transactional`](Self::transactional), for a terminator.
+    /// As [`transactional`](Self::transactional), for a terminator. As a reply terminator it is told of replies only, not
+    /// of requests that ended without one: there is no message then whose transaction it could share.
     pub fn transactional_terminator<C, T, F>(mut self, id: &str, handler: F) -> Self
     where
         C: 'static,

@@ -1,5 +1,6 @@
 //! Listeners for sessions and messages.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::wire::MessageType;
@@ -69,13 +70,39 @@ impl Listeners {
             user_id: user_id.to_owned(),
         };
         for listener in &self.session {
-            listener(&event);
+            guarded(|| listener(&event));
         }
     }
 
     pub(crate) fn message(&self, event: &MessageEvent<'_>) {
         for listener in &self.message {
-            listener(event);
+            guarded(|| listener(event));
         }
+    }
+}
+
+/// A listener that panics takes nobody with it: neither the session nor the upkeep that called it.
+fn guarded(call: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(call)).is_err() {
+        log::error!("a listener panicked");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_that_panics_is_survived_and_the_others_are_told() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let mut listeners = Listeners::default();
+        listeners.session.push(Arc::new(|_| panic!("on purpose")));
+        listeners
+            .session
+            .push(Arc::new(move |event: &SessionEvent| {
+                let _ = tell.send(event.change);
+            }));
+        listeners.session(SessionChange::New, "sid", "user");
+        assert_eq!(told.try_recv(), Ok(SessionChange::New));
     }
 }

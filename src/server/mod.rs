@@ -6,7 +6,6 @@ mod live;
 mod run;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::to_raw_value;
@@ -262,9 +261,4 @@ impl MatsSocketServer {
             }
         }
     }
-}
-
-/// How long [`MatsSocketServer::stop`] lasts at most.
-pub(crate) fn longest_stop(config: &crate::Config) -> Duration {
-    config.stop_grace + config.stop_spread + config.close_timeout
 }

@@ -70,7 +70,7 @@ impl Services {
     /// Rows beyond what this node can take soon go back, for any node to claim.
     fn give_back(&mut self) {
         let Some(node) = &self.node else { return };
-        let most = node.config.max_services_running * 4;
+        let most = node.config.max_services_running.saturating_mul(4);
         while self.waiting.len() > most {
             let Some(row) = self.waiting.pop_back() else {
                 return;

@@ -1,6 +1,6 @@
 //! The session actor: carries out what the [`State`] decides.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::handle::{HandlerEnded, Job, handle};
 use super::line::{Flow, FromLine, ToLine};
-use super::state::{Action, Event, Handle, Hello, Identity, Keep, State, Subscribed, Surroundings};
+use super::state::{Action, Event, Handle, Hello, Keep, State, Subscribed, Surroundings};
 use crate::auth::{AuthError, Authenticator, Verdict};
 use crate::endpoint::panicked;
 use crate::http::NewLine;
@@ -35,6 +35,9 @@ use crate::wire::random_id;
 const PREFIX: usize = 6;
 /// Length of a session id: more than 128 bits.
 const SESSION_ID: usize = 24;
+
+/// Milliseconds until a session that pauses looks again whether the node holds less.
+const BUDGET_AGAIN: i64 = 200;
 
 /// Something the session itself has set going is done.
 #[derive(Debug, Message)]
@@ -56,6 +59,19 @@ pub(crate) struct Session {
     /// How much had gone out when it was last looked at, and when that was, while bytes wait to go out.
     stuck: Option<(u64, i64)>,
     ended: Rc<Cell<bool>>,
+    /// What this actor has attached to the registry, and tells it to detach when it ends: the state hears of it later.
+    attached: Rc<OnceCell<Attached>>,
+    /// Reading pauses, because the node holds more than it may.
+    paused: bool,
+}
+
+/// A registration, with session id and user id for the listeners.
+struct Attached {
+    holder: Holder,
+    sid: String,
+    user_id: String,
+    /// What becomes of the session if this actor ends before WELCOME.
+    unwelcomed: Keep,
 }
 
 impl Session {
@@ -80,6 +96,8 @@ impl Session {
             counted: 0,
             stuck: None,
             ended: Rc::default(),
+            paused: false,
+            attached: Rc::default(),
         };
         Mailbox::new(&session.start(), &meter)
     }
@@ -112,6 +130,7 @@ impl Session {
         if !self.ended.get() {
             self.count();
             self.watch_line();
+            self.pause_over_budget();
             self.arm(ctx);
         }
     }
@@ -129,7 +148,7 @@ impl Session {
             Action::SubscribeTopic { topic, seen } => self.subscribe(topic, seen, ctx),
             Action::UnsubscribeTopic(topic) => self.unsubscribe(topic),
             Action::Handle(job) => self.handle_message(*job, ctx),
-            Action::ReadAnswer(cmid) => {
+            Action::ReadAnswer { cmid, kind } => {
                 let Some(holder) = self.holder() else { return };
                 let read = self.node.store.run(ReadAnswer {
                     session: holder.session,
@@ -138,6 +157,7 @@ impl Session {
                 self.later(ctx, async move {
                     Event::AnswerRead {
                         cmid,
+                        kind,
                         answer: read.await,
                     }
                 });
@@ -316,17 +336,35 @@ impl Session {
             max_sessions_per_user: self.node.config.max_sessions_per_user,
         };
         let (node, ended, to) = (self.node.clone(), self.ended.clone(), self.mailbox(ctx));
-        let me = self.mailbox(ctx);
+        let (me, attached) = (self.mailbox(ctx), self.attached.clone());
+        const RESTART: Happened = Happened(Event::Registry(ToSession::Restart(
+            "the server is stopping, or cannot serve now",
+        )));
+        if self.node.stopping() {
+            return me.tell(RESTART);
+        }
         actix::spawn(async move {
             let user_id = register.user_id.clone();
+            let name = node.name();
             let outcome = node.store.run(register).await;
             if let Ok(Registered::Held(held)) = &outcome {
                 if let Some((old_node, _)) = &held.replaced {
                     take_over(&node, held.holder, old_node.clone()).await;
                 }
+                // Of a new session nobody has heard before WELCOME: it would only count as one of its user's.
+                let unwelcomed = match held.new {
+                    true => Keep::Close("its client was gone before WELCOME".into()),
+                    false => Keep::Deregister,
+                };
                 if ended.get() {
-                    return let_go(&node, held.holder, Keep::Deregister).await;
+                    return let_go(&node, held.holder, unwelcomed).await;
                 }
+                let _ = attached.set(Attached {
+                    holder: held.holder,
+                    sid: held.sid.clone(),
+                    user_id: user_id.clone(),
+                    unwelcomed,
+                });
                 node.registry().tell(Attach {
                     holder: held.holder,
                     to,
@@ -338,7 +376,12 @@ impl Session {
                 };
                 node.listeners.session(change, &held.sid, &user_id);
             }
+            let registered = matches!(outcome, Ok(Registered::Held(_)));
             me.tell(Happened(Event::Registered(outcome)));
+            // Whoever sent all sessions away meanwhile did not see this one.
+            if registered && (node.ready().is_err() || node.name() != name) {
+                me.tell(RESTART);
+            }
         });
     }
 
@@ -456,14 +499,18 @@ impl Session {
         if let Some(close) = close {
             self.line.tell(ToLine::Close(close));
         }
-        if let Some(Identity {
+        if let Some(Attached {
             holder,
             sid,
             user_id,
-            ..
-        }) = self.state.identity()
+            unwelcomed,
+        }) = self.attached.get()
         {
             let holder = *holder;
+            let keep = match self.state.identity() {
+                Some(_) => keep,
+                None => unwelcomed.clone(),
+            };
             self.node.registry().tell(Detach(holder));
             match keep {
                 Keep::Deregister => {
@@ -498,6 +545,14 @@ impl Session {
         self.counted = held;
     }
 
+    /// While the node holds more than it may, nothing more is read; what was read is looked at again in a while.
+    fn pause_over_budget(&mut self) {
+        let over = self.surroundings().over_budget;
+        if over != std::mem::replace(&mut self.paused, over) {
+            self.flow.pause_reading(over);
+        }
+    }
+
     fn uncount(&mut self) {
         self.node
             .counters
@@ -522,7 +577,8 @@ impl Session {
     }
 
     fn arm(&mut self, ctx: &mut Context<Self>) {
-        let deadline = [self.state.deadline(), self.stuck_deadline()]
+        let budget = self.paused.then(|| self.now() + BUDGET_AGAIN);
+        let deadline = [self.state.deadline(), self.stuck_deadline(), budget]
             .into_iter()
             .flatten()
             .min();
@@ -561,7 +617,7 @@ async fn take_over(node: &Node, holder: Holder, old_node: String) {
 
 /// Does in the store what becomes of a session whose actor has ended.
 async fn let_go(node: &Node, holder: Holder, keep: Keep) {
-    const ATTEMPTS: u32 = 10;
+    const ATTEMPTS: u32 = 60;
     let mut delay = Duration::from_millis(100);
     for _ in 0..ATTEMPTS {
         let done = match &keep {
@@ -594,8 +650,11 @@ impl Actor for Session {
         // Producers are bounded by their own credits; a full mailbox would lose order.
         ctx.set_mailbox_capacity(1_024);
     }
+}
 
-    fn stopped(&mut self, _: &mut Self::Context) {
+/// However it ends, be it by a panic.
+impl Drop for Session {
+    fn drop(&mut self) {
         self.uncount();
     }
 }

@@ -45,8 +45,8 @@ pub(crate) enum End {
     NothingToSettle,
     /// Nothing was kept; the client tries again.
     Retry(Option<String>),
-    /// Another registration holds the session; nothing was kept.
-    FencedOff,
+    /// Another registration than this one holds the session; nothing was kept.
+    FencedOff(Holder),
 }
 
 /// One message to be handled.
@@ -89,6 +89,12 @@ pub(super) async fn handle(job: Job) {
     let mut attempt = 1;
     loop {
         let end = attempt_once(&job, &mut running).await;
+        if let End::FencedOff(fenced) = end
+            && running.owner().is_some_and(|owner| owner.holder != fenced)
+        {
+            // The client is back here, and waits for this handler: on behalf of its new registration, then.
+            continue;
+        }
         if matches!(end, End::Retry(_))
             && kind.is_reply()
             && attempt < REPLY_ATTEMPTS
@@ -306,7 +312,7 @@ async fn commit(job: &Job, running: &mut Running, handled: Handled, effects: Vec
         match job.node.store.run(attempt).await {
             Ok(UnitOutcome::FencedOff)
                 if running.owner().is_some_and(|owner| owner.holder != holder) => {}
-            Ok(outcome) => return end(job, outcome, answer),
+            Ok(outcome) => return end(job, holder, outcome, answer),
             Err(error) => return retry(&error),
         }
     }
@@ -320,7 +326,7 @@ fn on_behalf(cause: &Cause, of: Holder) -> Cause {
     cause
 }
 
-fn end(job: &Job, outcome: UnitOutcome, answer: Envelope) -> End {
+fn end(job: &Job, holder: Holder, outcome: UnitOutcome, answer: Envelope) -> End {
     match outcome {
         UnitOutcome::Committed(effects) => {
             job.node.count_dropped(&effects);
@@ -332,7 +338,7 @@ fn end(job: &Job, outcome: UnitOutcome, answer: Envelope) -> End {
         }
         UnitOutcome::Duplicate(stored) => End::Duplicate(stored),
         UnitOutcome::AlreadySettled => End::NothingToSettle,
-        UnitOutcome::FencedOff => End::FencedOff,
+        UnitOutcome::FencedOff => End::FencedOff(holder),
         UnitOutcome::OutboxFull(sid) => {
             End::Retry(Some(format!("the outbox of session {sid} is full")))
         }
@@ -388,9 +394,9 @@ async fn transact(
     };
     match job.node.store.run(transact).await {
         Ok(Transacted::Unit(outcome)) => match answered.try_recv() {
-            Ok(answer) => end(job, outcome, answer),
+            Ok(answer) => end(job, holder, outcome, answer),
             // Refused before the handler ran.
-            Err(_) => end(job, outcome, Envelope::new(MessageType::ACK)),
+            Err(_) => end(job, holder, outcome, Envelope::new(MessageType::ACK)),
         },
         Ok(Transacted::RolledBack(what)) => match what.downcast::<Retry>() {
             Ok(retry) => End::Retry(retry.0),

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::wire::{Envelope, MessageType};
+use crate::wire::{Envelope, MAX_ID_BYTES, MessageType};
 
 /// A session connected to this node.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -43,6 +43,11 @@ fn name<S: serde::Serializer>(t: &MessageType, to: S) -> Result<S::Ok, S::Error>
     to.serialize_str(t.name())
 }
 
+/// The beginning of an id: what a client sends is kept here before it is checked.
+fn short(id: &str) -> String {
+    id.chars().take(MAX_ID_BYTES).collect()
+}
+
 /// The last envelopes of a session, a bounded number.
 #[derive(Debug, Default)]
 pub(super) struct Recent(VecDeque<RecentEnvelope>);
@@ -65,11 +70,12 @@ impl Recent {
             at,
             incoming,
             message_type: envelope.t,
-            endpoint: envelope.eid.clone(),
+            endpoint: envelope.eid.as_deref().map(short),
             id: envelope
                 .cmid
-                .clone()
-                .or_else(|| envelope.smid.clone())
+                .as_deref()
+                .or(envelope.smid.as_deref())
+                .map(short)
                 .or_else(many),
         });
     }

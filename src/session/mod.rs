@@ -7,6 +7,8 @@ mod handle;
 pub(crate) mod line;
 mod live;
 mod state;
+#[cfg(all(test, feature = "sqlite"))]
+mod tests;
 
 pub(crate) use actor::Session;
 pub(crate) use handle::{End, HandlerEnded};

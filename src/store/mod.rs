@@ -4,6 +4,8 @@
 //! [`operation`]. Nodes in one process share one `Store`.
 
 mod actor;
+#[doc(hidden)]
+pub mod bench;
 #[cfg(all(test, feature = "sqlite"))]
 mod conformance;
 mod job;

@@ -51,9 +51,17 @@ pub struct Register {
 #[derive(Clone, Debug)]
 pub enum NewOrResumed {
     /// Open a session with this id; its messages get ids starting with `smid_prefix`.
-    New { sid: String, smid_prefix: String },
+    New {
+        /// Session id.
+        sid: String,
+        /// What the ids of its messages start with.
+        smid_prefix: String,
+    },
     /// Resume the session with this id.
-    Resumed { sid: String },
+    Resumed {
+        /// Session id.
+        sid: String,
+    },
 }
 
 /// Outcome of [`Register`].
@@ -80,8 +88,6 @@ pub struct HeldSession {
     pub sid: String,
     /// What its server message ids start with.
     pub smid_prefix: String,
-    /// When it was first registered.
-    pub created: i64,
     /// The registration that held it until now, and its node, if it was connected.
     pub replaced: Option<(String, ConnectionId)>,
     /// Newest sequence number stored for it, 0 for none yet.
@@ -131,22 +137,6 @@ pub struct ClosedSession {
     pub user_id: String,
     /// Node and registration that held it, if it was connected.
     pub home: Option<(String, ConnectionId)>,
-}
-
-/// Where a session is connected. `None`: no such session.
-#[derive(Clone, Debug)]
-pub struct FindHome {
-    /// Session id.
-    pub sid: String,
-}
-
-/// Outcome of [`FindHome`] for a session that exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Home {
-    /// Its key.
-    pub session: SessionKey,
-    /// Node (with a valid lease) and registration that hold it, if it is connected.
-    pub at: Option<(String, ConnectionId)>,
 }
 
 /// Which sessions to list or count; all conditions must hold.
@@ -215,10 +205,12 @@ pub struct TimeOutSessions {
     pub limit: u32,
 }
 
-/// Deletes what is left of sessions that are gone, old publications, old idempotency keys, and nodes whose lease ran
+/// Deletes what is left of sessions that are gone, old inbox rows, old publications, old idempotency keys, and nodes whose lease ran
 /// out long ago. Returns the number of rows deleted.
 #[derive(Clone, Debug)]
 pub struct Scavenge {
+    /// Inbox rows older than this go: their clients had long been answered, but their ACK2 was lost.
+    pub inbox_older: Duration,
     /// Publications older than this go.
     pub publications_older: Duration,
     /// Idempotency keys older than this go.
@@ -420,8 +412,6 @@ pub struct Forwarded {
     pub secret: String,
     /// Failed attempts so far.
     pub attempts: u32,
-    /// When it was stored.
-    pub created: i64,
     /// The work.
     pub work: Box<NewForward>,
 }

@@ -213,7 +213,6 @@ impl TryFrom<ForwardedRow> for Forwarded {
             epoch: row.epoch,
             secret: row.secret,
             attempts: row.attempts.max(0) as u32,
-            created: row.created,
             work: Box::new(work),
         })
     }

@@ -22,6 +22,7 @@ diesel::table! {
         session -> BigInt,
         cmid -> Text,
         answer -> Nullable<Text>,
+        created -> BigInt,
     }
 }
 

@@ -82,7 +82,6 @@ macro_rules! operations {
             Write register(Register) -> Registered;
             Write deregister(Deregister) -> bool;
             Write close_session(CloseSession) -> Option<ClosedSession>;
-            Read find_home(FindHome) -> Option<Home>;
             Read list_sessions(ListSessions) -> Vec<StoredSession>;
             Read count_sessions(CountSessions) -> u64;
             Write liveliness(Liveliness) -> ();
@@ -115,6 +114,7 @@ macro_rules! operations {
         }
     };
 }
+#[cfg(feature = "sqlite")]
 pub(super) use operations;
 
 macro_rules! statements_trait {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::endpoint::{Call, Context, Origin, Run, take_effects};
+use crate::endpoint::{Call, Context, Origin, RawOutcome, Run, take_effects};
 use crate::node::Node;
 use crate::store::StoreError;
 use crate::store::operation::{Cause, ClaimEndedCorrelations, EndedCorrelation, Unit, UnitOutcome};
@@ -24,8 +24,10 @@ pub(super) async fn requests(node: &Arc<Node>) -> Result<(), StoreError> {
             })
             .await?;
         let more = ended.len() >= PART as usize;
-        for ended in ended {
-            tell(node, ended).await?;
+        // Side by side: a terminator that takes its time holds up nobody else's.
+        let told = ended.into_iter().map(|ended| tell(node, ended));
+        for told in futures_util::future::join_all(told).await {
+            told?;
         }
         if !more {
             return Ok(());
@@ -57,14 +59,15 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
             node.config.request_timeout,
         );
         let context = Context::new(origin);
-        match handler(Call {
+        let call = handler(Call {
             context: context.clone(),
             payload: None,
-        })
-        .await
-        {
-            Ok(_) => effects = take_effects(&context),
-            Err(error) => {
+        });
+        match tokio::time::timeout(AGAIN, call).await {
+            // It is due again by then.
+            Err(_) | Ok(Ok(RawOutcome::Retry(_))) => return Ok(()),
+            Ok(Ok(_)) => effects = take_effects(&context),
+            Ok(Err(error)) => {
                 node.counters
                     .handler_failures
                     .fetch_add(1, Ordering::Relaxed);

@@ -24,6 +24,9 @@ pub(crate) const TASKS: [&str; 7] = [
     "scavenge",
 ];
 
+/// Longer intervals (`Duration::MAX`, say, for a task that is not wanted) would overflow the timer.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// One task; its number is its index in [`TASKS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Task {
@@ -64,17 +67,19 @@ impl Upkeep {
 
     fn interval(&self, task: Task) -> Duration {
         let config = &self.node.config;
-        match task {
+        let interval = match task {
             Task::Lease => config.lease_interval,
             Task::Sweep => config.sweep_interval,
             Task::Takeover | Task::EndedRequests => config.takeover_interval,
             // Jittered, so that a fleet does not write all at once.
             Task::Liveliness => config
                 .liveliness_interval
+                .min(NEVER)
                 .mul_f64(1.0 + rand::random::<f64>() / 10.0),
             Task::Timeout => config.timeout_interval,
             Task::Scavenge => config.scavenge_interval,
-        }
+        };
+        interval.clamp(Duration::from_millis(1), NEVER)
     }
 }
 
@@ -93,7 +98,7 @@ impl Actor for Upkeep {
             Scavenge,
         ] {
             let me: Mailbox<Due> = Mailbox::new(&ctx.address(), &self.node.meters.upkeep);
-            let interval = self.interval(task).max(Duration::from_millis(1));
+            let interval = self.interval(task);
             ctx.run_interval(interval, move |_, _| me.tell(Due(task)));
         }
         // What a node before this one has left behind is taken up at once.

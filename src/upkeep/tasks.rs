@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::{Task, ended};
 use crate::metrics::Mailbox;
@@ -37,25 +38,29 @@ pub(super) async fn run(
 }
 
 async fn lease(node: &Node) -> Result<(), StoreError> {
-    if node.stopping() {
+    // A node that is stopping keeps its lease, so that nobody takes over what still runs.
+    if node.stopped() {
         return Ok(());
     }
+    let asked = Instant::now();
     let renew = RenewLease {
         join: false,
         lease: node.config.lease,
     };
     match tokio::time::timeout(node.config.lease, node.store.run(renew)).await {
         Ok(Ok(true)) => {
+            node.renewed(asked);
             node.come_back();
             Ok(())
         }
+        Ok(Ok(false)) if node.stopping() => Ok(()),
         Ok(Ok(false)) => node.come_back_as_new().await,
         Ok(Err(error)) => {
-            node.go_away().await;
+            node.go_away(asked.elapsed()).await;
             Err(error)
         }
         Err(_) => {
-            node.go_away().await;
+            node.go_away(asked.elapsed()).await;
             Err(StoreError::Failed(format!(
                 "the lease could not be renewed within {:?}",
                 node.config.lease
@@ -118,6 +123,8 @@ async fn time_out(node: &Node) -> Result<(), StoreError> {
 
 async fn scavenge(node: &Node) -> Result<(), StoreError> {
     let scavenge = Scavenge {
+        // A client that was away for longer has no session any more; one that was there has sent again what it missed.
+        inbox_older: node.config.session_timeout,
         publications_older: node.config.topic_history,
         keys_older: node.config.idempotency,
     };

@@ -26,6 +26,7 @@ CREATE TABLE inbox (
     cmid TEXT NOT NULL,
     -- NULL: a plain ACK.
     answer TEXT,
+    created BIGINT NOT NULL,
     PRIMARY KEY (session, cmid)
 ) WITHOUT ROWID;
 

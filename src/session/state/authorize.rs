@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::inbound::Step;
-use super::{Action, Asked, State, Waiting};
+use super::{Action, Asked, Phase, State, Waiting};
 use crate::auth::{AuthError, Principal, Verdict};
 use crate::wire::{Close, CloseCode, Envelope, MessageType};
 
@@ -52,8 +52,28 @@ impl Authorization {
     }
 
     pub(super) fn held_bytes(&self) -> usize {
-        self.held.bytes
+        self.held.bytes + self.value.as_ref().map_or(0, String::len)
     }
+}
+
+/// Bytes of an envelope of the client's: any of its texts may be long, not only the payload.
+pub(super) fn size(envelope: &Envelope) -> usize {
+    let texts = [
+        &envelope.eid,
+        &envelope.tid,
+        &envelope.cmid,
+        &envelope.smid,
+        &envelope.desc,
+        &envelope.sid,
+        &envelope.auth,
+        &envelope.clv,
+        &envelope.an,
+        &envelope.av,
+    ];
+    let ids = envelope.ids.iter().flatten().map(String::len);
+    envelope.msg.as_ref().map_or(0, |msg| msg.get().len())
+        + texts.into_iter().flatten().map(String::len).sum::<usize>()
+        + ids.sum::<usize>()
 }
 
 impl State {
@@ -133,6 +153,10 @@ impl State {
             self.close(Close::new(CloseCode::ViolatedPolicy, why));
             return false;
         }
+        if let Phase::Established(identity) = &mut self.phase {
+            // Handlers must not be told one user and given the principal of another.
+            identity.user_id.clone_from(&principal.user_id);
+        }
         self.authorization.valid_at = self.clock.now();
         self.authorization.principal = Some(principal);
         true
@@ -140,11 +164,11 @@ impl State {
 
     /// The authorization is good: what was held goes first.
     fn authorized(&mut self) {
+        if self.authorization.outgoing == Outgoing::Held {
+            self.authorization.outgoing = Outgoing::Ask;
+        }
         let held = std::mem::take(&mut self.authorization.held);
         if let Some(pipeline) = &mut self.current {
-            if pipeline.authorization && self.authorization.outgoing == Outgoing::Held {
-                self.authorization.outgoing = Outgoing::Ask;
-            }
             pipeline.step = Step::Hello;
             let behind = std::mem::replace(&mut pipeline.envelopes, held.envelopes);
             pipeline.envelopes.extend(behind);
@@ -173,14 +197,18 @@ impl State {
     fn hold_one(&mut self, envelope: Envelope) -> Result<(), Close> {
         let config = self.config.clone();
         let held = &mut self.authorization.held;
+        let bytes = size(&envelope);
         if !envelope.t.is_information_bearing() {
             held.subscriptions += 1;
+            held.bytes += bytes;
             held.envelopes.push_back(envelope);
-            return match held.subscriptions > config.max_held_subscriptions {
+            let full = held.subscriptions > config.max_held_subscriptions
+                || (held.bytes > config.max_held_bytes && held.subscriptions > 1);
+            return match full {
                 true => Err(Close::new(
                     CloseCode::ViolatedPolicy,
                     format!(
-                        "more than {} SUB and UNSUB while authorization is awaited",
+                        "more than {} SUB and UNSUB, or too long ones, while authorization is awaited",
                         config.max_held_subscriptions
                     ),
                 )),
@@ -197,7 +225,6 @@ impl State {
                 ),
             ));
         }
-        let bytes = envelope.msg.as_ref().map_or(0, |msg| msg.get().len());
         let full = held.messages > 0
             && (held.messages >= config.max_held || held.bytes + bytes > config.max_held_bytes);
         if !full {
@@ -260,11 +287,11 @@ impl State {
                 self.actions.push(Action::SubscribeTopic { topic, seen });
             }
             Ok(false) => {
-                self.topics.remove(&topic);
-                if asked == Asked::Session {
+                if self.topics.remove(&topic) {
                     // Stored with the session, and not allowed any more.
-                    self.actions.push(Action::UnsubscribeTopic(topic));
-                } else {
+                    self.actions.push(Action::UnsubscribeTopic(topic.clone()));
+                }
+                if asked == Asked::Client {
                     let eid = Some(topic);
                     self.send_now(vec![Envelope {
                         eid,

@@ -31,13 +31,18 @@ pub(super) enum Step {
     Dispatch,
 }
 
+/// Acknowledgements that may wait for the store before a client's messages have to wait.
+const MAX_UNSTORED_ACKS: usize = 10_000;
+
 impl State {
-    /// Goes on with the pipelines until one has to wait for something: also for a client that takes no answers.
+    /// Goes on with the pipelines until one has to wait for something: also for a client that takes no answers, or
+    /// acknowledges faster than the store deletes.
     pub(super) fn advance(&mut self) {
         while !self.ended
             && self.waiting == Waiting::Nothing
             && self.leaving.is_none()
             && !self.around.clogged
+            && self.unstored_acks() < MAX_UNSTORED_ACKS
         {
             match &self.current {
                 None => match self.work.pop_front() {
@@ -168,6 +173,8 @@ impl State {
         self.to_complete.smids.append(&mut acks.smids);
         let droppable = self.inbox.acknowledged(ack2);
         self.to_drop.extend(droppable);
+        // Only now: what this very message acknowledges is not unacknowledged.
+        self.count_redeliveries();
         Ok(())
     }
 
@@ -175,7 +182,8 @@ impl State {
         let smids = one_or_several(envelope.t, "smid", envelope.smid, envelope.ids)?;
         for smid in smids {
             // An id that is not ours (of an earlier session, say) has nothing to delete: it is answered all the same.
-            if let Some(seq) = self.identity().and_then(|identity| identity.seq_of(&smid)) {
+            let seq = self.identity().and_then(|identity| identity.seq_of(&smid));
+            if let Some(seq) = seq.filter(|seq| self.window.knows(*seq)) {
                 let seqs = if envelope.t == MessageType::ACK {
                     &mut acks.acked
                 } else {
@@ -283,13 +291,16 @@ impl State {
             sid: held.sid.clone(),
             smid_prefix: held.smid_prefix,
             user_id,
-            new: !resumed,
         };
         self.phase = Phase::Established(identity);
         self.actions.push(Action::Established);
         self.inbox.resume(held.inbox);
         self.window.resume(held.last_seq, held.has_outbox);
         self.topics.resume(held.topics);
+        if resumed {
+            // Nobody was told of what was stored between the registration and now.
+            self.window.poke();
+        }
         if let Some(pipeline) = &mut self.current {
             pipeline.resumes = true;
         }

@@ -16,7 +16,7 @@ pub(super) struct Inbox {
     /// Payload bytes of the messages whose handlers run.
     bytes: usize,
     /// Messages that came again and are to be answered as before, one after the other: what was answered may be big.
-    again: VecDeque<String>,
+    again: VecDeque<(String, MessageType)>,
     /// The first answer of them is being read.
     reading: bool,
 }
@@ -30,6 +30,8 @@ enum Stage {
         drop: bool,
         /// Bytes of its payload.
         bytes: usize,
+        /// Its RESOLVE or REJECT has gone out already: an ACK would come behind it.
+        settled: bool,
     },
     /// It is in the store.
     Stored {
@@ -66,29 +68,47 @@ impl Inbox {
         droppable
     }
 
+    /// Bytes that running handlers were given.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
     fn start(&mut self, cmid: String, bytes: usize) {
         self.bytes += bytes;
-        self.messages
-            .insert(cmid, Stage::Running { drop: false, bytes });
+        let running = Stage::Running {
+            drop: false,
+            bytes,
+            settled: false,
+        };
+        self.messages.insert(cmid, running);
         self.running += 1;
     }
 
-    /// A handler has ended. True: ACK2 came meanwhile.
-    fn ended(&mut self, cmid: &str, stored: bool) -> bool {
-        let Some(Stage::Running { drop, bytes }) = self.messages.remove(cmid) else {
-            return false;
+    /// A RESOLVE or REJECT of this message goes out.
+    pub(super) fn settled(&mut self, cmid: &str) {
+        if let Some(Stage::Running { settled, .. }) = self.messages.get_mut(cmid) {
+            *settled = true;
+        }
+    }
+
+    /// A handler has ended. The first: ACK2 came meanwhile; the second: its reply has gone out meanwhile.
+    fn ended(&mut self, cmid: &str, stored: bool) -> (bool, bool) {
+        let Some(&Stage::Running {
+            drop,
+            bytes,
+            settled,
+        }) = self.messages.get(cmid)
+        else {
+            return (false, false);
         };
-        self.running -= 1;
         self.bytes -= bytes;
+        self.messages.remove(cmid);
+        self.running -= 1;
         if stored && !drop {
             self.messages
                 .insert(cmid.to_owned(), Stage::Stored { again: false });
         }
-        stored && drop
+        (stored && drop, settled)
     }
 }
 
@@ -126,7 +146,8 @@ impl State {
             Some(Stage::Stored { again: true }) => {}
             Some(Stage::Stored { again }) => {
                 *again = true;
-                self.inbox.again.push_back(cmid);
+                let kind = envelope.t;
+                self.inbox.again.push_back((cmid, kind));
             }
             None => self.start(envelope, cmid),
         }
@@ -158,8 +179,7 @@ impl State {
             Some(why) => self.retry(Some(cmid), why),
             None => {
                 let debug = self.debug_of(&envelope);
-                let bytes = envelope.msg.as_ref().map_or(0, |msg| msg.get().len());
-                self.inbox.start(cmid, bytes);
+                self.inbox.start(cmid, super::authorize::size(&envelope));
                 self.actions.push(Action::Handle(Box::new(Handle {
                     envelope,
                     settles,
@@ -172,10 +192,12 @@ impl State {
     pub(super) fn handler_ended(&mut self, ended: HandlerEnded) {
         let HandlerEnded { cmid, kind, end } = ended;
         let stored = matches!(end, End::Answered { .. } | End::Duplicate(_));
-        if self.inbox.ended(&cmid, stored) {
+        let (dropped, settled) = self.inbox.ended(&cmid, stored);
+        if dropped {
             self.to_drop.push(cmid.clone());
         }
         match end {
+            End::Answered { answer, .. } if settled && answer.t == MessageType::ACK => {}
             End::Answered { answer, at_once } => self.answered(kind, *answer, at_once),
             End::Duplicate(answer) => self.duplicate(cmid, answer),
             End::NothingToSettle => self.nothing_to_settle(cmid),
@@ -184,7 +206,13 @@ impl State {
                 self.leave(Close::new(CloseCode::Reconnect, why));
             }
             End::Retry(why) => self.retry(Some(cmid), why.as_deref().unwrap_or("please try again")),
-            End::FencedOff => self.fenced_off(),
+            End::FencedOff(holder) if self.holds(holder) => self.fenced_off(),
+            // It was another registration, before this one took the handler over: nothing was kept.
+            End::FencedOff(_) if kind.is_reply() => {
+                let why = "a reply could not be stored";
+                self.leave(Close::new(CloseCode::Reconnect, why));
+            }
+            End::FencedOff(_) => self.retry(Some(cmid), "please try again"),
         }
         if self.inbox.running == 0 && !self.ended {
             if let Some((_, close)) = self
@@ -241,9 +269,9 @@ impl State {
         if self.ended || self.inbox.reading || full {
             return;
         }
-        if let Some(cmid) = self.inbox.again.pop_front() {
+        if let Some((cmid, kind)) = self.inbox.again.pop_front() {
             self.inbox.reading = true;
-            self.actions.push(Action::ReadAnswer(cmid));
+            self.actions.push(Action::ReadAnswer { cmid, kind });
         }
     }
 
@@ -270,6 +298,7 @@ impl State {
     pub(super) fn answer_read(
         &mut self,
         cmid: String,
+        kind: MessageType,
         answer: Result<Option<Option<String>>, StoreError>,
     ) {
         self.inbox.reading = false;
@@ -278,8 +307,14 @@ impl State {
         }
         match answer {
             Ok(answer) => self.duplicate(cmid, answer.flatten()),
-            // The client sends it again after its next reconnect.
-            Err(error) => log::warn!("an earlier answer could not be read: {error}"),
+            Err(error) => {
+                log::warn!("an earlier answer could not be read: {error}");
+                let why = "an earlier answer could not be read";
+                match kind.is_reply() {
+                    true => self.leave(Close::new(CloseCode::Reconnect, why)),
+                    false => self.retry(Some(cmid), why),
+                }
+            }
         }
     }
 
@@ -288,6 +323,7 @@ impl State {
         cmids: Vec<String>,
         outcome: Result<Fenced, StoreError>,
     ) {
+        self.deleting -= cmids.len();
         match outcome {
             Ok(Fenced::Done) => {}
             Ok(Fenced::FencedOff) => self.fenced_off(),

@@ -38,7 +38,7 @@ use crate::store::StoreError;
 use crate::store::operation::{
     Fenced, FetchedOutbox, Holder, NewOrResumed, Publication, Registered,
 };
-use crate::wire::{Close, CloseCode, Envelope};
+use crate::wire::{Close, CloseCode, Envelope, MessageType};
 
 /// What happened.
 #[derive(Debug)]
@@ -62,6 +62,7 @@ pub(super) enum Event {
     /// Outcome of [`Action::ReadAnswer`].
     AnswerRead {
         cmid: String,
+        kind: MessageType,
         answer: Result<Option<Option<String>>, StoreError>,
     },
     /// Outcome of [`Action::Complete`].
@@ -141,7 +142,7 @@ pub(super) enum Action {
     /// Run the handler of a message.
     Handle(Box<Handle>),
     /// Read what was answered to this message.
-    ReadAnswer(String),
+    ReadAnswer { cmid: String, kind: MessageType },
     /// Delete messages from the outbox.
     Complete(Acks),
     /// Delete messages from the inbox.
@@ -199,8 +200,6 @@ pub(super) struct Identity {
     pub(super) sid: String,
     pub(super) smid_prefix: String,
     pub(super) user_id: String,
-    /// Opened by this HELLO, not resumed.
-    pub(super) new: bool,
 }
 
 /// What the pipeline at hand waits for.
@@ -272,6 +271,8 @@ pub(super) struct State {
     topics: Topics,
     requested_debug: crate::wire::DebugOptions,
     to_complete: Acks,
+    /// How many message ids the store is about to delete, for this client's ACK, NACK and ACK2.
+    deleting: usize,
     to_drop: Vec<String>,
     /// When completes and drops that failed are tried again.
     retry_at: Option<i64>,
@@ -310,6 +311,7 @@ impl State {
             topics: Topics::default(),
             requested_debug: crate::wire::DebugOptions::default(),
             to_complete: Acks::default(),
+            deleting: 0,
             to_drop: Vec::new(),
             retry_at: None,
             leaving: None,
@@ -343,7 +345,7 @@ impl State {
             Event::TopicAuthorized(allowed) => self.topic_authorized(allowed),
             Event::TopicSubscribed(outcome) => self.topic_subscribed(outcome),
             Event::HandlerEnded(ended) => self.handler_ended(ended),
-            Event::AnswerRead { cmid, answer } => self.answer_read(cmid, answer),
+            Event::AnswerRead { cmid, kind, answer } => self.answer_read(cmid, kind, answer),
             Event::Completed { acks, outcome } => self.completed(acks, outcome),
             Event::InboxDropped { cmids, outcome } => self.inbox_dropped(cmids, outcome),
             Event::Fetched(outcome) => self.fetched(outcome),
@@ -360,7 +362,6 @@ impl State {
     fn line(&mut self, event: FromLine) {
         match event {
             FromLine::Text(text) => {
-                self.count_redeliveries();
                 if self.leaving.is_some() {
                     self.actions.push(Action::Processed(text.len()));
                 } else {
@@ -388,6 +389,10 @@ impl State {
 
     fn registry(&mut self, event: ToSession) {
         match event {
+            // The store has it: it need not be here as well.
+            ToSession::Stored(message) if self.around.over_budget => {
+                self.window.newest(message.seq);
+            }
             ToSession::Stored(message) => self.window.stored(message, &self.config),
             ToSession::Notice => self.window.poke(),
             ToSession::Swept(last_seq) => self.window.newest(last_seq),
@@ -406,6 +411,11 @@ impl State {
     }
 
     fn taken_over(&mut self) {
+        let elsewhere = |(_, close): &mut (i64, Close)| close.code != CloseCode::Disconnect;
+        if let Some((_, close)) = self.leaving.take_if(elsewhere) {
+            // The line was to be closed anyway; it may be this node's name only that has changed.
+            return self.end(Some(close), Keep::Deregister);
+        }
         let why = "another connection with the same MatsSocketSessionId took over";
         self.end(Some(Close::new(CloseCode::Disconnect, why)), Keep::Nothing);
     }
@@ -506,6 +516,12 @@ impl State {
             Phase::Fresh => None,
             Phase::Established(identity) => Some(identity),
         }
+    }
+
+    /// Whether this is the registration of this actor.
+    fn holds(&self, holder: Holder) -> bool {
+        self.identity()
+            .is_some_and(|identity| identity.holder == holder)
     }
 
     pub(super) fn principal(&self) -> Option<&crate::auth::Principal> {

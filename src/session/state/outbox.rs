@@ -111,6 +111,11 @@ impl Window {
         self.fetching = None;
     }
 
+    /// Whether a message with this sequence number can ever have been sent.
+    pub(super) fn knows(&self, seq: i64) -> bool {
+        seq <= self.newest.max(self.head)
+    }
+
     pub(super) fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }

@@ -40,6 +40,7 @@ impl State {
         for message in round {
             if let (true, Some(cmid)) = (message.kind.is_reply(), &message.cmid) {
                 self.replies.settled(cmid);
+                self.inbox.settled(cmid);
             }
             envelopes.push(self.envelope(message));
         }
@@ -79,7 +80,7 @@ impl State {
 
     /// Hands acknowledgements on to the store, all that came with one event together.
     pub(super) fn store_acks(&mut self) {
-        if self.ended || self.retry_at.is_some() {
+        if self.ended || self.leaving.is_some() || self.retry_at.is_some() {
             return;
         }
         if self.to_complete != Acks::default() {
@@ -87,16 +88,24 @@ impl State {
             if acks.acked.is_empty() && acks.nacked.is_empty() {
                 self.queue_ack2(acks.smids);
             } else {
+                self.deleting += acks.smids.len();
                 self.actions.push(Action::Complete(acks));
             }
         }
         if !self.to_drop.is_empty() {
+            self.deleting += self.to_drop.len();
             self.actions
                 .push(Action::DropInbox(std::mem::take(&mut self.to_drop)));
         }
     }
 
+    /// Acknowledgements that are not stored yet.
+    pub(super) fn unstored_acks(&self) -> usize {
+        self.deleting + self.to_complete.smids.len() + self.to_drop.len()
+    }
+
     pub(super) fn completed(&mut self, acks: Acks, outcome: Result<Fenced, StoreError>) {
+        self.deleting -= acks.smids.len();
         match outcome {
             Ok(Fenced::Done) => self.queue_ack2(acks.smids),
             Ok(Fenced::FencedOff) => self.fenced_off(),

@@ -48,6 +48,8 @@ impl Replies {
     /// A RESOLVE or REJECT of this message goes out: it doubles as the ACK.
     pub(super) fn settled(&mut self, cmid: &str) {
         self.lazy.remove(cmid);
+        // The ACK of a message that came again waits here.
+        self.waiting.retain(|waiting| !waiting.what.is_ack_of(cmid));
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -106,6 +108,11 @@ impl Replies {
 }
 
 impl What {
+    fn is_ack_of(&self, cmid: &str) -> bool {
+        matches!(self, What::Envelope(envelope)
+            if envelope.t == MessageType::ACK && envelope.cmid.as_deref() == Some(cmid))
+    }
+
     fn bytes(&self) -> usize {
         match self {
             What::Plain(_, id) | What::Ack2(id) => id.len(),

@@ -1,5 +1,7 @@
 //! The session's decisions, without actors.
 
+mod edges;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -29,7 +31,6 @@ fn held(last_seq: i64, inbox: &[&str]) -> Result<Registered, StoreError> {
         new: true,
         sid: "SID".into(),
         smid_prefix: "abc".into(),
-        created: 0,
         replaced: None,
         last_seq,
         inbox: inbox.iter().map(|cmid| (*cmid).to_owned()).collect(),
@@ -311,11 +312,12 @@ fn a_message_that_comes_again_is_not_handled_again() {
     driven.ended("1", MessageType::SEND, answered(MessageType::ACK, "1"));
     let actions = driven.valid(&send(1));
     assert!(
-        has(&actions, r#"ReadAnswer("1")"#),
+        has(&actions, r#"ReadAnswer { cmid: "1""#),
         "it is in the inbox: {actions:?}"
     );
     driven.on(Event::AnswerRead {
         cmid: "1".into(),
+        kind: MessageType::SEND,
         answer: Ok(Some(None)),
     });
     let actions = driven.after(Config::default().ack_delay);
@@ -498,7 +500,7 @@ fn whoever_is_fenced_off_lets_go_and_changes_nothing() {
     let fenced_off = || {
         let mut driven = Driven::established(Config::default());
         driven.valid(&send(1));
-        let actions = driven.ended("1", MessageType::SEND, End::FencedOff);
+        let actions = driven.ended("1", MessageType::SEND, End::FencedOff(holder()));
         assert!(
             !has(&actions, "End"),
             "whether it was taken over or closed is about to be told"

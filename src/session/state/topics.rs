@@ -11,8 +11,8 @@ use crate::wire::{Close, CloseCode, Envelope, MessageType};
 #[derive(Default)]
 pub(super) struct Topics {
     topics: BTreeMap<String, Stage>,
-    /// Publications on the topic being subscribed, that came before its answer went out.
-    early: Vec<Envelope>,
+    /// Publications on the topic being subscribed, that came before its answer went out, by number.
+    early: Vec<(i64, Envelope)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +21,8 @@ enum Stage {
     Stored,
     /// In force, by the session: publications with a higher number than this have been sent.
     Resumed(i64),
-    /// In force, the client said SUB on this connection.
-    Subscribed,
+    /// In force, the client said SUB on this connection; it has all publications up to this number.
+    Subscribed(i64),
 }
 
 impl Topics {
@@ -81,7 +81,7 @@ impl State {
             return self.close(Close::new(CloseCode::ViolatedPolicy, why));
         }
         let stage = self.topics.topics.get(&topic).copied();
-        if stage == Some(Stage::Subscribed) {
+        if let Some(Stage::Subscribed(_)) = stage {
             return self.send_now(vec![Envelope {
                 eid: Some(topic),
                 ..Envelope::new(MessageType::SUB_OK)
@@ -124,7 +124,7 @@ impl State {
             Ok(Subscribed::FencedOff) => return self.fenced_off(),
             Err(_) => return self.store_away(),
         };
-        let early = std::mem::take(&mut self.topics.early);
+        let mut early = std::mem::take(&mut self.topics.early);
         let mut envelopes = Vec::new();
         if asked == Asked::Client {
             let lost = seen.is_some() && missed.is_none();
@@ -137,10 +137,16 @@ impl State {
                 eid: Some(topic.clone()),
                 ..Envelope::new(t)
             });
-            if let Some(Stage::Resumed(from)) = self.topics.topics.insert(topic, Stage::Subscribed)
-            {
-                horizon = horizon.min(from);
+            if let Some(Stage::Resumed(from)) = self.topics.topics.get(&topic) {
+                horizon = horizon.min(*from);
             }
+            // The client may have seen more, on another node, than this node has heard of so far.
+            let has = match (seen, &missed) {
+                (Some((seen, _)), Some(_)) => horizon.max(seen),
+                (_, _) => horizon,
+            };
+            self.topics.topics.insert(topic, Stage::Subscribed(has));
+            early.retain(|(number, _)| *number > has);
         } else {
             self.topics.topics.insert(topic, Stage::Resumed(horizon));
         }
@@ -151,7 +157,7 @@ impl State {
                 .filter(|missed| missed.id <= horizon)
                 .map(envelope),
         );
-        envelopes.extend(early);
+        envelopes.extend(early.into_iter().map(|(_, envelope)| envelope));
         if !envelopes.is_empty() {
             self.send_now(envelopes);
         }
@@ -161,16 +167,17 @@ impl State {
         let envelope = envelope(publication);
         match &self.waiting {
             Waiting::TopicSubscription { topic, .. } if *topic == publication.topic => {
-                self.topics.early.push(envelope);
+                self.topics.early.push((publication.id, envelope));
             }
             _ => match self.topics.topics.get(&publication.topic) {
-                Some(Stage::Resumed(_) | Stage::Subscribed) if self.around.overfull => {
+                Some(Stage::Resumed(has) | Stage::Subscribed(has)) if publication.id <= *has => {}
+                Some(Stage::Resumed(_) | Stage::Subscribed(_)) if self.around.overfull => {
                     // A PUB is not acknowledged, so it cannot wait in the store: the client comes back and asks for
                     // what it has missed.
                     let why = "published messages cannot be delivered fast enough";
                     self.leave(Close::new(CloseCode::Reconnect, why));
                 }
-                Some(Stage::Resumed(_) | Stage::Subscribed) => self.send_now(vec![envelope]),
+                Some(Stage::Resumed(_) | Stage::Subscribed(_)) => self.send_now(vec![envelope]),
                 Some(Stage::Stored) | None => {}
             },
         }

@@ -251,7 +251,7 @@ pub async fn reopened_by_a_second_node(base: Base) {
     a.open("user", "s1").await;
     drop(a);
     let b = base.node("b").await;
-    assert!(b.run(FindHome { sid: "s1".into() }).await.is_some());
+    assert!(b.listed("s1").await.is_some());
 }
 
 pub async fn metrics(base: Base) {

@@ -79,13 +79,7 @@ pub async fn leave_frees_claims(base: Base) {
         a.forward(tid).await;
     }
     a.run(LeaveNode).await;
-    assert_eq!(
-        b.run(FindHome { sid: "s1".into() })
-            .await
-            .expect("it exists")
-            .at,
-        None
-    );
+    assert_eq!(b.home("s1").await, None);
     assert_eq!(b.run(ClaimForwarded { limit: 2 }).await.len(), 2);
     assert_eq!(b.claim().await.len(), 1);
     assert_eq!(b.resume("user", "s1").await.replaced, None);

@@ -45,7 +45,7 @@ macro_rules! suite {
 
 suite! {
     sessions: open_and_resume resume_refused too_many_sessions deregister_names_the_registration close_deletes_all
-        home_needs_a_lease listing time_out sweep_and_which_exist scavenge;
+        home_needs_a_lease listing time_out sweep_and_which_exist scavenge scavenge_old_inbox;
     inbox: duplicates_get_the_first_answer every_write_is_fenced deregistered_holder_still_settles;
     units: all_or_nothing idempotency effects_and_news no_session_is_dropped full_outbox correlations_are_taken_once
         settle_by_epoch settle_by_token settled_once_in_one_group;
@@ -196,6 +196,20 @@ impl Node {
             self.register(user, NewOrResumed::Resumed { sid: sid.into() })
                 .await,
         )
+    }
+
+    /// The node that a session is connected to, as all nodes see it.
+    async fn home(&self, sid: &str) -> Option<String> {
+        self.listed(sid).await.expect("it exists").node
+    }
+
+    async fn listed(&self, sid: &str) -> Option<StoredSession> {
+        let all = ListSessions {
+            filter: SessionFilter::default(),
+            limit: 1000,
+        };
+        let mut listed = self.run(all).await.into_iter();
+        listed.find(|session| session.session_id == sid)
     }
 
     /// Stores a SEND for a session.

@@ -107,6 +107,7 @@ pub async fn closed_session_ends_correlations(base: Base) {
     })
     .await;
     a.run(Scavenge {
+        inbox_older: Duration::from_secs(3 * 24 * 3600),
         publications_older: secs(0),
         keys_older: secs(0),
     })

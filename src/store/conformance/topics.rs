@@ -106,6 +106,7 @@ pub async fn newest_survives_scavenging(base: Base) {
         .await;
     base.clock.advance(secs(10));
     a.run(Scavenge {
+        inbox_older: Duration::from_secs(3 * 24 * 3600),
         publications_older: secs(1),
         keys_older: secs(1),
     })

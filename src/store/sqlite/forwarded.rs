@@ -41,7 +41,6 @@ impl SqliteStatements<'_> {
             epoch: 1,
             secret,
             attempts: 0,
-            created: now,
             work: Box::new(work.clone()),
         })
     }

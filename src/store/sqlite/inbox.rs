@@ -28,11 +28,13 @@ impl SqliteStatements<'_> {
         cmid: &str,
         answer: Option<&str>,
     ) -> DbResult<bool> {
+        let now = self.now;
         let inserted = diesel::insert_into(inbox::table)
             .values((
                 inbox::session.eq(session.0),
                 inbox::cmid.eq(cmid),
                 inbox::answer.eq(answer),
+                inbox::created.eq(now),
             ))
             .on_conflict_do_nothing()
             .execute(self.beside())?;

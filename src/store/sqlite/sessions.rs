@@ -78,7 +78,6 @@ impl SqliteStatements<'_> {
             new: true,
             sid: sid.into(),
             smid_prefix: smid_prefix.into(),
-            created: now,
             replaced: None,
             last_seq: 0,
             inbox: Vec::new(),
@@ -88,7 +87,7 @@ impl SqliteStatements<'_> {
     }
 
     fn resume(&mut self, op: &Register, sid: &str) -> DbResult<Registered> {
-        type Columns = (i64, String, String, i64, Option<String>, i64, i64);
+        type Columns = (i64, String, String, i64, Option<String>, i64);
         let found: Option<Columns> = session::table
             .filter(session::sid.eq(sid))
             .select((
@@ -97,12 +96,11 @@ impl SqliteStatements<'_> {
                 session::smid_prefix,
                 session::connection,
                 session::node,
-                session::created,
                 session::last_seq,
             ))
             .first(self.beside())
             .optional()?;
-        let Some((key, user_id, smid_prefix, before, node, created, last_seq)) = found else {
+        let Some((key, user_id, smid_prefix, before, node, last_seq)) = found else {
             return Ok(Registered::NoSuchSession);
         };
         if user_id != op.user_id {
@@ -135,7 +133,6 @@ impl SqliteStatements<'_> {
             new: false,
             sid: sid.into(),
             smid_prefix,
-            created,
             replaced: node.map(|node| (node, ConnectionId(before))),
             last_seq,
             inbox: inbox::table
@@ -206,25 +203,6 @@ impl SqliteStatements<'_> {
             user_id,
             home,
         })
-    }
-
-    pub fn find_home(&mut self, op: &FindHome) -> DbResult<Option<Home>> {
-        let now = self.now;
-        let conn = self.direct()?;
-        let found: Option<(i64, i64, Option<String>)> = session::table
-            .left_join(
-                node::table.on(session::node
-                    .eq(node::name.nullable())
-                    .and(node::lease_until.gt(now))),
-            )
-            .filter(session::sid.eq(&op.sid))
-            .select((session::key, session::connection, node::name.nullable()))
-            .first(conn)
-            .optional()?;
-        Ok(found.map(|(key, connection, node)| Home {
-            session: SessionKey(key),
-            at: node.map(|node| (node, ConnectionId(connection))),
-        }))
     }
 
     pub fn list_sessions(&mut self, op: &ListSessions) -> DbResult<Vec<StoredSession>> {
@@ -376,6 +354,8 @@ impl SqliteStatements<'_> {
         let living = || session::table.select(session::key);
         rows +=
             diesel::delete(inbox::table.filter(inbox::session.ne_all(living()))).execute(conn)?;
+        let old = inbox::table.filter(inbox::created.lt(now.saturating_sub(ms(op.inbox_older))));
+        rows += diesel::delete(old).execute(conn)?;
         rows +=
             diesel::delete(outbox::table.filter(outbox::session.ne_all(living()))).execute(conn)?;
         rows += diesel::delete(subscription::table.filter(subscription::session.ne_all(living())))

@@ -1,0 +1,425 @@
+//! Full cycles REQUEST → RESOLVE → ACK2 between the Rust client and a server in a process of its own, over real
+//! WebSockets, on a database in a file; next to bare WebSocket round trips of as many bytes.
+//!
+//! Closed loop: so many sessions, each with so many requests in flight; the clock stops when the server's inbox is
+//! empty, that is, when every ACK2 has been committed. Then an open loop at a low rate, for latencies.
+//!
+//! ```sh
+//! cargo bench --bench cycles -- --sessions 20 --in-flight 50 --seconds 3 --rate 1000
+//! ```
+//!
+//! The server runs this same program, told so by an environment variable. Its CPU time per cycle is the steadiest of
+//! the figures on a busy machine.
+
+#![allow(missing_docs)] // what `diesel::table!` makes
+
+use std::cell::{Cell, RefCell};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use actix_web::{App, HttpServer};
+use diesel::prelude::*;
+use futures_util::future::join_all;
+use futures_util::{SinkExt, StreamExt};
+use matssocket::client::Client;
+use matssocket::{
+    HandlerError, Incoming, MatsSocketServer, Outcome, Principal, Store, Verdict, auth_fn,
+};
+use serde_json::value::RawValue;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::LocalSet;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{accept_async, connect_async};
+
+/// Says to this program that it is a server: `echo`, or the path of a database.
+const ROLE: &str = "MATSSOCKET_BENCH_SERVER";
+const ENDPOINT: &str = "Bench.endpoint";
+/// Built in; its answer does not wait for company.
+const PING: &str = "MatsSocket.matsSocketPing";
+/// Bytes of a request's payload, and of an echoed message.
+const BYTES: usize = 250;
+
+#[derive(Clone)]
+struct Args {
+    sessions: usize,
+    in_flight: usize,
+    time: Duration,
+    rate: usize,
+}
+
+fn main() {
+    match std::env::var(ROLE) {
+        Ok(role) if role == "echo" => serve_echo(),
+        Ok(database) => serve(database.into()),
+        Err(_) => measure(&args()),
+    }
+}
+
+fn args() -> Args {
+    let mut args = Args {
+        sessions: 20,
+        in_flight: 50,
+        time: Duration::from_secs(3),
+        rate: 1_000,
+    };
+    let mut given = std::env::args().skip(1);
+    while let Some(name) = given.next() {
+        // What cargo adds.
+        if name == "--bench" {
+            continue;
+        }
+        let value = given.next().and_then(|value| value.parse().ok());
+        let value: usize = value.unwrap_or_else(|| panic!("{name} wants a number"));
+        match name.as_str() {
+            "--sessions" => args.sessions = value.max(1),
+            "--in-flight" => args.in_flight = value.max(1),
+            "--seconds" => args.time = Duration::from_secs(value.max(1) as u64),
+            "--rate" => args.rate = value,
+            _ => panic!(
+                "unknown argument {name}: there are --sessions, --in-flight, --seconds and --rate"
+            ),
+        }
+    }
+    args
+}
+
+// ---- the servers ----
+
+/// Runs until the parent is gone.
+fn until_abandoned() {
+    let _ = std::io::stdin().read(&mut [0]);
+    std::process::exit(0);
+}
+
+fn serve(database: PathBuf) {
+    std::thread::spawn(until_abandoned);
+    let system = actix_web::rt::System::new();
+    system.block_on(async {
+        let server = MatsSocketServer::builder("bench")
+            .store(Store::sqlite(database))
+            .authentication(auth_fn(async |user: String| {
+                Ok(Verdict::Authenticated(Principal::user(user)))
+            }))
+            .endpoint(ENDPOINT, async |_: Incoming<Box<RawValue>>| {
+                Ok::<_, HandlerError>(Outcome::resolve("done"))
+            })
+            .start()
+            .await
+            .expect("the server starts");
+        let mounted = server.clone();
+        let http = HttpServer::new(move || App::new().configure(mounted.mount("/matssocket")))
+            .bind(("127.0.0.1", 0))
+            .expect("a port is free");
+        println!("{}", http.addrs()[0].port());
+        server.run(http).await.expect("the server runs");
+    });
+}
+
+fn serve_echo() {
+    std::thread::spawn(until_abandoned);
+    on_one_thread(async {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await;
+        let listener = listener.expect("a port is free");
+        println!("{}", listener.local_addr().expect("it is bound").port());
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::task::spawn_local(echo(stream));
+        }
+    });
+}
+
+async fn echo(stream: TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let Ok(mut socket) = accept_async(stream).await else {
+        return;
+    };
+    while let Some(Ok(message)) = socket.next().await {
+        if message.is_text() && socket.send(message).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn on_one_thread<T>(run: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made");
+    LocalSet::new().block_on(&runtime, run)
+}
+
+/// A server in a process of its own, which ends when this is dropped.
+struct Server {
+    process: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start(role: &Path) -> Server {
+        let program = std::env::current_exe().expect("this program has a path");
+        let mut process = Command::new(program)
+            .env(ROLE, role)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a process can be started");
+        let said = process.stdout.take().expect("it is piped");
+        let mut line = String::new();
+        let _ = BufReader::new(said).read_line(&mut line);
+        let port = line.trim().parse().expect("the server says its port");
+        Server { process, port }
+    }
+
+    /// CPU time that it has used so far, where the system tells.
+    fn cpu(&self) -> Option<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).ok()?;
+        // Behind the name in parentheses, user and system time are the 12th and 13th; in hundredths of a second.
+        let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+        let mut ticks = || fields.next()?.parse::<u64>().ok();
+        Some(Duration::from_millis(10 * (ticks()? + ticks()?)))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+// ---- the measurements ----
+
+/// What one loop has done.
+struct Run {
+    /// In microseconds.
+    latencies: Vec<u32>,
+    time: Duration,
+    /// The server's.
+    cpu: Option<Duration>,
+}
+
+impl Run {
+    fn rate(&self) -> f64 {
+        self.latencies.len() as f64 / self.time.as_secs_f64()
+    }
+
+    fn print(&mut self, name: &str, ceiling: Option<f64>) {
+        self.latencies.sort_unstable();
+        let at = |percent: usize| {
+            let index = (self.latencies.len() * percent / 100).min(self.latencies.len() - 1);
+            f64::from(self.latencies[index]) / 1_000.0
+        };
+        let ratio = ceiling.map_or("".into(), |it| format!("{:.2}", self.rate() / it));
+        let cpu = self.cpu.map_or("".into(), |cpu| {
+            let per = cpu.as_secs_f64() * 1e6 / self.latencies.len() as f64;
+            format!("{per:.1}")
+        });
+        println!(
+            "{name:<34} {:>9.0} {ratio:>6} {:>8.2} {:>8.2} {cpu:>10}",
+            self.rate(),
+            at(50),
+            at(99)
+        );
+    }
+}
+
+fn measure(args: &Args) {
+    let here = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let directory = tempfile::tempdir_in(here).expect("a directory can be made");
+    let database = directory.path().join("cycles.db");
+    let (server, echoes) = (Server::start(&database), Server::start(Path::new("echo")));
+    println!(
+        "{} sessions, {} in flight each, {:?}; {BYTES}-byte payloads; client on one thread",
+        args.sessions, args.in_flight, args.time
+    );
+    println!(
+        "{:<34} {:>9} {:>6} {:>8} {:>8} {:>10}",
+        "", "per s", "ratio", "p50 ms", "p99 ms", "server µs"
+    );
+    on_one_thread(async {
+        let mut bare = echo_loop(&echoes, args).await;
+        let ceiling = bare.rate();
+        bare.print("bare WebSocket round trips", None);
+        let clients = connect(&server, args.sessions).await;
+        for endpoint in [ENDPOINT, PING] {
+            let mut run = closed_loop(&server, &clients, endpoint, &database, args).await;
+            run.print(&format!("cycles of {endpoint}"), Some(ceiling));
+        }
+        if args.rate > 0 {
+            for endpoint in [ENDPOINT, PING] {
+                let mut run = open_loop(&server, &clients, endpoint, args).await;
+                run.print(&format!("…at {} per s", args.rate), None);
+            }
+        }
+        join_all(clients.iter().map(|client| client.close("done"))).await;
+    });
+}
+
+fn micros(since: Instant) -> u32 {
+    u32::try_from(since.elapsed().as_micros()).unwrap_or(u32::MAX)
+}
+
+/// What the built-in endpoint takes; ours takes anything.
+fn payload() -> Box<RawValue> {
+    let text = "x".repeat(BYTES - r#"{"payload":""}"#.len());
+    RawValue::from_string(format!(r#"{{"payload":"{text}"}}"#)).expect("it is JSON")
+}
+
+fn used(before: Option<Duration>, after: Option<Duration>) -> Option<Duration> {
+    Some(after?.saturating_sub(before?))
+}
+
+/// As many connections, each with as many messages on their way.
+async fn echo_loop(server: &Server, args: &Args) -> Run {
+    let mut sockets = Vec::new();
+    for _ in 0..args.sessions {
+        let url = format!("ws://127.0.0.1:{}", server.port);
+        let (socket, _) = connect_async(url).await.expect("the server is there");
+        sockets.push(socket);
+    }
+    let (cpu, begun) = (server.cpu(), Instant::now());
+    let loops = sockets.into_iter().map(async |mut socket| {
+        let mut latencies = Vec::new();
+        let mut sent = std::collections::VecDeque::new();
+        loop {
+            while sent.len() < args.in_flight && begun.elapsed() < args.time {
+                sent.push_back(Instant::now());
+                let message = Message::text("x".repeat(BYTES));
+                socket.send(message).await.expect("the server is there");
+            }
+            let Some(at) = sent.pop_front() else {
+                return latencies;
+            };
+            socket.next().await.expect("it echoes").expect("it echoes");
+            latencies.push(micros(at));
+        }
+    });
+    let latencies = join_all(loops).await.concat();
+    Run {
+        latencies,
+        time: begun.elapsed(),
+        cpu: used(cpu, server.cpu()),
+    }
+}
+
+async fn connect(server: &Server, sessions: usize) -> Vec<Client> {
+    let url = format!("ws://127.0.0.1:{}/matssocket", server.port);
+    let mut clients = Vec::new();
+    for number in 0..sessions {
+        let client = Client::builder("bench", "1")
+            .url(&url)
+            .authorization_value(format!("user-{number}"))
+            .start()
+            .expect("the URL is one");
+        client.established().await.expect("a session is opened");
+        clients.push(client);
+    }
+    clients
+}
+
+async fn cycle(client: &Client, endpoint: &str, payload: &RawValue) {
+    let reply = client
+        .request::<Option<Box<RawValue>>>("a-trace-id", endpoint, payload)
+        .await;
+    if !reply.as_ref().is_ok_and(|reply| reply.is_resolved()) {
+        // A panic would end one of many tasks only.
+        eprintln!("a request to {endpoint} was not resolved: {reply:?}");
+        std::process::exit(1);
+    }
+}
+
+async fn closed_loop(
+    server: &Server,
+    clients: &[Client],
+    endpoint: &str,
+    database: &Path,
+    args: &Args,
+) -> Run {
+    let (cpu, begun) = (server.cpu(), Instant::now());
+    let latencies = Rc::new(RefCell::new(Vec::new()));
+    let mut loops = Vec::new();
+    for client in clients.iter().cycle().take(clients.len() * args.in_flight) {
+        let (client, endpoint) = (client.clone(), endpoint.to_owned());
+        let (latencies, time) = (latencies.clone(), args.time);
+        loops.push(tokio::task::spawn_local(async move {
+            let payload = payload();
+            while begun.elapsed() < time {
+                let at = Instant::now();
+                cycle(&client, &endpoint, &payload).await;
+                latencies.borrow_mut().push(micros(at));
+            }
+        }));
+    }
+    for ended in join_all(loops).await {
+        ended.expect("every request is resolved");
+    }
+    inbox_is_empty(database).await;
+    Run {
+        latencies: latencies.take(),
+        time: begun.elapsed(),
+        cpu: used(cpu, server.cpu()),
+    }
+}
+
+diesel::table! {
+    inbox (session, cmid) {
+        session -> BigInt,
+        cmid -> Text,
+    }
+}
+
+/// Waits until every ACK2 has been committed.
+async fn inbox_is_empty(database: &Path) {
+    let url = database.to_str().expect("the path is UTF-8");
+    let mut conn = SqliteConnection::establish(url).expect("the database is there");
+    let begun = Instant::now();
+    loop {
+        let rows: i64 = inbox::table
+            .count()
+            .get_result(&mut conn)
+            .expect("the inbox can be read");
+        if rows == 0 {
+            return;
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "{rows} rows stay in the inbox"
+        );
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Requests at a steady rate, whatever becomes of those before; latencies from when each was due.
+async fn open_loop(server: &Server, clients: &[Client], endpoint: &str, args: &Args) -> Run {
+    let (cpu, begun) = (server.cpu(), Instant::now());
+    let latencies = Rc::new(RefCell::new(Vec::new()));
+    let unresolved = Rc::new(Cell::new(0));
+    let total = args.rate * args.time.as_secs() as usize;
+    let due = |number: usize| begun + Duration::from_secs_f64(number as f64 / args.rate as f64);
+    for number in 0..total {
+        let at = due(number);
+        if at > Instant::now() {
+            tokio::time::sleep_until(at.into()).await;
+        }
+        let (client, endpoint) = (clients[number % clients.len()].clone(), endpoint.to_owned());
+        let (latencies, unresolved) = (latencies.clone(), unresolved.clone());
+        unresolved.set(unresolved.get() + 1);
+        tokio::task::spawn_local(async move {
+            cycle(&client, &endpoint, &payload()).await;
+            latencies.borrow_mut().push(micros(at));
+            unresolved.set(unresolved.get() - 1);
+        });
+    }
+    let waiting = Instant::now();
+    while unresolved.get() > 0 && waiting.elapsed() < Duration::from_secs(10) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(unresolved.get(), 0, "requests without an answer");
+    Run {
+        latencies: latencies.take(),
+        time: begun.elapsed(),
+        cpu: used(cpu, server.cpu()),
+    }
+}

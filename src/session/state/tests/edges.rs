@@ -1,0 +1,242 @@
+//! The rarer orders of events: what overtakes what, what comes twice, what grows.
+
+use super::*;
+use crate::store::operation::{ConnectionId, SessionKey};
+
+fn reply_of(seq: i64, cmid: &str) -> OutboxMessage {
+    OutboxMessage {
+        kind: MessageType::RESOLVE,
+        eid: None,
+        cmid: Some(cmid.into()),
+        ..stored(seq)
+    }
+}
+
+fn types(envelopes: &[Value]) -> Vec<&str> {
+    let of = |envelope| <Value as std::ops::Index<&str>>::index(envelope, "t").as_str();
+    envelopes.iter().filter_map(of).collect()
+}
+
+const REQUEST: &str = r#"[{"t":"REQUEST","eid":"e","tid":"t","cmid":"1"}]"#;
+
+#[test]
+fn the_reply_of_a_service_that_overtakes_its_handlers_end_stands_for_the_ack() {
+    let mut driven = Driven::established(Config::default());
+    driven.valid(REQUEST);
+    let actions = driven.on(Event::Registry(ToSession::Stored(reply_of(1, "1"))));
+    let mut got = deliver(&mut driven, actions);
+    let actions = driven.ended("1", MessageType::REQUEST, answered(MessageType::ACK, "1"));
+    got.extend(sent(&actions));
+    got.extend(sent(&driven.after(Duration::from_secs(1))));
+    assert_eq!(types(&got), ["RESOLVE"]);
+}
+
+#[test]
+fn the_ack_of_a_message_that_came_again_is_dropped_for_its_resolve() {
+    let mut driven = Driven::fresh(Config::default());
+    driven.hello(held(0, &["1"]));
+    driven.valid(REQUEST);
+    driven.on(Event::AnswerRead {
+        cmid: "1".into(),
+        kind: MessageType::REQUEST,
+        answer: Ok(Some(None)),
+    });
+    let actions = driven.on(Event::Registry(ToSession::Stored(reply_of(1, "1"))));
+    let mut got = deliver(&mut driven, actions);
+    got.extend(sent(&driven.after(Duration::from_secs(1))));
+    assert_eq!(types(&got), ["RESOLVE"]);
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_is_asked_for_again() {
+    let read = |kind| {
+        let mut driven = Driven::fresh(Config::default());
+        driven.hello(held(0, &["1"]));
+        let mut actions = driven.on(Event::AnswerRead {
+            cmid: "1".into(),
+            kind,
+            answer: Err(StoreError::Failed("away".into())),
+        });
+        actions.extend(driven.after(Config::default().ack_delay));
+        actions
+    };
+    assert_eq!(types(&sent(&read(MessageType::REQUEST))), ["RETRY"]);
+    assert_eq!(
+        ending(&read(MessageType::RESOLVE)),
+        (4002, Keep::Deregister),
+        "a reply is never told to RETRY"
+    );
+}
+
+#[test]
+fn a_handler_that_was_fenced_off_for_an_earlier_registration_is_no_take_over() {
+    let earlier = Holder {
+        session: SessionKey(1),
+        connection: ConnectionId(0),
+    };
+    let mut driven = Driven::established(Config::default());
+    driven.valid(&send(1));
+    let mut actions = driven.ended("1", MessageType::SEND, End::FencedOff(earlier));
+    actions.extend(driven.after(Config::default().ack_delay));
+    assert_eq!(types(&sent(&actions)), ["RETRY"]);
+    assert!(!has(&actions, "End"), "{actions:?}");
+    assert_eq!(handled(&driven.valid(&send(1))), ["1"], "it may come again");
+}
+
+#[test]
+fn what_a_message_acknowledges_itself_is_not_counted_as_unacknowledged() {
+    let mut driven = Driven::established(Config::default());
+    let actions = driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    deliver(&mut driven, actions);
+    driven.after(Config::default().redelivery_evidence);
+    let actions = driven.text(r#"[{"t":"ACK","smid":"abc1"}]"#);
+    assert!(!has(&actions, "MarkRedelivery"), "{actions:?}");
+    assert!(has(&actions, "Complete"), "{actions:?}");
+}
+
+#[test]
+fn a_handler_that_still_runs_when_the_node_is_renamed_gets_its_client_back() {
+    let mut driven = Driven::established(Config::default());
+    driven.valid(&send(1));
+    driven.on(Event::Registry(ToSession::Restart("the lease was lost")));
+    let actions = driven.on(Event::Registry(ToSession::TakenOver));
+    assert_eq!(
+        ending(&actions),
+        (1012, Keep::Deregister),
+        "4003 would keep the client away"
+    );
+}
+
+#[test]
+fn reauth_is_sent_once_for_both_directions() {
+    let mut driven = Driven::established(Config::default());
+    let stale = |driven: &mut Driven| {
+        let verdict = Ok(Verdict::Invalid("expires soon".into()));
+        types(&sent(&driven.on(Event::OutgoingAuthenticated(verdict)))).len()
+    };
+    driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    assert_eq!(stale(&mut driven), 1);
+    // Still good enough for what the client sends.
+    let actions = driven.valid(&send(1));
+    assert!(has(&actions, "ReevaluateOutgoing"), "{actions:?}");
+    assert_eq!(stale(&mut driven), 0, "no authorization has come since");
+    driven.valid(r#"[{"t":"AUTH","auth":"fresh"}]"#);
+    assert_eq!(stale(&mut driven), 1);
+}
+
+#[test]
+fn what_a_session_holds_and_remembers_is_bounded_whatever_field_is_long() {
+    let config = Config {
+        max_held_bytes: 1_000,
+        ..Config::default()
+    };
+    let long = "x".repeat(2_000);
+    let invalid = |driven: &mut Driven, text: &str| {
+        driven.text(text);
+        driven.on(Event::Authenticated(Ok(Verdict::Invalid("old".into()))))
+    };
+    let sub = format!(r#"[{{"t":"SUB","eid":"{long}"}}]"#);
+    let mut driven = Driven::established(config.clone());
+    invalid(&mut driven, &sub);
+    assert_eq!(ending(&invalid(&mut driven, &sub)).0, 1008);
+
+    let send = |cmid| format!(r#"[{{"t":"SEND","eid":"{long}","tid":"{long}","cmid":"{cmid}"}}]"#);
+    let mut driven = Driven::established(config.clone());
+    invalid(&mut driven, &send(1));
+    let mut actions = invalid(&mut driven, &send(2));
+    actions.extend(driven.after(config.ack_delay));
+    assert_eq!(types(&sent(&actions)), ["RETRY"]);
+    let live = driven.state.introspect();
+    assert!(live.recent.iter().all(|recent| {
+        let endpoint = recent.endpoint.as_ref().map_or(0, String::len);
+        endpoint <= crate::wire::MAX_ID_BYTES
+    }));
+}
+
+#[test]
+fn what_a_running_handler_was_given_counts_as_held() {
+    let mut driven = Driven::established(Config::default());
+    let before = driven.state.held_bytes();
+    driven.valid(&send(1));
+    assert!(driven.state.held_bytes() > before);
+    driven.ended("1", MessageType::SEND, answered(MessageType::ACK, "1"));
+    driven.after(Config::default().ack_delay);
+    assert_eq!(driven.state.held_bytes(), before);
+}
+
+#[test]
+fn a_resumed_session_looks_for_what_was_stored_while_it_registered() {
+    let mut driven = Driven::fresh(Config::default());
+    let Ok(Registered::Held(mut resumed)) = held(0, &[]) else {
+        unreachable!("it is held");
+    };
+    resumed.new = false;
+    let actions = driven.hello(Ok(Registered::Held(resumed)));
+    assert!(has(&actions, "Fetch { after: 0"), "{actions:?}");
+}
+
+fn publication(id: i64) -> Publication {
+    Publication {
+        id,
+        created: 5,
+        topic: "T".into(),
+        tid: "p".into(),
+        msg: serde_json::value::to_raw_value(&id).expect("a number is JSON"),
+    }
+}
+
+#[test]
+fn what_a_client_has_seen_on_a_node_that_was_ahead_is_not_repeated() {
+    let mut driven = Driven::established(Config::default());
+    driven.valid(r#"[{"t":"SUB","eid":"T","smid":"10.5"}]"#);
+    driven.on(Event::TopicAuthorized(Ok(true)));
+    let published = |driven: &mut Driven, id| {
+        sent(&driven.on(Event::Registry(ToSession::Published(Arc::new(
+            publication(id),
+        )))))
+    };
+    published(&mut driven, 9);
+    let actions = driven.on(Event::TopicSubscribed(Ok(Subscribed::Done {
+        horizon: 8,
+        missed: Some(vec![]),
+    })));
+    assert_eq!(types(&sent(&actions)), ["SUB_OK"], "9 it has seen");
+    assert!(published(&mut driven, 10).is_empty());
+    assert_eq!(types(&published(&mut driven, 11)), ["PUB"]);
+}
+
+#[test]
+fn a_stored_subscription_that_is_not_allowed_any_more_is_removed_when_the_client_asks_for_it() {
+    let mut driven = Driven::fresh(Config::default());
+    let Ok(Registered::Held(mut resumed)) = held(0, &[]) else {
+        unreachable!("it is held");
+    };
+    resumed.topics = vec!["T".into()];
+    driven.hello(Ok(Registered::Held(resumed)));
+    driven.on(Event::TopicAuthorized(Ok(true)));
+    driven.on(Event::TopicSubscribed(Ok(Subscribed::Done {
+        horizon: 0,
+        missed: None,
+    })));
+    driven.valid(r#"[{"t":"SUB","eid":"T"}]"#);
+    let actions = driven.on(Event::TopicAuthorized(Ok(false)));
+    assert!(has(&actions, r#"UnsubscribeTopic("T")"#), "{actions:?}");
+    assert_eq!(types(&sent(&actions)), ["SUB_NO_AUTH"]);
+}
+
+#[test]
+fn a_user_who_may_change_is_the_new_one_for_everybody() {
+    let mut driven = Driven::established(Config {
+        allow_user_change: true,
+        ..Config::default()
+    });
+    driven.text(r#"[{"t":"AUTH","auth":"other"}]"#);
+    driven.on(Event::Authenticated(Ok(Verdict::Authenticated(
+        Principal::user("v"),
+    ))));
+    let user = driven
+        .state
+        .identity()
+        .map(|identity| identity.user_id.clone());
+    assert_eq!(user.as_deref(), Some("v"));
+}

@@ -1,0 +1,164 @@
+//! The session actor in a real node, on a line that only writes down what it is told.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use actix::{Actor, Context, Handler};
+
+use super::Session;
+use super::line::{Flow, FromLine, ToLine};
+use crate::auth::{AuthError, Authenticator, Principal, Verdict};
+use crate::http::NewLine;
+use crate::metrics::{Mailbox, Meter, metered};
+use crate::node::State;
+use crate::server::{MatsSocketServer, SessionChange};
+use crate::store::Store;
+use crate::store::operation::SessionFilter;
+use crate::wire::Close;
+
+const HELLO: &str = r#"[{"t":"HELLO","clv":"test","an":"app","av":"1","auth":"good"}]"#;
+
+struct Line(Sender<ToLine>);
+
+impl Actor for Line {
+    type Context = Context<Self>;
+}
+
+impl Handler<ToLine> for Line {
+    type Result = ();
+
+    fn handle(&mut self, message: ToLine, _: &mut Self::Context) {
+        let _ = self.0.send(message);
+    }
+}
+
+metered!(Line: ToLine);
+
+struct Anybody;
+
+#[async_trait::async_trait(?Send)]
+impl Authenticator for Anybody {
+    async fn authenticate(&self, _: &str) -> Result<Verdict, AuthError> {
+        Ok(Verdict::Authenticated(Principal::user("u")))
+    }
+}
+
+/// What the listener for sessions does with a change.
+type Listener = fn(SessionChange, &MatsSocketServer, &Mailbox<FromLine>);
+
+/// A session that has said HELLO, with what its line and the listener were told.
+struct Tried {
+    server: MatsSocketServer,
+    line: Receiver<ToLine>,
+    changes: Receiver<SessionChange>,
+}
+
+async fn hello(listener: Listener) -> Tried {
+    let (tell, changes) = channel();
+    let known: Arc<OnceLock<(MatsSocketServer, Mailbox<FromLine>)>> = Arc::default();
+    let seen = known.clone();
+    let server = MatsSocketServer::builder("test")
+        .store(Store::sqlite_in_memory())
+        .authentication(crate::auth::auth_fn(|_| async {
+            Ok(Verdict::Authenticated(Principal::user("u")))
+        }))
+        .on_session(move |event| {
+            let (server, session) = seen.get().expect("known before HELLO");
+            listener(event.change, server, session);
+            let _ = tell.send(event.change);
+        })
+        .start()
+        .await
+        .expect("a server in memory starts");
+    let (out, line) = channel();
+    let session = Session::open(
+        server.node.clone(),
+        NewLine {
+            line: Mailbox::new(&Line(out).start(), &Arc::<Meter>::default()),
+            flow: Flow::default(),
+            authenticator: std::rc::Rc::new(Anybody),
+            remote: None,
+        },
+    );
+    let _ = known.set((server.clone(), session.clone()));
+    session.tell(FromLine::Text(HELLO.into()));
+    Tried {
+        server,
+        line,
+        changes,
+    }
+}
+
+/// The next one, without blocking the thread that the actors live on.
+async fn next<T>(from: &Receiver<T>) -> Option<T> {
+    for _ in 0..2_000 {
+        if let Ok(it) = from.try_recv() {
+            return Some(it);
+        }
+        actix::clock::sleep(Duration::from_millis(1)).await;
+    }
+    None
+}
+
+async fn next_close(from: &Receiver<ToLine>) -> Option<Close> {
+    while let Some(told) = next(from).await {
+        if let ToLine::Close(close) = told {
+            return Some(close);
+        }
+    }
+    None
+}
+
+#[actix::test]
+async fn a_line_lost_between_registration_and_welcome_leaves_nothing() {
+    let tried = hello(|change, _, session| {
+        if change == SessionChange::New {
+            session.tell(FromLine::Lost);
+        }
+    })
+    .await;
+    assert_eq!(next(&tried.changes).await, Some(SessionChange::New));
+    assert_eq!(next(&tried.changes).await, Some(SessionChange::Close));
+    for _ in 0..2_000 {
+        let left = tried.server.count_sessions(SessionFilter::default()).await;
+        if matches!(left, Ok(0)) {
+            return;
+        }
+        actix::clock::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("a session that nobody knows of stays, and counts for its user");
+}
+
+#[actix::test]
+async fn a_session_that_registers_while_the_server_begins_to_stop_is_sent_away() {
+    let tried = hello(|change, server, _| {
+        if change == SessionChange::New {
+            // All sessions were told just now; this one was not among them.
+            server.node.change(State::Up, State::Stopping);
+        }
+    })
+    .await;
+    let close = next_close(&tried.line).await.expect("it is closed");
+    assert_eq!(close.code.code(), 1012);
+}
+
+#[actix::test]
+async fn clients_stay_as_long_as_the_lease_holds() {
+    let tried = hello(|_, _, _| {}).await;
+    assert_eq!(next(&tried.changes).await, Some(SessionChange::New));
+    let node = &tried.server.node;
+    node.go_away(Duration::ZERO).await;
+    assert!(tried.server.ready().is_err(), "nobody new is let in");
+    assert_eq!(tried.server.live_sessions().await.len(), 1);
+    assert!(
+        !tried
+            .line
+            .try_iter()
+            .any(|told| matches!(told, ToLine::Close(_))),
+        "one failed renewal is no reason to send everybody away"
+    );
+    node.go_away(node.config.lease).await;
+    let close = next_close(&tried.line).await.expect("it is closed");
+    assert_eq!(close.code.code(), 1012);
+}

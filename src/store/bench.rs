@@ -1,0 +1,57 @@
+//! What `benches/store.rs` needs to drive the store without a node. Not part of the public API: it may change or go
+//! in any release.
+
+use std::sync::Arc;
+
+use actix::{Actor, Context, Handler};
+
+use super::{NewsOf, Operation, Store, StoreConfig, StoreError, StoreHandle};
+use crate::clock::Clock;
+use crate::metrics::{Mailbox, Meter, metered};
+
+/// A seat in the store whose news nobody reads.
+pub struct Seat(StoreHandle);
+
+impl Seat {
+    /// Opens the store. To be called in an actix system, which must go on turning.
+    ///
+    /// # Errors
+    /// The store cannot be opened.
+    pub fn take(store: &Store, config: &StoreConfig) -> Result<Seat, StoreError> {
+        let news = Mailbox::new(&Reader.start(), &Arc::new(Meter::default()));
+        let handle = store.attach("bench", config, &Clock::system(), news)?;
+        Ok(Seat(handle))
+    }
+
+    /// Runs one operation; the outcome comes after the commit.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn run<O: Operation>(
+        &self,
+        operation: O,
+    ) -> impl Future<Output = Result<O::Outcome, StoreError>> + Send + 'static + use<O> {
+        self.0.run(operation)
+    }
+
+    /// Operations in one transaction, on average so far.
+    pub fn mean_batch(&self) -> f64 {
+        self.0.metrics().batch_mean
+    }
+}
+
+struct Reader;
+
+impl Actor for Reader {
+    type Context = Context<Reader>;
+}
+
+impl Handler<NewsOf> for Reader {
+    type Result = ();
+
+    fn handle(&mut self, news: NewsOf, _: &mut Context<Reader>) {
+        drop(news);
+    }
+}
+
+metered!(Reader: NewsOf);

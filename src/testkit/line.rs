@@ -1,0 +1,191 @@
+//! The line: an actor in the place of the connection actor, on the server's own thread.
+
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message};
+use actix_web::HttpRequest;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::test::TestRequest;
+use bytestring::ByteString;
+use tokio::sync::oneshot;
+
+use super::Error;
+use super::peer::Peer;
+use crate::auth::{Authenticator, ResponseHeaders};
+use crate::http::{Backend, NewLine};
+use crate::metrics::{Mailbox, metered};
+use crate::node::{Edge, Node};
+use crate::session::line::{Flow, FromLine, ToLine};
+
+/// A pipeline for the server.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Out(pub(super) String);
+
+/// The line ends: with this code of the client's, or without a word.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Hang(pub(super) Option<u16>);
+
+/// The actor.
+pub(super) struct Line {
+    node: Arc<Node>,
+    peer: Arc<Mutex<Peer>>,
+    /// Which of the client's lines this is: what comes over an older one is lost.
+    generation: u64,
+    flow: Flow,
+    opening: Option<Rc<dyn Authenticator>>,
+    session: Option<Mailbox<FromLine>>,
+}
+
+impl Line {
+    /// Upgrades as the HTTP edge would, and starts the actor: both on the server's own thread, so that the test needs
+    /// no actix system, and handlers outlive their line as they do in production.
+    pub(super) async fn open(
+        node: Arc<Node>,
+        peer: Arc<Mutex<Peer>>,
+        generation: u64,
+        headers: Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<Addr<Line>, Error> {
+        let (tell, told) = oneshot::channel();
+        let arbiter = node.arbiter().clone();
+        let start = move || {
+            actix::spawn(async move {
+                let line = admit(&node, headers).await.map(|authenticator| {
+                    let line = Line {
+                        node,
+                        peer,
+                        generation,
+                        flow: Flow::default(),
+                        opening: Some(authenticator),
+                        session: None,
+                    };
+                    line.start()
+                });
+                // Nobody waits for it any more: the session behind it must not stay.
+                if let Err(Ok(line)) = tell.send(line) {
+                    line.do_send(Hang(None));
+                }
+            });
+        };
+        if !arbiter.spawn_fn(start) {
+            return Err(Error::Stopped);
+        }
+        told.await.map_err(|_| Error::Stopped)?
+    }
+
+    fn tell(&self, message: FromLine) {
+        if let Some(session) = &self.session {
+            session.tell(message);
+        }
+    }
+
+    fn peer(&self) -> std::sync::MutexGuard<'_, Peer> {
+        self.peer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(&self, text: String) {
+        let text = ByteString::from(text);
+        self.flow.received(text.len());
+        self.tell(FromLine::Text(text));
+    }
+}
+
+/// What the HTTP edge asks before it upgrades.
+async fn admit(
+    node: &Arc<Node>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+) -> Result<Rc<dyn Authenticator>, Error> {
+    let edge = Edge(node.clone());
+    edge.ready()
+        .map_err(|why| Error::Refused(format!("503 {why}")))?;
+    let request = headers
+        .into_iter()
+        .fold(TestRequest::get(), TestRequest::append_header)
+        .to_http_request();
+    check_origin(&edge, &request)?;
+    let authentication = edge.authentication().clone();
+    match authentication
+        .handshake(&request, &mut ResponseHeaders::default())
+        .await
+    {
+        Ok(authenticator) => Ok(authenticator.into()),
+        Err(refused) => Err(Error::Refused(format!("403 {refused}"))),
+    }
+}
+
+fn check_origin(edge: &Edge, request: &HttpRequest) -> Result<(), Error> {
+    let Some(origin) = request.headers().get(header::ORIGIN) else {
+        return Ok(());
+    };
+    let allowed = origin
+        .to_str()
+        .is_ok_and(|origin| edge.allows_origin(origin, request));
+    match allowed {
+        true => Ok(()),
+        false => Err(Error::Refused(format!(
+            "403 the origin {origin:?} may not connect"
+        ))),
+    }
+}
+
+impl Actor for Line {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let Some(authenticator) = self.opening.take() else {
+            return;
+        };
+        let edge = Edge(self.node.clone());
+        self.session = Some(edge.open(NewLine {
+            line: Mailbox::new(&ctx.address(), edge.meter()),
+            flow: self.flow.clone(),
+            authenticator,
+            remote: Some("testkit".to_owned()),
+        }));
+    }
+}
+
+impl Handler<Out> for Line {
+    type Result = ();
+
+    fn handle(&mut self, Out(text): Out, _: &mut Self::Context) {
+        self.send(text);
+    }
+}
+
+impl Handler<Hang> for Line {
+    type Result = ();
+
+    fn handle(&mut self, Hang(code): Hang, ctx: &mut Self::Context) {
+        self.tell(match code {
+            Some(code) => FromLine::Closed(Some(code)),
+            None => FromLine::Lost,
+        });
+        ctx.stop();
+    }
+}
+
+impl Handler<ToLine> for Line {
+    type Result = ();
+
+    fn handle(&mut self, message: ToLine, ctx: &mut Self::Context) {
+        match message {
+            ToLine::Text(text) => {
+                let answer = self.peer().receive(self.generation, &text);
+                if let Some(answer) = answer {
+                    self.send(answer);
+                }
+            }
+            // No limits here that HELLO would widen.
+            ToLine::Established => {}
+            ToLine::Close(close) => {
+                self.peer().closed(self.generation, &close);
+                ctx.stop();
+            }
+        }
+    }
+}
+
+metered!(Line: ToLine);

@@ -1,0 +1,60 @@
+//! Drives an application's endpoints in tests, without a socket: real sessions, a real store, no HTTP.
+//!
+//! A [`TestClient`] is a client of a running [`MatsSocketServer`](crate::MatsSocketServer) whose line is a small actor
+//! beside the server's own. Everything behind the socket is what runs in production: authentication, sessions, inbox
+//! and outbox, services, topics. It needs nothing special of the test: `#[actix_web::test]` and `#[tokio::test]` will
+//! both do.
+//!
+//! ```
+//! use matssocket::testkit::{TestClient, any_user};
+//! use matssocket::{Incoming, MatsSocketServer, Outcome, Store};
+//!
+//! # #[actix_web::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = MatsSocketServer::builder("orders")
+//!     .store(Store::sqlite_in_memory())
+//!     .authentication(any_user())
+//!     .endpoint("Orders.place", |order: Incoming<u32>| async move {
+//!         order.send(order.session_id(), order.trace_id(), "Orders.placed", &order.payload)?;
+//!         Ok(Outcome::resolve(order.payload + 1))
+//!     })
+//!     .start()
+//!     .await?;
+//!
+//! let client = TestClient::connect(&server, "alice").await?;
+//! let reply = client.request::<u32>("Orders.place", &16).await?;
+//! assert_eq!(reply.resolved()?, 17);
+//!
+//! // What the handler sent was stored with its answer; it is acknowledged when it comes.
+//! let push = client.next_message().await?;
+//! assert_eq!((push.endpoint.as_str(), push.payload::<u32>()?), ("Orders.placed", 16));
+//! server.stop().await;
+//! # Ok(()) }
+//! ```
+
+mod builder;
+mod client;
+mod error;
+mod line;
+mod message;
+mod peer;
+#[cfg(all(test, feature = "sqlite"))]
+mod tests;
+
+pub use builder::TestClientBuilder;
+pub use client::TestClient;
+pub use error::Error;
+pub use message::{Publication, Push, Reply};
+
+use crate::auth::{Authentication, Principal, Verdict, auth_fn};
+
+/// An authentication for tests: the authorization value *is* the user id. The empty one is refused.
+pub fn any_user() -> impl Authentication {
+    auth_fn(|value: String| async move {
+        Ok(if value.is_empty() {
+            Verdict::Invalid("the authorization value, which is the user id, is empty".into())
+        } else {
+            Verdict::Authenticated(Principal::user(value))
+        })
+    })
+}

@@ -1,0 +1,377 @@
+//! The client's side of the protocol: what it remembers, and what it answers.
+
+use std::collections::{BTreeMap, HashSet};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Error, Publication, Push};
+use crate::wire::{
+    Close, CloseCode, Envelope, MessageType, Payload, parse_pipeline, print_pipeline,
+};
+
+/// How a message of the client was settled.
+#[derive(Debug)]
+pub(super) enum Settled {
+    /// ACK.
+    Acknowledged,
+    /// RESOLVE or REJECT.
+    Replied(MessageType, Option<Payload>),
+}
+
+/// A message of the client that is not settled.
+struct Outstanding {
+    /// In the pipeline's form, to be sent again after a reconnect.
+    envelope: Envelope,
+    /// The server has it: the reply to a REQUEST is awaited, and it need not be sent again.
+    acknowledged: bool,
+    settle: oneshot::Sender<Result<Settled, Error>>,
+}
+
+/// A topic of the client.
+#[derive(Default)]
+struct Topic {
+    /// Message id of the newest publication.
+    seen: Option<String>,
+    /// Whoever waits for the answer to SUB.
+    waiting: Option<oneshot::Sender<Result<(), Error>>>,
+}
+
+/// Where what the server says goes.
+pub(super) struct Outlets {
+    pub(super) pushes: mpsc::UnboundedSender<Push>,
+    pub(super) publications: mpsc::UnboundedSender<Publication>,
+    pub(super) reauths: mpsc::UnboundedSender<()>,
+    pub(super) closed: watch::Sender<Option<(u16, String)>>,
+}
+
+/// The client's memory.
+pub(super) struct Peer {
+    outlets: Outlets,
+    generation: u64,
+    session_id: Option<String>,
+    welcome: Option<oneshot::Sender<Result<(), Error>>>,
+    last_cmid: u64,
+    outstanding: BTreeMap<u64, Outstanding>,
+    /// Message ids of everything that came through the outbox: redelivered, it is acknowledged and dropped.
+    received: HashSet<String>,
+    topics: BTreeMap<String, Topic>,
+    lost_topics: Vec<String>,
+    holding: bool,
+    held: Vec<String>,
+}
+
+impl Peer {
+    pub(super) fn new(outlets: Outlets, holding: bool) -> Peer {
+        Peer {
+            outlets,
+            generation: 0,
+            session_id: None,
+            welcome: None,
+            last_cmid: 0,
+            outstanding: BTreeMap::new(),
+            received: HashSet::new(),
+            topics: BTreeMap::new(),
+            lost_topics: Vec::new(),
+            holding,
+            held: Vec::new(),
+        }
+    }
+
+    pub(super) fn session_id(&self) -> Option<&str> {
+        self.session_id.as_deref()
+    }
+
+    /// A new line: from now on nothing is heard over those before.
+    pub(super) fn next_line(&mut self) -> u64 {
+        self.generation += 1;
+        // The server delivers again what they would have acknowledged.
+        self.held.clear();
+        self.generation
+    }
+
+    /// The first pipeline of a line: HELLO, the topics, and everything that the server may not have.
+    pub(super) fn hello(
+        &mut self,
+        hello: Envelope,
+        welcome: oneshot::Sender<Result<(), Error>>,
+    ) -> String {
+        self.welcome = Some(welcome);
+        self.outlets.closed.send_replace(None);
+        let hello = Envelope {
+            sid: self.session_id.clone(),
+            ..hello
+        };
+        let topics = self.topics.iter().map(|(topic, state)| Envelope {
+            eid: Some(topic.clone()),
+            smid: state.seen.clone(),
+            ..Envelope::new(MessageType::SUB)
+        });
+        let again = self
+            .outstanding
+            .values()
+            .filter(|message| !message.acknowledged)
+            .map(|message| message.envelope.clone());
+        let pipeline: Vec<Envelope> = std::iter::once(hello).chain(topics).chain(again).collect();
+        print_pipeline(&pipeline)
+    }
+
+    /// An information-bearing message of the client: its pipeline.
+    pub(super) fn send(
+        &mut self,
+        envelope: Envelope,
+        settle: oneshot::Sender<Result<Settled, Error>>,
+    ) -> String {
+        self.last_cmid += 1;
+        let cmid = self.last_cmid;
+        let envelope = Envelope {
+            cmid: Some(cmid.to_string()),
+            tid: envelope.tid.or_else(|| Some(format!("testkit {cmid}"))),
+            ..envelope
+        };
+        let pipeline = print_pipeline([&envelope]);
+        let message = Outstanding {
+            envelope,
+            acknowledged: false,
+            settle,
+        };
+        self.outstanding.insert(cmid, message);
+        pipeline
+    }
+
+    /// A SUB: its pipeline.
+    pub(super) fn subscribe(
+        &mut self,
+        topic: &str,
+        waiting: oneshot::Sender<Result<(), Error>>,
+    ) -> String {
+        self.topics.entry(topic.to_owned()).or_default().waiting = Some(waiting);
+        print_pipeline([&Envelope {
+            eid: Some(topic.to_owned()),
+            ..Envelope::new(MessageType::SUB)
+        }])
+    }
+
+    /// An UNSUB: its pipeline.
+    pub(super) fn unsubscribe(&mut self, topic: &str) -> String {
+        self.topics.remove(topic);
+        print_pipeline([&Envelope {
+            eid: Some(topic.to_owned()),
+            ..Envelope::new(MessageType::UNSUB)
+        }])
+    }
+
+    /// Topics of which publications may have been missed, since last asked.
+    pub(super) fn take_lost_topics(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.lost_topics)
+    }
+
+    /// From now on acknowledgements are held back, or no longer: then those held back are given.
+    pub(super) fn hold(&mut self, hold: bool) -> Option<String> {
+        self.holding = hold;
+        if hold || self.held.is_empty() {
+            return None;
+        }
+        let ack = Envelope {
+            ids: Some(std::mem::take(&mut self.held)),
+            ..Envelope::new(MessageType::ACK)
+        };
+        Some(print_pipeline([&ack]))
+    }
+
+    /// This message is acknowledged in another way than by its held ACK.
+    pub(super) fn forget_held(&mut self, smid: &str) {
+        self.held.retain(|held| held != smid);
+    }
+
+    /// Takes a pipeline of the server in; gives what is to be answered at once.
+    pub(super) fn receive(&mut self, generation: u64, text: &str) -> Option<String> {
+        if generation != self.generation {
+            return None;
+        }
+        let pipeline = match parse_pipeline(text) {
+            Ok(pipeline) => pipeline,
+            Err(error) => {
+                self.fail_all(&Error::Protocol(format!("{}: {text}", error.0)));
+                return None;
+            }
+        };
+        let mut answers = Vec::new();
+        for envelope in pipeline {
+            self.envelope(envelope, &mut answers);
+        }
+        (!answers.is_empty()).then(|| print_pipeline(&answers))
+    }
+
+    fn envelope(&mut self, envelope: Envelope, answers: &mut Vec<Envelope>) {
+        use MessageType::*;
+        match envelope.t {
+            WELCOME => {
+                self.session_id = envelope.sid;
+                if let Some(welcome) = self.welcome.take() {
+                    let _ = welcome.send(Ok(()));
+                }
+            }
+            ACK | NACK | RETRY => self.acknowledged(envelope, answers),
+            RESOLVE | REJECT => self.replied(envelope, answers),
+            SEND | REQUEST => {
+                if self.came(&envelope, answers) {
+                    let _ = self.outlets.pushes.send(Push::new(envelope));
+                }
+            }
+            SUB_OK | SUB_LOST | SUB_NO_AUTH => self.subscribed(envelope),
+            PUB => {
+                if let Some(eid) = &envelope.eid
+                    && let Some(topic) = self.topics.get_mut(eid)
+                {
+                    topic.seen.clone_from(&envelope.smid);
+                }
+                let _ = self.outlets.publications.send(Publication::new(envelope));
+            }
+            REAUTH => {
+                let _ = self.outlets.reauths.send(());
+            }
+            // Nothing to be done about them.
+            ACK2 | PONG => {}
+            HELLO | SUB | UNSUB | AUTH | PING => {
+                self.fail_all(&Error::Protocol(format!(
+                    "it sent what only clients send: {envelope:?}"
+                )));
+            }
+        }
+    }
+
+    fn acknowledged(&mut self, envelope: Envelope, answers: &mut Vec<Envelope>) {
+        let ids = envelope.ids.into_iter().flatten().chain(envelope.cmid);
+        for id in ids {
+            if envelope.t != MessageType::RETRY {
+                answers.push(Envelope {
+                    cmid: Some(id.clone()),
+                    ..Envelope::new(MessageType::ACK2)
+                });
+            }
+            let Some(cmid) = id.parse().ok() else {
+                continue;
+            };
+            let desc = || envelope.desc.clone().unwrap_or_default();
+            match envelope.t {
+                MessageType::NACK => self.settle(cmid, Err(Error::Nack(desc()))),
+                MessageType::RETRY => self.settle(cmid, Err(Error::Retry(desc()))),
+                _ => self.taken(cmid),
+            }
+        }
+    }
+
+    /// The server has this message.
+    fn taken(&mut self, cmid: u64) {
+        match self.outstanding.get_mut(&cmid) {
+            Some(message) if message.envelope.t == MessageType::REQUEST => {
+                message.acknowledged = true;
+            }
+            _ => self.settle(cmid, Ok(Settled::Acknowledged)),
+        }
+    }
+
+    fn replied(&mut self, envelope: Envelope, answers: &mut Vec<Envelope>) {
+        // With a server message id it came through the outbox; without, it doubles as the ACK.
+        if envelope.smid.is_some() {
+            self.came(&envelope, answers);
+        } else {
+            answers.push(Envelope {
+                cmid: envelope.cmid.clone(),
+                ..Envelope::new(MessageType::ACK2)
+            });
+        }
+        if let Some(cmid) = envelope.cmid.and_then(|cmid| cmid.parse().ok()) {
+            self.settle(cmid, Ok(Settled::Replied(envelope.t, envelope.msg)));
+        }
+    }
+
+    /// Acknowledges a message of the outbox. False: it had come before.
+    fn came(&mut self, envelope: &Envelope, answers: &mut Vec<Envelope>) -> bool {
+        let Some(smid) = &envelope.smid else {
+            self.fail_all(&Error::Protocol(format!(
+                "a message without smid: {envelope:?}"
+            )));
+            return false;
+        };
+        if self.holding {
+            self.held.push(smid.clone());
+        } else {
+            answers.push(Envelope {
+                smid: Some(smid.clone()),
+                ..Envelope::new(MessageType::ACK)
+            });
+        }
+        self.received.insert(smid.clone())
+    }
+
+    fn subscribed(&mut self, envelope: Envelope) {
+        let topic = envelope.eid.unwrap_or_default();
+        let answer = match envelope.t {
+            MessageType::SUB_NO_AUTH => Err(Error::NotAuthorized(topic.clone())),
+            MessageType::SUB_LOST => {
+                self.lost_topics.push(topic.clone());
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        let refused = answer.is_err();
+        let waiting = self
+            .topics
+            .get_mut(&topic)
+            .and_then(|topic| topic.waiting.take());
+        if let Some(waiting) = waiting {
+            let _ = waiting.send(answer);
+        }
+        if refused {
+            self.topics.remove(&topic);
+        }
+    }
+
+    fn settle(&mut self, cmid: u64, how: Result<Settled, Error>) {
+        if let Some(message) = self.outstanding.remove(&cmid) {
+            // Whoever waited may have given up.
+            let _ = message.settle.send(how);
+        }
+    }
+
+    /// The server closed this line.
+    pub(super) fn closed(&mut self, generation: u64, close: &Close) {
+        if generation != self.generation {
+            return;
+        }
+        self.generation += 1;
+        let (code, reason) = (close.code.code(), close.reason().to_owned());
+        let error = Error::Closed {
+            code,
+            reason: reason.clone(),
+        };
+        if let Some(welcome) = self.welcome.take() {
+            let _ = welcome.send(Err(error.clone()));
+        }
+        if close.code.server_closes_session() || close.code == CloseCode::SessionLost {
+            self.fail_all(&error);
+        }
+        self.outlets.closed.send_replace(Some((code, reason)));
+    }
+
+    /// Nothing more comes for what is outstanding.
+    pub(super) fn fail_all(&mut self, error: &Error) {
+        if let Some(welcome) = self.welcome.take() {
+            let _ = welcome.send(Err(error.clone()));
+        }
+        for message in std::mem::take(&mut self.outstanding).into_values() {
+            let _ = message.settle.send(Err(error.clone()));
+        }
+        for topic in self.topics.values_mut() {
+            if let Some(waiting) = topic.waiting.take() {
+                let _ = waiting.send(Err(error.clone()));
+            }
+        }
+    }
+
+    /// The line that may be written to now, by its number.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+}

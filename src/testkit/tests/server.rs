@@ -1,0 +1,200 @@
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::{Notes, alice, builder};
+use crate::config::Config;
+use crate::endpoint::{Incoming, Outcome};
+use crate::error::SendError;
+use crate::message::ReplyTo;
+use crate::server::{MatsSocketServer, SessionChange};
+use crate::store::Store;
+use crate::testkit::any_user;
+use crate::wire::MessageType;
+
+#[tokio::test]
+async fn a_repeat_with_the_same_key_is_not_sent() {
+    let server = builder().start().await.unwrap();
+    let client = alice(&server).await;
+    let sid = client.session_id();
+    for (key, number) in [("a", 1), ("a", 2), ("b", 3)] {
+        let sent = server.send_once(key, &sid, "t", "Number", &number).await;
+        sent.unwrap();
+    }
+    for number in [1, 3] {
+        assert_eq!(client.next_message().await.unwrap().payload(), Ok(number));
+    }
+    let nobody = server.send("nobody", "t", "Number", &1).await;
+    assert!(matches!(nobody, Err(SendError::NoSession(sid)) if sid == "nobody"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_ends_without_reply_is_told_to_its_terminator() {
+    let (ends, mut ended) = mpsc::unbounded_channel();
+    let config = Config {
+        takeover_interval: Duration::from_millis(20),
+        ..Config::default()
+    };
+    let server = builder()
+        .config(config)
+        .terminator("Answer", move |answer: Incoming<Option<u32>>| {
+            let reason = answer.end_reason().map(str::to_owned);
+            let correlation = answer.correlation_string().map(str::to_owned);
+            let told = ends.send((answer.message_type(), correlation, reason));
+            async move {
+                told?;
+                Ok(Outcome::done())
+            }
+        })
+        .start()
+        .await
+        .unwrap();
+    let client = alice(&server).await;
+    let sid = client.session_id();
+    let to = || ReplyTo::terminator("Answer");
+    let brief = to()
+        .correlation_string("brief")
+        .timeout(Duration::from_millis(1));
+    server.request(&sid, "t", "Ask", &(), brief).await.unwrap();
+    let (kind, correlation, reason) = ended.recv().await.unwrap();
+    assert_eq!(
+        (kind, correlation.as_deref()),
+        (MessageType::REJECT, Some("brief"))
+    );
+    assert!(reason.is_some());
+
+    let closed = to().correlation_string("closed");
+    server.request(&sid, "t", "Ask", &(), closed).await.unwrap();
+    client.close().await.unwrap();
+    let (kind, correlation, reason) = ended.recv().await.unwrap();
+    assert_eq!(
+        (kind, correlation.as_deref()),
+        (MessageType::REJECT, Some("closed"))
+    );
+    assert!(reason.is_some());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn listeners_and_introspection_see_what_goes_on() {
+    let (sessions, messages) = (Notes::default(), Notes::default());
+    let (changed, passed) = (sessions.clone(), messages.clone());
+    let server = builder()
+        .endpoint("Echo", |text: Incoming<String>| async move {
+            let (text, _) = text.into_parts();
+            Ok(Outcome::resolve(text))
+        })
+        .on_session(move |event| {
+            assert_eq!(event.user_id, "alice");
+            changed.add(format!("{:?}", event.change));
+        })
+        .on_message(move |event| {
+            let way = if event.incoming { "in" } else { "out" };
+            passed.add(format!("{way} {}", event.message_type));
+        })
+        .start()
+        .await
+        .unwrap();
+    let client = alice(&server).await;
+    client.request::<String>("Echo", "hi").await.unwrap();
+    client.subscribe("prices").await.unwrap();
+
+    let live = server.live_sessions().await;
+    assert_eq!(live.len(), 1);
+    assert_eq!(live[0].session_id, client.session_id());
+    assert_eq!((live[0].user_id.as_str(), live[0].handlers), ("alice", 0));
+    assert_eq!(live[0].topics, ["prices"]);
+    let recent = |t| {
+        live[0]
+            .recent
+            .iter()
+            .any(|envelope| envelope.message_type == t)
+    };
+    assert!(recent(MessageType::REQUEST) && recent(MessageType::RESOLVE));
+
+    client.lose_line();
+    client.reconnect().await.unwrap();
+    client.close().await.unwrap();
+    use SessionChange::{Close, Deregister, New, Reconnect};
+    let expected = [New, Deregister, Reconnect, Close].map(|change| format!("{change:?}"));
+    assert_eq!(sessions.all(), expected);
+    let messages = messages.all();
+    for expected in [
+        "in HELLO",
+        "out WELCOME",
+        "in REQUEST",
+        "out RESOLVE",
+        "in SUB",
+    ] {
+        assert!(
+            messages.iter().any(|seen| seen == expected),
+            "{expected}: {messages:?}"
+        );
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn every_actor_is_metered() {
+    let server = builder().start().await.unwrap();
+    let client = alice(&server).await;
+    let sid = client.session_id();
+    server.send(&sid, "t", "Number", &1).await.unwrap();
+    client.next_message().await.unwrap();
+    let metrics = serde_json::to_value(server.metrics()).unwrap();
+    let actors = [
+        "store",
+        "registry",
+        "cluster",
+        "services",
+        "upkeep",
+        "session",
+        "connection",
+    ];
+    for actor in actors {
+        assert!(
+            metrics["actors"][actor]["handled"].is_u64(),
+            "{actor}: {metrics}"
+        );
+    }
+    for actor in ["store", "registry", "services", "session", "connection"] {
+        let handled = metrics["actors"][actor]["handled"].as_u64();
+        assert!(handled > Some(0), "{actor}: {metrics}");
+    }
+    assert_eq!(metrics["app"], "orders");
+    assert_eq!(metrics["ready"], true);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn mistakes_of_the_builder_are_named() {
+    let echo = |text: Incoming<String>| async move {
+        let (text, _) = text.into_parts();
+        Ok(Outcome::resolve(text))
+    };
+    let start = async |builder: crate::server::ServerBuilder| {
+        builder.start().await.err().unwrap().to_string()
+    };
+    let text = start(
+        builder()
+            .endpoint("MatsSomething", echo)
+            .endpoint("Twice", echo)
+            .endpoint("Twice", echo)
+            .service("ms.service", echo)
+            .endpoint("", echo),
+    )
+    .await;
+    for part in [
+        "\"MatsSomething\" is reserved",
+        "\"Twice\" is registered twice",
+        "\"ms.service\" is reserved",
+        "endpoint is empty",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let text = start(MatsSocketServer::builder("app").authentication(any_user())).await;
+    assert!(text.contains("store is missing"), "{text}");
+    let text = start(MatsSocketServer::builder("app").store(Store::sqlite_in_memory())).await;
+    assert!(text.contains("authentication is missing"), "{text}");
+}
