@@ -364,3 +364,78 @@ async fn nothing_is_lost_while_a_session_wanders_and_is_sent_to() {
     };
     within("400 messages", async { tokio::join!(sender, receiver) }).await;
 }
+
+/// A message stored after the session's registration, but before its node's registry knew of it, was told to nobody:
+/// it waited for the next message, or for the sweep.
+#[actix_web::test]
+async fn what_is_sent_while_a_session_comes_back_is_not_left_behind() {
+    let nodes = Nodes::two().await;
+    let mut line = nodes.open_on(0, "anna").await;
+    let session = line.session().to_owned();
+    for round in 0..200 {
+        let old = line;
+        let sender = async {
+            for _ in 0..round % 10 {
+                tokio::task::yield_now().await;
+            }
+            nodes[round / 2 % 2].server.send(&session, "t", "client.x", &round).await.unwrap();
+        };
+        let (back, ()) = tokio::join!(nodes.back(round % 2, old.client.clone()), sender);
+        line = back;
+        let mail = line.expect("SEND").await;
+        assert_eq!(mail["msg"], round);
+        line.ack(&mail).await;
+    }
+}
+
+/// The same with a Close: a session closed while its client came back lived on in its line.
+#[actix_web::test]
+async fn a_session_closed_while_it_comes_back_is_closed() {
+    let nodes = Nodes::two().await;
+    for round in 0..50 {
+        let old = nodes.open_on(0, "anna").await;
+        let session = old.session().to_owned();
+        let close = async {
+            for _ in 0..round % 10 {
+                tokio::task::yield_now().await;
+            }
+            assert!(nodes[round / 2 % 2].server.close_session(&session, "bye").await.unwrap());
+        };
+        let connect = async {
+            let mut line = old.client.clone().connect(&nodes[round % 2].url).await;
+            let hello = line.client.hello();
+            line.send(json!([hello])).await;
+            line.close().await
+        };
+        let ((code, _), ()) = tokio::join!(connect, close);
+        assert!(matches!(code, 4000 | 4001), "closed with {code} in round {round}");
+    }
+}
+
+/// A line that broke while its HELLO was handled left a session that was held by nobody: kept alive for ever.
+#[actix_web::test]
+async fn lines_that_break_during_hello_hold_no_session() {
+    let nodes = Nodes::two().await;
+    let session = nodes.open("anna").await.cut();
+    for round in 0..300 {
+        let client = if round % 3 == 0 { session.clone() } else { Client::new(&format!("user{round}")) };
+        let mut line = client.connect(&nodes[round % 2].url).await;
+        let hello = line.client.hello();
+        line.send(json!([hello])).await;
+        for _ in 0..round % 30 {
+            tokio::task::yield_now().await;
+        }
+        if round % 2 == 0 { drop(line.reset()) } else { drop(line.cut()) }
+    }
+    let connected = || matssocket::SessionFilter { connected_only: true, ..Default::default() };
+    let mut left = usize::MAX;
+    let gone = async {
+        while left > 0 {
+            left = nodes.server().count_sessions(connected()).await.unwrap() as usize;
+        }
+    };
+    let _ = tokio::time::timeout(PATIENCE / 3, gone).await;
+    assert_eq!(left, 0, "sessions that are held by lines long gone");
+    assert!(nodes[0].server.live_sessions().await.is_empty() && nodes[1].server.live_sessions().await.is_empty());
+    nodes.back(0, session).await;
+}

@@ -1,12 +1,11 @@
 //! Nodes of one cluster in this process, each behind an HTTP server of its own on a free port.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer};
-use matssocket::Clock;
-use matssocket::Store;
-use matssocket::{Cluster, Config, MatsSocketServer, ServerBuilder};
+use matssocket::{Clock, Cluster, Config, MatsSocketServer, ServerBuilder, Store};
 
 use super::auth::TestAuth;
 use super::control::holder_of;
@@ -27,7 +26,9 @@ impl Setup {
     pub fn new() -> Setup {
         Setup {
             config: Config {
-                stop_spread: std::time::Duration::ZERO,
+                stop_spread: Duration::ZERO,
+                // What is told must not need the sweep; the tests of the sweep set their own.
+                sweep_interval: Duration::from_secs(3600),
                 ..Config::default()
             },
             store: Store::sqlite_in_memory(),
