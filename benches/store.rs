@@ -67,7 +67,8 @@ fn main() {
         for _ in 0..args.rounds {
             let alone = run_bare(batch, &args);
             let (rate, batched) = run_store(batch, &args);
-            (bare.push(alone), store.push(rate));
+            bare.push(alone);
+            store.push(rate);
             ratios.push(rate / alone);
             mean = batched;
         }

@@ -127,10 +127,3 @@ pub use wire::{DebugOptions, MessageType};
 #[cfg(all(doctest, feature = "sqlite", feature = "client"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
-
-/// What `benches/` drives the store with. Not part of the public API: it may change or go in any release.
-#[doc(hidden)]
-pub mod bench {
-    pub use crate::store::bench::Seat;
-    pub use crate::store::operation;
-}

@@ -28,6 +28,7 @@ use crate::store::{NewsOf, StoreHandle};
 /// From the registry to a session of this node.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
+#[allow(clippy::large_enum_variant)] // `Stored` is the common one: boxing it would cost an allocation each
 pub(crate) enum ToSession {
     /// This message was just stored for you.
     Stored(OutboxMessage),
