@@ -170,10 +170,10 @@ impl Registry {
                 session: stored.session,
             });
         }
-        if let Some(entry) = self.sessions.get(&stored.session) {
-            if entry.holder.connection == connection {
-                entry.to.tell(ToSession::Stored(stored.message));
-            }
+        if let Some(entry) = self.sessions.get(&stored.session)
+            && entry.holder.connection == connection
+        {
+            entry.to.tell(ToSession::Stored(stored.message));
         }
     }
 
@@ -209,10 +209,9 @@ impl Registry {
             .waiting
             .get(&session)
             .is_some_and(|(connection, _)| gone < *connection)
+            && let Some((_, released)) = self.waiting.remove(&session)
         {
-            if let Some((_, released)) = self.waiting.remove(&session) {
-                let _ = released.send(());
-            }
+            let _ = released.send(());
         }
     }
 

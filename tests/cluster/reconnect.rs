@@ -378,7 +378,11 @@ async fn what_is_sent_while_a_session_comes_back_is_not_left_behind() {
             for _ in 0..round % 10 {
                 tokio::task::yield_now().await;
             }
-            nodes[round / 2 % 2].server.send(&session, "t", "client.x", &round).await.unwrap();
+            nodes[round / 2 % 2]
+                .server
+                .send(&session, "t", "client.x", &round)
+                .await
+                .unwrap();
         };
         let (back, ()) = tokio::join!(nodes.back(round % 2, old.client.clone()), sender);
         line = back;
@@ -399,7 +403,13 @@ async fn a_session_closed_while_it_comes_back_is_closed() {
             for _ in 0..round % 10 {
                 tokio::task::yield_now().await;
             }
-            assert!(nodes[round / 2 % 2].server.close_session(&session, "bye").await.unwrap());
+            assert!(
+                nodes[round / 2 % 2]
+                    .server
+                    .close_session(&session, "bye")
+                    .await
+                    .unwrap()
+            );
         };
         let connect = async {
             let mut line = old.client.clone().connect(&nodes[round % 2].url).await;
@@ -408,7 +418,10 @@ async fn a_session_closed_while_it_comes_back_is_closed() {
             line.close().await
         };
         let ((code, _), ()) = tokio::join!(connect, close);
-        assert!(matches!(code, 4000 | 4001), "closed with {code} in round {round}");
+        assert!(
+            matches!(code, 4000 | 4001),
+            "closed with {code} in round {round}"
+        );
     }
 }
 
@@ -418,16 +431,27 @@ async fn lines_that_break_during_hello_hold_no_session() {
     let nodes = Nodes::two().await;
     let session = nodes.open("anna").await.cut();
     for round in 0..300 {
-        let client = if round % 3 == 0 { session.clone() } else { Client::new(&format!("user{round}")) };
+        let client = if round % 3 == 0 {
+            session.clone()
+        } else {
+            Client::new(&format!("user{round}"))
+        };
         let mut line = client.connect(&nodes[round % 2].url).await;
         let hello = line.client.hello();
         line.send(json!([hello])).await;
         for _ in 0..round % 30 {
             tokio::task::yield_now().await;
         }
-        if round % 2 == 0 { drop(line.reset()) } else { drop(line.cut()) }
+        if round % 2 == 0 {
+            drop(line.reset())
+        } else {
+            drop(line.cut())
+        }
     }
-    let connected = || matssocket::SessionFilter { connected_only: true, ..Default::default() };
+    let connected = || matssocket::SessionFilter {
+        connected_only: true,
+        ..Default::default()
+    };
     let mut left = usize::MAX;
     let gone = async {
         while left > 0 {
@@ -436,6 +460,9 @@ async fn lines_that_break_during_hello_hold_no_session() {
     };
     let _ = tokio::time::timeout(PATIENCE / 3, gone).await;
     assert_eq!(left, 0, "sessions that are held by lines long gone");
-    assert!(nodes[0].server.live_sessions().await.is_empty() && nodes[1].server.live_sessions().await.is_empty());
+    assert!(
+        nodes[0].server.live_sessions().await.is_empty()
+            && nodes[1].server.live_sessions().await.is_empty()
+    );
     nodes.back(0, session).await;
 }

@@ -79,10 +79,10 @@ async fn payloads_pass_through_untouched() {
                 .await
                 .unwrap()
                 .unwrap();
-            if let tokio_tungstenite::tungstenite::Message::Text(text) = message {
-                if text.contains("SEND") {
-                    break text;
-                }
+            if let tokio_tungstenite::tungstenite::Message::Text(text) = message
+                && text.contains("SEND")
+            {
+                break text;
             }
         };
         assert!(

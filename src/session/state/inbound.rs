@@ -235,13 +235,13 @@ impl State {
             app_name,
             app_version,
         };
-        if let Some(sid) = &hello.session {
-            if check_id("session id", sid).is_err() {
-                return self.close(Close::new(
-                    CloseCode::SessionLost,
-                    "there is no session with this id",
-                ));
-            }
+        if let Some(sid) = &hello.session
+            && check_id("session id", sid).is_err()
+        {
+            return self.close(Close::new(
+                CloseCode::SessionLost,
+                "there is no session with this id",
+            ));
         }
         self.welcome_trace = trace_id;
         self.waiting = Waiting::Registration;

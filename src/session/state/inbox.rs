@@ -214,13 +214,13 @@ impl State {
             }
             End::FencedOff(_) => self.retry(Some(cmid), "please try again"),
         }
-        if self.inbox.running == 0 && !self.ended {
-            if let Some((_, close)) = self
+        if self.inbox.running == 0
+            && !self.ended
+            && let Some((_, close)) = self
                 .leaving
                 .take_if(|(_, close)| close.code == CloseCode::ServiceRestart)
-            {
-                self.leave(close);
-            }
+        {
+            self.leave(close);
         }
     }
 
