@@ -1,0 +1,162 @@
+//! A session's inbox and outbox, its open requests, and what was given up.
+
+use std::time::Duration;
+
+use super::{Correlation, Holder, OutboxMessage, SessionKey};
+
+/// What was answered to a client's message. `None`: not in the inbox. `Some(None)`: plain ACK.
+#[derive(Clone, Debug)]
+pub struct ReadAnswer {
+    /// Whose inbox.
+    pub session: SessionKey,
+    /// The client's message id.
+    pub cmid: String,
+}
+
+/// The client has dropped these from its outbox (ACK2): drop them from the inbox. Unknown ones are fine.
+#[derive(Clone, Debug)]
+pub struct DropInbox {
+    /// On whose behalf.
+    pub holder: Holder,
+    /// Client message ids.
+    pub cmids: Vec<String>,
+}
+
+/// Reads an outbox in order.
+#[derive(Clone, Debug)]
+pub struct FetchOutbox {
+    /// Whose outbox.
+    pub session: SessionKey,
+    /// Only sequence numbers greater than this.
+    pub after: i64,
+    /// At most so many.
+    pub limit: u32,
+    /// Stop when the payloads reach so many bytes; at least one message is always given.
+    pub max_bytes: u64,
+}
+
+/// Outcome of [`FetchOutbox`].
+#[derive(Clone, Debug)]
+pub struct FetchedOutbox {
+    /// In order.
+    pub messages: Vec<OutboxMessage>,
+    /// Whether there are more behind them.
+    pub more: bool,
+}
+
+/// The client acknowledged these messages: delete them. Unknown ones are fine.
+#[derive(Clone, Debug)]
+pub struct Complete {
+    /// On whose behalf.
+    pub holder: Holder,
+    /// Acknowledged with ACK.
+    pub acked: Vec<i64>,
+    /// Refused with NACK: deleted too, and the correlation of a REQUEST ends with that reason.
+    pub nacked: Vec<i64>,
+}
+
+/// The client evidently received these without acknowledging them: raise their delivery count, and make those with
+/// more than `max` deliveries dead letters.
+#[derive(Clone, Debug)]
+pub struct MarkRedelivery {
+    /// On whose behalf.
+    pub holder: Holder,
+    /// Sequence numbers.
+    pub seqs: Vec<i64>,
+    /// Highest delivery count that is still delivered.
+    pub max: u32,
+}
+
+/// Outcome of [`MarkRedelivery`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MarkedRedelivery {
+    /// Done; these became dead letters.
+    Done(Vec<i64>),
+    /// Another registration holds the session; nothing was changed.
+    FencedOff,
+}
+
+/// Reads the correlation of a request of ours.
+#[derive(Clone, Debug)]
+pub struct ReadCorrelation {
+    /// Whose request.
+    pub session: SessionKey,
+    /// Its sequence number.
+    pub seq: i64,
+}
+
+/// Takes correlations that ended without reply (timed out, refused, session gone), to tell their reply terminators.
+/// Whoever takes them settles them with [`Cause::EndedCorrelation`]; else they are due again after `again`.
+#[derive(Clone, Debug)]
+pub struct ClaimEndedCorrelations {
+    /// At most so many.
+    pub limit: u32,
+    /// How long nobody else gets them.
+    pub again: Duration,
+}
+
+/// A correlation that ended without reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedCorrelation {
+    /// The session's key.
+    pub session: SessionKey,
+    /// The session's id (it may be gone).
+    pub sid: String,
+    /// Its user.
+    pub user_id: String,
+    /// The request's sequence number.
+    pub seq: i64,
+    /// The request's trace id.
+    pub tid: String,
+    /// What the request left behind.
+    pub correlation: Correlation,
+    /// Why it ended.
+    pub reason: String,
+}
+
+/// Lists dead letters, oldest first.
+#[derive(Clone, Debug)]
+pub struct ListDeadLetters {
+    /// Only ids greater than this.
+    pub after: i64,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A message that was given up.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct DeadLetter {
+    /// Its id.
+    pub id: i64,
+    /// `outbox` (not acknowledged by a client) or `service` (failed in a service).
+    pub origin: String,
+    /// The session.
+    pub session_id: String,
+    /// Endpoint, terminator or service.
+    pub endpoint: Option<String>,
+    /// Trace id.
+    pub trace_id: String,
+    /// Payload.
+    pub payload: Option<String>,
+    /// Why it was given up.
+    pub reason: String,
+    /// Counted deliveries or attempts.
+    pub deliveries: u32,
+    /// When it was given up, ms since the epoch.
+    pub died: i64,
+}
+
+/// Puts a dead letter back: at the end of its session's outbox (not if the session is gone), or as a free forwarded
+/// row. False: no such dead letter, or its session is gone.
+#[derive(Clone, Debug)]
+pub struct RedriveDeadLetter {
+    /// Which one.
+    pub id: i64,
+}
+
+/// Deletes a dead letter. False: no such dead letter.
+#[derive(Clone, Debug)]
+pub struct DropDeadLetter {
+    /// Which one.
+    pub id: i64,
+}

@@ -1,0 +1,70 @@
+//! Nodes, and what they are told after a commit.
+
+use std::time::Duration;
+
+use super::{ConnectionId, Forwarded, Holder, OutboxMessage, SessionKey};
+
+/// Makes the caller's node known, or renews its lease. False: the lease had run out (and the node may have been given
+/// up by others): it must come back as a new incarnation.
+#[derive(Clone, Debug)]
+pub struct RenewLease {
+    /// True for the first time.
+    pub join: bool,
+    /// How long the lease holds.
+    pub lease: Duration,
+}
+
+/// The caller's node stops: its sessions are not connected any more, its claims are free, its row goes.
+#[derive(Clone, Debug)]
+pub struct LeaveNode;
+
+/// All sessions that the store believes to be on the caller's node.
+#[derive(Clone, Debug)]
+pub struct Sweep;
+
+/// One session in the outcome of [`Sweep`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SweptSession {
+    /// Who holds it.
+    pub holder: Holder,
+    /// Newest sequence number stored for it.
+    pub last_seq: i64,
+}
+
+/// Outcome of [`Sweep`].
+#[derive(Clone, Debug)]
+pub struct Swept {
+    /// Sessions that the store believes to be on this node.
+    pub sessions: Vec<SweptSession>,
+    /// Newest publication's number.
+    pub newest_publication: i64,
+}
+
+/// Which of these sessions exist, by key.
+#[derive(Clone, Debug)]
+pub struct WhichExist {
+    /// Keys.
+    pub sessions: Vec<SessionKey>,
+}
+
+/// What a commit brought about that somebody should be told: sent to the node on whose behalf it was committed.
+#[derive(Clone, Debug, Default)]
+pub struct News {
+    /// Messages stored, in commit order.
+    pub stored: Vec<StoredMessage>,
+    /// Forwarded rows stored and claimed by this node.
+    pub forwarded: Vec<Forwarded>,
+    /// Whether something was published.
+    pub published: bool,
+}
+
+/// A message just stored, and where its session is connected.
+#[derive(Clone, Debug)]
+pub struct StoredMessage {
+    /// The session.
+    pub session: SessionKey,
+    /// Node and registration, if it is connected.
+    pub home: Option<(String, ConnectionId)>,
+    /// The message.
+    pub message: OutboxMessage,
+}

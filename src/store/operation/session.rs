@@ -1,0 +1,219 @@
+//! What can be done with sessions and their subscriptions.
+
+use std::time::Duration;
+
+use super::{ConnectionId, Holder, SessionKey};
+
+/// Opens a session, or resumes one.
+#[derive(Clone, Debug)]
+pub struct Register {
+    /// What to open or resume.
+    pub session: NewOrResumed,
+    /// The authenticated user.
+    pub user_id: String,
+    /// Client library and versions.
+    pub client: String,
+    /// App name.
+    pub app_name: String,
+    /// App version.
+    pub app_version: String,
+    /// Most sessions that one user may have; a resumed session is not counted twice.
+    pub max_sessions_per_user: u32,
+}
+
+/// Whether [`Register`] opens or resumes.
+#[derive(Clone, Debug)]
+pub enum NewOrResumed {
+    /// Open a session with this id; its messages get ids starting with `smid_prefix`.
+    New {
+        /// Session id.
+        sid: String,
+        /// What its server message ids start with.
+        smid_prefix: String,
+    },
+    /// Resume the session with this id.
+    Resumed {
+        /// Session id.
+        sid: String,
+    },
+}
+
+/// Outcome of [`Register`].
+#[derive(Clone, Debug)]
+pub enum Registered {
+    /// The caller now holds the session.
+    Held(Box<HeldSession>),
+    /// No session with that id.
+    NoSuchSession,
+    /// The session belongs to somebody else; nothing was touched.
+    WrongUser,
+    /// The user has as many sessions as allowed.
+    TooManySessions,
+}
+
+/// A session just registered.
+#[derive(Clone, Debug)]
+pub struct HeldSession {
+    /// The fencing token.
+    pub holder: Holder,
+    /// Opened now, not resumed.
+    pub new: bool,
+    /// Session id.
+    pub sid: String,
+    /// What its server message ids start with.
+    pub smid_prefix: String,
+    /// The registration that held it until now, and its node, if it was connected.
+    pub replaced: Option<(String, ConnectionId)>,
+    /// Newest sequence number stored for it, 0 for none yet.
+    pub last_seq: i64,
+    /// Client message ids in its inbox.
+    pub inbox: Vec<String>,
+    /// Topics subscribed.
+    pub topics: Vec<String>,
+    /// Whether anything is in the outbox.
+    pub has_outbox: bool,
+}
+
+/// The connection is gone; the session stays. True if this registration still held it.
+#[derive(Clone, Debug)]
+pub struct Deregister {
+    /// Who lets go.
+    pub holder: Holder,
+}
+
+/// Deletes a session with its inbox, outbox and subscriptions. Its request correlations end: they are due at once
+/// with the reason given (see [`ClaimEndedCorrelations`]). Forwarded rows and dead letters stay.
+#[derive(Clone, Debug)]
+pub struct CloseSession {
+    /// Which one.
+    pub target: CloseTarget,
+    /// Why, for the reply terminators of its open requests.
+    pub reason: String,
+}
+
+/// Which session [`CloseSession`] closes.
+#[derive(Clone, Debug)]
+pub enum CloseTarget {
+    /// By id, whoever holds it.
+    Sid(String),
+    /// By its holder; refused if fenced off.
+    Holder(Holder),
+}
+
+/// A session that was closed, and where it was connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosedSession {
+    /// Its key.
+    pub session: SessionKey,
+    /// Its id.
+    pub sid: String,
+    /// Its user.
+    pub user_id: String,
+    /// Node and registration that held it, if it was connected.
+    pub home: Option<(String, ConnectionId)>,
+}
+
+/// Which sessions to list or count; all conditions must hold.
+#[derive(Clone, Debug, Default)]
+pub struct SessionFilter {
+    /// Only sessions connected to a node.
+    pub connected_only: bool,
+    /// Only this user's.
+    pub user_id: Option<String>,
+    /// Only this app's.
+    pub app_name: Option<String>,
+    /// Only this app version or a higher one (dotted numbers compared as numbers).
+    pub app_version_at_or_above: Option<String>,
+}
+
+/// Lists stored sessions, oldest first.
+#[derive(Clone, Debug)]
+pub struct ListSessions {
+    /// Which ones.
+    pub filter: SessionFilter,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A session as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct StoredSession {
+    /// Session id.
+    pub session_id: String,
+    /// Its user.
+    pub user_id: String,
+    /// Node that holds it, if it is connected.
+    pub node: Option<String>,
+    /// Client library and versions.
+    pub client: String,
+    /// App name.
+    pub app_name: String,
+    /// App version.
+    pub app_version: String,
+    /// When it was first registered, ms since the epoch.
+    pub created: i64,
+    /// When it was last known to be alive, ms since the epoch.
+    pub alive: i64,
+}
+
+/// Counts stored sessions.
+#[derive(Clone, Debug)]
+pub struct CountSessions {
+    /// Which ones.
+    pub filter: SessionFilter,
+}
+
+/// Notes that these sessions are alive; those fenced off are passed over.
+#[derive(Clone, Debug)]
+pub struct Liveliness {
+    /// Sessions held by the caller.
+    pub holders: Vec<Holder>,
+}
+
+/// Closes sessions that are not connected and have not been alive for so long; at most `limit` of them.
+#[derive(Clone, Debug)]
+pub struct TimeOutSessions {
+    /// Longest time without liveliness.
+    pub idle: Duration,
+    /// At most so many in one go.
+    pub limit: u32,
+}
+
+/// Deletes what is left of sessions that are gone, old inbox rows, old publications, old idempotency keys, and nodes whose lease ran
+/// out long ago. Returns the number of rows deleted.
+#[derive(Clone, Debug)]
+pub struct Scavenge {
+    /// Inbox rows older than this go: their clients had long been answered, but their ACK2 was lost.
+    pub inbox_older: Duration,
+    /// Publications older than this go.
+    pub publications_older: Duration,
+    /// Idempotency keys older than this go.
+    pub keys_older: Duration,
+}
+
+/// Adds a subscription; one that is there already is fine. How many a session may have is the session's to check.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    /// On whose behalf.
+    pub holder: Holder,
+    /// Topic.
+    pub topic: String,
+}
+
+/// Removes a subscription; unknown ones are fine.
+#[derive(Clone, Debug)]
+pub struct Unsubscribe {
+    /// On whose behalf.
+    pub holder: Holder,
+    /// Topic.
+    pub topic: String,
+}
+
+/// Outcome of a write on behalf of a connection that can only be refused by the fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fenced {
+    /// Done.
+    Done,
+    /// Another registration holds the session, or it is gone; nothing was changed.
+    FencedOff,
+}

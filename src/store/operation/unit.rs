@@ -1,0 +1,234 @@
+//! Units: what one handler did, committed as one.
+
+use std::any::Any;
+use std::time::Duration;
+
+use super::{Holder, SessionKey};
+use crate::wire::{Debug, MessageType, Payload};
+
+/// Everything that one handler, service or call did, to be committed as one.
+#[derive(Debug)]
+pub struct Unit {
+    /// What it came from, and what it settles.
+    pub cause: Cause,
+    /// What it brings about, in order.
+    pub effects: Vec<Effect>,
+}
+
+/// What a [`Unit`] came from.
+#[derive(Clone, Debug)]
+pub enum Cause {
+    /// A message from a client: its id goes to the inbox, with the answer unless that is a plain ACK.
+    Incoming {
+        /// On whose behalf.
+        holder: Holder,
+        /// The client's message id.
+        cmid: String,
+        /// The answer envelope, as JSON text; `None` is a plain ACK.
+        answer: Option<String>,
+        /// The message is a reply to our request with this sequence number: its correlation is taken.
+        settles: Option<i64>,
+    },
+    /// A forwarded row is settled: deleted.
+    Forwarded {
+        /// Which row.
+        id: i64,
+        /// The right to settle it.
+        proof: Proof,
+    },
+    /// A request's correlation ended without a reply: deleted.
+    EndedCorrelation {
+        /// The session it belonged to.
+        session: SessionKey,
+        /// The request's sequence number.
+        seq: i64,
+    },
+    /// A call of the application.
+    Call {
+        /// Makes repeats of this call harmless.
+        idempotency_key: Option<String>,
+    },
+}
+
+/// The right to settle a forwarded row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// The claim under which the row was dispatched.
+    Epoch(i64),
+    /// The secret of its reply token.
+    Token(String),
+}
+
+/// One thing that a [`Unit`] brings about.
+#[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // most are messages
+pub enum Effect {
+    /// A message for a session.
+    Message {
+        /// Session id.
+        sid: String,
+        /// The message.
+        message: NewMessage,
+    },
+    /// A message for every subscriber of a topic.
+    Publish {
+        /// Topic.
+        topic: String,
+        /// Trace id.
+        tid: String,
+        /// Payload.
+        msg: Payload,
+    },
+    /// Work for a service, claimed by the caller's node.
+    Forward(Box<NewForward>),
+}
+
+/// A message for a client, not yet stored.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    /// SEND, REQUEST, RESOLVE or REJECT.
+    pub kind: MessageType,
+    /// SEND, REQUEST: client terminator or endpoint.
+    pub eid: Option<String>,
+    /// RESOLVE, REJECT: the client's message id.
+    pub cmid: Option<String>,
+    /// Trace id.
+    pub tid: String,
+    /// Payload.
+    pub msg: Option<Payload>,
+    /// Debug object so far.
+    pub debug: Option<Debug>,
+    /// REQUEST: what is needed when the reply comes.
+    pub correlation: Option<Correlation>,
+}
+
+/// What a server REQUEST leaves behind until its reply comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Correlation {
+    /// Reply terminator.
+    pub terminator: String,
+    /// Correlation string.
+    pub string: Option<String>,
+    /// Correlation bytes.
+    pub bytes: Option<Vec<u8>>,
+    /// When the request was made.
+    pub requested: i64,
+    /// After so many milliseconds the reply terminator is told of a time-out.
+    pub timeout_ms: i64,
+}
+
+/// A message in an outbox.
+#[derive(Clone, Debug)]
+pub struct OutboxMessage {
+    /// Its sequence number within the session.
+    pub seq: i64,
+    /// SEND, REQUEST, RESOLVE or REJECT.
+    pub kind: MessageType,
+    /// Client terminator or endpoint.
+    pub eid: Option<String>,
+    /// The client's message id that a reply settles.
+    pub cmid: Option<String>,
+    /// Trace id.
+    pub tid: String,
+    /// Payload.
+    pub msg: Option<Payload>,
+    /// Debug object so far.
+    pub debug: Option<Debug>,
+}
+
+/// Work for a service.
+#[derive(Clone, Debug)]
+pub struct NewForward {
+    /// The service's name.
+    pub service: String,
+    /// The endpoint that forwarded, whose reply adapter is used.
+    pub endpoint: String,
+    /// The session it came from.
+    pub sid: String,
+    /// Its user.
+    pub user_id: String,
+    /// The client's message id if it waits for a reply (a REQUEST).
+    pub cmid: Option<String>,
+    /// What came from the client: SEND, REQUEST, RESOLVE or REJECT.
+    pub kind: MessageType,
+    /// Trace id.
+    pub tid: String,
+    /// What the service gets.
+    pub msg: Payload,
+    /// Travels beside the payload, to the service and to the reply adapter.
+    pub correlation: Option<Payload>,
+    /// Debug object so far.
+    pub debug: Option<Debug>,
+}
+
+/// A forwarded row, claimed.
+#[derive(Clone, Debug)]
+pub struct Forwarded {
+    /// Its id.
+    pub id: i64,
+    /// Counts its claims: only the newest may settle.
+    pub epoch: i64,
+    /// The secret of its reply token.
+    pub secret: String,
+    /// Failed attempts so far.
+    pub attempts: u32,
+    /// The work.
+    pub work: Box<NewForward>,
+}
+
+/// Outcome of a [`Unit`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnitOutcome {
+    /// Everything is stored; what became of each effect, in order.
+    Committed(Vec<EffectOutcome>),
+    /// The client's message id is in the inbox already; nothing was changed. The answer given then.
+    Duplicate(Option<String>),
+    /// Nothing left to settle (correlation taken, row settled or claimed anew); nothing was changed.
+    AlreadySettled,
+    /// Another registration holds the session, or it is gone; nothing was changed.
+    FencedOff,
+    /// This session's outbox is full; nothing was changed.
+    OutboxFull(String),
+    /// A call with this idempotency key has been committed before; nothing was changed.
+    Repeated,
+}
+
+/// What became of one [`Effect`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EffectOutcome {
+    /// Stored in the outbox under this sequence number.
+    Stored(i64),
+    /// No such session: dropped.
+    NoSession,
+    /// Published under this number.
+    Published(i64),
+    /// Stored as a forwarded row with this id.
+    Forwarded(i64),
+}
+
+/// A handler that runs inside the transaction, with the Diesel connection. Never batched, never run twice.
+pub struct Transact {
+    /// On whose behalf.
+    pub holder: Holder,
+    /// The client's message id.
+    pub cmid: String,
+    /// When the handler took longer than this, nothing is kept.
+    pub limit: Duration,
+    /// Gets the connection (`&mut SqliteConnection` as `Any`), returns what to commit.
+    pub run: TransactBody,
+}
+
+/// The body of a [`Transact`]: `Err` carries the handler's failure and rolls back.
+pub type TransactBody = Box<dyn FnOnce(&mut dyn Any) -> Result<Unit, Box<dyn Any + Send>> + Send>;
+
+/// Outcome of [`Transact`].
+pub enum Transacted {
+    /// The handler ended well; what became of its unit.
+    Unit(UnitOutcome),
+    /// The handler failed; rolled back. What it said.
+    RolledBack(Box<dyn Any + Send>),
+    /// The handler panicked; rolled back.
+    Panicked(String),
+    /// The handler took longer than its limit; rolled back.
+    TimedOut,
+}
