@@ -100,7 +100,7 @@ impl SqliteStatements<'_> {
                 session::created,
                 session::last_seq,
             ))
-            .first(self.beside())
+            .get_result(self.beside())
             .optional()?;
         let Some((key, user_id, smid_prefix, before, node, created, last_seq)) = found else {
             return Ok(Registered::NoSuchSession);
@@ -168,13 +168,13 @@ impl SqliteStatements<'_> {
             CloseTarget::Sid(sid) => session::table
                 .filter(session::sid.eq(sid))
                 .select(CLOSING)
-                .first(conn)
+                .get_result(conn)
                 .optional()?,
             CloseTarget::Holder(holder) => session::table
                 .find(holder.session.0)
                 .filter(session::connection.eq(holder.connection.0))
                 .select(CLOSING)
-                .first(conn)
+                .get_result(conn)
                 .optional()?,
         };
         found.map(|found| self.close(found, &op.reason)).transpose()
@@ -219,7 +219,7 @@ impl SqliteStatements<'_> {
             )
             .filter(session::sid.eq(&op.sid))
             .select((session::key, session::connection, node::name.nullable()))
-            .first(conn)
+            .get_result(conn)
             .optional()?;
         Ok(found.map(|(key, connection, node)| Home {
             session: SessionKey(key),
@@ -383,7 +383,7 @@ impl SqliteStatements<'_> {
         // The newest one stays, so that the newest number never goes back.
         let newest: Option<i64> = publication::table
             .select(diesel::dsl::max(publication::id))
-            .first(conn)?;
+            .get_result(conn)?;
         let old = publication::table
             .filter(publication::created.lt(now.saturating_sub(ms(op.publications_older))))
             .filter(publication::id.ne(newest.unwrap_or(0)));
