@@ -75,7 +75,7 @@ impl Inbox {
 
 impl State {
     /// An information-bearing message: it is handled, or answered as before.
-    pub(super) fn accept(&mut self, envelope: Envelope) {
+    pub(super) fn accept(&mut self, envelope: Box<Envelope>) {
         let missing = |field: &str| format!("{} without {field}", envelope.t);
         let Some(cmid) = envelope.cmid.clone() else {
             return self.violation(missing("cmid"));
@@ -110,7 +110,7 @@ impl State {
         }
     }
 
-    fn start(&mut self, envelope: Envelope, cmid: String) {
+    fn start(&mut self, envelope: Box<Envelope>, cmid: String) {
         let settles = match (envelope.t.is_reply(), &envelope.smid) {
             (true, Some(smid)) => {
                 match self.identity().and_then(|identity| identity.seq_of(smid)) {
@@ -137,11 +137,11 @@ impl State {
             None => {
                 let debug = self.debug_of(&envelope);
                 self.inbox.start(cmid);
-                self.actions.push(Action::Handle(Box::new(Handle {
+                self.actions.push(Action::Handle(Handle {
                     envelope,
                     settles,
                     debug,
-                })));
+                }));
             }
         }
     }
@@ -153,7 +153,7 @@ impl State {
             self.to_drop.push(cmid.clone());
         }
         match end {
-            End::Answered { answer, at_once } => self.answered(kind, *answer, at_once),
+            End::Answered { answer, at_once } => self.answered(kind, answer, at_once),
             End::Duplicate(answer) => self.duplicate(cmid, answer),
             End::NothingToSettle => self.nothing_to_settle(cmid),
             End::Retry(why) if kind.is_reply() => {
@@ -174,7 +174,7 @@ impl State {
     }
 
     /// The answer to a message, as it was decided now.
-    fn answered(&mut self, kind: MessageType, mut answer: Envelope, at_once: bool) {
+    fn answered(&mut self, kind: MessageType, mut answer: Box<Envelope>, at_once: bool) {
         let config = &self.config;
         let delay = match answer.t {
             MessageType::RESOLVE if at_once => std::time::Duration::ZERO,
@@ -209,7 +209,7 @@ impl State {
             let effective = crate::wire::DebugOptions(debug.resd);
             answer.debug = self.debug_to_send(debug, effective);
         }
-        self.reply(answer, self.config.ack_delay);
+        self.reply(Box::new(answer), self.config.ack_delay);
     }
 
     fn nothing_to_settle(&mut self, cmid: String) {

@@ -137,7 +137,7 @@ pub(super) enum Action {
     /// Unsubscribe.
     UnsubscribeTopic(String),
     /// Run the handler of a message.
-    Handle(Box<Handle>),
+    Handle(Handle),
     /// Read what was answered to this message.
     ReadAnswer(String),
     /// Delete messages from the outbox.
@@ -161,7 +161,7 @@ pub(super) enum Action {
 /// A message to be handled.
 #[derive(Debug)]
 pub(super) struct Handle {
-    pub(super) envelope: Envelope,
+    pub(super) envelope: Box<Envelope>,
     pub(super) settles: Option<i64>,
     pub(super) debug: crate::wire::DebugOptions,
 }
