@@ -18,7 +18,6 @@ use crate::wire::MessageType;
 pub(crate) struct RunningHandlers(Mutex<HashMap<(SessionKey, String), Owner>>);
 
 /// On whose behalf a handler's outcome is committed, and who is told.
-#[derive(Clone)]
 pub(crate) struct Owner {
     pub(crate) holder: Holder,
     pub(crate) to: Mailbox<HandlerEnded>,
@@ -66,9 +65,10 @@ impl Running {
         }
     }
 
-    /// The current owner.
-    pub(crate) fn owner(&self) -> Option<Owner> {
-        self.node.running.lock().get(&self.key).cloned()
+    /// On whose behalf the outcome is to be committed by now.
+    pub(crate) fn holder(&self) -> Option<Holder> {
+        let running = self.node.running.lock();
+        running.get(&self.key).map(|owner| owner.holder)
     }
 
     /// The handler has ended. Returned is the owner to tell.

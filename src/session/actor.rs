@@ -120,12 +120,15 @@ impl Session {
 
     /// Takes an event in, carries out what follows from it, and what follows from that at once.
     fn take(&mut self, event: Event, ctx: &mut Context<Self>) {
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
+        // Mostly nothing follows at once, and the queue stays unallocated.
+        let mut events = VecDeque::new();
+        let mut next = Some(event);
+        while let Some(event) = next {
             let around = self.surroundings();
             for action in self.state.on(event, around) {
                 self.perform(action, &mut events, ctx);
             }
+            next = events.pop_front();
         }
         if !self.ended.get() {
             self.count();
@@ -147,7 +150,7 @@ impl Session {
             Action::AuthorizeTopic(topic) => self.authorize_topic(topic, events, ctx),
             Action::SubscribeTopic { topic, seen } => self.subscribe(topic, seen, ctx),
             Action::UnsubscribeTopic(topic) => self.unsubscribe(topic),
-            Action::Handle(job) => self.handle_message(*job, ctx),
+            Action::Handle(message) => self.handle_message(message, ctx),
             Action::ReadAnswer { cmid, kind } => {
                 let Some(holder) = self.holder() else { return };
                 let read = self.node.store.run(ReadAnswer {
@@ -463,7 +466,7 @@ impl Session {
             settles: message.settles,
             envelope: message.envelope,
         };
-        actix::spawn(handle(job));
+        actix::spawn(handle(Box::new(job)));
     }
 
     fn mark_redelivery(&self, seqs: Vec<i64>, ctx: &Context<Self>) {

@@ -63,7 +63,7 @@ pub(super) struct Job {
     pub(super) received: i64,
     /// For a reply: the sequence number of our request.
     pub(super) settles: Option<i64>,
-    pub(super) envelope: Envelope,
+    pub(super) envelope: Box<Envelope>,
 }
 
 /// Attempts to store a client's reply, which cannot be told to RETRY.
@@ -71,7 +71,7 @@ const REPLY_ATTEMPTS: u32 = 8;
 
 /// Runs the handler of a message, unless one runs for it already. `HandlerEnded` goes to whoever holds the session
 /// then.
-pub(super) async fn handle(job: Job) {
+pub(super) async fn handle(job: Box<Job>) {
     let node = job.node.clone();
     let cmid = job.envelope.cmid.clone().unwrap_or_default();
     let kind = job.envelope.t;
@@ -90,7 +90,7 @@ pub(super) async fn handle(job: Job) {
     loop {
         let end = attempt_once(&job, &mut running).await;
         if let End::FencedOff(fenced) = end
-            && running.owner().is_some_and(|owner| owner.holder != fenced)
+            && running.holder().is_some_and(|newest| newest != fenced)
         {
             // The client is back here, and waits for this handler: on behalf of its new registration, then.
             continue;
@@ -151,7 +151,10 @@ async fn attempt_once(job: &Job, running: &mut Running) -> End {
             let effects = take_effects(&context);
             commit(job, running, handled, effects).await
         }
-        Run::Transactional(handler) => transact(job, running, context, handler.clone()).await,
+        // Boxed, as it is the largest of what this task may come to hold, and seldom needed.
+        Run::Transactional(handler) => {
+            Box::pin(transact(job, running, context, handler.clone())).await
+        }
     }
 }
 
@@ -199,7 +202,7 @@ fn unit(
     job: &Job,
     handled: Handled,
     mut effects: Vec<Effect>,
-) -> Result<(Unit, Envelope), Option<String>> {
+) -> Result<(Unit, Box<Envelope>), Option<String>> {
     if let Err(error) = &handled {
         job.node
             .counters
@@ -235,11 +238,11 @@ fn unit(
         }
     }
     let plain = matches!(answer, Answer::Ack);
-    let answer = envelope(job, answer);
+    let answer = Box::new(envelope(job, answer));
     let cause = Cause::Incoming {
         holder: job.holder,
         cmid: job.envelope.cmid.clone().unwrap_or_default(),
-        answer: (!plain).then(|| print_pipeline([&answer])),
+        answer: (!plain).then(|| print_pipeline([&*answer])),
         settles: job.settles,
     };
     Ok((Unit { cause, effects }, answer))
@@ -302,8 +305,8 @@ async fn commit(job: &Job, running: &mut Running, handled: Handled, effects: Vec
     };
     let mut holder = job.holder;
     loop {
-        if let Some(owner) = running.owner() {
-            holder = owner.holder;
+        if let Some(newest) = running.holder() {
+            holder = newest;
         }
         let attempt = Unit {
             cause: on_behalf(&unit.cause, holder),
@@ -311,7 +314,7 @@ async fn commit(job: &Job, running: &mut Running, handled: Handled, effects: Vec
         };
         match job.node.store.run(attempt).await {
             Ok(UnitOutcome::FencedOff)
-                if running.owner().is_some_and(|owner| owner.holder != holder) => {}
+                if running.holder().is_some_and(|newest| newest != holder) => {}
             Ok(outcome) => return end(job, holder, outcome, answer),
             Err(error) => return retry(&error),
         }
@@ -326,15 +329,12 @@ fn on_behalf(cause: &Cause, of: Holder) -> Cause {
     cause
 }
 
-fn end(job: &Job, holder: Holder, outcome: UnitOutcome, answer: Envelope) -> End {
+fn end(job: &Job, holder: Holder, outcome: UnitOutcome, answer: Box<Envelope>) -> End {
     match outcome {
         UnitOutcome::Committed(effects) => {
             job.node.count_dropped(&effects);
             let at_once = job.envelope.eid.as_deref() == Some(crate::node::SOCKET_PING);
-            End::Answered {
-                answer: Box::new(answer),
-                at_once,
-            }
+            End::Answered { answer, at_once }
         }
         UnitOutcome::Duplicate(stored) => End::Duplicate(stored),
         UnitOutcome::AlreadySettled => End::NothingToSettle,
@@ -358,7 +358,7 @@ async fn transact(
     context: Context,
     handler: crate::endpoint::TransactionalHandler,
 ) -> End {
-    let holder = running.owner().map_or(job.holder, |owner| owner.holder);
+    let holder = running.holder().unwrap_or(job.holder);
     let cmid = job.envelope.cmid.clone().unwrap_or_default();
     let shared = Arc::new(job.clone_for_store(holder));
     let inside = shared.clone();
@@ -396,7 +396,7 @@ async fn transact(
         Ok(Transacted::Unit(outcome)) => match answered.try_recv() {
             Ok(answer) => end(job, holder, outcome, answer),
             // Refused before the handler ran.
-            Err(_) => end(job, holder, outcome, Envelope::new(MessageType::ACK)),
+            Err(_) => end(job, holder, outcome, Box::new(Envelope::new(MessageType::ACK))),
         },
         Ok(Transacted::RolledBack(what)) => match what.downcast::<Retry>() {
             Ok(retry) => End::Retry(retry.0),

@@ -40,12 +40,18 @@ pub fn parse_pipeline(text: &str) -> Result<Vec<Envelope>, PipelineError> {
     }
     let wrong = |error: serde_json::Error| PipelineError(error.to_string());
     let mut json = serde_json::Deserializer::from_str(text);
-    let envelopes = json.deserialize_seq(PipelineVisitor).map_err(wrong)?;
+    // An envelope is large to move: space for as many as there are likely to be, in a text of ordinary messages.
+    let expected = (text.len() / 256).min(64);
+    let envelopes = json
+        .deserialize_seq(PipelineVisitor { expected })
+        .map_err(wrong)?;
     json.end().map_err(wrong)?;
     Ok(envelopes)
 }
 
-struct PipelineVisitor;
+struct PipelineVisitor {
+    expected: usize,
+}
 
 impl<'de> Visitor<'de> for PipelineVisitor {
     type Value = Vec<Envelope>;
@@ -56,7 +62,7 @@ impl<'de> Visitor<'de> for PipelineVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
         let budget = Cell::new(MAX_PIPELINE_ITEMS);
-        let mut envelopes = Vec::new();
+        let mut envelopes = Vec::with_capacity(self.expected);
         while let Some(envelope) = array.next_element_seed(EnvelopeSeed {
             index: envelopes.len() + 1,
             budget: &budget,

@@ -38,7 +38,7 @@ pub(super) enum Outgoing {
 /// Messages that wait for authorization.
 #[derive(Default)]
 struct Held {
-    envelopes: VecDeque<Envelope>,
+    envelopes: VecDeque<Box<Envelope>>,
     bytes: usize,
     messages: usize,
     subscriptions: usize,
@@ -95,7 +95,10 @@ impl State {
             };
             let needed = pipeline.authorization
                 || !authorization.nothing_held()
-                || pipeline.envelopes.iter().any(asked_for);
+                || pipeline
+                    .envelopes
+                    .iter()
+                    .any(|envelope| asked_for(envelope));
             if !needed {
                 pipeline.step = Step::Hello;
                 return;
@@ -194,7 +197,7 @@ impl State {
         self.ask_for_authorization();
     }
 
-    fn hold_one(&mut self, envelope: Envelope) -> Result<(), Close> {
+    fn hold_one(&mut self, envelope: Box<Envelope>) -> Result<(), Close> {
         let config = self.config.clone();
         let held = &mut self.authorization.held;
         let bytes = size(&envelope);

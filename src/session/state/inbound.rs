@@ -1,5 +1,6 @@
 //! Incoming pipelines, taken apart strictly in order.
 
+use std::borrow::Borrow;
 use std::collections::VecDeque;
 
 use super::{Acks, Action, Asked, Hello, Identity, Phase, State, Waiting};
@@ -15,7 +16,7 @@ pub(super) struct Pipeline {
     pub(super) step: Step,
     pub(super) hello: Option<Envelope>,
     /// What is left of it: information-bearing messages, SUB, UNSUB, and what does not belong.
-    pub(super) envelopes: VecDeque<Envelope>,
+    pub(super) envelopes: VecDeque<Box<Envelope>>,
     /// It brought an authorization value.
     pub(super) authorization: bool,
     /// That value is another than before.
@@ -88,7 +89,7 @@ impl State {
         let mut pipeline = Pipeline {
             step: Step::Authenticate,
             hello: None,
-            envelopes: VecDeque::with_capacity(envelopes.len()),
+            envelopes: VecDeque::new(),
             authorization: false,
             changed: false,
             resumes: false,
@@ -161,7 +162,7 @@ impl State {
                 | MessageType::SUB_LOST
                 | MessageType::SUB_NO_AUTH
                 | MessageType::PUB
-                | MessageType::REAUTH => pipeline.envelopes.push_back(envelope),
+                | MessageType::REAUTH => pipeline.envelopes.push_back(Box::new(envelope)),
             }
         }
         if !pongs.is_empty() {
@@ -332,8 +333,8 @@ impl State {
             | MessageType::REJECT => {
                 self.accept(envelope);
             }
-            MessageType::SUB => self.subscribe(envelope),
-            MessageType::UNSUB => self.unsubscribe(envelope),
+            MessageType::SUB => self.subscribe(*envelope),
+            MessageType::UNSUB => self.unsubscribe(*envelope),
             MessageType::HELLO
             | MessageType::WELCOME
             | MessageType::ACK
@@ -369,11 +370,12 @@ impl State {
     }
 
     /// Sends envelopes at once, as one pipeline.
-    pub(super) fn send_now(&mut self, envelopes: Vec<Envelope>) {
+    pub(super) fn send_now(&mut self, envelopes: Vec<impl Borrow<Envelope>>) {
         for envelope in &envelopes {
-            self.record(false, envelope);
+            self.record(false, envelope.borrow());
         }
-        self.actions.push(Action::Send(print_pipeline(&envelopes)));
+        let text = print_pipeline(envelopes.iter().map(Borrow::borrow));
+        self.actions.push(Action::Send(text));
     }
 
     /// Debug options in effect for a request of the client's: those that it asks for itself.

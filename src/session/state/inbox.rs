@@ -114,7 +114,7 @@ impl Inbox {
 
 impl State {
     /// An information-bearing message: it is handled, or answered as before.
-    pub(super) fn accept(&mut self, envelope: Envelope) {
+    pub(super) fn accept(&mut self, envelope: Box<Envelope>) {
         let missing = |field: &str| format!("{} without {field}", envelope.t);
         let Some(cmid) = envelope.cmid.clone() else {
             return self.violation(missing("cmid"));
@@ -153,7 +153,7 @@ impl State {
         }
     }
 
-    fn start(&mut self, envelope: Envelope, cmid: String) {
+    fn start(&mut self, envelope: Box<Envelope>, cmid: String) {
         let settles = match (envelope.t.is_reply(), &envelope.smid) {
             (true, Some(smid)) => {
                 match self.identity().and_then(|identity| identity.seq_of(smid)) {
@@ -180,11 +180,11 @@ impl State {
             None => {
                 let debug = self.debug_of(&envelope);
                 self.inbox.start(cmid, super::authorize::size(&envelope));
-                self.actions.push(Action::Handle(Box::new(Handle {
+                self.actions.push(Action::Handle(Handle {
                     envelope,
                     settles,
                     debug,
-                })));
+                }));
             }
         }
     }
@@ -198,7 +198,7 @@ impl State {
         }
         match end {
             End::Answered { answer, .. } if settled && answer.t == MessageType::ACK => {}
-            End::Answered { answer, at_once } => self.answered(kind, *answer, at_once),
+            End::Answered { answer, at_once } => self.answered(kind, answer, at_once),
             End::Duplicate(answer) => self.duplicate(cmid, answer),
             End::NothingToSettle => self.nothing_to_settle(cmid),
             End::Retry(why) if kind.is_reply() => {
@@ -225,7 +225,7 @@ impl State {
     }
 
     /// The answer to a message, as it was decided now.
-    fn answered(&mut self, kind: MessageType, mut answer: Envelope, at_once: bool) {
+    fn answered(&mut self, kind: MessageType, mut answer: Box<Envelope>, at_once: bool) {
         let config = &self.config;
         let delay = match answer.t {
             MessageType::RESOLVE if at_once => std::time::Duration::ZERO,
@@ -260,7 +260,7 @@ impl State {
             let effective = crate::wire::DebugOptions(debug.resd);
             answer.debug = self.debug_to_send(debug, effective);
         }
-        self.reply(answer, self.config.ack_delay);
+        self.reply(Box::new(answer), self.config.ack_delay);
     }
 
     /// Reads the next answer to a message that came again, while the client takes what it is sent.

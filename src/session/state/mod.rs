@@ -140,7 +140,7 @@ pub(super) enum Action {
     /// Unsubscribe.
     UnsubscribeTopic(String),
     /// Run the handler of a message.
-    Handle(Box<Handle>),
+    Handle(Handle),
     /// Read what was answered to this message.
     ReadAnswer { cmid: String, kind: MessageType },
     /// Delete messages from the outbox.
@@ -166,7 +166,7 @@ pub(super) enum Action {
 /// A message to be handled.
 #[derive(Debug)]
 pub(super) struct Handle {
-    pub(super) envelope: Envelope,
+    pub(super) envelope: Box<Envelope>,
     pub(super) settles: Option<i64>,
     pub(super) debug: crate::wire::DebugOptions,
 }

@@ -15,6 +15,8 @@ pub(super) struct Replies {
     /// The earliest due time in `lazy`, or an earlier one.
     lazy_due: Option<i64>,
     waiting: Vec<Waiting>,
+    /// The earliest due time in `waiting`.
+    waiting_due: Option<i64>,
     bytes: usize,
 }
 
@@ -37,11 +39,12 @@ const ALONG: i64 = 2;
 impl Replies {
     fn push(&mut self, due: i64, what: What) {
         self.bytes += what.bytes();
+        self.waiting_due = earlier(self.waiting_due, due);
         self.waiting.push(Waiting { due, what });
     }
 
     fn push_lazy(&mut self, due: i64, cmid: String) {
-        self.lazy_due = Some(self.lazy_due.map_or(due, |earlier| earlier.min(due)));
+        self.lazy_due = earlier(self.lazy_due, due);
         self.lazy.insert(cmid, due);
     }
 
@@ -58,15 +61,12 @@ impl Replies {
 
     pub(super) fn deadline(&self) -> Option<i64> {
         let lazy = self.lazy_due.filter(|_| !self.lazy.is_empty());
-        self.waiting
-            .iter()
-            .map(|waiting| waiting.due)
-            .chain(lazy)
-            .min()
+        self.waiting_due.into_iter().chain(lazy).min()
     }
 
     /// Takes what is due, in order, acknowledgements merged.
-    fn take(&mut self, until: i64) -> Vec<Envelope> {
+    #[allow(clippy::vec_box)] // large, and boxed already: moving them all costs more
+    fn take(&mut self, until: i64) -> Vec<Box<Envelope>> {
         let (mut acks, mut nacks, mut ack2s, mut envelopes) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         if self.lazy_due.is_some_and(|due| due <= until) {
@@ -76,7 +76,7 @@ impl Replies {
                 if due <= until {
                     acks.push(cmid);
                 } else {
-                    self.lazy_due = Some(self.lazy_due.map_or(due, |earlier| earlier.min(due)));
+                    self.lazy_due = earlier(self.lazy_due, due);
                     rest.insert(cmid, due);
                 }
             }
@@ -89,9 +89,10 @@ impl Replies {
                 What::Plain(MessageType::NACK, cmid) => nacks.push(cmid),
                 What::Plain(_, cmid) => acks.push(cmid),
                 What::Ack2(smid) => ack2s.push(smid),
-                What::Envelope(envelope) => envelopes.push(*envelope),
+                What::Envelope(envelope) => envelopes.push(envelope),
             }
         }
+        self.waiting_due = self.waiting.iter().map(|waiting| waiting.due).min();
         let mut merged = Vec::with_capacity(envelopes.len() + 3);
         for (t, of, ids) in [
             (MessageType::ACK, IdOf::Client, acks),
@@ -99,12 +100,16 @@ impl Replies {
             (MessageType::ACK2, IdOf::Server, ack2s),
         ] {
             if !ids.is_empty() {
-                merged.push(acknowledge(t, of, ids));
+                merged.push(Box::new(acknowledge(t, of, ids)));
             }
         }
         merged.append(&mut envelopes);
         merged
     }
+}
+
+fn earlier(known: Option<i64>, due: i64) -> Option<i64> {
+    Some(known.map_or(due, |known| known.min(due)))
 }
 
 impl What {
@@ -130,22 +135,20 @@ impl State {
         desc: Option<String>,
         delay: Duration,
     ) {
-        self.reply(
-            Envelope {
-                cmid: Some(cmid),
-                desc,
-                ..Envelope::new(t)
-            },
-            delay,
-        );
+        let envelope = Envelope {
+            cmid: Some(cmid),
+            desc,
+            ..Envelope::new(t)
+        };
+        self.reply(Box::new(envelope), delay);
     }
 
     /// Queues an answer to a message of the client's.
-    pub(super) fn reply(&mut self, envelope: Envelope, delay: Duration) {
+    pub(super) fn reply(&mut self, mut envelope: Box<Envelope>, delay: Duration) {
         let due = self.around.now + i64::try_from(delay.as_millis()).unwrap_or(i64::MAX / 2);
         let plain =
             matches!(envelope.t, MessageType::ACK | MessageType::NACK) && envelope.desc.is_none();
-        match envelope.cmid {
+        match envelope.cmid.take() {
             Some(cmid)
                 if plain
                     && envelope.t == MessageType::ACK
@@ -158,8 +161,8 @@ impl State {
                 if let (true, Some(cmid)) = (envelope.t.is_reply(), &cmid) {
                     self.replies.settled(cmid);
                 }
-                self.replies
-                    .push(due, What::Envelope(Box::new(Envelope { cmid, ..envelope })));
+                envelope.cmid = cmid;
+                self.replies.push(due, What::Envelope(envelope));
             }
         }
         if due <= self.around.now {

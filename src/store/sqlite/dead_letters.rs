@@ -65,7 +65,7 @@ impl SqliteStatements<'_> {
         let dead: Option<DeadLetterRow> = dead_letter::table
             .find(op.id)
             .select(DeadLetterRow::as_select())
-            .first(self.beside())
+            .get_result(self.beside())
             .optional()?;
         let Some(dead) = dead else { return Ok(false) };
         let done = match (dead.session, &dead.service) {

@@ -138,7 +138,7 @@ impl SqliteStatements<'_> {
             .find(op.id)
             .filter(forwarded::secret.eq(&op.secret))
             .select(ForwardedRow::as_select())
-            .first(self.beside())
+            .get_result(self.beside())
             .optional()?;
         row.map(Forwarded::try_from).transpose()
     }

@@ -13,7 +13,7 @@ impl SqliteStatements<'_> {
         inbox::table
             .find((session.0, cmid))
             .select(inbox::answer)
-            .first(self.beside())
+            .get_result(self.beside())
             .optional()
     }
 
@@ -29,14 +29,15 @@ impl SqliteStatements<'_> {
         answer: Option<&str>,
     ) -> DbResult<bool> {
         let now = self.now;
-        let inserted = diesel::insert_into(inbox::table)
+        // Not ON CONFLICT DO NOTHING: for that, Diesel builds the text of the statement each time anew to find it in
+        // its cache. (This also ignores NULL where there must be none, but there is none.)
+        let inserted = diesel::insert_or_ignore_into(inbox::table)
             .values((
                 inbox::session.eq(session.0),
                 inbox::cmid.eq(cmid),
                 inbox::answer.eq(answer),
                 inbox::created.eq(now),
             ))
-            .on_conflict_do_nothing()
             .execute(self.beside())?;
         Ok(inserted == 1)
     }

@@ -172,7 +172,7 @@ impl SqliteStatements<'_> {
         correlation::table
             .find((session.0, seq))
             .select(CorrelationRow::as_select())
-            .first(self.beside())
+            .get_result(self.beside())
             .optional()
     }
 

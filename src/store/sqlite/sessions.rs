@@ -98,7 +98,7 @@ impl SqliteStatements<'_> {
                 session::node,
                 session::last_seq,
             ))
-            .first(self.beside())
+            .get_result(self.beside())
             .optional()?;
         let Some((key, user_id, smid_prefix, before, node, last_seq)) = found else {
             return Ok(Registered::NoSuchSession);
@@ -165,13 +165,13 @@ impl SqliteStatements<'_> {
             CloseTarget::Sid(sid) => session::table
                 .filter(session::sid.eq(sid))
                 .select(CLOSING)
-                .first(conn)
+                .get_result(conn)
                 .optional()?,
             CloseTarget::Holder(holder) => session::table
                 .find(holder.session.0)
                 .filter(session::connection.eq(holder.connection.0))
                 .select(CLOSING)
-                .first(conn)
+                .get_result(conn)
                 .optional()?,
         };
         found.map(|found| self.close(found, &op.reason)).transpose()
@@ -363,7 +363,7 @@ impl SqliteStatements<'_> {
         // The newest one stays, so that the newest number never goes back.
         let newest: Option<i64> = publication::table
             .select(diesel::dsl::max(publication::id))
-            .first(conn)?;
+            .get_result(conn)?;
         let old = publication::table
             .filter(publication::created.lt(now.saturating_sub(ms(op.publications_older))))
             .filter(publication::id.ne(newest.unwrap_or(0)));

@@ -41,6 +41,9 @@ impl Row {
 }
 
 /// A transaction under way.
+///
+/// One row is read with `get_result`, never with `first`: that adds `LIMIT ?`, for whose value SQLite (since 3.48)
+/// prepares the statement anew at each execution.
 pub struct SqliteStatements<'a> {
     conn: &'a mut SqliteConnection,
     max_outbox: i64,
@@ -118,7 +121,7 @@ impl<'a> SqliteStatements<'a> {
             let found: Option<RowColumns> = session::table
                 .find(key.0)
                 .select(ROW)
-                .first(self.conn)
+                .get_result(self.conn)
                 .optional()?;
             match found {
                 Some(found) => self.remember(found),
@@ -136,7 +139,7 @@ impl<'a> SqliteStatements<'a> {
         let found: Option<RowColumns> = session::table
             .filter(session::sid.eq(sid))
             .select(ROW)
-            .first(self.conn)
+            .get_result(self.conn)
             .optional()?;
         Ok(found.map(|found| self.remember(found)))
     }
@@ -162,7 +165,7 @@ impl<'a> SqliteStatements<'a> {
         let theirs = outbox::table.filter(outbox::session.eq(key.0));
         let oldest: Option<i64> = theirs
             .select(diesel::dsl::min(outbox::seq))
-            .first(self.conn)?;
+            .get_result(self.conn)?;
         let mut room = max - oldest.map_or(0, |oldest| last - oldest + 1);
         if room < messages {
             room = max - theirs.count().get_result::<i64>(self.conn)?;

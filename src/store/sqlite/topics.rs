@@ -45,7 +45,7 @@ impl SqliteStatements<'_> {
     pub fn newest_publication(&mut self, _: &NewestPublication) -> DbResult<i64> {
         let newest: Option<i64> = publication::table
             .select(diesel::dsl::max(publication::id))
-            .first(self.beside())?;
+            .get_result(self.beside())?;
         Ok(newest.unwrap_or(0))
     }
 
@@ -60,7 +60,7 @@ impl SqliteStatements<'_> {
                     .and(publication::topic.eq(&op.topic)),
             )
             .select(publication::id)
-            .first(conn)
+            .get_result(conn)
             .optional()?;
         if seen.is_none() {
             return Ok(None);

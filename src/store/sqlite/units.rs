@@ -66,7 +66,7 @@ impl SqliteStatements<'_> {
                 let known: Option<i64> = sent_key::table
                     .find(key)
                     .select(sent_key::created)
-                    .first(self.beside())
+                    .get_result(self.beside())
                     .optional()?;
                 Ok(known.map(|_| UnitOutcome::Repeated))
             }
@@ -84,7 +84,7 @@ impl SqliteStatements<'_> {
         let row: Option<(i64, Option<String>, String)> = forwarded::table
             .find(id)
             .select((forwarded::epoch, forwarded::node, forwarded::secret))
-            .first(self.beside())
+            .get_result(self.beside())
             .optional()?;
         let Some((epoch, node, secret)) = row else {
             return Ok(false);
@@ -97,6 +97,13 @@ impl SqliteStatements<'_> {
 
     /// A session whose outbox cannot take all that the unit has for it.
     fn full_outbox(&mut self, effects: &[Effect]) -> DbResult<Option<String>> {
+        // What handlers mostly do needs no counting.
+        if let [] | [Effect::Publish { .. } | Effect::Forward(_)] = effects {
+            return Ok(None);
+        }
+        if let [Effect::Message { sid, .. }] = effects {
+            return self.full(sid, 1);
+        }
         let mut counts: HashMap<&str, i64> = HashMap::new();
         for effect in effects {
             if let Effect::Message { sid, .. } = effect {
@@ -104,13 +111,19 @@ impl SqliteStatements<'_> {
             }
         }
         for (sid, messages) in counts {
-            if let Some(key) = self.key_of(sid)?
-                && !self.has_room(key, messages)?
-            {
-                return Ok(Some(sid.to_string()));
+            if let Some(full) = self.full(sid, messages)? {
+                return Ok(Some(full));
             }
         }
         Ok(None)
+    }
+
+    /// The session's id if its outbox cannot take so many.
+    fn full(&mut self, sid: &str, messages: i64) -> DbResult<Option<String>> {
+        match self.key_of(sid)? {
+            Some(key) if !self.has_room(key, messages)? => Ok(Some(sid.to_owned())),
+            Some(_) | None => Ok(None),
+        }
     }
 
     /// Writes what keeps the unit from being committed twice.
