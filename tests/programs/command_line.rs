@@ -1,6 +1,6 @@
 //! How the conformance server starts and stops.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
 use crate::program::{Program, Server, assert_refused, conformance, run};
@@ -58,6 +58,27 @@ fn a_named_node_on_a_kept_database_that_is_emptied_on_demand() {
     let mut again = Program::start(&mut with(&fresh));
     again.line();
     assert_eq!(again.end("TERM").code(), Some(0));
+}
+
+#[test]
+fn a_database_in_use_is_refused_in_one_line() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let database = directory.path().join("shared.db").display().to_string();
+    let arguments = ["--ports", "0", "--database", &database];
+    let mut program = Program::start(&mut with(&arguments));
+    program.line();
+    assert_refused(&run(&mut with(&arguments)), &["shared.db", "in use"]);
+}
+
+#[test]
+fn it_listens_on_both_loopback_addresses() {
+    let server = Server::start();
+    let port = server.ports[0];
+    TcpStream::connect(("127.0.0.1", port)).expect("IPv4");
+    // A machine may have no IPv6.
+    if TcpListener::bind("[::1]:0").is_ok() {
+        TcpStream::connect(("::1", port)).expect("IPv6");
+    }
 }
 
 #[test]

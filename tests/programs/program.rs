@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use matssocket::client::{Client, ClientBuilder, Message};
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// Long enough for a busy machine; nobody waits so long unless something is broken.
@@ -113,16 +114,24 @@ pub struct Server {
     pub program: Program,
     pub ports: [u16; 2],
     pub nodes: [String; 2],
+    /// Where its temporary database is: it is killed before it can clean up.
+    _directory: TempDir,
 }
 
 impl Server {
     pub fn start() -> Server {
-        let mut program = Program::start(conformance().args(["--ports", "0,0"]));
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut command = conformance();
+        command
+            .args(["--ports", "0,0"])
+            .env("TMPDIR", directory.path());
+        let mut program = Program::start(&mut command);
         let (first, second) = (ready(&program.line()), ready(&program.line()));
         Server {
             program,
             ports: [first.0, second.0],
             nodes: [first.1, second.1],
+            _directory: directory,
         }
     }
 
