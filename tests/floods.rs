@@ -189,14 +189,21 @@ impl Target {
         let directory = tempfile::tempdir().unwrap();
         let process = Process::start("child", &directory.path().join("store.db"));
         let mut line = Line::open(&process.url, "warm").await;
+        let mut ids = Vec::new();
         for _ in 0..200 {
-            let cmid = line
-                .request("test.effect", json!({"filler": "x".repeat(10_000)}))
-                .await;
-            line.expect_id("RESOLVE", &cmid).await;
-            let mail = line.expect("SEND").await;
-            line.ack(&mail).await;
+            ids.push(
+                line.request("test.effect", json!({"filler": "x".repeat(10_000)}))
+                    .await,
+            );
         }
+        for id in &ids {
+            line.expect_id("RESOLVE", id).await;
+        }
+        let mut mails = Vec::new();
+        for _ in &ids {
+            mails.push(line.expect("SEND").await);
+        }
+        line.ack_all(&mails).await;
         line.leave(4000).await;
         let before = process.resident();
         Target {

@@ -1,5 +1,7 @@
 //! Lines cut at every step of a message, and sessions that move while their handlers run.
 
+use std::time::Duration;
+
 use crate::common::*;
 
 /// How far a request has come when its line is cut.
@@ -369,7 +371,10 @@ async fn nothing_is_lost_while_a_session_wanders_and_is_sent_to() {
 /// it waited for the next message, or for the sweep.
 #[actix_web::test]
 async fn what_is_sent_while_a_session_comes_back_is_not_left_behind() {
-    let nodes = Nodes::two().await;
+    let nodes = Setup::new()
+        .config(|config| config.ack2_delay = Duration::ZERO)
+        .start(2)
+        .await;
     let mut line = nodes.open_on(0, "anna").await;
     let session = line.session().to_owned();
     for round in 0..200 {
@@ -377,7 +382,10 @@ async fn what_is_sent_while_a_session_comes_back_is_not_left_behind() {
         let sender = async {
             // As soon as HELLO is about to be registered.
             let authenticated = |seen: &Seen| seen.what == "session:authenticated";
-            nodes.control.wait("authentications", round + 2, authenticated).await;
+            nodes
+                .control
+                .wait("authentications", round + 2, authenticated)
+                .await;
             nodes[round / 2 % 2]
                 .server
                 .send(&session, "t", "client.x", &round)
