@@ -375,9 +375,9 @@ async fn what_is_sent_while_a_session_comes_back_is_not_left_behind() {
     for round in 0..200 {
         let old = line;
         let sender = async {
-            for _ in 0..round % 10 {
-                tokio::task::yield_now().await;
-            }
+            // As soon as HELLO is about to be registered.
+            let authenticated = |seen: &Seen| seen.what == "session:authenticated";
+            nodes.control.wait("authentications", round + 2, authenticated).await;
             nodes[round / 2 % 2]
                 .server
                 .send(&session, "t", "client.x", &round)

@@ -8,7 +8,7 @@ use matssocket::{
     Verdict,
 };
 
-use super::Control;
+use super::{Control, Seen};
 
 /// Flags: `invalid:<value>` refuses a value (initially and for incoming), `outgoing:<value>` for outgoing only,
 /// `broken:<value>` makes the step fail. Users `debug…` may have every debug option, `nodes…` the node names only.
@@ -54,6 +54,11 @@ impl Authenticator for Connection {
         if self.0.is_set("slow authentication") {
             self.0.pass("authentication").await;
         }
+        self.0.saw(Seen {
+            what: "session:authenticated".to_owned(),
+            user: value.to_owned(),
+            ..Seen::default()
+        });
         let Some((user, _)) = value.split_once(':') else {
             return Ok(Verdict::Invalid("not of the form user:state".into()));
         };

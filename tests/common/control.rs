@@ -10,9 +10,9 @@ use tokio::sync::{Semaphore, watch};
 use super::within;
 
 /// One call of a handler, or one session event.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// Endpoint, terminator, service, `adapter:<endpoint>` or `session:<event>`.
+    /// Endpoint, terminator, service, `adapter:<endpoint>`, `session:<event>` or `session:authenticated`.
     pub what: String,
     pub node: usize,
     pub session: String,

@@ -9,7 +9,7 @@ use matssocket::{Clock, Cluster, Config, MatsSocketServer, ServerBuilder, Store}
 
 use super::auth::TestAuth;
 use super::control::holder_of;
-use super::{Client, Control, Line, endpoints, within};
+use super::{Client, Control, Line, Seen, endpoints, within};
 
 type Extend = Box<dyn Fn(ServerBuilder, &Control, usize) -> ServerBuilder>;
 
@@ -90,7 +90,7 @@ impl Setup {
             .node_name(format!("node{number}"))
             .authentication(TestAuth(control.clone()))
             .on_session(move |event| {
-                events.saw(super::Seen {
+                events.saw(Seen {
                     what: format!(
                         "session:{}",
                         serde_json::to_value(event.change)
@@ -101,13 +101,7 @@ impl Setup {
                     node: number,
                     session: event.session_id.clone(),
                     user: event.user_id.clone(),
-                    tid: String::new(),
-                    kind: String::new(),
-                    payload: serde_json::Value::Null,
-                    string: None,
-                    bytes: None,
-                    end: None,
-                    token: None,
+                    ..Seen::default()
                 });
             });
         let builder = endpoints::add(builder, control, number);
