@@ -119,7 +119,7 @@ pub use server::{
 };
 #[doc(hidden)] // for benches/store.rs, and for nobody else
 pub use store::bench;
-pub use store::operation::{DeadLetter, SessionFilter, StoredSession};
+pub use store::operation::{DeadLetter, SessionFilter, SessionHome, StoredSession};
 pub use store::{Store, StoreConfig, StoreError, StoreMetricsSnapshot};
 pub use wire::{DebugOptions, MessageType};
 

@@ -42,6 +42,8 @@ pub(super) struct Rotation {
 
 impl Rotation {
     const SHORT_LIFE: Duration = Duration::from_secs(2);
+    /// Short-lived lines make the wait double so often, at most.
+    const LONGEST_DOUBLING: u32 = 2;
 
     pub(super) fn new(urls: Vec<String>, backoff: Backoff) -> Rotation {
         Rotation {
@@ -99,7 +101,8 @@ impl Rotation {
                 .backoff
                 .first
                 .mul_f64(rand::rng().random_range(0.0..0.2)),
-            more => self.backoff.jittered(more - 2),
+            // Not for long, though: a server that restarts closes every line, whatever its age.
+            more => self.backoff.jittered((more - 2).min(Self::LONGEST_DOUBLING)),
         }
     }
 }

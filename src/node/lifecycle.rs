@@ -84,6 +84,7 @@ async fn begin(
         store: store.clone(),
         registry: registry.clone(),
         cluster: cluster.clone(),
+        services_idle: Mailbox::new(&services, &meters.services),
         endpoints: builder.endpoints,
         services: builder.services,
         authentication,
@@ -244,10 +245,20 @@ impl Node {
             .config
             .stop_grace
             .saturating_add(self.config.close_timeout);
-        if tokio::time::timeout(longest, when_empty).await.is_err() {
+        let (idle, when_idle) = oneshot::channel();
+        self.services_idle.tell(service::WhenIdle(idle));
+        let (sessions, services) = tokio::join!(
+            tokio::time::timeout(longest, when_empty),
+            tokio::time::timeout(self.config.stop_grace, when_idle),
+        );
+        if sessions.is_err() {
             log::warn!(
                 "some sessions did not end within {longest:?}; they are left to the sweep of other nodes"
             );
+        }
+        if services.is_err() {
+            let grace = self.config.stop_grace;
+            log::warn!("some services did not end within {grace:?}; other nodes begin their work again");
         }
         if let Err(error) = self.store.run(LeaveNode).await {
             log::warn!("the node could not sign off, its lease has to run out: {error}");

@@ -36,6 +36,7 @@ pub(crate) struct Node {
     pub(crate) store: StoreHandle,
     pub(crate) registry: Addr<Registry>,
     pub(crate) cluster: Mailbox<Tell>,
+    services_idle: Mailbox<crate::service::WhenIdle>,
     pub(crate) endpoints: HashMap<String, Endpoint>,
     pub(crate) services: HashMap<String, Handler>,
     pub(crate) authentication: Arc<dyn Authentication>,

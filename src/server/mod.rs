@@ -22,8 +22,8 @@ use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::store::StoreError;
 use crate::store::operation::{
-    Cause, CountSessions, DeadLetter, DropDeadLetter, Effect, EffectOutcome, ListDeadLetters,
-    ListSessions, RedriveDeadLetter, SessionFilter, StoredSession, Unit, UnitOutcome,
+    Cause, CountSessions, DeadLetter, DropDeadLetter, Effect, EffectOutcome, FindHome,
+    ListDeadLetters, ListSessions, RedriveDeadLetter, SessionFilter, SessionHome, StoredSession, Unit, UnitOutcome,
 };
 
 /// A running server: one node of a cluster. Cheap to clone; made by [`MatsSocketServer::builder`].
@@ -178,6 +178,15 @@ impl MatsSocketServer {
         limit: u32,
     ) -> Result<Vec<StoredSession>, StoreError> {
         self.node.store.run(ListSessions { filter, limit }).await
+    }
+
+    /// Whether a session exists, and which node holds it.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn session_home(&self, session_id: &str) -> Result<SessionHome, StoreError> {
+        let sid = session_id.to_owned();
+        self.node.store.run(FindHome { sid }).await
     }
 
     /// Number of stored sessions of the whole cluster.

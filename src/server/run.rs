@@ -30,9 +30,14 @@ impl MatsSocketServer {
     /// Runs an HTTP server until SIGINT or SIGTERM, then [stops](MatsSocketServer::stop) this server and the HTTP
     /// server behind it. (actix-web's own signal handling would drop WebSockets without a Close.)
     ///
+    /// To be called within a tokio runtime, as `bind` and the rest of actix-web are.
+    ///
     /// # Errors
     /// The HTTP server's.
-    pub async fn run<F, I, S, B>(&self, http: HttpServer<F, I, S, B>) -> io::Result<()>
+    pub fn run<F, I, S, B>(
+        &self,
+        http: HttpServer<F, I, S, B>,
+    ) -> impl Future<Output = io::Result<()>> + use<F, I, S, B>
     where
         F: Fn() -> I + Send + Clone + 'static,
         I: IntoServiceFactory<S, Request>,
@@ -44,39 +49,61 @@ impl MatsSocketServer {
         S::Service: 'static,
         B: MessageBody + 'static,
     {
+        // Signals are heard from now on, not from the first poll: a process that is told to stop right after it has
+        // started stops in good order.
+        let signal = shutdown_signal();
         let http = http.disable_signals().run();
         let handle = http.handle();
-        tokio::pin!(http);
-        tokio::select! {
-            result = &mut http => {
-                self.stop().await;
-                return result;
+        let server = self.clone();
+        async move {
+            tokio::pin!(http);
+            tokio::select! {
+                result = &mut http => {
+                    server.stop().await;
+                    return result;
+                }
+                signal = signal => log::info!("{signal}: stopping"),
             }
-            signal = shutdown_signal() => log::info!("{signal}: stopping"),
+            // The HTTP server must go on turning while the sockets are closed.
+            let stopping = async {
+                server.stop().await;
+                handle.stop(true).await;
+            };
+            let (result, ()) = tokio::join!(http, stopping);
+            result
         }
-        // The HTTP server must go on turning while the sockets are closed.
-        let stopping = async {
-            self.stop().await;
-            handle.stop(true).await;
-        };
-        let (result, ()) = tokio::join!(http, stopping);
-        result
     }
 }
 
-async fn shutdown_signal() -> &'static str {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            return tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = tokio::signal::ctrl_c() => "SIGINT",
-            };
-        }
+#[cfg(unix)]
+fn shutdown_signal() -> impl Future<Output = &'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut heard = [
+        (SignalKind::terminate(), "SIGTERM"),
+        (SignalKind::interrupt(), "SIGINT"),
+    ]
+    .map(|(kind, name)| (signal(kind), name));
+    async move {
+        let heard = heard.iter_mut().map(|(signal, name)| {
+            Box::pin(async move {
+                match signal {
+                    Ok(signal) => drop(signal.recv().await),
+                    Err(error) => {
+                        log::error!("{name} cannot be heard: {error}");
+                        std::future::pending::<()>().await;
+                    }
+                }
+                *name
+            })
+        });
+        futures_util::future::select_all(heard).await.0
     }
+}
+
+#[cfg(not(unix))]
+async fn shutdown_signal() -> &'static str {
     let _ = tokio::signal::ctrl_c().await;
-    "SIGINT"
+    "Ctrl-C"
 }
 
 pub(super) async fn stop(node: &Arc<Node>) {

@@ -9,6 +9,8 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, WrapFuture};
 
 pub(crate) use work::{Ping, ping, reply_by_token};
 
+use tokio::sync::oneshot;
+
 use crate::metrics::metered;
 use crate::node::Node;
 use crate::store::operation::{ClaimForwarded, Forwarded, PostponeForwarded};
@@ -31,6 +33,11 @@ pub(crate) struct Dispatch(pub(crate) Vec<Forwarded>);
 #[rtype(result = "()")]
 pub(crate) struct Claim;
 
+/// Tells, by dropping the sender, when no service runs any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct WhenIdle(pub(crate) oneshot::Sender<()>);
+
 /// One row is done with, for now.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -43,12 +50,15 @@ pub(crate) struct Services {
     running: usize,
     waiting: VecDeque<Forwarded>,
     claiming: bool,
+    /// Dropped, and so told, when no service runs.
+    when_idle: Vec<oneshot::Sender<()>>,
 }
 
 impl Services {
     fn fill(&mut self, ctx: &mut Context<Self>) {
         let Some(node) = &self.node else { return };
-        while self.running < node.config.max_services_running {
+        // A stopping node begins nothing more: what waits is freed for others when it leaves.
+        while self.running < node.config.max_services_running && !node.stopping() {
             let Some(row) = self.waiting.pop_front() else {
                 return;
             };
@@ -120,6 +130,9 @@ impl Handler<Finished> for Services {
     fn handle(&mut self, _: Finished, ctx: &mut Self::Context) {
         self.running -= 1;
         self.fill(ctx);
+        if self.running == 0 {
+            self.when_idle.clear();
+        }
     }
 }
 
@@ -157,4 +170,14 @@ impl Handler<Claim> for Services {
     }
 }
 
-metered!(Services: Begin, Dispatch, Claim);
+impl Handler<WhenIdle> for Services {
+    type Result = ();
+
+    fn handle(&mut self, WhenIdle(idle): WhenIdle, _: &mut Self::Context) {
+        if self.running > 0 {
+            self.when_idle.push(idle);
+        }
+    }
+}
+
+metered!(Services: Begin, Dispatch, Claim, WhenIdle);

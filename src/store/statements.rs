@@ -82,6 +82,7 @@ macro_rules! operations {
             Write register(Register) -> Registered;
             Write deregister(Deregister) -> bool;
             Write close_session(CloseSession) -> Option<ClosedSession>;
+            Read find_home(FindHome) -> SessionHome;
             Read list_sessions(ListSessions) -> Vec<StoredSession>;
             Read count_sessions(CountSessions) -> u64;
             Write liveliness(Liveliness) -> ();

@@ -375,10 +375,14 @@ impl<'de> Deserialize<'de> for Field {
 }
 
 /// Prints envelopes as a JSON array. Keys in the protocol's order; absent fields are left out.
-pub fn print_pipeline<'a>(envelopes: impl IntoIterator<Item = &'a Envelope>) -> String {
-    let mut out = String::with_capacity(256);
+pub fn print_pipeline<'a>(
+    envelopes: impl IntoIterator<Item = &'a Envelope, IntoIter: Clone>,
+) -> String {
+    let envelopes = envelopes.into_iter();
+    // A text that has to grow is copied, and a large one makes malloc tidy up, each time.
+    let mut out = String::with_capacity(2 + envelopes.clone().map(likely_bytes).sum::<usize>());
     out.push('[');
-    for (place, envelope) in envelopes.into_iter().enumerate() {
+    for (place, envelope) in envelopes.enumerate() {
         if place > 0 {
             out.push(',');
         }
@@ -386,6 +390,25 @@ pub fn print_pipeline<'a>(envelopes: impl IntoIterator<Item = &'a Envelope>) -> 
     }
     out.push(']');
     out
+}
+
+/// As many bytes as an envelope is printed in, or somewhat more; too few if there is much to escape.
+fn likely_bytes(envelope: &Envelope) -> usize {
+    /// The type, the keys, and the short fields.
+    const FRAME: usize = 128;
+    const DEBUG: usize = 256;
+    let texts = [
+        &envelope.smid,
+        &envelope.cmid,
+        &envelope.tid,
+        &envelope.eid,
+        &envelope.desc,
+    ];
+    let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+    let ids = envelope.ids.iter().flatten().map(|id| id.len() + 3);
+    let msg = envelope.msg.as_ref().map_or(0, |msg| msg.get().len());
+    let debug = envelope.debug.as_ref().map_or(0, |_| DEBUG);
+    FRAME + texts + ids.sum::<usize>() + msg + debug
 }
 
 /// Prints one envelope at the end of `out`.

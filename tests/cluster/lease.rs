@@ -116,3 +116,33 @@ async fn sending_to_a_session_of_a_stopped_node_waits_for_its_client() {
         assert_eq!(line.expect("SEND").await["msg"], number);
     }
 }
+
+/// A service that still worked when its node stopped was cut off at once: another node began its work again, though it
+/// was nearly done.
+#[actix_web::test]
+async fn a_stopping_node_lets_its_services_finish() {
+    let patient = |config: &mut matssocket::Config| {
+        quick(config);
+        config.stop_grace = Duration::from_secs(60);
+    };
+    let nodes = Setup::new().config(patient).start(2).await;
+    let mut line = nodes.open_on(0, "anna").await;
+    let cmid = line
+        .request("test.do", json!({"do": "forward", "work gate": "g"}))
+        .await;
+    line.expect_id("ACK", &cmid).await;
+    let client = line.cut();
+    let stop = nodes[0].server.stop();
+    let (_, ()) = tokio::join!(stop, async {
+        within("the node to stop", async {
+            while nodes[0].server.ready().is_ok() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        nodes.control.open("g", 1);
+    });
+    let mut line = nodes.back(1, client).await;
+    // It began once: had the other node begun it again, the gate would keep it.
+    line.expect_id("RESOLVE", &cmid).await;
+}

@@ -45,7 +45,7 @@ macro_rules! suite {
 
 suite! {
     sessions: open_and_resume resume_refused too_many_sessions deregister_names_the_registration close_deletes_all
-        home_needs_a_lease listing time_out sweep_and_which_exist scavenge scavenge_old_inbox;
+        home_needs_a_lease listing time_out sweep_and_which_exist scavenge scavenge_old_inbox where_a_session_is;
     inbox: duplicates_get_the_first_answer every_write_is_fenced deregistered_holder_still_settles;
     units: all_or_nothing idempotency effects_and_news no_session_is_dropped full_outbox correlations_are_taken_once
         settle_by_epoch settle_by_token settled_once_in_one_group;

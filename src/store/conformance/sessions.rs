@@ -485,3 +485,16 @@ pub async fn scavenge_old_inbox(base: Base) {
     assert_eq!(a.run(scavenge).await, 1);
     assert_eq!(a.run(incoming("young")).await, UnitOutcome::Duplicate(None));
 }
+
+pub async fn where_a_session_is(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let home = || a.run(FindHome { sid: "s1".into() });
+    assert_eq!(home().await, SessionHome::NoSuchSession);
+    let held = b.open("user", "s1").await;
+    assert_eq!(home().await, SessionHome::Node("b".into()));
+    b.run(Deregister {
+        holder: held.holder,
+    })
+    .await;
+    assert_eq!(home().await, SessionHome::NotConnected);
+}

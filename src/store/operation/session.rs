@@ -113,6 +113,24 @@ pub struct ClosedSession {
     pub home: Option<(String, ConnectionId)>,
 }
 
+/// Whether a session exists, and where it is connected.
+#[derive(Clone, Debug)]
+pub struct FindHome {
+    /// Session id.
+    pub sid: String,
+}
+
+/// Outcome of [`FindHome`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionHome {
+    /// There is no such session: it was closed, or has timed out.
+    NoSuchSession,
+    /// It waits for its client.
+    NotConnected,
+    /// This node, whose lease is valid, holds it.
+    Node(String),
+}
+
 /// Which sessions to list or count; all conditions must hold.
 #[derive(Clone, Debug, Default)]
 pub struct SessionFilter {

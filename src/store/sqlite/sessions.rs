@@ -205,6 +205,26 @@ impl SqliteStatements<'_> {
         })
     }
 
+    pub fn find_home(&mut self, op: &FindHome) -> DbResult<SessionHome> {
+        let now = self.now;
+        let conn = self.direct()?;
+        let found: Option<Option<String>> = session::table
+            .left_join(
+                node::table.on(session::node
+                    .eq(node::name.nullable())
+                    .and(node::lease_until.gt(now))),
+            )
+            .filter(session::sid.eq(&op.sid))
+            .select(node::name.nullable())
+            .get_result(conn)
+            .optional()?;
+        Ok(match found {
+            None => SessionHome::NoSuchSession,
+            Some(None) => SessionHome::NotConnected,
+            Some(Some(node)) => SessionHome::Node(node),
+        })
+    }
+
     pub fn list_sessions(&mut self, op: &ListSessions) -> DbResult<Vec<StoredSession>> {
         type Columns = (
             String,
