@@ -67,7 +67,6 @@ impl Setup {
     }
 
     pub async fn start(self, many: usize) -> Nodes {
-        let _ = env_logger::try_init();
         let control = Control::new();
         let mut nodes = Vec::new();
         for number in 0..many {
