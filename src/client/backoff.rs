@@ -102,7 +102,9 @@ impl Rotation {
                 .first
                 .mul_f64(rand::rng().random_range(0.0..0.2)),
             // Not for long, though: a server that restarts closes every line, whatever its age.
-            more => self.backoff.jittered((more - 2).min(Self::LONGEST_DOUBLING)),
+            more => self
+                .backoff
+                .jittered((more - 2).min(Self::LONGEST_DOUBLING)),
         }
     }
 }

@@ -258,7 +258,9 @@ impl Node {
         }
         if services.is_err() {
             let grace = self.config.stop_grace;
-            log::warn!("some services did not end within {grace:?}; other nodes begin their work again");
+            log::warn!(
+                "some services did not end within {grace:?}; other nodes begin their work again"
+            );
         }
         if let Err(error) = self.store.run(LeaveNode).await {
             log::warn!("the node could not sign off, its lease has to run out: {error}");

@@ -23,7 +23,8 @@ use crate::node::Node;
 use crate::store::StoreError;
 use crate::store::operation::{
     Cause, CountSessions, DeadLetter, DropDeadLetter, Effect, EffectOutcome, FindHome,
-    ListDeadLetters, ListSessions, RedriveDeadLetter, SessionFilter, SessionHome, StoredSession, Unit, UnitOutcome,
+    ListDeadLetters, ListSessions, RedriveDeadLetter, SessionFilter, SessionHome, StoredSession,
+    Unit, UnitOutcome,
 };
 
 /// A running server: one node of a cluster. Cheap to clone; made by [`MatsSocketServer::builder`].

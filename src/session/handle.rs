@@ -396,7 +396,12 @@ async fn transact(
         Ok(Transacted::Unit(outcome)) => match answered.try_recv() {
             Ok(answer) => end(job, holder, outcome, answer),
             // Refused before the handler ran.
-            Err(_) => end(job, holder, outcome, Box::new(Envelope::new(MessageType::ACK))),
+            Err(_) => end(
+                job,
+                holder,
+                outcome,
+                Box::new(Envelope::new(MessageType::ACK)),
+            ),
         },
         Ok(Transacted::RolledBack(what)) => match what.downcast::<Retry>() {
             Ok(retry) => End::Retry(retry.0),

@@ -6,6 +6,7 @@
 //! not acknowledged, [`topics`] the subscriptions.
 
 mod authorize;
+mod event;
 mod inbound;
 mod inbox;
 mod outbox;
@@ -21,186 +22,20 @@ use std::sync::Arc;
 use bytestring::ByteString;
 
 use self::authorize::Authorization;
+pub(super) use self::event::{Acks, Action, Event, Handle, Hello, Identity, Keep, Subscribed};
 use self::inbound::Pipeline;
 use self::inbox::Inbox;
 use self::outbox::Window;
 use self::replies::Replies;
 use self::topics::Topics;
-use super::handle::HandlerEnded;
 use super::line::FromLine;
 use super::live::{LiveSession, Recent};
-use crate::auth::{AuthError, Verdict};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::registry::ToSession;
 use crate::server::{Listeners, MessageEvent};
-use crate::store::StoreError;
-use crate::store::operation::{
-    Fenced, FetchedOutbox, Holder, NewOrResumed, Publication, Registered,
-};
-use crate::wire::{Close, CloseCode, Envelope, MessageType};
-
-/// What happened.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// From the line.
-    Line(FromLine),
-    /// From the registry.
-    Registry(ToSession),
-    /// Outcome of [`Action::Authenticate`] or [`Action::Reevaluate`].
-    Authenticated(Result<Verdict, AuthError>),
-    /// Outcome of [`Action::ReevaluateOutgoing`].
-    OutgoingAuthenticated(Result<Verdict, AuthError>),
-    /// Outcome of [`Action::Register`].
-    Registered(Result<Registered, StoreError>),
-    /// Outcome of [`Action::AuthorizeTopic`].
-    TopicAuthorized(Result<bool, AuthError>),
-    /// Outcome of [`Action::SubscribeTopic`].
-    TopicSubscribed(Result<Subscribed, StoreError>),
-    /// A handler has ended.
-    HandlerEnded(HandlerEnded),
-    /// Outcome of [`Action::ReadAnswer`].
-    AnswerRead {
-        cmid: String,
-        kind: MessageType,
-        answer: Result<Option<Option<String>>, StoreError>,
-    },
-    /// Outcome of [`Action::Complete`].
-    Completed {
-        acks: Acks,
-        outcome: Result<Fenced, StoreError>,
-    },
-    /// Outcome of [`Action::DropInbox`].
-    InboxDropped {
-        cmids: Vec<String>,
-        outcome: Result<Fenced, StoreError>,
-    },
-    /// Outcome of [`Action::Fetch`].
-    Fetched(Result<FetchedOutbox, StoreError>),
-    /// Outcome of [`Action::MarkRedelivery`]: these became dead letters.
-    DeadLetters(Vec<i64>),
-    /// Something else was refused by the fence.
-    FencedOff,
-    /// Outcome of [`Action::AskExists`].
-    Exists(Result<bool, StoreError>),
-    /// Time has passed, or what came in at once has been taken in: see what is due.
-    Tick,
-    /// The client has taken nothing for too long though bytes wait for it.
-    Stalled,
-}
-
-/// Acknowledgements from the client.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Acks {
-    /// Sequence numbers acknowledged.
-    pub(super) acked: Vec<i64>,
-    /// Sequence numbers refused.
-    pub(super) nacked: Vec<i64>,
-    /// Server message ids to answer with ACK2.
-    pub(super) smids: Vec<String>,
-}
-
-/// Outcome of a subscription.
-#[derive(Debug)]
-pub(super) enum Subscribed {
-    /// In force: publications with a higher number than this will come. What was missed since the last seen one:
-    /// `None` if that is not known any more, or none was named.
-    Done {
-        horizon: i64,
-        missed: Option<Vec<Publication>>,
-    },
-    /// Another registration holds the session.
-    FencedOff,
-}
-
-/// What is to be done.
-#[derive(Debug)]
-pub(super) enum Action {
-    /// Send this text to the client.
-    Send(String),
-    /// HELLO is done.
-    Established,
-    /// A message of so many bytes was taken in.
-    Processed(usize),
-    /// Ask the authenticator about the first authorization value.
-    Authenticate,
-    /// Ask it about the newest value.
-    Reevaluate { changed: bool },
-    /// Ask it before something is delivered.
-    ReevaluateOutgoing,
-    /// Register the session; the one that held it before has let go when the outcome comes.
-    Register(Box<Hello>),
-    /// Ask whether the user may subscribe.
-    AuthorizeTopic(String),
-    /// Subscribe, and read what was missed since the publication last seen (number, time).
-    SubscribeTopic {
-        topic: String,
-        seen: Option<(i64, i64)>,
-    },
-    /// Unsubscribe.
-    UnsubscribeTopic(String),
-    /// Run the handler of a message.
-    Handle(Handle),
-    /// Read what was answered to this message.
-    ReadAnswer { cmid: String, kind: MessageType },
-    /// Delete messages from the outbox.
-    Complete(Acks),
-    /// Delete messages from the inbox.
-    DropInbox(Vec<String>),
-    /// Read from the outbox.
-    Fetch {
-        after: i64,
-        limit: u32,
-        max_bytes: u64,
-    },
-    /// Ask whether the session still exists.
-    AskExists,
-    /// The session was told RETRY so many times.
-    Retried,
-    /// Count a delivery without acknowledgement.
-    MarkRedelivery(Vec<i64>),
-    /// It is over: close the line (if it is still there), and do with the session what `keep` says.
-    End { close: Option<Close>, keep: Keep },
-}
-
-/// A message to be handled.
-#[derive(Debug)]
-pub(super) struct Handle {
-    pub(super) envelope: Box<Envelope>,
-    pub(super) settles: Option<i64>,
-    pub(super) debug: crate::wire::DebugOptions,
-}
-
-/// What HELLO asks for.
-#[derive(Debug)]
-pub(super) struct Hello {
-    pub(super) session: Option<String>,
-    pub(super) client: String,
-    pub(super) app_name: String,
-    pub(super) app_version: String,
-}
-
-/// What becomes of the session when its actor ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Keep {
-    /// It waits for its client.
-    Deregister,
-    /// It is closed, with this reason.
-    Close(String),
-    /// Nothing: it has been closed already.
-    Closed,
-    /// Nothing: there was none, or it is somebody else's by now.
-    Nothing,
-}
-
-/// Who the session is.
-#[derive(Clone, Debug)]
-pub(super) struct Identity {
-    pub(super) holder: Holder,
-    pub(super) sid: String,
-    pub(super) smid_prefix: String,
-    pub(super) user_id: String,
-}
+use crate::store::operation::Holder;
+use crate::wire::{Close, CloseCode, Envelope};
 
 /// What the pipeline at hand waits for.
 #[derive(Debug, PartialEq, Eq)]
@@ -581,16 +416,6 @@ impl State {
             handlers: self.inbox.running(),
             unacknowledged: self.window.unacknowledged(),
             recent: self.recent.list(),
-        }
-    }
-}
-
-impl Hello {
-    /// As the store takes it; a new session gets these ids.
-    pub(super) fn registration(&self, sid: String, smid_prefix: String) -> NewOrResumed {
-        match &self.session {
-            Some(sid) => NewOrResumed::Resumed { sid: sid.clone() },
-            None => NewOrResumed::New { sid, smid_prefix },
         }
     }
 }

@@ -7,9 +7,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::auth::Principal;
-use crate::session::handle::End;
-use crate::store::operation::{ConnectionId, HeldSession, OutboxMessage, SessionKey};
+use crate::auth::{AuthError, Principal, Verdict};
+use crate::session::handle::{End, HandlerEnded};
+use crate::store::StoreError;
+use crate::store::operation::{
+    ConnectionId, Fenced, FetchedOutbox, HeldSession, Holder, OutboxMessage, Publication,
+    Registered, SessionKey,
+};
 use crate::wire::MessageType;
 
 /// A state with its surroundings, driven step by step.

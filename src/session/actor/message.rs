@@ -1,0 +1,126 @@
+//! Messages handed to handlers, topics, and what the store is told of deliveries.
+
+use std::sync::atomic::Ordering;
+
+use actix::Context;
+
+use super::super::handle::{Job, handle};
+use super::super::state::{Event, Handle, Subscribed};
+use crate::registry::{SubscribeTopic, UnsubscribeTopic};
+use crate::store::StoreError;
+use crate::store::operation::{
+    Fenced, MarkRedelivery, MarkedRedelivery, Subscribe, TopicHistory, Unsubscribe,
+};
+
+use super::Session;
+
+impl Session {
+    pub(super) fn subscribe(&self, topic: String, seen: Option<(i64, i64)>, ctx: &Context<Self>) {
+        let Some(holder) = self.holder() else { return };
+        let node = self.node.clone();
+        let limit = node.config.max_topic_history;
+        self.later(ctx, async move {
+            let subscribed = async {
+                let stored = node
+                    .store
+                    .run(Subscribe {
+                        holder,
+                        topic: topic.clone(),
+                    })
+                    .await?;
+                if stored == Fenced::FencedOff {
+                    return Ok(Subscribed::FencedOff);
+                }
+                let listening = node
+                    .registry()
+                    .ask(SubscribeTopic {
+                        holder,
+                        topic: topic.clone(),
+                    })
+                    .await;
+                let Some(horizon) = listening.flatten() else {
+                    return Ok(Subscribed::FencedOff);
+                };
+                let missed = match seen {
+                    Some(seen) => {
+                        node.store
+                            .run(TopicHistory {
+                                topic,
+                                seen,
+                                up_to: horizon,
+                                limit,
+                            })
+                            .await?
+                    }
+                    None => None,
+                };
+                Ok::<_, StoreError>(Subscribed::Done { horizon, missed })
+            };
+            Event::TopicSubscribed(subscribed.await)
+        });
+    }
+
+    pub(super) fn unsubscribe(&self, topic: String) {
+        let Some(holder) = self.holder() else { return };
+        self.node.registry().tell(UnsubscribeTopic {
+            holder,
+            topic: topic.clone(),
+        });
+        let unsubscribe = self.node.store.run(Unsubscribe { holder, topic });
+        actix::spawn(async move {
+            if let Err(error) = unsubscribe.await {
+                log::warn!(
+                    "a subscription could not be removed, it comes back at the next reconnect: {error}"
+                );
+            }
+        });
+    }
+
+    pub(super) fn handle_message(&self, message: Handle, ctx: &Context<Self>) {
+        let Some(identity) = self.state.identity() else {
+            return;
+        };
+        let job = Job {
+            node: self.node.clone(),
+            holder: identity.holder,
+            to: self.mailbox(ctx),
+            sid: identity.sid.clone(),
+            user_id: identity.user_id.clone(),
+            principal: self.state.principal().cloned(),
+            authorization: self.state.authorization_value().map(str::to_owned),
+            debug: message.debug,
+            received: self.node.clock.now(),
+            settles: message.settles,
+            envelope: message.envelope,
+        };
+        actix::spawn(handle(Box::new(job)));
+    }
+
+    pub(super) fn mark_redelivery(&self, seqs: Vec<i64>, ctx: &Context<Self>) {
+        let Some(holder) = self.holder() else { return };
+        let node = self.node.clone();
+        node.counters
+            .redeliveries_counted
+            .fetch_add(seqs.len() as u64, Ordering::Relaxed);
+        let mark = node.store.run(MarkRedelivery {
+            holder,
+            seqs,
+            max: node.config.max_redeliveries,
+        });
+        self.later(ctx, async move {
+            match mark.await {
+                Ok(MarkedRedelivery::Done(dead)) => {
+                    node.counters
+                        .dead_letters
+                        .fetch_add(dead.len() as u64, Ordering::Relaxed);
+                    Event::DeadLetters(dead)
+                }
+                Ok(MarkedRedelivery::FencedOff) => Event::FencedOff,
+                Err(error) => {
+                    log::warn!("redeliveries could not be counted: {error}");
+                    Event::Tick
+                }
+            }
+        });
+    }
+}

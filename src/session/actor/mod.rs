@@ -1,0 +1,292 @@
+//! The session actor: carries out what the [`State`] decides.
+
+mod authenticate;
+mod message;
+mod registration;
+mod watch;
+
+use std::cell::{Cell, OnceCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
+
+use super::handle::HandlerEnded;
+use super::line::{Flow, FromLine, ToLine};
+use super::state::{Action, Event, Keep, State, Surroundings};
+use crate::auth::Authenticator;
+use crate::http::NewLine;
+use crate::metrics::{Mailbox, metered};
+use crate::node::Node;
+use crate::registry::ToSession;
+use crate::store::operation::{Complete, DropInbox, FetchOutbox, Holder, ReadAnswer, WhichExist};
+
+/// Length of the random part of a server message id.
+const PREFIX: usize = 6;
+/// Length of a session id: more than 128 bits.
+const SESSION_ID: usize = 24;
+
+/// Milliseconds until a session that pauses looks again whether the node holds less.
+const BUDGET_AGAIN: i64 = 200;
+
+/// Something the session itself has set going is done.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Happened(Event);
+
+/// The actor of one registration of a session; lives on the thread of its line.
+pub(crate) struct Session {
+    node: Arc<Node>,
+    state: State,
+    line: Mailbox<ToLine>,
+    flow: Flow,
+    authenticator: Rc<dyn Authenticator>,
+    born: Instant,
+    /// The timer for the state's next deadline.
+    timer: Option<(i64, SpawnHandle)>,
+    /// Bytes of this session in the node's sum.
+    counted: usize,
+    /// How much had gone out when it was last looked at, and when that was, while bytes wait to go out.
+    stuck: Option<(u64, i64)>,
+    ended: Rc<Cell<bool>>,
+    /// What this actor has attached to the registry, and tells it to detach when it ends: the state hears of it later.
+    attached: Rc<OnceCell<Attached>>,
+    /// Reading pauses, because the node holds more than it may.
+    paused: bool,
+}
+
+/// A registration, with session id and user id for the listeners.
+struct Attached {
+    holder: Holder,
+    sid: String,
+    user_id: String,
+    /// What becomes of the session if this actor ends before WELCOME.
+    unwelcomed: Keep,
+}
+
+impl Session {
+    /// Starts the actor for a new line, on this thread.
+    pub(crate) fn open(node: Arc<Node>, new: NewLine) -> Mailbox<FromLine> {
+        let state = State::new(
+            node.config.clone(),
+            node.clock.clone(),
+            node.name(),
+            node.listeners.clone(),
+            new.remote,
+        );
+        let meter = node.meters.session.clone();
+        let session = Session {
+            node,
+            state,
+            line: new.line,
+            flow: new.flow,
+            authenticator: new.authenticator,
+            born: Instant::now(),
+            timer: None,
+            counted: 0,
+            stuck: None,
+            ended: Rc::default(),
+            paused: false,
+            attached: Rc::default(),
+        };
+        Mailbox::new(&session.start(), &meter)
+    }
+
+    fn now(&self) -> i64 {
+        i64::try_from(self.born.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        let config = &self.node.config;
+        let unsent = self.flow.unsent();
+        let held = self.node.counters.held_bytes.load(Ordering::Relaxed);
+        Surroundings {
+            now: self.now(),
+            clogged: unsent > config.max_unsent,
+            overfull: unsent > config.max_unsent.saturating_mul(4),
+            over_budget: held > config.max_node_bytes as u64,
+        }
+    }
+
+    /// Takes an event in, carries out what follows from it, and what follows from that at once.
+    fn take(&mut self, event: Event, ctx: &mut Context<Self>) {
+        // Mostly nothing follows at once, and the queue stays unallocated.
+        let mut events = VecDeque::new();
+        let mut next = Some(event);
+        while let Some(event) = next {
+            let around = self.surroundings();
+            for action in self.state.on(event, around) {
+                self.perform(action, &mut events, ctx);
+            }
+            next = events.pop_front();
+        }
+        if !self.ended.get() {
+            self.count();
+            self.watch_line();
+            self.pause_over_budget();
+            self.arm(ctx);
+        }
+    }
+
+    fn perform(&mut self, action: Action, events: &mut VecDeque<Event>, ctx: &mut Context<Self>) {
+        match action {
+            Action::Send(text) => self.line.tell(ToLine::Text(text)),
+            Action::Established => self.line.tell(ToLine::Established),
+            Action::Processed(bytes) => self.flow.processed(bytes),
+            Action::Authenticate => self.authenticate(true, false, events, ctx),
+            Action::Reevaluate { changed } => self.authenticate(false, changed, events, ctx),
+            Action::ReevaluateOutgoing => self.reevaluate_outgoing(events, ctx),
+            Action::Register(hello) => self.register(*hello, ctx),
+            Action::AuthorizeTopic(topic) => self.authorize_topic(topic, events, ctx),
+            Action::SubscribeTopic { topic, seen } => self.subscribe(topic, seen, ctx),
+            Action::UnsubscribeTopic(topic) => self.unsubscribe(topic),
+            Action::Handle(message) => self.handle_message(message, ctx),
+            Action::ReadAnswer { cmid, kind } => {
+                let Some(holder) = self.holder() else { return };
+                let read = self.node.store.run(ReadAnswer {
+                    session: holder.session,
+                    cmid: cmid.clone(),
+                });
+                self.later(ctx, async move {
+                    Event::AnswerRead {
+                        cmid,
+                        kind,
+                        answer: read.await,
+                    }
+                });
+            }
+            Action::Complete(acks) => {
+                let Some(holder) = self.holder() else { return };
+                let complete = Complete {
+                    holder,
+                    acked: acks.acked.clone(),
+                    nacked: acks.nacked.clone(),
+                };
+                let complete = self.node.store.run(complete);
+                self.later(ctx, async move {
+                    Event::Completed {
+                        acks,
+                        outcome: complete.await,
+                    }
+                });
+            }
+            Action::DropInbox(cmids) => {
+                let Some(holder) = self.holder() else { return };
+                let drop = self.node.store.run(DropInbox {
+                    holder,
+                    cmids: cmids.clone(),
+                });
+                self.later(ctx, async move {
+                    Event::InboxDropped {
+                        cmids,
+                        outcome: drop.await,
+                    }
+                });
+            }
+            Action::Fetch {
+                after,
+                limit,
+                max_bytes,
+            } => {
+                let Some(holder) = self.holder() else { return };
+                let fetch = FetchOutbox {
+                    session: holder.session,
+                    after,
+                    limit,
+                    max_bytes,
+                };
+                let fetch = self.node.store.run(fetch);
+                self.later(ctx, async move { Event::Fetched(fetch.await) });
+            }
+            Action::MarkRedelivery(seqs) => self.mark_redelivery(seqs, ctx),
+            Action::AskExists => {
+                let Some(holder) = self.holder() else { return };
+                let sessions = vec![holder.session];
+                let exist = self.node.store.run(WhichExist { sessions });
+                self.later(ctx, async move {
+                    Event::Exists(exist.await.map(|exist| !exist.is_empty()))
+                });
+            }
+            Action::Retried => {
+                self.node
+                    .counters
+                    .retries_told
+                    .fetch_add(1, Ordering::Relaxed);
+            }
+            Action::End { close, keep } => self.end(close, keep, ctx),
+        }
+    }
+
+    fn holder(&self) -> Option<Holder> {
+        self.state.identity().map(|identity| identity.holder)
+    }
+
+    /// Comes back with the event when the future is done. What it does is done even if this actor ends.
+    fn later(&self, ctx: &Context<Self>, future: impl Future<Output = Event> + 'static) {
+        let me = self.mailbox(ctx);
+        actix::spawn(async move { me.tell(Happened(future.await)) });
+    }
+
+    fn mailbox<M>(&self, ctx: &Context<Self>) -> Mailbox<M>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        Session: Handler<crate::metrics::Metered<M>>,
+        Context<Self>: actix::dev::ToEnvelope<Session, crate::metrics::Metered<M>>,
+    {
+        Mailbox::new(&ctx.address(), &self.node.meters.session)
+    }
+}
+
+impl Actor for Session {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // Producers are bounded by their own credits; a full mailbox would lose order.
+        ctx.set_mailbox_capacity(1_024);
+    }
+}
+
+/// However it ends, be it by a panic.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.uncount();
+    }
+}
+
+impl Handler<FromLine> for Session {
+    type Result = ();
+
+    fn handle(&mut self, event: FromLine, ctx: &mut Self::Context) {
+        self.take(Event::Line(event), ctx);
+    }
+}
+
+impl Handler<ToSession> for Session {
+    type Result = ();
+
+    fn handle(&mut self, event: ToSession, ctx: &mut Self::Context) {
+        self.take(Event::Registry(event), ctx);
+    }
+}
+
+impl Handler<HandlerEnded> for Session {
+    type Result = ();
+
+    fn handle(&mut self, ended: HandlerEnded, ctx: &mut Self::Context) {
+        self.take(Event::HandlerEnded(ended), ctx);
+    }
+}
+
+impl Handler<Happened> for Session {
+    type Result = ();
+
+    fn handle(&mut self, Happened(event): Happened, ctx: &mut Self::Context) {
+        self.take(event, ctx);
+    }
+}
+
+metered!(Session: FromLine, ToSession, HandlerEnded, Happened);

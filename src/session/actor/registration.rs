@@ -1,0 +1,197 @@
+//! How a session is got hold of, and let go.
+
+use std::time::Duration;
+
+use actix::{ActorContext, Context};
+use tokio::sync::oneshot;
+
+use super::super::line::ToLine;
+use super::super::state::{Event, Hello, Keep};
+use crate::node::Node;
+use crate::registry::{Attach, Detach, TakeOver, ToSession};
+use crate::server::SessionChange;
+use crate::store::StoreError;
+use crate::store::operation::{
+    CloseSession, CloseTarget, Complete, Deregister, Fenced, Holder, Register, Registered,
+    WhichExist,
+};
+use crate::wire::random_id;
+
+use super::{Attached, Happened, PREFIX, SESSION_ID, Session};
+
+impl Session {
+    /// Registers, has the registration before this one let go, and attaches, so that nothing stored from now on is
+    /// missed. Should the line be gone by then, the session is let go again.
+    pub(super) fn register(&self, hello: Hello, ctx: &Context<Self>) {
+        let mut rng = rand::rng();
+        let ids = (random_id(SESSION_ID, &mut rng), random_id(PREFIX, &mut rng));
+        let register = Register {
+            session: hello.registration(ids.0, ids.1),
+            user_id: self
+                .state
+                .principal()
+                .map(|principal| principal.user_id.clone())
+                .unwrap_or_default(),
+            client: hello.client,
+            app_name: hello.app_name,
+            app_version: hello.app_version,
+            max_sessions_per_user: self.node.config.max_sessions_per_user,
+        };
+        let (node, ended, to) = (self.node.clone(), self.ended.clone(), self.mailbox(ctx));
+        let (me, attached) = (self.mailbox(ctx), self.attached.clone());
+        const RESTART: Happened = Happened(Event::Registry(ToSession::Restart(
+            "the server is stopping, or cannot serve now",
+        )));
+        if self.node.stopping() {
+            return me.tell(RESTART);
+        }
+        actix::spawn(async move {
+            let user_id = register.user_id.clone();
+            let name = node.name();
+            let outcome = node.store.run(register).await;
+            if let Ok(Registered::Held(held)) = &outcome {
+                if let Some((old_node, _)) = &held.replaced {
+                    take_over(&node, held.holder, old_node.clone()).await;
+                }
+                // Of a new session nobody has heard before WELCOME: it would only count as one of its user's.
+                let unwelcomed = match held.new {
+                    true => Keep::Close("its client was gone before WELCOME".into()),
+                    false => Keep::Deregister,
+                };
+                if ended.get() {
+                    return let_go(&node, held.holder, unwelcomed).await;
+                }
+                let _ = attached.set(Attached {
+                    holder: held.holder,
+                    sid: held.sid.clone(),
+                    user_id: user_id.clone(),
+                    unwelcomed,
+                });
+                node.registry().tell(Attach {
+                    holder: held.holder,
+                    to,
+                });
+                if !held.new
+                    && let Some(lost) = lost_meanwhile(&node, held.holder).await
+                {
+                    return me.tell(Happened(lost));
+                }
+                let change = if held.new {
+                    SessionChange::New
+                } else {
+                    SessionChange::Reconnect
+                };
+                node.listeners.session(change, &held.sid, &user_id);
+            }
+            let registered = matches!(outcome, Ok(Registered::Held(_)));
+            me.tell(Happened(Event::Registered(outcome)));
+            // Whoever sent all sessions away meanwhile did not see this one.
+            if registered && (node.ready().is_err() || node.name() != name) {
+                me.tell(RESTART);
+            }
+        });
+    }
+
+    pub(super) fn end(
+        &mut self,
+        close: Option<crate::wire::Close>,
+        keep: Keep,
+        ctx: &mut Context<Self>,
+    ) {
+        self.ended.set(true);
+        if let Some(close) = close {
+            self.line.tell(ToLine::Close(close));
+        }
+        if let Some(Attached {
+            holder,
+            sid,
+            user_id,
+            unwelcomed,
+        }) = self.attached.get()
+        {
+            let holder = *holder;
+            let keep = match self.state.identity() {
+                Some(_) => keep,
+                None => unwelcomed.clone(),
+            };
+            self.node.registry().tell(Detach(holder));
+            match keep {
+                Keep::Deregister => {
+                    self.node
+                        .listeners
+                        .session(SessionChange::Deregister, sid, user_id)
+                }
+                Keep::Close(_) | Keep::Closed => {
+                    self.node
+                        .listeners
+                        .session(SessionChange::Close, sid, user_id)
+                }
+                Keep::Nothing => {}
+            }
+            let node = self.node.clone();
+            // Owned by a task of its own: it is done although the actor ends.
+            actix::spawn(async move { let_go(&node, holder, keep).await });
+        }
+        self.uncount();
+        ctx.stop();
+    }
+}
+
+/// Has the registration before this one let go. It is waited for, but not for long: the fence keeps it from doing harm.
+async fn take_over(node: &Node, holder: Holder, old_node: String) {
+    let (released, done) = oneshot::channel();
+    node.registry().tell(TakeOver {
+        holder,
+        old_node,
+        released,
+    });
+    let _ = tokio::time::timeout(node.config.takeover_wait, done).await;
+}
+
+/// Between its registration and its attachment, nobody could tell this session that yet another registration took over,
+/// or that it was closed: it looks by itself. Of what comes from now on, the registry tells.
+async fn lost_meanwhile(node: &Node, holder: Holder) -> Option<Event> {
+    let nothing = Complete {
+        holder,
+        acked: Vec::new(),
+        nacked: Vec::new(),
+    };
+    match node.store.run(nothing).await {
+        Ok(Fenced::FencedOff) => {}
+        // A store that is away is found out soon enough.
+        Ok(Fenced::Done) | Err(_) => return None,
+    }
+    let sessions = vec![holder.session];
+    Some(match node.store.run(WhichExist { sessions }).await {
+        Ok(existing) if existing.is_empty() => Event::Registered(Ok(Registered::NoSuchSession)),
+        Ok(_) | Err(_) => Event::Registry(ToSession::TakenOver),
+    })
+}
+
+/// Does in the store what becomes of a session whose actor has ended.
+async fn let_go(node: &Node, holder: Holder, keep: Keep) {
+    const ATTEMPTS: u32 = 60;
+    let mut delay = Duration::from_millis(100);
+    for _ in 0..ATTEMPTS {
+        let done = match &keep {
+            Keep::Deregister => node.store.run(Deregister { holder }).await.map(drop),
+            Keep::Close(reason) => {
+                let close = CloseSession {
+                    target: CloseTarget::Holder(holder),
+                    reason: reason.clone(),
+                };
+                node.store.run(close).await.map(drop)
+            }
+            Keep::Closed | Keep::Nothing => Ok(()),
+        };
+        match done {
+            Ok(()) => return,
+            Err(StoreError::Stopped) => return,
+            Err(error) => {
+                log::warn!("a session could not be let go, trying again in {delay:?}: {error}")
+            }
+        }
+        tokio::time::sleep(delay).await;
+        delay = (delay * 2).min(Duration::from_secs(10));
+    }
+}
