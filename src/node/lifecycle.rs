@@ -106,6 +106,7 @@ async fn begin(
         cluster,
         services: Mailbox::new(&services, &node.meters.services),
         newest_publication,
+        takeover_wait: node.config.takeover_wait,
     });
     let begin: Mailbox<service::Begin> = Mailbox::new(&services, &node.meters.services);
     begin.tell(service::Begin(node.clone()));

@@ -9,6 +9,7 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, Context, Handler, Message, MessageResult};
 use tokio::sync::oneshot;
@@ -70,8 +71,10 @@ pub(crate) struct Registry {
     horizon: i64,
     fetching: bool,
     fetch_again: bool,
-    /// Sessions that the last sweep found in the store, but not here.
-    strays: HashSet<Holder>,
+    /// Sessions that the last sweep found in the store, but not here, and since when.
+    strays: HashMap<Holder, Instant>,
+    /// A session that is not here for so long after its registration will not come any more.
+    stray_age: Duration,
     when_empty: Vec<oneshot::Sender<()>>,
 }
 
@@ -84,6 +87,7 @@ pub(crate) struct Begin {
     pub(crate) cluster: Mailbox<Tell>,
     pub(crate) services: Mailbox<Dispatch>,
     pub(crate) newest_publication: i64,
+    pub(crate) takeover_wait: Duration,
 }
 
 /// This node is called like this from now on.
@@ -149,7 +153,8 @@ impl Registry {
             horizon: 0,
             fetching: false,
             fetch_again: false,
-            strays: HashSet::new(),
+            strays: HashMap::new(),
+            stray_age: Duration::MAX,
             when_empty: Vec::new(),
         }
     }
@@ -296,6 +301,7 @@ impl Handler<Begin> for Registry {
         self.cluster = Some(begin.cluster);
         self.services = Some(begin.services);
         self.horizon = begin.newest_publication;
+        self.stray_age = begin.takeover_wait.saturating_mul(4);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The sweep on this node: what the store believes is compared with who lives here.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
 use actix::{Handler, Message, MessageResult};
 
@@ -29,9 +30,10 @@ pub(crate) struct NotSwept {
 }
 
 impl Registry {
-    /// A session that the store believes to be here, but is not in two sweeps in a row, lost its deregistration.
+    /// A session that the store believes to be here, but is not, sweep after sweep, lost its deregistration.
     fn deregister_strays(&mut self, swept: &Swept) {
-        let strays: HashSet<Holder> = swept
+        let now = Instant::now();
+        let strays: HashMap<Holder, Instant> = swept
             .sessions
             .iter()
             .map(|session| session.holder)
@@ -42,9 +44,11 @@ impl Registry {
                     .get(&holder.session)
                     .is_none_or(|(_, released)| released.is_closed())
             })
+            .map(|holder| (holder, self.strays.get(&holder).copied().unwrap_or(now)))
             .collect();
         if let Some(store) = &self.store {
-            for &holder in strays.intersection(&self.strays) {
+            let old = |since: &Instant| now.duration_since(*since) > self.stray_age;
+            for (&holder, _) in strays.iter().filter(|(_, since)| old(since)) {
                 log::info!(
                     "session {} is not here, though the store believes so: deregistered",
                     holder.session.0

@@ -232,8 +232,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Is called when a session of this node is new, reconnects, deregisters, is closed, or times out. It must not
-    /// block.
+    /// Is called when a session of this node is new, reconnects, deregisters, is closed, or times out: as soon as that
+    /// is decided, which may be shortly before the store has it. It must not block.
     pub fn on_session(mut self, listener: impl Fn(&SessionEvent) + Send + Sync + 'static) -> Self {
         self.listeners.session.push(Arc::new(listener));
         self

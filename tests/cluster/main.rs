@@ -6,4 +6,5 @@ mod common;
 mod forwarded;
 mod lease;
 mod reconnect;
+mod store_away;
 mod sweep;
