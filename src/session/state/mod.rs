@@ -225,6 +225,8 @@ impl State {
     fn registry(&mut self, event: ToSession) {
         match event {
             // The store has it: it need not be here as well.
+            // Attached, but not welcomed yet: everything is read from the store then.
+            ToSession::Stored(_) if self.identity().is_none() => {}
             ToSession::Stored(message) if self.around.over_budget => {
                 self.window.newest(message.seq);
             }

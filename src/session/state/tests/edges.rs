@@ -240,3 +240,30 @@ fn a_user_who_may_change_is_the_new_one_for_everybody() {
         .map(|identity| identity.user_id.clone());
     assert_eq!(user.as_deref(), Some("v"));
 }
+
+/// A message handed over between attachment and WELCOME was taken in, forgotten by the window when it began anew, sent
+/// twice, and its acknowledgement taken for somebody else's.
+#[test]
+fn what_is_handed_over_before_welcome_is_read_from_the_store() {
+    let mut driven = Driven::fresh(Config::default());
+    driven.text(HELLO);
+    driven.on(Event::Authenticated(Ok(Verdict::Authenticated(
+        Principal::user("u"),
+    ))));
+    driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    let Ok(Registered::Held(mut resumed)) = held(0, &[]) else {
+        panic!("a session is held");
+    };
+    resumed.new = false;
+    let actions = driven.on(Event::Registered(Ok(Registered::Held(resumed))));
+    assert!(has(&actions, "Fetch { after: 0"), "{actions:?}");
+    assert!(!has(&actions, "ReevaluateOutgoing"), "{actions:?}");
+    let fetched = FetchedOutbox {
+        messages: vec![stored(1)],
+        more: false,
+    };
+    let actions = driven.on(Event::Fetched(Ok(fetched)));
+    assert_eq!(deliver(&mut driven, actions).len(), 1, "sent once");
+    let actions = driven.text(r#"[{"t":"ACK","smid":"abc1"}]"#);
+    assert!(has(&actions, "Complete(Acks { acked: [1]"), "{actions:?}");
+}
