@@ -1,5 +1,6 @@
 //! The connection actor: frames, the joining of fragments, timers, and the close handshake of one WebSocket.
 
+use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +45,13 @@ pub(super) struct Connection {
     told: bool,
     /// Fragments of a text message, joined so far; the guard limits their sum.
     joined: BytesMut,
+    /// The last large text. Were it gone when the next bytes come, the decoder would find its buffer unshared, and
+    /// go on using, and holding, an allocation of that size for as long as the connection lives.
+    large: Option<Bytes>,
 }
+
+/// A frame of more bytes is large.
+const LARGE: usize = 64 * 1024;
 
 type Context = ws::WebsocketContext<Connection>;
 
@@ -62,6 +69,7 @@ impl Connection {
             phase: Phase::Open,
             told: false,
             joined: BytesMut::new(),
+            large: None,
         }
     }
 
@@ -82,7 +90,7 @@ impl Connection {
             Item::FirstBinary(_) => self.binary(ctx),
             Item::Last(bytes) => {
                 self.joined.extend_from_slice(&bytes);
-                let whole: Bytes = self.joined.split().freeze();
+                let whole = mem::take(&mut self.joined).freeze();
                 match ByteString::try_from(whole) {
                     Ok(text) => self.text(text, ctx),
                     Err(_) => self.violation(not_utf8(), ctx),
@@ -243,6 +251,7 @@ impl StreamHandler<Result<Message, ProtocolError>> for Connection {
             return self.seen(seen, ctx);
         }
         self.state.decoded.set(self.state.decoded.get() + 1);
+        self.large = message.as_ref().ok().and_then(payload_if_large);
         match message {
             Ok(Message::Close(reason)) => self.client_closed(reason, ctx),
             _ if self.phase != Phase::Open => {}
@@ -290,6 +299,24 @@ impl Handler<ToLine> for Connection {
 }
 
 metered!(Connection: ToLine);
+
+/// The payload of a large frame, shared.
+fn payload_if_large(message: &Message) -> Option<Bytes> {
+    let payload = match message {
+        Message::Text(text) => text.as_bytes(),
+        Message::Continuation(
+            Item::FirstText(bytes)
+            | Item::FirstBinary(bytes)
+            | Item::Continue(bytes)
+            | Item::Last(bytes),
+        )
+        | Message::Binary(bytes)
+        | Message::Ping(bytes)
+        | Message::Pong(bytes) => bytes,
+        Message::Close(_) | Message::Nop => return None,
+    };
+    (payload.len() > LARGE).then(|| payload.clone())
+}
 
 fn not_utf8() -> Close {
     Close::new(CloseCode::ProtocolError, "text is not UTF-8")

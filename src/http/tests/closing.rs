@@ -96,6 +96,22 @@ async fn server_closes(mut server: Server) {
     }
 }
 
+/// After our Close nothing is too long or too much: it is only passed over, to find the client's Close.
+#[actix_web::test]
+async fn closes_while_reading_is_paused_and_the_client_breaks_rules() {
+    let server = Server::start(Config {
+        max_message: 100_000,
+        ..config()
+    });
+    let mut client = established(&server).await;
+    client.text("pause-close:x").await;
+    assert_eq!(client.read_close().await, (4002, "x".into()));
+    client.write(&frame(0x81, &[b' '; 100_001])).await;
+    client.write(&frame(0x83, b"unknown")).await;
+    client.write(&frame(0x89, b"").repeat(1_000)).await;
+    client.finish(4002).await;
+}
+
 #[actix_web::test]
 async fn what_was_written_before_close_arrives_and_nothing_after() {
     let server = Server::start(config());

@@ -180,6 +180,11 @@ impl Session {
                 self.line
                     .tell(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
             }
+            "pause-close" => {
+                self.flow.pause_reading(true);
+                self.line
+                    .do_send(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
+            }
             "flood-close" => {
                 for _ in 0..100 {
                     self.say("x".repeat(10_000));
