@@ -183,7 +183,7 @@ impl Session {
             "pause-close" => {
                 self.flow.pause_reading(true);
                 self.line
-                    .do_send(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
+                    .tell(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
             }
             "flood-close" => {
                 for _ in 0..100 {
