@@ -120,7 +120,7 @@ pub struct FindHome {
     pub sid: String,
 }
 
-/// Outcome of [`FindHome`].
+/// Where a session is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionHome {
     /// There is no such session: it was closed, or has timed out.
