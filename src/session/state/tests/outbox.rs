@@ -1,0 +1,127 @@
+//! Delivery of the outbox: order, window, acknowledgements, authorization.
+
+use super::*;
+
+#[test]
+fn a_message_is_taken_directly_only_if_it_is_the_next_one() {
+    let mut driven = Driven::established(Config::default());
+    let actions = driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    assert_eq!(deliver(&mut driven, actions)[0]["smid"], "abc1");
+    // Two nodes stored 2 and 3 at the same time, and the news of 3 came first.
+    let actions = driven.on(Event::Registry(ToSession::Stored(stored(3))));
+    assert!(has(&actions, "Fetch { after: 1"), "{actions:?}");
+    let actions = driven.on(Event::Registry(ToSession::Stored(stored(2))));
+    assert!(
+        sent(&actions).is_empty(),
+        "not while the store is being read"
+    );
+    let fetched = FetchedOutbox {
+        messages: vec![stored(2), stored(3)],
+        more: false,
+    };
+    let actions = driven.on(Event::Fetched(Ok(fetched)));
+    let smids: Vec<_> = deliver(&mut driven, actions)
+        .into_iter()
+        .map(|sent| sent["smid"].clone())
+        .collect();
+    assert_eq!(smids, ["abc2", "abc3"]);
+}
+
+#[test]
+fn the_window_bounds_what_is_in_flight() {
+    let mut driven = Driven::established(Config {
+        window: 3,
+        round: 2,
+        ..Config::default()
+    });
+    let mut got = Vec::new();
+    for seq in 1..=5 {
+        let actions = driven.on(Event::Registry(ToSession::Stored(stored(seq))));
+        got.extend(deliver(&mut driven, actions));
+    }
+    assert_eq!(got.len(), 3, "the rest stays in the store");
+    let actions = driven.text(r#"[{"t":"ACK","ids":["abc1","abc2"]}]"#);
+    assert!(
+        has(&actions, "Complete(Acks { acked: [1, 2]"),
+        "{actions:?}"
+    );
+    assert!(
+        has(&actions, "Fetch { after: 3, limit: 2"),
+        "there is room again: {actions:?}"
+    );
+}
+
+#[test]
+fn ack2_of_the_server_comes_only_after_the_commit_and_for_unknown_ids_too() {
+    let mut driven = Driven::established(Config::default());
+    let actions = driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    deliver(&mut driven, actions);
+    let actions = driven.text(r#"[{"t":"ACK","smid":"abc1"},{"t":"NACK","smid":"zzz9"}]"#);
+    let acks = actions
+        .into_iter()
+        .find_map(|action| match action {
+            Action::Complete(acks) => Some(acks),
+            _ => None,
+        })
+        .expect("the acknowledgement goes to the store");
+    assert_eq!(
+        acks,
+        Acks {
+            acked: vec![1],
+            nacked: vec![],
+            smids: vec!["abc1".into(), "zzz9".into()]
+        }
+    );
+    assert!(
+        sent(&driven.after(Duration::from_secs(1))).is_empty(),
+        "not before the commit"
+    );
+    driven.on(Event::Completed {
+        acks,
+        outcome: Ok(Fenced::Done),
+    });
+    let actions = driven.after(Config::default().ack2_delay);
+    assert_eq!(
+        sent(&actions),
+        [json!({"t": "ACK2", "ids": ["abc1", "zzz9"]})]
+    );
+}
+
+#[test]
+fn nothing_is_delivered_without_authorization() {
+    let mut driven = Driven::established(Config::default());
+    let actions = driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    assert!(
+        has(&actions, "ReevaluateOutgoing") && sent(&actions).is_empty(),
+        "{actions:?}"
+    );
+    let actions = driven.on(Event::OutgoingAuthenticated(Ok(Verdict::Invalid(
+        "expired".into(),
+    ))));
+    assert_eq!(sent(&actions), [json!({"t": "REAUTH"})]);
+    let mut actions = driven.text(r#"[{"t":"AUTH","auth":"fresh"}]"#);
+    actions.extend(driven.on(Event::Authenticated(Ok(Verdict::Authenticated(
+        Principal::user("u"),
+    )))));
+    assert_eq!(deliver(&mut driven, actions)[0]["smid"], "abc1");
+}
+
+#[test]
+fn a_delivery_counts_only_when_the_client_lived_on_without_acknowledging() {
+    let mut driven = Driven::established(Config::default());
+    let actions = driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    deliver(&mut driven, actions);
+    let actions = driven.text(r#"[{"t":"PING","x":1}]"#);
+    assert!(
+        !has(&actions, "MarkRedelivery"),
+        "it may not have arrived yet: {actions:?}"
+    );
+    driven.after(Config::default().redelivery_evidence);
+    let actions = driven.text(r#"[{"t":"PING","x":2}]"#);
+    assert!(has(&actions, "MarkRedelivery([1])"), "{actions:?}");
+    let actions = driven.text(r#"[{"t":"PING","x":3}]"#);
+    assert!(
+        !has(&actions, "MarkRedelivery"),
+        "once per connection: {actions:?}"
+    );
+}
