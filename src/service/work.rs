@@ -114,21 +114,7 @@ pub(super) async fn work(node: &Arc<Node>, row: Forwarded) -> Option<Duration> {
             }
             Err(error) => fail(node, row, error.text()).await,
         },
-        Ok(RawOutcome::Later(timeout)) => {
-            if !effects.is_empty() {
-                commit(
-                    node,
-                    Unit {
-                        cause: Cause::Call {
-                            idempotency_key: None,
-                        },
-                        effects,
-                    },
-                )
-                .await;
-            }
-            postpone(node, &row, row.attempts, timeout).await
-        }
+        Ok(RawOutcome::Later(timeout)) => later(node, &row, effects, timeout).await,
         Ok(RawOutcome::Retry(why)) => {
             fail(node, row, why.as_deref().unwrap_or("asked to retry")).await
         }
@@ -381,6 +367,52 @@ async fn fail(node: &Arc<Node>, row: Forwarded, why: &str) -> Option<Duration> {
         node.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
     }
     None
+}
+
+/// The reply comes by token. What the service has sent is committed together with the postponement.
+async fn later(
+    node: &Arc<Node>,
+    row: &Forwarded,
+    effects: Vec<Effect>,
+    timeout: Duration,
+) -> Option<Duration> {
+    let back = PostponeForwarded {
+        id: row.id,
+        epoch: row.epoch,
+        attempts: row.attempts,
+        delay: timeout,
+    };
+    let unit = Unit {
+        cause: Cause::Postponed(back),
+        effects: effects.clone(),
+    };
+    match commit(node, unit).await? {
+        UnitOutcome::OutboxFull(_) => {
+            postpone(node, row, row.attempts, node.config.sweep_interval).await
+        }
+        UnitOutcome::AlreadySettled => {
+            let read = ReadForwarded {
+                id: row.id,
+                secret: row.secret.clone(),
+            };
+            // The reply was quicker than we: what was sent beside it goes out all the same. (If another node has
+            // claimed the row, its service sends it.)
+            if insist(node, || node.store.run(read.clone()))
+                .await?
+                .is_none()
+            {
+                let cause = Cause::Call {
+                    idempotency_key: None,
+                };
+                commit(node, Unit { cause, effects }).await;
+            }
+            None
+        }
+        UnitOutcome::Committed(_)
+        | UnitOutcome::Duplicate(_)
+        | UnitOutcome::FencedOff
+        | UnitOutcome::Repeated => Some(timeout),
+    }
 }
 
 async fn postpone(

@@ -26,6 +26,32 @@ pub async fn postponed(base: Base) {
     assert!(a.claim().await.is_empty());
 }
 
+/// What a service sent and its postponement were two commits: a crash in between sent it again.
+pub async fn postponed_with_what_was_sent(base: Base) {
+    let a = base.node("a").await;
+    a.open("user", "s1").await;
+    let row = a.forward("f").await;
+    let later = |epoch| Unit {
+        cause: Cause::Postponed(PostponeForwarded {
+            id: row.id,
+            epoch,
+            attempts: 0,
+            delay: secs(10),
+        }),
+        effects: vec![to("s1", send("m1"))],
+    };
+    assert_eq!(a.run(later(2)).await, UnitOutcome::AlreadySettled);
+    assert_eq!(
+        a.run(later(1)).await,
+        UnitOutcome::Committed(vec![EffectOutcome::Stored(1)]),
+        "the refused one sent nothing"
+    );
+    assert_eq!(a.run(later(1)).await, UnitOutcome::AlreadySettled);
+    assert!(a.claim().await.is_empty(), "not due");
+    base.clock.advance(secs(10));
+    assert_eq!(a.claim().await.len(), 1);
+}
+
 pub async fn taken_over_when_the_lease_ends(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     let row = a.forward("f").await;

@@ -51,7 +51,7 @@ suite! {
         settle_by_epoch settle_by_token settled_once_in_one_group;
     outbox: fetch_in_order complete_and_nack correlations_time_out closed_session_ends_correlations
         dead_letters redrive_moves_the_correlation;
-    forwarded: postponed taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired buried_and_redriven
+    forwarded: postponed postponed_with_what_was_sent taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired buried_and_redriven
         renamed_node_loses_its_claims;
     topics: subscriptions publications_in_order history newest_survives_scavenging;
     transact: committed refused rolled_back panicked timed_out;

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::time::Duration;
 
-use super::{Holder, SessionKey};
+use super::{Holder, PostponeForwarded, SessionKey};
 use crate::wire::{Debug, MessageType, Payload};
 
 /// Everything that one handler, service or call did, to be committed as one.
@@ -36,6 +36,8 @@ pub enum Cause {
         /// The right to settle it.
         proof: Proof,
     },
+    /// A forwarded row is put back, to be claimed again when it is due.
+    Postponed(PostponeForwarded),
     /// A request's correlation ended without a reply: deleted.
     EndedCorrelation {
         /// The session it belonged to.

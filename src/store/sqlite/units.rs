@@ -54,6 +54,9 @@ impl SqliteStatements<'_> {
                 }
             }
             Cause::Forwarded { id, proof } => self.unless(|it| it.may_settle(*id, proof)),
+            Cause::Postponed(back) => {
+                self.unless(|it| it.may_settle(back.id, &Proof::Epoch(back.epoch)))
+            }
             Cause::EndedCorrelation { session, seq } => {
                 self.unless(|it| Ok(it.correlation_row(*session, *seq)?.is_some()))
             }
@@ -145,6 +148,9 @@ impl SqliteStatements<'_> {
             }
             Cause::Forwarded { id, .. } => {
                 diesel::delete(forwarded::table.find(id)).execute(self.beside())?;
+            }
+            Cause::Postponed(back) => {
+                self.postpone_forwarded(back)?;
             }
             Cause::EndedCorrelation { session, seq } => self.take_correlation(*session, *seq)?,
             Cause::Call {
