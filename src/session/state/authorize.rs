@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::inbound::Step;
-use super::{Action, Asked, Phase, State, Waiting};
+use super::{Action, Asked, State, Waiting};
 use crate::auth::{AuthError, Principal, Verdict};
 use crate::wire::{Close, CloseCode, Envelope, MessageType};
 
@@ -156,7 +156,7 @@ impl State {
             self.close(Close::new(CloseCode::ViolatedPolicy, why));
             return false;
         }
-        if let Phase::Established(identity) = &mut self.phase {
+        if let Some(identity) = &mut self.identity {
             // Handlers must not be told one user and given the principal of another.
             identity.user_id.clone_from(&principal.user_id);
         }

@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::collections::VecDeque;
 
-use super::{Acks, Action, Asked, Hello, Identity, Phase, State, Waiting};
+use super::{Acks, Action, Asked, Hello, Identity, State, Waiting};
 use crate::store::StoreError;
 use crate::store::operation::Registered;
 use crate::wire::{
@@ -293,7 +293,7 @@ impl State {
             smid_prefix: held.smid_prefix,
             user_id,
         };
-        self.phase = Phase::Established(identity);
+        self.identity = Some(identity);
         self.actions.push(Action::Established);
         self.inbox.resume(held.inbox);
         self.window.resume(held.last_seq, held.has_outbox);
@@ -393,6 +393,12 @@ impl State {
             .map_or(DebugOptions::default(), |principal| {
                 requested.and(principal.debug_options)
             })
+    }
+
+    /// The debug object of a reply: it shows what its request asked for.
+    pub(super) fn debug_of_reply(&self, debug: Debug) -> Option<Debug> {
+        let effective = DebugOptions(debug.resd);
+        self.debug_to_send(debug, effective)
     }
 
     /// What the client may see of a debug object, completed for sending.

@@ -233,10 +233,10 @@ impl State {
             MessageType::ACK if kind != MessageType::SEND => config.lazy_ack_delay,
             _ => config.ack_delay,
         };
-        if let Some(debug) = answer.debug.take() {
-            let effective = crate::wire::DebugOptions(debug.resd);
-            answer.debug = self.debug_to_send(debug, effective);
-        }
+        answer.debug = answer
+            .debug
+            .take()
+            .and_then(|debug| self.debug_of_reply(debug));
         self.reply(answer, delay);
     }
 
@@ -256,10 +256,10 @@ impl State {
             Some(desc) => format!("dupe {}: {desc}", answer.t),
             None => format!("dupe {}", answer.t),
         });
-        if let Some(debug) = answer.debug.take() {
-            let effective = crate::wire::DebugOptions(debug.resd);
-            answer.debug = self.debug_to_send(debug, effective);
-        }
+        answer.debug = answer
+            .debug
+            .take()
+            .and_then(|debug| self.debug_of_reply(debug));
         self.reply(Box::new(answer), self.config.ack_delay);
     }
 

@@ -63,15 +63,6 @@ enum Asked {
     Session,
 }
 
-/// Where the session is in its life.
-#[derive(Debug)]
-enum Phase {
-    /// HELLO is awaited.
-    Fresh,
-    /// HELLO is done.
-    Established(Identity),
-}
-
 /// What is told of the outside before each event.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Surroundings {
@@ -92,7 +83,8 @@ pub(super) struct State {
     node: String,
     listeners: Listeners,
     around: Surroundings,
-    phase: Phase,
+    /// `None` until HELLO is done.
+    identity: Option<Identity>,
     /// Trace id of the HELLO, for its WELCOME.
     welcome_trace: Option<String>,
     work: VecDeque<ByteString>,
@@ -133,7 +125,7 @@ impl State {
             node,
             listeners,
             around: Surroundings::default(),
-            phase: Phase::Fresh,
+            identity: None,
             welcome_trace: None,
             work: VecDeque::new(),
             work_bytes: 0,
@@ -224,9 +216,9 @@ impl State {
 
     fn registry(&mut self, event: ToSession) {
         match event {
-            // The store has it: it need not be here as well.
             // Attached, but not welcomed yet: everything is read from the store then.
             ToSession::Stored(_) if self.identity().is_none() => {}
+            // The store has it: it need not be here as well.
             ToSession::Stored(message) if self.around.over_budget => {
                 self.window.newest(message.seq);
             }
@@ -349,10 +341,7 @@ impl State {
     }
 
     pub(super) fn identity(&self) -> Option<&Identity> {
-        match &self.phase {
-            Phase::Fresh => None,
-            Phase::Established(identity) => Some(identity),
-        }
+        self.identity.as_ref()
     }
 
     /// Whether this is the registration of this actor.

@@ -4,7 +4,7 @@ use super::authorize::Outgoing;
 use super::{Acks, Action, State};
 use crate::store::StoreError;
 use crate::store::operation::{Fenced, FetchedOutbox, OutboxMessage};
-use crate::wire::{DebugOptions, Envelope};
+use crate::wire::Envelope;
 
 /// Milliseconds until something that the store did not take is tried again.
 const AGAIN: i64 = 500;
@@ -49,13 +49,12 @@ impl State {
 
     fn envelope(&self, message: OutboxMessage) -> Envelope {
         // The reply to a request shows what that request asked for; the rest, what the session last asked for.
-        let debug = message.debug.and_then(|debug| {
-            let effective = match message.kind.is_reply() {
-                true => DebugOptions(debug.resd),
-                false => self.debug_of_server(),
-            };
-            self.debug_to_send(debug, effective)
-        });
+        let debug = message
+            .debug
+            .and_then(|debug| match message.kind.is_reply() {
+                true => self.debug_of_reply(debug),
+                false => self.debug_to_send(debug, self.debug_of_server()),
+            });
         Envelope {
             smid: self.identity().map(|identity| identity.smid(message.seq)),
             cmid: message.cmid,
