@@ -1,5 +1,6 @@
 //! The store actor, and the life of an opened store: its threads, its queue, its end.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -10,7 +11,7 @@ use crossbeam_channel::Sender;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::job::{Job, Reply, Seat, Task, Ticket};
+use super::job::{Job, Reply, Seat, Task, Ticket, Work};
 use super::metrics::StoreMetrics;
 use super::statements::{Database, Lane};
 use super::{Operation, StoreConfig, StoreError, writer};
@@ -25,9 +26,27 @@ struct StoreActor {
 }
 
 struct Lanes {
-    write: Sender<Job>,
-    /// The same as `write` where nothing reads beside the writer.
-    read: Sender<Job>,
+    /// One for each writer.
+    write: Vec<Sender<Job>>,
+    /// `None` where nothing reads beside the writer.
+    read: Option<Sender<Job>>,
+}
+
+impl Lanes {
+    /// The writer for an operation: always the same for those that touch the same first, so that their order is kept.
+    fn writer(&self, job: &dyn Work) -> &Sender<Job> {
+        let mut writer = 0;
+        if self.write.len() > 1 {
+            let mut first = None;
+            job.touches(&mut |touched| {
+                first.get_or_insert_with(|| {
+                    BuildHasherDefault::<DefaultHasher>::default().hash_one(touched)
+                });
+            });
+            writer = (first.unwrap_or(0) % self.write.len() as u64) as usize;
+        }
+        &self.write[writer]
+    }
 }
 
 impl Actor for StoreActor {
@@ -46,10 +65,9 @@ impl<O: Operation> Handler<Run<O>> for StoreActor {
         self.metrics.handled();
         // After the stop, or if a thread could not go on, the task is dropped, which answers `Stopped`.
         if let Some(lanes) = &self.lanes {
-            let lane = if O::LANE == Lane::Read {
-                &lanes.read
-            } else {
-                &lanes.write
+            let lane = match (O::LANE, &lanes.read) {
+                (Lane::Read, Some(read)) => read,
+                _ => lanes.writer(&*task),
             };
             let _ = lane.send(task);
         }
@@ -191,21 +209,24 @@ impl Opened {
     }
 }
 
-/// Starts the writer and the readers.
+/// Starts the writers and the readers.
 fn start_lanes(
     database: &Arc<dyn Database>,
     batch: usize,
     metrics: &Arc<StoreMetrics>,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<Lanes, StoreError> {
-    let (write, jobs) = crossbeam_channel::unbounded();
-    let (base, meters) = (database.clone(), metrics.clone());
-    threads.push(spawn("matssocket-writer", move || {
-        writer::write(&jobs, &*base, batch, &meters)
-    })?);
+    let mut write = Vec::new();
+    for _ in 0..database.writers().max(1) {
+        let (sender, jobs) = crossbeam_channel::unbounded();
+        let (base, meters) = (database.clone(), metrics.clone());
+        threads.push(spawn("matssocket-writer", move || {
+            writer::write(&jobs, &*base, batch, &meters)
+        })?);
+        write.push(sender);
+    }
     if database.readers() == 0 {
-        let read = write.clone();
-        return Ok(Lanes { write, read });
+        return Ok(Lanes { write, read: None });
     }
     let (read, jobs) = crossbeam_channel::unbounded();
     for _ in 0..database.readers() {
@@ -214,7 +235,10 @@ fn start_lanes(
             writer::read(&jobs, &*base, &meters)
         })?);
     }
-    Ok(Lanes { write, read })
+    Ok(Lanes {
+        write,
+        read: Some(read),
+    })
 }
 
 /// Lets those who wait in, in order, as places in the queue come free. Stops the actor when nobody can come any more.

@@ -6,7 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::metrics::StoreMetrics;
 use super::operation::News;
-use super::statements::{DbResult, Lane, Statements, Verdict};
+use super::statements::{DbResult, Lane, Statements, Touched, Verdict};
 use super::{NewsOf, Operation, StoreError};
 use crate::clock::Clock;
 use crate::metrics::Mailbox;
@@ -78,6 +78,8 @@ pub trait Work: Send {
     fn lane(&self) -> Lane;
     /// On whose behalf it runs.
     fn seat(&self) -> &Arc<Seat>;
+    /// Shows what it touches.
+    fn touches(&self, see: &mut dyn FnMut(Touched<'_>));
     /// Runs it; a later run replaces the outcome of an earlier one (whose transaction was rolled back).
     fn apply(&mut self, statements: &mut dyn Statements) -> DbResult<Verdict>;
     /// Gives the outcome to whoever asked.
@@ -137,8 +139,12 @@ impl<O: Operation> Work for Task<O> {
         &self.seat
     }
 
+    fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
+        self.operation.touches(see);
+    }
+
     fn apply(&mut self, statements: &mut dyn Statements) -> DbResult<Verdict> {
-        statements.on_behalf_of(&self.by, self.seat.clock.now());
+        statements.on_behalf_of(&self.by, &self.seat.clock);
         let outcome = self.operation.apply(statements)?;
         let verdict = O::verdict(&outcome);
         self.outcome = Some(outcome);

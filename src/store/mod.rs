@@ -16,6 +16,7 @@ mod schema;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod statements;
+mod touches;
 mod version;
 mod writer;
 
@@ -173,6 +174,10 @@ pub trait Operation: Send + 'static {
     #[doc(hidden)]
     const LANE: statements::Lane;
 
+    /// Shows what it touches.
+    #[doc(hidden)]
+    fn touches(&self, see: &mut dyn FnMut(statements::Touched<'_>));
+
     /// Runs it. May run again if its transaction was rolled back, unless its lane is `Alone`.
     #[doc(hidden)]
     fn apply(
@@ -196,7 +201,7 @@ pub(crate) struct StoreHandle {
 
 impl StoreHandle {
     /// Runs one operation; the outcome comes after the commit. Operations given one after the other from one task
-    /// are applied in that order (reads, on other connections, see everything that was answered before).
+    /// are applied in that order if they touch the same session first (reads, on other connections, see everything that was answered before).
     /// The operation runs even if the future is dropped.
     pub(crate) fn run<O: Operation>(
         &self,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::operation::*;
+use crate::clock::Clock;
 
 /// What can go wrong inside a database; for all others it becomes a [`StoreError`](super::StoreError).
 pub type DbError = diesel::result::Error;
@@ -39,11 +40,58 @@ pub enum Fault {
     Begin(DbError),
     /// Something in it, or its commit, failed; it was rolled back.
     Inside(DbError),
+    /// The connection was lost, and the transaction with it; another one may do better.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    Lost(DbError),
+    /// The connection was lost during the commit, and what became of it could not be learnt.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    Unknown(DbError),
+}
+
+/// How a group is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Care {
+    /// What is unlikely may be found out late, which fails the group.
+    Quick,
+    /// Everything is looked up before: only what cannot be done fails.
+    Careful,
+}
+
+/// What an operation touches, known before it runs: locked in one order, and sent to one writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Touched<'a> {
+    /// This session.
+    Session(SessionKey),
+    /// The session with this id.
+    Sid(&'a str),
+    /// The number of sessions of this user.
+    User(&'a str),
+    /// The order of publications.
+    Publications,
+}
+
+/// Operations that share a transaction.
+pub trait Group {
+    /// Shows what they touch.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))] // SQLite locks nothing
+    fn touches(&self, see: &mut dyn FnMut(Touched<'_>));
+
+    /// Runs them. An error leaves the transaction to be rolled back.
+    ///
+    /// # Errors
+    /// The database's.
+    fn run(&mut self, statements: &mut dyn Statements) -> DbResult<Verdict>;
+}
+
+/// Shows what an operation touches.
+pub(super) trait Touches {
+    /// Shows it.
+    fn touches(&self, see: &mut dyn FnMut(Touched<'_>));
 }
 
 /// An opened database.
 pub trait Database: Send + Sync + 'static {
-    /// A new connection that writes. One is used at a time.
+    /// A new connection that writes. At most [`writers`](Self::writers) are used at a time.
     ///
     /// # Errors
     /// Why it cannot be reached.
@@ -55,20 +103,20 @@ pub trait Database: Send + Sync + 'static {
     /// Why it cannot be reached.
     fn reader(&self) -> Result<Box<dyn Line>, String>;
 
-    /// How many threads may read beside the writer. 0: reads go through the writer.
+    /// How many threads may write at a time.
+    fn writers(&self) -> usize;
+
+    /// How many threads may read beside the writers. 0: reads go through the writers.
     fn readers(&self) -> usize;
 }
 
 /// A connection.
 pub trait Line {
-    /// Runs `body` in one transaction, and does with it what the verdict says.
+    /// Runs a group in one transaction, and does with it what the verdict says.
     ///
     /// # Errors
-    /// Nothing was changed.
-    fn transaction(
-        &mut self,
-        body: &mut dyn FnMut(&mut dyn Statements) -> DbResult<Verdict>,
-    ) -> Result<Verdict, Fault>;
+    /// Nothing was changed, unless the fault says otherwise.
+    fn transaction(&mut self, group: &mut dyn Group, care: Care) -> Result<Verdict, Fault>;
 
     /// Whether the connection must not be used any more.
     fn is_broken(&mut self) -> bool;
@@ -115,7 +163,7 @@ macro_rules! operations {
         }
     };
 }
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(super) use operations;
 
 macro_rules! statements_trait {
@@ -123,8 +171,8 @@ macro_rules! statements_trait {
         /// A transaction under way. A method that returns `Err` leaves it to be rolled back; a refusal is an outcome
         /// and has written nothing.
         pub trait Statements {
-            /// What comes next is on behalf of this node, at this time.
-            fn on_behalf_of(&mut self, node: &Arc<str>, now: i64);
+            /// What comes next is on behalf of this node, at the time of its clock.
+            fn on_behalf_of(&mut self, node: &Arc<str>, clock: &Clock);
 
             /// What somebody should be told after the commit, gathered since the last call.
             fn take_news(&mut self) -> News;
@@ -148,6 +196,10 @@ macro_rules! implement_operation {
                 type Outcome = $outcome;
                 const LANE: Lane = Lane::$lane;
 
+                fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
+                    Touches::touches(self, see)
+                }
+
                 fn apply(&mut self, statements: &mut dyn Statements) -> DbResult<$outcome> {
                     statements.$method(self)
                 }
@@ -160,6 +212,10 @@ operations!(implement_operation);
 impl super::Operation for Transact {
     type Outcome = Transacted;
     const LANE: Lane = Lane::Alone;
+
+    fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
+        see(Touched::Session(self.holder.session));
+    }
 
     fn apply(&mut self, statements: &mut dyn Statements) -> DbResult<Transacted> {
         statements.transact(self)

@@ -1,4 +1,4 @@
-//! The threads that talk to the database: one that writes, in group commits, and those that read.
+//! The threads that talk to the database: those that write, in group commits, and those that read.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,7 +10,9 @@ use super::StoreError;
 use super::job::{Job, Seat};
 use super::metrics::StoreMetrics;
 use super::operation::News;
-use super::statements::{Database, Fault, Lane, Line, Verdict};
+use super::statements::{
+    Care, Database, DbResult, Fault, Group, Lane, Line, Statements, Touched, Verdict,
+};
 
 /// Runs `serve` until its channel is closed; begins anew when it panics.
 fn keep_running(metrics: &StoreMetrics, mut serve: impl FnMut()) {
@@ -31,11 +33,11 @@ pub fn read(jobs: &Receiver<Job>, database: &dyn Database, metrics: &StoreMetric
                     continue;
                 }
             };
-            match line.transaction(&mut |statements| job.apply(statements)) {
+            let jobs = std::slice::from_mut(&mut job);
+            let told = Told::new();
+            match line.transaction(&mut Batch { jobs, told }, Care::Quick) {
                 Ok(_) => job.answer(),
-                Err(Fault::Begin(error) | Fault::Inside(error)) => {
-                    job.fail(StoreError::Failed(error.to_string()))
-                }
+                Err(fault) => fail(vec![job], fault),
             }
         }
     });
@@ -87,7 +89,7 @@ impl Writer<'_> {
         if group.is_empty() {
             return;
         }
-        match self.attempt(&mut group) {
+        match self.try_hard(&mut group) {
             Ok(told) => finish(group, told),
             Err(Fault::Inside(error)) if group.len() > 1 => {
                 log::warn!(
@@ -96,7 +98,7 @@ impl Writer<'_> {
                 );
                 self.commit_singly(group);
             }
-            Err(Fault::Begin(error) | Fault::Inside(error)) => fail(group, &error.to_string()),
+            Err(fault) => fail(group, fault),
         }
     }
 
@@ -104,20 +106,37 @@ impl Writer<'_> {
         let mut jobs = group.into_iter();
         while let Some(job) = jobs.next() {
             let mut single = vec![job];
-            match self.attempt(&mut single) {
+            match self.try_hard(&mut single) {
                 Ok(told) => finish(single, told),
-                Err(Fault::Inside(error)) => fail(single, &error.to_string()),
-                Err(Fault::Begin(error)) => {
-                    // The database is away: the others would only wait for it one after the other.
-                    single.extend(jobs.by_ref());
-                    fail(single, &error.to_string());
+                Err(fault) => {
+                    if matches!(fault, Fault::Begin(_) | Fault::Lost(_)) {
+                        // The database is away: the others would only wait for it one after the other.
+                        single.extend(jobs.by_ref());
+                    }
+                    fail(single, fault);
                 }
             }
         }
     }
 
-    /// Runs a group in one transaction. On error nothing was changed.
-    fn attempt(&mut self, group: &mut [Job]) -> Result<Told, Fault> {
+    /// Runs a group in one transaction: again if only the connection was bad, and again with more care if that may help
+    /// (two who lock each other out are told so by the database, for one).
+    fn try_hard(&mut self, group: &mut [Job]) -> Result<Told, Fault> {
+        let mut result = self.attempt(group, Care::Quick);
+        if group.iter().any(|job| job.lane() == Lane::Alone) {
+            return result;
+        }
+        if matches!(result, Err(Fault::Lost(_))) {
+            result = self.attempt(group, Care::Quick);
+        }
+        if matches!(result, Err(Fault::Inside(_))) {
+            result = self.attempt(group, Care::Careful);
+        }
+        result
+    }
+
+    /// Runs a group in one transaction.
+    fn attempt(&mut self, jobs: &mut [Job], care: Care) -> Result<Told, Fault> {
         let started = Instant::now();
         let line = match &mut self.line {
             Some(line) => line,
@@ -127,25 +146,52 @@ impl Writer<'_> {
                     .map_err(|error| Fault::Begin(away(error)))?,
             ),
         };
-        let mut told = Told::new();
-        let result = line.transaction(&mut |statements| {
-            told.clear();
-            let mut verdict = Verdict::Commit;
-            for job in group.iter_mut() {
-                verdict = job.apply(statements)?;
-                gather(&mut told, job.seat(), statements.take_news());
-            }
-            // Only one that is alone ever says anything but Commit.
-            Ok(verdict)
-        });
-        if matches!(result, Ok(Verdict::Discard) | Err(Fault::Begin(_))) || line.is_broken() {
+        let size = jobs.len();
+        let mut batch = Batch {
+            jobs,
+            told: Told::new(),
+        };
+        let result = line.transaction(&mut batch, care);
+        let done_with = match &result {
+            Ok(verdict) => *verdict == Verdict::Discard,
+            Err(Fault::Inside(_)) => line.is_broken(),
+            Err(_) => true,
+        };
+        if done_with {
             self.line = None;
         }
         match result? {
-            Verdict::Commit => self.metrics.committed(group.len(), started.elapsed()),
-            Verdict::RollBack | Verdict::Discard => told.clear(),
+            Verdict::Commit => {
+                self.metrics.committed(size, started.elapsed());
+                Ok(batch.told)
+            }
+            Verdict::RollBack | Verdict::Discard => Ok(Told::new()),
         }
-        Ok(told)
+    }
+}
+
+/// Jobs that share a transaction, and what they bring about.
+struct Batch<'a> {
+    jobs: &'a mut [Job],
+    told: Told,
+}
+
+impl Group for Batch<'_> {
+    fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
+        for job in self.jobs.iter() {
+            job.touches(see);
+        }
+    }
+
+    fn run(&mut self, statements: &mut dyn Statements) -> DbResult<Verdict> {
+        self.told.clear();
+        let mut verdict = Verdict::Commit;
+        for job in self.jobs.iter_mut() {
+            verdict = job.apply(statements)?;
+            gather(&mut self.told, job.seat(), statements.take_news());
+        }
+        // Only one that is alone ever says anything but Commit.
+        Ok(verdict)
     }
 }
 
@@ -177,8 +223,14 @@ fn finish(group: Vec<Job>, told: Told) {
     }
 }
 
-fn fail(group: Vec<Job>, error: &str) {
+fn fail(group: Vec<Job>, fault: Fault) {
+    let error = match fault {
+        Fault::Unknown(_) => StoreError::Unknown,
+        Fault::Begin(error) | Fault::Inside(error) | Fault::Lost(error) => {
+            StoreError::Failed(error.to_string())
+        }
+    };
     for job in group {
-        job.fail(StoreError::Failed(error.to_string()));
+        job.fail(error.clone());
     }
 }

@@ -1,16 +1,24 @@
 //! SQLite: one connection that writes, others that read beside it; in memory, one for everything.
 
-mod dead_letters;
-mod forwarded;
-mod inbox;
-mod nodes;
-mod outbox;
-mod sessions;
-mod statements;
+/// A query for rows that are going to be changed. There is one writer: nobody can come between.
+macro_rules! locked {
+    ($query:expr) => {
+        $query
+    };
+}
+
+/// As `locked!`, without the rows that somebody else is changing just now.
+macro_rules! unclaimed {
+    ($query:expr) => {
+        $query
+    };
+}
+
+mod dialect;
+#[path = "../sql/mod.rs"]
+mod sql;
 #[cfg(test)]
 mod tests;
-mod topics;
-mod units;
 
 use std::fmt::Display;
 use std::fs::{File, TryLockError};
@@ -23,9 +31,12 @@ use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool, PooledConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use self::statements::SqliteStatements;
-use super::statements::{Database, DbError, DbResult, Fault, Line, Statements, Verdict};
+use self::dialect::Dialect;
+use self::sql::Transaction;
+use super::statements::{Care, Database, DbError, Fault, Group, Line, Verdict};
 use super::{StoreConfig, StoreError};
+
+type Conn = SqliteConnection;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
@@ -204,6 +215,10 @@ impl Database for SqliteDatabase {
         }))
     }
 
+    fn writers(&self) -> usize {
+        1
+    }
+
     fn readers(&self) -> usize {
         self.readers
             .as_ref()
@@ -229,18 +244,15 @@ impl From<DbError> for Undo {
 }
 
 impl Line for WriterLine {
-    fn transaction(
-        &mut self,
-        body: &mut dyn FnMut(&mut dyn Statements) -> DbResult<Verdict>,
-    ) -> Result<Verdict, Fault> {
+    fn transaction(&mut self, group: &mut dyn Group, _: Care) -> Result<Verdict, Fault> {
         let mut began = false;
         let max_outbox = self.max_outbox;
         // IMMEDIATE: going from reading to writing would fail at once, whatever the busy timeout.
         let result = self.conn.immediate_transaction(|conn| {
             began = true;
-            let mut statements = SqliteStatements::new(conn, max_outbox);
-            match body(&mut statements)? {
-                Verdict::Commit => Ok(statements.write_back()?),
+            let mut transaction = Transaction::new(conn, max_outbox, Dialect);
+            match group.run(&mut transaction)? {
+                Verdict::Commit => Ok(transaction.write_back()?),
                 verdict => Err(Undo::Said(verdict)),
             }
         });
@@ -258,15 +270,12 @@ struct ReaderLine {
 }
 
 impl Line for ReaderLine {
-    fn transaction(
-        &mut self,
-        body: &mut dyn FnMut(&mut dyn Statements) -> DbResult<Verdict>,
-    ) -> Result<Verdict, Fault> {
+    fn transaction(&mut self, group: &mut dyn Group, _: Care) -> Result<Verdict, Fault> {
         let mut began = false;
         let max_outbox = self.max_outbox;
         let result = self.conn.transaction(|conn| {
             began = true;
-            Ok(body(&mut SqliteStatements::new(conn, max_outbox))?)
+            Ok(group.run(&mut Transaction::new(conn, max_outbox, Dialect))?)
         });
         outcome(result, began)
     }

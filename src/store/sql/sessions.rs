@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 
-use super::statements::SqliteStatements;
+use super::{Transaction, ms};
 use crate::store::operation::*;
 use crate::store::schema::{correlation, inbox, node, outbox, session, subscription};
 use crate::store::statements::DbResult;
@@ -29,11 +30,16 @@ const CLOSING: (
     session::connection,
 );
 
-pub fn ms(duration: Duration) -> i64 {
-    duration.as_millis().try_into().unwrap_or(i64::MAX)
+/// Rows of sessions that are gone. (Not NOT IN: with many sessions, PostgreSQL would read all of them for each row.)
+macro_rules! orphans {
+    ($table:ident) => {
+        $table::table.filter(not(exists(
+            session::table.filter(session::key.eq($table::session)),
+        )))
+    };
 }
 
-impl SqliteStatements<'_> {
+impl Transaction<'_> {
     pub fn register(&mut self, op: &Register) -> DbResult<Registered> {
         self.direct()?;
         match &op.session {
@@ -46,10 +52,11 @@ impl SqliteStatements<'_> {
         session::table
             .filter(session::user_id.eq(user_id))
             .count()
-            .get_result(self.beside())
+            .get_result(self.apart())
     }
 
     fn open(&mut self, op: &Register, sid: &str, smid_prefix: &str) -> DbResult<Registered> {
+        self.lock_user(&op.user_id)?;
         if self.sessions_of(&op.user_id)? >= op.max_sessions_per_user.into() {
             return Ok(Registered::TooManySessions);
         }
@@ -69,7 +76,7 @@ impl SqliteStatements<'_> {
                 session::last_seq.eq(0),
             ))
             .returning(session::key)
-            .get_result(self.beside())?;
+            .get_result(self.apart())?;
         Ok(Registered::Held(Box::new(HeldSession {
             holder: Holder {
                 session: SessionKey(key),
@@ -88,18 +95,16 @@ impl SqliteStatements<'_> {
 
     fn resume(&mut self, op: &Register, sid: &str) -> DbResult<Registered> {
         type Columns = (i64, String, String, i64, Option<String>, i64);
-        let found: Option<Columns> = session::table
-            .filter(session::sid.eq(sid))
-            .select((
-                session::key,
-                session::user_id,
-                session::smid_prefix,
-                session::connection,
-                session::node,
-                session::last_seq,
-            ))
-            .get_result(self.beside())
-            .optional()?;
+        let columns = (
+            session::key,
+            session::user_id,
+            session::smid_prefix,
+            session::connection,
+            session::node,
+            session::last_seq,
+        );
+        let found = session::table.filter(session::sid.eq(sid)).select(columns);
+        let found: Option<Columns> = locked!(found).get_result(self.apart()).optional()?;
         let Some((key, user_id, smid_prefix, before, node, last_seq)) = found else {
             return Ok(Registered::NoSuchSession);
         };
@@ -110,7 +115,7 @@ impl SqliteStatements<'_> {
             return Ok(Registered::TooManySessions);
         }
         let (by, now) = (self.by.clone(), self.now);
-        let conn = self.beside();
+        let conn = self.apart();
         diesel::update(session::table.find(key))
             .set((
                 session::connection.eq(before + 1),
@@ -162,17 +167,17 @@ impl SqliteStatements<'_> {
     pub fn close_session(&mut self, op: &CloseSession) -> DbResult<Option<ClosedSession>> {
         let conn = self.direct()?;
         let found: Option<Closing> = match &op.target {
-            CloseTarget::Sid(sid) => session::table
-                .filter(session::sid.eq(sid))
-                .select(CLOSING)
-                .get_result(conn)
-                .optional()?,
-            CloseTarget::Holder(holder) => session::table
-                .find(holder.session.0)
-                .filter(session::connection.eq(holder.connection.0))
-                .select(CLOSING)
-                .get_result(conn)
-                .optional()?,
+            CloseTarget::Sid(sid) => {
+                locked!(session::table.filter(session::sid.eq(sid)).select(CLOSING))
+                    .get_result(conn)
+                    .optional()?
+            }
+            CloseTarget::Holder(holder) => {
+                let held = session::table
+                    .find(holder.session.0)
+                    .filter(session::connection.eq(holder.connection.0));
+                locked!(held.select(CLOSING)).get_result(conn).optional()?
+            }
         };
         found.map(|found| self.close(found, &op.reason)).transpose()
     }
@@ -206,7 +211,7 @@ impl SqliteStatements<'_> {
     }
 
     pub fn find_home(&mut self, op: &FindHome) -> DbResult<SessionHome> {
-        let now = self.now;
+        let now = self.lease_time()?;
         let conn = self.direct()?;
         let found: Option<Option<String>> = session::table
             .left_join(
@@ -236,7 +241,7 @@ impl SqliteStatements<'_> {
             i64,
             i64,
         );
-        let now = self.now;
+        let now = self.lease_time()?;
         let conn = self.direct()?;
         let mut query = session::table
             .left_join(
@@ -289,7 +294,7 @@ impl SqliteStatements<'_> {
     }
 
     pub fn count_sessions(&mut self, op: &CountSessions) -> DbResult<u64> {
-        let now = self.now;
+        let now = self.lease_time()?;
         let conn = self.direct()?;
         let mut query = session::table
             .left_join(
@@ -316,39 +321,11 @@ impl SqliteStatements<'_> {
         Ok(wanted.map(|(_, count)| count.max(0) as u64).sum())
     }
 
-    pub fn which_exist(&mut self, op: &WhichExist) -> DbResult<Vec<SessionKey>> {
-        let conn = self.direct()?;
-        let mut existing = Vec::new();
-        for key in &op.sessions {
-            let found = session::table
-                .find(key.0)
-                .select(session::key)
-                .first::<i64>(conn)
-                .optional()?;
-            existing.extend(found.map(SessionKey));
-        }
-        Ok(existing)
-    }
-
-    pub fn liveliness(&mut self, op: &Liveliness) -> DbResult<()> {
-        let now = self.now;
-        let conn = self.beside();
-        for holder in &op.holders {
-            let held = session::table
-                .find(holder.session.0)
-                .filter(session::connection.eq(holder.connection.0));
-            diesel::update(held)
-                .set(session::alive.eq(now))
-                .execute(conn)?;
-        }
-        Ok(())
-    }
-
     pub fn time_out_sessions(&mut self, op: &TimeOutSessions) -> DbResult<Vec<ClosedSession>> {
-        let now = self.now;
+        let now = self.lease_time()?;
         let before = now.saturating_sub(ms(op.idle));
         let conn = self.direct()?;
-        let idle: Vec<Closing> = session::table
+        let idle: Vec<i64> = session::table
             .left_join(
                 node::table.on(session::node
                     .eq(node::name.nullable())
@@ -359,11 +336,21 @@ impl SqliteStatements<'_> {
             .filter(node::name.is_null())
             .order(session::alive)
             .limit(op.limit.into())
-            .select(CLOSING)
+            .select(session::key)
             .load(conn)?;
-        idle.into_iter()
-            .map(|found| self.close(found, "the session timed out"))
-            .collect()
+        let mut closed = Vec::with_capacity(idle.len());
+        for key in idle {
+            // It may have come back, or be closed by another node, just now.
+            let still = session::table
+                .find(key)
+                .filter(session::alive.lt(before))
+                .select(CLOSING);
+            let found: Option<Closing> = unclaimed!(still).get_result(self.direct()?).optional()?;
+            if let Some(found) = found {
+                closed.push(self.close(found, "the session timed out")?);
+            }
+        }
+        Ok(closed)
     }
 
     pub fn scavenge(&mut self, op: &Scavenge) -> DbResult<u64> {
@@ -371,15 +358,11 @@ impl SqliteStatements<'_> {
         let now = self.now;
         let conn = self.direct()?;
         let mut rows = 0;
-        let living = || session::table.select(session::key);
-        rows +=
-            diesel::delete(inbox::table.filter(inbox::session.ne_all(living()))).execute(conn)?;
+        rows += diesel::delete(orphans!(inbox)).execute(conn)?;
         let old = inbox::table.filter(inbox::created.lt(now.saturating_sub(ms(op.inbox_older))));
         rows += diesel::delete(old).execute(conn)?;
-        rows +=
-            diesel::delete(outbox::table.filter(outbox::session.ne_all(living()))).execute(conn)?;
-        rows += diesel::delete(subscription::table.filter(subscription::session.ne_all(living())))
-            .execute(conn)?;
+        rows += diesel::delete(orphans!(outbox)).execute(conn)?;
+        rows += diesel::delete(orphans!(subscription)).execute(conn)?;
         // The newest one stays, so that the newest number never goes back.
         let newest: Option<i64> = publication::table
             .select(diesel::dsl::max(publication::id))

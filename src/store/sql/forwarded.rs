@@ -2,14 +2,13 @@
 
 use diesel::prelude::*;
 
-use super::sessions::ms;
-use super::statements::SqliteStatements;
+use super::{Transaction, ms};
 use crate::store::operation::*;
 use crate::store::rows::{ForwardedRow, NewDeadLetterRow, NewForwardedRow, debug_text, secret};
 use crate::store::schema::{dead_letter, forwarded, node};
 use crate::store::statements::DbResult;
 
-impl SqliteStatements<'_> {
+impl Transaction<'_> {
     /// Stores work, claimed by the caller's node.
     pub fn store_forwarded(&mut self, work: &NewForward) -> DbResult<Forwarded> {
         let (by, now) = (self.by.clone(), self.now);
@@ -35,7 +34,7 @@ impl SqliteStatements<'_> {
         let id = diesel::insert_into(forwarded::table)
             .values(&new)
             .returning(forwarded::id)
-            .get_result(self.beside())?;
+            .get_result(self.apart())?;
         Ok(Forwarded {
             id,
             epoch: 1,
@@ -46,27 +45,25 @@ impl SqliteStatements<'_> {
     }
 
     pub fn claim_forwarded(&mut self, op: &ClaimForwarded) -> DbResult<Vec<Forwarded>> {
-        let (by, now) = (self.by.clone(), self.now);
-        let conn = self.beside();
-        let mut ids: Vec<i64> = forwarded::table
+        let (by, now) = (self.by.clone(), self.lease_time()?);
+        let conn = self.apart();
+        let free = forwarded::table
             .filter(forwarded::node.is_null().and(forwarded::due.le(now)))
             .order((forwarded::due, forwarded::id))
             .limit(op.limit.into())
-            .select(forwarded::id)
-            .load(conn)?;
+            .select(forwarded::id);
+        let mut ids: Vec<i64> = unclaimed!(free).load(conn)?;
         let living = node::table
             .filter(node::lease_until.gt(now))
             .select(node::name.nullable());
         // What the caller holds itself it need not take from itself, whatever its own lease.
-        ids.extend(
-            forwarded::table
-                .filter(forwarded::node.is_not_null().and(forwarded::node.ne(&*by)))
-                .filter(forwarded::node.ne_all(living))
-                .order(forwarded::id)
-                .limit(i64::from(op.limit).saturating_sub(ids.len() as i64))
-                .select(forwarded::id)
-                .load::<i64>(conn)?,
-        );
+        let orphaned = forwarded::table
+            .filter(forwarded::node.is_not_null().and(forwarded::node.ne(&*by)))
+            .filter(forwarded::node.ne_all(living))
+            .order(forwarded::id)
+            .limit(i64::from(op.limit).saturating_sub(ids.len() as i64))
+            .select(forwarded::id);
+        ids.extend(unclaimed!(orphaned).load::<i64>(conn)?);
         let mut claimed = Vec::with_capacity(ids.len());
         for id in ids {
             let row: ForwardedRow = diesel::update(forwarded::table.find(id))
@@ -92,13 +89,13 @@ impl SqliteStatements<'_> {
                 forwarded::due.eq(now.saturating_add(ms(op.delay))),
                 forwarded::attempts.eq(op.attempts.min(i32::MAX as u32) as i32),
             ))
-            .execute(self.beside())?;
+            .execute(self.apart())?;
         Ok(changed == 1)
     }
 
     pub fn bury_forwarded(&mut self, op: &BuryForwarded) -> DbResult<bool> {
         let (by, now) = (self.by.clone(), self.now);
-        let conn = self.beside();
+        let conn = self.apart();
         let mine = forwarded::table
             .find(op.id)
             .filter(forwarded::epoch.eq(op.epoch).and(forwarded::node.eq(&*by)));
@@ -138,7 +135,7 @@ impl SqliteStatements<'_> {
             .find(op.id)
             .filter(forwarded::secret.eq(&op.secret))
             .select(ForwardedRow::as_select())
-            .get_result(self.beside())
+            .get_result(self.apart())
             .optional()?;
         row.map(Forwarded::try_from).transpose()
     }

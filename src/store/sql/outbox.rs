@@ -2,14 +2,13 @@
 
 use diesel::prelude::*;
 
-use super::sessions::ms;
-use super::statements::SqliteStatements;
+use super::{Transaction, ms};
 use crate::store::operation::*;
 use crate::store::rows::{CorrelationRow, NewCorrelationRow, NewOutboxRow, OutboxRow, debug_text};
 use crate::store::schema::{correlation, outbox};
 use crate::store::statements::DbResult;
 
-impl SqliteStatements<'_> {
+impl Transaction<'_> {
     /// Stores a message under the session's next sequence number. The session exists.
     pub fn store_message(
         &mut self,
@@ -38,9 +37,7 @@ impl SqliteStatements<'_> {
             deliveries: 0,
             created: now,
         };
-        diesel::insert_into(outbox::table)
-            .values(&new)
-            .execute(self.beside())?;
+        self.insert_outbox(&new)?;
         let NewMessage {
             kind,
             eid,
@@ -89,12 +86,12 @@ impl SqliteStatements<'_> {
         };
         diesel::insert_into(correlation::table)
             .values(&new)
-            .execute(self.beside())?;
+            .execute(self.apart())?;
         Ok(())
     }
 
     pub fn fetch_outbox(&mut self, op: &FetchOutbox) -> DbResult<FetchedOutbox> {
-        let conn = self.beside();
+        let conn = self.beside()?;
         let rows = outbox::table
             .filter(outbox::session.eq(op.session.0))
             .filter(outbox::seq.gt(op.after))
@@ -125,10 +122,9 @@ impl SqliteStatements<'_> {
             return Ok(Fenced::FencedOff);
         }
         let (session, now) = (op.holder.session.0, self.now);
-        let conn = self.beside();
-        for seq in op.acked.iter().chain(&op.nacked) {
-            diesel::delete(outbox::table.find((session, *seq))).execute(conn)?;
-        }
+        self.delete_outbox(op.holder.session, &op.acked)?;
+        self.delete_outbox(op.holder.session, &op.nacked)?;
+        let conn = self.apart();
         for seq in &op.nacked {
             let waiting = correlation::table
                 .find((session, *seq))
@@ -153,7 +149,7 @@ impl SqliteStatements<'_> {
             let deliveries: Option<i32> = diesel::update(outbox::table.find((session.0, *seq)))
                 .set(outbox::deliveries.eq(outbox::deliveries + 1))
                 .returning(outbox::deliveries)
-                .get_result(self.beside())
+                .get_result(self.beside()?)
                 .optional()?;
             if deliveries.is_some_and(|deliveries| i64::from(deliveries) > op.max.into()) {
                 self.bury_message(session, *seq)?;
@@ -163,16 +159,16 @@ impl SqliteStatements<'_> {
         Ok(MarkedRedelivery::Done(dead))
     }
 
-    /// The correlation of a request that still waits, or has ended and is not settled.
+    /// The correlation of a request that still waits, or has ended and is not settled; not settled by anybody else
+    /// before this transaction ends.
     pub fn correlation_row(
         &mut self,
         session: SessionKey,
         seq: i64,
     ) -> DbResult<Option<CorrelationRow>> {
-        correlation::table
-            .find((session.0, seq))
-            .select(CorrelationRow::as_select())
-            .get_result(self.beside())
+        let found = correlation::table.find((session.0, seq));
+        locked!(found.select(CorrelationRow::as_select()))
+            .get_result(self.apart())
             .optional()
     }
 
@@ -187,13 +183,13 @@ impl SqliteStatements<'_> {
         op: &ClaimEndedCorrelations,
     ) -> DbResult<Vec<EndedCorrelation>> {
         let now = self.now;
-        let conn = self.beside();
-        let rows: Vec<CorrelationRow> = correlation::table
+        let conn = self.apart();
+        let due = correlation::table
             .filter(correlation::due.le(now))
             .order(correlation::due)
-            .limit(op.limit.into())
-            .select(CorrelationRow::as_select())
-            .load(conn)?;
+            .limit(op.limit.into());
+        let rows: Vec<CorrelationRow> =
+            unclaimed!(due.select(CorrelationRow::as_select())).load(conn)?;
         let mut ended = Vec::new();
         for row in rows {
             let reason = row.reason();

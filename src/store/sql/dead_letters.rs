@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 
-use super::statements::SqliteStatements;
+use super::Transaction;
 use crate::store::operation::*;
 use crate::store::rows::{
     DeadLetterRow, NewDeadLetterRow, NewForwardedRow, NewOutboxRow, OutboxRow, secret,
@@ -10,7 +10,7 @@ use crate::store::rows::{
 use crate::store::schema::{correlation, dead_letter, forwarded, outbox};
 use crate::store::statements::DbResult;
 
-impl SqliteStatements<'_> {
+impl Transaction<'_> {
     /// Makes a message of an outbox a dead letter. The correlation of a request stays until it times out.
     pub fn bury_message(&mut self, key: SessionKey, seq: i64) -> DbResult<()> {
         let now = self.now;
@@ -18,7 +18,7 @@ impl SqliteStatements<'_> {
             return Ok(());
         };
         let (sid, user_id) = (session.sid.clone(), session.user_id.clone());
-        let conn = self.beside();
+        let conn = self.beside()?;
         let row: OutboxRow = diesel::delete(outbox::table.find((key.0, seq)))
             .returning(OutboxRow::as_returning())
             .get_result(conn)?;
@@ -53,19 +53,18 @@ impl SqliteStatements<'_> {
             .order(dead_letter::id)
             .limit(op.limit.into())
             .select(DeadLetterRow::as_select())
-            .load(self.beside())?;
+            .load(self.apart())?;
         Ok(rows.into_iter().map(DeadLetter::from).collect())
     }
 
     pub fn drop_dead_letter(&mut self, op: &DropDeadLetter) -> DbResult<bool> {
-        Ok(diesel::delete(dead_letter::table.find(op.id)).execute(self.beside())? == 1)
+        Ok(diesel::delete(dead_letter::table.find(op.id)).execute(self.apart())? == 1)
     }
 
     pub fn redrive_dead_letter(&mut self, op: &RedriveDeadLetter) -> DbResult<bool> {
-        let dead: Option<DeadLetterRow> = dead_letter::table
-            .find(op.id)
-            .select(DeadLetterRow::as_select())
-            .get_result(self.beside())
+        let found = dead_letter::table.find(op.id);
+        let dead: Option<DeadLetterRow> = locked!(found.select(DeadLetterRow::as_select()))
+            .get_result(self.apart())
             .optional()?;
         let Some(dead) = dead else { return Ok(false) };
         let done = match (dead.session, &dead.service) {
@@ -74,7 +73,7 @@ impl SqliteStatements<'_> {
             (None, None) => false,
         };
         if done {
-            diesel::delete(dead_letter::table.find(op.id)).execute(self.beside())?;
+            diesel::delete(dead_letter::table.find(op.id)).execute(self.apart())?;
         }
         Ok(done)
     }
@@ -85,7 +84,7 @@ impl SqliteStatements<'_> {
             return Ok(false);
         };
         let (seq, home) = (row.next_seq(), row.home());
-        let conn = self.beside();
+        let conn = self.beside()?;
         let new = NewOutboxRow {
             session: key.0,
             seq,
@@ -139,7 +138,7 @@ impl SqliteStatements<'_> {
         };
         diesel::insert_into(forwarded::table)
             .values(&new)
-            .execute(self.beside())?;
+            .execute(self.apart())?;
         Ok(true)
     }
 }

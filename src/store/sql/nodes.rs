@@ -2,20 +2,22 @@
 
 use diesel::prelude::*;
 
-use super::sessions::ms;
-use super::statements::SqliteStatements;
+use super::{Transaction, ms};
 use crate::store::operation::*;
 use crate::store::schema::{forwarded, node, session};
 use crate::store::statements::DbResult;
 
-impl SqliteStatements<'_> {
+impl Transaction<'_> {
     pub fn renew_lease(&mut self, op: &RenewLease) -> DbResult<bool> {
-        let (by, now) = (self.by.clone(), self.now);
+        let (by, now) = (self.by.clone(), self.lease_time()?);
         let until = now.saturating_add(ms(op.lease));
-        let conn = self.beside();
+        let conn = self.apart();
         if op.join {
-            diesel::replace_into(node::table)
+            diesel::insert_into(node::table)
                 .values((node::name.eq(&*by), node::lease_until.eq(until)))
+                .on_conflict(node::name)
+                .do_update()
+                .set(node::lease_until.eq(until))
                 .execute(conn)?;
             return Ok(true);
         }

@@ -2,13 +2,13 @@
 
 use diesel::prelude::*;
 
-use super::statements::SqliteStatements;
+use super::Transaction;
 use crate::store::operation::*;
 use crate::store::rows::PublicationRow;
 use crate::store::schema::{publication, subscription};
 use crate::store::statements::DbResult;
 
-impl SqliteStatements<'_> {
+impl Transaction<'_> {
     pub fn subscribe(&mut self, op: &Subscribe) -> DbResult<Fenced> {
         if !self.holds(op.holder)? {
             return Ok(Fenced::FencedOff);
@@ -19,7 +19,7 @@ impl SqliteStatements<'_> {
                 subscription::topic.eq(&op.topic),
             ))
             .on_conflict_do_nothing()
-            .execute(self.beside())?;
+            .execute(self.apart())?;
         Ok(Fenced::Done)
     }
 
@@ -28,7 +28,7 @@ impl SqliteStatements<'_> {
             return Ok(Fenced::FencedOff);
         }
         diesel::delete(subscription::table.find((op.holder.session.0, &op.topic)))
-            .execute(self.beside())?;
+            .execute(self.apart())?;
         Ok(Fenced::Done)
     }
 
@@ -38,19 +38,19 @@ impl SqliteStatements<'_> {
             .order(publication::id)
             .limit(op.limit.into())
             .select(PublicationRow::as_select())
-            .load(self.beside())?;
+            .load(self.apart())?;
         rows.into_iter().map(Publication::try_from).collect()
     }
 
     pub fn newest_publication(&mut self, _: &NewestPublication) -> DbResult<i64> {
         let newest: Option<i64> = publication::table
             .select(diesel::dsl::max(publication::id))
-            .get_result(self.beside())?;
+            .get_result(self.apart())?;
         Ok(newest.unwrap_or(0))
     }
 
     pub fn topic_history(&mut self, op: &TopicHistory) -> DbResult<Option<Vec<Publication>>> {
-        let conn = self.beside();
+        let conn = self.apart();
         let (id, created) = op.seen;
         let seen: Option<i64> = publication::table
             .find(id)

@@ -1,4 +1,4 @@
-//! A transaction under way on SQLite: the connection, and the session rows that it has touched.
+//! A transaction under way: the connection, the session rows that it has touched, and what it has not written yet.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -8,6 +8,8 @@ use std::time::Instant;
 
 use diesel::prelude::*;
 
+use super::{Conn, Dialect};
+use crate::clock::Clock;
 use crate::store::operation::*;
 use crate::store::schema::{outbox, session};
 use crate::store::statements::{DbResult, Statements, operations};
@@ -20,7 +22,7 @@ pub struct Row {
     pub node: Option<String>,
     pub last_seq: i64,
     /// Whether `last_seq` must be written back.
-    dirty: bool,
+    pub dirty: bool,
     /// At least so many messages still fit its outbox; `None`: not looked up yet.
     room: Option<i64>,
 }
@@ -42,25 +44,29 @@ impl Row {
 
 /// A transaction under way.
 ///
-/// One row is read with `get_result`, never with `first`: that adds `LIMIT ?`, for whose value SQLite (since 3.48)
+/// For SQLite's sake, one row is read with `get_result`, never with `first`: that adds `LIMIT ?`, for whose value SQLite (since 3.48)
 /// prepares the statement anew at each execution.
-pub struct SqliteStatements<'a> {
-    conn: &'a mut SqliteConnection,
+pub struct Transaction<'a> {
+    conn: &'a mut Conn,
     max_outbox: i64,
+    /// What this database does in its own way.
+    pub dialect: Dialect,
     pub by: Arc<str>,
     pub now: i64,
     pub news: News,
-    rows: HashMap<SessionKey, Row>,
+    pub rows: HashMap<SessionKey, Row>,
     keys: HashMap<String, SessionKey>,
 }
 
-type RowColumns = (i64, String, String, i64, Option<String>, i64);
+/// What is read of a session row: key, sid, user, connection, node, newest sequence number.
+pub type RowColumns = (i64, String, String, i64, Option<String>, i64);
 
-impl<'a> SqliteStatements<'a> {
-    pub fn new(conn: &'a mut SqliteConnection, max_outbox: i64) -> SqliteStatements<'a> {
-        SqliteStatements {
+impl<'a> Transaction<'a> {
+    pub fn new(conn: &'a mut Conn, max_outbox: i64, dialect: Dialect) -> Transaction<'a> {
+        Transaction {
             conn,
             max_outbox,
+            dialect,
             by: "".into(),
             now: 0,
             news: News::default(),
@@ -69,31 +75,43 @@ impl<'a> SqliteStatements<'a> {
         }
     }
 
-    /// The connection, for tables other than `session`.
-    pub fn beside(&mut self) -> &mut SqliteConnection {
+    /// The connection, for tables whose rows are never pending: all but `session`, `inbox` and `outbox`.
+    pub fn apart(&mut self) -> &mut Conn {
         self.conn
     }
 
+    /// The connection, for tables other than `session`: what is pending for them is written.
+    pub fn beside(&mut self) -> DbResult<&mut Conn> {
+        self.dialect.write(self.conn)?;
+        Ok(self.conn)
+    }
+
     /// The connection, for anything: what is known of the session rows is written back and forgotten.
-    pub fn direct(&mut self) -> DbResult<&mut SqliteConnection> {
+    pub fn direct(&mut self) -> DbResult<&mut Conn> {
         self.write_back()?;
         self.rows.clear();
         self.keys.clear();
         Ok(self.conn)
     }
 
-    /// Writes changed session rows.
+    /// Writes everything that is not written yet.
     pub fn write_back(&mut self) -> DbResult<()> {
-        for (key, row) in self.rows.iter_mut().filter(|(_, row)| row.dirty) {
-            diesel::update(session::table.find(key.0))
-                .set(session::last_seq.eq(row.last_seq))
-                .execute(self.conn)?;
-            row.dirty = false;
+        self.dialect.write(self.conn)?;
+        let dirty = self.rows.iter_mut().filter(|(_, row)| row.dirty);
+        let seqs: Vec<_> = dirty
+            .map(|(key, row)| {
+                row.dirty = false;
+                (key.0, row.last_seq)
+            })
+            .collect();
+        match seqs.is_empty() {
+            true => Ok(()),
+            false => self.dialect.write_last_seqs(self.conn, &seqs),
         }
-        Ok(())
     }
 
-    fn remember(
+    /// What was read of a session row.
+    pub fn remember(
         &mut self,
         (key, sid, user_id, connection, node, last_seq): RowColumns,
     ) -> SessionKey {
@@ -118,9 +136,7 @@ impl<'a> SqliteStatements<'a> {
     /// The row of a session.
     pub fn row(&mut self, key: SessionKey) -> DbResult<Option<&mut Row>> {
         if !self.rows.contains_key(&key) {
-            let found: Option<RowColumns> = session::table
-                .find(key.0)
-                .select(ROW)
+            let found: Option<RowColumns> = locked!(session::table.find(key.0).select(ROW))
                 .get_result(self.conn)
                 .optional()?;
             match found {
@@ -136,11 +152,10 @@ impl<'a> SqliteStatements<'a> {
         if let Some(key) = self.keys.get(sid) {
             return Ok(Some(*key));
         }
-        let found: Option<RowColumns> = session::table
-            .filter(session::sid.eq(sid))
-            .select(ROW)
-            .get_result(self.conn)
-            .optional()?;
+        let found: Option<RowColumns> =
+            locked!(session::table.filter(session::sid.eq(sid)).select(ROW))
+                .get_result(self.conn)
+                .optional()?;
         Ok(found.map(|found| self.remember(found)))
     }
 
@@ -163,12 +178,13 @@ impl<'a> SqliteStatements<'a> {
         }
         let last = row.last_seq;
         let theirs = outbox::table.filter(outbox::session.eq(key.0));
+        let conn = self.beside()?;
         let oldest: Option<i64> = theirs
             .select(diesel::dsl::min(outbox::seq))
-            .get_result(self.conn)?;
+            .get_result(conn)?;
         let mut room = max - oldest.map_or(0, |oldest| last - oldest + 1);
         if room < messages {
-            room = max - theirs.count().get_result::<i64>(self.conn)?;
+            room = max - theirs.count().get_result::<i64>(conn)?;
         }
         if let Some(row) = self.row(key)? {
             row.room = Some(room);
@@ -196,10 +212,10 @@ const ROW: RowSelection = (
 
 macro_rules! delegate {
     ($($lane:ident $method:ident($operation:ty) -> $outcome:ty;)*) => {
-        impl Statements for SqliteStatements<'_> {
-            fn on_behalf_of(&mut self, node: &Arc<str>, now: i64) {
+        impl Statements for Transaction<'_> {
+            fn on_behalf_of(&mut self, node: &Arc<str>, clock: &Clock) {
                 self.by = node.clone();
-                self.now = now;
+                self.now = self.dialect.now(clock);
             }
 
             fn take_news(&mut self) -> News {
@@ -213,7 +229,7 @@ macro_rules! delegate {
             $(
                 // Each is an inherent method, in the file of its topic.
                 fn $method(&mut self, operation: &$operation) -> DbResult<$outcome> {
-                    SqliteStatements::$method(self, operation)
+                    Transaction::$method(self, operation)
                 }
             )*
         }
@@ -221,7 +237,7 @@ macro_rules! delegate {
 }
 operations!(delegate);
 
-impl SqliteStatements<'_> {
+impl Transaction<'_> {
     fn run_handler(&mut self, operation: &mut Transact) -> DbResult<Transacted> {
         if !self.holds(operation.holder)? {
             return Ok(Transacted::Unit(UnitOutcome::FencedOff));
@@ -235,12 +251,17 @@ impl SqliteStatements<'_> {
             Box::new(|_| Err(Box::new("already run"))),
         );
         let started = Instant::now();
-        let conn: &mut dyn Any = self.direct()?;
+        self.direct()?;
+        self.dialect.lend(self.conn)?;
+        let conn: &mut dyn Any = &mut *self.conn;
         // The connection of a panicked handler is thrown away, so nobody sees what state it is in.
         let result = match catch_unwind(AssertUnwindSafe(|| run(conn))) {
             Ok(result) => result,
             Err(panic) => return Ok(Transacted::Panicked(text_of(&*panic))),
         };
+        if result.is_ok() {
+            self.dialect.take_back(self.conn)?;
+        }
         match result {
             Err(failure) => Ok(Transacted::RolledBack(failure)),
             Ok(_) if started.elapsed() > operation.limit => Ok(Transacted::TimedOut),

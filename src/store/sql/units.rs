@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use diesel::prelude::*;
 
-use super::statements::SqliteStatements;
+use super::Transaction;
 use crate::store::operation::*;
 use crate::store::schema::{correlation, forwarded, publication, sent_key};
 use crate::store::statements::DbResult;
 
-impl SqliteStatements<'_> {
+impl Transaction<'_> {
     pub fn unit(&mut self, unit: &Unit) -> DbResult<UnitOutcome> {
         if let Some(refusal) = self.check_cause(unit)? {
             return Ok(refusal);
@@ -39,11 +39,9 @@ impl SqliteStatements<'_> {
                 if !self.holds(*holder)? {
                     return Ok(Some(UnitOutcome::FencedOff));
                 }
-                if settles.is_none() && unit.effects.is_empty() {
-                    // Nothing else can be refused: inserting the inbox row will tell.
-                    return Ok(None);
-                }
-                if let Some(answer) = self.answer(holder.session, cmid)? {
+                // Nothing else can be refused: inserting the inbox row will tell.
+                let told_later = settles.is_none() && unit.effects.is_empty();
+                if !told_later && let Some(answer) = self.known_answer(holder.session, cmid)? {
                     return Ok(Some(UnitOutcome::Duplicate(answer)));
                 }
                 match settles {
@@ -69,7 +67,7 @@ impl SqliteStatements<'_> {
                 let known: Option<i64> = sent_key::table
                     .find(key)
                     .select(sent_key::created)
-                    .get_result(self.beside())
+                    .get_result(self.apart())
                     .optional()?;
                 Ok(known.map(|_| UnitOutcome::Repeated))
             }
@@ -84,11 +82,11 @@ impl SqliteStatements<'_> {
     }
 
     fn may_settle(&mut self, id: i64, proof: &Proof) -> DbResult<bool> {
-        let row: Option<(i64, Option<String>, String)> = forwarded::table
-            .find(id)
-            .select((forwarded::epoch, forwarded::node, forwarded::secret))
-            .get_result(self.beside())
-            .optional()?;
+        let columns = (forwarded::epoch, forwarded::node, forwarded::secret);
+        let row: Option<(i64, Option<String>, String)> =
+            locked!(forwarded::table.find(id).select(columns))
+                .get_result(self.apart())
+                .optional()?;
         let Some((epoch, node, secret)) = row else {
             return Ok(false);
         };
@@ -147,7 +145,7 @@ impl SqliteStatements<'_> {
                 }
             }
             Cause::Forwarded { id, .. } => {
-                diesel::delete(forwarded::table.find(id)).execute(self.beside())?;
+                diesel::delete(forwarded::table.find(id)).execute(self.apart())?;
             }
             Cause::Postponed(back) => {
                 self.postpone_forwarded(back)?;
@@ -162,14 +160,14 @@ impl SqliteStatements<'_> {
                 let now = self.now;
                 diesel::insert_into(sent_key::table)
                     .values((sent_key::key.eq(key), sent_key::created.eq(now)))
-                    .execute(self.beside())?;
+                    .execute(self.apart())?;
             }
         }
         Ok(None)
     }
 
     fn take_correlation(&mut self, session: SessionKey, seq: i64) -> DbResult<()> {
-        diesel::delete(correlation::table.find((session.0, seq))).execute(self.beside())?;
+        diesel::delete(correlation::table.find((session.0, seq))).execute(self.apart())?;
         Ok(())
     }
 
@@ -184,15 +182,17 @@ impl SqliteStatements<'_> {
             }
             Effect::Publish { topic, tid, msg } => {
                 let now = self.now;
+                let number = self.publication_number()?;
                 let id = diesel::insert_into(publication::table)
                     .values((
+                        number.map(|number| publication::id.eq(number)),
                         publication::created.eq(now),
                         publication::topic.eq(topic),
                         publication::tid.eq(tid),
                         publication::msg.eq(msg.get()),
                     ))
                     .returning(publication::id)
-                    .get_result(self.beside())?;
+                    .get_result(self.apart())?;
                 self.news.published = true;
                 Ok(EffectOutcome::Published(id))
             }

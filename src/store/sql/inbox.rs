@@ -1,0 +1,31 @@
+//! The inbox: what the client sent, and what it was answered.
+
+use diesel::prelude::*;
+
+use super::Transaction;
+use crate::store::operation::*;
+use crate::store::schema::inbox;
+use crate::store::statements::DbResult;
+
+impl Transaction<'_> {
+    /// What a client's message was answered; `None`: it is not in the inbox.
+    pub fn answer(&mut self, session: SessionKey, cmid: &str) -> DbResult<Option<Option<String>>> {
+        inbox::table
+            .find((session.0, cmid))
+            .select(inbox::answer)
+            .get_result(self.beside()?)
+            .optional()
+    }
+
+    pub fn read_answer(&mut self, op: &ReadAnswer) -> DbResult<Option<Option<String>>> {
+        self.answer(op.session, &op.cmid)
+    }
+
+    pub fn drop_inbox(&mut self, op: &DropInbox) -> DbResult<Fenced> {
+        if !self.holds(op.holder)? {
+            return Ok(Fenced::FencedOff);
+        }
+        self.forget_incoming(op.holder.session, &op.cmids)?;
+        Ok(Fenced::Done)
+    }
+}

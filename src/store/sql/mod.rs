@@ -1,0 +1,23 @@
+//! The statements that both databases share: written once, compiled for each of them. `sqlite` and `postgres` mount
+//! this room, and give it what differs: `Conn`, `Dialect`, the macros `locked!` and `unclaimed!`, and a few
+//! methods.
+
+mod dead_letters;
+mod forwarded;
+mod inbox;
+mod nodes;
+mod outbox;
+mod sessions;
+mod topics;
+mod transaction;
+mod units;
+
+use std::time::Duration;
+
+use super::{Conn, Dialect};
+pub use transaction::{RowColumns, Transaction};
+
+/// A duration in milliseconds.
+pub fn ms(duration: Duration) -> i64 {
+    duration.as_millis().try_into().unwrap_or(i64::MAX)
+}

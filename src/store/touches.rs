@@ -1,0 +1,75 @@
+//! What each operation touches.
+
+use super::operation::*;
+use super::statements::{Touched, Touches};
+
+/// Operations that touch nothing that others touch, or do not know it before.
+macro_rules! touch_nothing {
+    ($($operation:ty)*) => {
+        $(impl Touches for $operation {
+            fn touches(&self, _: &mut dyn FnMut(Touched<'_>)) {}
+        })*
+    };
+}
+
+touch_nothing! {
+    FindHome ListSessions CountSessions TimeOutSessions Scavenge ReadAnswer FetchOutbox ReadCorrelation
+    ClaimEndedCorrelations ClaimForwarded PostponeForwarded BuryForwarded ReadForwarded ListDeadLetters
+    RedriveDeadLetter DropDeadLetter FetchPublications NewestPublication TopicHistory RenewLease LeaveNode Sweep
+    WhichExist
+}
+
+/// Operations on behalf of a connection.
+macro_rules! touch_their_session {
+    ($($operation:ty)*) => {
+        $(impl Touches for $operation {
+            fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
+                see(Touched::Session(self.holder.session));
+            }
+        })*
+    };
+}
+
+touch_their_session! { Deregister Subscribe Unsubscribe DropInbox Complete MarkRedelivery }
+
+impl Touches for Register {
+    fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
+        match &self.session {
+            // Sessions that a user opens at the same time are counted one after the other.
+            NewOrResumed::New { .. } => see(Touched::User(&self.user_id)),
+            NewOrResumed::Resumed { sid } => see(Touched::Sid(sid)),
+        }
+    }
+}
+
+impl Touches for CloseSession {
+    fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
+        match &self.target {
+            CloseTarget::Sid(sid) => see(Touched::Sid(sid)),
+            CloseTarget::Holder(holder) => see(Touched::Session(holder.session)),
+        }
+    }
+}
+
+impl Touches for Liveliness {
+    fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
+        for holder in &self.holders {
+            see(Touched::Session(holder.session));
+        }
+    }
+}
+
+impl Touches for Unit {
+    fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
+        if let Cause::Incoming { holder, .. } = &self.cause {
+            see(Touched::Session(holder.session));
+        }
+        for effect in &self.effects {
+            match effect {
+                Effect::Message { sid, .. } => see(Touched::Sid(sid)),
+                Effect::Publish { .. } => see(Touched::Publications),
+                Effect::Forward(_) => {}
+            }
+        }
+    }
+}
