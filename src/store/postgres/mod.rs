@@ -34,6 +34,7 @@ use diesel::prelude::*;
 
 use self::dialect::Dialect;
 use self::line::PgLine;
+pub use self::query::{Value, sql};
 pub use self::settings::Postgres;
 use super::statements::{Database, Line};
 use super::{StoreConfig, StoreError};

@@ -8,6 +8,7 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text};
 
 /// A value, or many.
+#[allow(missing_docs)]
 pub enum Value<'a> {
     Long(i64),
     Text(&'a str),
