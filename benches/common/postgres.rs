@@ -53,7 +53,10 @@ impl Schema {
 
 impl Drop for Schema {
     fn drop(&mut self) {
-        let drop = format!("SET client_min_messages TO warning; DROP SCHEMA {} CASCADE", self.name);
+        let drop = format!(
+            "SET client_min_messages TO warning; DROP SCHEMA {} CASCADE",
+            self.name
+        );
         let _ = self.connect().batch_execute(&drop);
     }
 }

@@ -7,6 +7,7 @@ mod forwarded;
 mod inbox;
 mod nodes;
 mod outbox;
+mod rooms;
 mod sessions;
 mod topics;
 mod transaction;
@@ -15,6 +16,7 @@ mod units;
 use std::time::Duration;
 
 use super::{Conn, Dialect};
+pub use rooms::Rooms;
 pub use transaction::Transaction;
 
 /// A duration in milliseconds.
