@@ -176,7 +176,7 @@ pub trait Operation: Send + 'static {
 
     /// Shows what it touches.
     #[doc(hidden)]
-    fn touches(&self, see: &mut dyn FnMut(statements::Touched<'_>));
+    fn touches(&self, _see: &mut dyn FnMut(statements::Touched<'_>)) {}
 
     /// Runs it. May run again if its transaction was rolled back, unless its lane is `Alone`.
     #[doc(hidden)]

@@ -15,7 +15,7 @@ mod units;
 use std::time::Duration;
 
 use super::{Conn, Dialect};
-pub use transaction::{RowColumns, Transaction};
+pub use transaction::Transaction;
 
 /// A duration in milliseconds.
 pub fn ms(duration: Duration) -> i64 {
