@@ -114,12 +114,12 @@ pub use http::{no_upgrade, on_connect};
 pub use message::ReplyTo;
 pub use metrics::{MailboxMetrics, Metrics, UpkeepMetrics};
 pub use server::{
-    LiveSession, MatsSocketServer, MessageEvent, RecentEnvelope, ServerBuilder, SessionChange,
-    SessionEvent,
+    Admin, LiveSession, MatsSocketServer, MessageEvent, RecentEnvelope, ServerBuilder,
+    SessionChange, SessionEvent,
 };
 #[doc(hidden)] // for benches/store.rs, and for nobody else
 pub use store::bench;
-pub use store::operation::{DeadLetter, SessionFilter, SessionHome, StoredSession};
+pub use store::operation::{DeadLetter, SessionFilter, SessionHome, StoredNode, StoredSession};
 pub use store::{Store, StoreConfig, StoreError, StoreMetricsSnapshot};
 pub use wire::{DebugOptions, MessageType};
 
