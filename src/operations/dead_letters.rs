@@ -34,8 +34,8 @@ impl Wanted {
             ("list", None) => self.action = Some(Action::List),
             ("redrive", None) => self.action = Some(Action::Redrive),
             ("drop", None) => self.action = Some(Action::Drop),
-            ("--after", _) => self.after = parser.value()?.parse()?,
-            ("--limit", _) => self.limit = Some(parser.value()?.parse()?),
+            ("--after", Some(Action::List)) => self.after = parser.value()?.parse()?,
+            ("--limit", Some(Action::List)) => self.limit = Some(parser.value()?.parse()?),
             ("--all", Some(Action::Redrive | Action::Drop)) => self.all = true,
             (id, Some(Action::Redrive | Action::Drop)) if !id.starts_with("--") => {
                 let id = id.parse().map_err(|_| {
@@ -182,21 +182,19 @@ struct Left {
 
 impl Done {
     fn tell(self, how: &str, json: bool) -> Result<(), Failure> {
-        match json {
-            true => output::print_json(&json!({ how: self.ids, "left": self.left })),
-            false => output::print(&format!(
-                "{} {how}\n",
-                counted(self.ids.len() as u64, "dead letter")
-            )),
+        if json {
+            output::print_json(&json!({ how: self.ids, "left": self.left }));
+        } else if !self.ids.is_empty() || self.left.is_empty() {
+            let done = counted(self.ids.len() as u64, "dead letter");
+            output::print(&format!("{done} {how}\n"));
         }
-        let left: Vec<_> = self
-            .left
-            .iter()
+        if self.left.is_empty() {
+            return Ok(());
+        }
+        let left = self.left.iter();
+        let left: Vec<_> = left
             .map(|Left { id, why }| format!("dead letter {id}: {why}"))
             .collect();
-        match left.is_empty() {
-            true => Ok(()),
-            false => Err(Failure::Undone(left.join("; "))),
-        }
+        Err(Failure::Undone(left.join("; ")))
     }
 }

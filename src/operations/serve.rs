@@ -1,5 +1,6 @@
 //! `matssocket serve`: a server to try things out with, and to be taken as an example.
 
+use std::io;
 use std::net::TcpListener;
 
 use actix_web::web::{self, Data, ServiceConfig};
@@ -34,16 +35,20 @@ pub async fn run(parser: Parser) -> Result<(), Failure> {
     }
     let settings = asked.loaded.settings;
     // The port first: a taken one is found before the database is touched.
-    let cannot = |why| {
-        Failure::Undone(format!(
-            "cannot listen on {}: {why}; choose another by --listen",
+    let cannot = |why: io::Error| {
+        let text = format!(
+            "cannot listen on {}: {why}; choose another by --listen ADDRESS:PORT",
             settings.listen
-        ))
+        );
+        match why.kind() {
+            io::ErrorKind::InvalidInput => Failure::Usage(text),
+            _ => Failure::Undone(text),
+        }
     };
     let listener = TcpListener::bind(&settings.listen).map_err(cannot)?;
     let address = listener.local_addr().map_err(cannot)?;
 
-    let server = start(&settings).await?;
+    let server = start(&settings, &format!("serve {address}")).await?;
     let (mounted, introspection) = (server.clone(), settings.introspection);
     let http = HttpServer::new(move || {
         App::new()
@@ -55,28 +60,33 @@ pub async fn run(parser: Parser) -> Result<(), Failure> {
     .map_err(cannot)?;
     let running = server.run(http);
     let (node, store) = (server.node_name(), settings.store.to_string());
-    match asked.json {
-        true => output::print_json(&json!({
-            "url": format!("ws://{address}{PATH}"), "http": format!("http://{address}"), "node": node, "store": store,
-        })),
-        false => output::print(&format!(
+    let text = match asked.json {
+        // One line, so that whoever waits for it knows that it is complete.
+        true => json!({
+            "url": format!("ws://{address}{PATH}"),
+            "http": format!("http://{address}"),
+            "node": node,
+            "store": store,
+        })
+        .to_string(),
+        false => format!(
             "ready ws://{address}{PATH} node={node}
 
-  store     {store}
-  health    http://{address}/health
-  ready     http://{address}/ready
-  metrics   http://{address}/metrics
+  store    {store}
+  health   http://{address}/health
+  ready    http://{address}/ready
+  metrics  http://{address}/metrics
 
-Clients log in with the authorization value Demo:<name>, and are believed: this server is for trying things out.
-"
-        )),
-    }
+Clients log in with the authorization value Demo:<name>, and are believed: this server is for trying things out."
+        ),
+    };
+    output::print(&(text + "\n"));
     running
         .await
         .map_err(|why| Failure::Undone(format!("the HTTP server ended: {why}")))
 }
 
-async fn start(settings: &Settings) -> Result<MatsSocketServer, Failure> {
+async fn start(settings: &Settings, name: &str) -> Result<MatsSocketServer, Failure> {
     let mut builder = MatsSocketServer::builder("matssocket serve")
         .store(settings.store()?)
         .authentication(endpoints::authentication())
@@ -84,10 +94,10 @@ async fn start(settings: &Settings) -> Result<MatsSocketServer, Failure> {
     if !settings.allowed_origins.is_empty() {
         builder = builder.allowed_origins(settings.allowed_origins.iter().cloned());
     }
-    if let Some(name) = &settings.node_name {
-        builder = builder.node_name(name);
+    if let Some(stem) = &settings.node_name {
+        builder = builder.node_name(stem);
     }
-    let name = settings.node_name.as_deref().unwrap_or("serve");
+    let name = settings.node_name.as_deref().unwrap_or(name);
     Ok(endpoints::add(builder, name).start().await?)
 }
 

@@ -16,23 +16,25 @@ struct Wanted {
     filter: SessionFilter,
     limit: Option<u32>,
     count: bool,
-    /// The session to close follows, or has been given.
+    /// The first word was `close`: the session to close follows.
     close: bool,
+    begun: bool,
     sid: Option<String>,
     reason: Option<String>,
 }
 
 impl Wanted {
     fn read(&mut self, word: &str, parser: &mut Parser) -> Result<bool, Failure> {
-        match word {
-            "--user" => self.filter.user_id = Some(parser.value()?.string()?),
-            "--app" => self.filter.app_name = Some(parser.value()?.string()?),
-            "--connected" => self.filter.connected_only = true,
-            "--limit" => self.limit = Some(parser.value()?.parse()?),
-            "--count" => self.count = true,
-            "--reason" => self.reason = Some(parser.value()?.string()?),
-            "close" if !self.close => self.close = true,
-            sid if self.close && self.sid.is_none() && !sid.starts_with("--") => {
+        let first = !std::mem::replace(&mut self.begun, true);
+        match (word, self.close) {
+            ("close", false) if first => self.close = true,
+            ("--user", false) => self.filter.user_id = Some(parser.value()?.string()?),
+            ("--app", false) => self.filter.app_name = Some(parser.value()?.string()?),
+            ("--connected", false) => self.filter.connected_only = true,
+            ("--limit", false) => self.limit = Some(parser.value()?.parse()?),
+            ("--count", false) => self.count = true,
+            ("--reason", true) => self.reason = Some(parser.value()?.string()?),
+            (sid, true) if self.sid.is_none() && !sid.starts_with("--") => {
                 self.sid = Some(sid.to_owned());
             }
             _ => return Ok(false),

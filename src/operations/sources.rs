@@ -9,6 +9,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::Failure;
 use super::settings::{SETTINGS, Setting, Settings};
+use super::store_url::masked;
+use super::units::print_time;
 
 /// Where a value was written.
 #[derive(Clone, Debug)]
@@ -91,7 +93,11 @@ impl Sources {
                 .field
                 .set(&mut loaded.settings, &text)
                 .map_err(|why| {
-                    Failure::Usage(format!("{} = {text:?} ({origin}) {why}", setting.key))
+                    Failure::Usage(format!(
+                        "{} = {:?} ({origin}) {why}",
+                        setting.key,
+                        masked(&text)
+                    ))
                 })?;
             loaded.origins.insert(setting.key, origin);
         }
@@ -104,26 +110,28 @@ impl Loaded {
     /// Values that are right each by itself, but not together.
     fn check(&self) -> Result<(), Failure> {
         let config = &self.settings.config;
-        for (shorter, longer, why) in [
+        for ((shorter, short), (longer, long), why) in [
             (
                 ("lease_interval", config.lease_interval),
                 ("lease", config.lease),
-                "the lease would run out",
+                "the lease runs out",
             ),
             (
                 ("ping_interval", config.ping_interval),
                 ("idle_timeout", config.idle_timeout),
-                "silent clients would be cut off",
+                "silent clients are cut off",
             ),
         ] {
-            if shorter.1 >= longer.1 {
-                let origin = self.origins.get(shorter.0).or(self.origins.get(longer.0));
-                let origin = origin
-                    .map(|origin| format!(" ({origin})"))
-                    .unwrap_or_default();
+            if short >= long {
+                let origins = [shorter, longer]
+                    .into_iter()
+                    .filter_map(|key| self.origins.get(key));
+                let origins: Vec<_> = origins.map(Origin::to_string).collect();
                 return Err(Failure::Usage(format!(
-                    "{} = {:?} is not shorter than {} = {:?}{origin}: {why}",
-                    shorter.0, shorter.1, longer.0, longer.1
+                    "{shorter} = {} must be shorter than {longer} = {} ({}), or {why}",
+                    print_time(short),
+                    print_time(long),
+                    origins.join("; "),
                 )));
             }
         }

@@ -46,7 +46,7 @@ impl fmt::Display for StoreUrl {
 }
 
 /// A URL with its passwords replaced: that of the user, and that of a parameter.
-fn masked(url: &str) -> String {
+pub fn masked(url: &str) -> String {
     const MASK: &str = "***";
     let mut masked = url.to_owned();
     let start = url.find("://").map_or(0, |scheme| scheme + 3);
