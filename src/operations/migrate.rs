@@ -10,11 +10,15 @@ pub async fn run(parser: Parser) -> Result<(), Failure> {
     let Some(asked) = MIGRATE.read(parser, |_, _| Ok(false))? else {
         return Ok(());
     };
-    let store = asked.loaded.settings.store.to_string();
-    asked.create().await?;
-    match asked.json {
-        true => output::print_json(&json!({ "store": store, "migrated": true })),
-        false => output::print(&format!("{store} is up to date\n")),
+    let settings = &asked.loaded.settings;
+    let ran = settings.migrate().await?;
+    if asked.json {
+        output::print_json(&json!({ "store": settings.store.to_string(), "ran": ran }));
+        return Ok(());
     }
+    for name in ran.unwrap_or_default() {
+        output::print(&format!("ran {name}\n"));
+    }
+    output::print(&format!("{} is up to date\n", settings.store));
     Ok(())
 }

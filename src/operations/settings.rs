@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use matssocket::Config;
 
-use super::store_url::StoreUrl;
+use super::store_url::{StoreUrl, masked};
 use super::units::{parse_size, parse_time, print_size, print_time};
 
 /// Everything that can be set.
@@ -13,7 +13,8 @@ use super::units::{parse_size, parse_time, print_size, print_time};
 pub struct Settings {
     pub store: StoreUrl,
     pub schema: Option<String>,
-    pub listen_url: Option<StoreUrl>,
+    pub pooled: bool,
+    pub listen_url: Option<String>,
     pub listen: String,
     pub node_name: Option<String>,
     /// Empty: the page's own host.
@@ -27,6 +28,7 @@ impl Default for Settings {
         Settings {
             store: StoreUrl::Sqlite("matssocket.db".into()),
             schema: None,
+            pooled: false,
             listen_url: None,
             listen: "127.0.0.1:8080".into(),
             node_name: None,
@@ -51,7 +53,8 @@ pub struct Setting {
 #[derive(Clone, Copy)]
 pub enum Field {
     Store(fn(&mut Settings) -> &mut StoreUrl),
-    OptionalStore(fn(&mut Settings) -> &mut Option<StoreUrl>),
+    /// A URL with a password, perhaps.
+    OptionalUrl(fn(&mut Settings) -> &mut Option<String>),
     Text(fn(&mut Settings) -> &mut String),
     OptionalText(fn(&mut Settings) -> &mut Option<String>),
     List(fn(&mut Settings) -> &mut Vec<String>),
@@ -94,10 +97,15 @@ pub const SETTINGS: &[Setting] = &[
         "PostgreSQL: the schema of the tables",
         Field::OptionalText(|s| &mut s.schema),
     ),
+    of_store(
+        "pooled",
+        "PostgreSQL: the URL leads to a pooler, such as PgBouncer",
+        Field::Switch(|s| &mut s.pooled),
+    ),
     of_server(
         "listen_url",
         "PostgreSQL: where to LISTEN, if not at the store's URL",
-        Field::OptionalStore(|s| &mut s.listen_url),
+        Field::OptionalUrl(|s| &mut s.listen_url),
     ),
     of_server(
         "listen",
@@ -173,6 +181,11 @@ pub const SETTINGS: &[Setting] = &[
         "window",
         "messages sent and not acknowledged, per session",
         Field::LongCount(|s| &mut s.config.window),
+    ),
+    of_server(
+        "writers",
+        "PostgreSQL: connections that write",
+        Field::LongCount(|s| &mut s.config.store.writers),
     ),
     of_server(
         "max_redeliveries",
@@ -252,7 +265,7 @@ impl Field {
     /// What stands for a value in the help.
     pub fn placeholder(self) -> &'static str {
         match self {
-            Field::Store(_) | Field::OptionalStore(_) => "URL",
+            Field::Store(_) | Field::OptionalUrl(_) => "URL",
             Field::Text(_) => "ADDRESS",
             Field::OptionalText(_) => "NAME",
             Field::List(_) => "URL,URL…",
@@ -270,7 +283,7 @@ impl Field {
     pub fn set(self, settings: &mut Settings, text: &str) -> Result<(), String> {
         match self {
             Field::Store(field) => *field(settings) = text.parse()?,
-            Field::OptionalStore(field) => *field(settings) = Some(text.parse()?),
+            Field::OptionalUrl(field) => *field(settings) = Some(filled(text)?),
             Field::Text(field) => *field(settings) = filled(text)?,
             Field::OptionalText(field) => *field(settings) = Some(filled(text)?),
             Field::List(field) => *field(settings) = list(text),
@@ -295,7 +308,7 @@ impl Field {
         let settings = &mut settings.clone();
         Some(match self {
             Field::Store(field) => field(settings).to_string(),
-            Field::OptionalStore(field) => field(settings).as_ref()?.to_string(),
+            Field::OptionalUrl(field) => masked(field(settings).as_ref()?),
             Field::Text(field) => field(settings).clone(),
             Field::OptionalText(field) => field(settings).clone()?,
             Field::List(field) => match &**field(settings) {
