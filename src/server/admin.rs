@@ -72,7 +72,7 @@ impl Admin {
         self.store.run(CountSessions { filter }).await
     }
 
-    /// Closes a session: its messages are deleted; the node that holds it tells its client (4000) when it finds out.
+    /// Closes a session: its messages are deleted; the node that holds it tells its client (4001) when it finds out.
     /// False: there is none.
     ///
     /// # Errors

@@ -2,6 +2,8 @@
 
 mod commands;
 mod configuration;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod serving;
 
 use std::path::Path;
@@ -13,7 +15,7 @@ use matssocket::{
 };
 use serde_json::Value;
 
-use crate::program::run;
+use crate::program::{run, within};
 
 /// `matssocket` with these arguments, in a directory, and with nothing of ours in its environment.
 fn matssocket(directory: &Path, arguments: &[&str]) -> Command {
@@ -90,9 +92,12 @@ async fn leave_dead_letters(directory: &Path) -> [String; 2] {
     for work in ["first", "second"] {
         anna.send("Tests.work", work).await.expect("taken");
     }
-    while server.dead_letters(0, 10).await.expect("a store").len() < 2 {
-        tokio::task::yield_now().await;
-    }
+    within("two dead letters", async {
+        while server.dead_letters(0, 10).await.expect("a store").len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     let sessions = [anna.session_id(), bert.session_id()];
     server.stop().await;
     sessions

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use super::{assert_failed, done, matssocket};
 use crate::program::{Program, http, run, within};
 
-struct Served {
-    program: Program,
-    told: Value,
+pub struct Served {
+    pub program: Program,
+    pub told: Value,
     port: u16,
 }
 
-fn serve(directory: &Path, arguments: &[&str]) -> Served {
+pub fn serve(directory: &Path, arguments: &[&str]) -> Served {
     let arguments = [&["serve", "--listen", "127.0.0.1:0", "--json"], arguments].concat();
     let mut program = Program::start(&mut matssocket(directory, &arguments));
     let told: Value = serde_json::from_str(&program.line()).expect("JSON");
