@@ -51,7 +51,8 @@ pub fn masked(url: &str) -> String {
     let mut masked = url.to_owned();
     let start = url.find("://").map_or(0, |scheme| scheme + 3);
     let address = url.find('?').unwrap_or(url.len());
-    // A password may itself hold an `@` or a `?` that should have been escaped: rather too much is hidden than too little.
+    // A password may itself hold an `@` or a `?` that should have been escaped: rather too much is hidden than too
+    // little.
     let at = url[..address].rfind('@').or_else(|| url.rfind('@'));
     if let Some(at) = at.filter(|at| *at > start)
         && let Some(colon) = url[start..at].find(':')

@@ -8,6 +8,7 @@ mod serving;
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use matssocket::testkit::{TestClient, any_user};
 use matssocket::{
@@ -66,7 +67,9 @@ async fn node(
         .authentication(any_user())
         .config(Config {
             service_attempts: 1,
-            stop_spread: std::time::Duration::ZERO,
+            max_redeliveries: 1,
+            redelivery_evidence: Duration::ZERO,
+            stop_spread: Duration::ZERO,
             ..Config::default()
         })
         .terminator("Tests.work", async |work: Incoming<String>| {

@@ -1,7 +1,10 @@
 //! `migrate`, `sessions`, `dead-letters` and `nodes`.
 
+use std::path::Path;
+
+use matssocket::testkit::TestClient;
 use matssocket::{Incoming, Outcome};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{assert_failed, done, json, leave_dead_letters, matssocket, node};
 use crate::program::{run, within};
@@ -223,4 +226,57 @@ async fn a_redriven_dead_letter_reaches_its_service() {
         &["matssocket.db", "in use", "stop the other process"],
     );
     server.stop().await;
+}
+
+/// A message that its client does not acknowledge, connection after connection.
+async fn leave_undelivered(directory: &Path) -> String {
+    let server = node(directory, |builder| builder).await;
+    let anna = TestClient::builder(&server)
+        .authorization("anna")
+        .hold_acks();
+    let anna = anna.connect().await.expect("welcome");
+    let sid = anna.session_id();
+    server
+        .send(&sid, "trace", "Tests.news", &1)
+        .await
+        .expect("stored");
+    anna.next_message().await.expect("delivered");
+    within("the dead letter", async {
+        while server.dead_letters(0, 1).await.expect("a store").is_empty() {
+            // The client lives on: it is not the line that is bad.
+            anna.request::<Value>("MatsSocket.matsSocketPing", &json!({}))
+                .await
+                .expect("answered");
+            anna.reconnect().await.expect("welcome back");
+        }
+    })
+    .await;
+    server.stop().await;
+    sid
+}
+
+#[tokio::test]
+async fn a_dead_letter_of_a_session_that_is_gone_can_only_be_dropped() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let there = directory.path();
+    let sid = leave_undelivered(there).await;
+    assert_eq!(
+        json(there, &["dead-letters", "list"])["dead_letters"][0]["origin"],
+        "outbox"
+    );
+    done(there, &["sessions", "close", &sid]);
+    let output = run(&mut matssocket(
+        there,
+        &["dead-letters", "redrive", "--all", "--json"],
+    ));
+    assert_failed(&output, 1, &[&sid, "gone", "dropped"]);
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        (&told["redriven"], &told["left"][0]["id"]),
+        (&json!([]), &json!(1))
+    );
+    assert_eq!(
+        done(there, &["dead-letters", "drop", "--all"]),
+        "1 dead letter dropped\n"
+    );
 }

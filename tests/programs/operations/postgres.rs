@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use diesel::connection::SimpleConnection;
-use diesel::{Connection, PgConnection};
 use matssocket::client::{Client, ConnectionState};
 use serde_json::{Value, json};
 
@@ -11,37 +9,26 @@ use super::serving::serve;
 use super::{assert_failed, done, json, matssocket};
 use crate::program::{run, within};
 
-/// A schema of a test's own, gone at its end.
+#[allow(dead_code)] // most of it is for others
+#[path = "../../common/postgres.rs"]
+mod server;
+
+/// A schema of a test's own.
 struct Schema {
     url: String,
     name: String,
 }
 
 impl Schema {
-    fn new(name: &str) -> Schema {
-        let url = std::env::var("MATSSOCKET_TEST_POSTGRES").expect(
-            "MATSSOCKET_TEST_POSTGRES must be the URL of a PostgreSQL for tests; ./test starts one and sets it",
-        );
-        let name = format!("test_{name}_{}", std::process::id());
-        Schema { url, name }
+    fn new() -> Schema {
+        Schema {
+            url: server::url(),
+            name: server::fresh_schema(),
+        }
     }
 
     fn arguments<'a>(&'a self, of: &[&'a str]) -> Vec<&'a str> {
         [of, &["--store", &self.url, "--schema", &self.name]].concat()
-    }
-}
-
-impl Drop for Schema {
-    fn drop(&mut self) {
-        let dropped = PgConnection::establish(&self.url).map(|mut conn| {
-            conn.batch_execute(&format!(
-                "SET client_min_messages TO warning; DROP SCHEMA IF EXISTS \"{}\" CASCADE",
-                self.name
-            ))
-        });
-        if !matches!(dropped, Ok(Ok(()))) {
-            eprintln!("the schema {} is left behind", self.name);
-        }
     }
 }
 
@@ -64,7 +51,7 @@ fn nodes(there: &Path, schema: &Schema) -> Vec<(String, bool, u64)> {
 async fn a_cluster_is_looked_after_while_it_runs() {
     let directory = tempfile::tempdir().expect("a directory");
     let there = directory.path();
-    let schema = Schema::new("operations");
+    let schema = Schema::new();
     let early = run(&mut matssocket(there, &schema.arguments(&["nodes"])));
     assert_failed(&early, 1, &["matssocket migrate"]);
     let ran = |text: &str| text.matches("ran ").count();
