@@ -6,6 +6,7 @@ mod configuration;
 mod postgres;
 mod serving;
 
+use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -78,6 +79,22 @@ async fn node(
     extend(builder).start().await.expect("the node starts")
 }
 
+/// Stops a node whose clients are gone, and waits until other processes may have the file: the node's threads let go
+/// of it only after it has stopped.
+async fn end(server: MatsSocketServer, directory: &Path) {
+    server.stop().await;
+    drop(server);
+    let lock = File::open(directory.join("matssocket.db.lock")).expect("it was made");
+    within("the file to be let go of", async {
+        while lock.try_lock().is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // Closing it would not do: a process that another test is just starting may have a copy.
+    lock.unlock().expect("it was locked");
+}
+
 /// Leaves two sessions on `matssocket.db`, those of Anna and Bert, and two dead letters of Anna's. Returns the ids of
 /// the sessions.
 async fn leave_dead_letters(directory: &Path) -> [String; 2] {
@@ -102,6 +119,7 @@ async fn leave_dead_letters(directory: &Path) -> [String; 2] {
     })
     .await;
     let sessions = [anna.session_id(), bert.session_id()];
-    server.stop().await;
+    drop((anna, bert));
+    end(server, directory).await;
     sessions
 }

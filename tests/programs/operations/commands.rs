@@ -6,7 +6,7 @@ use matssocket::testkit::TestClient;
 use matssocket::{Incoming, Outcome};
 use serde_json::{Value, json};
 
-use super::{assert_failed, done, json, leave_dead_letters, matssocket, node};
+use super::{assert_failed, done, end, json, leave_dead_letters, matssocket, node};
 use crate::program::{run, within};
 
 #[test]
@@ -251,7 +251,8 @@ async fn leave_undelivered(directory: &Path) -> String {
         }
     })
     .await;
-    server.stop().await;
+    drop(anna);
+    end(server, directory).await;
     sid
 }
 
