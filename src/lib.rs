@@ -76,7 +76,7 @@
 //! - `postgres`: the store on PostgreSQL, and clusters of several processes, by the system's libpq. `postgres-bundled`: with
 //!   libpq and OpenSSL built in.
 //! - `client` (default): the client. `client-tls`: its `wss://`.
-//! - `demo` (default): the program that `cargo run` starts.
+//! - `demo` (default): the program `matssocket`, which is the demo and the commands for operations.
 //!
 //! A slim server: `default-features = false, features = ["sqlite"]`.
 

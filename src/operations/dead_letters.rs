@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Failure;
 use super::help::DEAD_LETTERS;
-use super::output::{self, Table, counted, relative};
+use super::output::{self, Table, counted, relative, shortened};
 
 /// Dead letters read from the store in one go.
 const PAGE: u32 = 500;
@@ -126,7 +126,7 @@ fn show(letters: Vec<DeadLetter>, more: bool) {
                 letter.origin,
                 letter.endpoint.unwrap_or_else(|| "-".into()),
                 letter.session_id,
-                letter.trace_id,
+                shortened(letter.trace_id),
                 letter.deliveries.to_string(),
                 letter.reason,
             ]);

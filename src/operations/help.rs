@@ -118,7 +118,7 @@ Usage: matssocket dead-letters list [--after ID] [--limit NUMBER] [OPTIONS]
   --limit NUMBER  at most so many (default 100)
   --all           every dead letter there is
 
-Payloads are shown with --json.
+Payloads, and long trace ids in full, are shown with --json.
 ",
     )
 }

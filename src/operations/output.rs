@@ -73,6 +73,15 @@ pub fn counted(number: u64, what: &str) -> String {
     }
 }
 
+/// A text that may be long, cut so that a line stays readable.
+pub fn shortened(text: String) -> String {
+    const LONGEST: usize = 40;
+    match text.char_indices().nth(LONGEST) {
+        None => text,
+        Some(_) => text.chars().take(LONGEST - 1).chain(['…']).collect(),
+    }
+}
+
 /// Milliseconds since the epoch.
 pub fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -96,7 +105,13 @@ pub fn relative(now: i64, then: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::relative;
+    use super::{relative, shortened};
+
+    #[test]
+    fn long_texts_are_cut() {
+        assert_eq!(shortened("ä".repeat(40)), "ä".repeat(40));
+        assert_eq!(shortened("ä".repeat(41)), "ä".repeat(39) + "…");
+    }
 
     #[test]
     fn times_are_told_in_one_unit() {
