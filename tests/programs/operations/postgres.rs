@@ -14,27 +14,27 @@ use crate::program::{run, within};
 mod server;
 
 /// A schema of a test's own.
-struct Schema {
+struct Cluster {
     url: String,
-    name: String,
+    schema: server::Schema,
 }
 
-impl Schema {
-    fn new() -> Schema {
-        Schema {
+impl Cluster {
+    fn new() -> Cluster {
+        Cluster {
             url: server::url(),
-            name: server::fresh_schema(),
+            schema: server::Schema::new(),
         }
     }
 
     fn arguments<'a>(&'a self, of: &[&'a str]) -> Vec<&'a str> {
-        [of, &["--store", &self.url, "--schema", &self.name]].concat()
+        [of, &["--store", &self.url, "--schema", self.schema.name()]].concat()
     }
 }
 
 /// Name without its random part, whether it lives, and its sessions.
-fn nodes(there: &Path, schema: &Schema) -> Vec<(String, bool, u64)> {
-    let listed = json(there, &schema.arguments(&["nodes"]));
+fn nodes(there: &Path, cluster: &Cluster) -> Vec<(String, bool, u64)> {
+    let listed = json(there, &cluster.arguments(&["nodes"]));
     let node = |node: &Value| {
         let name = node["name"].as_str()?.rsplit_once('-')?.0;
         Some((
@@ -51,17 +51,17 @@ fn nodes(there: &Path, schema: &Schema) -> Vec<(String, bool, u64)> {
 async fn a_cluster_is_looked_after_while_it_runs() {
     let directory = tempfile::tempdir().expect("a directory");
     let there = directory.path();
-    let schema = Schema::new();
-    let early = run(&mut matssocket(there, &schema.arguments(&["nodes"])));
+    let cluster = Cluster::new();
+    let early = run(&mut matssocket(there, &cluster.arguments(&["nodes"])));
     assert_failed(&early, 1, &["matssocket migrate"]);
     let ran = |text: &str| text.matches("ran ").count();
-    let first = done(there, &schema.arguments(&["migrate"]));
+    let first = done(there, &cluster.arguments(&["migrate"]));
     assert!(
         ran(&first) > 0 && first.ends_with(" is up to date\n"),
         "{first}"
     );
     assert_eq!(
-        json(there, &schema.arguments(&["migrate"]))["ran"],
+        json(there, &cluster.arguments(&["migrate"]))["ran"],
         json!([])
     );
 
@@ -75,7 +75,7 @@ async fn a_cluster_is_looked_after_while_it_runs() {
     ];
     let node = |name| {
         let own = [&quick[..], &["--node-name", name]].concat();
-        serve(there, &schema.arguments(&own))
+        serve(there, &cluster.arguments(&own))
     };
     let (alpha, beta) = (node("alpha"), node("beta"));
     let client = Client::builder("Tests", "1")
@@ -87,17 +87,17 @@ async fn a_cluster_is_looked_after_while_it_runs() {
     client.reconnect();
     within("WELCOME", client.established()).await.expect("fine");
     let both = [("alpha".into(), true, 1), ("beta".into(), true, 0)];
-    assert_eq!(nodes(there, &schema), both);
-    let table = done(there, &schema.arguments(&["nodes"]));
+    assert_eq!(nodes(there, &cluster), both);
+    let table = done(there, &cluster.arguments(&["nodes"]));
     assert!(
         table.starts_with("NODE ") && table.ends_with("\n\n2 nodes up\n"),
         "{table}"
     );
-    let connected = json(there, &schema.arguments(&["sessions", "--connected"]));
+    let connected = json(there, &cluster.arguments(&["sessions", "--connected"]));
     assert_eq!(connected["sessions"][0]["node"], alpha.told["node"]);
 
     let sid = client.session_id().expect("it has one");
-    done(there, &schema.arguments(&["sessions", "close", &sid]));
+    done(there, &cluster.arguments(&["sessions", "close", &sid]));
     let closed = |state: &ConnectionState| matches!(state, ConnectionState::Closed(_));
     let state = within("the close", states.wait_for(closed)).await;
     let ConnectionState::Closed(why) = state.expect("the client is there").clone() else {
@@ -108,16 +108,16 @@ async fn a_cluster_is_looked_after_while_it_runs() {
 
     drop(alpha); // kill -9
     within("the end of its lease", async {
-        while nodes(there, &schema) != [("alpha".into(), false, 0), ("beta".into(), true, 0)] {
+        while nodes(there, &cluster) != [("alpha".into(), false, 0), ("beta".into(), true, 0)] {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    let table = done(there, &schema.arguments(&["nodes"]));
+    let table = done(there, &cluster.arguments(&["nodes"]));
     assert!(
         table.contains(" gone ") && table.ends_with("\n1 node up\n"),
         "{table}"
     );
     assert_eq!(beta.program.end("TERM").code(), Some(0));
-    assert_eq!(nodes(there, &schema).len(), 1, "it signed off");
+    assert_eq!(nodes(there, &cluster).len(), 1, "it signed off");
 }
