@@ -17,6 +17,7 @@ use super::sql::Transaction;
 use crate::clock::Clock;
 use crate::store::operation::*;
 use crate::store::rows::NewOutboxRow;
+use crate::store::shard::{self, SHARDS};
 use crate::store::statements::{Care, DbResult, Group, Touched};
 
 /// What a transaction has to remember.
@@ -235,6 +236,14 @@ impl Transaction<'_> {
         sessions.extend(seqs.iter().map(|_| session.0));
         completed.extend_from_slice(seqs);
         Ok(())
+    }
+
+    /// The key of a new session: it tells the shard.
+    pub fn new_session_key(&mut self, sid: &str) -> DbResult<Option<i64>> {
+        let ask = "SELECT nextval('session_number') * ? + ?";
+        let values = [Value::Long(SHARDS), Value::Long(shard::of_sid(sid))];
+        let key: i64 = sql::<BigInt>(ask, values).get_result(self.apart())?;
+        Ok(Some(key))
     }
 
     /// A new session of this user is going to be counted: nobody else opens one meanwhile.
