@@ -13,6 +13,7 @@ use super::operation::News;
 use super::statements::{
     Care, Database, DbResult, Fault, Group, Lane, Line, Statements, Touched, Verdict,
 };
+use crate::sabotage::{Step, reached};
 
 /// Runs `serve` until its channel is closed; begins anew when it panics.
 fn keep_running(metrics: &StoreMetrics, mut serve: impl FnMut()) {
@@ -162,6 +163,7 @@ impl Writer<'_> {
         }
         match result? {
             Verdict::Commit => {
+                reached(Step::AfterCommit);
                 self.metrics.committed(size, started.elapsed());
                 Ok(batch.told)
             }

@@ -10,6 +10,7 @@ use diesel::prelude::*;
 
 use super::{Conn, Dialect};
 use crate::clock::Clock;
+use crate::sabotage::{Broken, Step, is_broken, reached};
 use crate::store::operation::*;
 use crate::store::schema::{outbox, session};
 use crate::store::statements::{DbResult, Statements, operations};
@@ -104,10 +105,11 @@ impl<'a> Transaction<'a> {
                 (key.0, row.last_seq)
             })
             .collect();
-        match seqs.is_empty() {
-            true => Ok(()),
-            false => self.dialect.write_last_seqs(self.conn, &seqs),
+        if !seqs.is_empty() {
+            self.dialect.write_last_seqs(self.conn, &seqs)?;
         }
+        reached(Step::BeforeCommit);
+        Ok(())
     }
 
     /// What was read of a session row.
@@ -163,7 +165,7 @@ impl<'a> Transaction<'a> {
     pub fn holds(&mut self, holder: Holder) -> DbResult<bool> {
         Ok(self
             .row(holder.session)?
-            .is_some_and(|row| row.connection == holder.connection))
+            .is_some_and(|row| row.connection == holder.connection || is_broken(Broken::Fencing)))
     }
 
     /// Whether so many more messages fit the outbox of a session. What fits is counted only when the numbers given out
