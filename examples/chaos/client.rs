@@ -286,7 +286,6 @@ impl Client {
                 nacks: 0,
                 resolves: 0,
                 rejects: 0,
-                retries: 0,
                 ack2_on: None,
             },
         );
@@ -491,6 +490,11 @@ impl Client {
         }
         count(&self.crowd.history.messages);
         let mut view = self.view();
+        let made_on = mail.by.split('.').next().and_then(|node| node.parse().ok());
+        let here = view.lines.get(line).map(|line| line.node + 1);
+        if made_on.is_some() && made_on != here {
+            count(&self.crowd.history.from_elsewhere);
+        }
         view.received.push(Received {
             smid: smid.to_owned(),
             came,

@@ -79,6 +79,9 @@ pub struct InInbox {
     pub user_id: String,
     #[diesel(sql_type = Text)]
     pub cmid: String,
+    /// Empty: a plain ACK.
+    #[diesel(sql_type = Text)]
+    pub answer: String,
 }
 
 /// A table, and how many rows it has.
@@ -130,7 +133,8 @@ impl Database {
     }
 
     pub fn inbox(&mut self) -> Result<Vec<InInbox>, String> {
-        let sql = "SELECT session.user_id, inbox.cmid FROM inbox JOIN session ON session.key = inbox.session";
+        let sql = "SELECT session.user_id, inbox.cmid, COALESCE(inbox.answer, '') AS answer
+             FROM inbox JOIN session ON session.key = inbox.session";
         on!(self, connection => sql_query(sql).load(connection))
     }
 

@@ -31,7 +31,6 @@ pub struct Sent {
     pub nacks: u32,
     pub resolves: u32,
     pub rejects: u32,
-    pub retries: u32,
     /// The line on which its ACK2 went out last.
     pub ack2_on: Option<usize>,
 }
@@ -111,10 +110,6 @@ impl View {
         line.end.is_none().then_some(line.node)
     }
 
-    /// How many of its messages, and of those to it, have been delivered.
-    pub fn messages(&self) -> usize {
-        self.received.len() + self.sent.values().filter(|sent| sent.accepted()).count()
-    }
 }
 
 /// A promise that was broken. The numbers are those of the README.
@@ -150,7 +145,7 @@ pub struct History {
     pub resent: Cell<u64>,
     pub retries: Cell<u64>,
     pub refused: Cell<u64>,
-    /// Replies of services that came from another process than the one the client was connected to when it asked.
+    /// Messages made in another node than the one that delivered them.
     pub from_elsewhere: Cell<u64>,
 }
 

@@ -23,6 +23,7 @@ mod pusher;
 mod report;
 mod run;
 mod scenario;
+mod steps;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,7 @@ use args::{Command, Run};
 use database::Url;
 use report::Figures;
 use run::Plan;
+use scenario::Scenario;
 
 #[actix_web::main]
 async fn main() -> ExitCode {
@@ -77,7 +79,10 @@ async fn run_all(run: Run) -> Result<bool, String> {
             directory,
         };
         print_plan(&plan);
-        let figures = run::run(plan, *scenario).await?;
+        let figures = match scenario {
+            Scenario::Steps => steps::walk(plan).await?,
+            _ => run::run(plan, *scenario).await?,
+        };
         println!();
         figures.examples.iter().for_each(|what| println!("{what}"));
         all.push(figures);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::history::Promise;
+use crate::history::{History, Promise};
 use crate::run::Stage;
 use crate::scenario::Scenario;
 
@@ -22,6 +22,8 @@ pub struct Figures {
     /// Pushes of the nodes that were accepted.
     pub pushes: usize,
     pub reconnects: usize,
+    /// Messages made on another node than the one that delivered them.
+    pub from_elsewhere: u64,
     /// Messages of clients that went out again.
     pub sent_again: u64,
     /// Messages of the server that came again, and were known.
@@ -58,22 +60,15 @@ impl Figures {
         let history = &stage.crowd.history;
         let mut healed = history.healed.borrow().clone();
         healed.sort();
-        let violations = history.violations();
-        let broken = |promise: Promise| violations.iter().filter(move |found| found.0 == promise);
-        let examples = Promise::ALL.iter().flat_map(|(promise, name)| {
-            let first = broken(*promise).take(EXAMPLES);
-            first.map(move |(_, what)| format!("{name}: {what}"))
-        });
         Figures {
-            scenario: scenario.name().to_owned(),
             nodes: stage.plan.nodes,
             clients: stage.plan.clients,
             seconds: loaded.as_secs_f64(),
-            faults: stage.faults.get(),
             messages: history.messages.get(),
             messages_per_second: history.messages.get() as f64 / loaded.as_secs_f64(),
             pushes,
             reconnects: history.reconnects(),
+            from_elsewhere: history.from_elsewhere.get(),
             sent_again: history.resent.get(),
             redelivered: history.redelivered.get(),
             retries: history.retries.get(),
@@ -84,11 +79,27 @@ impl Figures {
             next_message_p99: percentile(&healed, 0.99),
             next_message_max: percentile(&healed, 1.0),
             affected: healed.len(),
+            ..Figures::judged(scenario, stage.faults.get(), history)
+        }
+    }
+
+    /// Without load: only what was broken.
+    pub fn judged(scenario: Scenario, faults: u64, history: &History) -> Figures {
+        let violations = history.violations();
+        let broken = |promise: Promise| violations.iter().filter(move |found| found.0 == promise);
+        let examples = Promise::ALL.iter().flat_map(|(promise, name)| {
+            let first = broken(*promise).take(EXAMPLES);
+            first.map(move |(_, what)| format!("{name}: {what}"))
+        });
+        Figures {
+            scenario: scenario.name().to_owned(),
+            faults,
             examples: examples.collect(),
             violations: Promise::ALL
                 .iter()
                 .map(|(promise, name)| ((*name).to_owned(), broken(*promise).count()))
                 .collect(),
+            ..Figures::default()
         }
     }
 
@@ -145,7 +156,7 @@ fn thousands(number: u64) -> String {
 /// One row for each figure, one column for each scenario.
 pub fn table(all: &[Figures]) -> String {
     type Row = (&'static str, fn(&Figures) -> String);
-    const ROWS: [Row; 17] = [
+    const ROWS: [Row; 18] = [
         ("", |f| f.scenario.clone()),
         ("nodes", |f| f.nodes.to_string()),
         ("clients", |f| f.clients.to_string()),
@@ -154,6 +165,7 @@ pub fn table(all: &[Figures]) -> String {
         ("messages per second", |f| thousands(f.messages_per_second as u64)),
         ("pushes accepted", |f| thousands(f.pushes as u64)),
         ("reconnects", |f| thousands(f.reconnects as u64)),
+        ("delivered by another node", |f| thousands(f.from_elsewhere)),
         ("sent again by clients", |f| thousands(f.sent_again)),
         ("delivered again, and known", |f| thousands(f.redelivered)),
         ("RETRY", |f| thousands(f.retries)),
