@@ -38,6 +38,12 @@ impl Clock {
         base + self.offset.load(Ordering::Relaxed)
     }
 
+    /// Whether this is the system's clock, never moved.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(crate) fn is_real(&self) -> bool {
+        self.fixed.is_none() && self.offset.load(Ordering::Relaxed) == 0
+    }
+
     /// Moves this clock, and all its clones, forward.
     pub fn advance(&self, by: Duration) {
         self.offset

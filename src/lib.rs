@@ -122,6 +122,8 @@ pub use server::{
     LiveSession, MatsSocketServer, MessageEvent, RecentEnvelope, ServerBuilder, SessionChange,
     SessionEvent,
 };
+#[cfg(feature = "postgres")]
+pub use store::Postgres;
 #[doc(hidden)] // for benches/store.rs, and for nobody else
 pub use store::bench;
 pub use store::operation::{DeadLetter, SessionFilter, SessionHome, StoredSession};

@@ -60,7 +60,8 @@ async fn begin(
     let meters = Meters::default();
     let registry = Registry::new().start();
     let from_cluster = Mailbox::new(&registry, &meters.registry);
-    let cluster = ClusterNotify::new(builder.cluster.transport.clone(), from_cluster).start();
+    let cluster = builder.cluster.take().unwrap_or_else(|| store.cluster());
+    let cluster = ClusterNotify::new(cluster.transport, from_cluster).start();
     let cluster: Mailbox<Tell> = Mailbox::new(&cluster, &meters.cluster);
     let services = Services::default().start();
 

@@ -23,7 +23,7 @@ use crate::wire::check_id;
 pub struct ServerBuilder {
     pub(crate) app: String,
     pub(crate) store: Option<Store>,
-    pub(crate) cluster: Cluster,
+    pub(crate) cluster: Option<Cluster>,
     pub(crate) authentication: Option<Arc<dyn Authentication>>,
     pub(crate) allowed_origins: Option<Vec<String>>,
     pub(crate) config: Config,
@@ -42,7 +42,7 @@ impl ServerBuilder {
         ServerBuilder {
             app,
             store: None,
-            cluster: Cluster::local(),
+            cluster: None,
             authentication: None,
             allowed_origins: None,
             config: Config::default(),
@@ -62,10 +62,10 @@ impl ServerBuilder {
         self
     }
 
-    /// How the nodes tell each other about news. The default is a cluster of this one node; nodes in one process
-    /// share one [`Cluster::local`].
+    /// How the nodes tell each other about news. The default with PostgreSQL is the database; with SQLite, it is a
+    /// cluster of this one node: nodes in one process share one [`Cluster::local`].
     pub fn cluster(mut self, cluster: Cluster) -> Self {
-        self.cluster = cluster;
+        self.cluster = Some(cluster);
         self
     }
 

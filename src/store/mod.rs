@@ -11,6 +11,8 @@ mod conformance;
 mod job;
 mod metrics;
 pub mod operation;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod rows;
 mod schema;
 #[cfg(feature = "sqlite")]
@@ -25,8 +27,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::cluster::Cluster;
+
 pub use metrics::StoreMetricsSnapshot;
 use operation::News;
+#[cfg(feature = "postgres")]
+pub use postgres::Postgres;
 
 /// Opens a database.
 type Opener =
@@ -43,6 +49,8 @@ struct Inner {
     open: Box<Opener>,
     /// The Diesel connection that transactional handlers are given.
     connection: (std::any::TypeId, &'static str),
+    /// How nodes in several processes hear each other.
+    cluster: Option<Box<dyn Fn() -> Cluster + Send + Sync>>,
     opened: Mutex<Option<Arc<actor::Opened>>>,
 }
 
@@ -52,14 +60,24 @@ impl Store {
         + Send
         + Sync
         + 'static,
+        cluster: Option<Box<dyn Fn() -> Cluster + Send + Sync>>,
     ) -> Store {
         Store {
             inner: Arc::new(Inner {
                 open: Box::new(open),
                 connection: (std::any::TypeId::of::<C>(), std::any::type_name::<C>()),
+                cluster,
                 opened: Mutex::new(None),
             }),
         }
+    }
+
+    /// How nodes on this store hear each other, unless they are told otherwise.
+    pub(crate) fn cluster(&self) -> Cluster {
+        self.inner
+            .cluster
+            .as_ref()
+            .map_or_else(Cluster::local, |cluster| cluster())
     }
 
     /// The Diesel connection that transactional handlers are given: its type, and its name.
@@ -71,13 +89,13 @@ impl Store {
     #[cfg(feature = "sqlite")]
     pub fn sqlite(path: impl Into<PathBuf>) -> Store {
         let path = path.into();
-        Store::new::<diesel::SqliteConnection>(move |config| sqlite::open_file(&path, config))
+        Store::new::<diesel::SqliteConnection>(move |config| sqlite::open_file(&path, config), None)
     }
 
     /// SQLite in memory: gone with the last clone of this `Store` and its last handle. For tests.
     #[cfg(feature = "sqlite")]
     pub fn sqlite_in_memory() -> Store {
-        Store::new::<diesel::SqliteConnection>(sqlite::open_in_memory)
+        Store::new::<diesel::SqliteConnection>(sqlite::open_in_memory, None)
     }
 
     /// Opens the database (once for all clones, with the limits of the first), runs its migrations, and attaches a
@@ -119,9 +137,11 @@ pub struct StoreConfig {
     pub queue: usize,
     /// Longest that a caller waits for room in the queue. Default 5 s.
     pub queue_wait: Duration,
-    /// Threads that read beside the writer (SQLite in a file). Default 2.
+    /// Threads that write, each with a connection of its own (PostgreSQL; SQLite has one). Default 4.
+    pub writers: usize,
+    /// Threads that read beside those that write (not with SQLite in memory). Default 2.
     pub readers: usize,
-    /// How long SQLite waits for a lock. Default 5 s.
+    /// How long the database waits for a lock. Default 5 s.
     pub busy_timeout: Duration,
     /// Most messages stored in one session's outbox. Default 10,000.
     pub max_outbox: u32,
@@ -133,6 +153,7 @@ impl Default for StoreConfig {
             batch: 500,
             queue: 10_000,
             queue_wait: Duration::from_secs(5),
+            writers: 4,
             readers: 2,
             busy_timeout: Duration::from_secs(5),
             max_outbox: 10_000,

@@ -26,20 +26,13 @@ fn keep_running(metrics: &StoreMetrics, mut serve: impl FnMut()) {
 /// Reads, until the channel is closed.
 pub fn read(jobs: &Receiver<Job>, database: &dyn Database, metrics: &StoreMetrics) {
     keep_running(metrics, || {
-        while let Ok(mut job) = jobs.recv() {
-            let mut line = match database.reader() {
-                Ok(line) => line,
-                Err(error) => {
-                    job.fail(StoreError::Failed(error));
-                    continue;
-                }
-            };
-            let jobs = std::slice::from_mut(&mut job);
-            let told = Told::new();
-            match line.transaction(&mut Batch { jobs, told }, Care::Quick) {
-                Ok(_) => job.answer(),
-                Err(fault) => fail(vec![job], fault),
-            }
+        let mut reader = Worker {
+            open: &|| database.reader(),
+            line: None,
+            commits: None,
+        };
+        while let Ok(job) = jobs.recv() {
+            reader.commit(vec![job]);
         }
     });
 }
@@ -47,10 +40,10 @@ pub fn read(jobs: &Receiver<Job>, database: &dyn Database, metrics: &StoreMetric
 /// Writes, until the channel is closed; at most `batch` operations in one transaction.
 pub fn write(jobs: &Receiver<Job>, database: &dyn Database, batch: usize, metrics: &StoreMetrics) {
     keep_running(metrics, || {
-        let mut writer = Writer {
-            database,
+        let mut writer = Worker {
+            open: &|| database.writer(),
             line: None,
-            metrics,
+            commits: Some(metrics),
         };
         while let Ok(first) = jobs.recv() {
             let mut group = vec![first];
@@ -63,14 +56,15 @@ pub fn write(jobs: &Receiver<Job>, database: &dyn Database, batch: usize, metric
 /// What was committed, by the node on whose behalf.
 type Told = Vec<(Arc<Seat>, News)>;
 
-struct Writer<'a> {
-    database: &'a dyn Database,
+struct Worker<'a> {
+    open: &'a dyn Fn() -> Result<Box<dyn Line>, String>,
     /// `None`: to be opened before the next transaction.
     line: Option<Box<dyn Line>>,
-    metrics: &'a StoreMetrics,
+    /// Where commits are counted, if they are.
+    commits: Option<&'a StoreMetrics>,
 }
 
-impl Writer<'_> {
+impl Worker<'_> {
     /// Commits a group, except that what must be alone is.
     fn commit_all(&mut self, jobs: Vec<Job>) {
         let mut group = Vec::with_capacity(jobs.len());
@@ -141,11 +135,7 @@ impl Writer<'_> {
         let started = Instant::now();
         let line = match &mut self.line {
             Some(line) => line,
-            none => none.insert(
-                self.database
-                    .writer()
-                    .map_err(|error| Fault::Begin(away(error)))?,
-            ),
+            none => none.insert((self.open)().map_err(|error| Fault::Begin(away(error)))?),
         };
         let size = jobs.len();
         let mut batch = Batch {
@@ -164,7 +154,9 @@ impl Writer<'_> {
         match result? {
             Verdict::Commit => {
                 reached(Step::AfterCommit);
-                self.metrics.committed(size, started.elapsed());
+                if let Some(metrics) = self.commits {
+                    metrics.committed(size, started.elapsed());
+                }
                 Ok(batch.told)
             }
             Verdict::RollBack | Verdict::Discard => Ok(Told::new()),
@@ -227,7 +219,13 @@ fn finish(group: Vec<Job>, told: Told) {
 
 fn fail(group: Vec<Job>, fault: Fault) {
     let error = match fault {
-        Fault::Unknown(_) => StoreError::Unknown,
+        Fault::Unknown(error) => {
+            log::error!(
+                "what became of {} operations is not known: {error}",
+                group.len()
+            );
+            StoreError::Unknown
+        }
         Fault::Begin(error) | Fault::Inside(error) | Fault::Lost(error) => {
             StoreError::Failed(error.to_string())
         }

@@ -40,6 +40,10 @@ macro_rules! suite {
     ($($cases:tt)*) => {
         on!(sqlite_file, super::super::Base::sqlite_file, $($cases)*);
         on!(sqlite_in_memory, super::super::Base::sqlite_in_memory, $($cases)*);
+        #[cfg(feature = "postgres")]
+        on!(postgres, super::super::Base::postgres, $($cases)*);
+        #[cfg(feature = "postgres")]
+        on!(postgres_pooled, super::super::Base::postgres_pooled, $($cases)*);
     };
 }
 
@@ -67,6 +71,8 @@ pub struct Base {
     config: StoreConfig,
     clock: Clock,
     _dir: Option<tempfile::TempDir>,
+    #[cfg(feature = "postgres")]
+    _schema: Option<super::postgres::tests::Schema>,
 }
 
 impl Base {
@@ -83,12 +89,35 @@ impl Base {
         Base::of(Store::sqlite_in_memory())
     }
 
+    #[cfg(feature = "postgres")]
+    fn postgres() -> Base {
+        Base::in_schema(|settings| settings)
+    }
+
+    /// As through a pooler in transaction mode.
+    #[cfg(feature = "postgres")]
+    fn postgres_pooled() -> Base {
+        Base::in_schema(|settings| settings.pooled(None))
+    }
+
+    #[cfg(feature = "postgres")]
+    fn in_schema(change: fn(super::Postgres) -> super::Postgres) -> Base {
+        let schema = super::postgres::tests::Schema::new();
+        let store = change(schema.settings()).into();
+        Base {
+            _schema: Some(schema),
+            ..Base::of(store)
+        }
+    }
+
     fn of(store: Store) -> Base {
         Base {
             store,
             config: StoreConfig::default(),
             clock: Clock::fixed(START),
             _dir: None,
+            #[cfg(feature = "postgres")]
+            _schema: None,
         }
     }
 

@@ -1,6 +1,23 @@
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
 use super::*;
+
+/// Does something with the connection, whichever it is.
+macro_rules! on_connection {
+    ($any:ident, |$conn:ident| $body:expr) => {
+        match $any.downcast_mut::<SqliteConnection>() {
+            Some($conn) => $body,
+            #[cfg(feature = "postgres")]
+            None => {
+                let $conn: &mut PgConnection = $any.downcast_mut().expect("a connection");
+                $body
+            }
+            #[cfg(not(feature = "postgres"))]
+            None => panic!("a connection of another database"),
+        }
+    };
+}
 
 /// A handler that writes a row of its own, then does as `then` says.
 fn handler(
@@ -19,17 +36,14 @@ fn handler(
         cmid: cmid.into(),
         limit: secs(60),
         run: Box::new(move |conn| {
-            let conn: &mut SqliteConnection = conn.downcast_mut().expect("the connection");
-            diesel::sql_query("CREATE TABLE IF NOT EXISTS app (x INTEGER)")
-                .execute(conn)
-                .expect("created");
-            diesel::sql_query("INSERT INTO app VALUES (1)")
-                .execute(conn)
+            let done = on_connection!(conn, |conn| {
+                conn.batch_execute(
+                    "CREATE TABLE IF NOT EXISTS app (x INTEGER); INSERT INTO app VALUES (1)",
+                )
                 .expect("inserted");
-            match conn
-                .transaction(|_| Ok::<_, diesel::result::Error>(then()))
-                .expect("nested")
-            {
+                conn.transaction(|_| Ok::<_, diesel::result::Error>(then()))
+            });
+            match done.expect("nested") {
                 Ok(effects) => Ok(Unit { cause, effects }),
                 Err(failure) => Err(Box::new(failure)),
             }
@@ -44,15 +58,9 @@ async fn app_rows(node: &Node, holder: Holder) -> Option<i64> {
         cmid: "count".into(),
         limit: secs(60),
         run: Box::new(|conn| {
-            #[derive(QueryableByName)]
-            struct Count {
-                #[diesel(sql_type = diesel::sql_types::BigInt)]
-                n: i64,
-            }
-            let conn: &mut SqliteConnection = conn.downcast_mut().expect("the connection");
-            let count =
-                diesel::sql_query("SELECT count(*) AS n FROM app").get_result::<Count>(conn);
-            Err(Box::new(count.ok().map(|count| count.n)))
+            let all = diesel::dsl::sql::<diesel::sql_types::BigInt>("SELECT count(*) FROM app");
+            let count: QueryResult<i64> = on_connection!(conn, |conn| all.get_result(conn));
+            Err(Box::new(count.ok()))
         }),
     };
     match node.run(count).await {

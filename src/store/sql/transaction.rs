@@ -56,7 +56,8 @@ pub struct Transaction<'a> {
     pub now: i64,
     pub news: News,
     pub rows: HashMap<SessionKey, Row>,
-    keys: HashMap<String, SessionKey>,
+    /// `None`: there is no such session.
+    pub keys: HashMap<String, Option<SessionKey>>,
 }
 
 /// What is read of a session row: key, sid, user, connection, node, newest sequence number.
@@ -118,7 +119,7 @@ impl<'a> Transaction<'a> {
         (key, sid, user_id, connection, node, last_seq): RowColumns,
     ) -> SessionKey {
         let key = SessionKey(key);
-        self.keys.insert(sid.clone(), key);
+        self.keys.insert(sid.clone(), Some(key));
         let connection = ConnectionId(connection);
         self.rows.insert(
             key,
@@ -152,7 +153,7 @@ impl<'a> Transaction<'a> {
     /// The key of the session with this id.
     pub fn key_of(&mut self, sid: &str) -> DbResult<Option<SessionKey>> {
         if let Some(key) = self.keys.get(sid) {
-            return Ok(Some(*key));
+            return Ok(*key);
         }
         let found: Option<RowColumns> =
             locked!(session::table.filter(session::sid.eq(sid)).select(ROW))
@@ -254,7 +255,7 @@ impl Transaction<'_> {
         );
         let started = Instant::now();
         self.direct()?;
-        self.dialect.lend(self.conn)?;
+        self.dialect.lend(self.conn, operation.limit)?;
         let conn: &mut dyn Any = &mut *self.conn;
         // The connection of a panicked handler is thrown away, so nobody sees what state it is in.
         let result = match catch_unwind(AssertUnwindSafe(|| run(conn))) {

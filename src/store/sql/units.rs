@@ -16,7 +16,7 @@ impl Transaction<'_> {
             return Ok(refusal);
         }
         if let Some(full) = self.full_outbox(&unit.effects)? {
-            return Ok(UnitOutcome::OutboxFull(full));
+            return self.refuse_full(unit, full);
         }
         if let Some(refusal) = self.settle(&unit.cause)? {
             return Ok(refusal);
@@ -40,9 +40,13 @@ impl Transaction<'_> {
                 if !self.holds(*holder)? {
                     return Ok(Some(UnitOutcome::FencedOff));
                 }
-                // Nothing else can be refused: inserting the inbox row will tell.
-                let told_later = settles.is_none() && unit.effects.is_empty();
-                if !told_later && let Some(answer) = self.known_answer(holder.session, cmid)? {
+                let known = match settles {
+                    Some(_) => self.answer(holder.session, cmid)?,
+                    // Nothing else can be refused: inserting the inbox row will tell.
+                    None if unit.effects.is_empty() => None,
+                    None => self.known_answer(holder.session, cmid)?,
+                };
+                if let Some(answer) = known {
                     return Ok(Some(UnitOutcome::Duplicate(answer)));
                 }
                 match settles {
@@ -73,6 +77,15 @@ impl Transaction<'_> {
                 Ok(known.map(|_| UnitOutcome::Repeated))
             }
         }
+    }
+
+    /// A message that comes again is told what it was told before, however full the outbox is by now.
+    fn refuse_full(&mut self, unit: &Unit, full: String) -> DbResult<UnitOutcome> {
+        let known = match &unit.cause {
+            Cause::Incoming { holder, cmid, .. } => self.answer(holder.session, cmid)?,
+            _ => None,
+        };
+        Ok(known.map_or(UnitOutcome::OutboxFull(full), UnitOutcome::Duplicate))
     }
 
     fn unless(

@@ -1,6 +1,8 @@
 //! What SQLite does in its own way: there is one writer, so nothing needs a lock, and every row is written at once, by
 //! a statement that can be cached.
 
+use std::time::Duration;
+
 use diesel::prelude::*;
 
 use super::sql::Transaction;
@@ -14,7 +16,7 @@ use crate::store::statements::DbResult;
 pub struct Dialect;
 
 impl Dialect {
-    pub fn now(&self, clock: &Clock) -> i64 {
+    pub fn now(&mut self, clock: &Clock) -> i64 {
         clock.now()
     }
 
@@ -36,7 +38,7 @@ impl Dialect {
     }
 
     /// The connection is going to be a handler's.
-    pub fn lend(&self, _: &mut SqliteConnection) -> DbResult<()> {
+    pub fn lend(&self, _: &mut SqliteConnection, _: Duration) -> DbResult<()> {
         Ok(())
     }
 

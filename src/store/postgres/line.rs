@@ -1,0 +1,126 @@
+//! A connection to PostgreSQL.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use diesel::connection::{AnsiTransactionManager, TransactionManager};
+use diesel::prelude::*;
+use diesel::r2d2::R2D2Connection;
+use diesel::sql_types::{Nullable, Text};
+
+use super::Shared;
+use super::dialect::Dialect;
+use super::query::{Value, sql};
+use super::sql::Transaction;
+use crate::store::statements::{Care, DbError, DbResult, Fault, Group, Line, Verdict};
+
+/// How often a lost transaction is asked for.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+pub struct PgLine {
+    conn: PgConnection,
+    shared: Arc<Shared>,
+}
+
+impl PgLine {
+    pub fn open(shared: &Arc<Shared>) -> Result<PgLine, String> {
+        Ok(PgLine {
+            conn: shared.connect()?,
+            shared: shared.clone(),
+        })
+    }
+
+    /// Runs the group up to its commit; with the transaction's id if it has written anything.
+    fn run(&mut self, group: &mut dyn Group, care: Care) -> DbResult<(Verdict, Option<i64>)> {
+        let dialect = Dialect::new(self.shared.clone(), care);
+        let mut transaction = Transaction::new(&mut self.conn, self.shared.max_outbox, dialect);
+        transaction.lock(group)?;
+        let verdict = group.run(&mut transaction)?;
+        if verdict != Verdict::Commit {
+            return Ok((verdict, None));
+        }
+        transaction.write_back()?;
+        Ok((verdict, transaction.xid()?))
+    }
+
+    fn roll_back(&mut self) -> bool {
+        AnsiTransactionManager::rollback_transaction(&mut self.conn).is_ok() && !self.is_broken()
+    }
+
+    fn commit(&mut self, xid: Option<i64>) -> Result<Verdict, Fault> {
+        let Err(error) = AnsiTransactionManager::commit_transaction(&mut self.conn) else {
+            return Ok(Verdict::Commit);
+        };
+        if self.conn.ping().is_ok() {
+            return Err(Fault::Inside(error));
+        }
+        log::warn!("the connection to PostgreSQL was lost during a commit: {error}");
+        match xid {
+            // It has written nothing.
+            None => Err(Fault::Lost(error)),
+            Some(xid) => match self.shared.committed(xid) {
+                Some(true) => Ok(Verdict::Commit),
+                Some(false) => Err(Fault::Lost(error)),
+                None => Err(Fault::Unknown(error)),
+            },
+        }
+    }
+}
+
+impl Line for PgLine {
+    fn transaction(&mut self, group: &mut dyn Group, care: Care) -> Result<Verdict, Fault> {
+        let begun =
+            AnsiTransactionManager::begin_transaction_sql(&mut self.conn, &self.shared.begin);
+        if let Err(error) = begun {
+            return Err(Fault::Lost(error));
+        }
+        match self.run(group, care) {
+            Ok((Verdict::Commit, xid)) => self.commit(xid),
+            Ok((Verdict::RollBack, _)) if !self.roll_back() => Ok(Verdict::Discard),
+            Ok((verdict, _)) => Ok(verdict),
+            Err(error) => match self.roll_back() {
+                true => Err(Fault::Inside(error)),
+                false => Err(Fault::Lost(error)),
+            },
+        }
+    }
+
+    fn is_broken(&mut self) -> bool {
+        AnsiTransactionManager::is_broken_transaction_manager(&mut self.conn)
+    }
+}
+
+impl Shared {
+    /// What became of a transaction whose COMMIT was not answered; `None`: it could not be learnt in time.
+    fn committed(&self, xid: i64) -> Option<bool> {
+        let until = Instant::now() + self.patience;
+        loop {
+            match self.ask_for(xid) {
+                Ok(Some("committed")) => return Some(true),
+                Ok(Some("aborted")) => return Some(false),
+                // The other end has not noticed yet that we are gone.
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                Err(error) => log::debug!("PostgreSQL cannot be asked yet: {error}"),
+            }
+            if Instant::now() >= until {
+                return None;
+            }
+            std::thread::sleep(ASK_AGAIN);
+        }
+    }
+
+    fn ask_for(&self, xid: i64) -> Result<Option<&'static str>, String> {
+        let ask = "SELECT pg_xact_status(?::text::xid8)";
+        let xid = xid.to_string();
+        let mut conn = self.connect()?;
+        let status: Option<String> = sql::<Nullable<Text>>(ask, [Value::Text(&xid)])
+            .get_result(&mut conn)
+            .map_err(|error: DbError| error.to_string())?;
+        Ok(status.map(|status| match status.as_str() {
+            "committed" => "committed",
+            "aborted" => "aborted",
+            _ => "in progress",
+        }))
+    }
+}

@@ -1,0 +1,117 @@
+//! Creates the tables, and brings them up to date, one node at a time.
+
+use std::collections::HashSet;
+
+use diesel::connection::SimpleConnection;
+use diesel::migration::{Migration, MigrationSource};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::sql_types::{Integer, Nullable, Text};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::query::{Value, sql};
+use super::{Postgres, connect, quoted, refusal};
+use crate::store::StoreError;
+use crate::store::statements::DbResult;
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+
+/// The advisory lock under which migrations run: "matssock" in ASCII.
+const LOCK: i64 = 0x6d61_7473_736f_636b;
+
+/// Oldest server with the functions we use.
+const OLDEST: i32 = 130_000;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Brings the tables up to date; the names of the migrations that ran.
+pub fn run(settings: &Postgres) -> Result<Vec<String>, StoreError> {
+    let mut conn = connect(settings)?;
+    check_server(&mut conn).map_err(|why| refusal(settings, &why))?;
+    if missing(&mut conn, settings)
+        .map_err(|why| refusal(settings, &why))?
+        .is_empty()
+    {
+        return Ok(Vec::new());
+    }
+    conn.transaction(|conn| apply(conn, settings))
+        .map_err(|why| {
+            refusal(
+                settings,
+                &format!("its tables could not be brought up to date ({why})"),
+            )
+        })
+}
+
+/// Fails if the tables are not up to date.
+pub fn check(settings: &Postgres) -> Result<(), StoreError> {
+    let mut conn = connect(settings)?;
+    check_server(&mut conn).map_err(|why| refusal(settings, &why))?;
+    let missing = missing(&mut conn, settings).map_err(|why| refusal(settings, &why))?;
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(refusal(
+            settings,
+            &format!(
+                "its tables are not up to date; run `Postgres::migrate` or `matssocket migrate` (missing: {})",
+                missing.join(", ")
+            ),
+        )),
+    }
+}
+
+fn check_server(conn: &mut PgConnection) -> Result<(), String> {
+    let ask =
+        "SELECT current_setting('server_version_num')::int, current_setting('server_encoding')";
+    let (version, encoding): (i32, String) = sql::<(Integer, Text)>(ask, [])
+        .get_result(conn)
+        .map_err(|error| error.to_string())?;
+    if version < OLDEST {
+        return Err(format!(
+            "the server is too old ({version}): PostgreSQL 13 or newer is needed"
+        ));
+    }
+    match encoding.as_str() {
+        "UTF8" => Ok(()),
+        other => Err(format!(
+            "its encoding is {other}: a database with ENCODING 'UTF8' is needed"
+        )),
+    }
+}
+
+/// The migrations that have not run. (A database may know more than we do: a newer version has been here.)
+fn missing(conn: &mut PgConnection, settings: &Postgres) -> Result<Vec<String>, String> {
+    let known = known(conn, settings).map_err(|error| error.to_string())?;
+    let all = MigrationSource::<Pg>::migrations(&MIGRATIONS).map_err(|error| error.to_string())?;
+    let missing = all
+        .iter()
+        .filter(|it| !known.contains(&it.name().version().to_string()));
+    Ok(missing.map(|it| it.name().to_string()).collect())
+}
+
+fn known(conn: &mut PgConnection, settings: &Postgres) -> DbResult<HashSet<String>> {
+    let table = format!("{}.__diesel_schema_migrations", quoted(&settings.schema));
+    let ask = "SELECT to_regclass(?)::text";
+    let there: Option<String> =
+        sql::<Nullable<Text>>(ask, [Value::Text(&table)]).get_result(conn)?;
+    if there.is_none() {
+        return Ok(HashSet::new());
+    }
+    let versions = diesel::dsl::sql::<Text>(&format!("SELECT version FROM {table}"));
+    Ok(versions.load::<String>(conn)?.into_iter().collect())
+}
+
+fn apply(conn: &mut PgConnection, settings: &Postgres) -> Result<Vec<String>, Failure> {
+    let schema = quoted(&settings.schema);
+    conn.batch_execute("SET LOCAL client_min_messages TO warning; SET LOCAL lock_timeout TO 0")?;
+    conn.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})"))?;
+    let ask = "SELECT to_regnamespace(?)::text";
+    let there: Option<String> =
+        sql::<Nullable<Text>>(ask, [Value::Text(&schema)]).get_result(conn)?;
+    if there.is_none() {
+        conn.batch_execute(&format!("CREATE SCHEMA {schema}"))?;
+    }
+    conn.batch_execute(&format!("SET LOCAL search_path TO {schema}"))?;
+    let ran = conn.run_pending_migrations(MIGRATIONS)?;
+    Ok(ran.iter().map(ToString::to_string).collect())
+}

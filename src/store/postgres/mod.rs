@@ -1,0 +1,156 @@
+//! PostgreSQL: several connections that write, others that read beside them, each on a thread of its own.
+
+/// A query for rows that are going to be changed: nobody else changes them before this transaction ends.
+macro_rules! locked {
+    ($query:expr) => {
+        $query.for_no_key_update()
+    };
+}
+
+/// As `locked!`, without the rows that somebody else is changing just now.
+macro_rules! unclaimed {
+    ($query:expr) => {
+        $query.for_no_key_update().skip_locked()
+    };
+}
+
+mod dialect;
+mod line;
+mod migrate;
+mod query;
+mod settings;
+#[path = "../sql/mod.rs"]
+mod sql;
+#[cfg(test)]
+pub mod tests;
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use diesel::connection::{CacheSize, SimpleConnection};
+use diesel::prelude::*;
+
+use self::dialect::Dialect;
+use self::line::PgLine;
+pub use self::settings::Postgres;
+use super::statements::{Database, Line};
+use super::{StoreConfig, StoreError};
+
+type Conn = PgConnection;
+
+/// A process that is stopped in the midst of a transaction must not hold its locks for as long. (Ours are never idle.)
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
+
+struct PgDatabase {
+    shared: Arc<Shared>,
+    writers: usize,
+    readers: usize,
+}
+
+/// What all connections share.
+pub struct Shared {
+    url: String,
+    pooled: bool,
+    /// What a transaction of ours needs.
+    settings: String,
+    begin: String,
+    max_outbox: i64,
+    /// How long it is asked for a commit that was not answered.
+    patience: Duration,
+    /// How far the database's clock is ahead of ours, in milliseconds.
+    ahead: AtomicI64,
+}
+
+impl Shared {
+    fn connect(&self) -> Result<PgConnection, String> {
+        let mut conn = PgConnection::establish(&self.url).map_err(|error| one_line(&error))?;
+        if self.pooled {
+            conn.set_prepared_statement_cache_size(CacheSize::Disabled);
+        } else {
+            let settings = self.settings.replace("SET LOCAL", "SET");
+            conn.batch_execute(&settings)
+                .map_err(|error| one_line(&error))?;
+        }
+        Ok(conn)
+    }
+}
+
+/// Opens a database.
+pub fn open(settings: &Postgres, config: &StoreConfig) -> Result<Arc<dyn Database>, StoreError> {
+    match settings.migrate {
+        true => drop(migrate::run(settings)?),
+        false => migrate::check(settings)?,
+    }
+    let lock_timeout = config.busy_timeout.as_millis().max(1);
+    let idle_timeout = IDLE_TIMEOUT.as_millis();
+    // Every statement has its index, and tables that fill and empty all the time mislead the planner.
+    let needs = format!(
+        "SET LOCAL search_path TO {}; SET LOCAL enable_seqscan TO off; SET LOCAL jit TO off; \
+        SET LOCAL lock_timeout TO {lock_timeout}; \
+        SET LOCAL idle_in_transaction_session_timeout TO {idle_timeout}",
+        quoted(&settings.schema)
+    );
+    Ok(Arc::new(PgDatabase {
+        shared: Arc::new(Shared {
+            url: settings.url.clone(),
+            pooled: settings.pooled,
+            begin: match settings.pooled {
+                true => format!("BEGIN; {needs}"),
+                false => "BEGIN".into(),
+            },
+            settings: needs,
+            max_outbox: config.max_outbox.into(),
+            patience: config.busy_timeout,
+            ahead: AtomicI64::new(0),
+        }),
+        writers: config.writers.max(1),
+        readers: config.readers.max(1),
+    }))
+}
+
+fn connect(settings: &Postgres) -> Result<PgConnection, StoreError> {
+    let mut conn =
+        PgConnection::establish(&settings.url).map_err(|why| refusal(settings, &one_line(&why)))?;
+    if settings.pooled {
+        conn.set_prepared_statement_cache_size(CacheSize::Disabled);
+    }
+    Ok(conn)
+}
+
+/// A name as SQL has it.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Why the database cannot be used. (Not its URL, which may hold a password.)
+fn refusal(settings: &Postgres, why: &str) -> StoreError {
+    StoreError::Open(format!(
+        "cannot use the PostgreSQL database, schema {:?}: {why}",
+        settings.schema
+    ))
+}
+
+fn one_line(text: &dyn Display) -> String {
+    let text = text.to_string();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+impl Database for PgDatabase {
+    fn writer(&self) -> Result<Box<dyn Line>, String> {
+        Ok(Box::new(PgLine::open(&self.shared)?))
+    }
+
+    fn reader(&self) -> Result<Box<dyn Line>, String> {
+        self.writer()
+    }
+
+    fn writers(&self) -> usize {
+        self.writers
+    }
+
+    fn readers(&self) -> usize {
+        self.readers
+    }
+}

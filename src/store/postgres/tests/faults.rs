@@ -1,0 +1,111 @@
+//! Lines that are cut, commits that are not answered, locks that are held.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::proxy::Proxy;
+use super::*;
+
+#[actix::test]
+async fn a_commit_that_was_not_answered_is_asked_for() {
+    let (schema, proxy) = (Schema::new(), Proxy::start());
+    let node = Node::attach("a", proxy.settings(&schema)).expect("opens");
+    let holder = node.open("s1").await;
+    proxy.lose_commit.store(true, Ordering::SeqCst);
+    let outcome = node.run(call(vec![to("s1", "m1")])).await;
+    assert!(
+        !proxy.lose_commit.load(Ordering::SeqCst),
+        "a commit was lost"
+    );
+    assert_eq!(
+        outcome,
+        UnitOutcome::Committed(vec![EffectOutcome::Stored(1)])
+    );
+    assert_eq!(node.tids(holder.session).await, ["m1"], "stored once");
+}
+
+#[actix::test]
+async fn a_commit_whose_fate_cannot_be_learnt_is_unknown() {
+    let (schema, proxy) = (Schema::new(), Proxy::start());
+    let config = StoreConfig {
+        busy_timeout: Duration::from_millis(300),
+        writers: 1,
+        ..StoreConfig::default()
+    };
+    let node = Node::with("a", proxy.settings(&schema), &config).expect("opens");
+    let holder = node.open("s1").await;
+    proxy.lose_commit.store(true, Ordering::SeqCst);
+    proxy.refuse.store(true, Ordering::SeqCst);
+    let outcome = node.0.run(call(vec![to("s1", "m1")])).await;
+    assert!(matches!(outcome, Err(StoreError::Unknown)), "{outcome:?}");
+    let outcome = node.0.run(call(vec![to("s1", "m2")])).await;
+    assert!(matches!(outcome, Err(StoreError::Failed(_))), "{outcome:?}");
+    proxy.refuse.store(false, Ordering::SeqCst);
+    let outcome = node.run(call(vec![to("s1", "m3")])).await;
+    assert_eq!(
+        outcome,
+        UnitOutcome::Committed(vec![EffectOutcome::Stored(2)])
+    );
+    assert_eq!(node.tids(holder.session).await, ["m1", "m3"]);
+}
+
+/// Ends every connection of a schema's application.
+fn cut_all(schema: &Schema) {
+    schema.execute(&format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{}'",
+        schema.0
+    ));
+}
+
+#[actix::test]
+async fn a_line_that_was_cut_is_opened_anew() {
+    let schema = Schema::new();
+    let mut settings = schema.settings();
+    settings
+        .url
+        .push_str(&format!("&application_name={}", schema.0));
+    let node = Node::attach("a", settings).expect("opens");
+    let holder = node.open("s1").await;
+    for round in 0..3 {
+        cut_all(&schema);
+        node.run(call(vec![to("s1", &format!("m{round}"))])).await;
+        assert_eq!(node.tids(holder.session).await.len(), round + 1);
+    }
+}
+
+#[actix::test]
+async fn a_process_stopped_in_a_transaction_holds_its_locks_for_a_moment_only() {
+    let schema = Schema::new();
+    let node = Node::attach("a", schema.settings()).expect("opens");
+    node.open("s1").await;
+    let stopped = super::super::open(&schema.settings(), &StoreConfig::default()).expect("opens");
+    let (locked, when_locked) = std::sync::mpsc::channel();
+    // It locks the session, and then does nothing while its connection stays open.
+    let thread = std::thread::spawn(move || {
+        let mut line = stopped.writer().expect("a line");
+        let mut group = Stopped(locked);
+        line.transaction(&mut group, crate::store::statements::Care::Quick)
+    });
+    when_locked.recv().expect("locked");
+    node.run(call(vec![to("s1", "m1")])).await;
+    let result = thread.join().expect("ends");
+    assert!(result.is_err(), "its transaction was ended: {result:?}");
+}
+
+struct Stopped(std::sync::mpsc::Sender<()>);
+
+impl crate::store::statements::Group for Stopped {
+    fn touches(&self, see: &mut dyn FnMut(crate::store::statements::Touched<'_>)) {
+        see(crate::store::statements::Touched::Sid("s1"));
+    }
+
+    fn run(
+        &mut self,
+        statements: &mut dyn crate::store::statements::Statements,
+    ) -> crate::store::statements::DbResult<crate::store::statements::Verdict> {
+        let _ = self.0.send(());
+        std::thread::sleep(super::super::IDLE_TIMEOUT + Duration::from_secs(1));
+        statements.unit(&call(vec![to("s1", "of the stopped")]))?;
+        Ok(crate::store::statements::Verdict::Commit)
+    }
+}

@@ -1,0 +1,148 @@
+//! What only PostgreSQL promises.
+
+mod faults;
+mod nodes;
+mod proxy;
+
+use actix::prelude::*;
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+
+use super::Postgres;
+use crate::clock::Clock;
+use crate::store::operation::*;
+use crate::store::{NewsOf, Operation, Store, StoreConfig, StoreError, StoreHandle};
+
+/// The server that tests use.
+fn server() -> String {
+    std::env::var("MATSSOCKET_TEST_POSTGRES").expect(
+        "MATSSOCKET_TEST_POSTGRES must be the URL of a PostgreSQL for tests; ./test starts one and sets it",
+    )
+}
+
+/// A schema of a test's own, and beside it one for the tables of the test's application: gone at its end.
+pub struct Schema(String);
+
+impl Schema {
+    pub fn new() -> Schema {
+        let name = format!("test_{}", &crate::store::rows::secret()[..16]).to_lowercase();
+        let schema = Schema(name);
+        schema.execute(&format!("CREATE SCHEMA \"{}_app\"", schema.0));
+        schema
+    }
+
+    /// The schema's settings; the application's tables are where its connections look for them.
+    pub fn settings(&self) -> Postgres {
+        let (url, name) = (server(), &self.0);
+        let sign = if url.contains('?') { '&' } else { '?' };
+        Postgres::at(format!("{url}{sign}options=-csearch_path%3D{name}_app")).schema(name)
+    }
+
+    /// Runs statements in the store's schema.
+    fn execute(&self, sql: &str) {
+        let mut conn = PgConnection::establish(&server()).expect("the test's PostgreSQL");
+        let before = format!(
+            "SET client_min_messages TO warning; SET search_path TO \"{}\"",
+            self.0
+        );
+        conn.batch_execute(&before).expect("set");
+        conn.batch_execute(sql).expect(sql);
+    }
+}
+
+impl Drop for Schema {
+    fn drop(&mut self) {
+        let name = &self.0;
+        self.execute(&format!(
+            "DROP SCHEMA IF EXISTS \"{name}\" CASCADE; DROP SCHEMA \"{name}_app\" CASCADE"
+        ));
+    }
+}
+
+struct Deaf;
+
+impl Actor for Deaf {
+    type Context = Context<Deaf>;
+}
+
+crate::metrics::metered!(Deaf: NewsOf);
+
+impl Handler<NewsOf> for Deaf {
+    type Result = ();
+
+    fn handle(&mut self, _: NewsOf, _: &mut Context<Deaf>) {}
+}
+
+/// A node on a store of its own, as in a process of its own.
+struct Node(StoreHandle);
+
+impl Node {
+    fn attach(name: &str, settings: Postgres) -> Result<Node, StoreError> {
+        Node::with(name, settings, &StoreConfig::default())
+    }
+
+    fn with(name: &str, settings: Postgres, config: &StoreConfig) -> Result<Node, StoreError> {
+        let news = crate::metrics::Mailbox::new(&Deaf.start(), &std::sync::Arc::default());
+        Store::from(settings)
+            .attach(name, config, &Clock::system(), news)
+            .map(Node)
+    }
+
+    async fn run<O: Operation>(&self, operation: O) -> O::Outcome {
+        self.0.run(operation).await.expect("the store works")
+    }
+
+    async fn open(&self, sid: &str) -> Holder {
+        let register = Register {
+            session: NewOrResumed::New {
+                sid: sid.into(),
+                smid_prefix: "p".into(),
+            },
+            user_id: "user".into(),
+            client: "test,1".into(),
+            app_name: "App".into(),
+            app_version: "1".into(),
+            max_sessions_per_user: 1000,
+        };
+        match self.run(register).await {
+            Registered::Held(session) => session.holder,
+            other => panic!("not held: {other:?}"),
+        }
+    }
+
+    async fn tids(&self, session: SessionKey) -> Vec<String> {
+        let all = FetchOutbox {
+            session,
+            after: 0,
+            limit: 100_000,
+            max_bytes: u64::MAX,
+        };
+        let fetched = self.run(all).await.messages.into_iter();
+        fetched.map(|message| message.tid).collect()
+    }
+}
+
+fn call(effects: Vec<Effect>) -> Unit {
+    Unit {
+        cause: Cause::Call {
+            idempotency_key: None,
+        },
+        effects,
+    }
+}
+
+/// A SEND for a session.
+fn to(sid: &str, tid: &str) -> Effect {
+    Effect::Message {
+        sid: sid.into(),
+        message: NewMessage {
+            kind: crate::wire::MessageType::SEND,
+            eid: Some("terminator".into()),
+            cmid: None,
+            tid: tid.into(),
+            msg: None,
+            debug: None,
+            correlation: None,
+        },
+    }
+}
