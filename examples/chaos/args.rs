@@ -18,6 +18,8 @@ order, or given to the wrong one. Exit code 1: a promise was broken. 2: it could
 Usage: chaos run [--scenario NAME] [OPTION…]
 
   --scenario NAME   kill      a node is killed (kill -9) and started again, and so on (default)
+                    database  PostgreSQL ends as in a crash, and comes back
+                    listen    the lines by which nodes hear each other are cut
                     pause     a node is stopped for longer than its lease, and continued
                     rolling   node after node is told to end, and started again
                     steps     a node dies at each step of a transactional message
@@ -31,7 +33,7 @@ Usage: chaos run [--scenario NAME] [OPTION…]
   --pushes N        messages that each node sends by itself, per second (default 100)
   --lease MS        lease of a node (default 3,000)
   --patience S      after the load, how long nothing may happen before what is missing counts as lost (default 20)
-  --store URL       postgres://… or an SQLite file (default: a throwaway database)
+  --store URL       postgres://… or an SQLite file (default: a PostgreSQL of its own)
   --directory PATH  where logs and journals go (default: a temporary one, kept if a promise was broken)
   --json FILE       writes the figures there as well
   --sabotage NAME   breaks a promise on purpose: deduplication, fencing or redelivery. The checker must notice.

@@ -37,7 +37,7 @@ impl Url {
     pub fn attach(&self, builder: ServerBuilder) -> ServerBuilder {
         match self {
             Url::Sqlite(path) => builder.store(Store::sqlite(path)),
-            Url::Postgres(_) => unimplemented!("PostgreSQL"),
+            Url::Postgres(url) => builder.store(Store::postgres(url)),
         }
     }
 }
@@ -107,9 +107,15 @@ impl Database {
                     .map_err(|why| why.to_string())?;
                 Ok(Database::Sqlite(connection))
             }
-            Url::Postgres(url) => PgConnection::establish(url)
-                .map(Database::Postgres)
-                .map_err(|why| why.to_string()),
+            Url::Postgres(url) => {
+                let mut connection =
+                    PgConnection::establish(url).map_err(|why| why.to_string())?;
+                // The application's own table comes first; the store's are in a schema of their own.
+                connection
+                    .batch_execute("SET search_path TO public, matssocket")
+                    .map_err(|why| why.to_string())?;
+                Ok(Database::Postgres(connection))
+            }
         }
     }
 
@@ -125,6 +131,13 @@ impl Database {
 
     pub fn execute(&mut self, sql: &str) -> Result<(), String> {
         on!(self, connection => connection.batch_execute(sql))
+    }
+
+    /// Ends the connections by which nodes hear each other.
+    pub fn end_listening(&mut self) -> Result<(), String> {
+        self.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'matssocket listen'",
+        )
     }
 
     pub fn effects(&mut self) -> Result<Vec<Effect>, String> {

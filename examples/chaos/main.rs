@@ -19,6 +19,9 @@ mod history;
 mod journal;
 mod line;
 mod node;
+#[allow(dead_code, missing_docs)] // what the tests need of it is more
+#[path = "../../tests/common/postgres.rs"]
+mod postgres;
 mod pusher;
 mod report;
 mod run;
@@ -26,9 +29,11 @@ mod scenario;
 mod steps;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use args::{Command, Run};
 use database::Url;
+use postgres::Server;
 use report::Figures;
 use run::Plan;
 use scenario::Scenario;
@@ -65,8 +70,13 @@ async fn run_all(run: Run) -> Result<bool, String> {
         let directory = base.unwrap_or_else(|| temporary.path().to_owned());
         let directory = directory.join(scenario.name());
         std::fs::create_dir_all(&directory).map_err(|why| why.to_string())?;
-        let store = run.store.clone();
-        let store = store.unwrap_or_else(|| Url::Sqlite(directory.join("store.db")));
+        let (store, server) = match &run.store {
+            Some(store) => (store.clone(), None),
+            None => {
+                let server = Arc::new(Server::new(true));
+                (Url::Postgres(server.url()), Some(server))
+            }
+        };
         let nodes = match (&store, run.nodes) {
             (Url::Sqlite(_), _) => 1,
             (Url::Postgres(_), 0) => 3,
@@ -77,6 +87,7 @@ async fn run_all(run: Run) -> Result<bool, String> {
             nodes,
             store,
             directory,
+            server,
         };
         print_plan(&plan);
         let figures = match scenario {

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::rt::task::JoinHandle;
@@ -15,6 +16,7 @@ use crate::client::{Client, Crowd};
 use crate::database::{Database, Url};
 use crate::fleet::Fleet;
 use crate::history::History;
+use crate::postgres::Server;
 use crate::pusher::SESSIONS;
 use crate::report::{Figures, progress};
 use crate::scenario::{self, Scenario};
@@ -25,12 +27,13 @@ const WELCOME: Duration = Duration::from_secs(60);
 const LINGER: Duration = Duration::from_secs(2);
 
 /// What one scenario is run with.
-#[derive(Clone, Debug)]
 pub struct Plan {
     pub run: Run,
     pub nodes: usize,
     pub store: Url,
     pub directory: PathBuf,
+    /// The database's server, if it was started for this scenario.
+    pub server: Option<Arc<Server>>,
 }
 
 impl std::ops::Deref for Plan {

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::database::Database;
 use crate::history::{End, Line, Promise};
 use crate::run::Stage;
 
@@ -10,14 +11,18 @@ use crate::run::Stage;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
     Kill,
+    Database,
+    Listen,
     Pause,
     Rolling,
     Steps,
 }
 
 impl Scenario {
-    pub const ALL: [(&str, Scenario); 4] = [
+    pub const ALL: [(&str, Scenario); 6] = [
         ("kill", Scenario::Kill),
+        ("database", Scenario::Database),
+        ("listen", Scenario::Listen),
         ("pause", Scenario::Pause),
         ("rolling", Scenario::Rolling),
         ("steps", Scenario::Steps),
@@ -40,6 +45,8 @@ pub async fn run(stage: &Rc<Stage>, scenario: Scenario) -> Result<(), String> {
         tokio::time::sleep(pause).await;
         match scenario {
             Scenario::Kill => kill(stage, rand::random_range(0..stage.plan.nodes)).await?,
+            Scenario::Database => restart_database(stage).await?,
+            Scenario::Listen => end_listening(stage)?,
             Scenario::Pause => pause_node(stage, rand::random_range(0..stage.plan.nodes)).await?,
             Scenario::Rolling => {
                 restart(stage, node).await?;
@@ -58,6 +65,21 @@ async fn kill(stage: &Stage, node: usize) -> Result<(), String> {
     stage.crowd.history.affected(Some(node));
     stage.fleet.kill(node);
     stage.fleet.start(node, None).map(|_| ())
+}
+
+/// The database ends at once, as in a crash, and comes back.
+async fn restart_database(stage: &Stage) -> Result<(), String> {
+    let server = stage.plan.server.clone();
+    let server = server.ok_or("only a database that was started for it is restarted: leave out --store")?;
+    stage.crowd.history.affected(None);
+    let restarted = actix_web::web::block(move || server.restart_immediate()).await;
+    restarted.map_err(|why| why.to_string())
+}
+
+/// Every LISTEN line is ended.
+fn end_listening(stage: &Stage) -> Result<(), String> {
+    stage.crowd.history.affected(None);
+    Database::connect(&stage.plan.store)?.end_listening()
 }
 
 /// Stopped for longer than its lease. It must notice, close its lines, and come back as another node.
