@@ -1,20 +1,21 @@
 //! The command line.
 
-use std::path::PathBuf;
-
 use lexopt::prelude::*;
+
+use super::database::{self, Named};
 
 /// What `--help` prints.
 pub const USAGE: &str = "\
 A server with the fixed set of endpoints that clients of the MatsSocket protocol are tested against.
 
-Usage: conformance --ports PORT[,PORT…] [--database PATH] [--fresh]
-       conformance --node NAME --port PORT --database PATH
+Usage: conformance --ports PORT[,PORT…] [--database URL] [--fresh]
+       conformance --node NAME --port PORT --database URL
 
   --ports PORT,…   one node per port, all in this process (default 8080,8081; 0 takes a free one)
   --node NAME      a single node of this name
   --port PORT      its port
-  --database PATH  an SQLite file, as a path or sqlite://PATH (default: a temporary file)
+  --database URL   an SQLite file, as a path or sqlite://PATH (default: a temporary file), or, built with the feature
+                   postgres, postgres://…, which several processes may share (tables in the schema matssocket)
   --fresh          empties that database first
   --help           prints this
 ";
@@ -24,8 +25,8 @@ Usage: conformance --ports PORT[,PORT…] [--database PATH] [--fresh]
 pub struct Args {
     /// One node per entry: what its name starts with, if given, and its port.
     pub nodes: Vec<(Option<String>, u16)>,
-    /// The SQLite file; a temporary one if `None`.
-    pub database: Option<PathBuf>,
+    /// A temporary SQLite file if `None`.
+    pub database: Option<Named>,
     /// Empty the database first.
     pub fresh: bool,
 }
@@ -39,7 +40,7 @@ pub fn parse() -> Result<Option<Args>, lexopt::Error> {
             Long("ports") => ports = Some(parser.value()?.parse_with(parse_ports)?),
             Long("node") => node = Some(parser.value()?.string()?),
             Long("port") => port = Some(parser.value()?.parse_with(parse_port)?),
-            Long("database") => database = Some(parser.value()?.parse_with(parse_database)?),
+            Long("database") => database = Some(parser.value()?.parse_with(database::parse)?),
             Long("fresh") => fresh = true,
             Short('h') | Long("help") => return Ok(None),
             _ => return Err(argument.unexpected()),
@@ -76,26 +77,4 @@ fn parse_ports(text: &str) -> Result<Vec<u16>, String> {
         }
     }
     Ok(ports)
-}
-
-fn parse_database(text: &str) -> Result<PathBuf, String> {
-    let path = match text.split_once("://") {
-        None => text.strip_prefix("sqlite:").unwrap_or(text),
-        Some(("sqlite", path)) => path,
-        Some(("postgres" | "postgresql", _)) => {
-            return Err(
-                "this program was built without postgres: give a path or sqlite://PATH".into(),
-            );
-        }
-        Some((scheme, _)) => {
-            return Err(format!(
-                "databases of kind {scheme:?} are not known: give a path or sqlite://PATH"
-            ));
-        }
-    };
-    if path.is_empty() {
-        Err("the database's path is empty".into())
-    } else {
-        Ok(path.into())
-    }
 }

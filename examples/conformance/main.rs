@@ -9,19 +9,19 @@ mod args;
 mod auth;
 mod beside;
 mod data;
+mod database;
 mod endpoints;
 mod services;
 
-use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, rt};
 use args::Args;
 use auth::DummyAuthentication;
+use database::Database;
 use endpoints::Handle;
 use futures_util::future::join_all;
 use matssocket::{Cluster, MatsSocketServer, Store};
@@ -59,7 +59,7 @@ async fn run(args: Args) -> Result<(), String> {
         listening.push((name, listen(port)?));
     }
     let database = Database::prepare(args.database, args.fresh)?;
-    let (store, cluster) = (Store::sqlite(&database.path), Cluster::local());
+    let (store, cluster) = (database.store(), database.cluster());
     let mut nodes = Vec::new();
     for (name, (port, listeners)) in listening {
         match start(name, port, listeners, &store, &cluster).await {
@@ -117,13 +117,15 @@ async fn start(
     port: u16,
     listeners: Vec<TcpListener>,
     store: &Store,
-    cluster: &Cluster,
+    cluster: &Option<Cluster>,
 ) -> Result<Node, String> {
     let handle = Handle::default();
     let mut builder = MatsSocketServer::builder("conformance")
         .store(store.clone())
-        .cluster(cluster.clone())
         .authentication(DummyAuthentication);
+    if let Some(cluster) = cluster {
+        builder = builder.cluster(cluster.clone());
+    }
     if let Some(name) = name {
         builder = builder.node_name(name);
     }
@@ -172,73 +174,4 @@ fn shutdown_signal() -> io::Result<impl Future<Output = &'static str>> {
         let _ = tokio::signal::ctrl_c().await;
         "Ctrl-C"
     })
-}
-
-/// The SQLite file; deleted at the end if it is a temporary one.
-struct Database {
-    path: PathBuf,
-    temporary: bool,
-}
-
-impl Database {
-    fn prepare(path: Option<PathBuf>, fresh: bool) -> Result<Database, String> {
-        let Some(path) = path else {
-            let name = format!("matssocket-conformance-{}.db", std::process::id());
-            let database = Database {
-                path: std::env::temp_dir().join(name),
-                temporary: true,
-            };
-            // A process of the same id may have been killed.
-            empty(&database.path)?;
-            return Ok(database);
-        };
-        if fresh {
-            empty(&path)?;
-        }
-        Ok(Database {
-            path,
-            temporary: false,
-        })
-    }
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        if self.temporary {
-            for suffix in ["", "-wal", "-shm", ".lock"] {
-                let _ = fs::remove_file(beside_it(&self.path, suffix));
-            }
-        }
-    }
-}
-
-/// Deletes an SQLite database that no process has in use.
-fn empty(path: &Path) -> Result<(), String> {
-    let lock = beside_it(path, ".lock");
-    // Held until the files are gone.
-    let _lock = match File::open(&lock) {
-        Ok(file) => {
-            file.try_lock().map_err(|_| {
-                format!("{} is in use: {} is locked", path.display(), lock.display())
-            })?;
-            Some(file)
-        }
-        Err(_) => None,
-    };
-    for suffix in ["-wal", "-shm", ""] {
-        let file = beside_it(path, suffix);
-        match fs::remove_file(&file) {
-            Err(why) if why.kind() != io::ErrorKind::NotFound => {
-                return Err(format!("{} cannot be emptied: {why}", file.display()));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn beside_it(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }

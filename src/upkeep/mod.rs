@@ -27,6 +27,9 @@ pub(crate) const TASKS: [&str; 7] = [
 /// Longer intervals (`Duration::MAX`, say, for a task that is not wanted) would overflow the timer.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
+/// A lease that could not be renewed is tried again so soon: nobody is let in until it is.
+const LEASE_AGAIN: Duration = Duration::from_millis(500);
+
 /// One task; its number is its index in [`TASKS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Task {
@@ -47,13 +50,18 @@ struct Due(Task);
 /// This task has ended.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Ended(Task);
+struct Ended {
+    task: Task,
+    failed: bool,
+}
 
 /// The actor: starts each task when it is due, one run of each at a time.
 pub(crate) struct Upkeep {
     node: Arc<Node>,
     services: Mailbox<service::Claim>,
     running: [bool; TASKS.len()],
+    /// Whose last run failed: said once, not each time.
+    failing: [bool; TASKS.len()],
 }
 
 impl Upkeep {
@@ -62,6 +70,7 @@ impl Upkeep {
             node,
             services,
             running: [false; TASKS.len()],
+            failing: [false; TASKS.len()],
         }
     }
 
@@ -116,14 +125,20 @@ impl Handler<Due> for Upkeep {
         }
         let me: Mailbox<Ended> = Mailbox::new(&ctx.address(), &self.node.meters.upkeep);
         let (node, services) = (self.node.clone(), self.services.clone());
+        let level = match self.failing[index] {
+            true => log::Level::Debug,
+            false => log::Level::Warn,
+        };
         actix::spawn(async move {
             let counters = &node.counters.upkeep;
             counters.runs[index].fetch_add(1, Ordering::Relaxed);
-            if let Err(error) = tasks::run(task, &node, &services).await {
+            let result = tasks::run(task, &node, &services).await;
+            let failed = result.is_err();
+            if let Err(error) = result {
                 counters.failures[index].fetch_add(1, Ordering::Relaxed);
-                log::warn!("upkeep, {}: {error}", TASKS[index]);
+                log::log!(level, "upkeep, {}: {error}", TASKS[index]);
             }
-            me.tell(Ended(task));
+            me.tell(Ended { task, failed });
         });
     }
 }
@@ -131,8 +146,14 @@ impl Handler<Due> for Upkeep {
 impl Handler<Ended> for Upkeep {
     type Result = ();
 
-    fn handle(&mut self, Ended(task): Ended, _: &mut Self::Context) {
+    fn handle(&mut self, Ended { task, failed }: Ended, ctx: &mut Self::Context) {
         self.running[task as usize] = false;
+        self.failing[task as usize] = failed;
+        if failed && task == Task::Lease {
+            let me: Mailbox<Due> = Mailbox::new(&ctx.address(), &self.node.meters.upkeep);
+            let soon = LEASE_AGAIN.min(self.interval(task));
+            ctx.run_later(soon, move |_, _| me.tell(Due(task)));
+        }
     }
 }
 

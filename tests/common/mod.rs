@@ -8,6 +8,7 @@ pub mod control;
 pub mod endpoints;
 pub mod line;
 pub mod node;
+pub mod postgres;
 
 pub use control::{Control, Seen};
 pub use line::{Client, Line};

@@ -19,9 +19,10 @@ fn bad_arguments_are_refused_in_one_line() {
         (&["--unknown"], &["--unknown"]),
         (&["--ports"], &["--ports"]),
         (&["--node", "a"], &["--port"]),
+        #[cfg(not(feature = "postgres"))]
         (
             &["--database", "postgres://localhost/x"],
-            &["without postgres"],
+            &["--features postgres"],
         ),
         (&["--database", "mysql://localhost/x"], &["mysql"]),
         (

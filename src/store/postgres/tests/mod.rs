@@ -26,6 +26,8 @@ pub struct Schema(String);
 impl Schema {
     pub fn new() -> Schema {
         let name = format!("test_{}", &crate::store::rows::secret()[..16]).to_lowercase();
+        // Fails before there is something to drop.
+        server();
         let schema = Schema(name);
         schema.execute(&format!("CREATE SCHEMA \"{}_app\"", schema.0));
         schema

@@ -1,0 +1,174 @@
+//! PostgreSQL for tests: the one that `./test` starts, with a schema for each test; or one of a test's own, which it may
+//! end and start again.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+/// URL of the PostgreSQL that all tests share.
+pub fn url() -> String {
+    std::env::var("MATSSOCKET_TEST_POSTGRES").expect(
+        "MATSSOCKET_TEST_POSTGRES must be the URL of a PostgreSQL for tests: run ./test, which starts one, or set it",
+    )
+}
+
+/// The name of a schema that no other test has.
+pub fn fresh_schema() -> String {
+    format!("test_{:016x}", rand::random::<u64>())
+}
+
+/// A PostgreSQL of one test's own, which keeps its port and its data over restarts; removed when dropped.
+pub struct Server {
+    directory: TempDir,
+    port: u16,
+}
+
+impl Server {
+    /// Starts one. Without `fsync` its commits are quick, and safe only as long as the machine runs.
+    pub fn new(fsync: bool) -> Server {
+        let directory = TempDir::new().expect("a temporary directory");
+        if let Some((user, group)) = unprivileged() {
+            chown(&directory, Some(user), Some(group)).expect("root may give it away");
+        }
+        let server = Server {
+            directory,
+            port: free_port(),
+        };
+        server.run(
+            "initdb",
+            &[
+                "--username=postgres",
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--no-sync",
+            ],
+        );
+        server.configure(fsync);
+        server.start();
+        server
+    }
+
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Ends all of it at once, as a crash does, then starts it: it recovers.
+    pub fn restart_immediate(&self) {
+        self.run("pg_ctl", &["stop", "--mode=immediate"]);
+        self.start();
+    }
+
+    /// Ends every connection, and the server.
+    pub fn stop(&self) {
+        self.run("pg_ctl", &["stop", "--mode=fast"]);
+    }
+
+    /// Starts it again; returns when it takes connections.
+    pub fn start(&self) {
+        let log = format!("--log={}", self.log().display());
+        self.run("pg_ctl", &["start", "--silent", &log]);
+    }
+
+    fn configure(&self, fsync: bool) {
+        let settings = format!(
+            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = '{}'\nmax_connections = 300\n\
+            deadlock_timeout = 100ms\nfsync = {fsync}\nfull_page_writes = {fsync}\n",
+            self.port,
+            self.directory.path().display()
+        );
+        OpenOptions::new()
+            .append(true)
+            .open(self.data().join("postgresql.conf"))
+            .and_then(|mut file| file.write_all(settings.as_bytes()))
+            .expect("initdb made a configuration");
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(programs().join(program));
+        command
+            .env("PGDATA", self.data())
+            .current_dir(self.directory.path());
+        if let Some((user, group)) = unprivileged() {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) {
+        let output = self.command(program).args(arguments).output();
+        let output = output.unwrap_or_else(|error| panic!("{program} does not run: {error}"));
+        assert!(
+            output.status.success(),
+            "{program} {arguments:?}: {}{}",
+            String::from_utf8_lossy(&output.stderr),
+            fs::read_to_string(self.log()).unwrap_or_default()
+        );
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The test may have stopped it.
+        let mut stop = self.command("pg_ctl");
+        let _ = stop.args(["stop", "--mode=immediate"]).output();
+    }
+}
+
+/// A free port that the system does not give to outgoing connections, so that it is still free after a restart.
+fn free_port() -> u16 {
+    loop {
+        let port = rand::random_range(20_000..32_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// User and group to run as where this process is root, as whom PostgreSQL refuses to run.
+fn unprivileged() -> Option<(u32, u32)> {
+    static IDS: OnceLock<Option<(u32, u32)>> = OnceLock::new();
+    *IDS.get_or_init(|| {
+        let root = fs::metadata("/proc/self").is_ok_and(|it| it.uid() == 0);
+        let ids = |name| Some((id("-u", name)?, id("-g", name)?));
+        root.then(|| ["postgres", "nobody"].into_iter().find_map(ids))
+            .flatten()
+    })
+}
+
+fn id(which: &str, user: &str) -> Option<u32> {
+    let output = Command::new("id").args([which, user]).output().ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}
+
+/// The directory of the server's programs, which Debian keeps out of PATH.
+fn programs() -> &'static Path {
+    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let config = Command::new("pg_config").arg("--bindir").output();
+        let config = config.map(|output| String::from_utf8_lossy(&output.stdout).trim().into());
+        let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+        let debian = debian.flatten().map(|version| version.path().join("bin"));
+        std::env::split_paths(&path)
+            .chain(config)
+            .chain(debian)
+            .find(|it| it.join("initdb").is_file() && it.join("pg_ctl").is_file())
+            .expect("PostgreSQL's initdb and pg_ctl: install postgresql, or run ./test, which does")
+    })
+}
