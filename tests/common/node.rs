@@ -1,38 +1,82 @@
 //! Nodes of one cluster in this process, each behind an HTTP server of its own on a free port.
 
 use std::net::SocketAddr;
+#[cfg(feature = "postgres")]
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer};
-use matssocket::{Clock, Cluster, Config, MatsSocketServer, ServerBuilder, Store};
+use matssocket::{Clock, Cluster, Config, MatsSocketServer, ServerBuilder, Store, StoreConfig};
 
 use super::auth::TestAuth;
 use super::control::holder_of;
+#[cfg(feature = "postgres")]
+use super::postgres::Schema;
 use super::{Client, Control, Line, Seen, endpoints, within};
 
 type Extend = Box<dyn Fn(ServerBuilder, &Control, usize) -> ServerBuilder>;
 
+/// Where the nodes of a test store.
+enum Database {
+    /// All in one, in this process.
+    Shared(Store),
+    /// Each by a connection of its own to one PostgreSQL, as in processes of their own.
+    #[cfg(feature = "postgres")]
+    Postgres(Rc<Schema>),
+}
+
+impl Database {
+    /// In memory, or what the environment says.
+    fn usual() -> Database {
+        match std::env::var("MATSSOCKET_TEST_STORE").as_deref() {
+            #[cfg(feature = "postgres")]
+            Ok("postgres") => Database::Postgres(Rc::new(Schema::new())),
+            Ok(other) if other != "sqlite" => {
+                panic!(
+                    "MATSSOCKET_TEST_STORE may be sqlite or (with that feature) postgres, not {other:?}"
+                )
+            }
+            _ => Database::Shared(Store::sqlite_in_memory()),
+        }
+    }
+
+    fn store(&self) -> Store {
+        match self {
+            Database::Shared(store) => store.clone(),
+            #[cfg(feature = "postgres")]
+            Database::Postgres(schema) => schema.settings().into(),
+        }
+    }
+}
+
 /// What a test wants of its nodes.
 pub struct Setup {
     config: Config,
-    store: Store,
-    cluster: Cluster,
+    database: Database,
+    /// `None`: as the store has it.
+    cluster: Option<Cluster>,
     clock: Clock,
     extend: Extend,
 }
 
 impl Setup {
     pub fn new() -> Setup {
+        let database = Database::usual();
         Setup {
+            cluster: Some(Cluster::local()), // TEMP
+            database,
             config: Config {
+                store: StoreConfig {
+                    writers: 2,
+                    readers: 1,
+                    ..StoreConfig::default()
+                },
                 stop_spread: Duration::ZERO,
                 // What is told must not need the sweep; the tests of the sweep set their own.
                 sweep_interval: Duration::from_secs(3600),
                 ..Config::default()
             },
-            store: Store::sqlite_in_memory(),
-            cluster: Cluster::local(),
             clock: Clock::system(),
             extend: Box::new(|builder, _, _| builder),
         }
@@ -44,12 +88,13 @@ impl Setup {
     }
 
     pub fn store(mut self, store: Store) -> Setup {
-        self.store = store;
+        self.database = Database::Shared(store);
+        self.cluster = Some(Cluster::local());
         self
     }
 
     pub fn cluster(mut self, cluster: Cluster) -> Setup {
-        self.cluster = cluster;
+        self.cluster = Some(cluster);
         self
     }
 
@@ -76,14 +121,18 @@ impl Setup {
             nodes,
             control,
             clock: self.clock,
+            database: self.database,
         }
     }
 
     async fn node(&self, number: usize, control: &Control) -> Node {
         let events = control.clone();
-        let builder = MatsSocketServer::builder("test")
-            .store(self.store.clone())
-            .cluster(self.cluster.clone())
+        let mut builder = MatsSocketServer::builder("test");
+        if let Some(cluster) = &self.cluster {
+            builder = builder.cluster(cluster.clone());
+        }
+        let builder = builder
+            .store(self.database.store())
             .clock(self.clock.clone())
             .config(self.config.clone())
             .node_name(format!("node{number}"))
@@ -140,6 +189,9 @@ pub struct Nodes {
     nodes: Vec<Node>,
     pub control: Control,
     pub clock: Clock,
+    /// Last, so that it goes when nobody uses it any more.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    database: Database,
 }
 
 impl std::ops::Index<usize> for Nodes {
@@ -147,6 +199,21 @@ impl std::ops::Index<usize> for Nodes {
 
     fn index(&self, number: usize) -> &Node {
         &self.nodes[number]
+    }
+}
+
+/// On PostgreSQL, what a test leaves behind would use up the server's connections.
+#[cfg(feature = "postgres")]
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        if matches!(self.database, Database::Shared(_)) {
+            return;
+        }
+        for node in self.nodes.drain(..) {
+            std::thread::spawn(|| {
+                actix_web::rt::System::new().block_on(async move { node.server.stop().await });
+            });
+        }
     }
 }
 

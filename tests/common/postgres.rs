@@ -19,9 +19,38 @@ pub fn url() -> String {
     )
 }
 
-/// The name of a schema that no other test has.
-pub fn fresh_schema() -> String {
-    format!("test_{:016x}", rand::random::<u64>())
+/// A schema of a test's own in that PostgreSQL: gone at its end.
+#[cfg(feature = "postgres")]
+pub struct Schema(String);
+
+#[cfg(feature = "postgres")]
+impl Schema {
+    /// A name that no other test has. The tables come with the first node.
+    pub fn new() -> Schema {
+        Schema(format!("test_{:016x}", rand::random::<u64>()))
+    }
+
+    pub fn settings(&self) -> matssocket::Postgres {
+        matssocket::Postgres::at(url()).schema(&self.0)
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl Drop for Schema {
+    fn drop(&mut self) {
+        use diesel::connection::SimpleConnection;
+        use diesel::{Connection, PgConnection};
+        let drop = format!(
+            "SET client_min_messages TO warning; DROP SCHEMA IF EXISTS {} CASCADE",
+            self.0
+        );
+        let dropped = PgConnection::establish(&url())
+            .map_err(|error| error.to_string())
+            .and_then(|mut conn| conn.batch_execute(&drop).map_err(|error| error.to_string()));
+        if let Err(error) = dropped {
+            eprintln!("the schema {} was not dropped: {error}", self.0);
+        }
+    }
 }
 
 /// A PostgreSQL of one test's own, which keeps its port and its data over restarts; removed when dropped.

@@ -304,7 +304,7 @@ async fn what_a_handler_sends_through_its_context_is_kept_only_with_its_outcome(
 mod transactional {
     use diesel::prelude::*;
     use diesel::sql_query;
-    use matssocket::{HandlerError, Incoming, Outcome};
+    use matssocket::{HandlerError, Incoming, Outcome, Store};
 
     use super::*;
 
@@ -315,7 +315,9 @@ mod transactional {
     }
 
     async fn nodes() -> Nodes {
+        // Whose connection its handlers take.
         Setup::new()
+            .store(Store::sqlite_in_memory())
             .extend(|builder, _, _| {
                 builder
                     .transactional(
