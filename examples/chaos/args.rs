@@ -161,12 +161,17 @@ fn parse_node(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
 }
 
 fn millis(text: &str) -> Result<Duration, std::num::ParseIntError> {
-    text.replace([',', '_'], "").parse().map(Duration::from_millis)
+    text.replace([',', '_'], "")
+        .parse()
+        .map(Duration::from_millis)
 }
 
 fn scenarios(text: &str) -> Result<Vec<Scenario>, String> {
     match text {
-        "all" => Ok(Scenario::ALL.iter().map(|(_, scenario)| *scenario).collect()),
+        "all" => Ok(Scenario::ALL
+            .iter()
+            .map(|(_, scenario)| *scenario)
+            .collect()),
         _ => named("scenario", text, &Scenario::ALL).map(|scenario| vec![scenario]),
     }
 }
@@ -183,6 +188,9 @@ fn named<T: Copy>(what: &str, text: &str, all: &[(&str, T)]) -> Result<T, String
     let found = all.iter().find(|(name, _)| *name == text);
     found.map(|(_, value)| *value).ok_or_else(|| {
         let names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
-        format!("there is no {what} {text:?}: choose one of {}", names.join(", "))
+        format!(
+            "there is no {what} {text:?}: choose one of {}",
+            names.join(", ")
+        )
     })
 }

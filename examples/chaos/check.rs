@@ -130,7 +130,11 @@ impl<'a> Evidence<'a> {
         let from = client.to_string();
         match kind {
             Kind::Effect | Kind::Note => {
-                let row = if *kind == Kind::Effect { "effect" } else { "note" };
+                let row = if *kind == Kind::Effect {
+                    "effect"
+                } else {
+                    "note"
+                };
                 let rows = self.rows(row, client, "", *number);
                 self.expect(client, format!("the row of {what}"), rows, expected);
             }
@@ -149,7 +153,10 @@ impl<'a> Evidence<'a> {
             Kind::Answer => {
                 let Some(asked) = &sent.answers else { return };
                 let rows = self.rows("answer", client, &asked.from, asked.number);
-                let what = format!("the row of the answer to {} of {}", asked.number, asked.from);
+                let what = format!(
+                    "the row of the answer to {} of {}",
+                    asked.number, asked.from
+                );
                 self.expect(client, what, rows, expected);
             }
         }
@@ -199,7 +206,9 @@ impl<'a> Evidence<'a> {
                         let what = format!("{what} was refused, and came all the same");
                         history.violated(Promise::Once, what);
                     }
-                    (_, 2..) => history.violated(Promise::Once, format!("{what} came {came} times")),
+                    (_, 2..) => {
+                        history.violated(Promise::Once, format!("{what} came {came} times"))
+                    }
                     (_, _) => {}
                 }
             }

@@ -131,8 +131,7 @@ impl Client {
                     Heard::Pipeline(mut pipeline) => {
                         let first = pipeline.remove(0);
                         // Whatever comes with it comes again: nothing of it has been acknowledged.
-                        return (first.t == MessageType::WELCOME)
-                            .then_some((first.sid, pipeline));
+                        return (first.t == MessageType::WELCOME).then_some((first.sid, pipeline));
                     }
                     Heard::Nothing => {}
                     Heard::Garbage(what) => self.violated(Promise::Heals, what),
@@ -158,7 +157,10 @@ impl Client {
         match end {
             End::Lost | End::GivenUp | End::Closed(1001 | 1012 | 4002 | 4003) => {}
             End::Closed(code) => {
-                self.violated(Promise::Kept, format!("its session was closed: {code} {why}"));
+                self.violated(
+                    Promise::Kept,
+                    format!("its session was closed: {code} {why}"),
+                );
             }
         }
     }
@@ -215,7 +217,8 @@ impl Client {
         self.view().lines[number].end = Some((std::time::Instant::now(), end));
         (end == End::GivenUp && self.crowd.watch_old_lines).then(|| {
             let moved = Moved::default();
-            let watch = watch_old_line(line, number, self.number, self.crowd.clone(), moved.clone());
+            let watch =
+                watch_old_line(line, number, self.number, self.crowd.clone(), moved.clone());
             actix_web::rt::spawn(watch);
             moved
         })
@@ -374,11 +377,13 @@ impl Client {
             }
         }
         if !acks.is_empty() {
-            self.say.push(acknowledge(MessageType::ACK, IdOf::Server, acks));
+            self.say
+                .push(acknowledge(MessageType::ACK, IdOf::Server, acks));
         }
         if !ack2s.is_empty() {
             self.note_ack2(&ack2s, line);
-            self.say.push(acknowledge(MessageType::ACK2, IdOf::Client, ack2s));
+            self.say
+                .push(acknowledge(MessageType::ACK2, IdOf::Client, ack2s));
         }
     }
 
@@ -478,7 +483,13 @@ impl Client {
     }
 
     /// Gives a message to the application: writes it down.
-    fn deliver(&mut self, came: Came, smid: &str, envelope: &Envelope, line: usize) -> Option<Mail> {
+    fn deliver(
+        &mut self,
+        came: Came,
+        smid: &str,
+        envelope: &Envelope,
+        line: usize,
+    ) -> Option<Mail> {
         let text = envelope.msg.as_ref().map_or("null", |msg| msg.get());
         let Ok(mail) = serde_json::from_str::<Mail>(text) else {
             self.violated(Promise::ToTheRightOne, format!("{smid} is {text}"));
@@ -522,7 +533,9 @@ async fn watch_old_line(
     loop {
         match line.hear().await {
             Heard::Pipeline(pipeline) if moved.get() => {
-                for envelope in pipeline.iter().filter(|envelope| envelope.smid.is_some()) {
+                // (What it had done before it was stopped, it may still acknowledge.)
+                let mail = |it: &&Envelope| it.smid.is_some() && it.t.is_information_bearing();
+                for envelope in pipeline.iter().filter(mail) {
                     let what = format!(
                         "client {client}: line {number} delivered {envelope:?} after the session had moved"
                     );

@@ -108,8 +108,7 @@ impl Database {
                 Ok(Database::Sqlite(connection))
             }
             Url::Postgres(url) => {
-                let mut connection =
-                    PgConnection::establish(url).map_err(|why| why.to_string())?;
+                let mut connection = PgConnection::establish(url).map_err(|why| why.to_string())?;
                 // The application's own table comes first; the store's are in a schema of their own.
                 connection
                     .batch_execute("SET search_path TO public, matssocket")

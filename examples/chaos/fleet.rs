@@ -130,7 +130,10 @@ impl Fleet {
             false => {
                 let log = self.plan.directory.join(format!("node-{}.*.log", node + 1));
                 let log = log.display();
-                Err(format!("node {} is not ready after {PATIENCE:?}: see {log}", node + 1))
+                Err(format!(
+                    "node {} is not ready after {PATIENCE:?}: see {log}",
+                    node + 1
+                ))
             }
         }
     }
@@ -219,10 +222,7 @@ impl Drop for Fleet {
     }
 }
 
-async fn listen(
-    fleet: std::rc::Weak<Fleet>,
-    mut lines: UnboundedReceiver<(Process, String)>,
-) {
+async fn listen(fleet: std::rc::Weak<Fleet>, mut lines: UnboundedReceiver<(Process, String)>) {
     while let Some((process, line)) = lines.recv().await {
         match fleet.upgrade() {
             Some(fleet) => fleet.hear(process, &line),
@@ -233,7 +233,8 @@ async fn listen(
 
 async fn get(port: u16, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let head = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    let head =
+        format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;

@@ -109,7 +109,6 @@ impl View {
         let line = self.lines.last()?;
         line.end.is_none().then_some(line.node)
     }
-
 }
 
 /// A promise that was broken. The numbers are those of the README.

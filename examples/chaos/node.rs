@@ -198,12 +198,15 @@ fn add_endpoints<C: SimpleConnection + 'static>(
             let forward = Forward::to(endpoint::WORK_SERVICE, &ask.payload);
             Ok(Outcome::<Mail>::forward(forward))
         })
-        .service(endpoint::WORK_SERVICE, move |ask: Incoming<Ask>| async move {
-            take_a_while().await;
-            let done = mail(ask.payload.client, ask.payload.client, ask.payload.number);
-            ask.send(ask.session_id(), ask.trace_id(), terminator::NEWS, &done)?;
-            Ok(Outcome::resolve(done))
-        })
+        .service(
+            endpoint::WORK_SERVICE,
+            move |ask: Incoming<Ask>| async move {
+                take_a_while().await;
+                let done = mail(ask.payload.client, ask.payload.client, ask.payload.number);
+                ask.send(ask.session_id(), ask.trace_id(), terminator::NEWS, &done)?;
+                Ok(Outcome::resolve(done))
+            },
+        )
 }
 
 fn nobody() -> HandlerError {

@@ -53,7 +53,9 @@ impl Pusher {
                     .iter()
                     .filter(|(client, _)| client % TASKS == task)
                     .cloned();
-                pushing.run(&mine.collect::<Vec<_>>(), &pusher.stopping).await;
+                pushing
+                    .run(&mine.collect::<Vec<_>>(), &pusher.stopping)
+                    .await;
                 pusher.ended.add_permits(1);
             });
         }

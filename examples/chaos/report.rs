@@ -162,7 +162,9 @@ pub fn table(all: &[Figures]) -> String {
         ("clients", |f| f.clients.to_string()),
         ("faults", |f| thousands(f.faults)),
         ("messages", |f| thousands(f.messages)),
-        ("messages per second", |f| thousands(f.messages_per_second as u64)),
+        ("messages per second", |f| {
+            thousands(f.messages_per_second as u64)
+        }),
         ("pushes accepted", |f| thousands(f.pushes as u64)),
         ("reconnects", |f| thousands(f.reconnects as u64)),
         ("delivered by another node", |f| thousands(f.from_elsewhere)),
@@ -171,10 +173,18 @@ pub fn table(all: &[Figures]) -> String {
         ("RETRY", |f| thousands(f.retries)),
         ("NACK, REJECT", |f| thousands(f.refused)),
         ("lines closed with 1012", |f| thousands(f.closed_in_order)),
-        ("inbox rows whose ACK2 was lost", |f| thousands(f.explained_rests)),
-        ("fault to next message, p50 ms", |f| thousands(f.next_message_p50 as u64)),
-        ("                       p99 ms", |f| thousands(f.next_message_p99 as u64)),
-        ("                       max ms", |f| thousands(f.next_message_max as u64)),
+        ("inbox rows whose ACK2 was lost", |f| {
+            thousands(f.explained_rests)
+        }),
+        ("fault to next message, p50 ms", |f| {
+            thousands(f.next_message_p50 as u64)
+        }),
+        ("                       p99 ms", |f| {
+            thousands(f.next_message_p99 as u64)
+        }),
+        ("                       max ms", |f| {
+            thousands(f.next_message_max as u64)
+        }),
     ];
     let mut text = String::new();
     let mut row = |name: &str, cells: &mut dyn Iterator<Item = String>| {
@@ -187,7 +197,10 @@ pub fn table(all: &[Figures]) -> String {
     }
     for (place, (_, name)) in Promise::ALL.iter().enumerate() {
         let count = |figures: &Figures| figures.violations[place].1 as u64;
-        row(name, &mut all.iter().map(|figures| thousands(count(figures))));
+        row(
+            name,
+            &mut all.iter().map(|figures| thousands(count(figures))),
+        );
     }
     text
 }

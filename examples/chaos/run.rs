@@ -146,7 +146,12 @@ async fn tell(stage: Rc<Stage>, scenario: Scenario) {
     loop {
         tokio::time::sleep(pause).await;
         let messages = stage.crowd.history.messages.get();
-        progress(&stage, scenario, (messages - before) / pause.as_secs(), terminal);
+        progress(
+            &stage,
+            scenario,
+            (messages - before) / pause.as_secs(),
+            terminal,
+        );
         before = messages;
     }
 }

@@ -34,6 +34,8 @@ impl Scenario {
     }
 }
 
+/// How much longer than its lease a node is stopped: long enough for its clients to give it up and go on elsewhere.
+const BEYOND_LEASE: Duration = Duration::from_secs(4);
 /// Longest time for what a node must do of itself.
 const SOON: Duration = Duration::from_secs(15);
 
@@ -70,7 +72,8 @@ async fn kill(stage: &Stage, node: usize) -> Result<(), String> {
 /// The database ends at once, as in a crash, and comes back.
 async fn restart_database(stage: &Stage) -> Result<(), String> {
     let server = stage.plan.server.clone();
-    let server = server.ok_or("only a database that was started for it is restarted: leave out --store")?;
+    let server =
+        server.ok_or("only a database that was started for it is restarted: leave out --store")?;
     stage.crowd.history.affected(None);
     let restarted = actix_web::web::block(move || server.restart_immediate()).await;
     restarted.map_err(|why| why.to_string())
@@ -90,18 +93,23 @@ async fn pause_node(stage: &Stage, node: usize) -> Result<(), String> {
     let stopped = Instant::now();
     history.affected(Some(node));
     stage.fleet.signal(node, "STOP")?;
-    tokio::time::sleep(stage.plan.lease + Duration::from_secs(2)).await;
+    tokio::time::sleep(stage.plan.lease + BEYOND_LEASE).await;
     let continued = Instant::now();
     stage.fleet.signal(node, "CONT")?;
     if !stage.fleet.has_new_name(node, names, SOON).await {
-        let what = format!("node {} was stopped for longer than its lease, and is still itself", node + 1);
+        let what = format!(
+            "node {} was stopped for longer than its lease, and is still itself",
+            node + 1
+        );
         history.violated(Promise::Heals, what);
     }
     // Lines that were there all the time.
     let over = |line: &Line| {
         line.node == node
             && line.since < stopped
-            && line.end.is_none_or(|(at, end)| at >= continued && end != End::GivenUp)
+            && line
+                .end
+                .is_none_or(|(at, end)| at >= continued && end != End::GivenUp)
     };
     check_closed(stage, over, "its node had lost its lease").await;
     Ok(())
@@ -132,7 +140,11 @@ async fn check_closed(stage: &Stage, mut which: impl FnMut(&Line) -> bool, why: 
     let mut lines = Vec::new();
     for (client, view) in history.views.iter().enumerate() {
         let view = view.borrow();
-        let found = view.lines.iter().enumerate().filter(|(_, line)| which(line));
+        let found = view
+            .lines
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| which(line));
         lines.extend(found.map(|(number, _)| (client, number)));
     }
     let end = |(client, number): (usize, usize)| history.views[client].borrow().lines[number].end;

@@ -49,7 +49,10 @@ pub async fn walk(plan: Plan) -> Result<Figures, String> {
             history: &history,
         };
         walker.walk(step).await?;
-        println!("steps    died at {name:<14} violations {}", history.violation_count());
+        println!(
+            "steps    died at {name:<14} violations {}",
+            history.violation_count()
+        );
         count += 1;
     }
     Ok(Figures::judged(Scenario::Steps, count, &history))
@@ -74,7 +77,8 @@ impl Walker<'_> {
             Some(step) => {
                 let answered = resolved(&mut line).await.is_some();
                 self.fleet.ended(0).await?;
-                self.expect(is_committed(step), "after its node had died").await?;
+                self.expect(is_committed(step), "after its node had died")
+                    .await?;
                 answered
             }
             None => {
@@ -93,7 +97,10 @@ impl Walker<'_> {
         let mut line = self.hello().await?;
         line.say(&[self.request()]).await;
         if resolved(&mut line).await.is_none() {
-            self.violated(Promise::Kept, "no answer to the message sent again".to_owned());
+            self.violated(
+                Promise::Kept,
+                "no answer to the message sent again".to_owned(),
+            );
         }
         self.expect(true, "after it was sent again").await?;
         let ack2 = acknowledge(MessageType::ACK2, IdOf::Client, vec!["1".to_owned()]);
@@ -104,7 +111,8 @@ impl Walker<'_> {
     }
 
     fn violated(&self, promise: Promise, what: String) {
-        self.history.violated(promise, format!("died at {}: {what}", self.name));
+        self.history
+            .violated(promise, format!("died at {}: {what}", self.name));
     }
 
     async fn hello(&mut self) -> Result<Line, String> {
@@ -150,8 +158,13 @@ impl Walker<'_> {
         let found = (rows, inbox.len(), inbox.iter().filter(answered).count());
         let wanted = if there { (1, 1, 1) } else { (0, 0, 0) };
         if found != wanted {
-            let what = format!("{when}, rows, inbox rows and answers are {found:?} instead of {wanted:?}");
-            let promise = if found > wanted { Promise::Once } else { Promise::Kept };
+            let what =
+                format!("{when}, rows, inbox rows and answers are {found:?} instead of {wanted:?}");
+            let promise = if found > wanted {
+                Promise::Once
+            } else {
+                Promise::Kept
+            };
             self.violated(promise, what);
         }
         Ok(())
