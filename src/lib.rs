@@ -45,7 +45,7 @@
 //! | `registry` | one actor per node: which sessions live here, who listens to which topic |
 //! | `cluster` | cluster-notify: tells other nodes about news; notices may be lost, doubled or late |
 //! | `service` | what forwarded messages reach: dispatch, retries, replies |
-//! | `store` | the store actor, group commit, and the database behind one narrow trait |
+//! | `store` | the store actor, group commit, and the database behind one narrow trait: `store::sqlite`, `store::postgres`, and `store::sql`, which both share |
 //! | `node`, `upkeep` | a running node: start and stop, leases, sweep, liveliness, time-outs, scavenging |
 //! | [`wire`] | the protocol as data: knows no actor, no database, no clock |
 //! | `client` | a Rust client of the same protocol (feature `client`) |
@@ -73,6 +73,8 @@
 //! # Features
 //!
 //! - `sqlite` (default): the store on SQLite, which is bundled.
+//! - `postgres`: the store on PostgreSQL, and clusters of several processes, by the system's libpq. `postgres-bundled`: with
+//!   libpq and OpenSSL built in.
 //! - `client` (default): the client. `client-tls`: its `wss://`.
 //! - `demo` (default): the program that `cargo run` starts.
 //!
@@ -100,7 +102,7 @@ mod server;
 mod service;
 mod session;
 // Without a database (a build for the client alone) nothing runs what is in there.
-#[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+#[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]
 mod store;
 pub mod testkit;
 mod upkeep;

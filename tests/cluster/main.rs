@@ -5,6 +5,8 @@ mod common;
 
 mod forwarded;
 mod lease;
+#[cfg(feature = "postgres")]
+mod pooler;
 mod reconnect;
 mod store_away;
 mod sweep;

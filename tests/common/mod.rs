@@ -8,6 +8,8 @@ pub mod control;
 pub mod endpoints;
 pub mod line;
 pub mod node;
+#[cfg(feature = "postgres")]
+pub mod pooler;
 pub mod postgres;
 
 pub use control::{Control, Seen};

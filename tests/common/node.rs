@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer};
+#[cfg(feature = "postgres")]
+use matssocket::Postgres;
 use matssocket::{Clock, Cluster, Config, MatsSocketServer, ServerBuilder, Store, StoreConfig};
 
 use super::auth::TestAuth;
@@ -23,7 +25,7 @@ enum Database {
     Shared(Store),
     /// Each by a connection of its own to one PostgreSQL, as in processes of their own.
     #[cfg(feature = "postgres")]
-    Postgres(Rc<Schema>),
+    Postgres(Rc<Schema>, Postgres),
 }
 
 impl Database {
@@ -31,7 +33,11 @@ impl Database {
     fn usual() -> Database {
         match std::env::var("MATSSOCKET_TEST_STORE").as_deref() {
             #[cfg(feature = "postgres")]
-            Ok("postgres") => Database::Postgres(Rc::new(Schema::new())),
+            Ok("postgres") => {
+                let schema = Schema::new();
+                let settings = schema.settings();
+                Database::Postgres(Rc::new(schema), settings)
+            }
             Ok(other) if other != "sqlite" => {
                 panic!(
                     "MATSSOCKET_TEST_STORE may be sqlite or (with that feature) postgres, not {other:?}"
@@ -45,7 +51,7 @@ impl Database {
         match self {
             Database::Shared(store) => store.clone(),
             #[cfg(feature = "postgres")]
-            Database::Postgres(schema) => schema.settings().into(),
+            Database::Postgres(_, settings) => settings.clone().into(),
         }
     }
 }
@@ -90,6 +96,14 @@ impl Setup {
     pub fn store(mut self, store: Store) -> Setup {
         self.database = Database::Shared(store);
         self.cluster = Some(Cluster::local());
+        self
+    }
+
+    /// On PostgreSQL, as it is used by nodes in processes of their own.
+    #[cfg(feature = "postgres")]
+    pub fn postgres(mut self, schema: Schema, settings: Postgres) -> Setup {
+        self.database = Database::Postgres(Rc::new(schema), settings);
+        self.cluster = None;
         self
     }
 

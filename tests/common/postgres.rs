@@ -30,6 +30,10 @@ impl Schema {
         Schema(format!("test_{:016x}", rand::random::<u64>()))
     }
 
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
     pub fn settings(&self) -> matssocket::Postgres {
         matssocket::Postgres::at(url()).schema(&self.0)
     }
@@ -170,7 +174,7 @@ fn free_port() -> u16 {
 }
 
 /// User and group to run as where this process is root, as whom PostgreSQL refuses to run.
-fn unprivileged() -> Option<(u32, u32)> {
+pub fn unprivileged() -> Option<(u32, u32)> {
     static IDS: OnceLock<Option<(u32, u32)>> = OnceLock::new();
     *IDS.get_or_init(|| {
         let root = fs::metadata("/proc/self").is_ok_and(|it| it.uid() == 0);
