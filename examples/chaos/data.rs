@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use matssocket::wire::{Envelope, MessageType};
 use serde::{Deserialize, Serialize};
+use serde_json::value::to_raw_value;
 
 /// One process of a node: killed and started again, it is another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,6 +46,22 @@ pub struct Ask {
     /// Whom to send a message to: client and session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<(usize, String)>,
+}
+
+impl Ask {
+    pub fn new(client: usize, number: u64, to: Option<(usize, String)>) -> Ask {
+        Ask { client, number, to }
+    }
+
+    /// As a message for an endpoint, without its cmid.
+    pub fn envelope(&self, t: MessageType, endpoint: &str) -> Envelope {
+        Envelope {
+            eid: Some(endpoint.to_owned()),
+            tid: Some(format!("{}-{}", self.client, self.number)),
+            msg: to_raw_value(self).ok(),
+            ..Envelope::new(t)
+        }
+    }
 }
 
 /// What reaches a client.

@@ -33,6 +33,14 @@ impl Url {
         }
     }
 
+    /// For people. (A URL may hold a password.)
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Url::Sqlite(_) => "SQLite",
+            Url::Postgres(_) => "PostgreSQL",
+        }
+    }
+
     /// Gives a node its store, and its way to the other nodes.
     pub fn attach(&self, builder: ServerBuilder) -> ServerBuilder {
         match self {

@@ -146,6 +146,8 @@ pub struct History {
     pub refused: Cell<u64>,
     /// Messages made in another node than the one that delivered them.
     pub from_elsewhere: Cell<u64>,
+    /// Messages made in a node to which their receiver had never been connected.
+    pub from_strangers: Cell<u64>,
 }
 
 /// Counts one more.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use matssocket::wire::{Envelope, parse_pipeline, print_pipeline};
+use matssocket::wire::{Envelope, MessageType, parse_pipeline, print_pipeline};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -11,6 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
+use crate::data::user;
 use crate::history::End;
 use crate::node::PATH;
 
@@ -27,6 +28,20 @@ pub enum Heard {
     /// Not what the protocol allows.
     Garbage(String),
     End(End, String),
+}
+
+/// What a client says first.
+pub fn hello(client: usize, session: Option<String>) -> Envelope {
+    let text = |text: &str| Some(text.to_owned());
+    Envelope {
+        clv: text("chaos/1"),
+        an: text("chaos"),
+        av: text("1"),
+        tid: text("hello"),
+        auth: Some(user(client)),
+        sid: session,
+        ..Envelope::new(MessageType::HELLO)
+    }
 }
 
 impl Line {

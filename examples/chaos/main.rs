@@ -77,10 +77,10 @@ async fn run_all(run: Run) -> Result<bool, String> {
                 (Url::Postgres(server.url()), Some(server))
             }
         };
-        let nodes = match (&store, run.nodes) {
-            (Url::Sqlite(_), _) => 1,
-            (Url::Postgres(_), 0) => 3,
-            (Url::Postgres(_), nodes) => nodes,
+        let nodes = match (&store, scenario, run.nodes) {
+            (Url::Sqlite(_), _, _) | (_, Scenario::Steps, _) => 1,
+            (Url::Postgres(_), _, 0) => 3,
+            (Url::Postgres(_), _, nodes) => nodes,
         };
         let plan = Plan {
             run: run.clone(),
@@ -89,7 +89,7 @@ async fn run_all(run: Run) -> Result<bool, String> {
             directory,
             server,
         };
-        print_plan(&plan);
+        print_plan(&plan, *scenario);
         let figures = match scenario {
             Scenario::Steps => steps::walk(plan).await?,
             _ => run::run(plan, *scenario).await?,
@@ -110,12 +110,15 @@ async fn run_all(run: Run) -> Result<bool, String> {
     Ok(kept)
 }
 
-fn print_plan(plan: &Plan) {
+fn print_plan(plan: &Plan, scenario: Scenario) {
     let config = node::config(plan.lease);
     println!(
-        "{} node(s) on {}; lease {:?}, renewed every {:?}; sweep every {:?}; forwarded work looked for every {:?}",
+        "{}: {} node(s) on {}, {} clients; lease {:?}, renewed every {:?}; sweep every {:?}; forwarded work looked for \
+        every {:?}",
+        scenario.name(),
         plan.nodes,
-        plan.store.text(),
+        plan.store.kind(),
+        plan.clients,
         config.lease,
         config.lease_interval,
         config.sweep_interval,

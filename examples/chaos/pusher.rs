@@ -122,7 +122,7 @@ impl Pushing {
             by: self.process.to_string(),
         };
         let trace_id = format!("push-{}-{client}-{number}", self.process);
-        if number % REQUESTS == 0 {
+        if number.is_multiple_of(REQUESTS) {
             let reply_to = ReplyTo::terminator(endpoint::ANSWER);
             self.server
                 .request(session, &trace_id, terminator::ASK, &mail, reply_to)

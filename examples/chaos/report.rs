@@ -24,6 +24,8 @@ pub struct Figures {
     pub reconnects: usize,
     /// Messages made on another node than the one that delivered them.
     pub from_elsewhere: u64,
+    /// Those made on a node that had never held the session.
+    pub from_strangers: u64,
     /// Messages of clients that went out again.
     pub sent_again: u64,
     /// Messages of the server that came again, and were known.
@@ -69,6 +71,7 @@ impl Figures {
             pushes,
             reconnects: history.reconnects(),
             from_elsewhere: history.from_elsewhere.get(),
+            from_strangers: history.from_strangers.get(),
             sent_again: history.resent.get(),
             redelivered: history.redelivered.get(),
             retries: history.retries.get(),
@@ -145,7 +148,7 @@ fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -156,7 +159,7 @@ fn thousands(number: u64) -> String {
 /// One row for each figure, one column for each scenario.
 pub fn table(all: &[Figures]) -> String {
     type Row = (&'static str, fn(&Figures) -> String);
-    const ROWS: [Row; 18] = [
+    const ROWS: [Row; 19] = [
         ("", |f| f.scenario.clone()),
         ("nodes", |f| f.nodes.to_string()),
         ("clients", |f| f.clients.to_string()),
@@ -167,7 +170,10 @@ pub fn table(all: &[Figures]) -> String {
         }),
         ("pushes accepted", |f| thousands(f.pushes as u64)),
         ("reconnects", |f| thousands(f.reconnects as u64)),
-        ("delivered by another node", |f| thousands(f.from_elsewhere)),
+        ("made on another node", |f| thousands(f.from_elsewhere)),
+        ("  which never held the session", |f| {
+            thousands(f.from_strangers)
+        }),
         ("sent again by clients", |f| thousands(f.sent_again)),
         ("delivered again, and known", |f| thousands(f.redelivered)),
         ("RETRY", |f| thousands(f.retries)),

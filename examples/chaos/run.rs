@@ -86,8 +86,7 @@ pub async fn run(plan: Plan, scenario: Scenario) -> Result<Figures, String> {
         ports: fleet.ports.clone(),
         load: Cell::new(false),
         think: plan.think,
-        patient: scenario == Scenario::Pause,
-        watch_old_lines: scenario == Scenario::Pause,
+        nodes_pause: scenario == Scenario::Pause,
     });
     let clients = (0..plan.clients).map(|number| Client::new(number, crowd.clone()).run());
     let clients: Vec<Task> = clients

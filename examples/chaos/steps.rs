@@ -5,14 +5,13 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use matssocket::wire::{Envelope, IdOf, MessageType, acknowledge};
-use serde_json::value::to_raw_value;
 use tokio::time::timeout;
 
 use crate::data::{Ask, endpoint, user};
 use crate::database::{Database, Effect, InInbox};
 use crate::fleet::Fleet;
 use crate::history::{History, Promise};
-use crate::line::{Heard, Line};
+use crate::line::{Heard, Line, hello};
 use crate::node::DieAt;
 use crate::report::Figures;
 use crate::run::Plan;
@@ -55,7 +54,11 @@ pub async fn walk(plan: Plan) -> Result<Figures, String> {
         );
         count += 1;
     }
-    Ok(Figures::judged(Scenario::Steps, count, &history))
+    Ok(Figures {
+        nodes: 1,
+        clients: count as usize,
+        ..Figures::judged(Scenario::Steps, count, &history)
+    })
 }
 
 struct Walker<'a> {
@@ -117,32 +120,17 @@ impl Walker<'_> {
 
     async fn hello(&mut self) -> Result<Line, String> {
         let mut line = Line::open(self.fleet.ports[0]).await.ok_or("no line")?;
-        let hello = Envelope {
-            clv: Some("chaos/1".to_owned()),
-            an: Some("chaos".to_owned()),
-            av: Some("1".to_owned()),
-            auth: Some(user(self.client)),
-            sid: self.session.clone(),
-            ..Envelope::new(MessageType::HELLO)
-        };
-        line.say(&[hello]).await;
+        line.say(&[hello(self.client, self.session.clone())]).await;
         let welcome = of_type(&mut line, MessageType::WELCOME).await;
         self.session = welcome.ok_or("no WELCOME")?.sid;
         Ok(line)
     }
 
     fn request(&self) -> Envelope {
-        let ask = Ask {
-            client: self.client,
-            number: 1,
-            to: None,
-        };
+        let ask = Ask::new(self.client, 1, None);
         Envelope {
             cmid: Some("1".to_owned()),
-            eid: Some(endpoint::EFFECT.to_owned()),
-            tid: Some("steps".to_owned()),
-            msg: to_raw_value(&ask).ok(),
-            ..Envelope::new(MessageType::REQUEST)
+            ..ask.envelope(MessageType::REQUEST, endpoint::EFFECT)
         }
     }
 
