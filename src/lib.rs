@@ -86,6 +86,8 @@ pub mod client;
 mod clock;
 mod cluster;
 mod config;
+#[cfg(feature = "postgres")]
+mod conninfo;
 mod endpoint;
 mod error;
 mod http;
@@ -114,7 +116,7 @@ pub use endpoint::{Context, Forward, Incoming, Outcome, ReplyToken};
 pub use error::{HandlerError, SendError, StartError};
 pub use http::{no_upgrade, on_connect};
 pub use message::ReplyTo;
-pub use metrics::{MailboxMetrics, Metrics, UpkeepMetrics};
+pub use metrics::{ClusterMetrics, MailboxMetrics, Metrics, UpkeepMetrics};
 pub use server::{
     Admin, LiveSession, MatsSocketServer, MessageEvent, RecentEnvelope, ServerBuilder,
     SessionChange, SessionEvent,
