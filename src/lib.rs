@@ -76,7 +76,7 @@
 //! - `postgres`: the store on PostgreSQL, and clusters of several processes, by the system's libpq. `postgres-bundled`: with
 //!   libpq and OpenSSL built in.
 //! - `client` (default): the client. `client-tls`: its `wss://`.
-//! - `demo` (default): the program that `cargo run` starts.
+//! - `demo` (default): the program `matssocket`, which is the demo and the commands for operations.
 //!
 //! A slim server: `default-features = false, features = ["sqlite"]`.
 
@@ -86,6 +86,8 @@ pub mod client;
 mod clock;
 mod cluster;
 mod config;
+#[cfg(feature = "postgres")]
+mod conninfo;
 mod endpoint;
 mod error;
 mod http;
@@ -119,16 +121,16 @@ pub use endpoint::{Context, Forward, Incoming, Outcome, ReplyToken};
 pub use error::{HandlerError, SendError, StartError};
 pub use http::{no_upgrade, on_connect};
 pub use message::ReplyTo;
-pub use metrics::{MailboxMetrics, Metrics, UpkeepMetrics};
+pub use metrics::{ClusterMetrics, MailboxMetrics, Metrics, UpkeepMetrics};
 pub use server::{
-    LiveSession, MatsSocketServer, MessageEvent, RecentEnvelope, ServerBuilder, SessionChange,
-    SessionEvent,
+    Admin, LiveSession, MatsSocketServer, MessageEvent, RecentEnvelope, ServerBuilder,
+    SessionChange, SessionEvent,
 };
 #[cfg(feature = "postgres")]
 pub use store::Postgres;
 #[doc(hidden)] // for benches/store.rs, and for nobody else
 pub use store::bench;
-pub use store::operation::{DeadLetter, SessionFilter, SessionHome, StoredSession};
+pub use store::operation::{DeadLetter, SessionFilter, SessionHome, StoredNode, StoredSession};
 pub use store::{Store, StoreConfig, StoreError, StoreMetricsSnapshot};
 pub use wire::{DebugOptions, MessageType};
 

@@ -1,17 +1,18 @@
-//! The demo: two nodes in one process on one SQLite file, and a page that shows what the library promises.
+//! The `matssocket` program: the demo, and the commands of an operator.
 
 mod demo;
+mod operations;
 
 use std::process::ExitCode;
 
 #[actix_web::main]
 async fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
-    match demo::run().await {
+    match operations::run(std::env::args_os().skip(1).collect()).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("matssocket: {why}");
-            ExitCode::from(2)
+        Err(failure) => {
+            eprintln!("matssocket: {failure}");
+            failure.exit_code()
         }
     }
 }

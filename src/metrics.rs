@@ -251,6 +251,40 @@ pub(crate) struct Counters {
     pub(crate) incarnations: AtomicU64,
     pub(crate) scavenged: AtomicU64,
     pub(crate) upkeep: UpkeepCounters,
+    pub(crate) cluster: Arc<ClusterCounters>,
+}
+
+/// What a line between nodes has done.
+#[derive(Debug, Default)]
+pub(crate) struct ClusterCounters {
+    pub(crate) sent: AtomicU64,
+    pub(crate) statements: AtomicU64,
+    pub(crate) received: AtomicU64,
+    pub(crate) reconnects: AtomicU64,
+}
+
+impl ClusterCounters {
+    pub(crate) fn snapshot(&self) -> ClusterMetrics {
+        ClusterMetrics {
+            sent: self.sent.load(Relaxed),
+            statements: self.statements.load(Relaxed),
+            received: self.received.load(Relaxed),
+            reconnects: self.reconnects.load(Relaxed),
+        }
+    }
+}
+
+/// What the node's line to the others has done so far. Nodes in one process have none: all 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ClusterMetrics {
+    /// Notices sent, coalesced.
+    pub sent: u64,
+    /// NOTIFY statements that sent them.
+    pub statements: u64,
+    /// Notices received.
+    pub received: u64,
+    /// How often the line was lost and came back.
+    pub reconnects: u64,
 }
 
 /// How often each task of the upkeep has run, and failed.
@@ -282,6 +316,8 @@ pub struct Metrics {
     pub actors: BTreeMap<&'static str, MailboxMetrics>,
     /// The store: batch sizes, commit times, queue depth.
     pub store: crate::store::StoreMetricsSnapshot,
+    /// The line to other nodes.
+    pub cluster: ClusterMetrics,
     /// Upkeep tasks by name.
     pub upkeep: BTreeMap<&'static str, UpkeepMetrics>,
     /// Handlers running now.

@@ -1,11 +1,12 @@
 //! The transport between nodes of one process.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::{Deliver, Faults, Notice, Transport};
+use super::{Deliver, Done, Faults, Notice, Transport};
+use crate::metrics::ClusterCounters;
 
 /// Notices waiting for one node; more are dropped, for the sweep to make good.
 const QUEUE: usize = 10_000;
@@ -42,7 +43,7 @@ impl LocalTransport {
 }
 
 impl Transport for LocalTransport {
-    fn join(&self, node: &str, deliver: Deliver) {
+    fn join(&self, node: &str, deliver: Deliver, _: Arc<ClusterCounters>) {
         let (sender, receiver) = bounded::<Notice>(QUEUE);
         let delay = self.faults.delay;
         let pump = move || {
@@ -62,18 +63,18 @@ impl Transport for LocalTransport {
         }
     }
 
-    fn leave(&self, node: &str) {
+    fn leave(&self, node: &str, _: Done) {
         self.nodes().remove(node);
     }
 
-    fn tell(&self, node: &str, notice: Notice) {
+    fn tell(&self, _: &str, node: &str, notice: Notice) {
         if let Some(node) = self.nodes().get(node) {
             self.put(node, &notice);
         }
     }
 
-    fn tell_others(&self, node: &str, notice: Notice) {
-        for (_, other) in self.nodes().iter().filter(|(name, _)| *name != node) {
+    fn tell_others(&self, teller: &str, notice: Notice) {
+        for (_, other) in self.nodes().iter().filter(|(name, _)| *name != teller) {
             self.put(other, &notice);
         }
     }
@@ -81,6 +82,8 @@ impl Transport for LocalTransport {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot;
+
     use super::*;
 
     fn join(transport: &LocalTransport, node: &str) -> crossbeam_channel::Receiver<Notice> {
@@ -88,6 +91,7 @@ mod tests {
         transport.join(
             node,
             Box::new(move |notice| sender.send(notice).expect("the test listens")),
+            Arc::default(),
         );
         receiver
     }
@@ -97,11 +101,11 @@ mod tests {
         let transport = LocalTransport::new(Faults::default());
         let (a, b) = (join(&transport, "a"), join(&transport, "b"));
         transport.tell_others("a", Notice::Published);
-        transport.tell("b", Notice::Stored(vec![]));
-        transport.tell("nobody", Notice::Published);
+        transport.tell("a", "b", Notice::Stored(vec![]));
+        transport.tell("a", "nobody", Notice::Published);
         assert_eq!(b.recv(), Ok(Notice::Published));
         assert_eq!(b.recv(), Ok(Notice::Stored(vec![])));
-        transport.leave("b");
+        transport.leave("b", oneshot::channel().0);
         transport.tell_others("b", Notice::Published);
         assert_eq!(a.recv(), Ok(Notice::Published));
         assert!(b.recv().is_err(), "who has left is told nothing more");
@@ -118,13 +122,13 @@ mod tests {
             ..Faults::default()
         });
         let (a, b) = (join(&dropping, "a"), join(&doubling, "b"));
-        dropping.tell("a", Notice::Published);
-        doubling.tell("b", Notice::Published);
+        dropping.tell("a", "a", Notice::Published);
+        doubling.tell("b", "b", Notice::Published);
         assert_eq!(
             [b.recv(), b.recv()],
             [Ok(Notice::Published), Ok(Notice::Published)]
         );
-        dropping.leave("a");
+        dropping.leave("a", oneshot::channel().0);
         assert!(a.recv().is_err(), "nothing came through");
     }
 }

@@ -5,12 +5,17 @@
 
 mod local;
 mod notify;
+#[cfg(feature = "postgres")]
+mod postgres;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 pub(crate) use notify::{ClusterNotify, FromCluster, Tell};
 
+use crate::metrics::ClusterCounters;
 use crate::store::operation::{ConnectionId, SessionKey};
 
 /// What one node tells another.
@@ -33,6 +38,10 @@ pub(crate) enum Notice {
     Closed { session: SessionKey, reason: String },
     /// Something was published.
     Published,
+    /// From the transport of this node itself: something may have been told that nobody heard.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    // nothing is missed within one process
+    Missed,
 }
 
 /// How the nodes of a cluster hear each other. Cheap to clone; clones are the same cluster.
@@ -45,6 +54,30 @@ impl Cluster {
     /// Nodes in one process.
     pub fn local() -> Cluster {
         Cluster::faulty(Faults::default())
+    }
+
+    /// Nodes in any processes that reach one PostgreSQL database, by its LISTEN and NOTIFY. Those with the same schema
+    /// are one cluster; none of its tables is used.
+    ///
+    /// Each node keeps one connection, its LISTEN line. If it is lost the node opens it again, and looks in the store
+    /// for what it has not heard. Until then the sweep of each node finds its news
+    /// ([`Config::sweep_interval`](crate::Config::sweep_interval)), as it does if the line can never be opened.
+    ///
+    /// The URL, or list of `key=value`, is libpq's. It must not lead through a pooler in transaction mode, such as
+    /// PgBouncer: give one that leads past it. Time-outs and keep-alives are added, unless it has them.
+    ///
+    /// ```
+    /// # use matssocket::Cluster;
+    /// let cluster = Cluster::postgres("postgres://app@db.example/app", "matssocket");
+    /// ```
+    #[cfg(feature = "postgres")]
+    pub fn postgres(url: impl AsRef<str>, schema: impl AsRef<str>) -> Cluster {
+        Cluster {
+            transport: Arc::new(postgres::PostgresTransport::new(
+                url.as_ref(),
+                schema.as_ref(),
+            )),
+        }
     }
 
     /// Nodes in one process over a transport that loses, doubles and delays notices. For tests.
@@ -69,14 +102,17 @@ pub struct Faults {
 /// Carries notices between nodes.
 pub(crate) trait Transport: Send + Sync + 'static {
     /// From now on, notices for this node go to `deliver`.
-    fn join(&self, node: &str, deliver: Deliver);
-    /// No more notices for this node.
-    fn leave(&self, node: &str);
-    /// Tells one node.
-    fn tell(&self, node: &str, notice: Notice);
-    /// Tells every node but this one.
-    fn tell_others(&self, node: &str, notice: Notice);
+    fn join(&self, node: &str, deliver: Deliver, counters: Arc<ClusterCounters>);
+    /// No more notices for this node. `done` is dropped when what it told before is on its way.
+    fn leave(&self, node: &str, done: Done);
+    /// This node, which has joined, tells another one.
+    fn tell(&self, teller: &str, node: &str, notice: Notice);
+    /// This node, which has joined, tells all others.
+    fn tell_others(&self, teller: &str, notice: Notice);
 }
 
 /// Where a transport puts the notices for a node.
 pub(crate) type Deliver = Box<dyn Fn(Notice) + Send>;
+
+/// Dropped when a node has left.
+pub(crate) type Done = oneshot::Sender<()>;

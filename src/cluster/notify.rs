@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message};
 
-use super::{Notice, Transport};
-use crate::metrics::{Mailbox, metered};
+use tokio::sync::oneshot;
+
+use super::{Done, Notice, Transport};
+use crate::metrics::{ClusterCounters, Mailbox, metered};
 use crate::store::operation::SessionKey;
 
 /// A notice that came in, for the registry.
@@ -27,7 +29,7 @@ pub(crate) enum Tell {
     /// This node is called like this from now on; the old name hears nothing more.
     Join { node: String },
     /// This node leaves.
-    Leave,
+    Leave(Done),
 }
 
 /// The actor.
@@ -37,15 +39,14 @@ pub(crate) struct ClusterNotify {
     registry: Mailbox<FromCluster>,
     stored: HashMap<String, Vec<SessionKey>>,
     flushing: bool,
+    counters: Arc<ClusterCounters>,
 }
-
-/// Most sessions named in one notice.
-const MOST: usize = 500;
 
 impl ClusterNotify {
     pub(crate) fn new(
         transport: Arc<dyn Transport>,
         registry: Mailbox<FromCluster>,
+        counters: Arc<ClusterCounters>,
     ) -> ClusterNotify {
         ClusterNotify {
             transport,
@@ -53,7 +54,12 @@ impl ClusterNotify {
             registry,
             stored: HashMap::new(),
             flushing: false,
+            counters,
         }
+    }
+
+    fn leave(&self, done: Done) {
+        self.transport.leave(&self.node, done);
     }
 
     fn flush(&mut self) {
@@ -61,9 +67,8 @@ impl ClusterNotify {
         for (node, mut sessions) in self.stored.drain() {
             sessions.sort_unstable();
             sessions.dedup();
-            for part in sessions.chunks(MOST) {
-                self.transport.tell(&node, Notice::Stored(part.to_vec()));
-            }
+            self.transport
+                .tell(&self.node, &node, Notice::Stored(sessions));
         }
     }
 }
@@ -72,7 +77,7 @@ impl Actor for ClusterNotify {
     type Context = Context<Self>;
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        self.transport.leave(&self.node);
+        self.leave(oneshot::channel().0);
     }
 }
 
@@ -101,20 +106,21 @@ impl Handler<Tell> for ClusterNotify {
                     ctx.notify(Flush);
                 }
             }
-            Tell::One { node, notice } => self.transport.tell(&node, notice),
+            Tell::One { node, notice } => self.transport.tell(&self.node, &node, notice),
             Tell::Others(notice) => self.transport.tell_others(&self.node, notice),
             Tell::Join { node } => {
-                self.transport.leave(&self.node);
+                self.leave(oneshot::channel().0);
                 let registry = self.registry.clone();
                 self.transport.join(
                     &node,
                     Box::new(move |notice| registry.tell(FromCluster(notice))),
+                    self.counters.clone(),
                 );
                 self.node = node;
             }
-            Tell::Leave => {
+            Tell::Leave(done) => {
                 self.flush();
-                self.transport.leave(&self.node);
+                self.leave(done);
             }
         }
     }

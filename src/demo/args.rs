@@ -8,7 +8,7 @@ use lexopt::prelude::*;
 pub const USAGE: &str = "\
 The MatsSocket demo: several nodes in one process, and a page that shows what the library promises.
 
-Usage: matssocket [--ports PORT,PORT…] [--database PATH]
+Usage: matssocket [demo] [--ports PORT,PORT…] [--database PATH]
 
   --ports PORT,…   one node per port (default 8080,8081; 0 takes a free one)
   --database PATH  the SQLite file, created if missing (default matssocket-demo.db)
@@ -29,12 +29,11 @@ pub struct Args {
 }
 
 /// Reads the command line; `None` asks for help.
-pub fn parse() -> Result<Option<Args>, lexopt::Error> {
+pub fn parse(mut parser: lexopt::Parser) -> Result<Option<Args>, lexopt::Error> {
     let mut args = Args {
         ports: vec![8080, 8081],
         database: "matssocket-demo.db".into(),
     };
-    let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("ports") => args.ports = parser.value()?.parse_with(parse_ports)?,

@@ -2,12 +2,12 @@
 //! started again; [`endpoints`] what it serves over the WebSocket; [`web`] the page and the buttons over HTTP.
 
 mod args;
-mod endpoints;
+pub mod endpoints;
 mod node;
 mod web;
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,12 +17,14 @@ use futures_util::future::join_all;
 use matssocket::{Cluster, Store};
 use node::{Node, Nodes, Shared};
 
+use crate::operations::output::print;
+
 /// Runs until SIGINT or SIGTERM.
 ///
 /// # Errors
 /// One line that says why it could not start, and what to do.
-pub async fn run() -> Result<(), String> {
-    let Some(Args { ports, database }) = args::parse().map_err(|why| why.to_string())? else {
+pub async fn run(parser: lexopt::Parser) -> Result<(), String> {
+    let Some(Args { ports, database }) = args::parse(parser).map_err(|why| why.to_string())? else {
         print(args::USAGE);
         return Ok(());
     };
@@ -94,12 +96,6 @@ Ctrl-C stops everything.
 ",
     );
     text
-}
-
-/// Nobody may be listening: that is no reason to stop.
-fn print(text: &str) {
-    let mut out = io::stdout();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// Completes at SIGINT or SIGTERM; listens from the call on, not from the first poll.

@@ -23,6 +23,9 @@ use crate::upkeep::Upkeep;
 /// Id of the built-in ping that resolves at once.
 pub(crate) const SOCKET_PING: &str = "MatsSocket.matsSocketPing";
 
+/// What a node told last gets so long to be on its way when it stops.
+const LEAVE: Duration = Duration::from_secs(1);
+
 /// Starts a node on a thread of its own, which is an actix system: so it works under any runtime.
 pub(crate) async fn start(
     builder: ServerBuilder,
@@ -61,7 +64,9 @@ async fn begin(
     let registry = Registry::new().start();
     let from_cluster = Mailbox::new(&registry, &meters.registry);
     let cluster = builder.cluster.take().unwrap_or_else(|| store.cluster());
-    let cluster = ClusterNotify::new(cluster.transport, from_cluster).start();
+    let counters = Counters::default();
+    let to_cluster = counters.cluster.clone();
+    let cluster = ClusterNotify::new(cluster.transport, from_cluster, to_cluster).start();
     let cluster: Mailbox<Tell> = Mailbox::new(&cluster, &meters.cluster);
     let services = Services::default().start();
 
@@ -92,7 +97,7 @@ async fn begin(
         allowed_origins: builder.allowed_origins,
         listeners: builder.listeners,
         meters,
-        counters: Counters::default(),
+        counters,
         running: RunningHandlers::default(),
         name: RwLock::new(name.clone()),
         name_stem: stem,
@@ -100,6 +105,8 @@ async fn begin(
         state: AtomicU8::new(State::Up as u8),
         system: actix::System::current(),
     });
+    let claim = Mailbox::new(&services, &node.meters.services);
+    let upkeep = Upkeep::new(node.clone(), claim).start();
     cluster.tell(Tell::Join { node: name.clone() });
     node.registry().tell(registry::Begin {
         node: name,
@@ -108,10 +115,10 @@ async fn begin(
         services: Mailbox::new(&services, &node.meters.services),
         newest_publication,
         takeover_wait: node.config.takeover_wait,
+        upkeep: Mailbox::new(&upkeep, &node.meters.upkeep),
     });
     let begin: Mailbox<service::Begin> = Mailbox::new(&services, &node.meters.services);
     begin.tell(service::Begin(node.clone()));
-    Upkeep::new(node.clone(), Mailbox::new(&services, &node.meters.services)).start();
     Ok(node)
 }
 
@@ -272,7 +279,13 @@ impl Node {
         if let Err(error) = self.store.run(LeaveNode).await {
             log::warn!("the node could not sign off, its lease has to run out: {error}");
         }
-        self.cluster.tell(Tell::Leave);
+        let (done, left) = oneshot::channel();
+        self.cluster.tell(Tell::Leave(done));
+        if tokio::time::timeout(LEAVE, left).await.is_err() {
+            log::warn!(
+                "what the node told last may not be heard, the sweep of other nodes finds it"
+            );
+        }
         self.change(State::Stopping, State::Stopped);
         // The handlers that still run end with the threads that they run on.
         self.system.stop();

@@ -185,6 +185,7 @@ impl Node {
             ready: self.ready().is_ok(),
             actors,
             store,
+            cluster: self.counters.cluster.snapshot(),
             upkeep: upkeep.collect(),
             handlers_running: get(&self.counters.handlers_running),
             handler_failures: get(&self.counters.handler_failures),

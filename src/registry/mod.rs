@@ -15,7 +15,7 @@ use actix::{Actor, Context, Handler, Message, MessageResult};
 use tokio::sync::oneshot;
 
 pub(crate) use publications::{SubscribeTopic, UnsubscribeTopic};
-pub(crate) use sweep::{BeginSweep, EndSweep, NotSwept};
+pub(crate) use sweep::{BeginSweep, EndSweep, NotSwept, SweepNow};
 
 use crate::cluster::{FromCluster, Notice, Tell};
 use crate::metrics::{Mailbox, metered};
@@ -63,6 +63,7 @@ pub(crate) struct Registry {
     store: Option<StoreHandle>,
     cluster: Option<Mailbox<Tell>>,
     services: Option<Mailbox<Dispatch>>,
+    upkeep: Option<Mailbox<SweepNow>>,
     sessions: HashMap<SessionKey, Entry>,
     /// New holders that wait for the registration before them to let go.
     waiting: HashMap<SessionKey, (ConnectionId, oneshot::Sender<()>)>,
@@ -88,6 +89,7 @@ pub(crate) struct Begin {
     pub(crate) services: Mailbox<Dispatch>,
     pub(crate) newest_publication: i64,
     pub(crate) takeover_wait: Duration,
+    pub(crate) upkeep: Mailbox<SweepNow>,
 }
 
 /// This node is called like this from now on.
@@ -147,6 +149,7 @@ impl Registry {
             store: None,
             cluster: None,
             services: None,
+            upkeep: None,
             sessions: HashMap::new(),
             waiting: HashMap::new(),
             topics: HashMap::new(),
@@ -284,6 +287,12 @@ impl Registry {
                 }
             }
             Notice::Published => self.fetch_publications(ctx),
+            // The sweep finds publications as well.
+            Notice::Missed => {
+                if let Some(upkeep) = &self.upkeep {
+                    upkeep.tell(SweepNow);
+                }
+            }
         }
     }
 }
@@ -300,6 +309,7 @@ impl Handler<Begin> for Registry {
         self.store = Some(begin.store);
         self.cluster = Some(begin.cluster);
         self.services = Some(begin.services);
+        self.upkeep = Some(begin.upkeep);
         self.horizon = begin.newest_publication;
         self.stray_age = begin.takeover_wait.saturating_mul(4);
     }

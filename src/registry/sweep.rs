@@ -8,6 +8,11 @@ use actix::{Handler, Message, MessageResult};
 use super::{Registry, ToSession};
 use crate::store::operation::{Deregister, Holder, SessionKey, Swept};
 
+/// To the upkeep: notices were missed, so the next sweep must not wait for its time.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct SweepNow;
+
 /// Who lives here now, before the store is asked: only they are compared.
 #[derive(Message)]
 #[rtype(result = "Vec<Holder>")]

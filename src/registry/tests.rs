@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::cluster::{ClusterNotify, Transport};
-use crate::metrics::Meter;
+use crate::metrics::{ClusterCounters, Meter};
 
 /// A session that does nothing; it ends when told to let go.
 struct Quiet;
@@ -30,9 +30,9 @@ metered!(Quiet: ToSession);
 struct Written(Mutex<Vec<(String, Notice)>>);
 
 impl Transport for Written {
-    fn join(&self, _: &str, _: crate::cluster::Deliver) {}
-    fn leave(&self, _: &str) {}
-    fn tell(&self, node: &str, notice: Notice) {
+    fn join(&self, _: &str, _: crate::cluster::Deliver, _: Arc<ClusterCounters>) {}
+    fn leave(&self, _: &str, _: crate::cluster::Done) {}
+    fn tell(&self, _: &str, node: &str, notice: Notice) {
         let mut told = self.0.lock().expect("no test panics with it");
         told.push((node.to_owned(), notice));
     }
@@ -114,7 +114,7 @@ async fn a_take_over_is_told_to_the_other_node_though_an_older_registration_is_l
     let meter = Arc::<Meter>::default();
     let registry = Registry::create(|ctx| {
         let from_cluster = Mailbox::new(&actix::AsyncContext::address(ctx), &meter);
-        let cluster = ClusterNotify::new(written.clone(), from_cluster).start();
+        let cluster = ClusterNotify::new(written.clone(), from_cluster, Arc::default()).start();
         registry.cluster = Some(Mailbox::new(&cluster, &meter));
         registry
     });

@@ -1,5 +1,6 @@
 //! The face of the library: the handle of a running server.
 
+mod admin;
 mod builder;
 mod listeners;
 mod live;
@@ -11,6 +12,7 @@ use serde::Serialize;
 use serde_json::value::to_raw_value;
 
 pub use crate::session::{LiveSession, RecentEnvelope};
+pub use admin::Admin;
 pub use builder::ServerBuilder;
 pub(crate) use listeners::Listeners;
 pub use listeners::{MessageEvent, SessionChange, SessionEvent};
@@ -23,8 +25,8 @@ use crate::node::Node;
 use crate::store::StoreError;
 use crate::store::operation::{
     Cause, CountSessions, DeadLetter, DropDeadLetter, Effect, EffectOutcome, FindHome,
-    ListDeadLetters, ListSessions, RedriveDeadLetter, SessionFilter, SessionHome, StoredSession,
-    Unit, UnitOutcome,
+    ListDeadLetters, ListNodes, ListSessions, RedriveDeadLetter, SessionFilter, SessionHome,
+    StoredNode, StoredSession, Unit, UnitOutcome,
 };
 
 /// A running server: one node of a cluster. Cheap to clone; made by [`MatsSocketServer::builder`].
@@ -201,6 +203,14 @@ impl MatsSocketServer {
     /// The sessions connected to this node, with their last envelopes (payloads and authorization left out).
     pub async fn live_sessions(&self) -> Vec<LiveSession> {
         live::live_sessions(&self.node).await
+    }
+
+    /// The nodes of the cluster, by name.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn nodes(&self) -> Result<Vec<StoredNode>, StoreError> {
+        self.node.store.run(ListNodes).await
     }
 
     /// Messages that were given up, oldest first, starting behind the id `after`.

@@ -15,11 +15,12 @@ use crate::metrics::Mailbox;
 pub struct Seat {
     name: RwLock<Arc<str>>,
     clock: Clock,
-    news: Mailbox<NewsOf>,
+    /// `None`: nobody wants to know.
+    news: Option<Mailbox<NewsOf>>,
 }
 
 impl Seat {
-    pub fn new(name: &str, clock: Clock, news: Mailbox<NewsOf>) -> Seat {
+    pub fn new(name: &str, clock: Clock, news: Option<Mailbox<NewsOf>>) -> Seat {
         Seat {
             name: RwLock::new(name.into()),
             clock,
@@ -40,7 +41,9 @@ impl Seat {
 
     /// Tells the node what was committed on its behalf.
     pub fn tell(&self, news: News) {
-        self.news.tell(NewsOf(news));
+        if let Some(mailbox) = &self.news {
+            mailbox.tell(NewsOf(news));
+        }
     }
 }
 

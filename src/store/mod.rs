@@ -107,6 +107,16 @@ impl Store {
         clock: &crate::clock::Clock,
         news: crate::metrics::Mailbox<NewsOf>,
     ) -> Result<StoreHandle, StoreError> {
+        self.seat(config, job::Seat::new(node, clock.clone(), Some(news)))
+    }
+
+    /// As [`attach`](Self::attach), without being a node: nobody is told what was committed.
+    pub(crate) fn visit(&self) -> Result<StoreHandle, StoreError> {
+        let visitor = job::Seat::new("operator", crate::clock::Clock::system(), None);
+        self.seat(&StoreConfig::default(), visitor)
+    }
+
+    fn seat(&self, config: &StoreConfig, seat: job::Seat) -> Result<StoreHandle, StoreError> {
         let mut opened = self
             .inner
             .opened
@@ -123,7 +133,7 @@ impl Store {
         };
         Ok(StoreHandle {
             store,
-            seat: Arc::new(job::Seat::new(node, clock.clone(), news)),
+            seat: Arc::new(seat),
         })
     }
 }

@@ -158,6 +158,7 @@ macro_rules! operations {
             Read topic_history(TopicHistory) -> Option<Vec<Publication>>;
             Write renew_lease(RenewLease) -> bool;
             Write leave_node(LeaveNode) -> ();
+            Read list_nodes(ListNodes) -> Vec<StoredNode>;
             Read sweep(Sweep) -> Swept;
             Read which_exist(WhichExist) -> Vec<SessionKey>;
         }

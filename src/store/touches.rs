@@ -15,8 +15,8 @@ macro_rules! touch_nothing {
 touch_nothing! {
     FindHome ListSessions CountSessions TimeOutSessions Scavenge ReadAnswer FetchOutbox ReadCorrelation
     ClaimEndedCorrelations ClaimForwarded PostponeForwarded BuryForwarded ReadForwarded ListDeadLetters
-    RedriveDeadLetter DropDeadLetter FetchPublications NewestPublication TopicHistory RenewLease LeaveNode Sweep
-    WhichExist
+    RedriveDeadLetter DropDeadLetter FetchPublications NewestPublication TopicHistory RenewLease LeaveNode
+    ListNodes Sweep WhichExist
 }
 
 /// Operations on behalf of a connection.

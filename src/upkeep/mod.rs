@@ -11,6 +11,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message};
 
 use crate::metrics::{Mailbox, metered};
 use crate::node::Node;
+use crate::registry::SweepNow;
 use crate::service;
 
 /// The tasks, by the index that they are counted under.
@@ -62,6 +63,8 @@ pub(crate) struct Upkeep {
     running: [bool; TASKS.len()],
     /// Whose last run failed: said once, not each time.
     failing: [bool; TASKS.len()],
+    /// The sweep that runs may have read too early.
+    sweep_again: bool,
 }
 
 impl Upkeep {
@@ -71,6 +74,7 @@ impl Upkeep {
             services,
             running: [false; TASKS.len()],
             failing: [false; TASKS.len()],
+            sweep_again: false,
         }
     }
 
@@ -154,7 +158,21 @@ impl Handler<Ended> for Upkeep {
             let soon = LEASE_AGAIN.min(self.interval(task));
             ctx.run_later(soon, move |_, _| me.tell(Due(task)));
         }
+        if task == Task::Sweep && std::mem::take(&mut self.sweep_again) {
+            ctx.notify(Due(task));
+        }
     }
 }
 
-metered!(Upkeep: Due, Ended);
+impl Handler<SweepNow> for Upkeep {
+    type Result = ();
+
+    fn handle(&mut self, _: SweepNow, ctx: &mut Self::Context) {
+        self.sweep_again = self.running[Task::Sweep as usize];
+        if !self.sweep_again {
+            ctx.notify(Due(Task::Sweep));
+        }
+    }
+}
+
+metered!(Upkeep: Due, Ended, SweepNow);

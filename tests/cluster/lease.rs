@@ -146,3 +146,18 @@ async fn a_stopping_node_lets_its_services_finish() {
     // It began once: had the other node begun it again, the gate would keep it.
     line.expect_id("RESOLVE", &cmid).await;
 }
+
+#[actix_web::test]
+async fn nodes_are_listed_until_they_leave() {
+    let nodes = Setup::new().config(quick).start(2).await;
+    let _anna = nodes.open("anna").await;
+    let listed = nodes[1].server.nodes().await.unwrap();
+    let listed: Vec<_> = listed
+        .iter()
+        .map(|node| (&*node.name, node.lives, node.sessions))
+        .collect();
+    let names = [0, 1].map(|at| nodes[at].server.node_name());
+    assert_eq!(listed, [(&*names[0], true, 1), (&*names[1], true, 0)]);
+    nodes[0].server.stop().await;
+    assert_eq!(nodes[1].server.nodes().await.unwrap().len(), 1);
+}

@@ -6,6 +6,8 @@ mod common;
 mod forwarded;
 mod lease;
 #[cfg(feature = "postgres")]
+mod listen;
+#[cfg(feature = "postgres")]
 mod pooler;
 mod reconnect;
 mod store_away;

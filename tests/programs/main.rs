@@ -7,6 +7,7 @@ mod authorization;
 mod command_line;
 mod demo;
 mod endpoints;
+mod operations;
 mod preconnect;
 mod program;
 mod server_messages;

@@ -3,6 +3,7 @@
 mod engine;
 mod forwarded;
 mod inbox;
+mod nodes;
 mod outbox;
 mod sessions;
 mod topics;
@@ -57,6 +58,7 @@ suite! {
         dead_letters redrive_moves_the_correlation;
     forwarded: postponed postponed_with_what_was_sent taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired buried_and_redriven
         renamed_node_loses_its_claims;
+    nodes: listed;
     topics: subscriptions publications_in_order history newest_survives_scavenging;
     transact: committed refused rolled_back panicked timed_out;
     engine: order_under_concurrency bad_one_fails_alone panic_is_survived news_before_the_answer busy order_beyond_the_queue panic_of_a_read_is_survived

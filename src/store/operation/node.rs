@@ -18,6 +18,23 @@ pub struct RenewLease {
 #[derive(Clone, Debug)]
 pub struct LeaveNode;
 
+/// Lists the nodes of the cluster, by name; also those that are gone and not yet scavenged.
+#[derive(Clone, Debug)]
+pub struct ListNodes;
+
+/// A node as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct StoredNode {
+    /// Its name: another one for each incarnation.
+    pub name: String,
+    /// Whether its lease holds. If not, it is gone, or has been cut off from the database for too long.
+    pub lives: bool,
+    /// Until when its lease holds, ms since the epoch (PostgreSQL: on the database's clock).
+    pub lease_until: i64,
+    /// Sessions that it holds; those of a node that does not live are not connected.
+    pub sessions: u64,
+}
+
 /// All sessions that the store believes to be on the caller's node.
 #[derive(Clone, Debug)]
 pub struct Sweep;

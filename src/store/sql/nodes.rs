@@ -41,6 +41,27 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    pub fn list_nodes(&mut self, _: &ListNodes) -> DbResult<Vec<StoredNode>> {
+        let now = self.lease_time()?;
+        let rows: Vec<(String, i64, i64)> = node::table
+            .left_join(session::table.on(session::node.eq(node::name.nullable())))
+            .group_by((node::name, node::lease_until))
+            .order(node::name)
+            .select((
+                node::name,
+                node::lease_until,
+                diesel::dsl::count(session::key.nullable()),
+            ))
+            .load(self.direct()?)?;
+        let stored = |(name, lease_until, sessions): (String, i64, i64)| StoredNode {
+            name,
+            lives: lease_until > now,
+            lease_until,
+            sessions: sessions.max(0) as u64,
+        };
+        Ok(rows.into_iter().map(stored).collect())
+    }
+
     pub fn sweep(&mut self, _: &Sweep) -> DbResult<Swept> {
         let by = self.by.clone();
         let rows: Vec<(i64, i64, i64)> = session::table

@@ -1,0 +1,180 @@
+//! One LISTEN line: a connection that tells and hears, until it is lost.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::RecvTimeoutError;
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::sql_types::{Array, Text};
+
+use super::keeper::Watch;
+use super::packet::{Kind, Packet, compose};
+use super::{Post, Told};
+use crate::cluster::Notice;
+use crate::conninfo::{one_line, refusal};
+
+/// What came in can only be asked for: how often while something comes or goes, and when nothing did for `QUIET`.
+const QUICK: Duration = Duration::from_millis(1);
+const SLOW: Duration = Duration::from_millis(10);
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How often the node tells itself something, to know that the line works.
+const ECHO: Duration = Duration::from_secs(5);
+/// How long that may take, or any statement.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it may take to connect, to several hosts one after the other.
+const CONNECT: Duration = Duration::from_secs(30);
+
+/// Most notices told by one statement.
+const MOST: usize = 1_000;
+
+diesel::define_sql_function! { fn pg_notify(channel: Text, payload: Text) -> Nullable<Text>; }
+diesel::define_sql_function! { fn unnest(items: Array<Text>) -> Text; }
+
+struct Line<'a> {
+    post: &'a Post,
+    watch: &'a Watch,
+    conn: PgConnection,
+    /// When a notice came or went.
+    stirred: Instant,
+    echo: Echo,
+    /// It has heard itself.
+    up: bool,
+}
+
+enum Echo {
+    Told(Instant),
+    Heard(Instant),
+}
+
+/// Opens a line and runs it until it is lost, which is an error, or the node has left and all is told.
+pub(super) fn run(post: &Post, watch: &Watch) -> Result<(), String> {
+    let mut line = Line::open(post, watch)?;
+    loop {
+        let quiet = line.stirred.elapsed() > QUIET;
+        match post.waiting.recv_timeout(if quiet { SLOW } else { QUICK }) {
+            Ok(first) => line.tell(first)?,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+        line.hear()?;
+        line.check()?;
+    }
+}
+
+impl<'a> Line<'a> {
+    fn open(post: &'a Post, watch: &'a Watch) -> Result<Line<'a>, String> {
+        let connect = || PgConnection::establish(&post.conninfo).map_err(|error| refusal(&error));
+        let mut line = Line {
+            post,
+            watch,
+            conn: watch.during(CONNECT, connect)?,
+            stirred: Instant::now(),
+            echo: Echo::Told(Instant::now()),
+            up: false,
+        };
+        // A NOTIFY is a write to PostgreSQL, which would wait for the disk.
+        let listen = format!(
+            "SET synchronous_commit TO off; LISTEN {}; LISTEN {}",
+            quoted(&post.own),
+            quoted(&post.all)
+        );
+        line.call(|conn| conn.batch_execute(&listen))?;
+        line.tell_itself()?;
+        Ok(line)
+    }
+
+    fn call<T>(
+        &mut self,
+        call: impl FnOnce(&mut PgConnection) -> QueryResult<T>,
+    ) -> Result<T, String> {
+        let conn = &mut self.conn;
+        self.watch
+            .during(PATIENCE, || call(conn).map_err(|error| one_line(&error)))
+    }
+
+    fn notify(&mut self, channels: &[String], payloads: &[String]) -> Result<(), String> {
+        let notify = diesel::select(pg_notify(unnest(channels), unnest(payloads)));
+        self.call(|conn| notify.execute(conn)).map(drop)
+    }
+
+    /// Tells all that waits.
+    fn tell(&mut self, first: Told) -> Result<(), String> {
+        let more = self.post.waiting.try_iter().take(MOST - 1);
+        let (channels, payloads) = compose(std::iter::once(first).chain(more));
+        if channels.is_empty() {
+            return Ok(());
+        }
+        self.stirred = Instant::now();
+        self.notify(&channels, &payloads)?;
+        let counters = &self.post.counters;
+        counters.statements.fetch_add(1, Relaxed);
+        counters.sent.fetch_add(channels.len() as u64, Relaxed);
+        Ok(())
+    }
+
+    fn tell_itself(&mut self) -> Result<(), String> {
+        let (from, kind) = (None, Kind::Echo);
+        self.echo = Echo::Told(Instant::now());
+        let own = self.post.own.clone();
+        self.notify(&[own], &[Packet { from, kind }.text()])
+    }
+
+    /// Whether the line works: it may look well on our side and have no other.
+    fn check(&mut self) -> Result<(), String> {
+        match self.echo {
+            Echo::Told(at) if at.elapsed() > PATIENCE => Err(
+                "the node does not hear itself (is a pooler in transaction mode in between?)"
+                    .into(),
+            ),
+            Echo::Heard(at) if at.elapsed() > ECHO => self.tell_itself(),
+            Echo::Told(_) | Echo::Heard(_) => Ok(()),
+        }
+    }
+
+    /// Hands on all that came in.
+    fn hear(&mut self) -> Result<(), String> {
+        while let Some(next) = { self.conn.notifications_iter().next() } {
+            let payload = next.map_err(|error| one_line(&error))?.payload;
+            match serde_json::from_str(&payload) {
+                Ok(packet) => self.heard(packet),
+                Err(error) => log::debug!("a notice of an unknown kind is ignored: {error}"),
+            }
+        }
+        Ok(())
+    }
+
+    fn heard(&mut self, Packet { from, kind }: Packet) {
+        if from.as_ref() == Some(&self.post.own) {
+            return;
+        }
+        match kind.notice() {
+            Some(notice) => {
+                self.stirred = Instant::now();
+                self.post.counters.received.fetch_add(1, Relaxed);
+                self.post.deliver(notice);
+            }
+            None => {
+                self.echo = Echo::Heard(Instant::now());
+                self.up();
+            }
+        }
+    }
+
+    /// The line works. If it is new, something may have been told that nobody heard.
+    fn up(&mut self) {
+        if std::mem::replace(&mut self.up, true) {
+            return;
+        }
+        if self.post.failures.swap(0, Relaxed) > 0 {
+            self.post.counters.reconnects.fetch_add(1, Relaxed);
+            log::info!("the LISTEN line is back");
+        }
+        self.post.deliver(Notice::Missed);
+    }
+}
+
+fn quoted(channel: &str) -> String {
+    format!("\"{}\"", channel.replace('"', "\"\""))
+}

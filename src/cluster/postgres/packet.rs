@@ -1,0 +1,163 @@
+//! What notices look like in a NOTIFY: JSON, well below the 8,000 bytes that it refuses.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::Told;
+use crate::cluster::Notice;
+use crate::store::operation::{ConnectionId, SessionKey};
+
+/// Longest payload, in bytes.
+const LONGEST: usize = 6_000;
+/// Most sessions in one, whose ids may have 20 digits.
+const MOST_SESSIONS: usize = 280;
+/// Longest reason of a closed session, in bytes; JSON may make six out of one.
+const LONGEST_REASON: usize = 500;
+
+/// A notice on its way. A node of a newer version may add fields, and kinds.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Packet {
+    /// The channel of the node that told all others: not for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) from: Option<String>,
+    #[serde(flatten)]
+    pub(super) kind: Kind,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(super) enum Kind {
+    Stored {
+        sessions: Vec<i64>,
+    },
+    TakenOver {
+        session: i64,
+        connection: i64,
+        by: String,
+    },
+    Released {
+        session: i64,
+        connection: i64,
+    },
+    Closed {
+        session: i64,
+        reason: String,
+    },
+    Published,
+    /// The node wants to know whether it hears itself.
+    Echo,
+}
+
+impl Packet {
+    pub(super) fn text(&self) -> String {
+        serde_json::to_string(self).expect("strings and numbers are JSON")
+    }
+}
+
+impl Kind {
+    /// `None`: it is for this node alone.
+    fn of(notice: Notice) -> Option<Kind> {
+        Some(match notice {
+            Notice::Stored(sessions) => Kind::Stored {
+                sessions: sessions.iter().map(|session| session.0).collect(),
+            },
+            Notice::TakenOver {
+                session,
+                connection,
+                by,
+            } => Kind::TakenOver {
+                session: session.0,
+                connection: connection.0,
+                by,
+            },
+            Notice::Released {
+                session,
+                connection,
+            } => Kind::Released {
+                session: session.0,
+                connection: connection.0,
+            },
+            Notice::Closed { session, reason } => Kind::Closed {
+                session: session.0,
+                reason: begin(&reason).to_owned(),
+            },
+            Notice::Published => Kind::Published,
+            Notice::Missed => return None,
+        })
+    }
+
+    /// `None`: it is an echo.
+    pub(super) fn notice(self) -> Option<Notice> {
+        Some(match self {
+            Kind::Stored { sessions } => {
+                Notice::Stored(sessions.into_iter().map(SessionKey).collect())
+            }
+            Kind::TakenOver {
+                session,
+                connection,
+                by,
+            } => Notice::TakenOver {
+                session: SessionKey(session),
+                connection: ConnectionId(connection),
+                by,
+            },
+            Kind::Released {
+                session,
+                connection,
+            } => Notice::Released {
+                session: SessionKey(session),
+                connection: ConnectionId(connection),
+            },
+            Kind::Closed { session, reason } => Notice::Closed {
+                session: SessionKey(session),
+                reason,
+            },
+            Kind::Published => Notice::Published,
+            Kind::Echo => return None,
+        })
+    }
+}
+
+/// The beginning of a reason.
+fn begin(reason: &str) -> &str {
+    let mut ends = reason.char_indices().map(|(at, char)| at + char.len_utf8());
+    let end = ends
+        .by_ref()
+        .take_while(|end| *end <= LONGEST_REASON)
+        .last();
+    &reason[..end.unwrap_or_default()]
+}
+
+/// Channels and payloads for what is to be told, each once.
+pub(super) fn compose(told: impl IntoIterator<Item = Told>) -> (Vec<String>, Vec<String>) {
+    let mut stored: BTreeMap<_, BTreeSet<SessionKey>> = BTreeMap::new();
+    let mut packets = BTreeSet::new();
+    let mut put = |channel, from, notice| {
+        let packet = Kind::of(notice).map(|kind| Packet { from, kind }.text());
+        match packet.filter(|text| text.len() <= LONGEST) {
+            Some(text) => drop(packets.insert((channel, text))),
+            None => log::debug!("a notice for {channel} was dropped: it is too long"),
+        }
+    };
+    for Told {
+        channel,
+        from,
+        notice,
+    } in told
+    {
+        match notice {
+            Notice::Stored(sessions) => {
+                stored.entry((channel, from)).or_default().extend(sessions);
+            }
+            other => put(channel, from, other),
+        }
+    }
+    for ((channel, from), sessions) in stored {
+        let sessions: Vec<SessionKey> = sessions.into_iter().collect();
+        for part in sessions.chunks(MOST_SESSIONS) {
+            put(channel.clone(), from.clone(), Notice::Stored(part.to_vec()));
+        }
+    }
+    packets.into_iter().unzip()
+}

@@ -1,0 +1,151 @@
+//! Connecting to PostgreSQL: what is added to the URL, and what may be shown of an error.
+
+use std::fmt::Display;
+
+/// A peer that has vanished is noticed, be it while connecting, while all is quiet, or while an answer is awaited.
+const CAREFUL: [(&str, &str); 5] = [
+    ("connect_timeout", "5"),
+    ("keepalives_idle", "5"),
+    ("keepalives_interval", "2"),
+    ("keepalives_count", "3"),
+    ("tcp_user_timeout", "10000"),
+];
+
+/// The URL, or list of `key=value`, with time-outs and a name for `pg_stat_activity`, unless it has them.
+pub(crate) fn careful(url: &str, name: &str) -> String {
+    let wanted = CAREFUL
+        .into_iter()
+        .chain([("fallback_application_name", name)]);
+    match query(url) {
+        Some(query) => {
+            let given = |key| {
+                query
+                    .split('&')
+                    .any(|pair| pair.split('=').next() == Some(key))
+            };
+            let mut careful = url.to_owned();
+            if !url.ends_with(['?', '&']) {
+                careful.push(if url.ends_with(query) && !query.is_empty() {
+                    '&'
+                } else {
+                    '?'
+                });
+            }
+            let missing: Vec<String> = wanted
+                .filter(|(key, _)| !given(key))
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect();
+            careful + &missing.join("&")
+        }
+        // The later one of two values counts.
+        None => {
+            wanted
+                .map(|(key, value)| format!("{key}={value} "))
+                .collect::<String>()
+                + url
+        }
+    }
+}
+
+/// What follows the question mark of a URL. `None`: it is a list of `key=value`.
+fn query(url: &str) -> Option<&str> {
+    let rest = ["postgres://", "postgresql://"]
+        .iter()
+        .find_map(|scheme| url.strip_prefix(scheme))?;
+    // A question mark may be part of the password.
+    let rest = match rest.find(['@', '/']) {
+        Some(at) if rest[at..].starts_with('@') => &rest[at..],
+        Some(_) | None => rest,
+    };
+    Some(rest.split_once('?').map_or("", |(_, query)| query))
+}
+
+/// Why there is no connection, in one line. Libpq quotes what it does not understand, which may be a piece of the
+/// password: so only what it says of a URL that it has understood is shown.
+pub(crate) fn refusal(error: &impl Display) -> String {
+    let text = one_line(error);
+    let understood = ["connection to server", "could not translate host name"];
+    if understood.iter().any(|start| text.starts_with(start)) {
+        text
+    } else {
+        "libpq does not understand the URL, or something that it names is missing (the message is not shown, since \
+        it may have a piece of the password)"
+            .into()
+    }
+}
+
+/// An error of several lines as one.
+pub(crate) fn one_line(error: &impl Display) -> String {
+    let text = error.to_string();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_outs_are_added_unless_given() {
+        let added = "connect_timeout=5&keepalives_idle=5&keepalives_interval=2&keepalives_count=3&\
+                     tcp_user_timeout=10000&fallback_application_name=me";
+        for (url, sign) in [
+            ("postgres://a:b?c@host:1/db", "?"),
+            ("postgresql:///db", "?"),
+            ("postgres://host/db?", ""),
+            ("postgres://host/db?sslmode=require", "&"),
+            ("postgres://host/db?sslmode=require&", ""),
+        ] {
+            assert_eq!(careful(url, "me"), format!("{url}{sign}{added}"));
+        }
+        let given = careful(
+            "postgres://host/db?tcp_user_timeout=0&connect_timeout=60",
+            "me",
+        );
+        assert_eq!(
+            given,
+            "postgres://host/db?tcp_user_timeout=0&connect_timeout=60&keepalives_idle=5&keepalives_interval=2&\
+            keepalives_count=3&fallback_application_name=me"
+        );
+        let list = careful("host=db connect_timeout = 60", "me");
+        assert!(
+            list.starts_with("connect_timeout=5 ")
+                && list.ends_with(" host=db connect_timeout = 60")
+        );
+    }
+
+    #[test]
+    fn libpq_takes_them() {
+        use diesel::{Connection, PgConnection};
+        for url in [
+            "postgres://user:se?cret@127.0.0.1:1/db",
+            "postgres://user:se?cret@127.0.0.1:1/db?",
+            "postgres://user:secret@127.0.0.1:1/db?application_name=x",
+            "host=127.0.0.1 port=1 password='se cret' connect_timeout = 60",
+        ] {
+            let error = PgConnection::establish(&careful(url, "me"))
+                .err()
+                .expect("nobody listens there");
+            assert!(refusal(&error).contains("refused"), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn no_piece_of_a_password_is_shown() {
+        use diesel::{Connection, PgConnection};
+        for url in [
+            "postgres://user:sec%zzret@host/db",
+            "postgres://user:sec/ret@host/db",
+            "password=sec ret",
+            "user:sec/ret@host/db",
+        ] {
+            let error = PgConnection::establish(&careful(url, "me"))
+                .err()
+                .expect("no URL");
+            let shown = refusal(&error);
+            assert!(
+                !shown.contains("sec") && !shown.contains("ret@"),
+                "{url}: {shown}"
+            );
+        }
+    }
+}

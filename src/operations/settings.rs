@@ -1,0 +1,373 @@
+//! What can be set: one table for the configuration file, the environment and the command line.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use matssocket::Config;
+
+use super::store_url::{StoreUrl, masked};
+use super::units::{parse_size, parse_time, print_size, print_time};
+
+/// Everything that can be set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub store: StoreUrl,
+    pub schema: Option<String>,
+    pub pooled: bool,
+    pub listen_url: Option<String>,
+    pub listen: String,
+    pub node_name: Option<String>,
+    /// Empty: the page's own host.
+    pub allowed_origins: Vec<String>,
+    pub introspection: bool,
+    pub config: Config,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            store: StoreUrl::Sqlite("matssocket.db".into()),
+            schema: None,
+            pooled: false,
+            listen_url: None,
+            listen: "127.0.0.1:8080".into(),
+            node_name: None,
+            allowed_origins: Vec::new(),
+            introspection: false,
+            config: Config::default(),
+        }
+    }
+}
+
+/// One thing that can be set: `stop_grace` in the file, `MATSSOCKET_STOP_GRACE` in the environment, `--stop-grace` on
+/// the command line.
+pub struct Setting {
+    pub key: &'static str,
+    pub help: &'static str,
+    /// It says which store: every command takes it on its command line.
+    pub of_store: bool,
+    pub field: Field,
+}
+
+/// Where a setting is kept, and how it is written.
+#[derive(Clone, Copy)]
+pub enum Field {
+    Store(fn(&mut Settings) -> &mut StoreUrl),
+    /// A URL with a password, perhaps.
+    OptionalUrl(fn(&mut Settings) -> &mut Option<String>),
+    Text(fn(&mut Settings) -> &mut String),
+    OptionalText(fn(&mut Settings) -> &mut Option<String>),
+    List(fn(&mut Settings) -> &mut Vec<String>),
+    Switch(fn(&mut Settings) -> &mut bool),
+    Time(fn(&mut Settings) -> &mut Duration),
+    /// A length of time that may be zero.
+    Pause(fn(&mut Settings) -> &mut Duration),
+    Size(fn(&mut Settings) -> &mut usize),
+    Count(fn(&mut Settings) -> &mut u32),
+    LongCount(fn(&mut Settings) -> &mut usize),
+}
+
+const fn of_store(key: &'static str, help: &'static str, field: Field) -> Setting {
+    Setting {
+        key,
+        help,
+        of_store: true,
+        field,
+    }
+}
+
+const fn of_server(key: &'static str, help: &'static str, field: Field) -> Setting {
+    Setting {
+        key,
+        help,
+        of_store: false,
+        field,
+    }
+}
+
+/// Everything that can be set, in the order of the help.
+pub const SETTINGS: &[Setting] = &[
+    of_store(
+        "store",
+        "the store: sqlite:PATH or postgres://…",
+        Field::Store(|s| &mut s.store),
+    ),
+    of_store(
+        "schema",
+        "PostgreSQL: the schema of the tables",
+        Field::OptionalText(|s| &mut s.schema),
+    ),
+    of_store(
+        "pooled",
+        "PostgreSQL: the URL leads to a pooler, such as PgBouncer",
+        Field::Switch(|s| &mut s.pooled),
+    ),
+    of_server(
+        "listen_url",
+        "PostgreSQL: where to LISTEN, if not at the store's URL",
+        Field::OptionalUrl(|s| &mut s.listen_url),
+    ),
+    of_server(
+        "listen",
+        "address and port to listen on (port 0 takes a free one)",
+        Field::Text(|s| &mut s.listen),
+    ),
+    of_server(
+        "node_name",
+        "what the node's name starts with, instead of the host name",
+        Field::OptionalText(|s| &mut s.node_name),
+    ),
+    of_server(
+        "allowed_origins",
+        "origins of pages that may connect, instead of the server's own",
+        Field::List(|s| &mut s.allowed_origins),
+    ),
+    of_server(
+        "introspection",
+        "serve /sessions, which tells who is connected",
+        Field::Switch(|s| &mut s.introspection),
+    ),
+    of_server(
+        "hello_timeout",
+        "time to say HELLO",
+        Field::Time(|s| &mut s.config.hello_timeout),
+    ),
+    of_server(
+        "idle_timeout",
+        "a connection silent for so long is closed",
+        Field::Time(|s| &mut s.config.idle_timeout),
+    ),
+    of_server(
+        "ping_interval",
+        "between WebSocket pings",
+        Field::Time(|s| &mut s.config.ping_interval),
+    ),
+    of_server(
+        "write_timeout",
+        "a client that takes nothing for so long is given up",
+        Field::Time(|s| &mut s.config.write_timeout),
+    ),
+    of_server(
+        "max_message",
+        "largest WebSocket message",
+        Field::Size(|s| &mut s.config.max_message),
+    ),
+    of_server(
+        "max_node_bytes",
+        "what all connections may hold in memory together",
+        Field::Size(|s| &mut s.config.max_node_bytes),
+    ),
+    of_server(
+        "max_sessions_per_user",
+        "sessions of one user",
+        Field::Count(|s| &mut s.config.max_sessions_per_user),
+    ),
+    of_server(
+        "max_handlers",
+        "handlers running at a time, per session",
+        Field::LongCount(|s| &mut s.config.max_handlers),
+    ),
+    of_server(
+        "max_inbox",
+        "rows in a session's inbox",
+        Field::LongCount(|s| &mut s.config.max_inbox),
+    ),
+    of_server(
+        "max_outbox",
+        "messages stored for a session",
+        Field::Count(|s| &mut s.config.store.max_outbox),
+    ),
+    of_server(
+        "window",
+        "messages sent and not acknowledged, per session",
+        Field::LongCount(|s| &mut s.config.window),
+    ),
+    of_server(
+        "writers",
+        "PostgreSQL: connections that write",
+        Field::LongCount(|s| &mut s.config.store.writers),
+    ),
+    of_server(
+        "max_redeliveries",
+        "counted redeliveries before a message becomes a dead letter",
+        Field::Count(|s| &mut s.config.max_redeliveries),
+    ),
+    of_server(
+        "service_attempts",
+        "attempts of a service",
+        Field::Count(|s| &mut s.config.service_attempts),
+    ),
+    of_server(
+        "request_timeout",
+        "of a server's request",
+        Field::Time(|s| &mut s.config.request_timeout),
+    ),
+    of_server(
+        "session_timeout",
+        "a session whose client stays away for so long is closed",
+        Field::Time(|s| &mut s.config.session_timeout),
+    ),
+    of_server(
+        "topic_history",
+        "how long publications are kept",
+        Field::Time(|s| &mut s.config.topic_history),
+    ),
+    of_server(
+        "lease",
+        "how long a node's lease holds",
+        Field::Time(|s| &mut s.config.lease),
+    ),
+    of_server(
+        "lease_interval",
+        "between renewals of the lease",
+        Field::Time(|s| &mut s.config.lease_interval),
+    ),
+    of_server(
+        "sweep_interval",
+        "between looks for what was not told",
+        Field::Time(|s| &mut s.config.sweep_interval),
+    ),
+    of_server(
+        "stop_grace",
+        "what running handlers get when the server stops",
+        Field::Pause(|s| &mut s.config.stop_grace),
+    ),
+    of_server(
+        "stop_spread",
+        "time over which a stopping server closes its sockets",
+        Field::Pause(|s| &mut s.config.stop_spread),
+    ),
+    of_server(
+        "reveal_errors",
+        "tell clients the text of every handler error",
+        Field::Switch(|s| &mut s.config.reveal_errors),
+    ),
+];
+
+impl Setting {
+    /// The setting of this key in the file.
+    pub fn find(key: &str) -> Option<&'static Setting> {
+        SETTINGS.iter().find(|setting| setting.key == key)
+    }
+
+    /// Its option on the command line.
+    pub fn option(&self) -> String {
+        format!("--{}", self.key.replace('_', "-"))
+    }
+
+    /// Its variable in the environment.
+    pub fn variable(&self) -> String {
+        format!("MATSSOCKET_{}", self.key.to_ascii_uppercase())
+    }
+}
+
+impl Field {
+    /// What stands for a value in the help.
+    pub fn placeholder(self) -> &'static str {
+        match self {
+            Field::Store(_) | Field::OptionalUrl(_) => "URL",
+            Field::Text(_) => "ADDRESS",
+            Field::OptionalText(_) => "NAME",
+            Field::List(_) => "URL,URL…",
+            Field::Switch(_) => "",
+            Field::Time(_) | Field::Pause(_) => "TIME",
+            Field::Size(_) => "SIZE",
+            Field::Count(_) | Field::LongCount(_) => "NUMBER",
+        }
+    }
+
+    /// Sets it.
+    ///
+    /// # Errors
+    /// How the value should have been written; reads on after the value.
+    pub fn set(self, settings: &mut Settings, text: &str) -> Result<(), String> {
+        match self {
+            Field::Store(field) => *field(settings) = text.parse()?,
+            Field::OptionalUrl(field) => *field(settings) = Some(filled(text)?),
+            Field::Text(field) => *field(settings) = filled(text)?,
+            Field::OptionalText(field) => *field(settings) = Some(filled(text)?),
+            Field::List(field) => *field(settings) = list(text),
+            Field::Switch(field) => {
+                *field(settings) = text.parse().map_err(|_| "is neither true nor false")?
+            }
+            Field::Time(field) => match parse_time(text)? {
+                Duration::ZERO => return Err("must be longer than nothing".into()),
+                time => *field(settings) = time,
+            },
+            Field::Pause(field) => *field(settings) = parse_time(text)?,
+            Field::Size(field) => *field(settings) = parse_size(text)?,
+            Field::Count(field) => *field(settings) = positive(text)?,
+            Field::LongCount(field) => *field(settings) = positive(text)?,
+        }
+        Ok(())
+    }
+
+    /// The value as it would be written; `None` if there is none. Passwords are masked.
+    pub fn show(self, settings: &Settings) -> Option<String> {
+        // The table has one way to a field, which could also write.
+        let settings = &mut settings.clone();
+        Some(match self {
+            Field::Store(field) => field(settings).to_string(),
+            Field::OptionalUrl(field) => masked(field(settings).as_ref()?),
+            Field::Text(field) => field(settings).clone(),
+            Field::OptionalText(field) => field(settings).clone()?,
+            Field::List(field) => match &**field(settings) {
+                [] => return None,
+                entries => entries.join(","),
+            },
+            Field::Switch(field) => field(settings).to_string(),
+            Field::Time(field) | Field::Pause(field) => print_time(*field(settings)),
+            Field::Size(field) => print_size(*field(settings)),
+            Field::Count(field) => field(settings).to_string(),
+            Field::LongCount(field) => field(settings).to_string(),
+        })
+    }
+
+    /// Whether the configuration file has it as a number or as true or false, rather than as text.
+    pub fn is_bare(self) -> bool {
+        matches!(
+            self,
+            Field::Switch(_) | Field::Count(_) | Field::LongCount(_)
+        )
+    }
+}
+
+fn filled(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("is empty".into()),
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn list(text: &str) -> Vec<String> {
+    let entries = text.split(',').map(|entry| entry.trim().to_owned());
+    entries.filter(|entry| !entry.is_empty()).collect()
+}
+
+fn positive<T: FromStr + Default + PartialEq>(text: &str) -> Result<T, String> {
+    let number = text.parse().ok().filter(|number| *number != T::default());
+    number.ok_or_else(|| "is not a whole number from 1 on".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_can_be_read_again() {
+        let defaults = Settings::default();
+        for setting in SETTINGS {
+            if let Some(shown) = setting.field.show(&defaults) {
+                let mut settings = defaults.clone();
+                let set = setting.field.set(&mut settings, &shown);
+                assert_eq!(set, Ok(()), "{} = {shown}", setting.key);
+                assert_eq!(
+                    setting.field.show(&settings),
+                    Some(shown),
+                    "{}",
+                    setting.key
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Where settings come from: the command line before the environment before the configuration file.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use toml::de::{DeTable, DeValue};
+
+use super::Failure;
+use super::settings::{SETTINGS, Setting, Settings};
+use super::store_url::masked;
+use super::units::print_time;
+
+/// Where a value was written.
+#[derive(Clone, Debug)]
+enum Origin {
+    File(PathBuf, usize),
+    Environment(String),
+    CommandLine(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::File(path, line) => write!(out, "{}, line {line}", path.display()),
+            Origin::Environment(variable) => write!(out, "the environment, {variable}"),
+            Origin::CommandLine(option) => write!(out, "the command line, {option}"),
+        }
+    }
+}
+
+/// A value, as it was written.
+struct Written {
+    setting: &'static Setting,
+    text: String,
+    origin: Origin,
+}
+
+/// What the command line says of settings.
+#[derive(Default)]
+pub struct Sources {
+    options: Vec<Written>,
+    file: Option<PathBuf>,
+}
+
+/// The settings, and where each that is not a default comes from.
+pub struct Loaded {
+    pub settings: Settings,
+    origins: HashMap<&'static str, Origin>,
+}
+
+impl Sources {
+    /// An option of the command line.
+    pub fn option(&mut self, setting: &'static Setting, text: String) {
+        let origin = Origin::CommandLine(setting.option());
+        self.options.push(Written {
+            setting,
+            text,
+            origin,
+        });
+    }
+
+    /// The configuration file.
+    pub fn file(&mut self, path: PathBuf) {
+        self.file = Some(path);
+    }
+
+    /// Puts everything together.
+    ///
+    /// # Errors
+    /// Which value is wrong, where it comes from, and what to write instead.
+    pub fn load(self) -> Result<Loaded, Failure> {
+        let from_environment = || variable("MATSSOCKET_CONFIG").map(PathBuf::from);
+        let mut written = match self.file.or_else(from_environment) {
+            Some(path) => read_file(&path).map_err(Failure::Usage)?,
+            None => Vec::new(),
+        };
+        written.extend(environment());
+        written.extend(self.options);
+
+        let mut loaded = Loaded {
+            settings: Settings::default(),
+            origins: HashMap::new(),
+        };
+        for Written {
+            setting,
+            text,
+            origin,
+        } in written
+        {
+            setting
+                .field
+                .set(&mut loaded.settings, &text)
+                .map_err(|why| {
+                    Failure::Usage(format!(
+                        "{} = {:?} ({origin}) {why}",
+                        setting.key,
+                        masked(&text)
+                    ))
+                })?;
+            loaded.origins.insert(setting.key, origin);
+        }
+        loaded.check()?;
+        Ok(loaded)
+    }
+}
+
+impl Loaded {
+    /// Values that are right each by itself, but not together.
+    fn check(&self) -> Result<(), Failure> {
+        let config = &self.settings.config;
+        for ((shorter, short), (longer, long), why) in [
+            (
+                ("lease_interval", config.lease_interval),
+                ("lease", config.lease),
+                "the lease runs out",
+            ),
+            (
+                ("ping_interval", config.ping_interval),
+                ("idle_timeout", config.idle_timeout),
+                "silent clients are cut off",
+            ),
+        ] {
+            if short >= long {
+                let origins = [shorter, longer]
+                    .into_iter()
+                    .filter_map(|key| self.origins.get(key));
+                let origins: Vec<_> = origins.map(Origin::to_string).collect();
+                return Err(Failure::Usage(format!(
+                    "{shorter} = {} must be shorter than {longer} = {} ({}), or {why}",
+                    print_time(short),
+                    print_time(long),
+                    origins.join("; "),
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// As a configuration file that says where each value comes from. Passwords are masked.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        for setting in SETTINGS {
+            let line = match setting.field.show(&self.settings) {
+                None => format!("# {} =", setting.key),
+                Some(value) if setting.field.is_bare() => format!("{} = {value}", setting.key),
+                // Text of TOML is escaped as that of JSON.
+                Some(value) => format!("{} = {}", setting.key, Value::from(value)),
+            };
+            match self.origins.get(setting.key) {
+                Some(origin) => text += &format!("{line:<40} # {origin}\n"),
+                None => text += &(line + "\n"),
+            }
+        }
+        text
+    }
+
+    /// As JSON: key, value and origin. Passwords are masked.
+    pub fn to_json(&self) -> Value {
+        let entry = |setting: &Setting| {
+            let origin = self.origins.get(setting.key);
+            let value = serde_json::json!({
+                "value": setting.field.show(&self.settings),
+                "from": origin.map_or("the default".to_owned(), Origin::to_string),
+            });
+            (setting.key.to_owned(), value)
+        };
+        SETTINGS.iter().map(entry).collect::<Map<_, _>>().into()
+    }
+}
+
+/// A variable of the environment; an empty one is as good as none.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn environment() -> impl Iterator<Item = Written> {
+    SETTINGS.iter().filter_map(|setting| {
+        let name = setting.variable();
+        Some(Written {
+            setting,
+            text: variable(&name)?,
+            origin: Origin::Environment(name),
+        })
+    })
+}
+
+fn read_file(path: &Path) -> Result<Vec<Written>, String> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|why| format!("the configuration file {name} cannot be read: {why}"))?;
+    let line = |at: usize| text[..at].lines().count().max(1);
+    let table = DeTable::parse(&text).map_err(|why| {
+        let line = line(why.span().map_or(0, |span| span.end.min(text.len())));
+        format!(
+            "the configuration file {name} is not TOML, line {line}: {}",
+            why.message().replace('\n', "; ")
+        )
+    })?;
+    let mut written = Vec::new();
+    for (key, value) in table.get_ref() {
+        let at = line(key.span().end);
+        let setting = Setting::find(key.get_ref()).ok_or_else(|| {
+            let known: Vec<_> = SETTINGS.iter().map(|setting| setting.key).collect();
+            let key = key.get_ref();
+            format!(
+                "{key:?} ({name}, line {at}) cannot be set; what can: {}",
+                known.join(", ")
+            )
+        })?;
+        let text = plain(value.get_ref()).ok_or_else(|| {
+            let kind = value.get_ref().type_str();
+            format!(
+                "{} ({name}, line {at}) cannot be set by a TOML {kind}: write text in quotes",
+                setting.key
+            )
+        })?;
+        let origin = Origin::File(path.to_owned(), at);
+        written.push(Written {
+            setting,
+            text,
+            origin,
+        });
+    }
+    Ok(written)
+}
+
+/// A value as it would be written on the command line.
+fn plain(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) => Some(number.to_string()),
+        DeValue::Boolean(value) => Some(value.to_string()),
+        DeValue::Array(entries) => {
+            let entries: Option<Vec<_>> =
+                entries.iter().map(|entry| plain(entry.get_ref())).collect();
+            Some(entries?.join(","))
+        }
+        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => None,
+    }
+}

@@ -1,0 +1,123 @@
+//! Looking after a cluster without being a node of it.
+
+use tokio::sync::oneshot;
+
+use crate::store::operation::{
+    CloseSession, CloseTarget, CountSessions, DeadLetter, DropDeadLetter, ListDeadLetters,
+    ListNodes, ListSessions, RedriveDeadLetter, SessionFilter, StoredNode, StoredSession,
+};
+use crate::store::{Store, StoreError, StoreHandle};
+
+/// What an operator can see and do on a store, without running a server: for command lines and scheduled jobs. The
+/// `matssocket` program is made of it. (An application that runs a server has the same on
+/// [`MatsSocketServer`](crate::MatsSocketServer).)
+///
+/// Running nodes are not told of what is done here. They find out by themselves: of closed sessions and redriven
+/// messages at their next [sweep](crate::Config::sweep_interval), of redriven work for a service at their next
+/// [take-over](crate::Config::takeover_interval).
+///
+/// ```
+/// # #[cfg(feature = "sqlite")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), matssocket::StoreError> {
+/// use matssocket::{Admin, Store};
+///
+/// let admin = Admin::open(&Store::sqlite_in_memory()).await?;
+/// for letter in admin.dead_letters(0, 100).await? {
+///     admin.redrive_dead_letter(letter.id).await?;
+/// }
+/// # Ok(()) }
+/// # #[cfg(not(feature = "sqlite"))]
+/// # fn main() {}
+/// ```
+#[derive(Clone)]
+pub struct Admin {
+    store: StoreHandle,
+}
+
+impl Admin {
+    /// Opens the store, and runs the migrations that are due. It is closed with the last clone.
+    ///
+    /// # Errors
+    /// The store cannot be opened. An SQLite file that a running server has open is refused: stop the server first,
+    /// or ask the server itself.
+    pub async fn open(store: &Store) -> Result<Admin, StoreError> {
+        let (store, (opened, told)) = (store.clone(), oneshot::channel());
+        // It may take its time, and the caller's thread may have more to do.
+        std::thread::Builder::new()
+            .name("matssocket-open".into())
+            .spawn(move || opened.send(store.visit()))
+            .map_err(|error| StoreError::Open(format!("no thread to open the store: {error}")))?;
+        let store = told.await.unwrap_or(Err(StoreError::Stopped))?;
+        Ok(Admin { store })
+    }
+
+    /// Stored sessions, connected or not, oldest first; at most `limit`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn sessions(
+        &self,
+        filter: SessionFilter,
+        limit: u32,
+    ) -> Result<Vec<StoredSession>, StoreError> {
+        self.store.run(ListSessions { filter, limit }).await
+    }
+
+    /// Number of stored sessions.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn count_sessions(&self, filter: SessionFilter) -> Result<u64, StoreError> {
+        self.store.run(CountSessions { filter }).await
+    }
+
+    /// Closes a session: its messages are deleted; the node that holds it tells its client (4001) when it finds out.
+    /// False: there is none.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn close_session(&self, session_id: &str, reason: &str) -> Result<bool, StoreError> {
+        let close = CloseSession {
+            target: CloseTarget::Sid(session_id.to_owned()),
+            reason: reason.to_owned(),
+        };
+        Ok(self.store.run(close).await?.is_some())
+    }
+
+    /// The nodes of the cluster, by name; also those whose lease ran out, until they are scavenged.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn nodes(&self) -> Result<Vec<StoredNode>, StoreError> {
+        self.store.run(ListNodes).await
+    }
+
+    /// Messages that were given up, oldest first, with ids greater than `after`; at most `limit`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn dead_letters(
+        &self,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        self.store.run(ListDeadLetters { after, limit }).await
+    }
+
+    /// Puts a dead letter back to be delivered. False: there is none with this id, or its session is gone.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn redrive_dead_letter(&self, id: i64) -> Result<bool, StoreError> {
+        self.store.run(RedriveDeadLetter { id }).await
+    }
+
+    /// Deletes a dead letter. False: there is none with this id.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn drop_dead_letter(&self, id: i64) -> Result<bool, StoreError> {
+        self.store.run(DropDeadLetter { id }).await
+    }
+}
