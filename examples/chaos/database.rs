@@ -140,11 +140,12 @@ impl Database {
         on!(self, connection => connection.batch_execute(sql))
     }
 
-    /// Ends the connections by which nodes hear each other.
-    pub fn end_listening(&mut self) -> Result<(), String> {
-        self.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'matssocket listen'",
-        )
+    /// Ends the connections by which nodes hear each other; says how many there were.
+    pub fn end_listening(&mut self) -> Result<i64, String> {
+        let sql = "SELECT 'listening' AS name, COUNT(pg_terminate_backend(pid)) AS rows
+             FROM pg_stat_activity WHERE application_name = 'matssocket-listen'";
+        let ended: Count = on!(self, connection => sql_query(sql).get_result(connection))?;
+        Ok(ended.rows)
     }
 
     pub fn effects(&mut self) -> Result<Vec<Effect>, String> {

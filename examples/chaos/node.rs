@@ -70,6 +70,8 @@ pub fn config(lease: Duration) -> Config {
         sweep_interval: ms(1_000),
         takeover_interval: ms(250),
         service_backoff: ms(100),
+        // Also how long a node that is stopped in the midst of a handler's transaction can hold up the others.
+        transaction_limit: ms(1_000),
         stop_grace: ms(3_000),
         stop_spread: ms(500),
         // A request waits for its client as long as it takes.

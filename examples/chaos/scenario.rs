@@ -48,7 +48,7 @@ pub async fn run(stage: &Rc<Stage>, scenario: Scenario) -> Result<(), String> {
         match scenario {
             Scenario::Kill => kill(stage, rand::random_range(0..stage.plan.nodes)).await?,
             Scenario::Database => restart_database(stage).await?,
-            Scenario::Listen => end_listening(stage)?,
+            Scenario::Listen => end_listening(stage).await?,
             Scenario::Pause => pause_node(stage, rand::random_range(0..stage.plan.nodes)).await?,
             Scenario::Rolling => {
                 restart(stage, node).await?;
@@ -80,9 +80,17 @@ async fn restart_database(stage: &Stage) -> Result<(), String> {
 }
 
 /// Every LISTEN line is ended.
-fn end_listening(stage: &Stage) -> Result<(), String> {
+async fn end_listening(stage: &Stage) -> Result<(), String> {
+    let mut database = Database::connect(&stage.plan.store)?;
+    let until = Instant::now() + SOON;
     stage.crowd.history.affected(None);
-    Database::connect(&stage.plan.store)?.end_listening()
+    while database.end_listening()? == 0 {
+        if Instant::now() > until {
+            return Err("no node listens".to_owned());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 /// Stopped for longer than its lease. It must notice, close its lines, and come back as another node.
