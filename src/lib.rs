@@ -128,7 +128,7 @@ pub use server::{
 };
 #[cfg(feature = "postgres")]
 pub use store::Postgres;
-#[doc(hidden)] // for benches/store.rs, and for nobody else
+#[doc(hidden)] // for benches/store, and for nobody else
 pub use store::bench;
 pub use store::operation::{DeadLetter, SessionFilter, SessionHome, StoredNode, StoredSession};
 pub use store::{Store, StoreConfig, StoreError, StoreMetricsSnapshot};

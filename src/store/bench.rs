@@ -1,4 +1,4 @@
-//! What `benches/store.rs` needs to drive the store without a node. Not part of the public API: it may change or go
+//! What `benches/store` needs to drive the store without a node. Not part of the public API: it may change or go
 //! in any release.
 
 use std::sync::Arc;
@@ -7,6 +7,9 @@ pub use super::operation::{
     Cause, Complete, Effect, EffectOutcome, Fenced, Holder, NewMessage, NewOrResumed, Register,
     Registered, Unit, UnitOutcome,
 };
+
+#[cfg(feature = "postgres")]
+pub use super::postgres::{Value, sql};
 
 use actix::{Actor, Context, Handler};
 

@@ -8,58 +8,28 @@ use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::result::DatabaseErrorKind;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
 use super::Shared;
+use super::pending::Pending;
 use super::query::{Value, sql};
-use super::sql::Transaction;
+use super::sql::{RowColumns, Transaction};
 use crate::clock::Clock;
-use crate::sabotage::{Broken, is_broken};
 use crate::store::operation::*;
 use crate::store::rows::NewOutboxRow;
-use crate::store::statements::{Care, DbError, DbResult, Group, Touched};
+use crate::store::statements::{Care, DbResult, Group, Touched};
 
-/// Rows gathered, column by column, and what else a transaction has to remember.
+/// What a transaction has to remember.
 pub struct Dialect {
     shared: Arc<Shared>,
     care: Care,
     /// Whether times are the system's, not a test's.
     real_time: bool,
-    incoming: Incoming,
-    outgoing: Outgoing,
-    /// Session and cmid of inbox rows to delete.
-    forgotten: (Vec<i64>, Vec<String>),
-    /// Session and number of outbox rows to delete.
-    completed: (Vec<i64>, Vec<i64>),
-    /// The newest publication's number, once it is locked, and whether it has changed.
-    newest_publication: Option<(i64, bool)>,
+    pending: Pending,
+    /// The newest publication's number, once it is locked.
+    newest_publication: Option<i64>,
     /// The transaction's id, if it is known.
     pub xid: Option<i64>,
-}
-
-/// New rows of the inbox.
-#[derive(Default)]
-struct Incoming {
-    session: Vec<i64>,
-    cmid: Vec<String>,
-    answer: Vec<Option<String>>,
-    created: Vec<i64>,
-}
-
-/// New rows of the outbox.
-#[derive(Default)]
-struct Outgoing {
-    session: Vec<i64>,
-    seq: Vec<i64>,
-    kind: Vec<String>,
-    eid: Vec<Option<String>>,
-    cmid: Vec<Option<String>>,
-    tid: Vec<String>,
-    msg: Vec<Option<String>>,
-    debug: Vec<Option<String>>,
-    deliveries: Vec<i32>,
-    created: Vec<i64>,
 }
 
 impl Dialect {
@@ -68,10 +38,7 @@ impl Dialect {
             shared,
             care,
             real_time: true,
-            incoming: Incoming::default(),
-            outgoing: Outgoing::default(),
-            forgotten: Default::default(),
-            completed: Default::default(),
+            pending: Pending::default(),
             newest_publication: None,
             xid: None,
         }
@@ -87,82 +54,15 @@ impl Dialect {
         clock.now() + ahead
     }
 
-    /// Writes what was gathered. What is inserted comes before what is deleted: a message may come and go in one group.
+    /// Writes what was gathered.
     pub fn write(&mut self, conn: &mut PgConnection) -> DbResult<()> {
-        self.insert_incoming(conn)?;
-        self.insert_outgoing(conn)?;
-        let (session, seq) = std::mem::take(&mut self.completed);
-        if !session.is_empty() {
-            let delete = "DELETE FROM outbox USING unnest(?, ?) AS done (session, seq) \
-                WHERE outbox.session = done.session AND outbox.seq = done.seq";
-            sql::<()>(delete, [Value::Longs(&session), Value::Longs(&seq)]).execute(conn)?;
-        }
-        let (session, cmid) = std::mem::take(&mut self.forgotten);
-        if !session.is_empty() {
-            let delete = "DELETE FROM inbox USING unnest(?, ?) AS done (session, cmid) \
-                WHERE inbox.session = done.session AND inbox.cmid = done.cmid";
-            sql::<()>(delete, [Value::Longs(&session), Value::Texts(&cmid)]).execute(conn)?;
-        }
-        if let Some((newest, changed @ true)) = &mut self.newest_publication {
-            let update = "UPDATE publication_clock SET newest = ?";
-            sql::<()>(update, [Value::Long(*newest)]).execute(conn)?;
-            *changed = false;
-        }
-        Ok(())
+        std::mem::take(&mut self.pending).write(conn)
     }
 
-    fn insert_incoming(&mut self, conn: &mut PgConnection) -> DbResult<()> {
-        let rows = std::mem::take(&mut self.incoming);
-        if rows.session.is_empty() {
-            return Ok(());
-        }
-        let insert = "INSERT INTO inbox (session, cmid, answer, created) \
-            SELECT * FROM unnest(?, ?, ?, ?) ON CONFLICT DO NOTHING";
-        let values = [
-            Value::Longs(&rows.session),
-            Value::Texts(&rows.cmid),
-            Value::Maybes(&rows.answer),
-            Value::Longs(&rows.created),
-        ];
-        let inserted = sql::<()>(insert, values).execute(conn)?;
-        if inserted == rows.session.len() || is_broken(Broken::Deduplication) {
-            return Ok(());
-        }
-        // Found out too late, which is unlikely: a session knows its inbox.
-        let why = "a client's message is in the inbox already".to_owned();
-        let kind = DatabaseErrorKind::UniqueViolation;
-        Err(DbError::DatabaseError(kind, Box::new(why)))
-    }
-
-    fn insert_outgoing(&mut self, conn: &mut PgConnection) -> DbResult<()> {
-        let rows = std::mem::take(&mut self.outgoing);
-        if rows.session.is_empty() {
-            return Ok(());
-        }
-        let insert = "INSERT INTO outbox (session, seq, kind, eid, cmid, tid, msg, debug, deliveries, created) \
-            SELECT * FROM unnest(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-        let values = [
-            Value::Longs(&rows.session),
-            Value::Longs(&rows.seq),
-            Value::Texts(&rows.kind),
-            Value::Maybes(&rows.eid),
-            Value::Maybes(&rows.cmid),
-            Value::Texts(&rows.tid),
-            Value::Maybes(&rows.msg),
-            Value::Maybes(&rows.debug),
-            Value::Ints(&rows.deliveries),
-            Value::Longs(&rows.created),
-        ];
-        sql::<()>(insert, values).execute(conn)?;
-        Ok(())
-    }
-
-    pub fn write_last_seqs(&self, conn: &mut PgConnection, seqs: &[(i64, i64)]) -> DbResult<()> {
-        let (keys, seqs): (Vec<i64>, Vec<i64>) = seqs.iter().copied().unzip();
-        let update = "UPDATE session SET last_seq = new.seq FROM unnest(?, ?) AS new (key, seq) \
-            WHERE session.key = new.key";
-        sql::<()>(update, [Value::Longs(&keys), Value::Longs(&seqs)]).execute(conn)?;
-        Ok(())
+    /// Writes what was gathered, and the newest sequence numbers of sessions.
+    pub fn write_back(&mut self, conn: &mut PgConnection, seqs: &[(i64, i64)]) -> DbResult<()> {
+        self.pending.last_seqs = seqs.iter().copied().unzip();
+        self.write(conn)
     }
 
     /// The connection is going to be a handler's for at most so long. Its own tables are where the user's settings say.
@@ -171,6 +71,7 @@ impl Dialect {
         let longest = limit.as_millis().clamp(1000, i32::MAX as u128);
         conn.batch_execute(&format!(
             "SET LOCAL search_path TO DEFAULT; SET LOCAL enable_seqscan TO DEFAULT; SET LOCAL jit TO DEFAULT; \
+            SET LOCAL plan_cache_mode TO DEFAULT; \
             SET LOCAL idle_in_transaction_session_timeout TO {longest}"
         ))
     }
@@ -223,37 +124,37 @@ impl Transaction<'_> {
     }
 
     fn lock_sessions(&mut self, keys: &[i64], sids: Vec<String>) -> DbResult<()> {
-        type Columns = (BigInt, Text, Text, BigInt, Nullable<Text>, BigInt, BigInt);
+        type Columns = ((BigInt, Text, Text, BigInt, Nullable<Text>, BigInt), BigInt);
         // The transaction's id comes with them: should the answer to COMMIT be lost, it tells what became of it.
         let lock = "SELECT key, sid, user_id, connection, node, last_seq, pg_current_xact_id()::text::bigint \
             FROM session WHERE key = ANY(?) OR sid = ANY(?) ORDER BY key FOR NO KEY UPDATE";
         let values = [Value::Longs(keys), Value::Texts(&sids)];
-        let rows: Vec<(i64, String, String, i64, Option<String>, i64, i64)> =
-            sql::<Columns>(lock, values).load(self.apart())?;
+        let rows: Vec<(RowColumns, i64)> = sql::<Columns>(lock, values).load(self.apart())?;
         for sid in sids {
             self.keys.insert(sid, None);
         }
-        for (key, sid, user_id, connection, node, last_seq, xid) in rows {
+        for (row, xid) in rows {
             self.dialect.xid = Some(xid);
-            self.remember((key, sid, user_id, connection, node, last_seq));
+            self.remember(row);
         }
         Ok(())
     }
 
     fn newest_publication_locked(&mut self) -> DbResult<i64> {
-        if let Some((newest, _)) = self.dialect.newest_publication {
+        if let Some(newest) = self.dialect.newest_publication {
             return Ok(newest);
         }
         let lock = "SELECT newest FROM publication_clock FOR UPDATE";
         let newest: i64 = sql::<BigInt>(lock, []).get_result(self.apart())?;
-        self.dialect.newest_publication = Some((newest, false));
+        self.dialect.newest_publication = Some(newest);
         Ok(newest)
     }
 
     /// The number of the next publication: numbers come to light in their order, since they are locked until the commit.
     pub fn publication_number(&mut self) -> DbResult<Option<i64>> {
         let number = self.newest_publication_locked()? + 1;
-        self.dialect.newest_publication = Some((number, true));
+        self.dialect.newest_publication = Some(number);
+        self.dialect.pending.newest_publication = Some(number);
         Ok(Some(number))
     }
 
@@ -297,7 +198,7 @@ impl Transaction<'_> {
         if self.known_answer(session, cmid)?.is_some() {
             return Ok(false);
         }
-        let rows = &mut self.dialect.incoming;
+        let rows = &mut self.dialect.pending.incoming;
         rows.session.push(session.0);
         rows.cmid.push(cmid.to_owned());
         rows.answer.push(answer.map(str::to_owned));
@@ -306,7 +207,7 @@ impl Transaction<'_> {
     }
 
     pub fn forget_incoming(&mut self, session: SessionKey, cmids: &[String]) -> DbResult<()> {
-        let (sessions, forgotten) = &mut self.dialect.forgotten;
+        let (sessions, forgotten) = &mut self.dialect.pending.forgotten;
         sessions.extend(cmids.iter().map(|_| session.0));
         forgotten.extend_from_slice(cmids);
         Ok(())
@@ -314,7 +215,7 @@ impl Transaction<'_> {
 
     pub fn insert_outbox(&mut self, row: &NewOutboxRow<'_>) -> DbResult<()> {
         let owned = |text: Option<&str>| text.map(str::to_owned);
-        let rows = &mut self.dialect.outgoing;
+        let rows = &mut self.dialect.pending.outgoing;
         rows.session.push(row.session);
         rows.seq.push(row.seq);
         rows.kind.push(row.kind.to_owned());
@@ -329,7 +230,7 @@ impl Transaction<'_> {
     }
 
     pub fn delete_outbox(&mut self, session: SessionKey, seqs: &[i64]) -> DbResult<()> {
-        let (sessions, completed) = &mut self.dialect.completed;
+        let (sessions, completed) = &mut self.dialect.pending.completed;
         sessions.extend(seqs.iter().map(|_| session.0));
         completed.extend_from_slice(seqs);
         Ok(())

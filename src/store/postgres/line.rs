@@ -11,7 +11,7 @@ use diesel::sql_types::{Nullable, Text};
 use super::Shared;
 use super::dialect::Dialect;
 use super::query::{Value, sql};
-use super::sql::Transaction;
+use super::sql::{Rooms, Transaction};
 use crate::store::statements::{Care, DbError, DbResult, Fault, Group, Line, Verdict};
 
 /// How often a lost transaction is asked for.
@@ -22,6 +22,7 @@ pub struct PgLine {
     shared: Arc<Shared>,
     /// When its server came up.
     came_up: String,
+    rooms: Rooms,
 }
 
 impl PgLine {
@@ -31,13 +32,14 @@ impl PgLine {
             came_up: came_up(&mut conn)?,
             conn,
             shared: shared.clone(),
+            rooms: Rooms::new(shared.max_outbox),
         })
     }
 
     /// Runs the group up to its commit; with the transaction's id if it has written anything.
     fn run(&mut self, group: &mut dyn Group, care: Care) -> DbResult<(Verdict, Option<i64>)> {
         let dialect = Dialect::new(self.shared.clone(), care);
-        let mut transaction = Transaction::new(&mut self.conn, self.shared.max_outbox, dialect);
+        let mut transaction = Transaction::new(&mut self.conn, &mut self.rooms, dialect);
         transaction.lock(group)?;
         let verdict = group.run(&mut transaction)?;
         if verdict != Verdict::Commit {
@@ -48,6 +50,7 @@ impl PgLine {
     }
 
     fn roll_back(&mut self) -> bool {
+        self.rooms.forget();
         AnsiTransactionManager::rollback_transaction(&mut self.conn).is_ok() && !self.is_broken()
     }
 
@@ -56,6 +59,7 @@ impl PgLine {
             return Ok(Verdict::Commit);
         };
         if self.conn.ping().is_ok() {
+            self.rooms.forget();
             return Err(Fault::Inside(error));
         }
         log::warn!("the connection to PostgreSQL was lost during a commit: {error}");

@@ -1,5 +1,6 @@
 //! Statements in SQL whose values are arrays. Diesel's `sql_query` would prepare them anew at each execution.
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 
 use diesel::pg::Pg;
@@ -8,6 +9,8 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text};
 
 /// A value, or many.
+#[derive(Clone, Copy)]
+#[allow(missing_docs)]
 pub enum Value<'a> {
     Long(i64),
     Text(&'a str),
@@ -19,15 +22,18 @@ pub enum Value<'a> {
 
 /// A statement with a `?` for each value, cached by its text. `T` are the types of its columns.
 pub struct Sql<'a, T = ()> {
-    text: &'static str,
+    text: Cow<'static, str>,
     values: Vec<Value<'a>>,
     columns: PhantomData<T>,
 }
 
 /// A statement and its values.
-pub fn sql<'a, T>(text: &'static str, values: impl Into<Vec<Value<'a>>>) -> Sql<'a, T> {
+pub fn sql<'a, T>(
+    text: impl Into<Cow<'static, str>>,
+    values: impl Into<Vec<Value<'a>>>,
+) -> Sql<'a, T> {
     Sql {
-        text,
+        text: text.into(),
         values: values.into(),
         columns: PhantomData,
     }

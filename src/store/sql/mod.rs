@@ -7,6 +7,7 @@ mod forwarded;
 mod inbox;
 mod nodes;
 mod outbox;
+mod rooms;
 mod sessions;
 mod topics;
 mod transaction;
@@ -15,7 +16,9 @@ mod units;
 use std::time::Duration;
 
 use super::{Conn, Dialect};
-pub use transaction::Transaction;
+pub use rooms::Rooms;
+#[allow(unused_imports)] // SQLite reads no rows beforehand
+pub use transaction::{RowColumns, Transaction};
 
 /// A duration in milliseconds.
 pub fn ms(duration: Duration) -> i64 {

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use diesel::prelude::*;
 
-use super::{Conn, Dialect};
+use super::{Conn, Dialect, Rooms};
 use crate::clock::Clock;
 use crate::sabotage::{Broken, Step, is_broken, reached};
 use crate::store::operation::*;
@@ -24,8 +24,6 @@ pub struct Row {
     pub last_seq: i64,
     /// Whether `last_seq` must be written back.
     pub dirty: bool,
-    /// At least so many messages still fit its outbox; `None`: not looked up yet.
-    room: Option<i64>,
 }
 
 impl Row {
@@ -38,7 +36,6 @@ impl Row {
     pub fn next_seq(&mut self) -> i64 {
         self.last_seq += 1;
         self.dirty = true;
-        self.room = self.room.map(|room| room - 1);
         self.last_seq
     }
 }
@@ -49,7 +46,7 @@ impl Row {
 /// prepares the statement anew at each execution.
 pub struct Transaction<'a> {
     conn: &'a mut Conn,
-    max_outbox: i64,
+    rooms: &'a mut Rooms,
     /// What this database does in its own way.
     pub dialect: Dialect,
     pub by: Arc<str>,
@@ -64,10 +61,10 @@ pub struct Transaction<'a> {
 pub type RowColumns = (i64, String, String, i64, Option<String>, i64);
 
 impl<'a> Transaction<'a> {
-    pub fn new(conn: &'a mut Conn, max_outbox: i64, dialect: Dialect) -> Transaction<'a> {
+    pub fn new(conn: &'a mut Conn, rooms: &'a mut Rooms, dialect: Dialect) -> Transaction<'a> {
         Transaction {
             conn,
-            max_outbox,
+            rooms,
             dialect,
             by: "".into(),
             now: 0,
@@ -98,7 +95,6 @@ impl<'a> Transaction<'a> {
 
     /// Writes everything that is not written yet.
     pub fn write_back(&mut self) -> DbResult<()> {
-        self.dialect.write(self.conn)?;
         let dirty = self.rows.iter_mut().filter(|(_, row)| row.dirty);
         let seqs: Vec<_> = dirty
             .map(|(key, row)| {
@@ -106,9 +102,7 @@ impl<'a> Transaction<'a> {
                 (key.0, row.last_seq)
             })
             .collect();
-        if !seqs.is_empty() {
-            self.dialect.write_last_seqs(self.conn, &seqs)?;
-        }
+        self.dialect.write_back(self.conn, &seqs)?;
         reached(Step::BeforeCommit);
         Ok(())
     }
@@ -130,7 +124,6 @@ impl<'a> Transaction<'a> {
                 node,
                 last_seq,
                 dirty: false,
-                room: None,
             },
         );
         key
@@ -172,14 +165,14 @@ impl<'a> Transaction<'a> {
     /// Whether so many more messages fit the outbox of a session. What fits is counted only when the numbers given out
     /// do not already say so.
     pub fn has_room(&mut self, key: SessionKey, messages: i64) -> DbResult<bool> {
-        let max = self.max_outbox;
         let Some(row) = self.row(key)? else {
             return Ok(true);
         };
-        if row.last_seq + messages <= max || row.room.is_some_and(|room| room >= messages) {
+        let last = row.last_seq;
+        if self.rooms.reach(key, last + messages) {
             return Ok(true);
         }
-        let last = row.last_seq;
+        let max = self.rooms.max();
         let theirs = outbox::table.filter(outbox::session.eq(key.0));
         let conn = self.beside()?;
         let oldest: Option<i64> = theirs
@@ -189,9 +182,7 @@ impl<'a> Transaction<'a> {
         if room < messages {
             room = max - theirs.count().get_result::<i64>(conn)?;
         }
-        if let Some(row) = self.row(key)? {
-            row.room = Some(room);
-        }
+        self.rooms.learn(key, last + room);
         Ok(room >= messages)
     }
 }

@@ -24,11 +24,8 @@ impl Dialect {
         Ok(())
     }
 
-    pub fn write_last_seqs(
-        &self,
-        conn: &mut SqliteConnection,
-        seqs: &[(i64, i64)],
-    ) -> DbResult<()> {
+    /// Writes the newest sequence numbers of sessions.
+    pub fn write_back(&mut self, conn: &mut SqliteConnection, seqs: &[(i64, i64)]) -> DbResult<()> {
         for (key, last_seq) in seqs {
             diesel::update(session::table.find(key))
                 .set(session::last_seq.eq(last_seq))

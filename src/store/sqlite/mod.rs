@@ -32,7 +32,7 @@ use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool, PooledConnectio
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use self::dialect::Dialect;
-use self::sql::Transaction;
+use self::sql::{Rooms, Transaction};
 use super::statements::{Care, Database, DbError, Fault, Group, Line, Verdict};
 use super::{StoreConfig, StoreError};
 
@@ -199,7 +199,7 @@ impl Database for SqliteDatabase {
         };
         Ok(Box::new(WriterLine {
             conn,
-            max_outbox: self.max_outbox,
+            rooms: Rooms::new(self.max_outbox),
         }))
     }
 
@@ -211,7 +211,7 @@ impl Database for SqliteDatabase {
         let conn = pool.get().map_err(|error| error.to_string())?;
         Ok(Box::new(ReaderLine {
             conn,
-            max_outbox: self.max_outbox,
+            rooms: Rooms::new(self.max_outbox),
         }))
     }
 
@@ -228,7 +228,7 @@ impl Database for SqliteDatabase {
 
 struct WriterLine {
     conn: SqliteConnection,
-    max_outbox: i64,
+    rooms: Rooms,
 }
 
 /// Why a transaction is rolled back.
@@ -246,16 +246,19 @@ impl From<DbError> for Undo {
 impl Line for WriterLine {
     fn transaction(&mut self, group: &mut dyn Group, _: Care) -> Result<Verdict, Fault> {
         let mut began = false;
-        let max_outbox = self.max_outbox;
+        let rooms = &mut self.rooms;
         // IMMEDIATE: going from reading to writing would fail at once, whatever the busy timeout.
         let result = self.conn.immediate_transaction(|conn| {
             began = true;
-            let mut transaction = Transaction::new(conn, max_outbox, Dialect);
+            let mut transaction = Transaction::new(conn, rooms, Dialect);
             match group.run(&mut transaction)? {
                 Verdict::Commit => Ok(transaction.write_back()?),
                 verdict => Err(Undo::Said(verdict)),
             }
         });
+        if result.is_err() {
+            self.rooms.forget();
+        }
         outcome(result.map(|()| Verdict::Commit), began)
     }
 
@@ -266,16 +269,16 @@ impl Line for WriterLine {
 
 struct ReaderLine {
     conn: PooledConnection<ConnectionManager<SqliteConnection>>,
-    max_outbox: i64,
+    rooms: Rooms,
 }
 
 impl Line for ReaderLine {
     fn transaction(&mut self, group: &mut dyn Group, _: Care) -> Result<Verdict, Fault> {
         let mut began = false;
-        let max_outbox = self.max_outbox;
+        let rooms = &mut self.rooms;
         let result = self.conn.transaction(|conn| {
             began = true;
-            Ok(group.run(&mut Transaction::new(conn, max_outbox, Dialect))?)
+            Ok(group.run(&mut Transaction::new(conn, rooms, Dialect))?)
         });
         outcome(result, began)
     }

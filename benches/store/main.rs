@@ -5,16 +5,20 @@
 //! updates session rows, checks the fence, tells the news and answers whoever asked, across its threads.
 //!
 //! ```sh
-//! cargo bench --bench store -- --rounds 9 --millis 300 --sessions 10
+//! cargo bench --features postgres --bench store -- --rounds 9 --millis 300 --sessions 10 --postgres URL
 //! ```
+//!
+//! With `--batch` or `--writers`, only those of this size and this number are measured.
 
 #![allow(missing_docs)] // what `diesel::table!` makes
 
-use std::path::Path;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
 use std::time::{Duration, Instant};
 
-use diesel::connection::SimpleConnection;
-use diesel::prelude::*;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use matssocket::bench::{
@@ -27,28 +31,24 @@ use serde_json::value::RawValue;
 const BATCHES: [usize; 4] = [1, 10, 100, 500];
 /// Bytes of a payload.
 const BYTES: usize = 250;
-/// The tables of the store.
-const TABLES: &str = include_str!("../migrations/sqlite/2026-11-23-000000_initial/up.sql");
-
-diesel::table! {
-    outbox (session, seq) {
-        session -> BigInt,
-        seq -> BigInt,
-        kind -> Text,
-        eid -> Nullable<Text>,
-        cmid -> Nullable<Text>,
-        tid -> Text,
-        msg -> Nullable<Text>,
-        debug -> Nullable<Text>,
-        deliveries -> Integer,
-        created -> BigInt,
-    }
-}
 
 struct Args {
     rounds: usize,
     time: Duration,
     sessions: usize,
+    /// Only this one.
+    batch: Option<usize>,
+    /// Only so many.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    writers: Option<usize>,
+    /// The URL of a PostgreSQL.
+    postgres: Option<String>,
+}
+
+impl Args {
+    fn batches(&self) -> Vec<usize> {
+        self.batch.map_or(BATCHES.into(), |batch| vec![batch])
+    }
 }
 
 fn main() {
@@ -57,24 +57,14 @@ fn main() {
         "{} rounds of {:?} each, interleaved; medians, also of the ratios; {} sessions; {BYTES}-byte messages",
         args.rounds, args.time, args.sessions
     );
-    println!(
-        "{:>6} {:>14} {:>14} {:>7} {:>12}",
-        "batch", "bare pairs/s", "store pairs/s", "ratio", "store batch"
-    );
-    for batch in BATCHES {
-        let (mut bare, mut store, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-        let mut mean = 0.0;
-        for _ in 0..args.rounds {
-            let alone = run_bare(batch, &args);
-            let (rate, batched) = run_store(batch, &args);
-            bare.push(alone);
-            store.push(rate);
-            ratios.push(rate / alone);
-            mean = batched;
-        }
-        let (bare, store, ratio) = (median(bare), median(store), median(ratios));
-        println!("{batch:>6} {bare:>14.0} {store:>14.0} {ratio:>7.2} {mean:>12.1}");
+    #[cfg(feature = "sqlite")]
+    if args.postgres.is_none() || args.writers.is_none() {
+        sqlite::measure(&args);
     }
+    #[cfg(feature = "postgres")]
+    postgres::measure(&args);
+    #[cfg(not(feature = "postgres"))]
+    println!("PostgreSQL is left out: it needs --features postgres");
 }
 
 fn args() -> Args {
@@ -82,6 +72,9 @@ fn args() -> Args {
         rounds: 9,
         time: Duration::from_millis(300),
         sessions: 10,
+        batch: None,
+        writers: None,
+        postgres: None,
     };
     let mut given = std::env::args().skip(1);
     while let Some(name) = given.next() {
@@ -89,16 +82,58 @@ fn args() -> Args {
         if name == "--bench" {
             continue;
         }
-        let value = given.next().and_then(|value| value.parse().ok());
-        let value: usize = value.unwrap_or_else(|| panic!("{name} wants a number"));
+        let value = given.next().unwrap_or_default();
+        let number = || -> usize {
+            let number = value.parse().ok().filter(|number| *number > 0);
+            number.unwrap_or_else(|| panic!("{name} wants a number"))
+        };
         match name.as_str() {
-            "--rounds" => args.rounds = value.max(1),
-            "--millis" => args.time = Duration::from_millis(value as u64),
-            "--sessions" => args.sessions = value.max(1),
-            _ => panic!("unknown argument {name}: there are --rounds, --millis and --sessions"),
+            "--rounds" => args.rounds = number(),
+            "--millis" => args.time = Duration::from_millis(number() as u64),
+            "--sessions" => args.sessions = number(),
+            "--batch" => args.batch = Some(number()),
+            "--writers" => args.writers = Some(number()),
+            "--postgres" => args.postgres = Some(value),
+            _ => panic!(
+                "unknown argument {name}: there are --rounds, --millis, --sessions, --batch, --writers and --postgres"
+            ),
         }
     }
     args
+}
+
+/// What the rounds of one row gave: pairs per second of the bare loop and of the store, the store's part of it.
+#[derive(Default)]
+struct Medians {
+    bare: Vec<f64>,
+    store: Vec<f64>,
+    ratios: Vec<f64>,
+    batched: Vec<f64>,
+}
+
+impl Medians {
+    fn head(database: &str) {
+        println!(
+            "{database:<12} {:>6} {:>8} {:>14} {:>14} {:>7} {:>12}",
+            "batch", "writers", "bare pairs/s", "store pairs/s", "ratio", "store batch"
+        );
+    }
+
+    fn add(&mut self, bare: f64, (store, batched): (f64, f64)) {
+        self.bare.push(bare);
+        self.store.push(store);
+        self.ratios.push(store / bare);
+        self.batched.push(batched);
+    }
+
+    fn print(self, batch: usize, writers: usize) {
+        let [bare, store, ratio, mean] =
+            [self.bare, self.store, self.ratios, self.batched].map(median);
+        println!(
+            "{:<12} {batch:>6} {writers:>8} {bare:>14.0} {store:>14.0} {ratio:>7.2} {mean:>12.1}",
+            ""
+        );
+    }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -111,74 +146,18 @@ fn payload() -> Box<RawValue> {
     RawValue::from_string(text).expect("a string is JSON")
 }
 
-/// Beside the build's other output: `/tmp` is in memory on many systems.
-fn directory() -> tempfile::TempDir {
-    let here = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    tempfile::tempdir_in(here).expect("a directory can be made")
-}
-
-fn run_bare(batch: usize, args: &Args) -> f64 {
-    let directory = directory();
-    let path = directory.path().join("bare.db");
-    let conn = SqliteConnection::establish(path.to_str().expect("the path is UTF-8"));
-    let mut conn = conn.expect("a database can be made");
-    conn.batch_execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
-        .and_then(|()| conn.batch_execute(TABLES))
-        .expect("the tables can be made");
-    let msg = payload();
-    let (mut pairs, mut last) = (0, 0);
-    let begun = Instant::now();
-    while begun.elapsed() < args.time {
-        let numbers = last + 1..=last + batch as i64;
-        last += batch as i64;
-        let session = |seq: i64| seq % args.sessions as i64;
-        let inserted = conn.immediate_transaction(|conn| {
-            numbers
-                .clone()
-                .try_for_each(|seq| insert(conn, session(seq), seq, msg.get()))
-        });
-        inserted.expect("rows can be inserted");
-        let deleted = conn.immediate_transaction(|conn| {
-            numbers.clone().try_for_each(|seq| {
-                diesel::delete(outbox::table.find((session(seq), seq)))
-                    .execute(conn)
-                    .map(|_| ())
-            })
-        });
-        deleted.expect("rows can be deleted");
-        pairs += batch;
-    }
-    pairs as f64 / begun.elapsed().as_secs_f64()
-}
-
-fn insert(conn: &mut SqliteConnection, session: i64, seq: i64, msg: &str) -> QueryResult<()> {
-    diesel::insert_into(outbox::table)
-        .values((
-            outbox::session.eq(session),
-            outbox::seq.eq(seq),
-            outbox::kind.eq("SEND"),
-            outbox::eid.eq(Some("Bench.terminator")),
-            outbox::cmid.eq(None::<&str>),
-            outbox::tid.eq("a-trace-id"),
-            outbox::msg.eq(Some(msg)),
-            outbox::debug.eq(None::<&str>),
-            outbox::deliveries.eq(0),
-            outbox::created.eq(1_700_000_000_000_i64),
-        ))
-        .execute(conn)
-        .map(|_| ())
-}
-
 /// Pairs per second, and the mean size of a batch.
-fn run_store(batch: usize, args: &Args) -> (f64, f64) {
-    let directory = directory();
-    let store = Store::sqlite(directory.path().join("store.db"));
+fn run_store(store: &Store, batch: usize, writers: usize, args: &Args) -> (f64, f64) {
+    // So many that a full batch waits whenever a writer comes for one.
+    let many = 4 * batch * writers;
     actix::System::new().block_on(async {
         let config = StoreConfig {
             batch,
+            writers,
+            queue: many,
             ..StoreConfig::default()
         };
-        let seat = Seat::take(&store, &config).expect("a store can be opened");
+        let seat = Seat::take(store, &config).expect("a store can be opened");
         let mut sessions = Vec::new();
         for number in 0..args.sessions {
             sessions.push(open_session(&seat, number).await);
@@ -188,8 +167,7 @@ fn run_store(batch: usize, args: &Args) -> (f64, f64) {
         let mut under_way = FuturesUnordered::new();
         let begun = Instant::now();
         loop {
-            // So many that a full batch waits whenever the writer comes for one.
-            while under_way.len() < 4 * batch && begun.elapsed() < args.time {
+            while under_way.len() < many && begun.elapsed() < args.time {
                 let (sid, holder) = &sessions[next % sessions.len()];
                 under_way.push(pair(&seat, sid, *holder, &msg));
                 next += 1;

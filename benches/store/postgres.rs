@@ -1,0 +1,131 @@
+//! PostgreSQL: by number of writers. The bare loop runs on as many connections, each on a thread of its own.
+
+#[path = "../common/postgres.rs"]
+mod place;
+
+use std::sync::Barrier;
+use std::thread;
+use std::time::Instant;
+
+use diesel::prelude::*;
+use matssocket::bench::{Value, sql};
+
+use super::{Args, Medians, payload, run_store};
+use place::Schema;
+
+const WRITERS: [usize; 4] = [1, 2, 4, 8];
+
+pub fn measure(args: &Args) {
+    let Some(url) = place::url(args.postgres.clone()) else {
+        return;
+    };
+    Medians::head("PostgreSQL");
+    for batch in args.batches() {
+        for writers in args.writers.map_or(WRITERS.into(), |only| vec![only]) {
+            let mut medians = Medians::default();
+            for _ in 0..args.rounds {
+                let schema = Schema::new(&url);
+                let alone = run_bare(&schema, batch, writers, args);
+                let schema = Schema::new(&url);
+                medians.add(alone, run_store(&schema.store(), batch, writers, args));
+            }
+            medians.print(batch, writers);
+        }
+    }
+}
+
+/// Pairs per second of all connections together.
+fn run_bare(schema: &Schema, batch: usize, writers: usize, args: &Args) -> f64 {
+    let ready = Barrier::new(writers + 1);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..writers)
+            .map(|writer| {
+                let ready = &ready;
+                scope.spawn(move || {
+                    let mut conn = schema.connect();
+                    let mut rows = Rows::new(writer, batch, args.sessions);
+                    ready.wait();
+                    let (mut pairs, begun) = (0, Instant::now());
+                    while begun.elapsed() < args.time {
+                        rows.next();
+                        conn.transaction(|conn| rows.insert(conn))
+                            .expect("rows can be inserted");
+                        conn.transaction(|conn| rows.delete(conn))
+                            .expect("rows can be deleted");
+                        pairs += batch;
+                    }
+                    pairs
+                })
+            })
+            .collect();
+        ready.wait();
+        let begun = Instant::now();
+        let pairs: usize = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no thread panics"))
+            .sum();
+        pairs as f64 / begun.elapsed().as_secs_f64()
+    })
+}
+
+/// The rows of a batch, column by column.
+struct Rows {
+    session: Vec<i64>,
+    seq: Vec<i64>,
+    kind: Vec<String>,
+    eid: Vec<Option<String>>,
+    cmid: Vec<Option<String>>,
+    tid: Vec<String>,
+    msg: Vec<Option<String>>,
+    debug: Vec<Option<String>>,
+    deliveries: Vec<i32>,
+    created: Vec<i64>,
+}
+
+impl Rows {
+    fn new(writer: usize, batch: usize, sessions: usize) -> Rows {
+        let first = writer as i64 * 1_000_000_000_000;
+        Rows {
+            session: (0..batch).map(|row| (row % sessions) as i64).collect(),
+            seq: (0..batch as i64).map(|row| first + row).collect(),
+            kind: vec!["SEND".into(); batch],
+            eid: vec![Some("Bench.terminator".into()); batch],
+            cmid: vec![None; batch],
+            tid: vec!["a-trace-id".into(); batch],
+            msg: vec![Some(payload().get().into()); batch],
+            debug: vec![None; batch],
+            deliveries: vec![0; batch],
+            created: vec![1_700_000_000_000; batch],
+        }
+    }
+
+    fn next(&mut self) {
+        let batch = self.seq.len() as i64;
+        self.seq.iter_mut().for_each(|seq| *seq += batch);
+    }
+
+    fn insert(&self, conn: &mut PgConnection) -> QueryResult<usize> {
+        let insert = "INSERT INTO outbox (session, seq, kind, eid, cmid, tid, msg, debug, deliveries, created) \
+            SELECT * FROM unnest(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        let values = [
+            Value::Longs(&self.session),
+            Value::Longs(&self.seq),
+            Value::Texts(&self.kind),
+            Value::Maybes(&self.eid),
+            Value::Maybes(&self.cmid),
+            Value::Texts(&self.tid),
+            Value::Maybes(&self.msg),
+            Value::Maybes(&self.debug),
+            Value::Ints(&self.deliveries),
+            Value::Longs(&self.created),
+        ];
+        sql::<()>(insert, values).execute(conn)
+    }
+
+    fn delete(&self, conn: &mut PgConnection) -> QueryResult<usize> {
+        let delete = "DELETE FROM outbox USING unnest(?, ?) AS done (session, seq) \
+            WHERE outbox.session = done.session AND outbox.seq = done.seq";
+        let values = [Value::Longs(&self.session), Value::Longs(&self.seq)];
+        sql::<()>(delete, values).execute(conn)
+    }
+}

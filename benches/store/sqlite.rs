@@ -1,0 +1,100 @@
+//! SQLite: one writer.
+
+use std::path::Path;
+use std::time::Instant;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use matssocket::Store;
+
+use super::{Args, Medians, payload, run_store};
+
+/// The tables of the store.
+const TABLES: &str = include_str!("../../migrations/sqlite/2026-11-23-000000_initial/up.sql");
+
+diesel::table! {
+    outbox (session, seq) {
+        session -> BigInt,
+        seq -> BigInt,
+        kind -> Text,
+        eid -> Nullable<Text>,
+        cmid -> Nullable<Text>,
+        tid -> Text,
+        msg -> Nullable<Text>,
+        debug -> Nullable<Text>,
+        deliveries -> Integer,
+        created -> BigInt,
+    }
+}
+
+pub fn measure(args: &Args) {
+    Medians::head("SQLite");
+    for batch in args.batches() {
+        let mut medians = Medians::default();
+        for _ in 0..args.rounds {
+            let alone = run_bare(batch, args);
+            let directory = directory();
+            let store = Store::sqlite(directory.path().join("store.db"));
+            medians.add(alone, run_store(&store, batch, 1, args));
+        }
+        medians.print(batch, 1);
+    }
+}
+
+/// Beside the build's other output: `/tmp` is in memory on many systems.
+fn directory() -> tempfile::TempDir {
+    let here = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    tempfile::tempdir_in(here).expect("a directory can be made")
+}
+
+fn run_bare(batch: usize, args: &Args) -> f64 {
+    let directory = directory();
+    let path = directory.path().join("bare.db");
+    let conn = SqliteConnection::establish(path.to_str().expect("the path is UTF-8"));
+    let mut conn = conn.expect("a database can be made");
+    conn.batch_execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+        .and_then(|()| conn.batch_execute(TABLES))
+        .expect("the tables can be made");
+    let msg = payload();
+    let (mut pairs, mut last) = (0, 0);
+    let begun = Instant::now();
+    while begun.elapsed() < args.time {
+        let numbers = last + 1..=last + batch as i64;
+        last += batch as i64;
+        let session = |seq: i64| seq % args.sessions as i64;
+        let inserted = conn.immediate_transaction(|conn| {
+            numbers
+                .clone()
+                .try_for_each(|seq| insert(conn, session(seq), seq, msg.get()))
+        });
+        inserted.expect("rows can be inserted");
+        let deleted = conn.immediate_transaction(|conn| {
+            numbers.clone().try_for_each(|seq| {
+                diesel::delete(outbox::table.find((session(seq), seq)))
+                    .execute(conn)
+                    .map(|_| ())
+            })
+        });
+        deleted.expect("rows can be deleted");
+        pairs += batch;
+    }
+    pairs as f64 / begun.elapsed().as_secs_f64()
+}
+
+fn insert(conn: &mut SqliteConnection, session: i64, seq: i64, msg: &str) -> QueryResult<()> {
+    diesel::insert_into(outbox::table)
+        .values((
+            outbox::session.eq(session),
+            outbox::seq.eq(seq),
+            outbox::kind.eq("SEND"),
+            outbox::eid.eq(Some("Bench.terminator")),
+            outbox::cmid.eq(None::<&str>),
+            outbox::tid.eq("a-trace-id"),
+            outbox::msg.eq(Some(msg)),
+            outbox::debug.eq(None::<&str>),
+            outbox::deliveries.eq(0),
+            outbox::created.eq(1_700_000_000_000_i64),
+        ))
+        .execute(conn)
+        .map(|_| ())
+}
