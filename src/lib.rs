@@ -95,6 +95,11 @@ mod message;
 mod metrics;
 mod node;
 mod registry;
+#[cfg(feature = "sabotage")]
+#[doc(hidden)] // for examples/chaos, and for nobody else
+pub mod sabotage;
+#[cfg(not(feature = "sabotage"))]
+mod sabotage;
 mod server;
 mod service;
 mod session;

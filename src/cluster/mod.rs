@@ -39,7 +39,8 @@ pub(crate) enum Notice {
     /// Something was published.
     Published,
     /// From the transport of this node itself: something may have been told that nobody heard.
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code))] // nothing is missed within one process
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    // nothing is missed within one process
     Missed,
 }
 

@@ -188,6 +188,12 @@ impl Node {
         *self.renewed.write().unwrap_or_else(PoisonError::into_inner) = asked;
     }
 
+    /// How long ago the lease was renewed.
+    pub(crate) fn since_renewal(&self) -> Duration {
+        let renewed = self.renewed.read().unwrap_or_else(PoisonError::into_inner);
+        renewed.elapsed()
+    }
+
     /// The lease could not be renewed, which took so long to learn: no new clients are let in. Those who are here stay
     /// as long as the lease holds, so that a store that is only slow, or away for a moment, has not all of them come
     /// again at once.
@@ -198,8 +204,7 @@ impl Node {
         if self.change(State::Up, State::Away) {
             log::error!("the node's lease could not be renewed: no clients are let in");
         }
-        let renewed = *self.renewed.read().unwrap_or_else(PoisonError::into_inner);
-        if took.max(renewed.elapsed()) >= self.config.lease {
+        if took.max(self.since_renewal()) >= self.config.lease {
             log::error!(
                 "the store has been away for longer than the node's lease: all clients are sent away"
             );

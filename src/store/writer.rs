@@ -13,6 +13,7 @@ use super::operation::News;
 use super::statements::{
     Care, Database, DbResult, Fault, Group, Lane, Line, Statements, Touched, Verdict,
 };
+use crate::sabotage::{Step, reached};
 
 /// Runs `serve` until its channel is closed; begins anew when it panics.
 fn keep_running(metrics: &StoreMetrics, mut serve: impl FnMut()) {
@@ -152,6 +153,7 @@ impl Worker<'_> {
         }
         match result? {
             Verdict::Commit => {
+                reached(Step::AfterCommit);
                 if let Some(metrics) = self.commits {
                     metrics.committed(size, started.elapsed());
                 }

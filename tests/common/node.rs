@@ -70,7 +70,7 @@ impl Setup {
     pub fn new() -> Setup {
         let database = Database::usual();
         Setup {
-            cluster: Some(Cluster::local()), // TEMP
+            cluster: matches!(database, Database::Shared(_)).then(Cluster::local),
             database,
             config: Config {
                 store: StoreConfig {

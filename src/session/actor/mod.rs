@@ -108,6 +108,7 @@ impl Session {
             clogged: unsent > config.max_unsent,
             overfull: unsent > config.max_unsent.saturating_mul(4),
             over_budget: held > config.max_node_bytes as u64,
+            lease_in_doubt: self.node.since_renewal() >= config.lease,
         }
     }
 

@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::collections::VecDeque;
 
 use super::{Acks, Action, Asked, Hello, Identity, State, Waiting};
+use crate::sabotage::{Broken, is_broken};
 use crate::store::StoreError;
 use crate::store::operation::Registered;
 use crate::wire::{
@@ -296,7 +297,8 @@ impl State {
         self.identity = Some(identity);
         self.actions.push(Action::Established);
         self.inbox.resume(held.inbox);
-        self.window.resume(held.last_seq, held.has_outbox);
+        let goes_again = held.has_outbox && !is_broken(Broken::Redelivery);
+        self.window.resume(held.last_seq, goes_again);
         self.topics.resume(held.topics);
         if resumed {
             // Nobody was told of what was stored between the registration and now.

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::{Action, Handle, State};
+use crate::sabotage::{Broken, is_broken};
 use crate::session::handle::{End, HandlerEnded};
 use crate::store::StoreError;
 use crate::store::operation::Fenced;
@@ -42,6 +43,9 @@ enum Stage {
 
 impl Inbox {
     pub(super) fn resume(&mut self, stored: Vec<String>) {
+        if is_broken(Broken::Deduplication) {
+            return;
+        }
         self.messages = stored
             .into_iter()
             .map(|cmid| (cmid, Stage::Stored { again: false }))

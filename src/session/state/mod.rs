@@ -74,6 +74,8 @@ pub(super) struct Surroundings {
     pub(super) overfull: bool,
     /// The node holds more bytes than it may.
     pub(super) over_budget: bool,
+    /// The node's lease may have run out, as after a long pause: the session may have moved, unheard of here.
+    pub(super) lease_in_doubt: bool,
 }
 
 /// The state of one session.

@@ -15,6 +15,9 @@ impl State {
         if self.ended || self.leaving.is_some() || self.identity().is_none() {
             return;
         }
+        if self.around.lease_in_doubt {
+            return self.try_again();
+        }
         while self.window.has_ready() && !self.around.clogged {
             match self.authorization.outgoing {
                 Outgoing::Ask => {

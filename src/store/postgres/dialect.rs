@@ -13,7 +13,7 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use super::Shared;
 use super::pending::Pending;
 use super::query::{Value, sql};
-use super::sql::Transaction;
+use super::sql::{RowColumns, Transaction};
 use crate::clock::Clock;
 use crate::store::operation::*;
 use crate::store::rows::NewOutboxRow;
@@ -125,19 +125,18 @@ impl Transaction<'_> {
     }
 
     fn lock_sessions(&mut self, keys: &[i64], sids: Vec<String>) -> DbResult<()> {
-        type Columns = (BigInt, Text, Text, BigInt, Nullable<Text>, BigInt, BigInt);
+        type Columns = ((BigInt, Text, Text, BigInt, Nullable<Text>, BigInt), BigInt);
         // The transaction's id comes with them: should the answer to COMMIT be lost, it tells what became of it.
         let lock = "SELECT key, sid, user_id, connection, node, last_seq, pg_current_xact_id()::text::bigint \
             FROM session WHERE key = ANY(?) OR sid = ANY(?) ORDER BY key FOR NO KEY UPDATE";
         let values = [Value::Longs(keys), Value::Texts(&sids)];
-        let rows: Vec<(i64, String, String, i64, Option<String>, i64, i64)> =
-            sql::<Columns>(lock, values).load(self.apart())?;
+        let rows: Vec<(RowColumns, i64)> = sql::<Columns>(lock, values).load(self.apart())?;
         for sid in sids {
             self.keys.insert(sid, None);
         }
-        for (key, sid, user_id, connection, node, last_seq, xid) in rows {
+        for (row, xid) in rows {
             self.dialect.xid = Some(xid);
-            self.remember((key, sid, user_id, connection, node, last_seq));
+            self.remember(row);
         }
         Ok(())
     }

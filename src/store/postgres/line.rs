@@ -20,13 +20,17 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 pub struct PgLine {
     conn: PgConnection,
     shared: Arc<Shared>,
+    /// When its server came up.
+    came_up: String,
     rooms: Rooms,
 }
 
 impl PgLine {
     pub fn open(shared: &Arc<Shared>) -> Result<PgLine, String> {
+        let mut conn = shared.connect()?;
         Ok(PgLine {
-            conn: shared.connect()?,
+            came_up: came_up(&mut conn)?,
+            conn,
             shared: shared.clone(),
             rooms: Rooms::new(shared.max_outbox),
         })
@@ -62,7 +66,7 @@ impl PgLine {
         match xid {
             // It has written nothing.
             None => Err(Fault::Lost(error)),
-            Some(xid) => match self.shared.committed(xid) {
+            Some(xid) => match self.shared.committed(xid, &self.came_up) {
                 Some(true) => Ok(Verdict::Commit),
                 Some(false) => Err(Fault::Lost(error)),
                 None => Err(Fault::Unknown(error)),
@@ -96,10 +100,10 @@ impl Line for PgLine {
 
 impl Shared {
     /// What became of a transaction whose COMMIT was not answered; `None`: it could not be learnt in time.
-    fn committed(&self, xid: i64) -> Option<bool> {
+    fn committed(&self, xid: i64, came_up: &str) -> Option<bool> {
         let until = Instant::now() + self.patience;
         loop {
-            match self.ask_for(xid) {
+            match self.ask_for(xid, came_up) {
                 Ok(Some("committed")) => return Some(true),
                 Ok(Some("aborted")) => return Some(false),
                 // The other end has not noticed yet that we are gone.
@@ -114,17 +118,29 @@ impl Shared {
         }
     }
 
-    fn ask_for(&self, xid: i64) -> Result<Option<&'static str>, String> {
+    /// A server that has crashed gives the ids of transactions of which it had written nothing down to others: what it
+    /// calls committed may be one of those then.
+    fn ask_for(&self, xid: i64, since: &str) -> Result<Option<&'static str>, String> {
         let ask = "SELECT pg_xact_status(?::text::xid8)";
         let xid = xid.to_string();
         let mut conn = self.connect()?;
         let status: Option<String> = sql::<Nullable<Text>>(ask, [Value::Text(&xid)])
             .get_result(&mut conn)
             .map_err(|error: DbError| error.to_string())?;
-        Ok(status.map(|status| match status.as_str() {
-            "committed" => "committed",
-            "aborted" => "aborted",
-            _ => "in progress",
-        }))
+        Ok(match status.as_deref() {
+            Some("committed") => (came_up(&mut conn)? == since).then_some("committed"),
+            Some("aborted") => Some("aborted"),
+            Some(_) => Some("in progress"),
+            None => None,
+        })
     }
+}
+
+/// When the server came up last, be it after a crash of one of its processes (which resets its statistics).
+fn came_up(conn: &mut PgConnection) -> Result<String, String> {
+    let ask = "SELECT extract(epoch FROM greatest(pg_postmaster_start_time(), stats_reset))::text \
+        FROM pg_stat_bgwriter";
+    sql::<Text>(ask, [])
+        .get_result(conn)
+        .map_err(|error: DbError| error.to_string())
 }

@@ -10,7 +10,7 @@ use diesel::sql_types::{Integer, Nullable, Text};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::query::{Value, sql};
-use super::{Postgres, connect, quoted, refusal};
+use super::{Postgres, connect, quoted, unusable};
 use crate::store::StoreError;
 use crate::store::statements::DbResult;
 
@@ -27,16 +27,16 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Brings the tables up to date; the names of the migrations that ran.
 pub fn run(settings: &Postgres) -> Result<Vec<String>, StoreError> {
     let mut conn = connect(settings)?;
-    check_server(&mut conn).map_err(|why| refusal(settings, &why))?;
+    check_server(&mut conn).map_err(|why| unusable(settings, &why))?;
     if missing(&mut conn, settings)
-        .map_err(|why| refusal(settings, &why))?
+        .map_err(|why| unusable(settings, &why))?
         .is_empty()
     {
         return Ok(Vec::new());
     }
     conn.transaction(|conn| apply(conn, settings))
         .map_err(|why| {
-            refusal(
+            unusable(
                 settings,
                 &format!("its tables could not be brought up to date ({why})"),
             )
@@ -46,11 +46,11 @@ pub fn run(settings: &Postgres) -> Result<Vec<String>, StoreError> {
 /// Fails if the tables are not up to date.
 pub fn check(settings: &Postgres) -> Result<(), StoreError> {
     let mut conn = connect(settings)?;
-    check_server(&mut conn).map_err(|why| refusal(settings, &why))?;
-    let missing = missing(&mut conn, settings).map_err(|why| refusal(settings, &why))?;
+    check_server(&mut conn).map_err(|why| unusable(settings, &why))?;
+    let missing = missing(&mut conn, settings).map_err(|why| unusable(settings, &why))?;
     match missing.is_empty() {
         true => Ok(()),
-        false => Err(refusal(
+        false => Err(unusable(
             settings,
             &format!(
                 "its tables are not up to date; run `Postgres::migrate` or `matssocket migrate` (missing: {})",
@@ -112,6 +112,7 @@ fn apply(conn: &mut PgConnection, settings: &Postgres) -> Result<Vec<String>, Fa
         conn.batch_execute(&format!("CREATE SCHEMA {schema}"))?;
     }
     conn.batch_execute(&format!("SET LOCAL search_path TO {schema}"))?;
-    let ran = conn.run_pending_migrations(MIGRATIONS)?;
-    Ok(ran.iter().map(ToString::to_string).collect())
+    let missing = missing(conn, settings)?;
+    conn.run_pending_migrations(MIGRATIONS)?;
+    Ok(missing)
 }

@@ -25,7 +25,6 @@ mod sql;
 #[cfg(test)]
 pub mod tests;
 
-use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
@@ -39,6 +38,7 @@ pub use self::query::{Value, sql};
 pub use self::settings::Postgres;
 use super::statements::{Database, Line};
 use super::{StoreConfig, StoreError};
+use crate::conninfo::{careful, one_line, refusal};
 
 type Conn = PgConnection;
 
@@ -53,7 +53,7 @@ struct PgDatabase {
 
 /// What all connections share.
 pub struct Shared {
-    url: String,
+    conninfo: String,
     pooled: bool,
     /// What a transaction of ours needs.
     settings: String,
@@ -67,7 +67,7 @@ pub struct Shared {
 
 impl Shared {
     fn connect(&self) -> Result<PgConnection, String> {
-        let mut conn = PgConnection::establish(&self.url).map_err(|error| one_line(&error))?;
+        let mut conn = PgConnection::establish(&self.conninfo).map_err(|error| refusal(&error))?;
         if self.pooled {
             conn.set_prepared_statement_cache_size(CacheSize::Disabled);
         } else {
@@ -97,7 +97,7 @@ pub fn open(settings: &Postgres, config: &StoreConfig) -> Result<Arc<dyn Databas
     );
     Ok(Arc::new(PgDatabase {
         shared: Arc::new(Shared {
-            url: settings.url.clone(),
+            conninfo: careful(&settings.url, "matssocket"),
             pooled: settings.pooled,
             begin: match settings.pooled {
                 true => format!("BEGIN; {needs}"),
@@ -114,8 +114,8 @@ pub fn open(settings: &Postgres, config: &StoreConfig) -> Result<Arc<dyn Databas
 }
 
 fn connect(settings: &Postgres) -> Result<PgConnection, StoreError> {
-    let mut conn =
-        PgConnection::establish(&settings.url).map_err(|why| refusal(settings, &one_line(&why)))?;
+    let mut conn = PgConnection::establish(&careful(&settings.url, "matssocket"))
+        .map_err(|why| unusable(settings, &refusal(&why)))?;
     if settings.pooled {
         conn.set_prepared_statement_cache_size(CacheSize::Disabled);
     }
@@ -128,16 +128,11 @@ fn quoted(name: &str) -> String {
 }
 
 /// Why the database cannot be used. (Not its URL, which may hold a password.)
-fn refusal(settings: &Postgres, why: &str) -> StoreError {
+fn unusable(settings: &Postgres, why: &str) -> StoreError {
     StoreError::Open(format!(
         "cannot use the PostgreSQL database, schema {:?}: {why}",
         settings.schema
     ))
-}
-
-fn one_line(text: &dyn Display) -> String {
-    let text = text.to_string();
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 impl Database for PgDatabase {

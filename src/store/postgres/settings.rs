@@ -90,8 +90,8 @@ impl Postgres {
     /// How the nodes hear each other.
     pub(crate) fn cluster(&self) -> Cluster {
         match &self.listen {
-            Listen::Same => Cluster::local(),
-            Listen::At(_url) => Cluster::local(),
+            Listen::Same => Cluster::postgres(&self.url, &self.schema),
+            Listen::At(url) => Cluster::postgres(url, &self.schema),
             Listen::Not => Cluster::local(),
         }
     }

@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use super::{Conn, Dialect};
 pub use rooms::Rooms;
-pub use transaction::Transaction;
+#[allow(unused_imports)] // SQLite reads no rows beforehand
+pub use transaction::{RowColumns, Transaction};
 
 /// A duration in milliseconds.
 pub fn ms(duration: Duration) -> i64 {

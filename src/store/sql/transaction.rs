@@ -10,6 +10,7 @@ use diesel::prelude::*;
 
 use super::{Conn, Dialect, Rooms};
 use crate::clock::Clock;
+use crate::sabotage::{Broken, Step, is_broken, reached};
 use crate::store::operation::*;
 use crate::store::schema::{outbox, session};
 use crate::store::statements::{DbResult, Statements, operations};
@@ -101,7 +102,9 @@ impl<'a> Transaction<'a> {
                 (key.0, row.last_seq)
             })
             .collect();
-        self.dialect.write_back(self.conn, &seqs)
+        self.dialect.write_back(self.conn, &seqs)?;
+        reached(Step::BeforeCommit);
+        Ok(())
     }
 
     /// What was read of a session row.
@@ -156,7 +159,7 @@ impl<'a> Transaction<'a> {
     pub fn holds(&mut self, holder: Holder) -> DbResult<bool> {
         Ok(self
             .row(holder.session)?
-            .is_some_and(|row| row.connection == holder.connection))
+            .is_some_and(|row| row.connection == holder.connection || is_broken(Broken::Fencing)))
     }
 
     /// Whether so many more messages fit the outbox of a session. What fits is counted only when the numbers given out

@@ -27,6 +27,20 @@ fn a_message_is_taken_directly_only_if_it_is_the_next_one() {
     assert_eq!(smids, ["abc2", "abc3"]);
 }
 
+/// The node was stopped while it delivered. When it went on, the session had moved, and the old line got more.
+#[test]
+fn nothing_is_delivered_while_the_lease_is_in_doubt() {
+    let mut driven = Driven::established(Config::default());
+    driven.around.lease_in_doubt = true;
+    let actions = driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    assert!(deliver(&mut driven, actions).is_empty());
+    driven.around.lease_in_doubt = false;
+    let deadline = driven.state.deadline().expect("it is tried again");
+    let wait = deadline - driven.around.now;
+    let actions = driven.after(Duration::from_millis(wait as u64));
+    assert_eq!(deliver(&mut driven, actions)[0]["smid"], "abc1");
+}
+
 #[test]
 fn the_window_bounds_what_is_in_flight() {
     let mut driven = Driven::established(Config {

@@ -1,0 +1,127 @@
+//! Nodes in processes of their own, clients that watch, and faults: checks the library's promises over the whole
+//! history of what every client has seen.
+//!
+//! ```sh
+//! cargo run --features postgres,sabotage --example chaos -- run --scenario kill
+//! ```
+//!
+//! [`node`] is what gets killed, with [`pusher`] and its [`journal`]; [`fleet`] starts and kills it. [`client`] is a
+//! client that writes its [`history`], [`scenario`] says what is done to the nodes, [`run`] brings all of it together,
+//! and [`check`] judges, with what is in the [`database`].
+
+mod args;
+mod check;
+mod client;
+mod data;
+mod database;
+mod fleet;
+mod history;
+mod journal;
+mod line;
+mod node;
+#[allow(dead_code, missing_docs)] // what the tests need of it is more
+#[path = "../../tests/common/postgres.rs"]
+mod postgres;
+mod pusher;
+mod report;
+mod run;
+mod scenario;
+mod steps;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use args::{Command, Run};
+use database::Url;
+use postgres::Server;
+use report::Figures;
+use run::Plan;
+use scenario::Scenario;
+
+#[actix_web::main]
+async fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    let done = match args::parse() {
+        Ok(Command::Help) => {
+            print!("{}", args::USAGE);
+            return ExitCode::SUCCESS;
+        }
+        Ok(Command::Node(args)) => node::run(args).await.map(|()| true),
+        Ok(Command::Run(run)) => run_all(run).await,
+        Err(why) => Err(why.to_string()),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(why) => {
+            eprintln!("chaos: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs the scenarios. True: all promises were kept.
+async fn run_all(run: Run) -> Result<bool, String> {
+    let mut all: Vec<Figures> = Vec::new();
+    let temporary = tempfile::Builder::new().prefix("chaos-").tempdir();
+    let temporary = temporary.map_err(|why| why.to_string())?;
+    for scenario in &run.scenarios {
+        let base = run.directory.clone();
+        let directory = base.unwrap_or_else(|| temporary.path().to_owned());
+        let directory = directory.join(scenario.name());
+        std::fs::create_dir_all(&directory).map_err(|why| why.to_string())?;
+        let (store, server) = match &run.store {
+            Some(store) => (store.clone(), None),
+            None => {
+                let server = Arc::new(Server::new(true));
+                (Url::Postgres(server.url()), Some(server))
+            }
+        };
+        let nodes = match (&store, scenario, run.nodes) {
+            (Url::Sqlite(_), _, _) | (_, Scenario::Steps, _) => 1,
+            (Url::Postgres(_), _, 0) => 3,
+            (Url::Postgres(_), _, nodes) => nodes,
+        };
+        let plan = Plan {
+            run: run.clone(),
+            nodes,
+            store,
+            directory,
+            server,
+        };
+        print_plan(&plan, *scenario);
+        let figures = match scenario {
+            Scenario::Steps => steps::walk(plan).await?,
+            _ => run::run(plan, *scenario).await?,
+        };
+        println!();
+        figures.examples.iter().for_each(|what| println!("{what}"));
+        all.push(figures);
+    }
+    print!("\n{}", report::table(&all));
+    if let Some(path) = &run.json {
+        let text = serde_json::to_string_pretty(&all).map_err(|why| why.to_string())?;
+        std::fs::write(path, text).map_err(|why| why.to_string())?;
+    }
+    let kept = all.iter().all(|figures| figures.broken() == 0);
+    if !kept && run.directory.is_none() {
+        println!("logs and journals are in {}", temporary.keep().display());
+    }
+    Ok(kept)
+}
+
+fn print_plan(plan: &Plan, scenario: Scenario) {
+    let config = node::config(plan.lease);
+    println!(
+        "{}: {} node(s) on {}, {} clients; lease {:?}, renewed every {:?}; sweep every {:?}; forwarded work looked for \
+        every {:?}",
+        scenario.name(),
+        plan.nodes,
+        plan.store.kind(),
+        plan.clients,
+        config.lease,
+        config.lease_interval,
+        config.sweep_interval,
+        config.takeover_interval,
+    );
+}

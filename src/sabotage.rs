@@ -1,0 +1,84 @@
+//! Breaks promises on purpose, to prove that the tests which watch over them would notice. Nothing here is on unless
+//! the program says so; without the feature `sabotage` nothing of it is compiled but checks that are always false.
+
+#[cfg(feature = "sabotage")]
+pub use switched::{Broken, Step, break_promise, die_at};
+#[cfg(feature = "sabotage")]
+pub(crate) use switched::{is_broken, reached};
+
+#[cfg(not(feature = "sabotage"))]
+pub(crate) use intact::{Broken, Step, is_broken, reached};
+
+#[cfg(feature = "sabotage")]
+mod switched {
+    use std::cell::Cell;
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    /// What can be left out.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Broken {
+        /// The inbox: a message that comes again is handled again.
+        Deduplication = 1,
+        /// The check that a registration, or a claim, is still the newest.
+        Fencing = 2,
+        /// What goes again after a reconnect.
+        Redelivery = 4,
+    }
+
+    /// A step of a transactional handler's message, on the store's thread.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Step {
+        /// Everything is written, nothing is committed.
+        BeforeCommit,
+        /// Committed, and nobody has been told.
+        AfterCommit,
+    }
+
+    static BROKEN: AtomicU8 = AtomicU8::new(0);
+
+    thread_local! {
+        static DIES_AT: Cell<Option<Step>> = const { Cell::new(None) };
+    }
+
+    /// Leaves this out from now on, in the whole process.
+    pub fn break_promise(what: Broken) {
+        BROKEN.fetch_or(what as u8, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_broken(what: Broken) -> bool {
+        BROKEN.load(Ordering::Relaxed) & what as u8 != 0
+    }
+
+    /// Called by a transactional handler: the process dies when its own transaction comes to this step.
+    pub fn die_at(step: Step) {
+        DIES_AT.set(Some(step));
+    }
+
+    pub(crate) fn reached(step: Step) {
+        if DIES_AT.get() == Some(step) {
+            std::process::abort();
+        }
+    }
+}
+
+#[cfg(not(feature = "sabotage"))]
+mod intact {
+    pub(crate) enum Broken {
+        Deduplication,
+        Fencing,
+        Redelivery,
+    }
+
+    pub(crate) enum Step {
+        BeforeCommit,
+        AfterCommit,
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_broken(_: Broken) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    pub(crate) fn reached(_: Step) {}
+}

@@ -1,0 +1,106 @@
+//! The chaos checker, `examples/chaos`, at a small scale: every scenario keeps every promise; and with a promise broken
+//! on purpose, it says so.
+#![cfg(target_os = "linux")]
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+/// Leases and a whole cluster for each of them: one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Runs the example, which `cargo test` builds beside the tests.
+fn chaos(arguments: &str) -> Output {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut path: PathBuf = std::env::current_exe().expect("known");
+    path.pop();
+    if path.ends_with("deps") {
+        path.pop();
+    }
+    path.push("examples/chaos");
+    assert!(
+        path.exists(),
+        "{} is not there: run `cargo build --features postgres,sabotage --example chaos`",
+        path.display()
+    );
+    let small = "--clients 40 --messages 2000 --every 500 --think 100 --lease 1500";
+    let mut command = Command::new(path);
+    command
+        .arg("run")
+        .args(small.split(' '))
+        .args(arguments.split(' '))
+        .stdin(Stdio::null());
+    command.output().expect("the program was built")
+}
+
+fn keeps_its_promises(arguments: &str) {
+    let output = chaos(arguments);
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// With this promise broken, the checker says that messages were `said`.
+fn is_noticed(arguments: &str, said: &str) {
+    let output = chaos(&format!("--patience 4 {arguments}"));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.code() == Some(1) && text.contains(&format!("\n{said}: ")),
+        "nothing {said:?} was noticed: {text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn nodes_are_killed() {
+    keeps_its_promises("--scenario kill --faults 12");
+}
+
+#[test]
+fn the_database_is_restarted_in_the_midst_of_it() {
+    keeps_its_promises("--scenario database --faults 4 --every 1500");
+}
+
+#[test]
+fn the_nodes_lose_their_listen_lines() {
+    keeps_its_promises("--scenario listen --faults 12");
+}
+
+#[test]
+fn nodes_are_stopped_for_longer_than_their_lease() {
+    keeps_its_promises("--scenario pause --faults 2");
+}
+
+#[test]
+fn nodes_are_restarted_one_after_the_other() {
+    keeps_its_promises("--scenario rolling --faults 6");
+}
+
+#[test]
+fn a_node_dies_at_each_step_of_a_transactional_message() {
+    keeps_its_promises("--scenario steps");
+}
+
+#[test]
+fn without_deduplication_the_checker_sees_messages_processed_twice() {
+    is_noticed(
+        "--sabotage deduplication --scenario kill --faults 6",
+        "processed twice",
+    );
+}
+
+#[test]
+fn without_fencing_the_checker_sees_messages_processed_twice() {
+    is_noticed(
+        "--sabotage fencing --scenario pause --faults 2",
+        "processed twice",
+    );
+}
+
+#[test]
+fn without_redelivery_the_checker_sees_messages_lost() {
+    is_noticed("--sabotage redelivery --scenario kill --faults 6", "lost");
+}
