@@ -1,41 +1,43 @@
 //! Full cycles REQUEST → RESOLVE → ACK2 between the Rust client and a server in a process of its own, over real
-//! WebSockets, on a database in a file; next to bare WebSocket round trips of as many bytes.
+//! WebSockets, on SQLite and on PostgreSQL, there with one to three nodes; next to bare WebSocket round trips of as many bytes.
 //!
 //! Closed loop: so many sessions, each with so many requests in flight; the clock stops when the server's inbox is
 //! empty, that is, when every ACK2 has been committed. Then an open loop at a low rate, for latencies.
 //!
 //! ```sh
-//! cargo bench --bench cycles -- --sessions 20 --in-flight 50 --seconds 3 --rate 1000
+//! cargo bench --features postgres --bench cycles -- --sessions 20 --in-flight 50 --seconds 3 --rate 1000 --postgres URL
 //! ```
 //!
-//! The server runs this same program, told so by an environment variable. Its CPU time per cycle is the steadiest of
+//! A server's CPU time per cycle is the steadiest of
 //! the figures on a busy machine.
 
 #![allow(missing_docs)] // what `diesel::table!` makes
 
+#[path = "common/postgres.rs"]
+#[cfg(feature = "postgres")]
+mod place;
+#[path = "common/process.rs"]
+mod process;
+
 use std::cell::{Cell, RefCell};
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use actix_web::{App, HttpServer};
 use diesel::prelude::*;
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
+#[cfg(feature = "postgres")]
+use matssocket::Postgres;
 use matssocket::client::Client;
-use matssocket::{
-    HandlerError, Incoming, MatsSocketServer, Outcome, Principal, Store, Verdict, auth_fn,
-};
+use matssocket::{HandlerError, Incoming, MatsSocketServer, Outcome, Store};
 use serde_json::value::RawValue;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::LocalSet;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{accept_async, connect_async};
 
-/// Says to this program that it is a server: `echo`, or the path of a database.
-const ROLE: &str = "MATSSOCKET_BENCH_SERVER";
+use process::{Server, on_one_thread, serve};
+
 const ENDPOINT: &str = "Bench.endpoint";
 /// Built in; its answer does not wait for company.
 const PING: &str = "MatsSocket.matsSocketPing";
@@ -48,13 +50,21 @@ struct Args {
     in_flight: usize,
     time: Duration,
     rate: usize,
+    /// The URL of a PostgreSQL.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    postgres: Option<String>,
 }
 
 fn main() {
-    match std::env::var(ROLE) {
-        Ok(role) if role == "echo" => serve_echo(),
-        Ok(database) => serve(database.into()),
-        Err(_) => measure(&args()),
+    let Some(role) = process::role() else {
+        return measure(&args());
+    };
+    match role.split(' ').collect::<Vec<_>>()[..] {
+        ["echo"] => serve_echo(),
+        ["sqlite", path] => serve_node(Store::sqlite(path)),
+        #[cfg(feature = "postgres")]
+        ["postgres", schema, url] => serve_node(Postgres::at(url).schema(schema).into()),
+        _ => panic!("unknown role {role:?}"),
     }
 }
 
@@ -64,6 +74,7 @@ fn args() -> Args {
         in_flight: 50,
         time: Duration::from_secs(3),
         rate: 1_000,
+        postgres: None,
     };
     let mut given = std::env::args().skip(1);
     while let Some(name) = given.next() {
@@ -71,15 +82,21 @@ fn args() -> Args {
         if name == "--bench" {
             continue;
         }
-        let value = given.next().and_then(|value| value.parse().ok());
-        let value: usize = value.unwrap_or_else(|| panic!("{name} wants a number"));
+        let text = given.next().unwrap_or_default();
+        if name == "--postgres" {
+            args.postgres = Some(text);
+            continue;
+        }
+        let value: usize = text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} wants a number"));
         match name.as_str() {
             "--sessions" => args.sessions = value.max(1),
             "--in-flight" => args.in_flight = value.max(1),
             "--seconds" => args.time = Duration::from_secs(value.max(1) as u64),
             "--rate" => args.rate = value,
             _ => panic!(
-                "unknown argument {name}: there are --sessions, --in-flight, --seconds and --rate"
+                "unknown argument {name}: there are --sessions, --in-flight, --seconds, --rate and --postgres"
             ),
         }
     }
@@ -88,38 +105,16 @@ fn args() -> Args {
 
 // ---- the servers ----
 
-/// Runs until the parent is gone.
-fn until_abandoned() {
-    let _ = std::io::stdin().read(&mut [0]);
-    std::process::exit(0);
-}
-
-fn serve(database: PathBuf) {
-    std::thread::spawn(until_abandoned);
-    let system = actix_web::rt::System::new();
-    system.block_on(async {
-        let server = MatsSocketServer::builder("bench")
-            .store(Store::sqlite(database))
-            .authentication(auth_fn(async |user: String| {
-                Ok(Verdict::Authenticated(Principal::user(user)))
-            }))
-            .endpoint(ENDPOINT, async |_: Incoming<Box<RawValue>>| {
-                Ok::<_, HandlerError>(Outcome::resolve("done"))
-            })
-            .start()
-            .await
-            .expect("the server starts");
-        let mounted = server.clone();
-        let http = HttpServer::new(move || App::new().configure(mounted.mount("/matssocket")))
-            .bind(("127.0.0.1", 0))
-            .expect("a port is free");
-        println!("{}", http.addrs()[0].port());
-        server.run(http).await.expect("the server runs");
-    });
+fn serve_node(store: Store) {
+    let node = MatsSocketServer::builder("bench")
+        .store(store)
+        .endpoint(ENDPOINT, async |_: Incoming<Box<RawValue>>| {
+            Ok::<_, HandlerError>(Outcome::resolve("done"))
+        });
+    serve(node, |_| {});
 }
 
 fn serve_echo() {
-    std::thread::spawn(until_abandoned);
     on_one_thread(async {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await;
         let listener = listener.expect("a port is free");
@@ -141,55 +136,6 @@ async fn echo(stream: TcpStream) {
         }
     }
 }
-
-fn on_one_thread<T>(run: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime can be made");
-    LocalSet::new().block_on(&runtime, run)
-}
-
-/// A server in a process of its own, which ends when this is dropped.
-struct Server {
-    process: Child,
-    port: u16,
-}
-
-impl Server {
-    fn start(role: &Path) -> Server {
-        let program = std::env::current_exe().expect("this program has a path");
-        let mut process = Command::new(program)
-            .env(ROLE, role)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a process can be started");
-        let said = process.stdout.take().expect("it is piped");
-        let mut line = String::new();
-        let _ = BufReader::new(said).read_line(&mut line);
-        let port = line.trim().parse().expect("the server says its port");
-        Server { process, port }
-    }
-
-    /// CPU time that it has used so far, where the system tells.
-    fn cpu(&self) -> Option<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).ok()?;
-        // Behind the name in parentheses, user and system time are the 12th and 13th; in hundredths of a second.
-        let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
-        let mut ticks = || fields.next()?.parse::<u64>().ok();
-        Some(Duration::from_millis(10 * (ticks()? + ticks()?)))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-// ---- the measurements ----
 
 /// What one loop has done.
 struct Run {
@@ -226,10 +172,6 @@ impl Run {
 }
 
 fn measure(args: &Args) {
-    let here = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let directory = tempfile::tempdir_in(here).expect("a directory can be made");
-    let database = directory.path().join("cycles.db");
-    let (server, echoes) = (Server::start(&database), Server::start(Path::new("echo")));
     println!(
         "{} sessions, {} in flight each, {:?}; {BYTES}-byte payloads; client on one thread",
         args.sessions, args.in_flight, args.time
@@ -238,23 +180,64 @@ fn measure(args: &Args) {
         "{:<34} {:>9} {:>6} {:>8} {:>8} {:>10}",
         "", "per s", "ratio", "p50 ms", "p99 ms", "server µs"
     );
+    let echoes = Server::start("echo");
+    let mut bare = on_one_thread(echo_loop(&echoes, args));
+    drop(echoes);
+    bare.print("bare WebSocket round trips", None);
+    let ceiling = bare.rate();
+
+    let here = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let directory = tempfile::tempdir_in(here).expect("a directory can be made");
+    let path = directory.path().join("cycles.db");
+    let path = path.to_str().expect("the path is UTF-8");
+    println!("SQLite");
+    let servers = [Server::start(&format!("sqlite {path}"))];
+    let mut conn = SqliteConnection::establish(path).expect("the database is there");
+    let inbox = move || inbox::table.count().get_result(&mut conn);
+    run(&servers, inbox, ceiling, args);
+    #[cfg(feature = "postgres")]
+    measure_postgres(ceiling, args);
+    #[cfg(not(feature = "postgres"))]
+    println!("PostgreSQL is left out: it needs --features postgres");
+}
+
+#[cfg(feature = "postgres")]
+fn measure_postgres(ceiling: f64, args: &Args) {
+    let Some(url) = place::url(args.postgres.clone()) else {
+        return;
+    };
+    for nodes in 1..=3 {
+        println!("PostgreSQL, nodes: {nodes}");
+        let schema = place::Schema::new(&url);
+        let role = format!("postgres {} {url}", schema.name);
+        let servers: Vec<_> = (0..nodes).map(|_| Server::start(&role)).collect();
+        let mut conn = schema.connect();
+        let inbox = move || inbox::table.count().get_result(&mut conn);
+        run(&servers, inbox, ceiling, args);
+    }
+}
+
+/// All loops, with the sessions spread over the servers; `inbox` counts the rows of their inboxes.
+fn run(servers: &[Server], mut inbox: impl FnMut() -> QueryResult<i64>, ceiling: f64, args: &Args) {
     on_one_thread(async {
-        let mut bare = echo_loop(&echoes, args).await;
-        let ceiling = bare.rate();
-        bare.print("bare WebSocket round trips", None);
-        let clients = connect(&server, args.sessions).await;
+        let clients = connect(servers, args.sessions).await;
         for endpoint in [ENDPOINT, PING] {
-            let mut run = closed_loop(&server, &clients, endpoint, &database, args).await;
+            let mut run = closed_loop(servers, &clients, endpoint, &mut inbox, args).await;
             run.print(&format!("cycles of {endpoint}"), Some(ceiling));
         }
         if args.rate > 0 {
             for endpoint in [ENDPOINT, PING] {
-                let mut run = open_loop(&server, &clients, endpoint, args).await;
+                let mut run = open_loop(servers, &clients, endpoint, args).await;
                 run.print(&format!("…at {} per s", args.rate), None);
             }
         }
         join_all(clients.iter().map(|client| client.close("done"))).await;
     });
+}
+
+/// CPU time of all servers.
+fn cpu(servers: &[Server]) -> Option<Duration> {
+    servers.iter().map(Server::cpu).sum()
 }
 
 fn micros(since: Instant) -> u32 {
@@ -304,10 +287,11 @@ async fn echo_loop(server: &Server, args: &Args) -> Run {
     }
 }
 
-async fn connect(server: &Server, sessions: usize) -> Vec<Client> {
-    let url = format!("ws://127.0.0.1:{}/matssocket", server.port);
+async fn connect(servers: &[Server], sessions: usize) -> Vec<Client> {
     let mut clients = Vec::new();
     for number in 0..sessions {
+        let port = servers[number % servers.len()].port;
+        let url = format!("ws://127.0.0.1:{port}/matssocket");
         let client = Client::builder("bench", "1")
             .url(&url)
             .authorization_value(format!("user-{number}"))
@@ -331,13 +315,13 @@ async fn cycle(client: &Client, endpoint: &str, payload: &RawValue) {
 }
 
 async fn closed_loop(
-    server: &Server,
+    servers: &[Server],
     clients: &[Client],
     endpoint: &str,
-    database: &Path,
+    inbox: &mut impl FnMut() -> QueryResult<i64>,
     args: &Args,
 ) -> Run {
-    let (cpu, begun) = (server.cpu(), Instant::now());
+    let (before, begun) = (cpu(servers), Instant::now());
     let latencies = Rc::new(RefCell::new(Vec::new()));
     let mut loops = Vec::new();
     for client in clients.iter().cycle().take(clients.len() * args.in_flight) {
@@ -355,11 +339,11 @@ async fn closed_loop(
     for ended in join_all(loops).await {
         ended.expect("every request is resolved");
     }
-    inbox_is_empty(database).await;
+    is_empty(inbox).await;
     Run {
         latencies: latencies.take(),
         time: begun.elapsed(),
-        cpu: used(cpu, server.cpu()),
+        cpu: used(before, cpu(servers)),
     }
 }
 
@@ -371,15 +355,10 @@ diesel::table! {
 }
 
 /// Waits until every ACK2 has been committed.
-async fn inbox_is_empty(database: &Path) {
-    let url = database.to_str().expect("the path is UTF-8");
-    let mut conn = SqliteConnection::establish(url).expect("the database is there");
+async fn is_empty(inbox: &mut impl FnMut() -> QueryResult<i64>) {
     let begun = Instant::now();
     loop {
-        let rows: i64 = inbox::table
-            .count()
-            .get_result(&mut conn)
-            .expect("the inbox can be read");
+        let rows = inbox().expect("the inbox can be read");
         if rows == 0 {
             return;
         }
@@ -392,8 +371,8 @@ async fn inbox_is_empty(database: &Path) {
 }
 
 /// Requests at a steady rate, whatever becomes of those before; latencies from when each was due.
-async fn open_loop(server: &Server, clients: &[Client], endpoint: &str, args: &Args) -> Run {
-    let (cpu, begun) = (server.cpu(), Instant::now());
+async fn open_loop(servers: &[Server], clients: &[Client], endpoint: &str, args: &Args) -> Run {
+    let (before, begun) = (cpu(servers), Instant::now());
     let latencies = Rc::new(RefCell::new(Vec::new()));
     let unresolved = Rc::new(Cell::new(0));
     let total = args.rate * args.time.as_secs() as usize;
@@ -420,6 +399,6 @@ async fn open_loop(server: &Server, clients: &[Client], endpoint: &str, args: &A
     Run {
         latencies: latencies.take(),
         time: begun.elapsed(),
-        cpu: used(cpu, server.cpu()),
+        cpu: used(before, cpu(servers)),
     }
 }

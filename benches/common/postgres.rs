@@ -2,7 +2,7 @@
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use matssocket::{Postgres, Store};
+use matssocket::Postgres;
 
 const VARIABLE: &str = "MATSSOCKET_TEST_POSTGRES";
 
@@ -33,10 +33,6 @@ impl Schema {
 
     pub fn settings(&self) -> Postgres {
         Postgres::at(&self.url).schema(&self.name)
-    }
-
-    pub fn store(&self) -> Store {
-        self.settings().into()
     }
 
     /// A connection as the store's are.

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 use diesel::prelude::*;
+use matssocket::Store;
 use matssocket::bench::{Value, sql};
 
 use super::{Args, Medians, payload, run_store};
@@ -27,7 +28,8 @@ pub fn measure(args: &Args) {
                 let schema = Schema::new(&url);
                 let alone = run_bare(&schema, batch, writers, args);
                 let schema = Schema::new(&url);
-                medians.add(alone, run_store(&schema.store(), batch, writers, args));
+                let store = Store::from(schema.settings());
+                medians.add(alone, run_store(&store, batch, writers, args));
             }
             medians.print(batch, writers);
         }
