@@ -147,7 +147,8 @@ pub struct StoreConfig {
     pub queue: usize,
     /// Longest that a caller waits for room in the queue. Default 5 s.
     pub queue_wait: Duration,
-    /// Threads that write, each with a connection of its own (PostgreSQL; SQLite has one). Default 4.
+    /// Threads that write, each with a connection of its own, beside one for leases and other upkeep (PostgreSQL; SQLite
+    /// has one thread in all). Default 4.
     pub writers: usize,
     /// Threads that read beside those that write (not with SQLite in memory). Default 2.
     pub readers: usize,

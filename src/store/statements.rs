@@ -103,7 +103,7 @@ pub trait Database: Send + Sync + 'static {
     /// Why it cannot be reached.
     fn reader(&self) -> Result<Box<dyn Line>, String>;
 
-    /// How many threads may write at a time.
+    /// How many threads may write at a time. If several, the last one is for what touches nothing.
     fn writers(&self) -> usize;
 
     /// How many threads may read beside the writers. 0: reads go through the writers.
