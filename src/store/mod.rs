@@ -111,9 +111,15 @@ impl Store {
     }
 
     /// As [`attach`](Self::attach), without being a node: nobody is told what was committed.
-    pub(crate) fn visit(&self) -> Result<StoreHandle, StoreError> {
-        let visitor = job::Seat::new("operator", crate::clock::Clock::system(), None);
-        self.seat(&StoreConfig::default(), visitor)
+    pub(crate) fn visit(
+        &self,
+        name: &str,
+        config: &StoreConfig,
+    ) -> Result<StoreHandle, StoreError> {
+        self.seat(
+            config,
+            job::Seat::new(name, crate::clock::Clock::system(), None),
+        )
     }
 
     fn seat(&self, config: &StoreConfig, seat: job::Seat) -> Result<StoreHandle, StoreError> {
