@@ -43,7 +43,8 @@ impl Schema {
     pub fn connect(&self) -> PgConnection {
         let mut conn = PgConnection::establish(&self.url).expect("PostgreSQL is there");
         let settings = format!(
-            "SET search_path TO {}; SET enable_seqscan TO off; SET jit TO off",
+            "SET search_path TO {}; SET enable_seqscan TO off; SET jit TO off; \
+            SET plan_cache_mode TO force_generic_plan",
             self.name
         );
         conn.batch_execute(&settings).expect("it can be set up");

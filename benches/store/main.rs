@@ -20,6 +20,7 @@ mod sqlite;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use matssocket::bench::{
     Cause, Complete, Effect, EffectOutcome, Fenced, Holder, NewMessage, NewOrResumed, Register,
@@ -158,10 +159,9 @@ fn run_store(store: &Store, batch: usize, writers: usize, args: &Args) -> (f64, 
             ..StoreConfig::default()
         };
         let seat = Seat::take(store, &config).expect("a store can be opened");
-        let mut sessions = Vec::new();
-        for number in 0..args.sessions {
-            sessions.push(open_session(&seat, number).await);
-        }
+        let opened = (0..args.sessions).map(|number| open_session(&seat, number));
+        let sessions = join_all(opened).await;
+        let before = seat.metrics();
         let msg = payload();
         let (mut pairs, mut next) = (0, 0);
         let mut under_way = FuturesUnordered::new();
@@ -178,7 +178,10 @@ fn run_store(store: &Store, batch: usize, writers: usize, args: &Args) -> (f64, 
             }
         }
         let rate = f64::from(pairs) / begun.elapsed().as_secs_f64();
-        (rate, seat.mean_batch())
+        let after = seat.metrics();
+        // A pair is two operations.
+        let batches = after.batches - before.batches;
+        (rate, 2.0 * f64::from(pairs) / batches as f64)
     })
 }
 

@@ -1,6 +1,5 @@
 //! The store actor, and the life of an opened store: its threads, its queue, its end.
 
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -14,7 +13,7 @@ use tokio::time::Instant;
 use super::job::{Job, Reply, Seat, Task, Ticket, Work};
 use super::metrics::StoreMetrics;
 use super::statements::{Database, Lane};
-use super::{Operation, StoreConfig, StoreError, writer};
+use super::{Operation, StoreConfig, StoreError, shard, writer};
 use crate::metrics::{MailboxMetrics, Meter, Metered};
 
 /// Passes operations on to the threads that talk to the database. Lives on a thread of its own.
@@ -41,11 +40,9 @@ impl Lanes {
         };
         let mut first = None;
         job.touches(&mut |touched| {
-            first.get_or_insert_with(|| {
-                BuildHasherDefault::<DefaultHasher>::default().hash_one(touched)
-            });
+            first.get_or_insert_with(|| shard::of(touched));
         });
-        &self.write[first.map_or(others, |first| (first % others as u64) as usize)]
+        &self.write[first.map_or(others, |shard| shard as usize % others)]
     }
 }
 

@@ -13,7 +13,7 @@ pub use super::postgres::{Value, sql};
 
 use actix::{Actor, Context, Handler};
 
-use super::{NewsOf, Operation, Store, StoreConfig, StoreError, StoreHandle};
+use super::{NewsOf, Operation, Store, StoreConfig, StoreError, StoreHandle, StoreMetricsSnapshot};
 use crate::clock::Clock;
 use crate::metrics::{Mailbox, Meter, metered};
 
@@ -42,9 +42,9 @@ impl Seat {
         self.0.run(operation)
     }
 
-    /// Operations in one transaction, on average so far.
-    pub fn mean_batch(&self) -> f64 {
-        self.0.metrics().batch_mean
+    /// The store's numbers.
+    pub fn metrics(&self) -> StoreMetricsSnapshot {
+        self.0.metrics()
     }
 }
 

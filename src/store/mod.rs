@@ -15,6 +15,7 @@ pub mod operation;
 mod postgres;
 mod rows;
 mod schema;
+mod shard;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod statements;

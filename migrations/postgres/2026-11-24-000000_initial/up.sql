@@ -1,7 +1,9 @@
 -- Times are milliseconds since the epoch. What the columns mean is said in migrations/sqlite.
 
+CREATE SEQUENCE session_number;
 CREATE TABLE session (
-    key BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- The next session_number times 256, plus the session's shard: which of a node's writers deals with it.
+    key BIGINT PRIMARY KEY,
     sid TEXT COLLATE "C" NOT NULL UNIQUE,
     smid_prefix TEXT NOT NULL,
     user_id TEXT COLLATE "C" NOT NULL,

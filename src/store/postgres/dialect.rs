@@ -1,7 +1,6 @@
 //! What PostgreSQL does in its own way: each statement is a round trip, so rows are gathered and written together, as
 //! arrays; and others write at the same time, so rows are locked, those of sessions in the order of their keys.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use super::sql::{RowColumns, Transaction};
 use crate::clock::Clock;
 use crate::store::operation::*;
 use crate::store::rows::NewOutboxRow;
+use crate::store::shard::{self, SHARDS};
 use crate::store::statements::{Care, DbResult, Group, Touched};
 
 /// What a transaction has to remember.
@@ -89,10 +89,9 @@ fn lock_users(conn: &mut PgConnection, users: &[i64]) -> DbResult<()> {
     Ok(())
 }
 
-fn id_of_user(user_id: &str) -> i64 {
-    let mut hasher = DefaultHasher::new();
-    ("matssocket user", user_id).hash(&mut hasher);
-    hasher.finish() as i64
+/// The advisory lock on a user's number of sessions.
+fn lock_of(user_id: &str) -> i64 {
+    shard::hash(user_id) as i64
 }
 
 impl Transaction<'_> {
@@ -102,7 +101,7 @@ impl Transaction<'_> {
         group.touches(&mut |touched| match touched {
             Touched::Session(key) => keys.push(key.0),
             Touched::Sid(sid) => sids.push(sid.to_owned()),
-            Touched::User(user_id) => users.push(id_of_user(user_id)),
+            Touched::User(user_id) => users.push(lock_of(user_id)),
             Touched::Publications => publications = true,
         });
         keys.sort_unstable();
@@ -236,9 +235,17 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// The key of a new session: it tells the shard.
+    pub fn new_session_key(&mut self, sid: &str) -> DbResult<Option<i64>> {
+        let ask = "SELECT nextval('session_number') * ? + ?";
+        let values = [Value::Long(SHARDS), Value::Long(shard::of_sid(sid))];
+        let key: i64 = sql::<BigInt>(ask, values).get_result(self.apart())?;
+        Ok(Some(key))
+    }
+
     /// A new session of this user is going to be counted: nobody else opens one meanwhile.
     pub fn lock_user(&mut self, user_id: &str) -> DbResult<()> {
-        lock_users(self.apart(), &[id_of_user(user_id)])
+        lock_users(self.apart(), &[lock_of(user_id)])
     }
 
     pub fn which_exist(&mut self, op: &WhichExist) -> DbResult<Vec<SessionKey>> {

@@ -89,8 +89,10 @@ impl Transaction<'_> {
             return Ok(Registered::TooManySessions);
         }
         let (by, now) = (self.by.clone(), self.now);
+        let key = self.new_session_key(sid)?;
         let key: i64 = diesel::insert_into(session::table)
             .values((
+                key.map(|key| session::key.eq(key)),
                 session::sid.eq(sid),
                 session::smid_prefix.eq(smid_prefix),
                 session::user_id.eq(&op.user_id),

@@ -105,6 +105,11 @@ impl Transaction<'_> {
         Ok(None)
     }
 
+    /// The key of a new session; `None`: the table gives it.
+    pub fn new_session_key(&mut self, _: &str) -> DbResult<Option<i64>> {
+        Ok(None)
+    }
+
     /// A new session of this user is going to be counted.
     pub fn lock_user(&mut self, _: &str) -> DbResult<()> {
         Ok(())
