@@ -217,6 +217,12 @@ pub trait Operation: Send + 'static {
     #[doc(hidden)]
     fn touches(&self, _see: &mut dyn FnMut(statements::Touched<'_>)) {}
 
+    /// Bytes that it writes, about.
+    #[doc(hidden)]
+    fn bytes(&self) -> usize {
+        0
+    }
+
     /// Runs it. May run again if its transaction was rolled back, unless its lane is `Alone`.
     #[doc(hidden)]
     fn apply(

@@ -83,10 +83,15 @@ pub trait Group {
     fn run(&mut self, statements: &mut dyn Statements) -> DbResult<Verdict>;
 }
 
-/// Shows what an operation touches.
+/// Shows what an operation touches, and how large it is.
 pub(super) trait Touches {
     /// Shows it.
     fn touches(&self, see: &mut dyn FnMut(Touched<'_>));
+
+    /// Bytes that it writes, about; what is small does not count.
+    fn bytes(&self) -> usize {
+        0
+    }
 }
 
 /// An opened database.
@@ -199,6 +204,10 @@ macro_rules! implement_operation {
 
                 fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
                     Touches::touches(self, see)
+                }
+
+                fn bytes(&self) -> usize {
+                    Touches::bytes(self)
                 }
 
                 fn apply(&mut self, statements: &mut dyn Statements) -> DbResult<$outcome> {

@@ -202,6 +202,7 @@ impl Transaction<'_> {
         rows.cmid.push(cmid.to_owned());
         rows.answer.push(answer.map(str::to_owned));
         rows.created.push(self.now);
+        self.gathered(answer)?;
         Ok(true)
     }
 
@@ -225,6 +226,15 @@ impl Transaction<'_> {
         rows.debug.push(owned(row.debug));
         rows.deliveries.push(row.deliveries);
         rows.created.push(row.created);
+        self.gathered(row.msg)
+    }
+
+    /// A text was gathered, which may be long.
+    fn gathered(&mut self, text: Option<&str>) -> DbResult<()> {
+        self.dialect.pending.bytes += text.map_or(0, str::len);
+        if self.dialect.pending.is_large() {
+            self.beside()?;
+        }
         Ok(())
     }
 
