@@ -105,6 +105,7 @@ impl<'a> Evidence<'a> {
             from: from.to_owned(),
             number,
             by: String::new(),
+            at: 0,
         };
         let came = self.delivered.get(&(came, mail));
         came.copied().unwrap_or_default()
@@ -232,10 +233,11 @@ impl<'a> Evidence<'a> {
     }
 }
 
-/// Without where it was made: a message made twice in two processes is still the same.
+/// Without where and when it was made: a message made twice in two processes is still the same.
 fn anonymous(mail: &Mail) -> Mail {
     Mail {
         by: String::new(),
+        at: 0,
         ..mail.clone()
     }
 }

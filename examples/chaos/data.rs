@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use matssocket::wire::{Envelope, MessageType};
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,14 @@ pub struct Mail {
     pub number: u64,
     /// The process in which it was made.
     pub by: String,
+    /// When it was made, in milliseconds since the epoch.
+    pub at: u64,
+}
+
+/// Milliseconds since the epoch.
+pub fn now() -> u64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    since.as_millis() as u64
 }
 
 /// The answer to a server's request.

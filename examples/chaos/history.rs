@@ -139,6 +139,8 @@ pub struct History {
     violations: RefCell<Vec<(Promise, String)>>,
     /// Time from a fault to the next message, of each client that it affected.
     pub healed: RefCell<Vec<Duration>>,
+    /// Nodes that were stopped for longer than their lease, and when (also in milliseconds since the epoch).
+    pub pauses: RefCell<Vec<(usize, Instant, u64)>>,
     pub messages: Cell<u64>,
     pub redelivered: Cell<u64>,
     pub resent: Cell<u64>,
@@ -197,6 +199,13 @@ impl History {
                 view.affected = Some((now, from));
             }
         }
+    }
+
+    /// Whether the node of this line was stopped, in the line's time, before this message was made.
+    pub fn stopped_before(&self, line: &Line, mail: &Mail) -> bool {
+        let pauses = self.pauses.borrow();
+        let mut over = pauses.iter().filter(|(node, ..)| *node == line.node);
+        over.any(|(_, stopped, at)| line.since < *stopped && mail.at > *at)
     }
 
     pub fn connected(&self) -> usize {

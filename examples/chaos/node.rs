@@ -13,7 +13,7 @@ use matssocket::{
     ServerBuilder, Verdict, auth_fn,
 };
 
-use crate::data::{Answer, Ask, Mail, Process, endpoint, terminator};
+use crate::data::{Answer, Ask, Mail, Process, endpoint, now, terminator};
 use crate::database::Url;
 use crate::pusher::Pusher;
 
@@ -158,6 +158,7 @@ fn add_endpoints<C: SimpleConnection + 'static>(
         from: from.to_string(),
         number,
         by: process.to_string(),
+        at: now(),
     };
     builder
         .transactional(endpoint::EFFECT, move |row: &mut C, ask: Incoming<Ask>| {

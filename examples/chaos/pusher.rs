@@ -10,7 +10,7 @@ use std::time::Duration;
 use matssocket::{MatsSocketServer, ReplyTo, SendError, StoreError};
 use tokio::sync::Semaphore;
 
-use crate::data::{Mail, Process, endpoint, terminator};
+use crate::data::{Mail, Process, endpoint, now, terminator};
 use crate::journal::{self, Fate, Journal};
 use crate::node::Args;
 
@@ -120,6 +120,7 @@ impl Pushing {
             from: self.process.to_string(),
             number,
             by: self.process.to_string(),
+            at: now(),
         };
         let trace_id = format!("push-{}-{client}-{number}", self.process);
         if number.is_multiple_of(REQUESTS) {

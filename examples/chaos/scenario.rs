@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::data::now;
 use crate::database::Database;
 use crate::history::{End, Line, Promise};
 use crate::run::Stage;
@@ -101,6 +102,7 @@ async fn pause_node(stage: &Stage, node: usize) -> Result<(), String> {
     let stopped = Instant::now();
     history.affected(Some(node));
     stage.fleet.signal(node, "STOP")?;
+    history.pauses.borrow_mut().push((node, stopped, now()));
     tokio::time::sleep(stage.plan.lease + BEYOND_LEASE).await;
     let continued = Instant::now();
     stage.fleet.signal(node, "CONT")?;

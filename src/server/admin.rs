@@ -6,7 +6,7 @@ use crate::store::operation::{
     CloseSession, CloseTarget, CountSessions, DeadLetter, DropDeadLetter, ListDeadLetters,
     ListNodes, ListSessions, RedriveDeadLetter, SessionFilter, StoredNode, StoredSession,
 };
-use crate::store::{Store, StoreError, StoreHandle};
+use crate::store::{Store, StoreConfig, StoreError, StoreHandle};
 
 /// What an operator can see and do on a store, without running a server: for command lines and scheduled jobs. The
 /// `matssocket` program is made of it. (An application that runs a server has the same on
@@ -46,7 +46,7 @@ impl Admin {
         // It may take its time, and the caller's thread may have more to do.
         std::thread::Builder::new()
             .name("matssocket-open".into())
-            .spawn(move || opened.send(store.visit()))
+            .spawn(move || opened.send(store.visit("operator", &StoreConfig::default())))
             .map_err(|error| StoreError::Open(format!("no thread to open the store: {error}")))?;
         let store = told.await.unwrap_or(Err(StoreError::Stopped))?;
         Ok(Admin { store })

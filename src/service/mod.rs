@@ -2,7 +2,7 @@
 
 mod work;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, WrapFuture};
@@ -38,16 +38,17 @@ pub(crate) struct Claim;
 #[rtype(result = "()")]
 pub(crate) struct WhenIdle(pub(crate) oneshot::Sender<()>);
 
-/// One row is done with, for now.
+/// This row is done with, for now.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Finished;
+struct Finished(i64);
 
 /// The actor: works on forwarded rows, a bounded number at a time.
 #[derive(Default)]
 pub(crate) struct Services {
     node: Option<Arc<Node>>,
-    running: usize,
+    /// Ids of rows in work.
+    running: Vec<i64>,
     waiting: VecDeque<Forwarded>,
     claiming: bool,
     /// Dropped, and so told, when no service runs.
@@ -58,11 +59,12 @@ impl Services {
     fn fill(&mut self, ctx: &mut Context<Self>) {
         let Some(node) = &self.node else { return };
         // A stopping node begins nothing more: what waits is freed for others when it leaves.
-        while self.running < node.config.max_services_running && !node.stopping() {
+        while self.running.len() < node.config.max_services_running && !node.stopping() {
             let Some(row) = self.waiting.pop_front() else {
                 return;
             };
-            self.running += 1;
+            let id = row.id;
+            self.running.push(id);
             let (node, me) = (node.clone(), ctx.address());
             actix::spawn(async move {
                 if let Some(delay) = work::work(&node, row).await {
@@ -72,9 +74,15 @@ impl Services {
                         me.do_send(Claim);
                     });
                 }
-                me.do_send(Finished);
+                me.do_send(Finished(id));
             });
         }
+    }
+
+    /// Rows that this node has claimed.
+    fn holding(&self) -> HashSet<i64> {
+        let waiting = self.waiting.iter().map(|row| row.id);
+        self.running.iter().copied().chain(waiting).collect()
     }
 
     /// Rows beyond what this node can take soon go back, for any node to claim.
@@ -127,10 +135,12 @@ impl Handler<Dispatch> for Services {
 impl Handler<Finished> for Services {
     type Result = ();
 
-    fn handle(&mut self, _: Finished, ctx: &mut Self::Context) {
-        self.running -= 1;
+    fn handle(&mut self, Finished(id): Finished, ctx: &mut Self::Context) {
+        if let Some(at) = self.running.iter().position(|it| *it == id) {
+            self.running.swap_remove(at);
+        }
         self.fill(ctx);
-        if self.running == 0 {
+        if self.running.is_empty() {
             self.when_idle.clear();
         }
     }
@@ -144,13 +154,15 @@ impl Handler<Claim> for Services {
         let room = node
             .config
             .max_services_running
-            .saturating_sub(self.running + self.waiting.len());
+            .saturating_sub(self.running.len() + self.waiting.len());
         if self.claiming || room == 0 || node.ready().is_err() {
             return;
         }
         self.claiming = true;
         let claim = node.store.run(ClaimForwarded {
             limit: u32::try_from(room).unwrap_or(u32::MAX),
+            holding: self.holding(),
+            hearing: node.config.lease,
         });
         ctx.spawn(actix::ActorFutureExt::map(
             claim.into_actor(self),
@@ -174,7 +186,7 @@ impl Handler<WhenIdle> for Services {
     type Result = ();
 
     fn handle(&mut self, WhenIdle(idle): WhenIdle, _: &mut Self::Context) {
-        if self.running > 0 {
+        if !self.running.is_empty() {
             self.when_idle.push(idle);
         }
     }

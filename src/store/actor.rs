@@ -33,16 +33,16 @@ struct Lanes {
 
 impl Lanes {
     /// The writer for an operation: always the same for those that touch the same first, so that their order is kept.
+    /// What touches nothing has the last one to itself: a lease must not wait for somebody's lock on a session.
     fn writer(&self, job: &dyn Work) -> &Sender<Job> {
-        let mut writer = 0;
-        if self.write.len() > 1 {
-            let mut first = None;
-            job.touches(&mut |touched| {
-                first.get_or_insert_with(|| shard::of(touched));
-            });
-            writer = first.unwrap_or(0) as usize % self.write.len();
-        }
-        &self.write[writer]
+        let Some(others @ 1..) = self.write.len().checked_sub(1) else {
+            return &self.write[0];
+        };
+        let mut first = None;
+        job.touches(&mut |touched| {
+            first.get_or_insert_with(|| shard::of(touched));
+        });
+        &self.write[first.map_or(others, |shard| shard as usize % others)]
     }
 }
 

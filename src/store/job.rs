@@ -83,6 +83,8 @@ pub trait Work: Send {
     fn seat(&self) -> &Arc<Seat>;
     /// Shows what it touches.
     fn touches(&self, see: &mut dyn FnMut(Touched<'_>));
+    /// Bytes that it writes, about.
+    fn bytes(&self) -> usize;
     /// Runs it; a later run replaces the outcome of an earlier one (whose transaction was rolled back).
     fn apply(&mut self, statements: &mut dyn Statements) -> DbResult<Verdict>;
     /// Gives the outcome to whoever asked.
@@ -144,6 +146,10 @@ impl<O: Operation> Work for Task<O> {
 
     fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
         self.operation.touches(see);
+    }
+
+    fn bytes(&self) -> usize {
+        self.operation.bytes()
     }
 
     fn apply(&mut self, statements: &mut dyn Statements) -> DbResult<Verdict> {

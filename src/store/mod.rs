@@ -112,9 +112,15 @@ impl Store {
     }
 
     /// As [`attach`](Self::attach), without being a node: nobody is told what was committed.
-    pub(crate) fn visit(&self) -> Result<StoreHandle, StoreError> {
-        let visitor = job::Seat::new("operator", crate::clock::Clock::system(), None);
-        self.seat(&StoreConfig::default(), visitor)
+    pub(crate) fn visit(
+        &self,
+        name: &str,
+        config: &StoreConfig,
+    ) -> Result<StoreHandle, StoreError> {
+        self.seat(
+            config,
+            job::Seat::new(name, crate::clock::Clock::system(), None),
+        )
     }
 
     fn seat(&self, config: &StoreConfig, seat: job::Seat) -> Result<StoreHandle, StoreError> {
@@ -148,7 +154,8 @@ pub struct StoreConfig {
     pub queue: usize,
     /// Longest that a caller waits for room in the queue. Default 5 s.
     pub queue_wait: Duration,
-    /// Threads that write, each with a connection of its own (PostgreSQL; SQLite has one). Default 4.
+    /// Threads that write, each with a connection of its own, beside one for leases and other upkeep (PostgreSQL; SQLite
+    /// has one thread in all). Default 4.
     pub writers: usize,
     /// Threads that read beside those that write (not with SQLite in memory). Default 2.
     pub readers: usize,
@@ -209,6 +216,12 @@ pub trait Operation: Send + 'static {
     /// Shows what it touches.
     #[doc(hidden)]
     fn touches(&self, _see: &mut dyn FnMut(statements::Touched<'_>)) {}
+
+    /// Bytes that it writes, about.
+    #[doc(hidden)]
+    fn bytes(&self) -> usize {
+        0
+    }
 
     /// Runs it. May run again if its transaction was rolled back, unless its lane is `Alone`.
     #[doc(hidden)]

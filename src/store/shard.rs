@@ -9,11 +9,14 @@ pub const SHARDS: i64 = 256;
 
 /// The shard of the session with this id.
 pub fn of_sid(sid: &str) -> i64 {
-    // FNV-1a, whose low bits are well mixed. Nodes of all versions must agree.
-    let hash = sid.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+    (hash(sid) % SHARDS as u64) as i64
+}
+
+/// FNV-1a, whose low bits are well mixed: a number on which nodes of all versions agree.
+pub fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    (hash % SHARDS as u64) as i64
+    })
 }
 
 /// The shard of whatever is touched.

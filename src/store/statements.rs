@@ -83,10 +83,15 @@ pub trait Group {
     fn run(&mut self, statements: &mut dyn Statements) -> DbResult<Verdict>;
 }
 
-/// Shows what an operation touches.
+/// Shows what an operation touches, and how large it is.
 pub(super) trait Touches {
     /// Shows it.
     fn touches(&self, see: &mut dyn FnMut(Touched<'_>));
+
+    /// Bytes that it writes, about; what is small does not count.
+    fn bytes(&self) -> usize {
+        0
+    }
 }
 
 /// An opened database.
@@ -103,7 +108,7 @@ pub trait Database: Send + Sync + 'static {
     /// Why it cannot be reached.
     fn reader(&self) -> Result<Box<dyn Line>, String>;
 
-    /// How many threads may write at a time.
+    /// How many threads may write at a time. If several, the last one is for what touches nothing.
     fn writers(&self) -> usize;
 
     /// How many threads may read beside the writers. 0: reads go through the writers.
@@ -199,6 +204,10 @@ macro_rules! implement_operation {
 
                 fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
                     Touches::touches(self, see)
+                }
+
+                fn bytes(&self) -> usize {
+                    Touches::bytes(self)
                 }
 
                 fn apply(&mut self, statements: &mut dyn Statements) -> DbResult<$outcome> {

@@ -1,4 +1,4 @@
-//! What each operation touches.
+//! What each operation touches, and how large it is.
 
 use super::operation::*;
 use super::statements::{Touched, Touches};
@@ -71,5 +71,20 @@ impl Touches for Unit {
                 Effect::Forward(_) => {}
             }
         }
+    }
+
+    fn bytes(&self) -> usize {
+        let answer = match &self.cause {
+            Cause::Incoming { answer, .. } => answer.as_ref().map_or(0, String::len),
+            _ => 0,
+        };
+        let effects = self.effects.iter().map(|effect| match effect {
+            Effect::Message { message, .. } => {
+                message.msg.as_ref().map_or(0, |msg| msg.get().len())
+            }
+            Effect::Publish { msg, .. } => msg.get().len(),
+            Effect::Forward(work) => work.msg.get().len(),
+        });
+        answer + effects.sum::<usize>()
     }
 }

@@ -15,6 +15,9 @@ use super::statements::{
 };
 use crate::sabotage::{Step, reached};
 
+/// A group that writes so many bytes takes no more operations in.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+
 /// Runs `serve` until its channel is closed; begins anew when it panics.
 fn keep_running(metrics: &StoreMetrics, mut serve: impl FnMut()) {
     while catch_unwind(AssertUnwindSafe(&mut serve)).is_err() {
@@ -46,11 +49,21 @@ pub fn write(jobs: &Receiver<Job>, database: &dyn Database, batch: usize, metric
             commits: Some(metrics),
         };
         while let Ok(first) = jobs.recv() {
-            let mut group = vec![first];
-            group.extend(jobs.try_iter().take(batch.saturating_sub(1)));
-            writer.commit_all(group);
+            writer.commit_all(gather_group(first, jobs, batch));
         }
     });
+}
+
+/// All that waits, within bounds.
+fn gather_group(first: Job, jobs: &Receiver<Job>, batch: usize) -> Vec<Job> {
+    let mut bytes = first.bytes();
+    let mut group = vec![first];
+    while group.len() < batch && bytes < MOST_BYTES {
+        let Ok(next) = jobs.try_recv() else { break };
+        bytes += next.bytes();
+        group.push(next);
+    }
+    group
 }
 
 /// What was committed, by the node on whose behalf.

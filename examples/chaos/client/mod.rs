@@ -217,28 +217,31 @@ impl Client {
     }
 }
 
-/// A line that was given up because its node was silent: that node must not deliver there what has moved. (What it had
-/// done before it was stopped, it may still acknowledge.)
+/// A line that was given up because its node was silent: that node must not deliver there what has moved. What was made
+/// before the node was stopped may have been on its way out then, and what it had done it may still acknowledge.
 async fn watch_old_line(
     mut line: Line,
     (client, number): (usize, usize),
     crowd: Rc<Crowd>,
     moved: Moved,
 ) {
+    let view = &crowd.history.views[client];
     loop {
         match line.hear().await {
             Heard::Pipeline(pipeline) if moved.get() => {
-                let mail = |it: &&Envelope| it.smid.is_some() && it.t.is_information_bearing();
-                for envelope in pipeline.iter().filter(mail) {
-                    let what =
-                        format!("client {client}: delivered after it had moved: {envelope:?}");
-                    crowd.history.violated(Promise::ToTheRightOne, what);
+                let here = view.borrow().lines[number];
+                let mail = |it: &Envelope| serde_json::from_str(it.msg.as_ref()?.get()).ok();
+                for mail in pipeline.iter().filter_map(mail) {
+                    if crowd.history.stopped_before(&here, &mail) {
+                        let what =
+                            format!("client {client}: delivered after it had moved: {mail:?}");
+                        crowd.history.violated(Promise::ToTheRightOne, what);
+                    }
                 }
             }
             Heard::Pipeline(_) | Heard::Nothing | Heard::Garbage(_) => {}
             Heard::End(end, _) => {
-                let end = Some((std::time::Instant::now(), end));
-                crowd.history.views[client].borrow_mut().lines[number].end = end;
+                view.borrow_mut().lines[number].end = Some((std::time::Instant::now(), end));
                 return;
             }
         }

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::*;
 use crate::store::StoreError;
-use crate::store::statements::{DbError, DbResult, Lane, Statements};
+use crate::store::statements::{DbError, DbResult, Lane, Statements, Touched};
 
 /// Holds the writer until it is told to go on, so that what is given meanwhile shares one transaction.
 struct Gate(Option<mpsc::Receiver<()>>);
@@ -14,6 +14,11 @@ struct Gate(Option<mpsc::Receiver<()>>);
 impl Operation for Gate {
     type Outcome = ();
     const LANE: Lane = Lane::Write;
+
+    /// Closed for the session `s1`.
+    fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
+        see(Touched::Sid("s1"));
+    }
 
     fn apply(&mut self, _: &mut dyn Statements) -> DbResult<()> {
         // Only once: its group may be rolled back and run one by one. An error means that the test is over.
@@ -33,6 +38,10 @@ enum Bad {
 impl Operation for Bad {
     type Outcome = ();
     const LANE: Lane = Lane::Write;
+
+    fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
+        see(Touched::Sid("s1"));
+    }
 
     fn apply(&mut self, statements: &mut dyn Statements) -> DbResult<()> {
         statements.unit(&call(vec![to("s1", send("bad")), publish("t", "bad")]))?;

@@ -57,7 +57,7 @@ suite! {
     outbox: fetch_in_order complete_and_nack correlations_time_out closed_session_ends_correlations
         dead_letters redrive_moves_the_correlation;
     forwarded: postponed postponed_with_what_was_sent taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired buried_and_redriven
-        renamed_node_loses_its_claims;
+        renamed_node_loses_its_claims unheard_claims_are_claimed_again;
     nodes: listed;
     topics: subscriptions publications_in_order history newest_survives_scavenging;
     transact: committed refused rolled_back panicked timed_out;
@@ -276,7 +276,7 @@ impl Node {
     }
 
     async fn claim(&self) -> Vec<Forwarded> {
-        self.run(ClaimForwarded { limit: 10 }).await
+        self.run(claim(10, &[])).await
     }
 
     async fn dead(&self) -> Vec<DeadLetter> {
@@ -351,6 +351,15 @@ fn work(tid: &str) -> NewForward {
             cmrts: Some(7),
             ..Default::default()
         }),
+    }
+}
+
+/// A claim by a node that knows of these rows, and hears of its claims within ten seconds.
+fn claim(limit: u32, holding: &[i64]) -> ClaimForwarded {
+    ClaimForwarded {
+        limit,
+        holding: holding.iter().copied().collect(),
+        hearing: secs(10),
     }
 }
 

@@ -1,12 +1,18 @@
 //! Forwarded rows: work for services.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-/// Claims forwarded rows that are due and free, or whose claiming node's lease has run out.
+/// Claims forwarded rows that are due and free, or whose claiming node's lease has run out, or that the caller's node
+/// has claimed without knowing it, the outcome of that commit having been lost.
 #[derive(Clone, Debug)]
 pub struct ClaimForwarded {
     /// At most so many.
     pub limit: u32,
+    /// Rows that the caller knows it has claimed.
+    pub holding: HashSet<i64>,
+    /// So long after a claim the caller must have heard of it.
+    pub hearing: Duration,
 }
 
 /// Puts a claimed row back, to be claimed again by anyone when it is due. False: claimed anew or settled meanwhile.

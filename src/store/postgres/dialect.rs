@@ -1,7 +1,6 @@
 //! What PostgreSQL does in its own way: each statement is a round trip, so rows are gathered and written together, as
 //! arrays; and others write at the same time, so rows are locked, those of sessions in the order of their keys.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -90,10 +89,9 @@ fn lock_users(conn: &mut PgConnection, users: &[i64]) -> DbResult<()> {
     Ok(())
 }
 
-fn id_of_user(user_id: &str) -> i64 {
-    let mut hasher = DefaultHasher::new();
-    ("matssocket user", user_id).hash(&mut hasher);
-    hasher.finish() as i64
+/// The advisory lock on a user's number of sessions.
+fn lock_of(user_id: &str) -> i64 {
+    shard::hash(user_id) as i64
 }
 
 impl Transaction<'_> {
@@ -103,7 +101,7 @@ impl Transaction<'_> {
         group.touches(&mut |touched| match touched {
             Touched::Session(key) => keys.push(key.0),
             Touched::Sid(sid) => sids.push(sid.to_owned()),
-            Touched::User(user_id) => users.push(id_of_user(user_id)),
+            Touched::User(user_id) => users.push(lock_of(user_id)),
             Touched::Publications => publications = true,
         });
         keys.sort_unstable();
@@ -204,6 +202,7 @@ impl Transaction<'_> {
         rows.cmid.push(cmid.to_owned());
         rows.answer.push(answer.map(str::to_owned));
         rows.created.push(self.now);
+        self.gathered(answer)?;
         Ok(true)
     }
 
@@ -227,6 +226,15 @@ impl Transaction<'_> {
         rows.debug.push(owned(row.debug));
         rows.deliveries.push(row.deliveries);
         rows.created.push(row.created);
+        self.gathered(row.msg)
+    }
+
+    /// A text was gathered, which may be long.
+    fn gathered(&mut self, text: Option<&str>) -> DbResult<()> {
+        self.dialect.pending.bytes += text.map_or(0, str::len);
+        if self.dialect.pending.is_large() {
+            self.beside()?;
+        }
         Ok(())
     }
 
@@ -247,7 +255,7 @@ impl Transaction<'_> {
 
     /// A new session of this user is going to be counted: nobody else opens one meanwhile.
     pub fn lock_user(&mut self, user_id: &str) -> DbResult<()> {
-        lock_users(self.apart(), &[id_of_user(user_id)])
+        lock_users(self.apart(), &[lock_of(user_id)])
     }
 
     pub fn which_exist(&mut self, op: &WhichExist) -> DbResult<Vec<SessionKey>> {

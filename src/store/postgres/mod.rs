@@ -108,7 +108,8 @@ pub fn open(settings: &Postgres, config: &StoreConfig) -> Result<Arc<dyn Databas
             patience: config.busy_timeout,
             ahead: AtomicI64::new(0),
         }),
-        writers: config.writers.max(1),
+        // And one for what the node itself has to write.
+        writers: config.writers.max(1) + 1,
         readers: config.readers.max(1),
     }))
 }

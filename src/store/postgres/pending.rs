@@ -9,6 +9,9 @@ use super::query::{Value, sql};
 use crate::sabotage::{Broken, is_broken};
 use crate::store::statements::{DbError, DbResult};
 
+/// Bytes gathered at most before they are written, but for the last message.
+const LARGE: usize = 64 * 1024 * 1024;
+
 /// Rows gathered, column by column.
 #[derive(Default)]
 pub struct Pending {
@@ -22,6 +25,15 @@ pub struct Pending {
     pub last_seqs: (Vec<i64>, Vec<i64>),
     /// The newest publication's number, if it has changed.
     pub newest_publication: Option<i64>,
+    /// Bytes of payloads and answers in it.
+    pub bytes: usize,
+}
+
+impl Pending {
+    /// Whether it is large enough to be written now: a value of PostgreSQL, and so an array, has at most 1 GiB.
+    pub fn is_large(&self) -> bool {
+        self.bytes > LARGE
+    }
 }
 
 /// New rows of the inbox.
@@ -102,6 +114,7 @@ impl Pending {
             completed,
             last_seqs,
             newest_publication,
+            ..
         } = self;
         vec![
             part(

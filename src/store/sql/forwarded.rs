@@ -56,7 +56,6 @@ impl Transaction<'_> {
         let living = node::table
             .filter(node::lease_until.gt(now))
             .select(node::name.nullable());
-        // What the caller holds itself it need not take from itself, whatever its own lease.
         let orphaned = forwarded::table
             .filter(forwarded::node.is_not_null().and(forwarded::node.ne(&*by)))
             .filter(forwarded::node.ne_all(living))
@@ -64,12 +63,24 @@ impl Transaction<'_> {
             .limit(i64::from(op.limit).saturating_sub(ids.len() as i64))
             .select(forwarded::id);
         ids.extend(unclaimed!(orphaned).load::<i64>(conn)?);
+        // What the caller holds itself it need not take from itself, whatever its own lease, unless it has never heard
+        // of its claim.
+        let room = (op.limit as usize).saturating_sub(ids.len());
+        let mine = forwarded::table
+            .filter(forwarded::node.eq(&*by))
+            .filter(forwarded::due.lt(now.saturating_sub(ms(op.hearing))))
+            .order(forwarded::id)
+            .limit((room + op.holding.len()) as i64)
+            .select(forwarded::id);
+        let unheard = unclaimed!(mine).load::<i64>(conn)?.into_iter();
+        ids.extend(unheard.filter(|id| !op.holding.contains(id)).take(room));
         let mut claimed = Vec::with_capacity(ids.len());
         for id in ids {
             let row: ForwardedRow = diesel::update(forwarded::table.find(id))
                 .set((
                     forwarded::node.eq(&*by),
                     forwarded::epoch.eq(forwarded::epoch + 1),
+                    forwarded::due.eq(now),
                 ))
                 .returning(ForwardedRow::as_returning())
                 .get_result(conn)?;

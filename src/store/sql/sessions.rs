@@ -39,6 +39,34 @@ macro_rules! orphans {
     };
 }
 
+/// Sessions, each with the node that holds it, if that lives.
+macro_rules! with_living_nodes {
+    ($now:expr) => {
+        session::table.left_join(
+            node::table.on(session::node
+                .eq(node::name.nullable())
+                .and(node::lease_until.gt($now))),
+        )
+    };
+}
+
+/// A boxed query of sessions and nodes, filtered but for the version, which SQL cannot compare.
+macro_rules! only_wanted {
+    ($query:expr, $filter:expr) => {{
+        let mut query = $query;
+        if $filter.connected_only {
+            query = query.filter(node::name.is_not_null());
+        }
+        if let Some(user_id) = &$filter.user_id {
+            query = query.filter(session::user_id.eq(user_id));
+        }
+        if let Some(app_name) = &$filter.app_name {
+            query = query.filter(session::app_name.eq(app_name));
+        }
+        query
+    }};
+}
+
 impl Transaction<'_> {
     pub fn register(&mut self, op: &Register) -> DbResult<Registered> {
         self.direct()?;
@@ -215,12 +243,7 @@ impl Transaction<'_> {
     pub fn find_home(&mut self, op: &FindHome) -> DbResult<SessionHome> {
         let now = self.lease_time()?;
         let conn = self.direct()?;
-        let found: Option<Option<String>> = session::table
-            .left_join(
-                node::table.on(session::node
-                    .eq(node::name.nullable())
-                    .and(node::lease_until.gt(now))),
-            )
+        let found: Option<Option<String>> = with_living_nodes!(now)
             .filter(session::sid.eq(&op.sid))
             .select(node::name.nullable())
             .get_result(conn)
@@ -245,12 +268,7 @@ impl Transaction<'_> {
         );
         let now = self.lease_time()?;
         let conn = self.direct()?;
-        let mut query = session::table
-            .left_join(
-                node::table.on(session::node
-                    .eq(node::name.nullable())
-                    .and(node::lease_until.gt(now))),
-            )
+        let mut query = with_living_nodes!(now)
             .order(session::key)
             .select((
                 session::sid,
@@ -263,14 +281,9 @@ impl Transaction<'_> {
                 session::alive,
             ))
             .into_boxed();
-        if op.filter.connected_only {
-            query = query.filter(node::name.is_not_null());
-        }
-        if let Some(user_id) = &op.filter.user_id {
-            query = query.filter(session::user_id.eq(user_id));
-        }
-        if let Some(app_name) = &op.filter.app_name {
-            query = query.filter(session::app_name.eq(app_name));
+        query = only_wanted!(query, op.filter);
+        if op.filter.app_version_at_or_above.is_none() {
+            query = query.limit(op.limit.into());
         }
         let mut sessions = Vec::new();
         for row in query.load_iter::<Columns, diesel::connection::DefaultLoadingMode>(conn)? {
@@ -298,24 +311,11 @@ impl Transaction<'_> {
     pub fn count_sessions(&mut self, op: &CountSessions) -> DbResult<u64> {
         let now = self.lease_time()?;
         let conn = self.direct()?;
-        let mut query = session::table
-            .left_join(
-                node::table.on(session::node
-                    .eq(node::name.nullable())
-                    .and(node::lease_until.gt(now))),
-            )
+        let mut query = with_living_nodes!(now)
             .group_by(session::app_version)
             .select((session::app_version, diesel::dsl::count_star()))
             .into_boxed();
-        if op.filter.connected_only {
-            query = query.filter(node::name.is_not_null());
-        }
-        if let Some(user_id) = &op.filter.user_id {
-            query = query.filter(session::user_id.eq(user_id));
-        }
-        if let Some(app_name) = &op.filter.app_name {
-            query = query.filter(session::app_name.eq(app_name));
-        }
+        query = only_wanted!(query, op.filter);
         let counts: Vec<(String, i64)> = query.load(conn)?;
         let wanted = counts
             .into_iter()
@@ -327,12 +327,7 @@ impl Transaction<'_> {
         let now = self.lease_time()?;
         let before = now.saturating_sub(ms(op.idle));
         let conn = self.direct()?;
-        let idle: Vec<i64> = session::table
-            .left_join(
-                node::table.on(session::node
-                    .eq(node::name.nullable())
-                    .and(node::lease_until.gt(now))),
-            )
+        let idle: Vec<i64> = with_living_nodes!(now)
             .filter(session::alive.lt(before))
             // The sessions of a node that died are not connected either.
             .filter(node::name.is_null())

@@ -1,32 +1,10 @@
 //! What only SQLite promises: its file, its lock, its end.
 
-use actix::prelude::*;
-
-use crate::clock::Clock;
 use crate::store::operation::*;
-use crate::store::{NewsOf, Store, StoreConfig, StoreError, StoreHandle};
-
-struct Deaf;
-
-impl Actor for Deaf {
-    type Context = Context<Deaf>;
-}
-
-crate::metrics::metered!(Deaf: NewsOf);
-
-impl Handler<NewsOf> for Deaf {
-    type Result = ();
-
-    fn handle(&mut self, _: NewsOf, _: &mut Context<Deaf>) {}
-}
+use crate::store::{Store, StoreConfig, StoreError, StoreHandle};
 
 fn attach(store: &Store) -> Result<StoreHandle, StoreError> {
-    store.attach(
-        "a",
-        &StoreConfig::default(),
-        &Clock::system(),
-        crate::metrics::Mailbox::new(&Deaf.start(), &std::sync::Arc::default()),
-    )
+    store.visit("a", &StoreConfig::default())
 }
 
 fn refusal(store: &Store) -> String {
@@ -100,10 +78,7 @@ async fn what_was_given_before_the_last_drop_is_done() {
     };
     for round in 0..4 {
         let store = Store::sqlite(&path);
-        let news = crate::metrics::Mailbox::new(&Deaf.start(), &std::sync::Arc::default());
-        let handle = store
-            .attach("a", &config, &Clock::system(), news)
-            .expect("reopens at once");
+        let handle = store.visit("a", &config).expect("reopens at once");
         for before in 0..10 * round {
             let outcome = handle.run(keyed(format!("k{before}"))).await;
             assert_eq!(outcome.expect("works"), UnitOutcome::Repeated);

@@ -4,14 +4,12 @@ mod faults;
 mod nodes;
 mod proxy;
 
-use actix::prelude::*;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
 use super::Postgres;
-use crate::clock::Clock;
 use crate::store::operation::*;
-use crate::store::{NewsOf, Operation, Store, StoreConfig, StoreError, StoreHandle};
+use crate::store::{Operation, Store, StoreConfig, StoreError, StoreHandle};
 
 /// The server that tests use.
 fn server() -> String {
@@ -61,20 +59,6 @@ impl Drop for Schema {
     }
 }
 
-struct Deaf;
-
-impl Actor for Deaf {
-    type Context = Context<Deaf>;
-}
-
-crate::metrics::metered!(Deaf: NewsOf);
-
-impl Handler<NewsOf> for Deaf {
-    type Result = ();
-
-    fn handle(&mut self, _: NewsOf, _: &mut Context<Deaf>) {}
-}
-
 /// A node on a store of its own, as in a process of its own.
 struct Node(StoreHandle);
 
@@ -84,10 +68,7 @@ impl Node {
     }
 
     fn with(name: &str, settings: Postgres, config: &StoreConfig) -> Result<Node, StoreError> {
-        let news = crate::metrics::Mailbox::new(&Deaf.start(), &std::sync::Arc::default());
-        Store::from(settings)
-            .attach(name, config, &Clock::system(), news)
-            .map(Node)
+        Store::from(settings).visit(name, config).map(Node)
     }
 
     async fn run<O: Operation>(&self, operation: O) -> O::Outcome {
