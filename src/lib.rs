@@ -99,6 +99,7 @@ mod registry;
 #[doc(hidden)] // for examples/chaos, and for nobody else
 pub mod sabotage;
 #[cfg(not(feature = "sabotage"))]
+#[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]
 mod sabotage;
 mod server;
 mod service;

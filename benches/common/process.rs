@@ -76,6 +76,7 @@ impl Server {
     }
 
     /// CPU time that it has used so far, where the system tells.
+    #[allow(dead_code)] // not every bench asks
     pub fn cpu(&self) -> Option<Duration> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).ok()?;
         // Behind the name in parentheses, user and system time are the 12th and 13th; in hundredths of a second.
