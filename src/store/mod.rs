@@ -155,7 +155,7 @@ pub struct StoreConfig {
     /// Longest that a caller waits for room in the queue. Default 5 s.
     pub queue_wait: Duration,
     /// Threads that write, each with a connection of its own, beside one for leases and other upkeep (PostgreSQL; SQLite
-    /// has one thread in all). Default 4.
+    /// has one thread in all). Default 2.
     pub writers: usize,
     /// Threads that read beside those that write (not with SQLite in memory). Default 2.
     pub readers: usize,
@@ -171,7 +171,7 @@ impl Default for StoreConfig {
             batch: 500,
             queue: 10_000,
             queue_wait: Duration::from_secs(5),
-            writers: 4,
+            writers: 2,
             readers: 2,
             busy_timeout: Duration::from_secs(5),
             max_outbox: 10_000,
