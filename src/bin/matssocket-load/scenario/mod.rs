@@ -1,0 +1,230 @@
+//! What one session does in each scenario.
+
+mod echo;
+mod fanout;
+mod idle;
+mod pushes;
+mod requests;
+mod storm;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{sleep_until, timeout_at};
+
+use crate::args::Scenario;
+use crate::pipeline::{Envelope, parse};
+use crate::session::Session;
+use crate::stage::Stage;
+use crate::tally::Fault;
+
+/// How long after a RETRY a message is said again.
+const BACK_OFF: Duration = Duration::from_millis(500);
+
+/// Plays the part of this session; what is left is to be closed.
+pub async fn play(stage: &Stage, number: usize) -> Option<Session> {
+    match &stage.args().scenario {
+        Scenario::Requests {
+            endpoint,
+            size,
+            pace,
+        } => requests::play(stage, number, endpoint, *size, *pace).await,
+        Scenario::Pushes {
+            via,
+            in_flight,
+            size,
+        } => pushes::play(stage, number, *via, *in_flight, *size).await,
+        Scenario::Fanout { rate } => fanout::play(stage, number, *rate).await,
+        Scenario::Idle { settle, ping } => idle::play(stage, number, *settle, *ping).await,
+        Scenario::Storm {
+            backlog,
+            size,
+            kill,
+        } => storm::play(stage, number, *backlog, *size, kill.is_some()).await,
+        Scenario::Echo { in_flight, size } => {
+            echo::play(stage, number, *in_flight, *size).await;
+            None
+        }
+    }
+}
+
+/// What a session says, and makes of what it hears.
+trait Talk {
+    /// Says what may be said now.
+    fn top_up(&mut self, _: &mut Session, _now: Instant) {}
+
+    /// Says what has come due.
+    fn due(&mut self, _: &mut Session, _number: u64) {}
+
+    /// Takes in what the server says.
+    fn take(&mut self, session: &mut Session, envelope: &Envelope<'_>, now: Instant);
+
+    /// Says again what the server could not take.
+    fn say_again(&mut self, _: &mut Session, _cmid: u64) {}
+
+    /// What was said and is not settled.
+    fn said(&mut self) -> &mut Said;
+
+    /// How many messages are still to come. 0: it is over, when nothing more comes due.
+    fn missing(&self, now: Instant) -> u64;
+}
+
+/// Talks until it is over; what is missing in the end is lost.
+async fn talk(
+    stage: &Stage,
+    session: &mut Session,
+    talk: &mut impl Talk,
+    due: Option<UnboundedReceiver<u64>>,
+    begun: Instant,
+) {
+    let give_up = stage.give_up(begun).into();
+    match timeout_at(give_up, converse(session, talk, due)).await {
+        Ok(Ok(())) | Err(_) => {}
+        Ok(Err(why)) => stage.fault(Fault::Broken, || why),
+    }
+    let missing = talk.missing(Instant::now());
+    stage.faults(Fault::Lost, missing, || {
+        format!("{missing} messages of one session did not come")
+    });
+}
+
+async fn converse(
+    session: &mut Session,
+    talk: &mut impl Talk,
+    mut due: Option<UnboundedReceiver<u64>>,
+) -> Result<(), String> {
+    loop {
+        let now = Instant::now();
+        while let Some(cmid) = talk.said().next_again(now) {
+            talk.say_again(session, cmid);
+        }
+        talk.top_up(session, now);
+        session.flush().await?;
+        if due.is_none() && talk.missing(now) == 0 {
+            return Ok(());
+        }
+        let again = talk.said().again.front().map(|(at, _)| *at);
+        tokio::select! {
+            biased;
+            number = next_due(&mut due), if due.is_some() => match number {
+                Some(number) => {
+                    talk.due(session, number);
+                    while let Some(Ok(number)) = due.as_mut().map(UnboundedReceiver::try_recv) {
+                        talk.due(session, number);
+                    }
+                }
+                None => due = None,
+            },
+            text = session.next() => {
+                let text = text?;
+                let now = Instant::now();
+                for envelope in parse(&text)? {
+                    talk.take(session, &envelope, now);
+                }
+            }
+            () = sleep_until(again.unwrap_or(now).into()), if again.is_some() => {}
+        }
+    }
+}
+
+async fn next_due(due: &mut Option<UnboundedReceiver<u64>>) -> Option<u64> {
+    due.as_mut()?.recv().await
+}
+
+/// A message of ours: since when, and of what number.
+#[derive(Clone, Copy)]
+struct Message {
+    since: Instant,
+    number: u64,
+    /// It was acknowledged; its reply is still to come.
+    acked: bool,
+}
+
+/// Messages of ours, by cmid, that are not settled.
+#[derive(Default)]
+struct Said {
+    messages: HashMap<u64, Message>,
+    /// When which is to be said again.
+    again: VecDeque<(Instant, u64)>,
+}
+
+impl Said {
+    fn add(&mut self, cmid: u64, since: Instant, number: u64) {
+        let message = Message {
+            since,
+            number,
+            acked: false,
+        };
+        self.messages.insert(cmid, message);
+    }
+
+    /// What is done by its ACK.
+    fn forget(&mut self, cmid: u64) {
+        self.messages.remove(&cmid);
+    }
+
+    fn next_again(&mut self, now: Instant) -> Option<u64> {
+        let (at, cmid) = *self.again.front()?;
+        (at <= now).then(|| self.again.pop_front())?;
+        Some(cmid)
+    }
+
+    /// The message of an envelope that settles one; it is acknowledged. `None`: nothing was said with that cmid, or it
+    /// was settled before.
+    fn settle(&mut self, session: &mut Session, envelope: &Envelope<'_>) -> Option<Message> {
+        if let Some(smid) = envelope.smid {
+            session.out.ack(smid);
+        }
+        let cmid = envelope.cmid?;
+        let message = self.messages.remove(&cmid.parse().ok()?)?;
+        if !message.acked {
+            session.out.ack2(cmid);
+        }
+        Some(message)
+    }
+
+    /// Takes in what the server says of our messages without replying to them. Those that it has acknowledged are given
+    /// to `acked`.
+    fn hear(
+        &mut self,
+        stage: &Stage,
+        session: &mut Session,
+        envelope: &Envelope<'_>,
+        now: Instant,
+        mut acked: impl FnMut(&mut Self, u64),
+    ) {
+        match envelope.t {
+            "ACK" => {
+                for cmid in envelope.cmids() {
+                    session.out.ack2(cmid);
+                    if let Ok(cmid) = cmid.parse() {
+                        acked(self, cmid);
+                    }
+                }
+            }
+            "NACK" | "REJECT" => {
+                for cmid in envelope.cmids() {
+                    session.out.ack2(cmid);
+                    if let Ok(cmid) = cmid.parse() {
+                        self.messages.remove(&cmid);
+                    }
+                    stage.fault(Fault::Refused, || {
+                        format!("{} {}", envelope.t, envelope.description())
+                    });
+                }
+                if let Some(smid) = envelope.smid {
+                    session.out.ack(smid);
+                }
+            }
+            "RETRY" => {
+                for cmid in envelope.cmids().filter_map(|cmid| cmid.parse().ok()) {
+                    self.again.push_back((now + BACK_OFF, cmid));
+                    stage.tally.borrow_mut().retried += 1;
+                }
+            }
+            "ACK2" | "PONG" | "WELCOME" => {}
+            other => stage.fault(Fault::Broken, || format!("unexpected: {other}")),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Sessions with a backlog, whose lines are all cut at once, or whose node is killed.
+
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use tokio::time::timeout_at;
+
+use crate::pipeline::parse;
+use crate::session::{Lost, Session};
+use crate::stage::Stage;
+use crate::tally::Fault;
+
+/// Between attempts to come back: only so that a refused connection is not tried without end in no time.
+const PAUSE: Duration = Duration::from_millis(10);
+/// How long backlogs may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[derive(Deserialize)]
+struct Numbered {
+    number: u32,
+}
+
+pub async fn play(
+    stage: &Stage,
+    number: usize,
+    backlog: u32,
+    size: usize,
+    kill: bool,
+) -> Option<Session> {
+    // Those whose node will be killed are all on it.
+    let first = if kill { 0 } else { number };
+    let opening = prepare(stage, number, first, backlog, size);
+    let mut session = stage.open(opening).await?;
+    let begun = tokio::select! {
+        begun = stage.ready() => begun,
+        // What comes is not acknowledged, so it comes again.
+        why = deaf(&mut session) => {
+            stage.fault(Fault::Broken, || why);
+            return None;
+        }
+    };
+    let lost = session.lose();
+    let delivered = deliver(stage, &lost, number, first, backlog, begun);
+    match timeout_at((begun + PATIENCE).into(), delivered).await {
+        Ok(Ok(session)) => Some(session),
+        Ok(Err((fault, why))) => {
+            stage.fault(fault, || why);
+            None
+        }
+        Err(_) => {
+            stage.fault(Fault::Lost, || "a backlog did not come in time".to_owned());
+            None
+        }
+    }
+}
+
+/// A session with a backlog.
+async fn prepare(
+    stage: &Stage,
+    number: usize,
+    url: usize,
+    backlog: u32,
+    size: usize,
+) -> Result<Session, String> {
+    let mut session = Session::open(stage.url(url), number).await?;
+    let order = format!(r#"{{"count":{backlog},"size":{size}}}"#);
+    let cmid = session.say("SEND", "Bench.burst", "storm", &order);
+    session.flush().await?;
+    let cmid = cmid.to_string();
+    loop {
+        let text = session.next().await?;
+        for envelope in parse(&text)? {
+            if !envelope.cmids().any(|id| id == cmid) {
+                continue;
+            }
+            if envelope.t != "ACK" {
+                return Err(format!("the backlog was not taken: {text}"));
+            }
+            session.out.ack2(&cmid);
+            session.flush().await?;
+            return Ok(session);
+        }
+    }
+}
+
+/// Reads on, so that the line stays; why it did not.
+async fn deaf(session: &mut Session) -> String {
+    loop {
+        if let Err(why) = session.next().await {
+            return why;
+        }
+    }
+}
+
+/// Comes back, and takes the backlog.
+async fn deliver(
+    stage: &Stage,
+    lost: &Lost,
+    number: usize,
+    first: usize,
+    backlog: u32,
+    begun: Instant,
+) -> Result<Session, (Fault, String)> {
+    let mut attempt = first;
+    let mut session = loop {
+        match Session::resume(lost, stage.url(attempt), number).await {
+            Ok(session) => break session,
+            Err(why) if why.contains("closed by the server: 4001") => {
+                return Err((Fault::Lost, why));
+            }
+            Err(why) if why.contains("closed by the server: 1008") => {
+                return Err((Fault::Refused, why));
+            }
+            Err(_) => {}
+        }
+        attempt += 1;
+        tokio::time::sleep(PAUSE).await;
+    };
+    let broken = |why| (Fault::Broken, why);
+    let (mut next, mut unanswered) = (0, 0);
+    while next < backlog || unanswered > 0 {
+        let text = session.next().await.map_err(broken)?;
+        for envelope in parse(&text).map_err(broken)? {
+            match (envelope.t, envelope.smid) {
+                ("SEND", Some(smid)) => {
+                    session.out.ack(smid);
+                    unanswered += 1;
+                    let msg = envelope.msg.map_or("", |msg| msg.get());
+                    let numbered: Numbered = serde_json::from_str(msg)
+                        .map_err(|_| (Fault::Broken, format!("{msg:?} is not ours")))?;
+                    if numbered.number != next {
+                        let fault = match numbered.number < next {
+                            true => Fault::Doubled,
+                            false => Fault::Reordered,
+                        };
+                        return Err((fault, format!("{} instead of {next}", numbered.number)));
+                    }
+                    next += 1;
+                    if next == backlog {
+                        stage.done(begun, Instant::now());
+                    }
+                }
+                ("ACK2", smid) => {
+                    unanswered -= envelope.ids.as_ref().map_or(0, Vec::len) as i64;
+                    unanswered -= i64::from(smid.is_some());
+                }
+                _ => {}
+            }
+        }
+        session.flush().await.map_err(broken)?;
+    }
+    Ok(session)
+}

@@ -1,0 +1,109 @@
+//! One session: its line, and what it is about to say.
+
+use std::fmt::Display;
+
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_tungstenite::tungstenite::http::Uri;
+
+use crate::line::Line;
+use crate::pipeline::{Pipeline, parse};
+
+/// An established session.
+pub struct Session {
+    line: Line,
+    id: String,
+    last_cmid: u64,
+    /// What came with WELCOME.
+    along: Option<Utf8Bytes>,
+    pub out: Pipeline,
+}
+
+/// What outlives a lost line.
+pub struct Lost {
+    id: String,
+    last_cmid: u64,
+}
+
+impl Session {
+    /// Opens a new session for `DummyAuth:load-<number>:-1`.
+    pub async fn open(url: &Uri, number: usize) -> Result<Session, String> {
+        hello(url, number, None).await
+    }
+
+    /// Comes back on a new line.
+    pub async fn resume(lost: &Lost, url: &Uri, number: usize) -> Result<Session, String> {
+        hello(url, number, Some(lost)).await
+    }
+
+    /// Lets the line go without a word.
+    pub fn lose(self) -> Lost {
+        Lost {
+            id: self.id,
+            last_cmid: self.last_cmid,
+        }
+    }
+
+    /// Says a REQUEST or SEND; its cmid.
+    pub fn say(&mut self, t: &str, endpoint: &str, tid: impl Display, msg: &str) -> u64 {
+        self.last_cmid += 1;
+        let cmid = self.last_cmid;
+        self.say_again(t, cmid, endpoint, tid, msg);
+        cmid
+    }
+
+    pub fn say_again(&mut self, t: &str, cmid: u64, endpoint: &str, tid: impl Display, msg: &str) {
+        self.out.envelope(format_args!(
+            r#"{{"t":"{t}","cmid":{cmid},"tid":"{tid}","eid":"{endpoint}","msg":{msg}}}"#
+        ));
+    }
+
+    /// Sends what was said.
+    pub async fn flush(&mut self) -> Result<(), String> {
+        match self.out.take() {
+            Some(text) => self.line.send(text).await,
+            None => Ok(()),
+        }
+    }
+
+    /// What the server says next. May be dropped while it waits.
+    pub async fn next(&mut self) -> Result<Utf8Bytes, String> {
+        match self.along.take() {
+            Some(text) => Ok(text),
+            None => self.line.next().await,
+        }
+    }
+
+    /// Closes the session, so that nothing of it stays.
+    pub async fn close(mut self) {
+        let _ = self.line.close(CLOSE_SESSION).await;
+    }
+}
+
+/// CLOSE_SESSION of the protocol.
+const CLOSE_SESSION: u16 = 4000;
+
+/// Says HELLO, for a session that was there before, if any.
+async fn hello(url: &Uri, number: usize, before: Option<&Lost>) -> Result<Session, String> {
+    let mut line = Line::open(url, Some("matssocket")).await?;
+    let sid = before.map_or(String::new(), |lost| format!(r#","sid":"{}""#, lost.id));
+    let hello = format!(
+        r#"[{{"t":"HELLO","clv":"matssocket-load","an":"load","av":"1","auth":"DummyAuth:load-{number}:-1"{sid}}}]"#
+    );
+    line.send(hello).await?;
+    let text = line.next().await?;
+    let envelopes = parse(&text)?;
+    let Some(id) = envelopes
+        .first()
+        .filter(|first| first.t == "WELCOME")
+        .and_then(|welcome| welcome.sid)
+    else {
+        return Err(format!("{text:?} instead of WELCOME"));
+    };
+    Ok(Session {
+        line,
+        id: id.to_owned(),
+        last_cmid: before.map_or(0, |lost| lost.last_cmid),
+        along: (envelopes.len() > 1).then(|| text.clone()),
+        out: Pipeline::default(),
+    })
+}

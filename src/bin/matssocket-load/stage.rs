@@ -1,0 +1,155 @@
+//! What the sessions of one thread share, and what all threads share.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_tungstenite::tungstenite::http::Uri;
+
+use crate::args::{Args, Scenario};
+use crate::session::Session;
+use crate::tally::{Fault, Tally};
+
+/// Sessions of a thread that are opened at a time.
+const OPENING: usize = 64;
+/// How long what is missing at the end is waited for.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// What all threads share.
+pub struct Shared {
+    pub args: Args,
+    /// Sessions (and publishers) that are ready to begin.
+    pub ready: AtomicUsize,
+    /// Those that could not be opened: then nothing begins.
+    pub failed: Mutex<Option<String>>,
+    pub done: AtomicU64,
+    pub faults: AtomicU64,
+    /// `None`: not yet.
+    pub begun: watch::Sender<Option<Instant>>,
+    /// Those that have done all they had to do.
+    pub finished: AtomicUsize,
+    /// Everything is measured: what is open may be closed.
+    pub over: watch::Sender<bool>,
+    /// Where what is due is told, for each session.
+    pub due: Mutex<Vec<Option<mpsc::UnboundedSender<u64>>>>,
+    /// What is published on.
+    pub topic: String,
+    /// Numbers of publications in the order in which they came to whoever was first.
+    pub order: Mutex<Vec<u64>>,
+}
+
+impl Shared {
+    pub fn new(args: Args) -> Arc<Shared> {
+        Arc::new(Shared {
+            due: Mutex::new(vec![None; args.sessions + 1]),
+            args,
+            ready: AtomicUsize::new(0),
+            failed: Mutex::default(),
+            done: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
+            begun: watch::Sender::new(None),
+            finished: AtomicUsize::new(0),
+            over: watch::Sender::new(false),
+            topic: format!("load/{}", std::process::id()),
+            order: Mutex::default(),
+        })
+    }
+
+    /// How many there are: one for each session, and who publishes.
+    pub fn players(&self) -> usize {
+        let publisher = matches!(self.args.scenario, Scenario::Fanout { .. });
+        self.args.sessions + usize::from(publisher)
+    }
+
+    pub fn failure(&self) -> Option<String> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.clone()
+    }
+}
+
+/// What the sessions of one thread share.
+pub struct Stage {
+    pub shared: Arc<Shared>,
+    pub tally: RefCell<Tally>,
+    opening: Semaphore,
+}
+
+impl Stage {
+    pub fn new(shared: Arc<Shared>) -> Stage {
+        Stage {
+            shared,
+            tally: RefCell::default(),
+            opening: Semaphore::new(OPENING),
+        }
+    }
+
+    pub fn args(&self) -> &Args {
+        &self.shared.args
+    }
+
+    /// The URL for a session's nth line.
+    pub fn url(&self, number: usize) -> &Uri {
+        let urls = &self.args().urls;
+        &urls[number % urls.len()]
+    }
+
+    /// Opens something, not too many at a time.
+    pub async fn open<T>(&self, opening: impl Future<Output = Result<T, String>>) -> Option<T> {
+        let _permit = self.opening.acquire().await;
+        match opening.await {
+            Ok(opened) => Some(opened),
+            Err(why) => {
+                let mut failed =
+                    (self.shared.failed.lock()).unwrap_or_else(PoisonError::into_inner);
+                failed.get_or_insert(why);
+                None
+            }
+        }
+    }
+
+    /// Opens the session of this number, at the URL whose turn it is.
+    pub async fn open_session(&self, number: usize) -> Option<Session> {
+        self.open(Session::open(self.url(number), number)).await
+    }
+
+    /// Where this session is told what is due.
+    pub fn due(&self, number: usize) -> mpsc::UnboundedReceiver<u64> {
+        let (sender, due) = mpsc::unbounded_channel();
+        let mut all = (self.shared.due.lock()).unwrap_or_else(PoisonError::into_inner);
+        all[number] = Some(sender);
+        due
+    }
+
+    /// Says that one more is ready, and waits until all are: when that was.
+    pub async fn ready(&self) -> Instant {
+        let mut begun = self.shared.begun.subscribe();
+        self.shared.ready.fetch_add(1, Ordering::Relaxed);
+        let begun = begun.wait_for(Option::is_some).await;
+        // The sender lives as long as the threads.
+        begun
+            .ok()
+            .and_then(|begun| *begun)
+            .unwrap_or_else(Instant::now)
+    }
+
+    /// When what is not there yet is given up.
+    pub fn give_up(&self, begun: Instant) -> Instant {
+        begun + self.args().time + DRAIN
+    }
+
+    pub fn done(&self, since: Instant, now: Instant) {
+        self.tally.borrow_mut().done(since, now);
+        self.shared.done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn fault(&self, fault: Fault, what: impl FnOnce() -> String) {
+        self.faults(fault, 1, what);
+    }
+
+    pub fn faults(&self, fault: Fault, times: u64, what: impl FnOnce() -> String) {
+        self.tally.borrow_mut().fault(fault, times, what);
+        self.shared.faults.fetch_add(times, Ordering::Relaxed);
+    }
+}
