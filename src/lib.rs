@@ -81,6 +81,8 @@
 //! A slim server: `default-features = false, features = ["sqlite"]`.
 
 mod auth;
+#[doc(hidden)] // for the benches, and for nobody else
+pub mod bench;
 #[cfg(feature = "client")]
 pub mod client;
 mod clock;
@@ -129,8 +131,6 @@ pub use server::{
 };
 #[cfg(feature = "postgres")]
 pub use store::Postgres;
-#[doc(hidden)] // for benches/store, and for nobody else
-pub use store::bench;
 pub use store::operation::{DeadLetter, SessionFilter, SessionHome, StoredNode, StoredSession};
 pub use store::{Store, StoreConfig, StoreError, StoreMetricsSnapshot};
 pub use wire::{DebugOptions, MessageType};

@@ -340,6 +340,49 @@ pub struct Metrics {
     pub incarnations: u64,
 }
 
+/// What `benches/decisions` needs to send messages through a mailbox.
+pub mod bench {
+    use actix::{Actor, Context, Handler, Message};
+
+    use super::{Mailbox, Meter};
+
+    /// The way into the mailbox of an actor that does nothing.
+    pub struct Hop(Mailbox<Nothing>);
+
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    struct Nothing;
+
+    struct Idle;
+
+    impl Actor for Idle {
+        type Context = Context<Idle>;
+    }
+
+    impl Handler<Nothing> for Idle {
+        type Result = ();
+
+        fn handle(&mut self, _: Nothing, _: &mut Context<Idle>) {}
+    }
+
+    metered!(Idle: Nothing);
+
+    impl Hop {
+        /// Starts the actor on this thread.
+        pub fn start() -> Hop {
+            Hop(Mailbox::new(&Idle.start(), &Meter::default().into()))
+        }
+
+        /// Sends so many messages, and waits until they are handled.
+        pub async fn pass(&self, messages: u64) {
+            for _ in 1..messages {
+                self.0.tell(Nothing);
+            }
+            self.0.ask(Nothing).await;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,6 +24,7 @@ fn until_abandoned() {
     std::process::exit(0);
 }
 
+#[allow(dead_code)] // not every bench does
 /// A node for whoever comes, until the parent is gone.
 pub fn serve(node: ServerBuilder, started: impl FnOnce(&MatsSocketServer)) {
     let system = actix_web::rt::System::new();
@@ -45,6 +46,7 @@ pub fn serve(node: ServerBuilder, started: impl FnOnce(&MatsSocketServer)) {
     });
 }
 
+#[allow(dead_code)] // not every bench does
 pub fn on_one_thread<T>(run: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -73,6 +75,11 @@ impl Server {
         let _ = BufReader::new(said).read_line(&mut line);
         let port = line.trim().parse().expect("the server says its port");
         Server { process, port }
+    }
+
+    #[allow(dead_code)] // not every bench asks
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// CPU time that it has used so far, where the system tells.

@@ -15,7 +15,8 @@ Usage: conformance --ports PORT[,PORT…] [--database URL] [--fresh]
   --node NAME      a single node of this name
   --port PORT      its port
   --database URL   an SQLite file, as a path or sqlite://PATH (default: a temporary file), or, built with the feature
-                   postgres, postgres://…, which several processes may share (tables in the schema matssocket)
+                   postgres, postgres://…, which several processes may share
+  --schema NAME    where its tables are in PostgreSQL (default matssocket)
   --fresh          empties that database first
   --help           prints this
 ";
@@ -27,6 +28,8 @@ pub struct Args {
     pub nodes: Vec<(Option<String>, u16)>,
     /// A temporary SQLite file if `None`.
     pub database: Option<Named>,
+    /// Of a PostgreSQL.
+    pub schema: String,
     /// Empty the database first.
     pub fresh: bool,
 }
@@ -34,6 +37,7 @@ pub struct Args {
 /// Reads the command line; `None` asks for help.
 pub fn parse() -> Result<Option<Args>, lexopt::Error> {
     let (mut ports, mut node, mut port, mut database, mut fresh) = (None, None, None, None, false);
+    let mut schema = "matssocket".to_owned();
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -41,6 +45,7 @@ pub fn parse() -> Result<Option<Args>, lexopt::Error> {
             Long("node") => node = Some(parser.value()?.string()?),
             Long("port") => port = Some(parser.value()?.parse_with(parse_port)?),
             Long("database") => database = Some(parser.value()?.parse_with(database::parse)?),
+            Long("schema") => schema = parser.value()?.string()?,
             Long("fresh") => fresh = true,
             Short('h') | Long("help") => return Ok(None),
             _ => return Err(argument.unexpected()),
@@ -56,6 +61,7 @@ pub fn parse() -> Result<Option<Args>, lexopt::Error> {
     Ok(Some(Args {
         nodes,
         database,
+        schema,
         fresh,
     }))
 }

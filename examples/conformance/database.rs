@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "postgres")]
+use matssocket::Postgres;
 use matssocket::{Cluster, Store};
 
 /// What `--database` names.
@@ -48,21 +50,25 @@ pub fn parse(text: &str) -> Result<Named, String> {
 pub enum Database {
     /// An SQLite file; deleted at the end if it is a temporary one.
     Sqlite { path: PathBuf, temporary: bool },
-    /// The URL of a PostgreSQL.
+    /// The URL of a PostgreSQL, and the schema.
     #[cfg(feature = "postgres")]
-    Postgres(String),
+    Postgres(String, String),
 }
 
 impl Database {
-    pub fn prepare(named: Option<Named>, fresh: bool) -> Result<Database, String> {
+    pub fn prepare(
+        named: Option<Named>,
+        #[cfg_attr(not(feature = "postgres"), allow(unused_variables))] schema: &str,
+        fresh: bool,
+    ) -> Result<Database, String> {
         let (path, temporary) = match named {
             Some(Named::Sqlite(path)) => (path, false),
             #[cfg(feature = "postgres")]
             Some(Named::Postgres(url)) => {
                 if fresh {
-                    empty_postgres(&url)?;
+                    empty_postgres(&url, schema)?;
                 }
-                return Ok(Database::Postgres(url));
+                return Ok(Database::Postgres(url, schema.to_owned()));
             }
             None => {
                 let name = format!("matssocket-conformance-{}.db", std::process::id());
@@ -80,7 +86,7 @@ impl Database {
         match self {
             Database::Sqlite { path, .. } => Store::sqlite(path),
             #[cfg(feature = "postgres")]
-            Database::Postgres(url) => Store::postgres(url),
+            Database::Postgres(url, schema) => Postgres::at(url).schema(schema).into(),
         }
     }
 
@@ -89,7 +95,7 @@ impl Database {
         match self {
             Database::Sqlite { .. } => Some(Cluster::local()),
             #[cfg(feature = "postgres")]
-            Database::Postgres(_) => None,
+            Database::Postgres(..) => None,
         }
     }
 }
@@ -110,14 +116,15 @@ impl Drop for Database {
 
 /// Drops the tables of whatever nodes have used this database.
 #[cfg(feature = "postgres")]
-fn empty_postgres(url: &str) -> Result<(), String> {
+fn empty_postgres(url: &str, schema: &str) -> Result<(), String> {
     use diesel::connection::SimpleConnection;
     use diesel::{Connection, PgConnection};
     let mut conn = PgConnection::establish(url).map_err(|why| format!("cannot connect: {why}"))?;
-    conn.batch_execute(
-        "SET client_min_messages TO warning; DROP SCHEMA IF EXISTS matssocket CASCADE",
-    )
-    .map_err(|why| format!("the schema matssocket cannot be dropped: {why}"))
+    let schema = schema.replace('"', "\"\"");
+    conn.batch_execute(&format!(
+        "SET client_min_messages TO warning; DROP SCHEMA IF EXISTS \"{schema}\" CASCADE"
+    ))
+    .map_err(|why| format!("the schema {schema:?} cannot be dropped: {why}"))
 }
 
 /// Deletes an SQLite database that no process has in use.

@@ -58,7 +58,7 @@ async fn run(args: Args) -> Result<(), String> {
     for (name, port) in args.nodes {
         listening.push((name, listen(port)?));
     }
-    let database = Database::prepare(args.database, args.fresh)?;
+    let database = Database::prepare(args.database, &args.schema, args.fresh)?;
     let (store, cluster) = (database.store(), database.cluster());
     let mut nodes = Vec::new();
     for (name, (port, listeners)) in listening {
@@ -144,6 +144,8 @@ fn serve(server: &MatsSocketServer, listeners: Vec<TcpListener>) -> io::Result<S
             .configure(mounted.mount(PATH))
     })
     .on_connect(matssocket::on_connect)
+    // Thousands of clients may come back at once: as many as Linux lets wait.
+    .backlog(4096)
     .shutdown_timeout(1)
     .disable_signals();
     for listener in listeners {

@@ -2,6 +2,7 @@
 //! ([`state`]): what came in, and what is to be done about it.
 
 mod actor;
+pub mod bench;
 mod decide;
 mod handle;
 pub(crate) mod line;

@@ -1,5 +1,4 @@
-//! What `benches/store` needs to drive the store without a node. Not part of the public API: it may change or go
-//! in any release.
+//! What `benches/store` needs to drive the store without a node.
 
 use std::sync::Arc;
 

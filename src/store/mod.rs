@@ -4,7 +4,6 @@
 //! [`operation`]. Nodes in one process share one `Store`.
 
 mod actor;
-#[doc(hidden)]
 pub mod bench;
 #[cfg(all(test, feature = "sqlite"))]
 mod conformance;

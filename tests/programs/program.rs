@@ -66,6 +66,13 @@ impl Program {
     }
 }
 
+impl Program {
+    #[cfg_attr(not(feature = "load"), allow(dead_code))]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+}
+
 impl Drop for Program {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {

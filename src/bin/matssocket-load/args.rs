@@ -26,6 +26,7 @@ For all:
   --url URL,…         ws:// only; sessions are spread over them (storm: all begin at the first)
   --sessions N        default 100
   --seconds S         how long to go on (default 10; not for storm)
+  --patience S        how long what is missing in the end is waited for (default 20)
   --threads N         default 1
   --server-pid P,…    processes whose CPU time and memory are told (Linux)
   --json FILE         writes the figures there as well
@@ -63,6 +64,7 @@ pub struct Args {
     pub urls: Vec<Uri>,
     pub sessions: usize,
     pub time: Duration,
+    pub patience: Duration,
     pub threads: usize,
     pub server: Vec<u32>,
     pub json: Option<PathBuf>,
@@ -171,6 +173,7 @@ pub fn parse() -> Result<Command, lexopt::Error> {
         urls: Vec::new(),
         sessions: 100,
         time: Duration::from_secs(10),
+        patience: Duration::from_secs(20),
         threads: 1,
         server: Vec::new(),
         json: None,
@@ -182,6 +185,7 @@ pub fn parse() -> Result<Command, lexopt::Error> {
             Long("url") => args.urls = parser.value()?.parse_with(urls)?,
             Long("sessions") => args.sessions = parser.value()?.parse_with(positive)?,
             Long("seconds") => args.time = parser.value()?.parse_with(seconds)?,
+            Long("patience") => args.patience = parser.value()?.parse_with(seconds)?,
             Long("threads") => args.threads = parser.value()?.parse_with(positive)?,
             Long("server-pid") => args.server = parser.value()?.parse_with(pids)?,
             Long("json") => args.json = Some(parser.value()?.into()),

@@ -168,14 +168,14 @@ impl Report {
 
     fn print_usage(&self, figures: &Figures<'_>) {
         if let Some(cpu) = figures.server_cpu_seconds {
-            let seconds = self.seconds();
+            let seconds = match self.has_times() {
+                true => self.seconds(),
+                // Since memory has settled.
+                false => self.args.time.as_secs_f64(),
+            };
             let each = match figures.server_cpu_micros_each {
                 Some(each) => format!(", {each:.1} µs each"),
-                // What it takes since memory has settled.
-                None => format!(
-                    ", {:.2} % of a core at rest",
-                    100.0 * cpu / self.args.time.as_secs_f64()
-                ),
+                None => format!(", {:.2} % of a core", 100.0 * cpu / seconds),
             };
             println!(
                 "server: CPU {cpu:.2} s in {seconds:.1} s{each}{}",

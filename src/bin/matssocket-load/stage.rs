@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_tungstenite::tungstenite::http::Uri;
@@ -14,8 +14,6 @@ use crate::tally::{Fault, Tally};
 
 /// Sessions of a thread that are opened at a time.
 const OPENING: usize = 64;
-/// How long what is missing at the end is waited for.
-const DRAIN: Duration = Duration::from_secs(20);
 
 /// What all threads share.
 pub struct Shared {
@@ -136,7 +134,7 @@ impl Stage {
 
     /// When what is not there yet is given up.
     pub fn give_up(&self, begun: Instant) -> Instant {
-        begun + self.args().time + DRAIN
+        begun + self.args().time + self.args().patience
     }
 
     pub fn done(&self, since: Instant, now: Instant) {

@@ -428,7 +428,7 @@ impl State {
 
 impl Identity {
     /// The id of a message on the wire.
-    pub(super) fn smid(&self, seq: i64) -> String {
+    pub(in crate::session) fn smid(&self, seq: i64) -> String {
         format!("{}{seq}", self.smid_prefix)
     }
 

@@ -7,11 +7,8 @@ use serde_json::{Value, json};
 
 use super::serving::serve;
 use super::{assert_failed, done, json, matssocket};
+use crate::postgres as server;
 use crate::program::{run, within};
-
-#[allow(dead_code)] // most of it is for others
-#[path = "../../common/postgres.rs"]
-mod server;
 
 /// A schema of a test's own.
 struct Cluster {

@@ -29,9 +29,12 @@ pub async fn play(
     let mut session = stage.open_session(number).await?;
     let due = matches!(pace, Pace::Open { .. }).then(|| stage.due(number));
     let begun = stage.ready().await;
-    let text = "x".repeat(size);
-    // Whichever the endpoint knows.
-    let payload = format!(r#"{{"payload":"{text}","string":"{text}","number":1}}"#);
+    // What the pings know, and what the others do.
+    let name = match endpoint.ends_with("Ping") {
+        true => "payload",
+        false => "string",
+    };
+    let payload = format!(r#"{{"{name}":"{}","number":1}}"#, "x".repeat(size));
     let mut requests = Requests {
         stage,
         endpoint,

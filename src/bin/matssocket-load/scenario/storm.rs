@@ -1,5 +1,6 @@
 //! Sessions with a backlog, whose lines are all cut at once, or whose node is killed.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -12,8 +13,6 @@ use crate::tally::Fault;
 
 /// Between attempts to come back: only so that a refused connection is not tried without end in no time.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long backlogs may take.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Deserialize)]
 struct Numbered {
@@ -31,17 +30,21 @@ pub async fn play(
     let first = if kill { 0 } else { number };
     let opening = prepare(stage, number, first, backlog, size);
     let mut session = stage.open(opening).await?;
+    let mut ready = pin!(stage.ready());
     let begun = tokio::select! {
-        begun = stage.ready() => begun,
+        begun = &mut ready => begun,
         // What comes is not acknowledged, so it comes again.
         why = deaf(&mut session) => {
-            stage.fault(Fault::Broken, || why);
-            return None;
+            if !kill {
+                stage.fault(Fault::Broken, || why);
+                return None;
+            }
+            ready.await
         }
     };
     let lost = session.lose();
     let delivered = deliver(stage, &lost, number, first, backlog, begun);
-    match timeout_at((begun + PATIENCE).into(), delivered).await {
+    match timeout_at((begun + stage.args().patience).into(), delivered).await {
         Ok(Ok(session)) => Some(session),
         Ok(Err((fault, why))) => {
             stage.fault(fault, || why);

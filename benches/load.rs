@@ -1,0 +1,389 @@
+//! The figures of the README: the conformance server under `matssocket-load`, on SQLite and on a durable PostgreSQL of
+//! this bench's own, next to what plain WebSockets do on actix-web-actors with the same load.
+//!
+//! ```sh
+//! cargo bench --features postgres,load --bench load
+//! cargo bench --features postgres,load --bench load -- --seconds 3 --only cycles
+//! ```
+//!
+//! Load generator, server and database share the machine. Each row has a server of its own, fresh.
+
+#[allow(dead_code)] // most of it is for others
+#[path = "../tests/common/postgres.rs"]
+mod postgres;
+#[path = "common/process.rs"]
+mod process;
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use actix::{Actor, Addr, Context, Handler, Message, StreamHandler};
+use actix_web::{App, HttpRequest, HttpServer, web};
+use actix_web_actors::ws;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const LOAD: &str = env!("CARGO_BIN_EXE_matssocket-load");
+
+fn main() {
+    if process::role().is_some() {
+        return serve_echo();
+    }
+    let args = Args::parse();
+    let bench = Bench::new(args);
+    bench.run();
+}
+
+// ---- the ceiling: an echo through a connection actor and a session actor on the same thread ----
+
+struct Connection {
+    session: Option<Addr<Session>>,
+}
+
+struct Session {
+    connection: Addr<Connection>,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Text(bytestring::ByteString);
+
+impl Actor for Connection {
+    type Context = ws::WebsocketContext<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let connection = actix::AsyncContext::address(ctx);
+        self.session = Some(Session { connection }.start());
+    }
+}
+
+impl Actor for Session {
+    type Context = Context<Self>;
+}
+
+impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Connection {
+    fn handle(&mut self, message: Result<ws::Message, ws::ProtocolError>, _: &mut Self::Context) {
+        if let (Ok(ws::Message::Text(text)), Some(session)) = (message, &self.session) {
+            session.do_send(Text(text));
+        }
+    }
+}
+
+impl Handler<Text> for Session {
+    type Result = ();
+
+    fn handle(&mut self, text: Text, _: &mut Context<Self>) {
+        self.connection.do_send(text);
+    }
+}
+
+impl Handler<Text> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, Text(text): Text, ctx: &mut Self::Context) {
+        ctx.text(text);
+    }
+}
+
+fn serve_echo() {
+    actix_web::rt::System::new().block_on(async {
+        let echo = async |request: HttpRequest, payload: web::Payload| {
+            ws::start(Connection { session: None }, &request, payload)
+        };
+        let http = HttpServer::new(move || App::new().route("/", web::get().to(echo)))
+            .bind(("127.0.0.1", 0))
+            .expect("a port is free");
+        println!("{}", http.addrs()[0].port());
+        http.run().await.expect("the server runs");
+    });
+}
+
+// ---- the measurements ----
+
+struct Args {
+    seconds: String,
+    only: Option<String>,
+}
+
+impl Args {
+    fn parse() -> Args {
+        let mut args = Args {
+            seconds: "10".to_owned(),
+            only: None,
+        };
+        let mut given = std::env::args().skip(1).filter(|name| name != "--bench");
+        while let Some(name) = given.next() {
+            match (name.as_str(), given.next()) {
+                ("--seconds", Some(seconds)) => args.seconds = seconds,
+                ("--only", Some(only)) => args.only = Some(only),
+                _ => panic!("{name} is not understood: there are --seconds S and --only TEXT"),
+            }
+        }
+        args
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Database {
+    Sqlite,
+    Postgres,
+}
+
+impl Database {
+    fn name(self) -> &'static str {
+        match self {
+            Database::Sqlite => "SQLite",
+            Database::Postgres => "PostgreSQL",
+        }
+    }
+}
+
+use Database::{Postgres, Sqlite};
+
+struct Bench {
+    args: Args,
+    conformance: PathBuf,
+    directory: TempDir,
+    /// Started when it is needed.
+    postgres: OnceCell<postgres::Server>,
+}
+
+/// A conformance server, killed when dropped.
+struct Server {
+    child: Child,
+    url: String,
+    _directory: TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Bench {
+    fn new(args: Args) -> Bench {
+        let here = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        Bench {
+            args,
+            conformance: build_conformance(),
+            directory: tempfile::tempdir_in(here).expect("a directory can be made"),
+            postgres: OnceCell::new(),
+        }
+    }
+
+    fn run(&self) {
+        println!(
+            "{:<44} {:>10} {:>9} {:>9} {:>10} {:>9} {:>7}",
+            "", "per second", "p50 ms", "p99 ms", "server µs", "peak MiB", "errors"
+        );
+        let busy = "--sessions 100 --in-flight 10";
+        self.echo(
+            "ceiling: plain echo, 1 in flight",
+            "--sessions 100 --in-flight 1",
+        );
+        self.echo("ceiling: plain echo, 10 in flight", busy);
+        for database in [Sqlite, Postgres] {
+            self.row(database, "cycles", &format!("requests {busy}"));
+            self.row(
+                database,
+                "cycles, 50 in flight",
+                "requests --sessions 100 --in-flight 50",
+            );
+            self.row(
+                database,
+                "pushes by bursts",
+                "pushes --sessions 100 --burst 100",
+            );
+            let thread = "pushes --via thread --sessions 100 --in-flight 10";
+            self.row(database, "pushes one by one", thread);
+            self.row(
+                database,
+                "requests at 1,000/s",
+                "requests --sessions 100 --rate 1000",
+            );
+            self.row(
+                database,
+                "fan-out to 1,000",
+                "fanout --sessions 1000 --rate 20",
+            );
+        }
+        self.growth();
+        self.idle();
+        self.storm();
+    }
+
+    fn wanted(&self, name: &str) -> bool {
+        self.args
+            .only
+            .as_ref()
+            .is_none_or(|only| name.contains(only.as_str()))
+    }
+
+    fn echo(&self, name: &str, arguments: &str) {
+        if !self.wanted(name) {
+            return;
+        }
+        let server = process::Server::start("echo");
+        let url = format!("ws://127.0.0.1:{}/", server.port);
+        let figures = self.load(&format!("echo {arguments}"), &url, server.id());
+        print_row(name, &figures);
+    }
+
+    /// One row, from a server of its own.
+    fn row(&self, database: Database, name: &str, arguments: &str) {
+        let name = format!("{}: {name}", database.name());
+        if self.wanted(&name) {
+            let server = self.start(database, "a");
+            print_row(&name, &self.load(arguments, &server.url, server.child.id()));
+        }
+    }
+
+    /// What a message costs with few and many sessions, with small and large payloads.
+    fn growth(&self) {
+        for sessions in [10, 100, 1_000, 9_000] {
+            let load = format!("requests --sessions {sessions} --in-flight 1");
+            self.row(Sqlite, &format!("growth, {sessions} sessions"), &load);
+        }
+        for size in [100, 1_000, 10_000, 100_000, 1_000_000] {
+            let in_flight = (1_000_000 / size).clamp(1, 50);
+            let load = format!("requests --sessions 20 --in-flight {in_flight} --size {size}");
+            self.row(Sqlite, &format!("growth, {size} characters"), &load);
+        }
+    }
+
+    fn idle(&self) {
+        // Each connection takes two handles of the server's, and there may be no more than 20,000.
+        let name = "idle sessions, 9,900";
+        if !self.wanted(name) {
+            return;
+        }
+        let server = self.start(Sqlite, "a");
+        let figures = self.load("idle --sessions 9900", &server.url, server.child.id());
+        let each = figures["resident_bytes_per_session"]
+            .as_f64()
+            .unwrap_or(f64::NAN);
+        let kernel = figures["kernel_bytes_per_session"]
+            .as_f64()
+            .unwrap_or(f64::NAN);
+        let cpu = figures["server_cpu_seconds"].as_f64().unwrap_or(f64::NAN);
+        println!(
+            "{name}: {:.1} KiB resident each, {:.1} KiB in the kernel for both ends, {cpu:.2} s CPU in {} s",
+            each / 1024.0,
+            kernel / 1024.0,
+            self.args.seconds
+        );
+    }
+
+    fn storm(&self) {
+        let name = "storm, 5,000 sessions, node killed";
+        if !self.wanted(name) {
+            return;
+        }
+        let killed = self.start(Postgres, "killed");
+        let other = self.start_beside("other");
+        let urls = format!("{},{}", killed.url, other.url);
+        let storm = format!("storm --sessions 5000 --kill-pid {}", killed.child.id());
+        let figures = self.load(&storm, &urls, other.child.id());
+        println!(
+            "{name}: all delivered {:.2} s after the kill",
+            figures["seconds"].as_f64().unwrap_or(f64::NAN)
+        );
+        print_row(name, &figures);
+    }
+
+    fn postgres(&self) -> &postgres::Server {
+        self.postgres.get_or_init(|| postgres::Server::new(true))
+    }
+
+    fn start(&self, database: Database, node: &str) -> Server {
+        match database {
+            Sqlite => self.start_on(None, node, &["--fresh"]),
+            Postgres => self.start_on(Some(self.postgres().url()), node, &["--fresh"]),
+        }
+    }
+
+    /// Another node on the same PostgreSQL.
+    fn start_beside(&self, node: &str) -> Server {
+        self.start_on(Some(self.postgres().url()), node, &[])
+    }
+
+    fn start_on(&self, url: Option<String>, node: &str, more: &[&str]) -> Server {
+        let directory = tempfile::tempdir_in(&self.directory).expect("a directory can be made");
+        let file = directory.path().join("bench.db");
+        let database = url.unwrap_or_else(|| file.display().to_string());
+        let mut child = Command::new(&self.conformance)
+            .args(["--node", node, "--port", "0", "--database", &database])
+            .args(more)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the conformance server was built");
+        let said = child.stdout.take().expect("it is piped");
+        let mut line = String::new();
+        let _ = BufReader::new(said).read_line(&mut line);
+        let url = line
+            .split(' ')
+            .nth(1)
+            .expect("ready URL node=NAME")
+            .to_owned();
+        Server {
+            child,
+            url,
+            _directory: directory,
+        }
+    }
+
+    /// Runs the load generator; its figures.
+    fn load(&self, arguments: &str, url: &str, pid: u32) -> HashMap<String, Value> {
+        let json = self.directory.path().join("figures.json");
+        let output = Command::new(LOAD)
+            .args(arguments.split(' '))
+            .args(["--url", url, "--server-pid", &pid.to_string(), "--json"])
+            .arg(&json)
+            .args(["--seconds", &self.args.seconds, "--quiet"])
+            .output()
+            .expect("the load generator was built");
+        let text = std::fs::read_to_string(&json);
+        let text = text.unwrap_or_else(|why| panic!("{arguments}: {why}: {output:?}"));
+        let _ = std::fs::remove_file(&json);
+        serde_json::from_str(&text).expect("it is JSON")
+    }
+}
+
+fn print_row(name: &str, figures: &HashMap<String, Value>) {
+    let number = |of: &str| figures[of].as_f64().unwrap_or(f64::NAN);
+    println!(
+        "{name:<44} {:>10.0} {:>9.2} {:>9.2} {:>10.1} {:>9.1} {:>7}",
+        number("per_second"),
+        number("p50"),
+        number("p99"),
+        number("server_cpu_micros_each"),
+        number("server_peak_bytes") / 1024.0 / 1024.0,
+        number("errors")
+    );
+}
+
+/// An example is not built for a bench: this sees to it, in the same profile.
+fn build_conformance() -> PathBuf {
+    let built = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--features",
+            "postgres,load",
+        ])
+        .args(["--example", "conformance"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status();
+    assert!(
+        built.is_ok_and(|status| status.success()),
+        "the conformance server cannot be built"
+    );
+    let path = Path::new(LOAD).parent().expect("it is in a directory");
+    path.join("examples/conformance")
+}
