@@ -47,7 +47,8 @@ pub struct MailboxMetrics {
 }
 
 impl Meter {
-    fn enter(self: &Arc<Self>) -> Ticket {
+    /// Counts a message in.
+    pub(crate) fn enter(self: &Arc<Self>) -> Ticket {
         let entered = self.entered.fetch_add(1, Relaxed) + 1;
         let waiting = entered.saturating_sub(self.left.load(Relaxed));
         raise(&self.high_water, waiting);
@@ -55,6 +56,13 @@ impl Meter {
             meter: self.clone(),
             at: Instant::now(),
         }
+    }
+
+    /// What was taken out together was handled together, in so long.
+    pub(crate) fn handled_together(&self, took: Duration) {
+        let took = nanos(took);
+        self.handling_ns.fetch_add(took, Relaxed);
+        raise(&self.longest_handling_ns, took);
     }
 
     pub(crate) fn snapshot(&self) -> MailboxMetrics {
@@ -75,9 +83,19 @@ impl Meter {
 }
 
 /// Counts a message in; counts it out when it is handled, or dropped with its actor.
-struct Ticket {
+pub(crate) struct Ticket {
     meter: Arc<Meter>,
     at: Instant,
+}
+
+impl Ticket {
+    /// The message is handled from now on.
+    pub(crate) fn leave(self, now: Instant) {
+        let waited = nanos(now.duration_since(self.at));
+        self.meter.waited_ns.fetch_add(waited, Relaxed);
+        raise(&self.meter.longest_wait_ns, waited);
+        self.meter.handled.fetch_add(1, Relaxed);
+    }
 }
 
 impl Drop for Ticket {
@@ -110,11 +128,7 @@ impl<M> Metered<M> {
         let Metered { message, ticket } = self;
         let meter = ticket.meter.clone();
         let begun = Instant::now();
-        let waited = nanos(begun.duration_since(ticket.at));
-        meter.waited_ns.fetch_add(waited, Relaxed);
-        raise(&meter.longest_wait_ns, waited);
-        meter.handled.fetch_add(1, Relaxed);
-        drop(ticket);
+        ticket.leave(begun);
         let result = handle(message);
         let took = nanos(begun.elapsed());
         meter.handling_ns.fetch_add(took, Relaxed);

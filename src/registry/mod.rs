@@ -172,16 +172,19 @@ impl Registry {
         let Some((node, connection)) = stored.home else {
             return;
         };
-        if node != self.node {
+        if *node != self.node {
             return self.tell_cluster(Tell::Stored {
-                node,
+                node: node.to_string(),
                 session: stored.session,
             });
         }
         if let Some(entry) = self.sessions.get(&stored.session)
             && entry.holder.connection == connection
         {
-            entry.to.tell(ToSession::Stored(stored.message));
+            entry.to.tell(match stored.message {
+                Some(message) => ToSession::Stored(message),
+                None => ToSession::Notice,
+            });
         }
     }
 

@@ -299,7 +299,7 @@ fn envelope(job: &Job, answer: Answer) -> Envelope {
 
 /// Commits on behalf of whoever holds the session on this node by now.
 async fn commit(job: &Job, running: &mut Running, handled: Handled, effects: Vec<Effect>) -> End {
-    let (unit, answer) = match unit(job, handled, effects) {
+    let (mut unit, answer) = match unit(job, handled, effects) {
         Ok(unit) => unit,
         Err(why) => return End::Retry(why),
     };
@@ -308,25 +308,20 @@ async fn commit(job: &Job, running: &mut Running, handled: Handled, effects: Vec
         if let Some(newest) = running.holder() {
             holder = newest;
         }
-        let attempt = Unit {
-            cause: on_behalf(&unit.cause, holder),
-            effects: unit.effects.clone(),
-        };
-        match job.node.store.run(attempt).await {
-            Ok(UnitOutcome::FencedOff)
-                if running.holder().is_some_and(|newest| newest != holder) => {}
-            Ok(outcome) => return end(job, holder, outcome, answer),
+        if let Cause::Incoming { holder: of, .. } = &mut unit.cause {
+            *of = holder;
+        }
+        match job.node.store.run_back(unit).await {
+            // Nothing of it was stored: it is whole.
+            Ok((refused, UnitOutcome::FencedOff))
+                if running.holder().is_some_and(|newest| newest != holder) =>
+            {
+                unit = refused;
+            }
+            Ok((_, outcome)) => return end(job, holder, outcome, answer),
             Err(error) => return retry(&error),
         }
     }
-}
-
-fn on_behalf(cause: &Cause, of: Holder) -> Cause {
-    let mut cause = cause.clone();
-    if let Cause::Incoming { holder, .. } = &mut cause {
-        *holder = of;
-    }
-    cause
 }
 
 fn end(job: &Job, holder: Holder, outcome: UnitOutcome, answer: Box<Envelope>) -> End {

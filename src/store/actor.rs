@@ -5,25 +5,29 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use actix::{Actor, Addr, Context, Handler, Message};
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
 use crossbeam_channel::Sender;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
-use super::job::{Job, Reply, Seat, Task, Ticket, Work};
+use super::job::{Job, Place, Reply, Seat, Task, Work};
 use super::metrics::StoreMetrics;
 use super::statements::{Database, Lane};
 use super::{Operation, StoreConfig, StoreError, shard, writer};
-use crate::metrics::{MailboxMetrics, Meter, Metered};
+use crate::metrics::{MailboxMetrics, Meter};
 
-/// Passes operations on to the threads that talk to the database. Lives on a thread of its own.
-struct StoreActor {
-    /// `None` once stopped. Dropping the senders ends the threads when they have done what was sent before.
-    lanes: Option<Lanes>,
-    metrics: Arc<StoreMetrics>,
-    stopped: Option<oneshot::Sender<()>>,
+/// What waits for the threads that talk to the database, and how much may.
+pub struct Queue {
+    pub credits: Semaphore,
+    /// How long operations wait for a thread.
+    pub meter: Arc<Meter>,
+    pub metrics: StoreMetrics,
+    /// Operations for which there was no room, and which nobody may overtake.
+    in_lobby: AtomicUsize,
 }
 
+/// The channels to the threads. Dropping the last sender ends the threads when they have done what was sent before.
+#[derive(Clone)]
 struct Lanes {
     /// One for each writer.
     write: Vec<Sender<Job>>,
@@ -32,6 +36,15 @@ struct Lanes {
 }
 
 impl Lanes {
+    fn send(&self, job: Job) {
+        let lane = match (job.lane(), &self.read) {
+            (Lane::Read, Some(read)) => read,
+            _ => self.writer(&*job),
+        };
+        // If a thread could not go on, the job is dropped, which answers `Stopped`.
+        let _ = lane.send(job);
+    }
+
     /// The writer for an operation: always the same for those that touch the same first, so that their order is kept.
     /// What touches nothing has the last one to itself: a lease must not wait for somebody's lock on a session.
     fn writer(&self, job: &dyn Work) -> &Sender<Job> {
@@ -46,36 +59,57 @@ impl Lanes {
     }
 }
 
+/// Lets in, in order, as places come free, the operations for which there was no room: its mailbox is the lobby. What
+/// finds room goes straight to its writer, for each hop to another thread costs more than many an operation. Lives on a
+/// thread of its own.
+struct StoreActor {
+    queue: Arc<Queue>,
+    /// `None` once stopped.
+    lanes: Option<Lanes>,
+    stopped: Option<oneshot::Sender<()>>,
+}
+
 impl Actor for StoreActor {
     type Context = Context<StoreActor>;
 }
 
-/// An operation for the store.
+/// An operation for which there was no room.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Run<O: Operation>(Box<Task<O>>);
-
-impl<O: Operation> Handler<Run<O>> for StoreActor {
-    type Result = ();
-
-    fn handle(&mut self, Run(task): Run<O>, _: &mut Context<StoreActor>) {
-        self.metrics.handled();
-        // After the stop, or if a thread could not go on, the task is dropped, which answers `Stopped`.
-        if let Some(lanes) = &self.lanes {
-            let lane = match (O::LANE, &lanes.read) {
-                (Lane::Read, Some(read)) => read,
-                _ => lanes.writer(&*task),
-            };
-            let _ = lane.send(task);
-        }
-    }
+struct Waiting {
+    until: Instant,
+    /// Tells it that there is room, or that there was none for too long; then it is gone.
+    admit: Box<dyn FnOnce(Result<Place, StoreError>) -> Option<Job> + Send>,
+    /// How long it may wait.
+    patience: Duration,
 }
 
-impl<O: Operation> Handler<Metered<Run<O>>> for StoreActor {
+impl Handler<Waiting> for StoreActor {
     type Result = ();
 
-    fn handle(&mut self, metered: Metered<Run<O>>, ctx: &mut Context<StoreActor>) {
-        metered.handle(|run| Handler::<Run<O>>::handle(self, run, ctx));
+    fn handle(&mut self, waiting: Waiting, ctx: &mut Context<StoreActor>) {
+        let queue = self.queue.clone();
+        let place = async move {
+            match tokio::time::timeout_at(waiting.until, queue.credits.acquire()).await {
+                Ok(Ok(permit)) => {
+                    permit.forget();
+                    Ok(Place::new(queue.clone()))
+                }
+                Ok(Err(_)) => Err(StoreError::Stopped),
+                Err(_) => {
+                    queue.metrics.busy();
+                    Err(StoreError::Busy(waiting.patience))
+                }
+            }
+        };
+        // Nobody behind it comes first.
+        ctx.wait(place.into_actor(self).map(move |place, actor, _| {
+            if let (Some(job), Some(lanes)) = ((waiting.admit)(place), &actor.lanes) {
+                lanes.send(job);
+            }
+            // Only now: who comes next must not overtake the one just sent.
+            actor.queue.in_lobby.fetch_sub(1, Ordering::AcqRel);
+        }));
     }
 }
 
@@ -93,116 +127,86 @@ impl Handler<Stop> for StoreActor {
     }
 }
 
-/// An operation for which there was no room: told when there is, or that there was none for too long.
-struct Waiting {
-    until: Instant,
-    /// How long that is after it came.
-    patience: Duration,
-    admit: Box<dyn FnOnce(Result<OwnedSemaphorePermit, StoreError>) + Send>,
-}
-
 /// An opened store. Dropping it lets everything that was sent be done, then ends the threads and closes the database.
 pub struct Opened {
-    addr: Addr<StoreActor>,
-    meter: Arc<Meter>,
-    credits: Arc<Semaphore>,
-    /// `None` only while it is being dropped: when those in it have been let in, the actor is stopped.
-    lobby: Option<mpsc::UnboundedSender<Waiting>>,
-    /// How many are in the lobby: nobody may overtake them.
-    in_lobby: Arc<AtomicUsize>,
-    config: StoreConfig,
-    metrics: Arc<StoreMetrics>,
+    queue: Arc<Queue>,
+    actor: Addr<StoreActor>,
+    /// `None` only while it is being dropped.
+    lanes: Option<Lanes>,
+    patience: Duration,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Opened {
-    /// The store actor's mailbox.
+    /// How long operations wait for a thread.
     pub fn mailbox(&self) -> MailboxMetrics {
-        self.meter.snapshot()
+        self.queue.meter.snapshot()
     }
 
     /// Starts the actor and the threads.
     pub fn start(database: Arc<dyn Database>, config: &StoreConfig) -> Result<Opened, StoreError> {
-        let metrics = Arc::new(StoreMetrics::default());
-        let credits = Arc::new(Semaphore::new(
-            config.queue.clamp(1, Semaphore::MAX_PERMITS),
-        ));
-        let in_lobby = Arc::new(AtomicUsize::new(0));
+        let queue = Arc::new(Queue {
+            credits: Semaphore::new(config.queue.clamp(1, Semaphore::MAX_PERMITS)),
+            meter: Arc::default(),
+            metrics: StoreMetrics::default(),
+            in_lobby: AtomicUsize::new(0),
+        });
         let mut threads = Vec::new();
-
-        let lanes = start_lanes(&database, config.batch, &metrics, &mut threads)?;
+        let lanes = start_lanes(&database, config.batch, &queue, &mut threads)?;
         let (stopped, until_stopped) = oneshot::channel();
         let actor = StoreActor {
-            lanes: Some(lanes),
-            metrics: metrics.clone(),
+            queue: queue.clone(),
+            lanes: Some(lanes.clone()),
             stopped: Some(stopped),
         };
-        let (lobby, waiting) = mpsc::unbounded_channel();
         let (started, addr) = crossbeam_channel::bounded(1);
-        let (places, guests) = (credits.clone(), in_lobby.clone());
         threads.push(spawn("matssocket-store", move || {
             actix::System::new().block_on(async move {
-                let addr = actor.start();
-                actix::spawn(admit(waiting, places, guests, addr.clone()));
-                let _ = started.send(addr);
+                let _ = started.send(actor.start());
                 let _ = until_stopped.await;
             });
         })?);
-        let addr = addr
+        let actor = addr
             .recv()
             .map_err(|_| StoreError::Open("the store's actor could not be started".into()))?;
         Ok(Opened {
-            addr,
-            meter: Arc::default(),
-            credits,
-            lobby: Some(lobby),
-            in_lobby,
-            config: config.clone(),
-            metrics,
+            queue,
+            actor,
+            lanes: Some(lanes),
+            patience: config.queue_wait,
             threads,
         })
     }
 
-    /// Sends an operation to the store actor, at once if there is room.
-    pub fn send<O: Operation>(&self, operation: O, reply: Reply<O>, seat: Arc<Seat>) {
-        let by = seat.name();
-        let (addr, metrics) = (self.addr.clone(), self.metrics.clone());
-        let meter = self.meter.clone();
-        let admit = move |permit: Result<OwnedSemaphorePermit, StoreError>| match permit {
-            Ok(permit) => {
-                let ticket = Ticket::new(permit, metrics);
-                addr.do_send(Metered::new(
-                    Run(Box::new(Task::new(operation, reply, seat, by, ticket))),
-                    &meter,
-                ));
-            }
-            Err(error) => {
-                metrics.busy();
-                let _ = reply.send(Err(error));
-            }
-        };
-        if self.in_lobby.load(Ordering::Acquire) == 0
-            && let Ok(permit) = self.credits.clone().try_acquire_owned()
+    /// Sends an operation to its writer or reader, at once if there is room.
+    pub fn send<O: Operation>(&self, operation: O, reply: Reply<O>, seat: &Arc<Seat>) {
+        let task = Box::new(Task::new(operation, reply, seat.clone(), &self.queue));
+        // While it is being dropped, the task is dropped, which answers `Stopped`.
+        let Some(lanes) = &self.lanes else { return };
+        if self.queue.in_lobby.load(Ordering::Acquire) == 0
+            && let Ok(permit) = self.queue.credits.try_acquire()
         {
-            return admit(Ok(permit));
+            permit.forget();
+            return lanes.send(task.admitted(Place::new(self.queue.clone())));
         }
-        self.in_lobby.fetch_add(1, Ordering::AcqRel);
-        let patience = self.config.queue_wait;
-        let until = Instant::now() + patience;
-        let waiting = Waiting {
-            until,
-            patience,
-            admit: Box::new(admit),
+        self.queue.in_lobby.fetch_add(1, Ordering::AcqRel);
+        let admit = move |place| match place {
+            Ok(place) => Some(task.admitted(place)),
+            Err(error) => {
+                task.fail(error);
+                None
+            }
         };
-        if let Some(lobby) = &self.lobby {
-            // Only fails when stopped, which drops the reply.
-            let _ = lobby.send(waiting);
-        }
+        self.actor.do_send(Waiting {
+            until: Instant::now() + self.patience,
+            admit: Box::new(admit),
+            patience: self.patience,
+        });
     }
 
     /// The store's numbers.
     pub fn metrics(&self) -> &StoreMetrics {
-        &self.metrics
+        &self.queue.metrics
     }
 }
 
@@ -210,15 +214,15 @@ impl Opened {
 fn start_lanes(
     database: &Arc<dyn Database>,
     batch: usize,
-    metrics: &Arc<StoreMetrics>,
+    queue: &Arc<Queue>,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<Lanes, StoreError> {
     let mut write = Vec::new();
     for _ in 0..database.writers().max(1) {
         let (sender, jobs) = crossbeam_channel::unbounded();
-        let (base, meters) = (database.clone(), metrics.clone());
+        let (base, queue) = (database.clone(), queue.clone());
         threads.push(spawn("matssocket-writer", move || {
-            writer::write(&jobs, &*base, batch, &meters)
+            writer::write(&jobs, &*base, batch, &queue)
         })?);
         write.push(sender);
     }
@@ -227,35 +231,15 @@ fn start_lanes(
     }
     let (read, jobs) = crossbeam_channel::unbounded();
     for _ in 0..database.readers() {
-        let (jobs, base, meters) = (jobs.clone(), database.clone(), metrics.clone());
+        let (jobs, base, queue) = (jobs.clone(), database.clone(), queue.clone());
         threads.push(spawn("matssocket-reader", move || {
-            writer::read(&jobs, &*base, &meters)
+            writer::read(&jobs, &*base, &queue)
         })?);
     }
     Ok(Lanes {
         write,
         read: Some(read),
     })
-}
-
-/// Lets those who wait in, in order, as places in the queue come free. Stops the actor when nobody can come any more.
-async fn admit(
-    mut waiting: mpsc::UnboundedReceiver<Waiting>,
-    credits: Arc<Semaphore>,
-    in_lobby: Arc<AtomicUsize>,
-    addr: Addr<StoreActor>,
-) {
-    while let Some(next) = waiting.recv().await {
-        let permit = tokio::time::timeout_at(next.until, credits.clone().acquire_owned()).await;
-        (next.admit)(match permit {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) => Err(StoreError::Stopped),
-            Err(_) => Err(StoreError::Busy(next.patience)),
-        });
-        // Only now: who comes next must not overtake the one just sent.
-        in_lobby.fetch_sub(1, Ordering::AcqRel);
-    }
-    addr.do_send(Stop);
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
@@ -267,7 +251,9 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        self.lobby = None;
+        self.lanes = None;
+        // Those in the lobby are let in before.
+        self.actor.do_send(Stop);
         // The last handle may be dropped by an operation, on one of these threads: then they end by themselves.
         let here = thread::current().id();
         if self.threads.iter().all(|it| it.thread().id() != here) {

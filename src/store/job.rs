@@ -1,15 +1,16 @@
 //! An operation on its way through the store: who asked, on whose behalf, and whom to answer.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
-use super::metrics::StoreMetrics;
+use super::actor::Queue;
 use super::operation::News;
 use super::statements::{DbResult, Lane, Statements, Touched, Verdict};
 use super::{NewsOf, Operation, StoreError};
 use crate::clock::Clock;
-use crate::metrics::Mailbox;
+use crate::metrics::{Mailbox, Ticket};
 
 /// A node attached to the store.
 pub struct Seat {
@@ -48,45 +49,44 @@ impl Seat {
 }
 
 /// A place in the store's queue: given back when dropped.
-pub struct Ticket {
-    metrics: Arc<StoreMetrics>,
-    _permit: OwnedSemaphorePermit,
-}
+pub struct Place(Arc<Queue>);
 
-impl Ticket {
-    pub fn new(permit: OwnedSemaphorePermit, metrics: Arc<StoreMetrics>) -> Ticket {
-        metrics.entered();
-        Ticket {
-            metrics,
-            _permit: permit,
-        }
+impl Place {
+    /// Takes a place that was got from the queue's credits.
+    pub fn new(queue: Arc<Queue>) -> Place {
+        queue.metrics.entered();
+        Place(queue)
     }
 }
 
-impl Drop for Ticket {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.metrics.left();
+        self.0.metrics.left();
+        self.0.credits.add_permits(1);
     }
 }
 
-/// The receiving end of an answer.
-pub type Reply<O> = oneshot::Sender<Result<<O as Operation>::Outcome, StoreError>>;
+/// The receiving end of an answer. The operation comes back with its outcome: mostly to be dropped where it was made,
+/// which is cheaper than on another thread.
+pub type Reply<O> = oneshot::Sender<Result<(O, <O as Operation>::Outcome), StoreError>>;
 
 /// An operation of any kind.
 pub type Job = Box<dyn Work>;
 
 /// What the writer and the readers see of a [`Task`].
 pub trait Work: Send {
+    /// It has left its queue.
+    fn taken(&mut self, now: Instant);
     /// Where it runs.
     fn lane(&self) -> Lane;
-    /// On whose behalf it runs.
-    fn seat(&self) -> &Arc<Seat>;
     /// Shows what it touches.
     fn touches(&self, see: &mut dyn FnMut(Touched<'_>));
     /// Bytes that it writes, about.
     fn bytes(&self) -> usize;
     /// Runs it; a later run replaces the outcome of an earlier one (whose transaction was rolled back).
     fn apply(&mut self, statements: &mut dyn Statements) -> DbResult<Verdict>;
+    /// What it has brought about that somebody should be told, and on whose behalf. Comes after the commit.
+    fn news(&mut self) -> Option<(&Arc<Seat>, News)>;
     /// Gives the outcome to whoever asked.
     fn answer(self: Box<Self>);
     /// Gives an error to whoever asked.
@@ -95,40 +95,44 @@ pub trait Work: Send {
 
 /// An operation with everything it needs.
 pub struct Task<O: Operation> {
-    operation: O,
+    operation: Option<O>,
     outcome: Option<O::Outcome>,
+    news: News,
     reply: Option<Reply<O>>,
     seat: Arc<Seat>,
     /// The node's name when the operation was given.
     by: Arc<str>,
     /// Given back before the answer, so that whoever is answered finds the room.
-    ticket: Option<Ticket>,
+    place: Option<Place>,
+    waiting: Option<Ticket>,
 }
 
 impl<O: Operation> Task<O> {
-    pub fn new(
-        operation: O,
-        reply: Reply<O>,
-        seat: Arc<Seat>,
-        by: Arc<str>,
-        ticket: Ticket,
-    ) -> Task<O> {
+    pub fn new(operation: O, reply: Reply<O>, seat: Arc<Seat>, queue: &Arc<Queue>) -> Task<O> {
         Task {
-            operation,
+            operation: Some(operation),
             outcome: None,
+            news: News::default(),
             reply: Some(reply),
+            by: seat.name(),
             seat,
-            by,
-            ticket: Some(ticket),
+            place: None,
+            waiting: Some(queue.meter.enter()),
         }
     }
 
-    fn reply(&mut self, result: Result<O::Outcome, StoreError>) {
+    /// It has a place in the queue.
+    pub fn admitted(mut self: Box<Self>, place: Place) -> Job {
+        self.place = Some(place);
+        self
+    }
+
+    fn reply(&mut self, result: Result<(O, O::Outcome), StoreError>) {
         if let Some(reply) = self.reply.take() {
-            if let (Err(StoreError::Failed(_)), Some(ticket)) = (&result, &self.ticket) {
-                ticket.metrics.failed();
+            if let (Err(StoreError::Failed(_)), Some(Place(queue))) = (&result, &self.place) {
+                queue.metrics.failed();
             }
-            self.ticket = None;
+            self.place = None;
             // Whoever asked may have gone away; the operation stands.
             let _ = reply.send(result);
         }
@@ -136,33 +140,56 @@ impl<O: Operation> Task<O> {
 }
 
 impl<O: Operation> Work for Task<O> {
+    fn taken(&mut self, now: Instant) {
+        if let Some(ticket) = self.waiting.take() {
+            ticket.leave(now);
+        }
+    }
+
     fn lane(&self) -> Lane {
         O::LANE
     }
 
-    fn seat(&self) -> &Arc<Seat> {
-        &self.seat
-    }
-
     fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
-        self.operation.touches(see);
+        if let Some(operation) = &self.operation {
+            operation.touches(see);
+        }
     }
 
     fn bytes(&self) -> usize {
-        self.operation.bytes()
+        self.operation.as_ref().map_or(0, O::bytes)
     }
 
     fn apply(&mut self, statements: &mut dyn Statements) -> DbResult<Verdict> {
+        let Some(operation) = &mut self.operation else {
+            return Ok(Verdict::Commit);
+        };
         statements.on_behalf_of(&self.by, &self.seat.clock);
-        let outcome = self.operation.apply(statements)?;
+        let outcome = operation.apply(statements)?;
         let verdict = O::verdict(&outcome);
         self.outcome = Some(outcome);
+        let news = statements.take_news();
+        self.news = match verdict {
+            Verdict::Commit => news,
+            Verdict::RollBack | Verdict::Discard => News::default(),
+        };
         Ok(verdict)
     }
 
+    fn news(&mut self) -> Option<(&Arc<Seat>, News)> {
+        let mut news = std::mem::take(&mut self.news);
+        if news.is_empty() {
+            return None;
+        }
+        if let (Some(operation), Some(outcome)) = (&mut self.operation, &self.outcome) {
+            operation.give_messages(outcome, &mut news.stored);
+        }
+        Some((&self.seat, news))
+    }
+
     fn answer(mut self: Box<Self>) {
-        if let Some(outcome) = self.outcome.take() {
-            self.reply(Ok(outcome));
+        if let (Some(operation), Some(outcome)) = (self.operation.take(), self.outcome.take()) {
+            self.reply(Ok((operation, outcome)));
         }
     }
 

@@ -23,15 +23,18 @@ pub struct StoreMetrics {
 impl StoreMetrics {
     pub(super) fn entered(&self) {
         let depth = self.depth.fetch_add(1, Relaxed) + 1;
-        self.depth_max.fetch_max(depth, Relaxed);
+        // Mostly it stays: then this only reads, and takes no cache line from other threads.
+        if self.depth_max.load(Relaxed) < depth {
+            self.depth_max.fetch_max(depth, Relaxed);
+        }
     }
 
     pub(super) fn left(&self) {
         self.depth.fetch_sub(1, Relaxed);
     }
 
-    pub(super) fn handled(&self) {
-        self.operations.fetch_add(1, Relaxed);
+    pub(super) fn handled(&self, operations: usize) {
+        self.operations.fetch_add(operations as u64, Relaxed);
     }
 
     pub(super) fn committed(&self, size: usize, took: Duration) {
@@ -83,7 +86,7 @@ pub struct StoreMetricsSnapshot {
     pub depth: u64,
     /// Most operations that ever waited.
     pub depth_max: u64,
-    /// Operations that the store actor handled.
+    /// Operations that the store's threads have taken up.
     pub operations: u64,
     /// Write transactions committed.
     pub batches: u64,

@@ -229,6 +229,10 @@ pub trait Operation: Send + 'static {
         statements: &mut dyn statements::Statements,
     ) -> statements::DbResult<Self::Outcome>;
 
+    /// Gives up the messages that it has stored, to those who are told of them. Comes after the commit.
+    #[doc(hidden)]
+    fn give_messages(&mut self, _: &Self::Outcome, _told: &mut [operation::StoredMessage]) {}
+
     /// What becomes of its transaction; other than `Commit` only where the lane is `Alone`.
     #[doc(hidden)]
     fn verdict(_: &Self::Outcome) -> statements::Verdict {
@@ -251,9 +255,18 @@ impl StoreHandle {
         &self,
         operation: O,
     ) -> impl Future<Output = Result<O::Outcome, StoreError>> + Send + 'static + use<O> {
-        let (reply, outcome) = tokio::sync::oneshot::channel();
-        self.store.send(operation, reply, self.seat.clone());
-        async move { outcome.await.unwrap_or(Err(StoreError::Stopped)) }
+        let done = self.run_back(operation);
+        async move { done.await.map(|(_, outcome)| outcome) }
+    }
+
+    /// As [`run`](Self::run); the operation comes back with its outcome, without the messages that it has stored.
+    pub(crate) fn run_back<O: Operation>(
+        &self,
+        operation: O,
+    ) -> impl Future<Output = Result<(O, O::Outcome), StoreError>> + Send + 'static + use<O> {
+        let (reply, done) = tokio::sync::oneshot::channel();
+        self.store.send(operation, reply, &self.seat);
+        async move { done.await.unwrap_or(Err(StoreError::Stopped)) }
     }
 
     /// The node comes back as a new incarnation with this name. Operations given before keep the old one.
@@ -261,7 +274,7 @@ impl StoreHandle {
         self.seat.rename(node);
     }
 
-    /// The meter of the store actor's mailbox.
+    /// How long operations wait for a writer or reader.
     pub(crate) fn mailbox(&self) -> crate::metrics::MailboxMetrics {
         self.store.mailbox()
     }

@@ -127,8 +127,8 @@ pub trait Line {
     fn is_broken(&mut self) -> bool;
 }
 
-/// The table of all operations: lane, method, operation and outcome. Calls `$callback` with it. [`Transact`] is the
-/// one exception, and written out by hand.
+/// The table of all operations: lane, method, operation and outcome. Calls `$callback` with it. [`Unit`] and
+/// [`Transact`] are the exceptions, and written out by hand.
 macro_rules! operations {
     ($callback:ident) => {
         $callback! {
@@ -143,7 +143,6 @@ macro_rules! operations {
             Write scavenge(Scavenge) -> u64;
             Write subscribe(Subscribe) -> Fenced;
             Write unsubscribe(Unsubscribe) -> Fenced;
-            Write unit(Unit) -> UnitOutcome;
             Read read_answer(ReadAnswer) -> Option<Option<String>>;
             Write drop_inbox(DropInbox) -> Fenced;
             Read fetch_outbox(FetchOutbox) -> FetchedOutbox;
@@ -183,6 +182,9 @@ macro_rules! statements_trait {
             /// What somebody should be told after the commit, gathered since the last call.
             fn take_news(&mut self) -> News;
 
+            /// See the operation.
+            fn unit(&mut self, operation: &Unit) -> DbResult<UnitOutcome>;
+
             /// Runs a handler with the connection. The caller obeys [`Operation::verdict`](super::Operation::verdict).
             fn transact(&mut self, operation: &mut Transact) -> DbResult<Transacted>;
 
@@ -218,6 +220,27 @@ macro_rules! implement_operation {
     };
 }
 operations!(implement_operation);
+
+impl super::Operation for Unit {
+    type Outcome = UnitOutcome;
+    const LANE: Lane = Lane::Write;
+
+    fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
+        Touches::touches(self, see)
+    }
+
+    fn bytes(&self) -> usize {
+        Touches::bytes(self)
+    }
+
+    fn apply(&mut self, statements: &mut dyn Statements) -> DbResult<UnitOutcome> {
+        statements.unit(self)
+    }
+
+    fn give_messages(&mut self, outcome: &UnitOutcome, told: &mut [StoredMessage]) {
+        Unit::give_messages(self, outcome, told)
+    }
+}
 
 impl super::Operation for Transact {
     type Outcome = Transacted;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use crossbeam_channel::Receiver;
 
 use super::StoreError;
+use super::actor::Queue;
 use super::job::{Job, Seat};
 use super::metrics::StoreMetrics;
 use super::operation::News;
@@ -19,37 +20,37 @@ use crate::sabotage::{Step, reached};
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 /// Runs `serve` until its channel is closed; begins anew when it panics.
-fn keep_running(metrics: &StoreMetrics, mut serve: impl FnMut()) {
+fn keep_running(queue: &Queue, mut serve: impl FnMut()) {
     while catch_unwind(AssertUnwindSafe(&mut serve)).is_err() {
-        metrics.panicked();
+        queue.metrics.panicked();
         log::error!("a thread of the store panicked; it goes on with a fresh connection");
     }
 }
 
 /// Reads, until the channel is closed.
-pub fn read(jobs: &Receiver<Job>, database: &dyn Database, metrics: &StoreMetrics) {
-    keep_running(metrics, || {
+pub fn read(jobs: &Receiver<Job>, database: &dyn Database, queue: &Queue) {
+    keep_running(queue, || {
         let mut reader = Worker {
             open: &|| database.reader(),
             line: None,
             commits: None,
         };
         while let Ok(job) = jobs.recv() {
-            reader.commit(vec![job]);
+            reader.work(vec![job], queue);
         }
     });
 }
 
 /// Writes, until the channel is closed; at most `batch` operations in one transaction.
-pub fn write(jobs: &Receiver<Job>, database: &dyn Database, batch: usize, metrics: &StoreMetrics) {
-    keep_running(metrics, || {
+pub fn write(jobs: &Receiver<Job>, database: &dyn Database, batch: usize, queue: &Queue) {
+    keep_running(queue, || {
         let mut writer = Worker {
             open: &|| database.writer(),
             line: None,
-            commits: Some(metrics),
+            commits: Some(&queue.metrics),
         };
         while let Ok(first) = jobs.recv() {
-            writer.commit_all(gather_group(first, jobs, batch));
+            writer.work(gather_group(first, jobs, batch), queue);
         }
     });
 }
@@ -66,9 +67,6 @@ fn gather_group(first: Job, jobs: &Receiver<Job>, batch: usize) -> Vec<Job> {
     group
 }
 
-/// What was committed, by the node on whose behalf.
-type Told = Vec<(Arc<Seat>, News)>;
-
 struct Worker<'a> {
     open: &'a dyn Fn() -> Result<Box<dyn Line>, String>,
     /// `None`: to be opened before the next transaction.
@@ -78,6 +76,17 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
+    /// Does what was taken out of the queue.
+    fn work(&mut self, mut jobs: Vec<Job>, queue: &Queue) {
+        let begun = Instant::now();
+        for job in &mut jobs {
+            job.taken(begun);
+        }
+        queue.metrics.handled(jobs.len());
+        self.commit_all(jobs);
+        queue.meter.handled_together(begun.elapsed());
+    }
+
     /// Commits a group, except that what must be alone is.
     fn commit_all(&mut self, jobs: Vec<Job>) {
         let mut group = Vec::with_capacity(jobs.len());
@@ -98,7 +107,7 @@ impl Worker<'_> {
             return;
         }
         match self.try_hard(&mut group) {
-            Ok(told) => finish(group, told),
+            Ok(()) => finish(group),
             Err(Fault::Inside(error)) if group.len() > 1 => {
                 log::warn!(
                     "a group of {} operations failed and is run one by one: {error}",
@@ -115,7 +124,7 @@ impl Worker<'_> {
         while let Some(job) = jobs.next() {
             let mut single = vec![job];
             match self.try_hard(&mut single) {
-                Ok(told) => finish(single, told),
+                Ok(()) => finish(single),
                 Err(fault) => {
                     if matches!(fault, Fault::Begin(_) | Fault::Lost(_)) {
                         // The database is away: the others would only wait for it one after the other.
@@ -129,7 +138,7 @@ impl Worker<'_> {
 
     /// Runs a group in one transaction: again if only the connection was bad, and again with more care if that may help
     /// (two who lock each other out are told so by the database, for one).
-    fn try_hard(&mut self, group: &mut [Job]) -> Result<Told, Fault> {
+    fn try_hard(&mut self, group: &mut [Job]) -> Result<(), Fault> {
         let mut result = self.attempt(group, Care::Quick);
         if group.iter().any(|job| job.lane() == Lane::Alone) {
             return result;
@@ -144,18 +153,14 @@ impl Worker<'_> {
     }
 
     /// Runs a group in one transaction.
-    fn attempt(&mut self, jobs: &mut [Job], care: Care) -> Result<Told, Fault> {
+    fn attempt(&mut self, jobs: &mut [Job], care: Care) -> Result<(), Fault> {
         let started = Instant::now();
         let line = match &mut self.line {
             Some(line) => line,
             none => none.insert((self.open)().map_err(|error| Fault::Begin(away(error)))?),
         };
         let size = jobs.len();
-        let mut batch = Batch {
-            jobs,
-            told: Told::new(),
-        };
-        let result = line.transaction(&mut batch, care);
+        let result = line.transaction(&mut Batch(jobs), care);
         let done_with = match &result {
             Ok(verdict) => *verdict == Verdict::Discard,
             Err(Fault::Inside(_)) => line.is_broken(),
@@ -164,38 +169,30 @@ impl Worker<'_> {
         if done_with {
             self.line = None;
         }
-        match result? {
-            Verdict::Commit => {
-                reached(Step::AfterCommit);
-                if let Some(metrics) = self.commits {
-                    metrics.committed(size, started.elapsed());
-                }
-                Ok(batch.told)
+        if result? == Verdict::Commit {
+            reached(Step::AfterCommit);
+            if let Some(metrics) = self.commits {
+                metrics.committed(size, started.elapsed());
             }
-            Verdict::RollBack | Verdict::Discard => Ok(Told::new()),
         }
+        Ok(())
     }
 }
 
-/// Jobs that share a transaction, and what they bring about.
-struct Batch<'a> {
-    jobs: &'a mut [Job],
-    told: Told,
-}
+/// Jobs that share a transaction.
+struct Batch<'a>(&'a mut [Job]);
 
 impl Group for Batch<'_> {
     fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
-        for job in self.jobs.iter() {
+        for job in self.0.iter() {
             job.touches(see);
         }
     }
 
     fn run(&mut self, statements: &mut dyn Statements) -> DbResult<Verdict> {
-        self.told.clear();
         let mut verdict = Verdict::Commit;
-        for job in self.jobs.iter_mut() {
+        for job in self.0.iter_mut() {
             verdict = job.apply(statements)?;
-            gather(&mut self.told, job.seat(), statements.take_news());
         }
         // Only one that is alone ever says anything but Commit.
         Ok(verdict)
@@ -206,22 +203,20 @@ fn away(error: String) -> diesel::result::Error {
     diesel::result::Error::QueryBuilderError(error.into())
 }
 
-fn gather(told: &mut Told, seat: &Arc<Seat>, mut news: News) {
-    if news.stored.is_empty() && news.forwarded.is_empty() && !news.published {
-        return;
-    }
-    match told.iter_mut().find(|(other, _)| Arc::ptr_eq(other, seat)) {
-        Some((_, before)) => {
-            before.stored.append(&mut news.stored);
-            before.forwarded.append(&mut news.forwarded);
-            before.published |= news.published;
-        }
-        None => told.push((seat.clone(), news)),
-    }
-}
-
 /// News first: whoever is answered may rely on the news being on their way.
-fn finish(group: Vec<Job>, told: Told) {
+fn finish(mut group: Vec<Job>) {
+    // By the node on whose behalf.
+    let mut told: Vec<(Arc<Seat>, News)> = Vec::new();
+    for (seat, mut news) in group.iter_mut().filter_map(|job| job.news()) {
+        match told.iter_mut().find(|(other, _)| Arc::ptr_eq(other, seat)) {
+            Some((_, before)) => {
+                before.stored.append(&mut news.stored);
+                before.forwarded.append(&mut news.forwarded);
+                before.published |= news.published;
+            }
+            None => told.push((seat.clone(), news)),
+        }
+    }
     for (seat, news) in told {
         seat.tell(news);
     }

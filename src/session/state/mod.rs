@@ -395,7 +395,7 @@ impl State {
         });
     }
 
-    fn introspect(&self) -> LiveSession {
+    pub(super) fn introspect(&self) -> LiveSession {
         let identity = self.identity();
         LiveSession {
             session_id: identity

@@ -102,7 +102,7 @@ impl State {
     }
 
     /// Acknowledgements that are not stored yet.
-    pub(super) fn unstored_acks(&self) -> usize {
+    pub(in crate::session) fn unstored_acks(&self) -> usize {
         self.deleting + self.to_complete.smids.len() + self.to_drop.len()
     }
 

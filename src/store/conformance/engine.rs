@@ -95,7 +95,7 @@ pub async fn order_under_concurrency(base: Base) {
     let told = |news: Vec<News>| {
         news.into_iter()
             .flat_map(|news| news.stored)
-            .map(|stored| stored.message.seq)
+            .map(|stored| message(&stored).seq)
     };
     let (at_a, at_b): (Vec<_>, Vec<_>) = (
         told(a.news().await).collect(),
@@ -131,7 +131,7 @@ pub async fn bad_one_fails_alone(base: Base) {
     let tids = |news: Vec<News>| -> Vec<String> {
         news.into_iter()
             .flat_map(|news| news.stored)
-            .map(|stored| stored.message.tid)
+            .map(|stored| message(&stored).tid.clone())
             .collect()
     };
     assert_eq!(
@@ -195,7 +195,7 @@ pub async fn news_before_the_answer(base: Base) {
     let seqs = |news: &News| {
         news.stored
             .iter()
-            .map(|stored| stored.message.seq)
+            .map(|stored| message(stored).seq)
             .collect::<Vec<_>>()
     };
     let news = a.news().await;

@@ -178,3 +178,33 @@ pub async fn deregistered_holder_still_settles(base: Base) {
     );
     assert!(a.fetch(holder.session).await.is_empty());
 }
+
+/// A client that lets go of an id may say it again, even in one group with the letting go.
+pub async fn let_go_and_come_again_in_one_group(base: Base) {
+    let a = base.node("a").await;
+    let holder = a.open("user", "s1").await.holder;
+    let incoming = |cmid: &str| Unit {
+        cause: Cause::Incoming {
+            holder,
+            cmid: cmid.into(),
+            answer: None,
+            settles: None,
+        },
+        effects: Vec::new(),
+    };
+    let drop = |cmid: &str| DropInbox {
+        holder,
+        cmids: vec![cmid.into()],
+    };
+    let done = UnitOutcome::Committed(Vec::new());
+    assert_eq!(a.run(incoming("1")).await, done);
+    // Given at once, so that they may share a transaction.
+    let (gone, again, twice) = (
+        a.store.run(drop("1")),
+        a.store.run(incoming("1")),
+        a.store.run(incoming("1")),
+    );
+    assert_eq!(gone.await.unwrap(), Fenced::Done);
+    assert_eq!(again.await.unwrap(), done);
+    assert_eq!(twice.await.unwrap(), UnitOutcome::Duplicate(None));
+}

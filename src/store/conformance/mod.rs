@@ -20,6 +20,11 @@ use super::{NewsOf, Operation, Store, StoreConfig, StoreHandle};
 use crate::clock::Clock;
 use crate::wire::{MessageType, Payload};
 
+/// The message itself, which whoever stored it is always told.
+fn message(stored: &StoredMessage) -> &OutboxMessage {
+    stored.message.as_ref().expect("it comes with the news")
+}
+
 /// Runs every case of the suite on a store that `$open` gives.
 macro_rules! on {
     ($name:ident, $open:expr, $($topic:ident: $($case:ident)*;)*) => {
@@ -51,7 +56,8 @@ macro_rules! suite {
 suite! {
     sessions: open_and_resume resume_refused too_many_sessions deregister_names_the_registration close_deletes_all
         home_needs_a_lease listing time_out sweep_and_which_exist scavenge scavenge_old_inbox where_a_session_is;
-    inbox: duplicates_get_the_first_answer every_write_is_fenced deregistered_holder_still_settles;
+    inbox: duplicates_get_the_first_answer every_write_is_fenced deregistered_holder_still_settles
+        let_go_and_come_again_in_one_group;
     units: all_or_nothing idempotency effects_and_news no_session_is_dropped full_outbox correlations_are_taken_once
         settle_by_epoch settle_by_token settled_once_in_one_group;
     outbox: fetch_in_order complete_and_nack correlations_time_out closed_session_ends_correlations

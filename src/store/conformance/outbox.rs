@@ -191,8 +191,8 @@ pub async fn dead_letters(base: Base) {
     let news = a.news().await;
     assert_eq!(
         (
-            news[0].stored[0].message.seq,
-            news[0].stored[0].message.tid.as_str()
+            message(&news[0].stored[0]).seq,
+            message(&news[0].stored[0]).tid.as_str()
         ),
         (3, "m1")
     );

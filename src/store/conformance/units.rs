@@ -90,12 +90,12 @@ pub async fn effects_and_news(base: Base) {
             (
                 stored.session,
                 stored.home.clone(),
-                stored.message.seq,
-                stored.message.tid.as_str(),
+                message(stored).seq,
+                message(stored).tid.as_str(),
             )
         })
         .collect();
-    let at_b = Some(("b".to_string(), one.connection));
+    let at_b = Some((std::sync::Arc::from("b"), one.connection));
     assert_eq!(
         told,
         [
@@ -123,7 +123,7 @@ pub async fn effects_and_news(base: Base) {
     let fetched = b.fetch(one.session).await;
     assert_eq!(
         format!("{:?}", fetched[1]),
-        format!("{:?}", news[0].stored[2].message)
+        format!("{:?}", message(&news[0].stored[2]))
     );
     assert_eq!(
         fetched[0].msg.as_ref().map(|msg| msg.get()),

@@ -1,5 +1,6 @@
 //! Nodes, and what they are told after a commit.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ConnectionId, Forwarded, Holder, OutboxMessage, SessionKey};
@@ -75,13 +76,20 @@ pub struct News {
     pub published: bool,
 }
 
+impl News {
+    /// Whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.stored.is_empty() && self.forwarded.is_empty() && !self.published
+    }
+}
+
 /// A message just stored, and where its session is connected.
 #[derive(Clone, Debug)]
 pub struct StoredMessage {
     /// The session.
     pub session: SessionKey,
     /// Node and registration, if it is connected.
-    pub home: Option<(String, ConnectionId)>,
-    /// The message.
-    pub message: OutboxMessage,
+    pub home: Option<(Arc<str>, ConnectionId)>,
+    /// The message, which saves reading it from the store.
+    pub message: Option<OutboxMessage>,
 }

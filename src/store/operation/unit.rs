@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::time::Duration;
 
-use super::{Holder, PostponeForwarded, SessionKey};
+use super::{Holder, PostponeForwarded, SessionKey, StoredMessage};
 use crate::wire::{Debug, MessageType, Payload};
 
 /// Everything that one handler, service or call did, to be committed as one.
@@ -13,6 +13,23 @@ pub struct Unit {
     pub cause: Cause,
     /// What it brings about, in order.
     pub effects: Vec<Effect>,
+}
+
+impl Unit {
+    /// Gives up the messages that were stored, to those who are told of them. It must not be run again.
+    pub fn give_messages(&mut self, outcome: &UnitOutcome, told: &mut [StoredMessage]) {
+        let UnitOutcome::Committed(outcomes) = outcome else {
+            return;
+        };
+        let mut told = told.iter_mut();
+        for (effect, outcome) in std::mem::take(&mut self.effects).into_iter().zip(outcomes) {
+            if let (Effect::Message { message, .. }, EffectOutcome::Stored(seq)) = (effect, outcome)
+                && let Some(told) = told.next()
+            {
+                told.message = Some(message.stored(*seq));
+            }
+        }
+    }
 }
 
 /// What a [`Unit`] came from.
@@ -102,6 +119,21 @@ pub struct NewMessage {
     pub debug: Option<Debug>,
     /// REQUEST: what is needed when the reply comes.
     pub correlation: Option<Correlation>,
+}
+
+impl NewMessage {
+    /// The same under its number.
+    fn stored(self, seq: i64) -> OutboxMessage {
+        OutboxMessage {
+            seq,
+            kind: self.kind,
+            eid: self.eid,
+            cmid: self.cmid,
+            tid: self.tid,
+            msg: self.msg,
+            debug: self.debug,
+        }
+    }
 }
 
 /// What a server REQUEST leaves behind until its reply comes.

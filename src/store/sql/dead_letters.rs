@@ -107,7 +107,7 @@ impl Transaction<'_> {
                 .set(correlation::seq.eq(seq))
                 .execute(conn)?;
         }
-        let message = row.try_into()?;
+        let message = Some(row.try_into()?);
         self.news.stored.push(StoredMessage {
             session: key,
             home,

@@ -38,28 +38,11 @@ impl Transaction<'_> {
             created: now,
         };
         self.insert_outbox(&new)?;
-        let NewMessage {
-            kind,
-            eid,
-            cmid,
-            tid,
-            msg,
-            debug,
-            ..
-        } = message.clone();
-        let message = OutboxMessage {
-            seq,
-            kind,
-            eid,
-            cmid,
-            tid,
-            msg,
-            debug,
-        };
+        // The message itself is taken out of its operation after the commit, when that will not be run again.
         self.news.stored.push(StoredMessage {
             session: key,
             home,
-            message,
+            message: None,
         });
         Ok(Some(seq))
     }

@@ -20,7 +20,7 @@ pub struct Row {
     pub sid: String,
     pub user_id: String,
     pub connection: ConnectionId,
-    pub node: Option<String>,
+    pub node: Option<Arc<str>>,
     pub last_seq: i64,
     /// Whether `last_seq` must be written back.
     pub dirty: bool,
@@ -28,7 +28,7 @@ pub struct Row {
 
 impl Row {
     /// Where the session is connected.
-    pub fn home(&self) -> Option<(String, ConnectionId)> {
+    pub fn home(&self) -> Option<(Arc<str>, ConnectionId)> {
         self.node.clone().map(|node| (node, self.connection))
     }
 
@@ -121,7 +121,7 @@ impl<'a> Transaction<'a> {
                 sid,
                 user_id,
                 connection,
-                node,
+                node: node.map(Arc::from),
                 last_seq,
                 dirty: false,
             },
@@ -216,6 +216,10 @@ macro_rules! delegate {
                 std::mem::take(&mut self.news)
             }
 
+            fn unit(&mut self, operation: &Unit) -> DbResult<UnitOutcome> {
+                Transaction::unit(self, operation)
+            }
+
             fn transact(&mut self, operation: &mut Transact) -> DbResult<Transacted> {
                 self.run_handler(operation)
             }
@@ -259,7 +263,11 @@ impl Transaction<'_> {
         match result {
             Err(failure) => Ok(Transacted::RolledBack(failure)),
             Ok(_) if started.elapsed() > operation.limit => Ok(Transacted::TimedOut),
-            Ok(unit) => Ok(Transacted::Unit(self.unit(&unit)?)),
+            Ok(mut unit) => {
+                let outcome = self.unit(&unit)?;
+                unit.give_messages(&outcome, &mut self.news.stored);
+                Ok(Transacted::Unit(outcome))
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What SQLite does in its own way: there is one writer, so nothing needs a lock, and every row is written at once, by
-//! a statement that can be cached.
+//! a statement that can be cached. Rows are deleted together: those of a session are neighbours.
 
 use std::time::Duration;
 
@@ -12,20 +12,40 @@ use crate::store::rows::NewOutboxRow;
 use crate::store::schema::{inbox, outbox, session};
 use crate::store::statements::DbResult;
 
-/// Nothing is ever pending.
-pub struct Dialect;
+/// What a transaction has to remember: deletions, which are done together.
+#[derive(Default)]
+pub struct Dialect {
+    /// Session and number of outbox rows to delete.
+    completed: Vec<(i64, i64)>,
+    /// Session and cmid of inbox rows to delete.
+    forgotten: Vec<(i64, String)>,
+}
 
 impl Dialect {
     pub fn now(&mut self, clock: &Clock) -> i64 {
         clock.now()
     }
 
-    pub fn write(&mut self, _: &mut SqliteConnection) -> DbResult<()> {
+    /// Does what is to be done yet: rows that are neighbours are deleted one after the other, or by one statement.
+    pub fn write(&mut self, conn: &mut SqliteConnection) -> DbResult<()> {
+        self.completed.sort_unstable();
+        for (session, first, last) in runs(&self.completed) {
+            let run = outbox::table
+                .filter(outbox::session.eq(session))
+                .filter(outbox::seq.between(first, last));
+            diesel::delete(run).execute(conn)?;
+        }
+        self.completed.clear();
+        self.forgotten.sort_unstable();
+        for (session, cmid) in self.forgotten.drain(..) {
+            diesel::delete(inbox::table.find((session, cmid))).execute(conn)?;
+        }
         Ok(())
     }
 
-    /// Writes the newest sequence numbers of sessions.
+    /// Writes what is not written yet, and the newest sequence numbers of sessions.
     pub fn write_back(&mut self, conn: &mut SqliteConnection, seqs: &[(i64, i64)]) -> DbResult<()> {
+        self.write(conn)?;
         for (key, last_seq) in seqs {
             diesel::update(session::table.find(key))
                 .set(session::last_seq.eq(last_seq))
@@ -43,6 +63,20 @@ impl Dialect {
     pub fn take_back(&self, _: &mut SqliteConnection) -> DbResult<()> {
         Ok(())
     }
+}
+
+/// Runs of numbers without a gap, of what is sorted: session, first, last.
+fn runs(sorted: &[(i64, i64)]) -> Vec<(i64, i64, i64)> {
+    let mut runs: Vec<(i64, i64, i64)> = Vec::new();
+    for (session, seq) in sorted {
+        match runs.last_mut() {
+            Some((of, _, last)) if of == session && (*last == *seq || *last + 1 == *seq) => {
+                *last = *seq;
+            }
+            _ => runs.push((*session, *seq, *seq)),
+        }
+    }
+    runs
 }
 
 impl Transaction<'_> {
@@ -63,6 +97,23 @@ impl Transaction<'_> {
         cmid: &str,
         answer: Option<&str>,
     ) -> DbResult<bool> {
+        if self.insert_incoming(session, cmid, answer)? {
+            return Ok(true);
+        }
+        // It may be let go and come again in one group.
+        if self.dialect.forgotten.is_empty() {
+            return Ok(false);
+        }
+        self.beside()?;
+        self.insert_incoming(session, cmid, answer)
+    }
+
+    fn insert_incoming(
+        &mut self,
+        session: SessionKey,
+        cmid: &str,
+        answer: Option<&str>,
+    ) -> DbResult<bool> {
         let now = self.now;
         // Not ON CONFLICT DO NOTHING: for that, Diesel builds the text of the statement each time anew to find it in
         // its cache. (This also ignores NULL where there must be none, but there is none.)
@@ -78,25 +129,38 @@ impl Transaction<'_> {
     }
 
     pub fn forget_incoming(&mut self, session: SessionKey, cmids: &[String]) -> DbResult<()> {
-        let conn = self.apart();
-        for cmid in cmids {
-            diesel::delete(inbox::table.find((session.0, cmid))).execute(conn)?;
-        }
+        let forgotten = cmids.iter().map(|cmid| (session.0, cmid.clone()));
+        self.dialect.forgotten.extend(forgotten);
         Ok(())
     }
 
     pub fn insert_outbox(&mut self, row: &NewOutboxRow<'_>) -> DbResult<()> {
-        diesel::insert_into(outbox::table)
-            .values(row)
-            .execute(self.apart())?;
+        let conn = self.apart();
+        // What is seldom there costs as much as what is: a value to bind.
+        if let (None, None) = (row.cmid, row.debug) {
+            diesel::insert_into(outbox::table)
+                .values((
+                    outbox::session.eq(row.session),
+                    outbox::seq.eq(row.seq),
+                    outbox::kind.eq(row.kind),
+                    outbox::eid.eq(row.eid),
+                    outbox::tid.eq(row.tid),
+                    outbox::msg.eq(row.msg),
+                    outbox::deliveries.eq(row.deliveries),
+                    outbox::created.eq(row.created),
+                ))
+                .execute(conn)?;
+        } else {
+            diesel::insert_into(outbox::table)
+                .values(row)
+                .execute(conn)?;
+        }
         Ok(())
     }
 
     pub fn delete_outbox(&mut self, session: SessionKey, seqs: &[i64]) -> DbResult<()> {
-        let conn = self.apart();
-        for seq in seqs {
-            diesel::delete(outbox::table.find((session.0, *seq))).execute(conn)?;
-        }
+        let completed = seqs.iter().map(|seq| (session.0, *seq));
+        self.dialect.completed.extend(completed);
         Ok(())
     }
 
@@ -141,5 +205,26 @@ impl Transaction<'_> {
                 .execute(conn)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::runs;
+
+    #[test]
+    fn numbers_without_a_gap_are_one_run() {
+        let sorted = [
+            (1, 4),
+            (1, 5),
+            (1, 6),
+            (1, 8),
+            (2, 7),
+            (2, 8),
+            (2, 8),
+            (3, 9),
+        ];
+        assert_eq!(runs(&sorted), [(1, 4, 6), (1, 8, 8), (2, 7, 8), (3, 9, 9)]);
+        assert_eq!(runs(&[]), []);
     }
 }

@@ -250,7 +250,7 @@ impl Line for WriterLine {
         // IMMEDIATE: going from reading to writing would fail at once, whatever the busy timeout.
         let result = self.conn.immediate_transaction(|conn| {
             began = true;
-            let mut transaction = Transaction::new(conn, rooms, Dialect);
+            let mut transaction = Transaction::new(conn, rooms, Dialect::default());
             match group.run(&mut transaction)? {
                 Verdict::Commit => Ok(transaction.write_back()?),
                 verdict => Err(Undo::Said(verdict)),
@@ -278,7 +278,7 @@ impl Line for ReaderLine {
         let rooms = &mut self.rooms;
         let result = self.conn.transaction(|conn| {
             began = true;
-            Ok(group.run(&mut Transaction::new(conn, rooms, Dialect))?)
+            Ok(group.run(&mut Transaction::new(conn, rooms, Dialect::default()))?)
         });
         outcome(result, began)
     }
