@@ -66,9 +66,9 @@ impl Drop for Place {
     }
 }
 
-/// The receiving end of an answer. The operation comes back with its outcome: mostly to be dropped where it was made,
-/// which is cheaper than on another thread.
-pub type Reply<O> = oneshot::Sender<Result<(O, <O as Operation>::Outcome), StoreError>>;
+/// Where an answer goes: the whole task comes back, to be dropped where it was made. (Memory that one thread frees
+/// for another makes both of them wait.)
+pub type Reply<O> = oneshot::Sender<Result<Box<Task<O>>, StoreError>>;
 
 /// An operation of any kind.
 pub type Job = Box<dyn Work>;
@@ -127,14 +127,19 @@ impl<O: Operation> Task<O> {
         self
     }
 
-    fn reply(&mut self, result: Result<(O, O::Outcome), StoreError>) {
+    /// The operation and its outcome, if it has come back with one.
+    pub fn into_parts(mut self) -> Option<(O, O::Outcome)> {
+        Some((self.operation.take()?, self.outcome.take()?))
+    }
+
+    fn refuse(&mut self, error: StoreError) {
         if let Some(reply) = self.reply.take() {
-            if let (Err(StoreError::Failed(_)), Some(Place(queue))) = (&result, &self.place) {
+            if let (StoreError::Failed(_), Some(Place(queue))) = (&error, &self.place) {
                 queue.metrics.failed();
             }
             self.place = None;
-            // Whoever asked may have gone away; the operation stands.
-            let _ = reply.send(result);
+            // Whoever asked may have gone away.
+            let _ = reply.send(Err(error));
         }
     }
 }
@@ -188,13 +193,15 @@ impl<O: Operation> Work for Task<O> {
     }
 
     fn answer(mut self: Box<Self>) {
-        if let (Some(operation), Some(outcome)) = (self.operation.take(), self.outcome.take()) {
-            self.reply(Ok((operation, outcome)));
+        self.place = None;
+        if let Some(reply) = self.reply.take() {
+            // Whoever asked may have gone away; the operation stands.
+            let _ = reply.send(Ok(self));
         }
     }
 
     fn fail(mut self: Box<Self>, error: StoreError) {
-        self.reply(Err(error));
+        self.refuse(error);
     }
 }
 
@@ -205,6 +212,6 @@ impl<O: Operation> Drop for Task<O> {
             true => StoreError::Failed("a thread of the store panicked".into()),
             false => StoreError::Stopped,
         };
-        self.reply(Err(error));
+        self.refuse(error);
     }
 }

@@ -266,7 +266,10 @@ impl StoreHandle {
     ) -> impl Future<Output = Result<(O, O::Outcome), StoreError>> + Send + 'static + use<O> {
         let (reply, done) = tokio::sync::oneshot::channel();
         self.store.send(operation, reply, &self.seat);
-        async move { done.await.unwrap_or(Err(StoreError::Stopped)) }
+        async move {
+            let task = done.await.unwrap_or(Err(StoreError::Stopped))?;
+            task.into_parts().ok_or(StoreError::Stopped)
+        }
     }
 
     /// The node comes back as a new incarnation with this name. Operations given before keep the old one.

@@ -22,11 +22,11 @@ impl Unit {
             return;
         };
         let mut told = told.iter_mut();
-        for (effect, outcome) in std::mem::take(&mut self.effects).into_iter().zip(outcomes) {
+        for (effect, outcome) in self.effects.iter_mut().zip(outcomes) {
             if let (Effect::Message { message, .. }, EffectOutcome::Stored(seq)) = (effect, outcome)
                 && let Some(told) = told.next()
             {
-                told.message = Some(message.stored(*seq));
+                told.message = Some(std::mem::take(message).stored(*seq));
             }
         }
     }
@@ -103,7 +103,7 @@ pub enum Effect {
 }
 
 /// A message for a client, not yet stored.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct NewMessage {
     /// SEND, REQUEST, RESOLVE or REJECT.
     pub kind: MessageType,
