@@ -43,6 +43,9 @@ pub(super) struct Connection {
     phase: Phase,
     /// The session knows that the line ends.
     told: bool,
+    /// When HELLO must be done; `None`: it was looked at.
+    hello_by: Option<Instant>,
+    next_ping: Instant,
     /// Fragments of a text message, joined so far; the guard limits their sum.
     joined: BytesMut,
     /// The last large text. Were it gone when the next bytes come, the decoder would find its buffer unshared, and
@@ -62,7 +65,10 @@ impl Connection {
         authenticator: Rc<dyn Authenticator>,
         remote: Option<String>,
     ) -> Connection {
+        let (now, config) = (Instant::now(), &state.config);
         Connection {
+            hello_by: Some(after(now, config.hello_timeout)),
+            next_ping: after(now, config.ping_interval),
             state,
             backend,
             opening: Some((authenticator, remote)),
@@ -189,17 +195,37 @@ impl Connection {
         }
     }
 
-    fn check_idle(&mut self, ctx: &mut Context) {
+    /// All that is looked at from time to time, by one timer: there are many connections.
+    fn watch(&mut self, ctx: &mut Context) {
+        let now = Instant::now();
+        if self.hello_by.is_some_and(|by| by <= now) {
+            self.hello_by = None;
+            self.check_hello(ctx);
+        }
+        if self.next_ping <= now {
+            self.next_ping = after(now, self.state.config.ping_interval);
+            self.ping(ctx);
+        }
+        let mut next = self.next_ping;
+        if self.phase == Phase::Open {
+            next = next.min(self.check_idle(now, ctx));
+        }
+        next = self.hello_by.map_or(next, |by| by.min(next));
+        ctx.run_later(next.saturating_duration_since(now), Self::watch);
+    }
+
+    /// When it is to be checked again.
+    fn check_idle(&mut self, now: Instant, ctx: &mut Context) -> Instant {
         let timeout = self.state.config.idle_timeout;
         if self.state.paused.get() {
-            self.state.last_heard.set(Instant::now());
+            self.state.last_heard.set(now);
         }
-        let quiet = self.state.last_heard.get().elapsed();
-        if quiet >= timeout {
+        let until = after(self.state.last_heard.get(), timeout);
+        if until <= now {
             let what = format!("nothing was received for {timeout:?}");
-            return self.violation(Close::new(CloseCode::GoingAway, what), ctx);
+            self.violation(Close::new(CloseCode::GoingAway, what), ctx);
         }
-        ctx.run_later(timeout - quiet, Self::check_idle);
+        until
     }
 
     fn check_hello(&mut self, ctx: &mut Context) {
@@ -234,10 +260,7 @@ impl Actor for Connection {
             });
             let _ = self.state.session.set(session);
         }
-        let config = self.state.config.clone();
-        ctx.run_later(config.hello_timeout, Self::check_hello);
-        ctx.run_later(config.idle_timeout, Self::check_idle);
-        ctx.run_interval(config.ping_interval, Self::ping);
+        self.watch(ctx);
     }
 
     fn stopped(&mut self, _: &mut Context) {
@@ -299,6 +322,12 @@ impl Handler<ToLine> for Connection {
 }
 
 metered!(Connection: ToLine);
+
+/// So much later; an interval beyond all measure never ends.
+fn after(time: Instant, interval: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+    time + interval.min(NEVER)
+}
 
 /// The payload of a large frame, shared.
 fn payload_if_large(message: &Message) -> Option<Bytes> {

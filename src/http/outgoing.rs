@@ -25,12 +25,20 @@ const FLUSH: Duration = Duration::from_millis(10);
 
 /// Drives the connection actor until it is done or TCP has ended, and sees to it that what it leaves behind goes out
 /// or is dropped.
-pub(super) async fn pump<E>(
+pub(super) fn pump<E: 'static>(
     actor: impl Stream<Item = Result<Bytes, E>> + 'static,
+    state: Rc<LineState>,
+) -> impl Future<Output = ()> {
+    // Boxed here, for the future to be small.
+    drive(Box::pin(actor), state)
+}
+
+async fn drive<E>(
+    actor: Pin<Box<impl Stream<Item = Result<Bytes, E>> + 'static>>,
     state: Rc<LineState>,
 ) {
     {
-        let mut actor = Box::pin(actor);
+        let mut actor = actor;
         poll_fn(|context| {
             state.pump.register(context);
             while !state.gone.get() {

@@ -95,7 +95,7 @@ async fn begin(
         services: builder.services,
         authentication,
         allowed_origins: builder.allowed_origins,
-        listeners: builder.listeners,
+        listeners: Arc::new(builder.listeners),
         meters,
         counters,
         running: RunningHandlers::default(),

@@ -41,7 +41,7 @@ pub(crate) struct Node {
     pub(crate) services: HashMap<String, Handler>,
     pub(crate) authentication: Arc<dyn Authentication>,
     pub(crate) allowed_origins: Option<Vec<String>>,
-    pub(crate) listeners: Listeners,
+    pub(crate) listeners: Arc<Listeners>,
     pub(crate) meters: Meters,
     pub(crate) counters: Counters,
     pub(crate) running: RunningHandlers,

@@ -9,7 +9,6 @@ use crate::auth::{Principal, Verdict};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::registry::ToSession;
-use crate::server::Listeners;
 use crate::store::operation::{
     ConnectionId, Fenced, HeldSession, Holder, OutboxMessage, Registered, SessionKey,
 };
@@ -29,7 +28,7 @@ impl Default for Decisions {
             Arc::new(Config::default()),
             Clock::fixed(1_000),
             "node".into(),
-            Listeners::default(),
+            Arc::default(),
             None,
         );
         let mut decisions = Decisions {

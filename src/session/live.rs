@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::wire::{Envelope, MAX_ID_BYTES, MessageType};
+use crate::wire::{Envelope, MAX_ID_BYTES, MessageType, cut};
 
 /// A session connected to this node.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -43,44 +43,150 @@ fn name<S: serde::Serializer>(t: &MessageType, to: S) -> Result<S::Ok, S::Error>
     to.serialize_str(t.name())
 }
 
-/// The beginning of an id: what a client sends is kept here before it is checked.
-fn short(id: &str) -> String {
-    id.chars().take(MAX_ID_BYTES).collect()
+/// The last envelopes of a session, a bounded number. There are many sessions, so they are kept as bytes, one behind
+/// the other: time (8), message type and direction (1), length of endpoint (2) and id (2), and these.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    bytes: VecDeque<u8>,
+    count: usize,
 }
 
-/// The last envelopes of a session, a bounded number.
-#[derive(Debug, Default)]
-pub(super) struct Recent(VecDeque<RecentEnvelope>);
+/// Bytes of an entry before endpoint and id.
+const HEAD: usize = 13;
+/// The length of what is not there.
+const NONE: u16 = u16::MAX;
+const INCOMING: u8 = 128;
 
 impl Recent {
     pub(super) fn add(&mut self, most: usize, at: i64, incoming: bool, envelope: &Envelope) {
         if most == 0 {
             return;
         }
-        while self.0.len() >= most {
-            self.0.pop_front();
+        while self.count >= most {
+            self.drop_oldest();
         }
-        let many = || {
-            envelope
-                .ids
-                .as_ref()
-                .map(|ids| format!("{} ids", ids.len()))
-        };
-        self.0.push_back(RecentEnvelope {
-            at,
-            incoming,
-            message_type: envelope.t,
-            endpoint: envelope.eid.as_deref().map(short),
-            id: envelope
-                .cmid
-                .as_deref()
-                .or(envelope.smid.as_deref())
-                .map(short)
-                .or_else(many),
-        });
+        let many = || Some(format!("{} ids", envelope.ids.as_ref()?.len()));
+        let (endpoint, id) = (
+            &envelope.eid,
+            envelope.cmid.as_ref().or(envelope.smid.as_ref()),
+        );
+        let many = if id.is_none() { many() } else { None };
+        let texts = [
+            endpoint.as_deref(),
+            id.or(many.as_ref()).map(String::as_str),
+        ]
+        .map(|it| it.map(short));
+        let direction = if incoming { INCOMING } else { 0 };
+        self.bytes.extend(at.to_le_bytes());
+        self.bytes.push_back(envelope.t as u8 | direction);
+        for text in texts {
+            let length = text.map_or(NONE, |text| text.len() as u16);
+            self.bytes.extend(length.to_le_bytes());
+        }
+        for text in texts.into_iter().flatten() {
+            self.bytes.extend(text.as_bytes());
+        }
+        self.count += 1;
+    }
+
+    fn drop_oldest(&mut self) {
+        let mut head = self.bytes.iter().copied().skip(9);
+        let lengths = [length(&mut head), length(&mut head)];
+        let bytes = HEAD + lengths.into_iter().flatten().sum::<usize>();
+        self.bytes.drain(..bytes);
+        self.count -= 1;
     }
 
     pub(super) fn list(&self) -> Vec<RecentEnvelope> {
-        self.0.iter().cloned().collect()
+        let mut bytes = self.bytes.iter().copied();
+        let list = (0..self.count).map_while(|_| {
+            let at = [0; 8].map(|_: u8| bytes.next().unwrap_or_default());
+            let kind = bytes.next()?;
+            let lengths = [length(&mut bytes), length(&mut bytes)];
+            let [endpoint, id] = lengths.map(|length| {
+                let text = bytes.by_ref().take(length?).collect();
+                String::from_utf8(text).ok()
+            });
+            Some(RecentEnvelope {
+                at: i64::from_le_bytes(at),
+                incoming: kind & INCOMING != 0,
+                message_type: *MessageType::ALL.get(usize::from(kind & !INCOMING))?,
+                endpoint,
+                id,
+            })
+        });
+        list.collect()
+    }
+}
+
+/// A length, if there is something that long.
+fn length(bytes: &mut impl Iterator<Item = u8>) -> Option<usize> {
+    let bytes = [0; 2].map(|_: u8| bytes.next().unwrap_or_default());
+    let length = u16::from_le_bytes(bytes);
+    (length != NONE).then_some(length.into())
+}
+
+/// The beginning of an id: what a client sends is kept here before it is checked.
+fn short(id: &str) -> &str {
+    cut(id, MAX_ID_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_envelopes_are_listed_as_they_were() {
+        let mut recent = Recent::default();
+        let envelope = |t, eid: Option<&str>, cmid: Option<&str>, ids: usize| Envelope {
+            eid: eid.map(str::to_owned),
+            cmid: cmid.map(str::to_owned),
+            ids: (ids > 0).then(|| vec!["x".to_owned(); ids]),
+            ..Envelope::new(t)
+        };
+        let long = "ä".repeat(MAX_ID_BYTES);
+        for at in 0..100 {
+            recent.add(
+                3,
+                at,
+                true,
+                &envelope(MessageType::PING, Some("dropped"), None, 0),
+            );
+        }
+        recent.add(
+            3,
+            1,
+            true,
+            &envelope(MessageType::REQUEST, Some("ende"), Some(&long), 0),
+        );
+        recent.add(3, 2, false, &envelope(MessageType::ACK, None, None, 12));
+        recent.add(
+            3,
+            -3,
+            false,
+            &envelope(MessageType::PONG, Some(""), None, 0),
+        );
+        let listed: Vec<_> = recent
+            .list()
+            .into_iter()
+            .map(|it| {
+                (
+                    it.at,
+                    it.incoming,
+                    it.message_type.name(),
+                    it.endpoint,
+                    it.id,
+                )
+            })
+            .collect();
+        let short = "ä".repeat(MAX_ID_BYTES / 2);
+        assert_eq!(
+            listed,
+            [
+                (1, true, "REQUEST", Some("ende".into()), Some(short)),
+                (2, false, "ACK", None, Some("12 ids".into())),
+                (-3, false, "PONG", Some("".into()), None),
+            ]
+        );
     }
 }

@@ -88,13 +88,7 @@ impl Close {
     /// A close frame; the reason is cut to [`Close::MAX_REASON_BYTES`] on a character boundary.
     pub fn new(code: CloseCode, reason: impl Into<String>) -> Close {
         let mut reason = reason.into();
-        if reason.len() > Self::MAX_REASON_BYTES {
-            let mut end = Self::MAX_REASON_BYTES;
-            while !reason.is_char_boundary(end) {
-                end -= 1;
-            }
-            reason.truncate(end);
-        }
+        reason.truncate(super::cut(&reason, Self::MAX_REASON_BYTES).len());
         Close { code, reason }
     }
 

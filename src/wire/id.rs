@@ -26,6 +26,15 @@ pub fn check_id(what: &str, id: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// The beginning of a text, of at most so many bytes, and whole characters.
+pub(crate) fn cut(text: &str, most: usize) -> &str {
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// `length` characters of A–Z a–z 0–9 out of the given random source.
 pub fn random_id(length: usize, rng: &mut impl rand::Rng) -> String {
     rng.sample_iter(Alphanumeric)

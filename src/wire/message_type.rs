@@ -28,7 +28,7 @@ pub enum MessageType {
 }
 
 impl MessageType {
-    /// Every type there is.
+    /// Every type there is, in the order of their numbers.
     pub const ALL: [MessageType; 20] = {
         use MessageType::*;
         [

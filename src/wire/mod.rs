@@ -14,6 +14,7 @@ pub use close::{Close, CloseCode};
 pub use coalesce::{IdOf, acknowledge};
 pub use debug::{Debug, DebugOptions};
 pub use envelope::{Envelope, PingId};
+pub(crate) use id::cut;
 pub use id::{MAX_ID_BYTES, check_id, random_id};
 pub use message_type::MessageType;
 #[cfg(feature = "client")]

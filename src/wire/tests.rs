@@ -284,7 +284,8 @@ fn close_reasons_are_cut_on_a_character_boundary() {
 
 #[test]
 fn names_and_types_belong_together() {
-    for t in MessageType::ALL {
+    for (number, t) in MessageType::ALL.into_iter().enumerate() {
+        assert_eq!(t as usize, number, "{t} is in its place");
         assert_eq!(MessageType::from_name(t.name()), Some(t));
     }
     assert_eq!(MessageType::from_name("hello"), None);

@@ -15,7 +15,7 @@ use crate::wire::{
 /// The pipeline at hand.
 pub(super) struct Pipeline {
     pub(super) step: Step,
-    pub(super) hello: Option<Envelope>,
+    pub(super) hello: Option<Box<Envelope>>,
     /// What is left of it: information-bearing messages, SUB, UNSUB, and what does not belong.
     pub(super) envelopes: VecDeque<Box<Envelope>>,
     /// It brought an authorization value.
@@ -150,7 +150,7 @@ impl State {
                         "two HELLOs in one pipeline",
                     ));
                 }
-                MessageType::HELLO => pipeline.hello = Some(envelope),
+                MessageType::HELLO => pipeline.hello = Some(Box::new(envelope)),
                 MessageType::SEND
                 | MessageType::REQUEST
                 | MessageType::RESOLVE

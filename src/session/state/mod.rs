@@ -83,7 +83,7 @@ pub(super) struct State {
     config: Arc<Config>,
     clock: Clock,
     node: String,
-    listeners: Listeners,
+    listeners: Arc<Listeners>,
     around: Surroundings,
     /// `None` until HELLO is done.
     identity: Option<Identity>,
@@ -118,7 +118,7 @@ impl State {
         config: Arc<Config>,
         clock: Clock,
         node: String,
-        listeners: Listeners,
+        listeners: Arc<Listeners>,
         remote: Option<String>,
     ) -> State {
         State {

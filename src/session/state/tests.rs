@@ -64,7 +64,7 @@ impl Driven {
             Arc::new(config),
             Clock::fixed(1_000),
             "node".into(),
-            Listeners::default(),
+            Arc::default(),
             None,
         );
         Driven {
