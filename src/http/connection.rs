@@ -39,7 +39,7 @@ pub(super) struct Connection {
     state: Rc<LineState>,
     backend: Arc<dyn Backend>,
     /// For the session that is opened with the actor's start.
-    opening: Option<(Rc<dyn Authenticator>, Option<String>)>,
+    opening: Option<Box<Opening>>,
     phase: Phase,
     /// The session knows that the line ends.
     told: bool,
@@ -50,7 +50,13 @@ pub(super) struct Connection {
     joined: BytesMut,
     /// The last large text. Were it gone when the next bytes come, the decoder would find its buffer unshared, and
     /// go on using, and holding, an allocation of that size for as long as the connection lives.
-    large: Option<Bytes>,
+    large: Option<Box<Bytes>>,
+}
+
+/// Who opens the line.
+struct Opening {
+    authenticator: Rc<dyn Authenticator>,
+    remote: Option<String>,
 }
 
 /// A frame of more bytes is large.
@@ -71,7 +77,10 @@ impl Connection {
             next_ping: after(now, config.ping_interval),
             state,
             backend,
-            opening: Some((authenticator, remote)),
+            opening: Some(Box::new(Opening {
+                authenticator,
+                remote,
+            })),
             phase: Phase::Open,
             told: false,
             joined: BytesMut::new(),
@@ -251,12 +260,12 @@ impl Actor for Connection {
 
     /// Comes before the first poll of the guard, so the session is there before the first frame.
     fn started(&mut self, ctx: &mut Context) {
-        if let Some((authenticator, remote)) = self.opening.take() {
+        if let Some(opening) = self.opening.take() {
             let session = self.backend.open(NewLine {
                 line: Mailbox::new(&ctx.address(), self.backend.meter()),
                 flow: self.state.flow.clone(),
-                authenticator,
-                remote,
+                authenticator: opening.authenticator,
+                remote: opening.remote,
             });
             let _ = self.state.session.set(session);
         }
@@ -330,7 +339,7 @@ fn after(time: Instant, interval: Duration) -> Instant {
 }
 
 /// The payload of a large frame, shared.
-fn payload_if_large(message: &Message) -> Option<Bytes> {
+fn payload_if_large(message: &Message) -> Option<Box<Bytes>> {
     let payload = match message {
         Message::Text(text) => text.as_bytes(),
         Message::Continuation(
@@ -344,7 +353,7 @@ fn payload_if_large(message: &Message) -> Option<Bytes> {
         | Message::Pong(bytes) => bytes,
         Message::Close(_) | Message::Nop => return None,
     };
-    (payload.len() > LARGE).then(|| payload.clone())
+    (payload.len() > LARGE).then(|| Box::new(payload.clone()))
 }
 
 fn not_utf8() -> Close {

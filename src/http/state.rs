@@ -39,8 +39,8 @@ pub(super) enum Ending {
 }
 
 /// A place for the waker of whoever polls.
-#[derive(Clone, Default)]
-pub(super) struct Bell(Rc<RefCell<Option<Waker>>>);
+#[derive(Default)]
+pub(super) struct Bell(RefCell<Option<Waker>>);
 
 impl Bell {
     /// The next ring is for this task.
@@ -87,7 +87,7 @@ pub(super) struct LineState {
     pub(super) last_heard: Cell<Instant>,
     /// Reading pauses because the session cannot take more.
     pub(super) paused: Cell<bool>,
-    pub(super) reader: Bell,
+    pub(super) reader: Rc<Bell>,
 
     /// Bytes of text frames given to the encoder that have not come out of it.
     encoding: Cell<usize>,
@@ -107,7 +107,7 @@ pub(super) struct LineState {
 
 impl LineState {
     pub(super) fn new(config: Arc<Config>, socket: Option<Socket>) -> Rc<LineState> {
-        let reader = Bell::default();
+        let reader = Rc::<Bell>::default();
         let flow = Flow::default();
         // The flow holds the bell only, not this state: the state holds the flow.
         flow.on_read({
@@ -168,6 +168,10 @@ impl LineState {
             (chunk.bytes.split_to(most), counted)
         } else {
             let chunk = queue.pop_front()?;
+            if queue.is_empty() {
+                // Most connections have nothing to send most of the time.
+                *queue = VecDeque::new();
+            }
             (chunk.bytes, chunk.counted)
         };
         let full = self.backlogged();

@@ -18,7 +18,8 @@ pub(super) struct Authorization {
     /// REAUTH was sent, and no authorization has come since.
     pub(super) reauth_sent: bool,
     pub(super) outgoing: Outgoing,
-    held: Held,
+    /// `None`: nothing is held.
+    held: Option<Box<Held>>,
 }
 
 /// Whether something may be delivered.
@@ -48,11 +49,14 @@ struct Held {
 
 impl Authorization {
     pub(super) fn nothing_held(&self) -> bool {
-        self.held.envelopes.is_empty()
+        self.held
+            .as_ref()
+            .is_none_or(|held| held.envelopes.is_empty())
     }
 
     pub(super) fn held_bytes(&self) -> usize {
-        self.held.bytes + self.value.as_ref().map_or(0, String::len)
+        let held = self.held.as_ref().map_or(0, |held| held.bytes);
+        held + self.value.as_ref().map_or(0, String::len)
     }
 }
 
@@ -170,7 +174,7 @@ impl State {
         if self.authorization.outgoing == Outgoing::Held {
             self.authorization.outgoing = Outgoing::Ask;
         }
-        let held = std::mem::take(&mut self.authorization.held);
+        let held = self.authorization.held.take().unwrap_or_default();
         if let Some(pipeline) = &mut self.current {
             pipeline.step = Step::Hello;
             let behind = std::mem::replace(&mut pipeline.envelopes, held.envelopes);
@@ -199,7 +203,7 @@ impl State {
 
     fn hold_one(&mut self, envelope: Box<Envelope>) -> Result<(), Close> {
         let config = self.config.clone();
-        let held = &mut self.authorization.held;
+        let held = self.authorization.held.get_or_insert_default();
         let bytes = size(&envelope);
         if !envelope.t.is_information_bearing() {
             held.subscriptions += 1;

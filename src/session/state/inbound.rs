@@ -47,7 +47,7 @@ impl State {
             && self.unstored_acks() < MAX_UNSTORED_ACKS
         {
             match &self.current {
-                None => match self.work.pop_front() {
+                None => match self.next_work() {
                     Some(text) => {
                         self.work_bytes -= text.len();
                         self.begin(&text);

@@ -231,8 +231,12 @@ impl State {
     /// The answer to a message, as it was decided now.
     fn answered(&mut self, kind: MessageType, mut answer: Box<Envelope>, at_once: bool) {
         let config = &self.config;
+        // If nothing else is on its way, there is no company to wait for.
+        let alone = self.inbox.running == 0 && self.work.is_empty() && self.current.is_none();
         let delay = match answer.t {
-            MessageType::RESOLVE if at_once => std::time::Duration::ZERO,
+            MessageType::RESOLVE | MessageType::REJECT if at_once || alone => {
+                std::time::Duration::ZERO
+            }
             MessageType::RESOLVE => config.resolve_delay,
             MessageType::ACK if kind != MessageType::SEND => config.lazy_ack_delay,
             _ => config.ack_delay,

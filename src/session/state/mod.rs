@@ -307,6 +307,15 @@ impl State {
             .min()
     }
 
+    /// The next text to take apart. There are many sessions with nothing to do: their queues take no memory.
+    fn next_work(&mut self) -> Option<ByteString> {
+        let text = self.work.pop_front()?;
+        if self.work.is_empty() {
+            self.work = VecDeque::new();
+        }
+        Some(text)
+    }
+
     fn drop_work(&mut self) {
         for text in self.work.drain(..) {
             self.actions.push(Action::Processed(text.len()));
