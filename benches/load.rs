@@ -246,7 +246,7 @@ impl Bench {
     /// What a message costs with few and many sessions, with small and large payloads.
     fn growth(&self) {
         for sessions in [10, 100, 1_000, 9_000] {
-            let load = format!("requests --sessions {sessions} --in-flight 1");
+            let load = format!("requests --sessions {sessions} --rate 10000");
             self.row(Sqlite, &format!("growth, {sessions} sessions"), &load);
         }
         for size in [100, 1_000, 10_000, 100_000, 1_000_000] {

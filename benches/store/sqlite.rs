@@ -52,9 +52,11 @@ fn run_bare(batch: usize, args: &Args) -> f64 {
     let path = directory.path().join("bare.db");
     let conn = SqliteConnection::establish(path.to_str().expect("the path is UTF-8"));
     let mut conn = conn.expect("a database can be made");
-    conn.batch_execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
-        .and_then(|()| conn.batch_execute(TABLES))
-        .expect("the tables can be made");
+    conn.batch_execute(
+        "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;",
+    )
+    .and_then(|()| conn.batch_execute(TABLES))
+    .expect("the tables can be made");
     let msg = payload();
     let (mut pairs, mut last) = (0, 0);
     let begun = Instant::now();
