@@ -77,6 +77,7 @@
 //!   libpq and OpenSSL built in.
 //! - `client` (default): the client. `client-tls`: its `wss://`.
 //! - `demo` (default): the program `matssocket`, which is the demo and the commands for operations.
+//! - `load`: the program `matssocket-load`, a load generator for any server that carries the conformance endpoints.
 //!
 //! A slim server: `default-features = false, features = ["sqlite"]`.
 

@@ -2,7 +2,8 @@
 //!
 //! A pair is one 250-byte message stored in an outbox, and later deleted, each in a transaction with others of its
 //! kind that is durable when it is over. The bare loop does nothing but these two statements; the store looks up and
-//! updates session rows, checks the fence, tells the news and answers whoever asked, across its threads.
+//! updates session rows, checks the fence, tells the news and answers whoever asked, across its threads. In between is
+//! what such a loop does that is handed each half of a pair by another thread, and answers it.
 //!
 //! ```sh
 //! cargo bench --features postgres --bench store -- --rounds 9 --millis 300 --sessions 10 --postgres URL
@@ -12,6 +13,8 @@
 
 #![allow(missing_docs)] // what `diesel::table!` makes
 
+#[cfg(feature = "sqlite")]
+mod handed;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
@@ -103,10 +106,12 @@ fn args() -> Args {
     args
 }
 
-/// What the rounds of one row gave: pairs per second of the bare loop and of the store, the store's part of it.
+/// What the rounds of one row gave: pairs per second of the bare loop, of one that is handed its rows by another thread
+/// and answers (SQLite), and of the store; the store's part of the first.
 #[derive(Default)]
 struct Medians {
     bare: Vec<f64>,
+    handed: Vec<f64>,
     store: Vec<f64>,
     ratios: Vec<f64>,
     batched: Vec<f64>,
@@ -115,8 +120,14 @@ struct Medians {
 impl Medians {
     fn head(database: &str) {
         println!(
-            "{database:<12} {:>6} {:>8} {:>14} {:>14} {:>7} {:>12}",
-            "batch", "writers", "bare pairs/s", "store pairs/s", "ratio", "store batch"
+            "{database:<12} {:>6} {:>8} {:>14} {:>14} {:>14} {:>7} {:>12}",
+            "batch",
+            "writers",
+            "bare pairs/s",
+            "handed over",
+            "store pairs/s",
+            "ratio",
+            "store batch"
         );
     }
 
@@ -128,10 +139,14 @@ impl Medians {
     }
 
     fn print(self, batch: usize, writers: usize) {
+        let handed = match self.handed[..] {
+            [] => String::new(),
+            _ => format!("{:.0}", median(self.handed)),
+        };
         let [bare, store, ratio, mean] =
             [self.bare, self.store, self.ratios, self.batched].map(median);
         println!(
-            "{:<12} {batch:>6} {writers:>8} {bare:>14.0} {store:>14.0} {ratio:>7.2} {mean:>12.1}",
+            "{:<12} {batch:>6} {writers:>8} {bare:>14.0} {handed:>14} {store:>14.0} {ratio:>7.2} {mean:>12.1}",
             ""
         );
     }

@@ -7,6 +7,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use matssocket::Store;
 
+use super::handed::{self, Half};
 use super::{Args, Medians, payload, run_store};
 
 /// The tables of the store.
@@ -33,6 +34,7 @@ pub fn measure(args: &Args) {
         let mut medians = Medians::default();
         for _ in 0..args.rounds {
             let alone = run_bare(batch, args);
+            medians.handed.push(run_handed(batch, args));
             let directory = directory();
             let store = Store::sqlite(directory.path().join("store.db"));
             medians.add(alone, run_store(&store, batch, 1, args));
@@ -47,9 +49,9 @@ fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in(here).expect("a directory can be made")
 }
 
-fn run_bare(batch: usize, args: &Args) -> f64 {
-    let directory = directory();
-    let path = directory.path().join("bare.db");
+/// A database with the store's tables.
+fn open(directory: &Path) -> SqliteConnection {
+    let path = directory.join("bare.db");
     let conn = SqliteConnection::establish(path.to_str().expect("the path is UTF-8"));
     let mut conn = conn.expect("a database can be made");
     conn.batch_execute(
@@ -57,6 +59,26 @@ fn run_bare(batch: usize, args: &Args) -> f64 {
     )
     .and_then(|()| conn.batch_execute(TABLES))
     .expect("the tables can be made");
+    conn
+}
+
+fn run_handed(batch: usize, args: &Args) -> f64 {
+    let directory = directory();
+    let mut conn = open(directory.path());
+    handed::run(batch, args, move |group| {
+        let committed = conn.immediate_transaction(|conn| {
+            group.iter().try_for_each(|half| match half {
+                Half::Insert(session, seq, msg, _) => insert(conn, *session, *seq, msg.get()),
+                Half::Delete(session, seq, _) => delete(conn, *session, *seq),
+            })
+        });
+        committed.expect("rows can be inserted and deleted");
+    })
+}
+
+fn run_bare(batch: usize, args: &Args) -> f64 {
+    let directory = directory();
+    let mut conn = open(directory.path());
     let msg = payload();
     let (mut pairs, mut last) = (0, 0);
     let begun = Instant::now();
@@ -71,11 +93,9 @@ fn run_bare(batch: usize, args: &Args) -> f64 {
         });
         inserted.expect("rows can be inserted");
         let deleted = conn.immediate_transaction(|conn| {
-            numbers.clone().try_for_each(|seq| {
-                diesel::delete(outbox::table.find((session(seq), seq)))
-                    .execute(conn)
-                    .map(|_| ())
-            })
+            numbers
+                .clone()
+                .try_for_each(|seq| delete(conn, session(seq), seq))
         });
         deleted.expect("rows can be deleted");
         pairs += batch;
@@ -97,6 +117,12 @@ fn insert(conn: &mut SqliteConnection, session: i64, seq: i64, msg: &str) -> Que
             outbox::deliveries.eq(0),
             outbox::created.eq(1_700_000_000_000_i64),
         ))
+        .execute(conn)
+        .map(|_| ())
+}
+
+fn delete(conn: &mut SqliteConnection, session: i64, seq: i64) -> QueryResult<()> {
+    diesel::delete(outbox::table.find((session, seq)))
         .execute(conn)
         .map(|_| ())
 }

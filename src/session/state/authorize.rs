@@ -280,25 +280,23 @@ impl State {
 
     pub(super) fn topic_authorized(&mut self, allowed: Result<bool, AuthError>) {
         let waiting = std::mem::replace(&mut self.waiting, Waiting::Nothing);
-        let Waiting::TopicAuthorization { topic, seen, asked } = waiting else {
+        let Waiting::TopicAuthorization(subscribing) = waiting else {
             return;
         };
         match allowed {
             Err(error) => self.authenticator_failed(&error),
             Ok(true) => {
-                self.waiting = Waiting::TopicSubscription {
-                    topic: topic.clone(),
-                    seen,
-                    asked,
-                };
+                let (topic, seen) = (subscribing.topic.clone(), subscribing.seen);
+                self.waiting = Waiting::TopicSubscription(subscribing);
                 self.actions.push(Action::SubscribeTopic { topic, seen });
             }
             Ok(false) => {
+                let topic = subscribing.topic;
                 if self.topics.remove(&topic) {
                     // Stored with the session, and not allowed any more.
                     self.actions.push(Action::UnsubscribeTopic(topic.clone()));
                 }
-                if asked == Asked::Client {
+                if subscribing.asked == Asked::Client {
                     let eid = Some(topic);
                     self.send_now(vec![Envelope {
                         eid,

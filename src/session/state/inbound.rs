@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::collections::VecDeque;
 
-use super::{Acks, Action, Asked, Hello, Identity, State, Waiting};
+use super::{Acks, Action, Asked, Hello, Identity, State, Subscribing, Waiting};
 use crate::sabotage::{Broken, is_broken};
 use crate::store::StoreError;
 use crate::store::operation::Registered;
@@ -41,7 +41,7 @@ impl State {
     /// acknowledges faster than the store deletes.
     pub(super) fn advance(&mut self) {
         while !self.ended
-            && self.waiting == Waiting::Nothing
+            && matches!(self.waiting, Waiting::Nothing)
             && self.leaving.is_none()
             && !self.around.clogged
             && self.unstored_acks() < MAX_UNSTORED_ACKS
@@ -278,7 +278,7 @@ impl State {
             CloseCode::ServiceRestart,
             "the store is away, please come back",
         );
-        self.leaving = Some((self.around.now.saturating_add(delay), close));
+        self.leave_at(self.around.now.saturating_add(delay), close);
         self.drop_work();
     }
 
@@ -360,11 +360,8 @@ impl State {
     fn resume_next_topic(&mut self) {
         match self.topics.next_to_resume() {
             Some(topic) => {
-                self.waiting = Waiting::TopicAuthorization {
-                    topic: topic.clone(),
-                    seen: None,
-                    asked: Asked::Session,
-                };
+                let subscribing = Subscribing::new(topic.clone(), None, Asked::Session);
+                self.waiting = Waiting::TopicAuthorization(subscribing);
                 self.actions.push(Action::AuthorizeTopic(topic));
             }
             None => self.current = None,
@@ -418,7 +415,7 @@ impl State {
             (debug.cmrts, debug.mmsts, debug.mmrrts, debug.smcts) = (None, None, None, None);
         }
         if effective.contains(DebugOptions::NODES) {
-            debug.mscnn = Some(self.node.clone());
+            debug.mscnn = Some(self.node.to_string());
         } else {
             (debug.cmrnn, debug.mmrrnn, debug.smcnn) = (None, None, None);
         }

@@ -220,11 +220,11 @@ impl State {
         }
         if self.inbox.running == 0
             && !self.ended
-            && let Some((_, close)) = self
+            && let Some(leaving) = self
                 .leaving
-                .take_if(|(_, close)| close.code == CloseCode::ServiceRestart)
+                .take_if(|leaving| leaving.close.code == CloseCode::ServiceRestart)
         {
-            self.leave(close);
+            self.leave(leaving.close);
         }
     }
 

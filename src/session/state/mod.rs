@@ -27,7 +27,7 @@ use self::inbound::Pipeline;
 use self::inbox::Inbox;
 use self::outbox::Window;
 use self::replies::Replies;
-use self::topics::Topics;
+use self::topics::{Subscribing, Topics};
 use super::line::FromLine;
 use super::live::{LiveSession, Recent};
 use crate::clock::Clock;
@@ -38,21 +38,13 @@ use crate::store::operation::Holder;
 use crate::wire::{Close, CloseCode, Envelope};
 
 /// What the pipeline at hand waits for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Waiting {
     Nothing,
     Authentication,
     Registration,
-    TopicAuthorization {
-        topic: String,
-        seen: Option<(i64, i64)>,
-        asked: Asked,
-    },
-    TopicSubscription {
-        topic: String,
-        seen: Option<(i64, i64)>,
-        asked: Asked,
-    },
+    TopicAuthorization(Box<Subscribing>),
+    TopicSubscription(Box<Subscribing>),
 }
 
 /// Who asked for a subscription.
@@ -61,6 +53,12 @@ enum Asked {
     Client,
     /// It was stored with the session.
     Session,
+}
+
+/// A close to come. (Boxed, as what is seldom there is in a state: there are many of them.)
+struct Leaving {
+    at: i64,
+    close: Close,
 }
 
 /// What is told of the outside before each event.
@@ -82,7 +80,7 @@ pub(super) struct Surroundings {
 pub(super) struct State {
     config: Arc<Config>,
     clock: Clock,
-    node: String,
+    node: Arc<str>,
     listeners: Arc<Listeners>,
     around: Surroundings,
     /// `None` until HELLO is done.
@@ -106,7 +104,7 @@ pub(super) struct State {
     /// When completes and drops that failed are tried again.
     retry_at: Option<i64>,
     /// The close to come, and when: the store is away, or the server stops and handlers still run.
-    leaving: Option<(i64, Close)>,
+    leaving: Option<Box<Leaving>>,
     ended: bool,
     recent: Recent,
     remote: Option<String>,
@@ -124,7 +122,7 @@ impl State {
         State {
             config,
             clock,
-            node,
+            node: node.into(),
             listeners,
             around: Surroundings::default(),
             identity: None,
@@ -242,10 +240,10 @@ impl State {
     }
 
     fn taken_over(&mut self) {
-        let elsewhere = |(_, close): &mut (i64, Close)| close.code != CloseCode::Disconnect;
-        if let Some((_, close)) = self.leaving.take_if(elsewhere) {
+        let elsewhere = |it: &mut Box<Leaving>| it.close.code != CloseCode::Disconnect;
+        if let Some(leaving) = self.leaving.take_if(elsewhere) {
             // The line was to be closed anyway; it may be this node's name only that has changed.
-            return self.end(Some(close), Keep::Deregister);
+            return self.end(Some(leaving.close), Keep::Deregister);
         }
         let why = "another connection with the same MatsSocketSessionId took over";
         self.end(Some(Close::new(CloseCode::Disconnect, why)), Keep::Nothing);
@@ -261,7 +259,7 @@ impl State {
     fn fenced_off(&mut self) {
         const WORD: i64 = 250;
         let close = Close::new(CloseCode::Disconnect, "fenced off");
-        self.leaving = Some((self.around.now + WORD, close));
+        self.leave_at(self.around.now + WORD, close);
         self.drop_work();
     }
 
@@ -272,8 +270,13 @@ impl State {
             return self.leave(close);
         }
         let grace = i64::try_from(self.config.stop_grace.as_millis()).unwrap_or(i64::MAX);
-        self.leaving = Some((self.around.now.saturating_add(grace), close));
+        self.leave_at(self.around.now.saturating_add(grace), close);
         self.drop_work();
+    }
+
+    /// The line is going to be closed then.
+    fn leave_at(&mut self, at: i64, close: Close) {
+        self.leaving = Some(Box::new(Leaving { at, close }));
     }
 
     /// Says what is still to be said, then closes the line; the session is kept.
@@ -284,7 +287,8 @@ impl State {
 
     fn tick(&mut self) {
         let now = self.around.now;
-        if let Some((_, close)) = self.leaving.take_if(|(at, _)| *at <= now) {
+        if let Some(leaving) = self.leaving.take_if(|leaving| leaving.at <= now) {
+            let close = leaving.close;
             if close.code == CloseCode::Disconnect {
                 self.actions.push(Action::AskExists);
                 return self.fenced_off();
@@ -300,7 +304,7 @@ impl State {
 
     /// When the next [`Event::Tick`] is due.
     pub(super) fn deadline(&self) -> Option<i64> {
-        let leaving = self.leaving.as_ref().map(|(at, _)| *at);
+        let leaving = self.leaving.as_ref().map(|leaving| leaving.at);
         [self.replies.deadline(), self.retry_at, leaving]
             .into_iter()
             .flatten()

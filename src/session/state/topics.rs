@@ -11,8 +11,28 @@ use crate::wire::{Close, CloseCode, Envelope, MessageType};
 #[derive(Default)]
 pub(super) struct Topics {
     topics: BTreeMap<String, Stage>,
-    /// Publications on the topic being subscribed, that came before its answer went out, by number.
+}
+
+/// A subscription that is not in force yet.
+#[derive(Debug)]
+pub(super) struct Subscribing {
+    pub(super) topic: String,
+    /// Number and time of the publication last seen.
+    pub(super) seen: Option<(i64, i64)>,
+    pub(super) asked: Asked,
+    /// Publications on it that came before its answer went out, by number.
     early: Vec<(i64, Envelope)>,
+}
+
+impl Subscribing {
+    pub(super) fn new(topic: String, seen: Option<(i64, i64)>, asked: Asked) -> Box<Subscribing> {
+        Box::new(Subscribing {
+            topic,
+            seen,
+            asked,
+            early: Vec::new(),
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,11 +117,8 @@ impl State {
         let seen = envelope
             .smid
             .map(|smid| parse_publication_id(&smid).unwrap_or((-1, -1)));
-        self.waiting = Waiting::TopicAuthorization {
-            topic: topic.clone(),
-            seen,
-            asked: Asked::Client,
-        };
+        let subscribing = Subscribing::new(topic.clone(), seen, Asked::Client);
+        self.waiting = Waiting::TopicAuthorization(subscribing);
         self.actions.push(Action::AuthorizeTopic(topic));
     }
 
@@ -116,15 +133,20 @@ impl State {
 
     pub(super) fn topic_subscribed(&mut self, outcome: Result<Subscribed, StoreError>) {
         let waiting = std::mem::replace(&mut self.waiting, Waiting::Nothing);
-        let Waiting::TopicSubscription { topic, seen, asked } = waiting else {
+        let Waiting::TopicSubscription(subscribing) = waiting else {
             return;
         };
+        let Subscribing {
+            topic,
+            seen,
+            asked,
+            mut early,
+        } = *subscribing;
         let (mut horizon, missed) = match outcome {
             Ok(Subscribed::Done { horizon, missed }) => (horizon, missed),
             Ok(Subscribed::FencedOff) => return self.fenced_off(),
             Err(_) => return self.store_away(),
         };
-        let mut early = std::mem::take(&mut self.topics.early);
         let mut envelopes = Vec::new();
         if asked == Asked::Client {
             let lost = seen.is_some() && missed.is_none();
@@ -165,9 +187,9 @@ impl State {
 
     pub(super) fn published(&mut self, publication: &Publication) {
         let envelope = envelope(publication);
-        match &self.waiting {
-            Waiting::TopicSubscription { topic, .. } if *topic == publication.topic => {
-                self.topics.early.push((publication.id, envelope));
+        match &mut self.waiting {
+            Waiting::TopicSubscription(it) if it.topic == publication.topic => {
+                it.early.push((publication.id, envelope));
             }
             _ => match self.topics.topics.get(&publication.topic) {
                 Some(Stage::Resumed(has) | Stage::Subscribed(has)) if publication.id <= *has => {}

@@ -8,10 +8,12 @@
 //!
 //! Load generator, server and database share the machine. Each row has a server of its own, fresh.
 
+mod echo;
+mod foreign;
 #[allow(dead_code)] // most of it is for others
-#[path = "../tests/common/postgres.rs"]
+#[path = "../../tests/common/postgres.rs"]
 mod postgres;
-#[path = "common/process.rs"]
+#[path = "../common/process.rs"]
 mod process;
 
 use std::cell::OnceCell;
@@ -19,10 +21,8 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 
-use actix::{Actor, Addr, Context, Handler, Message, StreamHandler};
-use actix_web::{App, HttpRequest, HttpServer, web};
-use actix_web_actors::ws;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -30,78 +30,12 @@ const LOAD: &str = env!("CARGO_BIN_EXE_matssocket-load");
 
 fn main() {
     if process::role().is_some() {
-        return serve_echo();
+        return echo::serve();
     }
     let args = Args::parse();
     let bench = Bench::new(args);
     bench.run();
 }
-
-// ---- the ceiling: an echo through a connection actor and a session actor on the same thread ----
-
-struct Connection {
-    session: Option<Addr<Session>>,
-}
-
-struct Session {
-    connection: Addr<Connection>,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Text(bytestring::ByteString);
-
-impl Actor for Connection {
-    type Context = ws::WebsocketContext<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        let connection = actix::AsyncContext::address(ctx);
-        self.session = Some(Session { connection }.start());
-    }
-}
-
-impl Actor for Session {
-    type Context = Context<Self>;
-}
-
-impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Connection {
-    fn handle(&mut self, message: Result<ws::Message, ws::ProtocolError>, _: &mut Self::Context) {
-        if let (Ok(ws::Message::Text(text)), Some(session)) = (message, &self.session) {
-            session.do_send(Text(text));
-        }
-    }
-}
-
-impl Handler<Text> for Session {
-    type Result = ();
-
-    fn handle(&mut self, text: Text, _: &mut Context<Self>) {
-        self.connection.do_send(text);
-    }
-}
-
-impl Handler<Text> for Connection {
-    type Result = ();
-
-    fn handle(&mut self, Text(text): Text, ctx: &mut Self::Context) {
-        ctx.text(text);
-    }
-}
-
-fn serve_echo() {
-    actix_web::rt::System::new().block_on(async {
-        let echo = async |request: HttpRequest, payload: web::Payload| {
-            ws::start(Connection { session: None }, &request, payload)
-        };
-        let http = HttpServer::new(move || App::new().route("/", web::get().to(echo)))
-            .bind(("127.0.0.1", 0))
-            .expect("a port is free");
-        println!("{}", http.addrs()[0].port());
-        http.run().await.expect("the server runs");
-    });
-}
-
-// ---- the measurements ----
 
 struct Args {
     seconds: String,
@@ -151,18 +85,39 @@ struct Bench {
     postgres: OnceCell<postgres::Server>,
 }
 
-/// A conformance server, killed when dropped.
+/// A conformance server.
 struct Server {
-    child: Child,
+    child: Guarded,
     url: String,
-    _directory: TempDir,
+    /// Where its SQLite file is, if it has one.
+    directory: Rc<TempDir>,
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Server {
+    fn id(&self) -> u32 {
+        self.child.0.id()
     }
+}
+
+/// A process, killed when dropped.
+struct Guarded(Child);
+
+impl Guarded {
+    fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The SQLite file in a directory.
+fn file_in(directory: &TempDir) -> String {
+    directory.path().join("bench.db").display().to_string()
 }
 
 impl Bench {
@@ -213,6 +168,7 @@ impl Bench {
             );
         }
         self.growth();
+        self.foreign();
         self.idle();
         self.storm();
     }
@@ -239,7 +195,7 @@ impl Bench {
         let name = format!("{}: {name}", database.name());
         if self.wanted(&name) {
             let server = self.start(database, "a");
-            print_row(&name, &self.load(arguments, &server.url, server.child.id()));
+            print_row(&name, &self.load(arguments, &server.url, server.id()));
         }
     }
 
@@ -256,6 +212,54 @@ impl Bench {
         }
     }
 
+    /// The same with a million messages in the store that wait for other sessions.
+    fn foreign(&self) {
+        for database in [Sqlite, Postgres] {
+            for (rows, name) in [(0, "no"), (1_000_000, "1,000,000")] {
+                let name = format!("{}: {name} foreign rows", database.name());
+                if !self.wanted(&name) {
+                    continue;
+                }
+                let server = self.start_with_rows(database, rows);
+                for load in [
+                    "requests --sessions 100 --in-flight 10",
+                    "pushes --sessions 100 --burst 100",
+                ] {
+                    let what = load.split(' ').next().unwrap_or_default();
+                    let figures = self.load(load, &server.url, server.id());
+                    print_row(&format!("{name}, {what}"), &figures);
+                }
+            }
+        }
+    }
+
+    /// A server on a store with so many messages for sessions that are not connected.
+    fn start_with_rows(&self, database: Database, rows: u32) -> Server {
+        let mut server = self.start(database, "a");
+        if rows == 0 {
+            return server;
+        }
+        server.child.kill();
+        let directory = server.directory.clone();
+        let url = match database {
+            Sqlite => {
+                let path = file_in(&directory);
+                foreign::fill_sqlite(&path, rows);
+                path
+            }
+            Postgres => {
+                let url = self.postgres().url();
+                foreign::fill_postgres(&url, rows);
+                url
+            }
+        };
+        Server {
+            // The file must outlive the server on it.
+            directory,
+            ..self.start_on(Some(url), "a", &[])
+        }
+    }
+
     fn idle(&self) {
         // Each connection takes two handles of the server's, and there may be no more than 20,000.
         let name = "idle sessions, 9,900";
@@ -263,7 +267,7 @@ impl Bench {
             return;
         }
         let server = self.start(Sqlite, "a");
-        let figures = self.load("idle --sessions 9900", &server.url, server.child.id());
+        let figures = self.load("idle --sessions 9900", &server.url, server.id());
         let each = figures["resident_bytes_per_session"]
             .as_f64()
             .unwrap_or(f64::NAN);
@@ -287,8 +291,8 @@ impl Bench {
         let killed = self.start(Postgres, "killed");
         let other = self.start_beside("other");
         let urls = format!("{},{}", killed.url, other.url);
-        let storm = format!("storm --sessions 5000 --kill-pid {}", killed.child.id());
-        let figures = self.load(&storm, &urls, other.child.id());
+        let storm = format!("storm --sessions 5000 --kill-pid {}", killed.id());
+        let figures = self.load(&storm, &urls, other.id());
         println!(
             "{name}: all delivered {:.2} s after the kill",
             figures["seconds"].as_f64().unwrap_or(f64::NAN)
@@ -314,8 +318,7 @@ impl Bench {
 
     fn start_on(&self, url: Option<String>, node: &str, more: &[&str]) -> Server {
         let directory = tempfile::tempdir_in(&self.directory).expect("a directory can be made");
-        let file = directory.path().join("bench.db");
-        let database = url.unwrap_or_else(|| file.display().to_string());
+        let database = url.unwrap_or_else(|| file_in(&directory));
         let mut child = Command::new(&self.conformance)
             .args(["--node", node, "--port", "0", "--database", &database])
             .args(more)
@@ -331,9 +334,9 @@ impl Bench {
             .expect("ready URL node=NAME")
             .to_owned();
         Server {
-            child,
+            child: Guarded(child),
             url,
-            _directory: directory,
+            directory: Rc::new(directory),
         }
     }
 
