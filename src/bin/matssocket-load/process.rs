@@ -54,7 +54,7 @@ mod tests {
     fn this_process_uses_something() {
         let me = [std::process::id()];
         assert!(resident(&me).is_some_and(|bytes| bytes > 100_000));
-        assert!(peak(&me) >= resident(&me));
+        assert!(peak(&me).is_some_and(|bytes| bytes > 100_000));
         assert!(cpu(&me).is_some());
         assert!(kernel().is_some_and(|bytes| bytes > 100_000));
         assert_eq!(cpu(&[u32::MAX]), None);
