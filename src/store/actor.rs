@@ -16,6 +16,8 @@ use super::statements::{Database, Lane};
 use super::{Operation, StoreConfig, StoreError, shard, writer};
 use crate::metrics::{MailboxMetrics, Meter};
 
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// What waits for the threads that talk to the database, and how much may.
 pub struct Queue {
     pub credits: Semaphore,
@@ -162,7 +164,9 @@ impl Opened {
         let (started, addr) = crossbeam_channel::bounded(1);
         threads.push(spawn("matssocket-store", move || {
             actix::System::new().block_on(async move {
-                let _ = started.send(actor.start());
+                // Held until then: an actor that nobody knows any more ends, whatever is in its mailbox.
+                let actor = actor.start();
+                let _ = started.send(actor.clone());
                 let _ = until_stopped.await;
             });
         })?);
@@ -189,6 +193,8 @@ impl Opened {
             permit.forget();
             return lanes.send(task.admitted(Place::new(self.queue.clone())));
         }
+        // A patience beyond all measure never ends.
+        let until = Instant::now() + self.patience.min(FOR_EVER);
         self.queue.in_lobby.fetch_add(1, Ordering::AcqRel);
         let admit = move |place| match place {
             Ok(place) => Some(task.admitted(place)),
@@ -198,7 +204,7 @@ impl Opened {
             }
         };
         self.actor.do_send(Waiting {
-            until: Instant::now() + self.patience,
+            until,
             admit: Box::new(admit),
             patience: self.patience,
         });

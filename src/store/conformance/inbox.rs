@@ -198,13 +198,22 @@ pub async fn let_go_and_come_again_in_one_group(base: Base) {
     };
     let done = UnitOutcome::Committed(Vec::new());
     assert_eq!(a.run(incoming("1")).await, done);
-    // Given at once, so that they may share a transaction.
-    let (gone, again, twice) = (
-        a.store.run(drop("1")),
-        a.store.run(incoming("1")),
-        a.store.run(incoming("1")),
-    );
-    assert_eq!(gone.await.unwrap(), Fenced::Done);
-    assert_eq!(again.await.unwrap(), done);
-    assert_eq!(twice.await.unwrap(), UnitOutcome::Duplicate(None));
+    // The second has never been there.
+    for cmid in ["1", "2"] {
+        // Given at once, so that they may share a transaction.
+        let (gone, again, twice) = (
+            a.store.run(drop(cmid)),
+            a.store.run(incoming(cmid)),
+            a.store.run(incoming(cmid)),
+        );
+        assert_eq!(gone.await.unwrap(), Fenced::Done);
+        assert_eq!(again.await.unwrap(), done);
+        assert_eq!(twice.await.unwrap(), UnitOutcome::Duplicate(None));
+        // It has not been deleted behind its back.
+        assert_eq!(
+            a.run(incoming(cmid)).await,
+            UnitOutcome::Duplicate(None),
+            "{cmid}"
+        );
+    }
 }

@@ -194,6 +194,10 @@ impl Transaction<'_> {
         cmid: &str,
         answer: Option<&str>,
     ) -> DbResult<bool> {
+        // It may be let go and come again in one group.
+        if self.dialect.pending.forgotten.has(session, cmid) {
+            self.beside()?;
+        }
         if self.known_answer(session, cmid)?.is_some() {
             return Ok(false);
         }
@@ -207,9 +211,7 @@ impl Transaction<'_> {
     }
 
     pub fn forget_incoming(&mut self, session: SessionKey, cmids: &[String]) -> DbResult<()> {
-        let (sessions, forgotten) = &mut self.dialect.pending.forgotten;
-        sessions.extend(cmids.iter().map(|_| session.0));
-        forgotten.extend_from_slice(cmids);
+        self.dialect.pending.forgotten.add(session, cmids);
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use diesel::result::DatabaseErrorKind;
 use diesel::sql_types::{Array, BigInt};
 
 use super::query::{Value, sql};
+use super::sql::Forgotten;
 use crate::sabotage::{Broken, is_broken};
 use crate::store::statements::{DbError, DbResult};
 
@@ -17,8 +18,8 @@ const LARGE: usize = 64 * 1024 * 1024;
 pub struct Pending {
     pub incoming: Incoming,
     pub outgoing: Outgoing,
-    /// Session and cmid of inbox rows to delete.
-    pub forgotten: (Vec<i64>, Vec<String>),
+    /// Inbox rows to delete.
+    pub forgotten: Forgotten,
     /// Session and number of outbox rows to delete.
     pub completed: (Vec<i64>, Vec<i64>),
     /// Sessions and their newest numbers.
@@ -81,8 +82,9 @@ enum Otherwise {
 
 impl Pending {
     /// Writes it. What is inserted comes before what is deleted: a message may come and go in one group.
-    pub fn write(&self, conn: &mut PgConnection) -> DbResult<()> {
-        let mut parts = self.parts();
+    pub fn write(mut self, conn: &mut PgConnection) -> DbResult<()> {
+        let forgotten = self.forgotten.take().into_iter().unzip();
+        let mut parts = self.parts(&forgotten);
         parts.retain(|part| part.rows > 0);
         for (part, changed) in parts.iter().zip(run(conn, &parts)?) {
             match part.otherwise {
@@ -100,7 +102,7 @@ impl Pending {
         Ok(())
     }
 
-    fn parts(&self) -> Vec<Part<'_>> {
+    fn parts<'a>(&'a self, forgotten: &'a (Vec<i64>, Vec<String>)) -> Vec<Part<'a>> {
         let part = |text, rows, values, otherwise| Part {
             text,
             rows,
@@ -110,7 +112,6 @@ impl Pending {
         let Pending {
             incoming,
             outgoing,
-            forgotten,
             completed,
             last_seqs,
             newest_publication,

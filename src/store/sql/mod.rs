@@ -3,6 +3,7 @@
 //! methods.
 
 mod dead_letters;
+mod forgotten;
 mod forwarded;
 mod inbox;
 mod nodes;
@@ -16,6 +17,7 @@ mod units;
 use std::time::Duration;
 
 use super::{Conn, Dialect};
+pub use forgotten::Forgotten;
 pub use rooms::Rooms;
 #[allow(unused_imports)] // SQLite reads no rows beforehand
 pub use transaction::{RowColumns, Transaction};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 
-use super::sql::Transaction;
+use super::sql::{Forgotten, Transaction};
 use crate::clock::Clock;
 use crate::store::operation::*;
 use crate::store::rows::NewOutboxRow;
@@ -17,8 +17,7 @@ use crate::store::statements::DbResult;
 pub struct Dialect {
     /// Session and number of outbox rows to delete.
     completed: Vec<(i64, i64)>,
-    /// Session and cmid of inbox rows to delete.
-    forgotten: Vec<(i64, String)>,
+    forgotten: Forgotten,
 }
 
 impl Dialect {
@@ -36,8 +35,7 @@ impl Dialect {
             diesel::delete(run).execute(conn)?;
         }
         self.completed.clear();
-        self.forgotten.sort_unstable();
-        for (session, cmid) in self.forgotten.drain(..) {
+        for (session, cmid) in self.forgotten.take() {
             diesel::delete(inbox::table.find((session, cmid))).execute(conn)?;
         }
         Ok(())
@@ -97,24 +95,11 @@ impl Transaction<'_> {
         cmid: &str,
         answer: Option<&str>,
     ) -> DbResult<bool> {
-        if self.insert_incoming(session, cmid, answer)? {
-            return Ok(true);
-        }
-        // It may be let go and come again in one group.
-        if self.dialect.forgotten.is_empty() {
-            return Ok(false);
-        }
-        self.beside()?;
-        self.insert_incoming(session, cmid, answer)
-    }
-
-    fn insert_incoming(
-        &mut self,
-        session: SessionKey,
-        cmid: &str,
-        answer: Option<&str>,
-    ) -> DbResult<bool> {
         let now = self.now;
+        // It may be let go and come again in one group.
+        if self.dialect.forgotten.has(session, cmid) {
+            self.beside()?;
+        }
         // Not ON CONFLICT DO NOTHING: for that, Diesel builds the text of the statement each time anew to find it in
         // its cache. (This also ignores NULL where there must be none, but there is none.)
         let inserted = diesel::insert_or_ignore_into(inbox::table)
@@ -129,8 +114,7 @@ impl Transaction<'_> {
     }
 
     pub fn forget_incoming(&mut self, session: SessionKey, cmids: &[String]) -> DbResult<()> {
-        let forgotten = cmids.iter().map(|cmid| (session.0, cmid.clone()));
-        self.dialect.forgotten.extend(forgotten);
+        self.dialect.forgotten.add(session, cmids);
         Ok(())
     }
 

@@ -1,0 +1,34 @@
+//! Inbox rows that are going to be deleted, those of a whole group together.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::store::operation::SessionKey;
+
+/// Cmids by session.
+#[derive(Default)]
+pub struct Forgotten(HashMap<i64, HashSet<String>>);
+
+impl Forgotten {
+    pub fn add(&mut self, session: SessionKey, cmids: &[String]) {
+        if !cmids.is_empty() {
+            let of_session = self.0.entry(session.0).or_default();
+            of_session.extend(cmids.iter().cloned());
+        }
+    }
+
+    /// Whether this one is going to be deleted: then it must be, before it is inserted anew.
+    pub fn has(&self, session: SessionKey, cmid: &str) -> bool {
+        let of_session = self.0.get(&session.0);
+        of_session.is_some_and(|of_session| of_session.contains(cmid))
+    }
+
+    /// All of them, sorted; then there are none.
+    pub fn take(&mut self) -> Vec<(i64, String)> {
+        let all = self.0.drain();
+        let mut all: Vec<_> = all
+            .flat_map(|(session, cmids)| cmids.into_iter().map(move |cmid| (session, cmid)))
+            .collect();
+        all.sort_unstable();
+        all
+    }
+}
