@@ -130,7 +130,7 @@ impl Transaction<'_> {
         let values = [Value::Longs(keys), Value::Texts(&sids)];
         let rows: Vec<(RowColumns, i64)> = sql::<Columns>(lock, values).load(self.apart())?;
         for sid in sids {
-            self.keys.insert(sid, None);
+            self.remember_none(sid);
         }
         for (row, xid) in rows {
             self.dialect.xid = Some(xid);

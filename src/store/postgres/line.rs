@@ -11,7 +11,7 @@ use diesel::sql_types::{Nullable, Text};
 use super::Shared;
 use super::dialect::Dialect;
 use super::query::{Value, sql};
-use super::sql::{Rooms, Transaction};
+use super::sql::{Known, Rooms, Transaction};
 use crate::store::statements::{Care, DbError, DbResult, Fault, Group, Line, Verdict};
 
 /// How often a lost transaction is asked for.
@@ -39,7 +39,9 @@ impl PgLine {
     /// Runs the group up to its commit; with the transaction's id if it has written anything.
     fn run(&mut self, group: &mut dyn Group, care: Care) -> DbResult<(Verdict, Option<i64>)> {
         let dialect = Dialect::new(self.shared.clone(), care);
-        let mut transaction = Transaction::new(&mut self.conn, &mut self.rooms, dialect);
+        let mut known = Known::default();
+        let mut transaction =
+            Transaction::new(&mut self.conn, &mut self.rooms, &mut known, dialect);
         transaction.lock(group)?;
         let verdict = group.run(&mut transaction)?;
         if verdict != Verdict::Commit {

@@ -80,10 +80,10 @@ impl Transaction<'_> {
 
     fn redrive_message(&mut self, key: SessionKey, dead: &DeadLetterRow) -> DbResult<bool> {
         let now = self.now;
-        let Some(row) = self.row(key)? else {
+        let Some(row) = self.take_number(key)? else {
             return Ok(false);
         };
-        let (seq, home) = (row.next_seq(), row.home());
+        let (seq, home) = (row.last_seq, row.home());
         let conn = self.beside()?;
         let new = NewOutboxRow {
             session: key.0,

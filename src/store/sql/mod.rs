@@ -20,7 +20,7 @@ use super::{Conn, Dialect};
 pub use forgotten::Forgotten;
 pub use rooms::Rooms;
 #[allow(unused_imports)] // SQLite reads no rows beforehand
-pub use transaction::{RowColumns, Transaction};
+pub use transaction::{Known, RowColumns, Transaction};
 
 /// A duration in milliseconds.
 pub fn ms(duration: Duration) -> i64 {

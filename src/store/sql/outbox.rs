@@ -16,10 +16,10 @@ impl Transaction<'_> {
         message: &NewMessage,
     ) -> DbResult<Option<i64>> {
         let now = self.now;
-        let Some(row) = self.row(key)? else {
+        let Some(row) = self.take_number(key)? else {
             return Ok(None);
         };
-        let (seq, home) = (row.next_seq(), row.home());
+        let (seq, home) = (row.last_seq, row.home());
         if let Some(correlation) = &message.correlation {
             let (sid, user_id) = (row.sid.clone(), row.user_id.clone());
             self.store_correlation(key, seq, (&sid, &user_id, &message.tid), correlation)?;

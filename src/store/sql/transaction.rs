@@ -1,4 +1,4 @@
-//! A transaction under way: the connection, the session rows that it has touched, and what it has not written yet.
+//! A transaction under way: the connection, the session rows that are known, and what it has not written yet.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -15,28 +15,50 @@ use crate::store::operation::*;
 use crate::store::schema::{outbox, session};
 use crate::store::statements::{DbResult, Statements, operations};
 
-/// A session row, read once per transaction and written back once.
+/// What is known of session rows. Where nobody else writes them it outlives the transaction, unless that is rolled
+/// back; whatever changes them otherwise makes a transaction forget it all first.
+#[derive(Default)]
+pub struct Known {
+    rows: HashMap<SessionKey, Row>,
+    /// `None`: there is no such session.
+    keys: HashMap<String, Option<SessionKey>>,
+    /// Rows whose `last_seq` must be written back.
+    dirty: Vec<SessionKey>,
+}
+
+impl Known {
+    /// Most sessions that are remembered from one transaction to the next.
+    #[allow(dead_code)] // PostgreSQL forgets them
+    const MOST: usize = 10_000;
+
+    /// Forgets all, if it has become too much to remember.
+    #[allow(dead_code)] // PostgreSQL forgets them
+    pub fn bound(&mut self) {
+        if self.rows.len() > Known::MOST || self.keys.len() > Known::MOST {
+            self.forget();
+        }
+    }
+
+    pub fn forget(&mut self) {
+        *self = Known::default();
+    }
+}
+
+/// A session row.
 pub struct Row {
     pub sid: String,
     pub user_id: String,
     pub connection: ConnectionId,
     pub node: Option<Arc<str>>,
     pub last_seq: i64,
-    /// Whether `last_seq` must be written back.
-    pub dirty: bool,
+    /// `last_seq` must be written back.
+    dirty: bool,
 }
 
 impl Row {
     /// Where the session is connected.
     pub fn home(&self) -> Option<(Arc<str>, ConnectionId)> {
         self.node.clone().map(|node| (node, self.connection))
-    }
-
-    /// The next sequence number, taken.
-    pub fn next_seq(&mut self) -> i64 {
-        self.last_seq += 1;
-        self.dirty = true;
-        self.last_seq
     }
 }
 
@@ -52,16 +74,19 @@ pub struct Transaction<'a> {
     pub by: Arc<str>,
     pub now: i64,
     pub news: News,
-    pub rows: HashMap<SessionKey, Row>,
-    /// `None`: there is no such session.
-    pub keys: HashMap<String, Option<SessionKey>>,
+    known: &'a mut Known,
 }
 
 /// What is read of a session row: key, sid, user, connection, node, newest sequence number.
 pub type RowColumns = (i64, String, String, i64, Option<String>, i64);
 
 impl<'a> Transaction<'a> {
-    pub fn new(conn: &'a mut Conn, rooms: &'a mut Rooms, dialect: Dialect) -> Transaction<'a> {
+    pub fn new(
+        conn: &'a mut Conn,
+        rooms: &'a mut Rooms,
+        known: &'a mut Known,
+        dialect: Dialect,
+    ) -> Transaction<'a> {
         Transaction {
             conn,
             rooms,
@@ -69,8 +94,7 @@ impl<'a> Transaction<'a> {
             by: "".into(),
             now: 0,
             news: News::default(),
-            rows: HashMap::new(),
-            keys: HashMap::new(),
+            known,
         }
     }
 
@@ -88,20 +112,19 @@ impl<'a> Transaction<'a> {
     /// The connection, for anything: what is known of the session rows is written back and forgotten.
     pub fn direct(&mut self) -> DbResult<&mut Conn> {
         self.write_back()?;
-        self.rows.clear();
-        self.keys.clear();
+        self.known.forget();
         Ok(self.conn)
     }
 
     /// Writes everything that is not written yet.
     pub fn write_back(&mut self) -> DbResult<()> {
-        let dirty = self.rows.iter_mut().filter(|(_, row)| row.dirty);
-        let seqs: Vec<_> = dirty
-            .map(|(key, row)| {
-                row.dirty = false;
-                (key.0, row.last_seq)
-            })
-            .collect();
+        let Known { rows, dirty, .. } = &mut *self.known;
+        let written = dirty.drain(..).filter_map(|key| {
+            let row = rows.get_mut(&key)?;
+            row.dirty = false;
+            Some((key.0, row.last_seq))
+        });
+        let seqs: Vec<_> = written.collect();
         self.dialect.write_back(self.conn, &seqs)?;
         reached(Step::BeforeCommit);
         Ok(())
@@ -113,9 +136,9 @@ impl<'a> Transaction<'a> {
         (key, sid, user_id, connection, node, last_seq): RowColumns,
     ) -> SessionKey {
         let key = SessionKey(key);
-        self.keys.insert(sid.clone(), Some(key));
+        self.known.keys.insert(sid.clone(), Some(key));
         let connection = ConnectionId(connection);
-        self.rows.insert(
+        self.known.rows.insert(
             key,
             Row {
                 sid,
@@ -130,8 +153,8 @@ impl<'a> Transaction<'a> {
     }
 
     /// The row of a session.
-    pub fn row(&mut self, key: SessionKey) -> DbResult<Option<&mut Row>> {
-        if !self.rows.contains_key(&key) {
+    pub fn row(&mut self, key: SessionKey) -> DbResult<Option<&Row>> {
+        if !self.known.rows.contains_key(&key) {
             let found: Option<RowColumns> = locked!(session::table.find(key.0).select(ROW))
                 .get_result(self.conn)
                 .optional()?;
@@ -140,12 +163,32 @@ impl<'a> Transaction<'a> {
                 None => return Ok(None),
             };
         }
-        Ok(self.rows.get_mut(&key))
+        Ok(self.known.rows.get(&key))
+    }
+
+    /// The row of a session whose next sequence number is taken: it is the row's newest.
+    pub fn take_number(&mut self, key: SessionKey) -> DbResult<Option<&Row>> {
+        self.row(key)?;
+        let Known { rows, dirty, .. } = &mut *self.known;
+        let Some(row) = rows.get_mut(&key) else {
+            return Ok(None);
+        };
+        row.last_seq += 1;
+        if !std::mem::replace(&mut row.dirty, true) {
+            dirty.push(key);
+        }
+        Ok(Some(row))
+    }
+
+    /// There is no session with this id, as far as this transaction is concerned.
+    #[allow(dead_code)] // SQLite looks at none beforehand
+    pub fn remember_none(&mut self, sid: String) {
+        self.known.keys.insert(sid, None);
     }
 
     /// The key of the session with this id.
     pub fn key_of(&mut self, sid: &str) -> DbResult<Option<SessionKey>> {
-        if let Some(key) = self.keys.get(sid) {
+        if let Some(key) = self.known.keys.get(sid) {
             return Ok(*key);
         }
         let found: Option<RowColumns> =

@@ -32,7 +32,7 @@ use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool, PooledConnectio
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use self::dialect::Dialect;
-use self::sql::{Rooms, Transaction};
+use self::sql::{Known, Rooms, Transaction};
 use super::statements::{Care, Database, DbError, Fault, Group, Line, Verdict};
 use super::{StoreConfig, StoreError};
 
@@ -205,6 +205,7 @@ impl Database for SqliteDatabase {
         Ok(Box::new(WriterLine {
             conn,
             rooms: Rooms::new(self.max_outbox),
+            known: Known::default(),
         }))
     }
 
@@ -234,6 +235,8 @@ impl Database for SqliteDatabase {
 struct WriterLine {
     conn: SqliteConnection,
     rooms: Rooms,
+    /// This is the one connection that writes, so what it knows stays true.
+    known: Known,
 }
 
 /// Why a transaction is rolled back.
@@ -251,11 +254,12 @@ impl From<DbError> for Undo {
 impl Line for WriterLine {
     fn transaction(&mut self, group: &mut dyn Group, _: Care) -> Result<Verdict, Fault> {
         let mut began = false;
-        let rooms = &mut self.rooms;
+        let (rooms, known) = (&mut self.rooms, &mut self.known);
+        known.bound();
         // IMMEDIATE: going from reading to writing would fail at once, whatever the busy timeout.
         let result = self.conn.immediate_transaction(|conn| {
             began = true;
-            let mut transaction = Transaction::new(conn, rooms, Dialect::default());
+            let mut transaction = Transaction::new(conn, rooms, known, Dialect::default());
             match group.run(&mut transaction)? {
                 Verdict::Commit => Ok(transaction.write_back()?),
                 verdict => Err(Undo::Said(verdict)),
@@ -263,6 +267,7 @@ impl Line for WriterLine {
         });
         if result.is_err() {
             self.rooms.forget();
+            self.known.forget();
         }
         outcome(result.map(|()| Verdict::Commit), began)
     }
@@ -283,7 +288,9 @@ impl Line for ReaderLine {
         let rooms = &mut self.rooms;
         let result = self.conn.transaction(|conn| {
             began = true;
-            Ok(group.run(&mut Transaction::new(conn, rooms, Dialect::default()))?)
+            let mut known = Known::default();
+            let mut transaction = Transaction::new(conn, rooms, &mut known, Dialect::default());
+            Ok(group.run(&mut transaction)?)
         });
         outcome(result, began)
     }
