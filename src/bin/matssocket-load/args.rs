@@ -23,7 +23,7 @@ Scenarios:
   echo       plain WebSocket texts, for a server that echoes them: a ceiling for all of the above
 
 For all:
-  --url URL,…         ws:// only; sessions are spread over them (storm: all begin at the first)
+  --url URL,…         ws:// only; sessions are spread over them (--kill-pid: all begin at the first)
   --sessions N        default 100
   --seconds S         how long to go on (default 10; not for storm)
   --patience S        how long what is missing in the end is waited for (default 20)
