@@ -1,7 +1,7 @@
 //! The nodes' processes: started, killed, stopped and continued.
 
 use std::cell::RefCell;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -166,6 +166,28 @@ impl Fleet {
         match status {
             Ok(status) if status.success() => Ok(()),
             other => Err(format!("kill -{signal}: {other:?}")),
+        }
+    }
+
+    /// Waits until every thread of a process that was sent STOP stands still: on a busy machine that takes a while, in
+    /// which messages are made and go out.
+    pub async fn stands_still(&self, node: usize) -> Result<(), String> {
+        let pid = self.slots.borrow()[node].child.as_ref().map(Child::id);
+        let tasks = format!("/proc/{}/task", pid.ok_or("there is no process")?);
+        let is_stopped = |stat: String| {
+            stat.rsplit_once(") ")
+                .is_some_and(|it| it.1.starts_with('T'))
+        };
+        loop {
+            let threads = fs::read_dir(&tasks).map_err(|why| format!("{tasks}: {why}"))?;
+            let stats = threads
+                .flatten()
+                // One that is gone meanwhile does nothing either.
+                .filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+            if stats.map(is_stopped).all(|stopped| stopped) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 

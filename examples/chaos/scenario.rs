@@ -102,6 +102,7 @@ async fn pause_node(stage: &Stage, node: usize) -> Result<(), String> {
     let stopped = Instant::now();
     history.affected(Some(node));
     stage.fleet.signal(node, "STOP")?;
+    stage.fleet.stands_still(node).await?;
     history.pauses.borrow_mut().push((node, stopped, now()));
     tokio::time::sleep(stage.plan.lease + BEYOND_LEASE).await;
     let continued = Instant::now();
