@@ -180,11 +180,11 @@ impl Fleet {
         };
         loop {
             let threads = fs::read_dir(&tasks).map_err(|why| format!("{tasks}: {why}"))?;
-            let stats = threads
+            let mut stats = threads
                 .flatten()
                 // One that is gone meanwhile does nothing either.
                 .filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
-            if stats.map(is_stopped).all(|stopped| stopped) {
+            if stats.all(is_stopped) {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
