@@ -4,6 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// So much later; an interval beyond all measure never ends.
+pub(crate) fn after(time: tokio::time::Instant, interval: Duration) -> tokio::time::Instant {
+    const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+    time + interval.min(NEVER)
+}
+
 /// Tells the time: the system's, or one that a test moves.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {

@@ -55,47 +55,62 @@ pub fn on_one_thread<T>(run: impl Future<Output = T>) -> T {
     LocalSet::new().block_on(&runtime, run)
 }
 
+/// A process, killed when dropped.
+pub struct Process(pub Child);
+
+impl Process {
+    pub fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+
+    /// The first line that it says; its output must be piped.
+    pub fn first_line(&mut self) -> String {
+        let said = self.0.stdout.take().expect("it is piped");
+        let mut line = String::new();
+        let _ = BufReader::new(said).read_line(&mut line);
+        line
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
 /// A server in a process of its own, which ends when this is dropped.
 pub struct Server {
-    process: Child,
+    process: Process,
     pub port: u16,
 }
 
 impl Server {
     pub fn start(role: &str) -> Server {
         let program = std::env::current_exe().expect("this program has a path");
-        let mut process = Command::new(program)
+        let process = Command::new(program)
             .env(ROLE, role)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .spawn()
-            .expect("a process can be started");
-        let said = process.stdout.take().expect("it is piped");
-        let mut line = String::new();
-        let _ = BufReader::new(said).read_line(&mut line);
+            .spawn();
+        let mut process = Process(process.expect("a process can be started"));
+        let line = process.first_line();
         let port = line.trim().parse().expect("the server says its port");
         Server { process, port }
     }
 
     #[allow(dead_code)] // not every bench asks
     pub fn id(&self) -> u32 {
-        self.process.id()
+        self.process.0.id()
     }
 
     /// CPU time that it has used so far, where the system tells.
     #[allow(dead_code)] // not every bench asks
     pub fn cpu(&self) -> Option<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).ok()?;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.0.id())).ok()?;
         // Behind the name in parentheses, user and system time are the 12th and 13th; in hundredths of a second.
         let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
         let mut ticks = || fields.next()?.parse::<u64>().ok();
         Some(Duration::from_millis(10 * (ticks()? + ticks()?)))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

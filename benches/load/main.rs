@@ -18,11 +18,11 @@ mod process;
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 
+use process::Process;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -87,7 +87,7 @@ struct Bench {
 
 /// A conformance server.
 struct Server {
-    child: Guarded,
+    process: Process,
     url: String,
     /// Where its SQLite file is, if it has one.
     directory: Rc<TempDir>,
@@ -95,23 +95,7 @@ struct Server {
 
 impl Server {
     fn id(&self) -> u32 {
-        self.child.0.id()
-    }
-}
-
-/// A process, killed when dropped.
-struct Guarded(Child);
-
-impl Guarded {
-    fn kill(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        self.kill();
+        self.process.0.id()
     }
 }
 
@@ -239,7 +223,7 @@ impl Bench {
         if rows == 0 {
             return server;
         }
-        server.child.kill();
+        server.process.kill();
         let directory = server.directory.clone();
         let url = match database {
             Sqlite => {
@@ -319,22 +303,20 @@ impl Bench {
     fn start_on(&self, url: Option<String>, node: &str, more: &[&str]) -> Server {
         let directory = tempfile::tempdir_in(&self.directory).expect("a directory can be made");
         let database = url.unwrap_or_else(|| file_in(&directory));
-        let mut child = Command::new(&self.conformance)
+        let started = Command::new(&self.conformance)
             .args(["--node", node, "--port", "0", "--database", &database])
             .args(more)
             .stdout(Stdio::piped())
-            .spawn()
-            .expect("the conformance server was built");
-        let said = child.stdout.take().expect("it is piped");
-        let mut line = String::new();
-        let _ = BufReader::new(said).read_line(&mut line);
+            .spawn();
+        let mut process = Process(started.expect("the conformance server was built"));
+        let line = process.first_line();
         let url = line
             .split(' ')
             .nth(1)
             .expect("ready URL node=NAME")
             .to_owned();
         Server {
-            child: Guarded(child),
+            process,
             url,
             directory: Rc::new(directory),
         }

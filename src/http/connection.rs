@@ -16,6 +16,7 @@ use super::frame::sent_header_bytes;
 use super::state::{Ending, LineState, Seen};
 use super::{Backend, NewLine};
 use crate::auth::Authenticator;
+use crate::clock::after;
 use crate::metrics::{Mailbox, metered};
 use crate::session::line::{FromLine, ToLine};
 use crate::wire::{Close, CloseCode};
@@ -331,12 +332,6 @@ impl Handler<ToLine> for Connection {
 }
 
 metered!(Connection: ToLine);
-
-/// So much later; an interval beyond all measure never ends.
-fn after(time: Instant, interval: Duration) -> Instant {
-    const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
-    time + interval.min(NEVER)
-}
 
 /// The payload of a large frame, shared.
 fn payload_if_large(message: &Message) -> Option<Box<Bytes>> {

@@ -65,12 +65,14 @@ impl Recent {
         while self.count >= most {
             self.drop_oldest();
         }
-        let many = || Some(format!("{} ids", envelope.ids.as_ref()?.len()));
         let (endpoint, id) = (
             &envelope.eid,
             envelope.cmid.as_ref().or(envelope.smid.as_ref()),
         );
-        let many = if id.is_none() { many() } else { None };
+        let many = match (id, &envelope.ids) {
+            (None, Some(ids)) => Some(format!("{} ids", ids.len())),
+            _ => None,
+        };
         let texts = [
             endpoint.as_deref(),
             id.or(many.as_ref()).map(String::as_str),

@@ -14,9 +14,8 @@ use super::job::{Job, Place, Reply, Seat, Task, Work};
 use super::metrics::StoreMetrics;
 use super::statements::{Database, Lane};
 use super::{Operation, StoreConfig, StoreError, shard, writer};
+use crate::clock::after;
 use crate::metrics::{MailboxMetrics, Meter};
-
-const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What waits for the threads that talk to the database, and how much may.
 pub struct Queue {
@@ -193,8 +192,7 @@ impl Opened {
             permit.forget();
             return lanes.send(task.admitted(Place::new(self.queue.clone())));
         }
-        // A patience beyond all measure never ends.
-        let until = Instant::now() + self.patience.min(FOR_EVER);
+        let until = after(Instant::now(), self.patience);
         self.queue.in_lobby.fetch_add(1, Ordering::AcqRel);
         let admit = move |place| match place {
             Ok(place) => Some(task.admitted(place)),

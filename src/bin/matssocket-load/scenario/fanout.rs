@@ -87,7 +87,7 @@ impl Talk for Subscriber<'_> {
         &mut self.said
     }
 
-    fn missing(&self, _: Instant) -> u64 {
+    fn missing(&self) -> u64 {
         pace::total(self.stage.args().time, self.rate).saturating_sub(self.received as u64)
     }
 }
@@ -145,7 +145,7 @@ impl Talk for Publisher<'_> {
         &mut self.said
     }
 
-    fn missing(&self, _: Instant) -> u64 {
+    fn missing(&self) -> u64 {
         self.said.messages.len() as u64
     }
 }

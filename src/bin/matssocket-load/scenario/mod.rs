@@ -67,7 +67,7 @@ trait Talk {
     fn said(&mut self) -> &mut Said;
 
     /// How many messages are still to come. 0: it is over, when nothing more comes due.
-    fn missing(&self, now: Instant) -> u64;
+    fn missing(&self) -> u64;
 }
 
 /// Talks until it is over; what is missing in the end is lost.
@@ -83,7 +83,7 @@ async fn talk(
         Ok(Ok(())) | Err(_) => {}
         Ok(Err(why)) => stage.fault(Fault::Broken, || why),
     }
-    let missing = talk.missing(Instant::now());
+    let missing = talk.missing();
     stage.faults(Fault::Lost, missing, || {
         format!("{missing} messages of one session did not come")
     });
@@ -101,7 +101,7 @@ async fn converse(
         }
         talk.top_up(session, now);
         session.flush().await?;
-        if due.is_none() && talk.missing(now) == 0 {
+        if due.is_none() && talk.missing() == 0 {
             return Ok(());
         }
         let again = talk.said().again.front().map(|(at, _)| *at);

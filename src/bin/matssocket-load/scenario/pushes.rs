@@ -155,7 +155,7 @@ impl Talk for Pushes<'_> {
         &mut self.said
     }
 
-    fn missing(&self, _: Instant) -> u64 {
+    fn missing(&self) -> u64 {
         let missing = |order: &Order| u64::from(order.count - order.next);
         // One that was acknowledged without an answer is not known to be safe.
         self.acked + self.orders.values().map(missing).sum::<u64>()
