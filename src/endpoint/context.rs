@@ -56,7 +56,7 @@ struct Inner {
 /// Where a message comes from.
 #[derive(Debug)]
 pub(crate) struct Origin {
-    pub(crate) node: String,
+    pub(crate) node: Arc<str>,
     pub(crate) clock: Clock,
     pub(crate) request_timeout: Duration,
     pub(crate) session_id: String,
@@ -96,7 +96,7 @@ impl Origin {
     /// The origin of a reply terminator's call for a request that ended without a reply.
     pub(crate) fn of_ended(
         ended: &EndedCorrelation,
-        node: String,
+        node: Arc<str>,
         clock: Clock,
         request_timeout: Duration,
     ) -> Origin {

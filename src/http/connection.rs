@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Handler, StreamHandler};
-use actix_http::ws::Item;
+use actix_http::ws::{Item, OpCode};
 use actix_web::rt::time::Instant;
 use actix_web_actors::ws::{self, CloseReason, Message, ProtocolError};
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
-use super::frame::sent_header_bytes;
+use super::frame::{close_frame, frame};
 use super::state::{Ending, LineState, Seen};
 use super::{Backend, NewLine};
 use crate::auth::Authenticator;
@@ -145,7 +145,12 @@ impl Connection {
         self.joined = BytesMut::new();
         self.state.discarding.set(true);
         // The guard may be paused.
-        self.state.reader.ring();
+        self.state.flow.reader().ring();
+    }
+
+    /// Sends a control frame.
+    fn send(&self, opcode: OpCode, payload: &[u8]) {
+        self.state.push_control(frame(opcode, payload));
     }
 
     /// Sends Close and waits for the client's.
@@ -156,10 +161,11 @@ impl Connection {
         self.phase = Phase::Closing;
         self.discard();
         let description = (!close.reason().is_empty()).then(|| close.reason().to_owned());
-        ctx.close(Some(CloseReason {
+        let close = close_frame(Some(CloseReason {
             code: close.code.code().into(),
             description,
         }));
+        self.state.push_control(close);
         ctx.run_later(self.state.config.close_timeout, |connection, ctx| {
             connection.done(Ending::GiveUp, ctx);
         });
@@ -172,7 +178,8 @@ impl Connection {
             Phase::Closing => self.done(Ending::AtOnce, ctx),
             Phase::Open | Phase::Complained => {
                 let code = reason.map(|reason| reason.code);
-                ctx.close(code.map(CloseReason::from));
+                let close = close_frame(code.map(CloseReason::from));
+                self.state.push_control(close);
                 self.tell_end(FromLine::Closed(code.map(u16::from)));
                 self.done(Ending::AfterFlush, ctx);
             }
@@ -251,7 +258,7 @@ impl Connection {
             let close = Close::new(CloseCode::Reconnect, "the session ended unexpectedly");
             self.close(close, ctx);
         } else if self.phase == Phase::Open {
-            ctx.ping(b"");
+            self.send(OpCode::Ping, b"");
         }
     }
 }
@@ -281,7 +288,7 @@ impl Actor for Connection {
 impl StreamHandler<Result<Message, ProtocolError>> for Connection {
     fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut Context) {
         if let Some(seen) = self.state.seen.take() {
-            return self.seen(seen, ctx);
+            return self.seen(*seen, ctx);
         }
         self.state.decoded.set(self.state.decoded.get() + 1);
         self.large = message.as_ref().ok().and_then(payload_if_large);
@@ -291,7 +298,7 @@ impl StreamHandler<Result<Message, ProtocolError>> for Connection {
             Ok(Message::Text(text)) => self.text(text, ctx),
             Ok(Message::Continuation(item)) => self.fragment(item, ctx),
             Ok(Message::Binary(_)) => self.binary(ctx),
-            Ok(Message::Ping(payload)) => ctx.write_raw(Message::Pong(payload)),
+            Ok(Message::Ping(payload)) => self.send(OpCode::Pong, &payload),
             Ok(Message::Pong(_) | Message::Nop) => {}
             // The guard has let the header pass: what is left is text.
             Err(ProtocolError::Io(_)) => self.violation(not_utf8(), ctx),
@@ -313,14 +320,12 @@ impl Handler<ToLine> for Connection {
         match message {
             ToLine::Text(text) => {
                 if matches!(self.phase, Phase::Open | Phase::Complained) {
-                    self.state
-                        .write_text(text.len() + sent_header_bytes(text.len()));
-                    ctx.text(text);
+                    self.state.push_text(frame(OpCode::Text, text.as_bytes()));
                 }
             }
             ToLine::Established => {
                 self.state.established.set(true);
-                self.state.reader.ring();
+                self.state.flow.reader().ring();
             }
             ToLine::Close(close) => {
                 // It knows, whoever closed first.

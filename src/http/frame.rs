@@ -1,7 +1,10 @@
-//! Reads the headers of client frames, and judges them before anything is buffered.
+//! Reads the headers of client frames, and judges them before anything is buffered; makes the frames to the client.
 
-use actix_web::rt::time::Instant;
 use std::time::Duration;
+
+use actix_http::ws::{CloseReason, OpCode, Parser};
+use actix_web::rt::time::Instant;
+use bytes::{Bytes, BytesMut};
 
 use crate::config::Config;
 
@@ -80,8 +83,8 @@ pub(super) enum Judgement {
 pub(super) struct Judge {
     /// Payload bytes of the unfinished message; `None` between messages.
     message: Option<u64>,
-    /// Whole data messages that passed.
-    messages: u64,
+    /// A whole data message has passed.
+    begun: bool,
     /// Payload bytes of data frames that passed.
     passed: u64,
     idle_frames: u32,
@@ -108,7 +111,7 @@ impl Judge {
             if message > config.max_message as u64 {
                 return too_long(message, config.max_message, "");
             }
-        } else if self.messages == 0 {
+        } else if !self.begun {
             if message > before_hello {
                 let limit = config.max_message_before_hello;
                 return too_long(message, limit, " before HELLO");
@@ -124,7 +127,7 @@ impl Judge {
         }
         self.passed += header.payload;
         self.message = (!header.last).then_some(message);
-        self.messages += u64::from(header.last);
+        self.begun |= header.last;
         Judgement::Pass
     }
 
@@ -178,8 +181,22 @@ fn too_long(bytes: u64, limit: usize, when: &str) -> Judgement {
     ))
 }
 
-/// Length of the header of a frame that the server sends, with so many bytes of payload.
-pub(super) fn sent_header_bytes(payload: usize) -> usize {
+/// A frame to the client, whole.
+pub(super) fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
+    // Of its very size, it becomes `Bytes` without another allocation.
+    let mut frame = BytesMut::with_capacity(sent_header_bytes(payload.len()) + payload.len());
+    Parser::write_message(&mut frame, payload, opcode, true, false);
+    frame.freeze()
+}
+
+/// A Close to the client.
+pub(super) fn close_frame(reason: Option<CloseReason>) -> Bytes {
+    let mut frame = BytesMut::new();
+    Parser::write_close(&mut frame, reason, false);
+    frame.freeze()
+}
+
+fn sent_header_bytes(payload: usize) -> usize {
     match payload {
         0..126 => 2,
         126..=0xffff => 4,

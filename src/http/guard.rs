@@ -32,7 +32,7 @@ pub(super) struct Guard<S> {
     chunk: Bytes,
     /// The front of a header whose rest has not come yet.
     head: [u8; MAX_HEADER_BYTES],
-    head_bytes: usize,
+    head_bytes: u8,
     /// Payload bytes of the current frame still to come.
     payload: u64,
     /// The current frame is a Close.
@@ -86,13 +86,13 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
             return Some(header);
         }
         loop {
-            if let Some(header) = Header::parse(&self.head[..self.head_bytes]) {
+            if let Some(header) = Header::parse(&self.head[..usize::from(self.head_bytes)]) {
                 return Some(header);
             }
             if self.chunk.is_empty() {
                 return None;
             }
-            self.head[self.head_bytes] = self.chunk.split_to(1)[0];
+            self.head[usize::from(self.head_bytes)] = self.chunk.split_to(1)[0];
             self.head_bytes += 1;
         }
     }
@@ -169,7 +169,7 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
 
     fn announce(&mut self, seen: Seen) -> Poll<Option<Item>> {
         self.burst = 0;
-        self.state.seen.set(Some(seen));
+        self.state.seen.set(Some(Box::new(seen)));
         Poll::Ready(Some(Err(PayloadError::Incomplete(None))))
     }
 
@@ -265,7 +265,7 @@ impl<S: Stream<Item = Item> + Unpin> Stream for Guard<S> {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Item>> {
         let guard = self.get_mut();
-        guard.state.reader.register(context);
+        guard.state.flow.reader().register(context);
         if guard.done {
             return guard.pending();
         }

@@ -1,7 +1,7 @@
 //! What goes out: the pump that drives the connection actor, and the response body that it fills.
 //!
 //! actix-http polls a response body only while its write buffer has room, so a connection actor that *is* the body
-//! stands still, timers and mailbox too, when its client does not read. Here a task of its own drives the actor and
+//! stands still, timers and mailbox too, when its client does not read. Here a task of its own drives the actor, which
 //! queues its frames; the body only takes from the queue.
 
 use std::fmt;
@@ -25,28 +25,18 @@ const FLUSH: Duration = Duration::from_millis(10);
 
 /// Drives the connection actor until it is done or TCP has ended, and sees to it that what it leaves behind goes out
 /// or is dropped.
-pub(super) fn pump<E: 'static>(
-    actor: impl Stream<Item = Result<Bytes, E>> + 'static,
-    state: Rc<LineState>,
-) -> impl Future<Output = ()> {
+pub(super) fn pump(actor: impl Stream + 'static, state: Rc<LineState>) -> impl Future<Output = ()> {
     // Boxed here, for the future to be small.
     drive(Box::pin(actor), state)
 }
 
-async fn drive<E>(
-    actor: Pin<Box<impl Stream<Item = Result<Bytes, E>> + 'static>>,
-    state: Rc<LineState>,
-) {
+async fn drive(actor: Pin<Box<impl Stream + 'static>>, state: Rc<LineState>) {
     {
         let mut actor = actor;
         poll_fn(|context| {
             state.pump.register(context);
-            while !state.gone.get() {
-                match ready!(actor.as_mut().poll_next(context)) {
-                    Some(Ok(bytes)) => state.push(bytes),
-                    Some(Err(_)) | None => break,
-                }
-            }
+            // It queues its frames by itself: as a stream it yields nothing, it only ends.
+            while !state.gone.get() && ready!(actor.as_mut().poll_next(context)).is_some() {}
             Poll::Ready(())
         })
         .await;

@@ -4,7 +4,6 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Waker};
 
 use actix_web::rt::time::Instant;
 use bytes::Bytes;
@@ -12,7 +11,7 @@ use bytes::Bytes;
 use super::socket::Socket;
 use crate::config::Config;
 use crate::metrics::Mailbox;
-use crate::session::line::{Flow, FromLine};
+use crate::session::line::{Bell, Flow, FromLine};
 use crate::wire::Close;
 
 /// What the guard tells the connection actor.
@@ -38,28 +37,6 @@ pub(super) enum Ending {
     GiveUp,
 }
 
-/// A place for the waker of whoever polls.
-#[derive(Default)]
-pub(super) struct Bell(RefCell<Option<Waker>>);
-
-impl Bell {
-    /// The next ring is for this task.
-    pub(super) fn register(&self, context: &Context<'_>) {
-        let mut waker = self.0.borrow_mut();
-        match &mut *waker {
-            Some(waker) => waker.clone_from(context.waker()),
-            none => *none = Some(context.waker().clone()),
-        }
-    }
-
-    /// Wakes the task.
-    pub(super) fn ring(&self) {
-        if let Some(waker) = &*self.0.borrow() {
-            waker.wake_by_ref();
-        }
-    }
-}
-
 /// Encoded frames on their way out.
 struct Chunk {
     bytes: Bytes,
@@ -82,15 +59,13 @@ pub(super) struct LineState {
     pub(super) discarding: Cell<bool>,
     /// Frames that came out of the decoder.
     pub(super) decoded: Cell<u64>,
-    pub(super) seen: Cell<Option<Seen>>,
+    /// (Boxed: it is seldom there.)
+    pub(super) seen: Cell<Option<Box<Seen>>>,
     /// When the client last showed that it lives, or reading last went on after a pause of our making.
     pub(super) last_heard: Cell<Instant>,
     /// Reading pauses because the session cannot take more.
     pub(super) paused: Cell<bool>,
-    pub(super) reader: Rc<Bell>,
 
-    /// Bytes of text frames given to the encoder that have not come out of it.
-    encoding: Cell<usize>,
     queue: RefCell<VecDeque<Chunk>>,
     queued: Cell<usize>,
     /// More than half of the allowance was unsent; the session wants to know when it no longer is.
@@ -107,16 +82,9 @@ pub(super) struct LineState {
 
 impl LineState {
     pub(super) fn new(config: Arc<Config>, socket: Option<Socket>) -> Rc<LineState> {
-        let reader = Rc::<Bell>::default();
-        let flow = Flow::default();
-        // The flow holds the bell only, not this state: the state holds the flow.
-        flow.on_read({
-            let reader = reader.clone();
-            move || reader.ring()
-        });
         Rc::new(LineState {
             config,
-            flow,
+            flow: Flow::default(),
             socket,
             session: OnceCell::new(),
             established: Cell::new(false),
@@ -125,8 +93,6 @@ impl LineState {
             seen: Cell::new(None),
             last_heard: Cell::new(Instant::now()),
             paused: Cell::new(false),
-            reader,
-            encoding: Cell::new(0),
             queue: RefCell::default(),
             queued: Cell::new(0),
             filled: Cell::new(false),
@@ -138,23 +104,29 @@ impl LineState {
         })
     }
 
-    /// A text frame of so many bytes, its header included, goes to the encoder.
-    pub(super) fn write_text(&self, frame: usize) {
-        self.flow.written(frame);
-        self.encoding.set(self.encoding.get() + frame);
+    /// A text frame to send: its bytes count.
+    pub(super) fn push_text(&self, frame: Bytes) {
+        self.flow.written(frame.len());
         if self.flow.unsent() > self.config.max_unsent / 2 {
             self.filled.set(true);
         }
+        self.push(Chunk {
+            counted: frame.len(),
+            bytes: frame,
+        });
     }
 
-    /// The encoder gave everything it was given so far. The count of text bytes is taken along whole: control frames
-    /// in the same chunk cannot make it drift.
-    pub(super) fn push(&self, bytes: Bytes) {
-        self.queued.set(self.queued.get() + bytes.len());
-        self.queue.borrow_mut().push_back(Chunk {
-            bytes,
-            counted: self.encoding.take(),
+    /// A control frame to send.
+    pub(super) fn push_control(&self, frame: Bytes) {
+        self.push(Chunk {
+            counted: 0,
+            bytes: frame,
         });
+    }
+
+    fn push(&self, chunk: Chunk) {
+        self.queued.set(self.queued.get() + chunk.bytes.len());
+        self.queue.borrow_mut().push_back(chunk);
         self.writer.ring();
     }
 
@@ -180,7 +152,7 @@ impl LineState {
             // Reading pauses meanwhile; a client that takes what we send is not idle.
             self.last_heard.set(Instant::now());
             if !self.backlogged() {
-                self.reader.ring();
+                self.flow.reader().ring();
             }
         }
         Some(piece)

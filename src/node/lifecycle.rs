@@ -99,8 +99,9 @@ async fn begin(
         meters,
         counters,
         running: RunningHandlers::default(),
-        name: RwLock::new(name.clone()),
+        name: RwLock::new(name.as_str().into()),
         name_stem: stem,
+        born: Instant::now(),
         renewed: RwLock::new(joined),
         state: AtomicU8::new(State::Up as u8),
         system: actix::System::current(),
@@ -233,7 +234,7 @@ impl Node {
         self.store.rename(&name);
         self.cluster.tell(Tell::Join { node: name.clone() });
         self.registry().tell(registry::Rename(name.clone()));
-        *self.name.write().unwrap_or_else(PoisonError::into_inner) = name;
+        *self.name.write().unwrap_or_else(PoisonError::into_inner) = name.into();
         let asked = Instant::now();
         self.store
             .run(RenewLease {

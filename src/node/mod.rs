@@ -45,8 +45,9 @@ pub(crate) struct Node {
     pub(crate) meters: Meters,
     pub(crate) counters: Counters,
     pub(crate) running: RunningHandlers,
-    name: RwLock<String>,
+    name: RwLock<Arc<str>>,
     name_stem: String,
+    born: Instant,
     /// When the lease was last renewed.
     renewed: RwLock<Instant>,
     state: AtomicU8,
@@ -69,11 +70,16 @@ pub(crate) enum State {
 
 impl Node {
     /// The node's name: an incarnation.
-    pub(crate) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> Arc<str> {
         self.name
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Milliseconds on a monotonic clock.
+    pub(crate) fn uptime(&self) -> i64 {
+        i64::try_from(self.born.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
     pub(crate) fn ready(&self) -> Result<(), &'static str> {
@@ -181,7 +187,7 @@ impl Node {
         });
         Metrics {
             app: self.app.clone(),
-            node: self.name(),
+            node: self.name().to_string(),
             ready: self.ready().is_ok(),
             actors,
             store,

@@ -54,7 +54,8 @@ pub(crate) enum ToSession {
 struct Entry {
     holder: Holder,
     to: Mailbox<ToSession>,
-    topics: HashSet<String>,
+    /// What it listens to; most listen to nothing. (Boxed: there are many of them.)
+    topics: Option<Box<HashSet<String>>>,
 }
 
 /// The actor.
@@ -228,7 +229,7 @@ impl Registry {
 
     fn forget(&mut self, session: SessionKey) {
         if let Some(entry) = self.sessions.remove(&session) {
-            for topic in entry.topics {
+            for topic in entry.topics.into_iter().flat_map(|topics| *topics) {
                 self.unlisten(session, &topic);
             }
         }
@@ -353,7 +354,7 @@ impl Handler<Attach> for Registry {
             Entry {
                 holder,
                 to,
-                topics: HashSet::new(),
+                topics: None,
             },
         );
     }

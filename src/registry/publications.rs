@@ -93,7 +93,8 @@ impl Handler<SubscribeTopic> for Registry {
             .sessions
             .get_mut(&holder.session)
             .filter(|entry| entry.holder == holder)?;
-        entry.topics.insert(topic.clone());
+        let topics = entry.topics.get_or_insert_default();
+        topics.insert(topic.clone());
         self.topics.entry(topic).or_default().insert(holder.session);
         Some(self.horizon)
     }
@@ -109,7 +110,9 @@ impl Handler<UnsubscribeTopic> for Registry {
             .get_mut(&holder.session)
             .filter(|entry| entry.holder == holder)
         {
-            entry.topics.remove(&topic);
+            if let Some(topics) = &mut entry.topics {
+                topics.remove(&topic);
+            }
             self.unlisten(holder.session, &topic);
         }
     }

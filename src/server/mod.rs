@@ -43,7 +43,7 @@ impl MatsSocketServer {
 
     /// This node's name: host name and a random part. It changes when the node had to come back after a long pause.
     pub fn node_name(&self) -> String {
-        self.node.name()
+        self.node.name().to_string()
     }
 
     /// Whether this node can serve; if not, why.

@@ -256,7 +256,7 @@ async fn reply_effect(
     };
     let debug = row.work.debug.clone().map(|debug| crate::wire::Debug {
         mmrrts: Some(now),
-        mmrrnn: Some(node.name()),
+        mmrrnn: Some(node.name().to_string()),
         ..debug
     });
     Some(Effect::Message {

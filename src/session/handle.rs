@@ -271,7 +271,7 @@ fn received_debug(job: &Job) -> Option<Debug> {
     (!job.debug.is_empty()).then(|| Debug {
         resd: job.debug.0,
         cmrts: Some(job.received),
-        cmrnn: Some(job.node.name()),
+        cmrnn: Some(job.node.name().to_string()),
         ..Debug::default()
     })
 }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::task::{Context, Waker};
 
 use actix::Message;
 use bytestring::ByteString;
@@ -48,7 +49,7 @@ struct FlowState {
     unsent: Cell<usize>,
     gone: Cell<u64>,
     reading_paused: Cell<bool>,
-    on_read: RefCell<Option<Box<dyn Fn()>>>,
+    reader: Bell,
 }
 
 impl Flow {
@@ -67,7 +68,7 @@ impl Flow {
         self.0
             .unprocessed
             .set(self.0.unprocessed.get().saturating_sub(bytes));
-        self.wake_reader();
+        self.0.reader.ring();
     }
 
     /// Bytes written that have not gone out.
@@ -102,18 +103,34 @@ impl Flow {
     pub(crate) fn pause_reading(&self, pause: bool) {
         self.0.reading_paused.set(pause);
         if !pause {
-            self.wake_reader();
+            self.0.reader.ring();
         }
     }
 
-    /// What to call when reading may go on.
-    pub(crate) fn on_read(&self, wake: impl Fn() + 'static) {
-        *self.0.on_read.borrow_mut() = Some(Box::new(wake));
+    /// Rings when reading may go on.
+    pub(crate) fn reader(&self) -> &Bell {
+        &self.0.reader
+    }
+}
+
+/// A place for the waker of whoever polls.
+#[derive(Default)]
+pub(crate) struct Bell(RefCell<Option<Waker>>);
+
+impl Bell {
+    /// The next ring is for this task.
+    pub(crate) fn register(&self, context: &Context<'_>) {
+        let mut waker = self.0.borrow_mut();
+        match &mut *waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
     }
 
-    fn wake_reader(&self) {
-        if let Some(wake) = &*self.0.on_read.borrow() {
-            wake();
+    /// Wakes the task.
+    pub(crate) fn ring(&self) {
+        if let Some(waker) = &*self.0.borrow() {
+            waker.wake_by_ref();
         }
     }
 }

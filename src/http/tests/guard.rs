@@ -90,7 +90,7 @@ fn read(chunks: Vec<Bytes>, established: bool, config: Config) -> (Vec<String>, 
             match piece.expect("never ends") {
                 Ok(piece) => buffer.extend_from_slice(&piece),
                 Err(_) => {
-                    let end = match state.seen.take().expect("announced") {
+                    let end = match *state.seen.take().expect("announced") {
                         Seen::Violation(close) => {
                             format!("{} {}", close.code.code(), close.reason())
                         }

@@ -10,7 +10,6 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
 
@@ -44,25 +43,32 @@ pub(crate) struct Session {
     line: Mailbox<ToLine>,
     flow: Flow,
     authenticator: Rc<dyn Authenticator>,
-    born: Instant,
     /// The timer for the state's next deadline.
     timer: Option<(i64, SpawnHandle)>,
     /// Bytes of this session in the node's sum.
     counted: usize,
     /// How much had gone out when it was last looked at, and when that was, while bytes wait to go out.
     stuck: Option<(u64, i64)>,
-    ended: Rc<Cell<bool>>,
-    /// What this actor has attached to the registry, and tells it to detach when it ends: the state hears of it later.
-    attached: Rc<OnceCell<Attached>>,
+    ended: bool,
+    /// Until the state has heard of the outcome.
+    registering: Option<Rc<Registering>>,
     /// Reading pauses, because the node holds more than it may.
     paused: bool,
 }
 
-/// A registration, with session id and user id for the listeners.
+/// What the actor and its registration, which goes on although the actor ends, tell each other.
+#[derive(Default)]
+struct Registering {
+    /// The actor has ended.
+    ended: Cell<bool>,
+    /// What was attached to the registry, and is to be detached when the actor ends.
+    attached: OnceCell<Attached>,
+}
+
+/// A registration of which the state has not heard.
 struct Attached {
     holder: Holder,
     sid: String,
-    user_id: String,
     /// What becomes of the session if this actor ends before WELCOME.
     unwelcomed: Keep,
 }
@@ -84,19 +90,14 @@ impl Session {
             line: new.line,
             flow: new.flow,
             authenticator: new.authenticator,
-            born: Instant::now(),
             timer: None,
             counted: 0,
             stuck: None,
-            ended: Rc::default(),
+            ended: false,
             paused: false,
-            attached: Rc::default(),
+            registering: None,
         };
         Mailbox::new(&session.start(), &meter)
-    }
-
-    fn now(&self) -> i64 {
-        i64::try_from(self.born.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
     fn surroundings(&self) -> Surroundings {
@@ -104,7 +105,7 @@ impl Session {
         let unsent = self.flow.unsent();
         let held = self.node.counters.held_bytes.load(Ordering::Relaxed);
         Surroundings {
-            now: self.now(),
+            now: self.node.uptime(),
             clogged: unsent > config.max_unsent,
             overfull: unsent > config.max_unsent.saturating_mul(4),
             over_budget: held > config.max_node_bytes as u64,
@@ -124,7 +125,10 @@ impl Session {
             }
             next = events.pop_front();
         }
-        if !self.ended.get() {
+        if self.state.identity().is_some() {
+            self.registering = None;
+        }
+        if !self.ended {
             self.count();
             self.watch_line();
             self.pause_over_budget();

@@ -1,5 +1,6 @@
 //! How a session is got hold of, and let go.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix::{ActorContext, Context};
@@ -17,34 +18,31 @@ use crate::store::operation::{
 };
 use crate::wire::random_id;
 
-use super::{Attached, Happened, PREFIX, SESSION_ID, Session};
+use super::{Attached, Happened, PREFIX, Registering, SESSION_ID, Session};
 
 impl Session {
     /// Registers, has the registration before this one let go, and attaches, so that nothing stored from now on is
     /// missed. Should the line be gone by then, the session is let go again.
-    pub(super) fn register(&self, hello: Hello, ctx: &Context<Self>) {
+    pub(super) fn register(&mut self, hello: Hello, ctx: &Context<Self>) {
         let mut rng = rand::rng();
         let ids = (random_id(SESSION_ID, &mut rng), random_id(PREFIX, &mut rng));
         let register = Register {
             session: hello.registration(ids.0, ids.1),
-            user_id: self
-                .state
-                .principal()
-                .map(|principal| principal.user_id.clone())
-                .unwrap_or_default(),
+            user_id: self.state.user_id().to_owned(),
             client: hello.client,
             app_name: hello.app_name,
             app_version: hello.app_version,
             max_sessions_per_user: self.node.config.max_sessions_per_user,
         };
-        let (node, ended, to) = (self.node.clone(), self.ended.clone(), self.mailbox(ctx));
-        let (me, attached) = (self.mailbox(ctx), self.attached.clone());
+        let (node, me, to) = (self.node.clone(), self.mailbox(ctx), self.mailbox(ctx));
         const RESTART: Happened = Happened(Event::Registry(ToSession::Restart(
             "the server is stopping, or cannot serve now",
         )));
         if self.node.stopping() {
             return me.tell(RESTART);
         }
+        let registering = Rc::<Registering>::default();
+        self.registering = Some(registering.clone());
         actix::spawn(async move {
             let user_id = register.user_id.clone();
             let name = node.name();
@@ -58,13 +56,12 @@ impl Session {
                     true => Keep::Close("its client was gone before WELCOME".into()),
                     false => Keep::Deregister,
                 };
-                if ended.get() {
+                if registering.ended.get() {
                     return let_go(&node, held.holder, unwelcomed).await;
                 }
-                let _ = attached.set(Attached {
+                let _ = registering.attached.set(Attached {
                     holder: held.holder,
                     sid: held.sid.clone(),
-                    user_id: user_id.clone(),
                     unwelcomed,
                 });
                 node.registry().tell(Attach {
@@ -98,42 +95,42 @@ impl Session {
         keep: Keep,
         ctx: &mut Context<Self>,
     ) {
-        self.ended.set(true);
+        self.ended = true;
         if let Some(close) = close {
             self.line.tell(ToLine::Close(close));
         }
-        if let Some(Attached {
-            holder,
-            sid,
-            user_id,
-            unwelcomed,
-        }) = self.attached.get()
-        {
-            let holder = *holder;
-            let keep = match self.state.identity() {
-                Some(_) => keep,
-                None => unwelcomed.clone(),
-            };
-            self.node.registry().tell(Detach(holder));
-            match keep {
-                Keep::Deregister => {
-                    self.node
-                        .listeners
-                        .session(SessionChange::Deregister, sid, user_id)
-                }
-                Keep::Close(_) | Keep::Closed => {
-                    self.node
-                        .listeners
-                        .session(SessionChange::Close, sid, user_id)
-                }
-                Keep::Nothing => {}
-            }
-            let node = self.node.clone();
-            // Owned by a task of its own: it is done although the actor ends.
-            actix::spawn(async move { let_go(&node, holder, keep).await });
+        let registering = self.registering.take();
+        if let Some(registering) = &registering {
+            registering.ended.set(true);
+        }
+        let attached = registering.as_ref().and_then(|it| it.attached.get());
+        let registered = match (self.state.identity(), attached) {
+            (Some(identity), _) => Some((identity.holder, &*identity.sid, keep)),
+            (None, Some(it)) => Some((it.holder, it.sid.as_str(), it.unwelcomed.clone())),
+            (None, None) => None,
+        };
+        if let Some((holder, sid, keep)) = registered {
+            self.detach(holder, sid, keep);
         }
         self.uncount();
         ctx.stop();
+    }
+
+    /// Lets go of the session.
+    fn detach(&self, holder: Holder, sid: &str, keep: Keep) {
+        self.node.registry().tell(Detach(holder));
+        let change = match &keep {
+            Keep::Deregister => Some(SessionChange::Deregister),
+            Keep::Close(_) | Keep::Closed => Some(SessionChange::Close),
+            Keep::Nothing => None,
+        };
+        if let Some(change) = change {
+            let user_id = self.state.user_id();
+            self.node.listeners.session(change, sid, user_id);
+        }
+        let node = self.node.clone();
+        // Owned by a task of its own: it is done although the actor ends.
+        actix::spawn(async move { let_go(&node, holder, keep).await });
     }
 }
 

@@ -44,7 +44,7 @@ impl Session {
         self.stuck = match (self.flow.unsent(), self.stuck) {
             (0, _) => None,
             (_, Some((then, since))) if then == gone => Some((then, since)),
-            (_, _) => Some((gone, self.now())),
+            (_, _) => Some((gone, self.node.uptime())),
         };
     }
 
@@ -54,7 +54,7 @@ impl Session {
     }
 
     pub(super) fn arm(&mut self, ctx: &mut Context<Self>) {
-        let budget = self.paused.then(|| self.now() + BUDGET_AGAIN);
+        let budget = self.paused.then(|| self.node.uptime() + BUDGET_AGAIN);
         let deadline = [self.state.deadline(), self.stuck_deadline(), budget]
             .into_iter()
             .flatten()
@@ -65,13 +65,15 @@ impl Session {
                 if let Some((_, timer)) = self.timer.take() {
                     ctx.cancel_future(timer);
                 }
-                let wait = Duration::from_millis(u64::try_from(deadline - self.now()).unwrap_or(0));
+                let wait = Duration::from_millis(
+                    u64::try_from(deadline - self.node.uptime()).unwrap_or(0),
+                );
                 let timer = ctx.run_later(wait, |session, ctx| {
                     session.timer = None;
                     session.watch_line();
                     let stalled = session
                         .stuck_deadline()
-                        .is_some_and(|at| at <= session.now());
+                        .is_some_and(|at| at <= session.node.uptime());
                     session.take(if stalled { Event::Stalled } else { Event::Tick }, ctx);
                 });
                 self.timer = Some((deadline, timer));

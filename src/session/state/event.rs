@@ -37,7 +37,7 @@ pub(in crate::session) enum Event {
     },
     /// Outcome of [`Action::Complete`].
     Completed {
-        acks: Acks,
+        acks: Box<Acks>,
         outcome: Result<Fenced, StoreError>,
     },
     /// Outcome of [`Action::DropInbox`].
@@ -114,7 +114,7 @@ pub(in crate::session) enum Action {
     /// Read what was answered to this message.
     ReadAnswer { cmid: String, kind: MessageType },
     /// Delete messages from the outbox.
-    Complete(Acks),
+    Complete(Box<Acks>),
     /// Delete messages from the inbox.
     DropInbox(Vec<String>),
     /// Read from the outbox.
@@ -167,9 +167,8 @@ pub(in crate::session) enum Keep {
 #[derive(Clone, Debug)]
 pub(in crate::session) struct Identity {
     pub(in crate::session) holder: Holder,
-    pub(in crate::session) sid: String,
-    pub(in crate::session) smid_prefix: String,
-    pub(in crate::session) user_id: String,
+    pub(in crate::session) sid: Box<str>,
+    pub(in crate::session) smid_prefix: Box<str>,
 }
 
 impl Hello {

@@ -170,9 +170,7 @@ impl State {
             self.send_now(pongs);
         }
         self.window.complete(acks.acked.iter().chain(&acks.nacked));
-        self.to_complete.acked.append(&mut acks.acked);
-        self.to_complete.nacked.append(&mut acks.nacked);
-        self.to_complete.smids.append(&mut acks.smids);
+        self.to_be_completed(acks);
         let droppable = self.inbox.acknowledged(ack2);
         self.to_drop.extend(droppable);
         // Only now: what this very message acknowledges is not unacknowledged.
@@ -245,7 +243,7 @@ impl State {
                 "there is no session with this id",
             ));
         }
-        self.welcome_trace = trace_id;
+        self.welcome_trace = trace_id.map(String::into_boxed_str);
         self.waiting = Waiting::Registration;
         self.actions.push(Action::Register(Box::new(hello)));
     }
@@ -283,16 +281,11 @@ impl State {
     }
 
     fn welcome(&mut self, held: crate::store::operation::HeldSession) {
-        let user_id = self
-            .principal()
-            .map(|principal| principal.user_id.clone())
-            .unwrap_or_default();
         let resumed = !held.new;
         let identity = Identity {
             holder: held.holder,
-            sid: held.sid.clone(),
-            smid_prefix: held.smid_prefix,
-            user_id,
+            sid: held.sid.as_str().into(),
+            smid_prefix: held.smid_prefix.into(),
         };
         self.identity = Some(identity);
         self.actions.push(Action::Established);
@@ -310,7 +303,7 @@ impl State {
         let desc = if resumed { "welcome back" } else { "welcome" };
         let welcome = Envelope {
             sid: Some(held.sid),
-            tid: self.welcome_trace.take(),
+            tid: self.welcome_trace.take().map(String::from),
             desc: Some(desc.to_owned()),
             ..Envelope::new(MessageType::WELCOME)
         };
@@ -431,7 +424,7 @@ impl Identity {
 
     /// The sequence number in an id, if it is one of this session's.
     pub(super) fn seq_of(&self, smid: &str) -> Option<i64> {
-        smid.strip_prefix(&self.smid_prefix)?
+        smid.strip_prefix(&*self.smid_prefix)?
             .parse()
             .ok()
             .filter(|seq| *seq > 0)

@@ -17,7 +17,8 @@ pub(super) struct Inbox {
     /// Payload bytes of the messages whose handlers run.
     bytes: usize,
     /// Messages that came again and are to be answered as before, one after the other: what was answered may be big.
-    again: VecDeque<(String, MessageType)>,
+    /// (Boxed: they are seldom there.)
+    again: Option<Box<VecDeque<(String, MessageType)>>>,
     /// The first answer of them is being read.
     reading: bool,
 }
@@ -151,7 +152,8 @@ impl State {
             Some(Stage::Stored { again }) => {
                 *again = true;
                 let kind = envelope.t;
-                self.inbox.again.push_back((cmid, kind));
+                let again = self.inbox.again.get_or_insert_default();
+                again.push_back((cmid, kind));
             }
             None => self.start(envelope, cmid),
         }
@@ -277,7 +279,8 @@ impl State {
         if self.ended || self.inbox.reading || full {
             return;
         }
-        if let Some((cmid, kind)) = self.inbox.again.pop_front() {
+        let next = self.inbox.again.as_mut().and_then(|it| it.pop_front());
+        if let Some((cmid, kind)) = next {
             self.inbox.reading = true;
             self.actions.push(Action::ReadAnswer { cmid, kind });
         }

@@ -86,7 +86,7 @@ pub(super) struct State {
     /// `None` until HELLO is done.
     identity: Option<Identity>,
     /// Trace id of the HELLO, for its WELCOME.
-    welcome_trace: Option<String>,
+    welcome_trace: Option<Box<str>>,
     work: VecDeque<ByteString>,
     work_bytes: usize,
     current: Option<Pipeline>,
@@ -97,7 +97,7 @@ pub(super) struct State {
     replies: Replies,
     topics: Topics,
     requested_debug: crate::wire::DebugOptions,
-    to_complete: Acks,
+    to_complete: Option<Box<Acks>>,
     /// How many message ids the store is about to delete, for this client's ACK, NACK and ACK2.
     deleting: usize,
     to_drop: Vec<String>,
@@ -107,7 +107,7 @@ pub(super) struct State {
     leaving: Option<Box<Leaving>>,
     ended: bool,
     recent: Recent,
-    remote: Option<String>,
+    remote: Option<Box<str>>,
     actions: Vec<Action>,
 }
 
@@ -115,14 +115,14 @@ impl State {
     pub(super) fn new(
         config: Arc<Config>,
         clock: Clock,
-        node: String,
+        node: Arc<str>,
         listeners: Arc<Listeners>,
         remote: Option<String>,
     ) -> State {
         State {
             config,
             clock,
-            node: node.into(),
+            node,
             listeners,
             around: Surroundings::default(),
             identity: None,
@@ -137,14 +137,14 @@ impl State {
             replies: Replies::default(),
             topics: Topics::default(),
             requested_debug: crate::wire::DebugOptions::default(),
-            to_complete: Acks::default(),
+            to_complete: None,
             deleting: 0,
             to_drop: Vec::new(),
             retry_at: None,
             leaving: None,
             ended: false,
             recent: Recent::default(),
-            remote,
+            remote: remote.map(String::into_boxed_str),
             actions: Vec::new(),
         }
     }
@@ -369,6 +369,12 @@ impl State {
         self.authorization.principal.as_ref()
     }
 
+    /// Empty until the client is authenticated.
+    pub(super) fn user_id(&self) -> &str {
+        self.principal()
+            .map_or("", |principal| principal.user_id.as_str())
+    }
+
     /// The newest authorization value.
     pub(super) fn authorization_value(&self) -> Option<&str> {
         self.authorization.value.as_deref()
@@ -395,12 +401,9 @@ impl State {
         if self.listeners.message.is_empty() {
             return;
         }
-        let user_id = self
-            .principal()
-            .map_or("", |principal| principal.user_id.as_str());
         self.listeners.message(&MessageEvent {
-            session_id: self.identity().map_or("", |identity| identity.sid.as_str()),
-            user_id,
+            session_id: self.identity().map_or("", |identity| &identity.sid),
+            user_id: self.user_id(),
             incoming,
             message_type: envelope.t,
             endpoint: envelope.eid.as_deref(),
@@ -412,12 +415,10 @@ impl State {
         let identity = self.identity();
         LiveSession {
             session_id: identity
-                .map(|identity| identity.sid.clone())
+                .map(|identity| identity.sid.to_string())
                 .unwrap_or_default(),
-            user_id: identity
-                .map(|identity| identity.user_id.clone())
-                .unwrap_or_default(),
-            remote: self.remote.clone(),
+            user_id: self.user_id().to_owned(),
+            remote: self.remote.as_deref().map(str::to_owned),
             topics: self.topics.list(),
             handlers: self.inbox.running(),
             unacknowledged: self.window.unacknowledged(),

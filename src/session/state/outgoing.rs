@@ -80,13 +80,22 @@ impl State {
         }
     }
 
+    pub(super) fn to_be_completed(&mut self, acks: Acks) {
+        if acks == Acks::default() {
+            return;
+        }
+        let all = self.to_complete.get_or_insert_default();
+        all.acked.extend(acks.acked);
+        all.nacked.extend(acks.nacked);
+        all.smids.extend(acks.smids);
+    }
+
     /// Hands acknowledgements on to the store, all that came with one event together.
     pub(super) fn store_acks(&mut self) {
         if self.ended || self.leaving.is_some() || self.retry_at.is_some() {
             return;
         }
-        if self.to_complete != Acks::default() {
-            let acks = std::mem::take(&mut self.to_complete);
+        if let Some(acks) = self.to_complete.take() {
             if acks.acked.is_empty() && acks.nacked.is_empty() {
                 self.queue_ack2(acks.smids);
             } else {
@@ -103,19 +112,18 @@ impl State {
 
     /// Acknowledgements that are not stored yet.
     pub(in crate::session) fn unstored_acks(&self) -> usize {
-        self.deleting + self.to_complete.smids.len() + self.to_drop.len()
+        let to_complete = self.to_complete.as_ref().map_or(0, |acks| acks.smids.len());
+        self.deleting + to_complete + self.to_drop.len()
     }
 
-    pub(super) fn completed(&mut self, acks: Acks, outcome: Result<Fenced, StoreError>) {
+    pub(super) fn completed(&mut self, acks: Box<Acks>, outcome: Result<Fenced, StoreError>) {
         self.deleting -= acks.smids.len();
         match outcome {
             Ok(Fenced::Done) => self.queue_ack2(acks.smids),
             Ok(Fenced::FencedOff) => self.fenced_off(),
             Err(error) => {
                 log::warn!("acknowledged messages could not be deleted, trying again: {error}");
-                self.to_complete.acked.extend(acks.acked);
-                self.to_complete.nacked.extend(acks.nacked);
-                self.to_complete.smids.extend(acks.smids);
+                self.to_be_completed(*acks);
                 self.try_again();
             }
         }

@@ -234,11 +234,7 @@ fn a_user_who_may_change_is_the_new_one_for_everybody() {
     driven.on(Event::Authenticated(Ok(Verdict::Authenticated(
         Principal::user("v"),
     ))));
-    let user = driven
-        .state
-        .identity()
-        .map(|identity| identity.user_id.clone());
-    assert_eq!(user.as_deref(), Some("v"));
+    assert_eq!(driven.state.user_id(), "v");
 }
 
 /// A message handed over between attachment and WELCOME was taken in, forgotten by the window when it began anew, sent

@@ -79,7 +79,7 @@ fn ack2_of_the_server_comes_only_after_the_commit_and_for_unknown_ids_too() {
         })
         .expect("the acknowledgement goes to the store");
     assert_eq!(
-        acks,
+        *acks,
         Acks {
             acked: vec![1],
             nacked: vec![],
