@@ -48,14 +48,29 @@ pub struct MailboxMetrics {
 
 impl Meter {
     /// Counts a message in.
-    pub(crate) fn enter(self: &Arc<Self>) -> Ticket {
+    pub(crate) fn count_in(&self) {
         let entered = self.entered.fetch_add(1, Relaxed) + 1;
         let waiting = entered.saturating_sub(self.left.load(Relaxed));
         raise(&self.high_water, waiting);
-        Ticket {
-            meter: self.clone(),
-            at: Instant::now(),
+    }
+
+    /// Counts messages out that have waited so long and are handled from now on.
+    pub(crate) fn count_out(&self, waits: impl Iterator<Item = Duration>) {
+        let (mut count, mut sum, mut longest) = (0, 0, 0);
+        for wait in waits.map(nanos) {
+            count += 1;
+            sum += wait;
+            longest = longest.max(wait);
         }
+        self.waited_ns.fetch_add(sum, Relaxed);
+        raise(&self.longest_wait_ns, longest);
+        self.handled.fetch_add(count, Relaxed);
+        self.left.fetch_add(count, Relaxed);
+    }
+
+    /// Counts a message out that was lost.
+    pub(crate) fn count_lost(&self) {
+        self.left.fetch_add(1, Relaxed);
     }
 
     /// What was taken out together was handled together, in so long.
@@ -83,24 +98,17 @@ impl Meter {
 }
 
 /// Counts a message in; counts it out when it is handled, or dropped with its actor.
-pub(crate) struct Ticket {
+struct Ticket {
     meter: Arc<Meter>,
-    at: Instant,
-}
-
-impl Ticket {
-    /// The message is handled from now on.
-    pub(crate) fn leave(self, now: Instant) {
-        let waited = nanos(now.duration_since(self.at));
-        self.meter.waited_ns.fetch_add(waited, Relaxed);
-        raise(&self.meter.longest_wait_ns, waited);
-        self.meter.handled.fetch_add(1, Relaxed);
-    }
+    /// `None` once it is handled.
+    since: Option<Instant>,
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.meter.left.fetch_add(1, Relaxed);
+        if self.since.is_some() {
+            self.meter.count_lost();
+        }
     }
 }
 
@@ -119,20 +127,27 @@ impl<M> Metered<M> {
     pub(crate) fn new(message: M, meter: &Arc<Meter>) -> Metered<M> {
         Metered {
             message,
-            ticket: meter.enter(),
+            ticket: {
+                meter.count_in();
+                Ticket {
+                    meter: meter.clone(),
+                    since: Some(Instant::now()),
+                }
+            },
         }
     }
 
     /// Takes the message out and measures how long it takes to handle it.
     pub(crate) fn handle<R>(self, handle: impl FnOnce(M) -> R) -> R {
-        let Metered { message, ticket } = self;
-        let meter = ticket.meter.clone();
+        let Metered {
+            message,
+            mut ticket,
+        } = self;
         let begun = Instant::now();
-        ticket.leave(begun);
+        let waited = ticket.since.take().map(|since| begun - since);
+        ticket.meter.count_out(waited.into_iter());
         let result = handle(message);
-        let took = nanos(begun.elapsed());
-        meter.handling_ns.fetch_add(took, Relaxed);
-        raise(&meter.longest_handling_ns, took);
+        ticket.meter.handled_together(begun.elapsed());
         result
     }
 }

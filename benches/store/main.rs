@@ -2,8 +2,11 @@
 //!
 //! A pair is one 250-byte message stored in an outbox, and later deleted, each in a transaction with others of its
 //! kind that is durable when it is over. The bare loop does nothing but these two statements; the store looks up and
-//! updates session rows, checks the fence, tells the news and answers whoever asked, across its threads. In between is
-//! what such a loop does that is handed each half of a pair by another thread, and answers it.
+//! updates session rows, checks the fence, tells the news and answers whoever asked, across its threads.
+//!
+//! What deletions cost depends on how many rows are there: whether they are in the pages just written. So the bare loop
+//! runs twice: deleting each batch at once, from a table that is empty otherwise, and with as many rows in the table as
+//! the store has at the time. The ratio is to the second.
 //!
 //! ```sh
 //! cargo bench --features postgres --bench store -- --rounds 9 --millis 300 --sessions 10 --postgres URL
@@ -13,8 +16,6 @@
 
 #![allow(missing_docs)] // what `diesel::table!` makes
 
-#[cfg(feature = "sqlite")]
-mod handed;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
@@ -33,6 +34,10 @@ use matssocket::{MessageType, Store, StoreConfig};
 use serde_json::value::RawValue;
 
 const BATCHES: [usize; 4] = [1, 10, 100, 500];
+/// Batches under way in the store: so many that a full one waits whenever a writer comes for it.
+const UNDER_WAY: usize = 4;
+/// Batches whose rows wait to be deleted: as in the store, where half of what is under way waits to be stored.
+const BEHIND: usize = UNDER_WAY / 2;
 /// Bytes of a payload.
 const BYTES: usize = 250;
 
@@ -106,12 +111,12 @@ fn args() -> Args {
     args
 }
 
-/// What the rounds of one row gave: pairs per second of the bare loop, of one that is handed its rows by another thread
-/// and answers (SQLite), and of the store; the store's part of the first.
+/// What the rounds of one row gave: pairs per second of the bare loop that deletes at once, of the one that has as many
+/// rows as the store, and of the store; the store's part of the second.
 #[derive(Default)]
 struct Medians {
+    at_once: Vec<f64>,
     bare: Vec<f64>,
-    handed: Vec<f64>,
     store: Vec<f64>,
     ratios: Vec<f64>,
     batched: Vec<f64>,
@@ -123,15 +128,16 @@ impl Medians {
             "{database:<12} {:>6} {:>8} {:>14} {:>14} {:>14} {:>7} {:>12}",
             "batch",
             "writers",
+            "bare, at once",
             "bare pairs/s",
-            "handed over",
             "store pairs/s",
             "ratio",
             "store batch"
         );
     }
 
-    fn add(&mut self, bare: f64, (store, batched): (f64, f64)) {
+    fn add(&mut self, at_once: f64, bare: f64, (store, batched): (f64, f64)) {
+        self.at_once.push(at_once);
         self.bare.push(bare);
         self.store.push(store);
         self.ratios.push(store / bare);
@@ -139,14 +145,16 @@ impl Medians {
     }
 
     fn print(self, batch: usize, writers: usize) {
-        let handed = match self.handed[..] {
-            [] => String::new(),
-            _ => format!("{:.0}", median(self.handed)),
-        };
-        let [bare, store, ratio, mean] =
-            [self.bare, self.store, self.ratios, self.batched].map(median);
+        let [at_once, bare, store, ratio, mean] = [
+            self.at_once,
+            self.bare,
+            self.store,
+            self.ratios,
+            self.batched,
+        ]
+        .map(median);
         println!(
-            "{:<12} {batch:>6} {writers:>8} {bare:>14.0} {handed:>14} {store:>14.0} {ratio:>7.2} {mean:>12.1}",
+            "{:<12} {batch:>6} {writers:>8} {at_once:>14.0} {bare:>14.0} {store:>14.0} {ratio:>7.2} {mean:>12.1}",
             ""
         );
     }
@@ -164,8 +172,7 @@ fn payload() -> Box<RawValue> {
 
 /// Pairs per second, and the mean size of a batch.
 fn run_store(store: &Store, batch: usize, writers: usize, args: &Args) -> (f64, f64) {
-    // So many that a full batch waits whenever a writer comes for one.
-    let many = 4 * batch * writers;
+    let many = UNDER_WAY * batch * writers;
     actix::System::new().block_on(async {
         let config = StoreConfig {
             batch,

@@ -11,7 +11,7 @@ use diesel::prelude::*;
 use matssocket::Store;
 use matssocket::bench::{Value, sql};
 
-use super::{Args, Medians, payload, run_store};
+use super::{Args, BEHIND, Medians, payload, run_store};
 use place::Schema;
 
 const WRITERS: [usize; 4] = [1, 2, 4, 8];
@@ -25,19 +25,19 @@ pub fn measure(args: &Args) {
         for writers in args.writers.map_or(WRITERS.into(), |only| vec![only]) {
             let mut medians = Medians::default();
             for _ in 0..args.rounds {
-                let schema = Schema::new(&url);
-                let alone = run_bare(&schema, batch, writers, args);
+                let [at_once, bare] = [0, BEHIND]
+                    .map(|behind| run_bare(&Schema::new(&url), batch, writers, behind, args));
                 let schema = Schema::new(&url);
                 let store = Store::from(schema.settings());
-                medians.add(alone, run_store(&store, batch, writers, args));
+                medians.add(at_once, bare, run_store(&store, batch, writers, args));
             }
             medians.print(batch, writers);
         }
     }
 }
 
-/// Pairs per second of all connections together.
-fn run_bare(schema: &Schema, batch: usize, writers: usize, args: &Args) -> f64 {
+/// Pairs per second of all connections together; each batch is deleted when so many others have come behind it.
+fn run_bare(schema: &Schema, batch: usize, writers: usize, behind: usize, args: &Args) -> f64 {
     let ready = Barrier::new(writers + 1);
     thread::scope(|scope| {
         let threads: Vec<_> = (0..writers)
@@ -52,7 +52,7 @@ fn run_bare(schema: &Schema, batch: usize, writers: usize, args: &Args) -> f64 {
                         rows.next();
                         conn.transaction(|conn| rows.insert(conn))
                             .expect("rows can be inserted");
-                        conn.transaction(|conn| rows.delete(conn))
+                        conn.transaction(|conn| rows.delete(behind, conn))
                             .expect("rows can be deleted");
                         pairs += batch;
                     }
@@ -124,10 +124,12 @@ impl Rows {
         sql::<()>(insert, values).execute(conn)
     }
 
-    fn delete(&self, conn: &mut PgConnection) -> QueryResult<usize> {
+    fn delete(&self, behind: usize, conn: &mut PgConnection) -> QueryResult<usize> {
+        let behind = (behind * self.seq.len()) as i64;
+        let seqs: Vec<i64> = self.seq.iter().map(|seq| seq - behind).collect();
         let delete = "DELETE FROM outbox USING unnest(?, ?) AS done (session, seq) \
             WHERE outbox.session = done.session AND outbox.seq = done.seq";
-        let values = [Value::Longs(&self.session), Value::Longs(&self.seq)];
+        let values = [Value::Longs(&self.session), Value::Longs(&seqs)];
         sql::<()>(delete, values).execute(conn)
     }
 }

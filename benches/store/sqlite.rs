@@ -7,8 +7,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use matssocket::Store;
 
-use super::handed::{self, Half};
-use super::{Args, Medians, payload, run_store};
+use super::{Args, BEHIND, Medians, payload, run_store};
 
 /// The tables of the store.
 const TABLES: &str = include_str!("../../migrations/sqlite/2026-11-23-000000_initial/up.sql");
@@ -33,11 +32,11 @@ pub fn measure(args: &Args) {
     for batch in args.batches() {
         let mut medians = Medians::default();
         for _ in 0..args.rounds {
-            let alone = run_bare(batch, args);
-            medians.handed.push(run_handed(batch, args));
+            let at_once = run_bare(batch, 0, args);
+            let bare = run_bare(batch, BEHIND, args);
             let directory = directory();
             let store = Store::sqlite(directory.path().join("store.db"));
-            medians.add(alone, run_store(&store, batch, 1, args));
+            medians.add(at_once, bare, run_store(&store, batch, 1, args));
         }
         medians.print(batch, 1);
     }
@@ -62,21 +61,8 @@ fn open(directory: &Path) -> SqliteConnection {
     conn
 }
 
-fn run_handed(batch: usize, args: &Args) -> f64 {
-    let directory = directory();
-    let mut conn = open(directory.path());
-    handed::run(batch, args, move |group| {
-        let committed = conn.immediate_transaction(|conn| {
-            group.iter().try_for_each(|half| match half {
-                Half::Insert(session, seq, msg, _) => insert(conn, *session, *seq, msg.get()),
-                Half::Delete(session, seq, _) => delete(conn, *session, *seq),
-            })
-        });
-        committed.expect("rows can be inserted and deleted");
-    })
-}
-
-fn run_bare(batch: usize, args: &Args) -> f64 {
+/// Each batch is deleted when so many others have come behind it.
+fn run_bare(batch: usize, behind: usize, args: &Args) -> f64 {
     let directory = directory();
     let mut conn = open(directory.path());
     let msg = payload();
@@ -85,7 +71,8 @@ fn run_bare(batch: usize, args: &Args) -> f64 {
     while begun.elapsed() < args.time {
         let numbers = last + 1..=last + batch as i64;
         last += batch as i64;
-        let session = |seq: i64| seq % args.sessions as i64;
+        let gone = numbers.clone().map(|seq| seq - (behind * batch) as i64);
+        let session = |seq: i64| seq.rem_euclid(args.sessions as i64);
         let inserted = conn.immediate_transaction(|conn| {
             numbers
                 .clone()
@@ -93,8 +80,7 @@ fn run_bare(batch: usize, args: &Args) -> f64 {
         });
         inserted.expect("rows can be inserted");
         let deleted = conn.immediate_transaction(|conn| {
-            numbers
-                .clone()
+            gone.clone()
                 .try_for_each(|seq| delete(conn, session(seq), seq))
         });
         deleted.expect("rows can be deleted");

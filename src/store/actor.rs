@@ -10,7 +10,7 @@ use crossbeam_channel::Sender;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
-use super::job::{Job, Place, Reply, Seat, Task, Work};
+use super::job::{Job, Reply, Seat, Task, Work};
 use super::metrics::StoreMetrics;
 use super::statements::{Database, Lane};
 use super::{Operation, StoreConfig, StoreError, shard, writer};
@@ -25,6 +25,14 @@ pub struct Queue {
     pub metrics: StoreMetrics,
     /// Operations for which there was no room, and which nobody may overtake.
     in_lobby: AtomicUsize,
+}
+
+impl Queue {
+    /// So many places are free again.
+    pub fn give_back(&self, places: usize) {
+        self.metrics.left(places);
+        self.credits.add_permits(places);
+    }
 }
 
 /// The channels to the threads. Dropping the last sender ends the threads when they have done what was sent before.
@@ -80,7 +88,7 @@ impl Actor for StoreActor {
 struct Waiting {
     until: Instant,
     /// Tells it that there is room, or that there was none for too long; then it is gone.
-    admit: Box<dyn FnOnce(Result<Place, StoreError>) -> Option<Job> + Send>,
+    admit: Box<dyn FnOnce(Result<(), StoreError>) -> Option<Job> + Send>,
     /// How long it may wait.
     patience: Duration,
 }
@@ -90,11 +98,11 @@ impl Handler<Waiting> for StoreActor {
 
     fn handle(&mut self, waiting: Waiting, ctx: &mut Context<StoreActor>) {
         let queue = self.queue.clone();
-        let place = async move {
+        let admitted = async move {
             match tokio::time::timeout_at(waiting.until, queue.credits.acquire()).await {
                 Ok(Ok(permit)) => {
                     permit.forget();
-                    Ok(Place::new(queue.clone()))
+                    Ok(())
                 }
                 Ok(Err(_)) => Err(StoreError::Stopped),
                 Err(_) => {
@@ -104,8 +112,8 @@ impl Handler<Waiting> for StoreActor {
             }
         };
         // Nobody behind it comes first.
-        ctx.wait(place.into_actor(self).map(move |place, actor, _| {
-            if let (Some(job), Some(lanes)) = ((waiting.admit)(place), &actor.lanes) {
+        ctx.wait(admitted.into_actor(self).map(move |admitted, actor, _| {
+            if let (Some(job), Some(lanes)) = ((waiting.admit)(admitted), &actor.lanes) {
                 lanes.send(job);
             }
             // Only now: who comes next must not overtake the one just sent.
@@ -190,12 +198,12 @@ impl Opened {
             && let Ok(permit) = self.queue.credits.try_acquire()
         {
             permit.forget();
-            return lanes.send(task.admitted(Place::new(self.queue.clone())));
+            return lanes.send(task.admitted());
         }
         let until = after(Instant::now(), self.patience);
         self.queue.in_lobby.fetch_add(1, Ordering::AcqRel);
-        let admit = move |place| match place {
-            Ok(place) => Some(task.admitted(place)),
+        let admit = move |admitted| match admitted {
+            Ok(()) => Some(task.admitted()),
             Err(error) => {
                 task.fail(error);
                 None

@@ -1,7 +1,7 @@
 //! An operation on its way through the store: who asked, on whose behalf, and whom to answer.
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -10,7 +10,7 @@ use super::operation::News;
 use super::statements::{DbResult, Lane, Statements, Touched, Verdict};
 use super::{NewsOf, Operation, StoreError};
 use crate::clock::Clock;
-use crate::metrics::{Mailbox, Ticket};
+use crate::metrics::Mailbox;
 
 /// A node attached to the store.
 pub struct Seat {
@@ -48,24 +48,6 @@ impl Seat {
     }
 }
 
-/// A place in the store's queue: given back when dropped.
-pub struct Place(Arc<Queue>);
-
-impl Place {
-    /// Takes a place that was got from the queue's credits.
-    pub fn new(queue: Arc<Queue>) -> Place {
-        queue.metrics.entered();
-        Place(queue)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.metrics.left();
-        self.0.credits.add_permits(1);
-    }
-}
-
 /// Where an answer goes: the whole task comes back, to be dropped where it was made. (Memory that one thread frees
 /// for another makes both of them wait.)
 pub type Reply<O> = oneshot::Sender<Result<Box<Task<O>>, StoreError>>;
@@ -75,8 +57,10 @@ pub type Job = Box<dyn Work>;
 
 /// What the writer and the readers see of a [`Task`].
 pub trait Work: Send {
-    /// It has left its queue.
-    fn taken(&mut self, now: Instant);
+    /// It has left its queue: how long it was there.
+    fn taken(&mut self, now: Instant) -> Duration;
+    /// Whether it has a place in the queue, which is the caller's to give back from now on.
+    fn give_back(&mut self) -> bool;
     /// Where it runs.
     fn lane(&self) -> Lane;
     /// Shows what it touches.
@@ -102,13 +86,16 @@ pub struct Task<O: Operation> {
     seat: Arc<Seat>,
     /// The node's name when the operation was given.
     by: Arc<str>,
-    /// Given back before the answer, so that whoever is answered finds the room.
-    place: Option<Place>,
-    waiting: Option<Ticket>,
+    queue: Arc<Queue>,
+    /// It has a place in the queue. Given back before the answer, so that whoever is answered finds the room.
+    placed: bool,
+    /// Since when it waits; `None` once it was taken.
+    waiting: Option<Instant>,
 }
 
 impl<O: Operation> Task<O> {
     pub fn new(operation: O, reply: Reply<O>, seat: Arc<Seat>, queue: &Arc<Queue>) -> Task<O> {
+        queue.meter.count_in();
         Task {
             operation: Some(operation),
             outcome: None,
@@ -116,14 +103,16 @@ impl<O: Operation> Task<O> {
             reply: Some(reply),
             by: seat.name(),
             seat,
-            place: None,
-            waiting: Some(queue.meter.enter()),
+            queue: queue.clone(),
+            placed: false,
+            waiting: Some(Instant::now()),
         }
     }
 
-    /// It has a place in the queue.
-    pub fn admitted(mut self: Box<Self>, place: Place) -> Job {
-        self.place = Some(place);
+    /// It has a place in the queue, that of a credit which was taken.
+    pub fn admitted(mut self: Box<Self>) -> Job {
+        self.queue.metrics.entered();
+        self.placed = true;
         self
     }
 
@@ -134,10 +123,12 @@ impl<O: Operation> Task<O> {
 
     fn refuse(&mut self, error: StoreError) {
         if let Some(reply) = self.reply.take() {
-            if let (StoreError::Failed(_), Some(Place(queue))) = (&error, &self.place) {
-                queue.metrics.failed();
+            if self.give_back() {
+                if matches!(error, StoreError::Failed(_)) {
+                    self.queue.metrics.failed();
+                }
+                self.queue.give_back(1);
             }
-            self.place = None;
             // Whoever asked may have gone away.
             let _ = reply.send(Err(error));
         }
@@ -145,10 +136,14 @@ impl<O: Operation> Task<O> {
 }
 
 impl<O: Operation> Work for Task<O> {
-    fn taken(&mut self, now: Instant) {
-        if let Some(ticket) = self.waiting.take() {
-            ticket.leave(now);
-        }
+    fn taken(&mut self, now: Instant) -> Duration {
+        self.waiting
+            .take()
+            .map_or(Duration::ZERO, |since| now - since)
+    }
+
+    fn give_back(&mut self) -> bool {
+        std::mem::take(&mut self.placed)
     }
 
     fn lane(&self) -> Lane {
@@ -193,7 +188,6 @@ impl<O: Operation> Work for Task<O> {
     }
 
     fn answer(mut self: Box<Self>) {
-        self.place = None;
         if let Some(reply) = self.reply.take() {
             // Whoever asked may have gone away; the operation stands.
             let _ = reply.send(Ok(self));
@@ -213,5 +207,8 @@ impl<O: Operation> Drop for Task<O> {
             false => StoreError::Stopped,
         };
         self.refuse(error);
+        if self.waiting.is_some() {
+            self.queue.meter.count_lost();
+        }
     }
 }

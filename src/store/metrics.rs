@@ -29,8 +29,8 @@ impl StoreMetrics {
         }
     }
 
-    pub(super) fn left(&self) {
-        self.depth.fetch_sub(1, Relaxed);
+    pub(super) fn left(&self, operations: usize) {
+        self.depth.fetch_sub(operations as u64, Relaxed);
     }
 
     pub(super) fn handled(&self, operations: usize) {

@@ -9,7 +9,6 @@ use crossbeam_channel::Receiver;
 use super::StoreError;
 use super::actor::Queue;
 use super::job::{Job, Seat};
-use super::metrics::StoreMetrics;
 use super::operation::News;
 use super::statements::{
     Care, Database, DbResult, Fault, Group, Lane, Line, Statements, Touched, Verdict,
@@ -33,10 +32,11 @@ pub fn read(jobs: &Receiver<Job>, database: &dyn Database, queue: &Queue) {
         let mut reader = Worker {
             open: &|| database.reader(),
             line: None,
-            commits: None,
+            queue,
+            commits: false,
         };
         while let Ok(job) = jobs.recv() {
-            reader.work(vec![job], queue);
+            reader.work(vec![job]);
         }
     });
 }
@@ -47,10 +47,11 @@ pub fn write(jobs: &Receiver<Job>, database: &dyn Database, batch: usize, queue:
         let mut writer = Worker {
             open: &|| database.writer(),
             line: None,
-            commits: Some(&queue.metrics),
+            queue,
+            commits: true,
         };
         while let Ok(first) = jobs.recv() {
-            writer.work(gather_group(first, jobs, batch), queue);
+            writer.work(gather_group(first, jobs, batch));
         }
     });
 }
@@ -71,18 +72,21 @@ struct Worker<'a> {
     open: &'a dyn Fn() -> Result<Box<dyn Line>, String>,
     /// `None`: to be opened before the next transaction.
     line: Option<Box<dyn Line>>,
-    /// Where commits are counted, if they are.
-    commits: Option<&'a StoreMetrics>,
+    /// Where they come from.
+    queue: &'a Queue,
+    /// Commits are counted.
+    commits: bool,
 }
 
 impl Worker<'_> {
     /// Does what was taken out of the queue.
-    fn work(&mut self, mut jobs: Vec<Job>, queue: &Queue) {
+    fn work(&mut self, mut jobs: Vec<Job>) {
         let begun = Instant::now();
-        for job in &mut jobs {
-            job.taken(begun);
-        }
+        let queue = self.queue;
         queue.metrics.handled(jobs.len());
+        queue
+            .meter
+            .count_out(jobs.iter_mut().map(|job| job.taken(begun)));
         self.commit_all(jobs);
         queue.meter.handled_together(begun.elapsed());
     }
@@ -107,7 +111,7 @@ impl Worker<'_> {
             return;
         }
         match self.try_hard(&mut group) {
-            Ok(()) => finish(group),
+            Ok(()) => finish(group, self.queue),
             Err(Fault::Inside(error)) if group.len() > 1 => {
                 log::warn!(
                     "a group of {} operations failed and is run one by one: {error}",
@@ -124,7 +128,7 @@ impl Worker<'_> {
         while let Some(job) = jobs.next() {
             let mut single = vec![job];
             match self.try_hard(&mut single) {
-                Ok(()) => finish(single),
+                Ok(()) => finish(single, self.queue),
                 Err(fault) => {
                     if matches!(fault, Fault::Begin(_) | Fault::Lost(_)) {
                         // The database is away: the others would only wait for it one after the other.
@@ -171,8 +175,8 @@ impl Worker<'_> {
         }
         if result? == Verdict::Commit {
             reached(Step::AfterCommit);
-            if let Some(metrics) = self.commits {
-                metrics.committed(size, started.elapsed());
+            if self.commits {
+                self.queue.metrics.committed(size, started.elapsed());
             }
         }
         Ok(())
@@ -204,7 +208,7 @@ fn away(error: String) -> diesel::result::Error {
 }
 
 /// News first: whoever is answered may rely on the news being on their way.
-fn finish(mut group: Vec<Job>) {
+fn finish(mut group: Vec<Job>, queue: &Queue) {
     // By the node on whose behalf.
     let mut told: Vec<(Arc<Seat>, News)> = Vec::new();
     for (seat, mut news) in group.iter_mut().filter_map(|job| job.news()) {
@@ -220,6 +224,11 @@ fn finish(mut group: Vec<Job>) {
     for (seat, news) in told {
         seat.tell(news);
     }
+    // All together, and before anybody is answered: counters that several threads write are slow.
+    let places = group
+        .iter_mut()
+        .filter_map(|job| job.give_back().then_some(()));
+    queue.give_back(places.count());
     for job in group {
         job.answer();
     }

@@ -39,6 +39,10 @@ impl Transaction<'_> {
         };
         self.insert_outbox(&new)?;
         // The message itself is taken out of its operation after the commit, when that will not be run again.
+        if self.news.stored.is_empty() {
+            // Mostly there is one: room for more would be large.
+            self.news.stored.reserve_exact(1);
+        }
         self.news.stored.push(StoredMessage {
             session: key,
             home,

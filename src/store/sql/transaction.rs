@@ -251,8 +251,11 @@ macro_rules! delegate {
     ($($lane:ident $method:ident($operation:ty) -> $outcome:ty;)*) => {
         impl Statements for Transaction<'_> {
             fn on_behalf_of(&mut self, node: &Arc<str>, clock: &Clock) {
-                self.by = node.clone();
-                self.now = self.dialect.now(clock);
+                // Mostly that of the operation before: it is one moment for both.
+                if !Arc::ptr_eq(node, &self.by) {
+                    self.by = node.clone();
+                    self.now = self.dialect.now(clock);
+                }
             }
 
             fn take_news(&mut self) -> News {
