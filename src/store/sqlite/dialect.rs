@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 
+use super::hot::Value::{Long, Maybe, Text};
+use super::hot::{DeleteInbox, DeleteOutbox, InsertInbox, InsertOutbox, UpdateSession, execute};
 use super::sql::{Forgotten, Transaction};
 use crate::clock::Clock;
 use crate::store::operation::*;
 use crate::store::rows::NewOutboxRow;
-use crate::store::schema::{inbox, outbox, session};
+use crate::store::schema::{outbox, session};
 use crate::store::statements::DbResult;
 
 /// What a transaction has to remember: deletions, which are done together.
@@ -29,14 +31,11 @@ impl Dialect {
     pub fn write(&mut self, conn: &mut SqliteConnection) -> DbResult<()> {
         self.completed.sort_unstable();
         for (session, first, last) in runs(&self.completed) {
-            let run = outbox::table
-                .filter(outbox::session.eq(session))
-                .filter(outbox::seq.between(first, last));
-            diesel::delete(run).execute(conn)?;
+            execute::<DeleteOutbox, _>(conn, [Long(session), Long(first), Long(last)])?;
         }
         self.completed.clear();
         for (session, cmid) in self.forgotten.take() {
-            diesel::delete(inbox::table.find((session, cmid))).execute(conn)?;
+            execute::<DeleteInbox, _>(conn, [Long(session), Text(&cmid)])?;
         }
         Ok(())
     }
@@ -45,9 +44,7 @@ impl Dialect {
     pub fn write_back(&mut self, conn: &mut SqliteConnection, seqs: &[(i64, i64)]) -> DbResult<()> {
         self.write(conn)?;
         for (key, last_seq) in seqs {
-            diesel::update(session::table.find(key))
-                .set(session::last_seq.eq(last_seq))
-                .execute(conn)?;
+            execute::<UpdateSession, _>(conn, [Long(*last_seq), Long(*key)])?;
         }
         Ok(())
     }
@@ -100,16 +97,8 @@ impl Transaction<'_> {
         if self.dialect.forgotten.has(session, cmid) {
             self.beside()?;
         }
-        // Not ON CONFLICT DO NOTHING: for that, Diesel builds the text of the statement each time anew to find it in
-        // its cache. (This also ignores NULL where there must be none, but there is none.)
-        let inserted = diesel::insert_or_ignore_into(inbox::table)
-            .values((
-                inbox::session.eq(session.0),
-                inbox::cmid.eq(cmid),
-                inbox::answer.eq(answer),
-                inbox::created.eq(now),
-            ))
-            .execute(self.apart())?;
+        let values = [Long(session.0), Text(cmid), Maybe(answer), Long(now)];
+        let inserted = execute::<InsertInbox, _>(self.apart(), values)?;
         Ok(inserted == 1)
     }
 
@@ -120,20 +109,17 @@ impl Transaction<'_> {
 
     pub fn insert_outbox(&mut self, row: &NewOutboxRow<'_>) -> DbResult<()> {
         let conn = self.apart();
-        // What is seldom there costs as much as what is: a value to bind.
-        if let (None, None) = (row.cmid, row.debug) {
-            diesel::insert_into(outbox::table)
-                .values((
-                    outbox::session.eq(row.session),
-                    outbox::seq.eq(row.seq),
-                    outbox::kind.eq(row.kind),
-                    outbox::eid.eq(row.eid),
-                    outbox::tid.eq(row.tid),
-                    outbox::msg.eq(row.msg),
-                    outbox::deliveries.eq(row.deliveries),
-                    outbox::created.eq(row.created),
-                ))
-                .execute(conn)?;
+        if let (None, None, 0) = (row.cmid, row.debug, row.deliveries) {
+            let values = [
+                Long(row.session),
+                Long(row.seq),
+                Text(row.kind),
+                Maybe(row.eid),
+                Text(row.tid),
+                Maybe(row.msg),
+                Long(row.created),
+            ];
+            execute::<InsertOutbox, _>(conn, values)?;
         } else {
             diesel::insert_into(outbox::table)
                 .values(row)

@@ -15,6 +15,7 @@ macro_rules! unclaimed {
 }
 
 mod dialect;
+mod hot;
 #[path = "../sql/mod.rs"]
 mod sql;
 #[cfg(test)]
