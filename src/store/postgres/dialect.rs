@@ -211,6 +211,11 @@ impl Transaction<'_> {
     }
 
     pub fn forget_incoming(&mut self, session: SessionKey, cmids: &[String]) -> DbResult<()> {
+        // One that comes and goes in one group must be there to be deleted.
+        let incoming = &self.dialect.pending.incoming;
+        if cmids.iter().any(|cmid| incoming.has(session.0, cmid)) {
+            self.beside()?;
+        }
         self.dialect.pending.forgotten.add(session, cmids);
         Ok(())
     }
@@ -241,6 +246,11 @@ impl Transaction<'_> {
     }
 
     pub fn delete_outbox(&mut self, session: SessionKey, seqs: &[i64]) -> DbResult<()> {
+        // As in the inbox.
+        let outgoing = &self.dialect.pending.outgoing;
+        if seqs.iter().any(|seq| outgoing.has(session.0, *seq)) {
+            self.beside()?;
+        }
         let (sessions, completed) = &mut self.dialect.pending.completed;
         sessions.extend(seqs.iter().map(|_| session.0));
         completed.extend_from_slice(seqs);

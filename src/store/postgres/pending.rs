@@ -1,14 +1,14 @@
 //! What a transaction has gathered and not written yet. It is written together: each kind of rows as arrays, and all
 //! kinds by one statement, since a round trip costs more than many rows do.
 
+use std::borrow::Cow;
+
 use diesel::prelude::*;
-use diesel::result::DatabaseErrorKind;
-use diesel::sql_types::{Array, BigInt};
 
 use super::query::{Value, sql};
 use super::sql::Forgotten;
 use crate::sabotage::{Broken, is_broken};
-use crate::store::statements::{DbError, DbResult};
+use crate::store::statements::DbResult;
 
 /// Bytes gathered at most before they are written, but for the last message.
 const LARGE: usize = 64 * 1024 * 1024;
@@ -67,48 +67,42 @@ struct Part<'a> {
     /// How many rows it is given.
     rows: usize,
     values: Vec<Value<'a>>,
-    otherwise: Otherwise,
 }
 
-/// What if fewer rows were changed than given.
-enum Otherwise {
-    /// Cannot be, or does no harm.
-    Never,
-    /// Some were there already.
-    Duplicate,
-    /// Some were inserted by another part, which this one cannot see: once more, alone.
-    Again,
-}
+/// That a client's message is in the inbox already is unlikely: a session knows its inbox. Then this fails.
+const INSERT_INBOX: &str =
+    "INSERT INTO inbox (session, cmid, answer, created) SELECT * FROM unnest(?, ?, ?, ?)";
+const INSERT_INBOX_AGAIN: &str = "INSERT INTO inbox (session, cmid, answer, created) \
+    SELECT * FROM unnest(?, ?, ?, ?) ON CONFLICT DO NOTHING";
 
 impl Pending {
-    /// Writes it. What is inserted comes before what is deleted: a message may come and go in one group.
+    /// Writes it. No part sees the rows of another.
     pub fn write(mut self, conn: &mut PgConnection) -> DbResult<()> {
         let forgotten = self.forgotten.take().into_iter().unzip();
-        let mut parts = self.parts(&forgotten);
+        let mut parts = Vec::from(self.parts(&forgotten));
         parts.retain(|part| part.rows > 0);
-        for (part, changed) in parts.iter().zip(run(conn, &parts)?) {
-            match part.otherwise {
-                Otherwise::Duplicate
-                    if changed < part.rows && !is_broken(Broken::Deduplication) =>
-                {
-                    return Err(duplicate());
-                }
-                Otherwise::Again if changed < part.rows && parts.len() > 1 => {
-                    run(conn, std::slice::from_ref(part))?;
-                }
-                Otherwise::Never | Otherwise::Duplicate | Otherwise::Again => {}
+        // It is the last part that is the statement; those before are done as well, and nobody asks what they did.
+        let Some(last) = parts.pop() else {
+            return Ok(());
+        };
+        let text = match &parts[..] {
+            [] => last.text.into(),
+            _ => {
+                let before = parts.iter().enumerate();
+                let before: Vec<_> = before
+                    .map(|(index, part)| format!("part{index} AS ({})", part.text))
+                    .collect();
+                Cow::Owned(format!("WITH {} {}", before.join(", "), last.text))
             }
-        }
+        };
+        parts.push(last);
+        let values: Vec<_> = parts.into_iter().flat_map(|part| part.values).collect();
+        sql::<()>(text, values).execute(conn)?;
         Ok(())
     }
 
-    fn parts<'a>(&'a self, forgotten: &'a (Vec<i64>, Vec<String>)) -> Vec<Part<'a>> {
-        let part = |text, rows, values, otherwise| Part {
-            text,
-            rows,
-            values,
-            otherwise,
-        };
+    fn parts<'a>(&'a self, forgotten: &'a (Vec<i64>, Vec<String>)) -> [Part<'a>; 6] {
+        let part = |text, rows, values| Part { text, rows, values };
         let Pending {
             incoming,
             outgoing,
@@ -117,53 +111,55 @@ impl Pending {
             newest_publication,
             ..
         } = self;
-        vec![
+        [
             part(
-                "INSERT INTO inbox (session, cmid, answer, created) \
-                SELECT * FROM unnest(?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                match is_broken(Broken::Deduplication) {
+                    true => INSERT_INBOX_AGAIN,
+                    false => INSERT_INBOX,
+                },
                 incoming.session.len(),
                 incoming.values(),
-                Otherwise::Duplicate,
             ),
             part(
                 "INSERT INTO outbox (session, seq, kind, eid, cmid, tid, msg, debug, deliveries, created) \
                 SELECT * FROM unnest(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 outgoing.session.len(),
                 outgoing.values(),
-                Otherwise::Never,
             ),
             part(
                 "DELETE FROM outbox USING unnest(?, ?) AS done (session, seq) \
                 WHERE outbox.session = done.session AND outbox.seq = done.seq",
                 completed.0.len(),
                 vec![Value::Longs(&completed.0), Value::Longs(&completed.1)],
-                Otherwise::Again,
             ),
             part(
                 "DELETE FROM inbox USING unnest(?, ?) AS done (session, cmid) \
                 WHERE inbox.session = done.session AND inbox.cmid = done.cmid",
                 forgotten.0.len(),
                 vec![Value::Longs(&forgotten.0), Value::Texts(&forgotten.1)],
-                Otherwise::Again,
             ),
             part(
                 "UPDATE session SET last_seq = new.seq FROM unnest(?, ?) AS new (key, seq) \
                 WHERE session.key = new.key",
                 last_seqs.0.len(),
                 vec![Value::Longs(&last_seqs.0), Value::Longs(&last_seqs.1)],
-                Otherwise::Never,
             ),
             part(
                 "UPDATE publication_clock SET newest = ?",
                 newest_publication.iter().len(),
                 newest_publication.map(Value::Long).into_iter().collect(),
-                Otherwise::Never,
             ),
         ]
     }
 }
 
 impl Incoming {
+    /// Whether this one is among them.
+    pub fn has(&self, session: i64, cmid: &str) -> bool {
+        let mut rows = self.session.iter().zip(&self.cmid);
+        rows.any(|(of, it)| *of == session && it == cmid)
+    }
+
     fn values(&self) -> Vec<Value<'_>> {
         vec![
             Value::Longs(&self.session),
@@ -175,6 +171,12 @@ impl Incoming {
 }
 
 impl Outgoing {
+    /// Whether this one is among them.
+    pub fn has(&self, session: i64, seq: i64) -> bool {
+        let mut rows = self.session.iter().zip(&self.seq);
+        rows.any(|(of, it)| *of == session && *it == seq)
+    }
+
     fn values(&self) -> Vec<Value<'_>> {
         vec![
             Value::Longs(&self.session),
@@ -189,35 +191,4 @@ impl Outgoing {
             Value::Longs(&self.created),
         ]
     }
-}
-
-/// Runs the parts as one statement; how many rows each has changed.
-fn run(conn: &mut PgConnection, parts: &[Part<'_>]) -> DbResult<Vec<usize>> {
-    match parts {
-        [] => Ok(Vec::new()),
-        [part] => Ok(vec![sql::<()>(part.text, &*part.values).execute(conn)?]),
-        _ => {
-            let number = |index| format!("part{index}");
-            let with: Vec<_> = (parts.iter().enumerate())
-                .map(|(index, part)| format!("{} AS ({} RETURNING 1)", number(index), part.text))
-                .collect();
-            let counts: Vec<_> = (0..parts.len())
-                .map(|index| format!("(SELECT count(*) FROM {})", number(index)))
-                .collect();
-            let text = format!(
-                "WITH {} SELECT ARRAY[{}]",
-                with.join(", "),
-                counts.join(", ")
-            );
-            let values: Vec<_> = parts.iter().flat_map(|part| part.values.clone()).collect();
-            let changed: Vec<i64> = sql::<Array<BigInt>>(text, values).get_result(conn)?;
-            Ok(changed.into_iter().map(|rows| rows as usize).collect())
-        }
-    }
-}
-
-/// Found out late, which is unlikely: a session knows its inbox.
-fn duplicate() -> DbError {
-    let why = "a client's message is in the inbox already".to_owned();
-    DbError::DatabaseError(DatabaseErrorKind::UniqueViolation, Box::new(why))
 }
