@@ -291,3 +291,47 @@ pub async fn metrics(base: Base) {
             .contains("\"batch_mean\":")
     );
 }
+
+/// What is stored and deleted by one group is gone; what is deleted and stored again is there.
+pub async fn come_and_go_in_one_group(base: Base) {
+    let a = base.node("a").await;
+    let holder = a.open("user", "s1").await.holder;
+    let incoming = || Unit {
+        cause: Cause::Incoming {
+            holder,
+            cmid: "1".into(),
+            answer: None,
+            settles: None,
+        },
+        effects: vec![to("s1", send("m"))],
+    };
+    let complete = |seq| Complete {
+        holder,
+        acked: vec![seq],
+        nacked: Vec::new(),
+    };
+    let let_go = || DropInbox {
+        holder,
+        cmids: vec!["1".into()],
+    };
+    let stored = |seq| UnitOutcome::Committed(vec![EffectOutcome::Stored(seq)]);
+    let open = close_gate(&a);
+    let first = a.store.run(incoming());
+    let completed = a.store.run(complete(1));
+    let gone = a.store.run(let_go());
+    let again = a.store.run(incoming());
+    let twice = a.store.run(incoming());
+    open.send(()).expect("the gate waits");
+    assert_eq!(first.await.unwrap(), stored(1));
+    assert_eq!(completed.await.unwrap(), Fenced::Done);
+    assert_eq!(gone.await.unwrap(), Fenced::Done);
+    assert_eq!(again.await.unwrap(), stored(2));
+    assert_eq!(twice.await.unwrap(), UnitOutcome::Duplicate(None));
+    let left = a.fetch(holder.session).await;
+    assert_eq!(left.iter().map(|it| it.seq).collect::<Vec<_>>(), [2]);
+    assert_eq!(
+        a.run(incoming()).await,
+        UnitOutcome::Duplicate(None),
+        "it is in the inbox, once"
+    );
+}

@@ -68,7 +68,7 @@ suite! {
     topics: subscriptions publications_in_order history newest_survives_scavenging;
     transact: committed refused rolled_back panicked timed_out;
     engine: order_under_concurrency bad_one_fails_alone panic_is_survived news_before_the_answer busy order_beyond_the_queue panic_of_a_read_is_survived
-        dropped_future_still_runs reopened_by_a_second_node metrics;
+        dropped_future_still_runs reopened_by_a_second_node metrics come_and_go_in_one_group;
 }
 
 const START: i64 = 1_700_000_000_000;
