@@ -4,8 +4,8 @@
 //!
 //! - comes in: socket → actix-http → `guard` (judges frame headers by `frame`, holds back) → decoder → `connection`
 //!   (joins fragments) → session;
-//! - goes out: session → `connection` → encoder → the queue in `state`, filled by the pump in `outgoing` → response
-//!   body → actix-http → socket.
+//! - goes out: session → `connection` (makes frames by `frame`) → the queue in `state` → response body in `outgoing` →
+//!   actix-http → socket.
 //!
 //! `socket` keeps a second handle of accepted sockets, so that TCP can be ended when the WebSocket is closed.
 //! Everything of one WebSocket lives on the thread of the worker that accepted it. No actix `System` is needed.

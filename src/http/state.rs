@@ -37,7 +37,7 @@ pub(super) enum Ending {
     GiveUp,
 }
 
-/// Encoded frames on their way out.
+/// A frame, or what is left of one, on its way out.
 struct Chunk {
     bytes: Bytes,
     /// Bytes of it that count as unsent in [`Flow`].

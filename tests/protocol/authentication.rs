@@ -255,4 +255,9 @@ async fn a_session_belongs_to_one_user_for_life() {
         .await;
     let cmid = line.request("test.do", json!({})).await;
     line.expect_id("RESOLVE", &cmid).await;
+    let session = line.session().to_owned();
+    drop(line);
+    // The session stays whose it was: nobody else could come back to it.
+    let event = nodes.control.event("deregister", &session).await;
+    assert_eq!(event.user, "anna");
 }

@@ -50,7 +50,7 @@ pub(crate) struct Session {
     /// How much had gone out when it was last looked at, and when that was, while bytes wait to go out.
     stuck: Option<(u64, i64)>,
     ended: bool,
-    /// Until the state has heard of the outcome.
+    /// Until the state has heard that it succeeded.
     registering: Option<Rc<Registering>>,
     /// Reading pauses, because the node holds more than it may.
     paused: bool,

@@ -125,8 +125,8 @@ impl Session {
             Keep::Nothing => None,
         };
         if let Some(change) = change {
-            let user_id = self.state.user_id();
-            self.node.listeners.session(change, sid, user_id);
+            let owner = self.state.owner();
+            self.node.listeners.session(change, sid, owner);
         }
         let node = self.node.clone();
         // Owned by a task of its own: it is done although the actor ends.

@@ -151,14 +151,20 @@ impl State {
 
     /// The client is this principal from now on. False: it must not be.
     fn adopt(&mut self, principal: Principal) -> bool {
-        let changed = self.identity().is_some()
-            && self.user_id() != principal.user_id
-            && !self.config.allow_user_change;
-        if changed || crate::wire::check_id("user id", &principal.user_id).is_err() {
+        let changed = self.identity().is_some() && self.user_id() != principal.user_id;
+        if changed && !self.config.allow_user_change
+            || crate::wire::check_id("user id", &principal.user_id).is_err()
+        {
             let why =
                 "the user id of a session does not match the one authenticated: it must not change";
             self.close(Close::new(CloseCode::ViolatedPolicy, why));
             return false;
+        }
+        if changed {
+            let before = self.user_id().into();
+            if let Some(identity) = &mut self.identity {
+                identity.owner.get_or_insert(before);
+            }
         }
         self.authorization.valid_at = self.clock.now();
         self.authorization.principal = Some(principal);

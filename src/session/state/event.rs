@@ -169,6 +169,8 @@ pub(in crate::session) struct Identity {
     pub(in crate::session) holder: Holder,
     pub(in crate::session) sid: Box<str>,
     pub(in crate::session) smid_prefix: Box<str>,
+    /// Whose the session is, if its client is another user by now.
+    pub(in crate::session) owner: Option<Box<str>>,
 }
 
 impl Hello {

@@ -286,6 +286,7 @@ impl State {
             holder: held.holder,
             sid: held.sid.as_str().into(),
             smid_prefix: held.smid_prefix.into(),
+            owner: None,
         };
         self.identity = Some(identity);
         self.actions.push(Action::Established);

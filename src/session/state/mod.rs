@@ -369,7 +369,15 @@ impl State {
         self.authorization.principal.as_ref()
     }
 
-    /// Empty until the client is authenticated.
+    /// Whose the session is, whoever its client is by now.
+    pub(super) fn owner(&self) -> &str {
+        let owner = self
+            .identity()
+            .and_then(|identity| identity.owner.as_deref());
+        owner.unwrap_or_else(|| self.user_id())
+    }
+
+    /// Who the client is. Empty until it is authenticated.
     pub(super) fn user_id(&self) -> &str {
         self.principal()
             .map_or("", |principal| principal.user_id.as_str())

@@ -296,42 +296,53 @@ pub async fn metrics(base: Base) {
 pub async fn come_and_go_in_one_group(base: Base) {
     let a = base.node("a").await;
     let holder = a.open("user", "s1").await.holder;
-    let incoming = || Unit {
+    let incoming = |effects| Unit {
         cause: Cause::Incoming {
             holder,
             cmid: "1".into(),
             answer: None,
             settles: None,
         },
-        effects: vec![to("s1", send("m"))],
+        effects,
+    };
+    let let_go = || DropInbox {
+        holder,
+        cmids: vec!["1".into()],
     };
     let complete = |seq| Complete {
         holder,
         acked: vec![seq],
         nacked: Vec::new(),
     };
-    let let_go = || DropInbox {
-        holder,
-        cmids: vec!["1".into()],
-    };
-    let stored = |seq| UnitOutcome::Committed(vec![EffectOutcome::Stored(seq)]);
+
     let open = close_gate(&a);
-    let first = a.store.run(incoming());
+    let stored = a.store.run(call(vec![to("s1", send("m"))]));
     let completed = a.store.run(complete(1));
-    let gone = a.store.run(let_go());
-    let again = a.store.run(incoming());
-    let twice = a.store.run(incoming());
     open.send(()).expect("the gate waits");
-    assert_eq!(first.await.unwrap(), stored(1));
+    let first = UnitOutcome::Committed(vec![EffectOutcome::Stored(1)]);
+    assert_eq!(stored.await.unwrap(), first);
     assert_eq!(completed.await.unwrap(), Fenced::Done);
+    assert!(a.fetch(holder.session).await.is_empty(), "of the outbox");
+
+    let open = close_gate(&a);
+    let noted = a.store.run(incoming(Vec::new()));
+    let gone = a.store.run(let_go());
+    open.send(()).expect("the gate waits");
+    let done = UnitOutcome::Committed(Vec::new());
+    assert_eq!(noted.await.unwrap(), done);
     assert_eq!(gone.await.unwrap(), Fenced::Done);
-    assert_eq!(again.await.unwrap(), stored(2));
-    assert_eq!(twice.await.unwrap(), UnitOutcome::Duplicate(None));
-    let left = a.fetch(holder.session).await;
-    assert_eq!(left.iter().map(|it| it.seq).collect::<Vec<_>>(), [2]);
+    assert_eq!(a.run(incoming(Vec::new())).await, done, "of the inbox");
+
+    let open = close_gate(&a);
+    let gone = a.store.run(let_go());
+    let again = a.store.run(incoming(vec![to("s1", send("m"))]));
+    open.send(()).expect("the gate waits");
+    let second = UnitOutcome::Committed(vec![EffectOutcome::Stored(2)]);
+    assert_eq!(gone.await.unwrap(), Fenced::Done);
+    assert_eq!(again.await.unwrap(), second);
     assert_eq!(
-        a.run(incoming()).await,
+        a.run(incoming(Vec::new())).await,
         UnitOutcome::Duplicate(None),
-        "it is in the inbox, once"
+        "it is in the inbox"
     );
 }

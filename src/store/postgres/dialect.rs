@@ -223,6 +223,7 @@ impl Transaction<'_> {
     pub fn insert_outbox(&mut self, row: &NewOutboxRow<'_>) -> DbResult<()> {
         let owned = |text: Option<&str>| text.map(str::to_owned);
         let rows = &mut self.dialect.pending.outgoing;
+        rows.first.entry(row.session).or_insert(row.seq);
         rows.session.push(row.session);
         rows.seq.push(row.seq);
         rows.kind.push(row.kind.to_owned());
@@ -248,7 +249,7 @@ impl Transaction<'_> {
     pub fn delete_outbox(&mut self, session: SessionKey, seqs: &[i64]) -> DbResult<()> {
         // As in the inbox.
         let outgoing = &self.dialect.pending.outgoing;
-        if seqs.iter().any(|seq| outgoing.has(session.0, *seq)) {
+        if outgoing.has_any(session.0, seqs) {
             self.beside()?;
         }
         let (sessions, completed) = &mut self.dialect.pending.completed;

@@ -2,13 +2,15 @@
 //! kinds by one statement, since a round trip costs more than many rows do.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use diesel::prelude::*;
+use diesel::result::DatabaseErrorKind;
 
 use super::query::{Value, sql};
 use super::sql::Forgotten;
 use crate::sabotage::{Broken, is_broken};
-use crate::store::statements::DbResult;
+use crate::store::statements::{DbError, DbResult};
 
 /// Bytes gathered at most before they are written, but for the last message.
 const LARGE: usize = 64 * 1024 * 1024;
@@ -49,6 +51,8 @@ pub struct Incoming {
 /// New rows of the outbox.
 #[derive(Default)]
 pub struct Outgoing {
+    /// The first number of each session.
+    pub first: HashMap<i64, i64>,
     pub session: Vec<i64>,
     pub seq: Vec<i64>,
     pub kind: Vec<String>,
@@ -69,19 +73,13 @@ struct Part<'a> {
     values: Vec<Value<'a>>,
 }
 
-/// That a client's message is in the inbox already is unlikely: a session knows its inbox. Then this fails.
-const INSERT_INBOX: &str =
-    "INSERT INTO inbox (session, cmid, answer, created) SELECT * FROM unnest(?, ?, ?, ?)";
-const INSERT_INBOX_AGAIN: &str = "INSERT INTO inbox (session, cmid, answer, created) \
-    SELECT * FROM unnest(?, ?, ?, ?) ON CONFLICT DO NOTHING";
-
 impl Pending {
     /// Writes it. No part sees the rows of another.
     pub fn write(mut self, conn: &mut PgConnection) -> DbResult<()> {
         let forgotten = self.forgotten.take().into_iter().unzip();
         let mut parts = Vec::from(self.parts(&forgotten));
         parts.retain(|part| part.rows > 0);
-        // It is the last part that is the statement; those before are done as well, and nobody asks what they did.
+        // The last part is the statement, and what that has changed is told; those before are done as well.
         let Some(last) = parts.pop() else {
             return Ok(());
         };
@@ -97,7 +95,11 @@ impl Pending {
         };
         parts.push(last);
         let values: Vec<_> = parts.into_iter().flat_map(|part| part.values).collect();
-        sql::<()>(text, values).execute(conn)?;
+        let changed = sql::<()>(text, values).execute(conn)?;
+        let incoming = self.incoming.session.len();
+        if incoming > 0 && changed < incoming && !is_broken(Broken::Deduplication) {
+            return Err(duplicate());
+        }
         Ok(())
     }
 
@@ -112,14 +114,6 @@ impl Pending {
             ..
         } = self;
         [
-            part(
-                match is_broken(Broken::Deduplication) {
-                    true => INSERT_INBOX_AGAIN,
-                    false => INSERT_INBOX,
-                },
-                incoming.session.len(),
-                incoming.values(),
-            ),
             part(
                 "INSERT INTO outbox (session, seq, kind, eid, cmid, tid, msg, debug, deliveries, created) \
                 SELECT * FROM unnest(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -149,6 +143,13 @@ impl Pending {
                 newest_publication.iter().len(),
                 newest_publication.map(Value::Long).into_iter().collect(),
             ),
+            // The last, of which it is known how many rows it has inserted.
+            part(
+                "INSERT INTO inbox (session, cmid, answer, created) \
+                SELECT * FROM unnest(?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                incoming.session.len(),
+                incoming.values(),
+            ),
         ]
     }
 }
@@ -171,10 +172,10 @@ impl Incoming {
 }
 
 impl Outgoing {
-    /// Whether this one is among them.
-    pub fn has(&self, session: i64, seq: i64) -> bool {
-        let mut rows = self.session.iter().zip(&self.seq);
-        rows.any(|(of, it)| *of == session && *it == seq)
+    /// Whether one of these is among them.
+    pub fn has_any(&self, session: i64, seqs: &[i64]) -> bool {
+        let first = self.first.get(&session);
+        first.is_some_and(|first| seqs.iter().any(|seq| seq >= first))
     }
 
     fn values(&self) -> Vec<Value<'_>> {
@@ -191,4 +192,10 @@ impl Outgoing {
             Value::Longs(&self.created),
         ]
     }
+}
+
+/// Found out late, which is unlikely: a session knows its inbox.
+fn duplicate() -> DbError {
+    let why = "a client's message is in the inbox already".to_owned();
+    DbError::DatabaseError(DatabaseErrorKind::UniqueViolation, Box::new(why))
 }

@@ -34,8 +34,8 @@ macro_rules! words {
 
 words! {
     InsertInbox: [
-        // Not ON CONFLICT DO NOTHING: it also ignores NULL where there must be none, but there is none.
-        "INSERT OR IGNORE INTO inbox (session, cmid, answer, created) VALUES (", ", ", ", ", ", ", ")",
+        "INSERT INTO inbox (session, cmid, answer, created) VALUES (",
+        ", ", ", ", ", ", ") ON CONFLICT DO NOTHING",
     ];
     DeleteInbox: ["DELETE FROM inbox WHERE session = ", " AND cmid = ", ""];
     // What is seldom there costs as much as what is: a value to bind.
