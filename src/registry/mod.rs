@@ -54,7 +54,8 @@ pub(crate) enum ToSession {
 struct Entry {
     holder: Holder,
     to: Mailbox<ToSession>,
-    /// What it listens to; most listen to nothing. (Boxed: there are many of them.)
+    /// What it listens to; most listen to nothing, and there are many of them.
+    #[allow(clippy::box_collection)]
     topics: Option<Box<HashSet<String>>>,
 }
 

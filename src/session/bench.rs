@@ -153,7 +153,10 @@ impl Decisions {
         for action in self.text(text) {
             if let Action::Complete(acks) = action {
                 let outcome = Ok(Fenced::Done);
-                self.on(Event::Completed { acks, outcome });
+                self.on(Event::Completed {
+                    acks: *acks,
+                    outcome,
+                });
             }
         }
         self.later();

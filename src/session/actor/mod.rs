@@ -173,7 +173,7 @@ impl Session {
                 let complete = self.node.store.run(complete);
                 self.later(ctx, async move {
                     Event::Completed {
-                        acks,
+                        acks: *acks,
                         outcome: complete.await,
                     }
                 });

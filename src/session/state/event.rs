@@ -37,7 +37,7 @@ pub(in crate::session) enum Event {
     },
     /// Outcome of [`Action::Complete`].
     Completed {
-        acks: Box<Acks>,
+        acks: Acks,
         outcome: Result<Fenced, StoreError>,
     },
     /// Outcome of [`Action::DropInbox`].

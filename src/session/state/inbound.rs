@@ -170,7 +170,7 @@ impl State {
             self.send_now(pongs);
         }
         self.window.complete(acks.acked.iter().chain(&acks.nacked));
-        self.to_be_completed(acks);
+        self.complete_later(acks);
         let droppable = self.inbox.acknowledged(ack2);
         self.to_drop.extend(droppable);
         // Only now: what this very message acknowledges is not unacknowledged.

@@ -17,7 +17,8 @@ pub(super) struct Inbox {
     /// Payload bytes of the messages whose handlers run.
     bytes: usize,
     /// Messages that came again and are to be answered as before, one after the other: what was answered may be big.
-    /// (Boxed: they are seldom there.)
+    /// They are seldom there, and there are many sessions.
+    #[allow(clippy::box_collection)]
     again: Option<Box<VecDeque<(String, MessageType)>>>,
     /// The first answer of them is being read.
     reading: bool,

@@ -80,7 +80,7 @@ impl State {
         }
     }
 
-    pub(super) fn to_be_completed(&mut self, acks: Acks) {
+    pub(super) fn complete_later(&mut self, acks: Acks) {
         if acks == Acks::default() {
             return;
         }
@@ -116,14 +116,14 @@ impl State {
         self.deleting + to_complete + self.to_drop.len()
     }
 
-    pub(super) fn completed(&mut self, acks: Box<Acks>, outcome: Result<Fenced, StoreError>) {
+    pub(super) fn completed(&mut self, acks: Acks, outcome: Result<Fenced, StoreError>) {
         self.deleting -= acks.smids.len();
         match outcome {
             Ok(Fenced::Done) => self.queue_ack2(acks.smids),
             Ok(Fenced::FencedOff) => self.fenced_off(),
             Err(error) => {
                 log::warn!("acknowledged messages could not be deleted, trying again: {error}");
-                self.to_be_completed(*acks);
+                self.complete_later(acks);
                 self.try_again();
             }
         }

@@ -91,7 +91,7 @@ fn ack2_of_the_server_comes_only_after_the_commit_and_for_unknown_ids_too() {
         "not before the commit"
     );
     driven.on(Event::Completed {
-        acks,
+        acks: *acks,
         outcome: Ok(Fenced::Done),
     });
     let actions = driven.after(Config::default().ack2_delay);
