@@ -85,11 +85,11 @@ impl Drop for Running {
         }
         let owner = self.node.running.lock().remove(&self.key);
         if let Some(owner) = owner {
-            let end = End::Retry(Some("the handler was stopped".to_owned()));
+            // What it has done may be on its way to the store.
             owner.to.tell(HandlerEnded {
                 cmid: self.key.1.clone(),
                 kind: self.kind,
-                end,
+                end: End::Unknown,
             });
         }
     }

@@ -45,6 +45,8 @@ pub(crate) enum End {
     NothingToSettle,
     /// Nothing was kept; the client tries again.
     Retry(Option<String>),
+    /// Whether it was kept is not known; the client tries again, and the inbox will tell.
+    Unknown,
     /// Another registration than this one holds the session; nothing was kept.
     FencedOff(Holder),
 }
@@ -95,7 +97,7 @@ pub(super) async fn handle(job: Box<Job>) {
             // The client is back here, and waits for this handler: on behalf of its new registration, then.
             continue;
         }
-        if matches!(end, End::Retry(_))
+        if matches!(end, End::Retry(_) | End::Unknown)
             && kind.is_reply()
             && attempt < REPLY_ATTEMPTS
             && !node.stopping()
@@ -343,7 +345,10 @@ fn end(job: &Job, holder: Holder, outcome: UnitOutcome, answer: Box<Envelope>) -
 
 fn retry(error: &StoreError) -> End {
     log::warn!("a message from a client could not be stored, it is to try again: {error}");
-    End::Retry(Some("could not be stored now".to_owned()))
+    match error {
+        StoreError::Unknown => End::Unknown,
+        _ => End::Retry(Some("could not be stored now".to_owned())),
+    }
 }
 
 /// Runs a transactional handler inside the transaction of its message.

@@ -9,7 +9,8 @@ use crate::store::StoreError;
 use crate::store::operation::Fenced;
 use crate::wire::{Close, CloseCode, Envelope, MessageType, check_id, parse_pipeline};
 
-/// The inbox as this registration knows it. It is complete: only the holder writes to it.
+/// The inbox as this registration knows it. It is complete: only the holder writes to it. (It may have more than the
+/// store.)
 #[derive(Default)]
 pub(super) struct Inbox {
     messages: HashMap<String, Stage>,
@@ -41,6 +42,9 @@ enum Stage {
         /// It came again, and its answer has not been read yet.
         again: bool,
     },
+    /// The store could not say whether it has it. The client was told to send it again; but if it is there, the reply to
+    /// what was forwarded may come first, and then only ACK2 comes.
+    Doubtful,
 }
 
 impl Inbox {
@@ -64,7 +68,7 @@ impl Inbox {
         for cmid in cmids {
             match self.messages.get_mut(&cmid) {
                 Some(Stage::Running { drop, .. }) => *drop = true,
-                Some(Stage::Stored { .. }) => {
+                Some(Stage::Stored { .. } | Stage::Doubtful) => {
                     self.messages.remove(&cmid);
                     droppable.push(cmid);
                 }
@@ -72,6 +76,11 @@ impl Inbox {
             }
         }
         droppable
+    }
+
+    /// Whether there is no room for this message.
+    fn is_full(&self, max: usize, cmid: &str) -> bool {
+        self.messages.len() >= max && !self.messages.contains_key(cmid)
     }
 
     /// Bytes that running handlers were given.
@@ -97,8 +106,9 @@ impl Inbox {
         }
     }
 
-    /// A handler has ended. The first: ACK2 came meanwhile; the second: its reply has gone out meanwhile.
-    fn ended(&mut self, cmid: &str, stored: bool) -> (bool, bool) {
+    /// A handler has ended. The first: ACK2 came meanwhile, and it may be in the store; the second: its reply has gone
+    /// out meanwhile.
+    fn ended(&mut self, cmid: &str, end: &End) -> (bool, bool) {
         let Some(&Stage::Running {
             drop,
             bytes,
@@ -110,11 +120,15 @@ impl Inbox {
         self.bytes -= bytes;
         self.messages.remove(cmid);
         self.running -= 1;
-        if stored && !drop {
-            self.messages
-                .insert(cmid.to_owned(), Stage::Stored { again: false });
+        let stage = match end {
+            End::Answered { .. } | End::Duplicate(_) => Stage::Stored { again: false },
+            End::Unknown => Stage::Doubtful,
+            End::NothingToSettle | End::Retry(_) | End::FencedOff(_) => return (false, settled),
+        };
+        if !drop {
+            self.messages.insert(cmid.to_owned(), stage);
         }
-        (stored && drop, settled)
+        (drop, settled)
     }
 }
 
@@ -156,7 +170,7 @@ impl State {
                 let again = self.inbox.again.get_or_insert_default();
                 again.push_back((cmid, kind));
             }
-            None => self.start(envelope, cmid),
+            Some(Stage::Doubtful) | None => self.start(envelope, cmid),
         }
     }
 
@@ -174,7 +188,7 @@ impl State {
         let config = &self.config;
         let refusal = if self.inbox.running >= config.max_handlers {
             Some("too many handlers are running for this session")
-        } else if self.inbox.messages.len() >= config.max_inbox {
+        } else if self.inbox.is_full(config.max_inbox, &cmid) {
             Some("the inbox is full: acknowledge with ACK2 first")
         } else if self.around.over_budget {
             Some("this node holds too much")
@@ -198,8 +212,7 @@ impl State {
 
     pub(super) fn handler_ended(&mut self, ended: HandlerEnded) {
         let HandlerEnded { cmid, kind, end } = ended;
-        let stored = matches!(end, End::Answered { .. } | End::Duplicate(_));
-        let (dropped, settled) = self.inbox.ended(&cmid, stored);
+        let (dropped, settled) = self.inbox.ended(&cmid, &end);
         if dropped {
             self.to_drop.push(cmid.clone());
         }
@@ -212,6 +225,13 @@ impl State {
                 let why = why.unwrap_or_else(|| "a reply could not be stored".to_owned());
                 self.leave(Close::new(CloseCode::Reconnect, why));
             }
+            End::Unknown if kind.is_reply() => {
+                let why = "whether a reply was stored is not known";
+                self.leave(Close::new(CloseCode::Reconnect, why));
+            }
+            // It was stored, or there would be no reply; the client has that, and needs no RETRY.
+            End::Unknown if settled => {}
+            End::Unknown => self.retry(Some(cmid), "whether it was stored is not known"),
             End::Retry(why) => self.retry(Some(cmid), why.as_deref().unwrap_or("please try again")),
             End::FencedOff(holder) if self.holds(holder) => self.fenced_off(),
             // It was another registration, before this one took the handler over: nothing was kept.

@@ -97,7 +97,7 @@ impl Pending {
         let values: Vec<_> = parts.into_iter().flat_map(|part| part.values).collect();
         let changed = sql::<()>(text, values).execute(conn)?;
         let incoming = self.incoming.session.len();
-        if incoming > 0 && changed < incoming && !is_broken(Broken::Deduplication) {
+        if changed < incoming && !is_broken(Broken::Deduplication) {
             return Err(duplicate());
         }
         Ok(())

@@ -83,6 +83,70 @@ fn a_handler_that_was_fenced_off_for_an_earlier_registration_is_no_take_over() {
     assert_eq!(handled(&driven.valid(&send(1))), ["1"], "it may come again");
 }
 
+/// A request to a service whose commit is in doubt; what then happens in this order.
+fn in_doubt(driven: &mut Driven, order: &[&str]) -> Vec<Action> {
+    driven.valid(REQUEST);
+    let mut actions = Vec::new();
+    for step in order {
+        actions.extend(match *step {
+            "outcome" => driven.ended("1", MessageType::REQUEST, End::Unknown),
+            "reply" => {
+                let reply = OutboxMessage {
+                    kind: MessageType::RESOLVE,
+                    cmid: Some("1".into()),
+                    ..stored(1)
+                };
+                driven.on(Event::Registry(ToSession::Stored(reply)));
+                driven.on(Event::OutgoingAuthenticated(Ok(Verdict::StillValid)))
+            }
+            "ack2" => driven.text(r#"[{"t":"ACK2","cmid":"1"}]"#),
+            "again" => driven.valid(REQUEST),
+            other => panic!("no step {other:?}"),
+        });
+    }
+    actions.extend(driven.after(Duration::from_secs(1)));
+    actions
+}
+
+#[test]
+fn what_may_be_in_the_inbox_is_deleted_when_the_client_has_its_reply() {
+    for order in [
+        ["reply", "ack2", "outcome"],
+        ["reply", "outcome", "ack2"],
+        ["outcome", "reply", "ack2"],
+    ] {
+        let mut driven = Driven::established(Config::default());
+        let actions = in_doubt(&mut driven, &order);
+        assert!(
+            has(&actions, r#"DropInbox(["1"])"#),
+            "left in the inbox after {order:?}: {actions:?}"
+        );
+        let retried = types(&sent(&actions)).contains(&"RETRY");
+        assert_eq!(retried, order[0] == "outcome", "{order:?}: {actions:?}");
+    }
+}
+
+#[test]
+fn what_may_be_in_the_inbox_is_handled_when_it_comes_again_though_it_is_full() {
+    let config = Config {
+        max_inbox: 1,
+        ..Config::default()
+    };
+    let mut driven = Driven::established(config);
+    let actions = in_doubt(&mut driven, &["outcome", "again"]);
+    assert_eq!(handled(&actions), ["1"], "{actions:?}");
+    assert_eq!(handled(&driven.valid(&send(2))), [""; 0], "it is full");
+}
+
+#[test]
+fn a_reply_that_may_have_been_stored_comes_again_on_another_line() {
+    let mut driven = Driven::established(Config::default());
+    driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    driven.valid(r#"[{"t":"RESOLVE","tid":"t","cmid":"1","smid":"abc1"}]"#);
+    let actions = driven.ended("1", MessageType::RESOLVE, End::Unknown);
+    assert_eq!(ending(&actions), (4002, Keep::Deregister));
+}
+
 #[test]
 fn what_a_message_acknowledges_itself_is_not_counted_as_unacknowledged() {
     let mut driven = Driven::established(Config::default());
