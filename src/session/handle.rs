@@ -16,8 +16,8 @@ use crate::metrics::Mailbox;
 use crate::node::{Node, Owner, Running};
 use crate::store::StoreError;
 use crate::store::operation::{
-    Cause, Correlation, Effect, Holder, NewForward, ReadCorrelation, Transact, Transacted, Unit,
-    UnitOutcome,
+    Cause, Correlation, Effect, Holder, NewForward, ReadAnswer, ReadCorrelation, Transact,
+    Transacted, Unit, UnitOutcome,
 };
 use crate::wire::{Debug, DebugOptions, Envelope, MessageType, print_pipeline};
 
@@ -127,7 +127,7 @@ async fn attempt_once(job: &Job, running: &mut Running) -> End {
             };
             match job.node.store.run(read).await {
                 Ok(Some(correlation)) => Some(correlation),
-                Ok(None) => return End::NothingToSettle,
+                Ok(None) => return settled_already(job).await,
                 Err(error) => return retry(&error),
             }
         }
@@ -157,6 +157,20 @@ async fn attempt_once(job: &Job, running: &mut Running) -> End {
         Run::Transactional(handler) => {
             Box::pin(transact(job, running, context, handler.clone())).await
         }
+    }
+}
+
+/// There is no correlation any more. It may be this very reply that has settled it, in a commit whose outcome was not
+/// learnt: then it is in the inbox.
+async fn settled_already(job: &Job) -> End {
+    let read = ReadAnswer {
+        session: job.holder.session,
+        cmid: job.envelope.cmid.clone().unwrap_or_default(),
+    };
+    match job.node.store.run(read).await {
+        Ok(Some(answer)) => End::Duplicate(answer),
+        Ok(None) => End::NothingToSettle,
+        Err(error) => retry(&error),
     }
 }
 

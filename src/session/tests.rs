@@ -9,13 +9,15 @@ use actix::{Actor, Context, Handler};
 use super::Session;
 use super::line::{Flow, FromLine, ToLine};
 use crate::auth::{AuthError, Authenticator, Principal, Verdict};
+use crate::endpoint::{Incoming, Outcome};
 use crate::http::NewLine;
 use crate::metrics::{Mailbox, Meter, metered};
 use crate::node::State;
+use crate::registry::Holders;
 use crate::server::{MatsSocketServer, SessionChange};
 use crate::store::Store;
-use crate::store::operation::SessionFilter;
-use crate::wire::Close;
+use crate::store::operation::{Cause, ReadAnswer, SessionFilter, Unit, UnitOutcome};
+use crate::wire::{Close, Envelope, MessageType, parse_pipeline};
 
 const HELLO: &str = r#"[{"t":"HELLO","clv":"test","an":"app","av":"1","auth":"good"}]"#;
 
@@ -50,6 +52,7 @@ type Listener = fn(SessionChange, &MatsSocketServer, &Mailbox<FromLine>);
 /// A session that has said HELLO, with what its line and the listener were told.
 struct Tried {
     server: MatsSocketServer,
+    session: Mailbox<FromLine>,
     line: Receiver<ToLine>,
     changes: Receiver<SessionChange>,
 }
@@ -63,6 +66,7 @@ async fn hello(listener: Listener) -> Tried {
         .authentication(crate::auth::auth_fn(|_| async {
             Ok(Verdict::Authenticated(Principal::user("u")))
         }))
+        .terminator("reply", |_: Incoming<u32>| async { Ok(Outcome::done()) })
         .on_session(move |event| {
             let (server, session) = seen.get().expect("known before HELLO");
             listener(event.change, server, session);
@@ -85,6 +89,7 @@ async fn hello(listener: Listener) -> Tried {
     session.tell(FromLine::Text(HELLO.into()));
     Tried {
         server,
+        session,
         line,
         changes,
     }
@@ -108,6 +113,61 @@ async fn next_close(from: &Receiver<ToLine>) -> Option<Close> {
         }
     }
     None
+}
+
+/// The next envelope of this type.
+async fn next_envelope(from: &Receiver<ToLine>, t: MessageType) -> Envelope {
+    while let Some(told) = next(from).await {
+        let ToLine::Text(text) = told else { continue };
+        let mut envelopes = parse_pipeline(&text).expect("it speaks the protocol");
+        if let Some(at) = envelopes.iter().position(|envelope| envelope.t == t) {
+            return envelopes.swap_remove(at);
+        }
+    }
+    panic!("no {t} has come");
+}
+
+#[actix::test]
+async fn a_reply_that_was_settled_by_a_commit_of_which_nothing_was_learnt_leaves_the_inbox_with_its_ack2()
+ {
+    let tried = hello(|_, _, _| {}).await;
+    assert_eq!(next(&tried.changes).await, Some(SessionChange::New));
+    let sid = &tried.server.live_sessions().await[0].session_id;
+    let reply_to = crate::ReplyTo::terminator("reply");
+    let request = tried.server.request(sid, "t", "e", &1, reply_to).await;
+    request.expect("it is stored");
+    let request = next_envelope(&tried.line, MessageType::REQUEST).await;
+    let node = &tried.server.node;
+    let holder = node.registry().ask(Holders).await.expect("it runs")[0];
+    // What that commit did.
+    let cause = Cause::Incoming {
+        holder,
+        cmid: "1".into(),
+        answer: None,
+        settles: Some(1),
+    };
+    let effects = Vec::new();
+    let settled = node.store.run(Unit { cause, effects }).await;
+    assert!(matches!(settled, Ok(UnitOutcome::Committed(_))));
+
+    let smid = request.smid.expect("a request has one");
+    let reply = format!(r#"[{{"t":"RESOLVE","tid":"t","cmid":"1","smid":"{smid}","msg":1}}]"#);
+    tried.session.tell(FromLine::Text(reply.into()));
+    let ack = next_envelope(&tried.line, MessageType::ACK).await;
+    assert_eq!(ack.desc.as_deref(), Some("dupe ACK"), "it is in the inbox");
+    let ack2 = r#"[{"t":"ACK2","cmid":"1"}]"#;
+    tried.session.tell(FromLine::Text(ack2.into()));
+    for _ in 0..2_000 {
+        let read = ReadAnswer {
+            session: holder.session,
+            cmid: "1".into(),
+        };
+        if matches!(node.store.run(read).await, Ok(None)) {
+            return;
+        }
+        actix::clock::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("it is left in the inbox");
 }
 
 #[actix::test]
