@@ -36,6 +36,8 @@ enum Stage {
         bytes: usize,
         /// Its RESOLVE or REJECT has gone out already: an ACK would come behind it.
         settled: bool,
+        /// It was doubtful before.
+        doubtful: bool,
     },
     /// It is in the store.
     Stored {
@@ -94,6 +96,7 @@ impl Inbox {
             drop: false,
             bytes,
             settled: false,
+            doubtful: matches!(self.messages.get(&cmid), Some(Stage::Doubtful)),
         };
         self.messages.insert(cmid, running);
         self.running += 1;
@@ -113,6 +116,7 @@ impl Inbox {
             drop,
             bytes,
             settled,
+            doubtful,
         }) = self.messages.get(cmid)
         else {
             return (false, false);
@@ -123,6 +127,8 @@ impl Inbox {
         let stage = match end {
             End::Answered { .. } | End::Duplicate(_) => Stage::Stored { again: false },
             End::Unknown => Stage::Doubtful,
+            // This attempt has left nothing; the one before may have.
+            _ if doubtful => Stage::Doubtful,
             End::NothingToSettle | End::Retry(_) | End::FencedOff(_) => return (false, settled),
         };
         if !drop {
@@ -230,7 +236,7 @@ impl State {
                 self.leave(Close::new(CloseCode::Reconnect, why));
             }
             // It was stored, or there would be no reply; the client has that, and needs no RETRY.
-            End::Unknown if settled => {}
+            End::Retry(_) | End::Unknown if settled => {}
             End::Unknown => self.retry(Some(cmid), "whether it was stored is not known"),
             End::Retry(why) => self.retry(Some(cmid), why.as_deref().unwrap_or("please try again")),
             End::FencedOff(holder) if self.holds(holder) => self.fenced_off(),

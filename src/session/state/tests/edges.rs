@@ -90,6 +90,7 @@ fn in_doubt(driven: &mut Driven, order: &[&str]) -> Vec<Action> {
     for step in order {
         actions.extend(match *step {
             "outcome" => driven.ended("1", MessageType::REQUEST, End::Unknown),
+            "failed" => driven.ended("1", MessageType::REQUEST, End::Retry(None)),
             "reply" => {
                 let reply = OutboxMessage {
                     kind: MessageType::RESOLVE,
@@ -110,13 +111,18 @@ fn in_doubt(driven: &mut Driven, order: &[&str]) -> Vec<Action> {
 
 #[test]
 fn what_may_be_in_the_inbox_is_deleted_when_the_client_has_its_reply() {
-    for order in [
-        ["reply", "ack2", "outcome"],
-        ["reply", "outcome", "ack2"],
-        ["outcome", "reply", "ack2"],
-    ] {
+    let orders: [&[&str]; 6] = [
+        &["reply", "ack2", "outcome"],
+        &["reply", "outcome", "ack2"],
+        &["outcome", "reply", "ack2"],
+        // The store is still away when it comes again.
+        &["outcome", "again", "reply", "ack2", "failed"],
+        &["outcome", "again", "reply", "failed", "ack2"],
+        &["outcome", "again", "failed", "reply", "ack2"],
+    ];
+    for order in orders {
         let mut driven = Driven::established(Config::default());
-        let actions = in_doubt(&mut driven, &order);
+        let actions = in_doubt(&mut driven, order);
         assert!(
             has(&actions, r#"DropInbox(["1"])"#),
             "left in the inbox after {order:?}: {actions:?}"
