@@ -21,7 +21,10 @@ pub fn check_id(what: &str, id: &str) -> Result<(), String> {
         ));
     }
     if id.chars().any(char::is_control) {
-        return Err(format!("{what} has a control character: {id:?}"));
+        return Err(format!(
+            "{what} has a control character: \"{}\"",
+            super::shown(id)
+        ));
     }
     Ok(())
 }
@@ -58,7 +61,7 @@ mod tests {
         );
         assert_eq!(
             check_id("tid", "a\0b"),
-            Err(r#"tid has a control character: "a\0b""#.into())
+            Err(r#"tid has a control character: "a\u{0}b""#.into())
         );
     }
 

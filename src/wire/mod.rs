@@ -9,6 +9,7 @@ mod envelope;
 mod id;
 mod message_type;
 mod pipeline;
+mod text;
 
 pub use close::{Close, CloseCode};
 pub use coalesce::{IdOf, acknowledge};
@@ -20,6 +21,7 @@ pub use message_type::MessageType;
 #[cfg(feature = "client")]
 pub(crate) use pipeline::print_envelope;
 pub use pipeline::{MAX_PIPELINE_ITEMS, PipelineError, parse_pipeline, print_pipeline};
+pub use text::{MAX_SHOWN_CHARS, shown, steers};
 
 #[cfg(test)]
 mod tests;
