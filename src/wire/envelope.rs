@@ -11,6 +11,8 @@ pub enum PingId {
     Text(String),
     /// A JSON integer.
     Number(i64),
+    /// Any other JSON value, as it came.
+    Other(Box<str>),
 }
 
 /// One envelope. A field that is absent on the wire is `None`; `None` is never sent as `null`.
@@ -51,6 +53,8 @@ pub struct Envelope {
     pub msg: Option<Payload>,
     /// Debug information, server to client.
     pub debug: Option<super::Debug>,
+    /// Not on the wire: what is wrong with a field that could not be read, which is left out.
+    pub fault: Option<Box<str>>,
 }
 
 impl Envelope {
@@ -88,6 +92,7 @@ impl fmt::Debug for Envelope {
         field(&mut out, "desc", &self.desc);
         field(&mut out, "msg", &self.msg.as_ref().map(|msg| msg.get()));
         field(&mut out, "debug", &self.debug);
+        field(&mut out, "fault", &self.fault);
         out.finish()
     }
 }

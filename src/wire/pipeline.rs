@@ -3,12 +3,10 @@
 use std::cell::Cell;
 use std::fmt::{self, Write};
 
-use serde::de::{
-    self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Debug, Envelope, MessageType, PingId};
+use super::{Envelope, MAX_ID_BYTES, MessageType, PingId, shown};
 
 /// Most envelopes and listed ids in one pipeline, counted together.
 ///
@@ -27,9 +25,13 @@ pub struct PipelineError(pub String);
 /// a payload), and of a field given twice the last counts. Neither time nor stack grow with how
 /// deeply a payload is nested.
 ///
+/// A field that cannot be read harms only its own envelope: it is left out, and [`Envelope::fault`] says why. What a
+/// client can do without (`rd`, `to`, `desc`, `debug`) is left out silently; a PING's `x` is kept as it came; half a
+/// surrogate pair in a text of a HELLO is replaced by U+FFFD.
+///
 /// # Errors
-/// Not JSON, not an array of objects with a known `t`, a field of the wrong type, or more than
-/// [`MAX_PIPELINE_ITEMS`]; the text names the envelope (counted from 1), field and position.
+/// Not JSON, not an array of objects with a known `t`, a `cmid` that is neither a string nor an integral number, or more
+/// than [`MAX_PIPELINE_ITEMS`]; the text names the envelope (counted from 1), field and position.
 pub fn parse_pipeline(text: &str) -> Result<Vec<Envelope>, PipelineError> {
     // serde_json would quote what it found instead.
     if !text
@@ -95,6 +97,7 @@ impl EnvelopeSeed<'_> {
         Ok(())
     }
 
+    /// Reads a field into the envelope. Fails only where the pipeline as a whole is at fault.
     fn read<E: de::Error>(
         &self,
         envelope: &mut Envelope,
@@ -106,105 +109,152 @@ impl EnvelopeSeed<'_> {
             envelope.msg = Some(raw.to_owned());
             return Ok(());
         }
-        let text = || self.text(field, value);
+        if value == "null" {
+            envelope.clear(field);
+            return Ok(());
+        }
         match field {
             // Read by the caller.
             Field::T | Field::Msg | Field::Unknown => {}
-            Field::Smid => envelope.smid = self.id(field, value)?,
-            Field::Cmid => envelope.cmid = self.id(field, value)?,
-            Field::X => envelope.x = self.ping_id(value)?,
-            Field::Ids => envelope.ids = self.ids(value)?,
-            Field::Tid => envelope.tid = text()?,
-            Field::Auth => envelope.auth = text()?,
-            Field::Clv => envelope.clv = text()?,
-            Field::An => envelope.an = text()?,
-            Field::Av => envelope.av = text()?,
-            Field::Sid => envelope.sid = text()?,
-            Field::Rd => envelope.rd = self.options(value)?,
-            Field::Eid => envelope.eid = text()?,
-            Field::To => envelope.to = self.timeout(value)?,
-            Field::Desc => envelope.desc = text()?,
-            Field::Debug => envelope.debug = self.debug(value)?,
+            Field::Cmid => envelope.cmid = Some(self.cmid(value)?),
+            Field::Ids => envelope.ids = self.ids(envelope, value)?,
+            Field::Smid => {
+                envelope.smid = id(value);
+                if envelope.smid.is_none() {
+                    envelope.blame(field, "is neither a string nor an integral number");
+                }
+            }
+            Field::X => envelope.x = ping_id(value),
+            Field::Rd => envelope.rd = value.parse().ok(),
+            Field::To => envelope.to = timeout(value),
+            Field::Desc => envelope.desc = string(value),
+            Field::Debug => envelope.debug = serde_json::from_str(value).ok(),
+            Field::Tid
+            | Field::Auth
+            | Field::Clv
+            | Field::An
+            | Field::Av
+            | Field::Sid
+            | Field::Eid => {
+                let text = string(value).or_else(|| {
+                    let repaired = repaired(value);
+                    envelope.blame(
+                        field,
+                        match repaired {
+                            Some(_) => HALF_A_PAIR,
+                            None => "is not a string",
+                        },
+                    );
+                    repaired
+                });
+                if let Some(place) = envelope.text(field) {
+                    *place = text;
+                }
+            }
         }
         Ok(())
     }
 
-    fn text<E: de::Error>(&self, field: Field, json: &str) -> Result<Option<String>, E> {
-        if json == "null" {
-            return Ok(None);
-        }
-        string(json)
-            .map(Some)
-            .ok_or_else(|| self.wrong(format_args!("`{}` is not a string", field.name())))
+    fn cmid<E: de::Error>(&self, json: &str) -> Result<String, E> {
+        id(json).ok_or_else(|| self.wrong("`cmid` is neither a string nor an integral number"))
     }
 
-    /// An id: a string, or an integer taken as its text.
-    fn id<E: de::Error>(&self, field: Field, json: &str) -> Result<Option<String>, E> {
-        if json == "null" {
-            return Ok(None);
-        }
-        id(json).map(Some).ok_or_else(|| {
-            self.wrong(format_args!(
-                "`{}` is not a string or integer",
-                field.name()
-            ))
-        })
-    }
-
-    fn ids<E: de::Error>(&self, json: &str) -> Result<Option<Vec<String>>, E> {
-        if json == "null" {
-            return Ok(None);
-        }
+    /// Elements that are no ids are left out.
+    fn ids<E: de::Error>(
+        &self,
+        envelope: &mut Envelope,
+        json: &str,
+    ) -> Result<Option<Vec<String>>, E> {
         if !json.starts_with('[') {
-            return Err(self.wrong("`ids` is not an array"));
+            envelope.blame(Field::Ids, "is not an array");
+            return Ok(None);
         }
         let mut json = serde_json::Deserializer::from_str(json);
         // The inner error's position would be one within the array; the outer one is added anyway.
-        json.deserialize_seq(IdsVisitor(*self)).map(Some).map_err(|_| {
-            self.wrong(format_args!("`ids` has something other than strings and integers, or more than {MAX_PIPELINE_ITEMS}"))
+        let read = json.deserialize_seq(IdsVisitor(*self));
+        let (ids, all) = read.map_err(|_| {
+            self.wrong(format_args!("`ids` has more than {MAX_PIPELINE_ITEMS} ids"))
+        })?;
+        if !all {
+            envelope.blame(Field::Ids, "has something other than ids");
+        }
+        Ok(Some(ids))
+    }
+}
+
+/// What is wrong with a text that is fit for nothing but to be shown.
+const HALF_A_PAIR: &str = "has half a surrogate pair";
+
+impl Envelope {
+    /// Notes what is wrong with a field, unless something is noted already.
+    fn blame(&mut self, field: Field, what: &str) {
+        self.fault
+            .get_or_insert_with(|| format!("`{}` {what}", field.name()).into());
+    }
+
+    /// Of a field given twice, the last counts.
+    fn clear(&mut self, field: Field) {
+        match field {
+            Field::T | Field::Msg | Field::Unknown => {}
+            Field::X => self.x = None,
+            Field::Ids => self.ids = None,
+            Field::Rd => self.rd = None,
+            Field::To => self.to = None,
+            Field::Debug => self.debug = None,
+            _ => {
+                if let Some(text) = self.text(field) {
+                    *text = None;
+                }
+            }
+        }
+    }
+
+    /// The place of a field that is a text.
+    fn text(&mut self, field: Field) -> Option<&mut Option<String>> {
+        Some(match field {
+            Field::Smid => &mut self.smid,
+            Field::Cmid => &mut self.cmid,
+            Field::Tid => &mut self.tid,
+            Field::Auth => &mut self.auth,
+            Field::Clv => &mut self.clv,
+            Field::An => &mut self.an,
+            Field::Av => &mut self.av,
+            Field::Sid => &mut self.sid,
+            Field::Eid => &mut self.eid,
+            Field::Desc => &mut self.desc,
+            Field::T
+            | Field::X
+            | Field::Ids
+            | Field::Rd
+            | Field::To
+            | Field::Msg
+            | Field::Debug
+            | Field::Unknown => return None,
         })
     }
+}
 
-    fn ping_id<E: de::Error>(&self, json: &str) -> Result<Option<PingId>, E> {
-        if json == "null" {
-            return Ok(None);
-        }
-        let id = if is_integer(json) {
-            json.parse().ok().map(PingId::Number)
-        } else {
-            string(json).map(PingId::Text)
-        };
-        id.map(Some)
-            .ok_or_else(|| self.wrong("`x` is not a string or 64-bit integer"))
+/// A string or a 64-bit integer; anything else that is short enough is kept as it came, for the PONG.
+fn ping_id(json: &str) -> Option<PingId> {
+    if is_integer(json)
+        && let Ok(number) = json.parse()
+    {
+        return Some(PingId::Number(number));
     }
+    match string(json) {
+        Some(text) => Some(PingId::Text(text)),
+        None => (json.len() <= MAX_ID_BYTES).then(|| PingId::Other(json.into())),
+    }
+}
 
-    fn options<E: de::Error>(&self, json: &str) -> Result<Option<u32>, E> {
-        if json == "null" {
-            return Ok(None);
-        }
-        json.parse()
-            .map(Some)
-            .map_err(|_| self.wrong("`rd` is not an unsigned 32-bit integer"))
+/// Milliseconds, as a number or as a string of one; a fraction is cut off. Anything else counts as absent.
+fn timeout(json: &str) -> Option<u64> {
+    let number = json.trim_matches('"');
+    if let Ok(ms) = number.parse() {
+        return Some(ms);
     }
-
-    /// Milliseconds; a fraction is cut off, a negative number counts as absent.
-    fn timeout<E: de::Error>(&self, json: &str) -> Result<Option<u64>, E> {
-        if json == "null" {
-            return Ok(None);
-        }
-        if let Ok(ms) = json.parse() {
-            return Ok(Some(ms));
-        }
-        match json.parse::<f64>() {
-            Ok(ms) if ms >= 0.0 => Ok(Some(ms as u64)),
-            Ok(_) => Ok(None),
-            Err(_) => Err(self.wrong("`to` is not a number")),
-        }
-    }
-
-    fn debug<E: de::Error>(&self, json: &str) -> Result<Option<Debug>, E> {
-        serde_json::from_str(json).map_err(|_| self.wrong("`debug` is not a debug object"))
-    }
+    let ms = number.parse::<f64>().ok()?;
+    (ms >= 0.0).then_some(ms as u64)
 }
 
 impl<'de> DeserializeSeed<'de> for EnvelopeSeed<'_> {
@@ -231,7 +281,9 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
         self.spend()?;
         let mut envelope = Envelope::default();
         let mut t = None;
-        while let Some(field) = map.next_key::<Field>()? {
+        // Raw, since even a key may have half a surrogate pair.
+        while let Some(key) = map.next_key::<&RawValue>()? {
+            let field = Field::of(key.get());
             if field == Field::Unknown {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -241,13 +293,17 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
                 let name = string(raw.get()).ok_or_else(|| self.wrong("`t` is not a string"))?;
                 t = Some(MessageType::from_name(&name).ok_or_else(|| {
                     let name: String = name.chars().take(20).collect();
-                    self.wrong(format_args!("unknown `t` {name:?}"))
+                    self.wrong(format_args!("unknown `t` \"{}\"", shown(&name)))
                 })?);
             } else {
                 self.read(&mut envelope, field, raw)?;
             }
         }
         envelope.t = t.ok_or_else(|| self.wrong("`t` is missing"))?;
+        // What a HELLO says is for people: repaired, it does.
+        if envelope.t == MessageType::HELLO {
+            envelope.fault.take_if(|fault| fault.ends_with(HALF_A_PAIR));
+        }
         Ok(envelope)
     }
 }
@@ -255,19 +311,23 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
 struct IdsVisitor<'a>(EnvelopeSeed<'a>);
 
 impl<'de> Visitor<'de> for IdsVisitor<'_> {
-    type Value = Vec<String>;
+    /// The ids, and whether all that was there is one.
+    type Value = (Vec<String>, bool);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array of ids")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
-        let mut ids = Vec::new();
+        let (mut ids, mut all) = (Vec::new(), true);
         while let Some(raw) = array.next_element::<&RawValue>()? {
             self.0.spend()?;
-            ids.push(id(raw.get()).ok_or_else(|| self.0.wrong("not an id"))?);
+            match id(raw.get()) {
+                Some(id) => ids.push(id),
+                None => all = false,
+            }
         }
-        Ok(ids)
+        Ok((ids, all))
     }
 }
 
@@ -282,12 +342,81 @@ fn string(json: &str) -> Option<String> {
     }
 }
 
+/// The string that this JSON value is, with U+FFFD in place of each half of a surrogate pair.
+fn repaired(json: &str) -> Option<String> {
+    struct Lossy;
+    impl Visitor<'_> for Lossy {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(bytes.to_vec())
+        }
+    }
+    if !json.starts_with('"') {
+        return None;
+    }
+    // As bytes, half a pair is read as the three bytes that it would be in UTF-8.
+    let mut bytes = serde_json::Deserializer::from_str(json)
+        .deserialize_bytes(Lossy)
+        .ok()?;
+    for at in 0..bytes.len() {
+        if bytes[at] == 0xed && matches!(bytes.get(at + 1), Some(0xa0..)) {
+            bytes[at..at + 3].copy_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// An id: a string, or an integral number however it is spelled, taken as the text of the integer.
 fn id(json: &str) -> Option<String> {
     if is_integer(json) {
         Some(json.to_owned())
-    } else {
+    } else if json.starts_with('"') {
         string(json)
+    } else {
+        integral(json)
     }
+}
+
+/// The integer that a JSON number is (`1e3`, `20.0`), if it is one, and no longer than an id may be.
+fn integral(json: &str) -> Option<String> {
+    let (sign, number) = match json.strip_prefix('-') {
+        Some(number) => ("-", number),
+        None => ("", json),
+    };
+    if !number.starts_with(|first: char| first.is_ascii_digit()) {
+        return None;
+    }
+    let (mantissa, exponent) = match number.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+        None => (number, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let digits = digits.trim_start_matches('0');
+    if digits.is_empty() {
+        return Some("0".to_owned());
+    }
+    let zeros = i64::from(exponent) - i64::try_from(fraction.len()).ok()?;
+    let integer = match usize::try_from(zeros) {
+        Ok(zeros) if digits.len().saturating_add(zeros) < MAX_ID_BYTES => {
+            digits.to_owned() + &"0".repeat(zeros)
+        }
+        Ok(_) => return None,
+        Err(_) => {
+            let cut = usize::try_from(-zeros).ok()?;
+            let (integer, rest) = digits.split_at(digits.len().checked_sub(cut)?);
+            if integer.is_empty() || rest.bytes().any(|digit| digit != b'0') {
+                return None;
+            }
+            integer.to_owned()
+        }
+    };
+    Some(format!("{sign}{integer}"))
 }
 
 /// Whether a JSON value is an integer, of whatever size.
@@ -341,11 +470,18 @@ impl Field {
         (Field::Debug, "debug"),
     ];
 
-    fn of(name: &str) -> Field {
-        Field::NAMES
-            .iter()
-            .find(|(_, known)| *known == name)
-            .map_or(Field::Unknown, |(field, _)| *field)
+    /// The field of a key, given as JSON.
+    fn of(key: &str) -> Field {
+        let known = |name: &str| {
+            let mut names = Field::NAMES.iter();
+            names
+                .find(|(_, known)| *known == name)
+                .map_or(Field::Unknown, |(field, _)| *field)
+        };
+        match key.strip_prefix('"').and_then(|it| it.strip_suffix('"')) {
+            Some(name) if !name.contains('\\') => known(name),
+            Some(_) | None => string(key).map_or(Field::Unknown, |name| known(&name)),
+        }
     }
 
     fn name(self) -> &'static str {
@@ -353,24 +489,6 @@ impl Field {
             .iter()
             .find(|(field, _)| *field == self)
             .map_or("?", |(_, name)| name)
-    }
-}
-
-impl<'de> Deserialize<'de> for Field {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Field, D::Error> {
-        struct FieldVisitor;
-        impl Visitor<'_> for FieldVisitor {
-            type Value = Field;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<Field, E> {
-                Ok(Field::of(name))
-            }
-        }
-        json.deserialize_identifier(FieldVisitor)
     }
 }
 
@@ -421,6 +539,7 @@ pub(crate) fn print_envelope(out: &mut String, envelope: &Envelope) {
     match &envelope.x {
         Some(PingId::Text(x)) => print_key(out, "x", |out| print_string(out, x)),
         Some(PingId::Number(x)) => print_number(out, "x", Some(x)),
+        Some(PingId::Other(x)) => print_key(out, "x", |out| out.push_str(x)),
         None => {}
     }
     if let Some(ids) = &envelope.ids {

@@ -48,6 +48,107 @@ fn numbers_are_taken_as_ids() {
     );
 }
 
+/// A JavaScript number has many spellings, and a page that counts by multiplying uses them.
+#[test]
+fn an_integral_number_is_an_id_however_it_is_spelled() {
+    let cmid = |json: &str| {
+        let parsed = parse_pipeline(&format!(r#"[{{"t":"SEND","cmid":{json}}}]"#));
+        parsed
+            .ok()
+            .map(|envelopes| envelopes[0].cmid.clone().expect("it was given"))
+    };
+    for (spelled, id) in [
+        ("1e3", "1000"),
+        ("1E+3", "1000"),
+        ("20.0", "20"),
+        ("1.50e1", "15"),
+        ("100e-2", "1"),
+        ("-2.0", "-2"),
+        ("0.0", "0"),
+        ("0e9", "0"),
+        ("1e21", "1000000000000000000000"),
+        ("9007199254740993.0", "9007199254740993"),
+    ] {
+        assert_eq!(cmid(spelled).as_deref(), Some(id), "{spelled}");
+    }
+    for none in ["1.5", "1e-1", "1e400", "1e99999999999", "true", "[1]", "{}"] {
+        assert_eq!(cmid(none), None, "{none}");
+    }
+}
+
+/// Half an emoji anywhere used to make the whole pipeline unreadable, which closed the session.
+#[test]
+fn a_field_that_cannot_be_read_harms_only_its_own_envelope() {
+    for (field, fault) in [
+        (
+            r#""tid":"order \ud83d""#,
+            Some("`tid` has half a surrogate pair"),
+        ),
+        (r#""tid":5"#, Some("`tid` is not a string")),
+        (r#""eid":"\udc00""#, Some("`eid` has half a surrogate pair")),
+        (
+            r#""smid":{}"#,
+            Some("`smid` is neither a string nor an integral number"),
+        ),
+        (r#""ids":"x""#, Some("`ids` is not an array")),
+        (
+            r#""ids":["a","\ud83d"]"#,
+            Some("`ids` has something other than ids"),
+        ),
+        (r#""rd":-1"#, None),
+        (r#""rd":"3""#, None),
+        (r#""to":"5000""#, None),
+        (r#""to":[]"#, None),
+        (r#""x":12.5"#, None),
+        (r#""desc":7"#, None),
+        (r#""debug":7"#, None),
+        (r#""\ud83d":1"#, None),
+        (r#""other":"\ud83d""#, None),
+    ] {
+        let text = format!(r#"[{{"t":"SEND","cmid":"1",{field}}},{{"t":"PING","x":1}}]"#);
+        let parsed = parse_pipeline(&text).expect(field);
+        assert_eq!(parsed[0].cmid.as_deref(), Some("1"), "{field}");
+        assert_eq!(parsed[0].fault.as_deref(), fault, "{field}");
+        assert_eq!(print_pipeline(&parsed[1..]), r#"[{"t":"PING","x":1}]"#);
+    }
+}
+
+#[test]
+fn the_texts_of_a_hello_are_repaired() {
+    let parsed = parse_pipeline(
+        r#"[{"clv":"a\ud83d","an":"\udc00\ud83d\ude00","av":"1\ud800x","tid":"\ud83d","t":"HELLO"}]"#,
+    );
+    let hello = &parsed.unwrap()[0];
+    let texts = [&hello.clv, &hello.an, &hello.av, &hello.tid];
+    assert_eq!(
+        texts.map(|it| it.as_deref().unwrap_or_default()),
+        ["a\u{fffd}", "\u{fffd}😀", "1\u{fffd}x", "\u{fffd}"]
+    );
+    assert_eq!(hello.fault, None);
+}
+
+#[test]
+fn what_a_ping_carries_is_echoed_as_it_came() {
+    for x in [
+        "12.5",
+        "-0.0",
+        "1e3",
+        "true",
+        r#"{"a":[1]}"#,
+        r#""\ud83d""#,
+        "123456789012345678901",
+    ] {
+        let parsed = parse_pipeline(&format!(r#"[{{"t":"PING","x":{x}}}]"#)).unwrap();
+        assert_eq!(
+            print_pipeline(&parsed),
+            format!(r#"[{{"t":"PING","x":{x}}}]"#)
+        );
+    }
+    let long = format!("[{}]", "1,".repeat(200) + "1");
+    let parsed = parse_pipeline(&format!(r#"[{{"t":"PING","x":{long}}}]"#)).unwrap();
+    assert_eq!(print_pipeline(&parsed), r#"[{"t":"PING"}]"#);
+}
+
 #[test]
 fn unknown_and_null_fields_count_as_absent() {
     let parsed = parse_pipeline(
@@ -63,6 +164,10 @@ fn timeouts_are_cut_and_never_negative() {
     assert_eq!(
         (to("300.7"), to("-1"), to("-0.5"), to("1e3"), to("12")),
         (Some(300), None, None, Some(1000), Some(12))
+    );
+    assert_eq!(
+        (to(r#""5000""#), to(r#""soon""#), to("true")),
+        (Some(5000), None, None)
     );
 }
 
@@ -86,9 +191,12 @@ fn strings_are_escaped_and_unescaped() {
 #[test]
 fn depth_costs_no_stack() {
     let deep = "[".repeat(1_000_000) + &"]".repeat(1_000_000);
-    for field in ["msg", "other", "debug", "tid", "ids"] {
+    for field in ["msg", "other", "debug", "tid", "ids", "x", "rd"] {
         let result = parse_pipeline(&format!(r#"[{{"t":"SEND","{field}":{deep}}}]"#));
-        assert_eq!(result.is_ok(), matches!(field, "msg" | "other"), "{field}");
+        let fault = result.expect("only its own field is at fault")[0]
+            .fault
+            .clone();
+        assert_eq!(fault.is_some(), matches!(field, "tid" | "ids"), "{field}");
     }
     assert!(parse_pipeline(&deep).is_err());
 }
@@ -112,16 +220,16 @@ fn errors_name_field_and_position() {
             "envelope 2: unknown `t` \"NOPE\" at line 1 column 26",
         ),
         (
-            r#"[{"t":"PING","tid":5}]"#,
-            "envelope 1: `tid` is not a string at line 1 column 21",
+            "[{\"t\":\"\\u001b[2J\"}]",
+            "envelope 1: unknown `t` \"\\u{1b}[2J\" at line 1 column 18",
         ),
         (
             r#"[{"t":"PING","cmid":1.5}]"#,
-            "envelope 1: `cmid` is not a string or integer at line 1 column 24",
+            "envelope 1: `cmid` is neither a string nor an integral number at line 1 column 24",
         ),
         (
-            r#"[{"t":"PING","rd":-1}]"#,
-            "envelope 1: `rd` is not an unsigned 32-bit integer at line 1 column 21",
+            r#"[{"t":"PING","cmid":"\ud83d"}]"#,
+            "envelope 1: `cmid` is neither a string nor an integral number at line 1 column 29",
         ),
         (
             r#"[{"t":"PING"}"#,
@@ -147,7 +255,10 @@ fn errors_never_quote_an_authorization() {
         r#""s3cret""#,
         r#"["s3cret"]"#,
     ] {
-        let error = parse_pipeline(text).unwrap_err().0;
+        let error = match parse_pipeline(text) {
+            Ok(envelopes) => envelopes[0].fault.clone().expect("it is at fault").into(),
+            Err(error) => error.0,
+        };
         assert!(!error.contains("s3cret"), "{error}");
     }
 }
@@ -238,6 +349,7 @@ fn envelope() -> impl Strategy<Value = Envelope> {
                 desc,
                 msg,
                 debug,
+                fault: None,
             }
         })
 }
