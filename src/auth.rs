@@ -101,42 +101,56 @@ pub trait Authentication: Send + Sync + 'static {
     ) -> Result<Box<dyn Authenticator>, Refused>;
 }
 
-/// One connection's authenticator. Every step may take its time. An `Err` is not a refusal but a failure: the
-/// connection is closed with 1012, the session kept.
+/// One connection's authenticator. Every step may take its time, up to
+/// [`Config::authentication_timeout`](crate::Config::authentication_timeout). An `Err` is not a refusal but a failure:
+/// the connection is closed with 1012, the session kept.
+///
+/// A value that a client *offers* is judged by [`authenticate`](Self::authenticate) or
+/// [`reauthenticate`](Self::reauthenticate). Only when one of them has accepted it do handlers and the other steps see
+/// it; a value that was refused is never seen again, and the one accepted before stays. While a refusal stands, nothing
+/// goes in or out until another value is accepted.
 #[async_trait(?Send)]
 pub trait Authenticator: 'static {
     /// The connection's first authorization value.
-    async fn authenticate(&self, authorization: &str) -> Result<Verdict, AuthError>;
+    async fn authenticate(&self, offered: &str) -> Result<Verdict, AuthError>;
 
-    /// Asked before messages are handled, with the newest authorization value and the current principal.
-    /// The default authenticates a changed value anew, and takes an unchanged one as still valid.
-    async fn reevaluate(
+    /// Another value, offered later on the same connection: `accepted` is the last one that was accepted, unless it has
+    /// been [revoked](crate::MatsSocketServer::revoke). [`Verdict::StillValid`] accepts the new value for the current
+    /// principal. The default [authenticates](Self::authenticate) it like a first one.
+    async fn reauthenticate(
         &self,
-        authorization: &str,
-        changed: bool,
+        offered: &str,
+        accepted: Option<&str>,
         current: &Principal,
     ) -> Result<Verdict, AuthError> {
-        let _ = current;
-        if changed {
-            self.authenticate(authorization).await
-        } else {
-            Ok(Verdict::StillValid)
-        }
+        let _ = (accepted, current);
+        self.authenticate(offered).await
     }
 
-    /// Asked before messages are delivered to the client, with the time (ms since the epoch) at which this
-    /// authorization value was last found valid. The default says that it still is.
-    async fn reevaluate_outgoing(
-        &self,
-        authorization: &str,
-        current: &Principal,
-        last_valid: i64,
-    ) -> Result<Verdict, AuthError> {
-        let _ = (authorization, current, last_valid);
+    /// Asked before messages are handled, with the accepted value and the current principal: whether it has expired,
+    /// say. The default says that it is still valid.
+    async fn reevaluate(&self, accepted: &str, current: &Principal) -> Result<Verdict, AuthError> {
+        let _ = (accepted, current);
         Ok(Verdict::StillValid)
     }
 
-    /// Whether this user may subscribe to a topic. The default says yes.
+    /// Asked before messages and publications are delivered to the client, with the accepted value and the time (ms since
+    /// the epoch) at which it was last found valid. For publications the answer holds for
+    /// [`Config::outgoing_check_interval`](crate::Config::outgoing_check_interval). The default asks
+    /// [`reevaluate`](Self::reevaluate).
+    async fn reevaluate_outgoing(
+        &self,
+        accepted: &str,
+        current: &Principal,
+        last_valid: i64,
+    ) -> Result<Verdict, AuthError> {
+        let _ = last_valid;
+        self.reevaluate(accepted, current).await
+    }
+
+    /// Whether this user may subscribe to a topic. Asked again when a new value is accepted, and at an interval
+    /// ([`Config::topic_check_interval`](crate::Config::topic_check_interval)): a right that was withdrawn ends the
+    /// subscription. The default says yes.
     async fn authorize_topic(&self, topic: &str, current: &Principal) -> Result<bool, AuthError> {
         let _ = (topic, current);
         Ok(true)

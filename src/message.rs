@@ -6,8 +6,11 @@ use serde::Serialize;
 use serde_json::value::to_raw_value;
 
 use crate::error::SendError;
-use crate::store::operation::{Correlation, Effect, NewMessage};
-use crate::wire::{Debug, MessageType, check_id};
+use crate::store::StoreHandle;
+use crate::store::operation::{
+    Cause, Correlation, Effect, NODES_TOPIC, NewMessage, Revocation, Unit,
+};
+use crate::wire::{Debug, MessageType, check_id, shown};
 
 /// Where the reply to a server request goes: a terminator of this server, with what it needs to go on.
 #[derive(Clone, Debug)]
@@ -146,9 +149,10 @@ pub(crate) fn publish<T: Serialize + ?Sized>(
     payload: &T,
 ) -> Result<Effect, SendError> {
     check_id("trace id", trace_id).map_err(SendError::InvalidId)?;
-    if topic.is_empty() || topic.contains('\0') {
+    if topic.is_empty() || topic.contains(char::is_control) {
         return Err(SendError::InvalidId(format!(
-            "the topic {topic:?} is empty or contains NUL"
+            "the topic \"{}\" is empty, or has a control character",
+            shown(topic)
         )));
     }
     Ok(Effect::Publish {
@@ -156,4 +160,29 @@ pub(crate) fn publish<T: Serialize + ?Sized>(
         tid: trace_id.to_owned(),
         msg: to_raw_value(payload)?,
     })
+}
+
+/// Revokes a user's authorization, or his right to a topic, on all nodes.
+pub(crate) async fn revoke(
+    store: &StoreHandle,
+    user_id: &str,
+    topic: Option<&str>,
+) -> Result<(), SendError> {
+    check_id("user id", user_id).map_err(SendError::InvalidId)?;
+    let revocation = Revocation {
+        user_id: user_id.to_owned(),
+        topic: topic.map(str::to_owned),
+    };
+    let unit = Unit {
+        cause: Cause::Call {
+            idempotency_key: None,
+        },
+        effects: vec![Effect::Publish {
+            topic: NODES_TOPIC.to_owned(),
+            tid: "revocation".to_owned(),
+            msg: to_raw_value(&revocation)?,
+        }],
+    };
+    store.run(unit).await?;
+    Ok(())
 }

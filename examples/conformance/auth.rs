@@ -139,10 +139,18 @@ impl Authenticator for DummyAuthenticator {
         Ok(self.check(authorization, None))
     }
 
+    async fn reauthenticate(
+        &self,
+        offered: &str,
+        _accepted: Option<&str>,
+        current: &Principal,
+    ) -> Result<Verdict, AuthError> {
+        Ok(self.check_again(offered, current))
+    }
+
     async fn reevaluate(
         &self,
         authorization: &str,
-        _changed: bool,
         current: &Principal,
     ) -> Result<Verdict, AuthError> {
         Ok(self.check_again(authorization, current))

@@ -99,6 +99,7 @@ async fn begin(
         meters,
         counters,
         running: RunningHandlers::default(),
+        revocations: registry::SeenRevocations::default(),
         name: RwLock::new(name.as_str().into()),
         name_stem: stem,
         born: Instant::now(),
@@ -116,6 +117,7 @@ async fn begin(
         services: Mailbox::new(&services, &node.meters.services),
         newest_publication,
         takeover_wait: node.config.takeover_wait,
+        revocations: node.revocations.clone(),
         upkeep: Mailbox::new(&upkeep, &node.meters.upkeep),
     });
     let begin: Mailbox<service::Begin> = Mailbox::new(&services, &node.meters.services);

@@ -45,6 +45,7 @@ pub(crate) struct Node {
     pub(crate) meters: Meters,
     pub(crate) counters: Counters,
     pub(crate) running: RunningHandlers,
+    pub(crate) revocations: registry::SeenRevocations,
     name: RwLock<Arc<str>>,
     name_stem: String,
     born: Instant,

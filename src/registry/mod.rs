@@ -3,6 +3,7 @@
 //! It hands news to the sessions of this node, and passes the rest on to cluster-notify.
 
 mod publications;
+mod revocations;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -15,12 +16,15 @@ use actix::{Actor, Context, Handler, Message, MessageResult};
 use tokio::sync::oneshot;
 
 pub(crate) use publications::{SubscribeTopic, UnsubscribeTopic};
+use revocations::Revocations;
+pub(crate) use revocations::SeenRevocations;
 pub(crate) use sweep::{BeginSweep, EndSweep, NotSwept, SweepNow};
 
 use crate::cluster::{FromCluster, Notice, Tell};
 use crate::metrics::{Mailbox, metered};
 use crate::service::Dispatch;
 use crate::session::LiveSession;
+pub(crate) use crate::store::operation::Revocation;
 use crate::store::operation::{
     ClosedSession, ConnectionId, Holder, OutboxMessage, Publication, SessionKey, StoredMessage,
 };
@@ -39,6 +43,8 @@ pub(crate) enum ToSession {
     Swept(i64),
     /// Something was published on a topic you listen to.
     Published(Arc<Publication>),
+    /// Somebody's authorization, or right to a topic, was revoked: yours, perhaps.
+    Revoked(Arc<Revocation>),
     /// Another registration holds your session.
     TakenOver,
     /// Your session was closed.
@@ -70,6 +76,7 @@ pub(crate) struct Registry {
     /// New holders that wait for the registration before them to let go.
     waiting: HashMap<SessionKey, (ConnectionId, oneshot::Sender<()>)>,
     topics: HashMap<String, HashSet<SessionKey>>,
+    revocations: Revocations,
     /// Number of the newest publication handed out.
     horizon: i64,
     fetching: bool,
@@ -92,6 +99,7 @@ pub(crate) struct Begin {
     pub(crate) newest_publication: i64,
     pub(crate) takeover_wait: Duration,
     pub(crate) upkeep: Mailbox<SweepNow>,
+    pub(crate) revocations: SeenRevocations,
 }
 
 /// This node is called like this from now on.
@@ -105,6 +113,8 @@ pub(crate) struct Rename(pub(crate) String);
 pub(crate) struct Attach {
     pub(crate) holder: Holder,
     pub(crate) to: Mailbox<ToSession>,
+    /// How many revocations this node had seen when its user was authenticated: it is told of those since.
+    pub(crate) revocations: u64,
 }
 
 /// A session actor has let go: its line is closed, nothing is sent any more.
@@ -155,6 +165,7 @@ impl Registry {
             sessions: HashMap::new(),
             waiting: HashMap::new(),
             topics: HashMap::new(),
+            revocations: Revocations::default(),
             horizon: 0,
             fetching: false,
             fetch_again: false,
@@ -316,6 +327,7 @@ impl Handler<Begin> for Registry {
         self.services = Some(begin.services);
         self.upkeep = Some(begin.upkeep);
         self.horizon = begin.newest_publication;
+        self.revocations.share(begin.revocations);
         self.stray_age = begin.takeover_wait.saturating_mul(4);
     }
 }
@@ -331,7 +343,12 @@ impl Handler<Rename> for Registry {
 impl Handler<Attach> for Registry {
     type Result = ();
 
-    fn handle(&mut self, Attach { holder, to }: Attach, _: &mut Self::Context) {
+    fn handle(&mut self, attach: Attach, _: &mut Self::Context) {
+        let Attach {
+            holder,
+            to,
+            revocations,
+        } = attach;
         match self.waiting.get(&holder.session) {
             // A later registration waits for this one, which comes late: it must let go, which tells the other.
             Some((later, _)) if *later > holder.connection => {
@@ -350,6 +367,7 @@ impl Handler<Attach> for Registry {
             None => {}
         }
         self.forget(holder.session);
+        self.revocations.catch_up(revocations, &to);
         self.sessions.insert(
             holder.session,
             Entry {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 
 use super::{Registry, ToSession};
-use crate::store::operation::{FetchPublications, Holder, Publication, SessionKey};
+use crate::store::operation::{FetchPublications, Holder, NODES_TOPIC, Publication, SessionKey};
 
 /// Publications read at a time.
 const PART: u32 = 500;
@@ -71,6 +71,10 @@ impl Registry {
     fn hand_out(&mut self, publications: Vec<Publication>) {
         for publication in publications {
             self.horizon = self.horizon.max(publication.id);
+            if publication.topic == NODES_TOPIC {
+                self.heed(&publication);
+                continue;
+            }
             let Some(listeners) = self.topics.get(&publication.topic) else {
                 continue;
             };

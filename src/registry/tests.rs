@@ -60,6 +60,7 @@ async fn a_session_whose_actor_is_gone_does_not_live_here_any_more() {
     attach.tell(Attach {
         holder: holder(1),
         to: to.clone(),
+        revocations: 0,
     });
     assert_eq!(begin.ask(BeginSweep).await, Some(vec![holder(1)]));
     to.ask(ToSession::Closed("its thread".into())).await;
@@ -87,6 +88,7 @@ async fn a_registration_that_attaches_late_lets_go_for_the_one_that_waits_for_it
     attach.tell(Attach {
         holder: holder(1),
         to: first.clone(),
+        revocations: 0,
     });
     let (released, done) = oneshot::channel();
     take_over.tell(TakeOver {
@@ -97,6 +99,7 @@ async fn a_registration_that_attaches_late_lets_go_for_the_one_that_waits_for_it
     attach.tell(Attach {
         holder: holder(2),
         to: second.clone(),
+        revocations: 0,
     });
     ended(&first).await;
     tokio::time::timeout(std::time::Duration::from_secs(5), ended(&second))
@@ -123,6 +126,7 @@ async fn a_take_over_is_told_to_the_other_node_though_an_older_registration_is_l
     attach.tell(Attach {
         holder: holder(1),
         to: quiet(),
+        revocations: 0,
     });
     let (released, done) = oneshot::channel();
     take_over.tell(TakeOver {
@@ -133,6 +137,7 @@ async fn a_take_over_is_told_to_the_other_node_though_an_older_registration_is_l
     attach.tell(Attach {
         holder: holder(3),
         to: quiet(),
+        revocations: 0,
     });
     // Whoever attaches waits no more.
     assert!(done.await.is_err());

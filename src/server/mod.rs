@@ -171,6 +171,27 @@ impl MatsSocketServer {
         self.node.close_session(session_id, reason).await
     }
 
+    /// Ends a user's authorization at once, on all nodes: because a login was withdrawn, say. His sessions stay, but
+    /// nothing goes in or out until his client has sent an authorization value that is accepted (it is asked for one;
+    /// the value accepted before counts as a new one). Let your authenticator refuse what was withdrawn *before* you call
+    /// this. To end the sessions as well, see [`close_sessions_of`](Self::close_sessions_of).
+    ///
+    /// # Errors
+    /// The user id is no id, or the store failed.
+    pub async fn revoke(&self, user_id: &str) -> Result<(), SendError> {
+        message::revoke(&self.node.store, user_id, None).await
+    }
+
+    /// Ends a user's subscriptions to a topic at once, on all nodes; his clients are told SUB_NO_AUTH. Nothing that is
+    /// published after this has returned reaches him, unless he subscribes again: let your authenticator's
+    /// [`authorize_topic`](crate::Authenticator::authorize_topic) refuse him *before* you call this.
+    ///
+    /// # Errors
+    /// As [`revoke`](Self::revoke).
+    pub async fn revoke_topic(&self, user_id: &str, topic: &str) -> Result<(), SendError> {
+        message::revoke(&self.node.store, user_id, Some(topic)).await
+    }
+
     /// Stored sessions of the whole cluster, connected or not, oldest first.
     ///
     /// # Errors

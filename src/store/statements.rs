@@ -160,6 +160,7 @@ macro_rules! operations {
             Read fetch_publications(FetchPublications) -> Vec<Publication>;
             Read newest_publication(NewestPublication) -> i64;
             Read topic_history(TopicHistory) -> Option<Vec<Publication>>;
+            Read topic_since(TopicSince) -> Option<Vec<Publication>>;
             Write renew_lease(RenewLease) -> bool;
             Write leave_node(LeaveNode) -> ();
             Read list_nodes(ListNodes) -> Vec<StoredNode>;

@@ -15,7 +15,7 @@ macro_rules! touch_nothing {
 touch_nothing! {
     FindHome ListSessions CountSessions TimeOutSessions Scavenge ReadAnswer FetchOutbox ReadCorrelation
     ClaimEndedCorrelations ClaimForwarded PostponeForwarded BuryForwarded ReadForwarded ListDeadLetters
-    RedriveDeadLetter DropDeadLetter FetchPublications NewestPublication TopicHistory RenewLease LeaveNode
+    RedriveDeadLetter DropDeadLetter FetchPublications NewestPublication TopicHistory TopicSince RenewLease LeaveNode
     ListNodes Sweep WhichExist
 }
 

@@ -74,15 +74,7 @@ impl Authenticator for Connection {
         ))
     }
 
-    async fn reevaluate(
-        &self,
-        value: &str,
-        changed: bool,
-        _: &Principal,
-    ) -> Result<Verdict, AuthError> {
-        if changed {
-            return self.authenticate(value).await;
-        }
+    async fn reevaluate(&self, value: &str, _: &Principal) -> Result<Verdict, AuthError> {
         Ok(self.check(value)?.unwrap_or(Verdict::StillValid))
     }
 

@@ -1,7 +1,8 @@
-//! Asking the authenticator.
+//! Asking the authenticator. Each question has a time limit, and ends with the line.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use actix::Context;
@@ -11,16 +12,16 @@ use super::super::state::Event;
 use crate::auth::{AuthError, Verdict};
 use crate::endpoint::panicked;
 
-use super::Session;
+use super::{Happened, Session};
 
 impl Session {
-    /// Most authenticators answer at once: then no task is needed. A panic is a failure.
-    pub(super) fn ask<T: 'static>(
-        &self,
+    /// Most authenticators answer at once: then no task is needed. A panic is a failure, and so is no answer in time.
+    fn ask<T: 'static>(
+        &mut self,
         events: &mut VecDeque<Event>,
         ctx: &Context<Self>,
         question: impl Future<Output = Result<T, AuthError>> + 'static,
-        event: fn(Result<T, AuthError>) -> Event,
+        event: impl FnOnce(Result<T, AuthError>) -> Event + 'static,
     ) {
         let answer = AssertUnwindSafe(question).catch_unwind().map(|answer| {
             answer.unwrap_or_else(|panic| Err(AuthError(panicked(panic).text().to_owned())))
@@ -31,65 +32,120 @@ impl Session {
             .poll(&mut TaskContext::from_waker(Waker::noop()))
         {
             Poll::Ready(answer) => events.push_back(event(answer)),
-            Poll::Pending => self.later(ctx, answer.map(event)),
+            Poll::Pending => {
+                let limit = self.node.config.authentication_timeout;
+                let me = self.mailbox(ctx);
+                let waits = actix::spawn(async move {
+                    let answer = tokio::time::timeout(limit, answer).await;
+                    let late = |_| Err(AuthError(format!("no answer within {limit:?}")));
+                    me.tell(Happened(event(answer.unwrap_or_else(late))));
+                });
+                self.asking.retain(|question| !question.is_finished());
+                self.asking.push(waits.abort_handle());
+            }
         }
     }
 
-    pub(super) fn authenticate(
-        &self,
-        first: bool,
+    /// Asks about the connection's first value.
+    pub(super) fn authenticate(&mut self, events: &mut VecDeque<Event>, ctx: &Context<Self>) {
+        self.revocations = self.node.revocations.load(Ordering::Acquire);
+        let authenticator = self.authenticator.clone();
+        let Some(offered) = self.state.offered_authorization().map(str::to_owned) else {
+            return;
+        };
+        let question = async move { authenticator.authenticate(&offered).await };
+        self.ask(events, ctx, question, Event::Authenticated);
+    }
+
+    /// Asks about another value, or whether the accepted one still holds.
+    pub(super) fn reevaluate(
+        &mut self,
         changed: bool,
         events: &mut VecDeque<Event>,
         ctx: &Context<Self>,
     ) {
         let authenticator = self.authenticator.clone();
-        let value = self
-            .state
-            .authorization_value()
-            .unwrap_or_default()
-            .to_owned();
-        let principal = self.state.principal().cloned();
+        let offered = self.state.offered_authorization().map(str::to_owned);
+        let accepted = self.state.accepted_authorization().map(str::to_owned);
+        let Some(principal) = self.state.principal().cloned() else {
+            return;
+        };
         let question = async move {
-            match principal {
-                Some(principal) if !first => {
-                    authenticator.reevaluate(&value, changed, &principal).await
+            match (offered, accepted) {
+                (Some(offered), accepted) if changed => {
+                    let accepted = accepted.as_deref();
+                    authenticator
+                        .reauthenticate(&offered, accepted, &principal)
+                        .await
                 }
-                Some(_) | None => authenticator.authenticate(&value).await,
+                (_, Some(accepted)) => authenticator.reevaluate(&accepted, &principal).await,
+                (_, None) => Ok(Verdict::Invalid("it was revoked".into())),
             }
         };
         self.ask(events, ctx, question, Event::Authenticated);
     }
 
-    pub(super) fn reevaluate_outgoing(&self, events: &mut VecDeque<Event>, ctx: &Context<Self>) {
+    pub(super) fn reevaluate_outgoing(
+        &mut self,
+        events: &mut VecDeque<Event>,
+        ctx: &Context<Self>,
+    ) {
         let authenticator = self.authenticator.clone();
-        let value = self
-            .state
-            .authorization_value()
-            .unwrap_or_default()
-            .to_owned();
+        let accepted = self.state.accepted_authorization().map(str::to_owned);
         let Some(principal) = self.state.principal().cloned() else {
             return;
         };
         let last_valid = self.state.last_valid();
         let question = async move {
-            authenticator
-                .reevaluate_outgoing(&value, &principal, last_valid)
-                .await
+            match accepted {
+                Some(accepted) => {
+                    authenticator
+                        .reevaluate_outgoing(&accepted, &principal, last_valid)
+                        .await
+                }
+                None => Ok(Verdict::Invalid("it was revoked".into())),
+            }
         };
-        self.ask::<Verdict>(events, ctx, question, Event::OutgoingAuthenticated);
+        self.ask(events, ctx, question, Event::OutgoingAuthenticated);
     }
 
     pub(super) fn authorize_topic(
-        &self,
+        &mut self,
         topic: String,
         events: &mut VecDeque<Event>,
         ctx: &Context<Self>,
+    ) {
+        self.ask_about_topic(topic, events, ctx, |_, allowed| {
+            Event::TopicAuthorized(allowed)
+        });
+    }
+
+    /// Asks again about a topic that the client is subscribed to.
+    pub(super) fn check_topic(
+        &mut self,
+        topic: String,
+        events: &mut VecDeque<Event>,
+        ctx: &Context<Self>,
+    ) {
+        self.ask_about_topic(topic, events, ctx, |topic, allowed| Event::TopicChecked {
+            topic,
+            allowed,
+        });
+    }
+
+    fn ask_about_topic(
+        &mut self,
+        topic: String,
+        events: &mut VecDeque<Event>,
+        ctx: &Context<Self>,
+        event: fn(String, Result<bool, AuthError>) -> Event,
     ) {
         let authenticator = self.authenticator.clone();
         let Some(principal) = self.state.principal().cloned() else {
             return;
         };
-        let question = async move { authenticator.authorize_topic(&topic, &principal).await };
-        self.ask(events, ctx, question, Event::TopicAuthorized);
+        let asked = topic.clone();
+        let question = async move { authenticator.authorize_topic(&asked, &principal).await };
+        self.ask(events, ctx, question, move |allowed| event(topic, allowed));
     }
 }

@@ -9,7 +9,7 @@ use super::super::state::{Event, Handle, Subscribed};
 use crate::registry::{SubscribeTopic, UnsubscribeTopic};
 use crate::store::StoreError;
 use crate::store::operation::{
-    Fenced, MarkRedelivery, MarkedRedelivery, Subscribe, TopicHistory, Unsubscribe,
+    Fenced, MarkRedelivery, MarkedRedelivery, Subscribe, TopicHistory, TopicSince, Unsubscribe,
 };
 
 use super::Session;
@@ -60,6 +60,23 @@ impl Session {
         });
     }
 
+    /// Reads what the client has missed of a topic that it is subscribed to.
+    pub(super) fn replay(&self, topic: String, after: i64, up_to: i64, ctx: &Context<Self>) {
+        let read = self.node.store.run(TopicSince {
+            topic: topic.clone(),
+            after,
+            up_to,
+            limit: self.node.config.max_topic_history,
+        });
+        self.later(ctx, async move {
+            Event::TopicReplayed {
+                topic,
+                up_to,
+                outcome: read.await,
+            }
+        });
+    }
+
     pub(super) fn unsubscribe(&self, topic: String) {
         let Some(holder) = self.holder() else { return };
         self.node.registry().tell(UnsubscribeTopic {
@@ -87,7 +104,7 @@ impl Session {
             sid: identity.sid.to_string(),
             user_id: self.state.user_id().to_owned(),
             principal: self.state.principal().cloned(),
-            authorization: self.state.authorization_value().map(str::to_owned),
+            authorization: self.state.accepted_authorization().map(str::to_owned),
             debug: message.debug,
             received: self.node.clock.now(),
             settles: message.settles,

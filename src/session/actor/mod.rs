@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
+use tokio::task::AbortHandle;
 
 use super::handle::HandlerEnded;
 use super::line::{Flow, FromLine, ToLine};
@@ -52,6 +53,10 @@ pub(crate) struct Session {
     ended: bool,
     /// Until the state has heard that it succeeded.
     registering: Option<Rc<Registering>>,
+    /// How many revocations the node had seen when the user was authenticated first.
+    revocations: u64,
+    /// Questions to the authenticator that end with this actor.
+    asking: Vec<AbortHandle>,
     /// Reading pauses, because the node holds more than it may.
     paused: bool,
 }
@@ -95,6 +100,8 @@ impl Session {
             stuck: None,
             ended: false,
             paused: false,
+            revocations: 0,
+            asking: Vec::new(),
             registering: None,
         };
         Mailbox::new(&session.start(), &meter)
@@ -141,13 +148,19 @@ impl Session {
             Action::Send(text) => self.line.tell(ToLine::Text(text)),
             Action::Established => self.line.tell(ToLine::Established),
             Action::Processed(bytes) => self.flow.processed(bytes),
-            Action::Authenticate => self.authenticate(true, false, events, ctx),
-            Action::Reevaluate { changed } => self.authenticate(false, changed, events, ctx),
+            Action::Authenticate => self.authenticate(events, ctx),
+            Action::Reevaluate { changed } => self.reevaluate(changed, events, ctx),
             Action::ReevaluateOutgoing => self.reevaluate_outgoing(events, ctx),
             Action::Register(hello) => self.register(*hello, ctx),
             Action::AuthorizeTopic(topic) => self.authorize_topic(topic, events, ctx),
             Action::SubscribeTopic { topic, seen } => self.subscribe(topic, seen, ctx),
             Action::UnsubscribeTopic(topic) => self.unsubscribe(topic),
+            Action::ReplayTopic {
+                topic,
+                after,
+                up_to,
+            } => self.replay(topic, after, up_to, ctx),
+            Action::CheckTopic(topic) => self.check_topic(topic, events, ctx),
             Action::Handle(message) => self.handle_message(message, ctx),
             Action::ReadAnswer { cmid, kind } => {
                 let Some(holder) = self.holder() else { return };
@@ -259,6 +272,9 @@ impl Actor for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.uncount();
+        for question in self.asking.drain(..) {
+            question.abort();
+        }
     }
 }
 

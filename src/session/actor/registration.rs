@@ -41,6 +41,7 @@ impl Session {
         if self.node.stopping() {
             return me.tell(RESTART);
         }
+        let revocations = self.revocations;
         let registering = Rc::<Registering>::default();
         self.registering = Some(registering.clone());
         actix::spawn(async move {
@@ -67,6 +68,7 @@ impl Session {
                 node.registry().tell(Attach {
                     holder: held.holder,
                     to,
+                    revocations,
                 });
                 if !held.new
                     && let Some(lost) = lost_meanwhile(&node, held.holder).await

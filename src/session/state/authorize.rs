@@ -1,25 +1,48 @@
 //! Authentication in-band, and what is held while authorization is awaited, in both directions.
+//!
+//! What a client offers and what was accepted are two things: handlers and later checks see accepted values only.
 
 use std::collections::VecDeque;
 
 use super::inbound::Step;
-use super::{Action, Asked, State, Waiting};
+use super::{Action, State, Waiting};
 use crate::auth::{AuthError, Principal, Verdict};
-use crate::wire::{Close, CloseCode, Envelope, MessageType};
+use crate::wire::{Close, CloseCode, Envelope, MessageType, shown};
 
 /// Who the client is, and what waits for that.
 #[derive(Default)]
 pub(super) struct Authorization {
-    /// The newest value.
-    pub(super) value: Option<String>,
+    /// The last value that the authenticator accepted. `None` before the first one, and once it was revoked.
+    pub(super) accepted: Option<String>,
+    /// A value that the client has sent and the authenticator has not judged yet.
+    offered: Option<String>,
     pub(super) principal: Option<Principal>,
-    /// When the authorization was last found valid, ms since the epoch.
+    standing: Standing,
+    /// When the accepted value was last found valid, ms since the epoch.
     pub(super) valid_at: i64,
+    /// How many values were refused since the last one that was accepted.
+    refused: u32,
     /// REAUTH was sent, and no authorization has come since.
-    pub(super) reauth_sent: bool,
+    reauth_sent: bool,
+    /// What is being asked was overtaken by a revocation: the answer does not count, and the question is asked again.
+    ask_again: bool,
     pub(super) outgoing: Outgoing,
+    /// Publications may go out before this time (monotonic ms) without another question.
+    pub(super) open_until: i64,
     /// `None`: nothing is held.
     held: Option<Box<Held>>,
+}
+
+/// What is known of the authorization.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Standing {
+    /// Valid, when it was last asked about.
+    #[default]
+    Good,
+    /// The accepted value was found invalid. It is asked about again with each pipeline.
+    Expired,
+    /// Another value was refused, or the accepted one revoked: only a value that is accepted helps.
+    Refused,
 }
 
 /// Whether something may be delivered.
@@ -56,7 +79,69 @@ impl Authorization {
 
     pub(super) fn held_bytes(&self) -> usize {
         let held = self.held.as_ref().map_or(0, |held| held.bytes);
-        held + self.value.as_ref().map_or(0, String::len)
+        let values = self.accepted.iter().chain(&self.offered);
+        held + values.map(String::len).sum::<usize>()
+    }
+
+    /// The client sends a value: what REAUTH asked for has come, whatever it is worth.
+    pub(super) fn offer(&mut self, value: String) {
+        self.reauth_sent = false;
+        if self.accepted.as_ref() == Some(&value) {
+            // Nothing new is claimed: it is for the authenticator to say whether what it accepted still holds.
+            self.offered = None;
+            if self.standing == Standing::Refused {
+                self.standing = Standing::Expired;
+            }
+        } else {
+            self.offered = Some(value);
+        }
+    }
+
+    /// The value to be judged.
+    pub(super) fn offered(&self) -> Option<&str> {
+        self.offered.as_deref()
+    }
+
+    /// Whether it was valid when it was last asked about, and nothing else was refused since.
+    pub(super) fn is_good(&self) -> bool {
+        self.standing == Standing::Good
+    }
+
+    /// What was asked for is accepted. True: it is another value than before.
+    fn accept(&mut self, now: i64) -> bool {
+        self.valid_at = now;
+        self.standing = Standing::Good;
+        self.refused = 0;
+        let offered = self.offered.take();
+        let is_new = offered.is_some();
+        if is_new {
+            self.accepted = offered;
+            // It was another one that was let out.
+            self.open_until = 0;
+        }
+        is_new
+    }
+
+    /// What was asked for is refused.
+    fn refuse(&mut self) {
+        self.open_until = 0;
+        self.standing = match self.offered.take() {
+            Some(_) => {
+                self.refused += 1;
+                Standing::Refused
+            }
+            None => Standing::Expired,
+        };
+    }
+
+    /// What was accepted is worth nothing any more.
+    fn revoke(&mut self, asking: bool) {
+        self.accepted = None;
+        self.standing = Standing::Refused;
+        self.open_until = 0;
+        self.outgoing = Outgoing::Held;
+        self.reauth_sent = false;
+        self.ask_again = asking;
     }
 }
 
@@ -87,35 +172,46 @@ impl State {
         };
         let authorization = &mut self.authorization;
         if authorization.principal.is_none() {
-            if authorization.value.is_none() {
+            if authorization.offered.is_none() {
                 let why = "no authorization: it must come with HELLO in the first pipeline";
                 return self.close(Close::new(CloseCode::ViolatedPolicy, why));
             }
-            self.actions.push(Action::Authenticate);
         } else {
-            let asked_for = |envelope: &Envelope| {
-                envelope.t.is_information_bearing()
-                    || matches!(envelope.t, MessageType::SUB | MessageType::UNSUB)
-            };
             let needed = pipeline.authorization
                 || !authorization.nothing_held()
-                || pipeline
-                    .envelopes
-                    .iter()
-                    .any(|envelope| asked_for(envelope));
+                || pipeline.envelopes.iter().any(|it| needs_authorization(it));
             if !needed {
                 pipeline.step = Step::Hello;
                 return;
             }
-            self.actions.push(Action::Reevaluate {
-                changed: pipeline.changed,
-            });
+            if authorization.offered.is_none() && authorization.standing == Standing::Refused {
+                return self.hold();
+            }
         }
+        self.ask();
+    }
+
+    /// Asks about the value that was offered, or whether the accepted one still holds.
+    fn ask(&mut self) {
+        let authorization = &self.authorization;
+        let action = match &authorization.principal {
+            None => Action::Authenticate,
+            Some(_) => Action::Reevaluate {
+                changed: authorization.offered.is_some(),
+            },
+        };
+        self.actions.push(action);
         self.waiting = Waiting::Authentication;
     }
 
     pub(super) fn authenticated(&mut self, verdict: Result<Verdict, AuthError>) {
         self.waiting = Waiting::Nothing;
+        if std::mem::take(&mut self.authorization.ask_again) {
+            return match self.authorization.offered {
+                Some(_) => self.ask(),
+                None => self.hold(),
+            };
+        }
         let first = self.authorization.principal.is_none();
         match verdict {
             Err(error) => self.authenticator_failed(&error),
@@ -128,23 +224,28 @@ impl State {
                 let why = "the authenticator says \"still valid\" of somebody it has not seen";
                 self.close(Close::new(CloseCode::ViolatedPolicy, why));
             }
-            Ok(Verdict::StillValid) => {
-                self.authorization.valid_at = self.clock.now();
-                self.authorized();
-            }
+            Ok(Verdict::StillValid) => self.authorized(),
             Ok(Verdict::Invalid(reason)) if first => {
                 self.close(Close::new(
                     CloseCode::ViolatedPolicy,
                     format!("not authenticated: {reason}"),
                 ));
             }
-            Ok(Verdict::Invalid(_)) => self.hold(),
+            Ok(Verdict::Invalid(_)) => {
+                self.authorization.refuse();
+                let most = self.config.max_refused_authorizations;
+                if self.authorization.refused > most {
+                    let why = format!("more than {most} authorization values were refused");
+                    return self.close(Close::new(CloseCode::ViolatedPolicy, why));
+                }
+                self.hold();
+            }
         }
     }
 
     /// An authenticator that fails has not refused: the client comes back elsewhere, its session is kept.
-    fn authenticator_failed(&mut self, error: &AuthError) {
-        log::warn!("{error}");
+    pub(super) fn authenticator_failed(&mut self, error: &AuthError) {
+        log::warn!("{}", shown(&error.to_string()));
         let why = "authentication is not possible now, please come back";
         self.close(Close::new(CloseCode::ServiceRestart, why));
     }
@@ -166,13 +267,17 @@ impl State {
                 identity.owner.get_or_insert(before);
             }
         }
-        self.authorization.valid_at = self.clock.now();
         self.authorization.principal = Some(principal);
         true
     }
 
     /// The authorization is good: what was held goes first.
     fn authorized(&mut self) {
+        if self.authorization.accept(self.clock.now()) {
+            self.doubt_topics();
+        }
+        self.replies.release(self.around.now);
+        self.flush_due();
         if self.authorization.outgoing == Outgoing::Held {
             self.authorization.outgoing = Outgoing::Ask;
         }
@@ -185,7 +290,7 @@ impl State {
     }
 
     /// The authorization is not good: what needs it is held, and a fresh one asked for.
-    fn hold(&mut self) {
+    pub(super) fn hold(&mut self) {
         let Some(pipeline) = self.current.take() else {
             return;
         };
@@ -262,6 +367,9 @@ impl State {
     }
 
     pub(super) fn outgoing_authenticated(&mut self, verdict: Result<Verdict, AuthError>) {
+        if matches!(self.waiting, Waiting::Outgoing) {
+            self.waiting = Waiting::Nothing;
+        }
         if self.authorization.outgoing != Outgoing::Asking {
             return;
         }
@@ -269,43 +377,35 @@ impl State {
             Err(error) => self.authenticator_failed(&error),
             Ok(Verdict::Authenticated(principal)) => {
                 if self.adopt(principal) {
-                    self.authorization.outgoing = Outgoing::Granted;
+                    self.let_out();
                 }
             }
-            Ok(Verdict::StillValid) => self.authorization.outgoing = Outgoing::Granted,
+            Ok(Verdict::StillValid) => self.let_out(),
             Ok(Verdict::Invalid(_)) => {
                 self.authorization.outgoing = Outgoing::Held;
+                self.authorization.open_until = 0;
                 self.ask_for_authorization();
             }
         }
     }
 
-    pub(super) fn topic_authorized(&mut self, allowed: Result<bool, AuthError>) {
-        let waiting = std::mem::replace(&mut self.waiting, Waiting::Nothing);
-        let Waiting::TopicAuthorization(subscribing) = waiting else {
-            return;
-        };
-        match allowed {
-            Err(error) => self.authenticator_failed(&error),
-            Ok(true) => {
-                let (topic, seen) = (subscribing.topic.clone(), subscribing.seen);
-                self.waiting = Waiting::TopicSubscription(subscribing);
-                self.actions.push(Action::SubscribeTopic { topic, seen });
-            }
-            Ok(false) => {
-                let topic = subscribing.topic;
-                if self.topics.remove(&topic) {
-                    // Stored with the session, and not allowed any more.
-                    self.actions.push(Action::UnsubscribeTopic(topic.clone()));
-                }
-                if subscribing.asked == Asked::Client {
-                    let eid = Some(topic);
-                    self.send_now(vec![Envelope {
-                        eid,
-                        ..Envelope::new(MessageType::SUB_NO_AUTH)
-                    }]);
-                }
-            }
-        }
+    fn let_out(&mut self) {
+        let interval = self.config.outgoing_check_interval.as_millis();
+        let interval = i64::try_from(interval).unwrap_or(i64::MAX);
+        self.authorization.outgoing = Outgoing::Granted;
+        self.authorization.open_until = self.around.now.saturating_add(interval);
     }
+
+    /// This user's authorization was revoked: nothing goes in or out until a value is accepted, be it the same one.
+    pub(super) fn revoke(&mut self) {
+        let asking = matches!(self.waiting, Waiting::Authentication);
+        self.authorization.revoke(asking);
+        self.ask_for_authorization();
+    }
+}
+
+/// Whether an envelope is for somebody whose authorization is valid.
+fn needs_authorization(envelope: &Envelope) -> bool {
+    envelope.t.is_information_bearing()
+        || matches!(envelope.t, MessageType::SUB | MessageType::UNSUB)
 }

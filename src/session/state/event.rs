@@ -27,6 +27,17 @@ pub(in crate::session) enum Event {
     TopicAuthorized(Result<bool, AuthError>),
     /// Outcome of [`Action::SubscribeTopic`].
     TopicSubscribed(Result<Subscribed, StoreError>),
+    /// Outcome of [`Action::ReplayTopic`].
+    TopicReplayed {
+        topic: String,
+        up_to: i64,
+        outcome: Result<Option<Vec<Publication>>, StoreError>,
+    },
+    /// Outcome of [`Action::CheckTopic`].
+    TopicChecked {
+        topic: String,
+        allowed: Result<bool, AuthError>,
+    },
     /// A handler has ended.
     HandlerEnded(HandlerEnded),
     /// Outcome of [`Action::ReadAnswer`].
@@ -94,7 +105,7 @@ pub(in crate::session) enum Action {
     Processed(usize),
     /// Ask the authenticator about the first authorization value.
     Authenticate,
-    /// Ask it about the newest value.
+    /// Ask it about the value offered, if that is another one; else whether the accepted one still holds.
     Reevaluate { changed: bool },
     /// Ask it before something is delivered.
     ReevaluateOutgoing,
@@ -107,6 +118,14 @@ pub(in crate::session) enum Action {
         topic: String,
         seen: Option<(i64, i64)>,
     },
+    /// Read what was published on a topic with a number above `after`, up to `up_to`.
+    ReplayTopic {
+        topic: String,
+        after: i64,
+        up_to: i64,
+    },
+    /// Ask again whether the user may listen to a topic.
+    CheckTopic(String),
     /// Unsubscribe.
     UnsubscribeTopic(String),
     /// Run the handler of a message.

@@ -20,8 +20,6 @@ pub(super) struct Pipeline {
     pub(super) envelopes: VecDeque<Box<Envelope>>,
     /// It brought an authorization value.
     pub(super) authorization: bool,
-    /// That value is another than before.
-    pub(super) changed: bool,
     /// Its HELLO resumed a session: the subscriptions that it did not name itself are put in force behind it.
     pub(super) resumes: bool,
 }
@@ -92,7 +90,6 @@ impl State {
             hello: None,
             envelopes: VecDeque::new(),
             authorization: false,
-            changed: false,
             resumes: false,
         };
         if let Some(requested) = envelopes.iter().rev().find_map(|envelope| envelope.rd) {
@@ -104,10 +101,7 @@ impl State {
             .find_map(|envelope| envelope.auth.as_ref())
         {
             pipeline.authorization = true;
-            pipeline.changed = self.authorization.value.as_ref() != Some(value);
-            self.authorization.value = Some(value.clone());
-            // What REAUTH asked for has come, changed or not.
-            self.authorization.reauth_sent = false;
+            self.authorization.offer(value.clone());
         }
         if let Err(why) = self.sort(envelopes, &mut pipeline) {
             return self.close(why);
@@ -137,12 +131,7 @@ impl State {
                 }),
                 MessageType::ACK | MessageType::NACK => self.acknowledged(envelope, &mut acks)?,
                 MessageType::ACK2 => {
-                    ack2.extend(one_or_several(
-                        envelope.t,
-                        "cmid",
-                        envelope.cmid,
-                        envelope.ids,
-                    )?);
+                    ack2.extend(one_or_several(&envelope, "cmid", &envelope.cmid)?);
                 }
                 MessageType::HELLO if pipeline.hello.is_some() => {
                     return Err(Close::new(
@@ -179,7 +168,7 @@ impl State {
     }
 
     fn acknowledged(&self, envelope: Envelope, acks: &mut Acks) -> Result<(), Close> {
-        let smids = one_or_several(envelope.t, "smid", envelope.smid, envelope.ids)?;
+        let smids = one_or_several(&envelope, "smid", &envelope.smid)?;
         for smid in smids {
             // An id that is not ours (of an earlier session, say) has nothing to delete: it is answered all the same.
             let seq = self.identity().and_then(|identity| identity.seq_of(&smid));
@@ -315,11 +304,25 @@ impl State {
         let Some(pipeline) = &mut self.current else {
             return;
         };
-        let Some(envelope) = pipeline.envelopes.pop_front() else {
+        if pipeline.envelopes.is_empty() {
             if pipeline.resumes {
                 return self.resume_next_topic();
             }
             self.current = None;
+            return;
+        }
+        // It may have been revoked since the pipeline was let in.
+        if !self.authorization.is_good() {
+            return self.hold();
+        }
+        if self.asks_outgoing_first() {
+            return;
+        }
+        let Some(envelope) = self
+            .current
+            .as_mut()
+            .and_then(|it| it.envelopes.pop_front())
+        else {
             return;
         };
         match envelope.t {
@@ -441,15 +444,17 @@ pub(super) fn protocol_error(why: impl Into<String>) -> Close {
     Close::new(CloseCode::ProtocolError, why)
 }
 
+/// The ids that an envelope names. One with a field that cannot be read names those that can.
 fn one_or_several(
-    t: MessageType,
+    envelope: &Envelope,
     field: &str,
-    one: Option<String>,
-    several: Option<Vec<String>>,
+    one: &Option<String>,
 ) -> Result<Vec<String>, Close> {
-    match (one, several) {
-        (Some(one), None) => Ok(vec![one]),
-        (None, Some(several)) if !several.is_empty() => Ok(several),
+    let t = envelope.t;
+    match (one, &envelope.ids) {
+        (Some(one), None) => Ok(vec![one.clone()]),
+        (None, Some(several)) if !several.is_empty() => Ok(several.clone()),
+        (_, _) if envelope.fault.is_some() => Ok(Vec::new()),
         (Some(_), Some(_)) => Err(protocol_error(format!("{t} with both {field} and ids"))),
         (None, Some(_)) => Err(protocol_error(format!("{t} with empty ids"))),
         (None, None) => Err(protocol_error(format!("{t} without {field} or ids"))),

@@ -3,7 +3,8 @@
 //!
 //! [`inbound`] takes pipelines apart in order, [`authorize`] holds what waits for authorization, [`inbox`] knows which
 //! messages are being handled, [`replies`] coalesces what is answered, [`outbox`] is the window of what was sent and
-//! not acknowledged, [`topics`] the subscriptions.
+//! not acknowledged, [`topics`] the subscriptions, [`publications`] what is delivered of them, and [`rights`] whether
+//! they may still be.
 
 mod authorize;
 mod event;
@@ -11,7 +12,9 @@ mod inbound;
 mod inbox;
 mod outbox;
 mod outgoing;
+mod publications;
 mod replies;
+mod rights;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -45,6 +48,8 @@ enum Waiting {
     Registration,
     TopicAuthorization(Box<Subscribing>),
     TopicSubscription(Box<Subscribing>),
+    /// Whether publications may go out, for a SUB that may bring some.
+    Outgoing,
 }
 
 /// Who asked for a subscription.
@@ -171,6 +176,12 @@ impl State {
             Event::Registered(outcome) => self.registered(outcome),
             Event::TopicAuthorized(allowed) => self.topic_authorized(allowed),
             Event::TopicSubscribed(outcome) => self.topic_subscribed(outcome),
+            Event::TopicReplayed {
+                topic,
+                up_to,
+                outcome,
+            } => self.topic_replayed(topic, up_to, outcome),
+            Event::TopicChecked { topic, allowed } => self.topic_checked(topic, allowed),
             Event::HandlerEnded(ended) => self.handler_ended(ended),
             Event::AnswerRead { cmid, kind, answer } => self.answer_read(cmid, kind, answer),
             Event::Completed { acks, outcome } => self.completed(acks, outcome),
@@ -225,7 +236,8 @@ impl State {
             ToSession::Stored(message) => self.window.stored(message, &self.config),
             ToSession::Notice => self.window.poke(),
             ToSession::Swept(last_seq) => self.window.newest(last_seq),
-            ToSession::Published(publication) => self.published(&publication),
+            ToSession::Published(publication) => self.published(publication),
+            ToSession::Revoked(revocation) => self.revoked(&revocation),
             ToSession::TakenOver => self.taken_over(),
             ToSession::Closed(reason) => {
                 self.end(
@@ -299,13 +311,15 @@ impl State {
             self.retry_at = None;
             self.window.poke();
         }
+        self.check_topics_due();
         self.flush_due();
     }
 
     /// When the next [`Event::Tick`] is due.
     pub(super) fn deadline(&self) -> Option<i64> {
         let leaving = self.leaving.as_ref().map(|leaving| leaving.at);
-        [self.replies.deadline(), self.retry_at, leaving]
+        let check_at = self.topics.check_at();
+        [self.replies.deadline(), self.retry_at, leaving, check_at]
             .into_iter()
             .flatten()
             .min()
@@ -383,9 +397,14 @@ impl State {
             .map_or("", |principal| principal.user_id.as_str())
     }
 
-    /// The newest authorization value.
-    pub(super) fn authorization_value(&self) -> Option<&str> {
-        self.authorization.value.as_deref()
+    /// The last authorization value that was accepted.
+    pub(super) fn accepted_authorization(&self) -> Option<&str> {
+        self.authorization.accepted.as_deref()
+    }
+
+    /// The authorization value that is to be judged.
+    pub(super) fn offered_authorization(&self) -> Option<&str> {
+        self.authorization.offered()
     }
 
     /// When the authorization was last found valid, ms since the epoch.
@@ -400,6 +419,7 @@ impl State {
             + self.authorization.held_bytes()
             + self.window.bytes()
             + self.replies.bytes()
+            + self.topics.bytes()
     }
 
     fn record(&mut self, incoming: bool, envelope: &Envelope) {

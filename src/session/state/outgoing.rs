@@ -10,15 +10,19 @@ use crate::wire::Envelope;
 const AGAIN: i64 = 500;
 
 impl State {
-    /// Delivers what is at hand, round by round, each after asking the authenticator.
+    /// Delivers what is at hand, round by round, each after asking the authenticator; and what was published.
     pub(super) fn deliver(&mut self) {
         if self.ended || self.leaving.is_some() || self.identity().is_none() {
+            return;
+        }
+        self.deliver_publications();
+        if self.ended || self.leaving.is_some() {
             return;
         }
         if self.around.lease_in_doubt {
             return self.try_again();
         }
-        while self.window.has_ready() && !self.around.clogged {
+        while self.window.has_ready() && !self.around.clogged && self.authorization.is_good() {
             match self.authorization.outgoing {
                 Outgoing::Ask => {
                     self.authorization.outgoing = Outgoing::Asking;
@@ -31,6 +35,10 @@ impl State {
                     self.send_round();
                 }
             }
+        }
+        // It was for what is at hand now.
+        if self.authorization.outgoing == Outgoing::Granted {
+            self.authorization.outgoing = Outgoing::Ask;
         }
         if self.retry_at.is_none() && !self.around.clogged && !self.around.over_budget {
             self.actions.extend(self.window.fetch(&self.config));

@@ -17,6 +17,9 @@ pub(super) struct Replies {
     waiting: Vec<Waiting>,
     /// The earliest due time in `waiting`.
     waiting_due: Option<i64>,
+    /// RESOLVE and REJECT that may not go out before a valid authorization has come. (Boxed: it is seldom there.)
+    #[allow(clippy::box_collection, clippy::vec_box)]
+    withheld: Option<Box<Vec<Box<Envelope>>>>,
     bytes: usize,
 }
 
@@ -57,6 +60,26 @@ impl Replies {
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Authorization is good again: what was withheld is due.
+    pub(super) fn release(&mut self, now: i64) {
+        for envelope in self.withheld.take().into_iter().flat_map(|it| *it) {
+            let what = What::Envelope(envelope);
+            self.bytes = self.bytes.saturating_sub(what.bytes());
+            self.push(now, what);
+        }
+    }
+
+    /// Keeps back those of these that bring something.
+    #[allow(clippy::vec_box)]
+    fn withhold(&mut self, envelopes: Vec<Box<Envelope>>) -> Vec<Box<Envelope>> {
+        let (kept, free): (Vec<_>, Vec<_>) = envelopes.into_iter().partition(|it| it.t.is_reply());
+        if !kept.is_empty() {
+            self.bytes += kept.iter().map(|it| bytes_of(it)).sum::<usize>();
+            self.withheld.get_or_insert_default().extend(kept);
+        }
+        free
     }
 
     pub(super) fn deadline(&self) -> Option<i64> {
@@ -121,9 +144,13 @@ impl What {
     fn bytes(&self) -> usize {
         match self {
             What::Plain(_, id) | What::Ack2(id) => id.len(),
-            What::Envelope(envelope) => envelope.msg.as_ref().map_or(0, |msg| msg.get().len()),
+            What::Envelope(envelope) => bytes_of(envelope),
         }
     }
+}
+
+fn bytes_of(envelope: &Envelope) -> usize {
+    envelope.msg.as_ref().map_or(0, |msg| msg.get().len())
 }
 
 impl State {
@@ -190,7 +217,10 @@ impl State {
     }
 
     fn flush(&mut self, until: i64) {
-        let envelopes = self.replies.take(until);
+        let mut envelopes = self.replies.take(until);
+        if !self.authorization.is_good() {
+            envelopes = self.replies.withhold(envelopes);
+        }
         if !envelopes.is_empty() {
             self.send_now(envelopes);
         }

@@ -1,8 +1,10 @@
-//! The session's subscriptions.
+//! The session's subscriptions: SUB and UNSUB, and what the client is answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::{Action, Asked, State, Subscribed, Waiting};
+use crate::auth::AuthError;
 use crate::store::StoreError;
 use crate::store::operation::Publication;
 use crate::wire::{Close, CloseCode, Envelope, MessageType};
@@ -10,7 +12,49 @@ use crate::wire::{Close, CloseCode, Envelope, MessageType};
 /// Subscriptions by topic. They belong to the session: stored with it, in force again after a reconnect.
 #[derive(Default)]
 pub(super) struct Topics {
-    topics: BTreeMap<String, Stage>,
+    pub(super) topics: BTreeMap<String, Subscription>,
+    /// There are many sessions, and most of them have no topic.
+    more: Option<Box<More>>,
+}
+
+/// What is needed only where there are topics.
+#[derive(Default)]
+pub(super) struct More {
+    /// Publications that wait for the word whether anything may go out.
+    pub(super) waiting: VecDeque<Arc<Publication>>,
+    pub(super) waiting_bytes: usize,
+    /// Topics of which the client has not been sent everything.
+    pub(super) behind: BTreeSet<String>,
+    /// What the client has missed of a topic is being read.
+    pub(super) replaying: bool,
+    /// Topics whose rights are to be asked about again.
+    pub(super) to_check: BTreeSet<String>,
+    /// The authenticator is being asked about one of them.
+    pub(super) checking: bool,
+    /// When the rights to all of them are asked about again.
+    pub(super) check_at: Option<i64>,
+}
+
+/// A subscription, as far as this connection knows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Subscription {
+    stage: Stage,
+    /// Of what came since the subscription is in force, the client was sent everything up to this number.
+    pub(super) position: i64,
+    /// The newest publication that the client was not sent; not above `position` if there is none.
+    pub(super) behind: i64,
+    /// The right to it must be asked about before anything more is sent.
+    pub(super) doubtful: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Stored with the session, not in force on this connection yet.
+    Stored,
+    /// In force, by the session: publications with a higher number than this are sent.
+    Resumed(i64),
+    /// In force, the client said SUB on this connection.
+    Subscribed,
 }
 
 /// A subscription that is not in force yet.
@@ -20,8 +64,10 @@ pub(super) struct Subscribing {
     /// Number and time of the publication last seen.
     pub(super) seen: Option<(i64, i64)>,
     pub(super) asked: Asked,
-    /// Publications on it that came before its answer went out, by number.
-    early: Vec<(i64, Envelope)>,
+    /// The right was revoked while it was asked about: the answer does not count.
+    pub(super) doubtful: bool,
+    /// Publications on it that came before its answer went out.
+    early: Vec<Arc<Publication>>,
 }
 
 impl Subscribing {
@@ -30,42 +76,91 @@ impl Subscribing {
             topic,
             seen,
             asked,
+            doubtful: false,
             early: Vec::new(),
         })
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// Stored with the session, not in force on this connection yet.
-    Stored,
-    /// In force, by the session: publications with a higher number than this have been sent.
-    Resumed(i64),
-    /// In force, the client said SUB on this connection; it has all publications up to this number.
-    Subscribed(i64),
+impl Subscription {
+    fn new(stage: Stage, position: i64) -> Subscription {
+        Subscription {
+            stage,
+            position,
+            behind: 0,
+            doubtful: false,
+        }
+    }
+
+    pub(super) fn is_in_force(&self) -> bool {
+        self.stage != Stage::Stored
+    }
+
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind > self.position
+    }
 }
 
 impl Topics {
     pub(super) fn resume(&mut self, stored: Vec<String>) {
         self.topics = stored
             .into_iter()
-            .map(|topic| (topic, Stage::Stored))
+            .map(|topic| (topic, Subscription::new(Stage::Stored, 0)))
             .collect();
     }
 
     pub(super) fn remove(&mut self, topic: &str) -> bool {
-        self.topics.remove(topic).is_some()
+        let removed = self.topics.remove(topic).is_some();
+        if self.topics.is_empty() {
+            // An answer that is still on its way finds nothing.
+            self.more = None;
+        } else if let Some(more) = &mut self.more {
+            more.behind.remove(topic);
+        }
+        removed
     }
 
     pub(super) fn next_to_resume(&self) -> Option<String> {
         self.topics
             .iter()
-            .find(|(_, stage)| **stage == Stage::Stored)
+            .find(|(_, subscription)| !subscription.is_in_force())
             .map(|(topic, _)| topic.clone())
     }
 
     pub(super) fn list(&self) -> Vec<String> {
         self.topics.keys().cloned().collect()
+    }
+
+    pub(super) fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    pub(super) fn peek_more(&self) -> Option<&More> {
+        self.more.as_deref()
+    }
+
+    pub(super) fn if_more(&mut self) -> Option<&mut More> {
+        self.more.as_deref_mut()
+    }
+
+    /// Bytes of publications that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.more.as_ref().map_or(0, |more| more.waiting_bytes)
+    }
+
+    /// When the rights are to be asked about again.
+    pub(super) fn check_at(&self) -> Option<i64> {
+        self.more.as_ref()?.check_at
+    }
+
+    /// The client was not sent this publication: it is read from the store when it may be.
+    pub(super) fn fall_behind(&mut self, topic: &str, number: i64) {
+        if let Some(subscription) = self.topics.get_mut(topic) {
+            subscription.behind = subscription.behind.max(number);
+            if subscription.is_behind() {
+                self.more().behind.insert(topic.to_owned());
+            }
+        }
     }
 }
 
@@ -79,7 +174,7 @@ fn parse_publication_id(id: &str) -> Option<(i64, i64)> {
     Some((number.parse().ok()?, created.parse().ok()?))
 }
 
-fn envelope(publication: &Publication) -> Envelope {
+pub(super) fn envelope(publication: &Publication) -> Envelope {
     Envelope {
         smid: Some(publication_id(publication)),
         tid: Some(publication.tid.clone()),
@@ -89,10 +184,19 @@ fn envelope(publication: &Publication) -> Envelope {
     }
 }
 
+fn about(t: MessageType, topic: String) -> Envelope {
+    Envelope {
+        eid: Some(topic),
+        ..Envelope::new(t)
+    }
+}
+
 impl State {
     pub(super) fn subscribe(&mut self, envelope: Envelope) {
         let topic = match envelope.eid {
             Some(topic) if !topic.is_empty() => topic,
+            // It cannot be named as the client does.
+            Some(_) | None if envelope.fault.is_some() => return,
             Some(_) | None => return self.violation("SUB without a topic"),
         };
         if topic.chars().count() > self.config.max_topic_length || topic.contains('\0') {
@@ -100,14 +204,15 @@ impl State {
             let why = format!("SUB: a topic has at most {most} characters, and no NUL");
             return self.close(Close::new(CloseCode::ViolatedPolicy, why));
         }
-        let stage = self.topics.topics.get(&topic).copied();
-        if let Some(Stage::Subscribed(_)) = stage {
-            return self.send_now(vec![Envelope {
-                eid: Some(topic),
-                ..Envelope::new(MessageType::SUB_OK)
-            }]);
+        // Nobody can publish to it.
+        if envelope.fault.is_some() || topic.contains(char::is_control) {
+            return self.send_now(vec![about(MessageType::SUB_NO_AUTH, topic)]);
         }
-        if stage.is_none() && self.topics.topics.len() >= self.config.max_topics {
+        let known = self.topics.topics.get(&topic);
+        if known.is_some_and(|it| it.stage == Stage::Subscribed) {
+            return self.send_now(vec![about(MessageType::SUB_OK, topic)]);
+        }
+        if known.is_none() && self.topics.topics.len() >= self.config.max_topics {
             return self.violation(format!(
                 "SUB: a session may have at most {} topics",
                 self.config.max_topics
@@ -123,11 +228,54 @@ impl State {
     }
 
     pub(super) fn unsubscribe(&mut self, envelope: Envelope) {
-        let Some(topic) = envelope.eid.filter(|topic| !topic.is_empty()) else {
-            return self.violation("UNSUB without a topic");
+        let topic = match envelope.eid {
+            Some(topic) if !topic.is_empty() => topic,
+            Some(_) | None if envelope.fault.is_some() => return,
+            Some(_) | None => return self.violation("UNSUB without a topic"),
         };
-        if self.topics.remove(&topic) {
+        self.drop_topic(topic);
+    }
+
+    /// The subscription ends, here and in the store. False: there is none.
+    fn drop_topic(&mut self, topic: String) -> bool {
+        let there = self.topics.remove(&topic);
+        if there {
             self.actions.push(Action::UnsubscribeTopic(topic));
+        }
+        there
+    }
+
+    /// The right to a topic was withdrawn.
+    pub(super) fn withdraw_topic(&mut self, topic: String) {
+        if self.drop_topic(topic.clone()) {
+            self.send_now(vec![about(MessageType::SUB_NO_AUTH, topic)]);
+        }
+    }
+
+    pub(super) fn topic_authorized(&mut self, allowed: Result<bool, AuthError>) {
+        let waiting = std::mem::replace(&mut self.waiting, Waiting::Nothing);
+        let Waiting::TopicAuthorization(mut subscribing) = waiting else {
+            return;
+        };
+        let topic = subscribing.topic.clone();
+        match allowed {
+            Err(error) => self.authenticator_failed(&error),
+            Ok(true) if std::mem::take(&mut subscribing.doubtful) => {
+                self.waiting = Waiting::TopicAuthorization(subscribing);
+                self.actions.push(Action::AuthorizeTopic(topic));
+            }
+            Ok(true) => {
+                let seen = subscribing.seen;
+                self.waiting = Waiting::TopicSubscription(subscribing);
+                self.actions.push(Action::SubscribeTopic { topic, seen });
+            }
+            Ok(false) => {
+                // It may be stored with the session, and not allowed any more.
+                self.drop_topic(topic.clone());
+                if subscribing.asked == Asked::Client {
+                    self.send_now(vec![about(MessageType::SUB_NO_AUTH, topic)]);
+                }
+            }
         }
     }
 
@@ -136,72 +284,95 @@ impl State {
         let Waiting::TopicSubscription(subscribing) = waiting else {
             return;
         };
-        let Subscribing {
-            topic,
-            seen,
-            asked,
-            mut early,
-        } = *subscribing;
-        let (mut horizon, missed) = match outcome {
+        let (horizon, missed) = match outcome {
             Ok(Subscribed::Done { horizon, missed }) => (horizon, missed),
             Ok(Subscribed::FencedOff) => return self.fenced_off(),
             Err(_) => return self.store_away(),
         };
-        let mut envelopes = Vec::new();
-        if asked == Asked::Client {
-            let lost = seen.is_some() && missed.is_none();
-            let t = if lost {
-                MessageType::SUB_LOST
-            } else {
-                MessageType::SUB_OK
-            };
-            envelopes.push(Envelope {
-                eid: Some(topic.clone()),
-                ..Envelope::new(t)
-            });
-            if let Some(Stage::Resumed(from)) = self.topics.topics.get(&topic) {
-                horizon = horizon.min(*from);
+        let (topic, doubtful) = (subscribing.topic.clone(), subscribing.doubtful);
+        match subscribing.asked {
+            Asked::Client => self.subscribed(*subscribing, horizon, missed),
+            Asked::Session => {
+                let subscription = Subscription::new(Stage::Resumed(horizon), horizon);
+                self.topics.topics.insert(topic.clone(), subscription);
+                for publication in subscribing.early {
+                    self.published(publication);
+                }
             }
-            // The client may have seen more, on another node, than this node has heard of so far.
-            let has = match (seen, &missed) {
-                (Some((seen, _)), Some(_)) => horizon.max(seen),
-                (_, _) => horizon,
-            };
-            self.topics.topics.insert(topic, Stage::Subscribed(has));
-            early.retain(|(number, _)| *number > has);
-        } else {
-            self.topics.topics.insert(topic, Stage::Resumed(horizon));
         }
-        envelopes.extend(
-            missed
-                .unwrap_or_default()
-                .iter()
-                .filter(|missed| missed.id <= horizon)
-                .map(envelope),
-        );
-        envelopes.extend(early.into_iter().map(|(_, envelope)| envelope));
-        if !envelopes.is_empty() {
-            self.send_now(envelopes);
+        if doubtful {
+            self.doubt_topic(topic);
+        }
+        self.check_topics_later();
+    }
+
+    /// Answers the client's SUB, and sends what it has missed.
+    fn subscribed(
+        &mut self,
+        subscribing: Subscribing,
+        mut horizon: i64,
+        missed: Option<Vec<Publication>>,
+    ) {
+        let Subscribing {
+            topic, seen, early, ..
+        } = subscribing;
+        let before = self.topics.topics.get(&topic).copied();
+        if let Some(Stage::Resumed(from)) = before.map(|it| it.stage) {
+            horizon = horizon.min(from);
+        }
+        let missed: Option<Vec<_>> =
+            missed.map(|all| all.into_iter().filter(|it| it.id <= horizon).collect());
+        let bring = missed.as_ref().is_some_and(|missed| !missed.is_empty());
+        let shut = bring && self.is_shut();
+        // What is shut out is read again later, from where the client is; which nobody knows of one that was sent
+        // newer ones already.
+        let lost = seen.is_some() && missed.is_none()
+            || shut && matches!(before.map(|it| it.stage), Some(Stage::Resumed(_)));
+        // The client may have seen more, on another node, than this node has heard of so far.
+        let has = match (seen, &missed) {
+            (Some((seen, _)), Some(_)) => horizon.max(seen),
+            (_, _) => horizon,
+        };
+        let has = before.map_or(has, |before| has.max(before.position));
+        let at = match seen {
+            Some((seen, _)) if shut && !lost => seen,
+            Some(_) | None => has,
+        };
+        let subscription = Subscription {
+            behind: before.map_or(0, |before| before.behind),
+            ..Subscription::new(Stage::Subscribed, at)
+        };
+        self.topics.topics.insert(topic.clone(), subscription);
+        let t = match lost {
+            true => MessageType::SUB_LOST,
+            false => MessageType::SUB_OK,
+        };
+        let mut envelopes = vec![about(t, topic.clone())];
+        if shut {
+            self.topics.fall_behind(&topic, has);
+        } else {
+            envelopes.extend(missed.iter().flatten().map(envelope));
+        }
+        self.send_now(envelopes);
+        for publication in early {
+            self.published(publication);
         }
     }
 
-    pub(super) fn published(&mut self, publication: &Publication) {
-        let envelope = envelope(publication);
-        match &mut self.waiting {
-            Waiting::TopicSubscription(it) if it.topic == publication.topic => {
-                it.early.push((publication.id, envelope));
-            }
-            _ => match self.topics.topics.get(&publication.topic) {
-                Some(Stage::Resumed(has) | Stage::Subscribed(has)) if publication.id <= *has => {}
-                Some(Stage::Resumed(_) | Stage::Subscribed(_)) if self.around.overfull => {
-                    // A PUB is not acknowledged, so it cannot wait in the store: the client comes back and asks for
-                    // what it has missed.
-                    let why = "published messages cannot be delivered fast enough";
-                    self.leave(Close::new(CloseCode::Reconnect, why));
+    pub(super) fn published(&mut self, publication: Arc<Publication>) {
+        if let Waiting::TopicSubscription(it) = &mut self.waiting
+            && it.topic == publication.topic
+        {
+            return it.early.push(publication);
+        }
+        match self.topics.topics.get(&publication.topic) {
+            Some(it) if it.is_in_force() && publication.id > it.position => {
+                match it.is_behind() || it.doubtful {
+                    true => self.topics.fall_behind(&publication.topic, publication.id),
+                    false => self.publish_later(publication),
                 }
-                Some(Stage::Resumed(_) | Stage::Subscribed(_)) => self.send_now(vec![envelope]),
-                Some(Stage::Stored) | None => {}
-            },
+            }
+            Some(_) | None => {}
         }
     }
 }

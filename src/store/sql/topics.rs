@@ -50,7 +50,6 @@ impl Transaction<'_> {
     }
 
     pub fn topic_history(&mut self, op: &TopicHistory) -> DbResult<Option<Vec<Publication>>> {
-        let conn = self.apart();
         let (id, created) = op.seen;
         let seen: Option<i64> = publication::table
             .find(id)
@@ -60,19 +59,43 @@ impl Transaction<'_> {
                     .and(publication::topic.eq(&op.topic)),
             )
             .select(publication::id)
-            .get_result(conn)
+            .get_result(self.apart())
             .optional()?;
-        if seen.is_none() {
-            return Ok(None);
+        match seen {
+            Some(_) => self.published_between(&op.topic, id, op.up_to, op.limit),
+            None => Ok(None),
         }
+    }
+
+    pub fn topic_since(&mut self, op: &TopicSince) -> DbResult<Option<Vec<Publication>>> {
+        let oldest: Option<i64> = publication::table
+            .select(diesel::dsl::min(publication::id))
+            .get_result(self.apart())?;
+        // Numbers have no gaps, and old publications are deleted in their order.
+        match oldest {
+            Some(oldest) if oldest <= op.after + 1 => {
+                self.published_between(&op.topic, op.after, op.up_to, op.limit)
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// What was published on a topic with a number above `after`, up to `up_to`. `None`: more than `limit`.
+    fn published_between(
+        &mut self,
+        topic: &str,
+        after: i64,
+        up_to: i64,
+        limit: u32,
+    ) -> DbResult<Option<Vec<Publication>>> {
         let rows: Vec<PublicationRow> = publication::table
-            .filter(publication::topic.eq(&op.topic))
-            .filter(publication::id.gt(id).and(publication::id.le(op.up_to)))
+            .filter(publication::topic.eq(topic))
+            .filter(publication::id.gt(after).and(publication::id.le(up_to)))
             .order(publication::id)
-            .limit(i64::from(op.limit) + 1)
+            .limit(i64::from(limit) + 1)
             .select(PublicationRow::as_select())
-            .load(conn)?;
-        if rows.len() > op.limit as usize {
+            .load(self.apart())?;
+        if rows.len() > limit as usize {
             return Ok(None);
         }
         rows.into_iter()

@@ -245,20 +245,11 @@ fn a_resumed_session_looks_for_what_was_stored_while_it_registered() {
     assert!(has(&actions, "Fetch { after: 0"), "{actions:?}");
 }
 
-fn publication(id: i64) -> Publication {
-    Publication {
-        id,
-        created: 5,
-        topic: "T".into(),
-        tid: "p".into(),
-        msg: serde_json::value::to_raw_value(&id).expect("a number is JSON"),
-    }
-}
-
 #[test]
 fn what_a_client_has_seen_on_a_node_that_was_ahead_is_not_repeated() {
     let mut driven = Driven::established(Config::default());
     driven.valid(r#"[{"t":"SUB","eid":"T","smid":"10.5"}]"#);
+    driven.on(Event::OutgoingAuthenticated(Ok(Verdict::StillValid)));
     driven.on(Event::TopicAuthorized(Ok(true)));
     let published = |driven: &mut Driven, id| {
         sent(&driven.on(Event::Registry(ToSession::Published(Arc::new(

@@ -1,0 +1,66 @@
+//! Revocations: authorizations, and rights to topics, that the application has ended.
+//!
+//! They come with the publications, in the one order that all nodes see, so none is lost with a notice: what was published
+//! after a revocation is never handed to those whose right it ended.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Registry, ToSession};
+use crate::metrics::Mailbox;
+use crate::store::operation::{Publication, Revocation};
+
+/// How many revocations this node has seen; shared with the sessions.
+pub(crate) type SeenRevocations = Arc<AtomicU64>;
+
+/// Revocations that a session may have missed which was authenticated before them, and attaches after them.
+const REMEMBERED: usize = 1_000;
+
+/// The last revocations.
+#[derive(Default)]
+pub(super) struct Revocations {
+    seen: SeenRevocations,
+    last: VecDeque<Arc<Revocation>>,
+}
+
+impl Revocations {
+    pub(super) fn share(&mut self, seen: SeenRevocations) {
+        self.seen = seen;
+    }
+
+    fn add(&mut self, revocation: Arc<Revocation>) {
+        if self.last.len() >= REMEMBERED {
+            self.last.pop_front();
+        }
+        self.last.push_back(revocation);
+        self.seen.fetch_add(1, Ordering::Release);
+    }
+
+    /// Tells a session of those that came since it had seen this many.
+    pub(super) fn catch_up(&self, seen: u64, to: &Mailbox<ToSession>) {
+        let missed = self.seen.load(Ordering::Acquire).saturating_sub(seen);
+        let missed = usize::try_from(missed).unwrap_or(usize::MAX);
+        let Some(known) = self.last.len().checked_sub(missed) else {
+            return to.tell(ToSession::Restart("too much was revoked meanwhile"));
+        };
+        for revocation in self.last.range(known..) {
+            to.tell(ToSession::Revoked(revocation.clone()));
+        }
+    }
+}
+
+impl Registry {
+    /// Something for the nodes themselves. What a newer version may say is passed over.
+    pub(super) fn heed(&mut self, publication: &Publication) {
+        let revocation = match serde_json::from_str::<Revocation>(publication.msg.get()) {
+            Ok(revocation) => Arc::new(revocation),
+            Err(error) => return log::debug!("an announcement is not understood: {error}"),
+        };
+        // Counted first: who attaches from now on has either seen it, or is told.
+        self.revocations.add(revocation.clone());
+        for entry in self.sessions.values() {
+            entry.to.tell(ToSession::Revoked(revocation.clone()));
+        }
+    }
+}

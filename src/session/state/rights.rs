@@ -1,0 +1,111 @@
+//! The rights to topics: asked about again while a subscription lives, and revoked.
+
+use super::{Action, State, Waiting};
+use crate::auth::AuthError;
+use crate::registry::Revocation;
+
+impl State {
+    /// Another authorization value was accepted: what the user may listen to is asked about again, and nothing more is
+    /// sent of a topic before the answer.
+    pub(super) fn doubt_topics(&mut self) {
+        for topic in self.topics_in_force() {
+            self.doubt_topic(topic);
+        }
+    }
+
+    pub(super) fn doubt_topic(&mut self, topic: String) {
+        if let Some(subscription) = self.topics.topics.get_mut(&topic) {
+            subscription.doubtful = true;
+            self.check_topic(topic);
+        }
+    }
+
+    fn topics_in_force(&self) -> Vec<String> {
+        let topics = self.topics.topics.iter();
+        topics
+            .filter(|(_, subscription)| subscription.is_in_force())
+            .map(|(topic, _)| topic.clone())
+            .collect()
+    }
+
+    fn check_topic(&mut self, topic: String) {
+        self.topics.more().to_check.insert(topic);
+    }
+
+    /// The interval begins with the first subscription.
+    pub(super) fn check_topics_later(&mut self) {
+        let interval = self.config.topic_check_interval.as_millis();
+        let at = i64::try_from(interval).map_or(i64::MAX, |it| self.around.now.saturating_add(it));
+        self.topics.more().check_at.get_or_insert(at);
+    }
+
+    /// It may be time to ask about all of them. They go on meanwhile.
+    pub(super) fn check_topics_due(&mut self) {
+        let now = self.around.now;
+        if self.topics.check_at().is_some_and(|at| at <= now) {
+            self.topics.more().check_at = None;
+            for topic in self.topics_in_force() {
+                self.check_topic(topic);
+            }
+            self.check_topics_later();
+        }
+    }
+
+    /// Asks about the next topic, one at a time. Without a valid authorization there is nobody to ask about.
+    pub(super) fn check_next_topic(&mut self) {
+        if self.ended || !self.authorization.is_good() {
+            return;
+        }
+        let Some(more) = self.topics.if_more() else {
+            return;
+        };
+        if !more.checking
+            && let Some(topic) = more.to_check.pop_first()
+        {
+            more.checking = true;
+            self.actions.push(Action::CheckTopic(topic));
+        }
+    }
+
+    pub(super) fn topic_checked(&mut self, topic: String, allowed: Result<bool, AuthError>) {
+        if let Some(more) = self.topics.if_more() {
+            more.checking = false;
+        }
+        match allowed {
+            Err(error) => self.authenticator_failed(&error),
+            Ok(false) => self.withdraw_topic(topic),
+            Ok(true) => {
+                // Unless it has been doubted once more since it was asked about.
+                let again = self
+                    .topics
+                    .if_more()
+                    .is_some_and(|more| more.to_check.contains(&topic));
+                if let (false, Some(subscription)) = (again, self.topics.topics.get_mut(&topic)) {
+                    subscription.doubtful = false;
+                }
+            }
+        }
+    }
+
+    /// The application has revoked a user's authorization, or his right to a topic.
+    pub(super) fn revoked(&mut self, revocation: &Revocation) {
+        if self.principal().is_none() || self.user_id() != revocation.user_id {
+            return;
+        }
+        match &revocation.topic {
+            None => {
+                self.revoke();
+                self.doubt_topics();
+            }
+            Some(topic) => {
+                if let Waiting::TopicAuthorization(it) | Waiting::TopicSubscription(it) =
+                    &mut self.waiting
+                    && it.topic == *topic
+                {
+                    it.doubtful = true;
+                }
+                self.withdraw_topic(topic.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,449 @@
+//! What is accepted and what is only offered; what goes out, and what does not; rights that are withdrawn.
+
+use super::*;
+use crate::registry::Revocation;
+
+const REQUEST: &str = r#"[{"t":"REQUEST","eid":"e","tid":"t","cmid":"1"}]"#;
+
+fn types(actions: &[Action]) -> Vec<String> {
+    sent(actions)
+        .iter()
+        .map(|envelope| envelope["t"].as_str().unwrap_or_default().to_owned())
+        .collect()
+}
+
+fn ids(envelopes: &[Value]) -> Vec<&str> {
+    envelopes
+        .iter()
+        .filter_map(|envelope| envelope["smid"].as_str())
+        .collect()
+}
+
+fn auth(value: &str) -> String {
+    format!(r#"[{{"t":"AUTH","auth":"{value}"}}]"#)
+}
+
+impl Driven {
+    fn verdict(&mut self, verdict: Verdict) -> Vec<Action> {
+        self.on(Event::Authenticated(Ok(verdict)))
+    }
+
+    fn invalid(&mut self) -> Vec<Action> {
+        self.verdict(Verdict::Invalid("no".into()))
+    }
+
+    fn accepted(&mut self) -> Vec<Action> {
+        self.verdict(Verdict::Authenticated(Principal::user("u")))
+    }
+
+    fn outgoing(&mut self, verdict: Verdict) -> Vec<Action> {
+        self.on(Event::OutgoingAuthenticated(Ok(verdict)))
+    }
+
+    fn publish(&mut self, id: i64) -> Vec<Action> {
+        let publication = Arc::new(publication(id));
+        self.on(Event::Registry(ToSession::Published(publication)))
+    }
+
+    fn revoked(&mut self, user_id: &str, topic: Option<&str>) -> Vec<Action> {
+        let revocation = Arc::new(Revocation {
+            user_id: user_id.into(),
+            topic: topic.map(str::to_owned),
+        });
+        self.on(Event::Registry(ToSession::Revoked(revocation)))
+    }
+
+    fn replayed(&mut self, up_to: i64, ids: Option<&[i64]>) -> Vec<Action> {
+        self.on(Event::TopicReplayed {
+            topic: "T".into(),
+            up_to,
+            outcome: Ok(ids.map(|ids| ids.iter().copied().map(publication).collect())),
+        })
+    }
+
+    /// A session that listens to topic T from publication 10 on.
+    fn listening(config: Config) -> Driven {
+        let mut driven = Driven::established(config);
+        driven.valid(r#"[{"t":"SUB","eid":"T"}]"#);
+        driven.on(Event::TopicAuthorized(Ok(true)));
+        let actions = driven.on(Event::TopicSubscribed(Ok(Subscribed::Done {
+            horizon: 10,
+            missed: None,
+        })));
+        assert_eq!(types(&actions), ["SUB_OK"]);
+        driven
+    }
+}
+
+/// A refused value was "still valid" in the next pipeline, and the handler saw it as the authorization.
+#[test]
+fn a_refused_value_is_never_taken_for_the_accepted_one() {
+    let mut driven = Driven::established(Config::default());
+    let actions = driven.text(&auth("FORGED"));
+    assert!(has(&actions, "Reevaluate { changed: true }"), "{actions:?}");
+    assert_eq!(driven.state.offered_authorization(), Some("FORGED"));
+    assert_eq!(types(&driven.invalid()), ["REAUTH"]);
+    for text in [
+        REQUEST,
+        r#"[{"t":"UNSUB","eid":"T"}]"#,
+        r#"[{"t":"PING","x":1}]"#,
+    ] {
+        let actions = driven.text(text);
+        assert!(
+            !has(&actions, "Reevaluate") && handled(&actions).is_empty(),
+            "{text}: {actions:?}"
+        );
+    }
+    assert_eq!(driven.state.accepted_authorization(), Some("good"));
+    assert_eq!(driven.state.offered_authorization(), None);
+    // The one accepted before, said again: whether it still holds is asked, and it alone.
+    let actions = driven.text(&auth("good"));
+    assert!(
+        has(&actions, "Reevaluate { changed: false }"),
+        "{actions:?}"
+    );
+    let actions = driven.verdict(Verdict::StillValid);
+    assert_eq!(
+        handled(&actions),
+        ["1"],
+        "what was held goes on: {actions:?}"
+    );
+}
+
+#[test]
+fn a_value_that_is_accepted_is_the_accepted_one() {
+    for verdict in [
+        Verdict::Authenticated(Principal::user("u")),
+        Verdict::StillValid,
+    ] {
+        let mut driven = Driven::established(Config::default());
+        driven.text(&auth("FORGED"));
+        driven.invalid();
+        driven.text(&auth("better"));
+        assert_eq!(driven.state.accepted_authorization(), Some("good"));
+        driven.verdict(verdict);
+        assert_eq!(driven.state.accepted_authorization(), Some("better"));
+    }
+}
+
+#[test]
+fn guessing_ends_after_a_few() {
+    let mut driven = Driven::established(Config {
+        max_refused_authorizations: 2,
+        ..Config::default()
+    });
+    let guess = |driven: &mut Driven, guess: u32| {
+        driven.text(&auth(&format!("guess {guess}")));
+        driven.invalid()
+    };
+    // One that is accepted begins anew.
+    guess(&mut driven, 1);
+    guess(&mut driven, 2);
+    driven.text(&auth("fine"));
+    driven.accepted();
+    assert_eq!(types(&guess(&mut driven, 3)), ["REAUTH"]);
+    assert_eq!(types(&guess(&mut driven, 4)), ["REAUTH"]);
+    assert_eq!(ending(&guess(&mut driven, 5)).0, 1008);
+}
+
+#[test]
+fn replies_wait_for_a_valid_authorization() {
+    let mut driven = Driven::established(Config::default());
+    driven.valid(REQUEST);
+    driven.text(&auth("FORGED"));
+    driven.invalid();
+    let mut actions = driven.ended(
+        "1",
+        MessageType::REQUEST,
+        answered(MessageType::RESOLVE, "1"),
+    );
+    actions.extend(driven.after(Duration::from_secs(1)));
+    assert!(sent(&actions).is_empty(), "{actions:?}");
+    assert_eq!(driven.state.deadline(), None, "no timer runs for it");
+    driven.text(&auth("fine"));
+    assert_eq!(types(&driven.accepted()), ["RESOLVE"]);
+}
+
+#[test]
+fn publications_pass_the_gate_and_it_is_not_asked_for_each() {
+    let mut driven = Driven::listening(Config::default());
+    let actions = driven.publish(11);
+    assert!(
+        has(&actions, "ReevaluateOutgoing") && sent(&actions).is_empty(),
+        "{actions:?}"
+    );
+    assert!(driven.publish(12).is_empty(), "it is being asked already");
+    let actions = driven.outgoing(Verdict::StillValid);
+    assert_eq!(ids(&sent(&actions)), ["11.5", "12.5"]);
+    let actions = driven.publish(13);
+    assert_eq!(ids(&sent(&actions)), ["13.5"], "without another question");
+    driven.after(Config::default().outgoing_check_interval);
+    assert!(has(&driven.publish(14), "ReevaluateOutgoing"));
+}
+
+/// The answer that let a publication out must not let out a message minutes later.
+#[test]
+fn a_message_is_asked_about_although_a_publication_was_let_out() {
+    let mut driven = Driven::listening(Config::default());
+    driven.publish(11);
+    driven.outgoing(Verdict::StillValid);
+    let actions = driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    assert!(has(&actions, "ReevaluateOutgoing"), "{actions:?}");
+}
+
+#[test]
+fn what_is_published_while_nothing_may_go_out_is_replayed_afterwards() {
+    let mut driven = Driven::listening(Config::default());
+    driven.publish(11);
+    driven.outgoing(Verdict::StillValid);
+    driven.after(Duration::from_secs(10));
+    driven.publish(12);
+    assert_eq!(
+        types(&driven.outgoing(Verdict::Invalid("expired".into()))),
+        ["REAUTH"]
+    );
+    assert!(driven.publish(13).is_empty());
+    driven.text(&auth("fine"));
+    let actions = driven.accepted();
+    assert!(has(&actions, "CheckTopic"), "{actions:?}");
+    assert!(
+        !has(&actions, "ReplayTopic"),
+        "not before the right to it is known: {actions:?}"
+    );
+    driven.on(Event::TopicChecked {
+        topic: "T".into(),
+        allowed: Ok(true),
+    });
+    let actions = driven.outgoing(Verdict::StillValid);
+    let replay = r#"ReplayTopic { topic: "T", after: 11, up_to: 13 }"#;
+    assert!(has(&actions, replay), "{actions:?}");
+    assert!(
+        driven.publish(15).is_empty(),
+        "it would overtake what is being read"
+    );
+    let actions = driven.replayed(13, Some(&[12, 13]));
+    assert_eq!(ids(&sent(&actions)), ["12.5", "13.5"]);
+    let replay = r#"ReplayTopic { topic: "T", after: 13, up_to: 15 }"#;
+    assert!(has(&actions, replay), "{actions:?}");
+    assert_eq!(ids(&sent(&driven.replayed(15, Some(&[15])))), ["15.5"]);
+    assert_eq!(ids(&sent(&driven.publish(16))), ["16.5"]);
+}
+
+#[test]
+fn what_cannot_be_replayed_is_told_as_lost() {
+    let mut driven = Driven::listening(Config::default());
+    driven.publish(11);
+    driven.outgoing(Verdict::Invalid("expired".into()));
+    driven.text(&auth("good"));
+    driven.verdict(Verdict::StillValid);
+    driven.outgoing(Verdict::StillValid);
+    let actions = driven.replayed(11, None);
+    assert_eq!(types(&actions), ["SUB_LOST"]);
+    assert_eq!(ids(&sent(&driven.publish(12))), ["12.5"]);
+}
+
+#[test]
+fn a_replay_that_fails_is_tried_again() {
+    let mut driven = Driven::listening(Config::default());
+    driven.publish(11);
+    driven.outgoing(Verdict::Invalid("expired".into()));
+    driven.text(&auth("good"));
+    driven.verdict(Verdict::StillValid);
+    assert!(has(&driven.outgoing(Verdict::StillValid), "ReplayTopic"));
+    let actions = driven.on(Event::TopicReplayed {
+        topic: "T".into(),
+        up_to: 11,
+        outcome: Err(StoreError::Failed("away".into())),
+    });
+    assert!(!has(&actions, "ReplayTopic"), "{actions:?}");
+    let actions = driven.after(Duration::from_millis(500));
+    assert!(has(&actions, "ReplayTopic"), "{actions:?}");
+}
+
+/// With no caching at all, a replay that takes its time must not be asked about for ever.
+#[test]
+fn a_replay_is_let_out_by_the_answer_that_began_it() {
+    let mut driven = Driven::listening(Config {
+        outgoing_check_interval: Duration::ZERO,
+        ..Config::default()
+    });
+    driven.publish(11);
+    driven.outgoing(Verdict::Invalid("expired".into()));
+    driven.text(&auth("good"));
+    driven.verdict(Verdict::StillValid);
+    driven.outgoing(Verdict::StillValid);
+    driven.after(Duration::from_secs(1));
+    assert_eq!(ids(&sent(&driven.replayed(11, Some(&[11])))), ["11.5"]);
+}
+
+#[test]
+fn a_flood_that_waits_for_the_gate_is_left_to_the_store() {
+    let mut driven = Driven::listening(Config {
+        window: 3,
+        ..Config::default()
+    });
+    for id in 11..=20 {
+        driven.publish(id);
+    }
+    let actions = driven.outgoing(Verdict::StillValid);
+    assert_eq!(ids(&sent(&actions)), ["11.5", "12.5", "13.5"]);
+    let replay = r#"ReplayTopic { topic: "T", after: 13, up_to: 20 }"#;
+    assert!(has(&actions, replay), "{actions:?}");
+}
+
+#[test]
+fn a_right_that_was_withdrawn_is_told() {
+    let mut driven = Driven::listening(Config::default());
+    let interval = Config::default().topic_check_interval;
+    assert!(driven.state.deadline().is_some(), "the next check is due");
+    let actions = driven.after(interval);
+    assert!(has(&actions, r#"CheckTopic("T")"#), "{actions:?}");
+    driven.on(Event::TopicChecked {
+        topic: "T".into(),
+        allowed: Ok(true),
+    });
+    driven.after(interval);
+    let actions = driven.on(Event::TopicChecked {
+        topic: "T".into(),
+        allowed: Ok(false),
+    });
+    assert_eq!(types(&actions), ["SUB_NO_AUTH"]);
+    assert!(has(&actions, "UnsubscribeTopic"), "{actions:?}");
+    assert!(driven.publish(11).is_empty());
+}
+
+#[test]
+fn nothing_more_is_sent_of_a_topic_before_a_new_value_has_the_right_to_it() {
+    let mut driven = Driven::listening(Config::default());
+    driven.publish(11);
+    driven.outgoing(Verdict::StillValid);
+    driven.text(&auth("other"));
+    assert!(has(&driven.accepted(), "CheckTopic"));
+    assert!(sent(&driven.publish(12)).is_empty());
+    let actions = driven.on(Event::TopicChecked {
+        topic: "T".into(),
+        allowed: Ok(false),
+    });
+    assert_eq!(types(&actions), ["SUB_NO_AUTH"]);
+}
+
+#[test]
+fn revoking_stops_everything_until_a_value_is_accepted_be_it_the_same() {
+    let mut driven = Driven::listening(Config::default());
+    driven.publish(11);
+    driven.outgoing(Verdict::StillValid);
+    assert!(driven.revoked("somebody else", None).is_empty());
+    assert_eq!(types(&driven.revoked("u", None)), ["REAUTH"]);
+    assert_eq!(driven.state.accepted_authorization(), None);
+    assert!(driven.publish(12).is_empty());
+    assert!(handled(&driven.text(REQUEST)).is_empty());
+    let actions = driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    assert!(sent(&actions).is_empty(), "{actions:?}");
+    let actions = driven.text(&auth("good"));
+    assert!(has(&actions, "Reevaluate { changed: true }"), "{actions:?}");
+    let actions = driven.accepted();
+    assert_eq!(handled(&actions), ["1"]);
+    assert!(has(&actions, "ReevaluateOutgoing"), "{actions:?}");
+}
+
+/// What the authenticator said of a value before it was revoked is no word on it afterwards.
+#[test]
+fn an_answer_that_a_revocation_has_overtaken_does_not_count() {
+    let mut driven = Driven::established(Config::default());
+    driven.text(&auth("newer"));
+    driven.revoked("u", None);
+    let actions = driven.accepted();
+    assert!(
+        has(&actions, "Reevaluate { changed: true }"),
+        "asked again: {actions:?}"
+    );
+    driven.invalid();
+    assert_eq!(driven.state.accepted_authorization(), None);
+    // Likewise where the accepted value was asked about.
+    let mut driven = Driven::established(Config::default());
+    driven.text(REQUEST);
+    driven.revoked("u", None);
+    assert!(handled(&driven.verdict(Verdict::StillValid)).is_empty());
+}
+
+#[test]
+fn what_is_behind_a_hello_waits_if_its_user_is_revoked_meanwhile() {
+    let mut driven = Driven::fresh(Config::default());
+    let hello = HELLO.replace("}]", r#"},{"t":"SEND","eid":"e","tid":"t","cmid":1}]"#);
+    driven.text(&hello);
+    driven.accepted();
+    driven.revoked("u", None);
+    let actions = driven.on(Event::Registered(held(0, &[])));
+    assert!(handled(&actions).is_empty(), "{actions:?}");
+    driven.text(&auth("fine"));
+    assert_eq!(handled(&driven.accepted()), ["1"]);
+}
+
+#[test]
+fn revoking_a_topic_ends_its_subscription() {
+    let mut driven = Driven::listening(Config::default());
+    let actions = driven.revoked("u", Some("T"));
+    assert_eq!(types(&actions), ["SUB_NO_AUTH"]);
+    assert!(driven.publish(11).is_empty());
+    assert!(driven.revoked("u", Some("T")).is_empty());
+}
+
+#[test]
+fn a_right_that_is_revoked_while_it_is_asked_about_is_asked_about_again() {
+    let mut driven = Driven::established(Config::default());
+    driven.valid(r#"[{"t":"SUB","eid":"T"}]"#);
+    driven.revoked("u", Some("T"));
+    let actions = driven.on(Event::TopicAuthorized(Ok(true)));
+    assert!(has(&actions, "AuthorizeTopic"), "{actions:?}");
+    let actions = driven.on(Event::TopicAuthorized(Ok(false)));
+    assert_eq!(types(&actions), ["SUB_NO_AUTH"]);
+
+    let mut driven = Driven::established(Config::default());
+    driven.valid(r#"[{"t":"SUB","eid":"T"}]"#);
+    driven.on(Event::TopicAuthorized(Ok(true)));
+    driven.revoked("u", Some("T"));
+    let actions = driven.on(Event::TopicSubscribed(Ok(Subscribed::Done {
+        horizon: 10,
+        missed: None,
+    })));
+    assert!(has(&actions, "CheckTopic"), "{actions:?}");
+    assert!(sent(&driven.publish(11)).is_empty());
+    driven.on(Event::TopicChecked {
+        topic: "T".into(),
+        allowed: Ok(false),
+    });
+    assert!(driven.publish(12).is_empty());
+}
+
+#[test]
+fn what_a_sub_brings_waits_for_the_gate_too() {
+    let sub = r#"[{"t":"SUB","eid":"T","smid":"7.5"}]"#;
+    let done = || {
+        Event::TopicSubscribed(Ok(Subscribed::Done {
+            horizon: 9,
+            missed: Some(vec![publication(8), publication(9)]),
+        }))
+    };
+    let mut driven = Driven::established(Config::default());
+    let actions = driven.valid(sub);
+    assert!(
+        has(&actions, "ReevaluateOutgoing") && !has(&actions, "AuthorizeTopic"),
+        "{actions:?}"
+    );
+    driven.outgoing(Verdict::StillValid);
+    driven.on(Event::TopicAuthorized(Ok(true)));
+    let actions = driven.on(done());
+    assert_eq!(types(&actions), ["SUB_OK", "PUB", "PUB"]);
+
+    let mut driven = Driven::established(Config::default());
+    driven.valid(sub);
+    driven.outgoing(Verdict::Invalid("expired".into()));
+    driven.on(Event::TopicAuthorized(Ok(true)));
+    let actions = driven.on(done());
+    assert_eq!(types(&actions), ["SUB_OK"]);
+    driven.text(&auth("good"));
+    driven.verdict(Verdict::StillValid);
+    let actions = driven.outgoing(Verdict::StillValid);
+    let replay = r#"ReplayTopic { topic: "T", after: 7, up_to: 9 }"#;
+    assert!(has(&actions, replay), "{actions:?}");
+}
