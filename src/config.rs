@@ -37,6 +37,10 @@ pub struct Config {
 
     /// Most sessions of one user. Default 75.
     pub max_sessions_per_user: u32,
+    /// Whether `POST <path>/close_session` is there. Default true.
+    pub close_session_out_of_band: bool,
+    /// How long after `POST <path>/close_session` the session is closed, unless its client comes back before. Default 30 s.
+    pub close_session_grace: Duration,
     /// Most topics of one session. Default 1,500.
     pub max_topics: usize,
     /// Longest topic id, in characters. Default 256.
@@ -157,6 +161,8 @@ impl Default for Config {
             close_timeout: secs(3),
             max_node_bytes: 512 * MIB,
             max_sessions_per_user: 75,
+            close_session_out_of_band: true,
+            close_session_grace: secs(30),
             max_topics: 1_500,
             max_topic_length: 256,
             max_handlers: 1_000,

@@ -278,6 +278,8 @@ pub(crate) struct Counters {
     pub(crate) retries_told: AtomicU64,
     pub(crate) held_bytes: AtomicU64,
     pub(crate) incarnations: AtomicU64,
+    pub(crate) sessions_displaced: AtomicU64,
+    pub(crate) client_mistakes: AtomicU64,
     pub(crate) scavenged: AtomicU64,
     pub(crate) upkeep: UpkeepCounters,
     pub(crate) cluster: Arc<ClusterCounters>,
@@ -367,6 +369,11 @@ pub struct Metrics {
     pub scavenged: u64,
     /// How often the node came back as a new incarnation after losing its lease.
     pub incarnations: u64,
+    /// Sessions closed to make room for a newer one of their user.
+    pub sessions_displaced: u64,
+    /// What clients sent and could not be meant: breaches of the protocol, fields that cannot be read, payloads that do not
+    /// fit their endpoint.
+    pub client_mistakes: u64,
 }
 
 /// What `benches/decisions` needs to send messages through a mailbox.

@@ -36,6 +36,8 @@ pub(crate) enum Notice {
     },
     /// This session, which you hold, was closed.
     Closed { session: SessionKey, reason: String },
+    /// The client of this session, which you hold, is to come back if it is there: somebody wants to close the session.
+    ComeBack { session: SessionKey },
     /// Something was published.
     Published,
     /// From the transport of this node itself: something may have been told that nobody heard.

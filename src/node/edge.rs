@@ -48,9 +48,8 @@ impl Backend for Edge {
     fn close_session(&self, session_id: String) {
         let node = self.0.clone();
         actix_web::rt::spawn(async move {
-            let reason = "the client closed the session out of band";
-            if let Err(error) = node.close_session(&session_id, reason).await {
-                log::warn!("a session could not be closed out of band: {error}");
+            if let Err(error) = node.close_session_later(session_id).await {
+                log::debug!("a session could not be closed out of band: {error}");
             }
         });
     }

@@ -24,9 +24,15 @@ use crate::error::SendError;
 use crate::metrics::{Counters, Mailbox, Meters, Metrics, UpkeepMetrics};
 use crate::registry::{self, Registry};
 use crate::server::Listeners;
-use crate::store::operation::{CloseSession, CloseTarget};
+use crate::store::operation::{
+    CloseLater, CloseSession, CloseSessionsOf, CloseTarget, ClosedSession, FindHome, SessionHome,
+};
 use crate::store::{StoreError, StoreHandle};
 use crate::upkeep::TASKS;
+use crate::wire::{check_id, shown};
+
+/// Sessions of a user closed in one go.
+const PART: u32 = 200;
 
 /// What all rooms of one running node share.
 pub(crate) struct Node {
@@ -139,25 +145,76 @@ impl Node {
         session_id: &str,
         reason: &str,
     ) -> Result<bool, StoreError> {
+        // The store need not be asked, and must not be given what it cannot take.
+        if check_id("session id", session_id).is_err() {
+            return Ok(false);
+        }
         let close = CloseSession {
             target: CloseTarget::Sid(session_id.to_owned()),
-            reason: reason.to_owned(),
+            reason: shown(reason).into_owned(),
         };
         let Some(closed) = self.store.run(close).await? else {
             return Ok(false);
         };
-        if closed.home.is_none() {
+        self.tell_closed(vec![closed], reason);
+        Ok(true)
+    }
+
+    /// Closes all sessions of a user, wherever they are. How many there were.
+    pub(crate) async fn close_sessions_of(
+        &self,
+        user_id: &str,
+        reason: &str,
+    ) -> Result<u64, StoreError> {
+        let mut count = 0;
+        loop {
+            let close = CloseSessionsOf {
+                user_id: user_id.to_owned(),
+                reason: shown(reason).into_owned(),
+                limit: PART,
+            };
+            let sessions = self.store.run(close).await?;
+            let more = sessions.len() >= PART as usize;
+            count += sessions.len() as u64;
+            self.tell_closed(sessions, reason);
+            if !more {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// Closes a session after a while, unless its client comes back before: for who knows no more than its id.
+    pub(crate) async fn close_session_later(&self, session_id: String) -> Result<(), StoreError> {
+        let sid = session_id.clone();
+        // Mostly it is gone already; and who guesses shall not keep the writers busy.
+        if self.store.run(FindHome { sid }).await? == SessionHome::NoSuchSession {
+            return Ok(());
+        }
+        let close = CloseLater {
+            sid: session_id,
+            after: self.config.close_session_grace,
+        };
+        if let Some(session) = self.store.run(close).await? {
+            self.registry().tell(registry::ComeBack(session));
+        }
+        Ok(())
+    }
+
+    /// Tells those who hold these sessions, and the listeners, that they are closed.
+    pub(crate) fn tell_closed(&self, sessions: Vec<ClosedSession>, reason: &str) {
+        for closed in sessions.iter().filter(|closed| closed.home.is_none()) {
             self.listeners.session(
                 crate::server::SessionChange::Close,
                 &closed.sid,
                 &closed.user_id,
             );
         }
-        self.registry().tell(registry::Closed {
-            sessions: vec![closed],
-            reason: reason.to_owned(),
-        });
-        Ok(true)
+        if !sessions.is_empty() {
+            self.registry().tell(registry::Closed {
+                sessions,
+                reason: reason.to_owned(),
+            });
+        }
     }
 
     pub(crate) fn metrics(&self) -> Metrics {
@@ -203,6 +260,8 @@ impl Node {
             held_bytes: get(&self.counters.held_bytes),
             scavenged: get(&self.counters.scavenged),
             incarnations: get(&self.counters.incarnations),
+            sessions_displaced: get(&self.counters.sessions_displaced),
+            client_mistakes: get(&self.counters.client_mistakes),
         }
     }
 }

@@ -26,7 +26,8 @@ use crate::service::Dispatch;
 use crate::session::LiveSession;
 pub(crate) use crate::store::operation::Revocation;
 use crate::store::operation::{
-    ClosedSession, ConnectionId, Holder, OutboxMessage, Publication, SessionKey, StoredMessage,
+    ClosedSession, ClosesLater, ConnectionId, Holder, OutboxMessage, Publication, SessionKey,
+    StoredMessage,
 };
 use crate::store::{NewsOf, StoreHandle};
 
@@ -47,6 +48,10 @@ pub(crate) enum ToSession {
     Revoked(Arc<Revocation>),
     /// Another registration holds your session.
     TakenOver,
+    /// Another node says that you do not hold your session any more (and why, if it was closed): ask the store.
+    Rumour(Option<String>),
+    /// Your client is to come back, if it is there: somebody wants to close its session.
+    ComeBack,
     /// Your session was closed.
     Closed(String),
     /// Your session does not exist any more.
@@ -65,6 +70,19 @@ struct Entry {
     topics: Option<Box<HashSet<String>>>,
 }
 
+/// A new holder that waits for the registration before it to let go.
+struct Waiting {
+    connection: ConnectionId,
+    who: Waiter,
+}
+
+enum Waiter {
+    /// It is about to attach here.
+    Here(oneshot::Sender<()>),
+    /// On this node, as a notice says: so it need not be true.
+    There(String),
+}
+
 /// The actor.
 pub(crate) struct Registry {
     node: String,
@@ -74,7 +92,7 @@ pub(crate) struct Registry {
     upkeep: Option<Mailbox<SweepNow>>,
     sessions: HashMap<SessionKey, Entry>,
     /// New holders that wait for the registration before them to let go.
-    waiting: HashMap<SessionKey, (ConnectionId, oneshot::Sender<()>)>,
+    waiting: HashMap<SessionKey, Waiting>,
     topics: HashMap<String, HashSet<SessionKey>>,
     revocations: Revocations,
     /// Number of the newest publication handed out.
@@ -139,6 +157,11 @@ pub(crate) struct Closed {
     pub(crate) reason: String,
 }
 
+/// The client of this session is to come back, if it is there, or somebody closes the session.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ComeBack(pub(crate) ClosesLater);
+
 /// Everyone who lives here.
 #[derive(Message)]
 #[rtype(result = "Vec<Mailbox<ToSession>>")]
@@ -202,10 +225,10 @@ impl Registry {
     }
 
     /// Tells the registrations before `connection` to let go. False: there is none here.
-    fn displace(&self, session: SessionKey, connection: ConnectionId) -> bool {
+    fn displace(&self, session: SessionKey, connection: ConnectionId, word: ToSession) -> bool {
         match self.sessions.get(&session) {
             Some(entry) if entry.holder.connection < connection => {
-                entry.to.tell(ToSession::TakenOver);
+                entry.to.tell(word);
                 true
             }
             Some(_) | None => false,
@@ -229,14 +252,31 @@ impl Registry {
     }
 
     fn release(&mut self, session: SessionKey, gone: ConnectionId) {
-        if self
-            .waiting
-            .get(&session)
-            .is_some_and(|(connection, _)| gone < *connection)
-            && let Some((_, released)) = self.waiting.remove(&session)
-        {
-            let _ = released.send(());
+        let waiting = self.waiting.get(&session);
+        if waiting.is_none_or(|waiting| gone >= waiting.connection) {
+            return;
         }
+        if let Some(Waiting { connection, who }) = self.waiting.remove(&session) {
+            match who {
+                Waiter::Here(released) => drop(released.send(())),
+                Waiter::There(node) => self.tell_released(node, session, connection),
+            }
+        }
+    }
+
+    /// A notice is a hint, whoever sent it: the session asks the store.
+    fn hint(&self, session: SessionKey, closed: Option<String>) {
+        if let Some(entry) = self.sessions.get(&session) {
+            entry.to.tell(ToSession::Rumour(closed));
+        }
+    }
+
+    fn tell_released(&self, node: String, session: SessionKey, connection: ConnectionId) {
+        let notice = Notice::Released {
+            session,
+            connection,
+        };
+        self.tell_cluster(Tell::One { node, notice });
     }
 
     fn forget(&mut self, session: SessionKey) {
@@ -267,41 +307,20 @@ impl Registry {
                 connection,
                 by,
             } => {
-                if self.displace(session, connection) {
-                    // Whoever detaches tells the other node.
-                    let (released, gone) = oneshot::channel();
-                    self.waiting.insert(session, (connection, released));
-                    let cluster = self.cluster.clone();
-                    actix::spawn(async move {
-                        if let (Ok(()), Some(cluster)) = (gone.await, cluster) {
-                            cluster.tell(Tell::One {
-                                node: by,
-                                notice: Notice::Released {
-                                    session,
-                                    connection,
-                                },
-                            });
-                        }
-                    });
+                if self.displace(session, connection, ToSession::Rumour(None)) {
+                    // When it detaches, the other node is told.
+                    let who = Waiter::There(by);
+                    self.waiting.insert(session, Waiting { connection, who });
                 } else {
-                    self.tell_cluster(Tell::One {
-                        node: by,
-                        notice: Notice::Released {
-                            session,
-                            connection,
-                        },
-                    });
+                    self.tell_released(by, session, connection);
                 }
             }
             Notice::Released {
                 session,
                 connection,
-            } => self.release(session, ConnectionId(connection.0 - 1)),
-            Notice::Closed { session, reason } => {
-                if let Some(entry) = self.sessions.get(&session) {
-                    entry.to.tell(ToSession::Closed(reason));
-                }
-            }
+            } => self.release(session, ConnectionId(connection.0.saturating_sub(1))),
+            Notice::Closed { session, reason } => self.hint(session, Some(reason)),
+            Notice::ComeBack { session } => self.hint(session, None),
             Notice::Published => self.fetch_publications(ctx),
             // The sweep finds publications as well.
             Notice::Missed => {
@@ -351,9 +370,10 @@ impl Handler<Attach> for Registry {
         } = attach;
         match self.waiting.get(&holder.session) {
             // A later registration waits for this one, which comes late: it must let go, which tells the other.
-            Some((later, _)) if *later > holder.connection => {
-                return to.tell(ToSession::TakenOver);
-            }
+            Some(later) if later.connection > holder.connection => match later.who {
+                Waiter::Here(_) => return to.tell(ToSession::TakenOver),
+                Waiter::There(_) => to.tell(ToSession::Rumour(None)),
+            },
             // It waits no more for the one before it.
             Some(_) => drop(self.waiting.remove(&holder.session)),
             None => {}
@@ -407,10 +427,11 @@ impl Handler<TakeOver> for Registry {
             released,
         } = take;
         // A registration may be left here that is older still, whose take-over was not told.
-        let here = self.displace(session, connection);
+        let here = self.displace(session, connection, ToSession::TakenOver);
         let elsewhere = old_node != self.node;
         if here || elsewhere {
-            self.waiting.insert(session, (connection, released));
+            let who = Waiter::Here(released);
+            self.waiting.insert(session, Waiting { connection, who });
         } else {
             let _ = released.send(());
         }
@@ -445,6 +466,27 @@ impl Handler<Closed> for Registry {
                     if let Some(entry) = self.sessions.get(&closed.session) {
                         entry.to.tell(ToSession::Closed(reason.clone()));
                     }
+                }
+            }
+        }
+    }
+}
+
+impl Handler<ComeBack> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, ComeBack(session): ComeBack, _: &mut Self::Context) {
+        let ClosesLater { holder, node } = session;
+        match node {
+            Some(node) if node != self.node => {
+                let session = holder.session;
+                let notice = Notice::ComeBack { session };
+                self.tell_cluster(Tell::One { node, notice });
+            }
+            Some(_) | None => {
+                let entry = self.sessions.get(&holder.session);
+                if let Some(entry) = entry.filter(|entry| entry.holder == holder) {
+                    entry.to.tell(ToSession::ComeBack);
                 }
             }
         }
@@ -511,6 +553,6 @@ impl Handler<WhenEmpty> for Registry {
 }
 
 metered!(Registry:
-    Begin, Rename, Attach, Detach, TakeOver, Closed, NewsOf, FromCluster, List, Holders, WhenEmpty,
+    Begin, Rename, Attach, Detach, TakeOver, Closed, ComeBack, NewsOf, FromCluster, List, Holders, WhenEmpty,
     SubscribeTopic, UnsubscribeTopic, BeginSweep, EndSweep, NotSwept,
 );

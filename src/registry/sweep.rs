@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use actix::{Handler, Message, MessageResult};
 
-use super::{Registry, ToSession};
+use super::{Registry, ToSession, Waiter};
 use crate::store::operation::{Deregister, Holder, SessionKey, Swept};
 
 /// To the upkeep: notices were missed, so the next sweep must not wait for its time.
@@ -44,11 +44,12 @@ impl Registry {
             .map(|session| session.holder)
             .filter(|holder| !self.sessions.contains_key(&holder.session))
             // It is about to attach, once the registration before it has let go.
-            .filter(|holder| {
-                self.waiting
-                    .get(&holder.session)
-                    .is_none_or(|(_, released)| released.is_closed())
-            })
+            .filter(
+                |holder| match self.waiting.get(&holder.session).map(|it| &it.who) {
+                    Some(Waiter::Here(released)) => released.is_closed(),
+                    Some(Waiter::There(_)) | None => true,
+                },
+            )
             .map(|holder| (holder, self.strays.get(&holder).copied().unwrap_or(now)))
             .collect();
         if let Some(store) = &self.store {

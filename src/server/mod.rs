@@ -171,6 +171,15 @@ impl MatsSocketServer {
         self.node.close_session(session_id, reason).await
     }
 
+    /// Closes all sessions of a user, wherever they are; how many there were. A client may open a new one: let your
+    /// authenticator refuse it *before* you call this.
+    ///
+    /// # Errors
+    /// The store failed; some may be closed.
+    pub async fn close_sessions_of(&self, user_id: &str, reason: &str) -> Result<u64, StoreError> {
+        self.node.close_sessions_of(user_id, reason).await
+    }
+
     /// Ends a user's authorization at once, on all nodes: because a login was withdrawn, say. His sessions stay, but
     /// nothing goes in or out until his client has sent an authorization value that is accepted (it is asked for one;
     /// the value accepted before counts as a new one). Let your authenticator refuse what was withdrawn *before* you call

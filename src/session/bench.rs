@@ -60,6 +60,7 @@ impl Decisions {
             inbox: Vec::new(),
             topics: Vec::new(),
             has_outbox: false,
+            made_room: Vec::new(),
         };
         self.on(Event::Registered(Ok(Registered::Held(Box::new(held)))));
     }

@@ -14,6 +14,8 @@ diesel::table! {
         created -> BigInt,
         alive -> BigInt,
         last_seq -> BigInt,
+        close_at -> Nullable<BigInt>,
+        close_connection -> Nullable<BigInt>,
     }
 }
 

@@ -13,7 +13,7 @@ macro_rules! touch_nothing {
 }
 
 touch_nothing! {
-    FindHome ListSessions CountSessions TimeOutSessions Scavenge ReadAnswer FetchOutbox ReadCorrelation
+    CloseSessionsOf CloseDue ReadStanding FindHome ListSessions CountSessions TimeOutSessions Scavenge ReadAnswer FetchOutbox ReadCorrelation
     ClaimEndedCorrelations ClaimForwarded PostponeForwarded BuryForwarded ReadForwarded ListDeadLetters
     RedriveDeadLetter DropDeadLetter FetchPublications NewestPublication TopicHistory TopicSince RenewLease LeaveNode
     ListNodes Sweep WhichExist
@@ -48,6 +48,12 @@ impl Touches for CloseSession {
             CloseTarget::Sid(sid) => see(Touched::Sid(sid)),
             CloseTarget::Holder(holder) => see(Touched::Session(holder.session)),
         }
+    }
+}
+
+impl Touches for CloseLater {
+    fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
+        see(Touched::Sid(&self.sid));
     }
 }
 

@@ -7,12 +7,12 @@ use std::time::Instant;
 use super::{Task, ended};
 use crate::metrics::Mailbox;
 use crate::node::Node;
-use crate::registry::{BeginSweep, Closed, EndSweep, Holders, NotSwept};
+use crate::registry::{BeginSweep, Closed, ComeBack, EndSweep, Holders, NotSwept};
 use crate::server::SessionChange;
 use crate::service;
 use crate::store::StoreError;
 use crate::store::operation::{
-    Liveliness, RenewLease, Scavenge, Sweep, TimeOutSessions, WhichExist,
+    CloseDue, Liveliness, RenewLease, Scavenge, Sweep, TimeOutSessions, WhichExist,
 };
 
 /// Sessions timed out in one go.
@@ -74,6 +74,9 @@ async fn sweep(node: &Node) -> Result<(), StoreError> {
         return Ok(());
     };
     let swept = node.store.run(Sweep).await?;
+    if swept.close_due {
+        close_due(node).await?;
+    }
     let Some(holders) = node.registry().ask(EndSweep { before, swept }).await else {
         return Ok(());
     };
@@ -116,6 +119,24 @@ async fn time_out(node: &Node) -> Result<(), StoreError> {
             });
         }
         if !more {
+            return Ok(());
+        }
+    }
+}
+
+/// Closes the sessions that were to be closed by now: their clients have not come back.
+async fn close_due(node: &Node) -> Result<(), StoreError> {
+    loop {
+        let due = CloseDue {
+            after: node.config.close_session_grace,
+            limit: PART,
+        };
+        let due = node.store.run(due).await?;
+        node.tell_closed(due.closed, "the session was closed out of band");
+        for session in due.connected {
+            node.registry().tell(ComeBack(session));
+        }
+        if !due.more {
             return Ok(());
         }
     }

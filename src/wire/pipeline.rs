@@ -159,14 +159,13 @@ impl EnvelopeSeed<'_> {
         id(json).ok_or_else(|| self.wrong("`cmid` is neither a string nor an integral number"))
     }
 
-    /// Elements that are no ids are left out.
+    /// Elements that are no ids are left out. Anything but an array is as good as absent.
     fn ids<E: de::Error>(
         &self,
         envelope: &mut Envelope,
         json: &str,
     ) -> Result<Option<Vec<String>>, E> {
         if !json.starts_with('[') {
-            envelope.blame(Field::Ids, "is not an array");
             return Ok(None);
         }
         let mut json = serde_json::Deserializer::from_str(json);

@@ -44,6 +44,9 @@ pub(super) enum Kind {
         session: i64,
         reason: String,
     },
+    ComeBack {
+        session: i64,
+    },
     Published,
     /// The node wants to know whether it hears itself.
     Echo,
@@ -82,6 +85,7 @@ impl Kind {
                 session: session.0,
                 reason: begin(&reason).to_owned(),
             },
+            Notice::ComeBack { session } => Kind::ComeBack { session: session.0 },
             Notice::Published => Kind::Published,
             Notice::Missed => return None,
         })
@@ -112,6 +116,9 @@ impl Kind {
             Kind::Closed { session, reason } => Notice::Closed {
                 session: SessionKey(session),
                 reason,
+            },
+            Kind::ComeBack { session } => Notice::ComeBack {
+                session: SessionKey(session),
             },
             Kind::Published => Notice::Published,
             Kind::Echo => return None,

@@ -22,7 +22,7 @@ use crate::http::NewLine;
 use crate::metrics::{Mailbox, metered};
 use crate::node::Node;
 use crate::registry::ToSession;
-use crate::store::operation::{Complete, DropInbox, FetchOutbox, Holder, ReadAnswer, WhichExist};
+use crate::store::operation::{Complete, DropInbox, FetchOutbox, Holder, ReadAnswer, ReadStanding};
 
 /// Length of the random part of a server message id.
 const PREFIX: usize = 6;
@@ -220,13 +220,12 @@ impl Session {
                 self.later(ctx, async move { Event::Fetched(fetch.await) });
             }
             Action::MarkRedelivery(seqs) => self.mark_redelivery(seqs, ctx),
-            Action::AskExists => {
-                let Some(holder) = self.holder() else { return };
-                let sessions = vec![holder.session];
-                let exist = self.node.store.run(WhichExist { sessions });
-                self.later(ctx, async move {
-                    Event::Exists(exist.await.map(|exist| !exist.is_empty()))
-                });
+            Action::AskStanding => {
+                let Some(Holder { session, .. }) = self.holder() else {
+                    return;
+                };
+                let read = self.node.store.run(ReadStanding { session });
+                self.later(ctx, async move { Event::Standing(read.await) });
             }
             Action::Retried => {
                 self.node

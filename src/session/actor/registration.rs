@@ -1,6 +1,7 @@
 //! How a session is got hold of, and let go.
 
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::{ActorContext, Context};
@@ -13,12 +14,16 @@ use crate::registry::{Attach, Detach, TakeOver, ToSession};
 use crate::server::SessionChange;
 use crate::store::StoreError;
 use crate::store::operation::{
-    CloseSession, CloseTarget, Complete, Deregister, Fenced, Holder, Register, Registered,
-    WhichExist,
+    CloseSession, CloseTarget, ClosedSession, Deregister, Holder, ReadStanding, Register,
+    Registered,
 };
-use crate::wire::random_id;
+use crate::wire::{random_id, shown};
 
 use super::{Attached, Happened, PREFIX, Registering, SESSION_ID, Session};
+
+/// How long a session must have been without a connection to make room for a newer one of its user: after a node's death
+/// all of its sessions are without one for a moment.
+const MIN_ABSENCE: Duration = Duration::from_secs(60);
 
 impl Session {
     /// Registers, has the registration before this one let go, and attaches, so that nothing stored from now on is
@@ -33,6 +38,7 @@ impl Session {
             app_name: hello.app_name,
             app_version: hello.app_version,
             max_sessions_per_user: self.node.config.max_sessions_per_user,
+            min_absence: MIN_ABSENCE,
         };
         let (node, me, to) = (self.node.clone(), self.mailbox(ctx), self.mailbox(ctx));
         const RESTART: Happened = Happened(Event::Registry(ToSession::Restart(
@@ -49,6 +55,7 @@ impl Session {
             let name = node.name();
             let outcome = node.store.run(register).await;
             if let Ok(Registered::Held(held)) = &outcome {
+                tell_displaced(&node, &held.made_room);
                 if let Some((old_node, _)) = &held.replaced {
                     take_over(&node, held.holder, old_node.clone()).await;
                 }
@@ -136,6 +143,22 @@ impl Session {
     }
 }
 
+/// Says which sessions of a user have made room for his new one.
+fn tell_displaced(node: &Node, sessions: &[ClosedSession]) {
+    for session in sessions {
+        log::info!(
+            "session {} of user {} was closed: it was without a connection, and made room for a newer one",
+            session.sid,
+            shown(&session.user_id)
+        );
+        node.counters
+            .sessions_displaced
+            .fetch_add(1, Ordering::Relaxed);
+        node.listeners
+            .session(SessionChange::Close, &session.sid, &session.user_id);
+    }
+}
+
 /// Has the registration before this one let go. It is waited for, but not for long: the fence keeps it from doing harm.
 async fn take_over(node: &Node, holder: Holder, old_node: String) {
     let (released, done) = oneshot::channel();
@@ -150,21 +173,15 @@ async fn take_over(node: &Node, holder: Holder, old_node: String) {
 /// Between its registration and its attachment, nobody could tell this session that yet another registration took over,
 /// or that it was closed: it looks by itself. Of what comes from now on, the registry tells.
 async fn lost_meanwhile(node: &Node, holder: Holder) -> Option<Event> {
-    let nothing = Complete {
-        holder,
-        acked: Vec::new(),
-        nacked: Vec::new(),
-    };
-    match node.store.run(nothing).await {
-        Ok(Fenced::FencedOff) => {}
+    let session = holder.session;
+    match node.store.run(ReadStanding { session }).await {
+        Ok(None) => Some(Event::Registered(Ok(Registered::NoSuchSession))),
+        Ok(Some(standing)) if standing.connection > holder.connection => {
+            Some(Event::Registry(ToSession::TakenOver))
+        }
         // A store that is away is found out soon enough.
-        Ok(Fenced::Done) | Err(_) => return None,
+        Ok(Some(_)) | Err(_) => None,
     }
-    let sessions = vec![holder.session];
-    Some(match node.store.run(WhichExist { sessions }).await {
-        Ok(existing) if existing.is_empty() => Event::Registered(Ok(Registered::NoSuchSession)),
-        Ok(_) | Err(_) => Event::Registry(ToSession::TakenOver),
-    })
 }
 
 /// Does in the store what becomes of a session whose actor has ended.

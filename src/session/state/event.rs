@@ -6,7 +6,7 @@ use crate::auth::{AuthError, Verdict};
 use crate::registry::ToSession;
 use crate::store::StoreError;
 use crate::store::operation::{
-    Fenced, FetchedOutbox, Holder, NewOrResumed, Publication, Registered,
+    Fenced, FetchedOutbox, Holder, NewOrResumed, Publication, Registered, Standing,
 };
 use crate::wire::{Close, Envelope, MessageType};
 
@@ -62,8 +62,8 @@ pub(in crate::session) enum Event {
     DeadLetters(Vec<i64>),
     /// Something else was refused by the fence.
     FencedOff,
-    /// Outcome of [`Action::AskExists`].
-    Exists(Result<bool, StoreError>),
+    /// Outcome of [`Action::AskStanding`].
+    Standing(Result<Option<Standing>, StoreError>),
     /// Time has passed, or what came in at once has been taken in: see what is due.
     Tick,
     /// The client has taken nothing for too long though bytes wait for it.
@@ -142,8 +142,8 @@ pub(in crate::session) enum Action {
         limit: u32,
         max_bytes: u64,
     },
-    /// Ask whether the session still exists.
-    AskExists,
+    /// Ask where the session stands in the store.
+    AskStanding,
     /// The session was told RETRY so many times.
     Retried,
     /// Count a delivery without acknowledgement.

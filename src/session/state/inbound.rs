@@ -298,6 +298,8 @@ impl State {
             ..Envelope::new(MessageType::WELCOME)
         };
         self.send_now(vec![welcome]);
+        // What was heard before.
+        self.ask_standing();
     }
 
     pub(super) fn step_dispatch(&mut self) {

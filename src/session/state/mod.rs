@@ -37,7 +37,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::registry::ToSession;
 use crate::server::{Listeners, MessageEvent};
-use crate::store::operation::Holder;
+use crate::store::StoreError;
+use crate::store::operation::{Holder, Standing};
 use crate::wire::{Close, CloseCode, Envelope};
 
 /// What the pipeline at hand waits for.
@@ -64,6 +65,16 @@ enum Asked {
 struct Leaving {
     at: i64,
     close: Close,
+}
+
+/// What another node says of this session, while the store is asked about it.
+#[derive(Default)]
+struct Rumour {
+    /// It is closed, for this reason.
+    closed: Option<String>,
+    asking: bool,
+    /// It came again after the store was asked.
+    ask_again: bool,
 }
 
 /// What is told of the outside before each event.
@@ -110,6 +121,7 @@ pub(super) struct State {
     retry_at: Option<i64>,
     /// The close to come, and when: the store is away, or the server stops and handlers still run.
     leaving: Option<Box<Leaving>>,
+    rumour: Option<Box<Rumour>>,
     ended: bool,
     recent: Recent,
     remote: Option<Box<str>>,
@@ -147,6 +159,7 @@ impl State {
             to_drop: Vec::new(),
             retry_at: None,
             leaving: None,
+            rumour: None,
             ended: false,
             recent: Recent::default(),
             remote: remote.map(String::into_boxed_str),
@@ -189,9 +202,7 @@ impl State {
             Event::Fetched(outcome) => self.fetched(outcome),
             Event::DeadLetters(seqs) => self.window.complete(seqs.iter()),
             Event::FencedOff => self.fenced_off(),
-            Event::Exists(Ok(true)) => self.taken_over(),
-            Event::Exists(Ok(false)) => self.gone(),
-            Event::Exists(Err(_)) => {}
+            Event::Standing(standing) => self.stands(standing),
             Event::Tick => self.tick(),
             Event::Stalled => self.end(None, Keep::Deregister),
         }
@@ -239,12 +250,9 @@ impl State {
             ToSession::Published(publication) => self.published(publication),
             ToSession::Revoked(revocation) => self.revoked(&revocation),
             ToSession::TakenOver => self.taken_over(),
-            ToSession::Closed(reason) => {
-                self.end(
-                    Some(Close::new(CloseCode::CloseSession, reason)),
-                    Keep::Closed,
-                );
-            }
+            ToSession::Rumour(closed) => self.heard(closed),
+            ToSession::ComeBack => self.come_back(),
+            ToSession::Closed(reason) => self.closed(reason),
             ToSession::Gone => self.gone(),
             ToSession::Restart(why) => self.restart(why),
             ToSession::Introspect(answer) => drop(answer.send(self.introspect())),
@@ -264,6 +272,61 @@ impl State {
     fn gone(&mut self) {
         let why = "the session is gone: it was closed, or has timed out";
         self.end(Some(Close::new(CloseCode::SessionLost, why)), Keep::Closed);
+    }
+
+    /// Another node's word that the session is closed (with this reason), taken over, or to be closed. Anybody may have
+    /// sent it who can reach the database, so the store is asked.
+    fn heard(&mut self, closed: Option<String>) {
+        let rumour = self.rumour.get_or_insert_default();
+        rumour.closed = closed.or(rumour.closed.take());
+        rumour.ask_again = rumour.asking;
+        self.ask_standing();
+    }
+
+    /// Asks the store about a rumour, once the session is known to it.
+    pub(super) fn ask_standing(&mut self) {
+        let known = self.identity.is_some();
+        if let Some(rumour) = &mut self.rumour
+            && known
+            && !std::mem::replace(&mut rumour.asking, true)
+        {
+            self.actions.push(Action::AskStanding);
+        }
+    }
+
+    /// Where the session stands, as the store says.
+    fn stands(&mut self, standing: Result<Option<Standing>, StoreError>) {
+        let Some(ours) = self.identity().map(|it| it.holder.connection) else {
+            return;
+        };
+        let refused = self.leaving.as_ref();
+        let refused = refused.is_some_and(|it| it.close.code == CloseCode::Disconnect);
+        let rumour = self.rumour.take();
+        match standing {
+            Ok(None) => match rumour.and_then(|rumour| rumour.closed) {
+                Some(reason) => self.closed(reason),
+                None => self.gone(),
+            },
+            Ok(Some(standing)) if refused || standing.connection > ours => self.taken_over(),
+            Ok(Some(standing)) if standing.closes => self.come_back(),
+            // The sweep finds out, should there be something in it.
+            Ok(Some(_)) | Err(_) => {
+                if let Some(rumour) = rumour.filter(|rumour| rumour.ask_again) {
+                    self.heard(rumour.closed);
+                }
+            }
+        }
+    }
+
+    fn closed(&mut self, reason: String) {
+        let close = Close::new(CloseCode::CloseSession, reason);
+        self.end(Some(close), Keep::Closed);
+    }
+
+    /// Somebody wants to close the session from outside: a client that is there comes back, and keeps it.
+    fn come_back(&mut self) {
+        let why = "somebody asked to close the session: come back to keep it";
+        self.leave(Close::new(CloseCode::Reconnect, why));
     }
 
     /// The store refused a write: the session was taken over, or closed. The registry is about to say which; should
@@ -302,7 +365,7 @@ impl State {
         if let Some(leaving) = self.leaving.take_if(|leaving| leaving.at <= now) {
             let close = leaving.close;
             if close.code == CloseCode::Disconnect {
-                self.actions.push(Action::AskExists);
+                self.actions.push(Action::AskStanding);
                 return self.fenced_off();
             }
             return self.leave(close);

@@ -42,6 +42,7 @@ fn held(last_seq: i64, inbox: &[&str]) -> Result<Registered, StoreError> {
         inbox: inbox.iter().map(|cmid| (*cmid).to_owned()).collect(),
         topics: vec![],
         has_outbox: last_seq > 0,
+        made_room: vec![],
     })))
 }
 
@@ -448,11 +449,83 @@ fn whoever_is_fenced_off_lets_go_and_changes_nothing() {
     assert_eq!(ending(&taken_over), (4003, Keep::Nothing));
     // The word was lost: the store is asked.
     for (exists, end) in [(true, (4003, Keep::Nothing)), (false, (4001, Keep::Closed))] {
+        let standing = exists.then_some(standing(2));
         let mut driven = fenced_off();
         let actions = driven.after(Duration::from_secs(1));
-        assert!(has(&actions, "AskExists"), "{actions:?}");
-        assert_eq!(ending(&driven.on(Event::Exists(Ok(exists)))), end);
+        assert!(has(&actions, "AskStanding"), "{actions:?}");
+        assert_eq!(ending(&driven.on(Event::Standing(Ok(standing)))), end);
     }
+}
+
+fn standing(connection: i64) -> Standing {
+    Standing {
+        connection: ConnectionId(connection),
+        closes: false,
+    }
+}
+
+/// Whoever can reach the database can send a notice: with it alone, nobody is logged out.
+#[test]
+fn the_store_is_asked_whether_a_rumour_is_true() {
+    let heard = |closed: Option<&str>, standing| {
+        let mut driven = Driven::established(Config::default());
+        let rumour = ToSession::Rumour(closed.map(str::to_owned));
+        let actions = driven.on(Event::Registry(rumour));
+        assert!(
+            has(&actions, "AskStanding") && !has(&actions, "End"),
+            "{actions:?}"
+        );
+        driven.on(Event::Standing(standing))
+    };
+    assert!(heard(Some("bye"), Ok(Some(standing(1)))).is_empty());
+    assert!(heard(None, Ok(Some(standing(1)))).is_empty());
+    assert!(heard(None, Err(StoreError::Failed("away".into()))).is_empty());
+    assert_eq!(ending(&heard(Some("bye"), Ok(None))), (4000, Keep::Closed));
+    assert_eq!(ending(&heard(None, Ok(None))), (4001, Keep::Closed));
+    assert_eq!(
+        ending(&heard(None, Ok(Some(standing(2))))),
+        (4003, Keep::Nothing)
+    );
+    let closes = Standing {
+        closes: true,
+        ..standing(1)
+    };
+    assert_eq!(
+        ending(&heard(None, Ok(Some(closes)))),
+        (4002, Keep::Deregister)
+    );
+}
+
+#[test]
+fn many_rumours_are_few_questions() {
+    let mut driven = Driven::established(Config::default());
+    let rumour = || Event::Registry(ToSession::Rumour(None));
+    assert!(has(&driven.on(rumour()), "AskStanding"));
+    for _ in 0..100 {
+        assert!(driven.on(rumour()).is_empty());
+    }
+    let answer = || Event::Standing(Ok(Some(standing(1))));
+    assert!(
+        has(&driven.on(answer()), "AskStanding"),
+        "it may have been too early"
+    );
+    assert!(driven.on(answer()).is_empty());
+}
+
+#[test]
+fn a_rumour_that_comes_before_welcome_is_asked_about_then() {
+    let mut driven = Driven::fresh(Config::default());
+    driven.text(HELLO);
+    driven.on(Event::Authenticated(Ok(Verdict::Authenticated(
+        Principal::user("u"),
+    ))));
+    assert!(
+        driven
+            .on(Event::Registry(ToSession::Rumour(None)))
+            .is_empty()
+    );
+    let actions = driven.on(Event::Registered(held(0, &[])));
+    assert!(has(&actions, "AskStanding"), "{actions:?}");
 }
 
 #[test]

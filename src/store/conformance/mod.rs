@@ -54,7 +54,7 @@ macro_rules! suite {
 }
 
 suite! {
-    sessions: open_and_resume resume_refused too_many_sessions deregister_names_the_registration close_deletes_all
+    sessions: open_and_resume resume_refused too_many_sessions an_absent_session_makes_room closed_later closed_by_user deregister_names_the_registration close_deletes_all
         home_needs_a_lease listing time_out sweep_and_which_exist scavenge scavenge_old_inbox where_a_session_is;
     inbox: duplicates_get_the_first_answer every_write_is_fenced deregistered_holder_still_settles
         let_go_and_come_again_in_one_group;
@@ -65,7 +65,7 @@ suite! {
     forwarded: postponed postponed_with_what_was_sent taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired buried_and_redriven
         renamed_node_loses_its_claims unheard_claims_are_claimed_again;
     nodes: listed;
-    topics: subscriptions publications_in_order history newest_survives_scavenging;
+    topics: subscriptions publications_in_order history since newest_survives_scavenging;
     transact: committed refused rolled_back panicked timed_out;
     engine: order_under_concurrency bad_one_fails_alone panic_is_survived news_before_the_answer busy order_beyond_the_queue panic_of_a_read_is_survived
         dropped_future_still_runs reopened_by_a_second_node metrics come_and_go_in_one_group;
@@ -204,15 +204,7 @@ impl Node {
     }
 
     async fn register(&self, user: &str, session: NewOrResumed) -> Registered {
-        self.run(Register {
-            session,
-            user_id: user.into(),
-            client: "test,1".into(),
-            app_name: "App".into(),
-            app_version: "1.0".into(),
-            max_sessions_per_user: 3,
-        })
-        .await
+        self.run(register_of(user, session)).await
     }
 
     async fn open(&self, user: &str, sid: &str) -> HeldSession {
@@ -300,6 +292,18 @@ impl Node {
             .await;
         let mut news = self.news().await;
         news.remove(0).forwarded.remove(0)
+    }
+}
+
+fn register_of(user: &str, session: NewOrResumed) -> Register {
+    Register {
+        session,
+        user_id: user.into(),
+        client: "test,1".into(),
+        app_name: "App".into(),
+        app_version: "1.0".into(),
+        max_sessions_per_user: 3,
+        min_absence: Duration::from_secs(60),
     }
 }
 

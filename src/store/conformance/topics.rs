@@ -100,6 +100,46 @@ pub async fn history(base: Base) {
     }
 }
 
+/// For a client that was sent everything up to a number, whatever topic that was published on.
+pub async fn since(base: Base) {
+    let a = base.node("a").await;
+    for (topic, tid) in [
+        ("t", "p1"),
+        ("u", "p2"),
+        ("t", "p3"),
+        ("u", "p4"),
+        ("t", "p5"),
+    ] {
+        a.run(call(vec![publish(topic, tid)])).await;
+        base.clock.advance(secs(1));
+    }
+    let ask = |after, up_to, limit| {
+        let read = a.run(TopicSince {
+            topic: "t".into(),
+            after,
+            up_to,
+            limit,
+        });
+        async move {
+            let found = read.await;
+            found.map(|all| all.into_iter().map(|it| it.tid).collect::<Vec<_>>())
+        }
+    };
+    let some = |tids: &[&str]| Some(tids.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>());
+    assert_eq!(ask(0, 5, 10).await, some(&["p1", "p3", "p5"]));
+    assert_eq!(ask(2, 4, 10).await, some(&["p3"]));
+    assert_eq!(ask(3, 4, 10).await, some(&[]));
+    assert_eq!(ask(0, 5, 2).await, None, "too many");
+    a.run(Scavenge {
+        inbox_older: secs(100),
+        publications_older: secs(3),
+        keys_older: secs(100),
+    })
+    .await;
+    assert_eq!(ask(0, 5, 10).await, None, "p1 is gone");
+    assert_eq!(ask(2, 5, 10).await, some(&["p3", "p5"]));
+}
+
 pub async fn newest_survives_scavenging(base: Base) {
     let a = base.node("a").await;
     a.run(call(vec![publish("t", "p1"), publish("t", "p2")]))

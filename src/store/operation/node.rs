@@ -56,6 +56,8 @@ pub struct Swept {
     pub sessions: Vec<SweptSession>,
     /// Newest publication's number.
     pub newest_publication: i64,
+    /// There are sessions, here or elsewhere, that were to be closed by now ([`CloseDue`]).
+    pub close_due: bool,
 }
 
 /// Which of these sessions exist, by key.

@@ -17,8 +17,11 @@ pub struct Register {
     pub app_name: String,
     /// App version.
     pub app_version: String,
-    /// Most sessions that one user may have; a resumed session is not counted twice.
+    /// Most sessions that one user may have. For a new one beyond that, those go that have been without a connection
+    /// longest; resuming one is never refused.
     pub max_sessions_per_user: u32,
+    /// How long a session must have been without a connection to go.
+    pub min_absence: Duration,
 }
 
 /// Whether [`Register`] opens or resumes.
@@ -72,6 +75,8 @@ pub struct HeldSession {
     pub topics: Vec<String>,
     /// Whether anything is in the outbox.
     pub has_outbox: bool,
+    /// Sessions of the same user that were closed to make room for a new one.
+    pub made_room: Vec<ClosedSession>,
 }
 
 /// The connection is gone; the session stays. True if this registration still held it.
@@ -89,6 +94,73 @@ pub struct CloseSession {
     pub target: CloseTarget,
     /// Why, for the reply terminators of its open requests.
     pub reason: String,
+}
+
+/// Closes sessions of a user; at most `limit` of them.
+#[derive(Clone, Debug)]
+pub struct CloseSessionsOf {
+    /// Whose.
+    pub user_id: String,
+    /// Why, for the reply terminators of their open requests.
+    pub reason: String,
+    /// At most so many in one go.
+    pub limit: u32,
+}
+
+/// Notes that a session is to be closed after a while, unless its client registers again before. `None`: there is no such
+/// session. If it is noted already, nothing is changed.
+#[derive(Clone, Debug)]
+pub struct CloseLater {
+    /// Session id.
+    pub sid: String,
+    /// When.
+    pub after: Duration,
+}
+
+/// A session that is to be closed after a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosesLater {
+    /// Which.
+    pub holder: Holder,
+    /// The node that held it last, if it was connected.
+    pub node: Option<String>,
+}
+
+/// Closes the sessions that were to be closed by now and are not connected; at most `limit` of them. For those that are
+/// connected, whose node cannot have heard of it, the time begins anew.
+#[derive(Clone, Debug)]
+pub struct CloseDue {
+    /// Time for those that are connected.
+    pub after: Duration,
+    /// At most so many in one go.
+    pub limit: u32,
+}
+
+/// Outcome of [`CloseDue`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosedDue {
+    /// These were closed.
+    pub closed: Vec<ClosedSession>,
+    /// These are connected still.
+    pub connected: Vec<ClosesLater>,
+    /// There may be more.
+    pub more: bool,
+}
+
+/// Where a session stands, for whoever was told something about it. `None`: it does not exist.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadStanding {
+    /// Which.
+    pub session: SessionKey,
+}
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its newest registration.
+    pub connection: ConnectionId,
+    /// It is to be closed, unless its client registers again.
+    pub closes: bool,
 }
 
 /// Which session [`CloseSession`] closes.

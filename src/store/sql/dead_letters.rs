@@ -1,6 +1,7 @@
 //! Dead letters: given up, kept, put back or dropped.
 
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
 
 use super::Transaction;
 use crate::store::operation::*;
@@ -43,6 +44,56 @@ impl Transaction<'_> {
         };
         diesel::insert_into(dead_letter::table)
             .values(&dead)
+            .execute(conn)?;
+        Ok(())
+    }
+
+    /// Makes all messages of an outbox dead letters of this session id and user.
+    pub fn bury_outbox(
+        &mut self,
+        key: SessionKey,
+        (sid, user_id): (&str, &str),
+        reason: &str,
+    ) -> DbResult<()> {
+        let now = self.now;
+        let conn = self.direct()?;
+        let theirs = outbox::table.filter(outbox::session.eq(key.0));
+        theirs
+            .select((
+                "outbox".into_sql::<Text>(),
+                outbox::session.nullable(),
+                outbox::seq.nullable(),
+                sid.into_sql::<Text>(),
+                user_id.into_sql::<Text>(),
+                outbox::eid,
+                outbox::cmid,
+                outbox::kind,
+                outbox::tid,
+                outbox::msg,
+                outbox::debug,
+                outbox::created,
+                reason.into_sql::<Text>(),
+                outbox::deliveries,
+                now.into_sql::<BigInt>(),
+            ))
+            .insert_into(dead_letter::table)
+            .into_columns((
+                dead_letter::origin,
+                dead_letter::session,
+                dead_letter::seq,
+                dead_letter::sid,
+                dead_letter::user_id,
+                dead_letter::endpoint,
+                dead_letter::cmid,
+                dead_letter::kind,
+                dead_letter::tid,
+                dead_letter::msg,
+                dead_letter::debug,
+                dead_letter::created,
+                dead_letter::reason,
+                dead_letter::deliveries,
+                dead_letter::died,
+            ))
             .execute(conn)?;
         Ok(())
     }

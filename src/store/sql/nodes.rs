@@ -77,9 +77,13 @@ impl Transaction<'_> {
             last_seq,
         };
         let newest_publication = self.newest_publication(&NewestPublication)?;
+        let now = self.now;
+        let due = session::table.filter(session::close_at.le(now));
+        let close_due = diesel::select(diesel::dsl::exists(due)).get_result(self.direct()?)?;
         Ok(Swept {
             sessions: rows.into_iter().map(swept).collect(),
             newest_publication,
+            close_due,
         })
     }
 }

@@ -86,6 +86,7 @@ impl Node {
             app_name: "App".into(),
             app_version: "1".into(),
             max_sessions_per_user: 1000,
+            min_absence: std::time::Duration::from_secs(60),
         };
         match self.run(register).await {
             Registered::Held(session) => session.holder,
