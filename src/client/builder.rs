@@ -46,7 +46,7 @@ pub(super) struct Config {
 /// Sets up a [`Client`].
 #[derive(Clone)]
 pub struct ClientBuilder {
-    config: Config,
+    pub(super) config: Config,
     shuffle: bool,
 }
 

@@ -56,6 +56,7 @@ async fn a_refused_value_is_replaced_and_the_session_goes_on() {
     let mut events = client.connection_events();
     let mut line = mock.accept().await;
     line.welcome("S1").await;
+    in_time(client.established()).await.unwrap();
     let sending = client.send("t", "E", &1);
     line.next(SEND).await;
     client.cut();
@@ -72,7 +73,7 @@ async fn a_refused_value_is_replaced_and_the_session_goes_on() {
     let cmid = line.next(SEND).await.cmid.unwrap();
     line.send(&format!(r#"[{{"t":"ACK","cmid":"{cmid}"}}]"#))
         .await;
-    in_time(sending).await.unwrap();
+    in_time(sending).await.unwrap(); // so WELCOME has come
     assert_eq!(needs.recv().await, Some(AuthorizationNeed::First));
     assert_eq!(needs.recv().await, Some(AuthorizationNeed::Refused));
 
@@ -257,6 +258,7 @@ async fn without_a_callback_an_expired_value_is_told_and_not_sent() {
     let _sending = client.send("t", "E", &1);
     assert_eq!(line.next_of(&[AUTH, SEND]).await.t, SEND);
     client.cut();
+    client.reconnect();
     let hello = mock.accept().await.welcome("S1").await;
     assert_eq!(hello.auth.as_deref(), Some("Auth:new"));
 }

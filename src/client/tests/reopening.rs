@@ -1,5 +1,7 @@
 //! A lost session, a restarting node, and what becomes of them.
 
+use tokio::time::Instant;
+
 use super::*;
 
 async fn next_event(events: &mut broadcast::Receiver<ConnectionEvent>) -> ConnectionEvent {
@@ -28,6 +30,7 @@ async fn a_lost_session_is_replaced_and_its_subscriptions_go_along() {
     let client = builder(&mock).reopen_session(true).start().unwrap();
     let mut line = mock.accept().await;
     line.welcome("S1").await;
+    in_time(client.established()).await.unwrap();
     client
         .subscribe("Topic", |_: Message<String>| async {})
         .unwrap();
@@ -80,8 +83,10 @@ async fn a_session_that_the_server_gave_up_is_replaced() {
     let client = builder(&mock).reopen_session(true).start().unwrap();
     let mut line = mock.accept().await;
     line.welcome("S1").await;
+    in_time(client.established()).await.unwrap();
     line.close(1011, "gone").await;
-    assert_eq!(mock.accept().await.welcome("S2").await.sid, None);
+    let mut line = mock.accept().await;
+    assert_eq!(line.welcome("S2").await.sid, None);
     let states = &mut client.watch_state();
     let second = ConnectionState::Established("S2".into());
     in_time(states.wait_for(|state| *state == second))
