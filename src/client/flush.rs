@@ -72,7 +72,8 @@ impl Client {
     /// handed to the network. Returns at once if there is nothing to wait for.
     ///
     /// It waits through reconnects, for as long as it takes: wrap it in [`tokio::time::timeout`] to
-    /// wait less. A client that was disconnected connects again if something is outstanding. What is
+    /// wait less. A client that was disconnected connects again if something is outstanding (one that is
+    /// sent away or disconnected during the wait does not do so by itself). What is
     /// sent after the call does not prolong the wait. It does not wait for the *answers* of requests,
     /// nor for handlers that still run. That a message was refused, or given up, also ends the wait
     /// for it: to learn a message's fate, await what [`send`](Client::send) returned.
@@ -98,5 +99,35 @@ impl Client {
         self.shared().core().flush(done);
         self.shared().wake.notify_one();
         flushed.await.unwrap_or_else(|_| Err(task_gone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::client::builder::ClientBuilder;
+    use crate::wire::parse_pipeline;
+
+    #[test]
+    fn acknowledgements_are_out_when_they_are_written() {
+        let config = ClientBuilder::new("App".into(), "1.0".into()).config;
+        let mut core = Core::new(Arc::new(config));
+        let welcome = r#"[{"t":"WELCOME","sid":"S1"},{"t":"SEND","smid":"s1","eid":"E"}]"#;
+        let now = Instant::now();
+        core.receive(parse_pipeline(welcome).unwrap(), now);
+        let (done, mut flushed) = oneshot::channel();
+        core.flush(done);
+        assert!(flushed.try_recv().is_err(), "it waits to be sent");
+        let later = now + core.config.ack_delay;
+        let nack = core.take_pipeline(later, None, false).unwrap();
+        assert!(nack.contains("NACK"), "{nack}");
+        core.settle_flushes();
+        assert!(flushed.try_recv().is_err(), "it is not written");
+        core.written();
+        assert_eq!(flushed.try_recv(), Ok(Ok(())));
     }
 }
