@@ -72,11 +72,13 @@ impl Client {
     /// handed to the network. Returns at once if there is nothing to wait for.
     ///
     /// It waits through reconnects, for as long as it takes: wrap it in [`tokio::time::timeout`] to
-    /// wait less. A client that was disconnected connects again if something is outstanding (one that is
-    /// sent away or disconnected during the wait does not do so by itself). What is
-    /// sent after the call does not prolong the wait. It does not wait for the *answers* of requests,
-    /// nor for handlers that still run. That a message was refused, or given up, also ends the wait
-    /// for it: to learn a message's fate, await what [`send`](Client::send) returned.
+    /// wait less. A client that was disconnected connects again if something is outstanding; one that
+    /// is sent away or disconnected during the wait does not do so by itself. What is sent after the
+    /// call does not prolong the wait.
+    ///
+    /// It does not wait for the *answers* of requests, nor for handlers that still run. A message that
+    /// was refused or given up also counts as through: to learn a message's fate, await what
+    /// [`send`](Client::send) returned.
     ///
     /// ```no_run
     /// # async fn example(client: matssocket::client::Client) -> Result<(), Box<dyn std::error::Error>> {
