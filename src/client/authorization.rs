@@ -7,6 +7,9 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
+use super::backoff::Backoff;
+use super::error::SessionClosed;
+
 /// An authorization value and how long it is good.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Authorization {
@@ -31,10 +34,15 @@ impl Authorization {
         }
     }
 
-    /// Whether it is expired in a moment: it must still be good when the server looks at it.
+    /// Whether it expires within this time: it must still be good when the server looks at it.
     pub(super) fn is_stale(&self, room: Duration) -> bool {
         self.expires
-            .is_some_and(|expires| expires < SystemTime::now() + room)
+            .is_some_and(|expires| expires <= SystemTime::now() + room)
+    }
+
+    /// Whether its life is over. Such a value is never sent.
+    pub(super) fn is_expired(&self) -> bool {
+        self.is_stale(Duration::ZERO)
     }
 }
 
@@ -50,16 +58,22 @@ impl fmt::Debug for Authorization {
 
 /// Why an authorization is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AuthorizationNeed {
     /// There is none yet.
     First,
-    /// The last one expires.
+    /// The last one has expired, or is about to.
     Expired,
     /// The server wants a fresh one (REAUTH).
     Requested,
+    /// The server refused the last one when the client connected (1008 in answer to HELLO). The
+    /// client tries again once, with a value that differs; the same value again ends the session.
+    Refused,
 }
 
 /// An error of the application's authorization callback.
+///
+/// The client logs its text, so keep authorization values out of it.
 pub type AuthorizationError = Box<dyn std::error::Error + Send + Sync>;
 
 pub(super) type AuthorizationCallback = Arc<
@@ -67,6 +81,17 @@ pub(super) type AuthorizationCallback = Arc<
         + Send
         + Sync,
 >;
+
+/// A value was handed over, or about to be sent, when its life was over already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the authorization value has already expired")]
+pub(super) struct AlreadyExpired;
+
+/// What the server refused when the client connected.
+struct Refusal {
+    value: Option<String>,
+    closed: SessionClosed,
+}
 
 /// Where the authorization of a client stands.
 #[derive(Default)]
@@ -79,12 +104,27 @@ pub(super) struct AuthState {
     requested: bool,
     /// Nothing is asked for before this, so that a value which never pleases makes no storm.
     not_before: Option<Instant>,
+    /// How often in a row the callback failed while connected.
+    failures: u32,
+    /// The value that the server was given last.
+    sent: Option<String>,
+    /// HELLO was refused, and no other value was accepted in this session since.
+    refusal: Option<Refusal>,
+    /// The current value was refused: a fresh one is asked for before the next HELLO.
+    renew: bool,
+    /// A refusal has led to another try since the last WELCOME. The next one ends the session.
+    tried_again: bool,
 }
 
 impl AuthState {
     /// A value must be good for so long yet, to be worth sending.
     const ROOM: Duration = Duration::from_secs(10);
     const PAUSE: Duration = Duration::from_secs(1);
+    /// Waits between questions to a callback that fails while connected.
+    const FAILED: Backoff = Backoff {
+        first: Self::PAUSE,
+        longest: Duration::from_secs(30),
+    };
 
     pub(super) fn new(current: Option<Authorization>) -> AuthState {
         AuthState {
@@ -93,22 +133,36 @@ impl AuthState {
         }
     }
 
-    pub(super) fn value(&self) -> Option<String> {
-        self.current.as_ref().map(|current| current.value.clone())
-    }
-
-    pub(super) fn set(&mut self, authorization: Authorization, now: Instant) {
+    /// Takes a new value.
+    ///
+    /// One whose life is over is kept only if there is nothing better, as a note that another is
+    /// needed; it is never sent.
+    pub(super) fn set(
+        &mut self,
+        authorization: Authorization,
+        now: Instant,
+    ) -> Result<(), AlreadyExpired> {
+        if authorization.is_expired() {
+            if self.current.is_none() || self.is_expired() {
+                self.current = Some(authorization);
+            }
+            return Err(AlreadyExpired);
+        }
+        self.renew &= self.sent.as_ref() == Some(&authorization.value);
         self.current = Some(authorization);
         self.given = Some(now);
         self.unsent = true;
+        self.failures = 0;
         if std::mem::take(&mut self.requested) {
             self.not_before = Some(now + Self::PAUSE);
         }
+        Ok(())
     }
 
     /// The callback failed: ask again later.
     pub(super) fn failed(&mut self, now: Instant) {
-        self.not_before = Some(now + Self::PAUSE);
+        self.not_before = Some(now + Self::FAILED.jittered(self.failures));
+        self.failures = self.failures.saturating_add(1);
     }
 
     /// The server wants a fresh value.
@@ -120,16 +174,68 @@ impl AuthState {
         std::mem::take(&mut self.requested)
     }
 
-    pub(super) fn sent_with_hello(&mut self) {
-        (self.unsent, self.requested) = (false, false);
+    /// Whether there is a value, but its life is over.
+    pub(super) fn is_expired(&self) -> bool {
+        self.current.as_ref().is_some_and(Authorization::is_expired)
     }
 
-    pub(super) fn is_unsent(&self) -> bool {
-        self.unsent
+    fn living_value(&self) -> Result<Option<String>, AlreadyExpired> {
+        if self.is_expired() {
+            return Err(AlreadyExpired);
+        }
+        Ok(self.current.as_ref().map(|current| current.value.clone()))
     }
 
-    pub(super) fn take_unsent(&mut self) -> bool {
-        std::mem::take(&mut self.unsent)
+    /// The value that goes with HELLO, if there is one.
+    pub(super) fn for_hello(&mut self) -> Result<Option<String>, AlreadyExpired> {
+        self.sent = self.living_value()?;
+        (self.unsent, self.requested, self.renew) = (false, false, false);
+        Ok(self.sent.clone())
+    }
+
+    /// The value that goes as AUTH, unless the server has it.
+    pub(super) fn for_auth(&mut self) -> Option<String> {
+        if !std::mem::take(&mut self.unsent) {
+            return None;
+        }
+        match self.living_value() {
+            Ok(value) => self.sent = value,
+            Err(AlreadyExpired) => {
+                // The server still waits for one.
+                self.requested = true;
+                return None;
+            }
+        }
+        self.sent.clone()
+    }
+
+    /// HELLO was refused. Says whether to try again: once until the next WELCOME.
+    pub(super) fn refused(&mut self, closed: SessionClosed) -> bool {
+        let current = self.current.as_ref().map(|current| &current.value);
+        // The application may have set a fresh value in the meantime.
+        self.renew = current == self.sent.as_ref();
+        let value = self.sent.clone();
+        self.refusal = Some(Refusal { value, closed });
+        !std::mem::replace(&mut self.tried_again, true)
+    }
+
+    /// How the session ends if this value is the very one that was refused.
+    pub(super) fn refused_again(&self, authorization: &Authorization) -> Option<SessionClosed> {
+        let refusal = self.refusal.as_ref()?;
+        let same = refusal.value.as_ref() == Some(&authorization.value);
+        (self.renew && same).then(|| refusal.closed.clone())
+    }
+
+    /// WELCOME came.
+    pub(super) fn accepted(&mut self) {
+        self.refusal = None;
+        (self.renew, self.tried_again) = (false, false);
+    }
+
+    /// The session has ended. What it was refused may do for the next one, yet a fresh value is
+    /// asked for first.
+    pub(super) fn session_ended(&mut self) {
+        self.refusal = None;
     }
 
     /// Until when nothing is to be asked for, if that lies ahead.
@@ -139,6 +245,9 @@ impl AuthState {
 
     /// What a new value is needed for, whether or not it may be asked for already.
     pub(super) fn need(&self, now: Instant) -> Option<AuthorizationNeed> {
+        if self.renew {
+            return Some(AuthorizationNeed::Refused);
+        }
         let Some(current) = &self.current else {
             return Some(AuthorizationNeed::First);
         };
@@ -147,7 +256,34 @@ impl AuthState {
         }
         // A value that was given a moment ago is used, however short it lasts.
         let given_now = self.given.is_some_and(|given| now < given + Self::PAUSE);
-        (!given_now && current.is_stale(Self::ROOM)).then_some(AuthorizationNeed::Expired)
+        let room = if given_now {
+            Duration::ZERO
+        } else {
+            Self::ROOM
+        };
+        current.is_stale(room).then_some(AuthorizationNeed::Expired)
+    }
+
+    /// The text without the authorization values that this client knows: a server, a library or the
+    /// application's callback may have quoted one.
+    pub(super) fn hide(&self, text: &str) -> String {
+        let current = self.current.as_ref().map(|current| &current.value);
+        let refused = self
+            .refusal
+            .as_ref()
+            .and_then(|refusal| refusal.value.as_ref());
+        let mut known: Vec<&String> = [current, self.sent.as_ref(), refused]
+            .into_iter()
+            .flatten()
+            .filter(|value| !value.is_empty())
+            .collect();
+        // The longer first, as one may be a part of another.
+        known.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        known.into_iter().fold(text.to_owned(), |text, value| {
+            let escaped = value.escape_debug().to_string();
+            text.replace(value.as_str(), "<hidden>")
+                .replace(&escaped, "<hidden>")
+        })
     }
 }
 
@@ -155,20 +291,31 @@ impl AuthState {
 mod tests {
     use super::*;
 
+    fn expiring(life: Duration) -> Authorization {
+        Authorization::expiring("a", SystemTime::now() + life)
+    }
+
+    fn refusal() -> SessionClosed {
+        SessionClosed {
+            code: Some(1008),
+            reason: "stale".into(),
+        }
+    }
+
     #[test]
     fn a_value_is_needed_first_when_expired_and_when_requested() {
         let now = Instant::now();
         let mut auth = AuthState::default();
         assert_eq!(auth.need(now), Some(AuthorizationNeed::First));
-        auth.set(Authorization::expiring("a", SystemTime::now()), now);
+        auth.set(expiring(Duration::from_secs(5)), now).unwrap();
         assert_eq!(auth.need(now), None, "given a moment ago");
         let later = now + Duration::from_secs(2);
         assert_eq!(auth.need(later), Some(AuthorizationNeed::Expired));
-        auth.set(Authorization::new("b"), later);
+        auth.set(Authorization::new("b"), later).unwrap();
         assert_eq!((auth.need(later), auth.pause(later)), (None, None));
         auth.request();
         assert_eq!(auth.need(later), Some(AuthorizationNeed::Requested));
-        auth.set(Authorization::new("c"), later);
+        auth.set(Authorization::new("c"), later).unwrap();
         assert!(
             auth.pause(later).is_some(),
             "an answered REAUTH is not answered again at once"
@@ -178,5 +325,74 @@ mod tests {
     #[test]
     fn debug_hides_the_value() {
         assert!(!format!("{:?}", Authorization::new("secret")).contains("secret"));
+    }
+
+    #[test]
+    fn a_value_whose_life_is_over_is_not_sent() {
+        let now = Instant::now();
+        let mut auth = AuthState::new(Some(Authorization::new("good")));
+        let expired = expiring(Duration::ZERO);
+        assert_eq!(auth.set(expired.clone(), now), Err(AlreadyExpired));
+        assert_eq!(auth.for_hello(), Ok(Some("good".into())), "it is kept");
+
+        let mut auth = AuthState::default();
+        assert_eq!(auth.set(expired, now), Err(AlreadyExpired));
+        assert_eq!(auth.for_hello(), Err(AlreadyExpired));
+        assert_eq!(auth.for_auth(), None);
+        assert_eq!(auth.need(now), Some(AuthorizationNeed::Expired));
+
+        auth.set(expiring(Duration::from_secs(5)), now).unwrap();
+        auth.current = Some(expiring(Duration::ZERO));
+        assert_eq!(auth.need(now), Some(AuthorizationNeed::Expired));
+        assert_eq!(auth.for_auth(), None);
+        assert_eq!(auth.need(now), Some(AuthorizationNeed::Requested));
+    }
+
+    #[test]
+    fn a_refused_value_is_replaced_once_until_welcome() {
+        let now = Instant::now();
+        let mut auth = AuthState::new(Some(Authorization::new("a")));
+        auth.for_hello().unwrap();
+        assert!(auth.refused(refusal()));
+        assert_eq!(auth.need(now), Some(AuthorizationNeed::Refused));
+        let again = auth.refused_again(&Authorization::new("a"));
+        assert_eq!(again, Some(refusal()));
+        assert_eq!(auth.refused_again(&Authorization::new("b")), None);
+        auth.set(Authorization::new("b"), now).unwrap();
+        assert_eq!(auth.need(now), None);
+        auth.for_hello().unwrap();
+        assert!(!auth.refused(refusal()));
+
+        // Someone connects again: a fresh value is asked for first, and the same may do now.
+        auth.session_ended();
+        assert_eq!(auth.need(now), Some(AuthorizationNeed::Refused));
+        assert_eq!(auth.refused_again(&Authorization::new("b")), None);
+        auth.set(Authorization::new("c"), now).unwrap();
+        auth.for_hello().unwrap();
+        assert!(!auth.refused(refusal()));
+        auth.accepted();
+        assert_eq!(auth.need(now), None);
+        assert!(auth.refused(refusal()));
+    }
+
+    #[test]
+    fn a_value_set_while_hello_was_out_is_tried_without_asking() {
+        let now = Instant::now();
+        let mut auth = AuthState::new(Some(Authorization::new("a")));
+        auth.for_hello().unwrap();
+        auth.set(Authorization::new("b"), now).unwrap();
+        assert!(auth.refused(refusal()));
+        assert_eq!(auth.need(now), None);
+    }
+
+    #[test]
+    fn known_values_are_hidden_in_foreign_texts() {
+        let mut auth = AuthState::new(Some(Authorization::new("se\"cret")));
+        auth.for_hello().unwrap();
+        auth.set(Authorization::new("se\"cret2"), Instant::now())
+            .unwrap();
+        let text = r#"not se"cret2, nor "se\"cret", is good"#;
+        assert_eq!(auth.hide(text), r#"not <hidden>, nor "<hidden>", is good"#);
+        assert_eq!(AuthState::default().hide("text"), "text");
     }
 }

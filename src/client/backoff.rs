@@ -79,6 +79,19 @@ impl Rotation {
         };
     }
 
+    /// The server asked to be left, as it restarts: as after a lost line, but another URL is tried
+    /// first, if there is one. That server would mostly refuse for a while.
+    pub(super) fn sent_elsewhere(&mut self, lived: Duration) {
+        let next = (self.at + 1) % self.urls.len();
+        self.lost(lived);
+        self.at = next;
+    }
+
+    /// The server has answered, though not as hoped: it is asked again without a wait for failures.
+    pub(super) fn answered(&mut self) {
+        self.failures = 0;
+    }
+
     /// Forgets all failures, since someone wants a connection now.
     pub(super) fn reset(&mut self) {
         (self.at, self.failures, self.short_lived) = (0, 0, 0);
@@ -142,6 +155,31 @@ mod tests {
         assert!(rotation.wait() >= BACKOFF.plain(1));
         rotation.lost(Duration::from_secs(60));
         assert_eq!((rotation.url(), rotation.wait()), ("a", Duration::ZERO));
+    }
+
+    #[test]
+    fn a_restart_leads_to_the_next_url() {
+        let mut rotation = Rotation::new(vec!["a".into(), "b".into()], BACKOFF);
+        rotation.sent_elsewhere(Duration::from_secs(60));
+        assert_eq!((rotation.url(), rotation.wait()), ("b", Duration::ZERO));
+        rotation.sent_elsewhere(Duration::ZERO);
+        assert_eq!(rotation.url(), "a");
+        assert!(rotation.wait() <= Duration::from_millis(100));
+        let mut alone = Rotation::new(vec!["a".into()], BACKOFF);
+        alone.sent_elsewhere(Duration::from_secs(60));
+        assert_eq!((alone.url(), alone.wait()), ("a", Duration::ZERO));
+    }
+
+    #[test]
+    fn an_answer_forgets_failures_but_not_short_lives() {
+        let mut rotation = Rotation::new(vec!["a".into(), "b".into()], BACKOFF);
+        for _ in 0..3 {
+            rotation.lost(Duration::ZERO);
+        }
+        rotation.failed();
+        rotation.answered();
+        assert_eq!((rotation.url(), rotation.failures()), ("b", 0));
+        assert!(rotation.wait() >= Duration::from_secs(1));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::authorization::{
     Authorization, AuthorizationCallback, AuthorizationError, AuthorizationNeed,
 };
 use super::backoff::Backoff;
+use super::redact::without_credentials;
 use crate::wire::DebugOptions;
 
 /// Everything that can be set.
@@ -33,6 +34,7 @@ pub(super) struct Config {
     pub(super) ping_interval: Duration,
     pub(super) ack_delay: Duration,
     pub(super) wait_for_welcome: bool,
+    pub(super) reopen_session: bool,
     pub(super) max_outbox_messages: usize,
     pub(super) max_outbox_bytes: usize,
     pub(super) max_message_bytes: usize,
@@ -44,14 +46,16 @@ pub(super) struct Config {
 /// Sets up a [`Client`].
 #[derive(Clone)]
 pub struct ClientBuilder {
-    config: Config,
+    pub(super) config: Config,
     shuffle: bool,
 }
 
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let urls = self.config.urls.iter();
+        let urls: Vec<String> = urls.map(|url| without_credentials(url)).collect();
         f.debug_struct("ClientBuilder")
-            .field("urls", &self.config.urls)
+            .field("urls", &urls)
             .finish_non_exhaustive()
     }
 }
@@ -85,6 +89,7 @@ impl ClientBuilder {
             ping_interval: Duration::from_secs(15),
             ack_delay: Duration::from_millis(2),
             wait_for_welcome: false,
+            reopen_session: false,
             max_outbox_messages: 10_000,
             max_outbox_bytes: 64 << 20,
             max_message_bytes: 50 << 20,
@@ -116,14 +121,18 @@ impl ClientBuilder {
         self
     }
 
-    /// Adds a header to the upgrade request, such as `Origin` or `Cookie`.
+    /// Adds a header to the upgrade request, such as `Origin` or `Cookie`. Its value is treated as a
+    /// secret: no error and no `Debug` shows it.
     ///
     /// # Errors
     /// Not a header's name or value.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self, BuildError> {
-        let wrong = |what: &str| BuildError(format!("not a header's {what}: {name:?}"));
-        let key = name.parse().map_err(|_| wrong("name"))?;
-        let value = value.parse().map_err(|_| wrong("value"))?;
+        // Not quoted: whoever mixes up name and value would find the value in a log.
+        let wrong = |_| BuildError("not a header's name".into());
+        let key: HeaderName = name.parse().map_err(wrong)?;
+        let wrong = |_| BuildError(format!("not a value of the header {key}"));
+        let mut value: HeaderValue = value.parse().map_err(wrong)?;
+        value.set_sensitive(true);
         self.config.headers.push((key, value));
         Ok(self)
     }
@@ -135,7 +144,11 @@ impl ClientBuilder {
     }
 
     /// Gives authorization whenever one is needed: at the first connect, when the last one expires,
-    /// and when the server asks for a fresh one. A failure is tried again, with back-off.
+    /// when the server asks for a fresh one, and once when it refuses HELLO (1008), before the client
+    /// gives up. A failure is tried again, with back-off; a value that has already expired counts as
+    /// one, and is never sent.
+    ///
+    /// The text of an error is logged: keep authorization values out of it.
     pub fn authorization<F, Fut>(mut self, callback: F) -> Self
     where
         F: Fn(AuthorizationNeed) -> Fut + Send + Sync + 'static,
@@ -205,6 +218,22 @@ impl ClientBuilder {
         self
     }
 
+    /// Whether a new session is opened when the server has lost the last one (close code 4001), or has
+    /// given it up because of an unexpected condition (1011). Default: no, the client stays closed
+    /// until [`Client::reconnect`](super::Client::reconnect).
+    ///
+    /// What was outstanding fails with [`SessionClosed`](super::SessionClosed) all the same: whether it
+    /// was handled is not known, so sending it again is the application's decision.
+    /// [`ConnectionEvent::SessionClosed`](super::ConnectionEvent::SessionClosed) says so, and a
+    /// `SessionEstablished` that is not `resumed` follows; the state goes to `Connecting` without ever
+    /// being `Closed`. Subscriptions go along. If the new session is refused too, attempts back off.
+    /// After any other code the client stays closed, as it would only come to the same end again: 1008
+    /// (refused), 4000 (closed on purpose), 4004 (protocol error).
+    pub fn reopen_session(mut self, reopen: bool) -> Self {
+        self.config.reopen_session = reopen;
+        self
+    }
+
     /// Most messages, and bytes, that wait to be sent, acknowledged or answered; beyond that sending
     /// fails with [`SendError::OutboxFull`](super::SendError::OutboxFull). Default: 10,000 and 64 MiB.
     pub fn max_outbox(mut self, messages: usize, bytes: usize) -> Self {
@@ -246,7 +275,8 @@ impl ClientBuilder {
                 || cfg!(feature = "client-tls") && url.starts_with("wss://"))
             {
                 return Err(BuildError(format!(
-                    "not a URL this client connects to: {url:?}"
+                    "not a URL this client connects to: {:?}",
+                    without_credentials(url)
                 )));
             }
         }

@@ -20,7 +20,7 @@ use super::ping::Pings;
 use super::shared::Shared;
 use super::socket::{Step, WebSocket, step};
 use crate::wire::{
-    Close, CloseCode, DebugOptions, Envelope, MessageType, parse_pipeline, random_id,
+    Close, CloseCode, DebugOptions, Envelope, MessageType, parse_pipeline, random_id, shown,
 };
 
 /// How a connection ended.
@@ -115,8 +115,11 @@ impl<'a> Connection<'a> {
     /// Speaks the protocol until the end; says also when the session was established, if it was.
     pub(super) async fn run(mut self) -> (End, Option<Instant>) {
         let hello = hello(&self.shared.config);
-        let first = self.shared.core().begin_connection(hello);
-        let end = match self.write(Message::text(first)) {
+        let first = self.shared.core().begin_connection(hello, Instant::now());
+        let begun = first
+            .map_err(|error| error.to_string())
+            .and_then(|first| self.write(Message::text(first)));
+        let end = match begun {
             Ok(()) => self.talk().await,
             Err(error) => End::Lost(error),
         };
@@ -140,6 +143,7 @@ impl<'a> Connection<'a> {
 
     fn flushed(&mut self) {
         self.flush_due = None;
+        self.shared.core().written();
         if std::mem::take(&mut self.ping_in_flush)
             && let Some(pings) = &mut self.pings
         {
@@ -217,7 +221,11 @@ impl<'a> Connection<'a> {
             text = core.take_pipeline(now, ping, hold);
             due = core.next_due(now);
         }
+        let wanted = core.take_unanswerable_reauth();
         drop(core);
+        if wanted {
+            self.shared.event(ConnectionEvent::AuthorizationWanted);
+        }
         if let (Some(need), None, Some(callback)) =
             (need, &self.authorizing, &self.shared.config.callback)
         {
@@ -244,30 +252,16 @@ impl<'a> Connection<'a> {
 
     fn authorized(&mut self, result: Result<Authorization, AuthorizationError>) {
         self.authorizing = None;
-        let mut core = self.shared.core();
-        match result {
-            Ok(authorization) => core.auth.set(authorization, Instant::now()),
-            Err(error) => {
-                log::warn!("no authorization, asking again: {error}");
-                core.auth.failed(Instant::now());
-            }
-        }
+        // The error's text comes from the application's code, which must not run under the lock.
+        let result = result.map_err(|error| error.to_string());
+        self.shared.core().authorized(result);
     }
 
     fn receive(&mut self, text: &str) -> Result<(), String> {
         let envelopes = parse_pipeline(text)
             .map_err(|error| format!("not a pipeline from the server: {error}"))?;
         let now = Instant::now();
-        let (received, wanted) = {
-            let mut core = self.shared.core();
-            (
-                core.receive(envelopes, now),
-                core.take_unanswerable_reauth(),
-            )
-        };
-        if wanted {
-            self.shared.event(ConnectionEvent::AuthorizationWanted);
-        }
+        let received = self.shared.core().receive(envelopes, now);
         self.handle(received, now);
         Ok(())
     }
@@ -321,7 +315,7 @@ impl<'a> Connection<'a> {
     }
 
     async fn give_up(&mut self, code: CloseCode, error: String) -> End {
-        log::warn!("{error}");
+        log::warn!("{}", shown(&self.shared.core().auth.hide(&error)));
         self.close(code, &error).await;
         End::Lost(error)
     }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant};
 
-use super::authorization::{AuthState, AuthorizationNeed};
+use super::authorization::{AlreadyExpired, AuthState};
 use super::builder::Config;
 use super::error::{RequestError, SendError, SessionClosed};
+use super::flush::Flushes;
 use super::handler::{Handler, Settled};
 use super::inbox::{Acks, Inbox};
 use super::outbox::{Outbox, Waiter};
@@ -69,6 +70,7 @@ pub(super) struct Core {
     control: Vec<Envelope>,
     /// UNSUBs of this session, sent again after a reconnect since nothing tells whether they arrived.
     unsubscribed: VecDeque<String>,
+    pub(super) flushes: Flushes,
 }
 
 /// A message to queue. What is absent is left out.
@@ -108,6 +110,7 @@ impl Core {
             topics: Topics::default(),
             control: Vec::new(),
             unsubscribed: VecDeque::new(),
+            flushes: Flushes::default(),
         }
     }
 
@@ -211,7 +214,13 @@ impl Core {
     pub(super) fn abandon(&mut self, cmid: u64) {
         if self.requests.remove(&cmid).is_some() {
             self.outbox.remove_if_never_sent(cmid);
+            self.settle_flushes();
         }
+    }
+
+    /// The id of the last message that was queued.
+    pub(super) fn last_cmid(&self) -> u64 {
+        self.last_cmid
     }
 
     /// Gives the callback that was replaced.
@@ -241,13 +250,18 @@ impl Core {
         Some(callback)
     }
 
-    /// A WebSocket is open: gives the first pipeline, HELLO and SUBs.
-    pub(super) fn begin_connection(&mut self, mut hello: Envelope) -> String {
+    /// A WebSocket is open: gives the first pipeline, HELLO and SUBs. Not if the authorization has
+    /// expired while connecting.
+    pub(super) fn begin_connection(
+        &mut self,
+        mut hello: Envelope,
+        now: Instant,
+    ) -> Result<String, AlreadyExpired> {
+        hello.auth = self.auth.for_hello()?;
         hello.sid = self.session_id.clone();
-        hello.auth = self.auth.value();
-        self.auth.sent_with_hello();
         self.may_send = self.session_id.is_none() && !self.config.wait_for_welcome;
         self.outbox.requeue_all();
+        self.acks.requeue(now);
         let mut first = Pipeline::new();
         first.envelope(&hello);
         // The session keeps its subscriptions, but only a SUB says what was last seen, and it must
@@ -262,7 +276,7 @@ impl Core {
         }
         self.control
             .extend(self.unsubscribed.iter().map(|topic| Topics::unsub(topic)));
-        first.finish().expect("HELLO is in it")
+        Ok(first.finish().expect("HELLO is in it"))
     }
 
     /// The next pipeline, if something is to be sent now. `hold` keeps messages back, since they
@@ -279,17 +293,12 @@ impl Core {
         self.outbox.queue_due(now);
         let acks_due = self.acks.due().is_some_and(|due| due <= now);
         let messages = !hold && self.outbox.has_queued();
-        if !(messages
-            || acks_due
-            || ping.is_some()
-            || self.auth.is_unsent()
-            || !self.control.is_empty())
-        {
+        let auth = self.auth.for_auth();
+        if !(messages || acks_due || ping.is_some() || auth.is_some() || !self.control.is_empty()) {
             return None;
         }
         let mut pipeline = Pipeline::new();
-        if self.auth.take_unsent() {
-            let auth = self.auth.value();
+        if auth.is_some() {
             pipeline.envelope(&Envelope {
                 auth,
                 ..Envelope::new(MessageType::AUTH)
@@ -306,7 +315,7 @@ impl Core {
             pipeline.envelope(&envelope);
         }
         for envelope in self.acks.take() {
-            pipeline.envelope(&envelope);
+            pipeline.envelope(envelope);
         }
         if messages {
             self.take_messages(&mut pipeline);
@@ -324,25 +333,6 @@ impl Core {
         }
     }
 
-    /// Whether messages should wait for a new authorization, and what to ask for now, if anything.
-    pub(super) fn wants_authorization(&self, now: Instant) -> (bool, Option<AuthorizationNeed>) {
-        if self.config.callback.is_none() || !self.may_send {
-            return (false, None);
-        }
-        let need = match self.auth.need(now) {
-            // Asked for only when there is something to send.
-            Some(AuthorizationNeed::Expired) if !self.outbox.has_queued() => None,
-            need => need,
-        };
-        let hold = need == Some(AuthorizationNeed::Expired);
-        (hold, need.filter(|_| self.auth.pause(now).is_none()))
-    }
-
-    /// Takes note of REAUTH when nobody can be asked. True once per REAUTH.
-    pub(super) fn take_unanswerable_reauth(&mut self) -> bool {
-        self.config.callback.is_none() && self.auth.take_requested()
-    }
-
     /// When [`take_pipeline`](Core::take_pipeline) should be called again at the latest.
     pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
         if !self.may_send {
@@ -358,6 +348,12 @@ impl Core {
         .min()
     }
 
+    /// Everything that was taken is written.
+    pub(super) fn written(&mut self) {
+        self.acks.written();
+        self.settle_flushes();
+    }
+
     /// The session is gone: everything outstanding fails with it. Subscriptions stay, for the next one.
     pub(super) fn close_session(&mut self, closed: SessionClosed) {
         self.epoch += 1;
@@ -367,6 +363,8 @@ impl Core {
         (self.inbox, self.acks) = (Inbox::default(), Acks::default());
         self.unsubscribed.clear();
         self.control.clear();
+        self.auth.session_ended();
+        self.flushes.fail(&closed);
         for entry in self.outbox.drain() {
             if let Waiter::Send(done) = entry.waiter {
                 let _ = done.send(Err(closed.clone().into()));
@@ -376,5 +374,12 @@ impl Core {
             let _ = reply.send(Err(closed.clone().into()));
         }
         self.closed = Some(closed);
+    }
+
+    /// The session is gone, and another one shall take its place.
+    pub(super) fn replace_session(&mut self, closed: SessionClosed) {
+        self.close_session(closed);
+        self.closed = None;
+        self.wanted = true;
     }
 }

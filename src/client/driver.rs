@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep, timeout};
 
+use super::authorizing::{Unauthorized, authorize};
 use super::backoff::Rotation;
 use super::connection::{CLOSE_TIMEOUT, Connection, End};
 use super::core::Command;
@@ -11,9 +12,10 @@ use super::error::SessionClosed;
 use super::event::{ConnectionEvent, ConnectionState};
 use super::farewell::farewell;
 use super::handler::Worker;
+use super::redact::without_credentials;
 use super::shared::Shared;
 use super::socket::{WebSocket, open};
-use crate::wire::CloseCode;
+use crate::wire::{CloseCode, shown};
 
 pub(super) struct Driver {
     shared: Arc<Shared>,
@@ -29,6 +31,23 @@ const GONE: &str = "the client is gone";
 enum Flow {
     Continue,
     Stop,
+}
+
+/// Why an attempt did not lead to a connection.
+enum Failure {
+    /// Another attempt follows.
+    Connect(String),
+    /// The session ends so.
+    Final(SessionClosed),
+}
+
+impl From<Unauthorized> for Failure {
+    fn from(error: Unauthorized) -> Failure {
+        match error {
+            Unauthorized::RefusedAgain(closed) => Failure::Final(closed),
+            error => Failure::Connect(error.text()),
+        }
+    }
 }
 
 /// What a close code from the server means for the client.
@@ -57,6 +76,15 @@ fn meaning(code: u16) -> Meaning {
     }
 }
 
+/// Whether a new session may take the place of one that the server has ended with this code, if the
+/// application wants that: the server has lost it, or has failed. A client that was refused (1008),
+/// closed on purpose (4000) or misunderstood (4004) would only come to the same end again.
+fn may_reopen(code: u16) -> bool {
+    [CloseCode::SessionLost, CloseCode::UnexpectedCondition]
+        .iter()
+        .any(|known| known.code() == code)
+}
+
 impl Driver {
     pub(super) fn new(shared: Arc<Shared>) -> Driver {
         let rotation = Rotation::new(shared.config.urls.clone(), shared.config.reconnect);
@@ -83,7 +111,8 @@ impl Driver {
             };
             let flow = match attempt {
                 Err(command) => self.command(command).await,
-                Ok(Err(error)) => self.connect_failed(error),
+                Ok(Err(Failure::Connect(error))) => self.connect_failed(error),
+                Ok(Err(Failure::Final(closed))) => self.end_session(closed),
                 Ok(Ok(ws)) => self.converse(ws).await,
             };
             if flow == Flow::Stop {
@@ -120,38 +149,42 @@ impl Driver {
     }
 
     /// Waits as long as failures demand, gets an authorization if needed, and connects.
-    async fn attempt(&self) -> Result<WebSocket, String> {
+    async fn attempt(&self) -> Result<WebSocket, Failure> {
         sleep(self.rotation.wait()).await;
-        let url = self.rotation.url().to_owned();
+        let url = self.url();
         self.shared
             .event(ConnectionEvent::Connecting { url: url.clone() });
-        self.authorize().await?;
-        let ws = open(&self.shared.config, &url).await?;
+        if let Err(error) = authorize(&self.shared).await {
+            if matches!(error, Unauthorized::Expired) {
+                self.shared.event(ConnectionEvent::AuthorizationWanted);
+            }
+            return Err(error.into());
+        }
+        let opened = open(&self.shared.config, self.rotation.url()).await;
+        let ws = opened.map_err(Failure::Connect)?;
         self.shared.event(ConnectionEvent::Connected { url });
         Ok(ws)
     }
 
-    async fn authorize(&self) -> Result<(), String> {
-        let Some(callback) = &self.shared.config.callback else {
-            return Ok(());
+    /// The URL of now, as it may be shown.
+    fn url(&self) -> String {
+        without_credentials(self.rotation.url())
+    }
+
+    /// Says that the attempt has failed and another follows. Gives the error as it may be shown.
+    fn tell_failure(&self, error: &str) -> String {
+        let (url, error) = (self.url(), self.shared.core().auth.hide(error));
+        log::debug!("connecting to {url} failed: {}", shown(&error));
+        let event = ConnectionEvent::ConnectFailed {
+            url,
+            error: error.clone(),
         };
-        let need = self.shared.core().auth.need(Instant::now());
-        if let Some(need) = need {
-            let authorization = callback(need)
-                .await
-                .map_err(|error| format!("no authorization: {error}"))?;
-            self.shared.core().auth.set(authorization, Instant::now());
-        }
-        Ok(())
+        self.shared.event(event);
+        error
     }
 
     fn connect_failed(&mut self, error: String) -> Flow {
-        log::debug!("connecting to {} failed: {error}", self.rotation.url());
-        let url = self.rotation.url().to_owned();
-        self.shared.event(ConnectionEvent::ConnectFailed {
-            url,
-            error: error.clone(),
-        });
+        let error = self.tell_failure(&error);
         self.rotation.failed();
         if self
             .shared
@@ -159,27 +192,24 @@ impl Driver {
             .max_connect_attempts
             .is_some_and(|most| self.rotation.failures() >= most)
         {
-            self.rotation.reset();
-            self.close_session(None, format!("could not connect: {error}"));
+            let reason = format!("could not connect: {error}");
+            self.end_session(SessionClosed { code: None, reason });
         }
+        Flow::Continue
+    }
+
+    /// There is nothing left to try for this session.
+    fn end_session(&mut self, closed: SessionClosed) -> Flow {
+        self.rotation.reset();
+        self.shared.close_session(closed);
         Flow::Continue
     }
 
     async fn converse(&mut self, ws: WebSocket) -> Flow {
         let (end, established) = Connection::new(&self.shared, &self.worker, ws).run().await;
         match end {
-            End::Lost(reason) => self.lost(reason, established),
-            End::Closed { code, reason } => match meaning(code) {
-                Meaning::SessionGone => {
-                    self.rotation.reset();
-                    self.close_session(Some(code), reason);
-                }
-                Meaning::StayAway => self.disconnected(reason, None),
-                Meaning::ComeBack => self.lost(
-                    format!("closed by the server with {code}: {reason}"),
-                    established,
-                ),
-            },
+            End::Lost(reason) => self.lost(reason, established, false),
+            End::Closed { code, reason } => self.closed_by_server(code, &reason, established),
             End::SessionClosed { reason, done } => {
                 self.rotation.reset();
                 self.close_session(Some(CloseCode::CloseSession.code()), reason);
@@ -194,10 +224,58 @@ impl Driver {
         Flow::Continue
     }
 
-    fn lost(&mut self, reason: String, established: Option<Instant>) {
+    fn closed_by_server(&mut self, code: u16, reason: &str, established: Option<Instant>) {
+        let reason = self.shared.core().auth.hide(reason);
+        match meaning(code) {
+            Meaning::SessionGone => {
+                let code = Some(code);
+                self.session_gone(SessionClosed { code, reason }, established);
+            }
+            Meaning::StayAway => self.disconnected(reason, None),
+            Meaning::ComeBack => {
+                let restarts = code == CloseCode::ServiceRestart.code();
+                let reason = format!("closed by the server with {code}: {reason}");
+                self.lost(reason, established, restarts);
+            }
+        }
+    }
+
+    /// The server says that the session is gone. It may be saved by a fresh authorization, or
+    /// another may take its place.
+    fn session_gone(&mut self, closed: SessionClosed, established: Option<Instant>) {
+        let code = closed.code.unwrap_or_default();
+        if established.is_none() && code == CloseCode::ViolatedPolicy.code() {
+            // Nothing of this session was touched: such a HELLO leaves it as it was.
+            if self.shared.core().tries_again(&closed) {
+                self.tell_failure(&format!("refused with {code}: {}", closed.reason));
+                return;
+            }
+        }
+        if !(self.shared.config.reopen_session && may_reopen(code)) {
+            self.end_session(closed);
+            return;
+        }
+        let has_session = self.shared.core().session_id.is_some();
+        match established {
+            Some(since) => self.rotation.lost(since.elapsed()),
+            None if has_session => self.rotation.answered(),
+            // Not even a new session is to be had.
+            None => {
+                self.connect_failed(closed.to_string());
+                return;
+            }
+        }
+        self.shared.replace_session(closed);
+    }
+
+    fn lost(&mut self, reason: String, established: Option<Instant>, restarts: bool) {
         match established {
             Some(since) => {
-                self.rotation.lost(since.elapsed());
+                match restarts {
+                    true => self.rotation.sent_elsewhere(since.elapsed()),
+                    false => self.rotation.lost(since.elapsed()),
+                }
+                let reason = self.shared.core().auth.hide(&reason);
                 self.shared.set_state(ConnectionState::Connecting);
                 self.shared.event(ConnectionEvent::Lost { reason });
             }
@@ -237,7 +315,9 @@ impl Driver {
             match timeout(CLOSE_TIMEOUT, farewell).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    log::info!("the server was not told that the session is closed: {error}")
+                    let error = self.shared.core().auth.hide(&error);
+                    let error = shown(&error);
+                    log::info!("the server was not told that the session is closed: {error}");
                 }
                 Err(_) => {
                     log::info!("the server was not told that the session is closed: no answer")
@@ -260,5 +340,13 @@ mod tests {
             assert_eq!(meaning(code), Meaning::ComeBack, "{code}");
         }
         assert_eq!(meaning(4003), Meaning::StayAway);
+    }
+
+    #[test]
+    fn only_what_the_server_has_lost_is_opened_again() {
+        for code in CloseCode::ALL {
+            let code = code.code();
+            assert_eq!(may_reopen(code), [1011, 4001].contains(&code), "{code}");
+        }
     }
 }

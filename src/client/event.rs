@@ -3,6 +3,9 @@
 use super::error::SessionClosed;
 
 /// Something happened to the line or the session.
+///
+/// URLs are without user name, password and query, and texts without the authorization values that
+/// the client knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectionEvent {
@@ -11,7 +14,8 @@ pub enum ConnectionEvent {
         /// The server's URL.
         url: String,
     },
-    /// The attempt failed; another follows.
+    /// The attempt failed; another follows. (Also when HELLO was refused and a fresh authorization is
+    /// asked for.)
     ConnectFailed {
         /// The server's URL.
         url: String,
@@ -30,7 +34,8 @@ pub enum ConnectionEvent {
         /// Whether this session was there before the connection.
         resumed: bool,
     },
-    /// The server asks for fresh authorization and there is no callback that could give it: use
+    /// A fresh authorization is needed and there is no callback that could give it: the server asks for
+    /// one, or the client cannot connect since the one it has is expired. Use
     /// [`Client::set_authorization`](super::Client::set_authorization).
     AuthorizationWanted,
     /// The line is lost; the client reconnects.
@@ -44,7 +49,9 @@ pub enum ConnectionEvent {
         /// Why.
         reason: String,
     },
-    /// The session is closed, everything outstanding has failed.
+    /// The session is closed, everything outstanding has failed. With
+    /// [`ClientBuilder::reopen_session`](super::ClientBuilder::reopen_session) a new one may follow:
+    /// `SessionEstablished` with `resumed: false`.
     SessionClosed(SessionClosed),
 }
 

@@ -4,6 +4,7 @@
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
 
+use super::authorizing::authorize;
 use super::connection::{close_frame, hello};
 use super::shared::Shared;
 use super::socket::open;
@@ -16,8 +17,10 @@ pub(super) async fn farewell(
     session_id: String,
     reason: &str,
 ) -> Result<(), String> {
+    authorize(shared).await.map_err(|error| error.text())?;
     let mut ws = open(&shared.config, url).await?;
-    let auth = shared.core().auth.value();
+    let auth = shared.core().auth.for_hello();
+    let auth = auth.map_err(|error| error.to_string())?;
     let hello = Envelope {
         sid: Some(session_id),
         auth,

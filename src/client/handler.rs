@@ -9,7 +9,6 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::Instant;
 
 use super::authorization::AuthorizationNeed;
 use super::message::{Message, parse};
@@ -112,10 +111,11 @@ pub(super) fn built_in(shared: &Arc<Shared>) {
                 .as_ref()
                 .ok_or("the client has no fresh authorization to give")?;
             let authorization = callback(AuthorizationNeed::Requested).await;
-            let authorization =
-                authorization.map_err(|_| "the client got no fresh authorization")?;
-            shared.core().auth.set(authorization, Instant::now());
-            Ok::<(), &str>(())
+            // What went wrong is the application's affair, not the server's.
+            authorization
+                .map_err(drop)
+                .and_then(|fresh| shared.core().take_authorization(fresh).map_err(drop))
+                .map_err(|()| "the client got no fresh authorization")
         }
     });
     shared

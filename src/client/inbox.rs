@@ -61,7 +61,15 @@ pub(super) struct Acks {
     ack: Vec<String>,
     nack: Vec<Envelope>,
     ack2: Vec<String>,
+    /// Taken for a line that was lost.
+    again: Vec<Envelope>,
+    /// Handed to the WebSocket and perhaps not written yet: they go again if the line is lost now.
+    in_flight: Vec<Envelope>,
     due: Option<Instant>,
+    /// How often some were taken.
+    taken: u64,
+    /// Up to which of these rounds all are written.
+    out: u64,
 }
 
 impl Acks {
@@ -87,7 +95,8 @@ impl Acks {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.ack.is_empty() && self.nack.is_empty() && self.ack2.is_empty()
+        let nothing_new = self.ack.is_empty() && self.nack.is_empty() && self.ack2.is_empty();
+        nothing_new && self.again.is_empty()
     }
 
     /// Sets when what waits is to go at the latest, if that is not set.
@@ -103,21 +112,56 @@ impl Acks {
     }
 
     /// Takes everything that waits.
-    pub(super) fn take(&mut self) -> impl Iterator<Item = Envelope> + use<> {
-        let taken = std::mem::take(self);
-        let merge = |t, of, mut ids: Vec<String>| {
-            let mut parts = Vec::new();
-            while ids.len() > Self::MAX_IDS {
-                parts.push(acknowledge(t, of, ids.split_off(ids.len() - Self::MAX_IDS)));
-            }
-            if !ids.is_empty() {
-                parts.push(acknowledge(t, of, ids));
-            }
-            parts
-        };
-        let ack = merge(MessageType::ACK, IdOf::Server, taken.ack);
-        let ack2 = merge(MessageType::ACK2, IdOf::Client, taken.ack2);
-        ack.into_iter().chain(taken.nack).chain(ack2)
+    pub(super) fn take(&mut self) -> &[Envelope] {
+        self.due = None;
+        let before = self.in_flight.len();
+        if !self.is_empty() {
+            self.taken += 1;
+            self.in_flight.append(&mut self.again);
+            let ack = std::mem::take(&mut self.ack);
+            self.in_flight
+                .extend(Self::merge(MessageType::ACK, IdOf::Server, ack));
+            self.in_flight.append(&mut self.nack);
+            let ack2 = std::mem::take(&mut self.ack2);
+            self.in_flight
+                .extend(Self::merge(MessageType::ACK2, IdOf::Client, ack2));
+        }
+        &self.in_flight[before..]
+    }
+
+    fn merge(t: MessageType, of: IdOf, mut ids: Vec<String>) -> Vec<Envelope> {
+        let mut parts = Vec::new();
+        while ids.len() > Self::MAX_IDS {
+            parts.push(acknowledge(t, of, ids.split_off(ids.len() - Self::MAX_IDS)));
+        }
+        if !ids.is_empty() {
+            parts.push(acknowledge(t, of, ids));
+        }
+        parts
+    }
+
+    /// What was taken is written.
+    pub(super) fn written(&mut self) {
+        self.out = self.taken;
+        self.in_flight.clear();
+    }
+
+    /// There is a new line. What the last one may not have written goes again; a repeat is harmless.
+    pub(super) fn requeue(&mut self, now: Instant) {
+        self.again.append(&mut self.in_flight);
+        if !self.is_empty() {
+            self.due = Some(now);
+        }
+    }
+
+    /// The round in which the last of those that wait, or are being written, goes.
+    pub(super) fn last_round(&self) -> u64 {
+        self.taken + u64::from(!self.is_empty())
+    }
+
+    /// Up to which round all are written.
+    pub(super) fn rounds_out(&self) -> u64 {
+        self.out
     }
 }
 
@@ -165,9 +209,30 @@ mod tests {
         }
         acks.answer(MessageType::ACK, "s1".into(), None);
         acks.answer(MessageType::NACK, "s2".into(), Some("no".into()));
-        let envelopes: Vec<Envelope> = acks.take().collect();
+        let envelopes: Vec<Envelope> = acks.take().to_vec();
         let expected = r#"[{"t":"ACK","smid":"s1"},{"t":"NACK","smid":"s2","desc":"no"},{"t":"ACK2","ids":["1","2"]}]"#;
         assert_eq!(print_pipeline(&envelopes), expected);
         assert!(acks.is_empty());
+    }
+
+    #[test]
+    fn what_a_lost_line_may_not_have_written_goes_again() {
+        let now = Instant::now();
+        let mut acks = Acks::default();
+        assert_eq!((acks.last_round(), acks.rounds_out()), (0, 0));
+        acks.ack2("1".into());
+        assert_eq!((acks.last_round(), acks.rounds_out()), (1, 0));
+        assert_eq!(acks.take().len(), 1);
+        assert!(acks.take().is_empty());
+        assert_eq!((acks.last_round(), acks.rounds_out()), (1, 0));
+        acks.requeue(now);
+        assert_eq!((acks.due(), acks.last_round()), (Some(now), 2));
+        acks.ack2("2".into());
+        let expected = r#"[{"t":"ACK2","cmid":"1"},{"t":"ACK2","cmid":"2"}]"#;
+        assert_eq!(print_pipeline(acks.take()), expected);
+        acks.written();
+        acks.requeue(now);
+        assert!(acks.is_empty());
+        assert_eq!((acks.last_round(), acks.rounds_out()), (2, 2));
     }
 }

@@ -7,7 +7,7 @@ use super::error::SendError;
 use super::event::TopicEvent;
 use super::handler::{Handler, Job};
 use super::outbox::{Entry, Retry, Waiter};
-use crate::wire::{Envelope, MessageType, PingId};
+use crate::wire::{Envelope, MessageType, PingId, shown};
 
 /// What came out of incoming envelopes.
 #[derive(Default)]
@@ -29,6 +29,7 @@ impl Core {
             self.receive_one(envelope, now, &mut received);
         }
         self.acks.schedule(now, self.config.ack_delay);
+        self.settle_flushes();
         received
     }
 
@@ -55,7 +56,10 @@ impl Core {
                     let topic = topic.to_owned();
                     match callback(envelope) {
                         Ok(run) => received.jobs.push(Job::InTurn(run)),
-                        Err(error) => log::error!("message of topic {topic:?} dropped: {error}"),
+                        Err(error) => {
+                            let error = self.auth.hide(&error);
+                            log::error!("message of topic {topic:?} dropped: {}", shown(&error));
+                        }
                     }
                 }
             }
@@ -83,6 +87,7 @@ impl Core {
         let resumed = self.session_id.is_some();
         self.session_id = envelope.sid;
         self.may_send = true;
+        self.auth.accepted();
         resumed
     }
 
@@ -122,7 +127,10 @@ impl Core {
                     let _ = reply.send(Err(error.into()));
                 }
             }
-            Waiter::Reply => log::warn!("the server did not take a reply: {error}"),
+            Waiter::Reply => {
+                let error = self.auth.hide(&error.to_string());
+                log::warn!("the server did not take a reply: {}", shown(&error));
+            }
         }
     }
 

@@ -38,11 +38,22 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Logs
+//! The client never logs an authorization value, at any level: neither from envelopes nor from URLs
+//! and headers of the upgrade request, nor where a server or a callback's error quotes a value that
+//! the client knows. The library below it is less careful: at `TRACE`, `tungstenite` prints the whole
+//! upgrade request, with its headers, and every frame. It logs under targets that begin with
+//! `tungstenite` (`tungstenite::handshake::client`, `tungstenite::protocol`,
+//! `tungstenite::protocol::frame` …). Whoever logs at `TRACE` keeps that one above it; with
+//! `env_logger`: `RUST_LOG=trace,tungstenite=debug`. (`tokio_tungstenite`, a target of its own, prints
+//! neither.)
+//!
 //! Inside: `driver` connects and reconnects, `connection` is one WebSocket, `core` decides what goes
-//! out and (in `incoming`) what becomes of what comes in, with `outbox`, `inbox`, `topic` and
-//! `authorization` as its parts; `handler` runs the application's code in a task of its own.
+//! out and (in `incoming`) what becomes of what comes in, with `outbox`, `inbox`, `topic`, `flush`
+//! and `authorization` as its parts; `authorizing` asks for an authorization when one is needed; `handler` runs the application's code in a task of its own.
 
 mod authorization;
+mod authorizing;
 mod backoff;
 mod builder;
 mod connection;
@@ -51,6 +62,7 @@ mod driver;
 mod error;
 mod event;
 mod farewell;
+mod flush;
 mod handler;
 mod inbox;
 mod incoming;
@@ -58,6 +70,7 @@ mod message;
 mod outbox;
 mod ping;
 mod pipeline;
+mod redact;
 mod request;
 mod shared;
 mod socket;
@@ -68,12 +81,11 @@ mod topic;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{broadcast, oneshot, watch};
-use tokio::time::Instant;
 
 pub use authorization::{Authorization, AuthorizationError, AuthorizationNeed};
 pub use backoff::Backoff;
@@ -257,16 +269,6 @@ impl Client {
         self.shared().wake.notify_one();
     }
 
-    /// Hands over a new authorization; the server gets it at once, or with the next connect.
-    pub fn set_authorization(&self, value: impl Into<String>, expires: Option<SystemTime>) {
-        let authorization = Authorization {
-            value: value.into(),
-            expires,
-        };
-        self.shared().core().auth.set(authorization, Instant::now());
-        self.shared().wake.notify_one();
-    }
-
     /// Connects now: for the first time, again after a disconnect, with a new session if the last one
     /// was closed, or without waiting any longer after failures.
     pub fn reconnect(&self) {
@@ -337,10 +339,7 @@ impl Client {
         match states.wait_for(settled).await.as_deref() {
             Ok(ConnectionState::Established(session_id)) => Ok(session_id.clone()),
             Ok(ConnectionState::Closed(closed)) => Err(closed.clone()),
-            _ => Err(SessionClosed {
-                code: None,
-                reason: "the client's task has ended".into(),
-            }),
+            _ => Err(request::task_gone()),
         }
     }
 

@@ -70,6 +70,11 @@ impl Outbox {
         self.entries.len()
     }
 
+    /// The id of the oldest message that is not acknowledged.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.entries.keys().next().copied()
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -21,7 +21,7 @@ pub(super) fn payload(value: &(impl Serialize + ?Sized)) -> Result<Payload, Send
 }
 
 /// What a waiting caller gets when the client's task is gone, its runtime being shut down.
-fn task_gone() -> SessionClosed {
+pub(super) fn task_gone() -> SessionClosed {
     SessionClosed {
         code: None,
         reason: "the client's task has ended".into(),

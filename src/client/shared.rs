@@ -84,6 +84,13 @@ impl Shared {
         self.state.send_replace(state);
     }
 
+    /// Ends the session and tells everybody; another one takes its place.
+    pub(super) fn replace_session(&self, closed: SessionClosed) {
+        self.core().replace_session(closed.clone());
+        self.set_state(ConnectionState::Connecting);
+        self.event(ConnectionEvent::SessionClosed(closed));
+    }
+
     /// Ends the session and tells everybody.
     pub(super) fn close_session(&self, closed: SessionClosed) {
         self.core().close_session(closed.clone());

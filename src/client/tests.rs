@@ -1,7 +1,10 @@
 //! The client against a server that does exactly what a test says.
 
+mod authorization;
+mod flush;
 mod messages;
 mod mock;
+mod reopening;
 mod session;
 
 use std::sync::Arc;
