@@ -1,6 +1,6 @@
 //! A server with a session that does what its client says, and a client of raw frames.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use tokio::sync::mpsc;
 
 use crate::auth::*;
 use crate::config::Config;
-use crate::http::{Backend, NewLine, mount, no_upgrade, on_connect};
+use crate::http::{Access, Admission, Backend, NewLine, mount, no_upgrade, on_connect};
 use crate::metrics::{Mailbox, Meter, metered};
+use crate::node::Gate;
 use crate::session::line::{Flow, FromLine, ToLine};
 use crate::wire::{Close, CloseCode};
 
@@ -44,7 +45,13 @@ pub(super) struct Fake {
     config: Arc<Config>,
     authentication: Arc<dyn Authentication>,
     meter: Arc<Meter>,
+    authentications: Arc<Gate>,
+    admission: Admission,
     pub(super) down: AtomicBool,
+    /// How often the application's own routes were reached that no request in these tests may reach.
+    pub(super) secrets: AtomicUsize,
+    /// Handshakes begun, and of these, ended in one way or another.
+    pub(super) handshakes: Arc<(AtomicUsize, AtomicUsize)>,
     events: Mutex<mpsc::UnboundedSender<Event>>,
 }
 
@@ -54,6 +61,12 @@ impl Backend for Fake {
     }
     fn authentication(&self) -> &Arc<dyn Authentication> {
         &self.authentication
+    }
+    fn authentications(&self) -> &Arc<Gate> {
+        &self.authentications
+    }
+    fn admission(&self) -> &Admission {
+        &self.admission
     }
     fn ready(&self) -> Result<(), &'static str> {
         match self.down.load(Ordering::SeqCst) {
@@ -86,7 +99,16 @@ impl Backend for Fake {
     }
 }
 
-struct Authenticates;
+struct Authenticates(Arc<(AtomicUsize, AtomicUsize)>);
+
+/// Counts the end of a handshake, however it ends.
+struct Ends(Arc<(AtomicUsize, AtomicUsize)>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.1.fetch_add(1, Ordering::SeqCst);
+    }
+}
 
 #[async_trait(?Send)]
 impl Authentication for Authenticates {
@@ -95,6 +117,14 @@ impl Authentication for Authenticates {
         request: &actix_web::HttpRequest,
         response: &mut ResponseHeaders,
     ) -> Result<Box<dyn Authenticator>, Refused> {
+        self.0.0.fetch_add(1, Ordering::SeqCst);
+        let _ends = Ends(self.0.clone());
+        if request.query_string().contains("slow") {
+            actix_web::rt::time::sleep(Duration::from_millis(300)).await;
+        }
+        if request.query_string().contains("hang") {
+            std::future::pending::<()>().await;
+        }
         if request.query_string().contains("refuse") {
             return Err(Refused("the query says so".into()));
         }
@@ -102,7 +132,7 @@ impl Authentication for Authenticates {
             "set-cookie".parse().unwrap(),
             "auth=; Max-Age=0".parse().unwrap(),
         );
-        Ok(Box::new(Authenticates))
+        Ok(Box::new(Authenticates(self.0.clone())))
     }
 }
 
@@ -266,24 +296,45 @@ impl Server {
         Server::start_with(config, true)
     }
 
+    /// With these settings of whom to let in.
+    pub(super) fn start_for(config: Config, access: Access) -> Server {
+        Server::start_all(config, access, true)
+    }
+
     /// With or without [`on_connect`].
     pub(super) fn start_with(config: Config, hooked: bool) -> Server {
+        Server::start_all(config, Access::default(), hooked)
+    }
+
+    fn start_all(config: Config, access: Access, hooked: bool) -> Server {
         let (sender, events) = mpsc::unbounded_channel();
+        let handshakes = Arc::default();
         let fake = Arc::new(Fake {
+            admission: Admission::new(access, &config),
+            authentications: Gate::new(config.max_authentications_pending),
+            secrets: AtomicUsize::new(0),
+            authentication: Arc::new(Authenticates(Arc::clone(&handshakes))),
+            handshakes,
             config: Arc::new(config),
-            authentication: Arc::new(Authenticates),
             meter: Arc::default(),
             down: AtomicBool::new(false),
             events: Mutex::new(sender),
         });
         let backend = fake.clone();
         let server = HttpServer::new(move || {
+            let counted = backend.clone();
+            let secret = move || {
+                counted.secrets.fetch_add(1, Ordering::SeqCst);
+                std::future::ready("secret")
+            };
             let before = web::get().guard(guard::fn_guard(no_upgrade));
             App::new()
+                .route("/secret", web::to(secret.clone()))
                 .route("/before", before.to(|| async { "pre-connect" }))
                 .configure(mount(backend.clone(), "/before"))
                 .configure(mount(backend.clone(), "matssocket/"))
                 .route("/matssocket", web::get().to(|| async { "pre-connect" }))
+                .route("/matssocket", web::post().to(secret))
                 .route(
                     "/matssocket",
                     web::method(actix_web::http::Method::OPTIONS).to(HttpResponse::NoContent),
