@@ -1,9 +1,14 @@
 //! The edge as clients meet it: a real server, a session of a few lines, and a client that writes its frames by hand.
 
+mod before_hello;
 mod closing;
 mod flow;
 mod guard;
 mod limits;
+mod origin;
+mod pages;
+mod peer;
+mod refusals;
 mod server;
 mod upgrade;
 

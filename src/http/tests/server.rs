@@ -286,7 +286,7 @@ impl Handler<FromLine> for Session {
 /// A running server and what its sessions received.
 pub(super) struct Server {
     pub(super) fake: Arc<Fake>,
-    address: std::net::SocketAddr,
+    pub(super) address: std::net::SocketAddr,
     handle: ServerHandle,
     events: mpsc::UnboundedReceiver<Event>,
 }
@@ -403,6 +403,26 @@ impl Server {
             .await
             .unwrap();
         response
+    }
+
+    /// Sends these bytes, piece by piece, and gives all that comes until the connection ends. A reset is an end, too.
+    pub(super) async fn raw(&self, pieces: &[&str]) -> String {
+        let mut client = self.socket().await;
+        for (index, piece) in pieces.iter().enumerate() {
+            if index > 0 {
+                actix_web::rt::time::sleep(Duration::from_millis(50)).await;
+            }
+            // The server may have ended the connection already.
+            let _ = within(client.stream.write_all(piece.as_bytes())).await;
+        }
+        let mut response = Vec::new();
+        let _ = within(client.stream.read_to_end(&mut response)).await;
+        String::from_utf8(response).unwrap()
+    }
+
+    /// How often routes were reached that must not be.
+    pub(super) fn secrets(&self) -> usize {
+        self.fake.secrets.load(Ordering::SeqCst)
     }
 
     /// Asks for an upgrade and gives the response's head.
