@@ -79,16 +79,19 @@ impl Admission {
         }
     }
 
-    /// Logs a refused page: each origin once, since a page that may not connect tries again and again.
-    fn log_refused(&self, origin: &str, why: &str) {
-        let origin = shown(origin);
+    /// Whether a page of this origin is refused for the first time. False as well when too many have been.
+    fn is_new(&self, origin: &str) -> bool {
         let mut logged = self
             .refused_origins
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let new = logged.len() < MAX_LOGGED_ORIGINS && logged.insert(origin.clone().into_owned());
-        drop(logged);
-        if new {
+        logged.len() < MAX_LOGGED_ORIGINS && logged.insert(origin.to_owned())
+    }
+
+    /// Logs a refused page: each origin once, since a page that may not connect tries again and again.
+    fn log_refused(&self, origin: &str, why: &str) {
+        let origin = shown(origin);
+        if self.is_new(&origin) {
             log::warn!(
                 "refused the page of origin {origin}: {why}. If its pages may connect, add it to allowed_origins"
             );
@@ -148,4 +151,18 @@ pub(crate) fn same_host(origin: &str, request: &HttpRequest) -> bool {
         return false;
     };
     origin.is_of(&host, peer.scheme)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_origin_is_new_once_and_few_are_remembered() {
+        let admission = Admission::new(Access::default(), &Config::default());
+        assert!(admission.is_new("https://a.example"));
+        assert!(!admission.is_new("https://a.example"));
+        let new = (0..10_000).filter(|n| admission.is_new(&format!("https://{n}.example")));
+        assert_eq!(new.count(), MAX_LOGGED_ORIGINS - 1);
+    }
 }

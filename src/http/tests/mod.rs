@@ -10,11 +10,13 @@ mod pages;
 mod peer;
 mod refusals;
 mod server;
+mod session;
 mod upgrade;
 
 use std::time::Duration;
 
-use server::{Client, Event, Server};
+use server::{Client, Server};
+use session::Event;
 
 use crate::config::Config;
 

@@ -1,10 +1,10 @@
-//! A server with a session that does what its client says, and a client of raw frames.
+//! A server, and a client of raw frames.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
+use actix::Actor;
 use actix_web::rt::net::TcpStream;
 use actix_web::rt::time::timeout;
 use actix_web::{App, HttpResponse, HttpServer, dev::ServerHandle, guard, web};
@@ -12,34 +12,13 @@ use async_trait::async_trait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+use super::session::{Event, Session};
 use crate::auth::*;
 use crate::config::Config;
 use crate::http::{Access, Admission, Backend, NewLine, mount, no_upgrade, on_connect};
-use crate::metrics::{Mailbox, Meter, metered};
+use crate::metrics::{Mailbox, Meter};
 use crate::node::Gate;
-use crate::session::line::{Flow, FromLine, ToLine};
-use crate::wire::{Close, CloseCode};
-
-/// Bytes of one text of a flood.
-pub(super) const FLOOD: usize = 50_000;
-
-/// What reached the session.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Event {
-    Text(usize),
-    Binary,
-    Violation(u16, String),
-    Closed(Option<u16>),
-    Lost,
-    Drained,
-    /// So much was unsent when the flood paused.
-    Paused(usize),
-    CloseSession(String),
-    /// So many texts had come when the kept one was taken.
-    Kept(usize),
-    /// So much is unsent.
-    Unsent(usize),
-}
+use crate::session::line::FromLine;
 
 pub(super) struct Fake {
     config: Arc<Config>,
@@ -78,16 +57,8 @@ impl Backend for Fake {
         &self.meter
     }
     fn open(&self, line: NewLine) -> Mailbox<FromLine> {
-        let session = Session {
-            line: line.line,
-            flow: line.flow,
-            max_unsent: self.config.max_unsent,
-            texts: 0,
-            flooding: false,
-            paused: false,
-            mute: false,
-            events: self.events.lock().unwrap().clone(),
-        };
+        let events = self.events.lock().unwrap().clone();
+        let session = Session::new(line, self.config.max_unsent, events);
         Mailbox::new(&session.start(), &self.meter)
     }
     fn close_session(&self, session_id: String) {
@@ -140,146 +111,6 @@ impl Authentication for Authenticates {
 impl Authenticator for Authenticates {
     async fn authenticate(&self, _: &str) -> Result<Verdict, AuthError> {
         Ok(Verdict::StillValid)
-    }
-}
-
-struct Session {
-    line: Mailbox<ToLine>,
-    flow: Flow,
-    max_unsent: usize,
-    texts: usize,
-    flooding: bool,
-    /// The flood waits for Drained.
-    paused: bool,
-    /// Does not answer violations.
-    mute: bool,
-    events: mpsc::UnboundedSender<Event>,
-}
-
-impl Actor for Session {
-    type Context = Context<Self>;
-}
-
-metered!(Session: FromLine);
-
-impl Session {
-    fn say(&self, text: impl Into<String>) {
-        self.line.tell(ToLine::Text(text.into()));
-    }
-
-    fn flood(&mut self, ctx: &mut Context<Self>) {
-        if !self.flooding {
-            return;
-        }
-        if self.flow.unsent() > self.max_unsent {
-            self.flooding = false;
-            self.paused = true;
-            let _ = self.events.send(Event::Paused(self.flow.unsent()));
-            return;
-        }
-        self.say("x".repeat(FLOOD));
-        // Through the timer, so that the line gets its turn.
-        ctx.run_later(Duration::ZERO, |session, ctx| session.flood(ctx));
-    }
-
-    fn text(&mut self, text: &str, ctx: &mut Context<Self>) {
-        let (command, rest) = text.split_once(':').unwrap_or((text, ""));
-        match command {
-            "hello" => {
-                self.line.tell(ToLine::Established);
-                self.say("welcome");
-            }
-            // HELLO takes its time: until the release.
-            "slow-hello" => {
-                ctx.run_later(Duration::from_millis(200), |session, _| {
-                    session.line.tell(ToLine::Established);
-                    session.say("welcome");
-                });
-            }
-            "echo" => self.say(rest),
-            "mute" => self.mute = true,
-            "unsent" => {
-                let _ = self.events.send(Event::Unsent(self.flow.unsent()));
-            }
-            "stop" => ctx.stop(),
-            "flood" => {
-                self.flooding = true;
-                self.flood(ctx);
-            }
-            "close" => {
-                self.line
-                    .tell(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
-            }
-            "pause-close" => {
-                self.flow.pause_reading(true);
-                self.line
-                    .tell(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
-            }
-            "flood-close" => {
-                for _ in 0..100 {
-                    self.say("x".repeat(10_000));
-                }
-                self.line
-                    .tell(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
-                // Nothing comes after Close.
-                self.say("late");
-            }
-            "pause" => {
-                self.flow.pause_reading(true);
-                ctx.run_later(Duration::from_millis(300), |session, _| {
-                    session.say("resumed");
-                    session.flow.pause_reading(false);
-                });
-            }
-            _ => {}
-        }
-    }
-}
-
-impl Handler<FromLine> for Session {
-    type Result = ();
-
-    fn handle(&mut self, message: FromLine, ctx: &mut Self::Context) {
-        let event = match message {
-            FromLine::Text(text) => {
-                self.texts += 1;
-                self.text(&text, ctx);
-                if text.starts_with("keep") {
-                    // Never taken: counts as unprocessed until "release".
-                    ctx.run_later(Duration::from_millis(300), move |session, _| {
-                        session.say("took");
-                        let _ = session.events.send(Event::Kept(session.texts));
-                        session.flow.processed(text.len());
-                    });
-                    return;
-                }
-                self.flow.processed(text.len());
-                Event::Text(text.len())
-            }
-            FromLine::Binary => {
-                if !self.mute {
-                    let close = Close::new(CloseCode::ProtocolError, "binary");
-                    self.line.tell(ToLine::Close(close));
-                }
-                Event::Binary
-            }
-            FromLine::Violation(close) => {
-                if !self.mute {
-                    self.line.tell(ToLine::Close(close.clone()));
-                }
-                Event::Violation(close.code.code(), close.reason().to_owned())
-            }
-            FromLine::Closed(code) => Event::Closed(code),
-            FromLine::Lost => Event::Lost,
-            FromLine::Drained => {
-                if std::mem::take(&mut self.paused) {
-                    self.flooding = true;
-                    self.flood(ctx);
-                }
-                Event::Drained
-            }
-        };
-        let _ = self.events.send(event);
     }
 }
 
