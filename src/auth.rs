@@ -86,7 +86,8 @@ impl ResponseHeaders {
 /// The application's authentication: one per server, shared by all threads.
 #[async_trait(?Send)]
 pub trait Authentication: Send + Sync + 'static {
-    /// Whether a page of this origin may connect. Not asked when the request has no `Origin` header.
+    /// Whether a page of this origin may connect. Not asked when the request has no `Origin` header, or an opaque one
+    /// (`null`), nor when [`allowed_origins`](crate::ServerBuilder::allowed_origins) decides.
     /// The default allows the same host (and port) as the request was made to.
     fn check_origin(&self, origin: &str, request: &HttpRequest) -> bool {
         same_host(origin, request)
@@ -94,6 +95,9 @@ pub trait Authentication: Send + Sync + 'static {
 
     /// Looks at the upgrade request and makes the connection's authenticator. An `Err` refuses the upgrade with 403;
     /// its text goes to the log, not to the client.
+    ///
+    /// It has [`authentication_timeout`](crate::Config::authentication_timeout) to answer, after which the upgrade is
+    /// refused with 503. It is cancelled then, and when the client leaves meanwhile: it is dropped at an `await`.
     async fn handshake(
         &self,
         request: &HttpRequest,
@@ -157,12 +161,14 @@ pub trait Authenticator: 'static {
     }
 }
 
-/// Whether an `Origin` header names the host that the request was made to.
+/// Whether an `Origin` header (`https://shop.example`) names the host that the request was made to, as browsers compare
+/// them: letter case and default ports make no difference.
+///
+/// The scheme must be the request's, too, if that is known, which it is on a TLS socket of this server and behind
+/// [trusted proxies](crate::ServerBuilder::trusted_proxies) that send `X-Forwarded-Proto`. Other proxies' headers are
+/// not believed: what they name as the host is the `Host` that they send.
 pub fn same_host(origin: &str, request: &HttpRequest) -> bool {
-    let host = request.connection_info().host().to_owned();
-    origin
-        .split_once("://")
-        .is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(&host))
+    crate::http::same_host(origin, request)
 }
 
 /// An authentication out of one async function from authorization value to [`Verdict`]: for applications whose

@@ -16,8 +16,20 @@ pub struct Config {
     pub max_message_before_hello: usize,
     /// Largest WebSocket message after HELLO, in bytes. Default 50 MiB.
     pub max_message: usize,
-    /// Time to say HELLO after the upgrade. Default 5 s.
+    /// Time after the upgrade until HELLO has arrived. Default 5 s.
     pub hello_timeout: Duration,
+    /// Most lines of a node whose HELLO is not done; beyond that upgrades get 503. Default 5,000.
+    pub max_lines_before_hello: usize,
+    /// Most such lines of one client address (of IPv6, of one /64 network). It applies only where
+    /// [trusted proxies](crate::ServerBuilder::trusted_proxies) are configured, if only an empty list: otherwise the
+    /// address may be that of a proxy. Default 100.
+    pub max_lines_before_hello_per_address: usize,
+    /// Time limit of each question to the authentication plugin, its handshake and `authenticate` included.
+    /// Default 30 s.
+    pub authentication_timeout: Duration,
+    /// Most handshakes and first authentications of a node under way at a time; beyond that upgrades get 503.
+    /// Default 1,000.
+    pub max_authentications_pending: usize,
     /// A connection on which nothing comes in for so long is closed (session kept). Default 75 s.
     pub idle_timeout: Duration,
     /// Interval of WebSocket pings to the client. Default 25 s.
@@ -152,6 +164,10 @@ impl Default for Config {
             max_message_before_hello: 20 * KIB,
             max_message: 50 * MIB,
             hello_timeout: secs(5),
+            max_lines_before_hello: 5_000,
+            max_lines_before_hello_per_address: 100,
+            authentication_timeout: secs(30),
+            max_authentications_pending: 1_000,
             idle_timeout: secs(75),
             ping_interval: secs(25),
             max_idle_frames_per_second: 200,

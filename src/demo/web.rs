@@ -14,7 +14,9 @@ pub const PATH: &str = "/matssocket";
 
 /// Adds the routes of one node.
 pub fn routes(node: Node, nodes: Nodes, shared: Arc<Shared>) -> impl FnOnce(&mut ServiceConfig) {
+    let policy = content_security_policy(&nodes);
     move |config| {
+        let file = |kind, content| file(kind, policy.clone(), content);
         config
             .app_data(Data::new(node))
             .app_data(Data::new(nodes))
@@ -51,15 +53,44 @@ pub fn routes(node: Node, nodes: Nodes, shared: Arc<Shared>) -> impl FnOnce(&mut
     }
 }
 
-fn file(kind: &'static str, content: &'static str) -> actix_web::Route {
+/// The page has its scripts and styles in files of its own, and speaks to every node: at another port than its own, too.
+fn content_security_policy(nodes: &Nodes) -> String {
+    let nodes: Vec<String> = nodes
+        .iter()
+        .flat_map(|node| {
+            let port = node.port;
+            ["127.0.0.1", "localhost"]
+                .map(|host| format!("ws://{host}:{port} http://{host}:{port}"))
+        })
+        .collect();
+    format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' {}; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        nodes.join(" ")
+    )
+}
+
+fn file(kind: &'static str, policy: String, content: &'static str) -> actix_web::Route {
     let answer = move || {
-        let answer = HttpResponse::Ok()
+        let answer = harden(&mut HttpResponse::Ok())
+            .insert_header((header::CONTENT_SECURITY_POLICY, policy.clone()))
             .insert_header((header::CONTENT_TYPE, kind))
-            .insert_header((header::CACHE_CONTROL, "no-store"))
             .body(content);
         std::future::ready(answer)
     };
     web::get().to(answer)
+}
+
+/// What every answer carries: it is taken for what it says it is, and shown in no other page.
+fn harden(response: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
+    response
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .insert_header((header::X_FRAME_OPTIONS, "DENY"))
+        .insert_header((
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ))
 }
 
 fn options() -> actix_web::Route {
@@ -96,7 +127,8 @@ async fn list(request: HttpRequest, nodes: Data<Nodes>, shared: Data<Shared>) ->
 
 async fn stop(request: HttpRequest, node: Data<Node>, shared: Data<Shared>) -> HttpResponse {
     if is_foreign(&request, &shared) {
-        return HttpResponse::Forbidden().body("a page from elsewhere may not stop nodes");
+        return harden(&mut HttpResponse::Forbidden())
+            .body("a page from elsewhere may not stop nodes");
     }
     node.stop().await;
     with_cors(&request, &shared, HttpResponse::NoContent()).finish()
@@ -114,7 +146,8 @@ async fn start(
     shared: Data<Shared>,
 ) -> HttpResponse {
     if is_foreign(&request, &shared) {
-        return HttpResponse::Forbidden().body("a page from elsewhere may not start nodes");
+        return harden(&mut HttpResponse::Forbidden())
+            .body("a page from elsewhere may not start nodes");
     }
     let Some(node) = nodes.find(&which.name) else {
         return with_cors(&request, &shared, HttpResponse::NotFound())
@@ -143,7 +176,7 @@ fn with_cors(
     shared: &Shared,
     mut response: HttpResponseBuilder,
 ) -> HttpResponseBuilder {
-    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    harden(&mut response);
     if let Some(origin) = request
         .headers()
         .get(header::ORIGIN)

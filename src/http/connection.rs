@@ -12,6 +12,7 @@ use actix_web_actors::ws::{self, CloseReason, Message, ProtocolError};
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
+use super::before_hello::Place;
 use super::frame::{close_frame, frame};
 use super::state::{Ending, LineState, Seen};
 use super::{Backend, NewLine};
@@ -44,8 +45,10 @@ pub(super) struct Connection {
     phase: Phase,
     /// The session knows that the line ends.
     told: bool,
-    /// When HELLO must be done; `None`: it was looked at.
+    /// When HELLO must have arrived; `None`: it has, or that it had not was looked at.
     hello_by: Option<Instant>,
+    /// Held until HELLO is done.
+    before_hello: Option<Place>,
     next_ping: Instant,
     /// Fragments of a text message, joined so far; the guard limits their sum.
     joined: BytesMut,
@@ -71,10 +74,12 @@ impl Connection {
         backend: Arc<dyn Backend>,
         authenticator: Rc<dyn Authenticator>,
         remote: Option<String>,
+        before_hello: Place,
     ) -> Connection {
         let (now, config) = (Instant::now(), &state.config);
         Connection {
             hello_by: Some(after(now, config.hello_timeout)),
+            before_hello: Some(before_hello),
             next_ping: after(now, config.ping_interval),
             state,
             backend,
@@ -94,6 +99,8 @@ impl Connection {
             let close = Close::new(CloseCode::Reconnect, "the session ended unexpectedly");
             return self.close(close, ctx);
         }
+        // The first message is HELLO. From here on it is not the client that takes its time.
+        self.hello_by = None;
         self.state.flow.received(text.len());
         self.state.tell(FromLine::Text(text));
     }
@@ -186,6 +193,17 @@ impl Connection {
         }
     }
 
+    /// The client's Close came, but is not one: its payload is a single byte, or has a code that must not be sent, or a
+    /// reason that is not UTF-8. It ends the line, and says nothing about the session.
+    fn client_closed_illegally(&mut self, ctx: &mut Context) {
+        if self.phase == Phase::Open || self.phase == Phase::Complained {
+            let code = ws::CloseCode::Protocol;
+            self.state.push_control(close_frame(Some(code.into())));
+            self.tell_end(FromLine::Closed(Some(code.into())));
+        }
+        self.done(Ending::AfterFlush, ctx);
+    }
+
     fn tell_end(&mut self, message: FromLine) {
         if !self.told {
             self.told = true;
@@ -206,9 +224,23 @@ impl Connection {
     fn seen(&mut self, seen: Seen, ctx: &mut Context) {
         match seen {
             Seen::Violation(close) => self.violation(close, ctx),
+            Seen::OversizedHello(bytes, close) => {
+                self.log_oversized_hello(bytes);
+                self.violation(close, ctx);
+            }
             // Only while we discard: either our Close is out, or the session is about to send it.
             Seen::Close => self.client_closed(None, ctx),
             Seen::End => self.done(Ending::ClientEnded, ctx),
+        }
+    }
+
+    fn log_oversized_hello(&self, bytes: u64) {
+        if let Some(count) = self.backend.admission().logs.oversized_hello.count() {
+            let limit = self.state.config.max_message_before_hello;
+            log::info!(
+                "HELLOs refused for their size since the last such line: {count}; this one has {bytes} bytes or more, \
+                 and max_message_before_hello is {limit}"
+            );
         }
     }
 
@@ -217,7 +249,7 @@ impl Connection {
         let now = Instant::now();
         if self.hello_by.is_some_and(|by| by <= now) {
             self.hello_by = None;
-            self.check_hello(ctx);
+            self.hello_is_late(ctx);
         }
         if self.next_ping <= now {
             self.next_ping = after(now, self.state.config.ping_interval);
@@ -245,12 +277,10 @@ impl Connection {
         until
     }
 
-    fn check_hello(&mut self, ctx: &mut Context) {
-        if !self.state.established.get() {
-            let timeout = self.state.config.hello_timeout;
-            let what = format!("no HELLO within {timeout:?}");
-            self.violation(Close::new(CloseCode::GoingAway, what), ctx);
-        }
+    fn hello_is_late(&mut self, ctx: &mut Context) {
+        let timeout = self.state.config.hello_timeout;
+        let what = format!("no HELLO within {timeout:?}");
+        self.violation(Close::new(CloseCode::GoingAway, what), ctx);
     }
 
     fn ping(&mut self, ctx: &mut Context) {
@@ -294,6 +324,7 @@ impl StreamHandler<Result<Message, ProtocolError>> for Connection {
         self.large = message.as_ref().ok().and_then(payload_if_large);
         match message {
             Ok(Message::Close(reason)) => self.client_closed(reason, ctx),
+            Err(_) if self.state.decoding_close.get() => self.client_closed_illegally(ctx),
             _ if self.phase != Phase::Open => {}
             Ok(Message::Text(text)) => self.text(text, ctx),
             Ok(Message::Continuation(item)) => self.fragment(item, ctx),
@@ -325,6 +356,7 @@ impl Handler<ToLine> for Connection {
             }
             ToLine::Established => {
                 self.state.established.set(true);
+                self.before_hello = None;
                 self.state.flow.reader().ring();
             }
             ToLine::Close(close) => {

@@ -76,6 +76,8 @@ pub(super) enum Judgement {
     Wait,
     /// Refuse it; the text names what and the limit.
     Refuse(String),
+    /// Refuse it as [`Refuse`](Judgement::Refuse): HELLO is so many bytes long, at least.
+    RefuseHello(u64, String),
 }
 
 /// Judges the frames of one connection, in their order.
@@ -109,12 +111,13 @@ impl Judge {
         let before_hello = config.max_message_before_hello as u64;
         if established {
             if message > config.max_message as u64 {
-                return too_long(message, config.max_message, "");
+                return Judgement::Refuse(too_long(message, config.max_message, ""));
             }
         } else if !self.begun {
             if message > before_hello {
                 let limit = config.max_message_before_hello;
-                return too_long(message, limit, " before HELLO");
+                let what = too_long(message, limit, " before HELLO");
+                return Judgement::RefuseHello(message, what);
             }
         } else if self.passed.saturating_add(header.payload) > before_hello {
             return Judgement::Wait;
@@ -175,10 +178,8 @@ impl Judge {
     }
 }
 
-fn too_long(bytes: u64, limit: usize, when: &str) -> Judgement {
-    Judgement::Refuse(format!(
-        "message of {bytes} bytes or more; the limit{when} is {limit}"
-    ))
+fn too_long(bytes: u64, limit: usize, when: &str) -> String {
+    format!("message of {bytes} bytes or more; the limit{when} is {limit}")
 }
 
 /// A frame to the client, whole.

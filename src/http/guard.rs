@@ -56,6 +56,8 @@ enum Front {
     Wait,
     /// A frame that is refused, and why.
     Refused(String),
+    /// A HELLO of so many bytes that is refused, and why.
+    RefusedHello(u64, String),
 }
 
 type Item = Result<Bytes, PayloadError>;
@@ -134,11 +136,13 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
                 Judgement::Pass => self.take_frame(&header, most),
                 Judgement::Wait => return Front::Wait,
                 Judgement::Refuse(what) => return Front::Refused(what),
+                Judgement::RefuseHello(bytes, what) => return Front::RefusedHello(bytes, what),
             }
         };
         if self.payload == 0 {
             self.handed += 1;
             self.behind += 1;
+            self.state.decoding_close.set(self.closing);
         }
         self.burst += piece.len();
         Front::Piece(piece)
@@ -188,6 +192,12 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
         self.announce(Seen::Violation(Close::new(code, what)))
     }
 
+    fn refuse_hello(&mut self, bytes: u64, what: String) -> Poll<Option<Item>> {
+        self.state.discarding.set(true);
+        let close = Close::new(CloseCode::ViolatedPolicy, what);
+        self.announce(Seen::OversizedHello(bytes, close))
+    }
+
     /// Reads into the chunk, which is empty. `Ready(false)` is the end.
     fn read(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         match Pin::new(&mut self.raw).poll_next(context) {
@@ -220,6 +230,7 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
             match self.front() {
                 Front::Piece(piece) => return Poll::Ready(Some(Ok(piece))),
                 Front::Refused(what) => return self.refuse(what),
+                Front::RefusedHello(bytes, what) => return self.refuse_hello(bytes, what),
                 Front::Wait => {
                     self.set_paused(true);
                     return self.pending();

@@ -1,6 +1,8 @@
 //! The actix-web edge: upgrade, payload guard, connection actor, and what stands beside the WebSocket.
 //!
-//! A request enters by `mount`, becomes a WebSocket in `upgrade`, and from then on
+//! A request enters by `mount`. `upgrade` lets it in, if it is proper (`handshake`), comes from where it may (`admission`,
+//! by `peer` and `origin`), and there is room (`before_hello`); what it refuses ends with its connection (`refusal`).
+//! It becomes a WebSocket, and from then on
 //!
 //! - comes in: socket → actix-http → `guard` (judges frame headers by `frame`, holds back) → decoder → `connection`
 //!   (joins fragments) → session;
@@ -10,29 +12,39 @@
 //! `socket` keeps a second handle of accepted sockets, so that TCP can be ended when the WebSocket is closed.
 //! Everything of one WebSocket lives on the thread of the worker that accepted it. No actix `System` is needed.
 
+mod admission;
+mod before_hello;
 mod connection;
+mod forwarded;
 mod frame;
 mod guard;
+mod handshake;
 mod mount;
+mod origin;
 mod outgoing;
+mod peer;
+mod refusal;
+mod seldom;
 mod socket;
 mod state;
 #[cfg(test)]
 mod tests;
 mod upgrade;
 
+pub(crate) use admission::{Access, Admission, admits_page, same_host};
 pub(crate) use mount::mount;
 pub use mount::no_upgrade;
+pub(crate) use origin::{Host, Origin};
+pub(crate) use peer::Network;
 pub use socket::on_connect;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix_web::HttpRequest;
-
 use crate::auth::{Authentication, Authenticator};
 use crate::config::Config;
 use crate::metrics::{Mailbox, Meter};
+use crate::node::Gate;
 use crate::session::line::{Flow, FromLine, ToLine};
 
 /// What the edge needs from the server behind it.
@@ -43,10 +55,10 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn authentication(&self) -> &Arc<dyn Authentication>;
     /// The meter of the connection actors.
     fn meter(&self) -> &Arc<Meter>;
-    /// Whether a page of this origin may connect.
-    fn allows_origin(&self, origin: &str, request: &HttpRequest) -> bool {
-        self.authentication().check_origin(origin, request)
-    }
+    /// Bounds the handshakes and first authentications of this node under way.
+    fn authentications(&self) -> &Arc<Gate>;
+    /// Whom this node lets in.
+    fn admission(&self) -> &Admission;
     /// Whether this node can serve; if not, why.
     fn ready(&self) -> Result<(), &'static str>;
     /// Starts a session actor on this thread for a new line.

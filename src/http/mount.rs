@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use actix_web::guard::{self, GuardContext};
-use actix_web::http::header::RETRY_AFTER;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::Backend;
-use super::upgrade::{upgrade, wants_websocket};
+use super::handshake::wants_websocket;
+use super::refusal::{RETRY_AFTER_SECONDS, safe};
+use super::upgrade::upgrade;
 
 /// A guard for the application's own routes on the mount path, that is, for its pre-connect step: true for requests
-/// that do not ask for a WebSocket.
+/// that do not mention a WebSocket in their `Upgrade` header. Those that do, properly or not, are the server's to answer.
 ///
 /// actix-web takes the first registered resource whose path and guards match. A `GET` on the mount path registered
 /// *after* the server needs no guard; one registered *before* it would swallow the upgrades:
@@ -37,12 +40,11 @@ pub(crate) fn mount(
         config.service(close_session(backend.clone(), below));
         config.service(ready(backend.clone(), below));
         // The guard is the resource's, not the route's: a resource that matches answers 405 itself instead of
-        // leaving the request to the application's resource of the same path.
+        // leaving the request to the application's resource of the same path. It asks for no method: a POST that
+        // claims to be an upgrade must not reach the application's route either.
         config.service(
             web::resource(path)
-                .guard(guard::fn_guard(|context| {
-                    context.head().method == actix_web::http::Method::GET && !no_upgrade(context)
-                }))
+                .guard(guard::fn_guard(|context| !no_upgrade(context)))
                 .to(move |request: HttpRequest, payload: web::Payload| {
                     upgrade(backend.clone(), request, payload)
                 }),
@@ -56,26 +58,54 @@ fn close_session(backend: Arc<dyn Backend>, below: &str) -> actix_web::Resource 
     struct Parameters {
         session_id: String,
     }
-    web::resource(format!("{below}/close_session")).route(web::post().to(
-        move |request: HttpRequest| {
-            let parameters = web::Query::<Parameters>::from_query(request.query_string());
-            if let Ok(parameters) = parameters {
-                backend.close_session(parameters.into_inner().session_id);
-            }
-            std::future::ready(HttpResponse::NoContent().finish())
-        },
-    ))
+    let close = move |request: HttpRequest| {
+        if backend.admission().admits_host(&request).is_err() {
+            return std::future::ready(foreign_host());
+        }
+        let parameters = web::Query::<Parameters>::from_query(request.query_string());
+        if let Ok(parameters) = parameters {
+            backend.close_session(parameters.into_inner().session_id);
+        }
+        let mut response = HttpResponse::NoContent();
+        std::future::ready(safe(&mut response).finish())
+    };
+    web::resource(format!("{below}/close_session"))
+        .route(web::post().to(close))
+        .default_service(other_method("POST"))
 }
 
 /// Readiness, for load balancers.
 fn ready(backend: Arc<dyn Backend>, below: &str) -> actix_web::Resource {
-    web::resource(format!("{below}/ready")).route(web::get().to(move || {
-        let response = match backend.ready() {
-            Ok(()) => HttpResponse::Ok().json(serde_json::json!({"ready": true})),
-            Err(reason) => HttpResponse::ServiceUnavailable()
-                .insert_header((RETRY_AFTER, "1"))
-                .json(serde_json::json!({"ready": false, "reason": reason})),
+    let ready = move |request: HttpRequest| {
+        if backend.admission().admits_host(&request).is_err() {
+            return std::future::ready(foreign_host());
+        }
+        let (mut response, answer) = match backend.ready() {
+            Ok(()) => (HttpResponse::Ok(), serde_json::json!({"ready": true})),
+            Err(reason) => {
+                let mut response = HttpResponse::ServiceUnavailable();
+                response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));
+                let answer = serde_json::json!({"ready": false, "reason": reason});
+                (response, answer)
+            }
         };
-        std::future::ready(response)
-    }))
+        std::future::ready(safe(&mut response).json(answer))
+    };
+    web::resource(format!("{below}/ready"))
+        .route(web::get().to(ready))
+        .default_service(other_method("GET"))
+}
+
+/// The answer to a request that names a host which is not among the allowed ones.
+fn foreign_host() -> HttpResponse {
+    safe(&mut HttpResponse::build(StatusCode::FORBIDDEN)).body("this host is not served")
+}
+
+/// The answer to other methods than the one allowed.
+fn other_method(allowed: &'static str) -> actix_web::Route {
+    web::to(move || {
+        let mut response = HttpResponse::build(StatusCode::METHOD_NOT_ALLOWED);
+        response.insert_header((ALLOW, allowed));
+        std::future::ready(safe(&mut response).finish())
+    })
 }

@@ -18,6 +18,8 @@ use crate::wire::Close;
 pub(super) enum Seen {
     /// Too long, too frequent, or malformed. The guard only discards from now on.
     Violation(Close),
+    /// HELLO is so many bytes long, at least, which is a violation.
+    OversizedHello(u64, Close),
     /// The client's Close, while only discarding.
     Close,
     /// The client ended the stream.
@@ -59,6 +61,8 @@ pub(super) struct LineState {
     pub(super) discarding: Cell<bool>,
     /// Frames that came out of the decoder.
     pub(super) decoded: Cell<u64>,
+    /// The frame in the decoder is a Close.
+    pub(super) decoding_close: Cell<bool>,
     /// (Boxed: it is seldom there.)
     pub(super) seen: Cell<Option<Box<Seen>>>,
     /// When the client last showed that it lives, or reading last went on after a pause of our making.
@@ -90,6 +94,7 @@ impl LineState {
             established: Cell::new(false),
             discarding: Cell::new(false),
             decoded: Cell::new(0),
+            decoding_close: Cell::new(false),
             seen: Cell::new(None),
             last_heard: Cell::new(Instant::now()),
             paused: Cell::new(false),

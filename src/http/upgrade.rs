@@ -1,89 +1,186 @@
 //! The HTTP upgrade: who may open a WebSocket, and how it starts.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use actix_http::ws::Codec;
-use actix_web::http::header::{self, HeaderMap};
-use actix_web::{HttpRequest, HttpResponse, ResponseError, rt, web};
+use actix_web::error::PayloadError;
+use actix_web::http::StatusCode;
+use actix_web::rt::time::timeout;
+use actix_web::{HttpRequest, HttpResponse, rt, web};
 use actix_web_actors::ws::{self, WebsocketContext};
+use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::future::{Either, select};
 
 use super::Backend;
+use super::admission::admits_page;
+use super::before_hello::Place;
 use super::connection::Connection;
 use super::guard::Guard;
+use super::handshake::{self, SUB_PROTOCOL};
 use super::outgoing::{Outgoing, pump};
+use super::refusal::refuse;
 use super::socket::Socket;
 use super::state::LineState;
 use crate::auth::{Authenticator, ResponseHeaders};
+use crate::wire::shown;
 
-/// The WebSocket sub-protocol.
-const SUB_PROTOCOL: &str = "matssocket";
-
-/// Whether these are the headers of a WebSocket upgrade, whatever else is among them.
-pub(super) fn wants_websocket(headers: &HeaderMap) -> bool {
-    tokens(headers, header::UPGRADE).any(|token| token.eq_ignore_ascii_case("websocket"))
+/// A line that is let in.
+struct Admitted {
+    authenticator: Rc<dyn Authenticator>,
+    headers: ResponseHeaders,
+    place: Place,
 }
 
-/// The comma-separated values of a header that may come several times.
-fn tokens(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
-    headers
-        .get_all(name)
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-}
-
-/// Answers an upgrade request.
+/// Answers a request that asks for a WebSocket, properly or not.
 pub(super) async fn upgrade(
     backend: Arc<dyn Backend>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> HttpResponse {
-    if let Err(why) = backend.ready() {
-        return HttpResponse::ServiceUnavailable()
-            .insert_header((header::RETRY_AFTER, "1"))
-            .body(why);
-    }
-    let mut response = match ws::handshake_with_protocols(&request, &[SUB_PROTOCOL]) {
-        Ok(response) => response,
-        Err(error) => return error.error_response(),
-    };
-    if !tokens(request.headers(), header::SEC_WEBSOCKET_PROTOCOL).any(|p| p == SUB_PROTOCOL) {
-        return HttpResponse::BadRequest().body(format!(
-            "the WebSocket sub-protocol `{SUB_PROTOCOL}` must be offered"
-        ));
-    }
-    let (authenticator, headers) = match admit(&*backend, &request).await {
+    let mut incoming = Incoming::new(payload);
+    let admitted = match admit(&*backend, &request, &mut incoming).await {
         Ok(admitted) => admitted,
-        Err(refused) => return refused,
+        Err((status, text)) => return refuse(&request, status, text),
     };
-    for header in headers.0 {
+    let Ok(mut response) = ws::handshake_with_protocols(&request, &[SUB_PROTOCOL]) else {
+        let text = "this is no WebSocket upgrade";
+        return refuse(&request, StatusCode::BAD_REQUEST, text);
+    };
+    for header in admitted.headers.0 {
         response.append_header(header);
     }
-    response.streaming(start(backend, &request, payload, authenticator))
+    let (authenticator, place) = (admitted.authenticator, admitted.place);
+    response.streaming(start(backend, &request, incoming, authenticator, place))
 }
 
-/// Asks the application's authentication.
+/// Why an upgrade is refused: the status to answer, and the text for the client.
+type Refusal = (StatusCode, &'static str);
+
+/// Decides, cheap things first: what is refused early holds nothing.
 async fn admit(
     backend: &dyn Backend,
     request: &HttpRequest,
-) -> Result<(Rc<dyn Authenticator>, ResponseHeaders), HttpResponse> {
-    let authentication = backend.authentication();
-    if let Some(origin) = request.headers().get(header::ORIGIN) {
-        let allowed = origin
-            .to_str()
-            .is_ok_and(|origin| backend.allows_origin(origin, request));
-        if !allowed {
-            log::info!("upgrade refused: origin {origin:?}");
-            return Err(HttpResponse::Forbidden().body("this origin may not connect"));
+    incoming: &mut Incoming,
+) -> Result<Admitted, Refusal> {
+    handshake::check(request)?;
+    if let Err(why) = backend.admission().admits_host(request) {
+        log::debug!("upgrade refused: {why}");
+        return Err((StatusCode::FORBIDDEN, "this host is not served"));
+    }
+    if let Err(why) = backend.ready() {
+        return Err((StatusCode::SERVICE_UNAVAILABLE, why));
+    }
+    if admits_page(backend, request).is_err() {
+        return Err((StatusCode::FORBIDDEN, "this origin may not connect"));
+    }
+    let place = backend
+        .admission()
+        .line(request)
+        .map_err(|setting| overloaded(backend, setting))?;
+    let mut headers = ResponseHeaders::default();
+    let authenticator = ask(backend, request, &mut headers, incoming).await?;
+    Ok(Admitted {
+        authenticator,
+        headers,
+        place,
+    })
+}
+
+/// Asks the application's authentication, for as long as it may take and the client is there.
+async fn ask(
+    backend: &dyn Backend,
+    request: &HttpRequest,
+    headers: &mut ResponseHeaders,
+    incoming: &mut Incoming,
+) -> Result<Rc<dyn Authenticator>, Refusal> {
+    let admission = backend.admission();
+    let Some(_permit) = backend.authentications().enter() else {
+        return Err(overloaded(backend, "max_authentications_pending"));
+    };
+    let limit = backend.config().authentication_timeout;
+    let handshake = timeout(limit, backend.authentication().handshake(request, headers));
+    let answer = match select(pin!(handshake), pin!(incoming.gone())).await {
+        Either::Left((answer, _)) => answer,
+        Either::Right(_) => {
+            log::debug!("upgrade given up: the client left during the handshake");
+            return Err((StatusCode::BAD_REQUEST, "the connection was closed"));
+        }
+    };
+    match answer {
+        Ok(Ok(authenticator)) => Ok(authenticator.into()),
+        Ok(Err(refused)) => {
+            log::info!("upgrade refused: {}", shown(&refused.0));
+            Err((StatusCode::FORBIDDEN, "the upgrade was refused"))
+        }
+        Err(_) => {
+            if let Some(count) = admission.logs.slow_handshake.count() {
+                log::warn!(
+                    "upgrades refused since the last such line: {count}, because the authentication's handshake took \
+                     longer than authentication_timeout, {limit:?}"
+                );
+            }
+            let text = "authentication is not possible now";
+            Err((StatusCode::SERVICE_UNAVAILABLE, text))
         }
     }
-    let mut headers = ResponseHeaders::default();
-    match authentication.handshake(request, &mut headers).await {
-        Ok(authenticator) => Ok((authenticator.into(), headers)),
-        Err(refused) => {
-            log::info!("upgrade refused: {refused}");
-            Err(HttpResponse::Forbidden().finish())
+}
+
+/// One of the bounds on what is held before authentication is reached.
+fn overloaded(backend: &dyn Backend, setting: &str) -> Refusal {
+    if let Some(count) = backend.admission().logs.overload.count() {
+        log::warn!("upgrades refused since the last such line: {count}; this one by {setting}");
+    }
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too many clients are connecting",
+    )
+}
+
+/// What the client sends. While the handshake goes on, it is looked at for the client's end only.
+struct Incoming {
+    /// What came during the handshake; the rest waits in the socket.
+    early: Option<Bytes>,
+    rest: web::Payload,
+}
+
+impl Incoming {
+    fn new(rest: web::Payload) -> Incoming {
+        Incoming { early: None, rest }
+    }
+
+    /// Comes when the client has ended the connection, if that can be known: a client that sends frames before it is
+    /// answered hides its end behind them.
+    async fn gone(&mut self) {
+        poll_fn(|context| {
+            if self.early.is_some() {
+                return Poll::Pending;
+            }
+            match Pin::new(&mut self.rest).poll_next(context) {
+                Poll::Ready(Some(Ok(early))) => {
+                    self.early = Some(early);
+                    Poll::Pending
+                }
+                Poll::Ready(Some(Err(_)) | None) => Poll::Ready(()),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+    }
+}
+
+impl Stream for Incoming {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let incoming = self.get_mut();
+        match incoming.early.take() {
+            Some(early) => Poll::Ready(Some(Ok(early))),
+            None => Pin::new(&mut incoming.rest).poll_next(context),
         }
     }
 }
@@ -92,19 +189,18 @@ async fn admit(
 fn start(
     backend: Arc<dyn Backend>,
     request: &HttpRequest,
-    payload: web::Payload,
+    incoming: Incoming,
     authenticator: Rc<dyn Authenticator>,
+    place: Place,
 ) -> Outgoing {
     let config = backend.config().clone();
     let largest = config.max_message.max(config.max_message_before_hello);
-    let remote = request
-        .connection_info()
-        .realip_remote_addr()
-        .map(str::to_owned);
+    let peer = backend.admission().peer(request);
+    let remote = peer.address.map(|address| address.to_string());
     let state = LineState::new(config, request.conn_data::<Socket>().cloned());
     let actor = WebsocketContext::with_codec(
-        Connection::new(state.clone(), backend, authenticator, remote),
-        Guard::new(payload, state.clone()),
+        Connection::new(state.clone(), backend, authenticator, remote, place),
+        Guard::new(incoming, state.clone()),
         Codec::new().max_size(largest),
     );
     rt::spawn(pump(actor, state.clone()));

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use actix_web::HttpRequest;
-
-use super::Node;
+use super::{Gate, Node};
 use crate::auth::Authentication;
 use crate::config::Config;
-use crate::http::{Backend, NewLine};
+use crate::http::{Admission, Backend, NewLine};
 use crate::metrics::{Mailbox, Meter};
 use crate::session::Session;
 use crate::session::line::FromLine;
@@ -28,13 +26,12 @@ impl Backend for Edge {
         &self.0.meters.connection
     }
 
-    fn allows_origin(&self, origin: &str, request: &HttpRequest) -> bool {
-        match &self.0.allowed_origins {
-            Some(allowed) => allowed
-                .iter()
-                .any(|allowed| allowed.eq_ignore_ascii_case(origin)),
-            None => self.0.authentication.check_origin(origin, request),
-        }
+    fn authentications(&self) -> &Arc<Gate> {
+        &self.0.authentications
+    }
+
+    fn admission(&self) -> &Admission {
+        &self.0.admission
     }
 
     fn ready(&self) -> Result<(), &'static str> {

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use actix::Actor;
 use tokio::sync::oneshot;
 
-use super::{Node, RunningHandlers, State};
+use super::{Gate, Node, RunningHandlers, State};
 use crate::auth::Authentication;
 use crate::cluster::{ClusterNotify, Tell};
 use crate::endpoint::{Endpoint, Forward, Incoming, Outcome, Run, async_handler};
 use crate::error::StartError;
+use crate::http::Admission;
 use crate::metrics::{Counters, Mailbox, Meters};
 use crate::registry::{self, Registry, ToSession};
 use crate::server::{MatsSocketServer, ServerBuilder};
@@ -83,6 +84,8 @@ async fn begin(
         .await?;
     let newest_publication = store.run(NewestPublication).await?;
 
+    let authentications = Gate::new(builder.config.max_authentications_pending);
+    let admission = Admission::new(builder.access, &builder.config);
     let node = Arc::new(Node {
         app: builder.app,
         config: Arc::new(builder.config),
@@ -94,7 +97,8 @@ async fn begin(
         endpoints: builder.endpoints,
         services: builder.services,
         authentication,
-        allowed_origins: builder.allowed_origins,
+        authentications,
+        admission,
         listeners: Arc::new(builder.listeners),
         meters,
         counters,

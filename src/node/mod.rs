@@ -1,6 +1,7 @@
 //! A running node: what its rooms share, and how it starts and stops.
 
 mod edge;
+mod gate;
 mod lifecycle;
 mod running;
 
@@ -12,6 +13,7 @@ use std::time::Instant;
 use actix::Addr;
 
 pub(crate) use edge::Edge;
+pub(crate) use gate::{Gate, Permit};
 pub(crate) use lifecycle::{SOCKET_PING, start};
 pub(crate) use running::{Owner, Running, RunningHandlers};
 
@@ -46,7 +48,9 @@ pub(crate) struct Node {
     pub(crate) endpoints: HashMap<String, Endpoint>,
     pub(crate) services: HashMap<String, Handler>,
     pub(crate) authentication: Arc<dyn Authentication>,
-    pub(crate) allowed_origins: Option<Vec<String>>,
+    /// Bounds the handshakes and first authentications under way.
+    pub(crate) authentications: Arc<Gate>,
+    admission: crate::http::Admission,
     pub(crate) listeners: Arc<Listeners>,
     pub(crate) meters: Meters,
     pub(crate) counters: Counters,

@@ -16,6 +16,7 @@ use crate::endpoint::{
     Endpoint, Handler, Incoming, Outcome, Run, async_handler, transactional_handler,
 };
 use crate::error::{HandlerError, StartError};
+use crate::http::{Access, Host, Network, Origin};
 use crate::store::Store;
 use crate::wire::check_id;
 
@@ -25,7 +26,7 @@ pub struct ServerBuilder {
     pub(crate) store: Option<Store>,
     pub(crate) cluster: Option<Cluster>,
     pub(crate) authentication: Option<Arc<dyn Authentication>>,
-    pub(crate) allowed_origins: Option<Vec<String>>,
+    pub(crate) access: Access,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     pub(crate) node_name: Option<String>,
@@ -44,7 +45,7 @@ impl ServerBuilder {
             store: None,
             cluster: None,
             authentication: None,
-            allowed_origins: None,
+            access: Access::default(),
             config: Config::default(),
             clock: Clock::system(),
             node_name: None,
@@ -75,14 +76,56 @@ impl ServerBuilder {
         self
     }
 
-    /// Pages of these origins (`https://shop.example`) may connect, instead of asking the authentication's
-    /// [`check_origin`](Authentication::check_origin).
+    /// Pages of these origins (`https://shop.example`, `capacitor://localhost`) may connect, instead of asking the
+    /// authentication's [`check_origin`](Authentication::check_origin). Letter case, a default port and a trailing slash
+    /// make no difference. An entry that can never match, such as one with a wildcard, is a mistake.
     pub fn allowed_origins<S: Into<String>>(
         mut self,
         origins: impl IntoIterator<Item = S>,
     ) -> Self {
-        self.allowed_origins = Some(origins.into_iter().map(Into::into).collect());
+        self.access.origins = Some(self.read(origins, Origin::allowed));
         self
+    }
+
+    /// The host names by which clients may reach this server (`shop.example`, `shop.example:8443`); an entry without a
+    /// port allows any port. A request to another host gets 403, on the WebSocket's path and on those below it. This
+    /// keeps off pages that have had their own host name resolve to this server (DNS rebinding), which matters most
+    /// where its network is all that protects it. Load balancers must ask for one of these hosts as well. The default
+    /// allows any host.
+    pub fn allowed_hosts<S: Into<String>>(mut self, hosts: impl IntoIterator<Item = S>) -> Self {
+        self.access.hosts = Some(self.read(hosts, Host::allowed));
+        self
+    }
+
+    /// The proxies through which clients connect: addresses (`::1`) or ranges of them (`10.0.0.0/8`). Only what they
+    /// say in `X-Forwarded-For`, `-Host` and `-Proto`, or in `Forwarded` where there are none of those, is believed;
+    /// each must set the headers it uses, and not pass on the client's. The client is then the right-most address that
+    /// is not a trusted proxy's. An empty list says that clients connect directly.
+    ///
+    /// Once this is called, addresses are those of clients, and
+    /// [`max_lines_before_hello_per_address`](Config::max_lines_before_hello_per_address) applies.
+    pub fn trusted_proxies<S: Into<String>>(
+        mut self,
+        proxies: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.access.proxies = Some(self.read(proxies, Network::parse));
+        self
+    }
+
+    /// Reads a list of settings, and collects the mistakes in it.
+    fn read<S: Into<String>, T>(
+        &mut self,
+        entries: impl IntoIterator<Item = S>,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        let mut good = Vec::new();
+        for entry in entries {
+            match read(&entry.into()) {
+                Ok(entry) => good.push(entry),
+                Err(mistake) => self.mistakes.push(mistake),
+            }
+        }
+        good
     }
 
     /// Limits and intervals.

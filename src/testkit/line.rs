@@ -4,8 +4,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message};
-use actix_web::HttpRequest;
-use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::test::TestRequest;
 use bytestring::ByteString;
 use tokio::sync::oneshot;
@@ -13,7 +12,7 @@ use tokio::sync::oneshot;
 use super::Error;
 use super::peer::Peer;
 use crate::auth::{Authenticator, ResponseHeaders};
-use crate::http::{Backend, NewLine};
+use crate::http::{Backend, NewLine, admits_page};
 use crate::metrics::{Mailbox, metered};
 use crate::node::{Edge, Node};
 use crate::session::line::{Flow, FromLine, ToLine};
@@ -104,7 +103,7 @@ async fn admit(
         .into_iter()
         .fold(TestRequest::get(), TestRequest::append_header)
         .to_http_request();
-    check_origin(&edge, &request)?;
+    admits_page(&edge, &request).map_err(|why| Error::Refused(format!("403 {why}")))?;
     let authentication = edge.authentication().clone();
     match authentication
         .handshake(&request, &mut ResponseHeaders::default())
@@ -112,21 +111,6 @@ async fn admit(
     {
         Ok(authenticator) => Ok(authenticator.into()),
         Err(refused) => Err(Error::Refused(format!("403 {refused}"))),
-    }
-}
-
-fn check_origin(edge: &Edge, request: &HttpRequest) -> Result<(), Error> {
-    let Some(origin) = request.headers().get(header::ORIGIN) else {
-        return Ok(());
-    };
-    let allowed = origin
-        .to_str()
-        .is_ok_and(|origin| edge.allows_origin(origin, request));
-    match allowed {
-        true => Ok(()),
-        false => Err(Error::Refused(format!(
-            "403 the origin {origin:?} may not connect"
-        ))),
     }
 }
 

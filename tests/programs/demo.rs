@@ -7,7 +7,9 @@ use std::process::Command;
 use matssocket::client::{Client, Message};
 use serde_json::{Value, json};
 
-use crate::program::{Program, assert_refused, collect, http, next, run, upgrade, within};
+use crate::program::{
+    Program, Response, assert_refused, collect, http, next, run, upgrade, within,
+};
 
 fn demo(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_matssocket"));
@@ -72,6 +74,21 @@ async fn ask(client: &Client, endpoint: &str, payload: &Value) -> Value {
     reply.expect("answered").resolved().expect("resolved")
 }
 
+/// It is taken for what it says it is, and shown in no other page.
+fn assert_safe(response: &Response, path: &str) {
+    assert_eq!(
+        response.header("x-content-type-options"),
+        Some("nosniff"),
+        "{path}"
+    );
+    assert_eq!(response.header("x-frame-options"), Some("DENY"), "{path}");
+    let policy = response.header("content-security-policy");
+    assert!(
+        policy.is_some_and(|policy| policy.contains("frame-ancestors 'none'")),
+        "{path}: {policy:?}"
+    );
+}
+
 #[test]
 fn it_serves_the_page_and_tells_of_its_nodes() {
     let demo = Demo::start();
@@ -91,7 +108,24 @@ fn it_serves_the_page_and_tells_of_its_nodes() {
             "{path}"
         );
         assert!(response.body.contains(contains), "{path}");
+        assert_safe(&response, path);
+        let policy = response.header("content-security-policy");
+        let policy = policy.expect("a policy");
+        // The page speaks to both nodes, and has nothing inline.
+        for source in [
+            format!("ws://127.0.0.1:{first}"),
+            format!("http://127.0.0.1:{second}"),
+            "script-src 'self';".to_owned(),
+            "style-src 'self';".to_owned(),
+        ] {
+            assert!(policy.contains(&source), "{source}: {policy}");
+        }
     }
+    let page = http(first, "GET /", &[]).body;
+    for inline in ["<style", "style=", "<script>", " onclick="] {
+        assert!(!page.contains(inline), "{inline} is against the policy");
+    }
+    assert_safe(&http(first, "GET /demo/nodes", &[]), "/demo/nodes");
     let neighbour = format!("http://localhost:{second}");
     let response = http(first, "GET /demo/nodes", &[&format!("Origin: {neighbour}")]);
     assert_eq!(

@@ -26,6 +26,44 @@ async fn a_late_hello_is_closed_with_1001() {
     line.expect_close(1001).await;
 }
 
+/// How long the authentication takes is not the client's doing.
+#[actix_web::test]
+async fn an_authentication_slower_than_the_timeout_of_hello_succeeds() {
+    let nodes = Setup::new()
+        .config(|config| config.hello_timeout = Duration::from_millis(200))
+        .start(1)
+        .await;
+    nodes.control.set("slow authentication");
+    let mut line = Client::new("anna").connect(&nodes[0].url).await;
+    let hello = line.client.hello();
+    line.send(json!([hello])).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    nodes.control.open("authentication", 1);
+    line.expect("WELCOME").await;
+}
+
+/// It ends the line, and says nothing about the session.
+#[actix_web::test]
+async fn an_illegal_close_is_answered_with_1002_and_the_session_kept() {
+    use tokio::io::AsyncWriteExt;
+    let nodes = Nodes::one().await;
+    let mut client = Client::new("anna");
+    // A single byte; a code that must not be sent; a reason that is not UTF-8. The mask is 0.
+    for close in [
+        &b"\x88\x81\0\0\0\0\x03"[..],
+        b"\x88\x82\0\0\0\0\x03\xed",
+        b"\x88\x83\0\0\0\0\x03\xe8\xff",
+    ] {
+        let mut line = client.welcome(&nodes[0].url).await;
+        let raw = line.socket.get_mut();
+        raw.write_all(close).await.expect("the line is open");
+        line.expect_close(1002).await;
+        nodes.until_let_go(line.session()).await;
+        client = line.cut();
+    }
+    nodes.back(0, client).await;
+}
+
 #[actix_web::test]
 async fn an_idle_line_is_closed_with_1001_and_the_session_kept() {
     let nodes = Setup::new()

@@ -39,11 +39,12 @@ async fn upgrades_are_refused_with_403_by_origin_and_by_handshake() {
         refused(&format!("{}?refuse=1", nodes[0].url), &[]).await,
         403
     );
-    let (_, response) = http(
+    let (status, response) = http(
         nodes[0].address,
-        "GET /matssocket?refuse HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "GET /matssocket?refuse HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
     )
     .await;
+    assert_eq!(status, 403, "{response}");
     assert!(!response.contains("secret reason"), "{response}");
     // An Authorization header, and an origin that is allowed, do not disturb.
     let headers = [
@@ -57,9 +58,10 @@ async fn upgrades_are_refused_with_403_by_origin_and_by_handshake() {
 async fn the_sub_protocol_must_be_offered() {
     let nodes = Nodes::one().await;
     for protocol in ["", "\r\nSec-WebSocket-Protocol: chat, soap"] {
-        let upgrade = "GET /matssocket HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13";
+        let upgrade = "GET /matssocket HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13";
         let head = format!("{upgrade}\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=={protocol}");
         let (status, response) = http(nodes[0].address, &head).await;
         assert_eq!(status, 400, "{response}");
+        assert!(response.contains("sub-protocol"), "{response}");
     }
 }

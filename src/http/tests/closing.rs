@@ -32,6 +32,30 @@ async fn client_closes(mut server: Server) {
     assert_eq!(server.end().await, Event::Closed(None));
 }
 
+/// A Close that is none ends the line with 1002, and says nothing about the session: that is kept.
+#[actix_web::test]
+async fn the_client_closes_illegally() {
+    let mut server = Server::start(config());
+    let illegal = [0_u16, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65_535];
+    let codes = illegal.map(|code| code.to_be_bytes().to_vec());
+    let others = [vec![3], b"\x03\xe8\xff".to_vec(), b"\x0f\xa0\xc3".to_vec()];
+    for payload in codes.into_iter().chain(others) {
+        let mut client = established(&server).await;
+        client.write(&frame(0x88, &payload)).await;
+        let close = client.read_close().await;
+        assert_eq!(close, (1002, String::new()), "{payload:?}");
+        client.assert_ends().await;
+        assert_eq!(server.end().await, Event::Closed(Some(1002)), "{payload:?}");
+    }
+    // Legal ones that are unusual.
+    for code in [1000_u16, 1003, 1007, 1014, 3000, 4999] {
+        let mut client = established(&server).await;
+        client.write(&frame(0x88, &code.to_be_bytes())).await;
+        assert_eq!(client.read_close().await.0, code);
+        assert_eq!(server.end().await, Event::Closed(Some(code)));
+    }
+}
+
 #[actix_web::test]
 async fn the_client_vanishes() {
     let mut server = Server::start(config());

@@ -5,7 +5,8 @@ use std::time::Duration;
 use actix_web::rt::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::server::{FLOOD, frame, within};
+use super::server::{frame, within};
+use super::session::FLOOD;
 use super::*;
 
 #[actix_web::test]

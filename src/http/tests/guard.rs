@@ -91,7 +91,7 @@ fn read(chunks: Vec<Bytes>, established: bool, config: Config) -> (Vec<String>, 
                 Ok(piece) => buffer.extend_from_slice(&piece),
                 Err(_) => {
                     let end = match *state.seen.take().expect("announced") {
-                        Seen::Violation(close) => {
+                        Seen::Violation(close) | Seen::OversizedHello(_, close) => {
                             format!("{} {}", close.code.code(), close.reason())
                         }
                         Seen::Close => "close".into(),

@@ -1,15 +1,22 @@
 //! The edge as clients meet it: a real server, a session of a few lines, and a client that writes its frames by hand.
 
+mod before_hello;
 mod closing;
 mod flow;
 mod guard;
 mod limits;
+mod origin;
+mod pages;
+mod peer;
+mod refusals;
 mod server;
+mod session;
 mod upgrade;
 
 use std::time::Duration;
 
-use server::{Client, Event, Server};
+use server::{Client, Server};
+use session::Event;
 
 use crate::config::Config;
 

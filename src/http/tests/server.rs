@@ -1,10 +1,10 @@
-//! A server with a session that does what its client says, and a client of raw frames.
+//! A server, and a client of raw frames.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
+use actix::Actor;
 use actix_web::rt::net::TcpStream;
 use actix_web::rt::time::timeout;
 use actix_web::{App, HttpResponse, HttpServer, dev::ServerHandle, guard, web};
@@ -12,39 +12,25 @@ use async_trait::async_trait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+use super::session::{Event, Session};
 use crate::auth::*;
 use crate::config::Config;
-use crate::http::{Backend, NewLine, mount, no_upgrade, on_connect};
-use crate::metrics::{Mailbox, Meter, metered};
-use crate::session::line::{Flow, FromLine, ToLine};
-use crate::wire::{Close, CloseCode};
-
-/// Bytes of one text of a flood.
-pub(super) const FLOOD: usize = 50_000;
-
-/// What reached the session.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Event {
-    Text(usize),
-    Binary,
-    Violation(u16, String),
-    Closed(Option<u16>),
-    Lost,
-    Drained,
-    /// So much was unsent when the flood paused.
-    Paused(usize),
-    CloseSession(String),
-    /// So many texts had come when the kept one was taken.
-    Kept(usize),
-    /// So much is unsent.
-    Unsent(usize),
-}
+use crate::http::{Access, Admission, Backend, NewLine, mount, no_upgrade, on_connect};
+use crate::metrics::{Mailbox, Meter};
+use crate::node::Gate;
+use crate::session::line::FromLine;
 
 pub(super) struct Fake {
     config: Arc<Config>,
     authentication: Arc<dyn Authentication>,
     meter: Arc<Meter>,
+    authentications: Arc<Gate>,
+    admission: Admission,
     pub(super) down: AtomicBool,
+    /// How often the application's own routes were reached that no request in these tests may reach.
+    pub(super) secrets: AtomicUsize,
+    /// Handshakes begun, and of these, ended in one way or another.
+    pub(super) handshakes: Arc<(AtomicUsize, AtomicUsize)>,
     events: Mutex<mpsc::UnboundedSender<Event>>,
 }
 
@@ -54,6 +40,12 @@ impl Backend for Fake {
     }
     fn authentication(&self) -> &Arc<dyn Authentication> {
         &self.authentication
+    }
+    fn authentications(&self) -> &Arc<Gate> {
+        &self.authentications
+    }
+    fn admission(&self) -> &Admission {
+        &self.admission
     }
     fn ready(&self) -> Result<(), &'static str> {
         match self.down.load(Ordering::SeqCst) {
@@ -65,16 +57,8 @@ impl Backend for Fake {
         &self.meter
     }
     fn open(&self, line: NewLine) -> Mailbox<FromLine> {
-        let session = Session {
-            line: line.line,
-            flow: line.flow,
-            max_unsent: self.config.max_unsent,
-            texts: 0,
-            flooding: false,
-            paused: false,
-            mute: false,
-            events: self.events.lock().unwrap().clone(),
-        };
+        let events = self.events.lock().unwrap().clone();
+        let session = Session::new(line, self.config.max_unsent, events);
         Mailbox::new(&session.start(), &self.meter)
     }
     fn close_session(&self, session_id: String) {
@@ -86,7 +70,16 @@ impl Backend for Fake {
     }
 }
 
-struct Authenticates;
+struct Authenticates(Arc<(AtomicUsize, AtomicUsize)>);
+
+/// Counts the end of a handshake, however it ends.
+struct Ends(Arc<(AtomicUsize, AtomicUsize)>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.1.fetch_add(1, Ordering::SeqCst);
+    }
+}
 
 #[async_trait(?Send)]
 impl Authentication for Authenticates {
@@ -95,6 +88,14 @@ impl Authentication for Authenticates {
         request: &actix_web::HttpRequest,
         response: &mut ResponseHeaders,
     ) -> Result<Box<dyn Authenticator>, Refused> {
+        self.0.0.fetch_add(1, Ordering::SeqCst);
+        let _ends = Ends(self.0.clone());
+        if request.query_string().contains("slow") {
+            actix_web::rt::time::sleep(Duration::from_millis(300)).await;
+        }
+        if request.query_string().contains("hang") {
+            std::future::pending::<()>().await;
+        }
         if request.query_string().contains("refuse") {
             return Err(Refused("the query says so".into()));
         }
@@ -102,7 +103,7 @@ impl Authentication for Authenticates {
             "set-cookie".parse().unwrap(),
             "auth=; Max-Age=0".parse().unwrap(),
         );
-        Ok(Box::new(Authenticates))
+        Ok(Box::new(Authenticates(self.0.clone())))
     }
 }
 
@@ -113,150 +114,10 @@ impl Authenticator for Authenticates {
     }
 }
 
-struct Session {
-    line: Mailbox<ToLine>,
-    flow: Flow,
-    max_unsent: usize,
-    texts: usize,
-    flooding: bool,
-    /// The flood waits for Drained.
-    paused: bool,
-    /// Does not answer violations.
-    mute: bool,
-    events: mpsc::UnboundedSender<Event>,
-}
-
-impl Actor for Session {
-    type Context = Context<Self>;
-}
-
-metered!(Session: FromLine);
-
-impl Session {
-    fn say(&self, text: impl Into<String>) {
-        self.line.tell(ToLine::Text(text.into()));
-    }
-
-    fn flood(&mut self, ctx: &mut Context<Self>) {
-        if !self.flooding {
-            return;
-        }
-        if self.flow.unsent() > self.max_unsent {
-            self.flooding = false;
-            self.paused = true;
-            let _ = self.events.send(Event::Paused(self.flow.unsent()));
-            return;
-        }
-        self.say("x".repeat(FLOOD));
-        // Through the timer, so that the line gets its turn.
-        ctx.run_later(Duration::ZERO, |session, ctx| session.flood(ctx));
-    }
-
-    fn text(&mut self, text: &str, ctx: &mut Context<Self>) {
-        let (command, rest) = text.split_once(':').unwrap_or((text, ""));
-        match command {
-            "hello" => {
-                self.line.tell(ToLine::Established);
-                self.say("welcome");
-            }
-            // HELLO takes its time: until the release.
-            "slow-hello" => {
-                ctx.run_later(Duration::from_millis(200), |session, _| {
-                    session.line.tell(ToLine::Established);
-                    session.say("welcome");
-                });
-            }
-            "echo" => self.say(rest),
-            "mute" => self.mute = true,
-            "unsent" => {
-                let _ = self.events.send(Event::Unsent(self.flow.unsent()));
-            }
-            "stop" => ctx.stop(),
-            "flood" => {
-                self.flooding = true;
-                self.flood(ctx);
-            }
-            "close" => {
-                self.line
-                    .tell(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
-            }
-            "pause-close" => {
-                self.flow.pause_reading(true);
-                self.line
-                    .tell(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
-            }
-            "flood-close" => {
-                for _ in 0..100 {
-                    self.say("x".repeat(10_000));
-                }
-                self.line
-                    .tell(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
-                // Nothing comes after Close.
-                self.say("late");
-            }
-            "pause" => {
-                self.flow.pause_reading(true);
-                ctx.run_later(Duration::from_millis(300), |session, _| {
-                    session.say("resumed");
-                    session.flow.pause_reading(false);
-                });
-            }
-            _ => {}
-        }
-    }
-}
-
-impl Handler<FromLine> for Session {
-    type Result = ();
-
-    fn handle(&mut self, message: FromLine, ctx: &mut Self::Context) {
-        let event = match message {
-            FromLine::Text(text) => {
-                self.texts += 1;
-                self.text(&text, ctx);
-                if text.starts_with("keep") {
-                    // Never taken: counts as unprocessed until "release".
-                    ctx.run_later(Duration::from_millis(300), move |session, _| {
-                        session.say("took");
-                        let _ = session.events.send(Event::Kept(session.texts));
-                        session.flow.processed(text.len());
-                    });
-                    return;
-                }
-                self.flow.processed(text.len());
-                Event::Text(text.len())
-            }
-            FromLine::Binary => {
-                if !self.mute {
-                    let close = Close::new(CloseCode::ProtocolError, "binary");
-                    self.line.tell(ToLine::Close(close));
-                }
-                Event::Binary
-            }
-            FromLine::Violation(close) => {
-                if !self.mute {
-                    self.line.tell(ToLine::Close(close.clone()));
-                }
-                Event::Violation(close.code.code(), close.reason().to_owned())
-            }
-            FromLine::Closed(code) => Event::Closed(code),
-            FromLine::Lost => Event::Lost,
-            FromLine::Drained => {
-                if std::mem::take(&mut self.paused) {
-                    self.flooding = true;
-                    self.flood(ctx);
-                }
-                Event::Drained
-            }
-        };
-        let _ = self.events.send(event);
-    }
-}
-
 /// A running server and what its sessions received.
 pub(super) struct Server {
     pub(super) fake: Arc<Fake>,
-    address: std::net::SocketAddr,
+    pub(super) address: std::net::SocketAddr,
     handle: ServerHandle,
     events: mpsc::UnboundedReceiver<Event>,
 }
@@ -266,24 +127,45 @@ impl Server {
         Server::start_with(config, true)
     }
 
+    /// With these settings of whom to let in.
+    pub(super) fn start_for(config: Config, access: Access) -> Server {
+        Server::start_all(config, access, true)
+    }
+
     /// With or without [`on_connect`].
     pub(super) fn start_with(config: Config, hooked: bool) -> Server {
+        Server::start_all(config, Access::default(), hooked)
+    }
+
+    fn start_all(config: Config, access: Access, hooked: bool) -> Server {
         let (sender, events) = mpsc::unbounded_channel();
+        let handshakes = Arc::default();
         let fake = Arc::new(Fake {
+            admission: Admission::new(access, &config),
+            authentications: Gate::new(config.max_authentications_pending),
+            secrets: AtomicUsize::new(0),
+            authentication: Arc::new(Authenticates(Arc::clone(&handshakes))),
+            handshakes,
             config: Arc::new(config),
-            authentication: Arc::new(Authenticates),
             meter: Arc::default(),
             down: AtomicBool::new(false),
             events: Mutex::new(sender),
         });
         let backend = fake.clone();
         let server = HttpServer::new(move || {
+            let counted = backend.clone();
+            let secret = move || {
+                counted.secrets.fetch_add(1, Ordering::SeqCst);
+                std::future::ready("secret")
+            };
             let before = web::get().guard(guard::fn_guard(no_upgrade));
             App::new()
+                .route("/secret", web::to(secret.clone()))
                 .route("/before", before.to(|| async { "pre-connect" }))
                 .configure(mount(backend.clone(), "/before"))
                 .configure(mount(backend.clone(), "matssocket/"))
                 .route("/matssocket", web::get().to(|| async { "pre-connect" }))
+                .route("/matssocket", web::post().to(secret))
                 .route(
                     "/matssocket",
                     web::method(actix_web::http::Method::OPTIONS).to(HttpResponse::NoContent),
@@ -352,6 +234,26 @@ impl Server {
             .await
             .unwrap();
         response
+    }
+
+    /// Sends these bytes, piece by piece, and gives all that comes until the connection ends. A reset is an end, too.
+    pub(super) async fn raw(&self, pieces: &[&str]) -> String {
+        let mut client = self.socket().await;
+        for (index, piece) in pieces.iter().enumerate() {
+            if index > 0 {
+                actix_web::rt::time::sleep(Duration::from_millis(50)).await;
+            }
+            // The server may have ended the connection already.
+            let _ = within(client.stream.write_all(piece.as_bytes())).await;
+        }
+        let mut response = Vec::new();
+        let _ = within(client.stream.read_to_end(&mut response)).await;
+        String::from_utf8(response).unwrap()
+    }
+
+    /// How often routes were reached that must not be.
+    pub(super) fn secrets(&self) -> usize {
+        self.fake.secrets.load(Ordering::SeqCst)
     }
 
     /// Asks for an upgrade and gives the response's head.

@@ -182,7 +182,10 @@ async fn mistakes_of_the_builder_are_named() {
             .endpoint("Twice", echo)
             .endpoint("Twice", echo)
             .service("ms.service", echo)
-            .endpoint("", echo),
+            .endpoint("", echo)
+            .allowed_origins(["https://shop.example", "shop.example", "https://*.example"])
+            .allowed_hosts(["shop.example:8443", "https://shop.example"])
+            .trusted_proxies(["10.0.0.0/8", "::1", "proxy.example"]),
     )
     .await;
     for part in [
@@ -190,6 +193,10 @@ async fn mistakes_of_the_builder_are_named() {
         "\"Twice\" is registered twice",
         "\"ms.service\" is reserved",
         "endpoint is empty",
+        "\"shop.example\" has no scheme",
+        "\"https://*.example\" has a wildcard",
+        "the allowed host \"https://shop.example\" never matches",
+        "the trusted proxy \"proxy.example\" is no address",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

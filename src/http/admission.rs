@@ -1,0 +1,168 @@
+//! Whom a node lets in: which pages, by which host names, and how many who have not said HELLO.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use actix_web::HttpRequest;
+use actix_web::http::header;
+
+use super::Backend;
+use super::before_hello::{LinesBeforeHello, Place};
+use super::origin::{Host, Origin};
+use super::peer::{self, Network, Peer};
+use super::seldom::Seldom;
+use crate::config::Config;
+use crate::wire::shown;
+
+/// Most refused origins that are logged once each; what comes after them is debugging.
+const MAX_LOGGED_ORIGINS: usize = 100;
+
+/// What the application configured of whom to let in. `None`: not configured.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Access {
+    /// An empty list: clients connect directly.
+    pub(crate) proxies: Option<Vec<Network>>,
+    pub(crate) origins: Option<Vec<Origin>>,
+    pub(crate) hosts: Option<Vec<Host>>,
+}
+
+/// What all upgrades of one node share.
+pub(crate) struct Admission {
+    access: Access,
+    lines: LinesBeforeHello,
+    refused_origins: Mutex<HashSet<String>>,
+    pub(super) logs: Logs,
+}
+
+/// What is logged at a bounded rate.
+#[derive(Default)]
+pub(super) struct Logs {
+    pub(super) overload: Seldom,
+    pub(super) slow_handshake: Seldom,
+    pub(super) oversized_hello: Seldom,
+}
+
+impl Admission {
+    pub(crate) fn new(access: Access, config: &Config) -> Admission {
+        Admission {
+            // Without knowing proxies, the address may be that of one before all clients.
+            lines: LinesBeforeHello::new(config, access.proxies.is_some()),
+            access,
+            refused_origins: Mutex::default(),
+            logs: Logs::default(),
+        }
+    }
+
+    /// Who sent a request.
+    pub(super) fn peer(&self, request: &HttpRequest) -> Peer {
+        Peer::of(request, self.access.proxies.as_deref().unwrap_or_default())
+    }
+
+    /// A place for a line that has not said HELLO. The error names the setting that is exhausted.
+    pub(super) fn line(&self, request: &HttpRequest) -> Result<Place, &'static str> {
+        self.lines.enter(self.peer(request).address)
+    }
+
+    /// Whether the host that a request names is one of ours. The error says why not, for the log.
+    pub(super) fn admits_host(&self, request: &HttpRequest) -> Result<(), String> {
+        let Some(allowed) = &self.access.hosts else {
+            return Ok(());
+        };
+        let peer = self.peer(request);
+        let named = peer.host.as_deref().unwrap_or_default();
+        match Host::parse(named) {
+            Some(host) if allowed.iter().any(|a| a.admits(&host, peer.scheme)) => Ok(()),
+            _ => Err(format!(
+                "the host {} is not among allowed_hosts",
+                shown(named)
+            )),
+        }
+    }
+
+    /// Whether a page of this origin is refused for the first time. False as well when too many have been.
+    fn is_new(&self, origin: &str) -> bool {
+        let mut logged = self
+            .refused_origins
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        logged.len() < MAX_LOGGED_ORIGINS && logged.insert(origin.to_owned())
+    }
+
+    /// Logs a refused page: each origin once, since a page that may not connect tries again and again.
+    fn log_refused(&self, origin: &str, why: &str) {
+        let origin = shown(origin);
+        if self.is_new(&origin) {
+            log::warn!(
+                "refused the page of origin {origin}: {why}. If its pages may connect, add it to allowed_origins"
+            );
+        } else {
+            log::debug!("refused the page of origin {origin} again: {why}");
+        }
+    }
+}
+
+/// Whether the page that sent a request, if it was a page, may use this server. The error says why not; it is logged
+/// already, and not for the client.
+pub(crate) fn admits_page(backend: &dyn Backend, request: &HttpRequest) -> Result<(), String> {
+    let admission = backend.admission();
+    // Found first, so that the application's `check_origin` and `same_host` use it.
+    admission.peer(request);
+    let headers = request.headers();
+    let site = headers
+        .get("sec-fetch-site")
+        .map(|site| site.as_bytes().trim_ascii());
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return match site {
+            Some(site) if site.eq_ignore_ascii_case(b"cross-site") => {
+                let why = "a page of another site sent a request without its origin";
+                admission.log_refused("(none)", why);
+                Err(why.into())
+            }
+            // The same site, or no browser.
+            _ => Ok(()),
+        };
+    };
+    let why = match peer::text(headers, header::ORIGIN) {
+        None => "its origin is no text, or there are several",
+        Some("null") => match site {
+            Some(site) if site.eq_ignore_ascii_case(b"same-origin") => return Ok(()),
+            _ => "its origin is opaque",
+        },
+        Some(origin) if allows_origin(backend, origin, request) => return Ok(()),
+        Some(_) => "this origin is not allowed",
+    };
+    admission.log_refused(&String::from_utf8_lossy(origin.as_bytes()), why);
+    Err(why.into())
+}
+
+/// The list of the application decides, or else its authentication.
+fn allows_origin(backend: &dyn Backend, origin: &str, request: &HttpRequest) -> bool {
+    match &backend.admission().access.origins {
+        Some(allowed) => Origin::parse(origin).is_some_and(|origin| allowed.contains(&origin)),
+        None => backend.authentication().check_origin(origin, request),
+    }
+}
+
+/// Whether an `Origin` header names the host that the request was made to: what [`crate::same_host`] says.
+pub(crate) fn same_host(origin: &str, request: &HttpRequest) -> bool {
+    // Outside of our own routes no proxy is known, so none is trusted.
+    let peer = Peer::of(request, &[]);
+    let (Some(origin), Some(host)) = (Origin::parse(origin), peer.host) else {
+        return false;
+    };
+    origin.is_of(&host, peer.scheme)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_origin_is_new_once_and_few_are_remembered() {
+        let admission = Admission::new(Access::default(), &Config::default());
+        assert!(admission.is_new("https://a.example"));
+        assert!(!admission.is_new("https://a.example"));
+        let new = (0..10_000).filter(|n| admission.is_new(&format!("https://{n}.example")));
+        assert_eq!(new.count(), MAX_LOGGED_ORIGINS - 1);
+    }
+}

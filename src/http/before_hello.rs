@@ -1,0 +1,143 @@
+//! A bound on the lines that hold memory and a socket though nobody has authenticated on them.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::peer::counted;
+use crate::config::Config;
+use crate::node::{Gate, Permit};
+
+/// Counts the lines of a node whose HELLO is not done, together and by client address.
+pub(super) struct LinesBeforeHello {
+    all: Arc<Gate>,
+    /// `None` where an address may be that of a proxy that stands before all clients.
+    by_address: Option<Arc<ByAddress>>,
+}
+
+struct ByAddress {
+    limit: usize,
+    /// Of those addresses only that have lines now.
+    lines: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// The place of one line, given back when it is dropped: when HELLO is done or the line ends.
+pub(super) struct Place {
+    _all: Permit,
+    _address: Option<AddressPlace>,
+}
+
+struct AddressPlace(Arc<ByAddress>, IpAddr);
+
+impl LinesBeforeHello {
+    pub(super) fn new(config: &Config, by_address: bool) -> LinesBeforeHello {
+        let limit = config.max_lines_before_hello_per_address;
+        LinesBeforeHello {
+            all: Gate::new(config.max_lines_before_hello),
+            by_address: by_address.then(|| {
+                Arc::new(ByAddress {
+                    limit,
+                    lines: Mutex::default(),
+                })
+            }),
+        }
+    }
+
+    /// Takes a place for a line. The error names the setting that is exhausted.
+    pub(super) fn enter(&self, address: Option<IpAddr>) -> Result<Place, &'static str> {
+        let all = self.all.enter().ok_or("max_lines_before_hello")?;
+        let address = match (&self.by_address, address) {
+            (Some(by_address), Some(address)) => Some(
+                by_address
+                    .enter(counted(address))
+                    .ok_or("max_lines_before_hello_per_address")?,
+            ),
+            _ => None,
+        };
+        Ok(Place {
+            _all: all,
+            _address: address,
+        })
+    }
+}
+
+impl ByAddress {
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(self: &Arc<Self>, address: IpAddr) -> Option<AddressPlace> {
+        if self.limit == 0 {
+            return None;
+        }
+        let mut lines = self.lock();
+        let count = lines.entry(address).or_default();
+        if *count >= self.limit {
+            return None;
+        }
+        *count += 1;
+        Some(AddressPlace(self.clone(), address))
+    }
+}
+
+impl Drop for AddressPlace {
+    fn drop(&mut self) {
+        let mut lines = self.0.lock();
+        if let Entry::Occupied(mut count) = lines.entry(self.1) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(all: usize, each: usize, by_address: bool) -> LinesBeforeHello {
+        let config = Config {
+            max_lines_before_hello: all,
+            max_lines_before_hello_per_address: each,
+            ..Config::default()
+        };
+        LinesBeforeHello::new(&config, by_address)
+    }
+
+    fn address(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn counts_together_and_by_address() {
+        let lines = lines(3, 2, true);
+        let first = lines.enter(address("192.0.2.1")).unwrap();
+        let _second = lines.enter(address("192.0.2.1")).unwrap();
+        let full = lines.enter(address("192.0.2.1")).err();
+        assert_eq!(full, Some("max_lines_before_hello_per_address"));
+        let third = lines.enter(address("192.0.2.2")).unwrap();
+        let full = lines.enter(address("192.0.2.3")).err();
+        assert_eq!(full, Some("max_lines_before_hello"));
+        drop((first, third));
+        let by_address = lines.by_address.as_ref().unwrap();
+        assert_eq!(by_address.lock().len(), 1, "nothing is kept of who left");
+        lines.enter(address("192.0.2.1")).unwrap();
+    }
+
+    #[test]
+    fn an_ipv6_client_is_its_network() {
+        let lines = lines(9, 1, true);
+        let _first = lines.enter(address("2001:db8::1")).unwrap();
+        assert!(lines.enter(address("2001:db8::2")).is_err());
+        assert!(lines.enter(address("2001:db8:0:1::2")).is_ok());
+    }
+
+    #[test]
+    fn addresses_mean_nothing_without_trusted_proxies() {
+        let lines = lines(9, 1, false);
+        let _first = lines.enter(address("192.0.2.1")).unwrap();
+        assert!(lines.enter(address("192.0.2.1")).is_ok());
+    }
+}

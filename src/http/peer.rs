@@ -1,0 +1,166 @@
+//! Who is at the other end of a request: its address, and the host and scheme that it was made to.
+//!
+//! What a proxy adds to a request, anybody can add. So it is believed only of proxies that were configured.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::{HttpMessage, HttpRequest};
+
+use super::forwarded::Hops;
+use super::origin::Scheme;
+
+/// The other end of one request. Found once per request, and kept in the request's extensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// The client's address, or that of the last proxy that is known.
+    pub(super) address: Option<IpAddr>,
+    /// The host, with its port if that is named, that the client sent its request to.
+    pub(super) host: Option<String>,
+    /// `None`: TLS may end at a proxy that is not configured.
+    pub(super) scheme: Option<Scheme>,
+}
+
+/// Addresses of proxies: one, or all with the same front bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Network {
+    address: IpAddr,
+    bits: u32,
+}
+
+impl Peer {
+    /// The peer of a request. The proxies matter only for the first who asks.
+    pub(super) fn of(request: &HttpRequest, proxies: &[Network]) -> Peer {
+        if let Some(peer) = request.extensions().get::<Peer>() {
+            return peer.clone();
+        }
+        let peer = Peer::find(
+            request.peer_addr().map(|address| address.ip()),
+            request.app_config().secure(),
+            request.headers(),
+            proxies,
+        );
+        request.extensions_mut().insert(peer.clone());
+        peer
+    }
+
+    pub(super) fn find(
+        connected: Option<IpAddr>,
+        secure: bool,
+        headers: &HeaderMap,
+        proxies: &[Network],
+    ) -> Peer {
+        let address = connected.map(|address| address.to_canonical());
+        let direct = Peer {
+            address,
+            host: text(headers, header::HOST).map(str::to_owned),
+            scheme: secure.then_some(Scheme::Https),
+        };
+        let is_proxy = |address: IpAddr| proxies.iter().any(|proxy| proxy.contains(address));
+        if !address.is_some_and(is_proxy) {
+            return direct;
+        }
+        let hops = Hops::read(headers);
+        let (address, distance) = hops.client(address, is_proxy);
+        Peer {
+            address,
+            host: hops.host(distance).or(direct.host),
+            scheme: hops.scheme(distance).or(direct.scheme),
+        }
+    }
+}
+
+impl Network {
+    /// An address, or a range of them such as `10.0.0.0/8`. The error says what is wrong, and the remedy.
+    pub(crate) fn parse(text: &str) -> Result<Network, String> {
+        Network::read(text).ok_or_else(|| {
+            format!(
+                "the trusted proxy {text:?} is no address: write an IP address, or a range of them such as 10.0.0.0/8"
+            )
+        })
+    }
+
+    fn read(text: &str) -> Option<Network> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) if bits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                (address, Some(bits.parse::<u32>().ok()?))
+            }
+            Some(_) => return None,
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let whole = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(whole);
+        if bits > whole {
+            return None;
+        }
+        // A range of IPv4 addresses may be written as the IPv6 addresses that they are mapped to.
+        let canonical = address.to_canonical();
+        match canonical.is_ipv4() && address.is_ipv6() {
+            true if bits < 96 => Some(Network { address, bits }),
+            true => Some(Network {
+                address: canonical,
+                bits: bits - 96,
+            }),
+            false => Some(Network { address, bits }),
+        }
+    }
+
+    pub(super) fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => same_front(
+                ours.to_bits().into(),
+                theirs.to_bits().into(),
+                32,
+                self.bits,
+            ),
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
+                same_front(ours.to_bits(), theirs.to_bits(), 128, self.bits)
+            }
+            (IpAddr::V6(ours), IpAddr::V4(theirs)) => {
+                let theirs = theirs.to_ipv6_mapped();
+                same_front(ours.to_bits(), theirs.to_bits(), 128, self.bits)
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) => false,
+        }
+    }
+}
+
+fn same_front(ours: u128, theirs: u128, width: u32, bits: u32) -> bool {
+    // Shifting by the whole width overflows; then no bit has to be the same.
+    (ours ^ theirs).checked_shr(width - bits).unwrap_or(0) == 0
+}
+
+/// Whom an address stands for when clients are counted: an IPv6 client has a whole network of them.
+pub(super) fn counted(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
+        }
+    }
+}
+
+/// An address in a proxy's header: with or without brackets and port.
+pub(super) fn address(text: &str) -> Option<IpAddr> {
+    let bare = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map(|(address, _)| address)?,
+        None => match text.split_once(':') {
+            Some((v4, _)) if v4.parse::<Ipv4Addr>().is_ok() => v4,
+            _ => text,
+        },
+    };
+    bare.parse::<IpAddr>()
+        .ok()
+        .map(|address| address.to_canonical())
+}
+
+/// The only value of a header; several are nobody's.
+pub(super) fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    let mut values = headers.get_all(name);
+    let value = values.next()?;
+    match values.next() {
+        None => value.to_str().ok(),
+        Some(_) => None,
+    }
+}

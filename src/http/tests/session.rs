@@ -1,0 +1,189 @@
+//! A session that does what its client says, and tells what reached it.
+
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
+use tokio::sync::mpsc;
+
+use crate::http::NewLine;
+use crate::metrics::{Mailbox, metered};
+use crate::session::line::{Flow, FromLine, ToLine};
+use crate::wire::{Close, CloseCode};
+
+/// Bytes of one text of a flood.
+pub(super) const FLOOD: usize = 50_000;
+
+/// What reached the session.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    Text(usize),
+    Binary,
+    Violation(u16, String),
+    Closed(Option<u16>),
+    Lost,
+    Drained,
+    /// So much was unsent when the flood paused.
+    Paused(usize),
+    CloseSession(String),
+    /// So many texts had come when the kept one was taken.
+    Kept(usize),
+    /// So much is unsent.
+    Unsent(usize),
+}
+
+pub(super) struct Session {
+    line: Mailbox<ToLine>,
+    flow: Flow,
+    max_unsent: usize,
+    texts: usize,
+    flooding: bool,
+    /// The flood waits for Drained.
+    paused: bool,
+    /// Does not answer violations.
+    mute: bool,
+    events: mpsc::UnboundedSender<Event>,
+}
+
+impl Actor for Session {
+    type Context = Context<Self>;
+}
+
+metered!(Session: FromLine);
+
+impl Session {
+    pub(super) fn new(
+        line: NewLine,
+        max_unsent: usize,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Session {
+        Session {
+            line: line.line,
+            flow: line.flow,
+            max_unsent,
+            texts: 0,
+            flooding: false,
+            paused: false,
+            mute: false,
+            events,
+        }
+    }
+
+    fn say(&self, text: impl Into<String>) {
+        self.line.tell(ToLine::Text(text.into()));
+    }
+
+    fn flood(&mut self, ctx: &mut Context<Self>) {
+        if !self.flooding {
+            return;
+        }
+        if self.flow.unsent() > self.max_unsent {
+            self.flooding = false;
+            self.paused = true;
+            let _ = self.events.send(Event::Paused(self.flow.unsent()));
+            return;
+        }
+        self.say("x".repeat(FLOOD));
+        // Through the timer, so that the line gets its turn.
+        ctx.run_later(Duration::ZERO, |session, ctx| session.flood(ctx));
+    }
+
+    fn text(&mut self, text: &str, ctx: &mut Context<Self>) {
+        let (command, rest) = text.split_once(':').unwrap_or((text, ""));
+        match command {
+            "hello" => {
+                self.line.tell(ToLine::Established);
+                self.say("welcome");
+            }
+            // HELLO takes its time: until the release.
+            "slow-hello" => {
+                ctx.run_later(Duration::from_millis(200), |session, _| {
+                    session.line.tell(ToLine::Established);
+                    session.say("welcome");
+                });
+            }
+            "echo" => self.say(rest),
+            "mute" => self.mute = true,
+            "unsent" => {
+                let _ = self.events.send(Event::Unsent(self.flow.unsent()));
+            }
+            "stop" => ctx.stop(),
+            "flood" => {
+                self.flooding = true;
+                self.flood(ctx);
+            }
+            "close" => {
+                self.line
+                    .tell(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
+            }
+            "pause-close" => {
+                self.flow.pause_reading(true);
+                self.line
+                    .tell(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
+            }
+            "flood-close" => {
+                for _ in 0..100 {
+                    self.say("x".repeat(10_000));
+                }
+                self.line
+                    .tell(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
+                // Nothing comes after Close.
+                self.say("late");
+            }
+            "pause" => {
+                self.flow.pause_reading(true);
+                ctx.run_later(Duration::from_millis(300), |session, _| {
+                    session.say("resumed");
+                    session.flow.pause_reading(false);
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Handler<FromLine> for Session {
+    type Result = ();
+
+    fn handle(&mut self, message: FromLine, ctx: &mut Self::Context) {
+        let event = match message {
+            FromLine::Text(text) => {
+                self.texts += 1;
+                self.text(&text, ctx);
+                if text.starts_with("keep") {
+                    // Never taken: counts as unprocessed until "release".
+                    ctx.run_later(Duration::from_millis(300), move |session, _| {
+                        session.say("took");
+                        let _ = session.events.send(Event::Kept(session.texts));
+                        session.flow.processed(text.len());
+                    });
+                    return;
+                }
+                self.flow.processed(text.len());
+                Event::Text(text.len())
+            }
+            FromLine::Binary => {
+                if !self.mute {
+                    let close = Close::new(CloseCode::ProtocolError, "binary");
+                    self.line.tell(ToLine::Close(close));
+                }
+                Event::Binary
+            }
+            FromLine::Violation(close) => {
+                if !self.mute {
+                    self.line.tell(ToLine::Close(close.clone()));
+                }
+                Event::Violation(close.code.code(), close.reason().to_owned())
+            }
+            FromLine::Closed(code) => Event::Closed(code),
+            FromLine::Lost => Event::Lost,
+            FromLine::Drained => {
+                if std::mem::take(&mut self.paused) {
+                    self.flooding = true;
+                    self.flood(ctx);
+                }
+                Event::Drained
+            }
+        };
+        let _ = self.events.send(event);
+    }
+}
