@@ -69,9 +69,6 @@ pub struct Config {
     pub max_held_subscriptions: usize,
     /// Most information-bearing messages received while authorization is awaited; beyond that close 1008. Default 500.
     pub max_received_while_held: usize,
-    /// Longest time for one answer of the authentication plugin (`handshake`, `authenticate` and all others); beyond that
-    /// the question counts as failed. Default 30 s.
-    pub authentication_timeout: Duration,
     /// Most authorization values refused one after the other on one connection; beyond that close 1008. Default 10.
     pub max_refused_authorizations: u32,
     /// How long a publication may be delivered on the strength of the last answer to whether anything may go out
@@ -187,7 +184,6 @@ impl Default for Config {
             max_held_bytes: 20 * MIB,
             max_held_subscriptions: 3_000,
             max_received_while_held: 500,
-            authentication_timeout: secs(30),
             max_refused_authorizations: 10,
             outgoing_check_interval: secs(1),
             topic_check_interval: secs(5 * 60),

@@ -48,6 +48,8 @@ pub enum StartError {
 pub struct HandlerError {
     text: String,
     public: bool,
+    /// It is the client that has made a mistake.
+    of_client: bool,
 }
 
 impl HandlerError {
@@ -56,7 +58,21 @@ impl HandlerError {
         HandlerError {
             text: text.into(),
             public: true,
+            of_client: false,
         }
+    }
+
+    /// What the client sent cannot be meant.
+    pub(crate) fn of_client(text: impl Into<String>) -> HandlerError {
+        HandlerError {
+            of_client: true,
+            ..HandlerError::public(text)
+        }
+    }
+
+    /// Whether the client has made a mistake, not the handler.
+    pub(crate) fn is_of_client(&self) -> bool {
+        self.of_client
     }
 
     /// A failure whose text goes to the log only.
@@ -64,6 +80,7 @@ impl HandlerError {
         HandlerError {
             text: text.into(),
             public: false,
+            of_client: false,
         }
     }
 

@@ -104,6 +104,7 @@ pub mod sabotage;
 #[cfg(not(feature = "sabotage"))]
 #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]
 mod sabotage;
+mod seldom;
 mod server;
 mod service;
 mod session;

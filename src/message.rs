@@ -93,6 +93,10 @@ impl Maker<'_> {
         reply_to: ReplyTo,
         default_timeout: Duration,
     ) -> Result<Effect, SendError> {
+        if reply_to.string.as_ref().is_some_and(|it| it.contains('\0')) {
+            let why = "the correlation string contains NUL, which not every database can store";
+            return Err(SendError::InvalidId(why.into()));
+        }
         let timeout = reply_to.timeout.unwrap_or(default_timeout);
         let correlation = Correlation {
             terminator: reply_to.terminator,

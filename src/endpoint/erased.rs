@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Context, Incoming, Outcome, RawOutcome};
 use crate::error::HandlerError;
-use crate::wire::Payload;
+use crate::wire::{Payload, shown};
 
 /// What a handler is called with.
 pub(crate) struct Call {
@@ -104,9 +104,11 @@ fn parse<T: DeserializeOwned>(call: Call) -> Result<Incoming<T>, HandlerError> {
     });
     match parsed {
         Ok(payload) => Ok(Incoming::new(payload, context)),
-        Err(error) => Err(HandlerError::public(format!(
-            "the payload does not deserialise to what {:?} takes: {error}",
-            context.endpoint()
+        // The error may quote the payload, whatever its size.
+        Err(error) => Err(HandlerError::of_client(format!(
+            "the payload does not deserialise to what {:?} takes: {}",
+            context.endpoint(),
+            shown(&error.to_string())
         ))),
     }
 }

@@ -10,7 +10,7 @@ use super::Backend;
 use super::before_hello::{LinesBeforeHello, Place};
 use super::origin::{Host, Origin};
 use super::peer::{self, Network, Peer};
-use super::seldom::Seldom;
+use crate::seldom::Seldom;
 use crate::config::Config;
 use crate::wire::shown;
 

@@ -24,7 +24,6 @@ mod origin;
 mod outgoing;
 mod peer;
 mod refusal;
-mod seldom;
 mod socket;
 mod state;
 #[cfg(test)]

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use actix_web::guard::{self, GuardContext};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, RETRY_AFTER};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{Error, HttpRequest, HttpResponse, web};
 
 use super::Backend;
+use super::admission::admits_page;
 use super::handshake::wants_websocket;
 use super::refusal::{RETRY_AFTER_SECONDS, safe};
 use super::upgrade::upgrade;
+use crate::wire::check_id;
 
 /// A guard for the application's own routes on the mount path, that is, for its pre-connect step: true for requests
 /// that do not mention a WebSocket in their `Upgrade` header. Those that do, properly or not, are the server's to answer.
@@ -37,7 +39,9 @@ pub(crate) fn mount(
     let path = format!("/{}", path.trim_matches('/'));
     move |config| {
         let below = path.trim_end_matches('/');
-        config.service(close_session(backend.clone(), below));
+        if backend.config().close_session_out_of_band {
+            config.service(close_session(backend.clone(), below));
+        }
         config.service(ready(backend.clone(), below));
         // The guard is the resource's, not the route's: a resource that matches answers 405 itself instead of
         // leaving the request to the application's resource of the same path. It asks for no method: a POST that
@@ -54,24 +58,43 @@ pub(crate) fn mount(
 
 /// Closes a session out of band. Always 204: nobody learns here which sessions exist.
 fn close_session(backend: Arc<dyn Backend>, below: &str) -> actix_web::Resource {
-    #[derive(serde::Deserialize)]
-    struct Parameters {
-        session_id: String,
-    }
-    let close = move |request: HttpRequest| {
+    let close = move |request: HttpRequest, body: Result<web::Bytes, Error>| {
         if backend.admission().admits_host(&request).is_err() {
             return std::future::ready(foreign_host());
         }
-        let parameters = web::Query::<Parameters>::from_query(request.query_string());
-        if let Ok(parameters) = parameters {
-            backend.close_session(parameters.into_inner().session_id);
+        let id = session_id(&request, body.ok().as_deref());
+        if let Some(id) = id.filter(|id| check_id("session id", id).is_ok())
+            && admits_page(&*backend, &request).is_ok()
+        {
+            backend.close_session(id);
         }
         let mut response = HttpResponse::NoContent();
         std::future::ready(safe(&mut response).finish())
     };
     web::resource(format!("{below}/close_session"))
+        .app_data(web::PayloadConfig::new(MAX_CLOSE_BODY))
         .route(web::post().to(close))
         .default_service(other_method("POST"))
+}
+
+/// Most bytes of a body that names a session.
+const MAX_CLOSE_BODY: usize = 1024;
+
+/// The session that a request names: in its query or its body, as `session_id=…`, or by a body that is nothing but the id.
+fn session_id(request: &HttpRequest, body: Option<&[u8]>) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Parameters {
+        session_id: String,
+    }
+    let named = |parameters: &str| {
+        let parameters = web::Query::<Parameters>::from_query(parameters).ok()?;
+        Some(parameters.into_inner().session_id)
+    };
+    let body = body.and_then(|body| std::str::from_utf8(body).ok());
+    let body = body.unwrap_or_default().trim();
+    named(request.query_string())
+        .or_else(|| named(body))
+        .or_else(|| (!body.is_empty()).then(|| body.to_owned()))
 }
 
 /// Readiness, for load balancers.

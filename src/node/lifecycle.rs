@@ -15,6 +15,7 @@ use crate::error::StartError;
 use crate::http::Admission;
 use crate::metrics::{Counters, Mailbox, Meters};
 use crate::registry::{self, Registry, ToSession};
+use crate::seldom::Seldom;
 use crate::server::{MatsSocketServer, ServerBuilder};
 use crate::service::{self, Services};
 use crate::store::operation::{LeaveNode, NewestPublication, RenewLease};
@@ -104,6 +105,7 @@ async fn begin(
         counters,
         running: RunningHandlers::default(),
         revocations: registry::SeenRevocations::default(),
+        mistakes: Seldom::default(),
         name: RwLock::new(name.as_str().into()),
         name_stem: stem,
         born: Instant::now(),

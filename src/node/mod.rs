@@ -25,6 +25,7 @@ use crate::endpoint::{Endpoint, Handler};
 use crate::error::SendError;
 use crate::metrics::{Counters, Mailbox, Meters, Metrics, UpkeepMetrics};
 use crate::registry::{self, Registry};
+use crate::seldom::Seldom;
 use crate::server::Listeners;
 use crate::store::operation::{
     CloseLater, CloseSession, CloseSessionsOf, CloseTarget, ClosedSession, FindHome, SessionHome,
@@ -56,6 +57,7 @@ pub(crate) struct Node {
     pub(crate) counters: Counters,
     pub(crate) running: RunningHandlers,
     pub(crate) revocations: registry::SeenRevocations,
+    mistakes: Seldom,
     name: RwLock<Arc<str>>,
     name_stem: String,
     born: Instant,
@@ -202,6 +204,17 @@ impl Node {
             self.registry().tell(registry::ComeBack(session));
         }
         Ok(())
+    }
+
+    /// A client has sent what cannot be meant: counted, and logged without letting it fill the log.
+    pub(crate) fn mistake(&self, what: &str) {
+        self.counters
+            .client_mistakes
+            .fetch_add(1, Ordering::Relaxed);
+        log::debug!("a client's mistake: {what}");
+        if let Some(count) = self.mistakes.count() {
+            log::info!("mistakes of clients since the last such line: {count}; this one: {what}");
+        }
     }
 
     /// Tells those who hold these sessions, and the listeners, that they are closed.

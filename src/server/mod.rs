@@ -292,7 +292,9 @@ impl MatsSocketServer {
     async fn call(&self, effect: Effect, idempotency_key: Option<String>) -> Result<(), SendError> {
         let sid = match &effect {
             Effect::Message { sid, .. } => sid.clone(),
-            Effect::Publish { .. } | Effect::Forward(_) => String::new(),
+            Effect::Publish { .. } | Effect::Forward(_) | Effect::EndRequest { .. } => {
+                String::new()
+            }
         };
         let unit = Unit {
             cause: Cause::Call { idempotency_key },

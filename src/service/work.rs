@@ -18,7 +18,7 @@ use crate::store::operation::{
     BuryForwarded, Cause, Effect, EffectOutcome, Forwarded, NewForward, NewMessage,
     PostponeForwarded, Proof, ReadForwarded, Unit, UnitOutcome,
 };
-use crate::wire::{DebugOptions, MessageType, Payload};
+use crate::wire::{DebugOptions, MessageType, Payload, shown};
 
 /// What the built-in pings take and give.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -323,10 +323,10 @@ fn adapt(node: &Node, row: &Forwarded, adapted: Handled) -> Adapted {
             log::warn!(
                 "the reply adapter of {:?} failed (trace id {}): {}",
                 row.work.endpoint,
-                row.work.tid,
-                error.text()
+                shown(&row.work.tid),
+                shown(error.text())
             );
-            reject(error.for_client(node.config.reveal_errors))
+            reject(&shown(error.for_client(node.config.reveal_errors)))
         }
     }
 }
@@ -334,9 +334,11 @@ fn adapt(node: &Node, row: &Forwarded, adapted: Handled) -> Adapted {
 async fn fail(node: &Arc<Node>, row: Forwarded, why: &str) -> Option<Duration> {
     let attempts = row.attempts + 1;
     let service = &row.work.service;
+    // It may have the client's own words in it, or what a database cannot store.
+    let why = shown(why);
     log::warn!(
         "service {service:?}, attempt {attempts} (trace id {}): {why}",
-        row.work.tid
+        shown(&row.work.tid)
     );
     if attempts < node.config.service_attempts {
         let delay = node

@@ -19,7 +19,7 @@ use crate::store::operation::{
     Cause, Correlation, Effect, Holder, NewForward, ReadAnswer, ReadCorrelation, Transact,
     Transacted, Unit, UnitOutcome,
 };
-use crate::wire::{Debug, DebugOptions, Envelope, MessageType, print_pipeline};
+use crate::wire::{Debug, DebugOptions, Envelope, MessageType, print_pipeline, shown};
 
 /// A handler has ended.
 #[derive(Debug, Message)]
@@ -132,6 +132,10 @@ async fn attempt_once(job: &Job, running: &mut Running) -> End {
             }
         }
     };
+    if let Some(fault) = &job.envelope.fault {
+        let refusal = Err(HandlerError::of_client(fault.as_ref()));
+        return commit(job, running, refusal, Vec::new()).await;
+    }
     let endpoint_id = match &correlation {
         Some(correlation) => correlation.terminator.clone(),
         None => job.envelope.eid.clone().unwrap_or_default(),
@@ -139,7 +143,8 @@ async fn attempt_once(job: &Job, running: &mut Running) -> End {
     let endpoint = match find(job, &endpoint_id) {
         Ok(endpoint) => endpoint,
         Err(refusal) => {
-            return commit(job, running, Err(HandlerError::public(refusal)), Vec::new()).await;
+            let refusal = Err(HandlerError::of_client(refusal));
+            return commit(job, running, refusal, Vec::new()).await;
         }
     };
     let context = Context::new(origin(job, endpoint_id, correlation));
@@ -179,7 +184,7 @@ fn find<'a>(job: &'a Job, id: &str) -> Result<&'a Endpoint, String> {
         .node
         .endpoints
         .get(id)
-        .ok_or_else(|| format!("there is no endpoint {id:?}"))?;
+        .ok_or_else(|| format!("there is no endpoint \"{}\"", shown(id)))?;
     if job.envelope.t == MessageType::REQUEST && !endpoint.replies {
         return Err(format!(
             "{id:?} is a terminator: it takes a SEND, and never replies to a REQUEST"
@@ -219,18 +224,20 @@ fn unit(
     handled: Handled,
     mut effects: Vec<Effect>,
 ) -> Result<(Unit, Box<Envelope>), Option<String>> {
-    if let Err(error) = &handled {
-        job.node
-            .counters
-            .handler_failures
-            .fetch_add(1, Ordering::Relaxed);
-        log::warn!(
-            "{} {:?} failed (trace id {:?}): {}",
-            job.envelope.t,
-            job.envelope.eid.as_deref().unwrap_or("reply"),
-            job.envelope.tid.as_deref().unwrap_or_default(),
-            error.text()
-        );
+    let mut ends = None;
+    match &handled {
+        Err(error) if error.is_of_client() => {
+            job.node.mistake(&described(job, error));
+            ends = job.settles;
+        }
+        Err(error) => {
+            job.node
+                .counters
+                .handler_failures
+                .fetch_add(1, Ordering::Relaxed);
+            log::warn!("{}", described(job, error));
+        }
+        Ok(_) => {}
     }
     let reveal = job.node.config.reveal_errors;
     let (mut answer, forward, keep) = match decide(job.envelope.t, handled, reveal) {
@@ -255,13 +262,31 @@ fn unit(
     }
     let plain = matches!(answer, Answer::Ack);
     let answer = Box::new(envelope(job, answer));
+    if let Some(seq) = ends {
+        effects.push(Effect::EndRequest {
+            session: job.holder.session,
+            seq,
+            reason: "the client's reply cannot be read".to_owned(),
+        });
+    }
     let cause = Cause::Incoming {
         holder: job.holder,
         cmid: job.envelope.cmid.clone().unwrap_or_default(),
         answer: (!plain).then(|| print_pipeline([&*answer])),
-        settles: job.settles,
+        settles: job.settles.filter(|_| ends.is_none()),
     };
     Ok((Unit { cause, effects }, answer))
+}
+
+/// A failure as it is logged.
+fn described(job: &Job, error: &HandlerError) -> String {
+    format!(
+        "{} {} failed (trace id {}): {}",
+        job.envelope.t,
+        shown(job.envelope.eid.as_deref().unwrap_or("reply")),
+        shown(job.envelope.tid.as_deref().unwrap_or_default()),
+        shown(error.text())
+    )
 }
 
 fn forwarded(job: &Job, forward: crate::endpoint::Forward) -> Result<NewForward, HandlerError> {
@@ -295,7 +320,7 @@ fn received_debug(job: &Job) -> Option<Debug> {
 fn envelope(job: &Job, answer: Answer) -> Envelope {
     let (t, desc, msg) = match answer {
         Answer::Ack => (MessageType::ACK, None, None),
-        Answer::Nack(why) => (MessageType::NACK, Some(why), None),
+        Answer::Nack(why) => (MessageType::NACK, Some(shown(&why).into_owned()), None),
         Answer::Resolve(payload) => (MessageType::RESOLVE, None, Some(payload)),
         Answer::Reject(payload) => (MessageType::REJECT, None, Some(payload)),
     };

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::wire::{Envelope, MAX_ID_BYTES, MessageType, cut};
+use crate::wire::{Envelope, MAX_ID_BYTES, MessageType, cut, shown};
 
 /// A session connected to this node.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -107,7 +107,8 @@ impl Recent {
             let lengths = [length(&mut bytes), length(&mut bytes)];
             let [endpoint, id] = lengths.map(|length| {
                 let text = bytes.by_ref().take(length?).collect();
-                String::from_utf8(text).ok()
+                let text = String::from_utf8(text).ok()?;
+                Some(shown(&text).into_owned())
             });
             Some(RecentEnvelope {
                 at: i64::from_le_bytes(at),

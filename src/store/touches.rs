@@ -75,6 +75,7 @@ impl Touches for Unit {
                 Effect::Message { sid, .. } => see(Touched::Sid(sid)),
                 Effect::Publish { .. } => see(Touched::Publications),
                 Effect::Forward(_) => {}
+                Effect::EndRequest { session, .. } => see(Touched::Session(*session)),
             }
         }
     }
@@ -90,6 +91,7 @@ impl Touches for Unit {
             }
             Effect::Publish { msg, .. } => msg.get().len(),
             Effect::Forward(work) => work.msg.get().len(),
+            Effect::EndRequest { .. } => 0,
         });
         answer + effects.sum::<usize>()
     }

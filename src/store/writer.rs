@@ -14,6 +14,7 @@ use super::statements::{
     Care, Database, DbResult, Fault, Group, Lane, Line, Statements, Touched, Verdict,
 };
 use crate::sabotage::{Step, reached};
+use crate::wire::shown;
 
 /// A group that writes so many bytes takes no more operations in.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
@@ -114,8 +115,9 @@ impl Worker<'_> {
             Ok(()) => finish(group, self.queue),
             Err(Fault::Inside(error)) if group.len() > 1 => {
                 log::warn!(
-                    "a group of {} operations failed and is run one by one: {error}",
-                    group.len()
+                    "a group of {} operations failed and is run one by one: {}",
+                    group.len(),
+                    shown(&error.to_string())
                 );
                 self.commit_singly(group);
             }
@@ -244,7 +246,8 @@ fn fail(group: Vec<Job>, fault: Fault) {
             StoreError::Unknown
         }
         Fault::Begin(error) | Fault::Inside(error) | Fault::Lost(error) => {
-            StoreError::Failed(error.to_string())
+            // It may quote what it did not take.
+            StoreError::Failed(shown(&error.to_string()).into_owned())
         }
     };
     for job in group {

@@ -85,9 +85,10 @@ impl Close {
     /// Longest reason in bytes that fits a close frame.
     pub const MAX_REASON_BYTES: usize = 123;
 
-    /// A close frame; the reason is cut to [`Close::MAX_REASON_BYTES`] on a character boundary.
+    /// A close frame; the reason is made fit to be [shown](super::shown), and cut to [`Close::MAX_REASON_BYTES`] on a
+    /// character boundary.
     pub fn new(code: CloseCode, reason: impl Into<String>) -> Close {
-        let mut reason = reason.into();
+        let mut reason = super::shown(&reason.into()).into_owned();
         reason.truncate(super::cut(&reason, Self::MAX_REASON_BYTES).len());
         Close { code, reason }
     }

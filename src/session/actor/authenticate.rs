@@ -16,11 +16,13 @@ use super::{Happened, Session};
 
 impl Session {
     /// Most authenticators answer at once: then no task is needed. A panic is a failure, and so is no answer in time.
+    /// `first`: the client has not been authenticated yet.
     fn ask<T: 'static>(
         &mut self,
         events: &mut VecDeque<Event>,
         ctx: &Context<Self>,
         question: impl Future<Output = Result<T, AuthError>> + 'static,
+        first: bool,
         event: impl FnOnce(Result<T, AuthError>) -> Event + 'static,
     ) {
         let answer = AssertUnwindSafe(question).catch_unwind().map(|answer| {
@@ -33,10 +35,18 @@ impl Session {
         {
             Poll::Ready(answer) => events.push_back(event(answer)),
             Poll::Pending => {
+                // Whoever has not been authenticated yet may not keep an identity provider busy without bound.
+                let permit = self.node.authentications.enter();
+                if first && permit.is_none() {
+                    let why = "too many logins are under way (max_authentications_pending)";
+                    return events.push_back(event(Err(AuthError(why.into()))));
+                }
+                let permit = permit.filter(|_| first);
                 let limit = self.node.config.authentication_timeout;
                 let me = self.mailbox(ctx);
                 let waits = actix::spawn(async move {
                     let answer = tokio::time::timeout(limit, answer).await;
+                    drop(permit);
                     let late = |_| Err(AuthError(format!("no answer within {limit:?}")));
                     me.tell(Happened(event(answer.unwrap_or_else(late))));
                 });
@@ -54,7 +64,7 @@ impl Session {
             return;
         };
         let question = async move { authenticator.authenticate(&offered).await };
-        self.ask(events, ctx, question, Event::Authenticated);
+        self.ask(events, ctx, question, true, Event::Authenticated);
     }
 
     /// Asks about another value, or whether the accepted one still holds.
@@ -82,7 +92,7 @@ impl Session {
                 (_, None) => Ok(Verdict::Invalid("it was revoked".into())),
             }
         };
-        self.ask(events, ctx, question, Event::Authenticated);
+        self.ask(events, ctx, question, false, Event::Authenticated);
     }
 
     pub(super) fn reevaluate_outgoing(
@@ -106,7 +116,7 @@ impl Session {
                 None => Ok(Verdict::Invalid("it was revoked".into())),
             }
         };
-        self.ask(events, ctx, question, Event::OutgoingAuthenticated);
+        self.ask(events, ctx, question, false, Event::OutgoingAuthenticated);
     }
 
     pub(super) fn authorize_topic(
@@ -146,6 +156,8 @@ impl Session {
         };
         let asked = topic.clone();
         let question = async move { authenticator.authorize_topic(&asked, &principal).await };
-        self.ask(events, ctx, question, move |allowed| event(topic, allowed));
+        self.ask(events, ctx, question, false, move |allowed| {
+            event(topic, allowed)
+        });
     }
 }

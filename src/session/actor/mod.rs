@@ -233,6 +233,7 @@ impl Session {
                     .retries_told
                     .fetch_add(1, Ordering::Relaxed);
             }
+            Action::Mistake(what) => self.node.mistake(&what),
             Action::End { close, keep } => self.end(close, keep, ctx),
         }
     }

@@ -146,6 +146,8 @@ pub(in crate::session) enum Action {
     AskStanding,
     /// The session was told RETRY so many times.
     Retried,
+    /// The client has sent what cannot be meant.
+    Mistake(String),
     /// Count a delivery without acknowledgement.
     MarkRedelivery(Vec<i64>),
     /// It is over: close the line (if it is still there), and do with the session what `keep` says.

@@ -9,7 +9,7 @@ use crate::store::StoreError;
 use crate::store::operation::Registered;
 use crate::wire::{
     Close, CloseCode, Debug, DebugOptions, Envelope, MessageType, check_id, parse_pipeline,
-    print_pipeline,
+    print_pipeline, shown,
 };
 
 /// The pipeline at hand.
@@ -205,6 +205,9 @@ impl State {
                 "HELLO a second time on one connection",
             ));
         }
+        if let Some(fault) = hello.fault {
+            return self.violation(format!("HELLO: {fault}"));
+        }
         let missing = |field: &str| format!("HELLO without {field}");
         let (client, app_name, app_version) = match (hello.clv, hello.an, hello.av) {
             (Some(client), Some(name), Some(version)) => (client, name, version),
@@ -217,6 +220,9 @@ impl State {
                 return self.violation(format!("HELLO: {what} is too long, or contains NUL"));
             }
         }
+        // For people to read: made fit for that once, where it enters.
+        let [client, app_name, app_version] =
+            [client, app_name, app_version].map(|it| shown(&it).into_owned());
         let trace_id = hello.tid;
         let hello = Hello {
             session: hello.sid,

@@ -140,31 +140,37 @@ impl Inbox {
 
 impl State {
     /// An information-bearing message: it is handled, or answered as before.
-    pub(super) fn accept(&mut self, envelope: Box<Envelope>) {
+    pub(super) fn accept(&mut self, mut envelope: Box<Envelope>) {
         let missing = |field: &str| format!("{} without {field}", envelope.t);
         let Some(cmid) = envelope.cmid.clone() else {
             return self.violation(missing("cmid"));
         };
-        let Some(tid) = &envelope.tid else {
-            return self.violation(missing("tid"));
-        };
-        if envelope.t.is_reply() && envelope.smid.is_none() {
-            return self.violation(missing("smid"));
+        if envelope.fault.is_none() {
+            if envelope.tid.is_none() {
+                return self.violation(missing("tid"));
+            }
+            if envelope.t.is_reply() && envelope.smid.is_none() {
+                return self.violation(missing("smid"));
+            }
         }
         // A message without endpoint is refused like one to an endpoint that cannot be.
         let eid = envelope.eid.as_deref().unwrap_or_default();
         let eid = Some(eid).filter(|_| !envelope.t.is_reply());
-        let ids = [
-            ("cmid", Some(cmid.as_str())),
-            ("trace id", Some(tid.as_str())),
-            ("endpoint id", eid),
-        ];
-        let refused = ids
-            .iter()
-            .find_map(|(what, id)| id.and_then(|id| check_id(what, id).err()));
-        if let Some(why) = refused {
-            // Nothing of it is stored: it could not be.
-            return self.answer(MessageType::NACK, cmid, Some(why), self.config.ack_delay);
+        let unusable = check_id("cmid", &cmid).err();
+        let ids = [("trace id", envelope.tid.as_deref()), ("endpoint id", eid)];
+        let wrong = || {
+            let mut ids = ids.iter();
+            ids.find_map(|(what, id)| id.and_then(|id| check_id(what, id).err()))
+        };
+        let fault = envelope.fault.take().map(String::from);
+        if let Some(why) = unusable.clone().or(fault).or_else(wrong) {
+            let ends_request = envelope.t.is_reply() && envelope.smid.is_some();
+            if unusable.is_some() || !ends_request {
+                // Nothing of it is stored: it could not be.
+                self.mistake(&why);
+                return self.answer(MessageType::NACK, cmid, Some(why), self.config.ack_delay);
+            }
+            envelope.fault = Some(why.into());
         }
         match self.inbox.messages.get_mut(&cmid) {
             // The one that runs answers for both.

@@ -39,7 +39,7 @@ use crate::registry::ToSession;
 use crate::server::{Listeners, MessageEvent};
 use crate::store::StoreError;
 use crate::store::operation::{Holder, Standing};
-use crate::wire::{Close, CloseCode, Envelope};
+use crate::wire::{Close, CloseCode, Envelope, shown};
 
 /// What the pipeline at hand waits for.
 #[derive(Debug)]
@@ -406,7 +406,14 @@ impl State {
 
     /// A breach of the protocol.
     fn violation(&mut self, why: impl Into<String>) {
-        self.close(Close::new(CloseCode::ProtocolError, why));
+        let close = Close::new(CloseCode::ProtocolError, why);
+        self.mistake(close.reason());
+        self.close(close);
+    }
+
+    /// The client has sent what cannot be meant.
+    fn mistake(&mut self, what: &str) {
+        self.actions.push(Action::Mistake(shown(what).into_owned()));
     }
 
     /// Closes with this code, which says what becomes of the session. A session that HELLO named but did not get is

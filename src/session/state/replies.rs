@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::State;
-use crate::wire::{Envelope, IdOf, MessageType, acknowledge};
+use crate::wire::{Envelope, IdOf, MessageType, acknowledge, shown};
 
 /// Answers that wait for company.
 #[derive(Default)]
@@ -164,7 +164,7 @@ impl State {
     ) {
         let envelope = Envelope {
             cmid: Some(cmid),
-            desc,
+            desc: desc.map(|desc| shown(&desc).into_owned()),
             ..Envelope::new(t)
         };
         self.reply(Box::new(envelope), delay);

@@ -100,6 +100,15 @@ pub enum Effect {
     },
     /// Work for a service, claimed by the caller's node.
     Forward(Box<NewForward>),
+    /// Our request to a client ends without a reply that can be used: its reply terminator is told.
+    EndRequest {
+        /// The session that it went to.
+        session: SessionKey,
+        /// Its sequence number.
+        seq: i64,
+        /// Why it ends.
+        reason: String,
+    },
 }
 
 /// A message for a client, not yet stored.
@@ -238,6 +247,8 @@ pub enum EffectOutcome {
     Published(i64),
     /// Stored as a forwarded row with this id.
     Forwarded(i64),
+    /// The request has ended, if it had not before.
+    Ended,
 }
 
 /// A handler that runs inside the transaction, with the Diesel connection. Never batched, never run twice.

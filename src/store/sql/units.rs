@@ -114,7 +114,8 @@ impl Transaction<'_> {
     /// A session whose outbox cannot take all that the unit has for it.
     fn full_outbox(&mut self, effects: &[Effect]) -> DbResult<Option<String>> {
         // What handlers mostly do needs no counting.
-        if let [] | [Effect::Publish { .. } | Effect::Forward(_)] = effects {
+        if let [] | [Effect::Publish { .. } | Effect::Forward(_) | Effect::EndRequest { .. }] = effects
+        {
             return Ok(None);
         }
         if let [Effect::Message { sid, .. }] = effects {
@@ -217,6 +218,20 @@ impl Transaction<'_> {
                 let id = row.id;
                 self.news.forwarded.push(row);
                 Ok(EffectOutcome::Forwarded(id))
+            }
+            Effect::EndRequest {
+                session,
+                seq,
+                reason,
+            } => {
+                let now = self.now;
+                let open = correlation::table
+                    .find((session.0, seq))
+                    .filter(correlation::reason.is_null());
+                diesel::update(open)
+                    .set((correlation::due.eq(now), correlation::reason.eq(reason)))
+                    .execute(self.apart())?;
+                Ok(EffectOutcome::Ended)
             }
         }
     }
