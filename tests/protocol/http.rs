@@ -41,7 +41,7 @@ async fn upgrades_are_refused_with_403_by_origin_and_by_handshake() {
     );
     let (status, response) = http(
         nodes[0].address,
-        "GET /matssocket?refuse HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "GET /matssocket?refuse HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: matssocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
     )
     .await;
     assert_eq!(status, 403, "{response}");
