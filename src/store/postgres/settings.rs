@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::cluster::Cluster;
-use crate::store::{Store, StoreConfig, StoreError};
+use crate::store::{Access, Store, StoreConfig, StoreError};
 
 /// A PostgreSQL database, shared by all nodes of a cluster.
 ///
@@ -111,7 +111,10 @@ impl From<Postgres> for Store {
     fn from(settings: Postgres) -> Store {
         let cluster = settings.clone();
         Store::new::<diesel::PgConnection>(
-            move |config: &StoreConfig| super::open(&settings, config),
+            move |config: &StoreConfig, access| match access {
+                Access::Full => super::open(&settings, config),
+                Access::Read => super::open_to_read(&settings, config),
+            },
             Some(Box::new(move || cluster.cluster())),
         )
     }
