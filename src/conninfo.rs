@@ -47,57 +47,6 @@ pub(crate) fn careful(url: &str, name: &str) -> String {
     }
 }
 
-/// The words with which the connection string of a database other than SQLite may begin.
-const KEYWORDS: [&str; 12] = [
-    "host",
-    "hostaddr",
-    "port",
-    "dbname",
-    "user",
-    "password",
-    "passfile",
-    "service",
-    "sslmode",
-    "sslpassword",
-    "options",
-    "connect_timeout",
-];
-
-/// Whether a text that should name a file is a connection string: a URL, one without its scheme, or a list of
-/// `key=value`. What begins like a path (`/`, `./`, `../`) never is.
-pub(crate) fn is_connection_string(text: &str) -> bool {
-    let text = text.trim_start();
-    if ["/", "./", "../", r"\\", r".\", r"..\"]
-        .iter()
-        .any(|start| text.starts_with(start))
-    {
-        return false;
-    }
-    let lower = text.to_ascii_lowercase();
-    let is_drive = |scheme: &str| cfg!(windows) && scheme.len() == 1;
-    let is_url = lower.split_once(':').is_some_and(|(scheme, rest)| {
-        let databases = [
-            "postgres",
-            "postgresql",
-            "mysql",
-            "mariadb",
-            "jdbc",
-            "sqlite",
-        ];
-        let is_word = |char: char| char.is_ascii_alphanumeric() || "+-.".contains(char);
-        // Without its scheme, a URL may begin with user and password.
-        databases.contains(&scheme)
-            || (rest.starts_with("//") && scheme.chars().all(is_word))
-            || (!scheme.contains(['/', '\\']) && !is_drive(scheme) && rest.contains('@'))
-    });
-    // A value may have spaces before and behind its `=`, and a quoted one may hold anything.
-    let is_list = lower.match_indices('=').any(|(at, _)| {
-        let key = lower[..at].trim_end().rsplit(char::is_whitespace).next();
-        key.is_some_and(|key| KEYWORDS.contains(&key))
-    });
-    is_url || is_list
-}
-
 /// What follows the question mark of a URL. `None`: it is a list of `key=value`.
 fn query(url: &str) -> Option<&str> {
     let rest = ["postgres://", "postgresql://"]
@@ -162,37 +111,6 @@ mod tests {
             list.starts_with("connect_timeout=5 ")
                 && list.ends_with(" host=db connect_timeout = 60")
         );
-    }
-
-    #[test]
-    fn a_connection_string_is_no_file_name() {
-        for text in [
-            "host=db password=secret",
-            " HOST = db",
-            "application_name=x password = 'a b'",
-            "postgres://anna:secret@host/db",
-            "POSTGRES://host/db",
-            "postgres:anna:secret@host/db",
-            "mysql://host/db",
-            "sqlite:a.db",
-            "jdbc:postgresql://host/db",
-            "anna:secret@host/db",
-        ] {
-            assert!(is_connection_string(text), "{text}");
-        }
-        for text in [
-            "a.db",
-            "a=b.db",
-            "the host.db",
-            "./host=db password=secret",
-            "/tmp/host=db",
-            "../user=a",
-            "a:b.db",
-            "me@host.db",
-            "a/b:c@d.db",
-        ] {
-            assert!(!is_connection_string(text), "{text}");
-        }
     }
 
     #[test]
