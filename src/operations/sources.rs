@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Failure;
 use super::masked::masked;
-use super::output::toml_text;
+use super::output::{tame, toml_text};
 use super::settings::{SETTINGS, Setting, Settings};
 use super::units::print_time;
 
@@ -149,7 +149,10 @@ impl Loaded {
                 Some(value) => format!("{} = {}", setting.key, toml_text(value)),
             };
             match self.origins.get(setting.key) {
-                Some(origin) => text += &format!("{line:<40} # {origin}\n"),
+                Some(origin) => {
+                    let origin = origin.to_string();
+                    text += &format!("{line:<40} # {}\n", tame(&origin));
+                }
                 None => text += &(line + "\n"),
             }
         }

@@ -38,7 +38,7 @@ pub use self::query::{Value, sql};
 pub use self::settings::Postgres;
 use super::statements::{Database, Line};
 use super::{StoreConfig, StoreError};
-use crate::conninfo::{careful, one_line, refusal};
+use crate::conninfo::{careful, is_ambiguous, one_line, refusal};
 
 type Conn = PgConnection;
 
@@ -128,6 +128,11 @@ fn database(settings: &Postgres, config: &StoreConfig, begin: &str) -> Arc<dyn D
 }
 
 fn connect(settings: &Postgres) -> Result<PgConnection, StoreError> {
+    if settings.urls().any(is_ambiguous) {
+        let why = "its URL (which is not shown, since it may hold a password) has an @ where there should be none; \
+                   in a user, a password or a database, write %40 for @ and %2F for /";
+        return Err(unusable(settings, why));
+    }
     let mut conn = PgConnection::establish(&careful(&settings.url, "matssocket"))
         .map_err(|why| unusable(settings, &refusal(&why)))?;
     if settings.pooled {

@@ -87,6 +87,15 @@ impl Postgres {
         super::migrate::run(self)
     }
 
+    /// The URLs that it connects to.
+    pub(super) fn urls(&self) -> impl Iterator<Item = &str> {
+        let listen = match &self.listen {
+            Listen::At(url) => Some(url),
+            Listen::Same | Listen::Not => None,
+        };
+        [&self.url].into_iter().chain(listen).map(String::as_str)
+    }
+
     /// How the nodes hear each other.
     pub(crate) fn cluster(&self) -> Cluster {
         match &self.listen {
