@@ -141,7 +141,10 @@ fn a_password_that_libpq_would_misread_is_not_shown() {
             let output = run(&mut matssocket(directory.path(), arguments));
             assert_failed(&output, 1, &["%40", "%2F"]);
             let stderr = String::from_utf8_lossy(&output.stderr);
-            assert!(!stderr.contains("sec") && !stderr.contains("ret@"), "{stderr}");
+            assert!(
+                !stderr.contains("sec") && !stderr.contains("ret@"),
+                "{stderr}"
+            );
         }
     }
 }
