@@ -194,8 +194,8 @@ impl FileLock {
     }
 
     fn claim(&mut self, identity: Identity, claimed: &mut BTreeSet<Identity>) {
-        claimed.insert(identity.clone());
         self.claims.push(identity);
+        claimed.extend(self.claims.last().cloned());
     }
 
     fn lock_file(&self) -> PathBuf {
