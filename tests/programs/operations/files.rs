@@ -96,7 +96,7 @@ fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
 /// Every command that only reads, and what it says; fails if one of them changes a file.
 fn read_all(there: &Path) -> [Value; 4] {
     let before = contents(there);
-    let told = [
+    [
         &["nodes"][..],
         &["sessions"],
         &["sessions", "--count"],
@@ -113,8 +113,7 @@ fn read_all(there: &Path) -> [Value; 4] {
         );
         assert!(after == before, "{command:?} has changed a file");
         told
-    });
-    told
+    })
 }
 
 #[tokio::test]
