@@ -60,6 +60,16 @@ fn query(url: &str) -> Option<&str> {
     Some(rest.split_once('?').map_or("", |(_, query)| query))
 }
 
+/// Whether libpq would take a piece of a URL's password for a host or a database, which it would then quote: the
+/// password ends at the first `@`, and after a `/` there is none. An `@` that comes later is none of its own.
+pub(crate) fn is_ambiguous(url: &str) -> bool {
+    let rest = ["postgres://", "postgresql://"]
+        .iter()
+        .find_map(|scheme| url.strip_prefix(scheme));
+    let after = rest.and_then(|rest| rest.split_once(['@', '/']));
+    after.is_some_and(|(_, after)| after.split('?').next().is_some_and(|it| it.contains('@')))
+}
+
 /// Why there is no connection, in one line. Libpq quotes what it does not understand, which may be a piece of the
 /// password: so only what it says of a URL that it has understood is shown.
 pub(crate) fn refusal(error: &impl Display) -> String {
@@ -126,6 +136,26 @@ mod tests {
                 .err()
                 .expect("nobody listens there");
             assert!(refusal(&error).contains("refused"), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_password_that_libpq_would_misread_is_noticed() {
+        for (url, ambiguous) in [
+            ("postgres://user:sec/ret@host/db", true),
+            ("postgres://user:1234/ret@host/db", true),
+            ("postgresql://user:sec@ret@host/db", true),
+            ("postgres://user:sec@ret/x@host/db", true),
+            ("postgres://user:se?cret@host/db", false),
+            (
+                "postgres://user:se%40cret@host/db?application_name=a@b",
+                false,
+            ),
+            ("postgres://host/db?application_name=a@b", false),
+            ("postgres://host", false),
+            ("password=a@b/c@d", false),
+        ] {
+            assert_eq!(is_ambiguous(url), ambiguous, "{url}");
         }
     }
 

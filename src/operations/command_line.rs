@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use lexopt::Parser;
 use lexopt::prelude::*;
 
+use super::masked::masked;
 use super::settings::Setting;
 use super::sources::{Loaded, Sources};
 use super::{Failure, output};
@@ -77,6 +78,7 @@ impl Command {
     fn unknown(&self, word: &str) -> Failure {
         Failure::Usage(format!(
             "{word:?} is nothing that {name} takes (see matssocket {name} --help)",
+            word = masked(word),
             name = self.name
         ))
     }

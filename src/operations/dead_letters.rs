@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Failure;
 use super::help::DEAD_LETTERS;
+use super::masked::masked;
 use super::output::{self, Table, counted, relative, shortened};
 
 /// Dead letters read from the store in one go.
@@ -40,7 +41,8 @@ impl Wanted {
             (id, Some(Action::Redrive | Action::Drop)) if !id.starts_with("--") => {
                 let id = id.parse().map_err(|_| {
                     Failure::Usage(format!(
-                        "{id:?} is not the id of a dead letter, which is a number"
+                        "{:?} is not the id of a dead letter, which is a number",
+                        masked(id)
                     ))
                 })?;
                 self.ids.push(id);
@@ -62,7 +64,7 @@ pub async fn run(parser: Parser) -> Result<(), Failure> {
         return Err(Failure::Usage(why.into()));
     };
     if let Action::List = action {
-        let admin = asked.open().await?;
+        let admin = asked.open_to_read().await?;
         return list(
             &admin,
             wanted.after,

@@ -19,6 +19,7 @@ pub async fn run(parser: Parser) -> Result<(), Failure> {
     for name in ran.unwrap_or_default() {
         output::print(&format!("ran {name}\n"));
     }
-    output::print(&format!("{} is up to date\n", settings.store));
+    let store = settings.store.to_string();
+    output::print(&format!("{} is up to date\n", output::tame(&store)));
     Ok(())
 }

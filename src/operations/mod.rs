@@ -4,6 +4,7 @@
 mod command_line;
 mod dead_letters;
 mod help;
+mod masked;
 mod migrate;
 mod nodes;
 mod open;
@@ -20,6 +21,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use lexopt::Parser;
+use masked::masked;
 use matssocket::{StartError, StoreError};
 
 /// Why a command did not do what it was asked for.
@@ -40,16 +42,33 @@ impl Failure {
     }
 }
 
+/// One line, fit for a terminal: what clients say of themselves, and what others have named, may be quoted in it.
 impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Usage(why) | Failure::Undone(why) => out.write_str(why),
+            Failure::Usage(why) | Failure::Undone(why) => out.write_str(&output::tame(why)),
         }
     }
 }
 
+/// What is quoted may be a URL with a password that was put in the wrong place.
 impl From<lexopt::Error> for Failure {
     fn from(error: lexopt::Error) -> Failure {
+        use lexopt::Error::{NonUnicodeValue, ParsingFailed, UnexpectedArgument, UnexpectedValue};
+        let masked = |value: OsString| masked(&value.to_string_lossy());
+        let error = match error {
+            UnexpectedArgument(value) => UnexpectedArgument(masked(value).into()),
+            UnexpectedValue { option, value } => UnexpectedValue {
+                option,
+                value: masked(value).into(),
+            },
+            NonUnicodeValue(value) => NonUnicodeValue(masked(value).into()),
+            ParsingFailed { value, error } => ParsingFailed {
+                value: masked(value.into()),
+                error,
+            },
+            other => other,
+        };
         Failure::Usage(error.to_string())
     }
 }
@@ -89,7 +108,8 @@ pub async fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
             Ok(())
         }
         Some(word) if !word.starts_with('-') => Err(Failure::Usage(format!(
-            "there is no command {word:?}; there are {} (see matssocket --help)",
+            "there is no command {:?}; there are {} (see matssocket --help)",
+            masked(word),
             help::COMMANDS
         ))),
         _ => demo(Parser::from_args(&arguments)).await,

@@ -11,7 +11,7 @@ pub async fn run(parser: Parser) -> Result<(), Failure> {
     let Some(asked) = NODES.read(parser, |_, _| Ok(false))? else {
         return Ok(());
     };
-    let nodes = asked.open().await?.nodes().await?;
+    let nodes = asked.open_to_read().await?.nodes().await?;
     if asked.json {
         output::print_json(&json!({ "nodes": nodes }));
         return Ok(());

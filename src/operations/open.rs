@@ -13,23 +13,32 @@ impl Asked {
     /// # Errors
     /// There is none, or it cannot be opened.
     pub async fn open(&self) -> Result<Admin, Failure> {
+        Ok(Admin::open(&self.existing_store()?).await?)
+    }
+
+    /// The same, for a command that only reads: it leaves no trace.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be opened.
+    pub async fn open_to_read(&self) -> Result<Admin, Failure> {
+        Ok(Admin::open_to_read(&self.existing_store()?).await?)
+    }
+
+    fn existing_store(&self) -> Result<Store, Failure> {
         let settings = &self.loaded.settings;
         settings.check_store()?;
-        let store = match &settings.store {
-            StoreUrl::Sqlite(path) if path.exists() => Store::sqlite(path),
-            StoreUrl::Sqlite(path) => {
-                return Err(Failure::Undone(format!(
-                    "there is no SQLite file {}; name the store by --store URL, MATSSOCKET_STORE, or store in the \
-                     configuration file",
-                    path.display()
-                )));
-            }
+        match &settings.store {
+            StoreUrl::Sqlite(path) if path.exists() => Ok(Store::sqlite(path)),
+            StoreUrl::Sqlite(path) => Err(Failure::Undone(format!(
+                "there is no SQLite file {}; name the store by --store URL, MATSSOCKET_STORE, or store in the \
+                 configuration file",
+                path.display()
+            ))),
             #[cfg(feature = "postgres")]
-            StoreUrl::Postgres(url) => settings.postgres(url).without_migrations().into(),
+            StoreUrl::Postgres(url) => Ok(settings.postgres(url).without_migrations().into()),
             #[cfg(not(feature = "postgres"))]
-            StoreUrl::Postgres(_) => return Err(without_postgres()),
-        };
-        Ok(Admin::open(&store).await?)
+            StoreUrl::Postgres(_) => Err(without_postgres()),
+        }
     }
 }
 

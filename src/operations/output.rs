@@ -1,9 +1,12 @@
 //! What a command prints: tables for people, JSON for machines.
 
+use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use matssocket::wire::{shown, steers};
 use serde::Serialize;
+use serde_json::Value;
 
 /// Prints to stdout. Nobody may be listening: that is no reason to stop.
 pub fn print(text: &str) {
@@ -15,7 +18,51 @@ pub fn print(text: &str) {
 pub fn print_json(document: &impl Serialize) {
     // Only maps with odd keys cannot be written, of which there are none.
     let text = serde_json::to_string_pretty(document).unwrap_or_default();
-    print(&(text + "\n"));
+    print(&(tame_json(&text) + "\n"));
+}
+
+/// A JSON document that does nothing to a terminal: the characters that would are escaped, so that the values stay what
+/// they are. Those of JSON's own layout never stand inside a text.
+pub fn tame_json(document: &str) -> String {
+    let mut tame = String::with_capacity(document.len());
+    for char in document.chars() {
+        if !steers(char) || matches!(char, '\n' | '\r' | '\t') {
+            tame.push(char);
+            continue;
+        }
+        // Beyond U+FFFF, JSON wants a pair of surrogates.
+        for unit in char.encode_utf16(&mut [0; 2]) {
+            // Writing to a string cannot fail.
+            let _ = write!(tame, "\\u{unit:04x}");
+        }
+    }
+    tame
+}
+
+/// A text as TOML has it, which does nothing to a terminal.
+pub fn toml_text(text: String) -> String {
+    let mut tame = String::with_capacity(text.len());
+    // TOML escapes as JSON does, except that it knows no surrogates.
+    for char in Value::from(text).to_string().chars() {
+        let _ = match steers(char) {
+            true => write!(tame, "\\U{:08X}", u32::from(char)),
+            false => write!(tame, "{char}"),
+        };
+    }
+    tame
+}
+
+/// A line of text with foreign pieces in it, such as an error, which does nothing to a terminal. As
+/// [`shown`], except that nothing is cut off: the remedy stands at the end.
+pub fn tame(text: &str) -> String {
+    let mut tame = String::with_capacity(text.len());
+    for char in text.chars() {
+        match steers(char) {
+            true => tame.extend(char.escape_default()),
+            false => tame.push(char),
+        }
+    }
+    tame
 }
 
 /// Columns with titles. Those given as `>title` are aligned to the right.
@@ -34,8 +81,7 @@ impl<const N: usize> Table<N> {
 
     pub fn row(&mut self, cells: [String; N]) {
         // What clients say of themselves must not steer the terminal.
-        let tame = |cell: String| cell.replace(char::is_control, "\u{fffd}");
-        self.rows.push(cells.map(tame));
+        self.rows.push(cells.map(|cell| shown(&cell).into_owned()));
     }
 
     pub fn print(self) {
@@ -105,7 +151,47 @@ pub fn relative(now: i64, then: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{relative, shortened};
+    use serde_json::{Value, json};
+
+    use super::{relative, shortened, tame, tame_json, toml_text};
+
+    /// Everything that may hide in what a client says of itself.
+    const EVIL: &str = "a\u{1b}[2J\n\u{7f}\u{9b}1m\u{202e}\u{200b}\u{e0041}🙂é\"";
+
+    #[test]
+    fn json_is_tame_and_means_the_same() {
+        let document = json!({ EVIL: [EVIL] });
+        for text in [
+            document.to_string(),
+            serde_json::to_string_pretty(&document).expect("JSON"),
+        ] {
+            let tame = tame_json(&text);
+            let read: Value = serde_json::from_str(&tame).expect("JSON");
+            assert_eq!(read, document);
+            assert!(
+                tame.contains("\\udb40\\udc41") && tame.contains("🙂é"),
+                "{tame}"
+            );
+            let left = tame.replace('\n', "");
+            assert!(!left.contains(matssocket::wire::steers), "{tame:?}");
+        }
+    }
+
+    #[test]
+    fn toml_is_tame_and_means_the_same() {
+        let text = format!("key = {}", toml_text(EVIL.to_owned()));
+        assert!(!text.contains(matssocket::wire::steers), "{text:?}");
+        let table = toml::de::DeTable::parse(&text).expect("TOML");
+        assert_eq!(table.get_ref()["key"].get_ref().as_str(), Some(EVIL));
+    }
+
+    #[test]
+    fn an_error_is_one_tame_line_and_whole() {
+        let long = format!("{EVIL}{}, do this", "x".repeat(1_000));
+        let tame = tame(&long);
+        assert!(tame.starts_with(r"a\u{1b}[2J\n\u{7f}"), "{tame}");
+        assert!(tame.ends_with("x, do this"), "{tame}");
+    }
 
     #[test]
     fn long_texts_are_cut() {

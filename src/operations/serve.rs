@@ -10,6 +10,7 @@ use matssocket::MatsSocketServer;
 use serde_json::json;
 
 use super::help::SERVE;
+use super::masked::masked;
 use super::settings::Settings;
 use super::{Failure, output};
 use crate::demo::endpoints;
@@ -38,7 +39,7 @@ pub async fn run(parser: Parser) -> Result<(), Failure> {
     let cannot = |why: io::Error| {
         let text = format!(
             "cannot listen on {}: {why}; choose another by --listen ADDRESS:PORT",
-            settings.listen
+            masked(&settings.listen)
         );
         match why.kind() {
             io::ErrorKind::InvalidInput => Failure::Usage(text),
@@ -60,15 +61,15 @@ pub async fn run(parser: Parser) -> Result<(), Failure> {
     .map_err(cannot)?;
     let running = server.run(http);
     let (node, store) = (server.node_name(), settings.store.to_string());
+    let store = output::tame(&store);
     let text = match asked.json {
         // One line, so that whoever waits for it knows that it is complete.
-        true => json!({
+        true => output::tame_json(&json!({
             "url": format!("ws://{address}{PATH}"),
             "http": format!("http://{address}"),
             "node": node,
-            "store": store,
-        })
-        .to_string(),
+            "store": settings.store.to_string(),
+        }).to_string()),
         false => format!(
             "ready ws://{address}{PATH} node={node}
 

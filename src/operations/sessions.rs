@@ -1,6 +1,7 @@
 //! `matssocket sessions`.
 
 use lexopt::{Parser, ValueExt};
+use matssocket::wire::shown;
 use matssocket::{Admin, SessionFilter, StoredSession};
 use serde_json::json;
 
@@ -55,7 +56,7 @@ pub async fn run(parser: Parser) -> Result<(), Failure> {
         let reason = wanted.reason.as_deref().unwrap_or(REASON);
         return close(&asked.open().await?, &sid, reason, asked.json).await;
     }
-    let admin = asked.open().await?;
+    let admin = asked.open_to_read().await?;
     let total = admin.count_sessions(wanted.filter.clone()).await?;
     if wanted.count {
         match asked.json {
@@ -80,7 +81,7 @@ async fn close(admin: &Admin, sid: &str, reason: &str, json: bool) -> Result<(),
     }
     match json {
         true => output::print_json(&json!({ "closed": sid })),
-        false => output::print(&format!("session {sid} is closed\n")),
+        false => output::print(&format!("session {} is closed\n", shown(sid))),
     }
     Ok(())
 }

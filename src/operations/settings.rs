@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use matssocket::Config;
 
-use super::store_url::{StoreUrl, masked};
+use super::masked::masked;
+use super::store_url::StoreUrl;
 use super::units::{parse_size, parse_time, print_size, print_time};
 
-/// Everything that can be set.
-#[derive(Clone, Debug)]
+/// Everything that can be set. (Not to be printed by `Debug`: a URL may hold a password.)
+#[derive(Clone)]
 pub struct Settings {
     pub store: StoreUrl,
     pub schema: Option<String>,

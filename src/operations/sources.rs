@@ -8,8 +8,9 @@ use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
 use super::Failure;
+use super::masked::masked;
+use super::output::{tame, toml_text};
 use super::settings::{SETTINGS, Setting, Settings};
-use super::store_url::masked;
 use super::units::print_time;
 
 /// Where a value was written.
@@ -145,11 +146,13 @@ impl Loaded {
             let line = match setting.field.show(&self.settings) {
                 None => format!("# {} =", setting.key),
                 Some(value) if setting.field.is_bare() => format!("{} = {value}", setting.key),
-                // Text of TOML is escaped as that of JSON.
-                Some(value) => format!("{} = {}", setting.key, Value::from(value)),
+                Some(value) => format!("{} = {}", setting.key, toml_text(value)),
             };
             match self.origins.get(setting.key) {
-                Some(origin) => text += &format!("{line:<40} # {origin}\n"),
+                Some(origin) => {
+                    let origin = origin.to_string();
+                    text += &format!("{line:<40} # {}\n", tame(&origin));
+                }
                 None => text += &(line + "\n"),
             }
         }

@@ -4,8 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::masked::{masked, scheme};
+
 /// Where a store is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum StoreUrl {
     /// `sqlite:path/to/file.db`, or a plain path.
     Sqlite(PathBuf),
@@ -18,7 +20,7 @@ impl FromStr for StoreUrl {
 
     fn from_str(text: &str) -> Result<StoreUrl, String> {
         const FORMS: &str = "write sqlite:path/to/file.db or postgres://user@host/database";
-        let path = match text.split_once("://") {
+        let path = match scheme(text) {
             Some(("postgres" | "postgresql", _)) => return Ok(StoreUrl::Postgres(text.to_owned())),
             Some(("sqlite", path)) => path,
             Some((kind, _)) => {
@@ -30,9 +32,21 @@ impl FromStr for StoreUrl {
         };
         match path {
             "" => Err(format!("names no store: {FORMS}")),
-            path => Ok(StoreUrl::Sqlite(path.into())),
+            path if is_file_name(path) => Ok(StoreUrl::Sqlite(path.into())),
+            _ => Err(format!(
+                "is no file name but a connection string, it seems: {FORMS}, and ./ before the name of a file that \
+                 has one of : = @ in it"
+            )),
         }
     }
+}
+
+/// Whether a text may be taken for the name of a file, so that no file is named after a password: it begins like a
+/// path, or has nothing in it that a connection string has.
+fn is_file_name(text: &str) -> bool {
+    let is_path = ["/", "./", "../"].iter().any(|it| text.starts_with(it))
+        || cfg!(windows) && std::path::Path::new(text).is_absolute();
+    is_path || !text.contains([':', '=', '@'])
 }
 
 /// Without passwords.
@@ -45,29 +59,11 @@ impl fmt::Display for StoreUrl {
     }
 }
 
-/// A URL with its passwords replaced: that of the user, and that of a parameter.
-pub fn masked(url: &str) -> String {
-    const MASK: &str = "***";
-    let mut masked = url.to_owned();
-    let start = url.find("://").map_or(0, |scheme| scheme + 3);
-    let address = url.find('?').unwrap_or(url.len());
-    // A password may itself hold an `@` or a `?` that should have been escaped: rather too much is hidden than too
-    // little.
-    let at = url[..address].rfind('@').or_else(|| url.rfind('@'));
-    if let Some(at) = at.filter(|at| *at > start)
-        && let Some(colon) = url[start..at].find(':')
-    {
-        masked.replace_range(start + colon + 1..at, MASK);
+/// Without passwords, too.
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
     }
-    let Some((address, parameters)) = masked.split_once('?') else {
-        return masked;
-    };
-    let hide = |parameter: &str| match parameter.split_once('=') {
-        Some((name @ ("password" | "sslpassword"), _)) => format!("{name}={MASK}"),
-        _ => parameter.to_owned(),
-    };
-    let parameters: Vec<_> = parameters.split('&').map(hide).collect();
-    format!("{address}?{}", parameters.join("&"))
 }
 
 #[cfg(test)]
@@ -82,44 +78,26 @@ mod tests {
             ("sqlite:///a/b.db", "/a/b.db"),
             ("sqlite://b.db", "b.db"),
             ("b.db", "b.db"),
+            ("./host=a", "./host=a"),
+            ("sqlite:../a:b@c", "../a:b@c"),
         ] {
             assert_eq!(text.parse(), Ok(StoreUrl::Sqlite(path.into())), "{text}");
         }
         for text in ["postgres://host/db", "postgresql://host/db"] {
             assert_eq!(text.parse(), Ok(StoreUrl::Postgres(text.into())));
         }
-        for text in ["", "sqlite:", "mysql://host/db"] {
-            assert!(text.parse::<StoreUrl>().is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn passwords_are_masked() {
-        for (url, shown) in [
-            ("postgres://host/db", "postgres://host/db"),
-            (
-                "postgres://anna@host:5432/db",
-                "postgres://anna@host:5432/db",
-            ),
-            (
-                "postgres://anna:secret@host:5432/db",
-                "postgres://anna:***@host:5432/db",
-            ),
-            (
-                "postgres://anna:se@cret@host/db",
-                "postgres://anna:***@host/db",
-            ),
-            (
-                "postgres://anna:se?cret@host/db",
-                "postgres://anna:***@host/db",
-            ),
-            ("postgres://host:5432/db", "postgres://host:5432/db"),
-            (
-                "postgres://host/db?user=anna&password=secret&sslmode=require",
-                "postgres://host/db?user=anna&password=***&sslmode=require",
-            ),
+        for text in [
+            "",
+            "sqlite:",
+            "mysql://host/db",
+            "host=db password=secret",
+            "sqlite:host=db password=secret",
+            "host=db password=secret://x",
+            "postgres:anna:secret@host/db",
+            "anna:secret@host/db",
         ] {
-            assert_eq!(masked(url), shown);
+            let refused = text.parse::<StoreUrl>().expect_err(text);
+            assert!(!refused.contains("secret"), "{text:?}: {refused}");
         }
     }
 }

@@ -42,11 +42,44 @@ impl Admin {
     /// The store cannot be opened. An SQLite file that a running server has open is refused: stop the server first,
     /// or ask the server itself.
     pub async fn open(store: &Store) -> Result<Admin, StoreError> {
-        let (store, (opened, told)) = (store.clone(), oneshot::channel());
+        let store = store.clone();
+        Self::open_by(move || store.visit("operator", &StoreConfig::default())).await
+    }
+
+    /// Opens the store to read only, and leaves no trace in it: no migration runs, no file is created or changed, and
+    /// an SQLite file still knows the nodes that it knew. What changes something fails with
+    /// [`StoreError::ReadOnly`].
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// use matssocket::{Admin, Store, StoreError};
+    ///
+    /// let missing = Admin::open_to_read(&Store::sqlite("no-such-file.db")).await;
+    /// assert!(matches!(missing, Err(StoreError::Open(_))));
+    /// assert!(!std::path::Path::new("no-such-file.db").exists());
+    /// # }
+    /// # #[cfg(not(feature = "sqlite"))]
+    /// # fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    /// The store cannot be opened, is not there, or has tables older than this version needs. An SQLite file that
+    /// another process has open is refused, as by [`open`](Self::open).
+    pub async fn open_to_read(store: &Store) -> Result<Admin, StoreError> {
+        let store = store.clone();
+        Self::open_by(move || store.look("operator", &StoreConfig::default())).await
+    }
+
+    async fn open_by(
+        open: impl FnOnce() -> Result<StoreHandle, StoreError> + Send + 'static,
+    ) -> Result<Admin, StoreError> {
+        let (opened, told) = oneshot::channel();
         // It may take its time, and the caller's thread may have more to do.
         std::thread::Builder::new()
             .name("matssocket-open".into())
-            .spawn(move || opened.send(store.visit("operator", &StoreConfig::default())))
+            .spawn(move || opened.send(open()))
             .map_err(|error| StoreError::Open(format!("no thread to open the store: {error}")))?;
         let store = told.await.unwrap_or(Err(StoreError::Stopped))?;
         Ok(Admin { store })

@@ -24,7 +24,7 @@ mod writer;
 
 #[cfg(feature = "sqlite")]
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::cluster::Cluster;
@@ -36,7 +36,16 @@ pub use postgres::Postgres;
 
 /// Opens a database.
 type Opener =
-    dyn Fn(&StoreConfig) -> Result<Arc<dyn statements::Database>, StoreError> + Send + Sync;
+    dyn Fn(&StoreConfig, Access) -> Result<Arc<dyn statements::Database>, StoreError> + Send + Sync;
+
+/// What a database is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// To read and to write, with its tables created or brought up to date.
+    Full,
+    /// To read only what is there: nothing is changed, not even by opening it.
+    Read,
+}
 
 /// Which database to use. Cheap to clone; clones share the opened database, so that several nodes of one process can
 /// run on one. It is opened when the first node attaches, and closed with the last clone and handle.
@@ -51,12 +60,20 @@ struct Inner {
     connection: (std::any::TypeId, &'static str),
     /// How nodes in several processes hear each other.
     cluster: Option<Box<dyn Fn() -> Cluster + Send + Sync>>,
-    opened: Mutex<Option<Arc<actor::Opened>>>,
+    opened: Mutex<Slots>,
+}
+
+/// The database, if it is open.
+#[derive(Default)]
+struct Slots {
+    full: Option<Arc<actor::Opened>>,
+    /// Opened to read only: closed with the last handle, so that nodes can attach later.
+    read: Weak<actor::Opened>,
 }
 
 impl Store {
     fn new<C: 'static>(
-        open: impl Fn(&StoreConfig) -> Result<Arc<dyn statements::Database>, StoreError>
+        open: impl Fn(&StoreConfig, Access) -> Result<Arc<dyn statements::Database>, StoreError>
         + Send
         + Sync
         + 'static,
@@ -67,7 +84,7 @@ impl Store {
                 open: Box::new(open),
                 connection: (std::any::TypeId::of::<C>(), std::any::type_name::<C>()),
                 cluster,
-                opened: Mutex::new(None),
+                opened: Mutex::default(),
             }),
         }
     }
@@ -85,17 +102,30 @@ impl Store {
         self.inner.connection
     }
 
-    /// SQLite in a file, created if missing. A second process on the same file is refused.
+    /// SQLite in a file, created if missing: on Unix so that only its owner can read it. The mode of a file that exists
+    /// is left alone.
+    ///
+    /// A second process on the same file is refused, and so is a second `Store` in the same process, by whatever name
+    /// they open it: what is locked is the file itself (on Linux), and a lock file beside it (everywhere). The file must
+    /// be on a local file system. A symbolic link is followed, unless it leads to nothing, which is refused.
+    ///
+    /// What is no file name but a connection string (`host=db password=…`, `postgres://…`) is refused when the store is
+    /// opened.
     #[cfg(feature = "sqlite")]
     pub fn sqlite(path: impl Into<PathBuf>) -> Store {
         let path = path.into();
-        Store::new::<diesel::SqliteConnection>(move |config| sqlite::open_file(&path, config), None)
+        let open = move |config: &StoreConfig, access| match access {
+            Access::Full => sqlite::open_file(&path, config),
+            Access::Read => sqlite::open_to_read(&path, config),
+        };
+        Store::new::<diesel::SqliteConnection>(open, None)
     }
 
     /// SQLite in memory: gone with the last clone of this `Store` and its last handle. For tests.
     #[cfg(feature = "sqlite")]
     pub fn sqlite_in_memory() -> Store {
-        Store::new::<diesel::SqliteConnection>(sqlite::open_in_memory, None)
+        let open = |config: &StoreConfig, _| sqlite::open_in_memory(config);
+        Store::new::<diesel::SqliteConnection>(open, None)
     }
 
     /// Opens the database (once for all clones, with the limits of the first), runs its migrations, and attaches a
@@ -122,25 +152,48 @@ impl Store {
         )
     }
 
-    fn seat(&self, config: &StoreConfig, seat: job::Seat) -> Result<StoreHandle, StoreError> {
-        let mut opened = self
-            .inner
-            .opened
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let store = match &*opened {
-            Some(store) => store.clone(),
+    /// As [`visit`](Self::visit), to read only: see [`Access::Read`]. If the store is open already, that is used.
+    pub(crate) fn look(&self, name: &str, config: &StoreConfig) -> Result<StoreHandle, StoreError> {
+        let mut slots = self.slots();
+        let store = match slots.full.clone().or_else(|| slots.read.upgrade()) {
+            Some(store) => store,
             None => {
-                let database = (self.inner.open)(config)?;
-                opened
-                    .insert(Arc::new(actor::Opened::start(database, config)?))
-                    .clone()
+                let store = self.open(config, Access::Read)?;
+                slots.read = Arc::downgrade(&store);
+                store
             }
+        };
+        let seat = job::Seat::new(name, crate::clock::Clock::system(), None);
+        Ok(StoreHandle {
+            store,
+            seat: Arc::new(seat),
+            access: Access::Read,
+        })
+    }
+
+    fn seat(&self, config: &StoreConfig, seat: job::Seat) -> Result<StoreHandle, StoreError> {
+        let mut slots = self.slots();
+        let store = match &slots.full {
+            Some(store) => store.clone(),
+            None => slots.full.insert(self.open(config, Access::Full)?).clone(),
         };
         Ok(StoreHandle {
             store,
             seat: Arc::new(seat),
+            access: Access::Full,
         })
+    }
+
+    fn open(&self, config: &StoreConfig, access: Access) -> Result<Arc<actor::Opened>, StoreError> {
+        let database = (self.inner.open)(config, access)?;
+        Ok(Arc::new(actor::Opened::start(database, config)?))
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.inner
+            .opened
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -201,6 +254,9 @@ pub enum StoreError {
     /// The store was stopped.
     #[error("the store is stopped")]
     Stopped,
+    /// It was opened by [`Admin::open_to_read`](crate::Admin::open_to_read), and cannot be changed.
+    #[error("the store was opened to read only; to change it, open it by `Admin::open`")]
+    ReadOnly,
 }
 
 /// One kind of operation.
@@ -245,6 +301,7 @@ pub trait Operation: Send + 'static {
 pub(crate) struct StoreHandle {
     store: Arc<actor::Opened>,
     seat: Arc<job::Seat>,
+    access: Access,
 }
 
 impl StoreHandle {
@@ -265,8 +322,14 @@ impl StoreHandle {
         operation: O,
     ) -> impl Future<Output = Result<(O, O::Outcome), StoreError>> + Send + 'static + use<O> {
         let (reply, done) = tokio::sync::oneshot::channel();
-        self.store.send(operation, reply, &self.seat);
+        let refused = self.access == Access::Read && O::LANE != statements::Lane::Read;
+        if !refused {
+            self.store.send(operation, reply, &self.seat);
+        }
         async move {
+            if refused {
+                return Err(StoreError::ReadOnly);
+            }
             let task = done.await.unwrap_or(Err(StoreError::Stopped))?;
             task.into_parts().ok_or(StoreError::Stopped)
         }

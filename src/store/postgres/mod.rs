@@ -38,7 +38,7 @@ pub use self::query::{Value, sql};
 pub use self::settings::Postgres;
 use super::statements::{Database, Line};
 use super::{StoreConfig, StoreError};
-use crate::conninfo::{careful, one_line, refusal};
+use crate::conninfo::{careful, is_ambiguous, one_line, refusal};
 
 type Conn = PgConnection;
 
@@ -85,6 +85,19 @@ pub fn open(settings: &Postgres, config: &StoreConfig) -> Result<Arc<dyn Databas
         true => drop(migrate::run(settings)?),
         false => migrate::check(settings)?,
     }
+    Ok(database(settings, config, "BEGIN"))
+}
+
+/// Opens a database that is there, to read only: the server refuses to write.
+pub fn open_to_read(
+    settings: &Postgres,
+    config: &StoreConfig,
+) -> Result<Arc<dyn Database>, StoreError> {
+    migrate::check(settings)?;
+    Ok(database(settings, config, "BEGIN READ ONLY"))
+}
+
+fn database(settings: &Postgres, config: &StoreConfig, begin: &str) -> Arc<dyn Database> {
     let lock_timeout = config.busy_timeout.as_millis().max(1);
     let idle_timeout = IDLE_TIMEOUT.as_millis();
     // Every statement has its index, and tables that fill and empty all the time mislead the planner. Planned once for
@@ -95,13 +108,13 @@ pub fn open(settings: &Postgres, config: &StoreConfig) -> Result<Arc<dyn Databas
         SET LOCAL idle_in_transaction_session_timeout TO {idle_timeout}",
         quoted(&settings.schema)
     );
-    Ok(Arc::new(PgDatabase {
+    Arc::new(PgDatabase {
         shared: Arc::new(Shared {
             conninfo: careful(&settings.url, "matssocket"),
             pooled: settings.pooled,
             begin: match settings.pooled {
-                true => format!("BEGIN; {needs}"),
-                false => "BEGIN".into(),
+                true => format!("{begin}; {needs}"),
+                false => begin.into(),
             },
             settings: needs,
             max_outbox: config.max_outbox.into(),
@@ -111,10 +124,15 @@ pub fn open(settings: &Postgres, config: &StoreConfig) -> Result<Arc<dyn Databas
         // And one for what the node itself has to write.
         writers: config.writers.max(1) + 1,
         readers: config.readers.max(1),
-    }))
+    })
 }
 
 fn connect(settings: &Postgres) -> Result<PgConnection, StoreError> {
+    if settings.urls().any(is_ambiguous) {
+        let why = "its URL (which is not shown, since it may hold a password) has an @ where there should be none; \
+                   in a user, a password or a database, write %40 for @ and %2F for /";
+        return Err(unusable(settings, why));
+    }
     let mut conn = PgConnection::establish(&careful(&settings.url, "matssocket"))
         .map_err(|why| unusable(settings, &refusal(&why)))?;
     if settings.pooled {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::cluster::Cluster;
-use crate::store::{Store, StoreConfig, StoreError};
+use crate::store::{Access, Store, StoreConfig, StoreError};
 
 /// A PostgreSQL database, shared by all nodes of a cluster.
 ///
@@ -87,6 +87,15 @@ impl Postgres {
         super::migrate::run(self)
     }
 
+    /// The URLs that it connects to.
+    pub(super) fn urls(&self) -> impl Iterator<Item = &str> {
+        let listen = match &self.listen {
+            Listen::At(url) => Some(url),
+            Listen::Same | Listen::Not => None,
+        };
+        [&self.url].into_iter().chain(listen).map(String::as_str)
+    }
+
     /// How the nodes hear each other.
     pub(crate) fn cluster(&self) -> Cluster {
         match &self.listen {
@@ -111,7 +120,10 @@ impl From<Postgres> for Store {
     fn from(settings: Postgres) -> Store {
         let cluster = settings.clone();
         Store::new::<diesel::PgConnection>(
-            move |config: &StoreConfig| super::open(&settings, config),
+            move |config: &StoreConfig, access| match access {
+                Access::Full => super::open(&settings, config),
+                Access::Read => super::open_to_read(&settings, config),
+            },
             Some(Box::new(move || cluster.cluster())),
         )
     }

@@ -1,4 +1,6 @@
 //! SQLite: one connection that writes, others that read beside it; in memory, one for everything.
+//!
+//! [`name`] refuses what is no file name, [`lock`] keeps others away from the file, and [`read`] opens it to read only.
 
 /// A query for rows that are going to be changed. There is one writer: nobody can come between.
 macro_rules! locked {
@@ -15,24 +17,28 @@ macro_rules! unclaimed {
 }
 
 mod dialect;
+mod file;
 mod hot;
+mod lock;
+mod name;
+mod read;
 #[path = "../sql/mod.rs"]
 mod sql;
 #[cfg(test)]
 mod tests;
 
 use std::fmt::Display;
-use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::prelude::*;
-use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool, PooledConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use self::dialect::Dialect;
+use self::lock::{FileLock, Purpose};
+pub use self::read::open_to_read;
 use self::sql::{Known, Rooms, Transaction};
 use super::statements::{Care, Database, DbError, Fault, Group, Line, Verdict};
 use super::{StoreConfig, StoreError};
@@ -41,37 +47,27 @@ type Conn = SqliteConnection;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
-type ReaderPool = Pool<ConnectionManager<SqliteConnection>>;
-
+/// An opened database. Every connection to a file holds the lock as well, so that it is given back after the last one
+/// is closed, in whatever order threads end.
 struct SqliteDatabase {
     url: String,
     busy_timeout: Duration,
     max_outbox: i64,
+    readers: usize,
     /// The connection that opened it, for the first writer.
     first: Mutex<Option<SqliteConnection>>,
-    readers: Option<ReaderPool>,
     /// In memory: keeps the database while its one working connection is opened anew.
     _anchor: Option<Mutex<SqliteConnection>>,
-    /// Last, so that it is given back when all connections are closed.
-    _lock: Option<LockFile>,
+    /// `None` in memory.
+    lock: Option<Arc<FileLock>>,
 }
 
-/// Opens a database in a file.
+/// Opens a database in a file, created if missing.
 pub fn open_file(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Database>, StoreError> {
-    let refuse = |why: &dyn Display| {
-        StoreError::Open(format!(
-            "cannot open the SQLite database {}: {}",
-            path.display(),
-            one_line(why)
-        ))
-    };
-    let lock = LockFile::take(path).map_err(|why| refuse(&why))?;
-    // Relative to where we are now, should the process change its directory; a leading `file:` would be a URL.
-    let absolute = std::path::absolute(path).map_err(|why| refuse(&why))?;
-    let url = absolute
-        .to_str()
-        .ok_or_else(|| refuse(&"its path is not valid UTF-8"))?
-        .to_string();
+    name::check(path)?;
+    let refuse = |why: &dyn Display| refusal(path, why);
+    let lock = FileLock::take(path, Purpose::Write).map_err(|why| refuse(&why))?;
+    let url = file::uri(lock.path(), "mode=rw").map_err(|why| refuse(&why))?;
     let mut first = SqliteConnection::establish(&url).map_err(|why| refuse(&why))?;
     prepare(&mut first, config.busy_timeout, true).map_err(|why| refuse(&why))?;
     first
@@ -80,21 +76,23 @@ pub fn open_file(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Database>,
     first
         .immediate_transaction(forget_nodes)
         .map_err(|why| refuse(&why))?;
-    let readers = match config.readers {
-        0 => None,
-        readers => {
-            Some(reader_pool(&url, readers, config.busy_timeout).map_err(|why| refuse(&why))?)
-        }
-    };
     Ok(Arc::new(SqliteDatabase {
         url,
         busy_timeout: config.busy_timeout,
         max_outbox: config.max_outbox.into(),
+        readers: config.readers,
         first: Mutex::new(Some(first)),
-        readers,
         _anchor: None,
-        _lock: Some(lock),
+        lock: Some(Arc::new(lock)),
     }))
+}
+
+fn refusal(path: &Path, why: &dyn Display) -> StoreError {
+    StoreError::Open(format!(
+        "cannot open the SQLite database {}: {}",
+        path.display(),
+        one_line(why)
+    ))
 }
 
 /// Whoever opens the file is alone on it: nodes that it still knows are gone, however long their leases would hold.
@@ -130,10 +128,10 @@ pub fn open_in_memory(config: &StoreConfig) -> Result<Arc<dyn Database>, StoreEr
         url,
         busy_timeout: config.busy_timeout,
         max_outbox: config.max_outbox.into(),
+        readers: 0,
         first: Mutex::new(Some(first)),
-        readers: None,
         _anchor: Some(Mutex::new(anchor)),
-        _lock: None,
+        lock: None,
     }))
 }
 
@@ -160,29 +158,15 @@ fn prepare(conn: &mut SqliteConnection, busy_timeout: Duration, file: bool) -> Q
     Ok(())
 }
 
-fn reader_pool(
-    url: &str,
-    readers: usize,
-    busy_timeout: Duration,
-) -> Result<ReaderPool, impl Display> {
-    Pool::builder()
-        .max_size(readers.try_into().unwrap_or(u32::MAX))
-        .test_on_check_out(false)
-        .connection_timeout(busy_timeout.max(Duration::from_millis(1)))
-        .connection_customizer(Box::new(Reader { busy_timeout }))
-        .build(ConnectionManager::new(url))
-}
-
-#[derive(Debug)]
-struct Reader {
-    busy_timeout: Duration,
-}
-
-impl CustomizeConnection<SqliteConnection, diesel::r2d2::Error> for Reader {
-    fn on_acquire(&self, conn: &mut SqliteConnection) -> Result<(), diesel::r2d2::Error> {
-        prepare(conn, self.busy_timeout, false)
-            .and_then(|()| conn.batch_execute("PRAGMA query_only = ON;"))
-            .map_err(diesel::r2d2::Error::QueryError)
+impl SqliteDatabase {
+    fn connect(&self, file: bool) -> Result<SqliteConnection, String> {
+        let connect = || {
+            let mut conn = SqliteConnection::establish(&self.url)?;
+            prepare(&mut conn, self.busy_timeout, file)
+                .map_err(ConnectionError::CouldntSetupConfiguration)?;
+            Ok(conn)
+        };
+        connect().map_err(|error: ConnectionError| error.to_string())
     }
 }
 
@@ -195,30 +179,24 @@ impl Database for SqliteDatabase {
             .take();
         let conn = match first {
             Some(conn) => conn,
-            None => {
-                let mut conn =
-                    SqliteConnection::establish(&self.url).map_err(|error| error.to_string())?;
-                let file = self._lock.is_some();
-                prepare(&mut conn, self.busy_timeout, file).map_err(|error| error.to_string())?;
-                conn
-            }
+            None => self.connect(self.lock.is_some())?,
         };
         Ok(Box::new(WriterLine {
             conn,
             rooms: Rooms::new(self.max_outbox),
             known: Known::default(),
+            _lock: self.lock.clone(),
         }))
     }
 
     fn reader(&self) -> Result<Box<dyn Line>, String> {
-        let pool = self
-            .readers
-            .as_ref()
-            .ok_or("this database has no readers")?;
-        let conn = pool.get().map_err(|error| error.to_string())?;
+        let mut conn = self.connect(false)?;
+        conn.batch_execute("PRAGMA query_only = ON;")
+            .map_err(|error| error.to_string())?;
         Ok(Box::new(ReaderLine {
             conn,
             rooms: Rooms::new(self.max_outbox),
+            _lock: self.lock.clone(),
         }))
     }
 
@@ -228,8 +206,6 @@ impl Database for SqliteDatabase {
 
     fn readers(&self) -> usize {
         self.readers
-            .as_ref()
-            .map_or(0, |pool| pool.max_size() as usize)
     }
 }
 
@@ -238,6 +214,8 @@ struct WriterLine {
     rooms: Rooms,
     /// This is the one connection that writes, so what it knows stays true.
     known: Known,
+    /// After the connection.
+    _lock: Option<Arc<FileLock>>,
 }
 
 /// Why a transaction is rolled back.
@@ -279,8 +257,10 @@ impl Line for WriterLine {
 }
 
 struct ReaderLine {
-    conn: PooledConnection<ConnectionManager<SqliteConnection>>,
+    conn: SqliteConnection,
     rooms: Rooms,
+    /// After the connection.
+    _lock: Option<Arc<FileLock>>,
 }
 
 impl Line for ReaderLine {
@@ -297,7 +277,7 @@ impl Line for ReaderLine {
     }
 
     fn is_broken(&mut self) -> bool {
-        AnsiTransactionManager::is_broken_transaction_manager(&mut *self.conn)
+        AnsiTransactionManager::is_broken_transaction_manager(&mut self.conn)
     }
 }
 
@@ -306,37 +286,5 @@ fn outcome(result: Result<Verdict, Undo>, began: bool) -> Result<Verdict, Fault>
         Ok(verdict) | Err(Undo::Said(verdict)) => Ok(verdict),
         Err(Undo::Failed(error)) if began => Err(Fault::Inside(error)),
         Err(Undo::Failed(error)) => Err(Fault::Begin(error)),
-    }
-}
-
-/// Keeps every other process, and every other [`Store`](super::Store) of this one, away from a database file.
-struct LockFile {
-    /// Closing it gives the lock back; so does the end of the process, however it comes. The file itself stays:
-    /// deleting it would let two processes hold locks on two files of that name.
-    _file: File,
-}
-
-impl LockFile {
-    fn take(database: &Path) -> Result<LockFile, String> {
-        let mut path = database.as_os_str().to_owned();
-        path.push(".lock");
-        let path = PathBuf::from(path);
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|why| format!("its lock file {} cannot be opened ({why}); is the directory there, and writable?", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => Ok(LockFile { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(format!(
-                "it is in use, for {} is locked; stop the other process, share one `Store` between the nodes of one \
-                 process, or use PostgreSQL for several processes",
-                path.display()
-            )),
-            Err(TryLockError::Error(why)) => {
-                Err(format!("{} cannot be locked: {why}", path.display()))
-            }
-        }
     }
 }

@@ -1,5 +1,9 @@
 //! What only SQLite promises: its file, its lock, its end.
 
+#[cfg(unix)]
+mod files;
+mod read;
+
 use crate::store::operation::*;
 use crate::store::{Store, StoreConfig, StoreError, StoreHandle};
 

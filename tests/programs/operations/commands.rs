@@ -57,6 +57,42 @@ fn what_is_not_understood_is_refused() {
             &["nodes", "--store", "mysql://anna:secret@host/x"],
             &["mysql", "postgres://", "--store"],
         ),
+        (
+            &["nodes", "--store", "host=db password=secret"],
+            &["host=db password=***", "postgres://", "--store"],
+        ),
+        (
+            &["migrate", "--store", "sqlite:password='a secret'"],
+            &["postgres://", "--store"],
+        ),
+        (
+            &["serve", "--store", "postgres:anna:secret@host/x"],
+            &["postgres://", "--store"],
+        ),
+        (
+            &["nodes", "postgres://anna:secret@host/x?pass%77ord=secret"],
+            &["postgres://anna:***@host/x", "pass%77ord=***"],
+        ),
+        (
+            &["postgres://anna:secret@host/x"],
+            &["postgres://anna:***@host/x"],
+        ),
+        (
+            &["nodes", "--json=postgres://anna:secret@host/x"],
+            &["--json"],
+        ),
+        (
+            &["sessions", "--limit", "postgres://anna:secret@host/x"],
+            &["postgres://anna:***@host/x"],
+        ),
+        (
+            &["dead-letters", "drop", "postgres://anna:secret@host/x"],
+            &["postgres://anna:***@host/x"],
+        ),
+        (
+            &["serve", "--listen", "postgres://anna:secret@host/x"],
+            &["--listen"],
+        ),
         (&["nodes", "--schema", "x"], &["schema", "PostgreSQL"]),
         (&["sessions", "close"], &["close SID"]),
         (&["sessions", "close", "a", "b"], &["\"b\""]),
@@ -82,6 +118,8 @@ fn what_is_not_understood_is_refused() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(!stderr.contains("secret"), "{stderr}");
     }
+    let left = directory.path().read_dir().expect("readable").count();
+    assert_eq!(left, 0, "nothing is named after a connection string");
 }
 
 #[cfg(not(feature = "postgres"))]

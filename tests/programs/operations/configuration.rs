@@ -98,6 +98,34 @@ fn passwords_are_not_shown() {
 }
 
 #[test]
+fn passwords_are_not_shown_in_whatever_form_they_are_given() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (url, shown) in [
+        ("host=db password='a secret'", "host=db password=***"),
+        (
+            "postgres://db/app?pass%77ord=secret&options=-csecret",
+            "postgres://db/app?pass%77ord=***&options=***",
+        ),
+        ("postgres://db/app?SSLPassword=secret", "SSLPassword=***"),
+    ] {
+        let arguments = ["serve", "--print-config", "--listen-url", url];
+        for more in [&[][..], &["--json"]] {
+            let printed = done(directory.path(), &[&arguments[..], more].concat());
+            assert!(printed.contains(shown), "{printed}");
+            assert!(!printed.contains("secret"), "{printed}");
+        }
+    }
+    // Of a file that is not TOML, nothing is shown.
+    let file = "store = postgres://anna:secret@db.example/app";
+    fs::write(directory.path().join("bad.toml"), file).expect("writable");
+    let arguments = ["nodes", "--config", "bad.toml"];
+    let output = run(&mut matssocket(directory.path(), &arguments));
+    assert_failed(&output, 2, &["bad.toml", "not TOML"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!stderr.contains("secret"), "{stderr}");
+}
+
+#[test]
 fn a_bad_value_is_named_with_its_origin_and_the_remedy() {
     let directory = tempfile::tempdir().expect("a directory");
     for (file, contains) in [

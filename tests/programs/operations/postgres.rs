@@ -118,3 +118,33 @@ async fn a_cluster_is_looked_after_while_it_runs() {
     assert_eq!(beta.program.end("TERM").code(), Some(0));
     assert_eq!(nodes(there, &cluster).len(), 1, "it signed off");
 }
+
+#[test]
+fn a_password_that_libpq_would_misread_is_not_shown() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for url in [
+        "postgres://anna:sec/ret@127.0.0.1:1/app",
+        "postgres://anna:sec@ret@127.0.0.1:1/app",
+    ] {
+        for arguments in [
+            &["nodes", "--store", url][..],
+            &[
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--store",
+                "postgres://127.0.0.1:1/app",
+                "--listen-url",
+                url,
+            ],
+        ] {
+            let output = run(&mut matssocket(directory.path(), arguments));
+            assert_failed(&output, 1, &["%40", "%2F"]);
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                !stderr.contains("sec") && !stderr.contains("ret@"),
+                "{stderr}"
+            );
+        }
+    }
+}

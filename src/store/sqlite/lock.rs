@@ -1,0 +1,228 @@
+//! Keeps every other process, and every other [`Store`](crate::Store) of this one, away from a database file.
+//!
+//! The lock follows the file and not its name: a symbolic link, a hard link or a lock file that somebody has removed
+//! must not let a second process in, since whoever opens the database takes all nodes that it knows for dead.
+//!
+//! Closing *any* descriptor of a file drops all POSIX locks that the process holds on it, SQLite's included. So a file
+//! that this process has claimed already is recognised by `stat`, and no descriptor of it is opened; and the lock's own
+//! descriptor is opened before SQLite's first connection and closed after its last.
+
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::file::{self, Identity};
+
+/// The files that this process has claimed. The mutex is held while a file is opened or closed, so that nobody opens a
+/// file after another lock has given up its claim and before it has closed its descriptor.
+static CLAIMED: Mutex<BTreeSet<Identity>> = Mutex::new(BTreeSet::new());
+
+fn claimed() -> MutexGuard<'static, BTreeSet<Identity>> {
+    CLAIMED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the holder of a lock is going to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Write: files that are missing are created.
+    Write,
+    /// Read: nothing is created.
+    Read,
+}
+
+impl Purpose {
+    fn options(self) -> OpenOptions {
+        let mut options = OpenOptions::new();
+        options.read(true).write(self == Purpose::Write);
+        options
+    }
+}
+
+/// A database file that nobody else has open. Dropping it gives the lock back; so does the end of the process, however
+/// it comes.
+pub struct FileLock {
+    path: PathBuf,
+    claims: Vec<Identity>,
+    /// The database (on Linux), and the lock file beside it.
+    files: Vec<File>,
+    /// Removed before the lock is given back.
+    temporary: Option<PathBuf>,
+}
+
+impl FileLock {
+    /// Locks a database file. Must come before SQLite opens it.
+    ///
+    /// # Errors
+    /// Why it cannot be locked, and what to do about it.
+    pub fn take(database: &Path, purpose: Purpose) -> Result<FileLock, String> {
+        let mut claimed = claimed();
+        let (path, exists) = file::resolve(database)?;
+        let mut lock = FileLock {
+            path,
+            claims: Vec::new(),
+            files: Vec::new(),
+            temporary: None,
+        };
+        let taken = lock.take_both(exists, purpose, &mut claimed);
+        // A lock that could not be taken in full is given back, which needs the claims, too.
+        drop(claimed);
+        taken.map(|()| lock)
+    }
+
+    /// The database file, by a name that leads through no symbolic link.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Creates an empty file that is there only as long as the lock is held. One that is there already stays.
+    ///
+    /// # Errors
+    /// It cannot be created.
+    pub fn create_temporary(&mut self, path: PathBuf) -> io::Result<()> {
+        match file::create(&path) {
+            Ok(_) => self.temporary = Some(path),
+            Err(why) if why.kind() == ErrorKind::AlreadyExists => {}
+            Err(why) => return Err(why),
+        }
+        Ok(())
+    }
+
+    fn take_both(
+        &mut self,
+        exists: bool,
+        purpose: Purpose,
+        claimed: &mut BTreeSet<Identity>,
+    ) -> Result<(), String> {
+        let path = self.path.clone();
+        // The database first, so that a refusal leaves no lock file beside another name of it.
+        if exists {
+            let database = self.open(&path, purpose, claimed)?;
+            self.lock_database(database, claimed)?;
+        }
+        if !exists && purpose == Purpose::Read {
+            return Err("there is no such file".into());
+        }
+        self.lock_beside(purpose, claimed)?;
+        if exists {
+            return Ok(());
+        }
+        let created = file::create(&path).map_err(|why| why.to_string())?;
+        self.lock_database(created, claimed)
+    }
+
+    /// Opens a file that is there, unless this process has claimed it.
+    fn open(
+        &self,
+        path: &Path,
+        purpose: Purpose,
+        claimed: &BTreeSet<Identity>,
+    ) -> Result<File, String> {
+        let named = file::named(path).map_err(|why| why.to_string())?;
+        if claimed.contains(&named) {
+            return Err(self.in_use());
+        }
+        let file = purpose
+            .options()
+            .open(path)
+            .map_err(|why| why.to_string())?;
+        let opened = file::identity(&file, path).map_err(|why| why.to_string())?;
+        if opened != named {
+            // Another file took the name meanwhile. If it is one that this process has open, closing the descriptor
+            // would drop the locks of the connections to it.
+            std::mem::forget(file);
+            return Err("it was replaced while it was opened; try again".into());
+        }
+        Ok(file)
+    }
+
+    /// On Linux, locks of this kind and those of SQLite do not see each other, so the file itself is locked. On other
+    /// systems they may, and the lock file has to do.
+    fn lock_database(
+        &mut self,
+        database: File,
+        claimed: &mut BTreeSet<Identity>,
+    ) -> Result<(), String> {
+        let identity = file::identity(&database, &self.path).map_err(|why| why.to_string())?;
+        if cfg!(target_os = "linux") {
+            self.lock(database)?;
+        }
+        self.claim(identity, claimed);
+        Ok(())
+    }
+
+    /// Locks the lock file. It is never removed: two processes could then hold locks on two files of that name.
+    fn lock_beside(
+        &mut self,
+        purpose: Purpose,
+        claimed: &mut BTreeSet<Identity>,
+    ) -> Result<(), String> {
+        let path = self.lock_file();
+        let unusable = |why: &dyn std::fmt::Display| {
+            format!(
+                "its lock file {} cannot be opened ({why}); is the directory there, and writable?",
+                path.display()
+            )
+        };
+        let file = match path.symlink_metadata() {
+            Ok(metadata) if metadata.is_file() => self.open(&path, purpose, claimed)?,
+            Ok(_) => return Err(unusable(&"it is a symbolic link, or no file")),
+            Err(why) if why.kind() == ErrorKind::NotFound && purpose == Purpose::Read => {
+                return Ok(());
+            }
+            Err(why) if why.kind() == ErrorKind::NotFound => {
+                file::create(&path).map_err(|why| unusable(&why))?
+            }
+            Err(why) => return Err(unusable(&why)),
+        };
+        let identity = file::identity(&file, &path).map_err(|why| unusable(&why))?;
+        self.lock(file)?;
+        self.claim(identity, claimed);
+        Ok(())
+    }
+
+    fn lock(&mut self, file: File) -> Result<(), String> {
+        match file.try_lock() {
+            Ok(()) => {
+                self.files.push(file);
+                Ok(())
+            }
+            Err(TryLockError::WouldBlock) => Err(self.in_use()),
+            Err(TryLockError::Error(why)) => Err(format!("it cannot be locked: {why}")),
+        }
+    }
+
+    fn claim(&mut self, identity: Identity, claimed: &mut BTreeSet<Identity>) {
+        self.claims.push(identity);
+        claimed.extend(self.claims.last().cloned());
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        file::beside(&self.path, ".lock")
+    }
+
+    fn in_use(&self) -> String {
+        format!(
+            "it is in use, for it or {} is locked; stop the other process, share one `Store` between the nodes of \
+             one process, or use PostgreSQL for several processes",
+            self.lock_file().display()
+        )
+    }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            let _: io::Result<()> = std::fs::remove_file(temporary);
+        }
+        let mut claimed = claimed();
+        for file in self.files.drain(..) {
+            // Closing alone would not do: a process that is just being started may hold a copy of the descriptor.
+            let _: io::Result<()> = file.unlock();
+        }
+        for claim in &self.claims {
+            claimed.remove(claim);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Connection strings given where the name of a file is expected. SQLite would take any of them for a file name, and a
+//! password for a part of it.
+
+use std::path::Path;
+
+use crate::store::StoreError;
+
+/// Refuses what is a connection string rather than the name of a file, and shows nothing of it.
+pub fn check(path: &Path) -> Result<(), StoreError> {
+    let text = path.to_string_lossy();
+    match is_connection_string(&text) {
+        false => Ok(()),
+        true => Err(StoreError::Open(
+            "cannot open the SQLite database: a file name is expected, but this looks like a connection string, which \
+             is not shown since it may hold a password; for PostgreSQL take `Store::postgres`, and if it is a file, \
+             put ./ before its name"
+                .into(),
+        )),
+    }
+}
+
+/// The words with which the connection string of a database other than SQLite may begin.
+const KEYWORDS: [&str; 12] = [
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "passfile",
+    "service",
+    "sslmode",
+    "sslpassword",
+    "options",
+    "connect_timeout",
+];
+
+/// Whether a text that should name a file is a connection string: a URL, one without its scheme, or a list of
+/// `key=value`. What begins like a path (`/`, `./`, `../`) never is.
+fn is_connection_string(text: &str) -> bool {
+    let text = text.trim_start();
+    if ["/", "./", "../", r"\\", r".\", r"..\"]
+        .iter()
+        .any(|start| text.starts_with(start))
+    {
+        return false;
+    }
+    let lower = text.to_ascii_lowercase();
+    let is_drive = |scheme: &str| cfg!(windows) && scheme.len() == 1;
+    let is_url = lower.split_once(':').is_some_and(|(scheme, rest)| {
+        let databases = [
+            "postgres",
+            "postgresql",
+            "mysql",
+            "mariadb",
+            "jdbc",
+            "sqlite",
+        ];
+        let is_word = |char: char| char.is_ascii_alphanumeric() || "+-.".contains(char);
+        // Without its scheme, a URL may begin with user and password.
+        databases.contains(&scheme)
+            || (rest.starts_with("//") && scheme.chars().all(is_word))
+            || (!scheme.contains(['/', '\\']) && !is_drive(scheme) && rest.contains('@'))
+    });
+    // A value may have spaces before and behind its `=`, and a quoted one may hold anything.
+    let is_list = lower.match_indices('=').any(|(at, _)| {
+        let key = lower[..at].trim_end().rsplit(char::is_whitespace).next();
+        key.is_some_and(|key| KEYWORDS.contains(&key))
+    });
+    is_url || is_list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_connection_string;
+
+    #[test]
+    fn a_connection_string_is_no_file_name() {
+        for text in [
+            "host=db password=secret",
+            " HOST = db",
+            "application_name=x password = 'a b'",
+            "postgres://anna:secret@host/db",
+            "POSTGRES://host/db",
+            "postgres:anna:secret@host/db",
+            "mysql://host/db",
+            "sqlite:a.db",
+            "jdbc:postgresql://host/db",
+            "anna:secret@host/db",
+        ] {
+            assert!(is_connection_string(text), "{text}");
+        }
+        for text in [
+            "a.db",
+            "a=b.db",
+            "the host.db",
+            "./host=db password=secret",
+            "/tmp/host=db",
+            "../user=a",
+            "a:b.db",
+            "me@host.db",
+            "a/b:c@d.db",
+        ] {
+            assert!(!is_connection_string(text), "{text}");
+        }
+    }
+}
