@@ -219,7 +219,7 @@ async fn open_session(seat: &Seat, number: usize) -> (String, Holder) {
         app_name: "bench".into(),
         app_version: "1".into(),
         max_sessions_per_user: u32::MAX,
-            min_absence: Duration::ZERO,
+        min_absence: Duration::ZERO,
     };
     match seat.run(register).await {
         Ok(Registered::Held(held)) => (sid, held.holder),

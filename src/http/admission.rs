@@ -10,8 +10,8 @@ use super::Backend;
 use super::before_hello::{LinesBeforeHello, Place};
 use super::origin::{Host, Origin};
 use super::peer::{self, Network, Peer};
-use crate::seldom::Seldom;
 use crate::config::Config;
+use crate::seldom::Seldom;
 use crate::wire::shown;
 
 /// Most refused origins that are logged once each; what comes after them is debugging.

@@ -14,7 +14,7 @@ Usage: matssocket [COMMAND] [OPTIONS]
   demo          several nodes in one process, and a page to watch them (without a command, too)
   serve         one node, with a configuration file
   migrate       creates the store's tables, or brings them up to date
-  sessions      lists, counts and closes sessions
+  sessions      lists, counts and closes sessions, revokes authorizations
   dead-letters  lists, redrives and drops messages that were given up
   nodes         lists the nodes of the cluster
 
@@ -91,16 +91,19 @@ Usage: matssocket migrate [OPTIONS]
 fn sessions() -> String {
     of_store(
         "\
-Lists the sessions of the whole cluster, oldest first; or closes one: its messages are deleted, its client is told.
+Lists the sessions of the whole cluster, oldest first; closes one, or all of a user: their messages are deleted, their
+clients are told; or ends a user's authorization: nothing reaches him, nor is taken from him, until he logs in again.
 
 Usage: matssocket sessions [OPTIONS]
-       matssocket sessions close SID [--reason TEXT] [OPTIONS]
+       matssocket sessions close SID|--user USER [--reason TEXT] [OPTIONS]
+       matssocket sessions revoke --user USER [--topic TOPIC] [OPTIONS]
 
   --user USER     only this user's
   --app NAME      only this app's
   --connected     only those connected to a node
   --limit NUMBER  at most so many (default 100)
   --count         only their number
+  --topic TOPIC   revoke: only the right to this topic
 ",
     )
 }

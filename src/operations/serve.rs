@@ -95,6 +95,14 @@ async fn start(settings: &Settings, name: &str) -> Result<MatsSocketServer, Fail
     if !settings.allowed_origins.is_empty() {
         builder = builder.allowed_origins(settings.allowed_origins.iter().cloned());
     }
+    if !settings.allowed_hosts.is_empty() {
+        builder = builder.allowed_hosts(settings.allowed_hosts.iter().cloned());
+    }
+    builder = match &settings.trusted_proxies[..] {
+        [] => builder,
+        [none] if none == "none" => builder.trusted_proxies(Vec::<String>::new()),
+        proxies => builder.trusted_proxies(proxies.iter().cloned()),
+    };
     if let Some(stem) = &settings.node_name {
         builder = builder.node_name(stem);
     }

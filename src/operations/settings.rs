@@ -20,6 +20,9 @@ pub struct Settings {
     pub node_name: Option<String>,
     /// Empty: the page's own host.
     pub allowed_origins: Vec<String>,
+    pub allowed_hosts: Vec<String>,
+    /// Only `none`: clients connect directly.
+    pub trusted_proxies: Vec<String>,
     pub introspection: bool,
     pub config: Config,
 }
@@ -34,6 +37,8 @@ impl Default for Settings {
             listen: "127.0.0.1:8080".into(),
             node_name: None,
             allowed_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
             introspection: false,
             config: Config::default(),
         }
@@ -124,6 +129,16 @@ pub const SETTINGS: &[Setting] = &[
         Field::List(|s| &mut s.allowed_origins),
     ),
     of_server(
+        "allowed_hosts",
+        "hosts that requests may name; without it, any",
+        Field::List(|s| &mut s.allowed_hosts),
+    ),
+    of_server(
+        "trusted_proxies",
+        "addresses of proxies whose X-Forwarded-* are believed; none: clients connect directly",
+        Field::List(|s| &mut s.trusted_proxies),
+    ),
+    of_server(
         "introspection",
         "serve /sessions, which tells who is connected",
         Field::Switch(|s| &mut s.introspection),
@@ -132,6 +147,26 @@ pub const SETTINGS: &[Setting] = &[
         "hello_timeout",
         "time to say HELLO",
         Field::Time(|s| &mut s.config.hello_timeout),
+    ),
+    of_server(
+        "authentication_timeout",
+        "for each answer of the authentication",
+        Field::Time(|s| &mut s.config.authentication_timeout),
+    ),
+    of_server(
+        "max_lines_before_hello",
+        "connections that have not said HELLO",
+        Field::LongCount(|s| &mut s.config.max_lines_before_hello),
+    ),
+    of_server(
+        "max_lines_before_hello_per_address",
+        "the same per client address, where trusted_proxies is set",
+        Field::LongCount(|s| &mut s.config.max_lines_before_hello_per_address),
+    ),
+    of_server(
+        "close_session_grace",
+        "from POST close_session until a session whose client stays away is closed",
+        Field::Pause(|s| &mut s.config.close_session_grace),
     ),
     of_server(
         "idle_timeout",
@@ -269,7 +304,7 @@ impl Field {
             Field::Store(_) | Field::OptionalUrl(_) => "URL",
             Field::Text(_) => "ADDRESS",
             Field::OptionalText(_) => "NAME",
-            Field::List(_) => "URL,URL…",
+            Field::List(_) => "ITEM,ITEM…",
             Field::Switch(_) => "",
             Field::Time(_) | Field::Pause(_) => "TIME",
             Field::Size(_) => "SIZE",

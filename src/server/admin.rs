@@ -2,11 +2,14 @@
 
 use tokio::sync::oneshot;
 
+use crate::error::SendError;
 use crate::store::operation::{
-    CloseSession, CloseTarget, CountSessions, DeadLetter, DropDeadLetter, ListDeadLetters,
-    ListNodes, ListSessions, RedriveDeadLetter, SessionFilter, StoredNode, StoredSession,
+    CloseSession, CloseSessionsOf, CloseTarget, CountSessions, DeadLetter, DropDeadLetter,
+    ListDeadLetters, ListNodes, ListSessions, RedriveDeadLetter, SessionFilter, StoredNode,
+    StoredSession,
 };
 use crate::store::{Store, StoreConfig, StoreError, StoreHandle};
+use crate::wire::{check_id, shown};
 
 /// What an operator can see and do on a store, without running a server: for command lines and scheduled jobs. The
 /// `matssocket` program is made of it. (An application that runs a server has the same on
@@ -111,11 +114,46 @@ impl Admin {
     /// # Errors
     /// See [`StoreError`].
     pub async fn close_session(&self, session_id: &str, reason: &str) -> Result<bool, StoreError> {
+        if check_id("session id", session_id).is_err() {
+            return Ok(false);
+        }
         let close = CloseSession {
             target: CloseTarget::Sid(session_id.to_owned()),
-            reason: reason.to_owned(),
+            reason: shown(reason).into_owned(),
         };
         Ok(self.store.run(close).await?.is_some())
+    }
+
+    /// Closes all sessions of a user; how many there were. As after [`close_session`](Self::close_session), their clients
+    /// are told when their nodes find out.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; some may be closed.
+    pub async fn close_sessions_of(&self, user_id: &str, reason: &str) -> Result<u64, StoreError> {
+        const PART: u32 = 200;
+        let mut count = 0;
+        loop {
+            let close = CloseSessionsOf {
+                user_id: user_id.to_owned(),
+                reason: shown(reason).into_owned(),
+                limit: PART,
+            };
+            let closed = self.store.run(close).await?.len();
+            count += closed as u64;
+            if closed < PART as usize {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// Ends a user's authorization, or only his right to a topic, on all nodes that run. See
+    /// [`MatsSocketServer::revoke`](crate::MatsSocketServer::revoke) and
+    /// [`revoke_topic`](crate::MatsSocketServer::revoke_topic). The nodes find out at their next sweep.
+    ///
+    /// # Errors
+    /// The user id is no id, or the store failed.
+    pub async fn revoke(&self, user_id: &str, topic: Option<&str>) -> Result<(), SendError> {
+        crate::message::revoke(&self.store, user_id, topic).await
     }
 
     /// The nodes of the cluster, by name; also those whose lease ran out, until they are scavenged.

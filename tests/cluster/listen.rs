@@ -42,6 +42,80 @@ async fn nodes_tell_each_other_everything() {
     assert_eq!((first.reconnects, second.reconnects), (0, 0));
 }
 
+/// A role that can do nothing but connect: anybody's, in many a company.
+struct Stranger(String);
+
+impl Stranger {
+    fn new() -> Stranger {
+        let name = format!("stranger_{:016x}", rand::random::<u64>());
+        run(&url(), &format!("CREATE ROLE {name} LOGIN"));
+        Stranger(name)
+    }
+
+    fn notifies(&self, channel: &str, payload: &Value) {
+        let at = url().find('@').expect("a URL with a user");
+        let url = format!("postgres://{}{}", self.0, &url()[at..]);
+        run(&url, &format!("SELECT pg_notify('{channel}', '{payload}')"));
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        run(&url(), &format!("DROP ROLE {}", self.0));
+    }
+}
+
+fn run(url: &str, sql: &str) {
+    use diesel::connection::SimpleConnection;
+    use diesel::{Connection, PgConnection};
+    let mut conn = PgConnection::establish(url).expect("PostgreSQL is there");
+    conn.batch_execute(sql).expect(sql);
+}
+
+/// By one NOTIFY each, everybody was logged out.
+#[actix_web::test]
+async fn a_stranger_in_the_database_logs_nobody_out() {
+    let schema = Schema::new();
+    let name = schema.name().to_owned();
+    let nodes = Setup::new()
+        .store(Store::sqlite_in_memory())
+        .extend(move |builder, _, _| builder.cluster(Cluster::postgres(url(), &name)))
+        .start(1)
+        .await;
+    let mut line = nodes.open_on(0, "anna").await;
+    until(&nodes, "its line", |metrics| {
+        metrics.upkeep["sweep"].runs == 1
+    })
+    .await;
+    let stranger = Stranger::new();
+    let channel = format!("matssocket-node:{}", nodes.server().node_name());
+    let forged = [
+        json!({"kind": "closed", "session": 1, "reason": "bye"}),
+        json!({"kind": "taken_over", "session": 1, "connection": i64::MAX, "by": "nobody"}),
+        json!({"kind": "taken_over", "session": 1, "connection": 2, "by": "nobody"}),
+        json!({"kind": "come_back", "session": 1}),
+        json!({"kind": "released", "session": 1, "connection": i64::MIN}),
+        json!({"kind": "stored", "sessions": [1, 2, 3]}),
+        json!({"kind": "unheard of"}),
+    ];
+    for payload in &forged {
+        stranger.notifies(&channel, payload);
+    }
+    until(&nodes, "what was forged", |metrics| {
+        metrics.cluster.received >= 6
+    })
+    .await;
+    line.barrier().await;
+    let sent = nodes.server().send(line.session(), "t", "client.x", &1);
+    sent.await.expect("stored");
+    let mail = line.expect("SEND").await;
+    line.ack(&mail).await;
+    // Nor is it kept from coming back.
+    let mut back = nodes.back(0, line.client.clone()).await;
+    line.expect_close(4003).await;
+    back.barrier().await;
+}
+
 /// A node's sweep comes once an hour here, but at once when its line is back.
 #[actix_web::test]
 async fn what_was_told_while_the_line_was_lost_is_found_when_it_is_back() {

@@ -24,6 +24,8 @@ pub struct Seen {
     pub bytes: Option<Vec<u8>>,
     pub end: Option<String>,
     pub token: Option<ReplyToken>,
+    /// The client's authorization, as the handler sees it; empty if there is none.
+    pub authorization: String,
 }
 
 /// Shared by a test and all its nodes.
@@ -35,6 +37,28 @@ struct Inner {
     changed: watch::Sender<usize>,
     gates: Mutex<HashMap<String, Arc<Semaphore>>>,
     flags: Mutex<HashSet<String>>,
+    waiting: watch::Sender<HashMap<String, usize>>,
+}
+
+/// Somebody who waits at a gate, until it is opened or the question is given up.
+struct Waiting(String, Arc<Inner>);
+
+impl Waiting {
+    fn at(gate: &str, inner: &Arc<Inner>) -> Waiting {
+        let waiting = Waiting(gate.to_owned(), inner.clone());
+        inner
+            .waiting
+            .send_modify(|all| *all.entry(gate.to_owned()).or_default() += 1);
+        waiting
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.1
+            .waiting
+            .send_modify(|all| *all.entry(self.0.clone()).or_default() -= 1);
+    }
 }
 
 impl Control {
@@ -44,6 +68,7 @@ impl Control {
             changed: watch::Sender::new(0),
             gates: Mutex::default(),
             flags: Mutex::default(),
+            waiting: watch::Sender::default(),
         }))
     }
 
@@ -67,11 +92,13 @@ impl Control {
             bytes: context.correlation_bytes().map(<[u8]>::to_vec),
             end: context.end_reason().map(str::to_owned),
             token: context.reply_token().cloned(),
+            authorization: context.authorization().unwrap_or_default().to_owned(),
         });
     }
 
     /// Waits until the test opens this gate (once per opening).
     pub async fn pass(&self, gate: &str) {
+        let _waiting = Waiting::at(gate, &self.0);
         let gate = self.gate(gate);
         gate.acquire()
             .await
@@ -88,6 +115,23 @@ impl Control {
     /// Lets so many pass, now or later.
     pub fn open(&self, gate: &str, many: usize) {
         self.gate(gate).add_permits(many);
+    }
+
+    /// How many wait at this gate.
+    pub fn waiting(&self, gate: &str) -> usize {
+        let waiting = self.0.waiting.borrow();
+        waiting.get(gate).copied().unwrap_or_default()
+    }
+
+    /// Waits until so many wait at this gate.
+    pub async fn until_waiting(&self, gate: &str, many: usize) {
+        let mut waiting = self.0.waiting.subscribe();
+        within(&format!("{many} waiting at {gate}"), async {
+            while self.waiting(gate) != many {
+                waiting.changed().await.expect("the sender is in self");
+            }
+        })
+        .await;
     }
 
     pub fn set(&self, flag: &str) {

@@ -4,8 +4,10 @@
 mod common;
 
 mod authentication;
+mod authorization;
 mod closing;
 mod debug;
+mod foreign_text;
 mod hello;
 mod http;
 mod outbox;

@@ -114,7 +114,8 @@ impl Transaction<'_> {
     /// A session whose outbox cannot take all that the unit has for it.
     fn full_outbox(&mut self, effects: &[Effect]) -> DbResult<Option<String>> {
         // What handlers mostly do needs no counting.
-        if let [] | [Effect::Publish { .. } | Effect::Forward(_) | Effect::EndRequest { .. }] = effects
+        if let [] | [Effect::Publish { .. } | Effect::Forward(_) | Effect::EndRequest { .. }] =
+            effects
         {
             return Ok(None);
         }
