@@ -69,12 +69,13 @@ pub struct Config {
     pub max_held_subscriptions: usize,
     /// Most information-bearing messages received while authorization is awaited; beyond that close 1008. Default 500.
     pub max_received_while_held: usize,
-    /// Most authorization values refused one after the other on one connection; beyond that close 1008. Default 10.
+    /// Most authorization values refused on one connection, of which one is forgotten each minute; beyond that close 1008.
+    /// Default 10.
     pub max_refused_authorizations: u32,
     /// How long a publication may be delivered on the strength of the last answer to whether anything may go out
     /// ([`Authenticator::reevaluate_outgoing`](crate::Authenticator::reevaluate_outgoing)). Zero: each time. Default 1 s.
     pub outgoing_check_interval: Duration,
-    /// Interval at which the rights to subscribed topics are asked about again. Default 5 min.
+    /// Interval at which the rights to subscribed topics are asked about again. Zero: never. Default 5 min.
     pub topic_check_interval: Duration,
     /// A connection may be authenticated anew as another user. A session can still only be resumed by the user who
     /// opened it. Default false.

@@ -32,7 +32,8 @@
 //!
 //! [`MatsSocketServer::builder`] takes a [`Store`], an [`Authentication`] (or [`auth_fn`]), endpoints, terminators and
 //! services; [`start`](ServerBuilder::start) gives the handle, a [`MatsSocketServer`]. A handler goes from [`Incoming`]
-//! to an [`Outcome`]. Limits are in [`Config`], figures in [`Metrics`]. The README has a chapter on each.
+//! to an [`Outcome`]. Limits are in [`Config`], figures in [`Metrics`]. The README has a chapter on each. [`security`] says
+//! who is trusted with what.
 //!
 //! # The rooms
 //!
@@ -136,6 +137,9 @@ pub use store::Postgres;
 pub use store::operation::{DeadLetter, SessionFilter, SessionHome, StoredNode, StoredSession};
 pub use store::{Store, StoreConfig, StoreError, StoreMetricsSnapshot};
 pub use wire::{DebugOptions, MessageType};
+
+#[doc = include_str!("../docs/security.md")]
+pub mod security {}
 
 /// The README's examples compile.
 #[cfg(all(doctest, feature = "sqlite", feature = "client"))]

@@ -264,6 +264,8 @@ impl AuthState {
         current.is_stale(room).then_some(AuthorizationNeed::Expired)
     }
 
+    const LEAST_HIDDEN: usize = 4;
+
     /// The text without the authorization values that this client knows: a server, a library or the
     /// application's callback may have quoted one.
     pub(super) fn hide(&self, text: &str) -> String {
@@ -275,7 +277,8 @@ impl AuthState {
         let mut known: Vec<&String> = [current, self.sent.as_ref(), refused]
             .into_iter()
             .flatten()
-            .filter(|value| !value.is_empty())
+            // What is that short is no secret, and a part of many a word.
+            .filter(|value| value.len() >= Self::LEAST_HIDDEN)
             .collect();
         // The longer first, as one may be a part of another.
         known.sort_by_key(|value| std::cmp::Reverse(value.len()));

@@ -140,9 +140,11 @@ impl Acks {
         parts
     }
 
-    /// What was taken is written.
+    /// What was taken is written; unless it was taken for a line that is lost, and goes again.
     pub(super) fn written(&mut self) {
-        self.out = self.taken;
+        if self.again.is_empty() {
+            self.out = self.taken;
+        }
         self.in_flight.clear();
     }
 
@@ -169,6 +171,21 @@ impl Acks {
 mod tests {
     use super::*;
     use crate::wire::print_pipeline;
+
+    /// What goes again is not out because something else was written on the new line.
+    #[test]
+    fn what_must_go_again_is_not_out() {
+        let mut acks = Acks::default();
+        acks.answer(MessageType::ACK, "1".into(), None);
+        let round = acks.last_round();
+        acks.take();
+        acks.requeue(Instant::now());
+        acks.written();
+        assert!(acks.rounds_out() < round, "only HELLO was written");
+        acks.take();
+        acks.written();
+        assert!(acks.rounds_out() >= round);
+    }
 
     #[test]
     fn duplicates_are_known_until_forgotten() {

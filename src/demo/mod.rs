@@ -16,7 +16,9 @@ use args::Args;
 use futures_util::future::join_all;
 use matssocket::{Cluster, Store};
 use node::{Node, Nodes, Shared};
+pub use web::hardened;
 
+use crate::operations::Failure;
 use crate::operations::output::print;
 
 /// Runs until SIGINT or SIGTERM.
@@ -24,7 +26,9 @@ use crate::operations::output::print;
 /// # Errors
 /// One line that says why it could not start, and what to do.
 pub async fn run(parser: lexopt::Parser) -> Result<(), String> {
-    let Some(Args { ports, database }) = args::parse(parser).map_err(|why| why.to_string())? else {
+    // What is quoted may be a URL with a password that was put in the wrong place.
+    let parsed = args::parse(parser).map_err(|why| Failure::from(why).to_string())?;
+    let Some(Args { ports, database }) = parsed else {
         print(args::USAGE);
         return Ok(());
     };

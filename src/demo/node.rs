@@ -249,6 +249,7 @@ impl NodeTask {
         let (node, shared) = (self.node.clone(), self.shared.clone());
         let http = HttpServer::new(move || {
             App::new()
+                .wrap(web::hardened())
                 .configure(web::routes(node.clone(), nodes.clone(), shared.clone()))
                 .configure(mounted.mount(web::PATH))
         })

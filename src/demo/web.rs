@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::http::header::{self, HeaderValue};
+use actix_web::middleware::DefaultHeaders;
 use actix_web::web::{self, Data, Query, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde::{Deserialize, Serialize};
@@ -72,7 +73,7 @@ fn content_security_policy(nodes: &Nodes) -> String {
 
 fn file(kind: &'static str, policy: String, content: &'static str) -> actix_web::Route {
     let answer = move || {
-        let answer = harden(&mut HttpResponse::Ok())
+        let answer = HttpResponse::Ok()
             .insert_header((header::CONTENT_SECURITY_POLICY, policy.clone()))
             .insert_header((header::CONTENT_TYPE, kind))
             .body(content);
@@ -81,13 +82,13 @@ fn file(kind: &'static str, policy: String, content: &'static str) -> actix_web:
     web::get().to(answer)
 }
 
-/// What every answer carries: it is taken for what it says it is, and shown in no other page.
-fn harden(response: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
-    response
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .insert_header((header::X_FRAME_OPTIONS, "DENY"))
-        .insert_header((
+/// What every answer carries, unless it says so itself: it is taken for what it says it is, and shown in no other page.
+pub fn hardened() -> DefaultHeaders {
+    DefaultHeaders::new()
+        .add((header::CACHE_CONTROL, "no-store"))
+        .add((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .add((header::X_FRAME_OPTIONS, "DENY"))
+        .add((
             header::CONTENT_SECURITY_POLICY,
             "default-src 'none'; frame-ancestors 'none'",
         ))
@@ -127,8 +128,7 @@ async fn list(request: HttpRequest, nodes: Data<Nodes>, shared: Data<Shared>) ->
 
 async fn stop(request: HttpRequest, node: Data<Node>, shared: Data<Shared>) -> HttpResponse {
     if is_foreign(&request, &shared) {
-        return harden(&mut HttpResponse::Forbidden())
-            .body("a page from elsewhere may not stop nodes");
+        return HttpResponse::Forbidden().body("a page from elsewhere may not stop nodes");
     }
     node.stop().await;
     with_cors(&request, &shared, HttpResponse::NoContent()).finish()
@@ -146,8 +146,7 @@ async fn start(
     shared: Data<Shared>,
 ) -> HttpResponse {
     if is_foreign(&request, &shared) {
-        return harden(&mut HttpResponse::Forbidden())
-            .body("a page from elsewhere may not start nodes");
+        return HttpResponse::Forbidden().body("a page from elsewhere may not start nodes");
     }
     let Some(node) = nodes.find(&which.name) else {
         return with_cors(&request, &shared, HttpResponse::NotFound())
@@ -176,7 +175,6 @@ fn with_cors(
     shared: &Shared,
     mut response: HttpResponseBuilder,
 ) -> HttpResponseBuilder {
-    harden(&mut response);
     if let Some(origin) = request
         .headers()
         .get(header::ORIGIN)

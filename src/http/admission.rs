@@ -1,6 +1,7 @@
 //! Whom a node lets in: which pages, by which host names, and how many who have not said HELLO.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use actix_web::HttpRequest;
@@ -40,6 +41,9 @@ pub(super) struct Logs {
     pub(super) overload: Seldom,
     pub(super) slow_handshake: Seldom,
     pub(super) oversized_hello: Seldom,
+    pub(super) refused_handshake: Seldom,
+    foreign_host: Seldom,
+    foreign_origin: Seldom,
 }
 
 impl Admission {
@@ -55,12 +59,19 @@ impl Admission {
 
     /// Who sent a request.
     pub(super) fn peer(&self, request: &HttpRequest) -> Peer {
-        Peer::of(request, self.access.proxies.as_deref().unwrap_or_default())
+        Peer::by(request, self.proxies())
+    }
+
+    fn proxies(&self) -> &[Network] {
+        self.access.proxies.as_deref().unwrap_or_default()
     }
 
     /// A place for a line that has not said HELLO. The error names the setting that is exhausted.
     pub(super) fn line(&self, request: &HttpRequest) -> Result<Place, &'static str> {
-        self.lines.enter(self.peer(request).address)
+        let address = self.peer(request).address;
+        // Where a proxy names no client, its address stands for all of its clients.
+        let is_proxy = |address: &IpAddr| self.proxies().iter().any(|it| it.contains(*address));
+        self.lines.enter(address.filter(|it| !is_proxy(it)))
     }
 
     /// Whether the host that a request names is one of ours. The error says why not, for the log.
@@ -72,10 +83,13 @@ impl Admission {
         let named = peer.host.as_deref().unwrap_or_default();
         match Host::parse(named) {
             Some(host) if allowed.iter().any(|a| a.admits(&host, peer.scheme)) => Ok(()),
-            _ => Err(format!(
-                "the host {} is not among allowed_hosts",
-                shown(named)
-            )),
+            _ => {
+                let why = format!("the host {} is not among allowed_hosts", shown(named));
+                if let Some(count) = self.logs.foreign_host.count() {
+                    log::warn!("refused since the last such line: {count}; this one because {why}");
+                }
+                Err(why)
+            }
         }
     }
 
@@ -88,6 +102,11 @@ impl Admission {
         logged.len() < MAX_LOGGED_ORIGINS && logged.insert(origin.to_owned())
     }
 
+    fn has_many_origins(&self) -> bool {
+        let logged = self.refused_origins.lock();
+        logged.unwrap_or_else(PoisonError::into_inner).len() >= MAX_LOGGED_ORIGINS
+    }
+
     /// Logs a refused page: each origin once, since a page that may not connect tries again and again.
     fn log_refused(&self, origin: &str, why: &str) {
         let origin = shown(origin);
@@ -97,6 +116,13 @@ impl Admission {
             );
         } else {
             log::debug!("refused the page of origin {origin} again: {why}");
+            if self.has_many_origins()
+                && let Some(count) = self.logs.foreign_origin.count()
+            {
+                log::warn!(
+                    "pages refused since the last such line: {count}; this one of origin {origin}: {why}"
+                );
+            }
         }
     }
 }
@@ -145,8 +171,7 @@ fn allows_origin(backend: &dyn Backend, origin: &str, request: &HttpRequest) -> 
 
 /// Whether an `Origin` header names the host that the request was made to: what [`crate::same_host`] says.
 pub(crate) fn same_host(origin: &str, request: &HttpRequest) -> bool {
-    // Outside of our own routes no proxy is known, so none is trusted.
-    let peer = Peer::of(request, &[]);
+    let peer = Peer::of(request);
     let (Some(origin), Some(host)) = (Origin::parse(origin), peer.host) else {
         return false;
     };

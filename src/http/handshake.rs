@@ -4,7 +4,8 @@ use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 use actix_web::http::{Method, StatusCode, Version};
 use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use base64::alphabet::STANDARD;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 
 /// The WebSocket sub-protocol.
 pub(super) const SUB_PROTOCOL: &str = "matssocket";
@@ -64,10 +65,13 @@ fn has_body(headers: &HeaderMap) -> bool {
             .any(|length| length.as_bytes() != b"0")
 }
 
+/// Sixteen bytes. A client that takes 22 random characters instead means no harm.
 fn is_key(key: &str) -> bool {
-    BASE64_STANDARD
-        .decode(key)
-        .is_ok_and(|bytes| bytes.len() == 16)
+    const LENIENT: GeneralPurpose = GeneralPurpose::new(
+        &STANDARD,
+        GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+    );
+    LENIENT.decode(key).is_ok_and(|bytes| bytes.len() == 16)
 }
 
 /// The value of a header that comes once.

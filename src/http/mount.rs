@@ -73,6 +73,8 @@ fn close_session(backend: Arc<dyn Backend>, below: &str) -> actix_web::Resource 
     };
     web::resource(format!("{below}/close_session"))
         .app_data(web::PayloadConfig::new(MAX_CLOSE_BODY))
+        // The body of such a request would have no end.
+        .guard(guard::fn_guard(no_upgrade))
         .route(web::post().to(close))
         .default_service(other_method("POST"))
 }
@@ -88,7 +90,7 @@ fn session_id(request: &HttpRequest, body: Option<&[u8]>) -> Option<String> {
     }
     let named = |parameters: &str| {
         let parameters = web::Query::<Parameters>::from_query(parameters).ok()?;
-        Some(parameters.into_inner().session_id)
+        Some(parameters.into_inner().session_id).filter(|id| !id.is_empty())
     };
     let body = body.and_then(|body| std::str::from_utf8(body).ok());
     let body = body.unwrap_or_default().trim();
@@ -99,10 +101,8 @@ fn session_id(request: &HttpRequest, body: Option<&[u8]>) -> Option<String> {
 
 /// Readiness, for load balancers.
 fn ready(backend: Arc<dyn Backend>, below: &str) -> actix_web::Resource {
-    let ready = move |request: HttpRequest| {
-        if backend.admission().admits_host(&request).is_err() {
-            return std::future::ready(foreign_host());
-        }
+    // Whatever the host: probes name an address, and nothing is given away.
+    let ready = move || {
         let (mut response, answer) = match backend.ready() {
             Ok(()) => (HttpResponse::Ok(), serde_json::json!({"ready": true})),
             Err(reason) => {

@@ -29,31 +29,44 @@ pub(crate) struct Network {
 }
 
 impl Peer {
-    /// The peer of a request. The proxies matter only for the first who asks.
-    pub(super) fn of(request: &HttpRequest, proxies: &[Network]) -> Peer {
-        if let Some(peer) = request.extensions().get::<Peer>() {
-            return peer.clone();
-        }
-        let peer = Peer::find(
-            request.peer_addr().map(|address| address.ip()),
-            request.app_config().secure(),
-            request.headers(),
-            proxies,
-        );
+    /// The peer of a request that came by these proxies; remembered with the request.
+    pub(super) fn by(request: &HttpRequest, proxies: &[Network]) -> Peer {
+        let peer = Peer::new(request, proxies);
         request.extensions_mut().insert(peer.clone());
         peer
+    }
+
+    /// The peer of a request, as it was found with the proxies that are known; outside of our own routes none is, and
+    /// none is trusted.
+    pub(super) fn of(request: &HttpRequest) -> Peer {
+        let known = request.extensions().get::<Peer>().cloned();
+        known.unwrap_or_else(|| Peer::new(request, &[]))
+    }
+
+    fn new(request: &HttpRequest, proxies: &[Network]) -> Peer {
+        // HTTP/2 has it in the URI.
+        let authority = request.uri().authority().map(|host| host.as_str());
+        Peer::find(
+            request.peer_addr().map(|address| address.ip()),
+            request.app_config().secure(),
+            authority,
+            request.headers(),
+            proxies,
+        )
     }
 
     pub(super) fn find(
         connected: Option<IpAddr>,
         secure: bool,
+        authority: Option<&str>,
         headers: &HeaderMap,
         proxies: &[Network],
     ) -> Peer {
         let address = connected.map(|address| address.to_canonical());
+        let host = text(headers, header::HOST).or(authority);
         let direct = Peer {
             address,
-            host: text(headers, header::HOST).map(str::to_owned),
+            host: host.map(str::to_owned),
             scheme: secure.then_some(Scheme::Https),
         };
         let is_proxy = |address: IpAddr| proxies.iter().any(|proxy| proxy.contains(address));

@@ -114,7 +114,13 @@ async fn ask(
     match answer {
         Ok(Ok(authenticator)) => Ok(authenticator.into()),
         Ok(Err(refused)) => {
-            log::info!("upgrade refused: {}", shown(&refused.0));
+            let why = shown(&refused.0);
+            match admission.logs.refused_handshake.count() {
+                Some(count) => log::info!(
+                    "handshakes refused since the last such line: {count}; this one: {why}"
+                ),
+                None => log::debug!("handshake refused: {why}"),
+            }
             Err((StatusCode::FORBIDDEN, "the upgrade was refused"))
         }
         Err(_) => {

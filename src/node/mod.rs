@@ -28,14 +28,11 @@ use crate::registry::{self, Registry};
 use crate::seldom::Seldom;
 use crate::server::Listeners;
 use crate::store::operation::{
-    CloseLater, CloseSession, CloseSessionsOf, CloseTarget, ClosedSession, FindHome, SessionHome,
+    CloseLater, CloseSession, CloseTarget, ClosedSession, FindHome, SessionHome,
 };
 use crate::store::{StoreError, StoreHandle};
 use crate::upkeep::TASKS;
 use crate::wire::{check_id, shown};
-
-/// Sessions of a user closed in one go.
-const PART: u32 = 200;
 
 /// What all rooms of one running node share.
 pub(crate) struct Node {
@@ -172,21 +169,10 @@ impl Node {
         user_id: &str,
         reason: &str,
     ) -> Result<u64, StoreError> {
-        let mut count = 0;
-        loop {
-            let close = CloseSessionsOf {
-                user_id: user_id.to_owned(),
-                reason: shown(reason).into_owned(),
-                limit: PART,
-            };
-            let sessions = self.store.run(close).await?;
-            let more = sessions.len() >= PART as usize;
-            count += sessions.len() as u64;
-            self.tell_closed(sessions, reason);
-            if !more {
-                return Ok(count);
-            }
-        }
+        let sessions = self.store.close_all_of(user_id, reason).await?;
+        let count = sessions.len() as u64;
+        self.tell_closed(sessions, reason);
+        Ok(count)
     }
 
     /// Closes a session after a while, unless its client comes back before: for who knows no more than its id.

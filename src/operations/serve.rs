@@ -13,7 +13,7 @@ use super::help::SERVE;
 use super::masked::masked;
 use super::settings::Settings;
 use super::{Failure, output};
-use crate::demo::endpoints;
+use crate::demo::{endpoints, hardened};
 
 /// Where the WebSocket is mounted.
 const PATH: &str = "/matssocket";
@@ -53,6 +53,7 @@ pub async fn run(parser: Parser) -> Result<(), Failure> {
     let (mounted, introspection) = (server.clone(), settings.introspection);
     let http = HttpServer::new(move || {
         App::new()
+            .wrap(hardened())
             .configure(beside(mounted.clone(), introspection))
             .configure(mounted.mount(PATH))
     })

@@ -140,7 +140,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     of_server(
         "introspection",
-        "serve /sessions, which tells who is connected",
+        "serve /sessions, which tells everybody who is connected",
         Field::Switch(|s| &mut s.introspection),
     ),
     of_server(

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use publications::{SubscribeTopic, UnsubscribeTopic};
 use revocations::Revocations;
-pub(crate) use revocations::SeenRevocations;
+pub(crate) use revocations::{SeenRevocations, UserHash};
 pub(crate) use sweep::{BeginSweep, EndSweep, NotSwept, SweepNow};
 
 use crate::cluster::{FromCluster, Notice, Tell};
@@ -64,6 +64,7 @@ pub(crate) enum ToSession {
 
 struct Entry {
     holder: Holder,
+    user: Option<UserHash>,
     to: Mailbox<ToSession>,
     /// What it listens to; most listen to nothing, and there are many of them.
     #[allow(clippy::box_collection)]
@@ -131,6 +132,8 @@ pub(crate) struct Rename(pub(crate) String);
 pub(crate) struct Attach {
     pub(crate) holder: Holder,
     pub(crate) to: Mailbox<ToSession>,
+    /// Whose it is; `None` if that may change.
+    pub(crate) user: Option<UserHash>,
     /// How many revocations this node had seen when its user was authenticated: it is told of those since.
     pub(crate) revocations: u64,
 }
@@ -366,6 +369,7 @@ impl Handler<Attach> for Registry {
         let Attach {
             holder,
             to,
+            user,
             revocations,
         } = attach;
         match self.waiting.get(&holder.session) {
@@ -392,6 +396,7 @@ impl Handler<Attach> for Registry {
             holder.session,
             Entry {
                 holder,
+                user,
                 to,
                 topics: None,
             },

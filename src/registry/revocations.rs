@@ -4,15 +4,28 @@
 //! after a revocation is never handed to those whose right it ended.
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Registry, ToSession};
+use super::{Entry, Registry, ToSession};
 use crate::metrics::Mailbox;
 use crate::store::operation::{Publication, Revocation};
 
 /// How many revocations this node has seen; shared with the sessions.
 pub(crate) type SeenRevocations = Arc<AtomicU64>;
+
+/// Whose a session is, in few bytes: there are many sessions. Two users may share one; the session itself knows better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UserHash(u64);
+
+impl UserHash {
+    pub(crate) fn of(user_id: &str) -> UserHash {
+        let mut hasher = DefaultHasher::new();
+        user_id.hash(&mut hasher);
+        UserHash(hasher.finish())
+    }
+}
 
 /// Revocations that a session may have missed which was authenticated before them, and attaches after them.
 const REMEMBERED: usize = 1_000;
@@ -59,7 +72,9 @@ impl Registry {
         };
         // Counted first: who attaches from now on has either seen it, or is told.
         self.revocations.add(revocation.clone());
-        for entry in self.sessions.values() {
+        let user = UserHash::of(&revocation.user_id);
+        let may_be_theirs = |entry: &&Entry| entry.user.is_none_or(|it| it == user);
+        for entry in self.sessions.values().filter(may_be_theirs) {
             entry.to.tell(ToSession::Revoked(revocation.clone()));
         }
     }

@@ -60,6 +60,7 @@ async fn a_session_whose_actor_is_gone_does_not_live_here_any_more() {
     attach.tell(Attach {
         holder: holder(1),
         to: to.clone(),
+        user: None,
         revocations: 0,
     });
     assert_eq!(begin.ask(BeginSweep).await, Some(vec![holder(1)]));
@@ -88,6 +89,7 @@ async fn a_registration_that_attaches_late_lets_go_for_the_one_that_waits_for_it
     attach.tell(Attach {
         holder: holder(1),
         to: first.clone(),
+        user: None,
         revocations: 0,
     });
     let (released, done) = oneshot::channel();
@@ -99,6 +101,7 @@ async fn a_registration_that_attaches_late_lets_go_for_the_one_that_waits_for_it
     attach.tell(Attach {
         holder: holder(2),
         to: second.clone(),
+        user: None,
         revocations: 0,
     });
     ended(&first).await;
@@ -126,6 +129,7 @@ async fn a_take_over_is_told_to_the_other_node_though_an_older_registration_is_l
     attach.tell(Attach {
         holder: holder(1),
         to: quiet(),
+        user: None,
         revocations: 0,
     });
     let (released, done) = oneshot::channel();
@@ -137,6 +141,7 @@ async fn a_take_over_is_told_to_the_other_node_though_an_older_registration_is_l
     attach.tell(Attach {
         holder: holder(3),
         to: quiet(),
+        user: None,
         revocations: 0,
     });
     // Whoever attaches waits no more.

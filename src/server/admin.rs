@@ -4,9 +4,8 @@ use tokio::sync::oneshot;
 
 use crate::error::SendError;
 use crate::store::operation::{
-    CloseSession, CloseSessionsOf, CloseTarget, CountSessions, DeadLetter, DropDeadLetter,
-    ListDeadLetters, ListNodes, ListSessions, RedriveDeadLetter, SessionFilter, StoredNode,
-    StoredSession,
+    CloseSession, CloseTarget, CountSessions, DeadLetter, DropDeadLetter, ListDeadLetters,
+    ListNodes, ListSessions, RedriveDeadLetter, SessionFilter, StoredNode, StoredSession,
 };
 use crate::store::{Store, StoreConfig, StoreError, StoreHandle};
 use crate::wire::{check_id, shown};
@@ -130,20 +129,7 @@ impl Admin {
     /// # Errors
     /// See [`StoreError`]; some may be closed.
     pub async fn close_sessions_of(&self, user_id: &str, reason: &str) -> Result<u64, StoreError> {
-        const PART: u32 = 200;
-        let mut count = 0;
-        loop {
-            let close = CloseSessionsOf {
-                user_id: user_id.to_owned(),
-                reason: shown(reason).into_owned(),
-                limit: PART,
-            };
-            let closed = self.store.run(close).await?.len();
-            count += closed as u64;
-            if closed < PART as usize {
-                return Ok(count);
-            }
-        }
+        Ok(self.store.close_all_of(user_id, reason).await?.len() as u64)
     }
 
     /// Ends a user's authorization, or only his right to a topic, on all nodes that run. See

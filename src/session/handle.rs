@@ -143,7 +143,11 @@ async fn attempt_once(job: &Job, running: &mut Running) -> End {
     let endpoint = match find(job, &endpoint_id) {
         Ok(endpoint) => endpoint,
         Err(refusal) => {
-            let refusal = Err(HandlerError::of_client(refusal));
+            // A reply names none: this node may be without what another one has.
+            let refusal = Err(match correlation {
+                Some(_) => HandlerError::public(refusal),
+                None => HandlerError::of_client(refusal),
+            });
             return commit(job, running, refusal, Vec::new()).await;
         }
     };

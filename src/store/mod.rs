@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::cluster::Cluster;
+use crate::wire::shown;
 
 pub use metrics::StoreMetricsSnapshot;
 use operation::News;
@@ -332,6 +333,38 @@ impl StoreHandle {
             }
             let task = done.await.unwrap_or(Err(StoreError::Stopped))?;
             task.into_parts().ok_or(StoreError::Stopped)
+        }
+    }
+
+    /// Closes all sessions of a user. Each by itself, and so in the order in which everybody locks them.
+    pub(crate) async fn close_all_of(
+        &self,
+        user_id: &str,
+        reason: &str,
+    ) -> Result<Vec<operation::ClosedSession>, StoreError> {
+        const PART: u32 = 200;
+        let mut closed = Vec::new();
+        loop {
+            let filter = operation::SessionFilter {
+                user_id: Some(user_id.to_owned()),
+                ..operation::SessionFilter::default()
+            };
+            let list = operation::ListSessions {
+                filter,
+                limit: PART,
+            };
+            let sessions = self.run(list).await?;
+            if sessions.is_empty() {
+                return Ok(closed);
+            }
+            let close = sessions.into_iter().map(|session| {
+                self.run(operation::CloseSession {
+                    target: operation::CloseTarget::Sid(session.session_id),
+                    reason: shown(reason).into_owned(),
+                })
+            });
+            let outcomes = futures_util::future::try_join_all(close).await?;
+            closed.extend(outcomes.into_iter().flatten());
         }
     }
 

@@ -135,7 +135,6 @@ macro_rules! operations {
             Write register(Register) -> Registered;
             Write deregister(Deregister) -> bool;
             Write close_session(CloseSession) -> Option<ClosedSession>;
-            Write close_sessions_of(CloseSessionsOf) -> Vec<ClosedSession>;
             Write close_later(CloseLater) -> Option<ClosesLater>;
             Write close_due(CloseDue) -> ClosedDue;
             Read read_standing(ReadStanding) -> Option<Standing>;

@@ -13,7 +13,7 @@ macro_rules! touch_nothing {
 }
 
 touch_nothing! {
-    CloseSessionsOf CloseDue ReadStanding FindHome ListSessions CountSessions TimeOutSessions Scavenge ReadAnswer FetchOutbox ReadCorrelation
+    CloseDue ReadStanding FindHome ListSessions CountSessions TimeOutSessions Scavenge ReadAnswer FetchOutbox ReadCorrelation
     ClaimEndedCorrelations ClaimForwarded PostponeForwarded BuryForwarded ReadForwarded ListDeadLetters
     RedriveDeadLetter DropDeadLetter FetchPublications NewestPublication TopicHistory TopicSince RenewLease LeaveNode
     ListNodes Sweep WhichExist

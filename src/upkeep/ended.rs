@@ -8,6 +8,7 @@ use crate::endpoint::{Call, Context, Origin, RawOutcome, Run, take_effects};
 use crate::node::Node;
 use crate::store::StoreError;
 use crate::store::operation::{Cause, ClaimEndedCorrelations, EndedCorrelation, Unit, UnitOutcome};
+use crate::wire::shown;
 
 /// Requests taken in one go.
 const PART: u32 = 100;
@@ -73,8 +74,8 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
                     .fetch_add(1, Ordering::Relaxed);
                 log::warn!(
                     "the reply terminator {terminator:?} failed for a request that ended ({}): {}",
-                    ended.reason,
-                    error.text()
+                    shown(&ended.reason),
+                    shown(error.text())
                 );
             }
         }

@@ -74,9 +74,7 @@ async fn sweep(node: &Node) -> Result<(), StoreError> {
         return Ok(());
     };
     let swept = node.store.run(Sweep).await?;
-    if swept.close_due {
-        close_due(node).await?;
-    }
+    let is_close_due = swept.close_due;
     let Some(holders) = node.registry().ask(EndSweep { before, swept }).await else {
         return Ok(());
     };
@@ -90,7 +88,11 @@ async fn sweep(node: &Node) -> Result<(), StoreError> {
             .collect();
         node.registry().tell(NotSwept { holders, existing });
     }
-    Ok(())
+    // Last, so that its failing costs nothing else.
+    match is_close_due {
+        true => close_due(node).await,
+        false => Ok(()),
+    }
 }
 
 async fn liveliness(node: &Node) -> Result<(), StoreError> {

@@ -149,6 +149,10 @@ async fn a_binary_message_is_closed_with_4004() {
 async fn what_needs_a_session_is_refused_before_hello() {
     let nodes = Nodes::one().await;
     for (text, expected) in [
+        // Or a line could stay for ever without a session.
+        ("[]", 1008),
+        ("[{\"t\":\"AUTH\"}]", 1008),
+        ("[{\"t\":\"AUTH\",\"auth\":\"anna:valid\"}]", 1008),
         ("[{\"t\":\"PING\",\"x\":\"1\"}]", 4004),
         ("[{\"t\":\"PONG\",\"x\":\"1\"}]", 4004),
         ("[{\"t\":\"ACK\",\"smid\":\"1\"}]", 4004),

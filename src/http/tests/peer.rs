@@ -21,7 +21,7 @@ fn find(
         let value = HeaderValue::from_str(value).unwrap();
         map.append(HeaderName::from_static(name), value);
     }
-    let peer = Peer::find(from.parse().ok(), false, &map, &proxies(trusted));
+    let peer = Peer::find(from.parse().ok(), false, None, &map, &proxies(trusted));
     (
         peer.address.map(|a| a.to_string()).unwrap_or_default(),
         peer.host.unwrap_or_default(),

@@ -36,12 +36,11 @@ impl Session {
             Poll::Ready(answer) => events.push_back(event(answer)),
             Poll::Pending => {
                 // Whoever has not been authenticated yet may not keep an identity provider busy without bound.
-                let permit = self.node.authentications.enter();
-                if first && permit.is_none() {
+                let permit = first.then(|| self.node.authentications.enter());
+                if let Some(None) = permit {
                     let why = "too many logins are under way (max_authentications_pending)";
                     return events.push_back(event(Err(AuthError(why.into()))));
                 }
-                let permit = permit.filter(|_| first);
                 let limit = self.node.config.authentication_timeout;
                 let me = self.mailbox(ctx);
                 let waits = actix::spawn(async move {

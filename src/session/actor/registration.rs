@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::super::line::ToLine;
 use super::super::state::{Event, Hello, Keep};
 use crate::node::Node;
-use crate::registry::{Attach, Detach, TakeOver, ToSession};
+use crate::registry::{Attach, Detach, TakeOver, ToSession, UserHash};
 use crate::server::SessionChange;
 use crate::store::StoreError;
 use crate::store::operation::{
@@ -75,6 +75,8 @@ impl Session {
                 node.registry().tell(Attach {
                     holder: held.holder,
                     to,
+                    // One that may be another's later is told of everybody's.
+                    user: (!node.config.allow_user_change).then(|| UserHash::of(&user_id)),
                     revocations,
                 });
                 if !held.new

@@ -20,8 +20,9 @@ pub(super) struct Authorization {
     standing: Standing,
     /// When the accepted value was last found valid, ms since the epoch.
     pub(super) valid_at: i64,
-    /// How many values were refused since the last one that was accepted.
+    /// How many values were refused, those forgotten left out; and when the last one was (monotonic ms).
     refused: u32,
+    refused_at: i64,
     /// REAUTH was sent, and no authorization has come since.
     reauth_sent: bool,
     /// What is being asked was overtaken by a revocation: the answer does not count, and the question is asked again.
@@ -32,6 +33,9 @@ pub(super) struct Authorization {
     /// `None`: nothing is held.
     held: Option<Box<Held>>,
 }
+
+/// Milliseconds after which one refused value is forgotten.
+const FORGET_REFUSED: i64 = 60_000;
 
 /// What is known of the authorization.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +57,8 @@ pub(super) enum Outgoing {
     Ask,
     /// The authenticator is being asked.
     Asking,
+    /// It is being asked about what is not the accepted value any more: to be asked again after its answer.
+    Stale,
     /// The next round may go.
     Granted,
     /// Not before good authorization has come.
@@ -111,23 +117,33 @@ impl Authorization {
     fn accept(&mut self, now: i64) -> bool {
         self.valid_at = now;
         self.standing = Standing::Good;
-        self.refused = 0;
         let offered = self.offered.take();
         let is_new = offered.is_some();
         if is_new {
             self.accepted = offered;
+            self.outgoing_is_stale();
             // It was another one that was let out.
             self.open_until = 0;
         }
         is_new
     }
 
+    /// What is being asked about outgoing is not about the accepted value any more.
+    fn outgoing_is_stale(&mut self) {
+        if self.outgoing == Outgoing::Asking {
+            self.outgoing = Outgoing::Stale;
+        }
+    }
+
     /// What was asked for is refused.
-    fn refuse(&mut self) {
+    fn refuse(&mut self, now: i64) {
         self.open_until = 0;
         self.standing = match self.offered.take() {
             Some(_) => {
-                self.refused += 1;
+                let forgotten = now.saturating_sub(self.refused_at) / FORGET_REFUSED;
+                let forgotten = u32::try_from(forgotten).unwrap_or(u32::MAX);
+                self.refused = self.refused.saturating_sub(forgotten).saturating_add(1);
+                self.refused_at = now;
                 Standing::Refused
             }
             None => Standing::Expired,
@@ -139,7 +155,10 @@ impl Authorization {
         self.accepted = None;
         self.standing = Standing::Refused;
         self.open_until = 0;
-        self.outgoing = Outgoing::Held;
+        self.outgoing_is_stale();
+        if self.outgoing != Outgoing::Stale {
+            self.outgoing = Outgoing::Held;
+        }
         self.reauth_sent = false;
         self.ask_again = asking;
     }
@@ -232,7 +251,7 @@ impl State {
                 ));
             }
             Ok(Verdict::Invalid(_)) => {
-                self.authorization.refuse();
+                self.authorization.refuse(self.around.now);
                 let most = self.config.max_refused_authorizations;
                 if self.authorization.refused > most {
                     let why = format!("more than {most} authorization values were refused");
@@ -370,8 +389,13 @@ impl State {
         if matches!(self.waiting, Waiting::Outgoing) {
             self.waiting = Waiting::Nothing;
         }
-        if self.authorization.outgoing != Outgoing::Asking {
-            return;
+        match self.authorization.outgoing {
+            Outgoing::Asking => {}
+            Outgoing::Stale => {
+                self.authorization.outgoing = Outgoing::Ask;
+                return;
+            }
+            Outgoing::Ask | Outgoing::Granted | Outgoing::Held => return,
         }
         match verdict {
             Err(error) => self.authenticator_failed(&error),

@@ -20,8 +20,6 @@ pub(super) struct Pipeline {
     pub(super) envelopes: VecDeque<Box<Envelope>>,
     /// It brought an authorization value.
     pub(super) authorization: bool,
-    /// Its HELLO resumed a session: the subscriptions that it did not name itself are put in force behind it.
-    pub(super) resumes: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +88,6 @@ impl State {
             hello: None,
             envelopes: VecDeque::new(),
             authorization: false,
-            resumes: false,
         };
         if let Some(requested) = envelopes.iter().rev().find_map(|envelope| envelope.rd) {
             self.requested_debug = DebugOptions(requested);
@@ -105,6 +102,13 @@ impl State {
         }
         if let Err(why) = self.sort(envelopes, &mut pipeline) {
             return self.close(why);
+        }
+        if self.identity().is_none() && pipeline.hello.is_none() {
+            // Or a line could stay for ever without a session.
+            return self.close(Close::new(
+                CloseCode::ViolatedPolicy,
+                "no session: HELLO must come first",
+            ));
         }
         let nothing = pipeline.envelopes.is_empty() && pipeline.hello.is_none();
         if nothing && self.authorization.nothing_held() && !pipeline.authorization {
@@ -191,12 +195,6 @@ impl State {
         };
         pipeline.step = Step::Dispatch;
         let Some(hello) = pipeline.hello.take() else {
-            if self.identity().is_none() {
-                self.close(Close::new(
-                    CloseCode::ViolatedPolicy,
-                    "no session: HELLO must come first",
-                ));
-            }
             return;
         };
         if self.identity().is_some() {
@@ -293,9 +291,6 @@ impl State {
             // Nobody was told of what was stored between the registration and now.
             self.window.poke();
         }
-        if let Some(pipeline) = &mut self.current {
-            pipeline.resumes = true;
-        }
         let desc = if resumed { "welcome back" } else { "welcome" };
         let welcome = Envelope {
             sid: Some(held.sid),
@@ -312,16 +307,13 @@ impl State {
         let Some(pipeline) = &mut self.current else {
             return;
         };
-        if pipeline.envelopes.is_empty() {
-            if pipeline.resumes {
-                return self.resume_next_topic();
-            }
-            self.current = None;
-            return;
-        }
+        let is_done = pipeline.envelopes.is_empty();
         // It may have been revoked since the pipeline was let in.
         if !self.authorization.is_good() {
             return self.hold();
+        }
+        if is_done {
+            return self.resume_next_topic();
         }
         if self.asks_outgoing_first() {
             return;
@@ -361,7 +353,8 @@ impl State {
         }
     }
 
-    /// The next subscription that was stored with the session and not named by the client itself.
+    /// The next subscription that was stored with the session and not named by the client itself: they are put in force
+    /// behind the first pipeline, or the first that is let in.
     fn resume_next_topic(&mut self) {
         match self.topics.next_to_resume() {
             Some(topic) => {

@@ -29,7 +29,7 @@ impl State {
                     self.actions.push(Action::ReevaluateOutgoing);
                     break;
                 }
-                Outgoing::Asking | Outgoing::Held => break,
+                Outgoing::Asking | Outgoing::Stale | Outgoing::Held => break,
                 Outgoing::Granted => {
                     self.authorization.outgoing = Outgoing::Ask;
                     self.send_round();

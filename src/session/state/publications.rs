@@ -4,6 +4,7 @@
 //! go out to it, the session keeps how far the client has come in each topic; the store has the publications. When the
 //! gate opens again, it is sent what it has missed, or told that something is lost.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::authorize::Outgoing;
@@ -63,7 +64,7 @@ impl State {
         let Some(more) = self.topics.if_more() else {
             return;
         };
-        let to_read = !more.behind.is_empty() && !more.replaying;
+        let to_read = !more.behind.is_empty() && more.replaying.is_none();
         if !more.waiting.is_empty() || to_read && self.retry_at.is_none() {
             if self.may_publish() {
                 self.send_publications();
@@ -95,17 +96,26 @@ impl State {
         more.waiting_bytes = 0;
         let waiting = std::mem::take(&mut more.waiting);
         let mut envelopes = Vec::with_capacity(waiting.len());
+        let mut later = VecDeque::new();
         for publication in waiting {
             let (topic, number) = (&publication.topic, publication.id);
             match self.topics.topics.get_mut(topic) {
                 Some(it) if it.doubtful => self.topics.fall_behind(topic, number),
-                // What has fallen behind came later.
+                // What is being read comes first.
+                Some(it) if it.is_behind() && number >= it.first_missed => {
+                    later.push_back(publication);
+                }
                 Some(it) if number > it.position => {
                     it.position = number;
                     envelopes.push(envelope(&publication));
                 }
                 Some(_) | None => {}
             }
+        }
+        if !later.is_empty() {
+            let more = self.topics.more();
+            more.waiting_bytes = later.iter().map(|it| it.msg.get().len()).sum();
+            more.waiting = later;
         }
         self.send_published(envelopes);
     }
@@ -131,18 +141,20 @@ impl State {
         let topics = &self.topics.topics;
         let ready = |topic: &&String| topics.get(*topic).is_some_and(|it| !it.doubtful);
         let next = match self.topics.peek_more() {
-            Some(more) if !more.replaying => more.behind.iter().find(ready).cloned(),
+            Some(more) if more.replaying.is_none() => more.behind.iter().find(ready).cloned(),
             Some(_) | None => None,
         };
         let Some(topic) = next else { return };
         let Some(subscription) = self.topics.topics.get(&topic).copied() else {
             return;
         };
-        self.topics.more().replaying = true;
+        let up_to = subscription.behind;
+        self.topics.more().replaying = Some((topic.clone(), up_to));
         self.actions.push(Action::ReplayTopic {
             topic,
-            after: subscription.position,
-            up_to: subscription.behind,
+            // Nothing was published on it before: so what is older may be gone from the store.
+            after: subscription.position.max(subscription.first_missed - 1),
+            up_to,
         });
     }
 
@@ -154,7 +166,7 @@ impl State {
         outcome: Result<Option<Vec<Publication>>, StoreError>,
     ) {
         if let Some(more) = self.topics.if_more() {
-            more.replaying = false;
+            more.replaying = None;
         }
         let missed = match outcome {
             Ok(missed) => missed,

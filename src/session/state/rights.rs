@@ -1,6 +1,6 @@
 //! The rights to topics: asked about again while a subscription lives, and revoked.
 
-use super::{Action, State, Waiting};
+use super::{Action, State};
 use crate::auth::AuthError;
 use crate::registry::Revocation;
 
@@ -35,8 +35,13 @@ impl State {
     /// The interval begins with the first subscription.
     pub(super) fn check_topics_later(&mut self) {
         let interval = self.config.topic_check_interval.as_millis();
-        let at = i64::try_from(interval).map_or(i64::MAX, |it| self.around.now.saturating_add(it));
-        self.topics.more().check_at.get_or_insert(at);
+        match i64::try_from(interval) {
+            Ok(0) | Err(_) => {}
+            Ok(interval) => {
+                let at = self.around.now.saturating_add(interval);
+                self.topics.more().check_at.get_or_insert(at);
+            }
+        }
     }
 
     /// It may be time to ask about all of them. They go on meanwhile.
@@ -71,16 +76,15 @@ impl State {
         if let Some(more) = self.topics.if_more() {
             more.checking = false;
         }
+        let again = self.topics.peek_more();
+        let again = again.is_some_and(|more| more.to_check.contains(&topic));
         match allowed {
             Err(error) => self.authenticator_failed(&error),
+            // It has been doubted once more since it was asked about.
+            Ok(_) if again => {}
             Ok(false) => self.withdraw_topic(topic),
             Ok(true) => {
-                // Unless it has been doubted once more since it was asked about.
-                let again = self
-                    .topics
-                    .if_more()
-                    .is_some_and(|more| more.to_check.contains(&topic));
-                if let (false, Some(subscription)) = (again, self.topics.topics.get_mut(&topic)) {
+                if let Some(subscription) = self.topics.topics.get_mut(&topic) {
                     subscription.doubtful = false;
                 }
             }
@@ -97,15 +101,7 @@ impl State {
                 self.revoke();
                 self.doubt_topics();
             }
-            Some(topic) => {
-                if let Waiting::TopicAuthorization(it) | Waiting::TopicSubscription(it) =
-                    &mut self.waiting
-                    && it.topic == *topic
-                {
-                    it.doubtful = true;
-                }
-                self.withdraw_topic(topic.clone());
-            }
+            Some(topic) => self.withdraw_topic(topic.clone()),
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::wire::{Close, CloseCode, Envelope, MessageType};
 #[derive(Default)]
 pub(super) struct Topics {
     pub(super) topics: BTreeMap<String, Subscription>,
+    /// There may be some that are stored with the session, and not in force yet.
+    resuming: bool,
     /// There are many sessions, and most of them have no topic.
     more: Option<Box<More>>,
 }
@@ -25,8 +27,8 @@ pub(super) struct More {
     pub(super) waiting_bytes: usize,
     /// Topics of which the client has not been sent everything.
     pub(super) behind: BTreeSet<String>,
-    /// What the client has missed of a topic is being read.
-    pub(super) replaying: bool,
+    /// What the client has missed of this topic is being read, up to this number.
+    pub(super) replaying: Option<(String, i64)>,
     /// Topics whose rights are to be asked about again.
     pub(super) to_check: BTreeSet<String>,
     /// The authenticator is being asked about one of them.
@@ -41,8 +43,11 @@ pub(super) struct Subscription {
     stage: Stage,
     /// Of what came since the subscription is in force, the client was sent everything up to this number.
     pub(super) position: i64,
-    /// The newest publication that the client was not sent; not above `position` if there is none.
+    /// The newest publication that the client was not sent, and is to be read for it; not above `position` if there is
+    /// none.
     pub(super) behind: i64,
+    /// The oldest of them.
+    pub(super) first_missed: i64,
     /// The right to it must be asked about before anything more is sent.
     pub(super) doubtful: bool,
 }
@@ -64,8 +69,10 @@ pub(super) struct Subscribing {
     /// Number and time of the publication last seen.
     pub(super) seen: Option<(i64, i64)>,
     pub(super) asked: Asked,
-    /// The right was revoked while it was asked about: the answer does not count.
+    /// The right was withdrawn while it was asked about: the answer does not count.
     pub(super) doubtful: bool,
+    /// The store and the registry have it already.
+    is_stored: bool,
     /// Publications on it that came before its answer went out.
     early: Vec<Arc<Publication>>,
 }
@@ -77,6 +84,7 @@ impl Subscribing {
             seen,
             asked,
             doubtful: false,
+            is_stored: false,
             early: Vec::new(),
         })
     }
@@ -88,6 +96,7 @@ impl Subscription {
             stage,
             position,
             behind: 0,
+            first_missed: 0,
             doubtful: false,
         }
     }
@@ -107,6 +116,7 @@ impl Topics {
             .into_iter()
             .map(|topic| (topic, Subscription::new(Stage::Stored, 0)))
             .collect();
+        self.resuming = !self.topics.is_empty();
     }
 
     pub(super) fn remove(&mut self, topic: &str) -> bool {
@@ -120,11 +130,16 @@ impl Topics {
         removed
     }
 
-    pub(super) fn next_to_resume(&self) -> Option<String> {
-        self.topics
-            .iter()
+    pub(super) fn next_to_resume(&mut self) -> Option<String> {
+        if !self.resuming {
+            return None;
+        }
+        let mut topics = self.topics.iter();
+        let next = topics
             .find(|(_, subscription)| !subscription.is_in_force())
-            .map(|(topic, _)| topic.clone())
+            .map(|(topic, _)| topic.clone());
+        self.resuming = next.is_some();
+        next
     }
 
     pub(super) fn list(&self) -> Vec<String> {
@@ -155,12 +170,28 @@ impl Topics {
 
     /// The client was not sent this publication: it is read from the store when it may be.
     pub(super) fn fall_behind(&mut self, topic: &str, number: i64) {
-        if let Some(subscription) = self.topics.get_mut(topic) {
-            subscription.behind = subscription.behind.max(number);
-            if subscription.is_behind() {
-                self.more().behind.insert(topic.to_owned());
-            }
+        self.fall_behind_from(topic, number, number);
+    }
+
+    /// The client was not sent what was published between these.
+    fn fall_behind_from(&mut self, topic: &str, first: i64, last: i64) {
+        let Some(subscription) = self.topics.get_mut(topic) else {
+            return;
+        };
+        subscription.first_missed = match subscription.is_behind() {
+            true => subscription.first_missed.min(first),
+            false => first,
+        };
+        subscription.behind = subscription.behind.max(last);
+        if subscription.is_behind() {
+            self.more().behind.insert(topic.to_owned());
         }
+    }
+
+    /// Whether just what the client has missed of this topic is being read: what comes now can wait for it.
+    fn is_catching_up(&self, topic: &str, subscription: &Subscription) -> bool {
+        let replaying = self.more.as_ref().and_then(|more| more.replaying.as_ref());
+        replaying.is_some_and(|(of, up_to)| of == topic && *up_to == subscription.behind)
     }
 }
 
@@ -199,9 +230,9 @@ impl State {
             Some(_) | None if envelope.fault.is_some() => return,
             Some(_) | None => return self.violation("SUB without a topic"),
         };
-        if topic.chars().count() > self.config.max_topic_length || topic.contains('\0') {
+        if topic.chars().count() > self.config.max_topic_length {
             let most = self.config.max_topic_length;
-            let why = format!("SUB: a topic has at most {most} characters, and no NUL");
+            let why = format!("SUB: a topic has at most {most} characters");
             return self.close(Close::new(CloseCode::ViolatedPolicy, why));
         }
         // Nobody can publish to it.
@@ -247,6 +278,16 @@ impl State {
 
     /// The right to a topic was withdrawn.
     pub(super) fn withdraw_topic(&mut self, topic: String) {
+        if let Waiting::TopicAuthorization(it) | Waiting::TopicSubscription(it) = &mut self.waiting
+            && it.topic == topic
+        {
+            // A subscription to it is being made: whether it may be is asked again, and that is told.
+            it.doubtful = true;
+            if let Some(subscription) = self.topics.topics.get_mut(&topic) {
+                subscription.doubtful = true;
+            }
+            return;
+        }
         if self.drop_topic(topic.clone()) {
             self.send_now(vec![about(MessageType::SUB_NO_AUTH, topic)]);
         }
@@ -270,18 +311,18 @@ impl State {
                 self.actions.push(Action::SubscribeTopic { topic, seen });
             }
             Ok(false) => {
-                // It may be stored with the session, and not allowed any more.
-                self.drop_topic(topic.clone());
-                if subscribing.asked == Asked::Client {
-                    self.send_now(vec![about(MessageType::SUB_NO_AUTH, topic)]);
+                // It may be stored with the session, and not allowed any more: the client subscribes only once.
+                if !self.drop_topic(topic.clone()) && subscribing.is_stored {
+                    self.actions.push(Action::UnsubscribeTopic(topic.clone()));
                 }
+                self.send_now(vec![about(MessageType::SUB_NO_AUTH, topic)]);
             }
         }
     }
 
     pub(super) fn topic_subscribed(&mut self, outcome: Result<Subscribed, StoreError>) {
         let waiting = std::mem::replace(&mut self.waiting, Waiting::Nothing);
-        let Waiting::TopicSubscription(subscribing) = waiting else {
+        let Waiting::TopicSubscription(mut subscribing) = waiting else {
             return;
         };
         let (horizon, missed) = match outcome {
@@ -289,19 +330,23 @@ impl State {
             Ok(Subscribed::FencedOff) => return self.fenced_off(),
             Err(_) => return self.store_away(),
         };
-        let (topic, doubtful) = (subscribing.topic.clone(), subscribing.doubtful);
+        if std::mem::take(&mut subscribing.doubtful) {
+            subscribing.is_stored = true;
+            // They are read again.
+            subscribing.early.clear();
+            let topic = subscribing.topic.clone();
+            self.waiting = Waiting::TopicAuthorization(subscribing);
+            return self.actions.push(Action::AuthorizeTopic(topic));
+        }
         match subscribing.asked {
             Asked::Client => self.subscribed(*subscribing, horizon, missed),
             Asked::Session => {
                 let subscription = Subscription::new(Stage::Resumed(horizon), horizon);
-                self.topics.topics.insert(topic.clone(), subscription);
+                self.topics.topics.insert(subscribing.topic, subscription);
                 for publication in subscribing.early {
                     self.published(publication);
                 }
             }
-        }
-        if doubtful {
-            self.doubt_topic(topic);
         }
         self.check_topics_later();
     }
@@ -338,8 +383,10 @@ impl State {
             Some((seen, _)) if shut && !lost => seen,
             Some(_) | None => has,
         };
+        let (behind, first_missed) = before.map_or((0, 0), |it| (it.behind, it.first_missed));
         let subscription = Subscription {
-            behind: before.map_or(0, |before| before.behind),
+            behind,
+            first_missed,
             ..Subscription::new(Stage::Subscribed, at)
         };
         self.topics.topics.insert(topic.clone(), subscription);
@@ -349,7 +396,7 @@ impl State {
         };
         let mut envelopes = vec![about(t, topic.clone())];
         if shut {
-            self.topics.fall_behind(&topic, has);
+            self.topics.fall_behind_from(&topic, at + 1, has);
         } else {
             envelopes.extend(missed.iter().flatten().map(envelope));
         }
@@ -365,11 +412,13 @@ impl State {
         {
             return it.early.push(publication);
         }
-        match self.topics.topics.get(&publication.topic) {
+        let topic = &publication.topic;
+        match self.topics.topics.get(topic) {
             Some(it) if it.is_in_force() && publication.id > it.position => {
-                match it.is_behind() || it.doubtful {
-                    true => self.topics.fall_behind(&publication.topic, publication.id),
-                    false => self.publish_later(publication),
+                let waits = !it.is_behind() || self.topics.is_catching_up(topic, it);
+                match waits && !it.doubtful {
+                    true => self.publish_later(publication),
+                    false => self.topics.fall_behind(topic, publication.id),
                 }
             }
             Some(_) | None => {}

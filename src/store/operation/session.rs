@@ -96,17 +96,6 @@ pub struct CloseSession {
     pub reason: String,
 }
 
-/// Closes sessions of a user; at most `limit` of them.
-#[derive(Clone, Debug)]
-pub struct CloseSessionsOf {
-    /// Whose.
-    pub user_id: String,
-    /// Why, for the reply terminators of their open requests.
-    pub reason: String,
-    /// At most so many in one go.
-    pub limit: u32,
-}
-
 /// Notes that a session is to be closed after a while, unless its client registers again before. `None`: there is no such
 /// session. If it is noted already, nothing is changed.
 #[derive(Clone, Debug)]

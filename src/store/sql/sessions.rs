@@ -124,13 +124,16 @@ impl Transaction<'_> {
         })))
     }
 
-    /// Closes as many sessions of the user as there must be fewer for a new one. `None`: too many of them are connected,
-    /// or were until a moment ago.
+    /// Closes sessions of the user, so that there is room for a new one. `None`: all of them are connected, or were until a
+    /// moment ago.
     fn make_room(&mut self, op: &Register) -> DbResult<Option<Vec<ClosedSession>>> {
         let most = i64::from(op.max_sessions_per_user);
         let excess = self.sessions_of(&op.user_id)? - most + 1;
         if excess <= 0 {
             return Ok(Some(Vec::new()));
+        }
+        if most == 0 {
+            return Ok(None);
         }
         let before = self.lease_time()?.saturating_sub(ms(op.min_absence));
         // After a node's death all of its sessions are without a connection for a moment: its lease must have run out
@@ -144,9 +147,6 @@ impl Transaction<'_> {
             .select(session::key)
             .load(self.apart())?;
         let mut closed = Vec::new();
-        if most == 0 || absent.len() < usize::try_from(excess).unwrap_or(usize::MAX) {
-            return Ok(None);
-        }
         for key in absent {
             // It may be coming back just now.
             let still = session::table
@@ -160,7 +160,8 @@ impl Transaction<'_> {
                 closed.push(self.close(found, reason)?);
             }
         }
-        Ok(Some(closed))
+        // After the limit was lowered there may be more than one can make room for: each new one brings them nearer.
+        Ok((!closed.is_empty()).then_some(closed))
     }
 
     fn resume(&mut self, op: &Register, sid: &str) -> DbResult<Registered> {
@@ -250,18 +251,6 @@ impl Transaction<'_> {
             }
         };
         found.map(|found| self.close(found, &op.reason)).transpose()
-    }
-
-    pub fn close_sessions_of(&mut self, op: &CloseSessionsOf) -> DbResult<Vec<ClosedSession>> {
-        // In the order of their keys, as everybody locks them.
-        let theirs = session::table
-            .filter(session::user_id.eq(&op.user_id))
-            .order(session::key)
-            .limit(op.limit.into())
-            .select(CLOSING);
-        let found: Vec<Closing> = locked!(theirs).load(self.direct()?)?;
-        let close = |found| self.close(found, &op.reason);
-        found.into_iter().map(close).collect()
     }
 
     pub fn close_later(&mut self, op: &CloseLater) -> DbResult<Option<ClosesLater>> {

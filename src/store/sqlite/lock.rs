@@ -99,7 +99,7 @@ impl FileLock {
         // The database first, so that a refusal leaves no lock file beside another name of it.
         if exists {
             let database = self.open(&path, purpose, claimed)?;
-            self.lock_database(database, claimed)?;
+            self.lock_database(database, purpose, claimed)?;
         }
         if !exists && purpose == Purpose::Read {
             return Err("there is no such file".into());
@@ -109,7 +109,7 @@ impl FileLock {
             return Ok(());
         }
         let created = file::create(&path).map_err(|why| why.to_string())?;
-        self.lock_database(created, claimed)
+        self.lock_database(created, purpose, claimed)
     }
 
     /// Opens a file that is there, unless this process has claimed it.
@@ -142,11 +142,12 @@ impl FileLock {
     fn lock_database(
         &mut self,
         database: File,
+        purpose: Purpose,
         claimed: &mut BTreeSet<Identity>,
     ) -> Result<(), String> {
         let identity = file::identity(&database, &self.path).map_err(|why| why.to_string())?;
         if cfg!(target_os = "linux") {
-            self.lock(database)?;
+            self.lock(database, purpose)?;
         }
         self.claim(identity, claimed);
         Ok(())
@@ -177,13 +178,18 @@ impl FileLock {
             Err(why) => return Err(unusable(&why)),
         };
         let identity = file::identity(&file, &path).map_err(|why| unusable(&why))?;
-        self.lock(file)?;
+        self.lock(file, purpose)?;
         self.claim(identity, claimed);
         Ok(())
     }
 
-    fn lock(&mut self, file: File) -> Result<(), String> {
-        match file.try_lock() {
+    /// Those who read do not disturb each other.
+    fn lock(&mut self, file: File, purpose: Purpose) -> Result<(), String> {
+        let locked = match purpose {
+            Purpose::Write => file.try_lock(),
+            Purpose::Read => file.try_lock_shared(),
+        };
+        match locked {
             Ok(()) => {
                 self.files.push(file);
                 Ok(())
