@@ -5,6 +5,7 @@
 mod publications;
 mod revocations;
 mod sweep;
+mod takeover;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,8 @@ pub(crate) use publications::{SubscribeTopic, UnsubscribeTopic};
 use revocations::Revocations;
 pub(crate) use revocations::{SeenRevocations, UserHash};
 pub(crate) use sweep::{BeginSweep, EndSweep, NotSwept, SweepNow};
+pub(crate) use takeover::{ComeBack, TakeOver};
+use takeover::{Waiter, Waiting};
 
 use crate::cluster::{FromCluster, Notice, Tell};
 use crate::metrics::{Mailbox, metered};
@@ -26,8 +29,7 @@ use crate::service::Dispatch;
 use crate::session::LiveSession;
 pub(crate) use crate::store::operation::Revocation;
 use crate::store::operation::{
-    ClosedSession, ClosesLater, ConnectionId, Holder, OutboxMessage, Publication, SessionKey,
-    StoredMessage,
+    ClosedSession, ConnectionId, Holder, OutboxMessage, Publication, SessionKey, StoredMessage,
 };
 use crate::store::{NewsOf, StoreHandle};
 
@@ -69,19 +71,6 @@ struct Entry {
     /// What it listens to; most listen to nothing, and there are many of them.
     #[allow(clippy::box_collection)]
     topics: Option<Box<HashSet<String>>>,
-}
-
-/// A new holder that waits for the registration before it to let go.
-struct Waiting {
-    connection: ConnectionId,
-    who: Waiter,
-}
-
-enum Waiter {
-    /// It is about to attach here.
-    Here(oneshot::Sender<()>),
-    /// On this node, as a notice says: so it need not be true.
-    There(String),
 }
 
 /// The actor.
@@ -143,15 +132,6 @@ pub(crate) struct Attach {
 #[rtype(result = "()")]
 pub(crate) struct Detach(pub(crate) Holder);
 
-/// The registration before this one must let go of the session; `released` is told when it has.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct TakeOver {
-    pub(crate) holder: Holder,
-    pub(crate) old_node: String,
-    pub(crate) released: oneshot::Sender<()>,
-}
-
 /// Sessions were closed in the store: tell those who hold them.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -159,11 +139,6 @@ pub(crate) struct Closed {
     pub(crate) sessions: Vec<ClosedSession>,
     pub(crate) reason: String,
 }
-
-/// The client of this session is to come back, if it is there, or somebody closes the session.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct ComeBack(pub(crate) ClosesLater);
 
 /// Everyone who lives here.
 #[derive(Message)]
@@ -227,17 +202,6 @@ impl Registry {
         }
     }
 
-    /// Tells the registrations before `connection` to let go. False: there is none here.
-    fn displace(&self, session: SessionKey, connection: ConnectionId, word: ToSession) -> bool {
-        match self.sessions.get(&session) {
-            Some(entry) if entry.holder.connection < connection => {
-                entry.to.tell(word);
-                true
-            }
-            Some(_) | None => false,
-        }
-    }
-
     /// Forgets registrations whose actor ended without a word: a panic, or its thread is gone. The sweep deregisters them
     /// in the store.
     fn prune(&mut self) {
@@ -252,34 +216,6 @@ impl Registry {
             self.forget(holder.session);
             self.release(holder.session, holder.connection);
         }
-    }
-
-    fn release(&mut self, session: SessionKey, gone: ConnectionId) {
-        let waiting = self.waiting.get(&session);
-        if waiting.is_none_or(|waiting| gone >= waiting.connection) {
-            return;
-        }
-        if let Some(Waiting { connection, who }) = self.waiting.remove(&session) {
-            match who {
-                Waiter::Here(released) => drop(released.send(())),
-                Waiter::There(node) => self.tell_released(node, session, connection),
-            }
-        }
-    }
-
-    /// A notice is a hint, whoever sent it: the session asks the store.
-    fn hint(&self, session: SessionKey, closed: Option<String>) {
-        if let Some(entry) = self.sessions.get(&session) {
-            entry.to.tell(ToSession::Rumour(closed));
-        }
-    }
-
-    fn tell_released(&self, node: String, session: SessionKey, connection: ConnectionId) {
-        let notice = Notice::Released {
-            session,
-            connection,
-        };
-        self.tell_cluster(Tell::One { node, notice });
     }
 
     fn forget(&mut self, session: SessionKey) {
@@ -419,41 +355,6 @@ impl Handler<Detach> for Registry {
     }
 }
 
-impl Handler<TakeOver> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, take: TakeOver, _: &mut Self::Context) {
-        let TakeOver {
-            holder: Holder {
-                session,
-                connection,
-            },
-            old_node,
-            released,
-        } = take;
-        // A registration may be left here that is older still, whose take-over was not told.
-        let here = self.displace(session, connection, ToSession::TakenOver);
-        let elsewhere = old_node != self.node;
-        if here || elsewhere {
-            let who = Waiter::Here(released);
-            self.waiting.insert(session, Waiting { connection, who });
-        } else {
-            let _ = released.send(());
-        }
-        if elsewhere {
-            let by = self.node.clone();
-            self.tell_cluster(Tell::One {
-                node: old_node,
-                notice: Notice::TakenOver {
-                    session,
-                    connection,
-                    by,
-                },
-            });
-        }
-    }
-}
-
 impl Handler<Closed> for Registry {
     type Result = ();
 
@@ -471,27 +372,6 @@ impl Handler<Closed> for Registry {
                     if let Some(entry) = self.sessions.get(&closed.session) {
                         entry.to.tell(ToSession::Closed(reason.clone()));
                     }
-                }
-            }
-        }
-    }
-}
-
-impl Handler<ComeBack> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, ComeBack(session): ComeBack, _: &mut Self::Context) {
-        let ClosesLater { holder, node } = session;
-        match node {
-            Some(node) if node != self.node => {
-                let session = holder.session;
-                let notice = Notice::ComeBack { session };
-                self.tell_cluster(Tell::One { node, notice });
-            }
-            Some(_) | None => {
-                let entry = self.sessions.get(&holder.session);
-                if let Some(entry) = entry.filter(|entry| entry.holder == holder) {
-                    entry.to.tell(ToSession::ComeBack);
                 }
             }
         }

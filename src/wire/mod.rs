@@ -9,7 +9,9 @@ mod envelope;
 mod id;
 mod message_type;
 mod pipeline;
+mod print;
 mod text;
+mod value;
 
 pub use close::{Close, CloseCode};
 pub use coalesce::{IdOf, acknowledge};
@@ -18,9 +20,10 @@ pub use envelope::{Envelope, PingId};
 pub(crate) use id::cut;
 pub use id::{MAX_ID_BYTES, check_id, random_id};
 pub use message_type::MessageType;
+pub use pipeline::{MAX_PIPELINE_ITEMS, PipelineError, parse_pipeline};
 #[cfg(feature = "client")]
-pub(crate) use pipeline::print_envelope;
-pub use pipeline::{MAX_PIPELINE_ITEMS, PipelineError, parse_pipeline, print_pipeline};
+pub(crate) use print::print_envelope;
+pub use print::print_pipeline;
 pub use text::{MAX_SHOWN_CHARS, shown, steers};
 
 #[cfg(test)]

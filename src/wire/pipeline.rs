@@ -1,12 +1,13 @@
-//! Pipelines: the JSON arrays that go over the line.
+//! Pipelines, the JSON arrays that go over the line: how they are read.
 
 use std::cell::Cell;
-use std::fmt::{self, Write};
+use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Envelope, MAX_ID_BYTES, MessageType, PingId, shown};
+use super::value::{id, ping_id, repaired, string, timeout};
+use super::{Envelope, MessageType, shown};
 
 /// Most envelopes and listed ids in one pipeline, counted together.
 ///
@@ -233,29 +234,6 @@ impl Envelope {
     }
 }
 
-/// A string or a 64-bit integer; anything else that is short enough is kept as it came, for the PONG.
-fn ping_id(json: &str) -> Option<PingId> {
-    if is_integer(json)
-        && let Ok(number) = json.parse()
-    {
-        return Some(PingId::Number(number));
-    }
-    match string(json) {
-        Some(text) => Some(PingId::Text(text)),
-        None => (json.len() <= MAX_ID_BYTES).then(|| PingId::Other(json.into())),
-    }
-}
-
-/// Milliseconds, as a number or as a string of one; a fraction is cut off. Anything else counts as absent.
-fn timeout(json: &str) -> Option<u64> {
-    let number = json.trim_matches('"');
-    if let Ok(ms) = number.parse() {
-        return Some(ms);
-    }
-    let ms = number.parse::<f64>().ok()?;
-    (ms >= 0.0).then_some(ms as u64)
-}
-
 impl<'de> DeserializeSeed<'de> for EnvelopeSeed<'_> {
     type Value = Envelope;
 
@@ -330,100 +308,6 @@ impl<'de> Visitor<'de> for IdsVisitor<'_> {
     }
 }
 
-/// The string that this JSON value is, if it is one.
-fn string(json: &str) -> Option<String> {
-    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
-    // A raw value is valid JSON, so without an escape its text is the string.
-    if inner.contains('\\') {
-        serde_json::from_str(json).ok()
-    } else {
-        Some(inner.to_owned())
-    }
-}
-
-/// The string that this JSON value is, with U+FFFD in place of each half of a surrogate pair.
-fn repaired(json: &str) -> Option<String> {
-    struct Lossy;
-    impl Visitor<'_> for Lossy {
-        type Value = Vec<u8>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a string")
-        }
-
-        fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-            Ok(bytes.to_vec())
-        }
-    }
-    if !json.starts_with('"') {
-        return None;
-    }
-    // As bytes, half a pair is read as the three bytes that it would be in UTF-8.
-    let mut bytes = serde_json::Deserializer::from_str(json)
-        .deserialize_bytes(Lossy)
-        .ok()?;
-    for at in 0..bytes.len() {
-        if bytes[at] == 0xed && matches!(bytes.get(at + 1), Some(0xa0..)) {
-            bytes[at..at + 3].copy_from_slice("\u{fffd}".as_bytes());
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// An id: a string, or an integral number however it is spelled, taken as the text of the integer.
-fn id(json: &str) -> Option<String> {
-    if is_integer(json) {
-        Some(json.to_owned())
-    } else if json.starts_with('"') {
-        string(json)
-    } else {
-        integral(json)
-    }
-}
-
-/// The integer that a JSON number is (`1e3`, `20.0`), if it is one, and no longer than an id may be.
-fn integral(json: &str) -> Option<String> {
-    let (sign, number) = match json.strip_prefix('-') {
-        Some(number) => ("-", number),
-        None => ("", json),
-    };
-    if !number.starts_with(|first: char| first.is_ascii_digit()) {
-        return None;
-    }
-    let (mantissa, exponent) = match number.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
-        None => (number, 0),
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = format!("{whole}{fraction}");
-    let digits = digits.trim_start_matches('0');
-    if digits.is_empty() {
-        return Some("0".to_owned());
-    }
-    let zeros = i64::from(exponent) - i64::try_from(fraction.len()).ok()?;
-    let integer = match usize::try_from(zeros) {
-        Ok(zeros) if digits.len().saturating_add(zeros) < MAX_ID_BYTES => {
-            digits.to_owned() + &"0".repeat(zeros)
-        }
-        Ok(_) => return None,
-        Err(_) => {
-            let cut = usize::try_from(-zeros).ok()?;
-            let (integer, rest) = digits.split_at(digits.len().checked_sub(cut)?);
-            if integer.is_empty() || rest.bytes().any(|digit| digit != b'0') {
-                return None;
-            }
-            integer.to_owned()
-        }
-    };
-    Some(format!("{sign}{integer}"))
-}
-
-/// Whether a JSON value is an integer, of whatever size.
-fn is_integer(json: &str) -> bool {
-    let digits = json.strip_prefix('-').unwrap_or(json);
-    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
-}
-
 /// The keys of an envelope.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Field {
@@ -488,123 +372,5 @@ impl Field {
             .iter()
             .find(|(field, _)| *field == self)
             .map_or("?", |(_, name)| name)
-    }
-}
-
-/// Prints envelopes as a JSON array. Keys in the protocol's order; absent fields are left out.
-pub fn print_pipeline<'a>(
-    envelopes: impl IntoIterator<Item = &'a Envelope, IntoIter: Clone>,
-) -> String {
-    let envelopes = envelopes.into_iter();
-    // A text that has to grow is copied, and a large one makes malloc tidy up, each time.
-    let mut out = String::with_capacity(2 + envelopes.clone().map(likely_bytes).sum::<usize>());
-    out.push('[');
-    for (place, envelope) in envelopes.enumerate() {
-        if place > 0 {
-            out.push(',');
-        }
-        print_envelope(&mut out, envelope);
-    }
-    out.push(']');
-    out
-}
-
-/// As many bytes as an envelope is printed in, or somewhat more; too few if there is much to escape.
-fn likely_bytes(envelope: &Envelope) -> usize {
-    /// The type, the keys, and the short fields.
-    const FRAME: usize = 128;
-    const DEBUG: usize = 256;
-    let texts = [
-        &envelope.smid,
-        &envelope.cmid,
-        &envelope.tid,
-        &envelope.eid,
-        &envelope.desc,
-    ];
-    let texts: usize = texts.into_iter().flatten().map(String::len).sum();
-    let ids = envelope.ids.iter().flatten().map(|id| id.len() + 3);
-    let msg = envelope.msg.as_ref().map_or(0, |msg| msg.get().len());
-    let debug = envelope.debug.as_ref().map_or(0, |_| DEBUG);
-    FRAME + texts + ids.sum::<usize>() + msg + debug
-}
-
-/// Prints one envelope at the end of `out`.
-pub(crate) fn print_envelope(out: &mut String, envelope: &Envelope) {
-    out.push_str("{\"t\":\"");
-    out.push_str(envelope.t.name());
-    out.push('"');
-    print_text(out, "smid", &envelope.smid);
-    print_text(out, "cmid", &envelope.cmid);
-    match &envelope.x {
-        Some(PingId::Text(x)) => print_key(out, "x", |out| print_string(out, x)),
-        Some(PingId::Number(x)) => print_number(out, "x", Some(x)),
-        Some(PingId::Other(x)) => print_key(out, "x", |out| out.push_str(x)),
-        None => {}
-    }
-    if let Some(ids) = &envelope.ids {
-        print_key(out, "ids", |out| print_strings(out, ids));
-    }
-    print_text(out, "tid", &envelope.tid);
-    print_text(out, "auth", &envelope.auth);
-    print_text(out, "clv", &envelope.clv);
-    print_text(out, "an", &envelope.an);
-    print_text(out, "av", &envelope.av);
-    print_text(out, "sid", &envelope.sid);
-    print_number(out, "rd", envelope.rd);
-    print_text(out, "eid", &envelope.eid);
-    print_number(out, "to", envelope.to);
-    print_text(out, "desc", &envelope.desc);
-    if let Some(msg) = &envelope.msg {
-        print_key(out, "msg", |out| out.push_str(msg.get()));
-    }
-    if let Some(debug) = &envelope.debug {
-        let debug = serde_json::to_string(debug).expect("a struct of numbers and strings prints");
-        print_key(out, "debug", |out| out.push_str(&debug));
-    }
-    out.push('}');
-}
-
-fn print_key(out: &mut String, key: &str, value: impl FnOnce(&mut String)) {
-    out.push_str(",\"");
-    out.push_str(key);
-    out.push_str("\":");
-    value(out);
-}
-
-fn print_text(out: &mut String, key: &str, value: &Option<String>) {
-    if let Some(value) = value {
-        print_key(out, key, |out| print_string(out, value));
-    }
-}
-
-fn print_number(out: &mut String, key: &str, value: Option<impl fmt::Display>) {
-    if let Some(value) = value {
-        print_key(out, key, |out| {
-            write!(out, "{value}").expect("writing to a string works")
-        });
-    }
-}
-
-fn print_strings(out: &mut String, values: &[String]) {
-    out.push('[');
-    for (place, value) in values.iter().enumerate() {
-        if place > 0 {
-            out.push(',');
-        }
-        print_string(out, value);
-    }
-    out.push(']');
-}
-
-fn print_string(out: &mut String, value: &str) {
-    if value
-        .bytes()
-        .any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\')
-    {
-        out.push_str(&serde_json::to_string(value).expect("a string prints"));
-    } else {
-        out.push('"');
-        out.push_str(value);
-        out.push('"');
     }
 }

@@ -94,6 +94,11 @@ async fn lines_before_hello_are_limited_by_client_address() {
     let _second = connect(&server, two).await;
     drop(first);
     connect(&server, one).await;
+    // A proxy that names nobody stands for all of its clients.
+    let _some = [
+        connect(&server, "x-forwarded-proto: https\r\n").await,
+        connect(&server, "x-forwarded-for: unknown\r\n").await,
+    ];
     // Clients that connect directly say what they want.
     let server = Server::start_for(config, access(&[]));
     let _first = connect(&server, one).await;

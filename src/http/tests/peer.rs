@@ -51,6 +51,29 @@ fn strangers_are_not_believed() {
     assert_eq!(found, ("192.0.2.1".into(), String::new(), None));
 }
 
+/// HTTP/2 has no header Host.
+#[test]
+fn the_host_may_stand_in_the_uri() {
+    let peer = Peer::find(None, true, Some("shop.example"), &HeaderMap::new(), &[]);
+    assert_eq!(peer.host.as_deref(), Some("shop.example"));
+}
+
+/// An application that asks about the origin first must not make the proxies be forgotten.
+#[test]
+fn what_the_application_asks_changes_nothing_for_the_server() {
+    let request = actix_web::test::TestRequest::default()
+        .peer_addr("10.0.0.1:80".parse().unwrap())
+        .insert_header(("host", "inner:8080"))
+        .insert_header(("x-forwarded-host", "shop.example"))
+        .insert_header(("x-forwarded-proto", "https"))
+        .to_http_request();
+    let origin = "https://shop.example";
+    assert!(!crate::same_host(origin, &request), "nobody is trusted yet");
+    let peer = Peer::by(&request, &proxies(&["10.0.0.0/8"]));
+    assert_eq!(peer.host.as_deref(), Some("shop.example"));
+    assert!(crate::same_host(origin, &request));
+}
+
 #[test]
 fn trusted_proxies_are_believed() {
     for from in ["10.1.2.3", "::ffff:10.1.2.3", "::1"] {

@@ -17,7 +17,7 @@ pub(super) struct Authorization {
     /// A value that the client has sent and the authenticator has not judged yet.
     offered: Option<String>,
     pub(super) principal: Option<Principal>,
-    standing: Standing,
+    validity: Validity,
     /// When the accepted value was last found valid, ms since the epoch.
     pub(super) valid_at: i64,
     /// How many values were refused, those forgotten left out; and when the last one was (monotonic ms).
@@ -39,7 +39,7 @@ const FORGET_REFUSED: i64 = 60_000;
 
 /// What is known of the authorization.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Standing {
+enum Validity {
     /// Valid, when it was last asked about.
     #[default]
     Good,
@@ -95,8 +95,8 @@ impl Authorization {
         if self.accepted.as_ref() == Some(&value) {
             // Nothing new is claimed: it is for the authenticator to say whether what it accepted still holds.
             self.offered = None;
-            if self.standing == Standing::Refused {
-                self.standing = Standing::Expired;
+            if self.validity == Validity::Refused {
+                self.validity = Validity::Expired;
             }
         } else {
             self.offered = Some(value);
@@ -110,13 +110,13 @@ impl Authorization {
 
     /// Whether it was valid when it was last asked about, and nothing else was refused since.
     pub(super) fn is_good(&self) -> bool {
-        self.standing == Standing::Good
+        self.validity == Validity::Good
     }
 
     /// What was asked for is accepted. True: it is another value than before.
     fn accept(&mut self, now: i64) -> bool {
         self.valid_at = now;
-        self.standing = Standing::Good;
+        self.validity = Validity::Good;
         let offered = self.offered.take();
         let is_new = offered.is_some();
         if is_new {
@@ -138,22 +138,22 @@ impl Authorization {
     /// What was asked for is refused.
     fn refuse(&mut self, now: i64) {
         self.open_until = 0;
-        self.standing = match self.offered.take() {
+        self.validity = match self.offered.take() {
             Some(_) => {
                 let forgotten = now.saturating_sub(self.refused_at) / FORGET_REFUSED;
                 let forgotten = u32::try_from(forgotten).unwrap_or(u32::MAX);
                 self.refused = self.refused.saturating_sub(forgotten).saturating_add(1);
                 self.refused_at = now;
-                Standing::Refused
+                Validity::Refused
             }
-            None => Standing::Expired,
+            None => Validity::Expired,
         };
     }
 
     /// What was accepted is worth nothing any more.
     fn revoke(&mut self, asking: bool) {
         self.accepted = None;
-        self.standing = Standing::Refused;
+        self.validity = Validity::Refused;
         self.open_until = 0;
         self.outgoing_is_stale();
         if self.outgoing != Outgoing::Stale {
@@ -203,7 +203,7 @@ impl State {
                 pipeline.step = Step::Hello;
                 return;
             }
-            if authorization.offered.is_none() && authorization.standing == Standing::Refused {
+            if authorization.offered.is_none() && authorization.validity == Validity::Refused {
                 return self.hold();
             }
         }

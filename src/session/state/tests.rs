@@ -14,7 +14,7 @@ use crate::session::handle::{End, HandlerEnded};
 use crate::store::StoreError;
 use crate::store::operation::{
     ConnectionId, Fenced, FetchedOutbox, HeldSession, Holder, OutboxMessage, Publication,
-    Registered, SessionKey,
+    Registered, SessionKey, Standing,
 };
 use crate::wire::MessageType;
 

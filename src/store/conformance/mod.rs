@@ -1,5 +1,6 @@
 //! The conformance suite: what every store must do, whatever its database. Each case gets a fresh [`Base`].
 
+mod closing;
 mod engine;
 mod forwarded;
 mod inbox;
@@ -54,8 +55,9 @@ macro_rules! suite {
 }
 
 suite! {
-    sessions: open_and_resume resume_refused too_many_sessions an_absent_session_makes_room closed_later closed_by_user deregister_names_the_registration close_deletes_all
+    sessions: open_and_resume resume_refused too_many_sessions  deregister_names_the_registration close_deletes_all
         home_needs_a_lease listing time_out sweep_and_which_exist scavenge scavenge_old_inbox where_a_session_is;
+    closing: an_absent_session_makes_room closed_later closed_by_user;
     inbox: duplicates_get_the_first_answer every_write_is_fenced deregistered_holder_still_settles
         let_go_and_come_again_in_one_group;
     units: all_or_nothing idempotency effects_and_news no_session_is_dropped full_outbox correlations_are_taken_once

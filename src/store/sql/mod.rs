@@ -2,6 +2,18 @@
 //! this room, and give it what differs: `Conn`, `Dialect`, the macros `locked!` and `unclaimed!`, and a few
 //! methods.
 
+/// Sessions, each with the node that holds it, if that lives.
+macro_rules! with_living_nodes {
+    ($now:expr) => {
+        session::table.left_join(
+            node::table.on(session::node
+                .eq(node::name.nullable())
+                .and(node::lease_until.gt($now))),
+        )
+    };
+}
+
+mod closing;
 mod dead_letters;
 mod forgotten;
 mod forwarded;

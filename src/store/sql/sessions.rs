@@ -15,8 +15,8 @@ use crate::store::version;
 const FORGET_NODE_AFTER: Duration = Duration::from_secs(3600);
 
 /// What [`CloseSession`] needs of a session row: key, sid, user, node, connection.
-type Closing = (i64, String, String, Option<String>, i64);
-const CLOSING: (
+pub type Closing = (i64, String, String, Option<String>, i64);
+pub const CLOSING: (
     session::key,
     session::sid,
     session::user_id,
@@ -36,17 +36,6 @@ macro_rules! orphans {
         $table::table.filter(not(exists(
             session::table.filter(session::key.eq($table::session)),
         )))
-    };
-}
-
-/// Sessions, each with the node that holds it, if that lives.
-macro_rules! with_living_nodes {
-    ($now:expr) => {
-        session::table.left_join(
-            node::table.on(session::node
-                .eq(node::name.nullable())
-                .and(node::lease_until.gt($now))),
-        )
     };
 }
 
@@ -76,7 +65,7 @@ impl Transaction<'_> {
         }
     }
 
-    fn sessions_of(&mut self, user_id: &str) -> DbResult<i64> {
+    pub fn sessions_of(&mut self, user_id: &str) -> DbResult<i64> {
         session::table
             .filter(session::user_id.eq(user_id))
             .count()
@@ -122,46 +111,6 @@ impl Transaction<'_> {
             has_outbox: false,
             made_room,
         })))
-    }
-
-    /// Closes sessions of the user, so that there is room for a new one. `None`: all of them are connected, or were until a
-    /// moment ago.
-    fn make_room(&mut self, op: &Register) -> DbResult<Option<Vec<ClosedSession>>> {
-        let most = i64::from(op.max_sessions_per_user);
-        let excess = self.sessions_of(&op.user_id)? - most + 1;
-        if excess <= 0 {
-            return Ok(Some(Vec::new()));
-        }
-        if most == 0 {
-            return Ok(None);
-        }
-        let before = self.lease_time()?.saturating_sub(ms(op.min_absence));
-        // After a node's death all of its sessions are without a connection for a moment: its lease must have run out
-        // that long ago, too.
-        let absent: Vec<i64> = with_living_nodes!(before)
-            .filter(session::user_id.eq(&op.user_id))
-            .filter(session::alive.lt(before))
-            .filter(node::name.is_null())
-            .order(session::alive)
-            .limit(excess)
-            .select(session::key)
-            .load(self.apart())?;
-        let mut closed = Vec::new();
-        for key in absent {
-            // It may be coming back just now.
-            let still = session::table
-                .find(key)
-                .filter(session::alive.lt(before))
-                .select(CLOSING);
-            let found: Option<Closing> = unclaimed!(still).get_result(self.direct()?).optional()?;
-            if let Some(found) = found {
-                let reason = "the session made room for a newer one of its user";
-                self.bury_outbox(SessionKey(found.0), (&found.1, &found.2), reason)?;
-                closed.push(self.close(found, reason)?);
-            }
-        }
-        // After the limit was lowered there may be more than one can make room for: each new one brings them nearer.
-        Ok((!closed.is_empty()).then_some(closed))
     }
 
     fn resume(&mut self, op: &Register, sid: &str) -> DbResult<Registered> {
@@ -253,99 +202,7 @@ impl Transaction<'_> {
         found.map(|found| self.close(found, &op.reason)).transpose()
     }
 
-    pub fn close_later(&mut self, op: &CloseLater) -> DbResult<Option<ClosesLater>> {
-        type Columns = (i64, i64, Option<String>, Option<i64>);
-        let at = self.lease_time()?.saturating_add(ms(op.after));
-        let conn = self.direct()?;
-        let found = session::table.filter(session::sid.eq(&op.sid)).select((
-            session::key,
-            session::connection,
-            session::node,
-            session::close_connection,
-        ));
-        let found: Option<Columns> = locked!(found).get_result(conn).optional()?;
-        let Some((key, connection, node, noted)) = found else {
-            return Ok(None);
-        };
-        if noted != Some(connection) {
-            diesel::update(session::table.find(key))
-                .set((
-                    session::close_at.eq(at),
-                    session::close_connection.eq(connection),
-                ))
-                .execute(conn)?;
-        }
-        Ok(Some(ClosesLater {
-            holder: Holder {
-                session: SessionKey(key),
-                connection: ConnectionId(connection),
-            },
-            node,
-        }))
-    }
-
-    pub fn close_due(&mut self, op: &CloseDue) -> DbResult<ClosedDue> {
-        let now = self.lease_time()?;
-        let due: Vec<(i64, Option<String>)> = with_living_nodes!(now)
-            .filter(session::close_at.le(now))
-            .order(session::close_at)
-            .limit(op.limit.into())
-            .select((session::key, node::name.nullable()))
-            .load(self.direct()?)?;
-        let mut outcome = ClosedDue {
-            closed: Vec::new(),
-            connected: Vec::new(),
-            more: due.len() >= op.limit as usize,
-        };
-        for (key, living) in due {
-            // Its client may have come back, or another node be at it, just now.
-            let still = session::table
-                .find(key)
-                .filter(session::close_at.le(now))
-                .select((CLOSING, session::close_connection));
-            let found: Option<(Closing, Option<i64>)> =
-                unclaimed!(still).get_result(self.direct()?).optional()?;
-            let Some((found, noted)) = found else {
-                continue;
-            };
-            let (node, connection) = (found.3.clone(), found.4);
-            if noted != Some(connection) {
-                self.close_at(key, None)?;
-            } else if living.is_some() && node == living {
-                self.close_at(key, Some(now.saturating_add(ms(op.after))))?;
-                let holder = Holder {
-                    session: SessionKey(key),
-                    connection: ConnectionId(connection),
-                };
-                outcome.connected.push(ClosesLater { holder, node });
-            } else {
-                let reason = "the client closed the session out of band";
-                outcome.closed.push(self.close(found, reason)?);
-            }
-        }
-        Ok(outcome)
-    }
-
-    fn close_at(&mut self, key: i64, at: Option<i64>) -> DbResult<()> {
-        diesel::update(session::table.find(key))
-            .set(session::close_at.eq(at))
-            .execute(self.direct()?)?;
-        Ok(())
-    }
-
-    pub fn read_standing(&mut self, op: &ReadStanding) -> DbResult<Option<Standing>> {
-        let found: Option<(i64, Option<i64>)> = session::table
-            .find(op.session.0)
-            .select((session::connection, session::close_connection))
-            .get_result(self.direct()?)
-            .optional()?;
-        Ok(found.map(|(connection, noted)| Standing {
-            connection: ConnectionId(connection),
-            closes: noted == Some(connection),
-        }))
-    }
-
-    fn close(
+    pub fn close(
         &mut self,
         (key, sid, user_id, node, connection): Closing,
         reason: &str,
