@@ -6,7 +6,7 @@ use actix_web::HttpRequest;
 use async_trait::async_trait;
 use matssocket::{
     AuthError, Authentication, Authenticator, Cluster, Faults, Principal, Refused, ResponseHeaders,
-    Verdict,
+    Verdict, auth_fn,
 };
 
 use crate::common::line::refused;
@@ -21,9 +21,20 @@ fn authorizations(nodes: &Nodes, what: &str) -> Vec<String> {
 /// A value that was refused was "still valid" in the next pipeline, and the handler saw it as the authorization.
 #[actix_web::test]
 async fn a_refused_value_opens_nothing() {
-    let nodes = Nodes::one().await;
+    // All that is not said here is left to the defaults.
+    let authentication = || {
+        auth_fn(async |value: String| {
+            Ok(match value.ends_with("FORGED") {
+                true => Verdict::Invalid("forged".into()),
+                false => Verdict::Authenticated(Principal::user("anna")),
+            })
+        })
+    };
+    let nodes = Setup::new()
+        .extend(move |builder, _, _| builder.authentication(authentication()))
+        .start(1)
+        .await;
     let mut line = nodes.open("anna").await;
-    nodes.control.set("invalid:anna:FORGED");
     line.send(json!([{"t": "AUTH", "auth": "anna:FORGED"}]))
         .await;
     line.expect("REAUTH").await;
