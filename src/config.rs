@@ -73,7 +73,8 @@ pub struct Config {
     /// Default 10.
     pub max_refused_authorizations: u32,
     /// How long a publication may be delivered on the strength of the last answer to whether anything may go out
-    /// ([`Authenticator::reevaluate_outgoing`](crate::Authenticator::reevaluate_outgoing)). Zero: each time. Default 1 s.
+    /// ([`Authenticator::reevaluate_outgoing`](crate::Authenticator::reevaluate_outgoing)), and the answer to a request on
+    /// that of the last answer to whether the authorization holds. Zero: each time. Default 1 s.
     pub outgoing_check_interval: Duration,
     /// Interval at which the rights to subscribed topics are asked about again. Zero: never. Default 5 min.
     pub topic_check_interval: Duration,

@@ -173,6 +173,26 @@ async fn what_has_expired_for_incoming_has_for_outgoing() {
     line.expect("SEND").await;
 }
 
+/// The login expires while the handler takes its time.
+#[actix_web::test]
+async fn an_answer_waits_if_the_login_has_expired_meanwhile() {
+    let nodes = Setup::new()
+        .config(|config| config.outgoing_check_interval = Duration::ZERO)
+        .start(1)
+        .await;
+    let mut line = nodes.open("anna").await;
+    let asked = line.request("test.gate", json!({})).await;
+    nodes.control.until_waiting("gate", 1).await;
+    nodes.control.set("invalid:anna:valid");
+    // The handler takes a moment at least.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    nodes.control.open("gate", 1);
+    line.expect("REAUTH").await;
+    line.none("RESOLVE").await;
+    line.send(json!([{"t": "AUTH", "auth": "anna:new"}])).await;
+    line.expect_id("RESOLVE", &asked).await;
+}
+
 #[actix_web::test]
 async fn rights_are_asked_about_again_with_a_new_value() {
     let nodes = Nodes::one().await;

@@ -70,6 +70,7 @@ impl Session {
     pub(super) fn reevaluate(
         &mut self,
         changed: bool,
+        event: fn(Result<Verdict, AuthError>) -> Event,
         events: &mut VecDeque<Event>,
         ctx: &Context<Self>,
     ) {
@@ -91,7 +92,7 @@ impl Session {
                 (_, None) => Ok(Verdict::Invalid("it was revoked".into())),
             }
         };
-        self.ask(events, ctx, question, false, Event::Authenticated);
+        self.ask(events, ctx, question, false, event);
     }
 
     pub(super) fn reevaluate_outgoing(

@@ -149,8 +149,13 @@ impl Session {
             Action::Established => self.line.tell(ToLine::Established),
             Action::Processed(bytes) => self.flow.processed(bytes),
             Action::Authenticate => self.authenticate(events, ctx),
-            Action::Reevaluate { changed } => self.reevaluate(changed, events, ctx),
+            Action::Reevaluate { changed } => {
+                self.reevaluate(changed, Event::Authenticated, events, ctx)
+            }
             Action::ReevaluateOutgoing => self.reevaluate_outgoing(events, ctx),
+            Action::ReevaluateReplies => {
+                self.reevaluate(false, Event::RepliesAuthenticated, events, ctx)
+            }
             Action::Register(hello) => self.register(*hello, ctx),
             Action::AuthorizeTopic(topic) => self.authorize_topic(topic, events, ctx),
             Action::SubscribeTopic { topic, seen } => self.subscribe(topic, seen, ctx),

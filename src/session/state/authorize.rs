@@ -20,6 +20,10 @@ pub(super) struct Authorization {
     validity: Validity,
     /// When the accepted value was last found valid, ms since the epoch.
     pub(super) valid_at: i64,
+    /// The same on the monotonic clock.
+    checked_at: i64,
+    /// Whether it still holds is being asked for answers that wait.
+    asking_for_replies: bool,
     /// How many values were refused, those forgotten left out; and when the last one was (monotonic ms).
     refused: u32,
     refused_at: i64,
@@ -114,8 +118,9 @@ impl Authorization {
     }
 
     /// What was asked for is accepted. True: it is another value than before.
-    fn accept(&mut self, now: i64) -> bool {
+    fn accept(&mut self, now: i64, uptime: i64) -> bool {
         self.valid_at = now;
+        self.checked_at = uptime;
         self.validity = Validity::Good;
         let offered = self.offered.take();
         let is_new = offered.is_some();
@@ -128,8 +133,9 @@ impl Authorization {
         is_new
     }
 
-    /// What is being asked about outgoing is not about the accepted value any more.
+    /// What is being asked about what goes out is not about the accepted value any more.
     fn outgoing_is_stale(&mut self) {
+        self.asking_for_replies = false;
         if self.outgoing == Outgoing::Asking {
             self.outgoing = Outgoing::Stale;
         }
@@ -292,11 +298,11 @@ impl State {
 
     /// The authorization is good: what was held goes first.
     fn authorized(&mut self) {
-        if self.authorization.accept(self.clock.now()) {
+        let (now, uptime) = (self.clock.now(), self.around.now);
+        if self.authorization.accept(now, uptime) {
             self.doubt_topics();
         }
-        self.replies.release(self.around.now);
-        self.flush_due();
+        self.release_replies();
         if self.authorization.outgoing == Outgoing::Held {
             self.authorization.outgoing = Outgoing::Ask;
         }
@@ -411,6 +417,53 @@ impl State {
                 self.ask_for_authorization();
             }
         }
+    }
+
+    /// Whether answers may go out now. Those to a request whose authorization was checked a moment ago may; for those that
+    /// were long in the making it is asked whether it still holds.
+    pub(super) fn may_reply(&mut self) -> bool {
+        let interval = self.config.outgoing_check_interval.as_millis();
+        let interval = i64::try_from(interval).unwrap_or(i64::MAX);
+        let authorization = &mut self.authorization;
+        if !authorization.is_good() {
+            return false;
+        }
+        if self.around.now <= authorization.checked_at.saturating_add(interval) {
+            return true;
+        }
+        if !std::mem::replace(&mut authorization.asking_for_replies, true) {
+            self.actions.push(Action::ReevaluateReplies);
+        }
+        false
+    }
+
+    pub(super) fn replies_authenticated(&mut self, verdict: Result<Verdict, AuthError>) {
+        // Another word has come meanwhile, which counts for what waits.
+        if !std::mem::take(&mut self.authorization.asking_for_replies)
+            || !self.authorization.is_good()
+        {
+            return;
+        }
+        match verdict {
+            Err(error) => self.authenticator_failed(&error),
+            Ok(Verdict::Authenticated(principal)) => {
+                if self.adopt(principal) {
+                    self.release_replies();
+                }
+            }
+            Ok(Verdict::StillValid) => self.release_replies(),
+            Ok(Verdict::Invalid(_)) => {
+                self.authorization.open_until = 0;
+                self.authorization.validity = Validity::Expired;
+                self.ask_for_authorization();
+            }
+        }
+    }
+
+    fn release_replies(&mut self) {
+        self.authorization.checked_at = self.around.now;
+        self.replies.release(self.around.now);
+        self.flush_due();
     }
 
     fn let_out(&mut self) {

@@ -21,6 +21,8 @@ pub(in crate::session) enum Event {
     Authenticated(Result<Verdict, AuthError>),
     /// Outcome of [`Action::ReevaluateOutgoing`].
     OutgoingAuthenticated(Result<Verdict, AuthError>),
+    /// Outcome of [`Action::ReevaluateReplies`].
+    RepliesAuthenticated(Result<Verdict, AuthError>),
     /// Outcome of [`Action::Register`].
     Registered(Result<Registered, StoreError>),
     /// Outcome of [`Action::AuthorizeTopic`].
@@ -109,6 +111,8 @@ pub(in crate::session) enum Action {
     Reevaluate { changed: bool },
     /// Ask it before something is delivered.
     ReevaluateOutgoing,
+    /// Ask whether the accepted value still holds, before answers go out that were long in the making.
+    ReevaluateReplies,
     /// Register the session; the one that held it before has let go when the outcome comes.
     Register(Box<Hello>),
     /// Ask whether the user may subscribe.

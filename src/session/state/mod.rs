@@ -177,6 +177,7 @@ impl State {
             Event::Registry(event) => self.registry(event),
             Event::Authenticated(verdict) => self.authenticated(verdict),
             Event::OutgoingAuthenticated(verdict) => self.outgoing_authenticated(verdict),
+            Event::RepliesAuthenticated(verdict) => self.replies_authenticated(verdict),
             Event::Registered(outcome) => self.registered(outcome),
             Event::TopicAuthorized(allowed) => self.topic_authorized(allowed),
             Event::TopicSubscribed(outcome) => self.topic_subscribed(outcome),

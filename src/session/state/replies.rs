@@ -218,7 +218,7 @@ impl State {
 
     fn flush(&mut self, until: i64) {
         let mut envelopes = self.replies.take(until);
-        if !self.authorization.is_good() {
+        if envelopes.iter().any(|it| it.t.is_reply()) && !self.may_reply() {
             envelopes = self.replies.withhold(envelopes);
         }
         if !envelopes.is_empty() {

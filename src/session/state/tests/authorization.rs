@@ -167,6 +167,36 @@ fn replies_wait_for_a_valid_authorization() {
     assert_eq!(types(&driven.accepted()), ["RESOLVE"]);
 }
 
+/// The login may expire while a handler takes its time.
+#[test]
+fn an_answer_that_was_long_in_the_making_is_asked_about() {
+    let slow = |verdict: Result<Verdict, AuthError>| {
+        let mut driven = Driven::established(Config::default());
+        driven.valid(REQUEST);
+        driven.after(Duration::from_secs(2));
+        let mut actions = driven.ended(
+            "1",
+            MessageType::REQUEST,
+            answered(MessageType::RESOLVE, "1"),
+        );
+        actions.extend(driven.after(Duration::from_millis(2)));
+        assert!(
+            sent(&actions).is_empty() && has(&actions, "ReevaluateReplies"),
+            "{actions:?}"
+        );
+        let actions = driven.on(Event::RepliesAuthenticated(verdict));
+        (driven, actions)
+    };
+    let (_, actions) = slow(Ok(Verdict::StillValid));
+    assert_eq!(types(&actions), ["RESOLVE"]);
+    let (mut driven, actions) = slow(Ok(Verdict::Invalid("expired".into())));
+    assert_eq!(types(&actions), ["REAUTH"]);
+    driven.text(&auth("fine"));
+    assert_eq!(types(&driven.accepted()), ["RESOLVE"]);
+    let (_, actions) = slow(Err(AuthError("away".into())));
+    assert_eq!(ending(&actions).0, 1012);
+}
+
 #[test]
 fn publications_pass_the_gate_and_it_is_not_asked_for_each() {
     let mut driven = Driven::listening(Config::default());
