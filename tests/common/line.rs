@@ -129,10 +129,15 @@ impl Line {
 
     // ---- sending ----
 
-    /// Says HELLO and waits for WELCOME.
-    pub async fn hello(&mut self) {
+    /// Says HELLO, whatever comes of it.
+    pub async fn say_hello(&mut self) {
         let hello = self.client.hello();
         self.send(json!([hello])).await;
+    }
+
+    /// Says HELLO and waits for WELCOME.
+    pub async fn hello(&mut self) {
+        self.say_hello().await;
         let welcome = self.expect("WELCOME").await;
         self.client.session = welcome["sid"].as_str().expect("WELCOME has sid").to_owned();
     }

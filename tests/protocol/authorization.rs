@@ -315,8 +315,7 @@ async fn an_authenticator_may_take_longer_than_hello() {
         .await;
     nodes.control.set("slow authentication");
     let mut line = Client::new("anna").connect(&nodes[0].url).await;
-    let hello = line.client.hello();
-    line.send(json!([hello])).await;
+    line.say_hello().await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     nodes.control.open("authentication", 1);
     line.expect("WELCOME").await;
@@ -330,8 +329,7 @@ async fn an_authenticator_that_never_answers_is_given_up() {
         .await;
     nodes.control.set("slow authentication");
     let mut line = Client::new("anna").connect(&nodes[0].url).await;
-    let hello = line.client.hello();
-    line.send(json!([hello])).await;
+    line.say_hello().await;
     line.expect_close(1012).await;
 }
 
@@ -344,16 +342,15 @@ async fn logins_under_way_are_bounded() {
     nodes.control.set("slow authentication");
     let connect = || Client::new("anna").connect(&nodes[0].url);
     let [mut first, mut second, mut third] = [connect().await, connect().await, connect().await];
-    let hello = json!([first.client.hello()]);
-    first.send(hello.clone()).await;
+    first.say_hello().await;
     nodes.control.until_waiting("authentication", 1).await;
-    second.send(hello.clone()).await;
+    second.say_hello().await;
     second.expect_close(1012).await;
     assert_eq!(refused(&nodes[0].url, &[]).await, 503);
     // One whose line is gone is not under way.
     drop(first);
     nodes.control.until_waiting("authentication", 0).await;
-    third.send(hello).await;
+    third.say_hello().await;
     nodes.control.until_waiting("authentication", 1).await;
     nodes.control.open("authentication", 1);
     third.expect("WELCOME").await;

@@ -33,13 +33,7 @@ impl Transaction<'_> {
             .load(self.apart())?;
         let mut closed = Vec::new();
         for key in absent {
-            // It may be coming back just now.
-            let still = session::table
-                .find(key)
-                .filter(session::alive.lt(before))
-                .select(CLOSING);
-            let found: Option<Closing> = unclaimed!(still).get_result(self.direct()?).optional()?;
-            if let Some(found) = found {
+            if let Some(found) = self.still_idle(key, before)? {
                 let reason = "the session made room for a newer one of its user";
                 self.bury_outbox(SessionKey(found.0), (&found.1, &found.2), reason)?;
                 closed.push(self.close(found, reason)?);

@@ -327,17 +327,20 @@ impl Transaction<'_> {
             .load(conn)?;
         let mut closed = Vec::with_capacity(idle.len());
         for key in idle {
-            // It may have come back, or be closed by another node, just now.
-            let still = session::table
-                .find(key)
-                .filter(session::alive.lt(before))
-                .select(CLOSING);
-            let found: Option<Closing> = unclaimed!(still).get_result(self.direct()?).optional()?;
-            if let Some(found) = found {
+            if let Some(found) = self.still_idle(key, before)? {
                 closed.push(self.close(found, "the session timed out")?);
             }
         }
         Ok(closed)
+    }
+
+    /// A session that has not been alive since then. It may have come back, or be closed by another node, just now.
+    pub fn still_idle(&mut self, key: i64, before: i64) -> DbResult<Option<Closing>> {
+        let still = session::table
+            .find(key)
+            .filter(session::alive.lt(before))
+            .select(CLOSING);
+        unclaimed!(still).get_result(self.direct()?).optional()
     }
 
     pub fn scavenge(&mut self, op: &Scavenge) -> DbResult<u64> {
