@@ -4,6 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// A duration in milliseconds; one too long for them is the longest there is.
+pub(crate) fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// So much later; an interval beyond all measure never ends.
 pub(crate) fn after(time: tokio::time::Instant, interval: Duration) -> tokio::time::Instant {
     const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);

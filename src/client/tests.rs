@@ -34,7 +34,11 @@ fn builder(mock: &Mock) -> ClientBuilder {
 }
 
 async fn established(mock: &Mock) -> (Client, Line) {
-    let client = builder(mock).start().unwrap();
+    established_with(builder(mock), mock).await
+}
+
+async fn established_with(builder: ClientBuilder, mock: &Mock) -> (Client, Line) {
+    let client = builder.start().unwrap();
     let mut line = mock.accept().await;
     line.welcome("S1").await;
     in_time(client.established()).await.unwrap();

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::seldom::Seldom;
 use crate::wire::shown;
 
-/// Most refused origins that are logged once each; what comes after them is debugging.
+/// Most refused origins that are logged once each; those that come after them share a line at a bounded rate.
 const MAX_LOGGED_ORIGINS: usize = 100;
 
 /// What the application configured of whom to let in. `None`: not configured.

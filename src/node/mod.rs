@@ -18,7 +18,7 @@ pub(crate) use lifecycle::{SOCKET_PING, start};
 pub(crate) use running::{Owner, Running, RunningHandlers};
 
 use crate::auth::Authentication;
-use crate::clock::Clock;
+use crate::clock::{Clock, ms};
 use crate::cluster::Tell;
 use crate::config::Config;
 use crate::endpoint::{Endpoint, Handler};
@@ -89,7 +89,7 @@ impl Node {
 
     /// Milliseconds on a monotonic clock.
     pub(crate) fn uptime(&self) -> i64 {
-        i64::try_from(self.born.elapsed().as_millis()).unwrap_or(i64::MAX)
+        ms(self.born.elapsed())
     }
 
     pub(crate) fn ready(&self) -> Result<(), &'static str> {

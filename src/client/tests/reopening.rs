@@ -17,6 +17,10 @@ async fn next_event(events: &mut broadcast::Receiver<ConnectionEvent>) -> Connec
     }
 }
 
+async fn reopening(mock: &Mock) -> (Client, Line) {
+    established_with(builder(mock).reopen_session(true), mock).await
+}
+
 fn gone(code: u16) -> SessionClosed {
     SessionClosed {
         code: Some(code),
@@ -27,10 +31,7 @@ fn gone(code: u16) -> SessionClosed {
 #[tokio::test]
 async fn a_lost_session_is_replaced_and_its_subscriptions_go_along() {
     let mock = Mock::start().await;
-    let client = builder(&mock).reopen_session(true).start().unwrap();
-    let mut line = mock.accept().await;
-    line.welcome("S1").await;
-    in_time(client.established()).await.unwrap();
+    let (client, mut line) = reopening(&mock).await;
     client
         .subscribe("Topic", |_: Message<String>| async {})
         .unwrap();
@@ -80,10 +81,7 @@ async fn a_lost_session_is_replaced_and_its_subscriptions_go_along() {
 #[tokio::test]
 async fn a_session_that_the_server_gave_up_is_replaced() {
     let mock = Mock::start().await;
-    let client = builder(&mock).reopen_session(true).start().unwrap();
-    let mut line = mock.accept().await;
-    line.welcome("S1").await;
-    in_time(client.established()).await.unwrap();
+    let (client, line) = reopening(&mock).await;
     line.close(1011, "gone").await;
     let mut line = mock.accept().await;
     assert_eq!(line.welcome("S2").await.sid, None);
@@ -102,15 +100,11 @@ async fn a_new_session_that_is_refused_backs_off() {
         first: Duration::from_millis(100),
         longest: Duration::from_secs(1),
     };
-    let client = builder(&mock)
+    let builder = builder(&mock)
         .reopen_session(true)
         .reconnect_backoff(backoff)
-        .max_connect_attempts(4)
-        .start()
-        .unwrap();
-    let mut line = mock.accept().await;
-    line.welcome("S1").await;
-    in_time(client.established()).await.unwrap();
+        .max_connect_attempts(4);
+    let (client, _line) = established_with(builder, &mock).await;
     let mut events = client.connection_events();
     client.cut();
     let mut line = mock.accept().await;
@@ -155,10 +149,7 @@ async fn closed_event(events: &mut broadcast::Receiver<ConnectionEvent>) -> Sess
 async fn a_session_ended_on_purpose_or_refused_stays_closed() {
     let mock = Mock::start().await;
     for code in [1008, 4000, 4004] {
-        let client = builder(&mock).reopen_session(true).start().unwrap();
-        let mut line = mock.accept().await;
-        line.welcome("S1").await;
-        in_time(client.established()).await.unwrap();
+        let (client, line) = reopening(&mock).await;
         let mut events = client.connection_events();
         line.close(code, "gone").await;
         assert_eq!(closed_event(&mut events).await, gone(code));

@@ -8,6 +8,7 @@ use actix::{AsyncContext, Context};
 use super::super::state::Event;
 
 use super::{BUDGET_AGAIN, Session};
+use crate::clock::ms;
 
 impl Session {
     /// Keeps the node's sum of held bytes.
@@ -49,7 +50,7 @@ impl Session {
     }
 
     pub(super) fn stuck_deadline(&self) -> Option<i64> {
-        let timeout = i64::try_from(self.node.config.write_timeout.as_millis()).unwrap_or(i64::MAX);
+        let timeout = ms(self.node.config.write_timeout);
         self.stuck.map(|(_, since)| since.saturating_add(timeout))
     }
 

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use super::inbound::Step;
 use super::{Action, State, Waiting};
 use crate::auth::{AuthError, Principal, Verdict};
+use crate::clock::ms;
 use crate::wire::{Close, CloseCode, Envelope, MessageType, shown};
 
 /// Who the client is, and what waits for that.
@@ -20,7 +21,7 @@ pub(super) struct Authorization {
     validity: Validity,
     /// When the accepted value was last found valid, ms since the epoch.
     pub(super) valid_at: i64,
-    /// The same on the monotonic clock.
+    /// When it was last asked about for what the client sends or is answered, and found valid (monotonic ms).
     checked_at: i64,
     /// Whether it still holds is being asked for answers that wait.
     asking_for_replies: bool,
@@ -118,9 +119,8 @@ impl Authorization {
     }
 
     /// What was asked for is accepted. True: it is another value than before.
-    fn accept(&mut self, now: i64, uptime: i64) -> bool {
+    fn accept(&mut self, now: i64) -> bool {
         self.valid_at = now;
-        self.checked_at = uptime;
         self.validity = Validity::Good;
         let offered = self.offered.take();
         let is_new = offered.is_some();
@@ -298,8 +298,7 @@ impl State {
 
     /// The authorization is good: what was held goes first.
     fn authorized(&mut self) {
-        let (now, uptime) = (self.clock.now(), self.around.now);
-        if self.authorization.accept(now, uptime) {
+        if self.authorization.accept(self.clock.now()) {
             self.doubt_topics();
         }
         self.release_replies();
@@ -422,8 +421,7 @@ impl State {
     /// Whether answers may go out now. Those to a request whose authorization was checked a moment ago may; for those that
     /// were long in the making it is asked whether it still holds.
     pub(super) fn may_reply(&mut self) -> bool {
-        let interval = self.config.outgoing_check_interval.as_millis();
-        let interval = i64::try_from(interval).unwrap_or(i64::MAX);
+        let interval = ms(self.config.outgoing_check_interval);
         let authorization = &mut self.authorization;
         if !authorization.is_good() {
             return false;
@@ -460,6 +458,7 @@ impl State {
         }
     }
 
+    /// The authorization was found valid just now: answers that waited for it may go.
     fn release_replies(&mut self) {
         self.authorization.checked_at = self.around.now;
         self.replies.release(self.around.now);
@@ -467,8 +466,7 @@ impl State {
     }
 
     fn let_out(&mut self) {
-        let interval = self.config.outgoing_check_interval.as_millis();
-        let interval = i64::try_from(interval).unwrap_or(i64::MAX);
+        let interval = ms(self.config.outgoing_check_interval);
         self.authorization.outgoing = Outgoing::Granted;
         self.authorization.open_until = self.around.now.saturating_add(interval);
     }

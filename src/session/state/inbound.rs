@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::collections::VecDeque;
 
 use super::{Acks, Action, Asked, Hello, Identity, State, Subscribing, Waiting};
+use crate::clock::ms;
 use crate::sabotage::{Broken, is_broken};
 use crate::store::StoreError;
 use crate::store::operation::Registered;
@@ -264,7 +265,7 @@ impl State {
 
     /// The store is away: the client keeps its session, and comes back in a while.
     pub(super) fn store_away(&mut self) {
-        let delay = i64::try_from(self.config.store_away_delay.as_millis()).unwrap_or(i64::MAX);
+        let delay = ms(self.config.store_away_delay);
         let close = Close::new(
             CloseCode::ServiceRestart,
             "the store is away, please come back",

@@ -35,7 +35,7 @@ use self::standing::Rumour;
 use self::topics::{Subscribing, Topics};
 use super::line::FromLine;
 use super::live::{LiveSession, Recent};
-use crate::clock::Clock;
+use crate::clock::{Clock, ms};
 use crate::config::Config;
 use crate::registry::ToSession;
 use crate::server::{Listeners, MessageEvent};
@@ -281,7 +281,7 @@ impl State {
         if self.inbox.running() == 0 {
             return self.leave(close);
         }
-        let grace = i64::try_from(self.config.stop_grace.as_millis()).unwrap_or(i64::MAX);
+        let grace = ms(self.config.stop_grace);
         self.leave_at(self.around.now.saturating_add(grace), close);
         self.drop_work();
     }

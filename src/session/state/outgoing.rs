@@ -2,6 +2,7 @@
 
 use super::authorize::Outgoing;
 use super::{Acks, Action, State};
+use crate::clock::ms;
 use crate::store::StoreError;
 use crate::store::operation::{Fenced, FetchedOutbox, OutboxMessage};
 use crate::wire::Envelope;
@@ -139,8 +140,7 @@ impl State {
 
     /// The client has said something: what was sent long before, and is not acknowledged, it has evidently received.
     pub(super) fn count_redeliveries(&mut self) {
-        let evidence =
-            i64::try_from(self.config.redelivery_evidence.as_millis()).unwrap_or(i64::MAX);
+        let evidence = ms(self.config.redelivery_evidence);
         let seqs = self
             .window
             .count_unacknowledged(self.around.now.saturating_sub(evidence));

@@ -2,8 +2,9 @@
 
 use diesel::prelude::*;
 
+use super::Transaction;
 use super::sessions::{CLOSING, Closing};
-use super::{Transaction, ms};
+use crate::clock::ms;
 use crate::store::operation::*;
 use crate::store::schema::{node, session};
 use crate::store::statements::DbResult;

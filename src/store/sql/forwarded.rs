@@ -2,7 +2,8 @@
 
 use diesel::prelude::*;
 
-use super::{Transaction, ms};
+use super::Transaction;
+use crate::clock::ms;
 use crate::store::operation::*;
 use crate::store::rows::{ForwardedRow, NewDeadLetterRow, NewForwardedRow, debug_text, secret};
 use crate::store::schema::{dead_letter, forwarded, node};

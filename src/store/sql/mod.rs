@@ -26,15 +26,8 @@ mod topics;
 mod transaction;
 mod units;
 
-use std::time::Duration;
-
 use super::{Conn, Dialect};
 pub use forgotten::Forgotten;
 pub use rooms::Rooms;
 #[allow(unused_imports)] // SQLite reads no rows beforehand
 pub use transaction::{Known, RowColumns, Transaction};
-
-/// A duration in milliseconds.
-pub fn ms(duration: Duration) -> i64 {
-    duration.as_millis().try_into().unwrap_or(i64::MAX)
-}

@@ -2,7 +2,8 @@
 
 use diesel::prelude::*;
 
-use super::{Transaction, ms};
+use super::Transaction;
+use crate::clock::ms;
 use crate::store::operation::*;
 use crate::store::schema::{forwarded, node, session};
 use crate::store::statements::DbResult;

@@ -2,7 +2,8 @@
 
 use diesel::prelude::*;
 
-use super::{Transaction, ms};
+use super::Transaction;
+use crate::clock::ms;
 use crate::store::operation::*;
 use crate::store::rows::{CorrelationRow, NewCorrelationRow, NewOutboxRow, OutboxRow, debug_text};
 use crate::store::schema::{correlation, outbox};

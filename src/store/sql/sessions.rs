@@ -5,7 +5,8 @@ use std::time::Duration;
 use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 
-use super::{Transaction, ms};
+use super::Transaction;
+use crate::clock::ms;
 use crate::store::operation::*;
 use crate::store::schema::{correlation, inbox, node, outbox, session, subscription};
 use crate::store::statements::DbResult;
