@@ -1,10 +1,17 @@
 //! Every limit and interval of the server, in one place.
 
+mod check;
+
 use std::time::Duration;
 
 use crate::store::StoreConfig;
 
+pub use check::ConfigMistake;
+
 /// Limits and intervals. The defaults are the protocol's.
+///
+/// A server does not start with values that cannot be meant ([`check`](Config::check)): zero, unless it is said below
+/// what zero means, or two that contradict each other.
 ///
 /// ```
 /// let mut config = matssocket::Config::default();
@@ -51,9 +58,10 @@ pub struct Config {
     pub max_sessions_per_user: u32,
     /// Whether `POST <path>/close_session` is there. Default true.
     pub close_session_out_of_band: bool,
-    /// How long after `POST <path>/close_session` the session is closed, unless its client comes back before. Default 30 s.
+    /// How long after `POST <path>/close_session` the session is closed, unless its client comes back before. Zero: at
+    /// once. Default 30 s.
     pub close_session_grace: Duration,
-    /// Most topics of one session. Default 1,500.
+    /// Most topics of one session. Zero: no topics. Default 1,500.
     pub max_topics: usize,
     /// Longest topic id, in characters. Default 256.
     pub max_topic_length: usize,
@@ -63,14 +71,14 @@ pub struct Config {
     pub max_inbox: usize,
     /// Most information-bearing messages held while authorization is awaited; beyond that RETRY. Default 100.
     pub max_held: usize,
-    /// Most payload bytes held while authorization is awaited (one message is always held). Default 20 MiB.
+    /// Most payload bytes held while authorization is awaited (one message is always held, even with zero). Default 20 MiB.
     pub max_held_bytes: usize,
     /// Most SUB and UNSUB held while authorization is awaited; beyond that close 1008. Default 3,000.
     pub max_held_subscriptions: usize,
     /// Most information-bearing messages received while authorization is awaited; beyond that close 1008. Default 500.
     pub max_received_while_held: usize,
     /// Most authorization values refused on one connection, of which one is forgotten each minute; beyond that close 1008.
-    /// Default 10.
+    /// Zero: the first closes. Default 10.
     pub max_refused_authorizations: u32,
     /// How long a publication may be delivered on the strength of the last answer to whether anything may go out
     /// ([`Authenticator::reevaluate_outgoing`](crate::Authenticator::reevaluate_outgoing)), and the answer to a request on
@@ -88,12 +96,13 @@ pub struct Config {
     pub window: usize,
     /// Most payload bytes sent and not acknowledged, per session (one message is always sent). Default 1 MiB.
     pub window_bytes: usize,
-    /// Counted redeliveries after which a message becomes a dead letter. Default 10.
+    /// Counted redeliveries after which a message becomes a dead letter. Zero: the first is one too many. Default 10.
     pub max_redeliveries: u32,
     /// A message counts as received without acknowledgement when the client said something at least so long after it
-    /// was sent. Default 10 s.
+    /// was sent. Zero: anything that it says afterwards. Default 10 s.
     pub redelivery_evidence: Duration,
-    /// ACK of a SEND, NACK and REJECT wait so long for company. Default 4 ms.
+    /// ACK of a SEND, NACK and REJECT wait so long for company. Zero, here and with the next three: not at all.
+    /// Default 4 ms.
     pub ack_delay: Duration,
     /// RESOLVE waits so long for company. Default 2 ms.
     pub resolve_delay: Duration,
@@ -101,11 +110,12 @@ pub struct Config {
     pub lazy_ack_delay: Duration,
     /// ACK2 waits so long for company. Default 25 ms.
     pub ack2_delay: Duration,
-    /// How long HELLO waits for another node to let go of the session. Default 250 ms.
+    /// How long HELLO waits for another node to let go of the session. Zero: not at all. Default 250 ms.
     pub takeover_wait: Duration,
-    /// How long a socket stays open when the store is away, before it is closed with 1012. Default 2 s.
+    /// How long a socket stays open when the store is away, before it is closed with 1012. Zero: closed at once.
+    /// Default 2 s.
     pub store_away_delay: Duration,
-    /// Recent envelopes kept per session for introspection. Default 200.
+    /// Recent envelopes kept per session for introspection. Zero: none. Default 200.
     pub recent_envelopes: usize,
 
     /// Time limit of a transactional handler. Default 10 s.
@@ -135,16 +145,18 @@ pub struct Config {
     pub session_timeout: Duration,
     /// Interval of scavenging. Default 90 min.
     pub scavenge_interval: Duration,
-    /// How long published messages are kept, for clients that come back. Default 1 h.
+    /// How long published messages are kept, for clients that come back. Zero: until the next scavenging.
+    /// Default 1 h.
     pub topic_history: Duration,
-    /// Most messages repeated to a client that comes back to a topic; beyond that SUB_LOST. Default 1,000.
+    /// Most messages repeated to a client that comes back to a topic; beyond that SUB_LOST. Zero: none is
+    /// repeated. Default 1,000.
     pub max_topic_history: u32,
     /// How long idempotency keys are remembered. Default 1 day.
     pub idempotency: Duration,
 
-    /// How long a stopping server waits for running handlers. Default 10 s.
+    /// How long a stopping server waits for running handlers. Zero: not at all. Default 10 s.
     pub stop_grace: Duration,
-    /// Time over which a stopping server spreads the closing of its sockets. Default 1 s.
+    /// Time over which a stopping server spreads the closing of its sockets. Zero: all at once. Default 1 s.
     pub stop_spread: Duration,
     /// Tell clients the text of every handler error, not only of those made with
     /// `HandlerError::public`. Default false.

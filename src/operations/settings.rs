@@ -66,8 +66,6 @@ pub enum Field {
     List(fn(&mut Settings) -> &mut Vec<String>),
     Switch(fn(&mut Settings) -> &mut bool),
     Time(fn(&mut Settings) -> &mut Duration),
-    /// A length of time that may be zero.
-    Pause(fn(&mut Settings) -> &mut Duration),
     Size(fn(&mut Settings) -> &mut usize),
     Count(fn(&mut Settings) -> &mut u32),
     LongCount(fn(&mut Settings) -> &mut usize),
@@ -166,7 +164,7 @@ pub const SETTINGS: &[Setting] = &[
     of_server(
         "close_session_grace",
         "from POST close_session until a session whose client stays away is closed",
-        Field::Pause(|s| &mut s.config.close_session_grace),
+        Field::Time(|s| &mut s.config.close_session_grace),
     ),
     of_server(
         "idle_timeout",
@@ -266,12 +264,12 @@ pub const SETTINGS: &[Setting] = &[
     of_server(
         "stop_grace",
         "what running handlers get when the server stops",
-        Field::Pause(|s| &mut s.config.stop_grace),
+        Field::Time(|s| &mut s.config.stop_grace),
     ),
     of_server(
         "stop_spread",
         "time over which a stopping server closes its sockets",
-        Field::Pause(|s| &mut s.config.stop_spread),
+        Field::Time(|s| &mut s.config.stop_spread),
     ),
     of_server(
         "reveal_errors",
@@ -306,13 +304,13 @@ impl Field {
             Field::OptionalText(_) => "NAME",
             Field::List(_) => "ITEM,ITEM…",
             Field::Switch(_) => "",
-            Field::Time(_) | Field::Pause(_) => "TIME",
+            Field::Time(_) => "TIME",
             Field::Size(_) => "SIZE",
             Field::Count(_) | Field::LongCount(_) => "NUMBER",
         }
     }
 
-    /// Sets it.
+    /// Sets it. Whether the server works with the value is for [`Config::check`] to say.
     ///
     /// # Errors
     /// How the value should have been written; reads on after the value.
@@ -326,14 +324,10 @@ impl Field {
             Field::Switch(field) => {
                 *field(settings) = text.parse().map_err(|_| "is neither true nor false")?
             }
-            Field::Time(field) => match parse_time(text)? {
-                Duration::ZERO => return Err("must be longer than nothing".into()),
-                time => *field(settings) = time,
-            },
-            Field::Pause(field) => *field(settings) = parse_time(text)?,
+            Field::Time(field) => *field(settings) = parse_time(text)?,
             Field::Size(field) => *field(settings) = parse_size(text)?,
-            Field::Count(field) => *field(settings) = positive(text)?,
-            Field::LongCount(field) => *field(settings) = positive(text)?,
+            Field::Count(field) => *field(settings) = number(text)?,
+            Field::LongCount(field) => *field(settings) = number(text)?,
         }
         Ok(())
     }
@@ -352,7 +346,7 @@ impl Field {
                 entries => entries.join(","),
             },
             Field::Switch(field) => field(settings).to_string(),
-            Field::Time(field) | Field::Pause(field) => print_time(*field(settings)),
+            Field::Time(field) => print_time(*field(settings)),
             Field::Size(field) => print_size(*field(settings)),
             Field::Count(field) => field(settings).to_string(),
             Field::LongCount(field) => field(settings).to_string(),
@@ -380,9 +374,8 @@ fn list(text: &str) -> Vec<String> {
     entries.filter(|entry| !entry.is_empty()).collect()
 }
 
-fn positive<T: FromStr + Default + PartialEq>(text: &str) -> Result<T, String> {
-    let number = text.parse().ok().filter(|number| *number != T::default());
-    number.ok_or_else(|| "is not a whole number from 1 on".into())
+fn number<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "is not a whole number".into())
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use super::Failure;
 use super::masked::masked;
 use super::output::{tame, toml_text};
 use super::settings::{SETTINGS, Setting, Settings};
-use super::units::print_time;
 
 /// Where a value was written.
 #[derive(Clone, Debug)]
@@ -70,7 +69,7 @@ impl Sources {
     /// Puts everything together.
     ///
     /// # Errors
-    /// Which value is wrong, where it comes from, and what to write instead.
+    /// Which values are wrong, where they come from, and what to write instead: all of them at once.
     pub fn load(self) -> Result<Loaded, Failure> {
         let from_environment = || variable("MATSSOCKET_CONFIG").map(PathBuf::from);
         let mut written = match self.file.or_else(from_environment) {
@@ -84,59 +83,42 @@ impl Sources {
             settings: Settings::default(),
             origins: HashMap::new(),
         };
+        let mut mistakes = Vec::new();
         for Written {
             setting,
             text,
             origin,
         } in written
         {
-            setting
-                .field
-                .set(&mut loaded.settings, &text)
-                .map_err(|why| {
-                    Failure::Usage(format!(
-                        "{} = {:?} ({origin}) {why}",
-                        setting.key,
-                        masked(&text)
-                    ))
-                })?;
+            if let Err(why) = setting.field.set(&mut loaded.settings, &text) {
+                let (key, text) = (setting.key, masked(&text));
+                mistakes.push(format!("{key} = {text:?} ({origin}) {why}"));
+            }
             loaded.origins.insert(setting.key, origin);
         }
-        loaded.check()?;
-        Ok(loaded)
+        mistakes.extend(loaded.check());
+        match mistakes.is_empty() {
+            true => Ok(loaded),
+            false => Err(Failure::Usage(mistakes.join("; "))),
+        }
     }
 }
 
 impl Loaded {
-    /// Values that are right each by itself, but not together.
-    fn check(&self) -> Result<(), Failure> {
-        let config = &self.settings.config;
-        for ((shorter, short), (longer, long), why) in [
-            (
-                ("lease_interval", config.lease_interval),
-                ("lease", config.lease),
-                "the lease runs out",
-            ),
-            (
-                ("ping_interval", config.ping_interval),
-                ("idle_timeout", config.idle_timeout),
-                "silent clients are cut off",
-            ),
-        ] {
-            if short >= long {
-                let origins = [shorter, longer]
-                    .into_iter()
-                    .filter_map(|key| self.origins.get(key));
-                let origins: Vec<_> = origins.map(Origin::to_string).collect();
-                return Err(Failure::Usage(format!(
-                    "{shorter} = {} must be shorter than {longer} = {} ({}), or {why}",
-                    print_time(short),
-                    print_time(long),
-                    origins.join("; "),
-                )));
-            }
-        }
-        Ok(())
+    /// Values with which no server would start, as it would say so itself, and where they come from.
+    fn check(&self) -> impl Iterator<Item = String> {
+        let mistakes = self.settings.config.check().err().unwrap_or_default();
+        mistakes.into_iter().map(|mistake| {
+            let keys = mistake.fields.iter().map(|field| {
+                // The settings of the store are not told apart here.
+                field.strip_prefix("store.").unwrap_or(field)
+            });
+            let origins: Vec<_> = keys
+                .filter_map(|key| self.origins.get(key))
+                .map(Origin::to_string)
+                .collect();
+            format!("{mistake} ({})", origins.join("; "))
+        })
     }
 
     /// As a configuration file that says where each value comes from. Passwords are masked.

@@ -294,30 +294,42 @@ impl ServerBuilder {
     /// Opens the store, joins the cluster, and starts the node's actors on a thread of their own.
     ///
     /// # Errors
-    /// A mistake in what was configured, or the store cannot be opened.
+    /// All mistakes in what was configured ([`Config::check`] says which values of it are refused), before anything is
+    /// opened; or the store cannot be opened.
     pub async fn start(mut self) -> Result<MatsSocketServer, StartError> {
-        if !self.mistakes.is_empty() {
-            return Err(StartError::Configuration(self.mistakes.join("; ")));
+        let (store, authentication) = (self.store.take(), self.authentication.take());
+        self.check_whole(store.as_ref(), authentication.is_some());
+        match (store, authentication) {
+            (Some(store), Some(authentication)) if self.mistakes.is_empty() => {
+                crate::node::start(self, store, authentication).await
+            }
+            _ => Err(StartError::Configuration(self.mistakes.join("; "))),
         }
-        let missing = |what: &str| {
-            StartError::Configuration(format!(
-                "{what} is missing: call .{what}(…) before .start()"
-            ))
-        };
-        let store = self.store.take().ok_or_else(|| missing("store"))?;
-        let authentication = self
-            .authentication
-            .take()
-            .ok_or_else(|| missing("authentication"))?;
-        for (id, connection) in &self.connections {
-            let (expected, name) = store.connection();
-            if *connection != expected {
-                return Err(StartError::Configuration(format!(
-                    "the transactional handler {id:?} takes another kind of connection than the store's, which is {name}"
-                )));
+    }
+
+    /// What can only be seen now that everything has been said.
+    fn check_whole(&mut self, store: Option<&Store>, has_authentication: bool) {
+        for (what, missing) in [
+            ("store", store.is_none()),
+            ("authentication", !has_authentication),
+        ] {
+            if missing {
+                self.mistakes.push(format!(
+                    "{what} is missing: call .{what}(…) before .start()"
+                ));
             }
         }
-        crate::node::start(self, store, authentication).await
+        if let Some((expected, name)) = store.map(Store::connection) {
+            let wrong = self.connections.iter().filter(|(_, is)| *is != expected);
+            self.mistakes.extend(wrong.map(|(id, _)| {
+                format!(
+                    "the transactional handler {id:?} takes another kind of connection than the store's, which is {name}"
+                )
+            }));
+        }
+        let of_config = self.config.check().err().unwrap_or_default();
+        self.mistakes
+            .extend(of_config.iter().map(ToString::to_string));
     }
 
     fn add(mut self, id: &str, endpoint: Endpoint) -> Self {

@@ -205,7 +205,7 @@ pub struct StoreConfig {
     pub batch: usize,
     /// Most operations waiting for the store, those of all its nodes; beyond that, callers wait. Default 10,000.
     pub queue: usize,
-    /// Longest that a caller waits for room in the queue. Default 5 s.
+    /// Longest that a caller waits for room in the queue. Zero: not at all. Default 5 s.
     pub queue_wait: Duration,
     /// Threads that write, each with a connection of its own, beside one for leases and other upkeep (PostgreSQL; SQLite
     /// has one thread in all). Default 2.

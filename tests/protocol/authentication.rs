@@ -189,8 +189,11 @@ async fn too_many_messages_while_held_are_closed_with_1008() {
 
 #[actix_web::test]
 async fn too_many_held_subscriptions_are_closed_with_1008() {
-    let (nodes, mut line) =
-        expired_with(Setup::new().config(|config| config.max_held_subscriptions = 10)).await;
+    let (nodes, mut line) = expired_with(Setup::new().config(|config| {
+        config.max_topics = 10;
+        config.max_held_subscriptions = 10;
+    }))
+    .await;
     let pipeline: Vec<Value> = (0..12)
         .map(|n| json!({"t": "SUB", "eid": format!("topic{n}")}))
         .collect();

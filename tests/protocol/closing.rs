@@ -69,13 +69,14 @@ async fn an_idle_line_is_closed_with_1001_and_the_session_kept() {
     let nodes = Setup::new()
         .config(|config| {
             config.idle_timeout = Duration::from_millis(300);
-            config.ping_interval = Duration::from_secs(3600);
+            config.ping_interval = Duration::from_millis(200);
         })
         .start(1)
         .await;
     let mut line = nodes.open("anna").await;
-    line.expect_close(1001).await;
+    // Until it reads, it does not answer a ping either.
     nodes.control.event("deregister", line.session()).await;
+    line.expect_close(1001).await;
     nodes.until_let_go(line.session()).await;
     nodes.back(0, line.cut()).await;
 }

@@ -205,3 +205,28 @@ async fn mistakes_of_the_builder_are_named() {
     let text = start(MatsSocketServer::builder("app").store(Store::sqlite_in_memory())).await;
     assert!(text.contains("authentication is missing"), "{text}");
 }
+
+#[tokio::test]
+async fn mistakes_of_the_configuration_are_named_before_anything_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("test.db");
+    let mut config = Config {
+        window: 0,
+        lease: Duration::from_secs(5),
+        ..Config::default()
+    };
+    config.store.batch = 0;
+    let builder = MatsSocketServer::builder("app")
+        .store(Store::sqlite(&file))
+        .config(config);
+    let text = builder.start().await.err().unwrap().to_string();
+    for part in [
+        "window = 0 must",
+        "half of lease = 5s",
+        "store.batch = 0 must",
+        "authentication is missing",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!file.exists(), "the store was opened");
+}

@@ -137,9 +137,19 @@ fn a_bad_value_is_named_with_its_origin_and_the_remedy() {
         ("stop_grace = 3.5", &["stop_grace", "float"]),
         ("stop_grace = [", &["not TOML", "line 1"]),
         ("[limits]\nlease = \"3s\"", &["limits"]),
-        ("max_inbox = 0", &["max_inbox = \"0\"", "from 1 on"]),
+        ("max_inbox = -1", &["max_inbox = \"-1\"", "whole number"]),
+        ("max_inbox = 0", &["max_inbox = 0 must", "line 1"]),
+        ("\nwriters = 0", &["store.writers = 0 must", "line 2"]),
         ("max_message = \"5\"", &["max_message", "50MiB"]),
-        ("lease = \"0s\"", &["lease = \"0s\""]),
+        ("lease = \"0s\"", &["lease = 0s must", "line 1"]),
+        (
+            "lease_interval = \"3s\"\nlease = \"6s\"",
+            &["half of lease = 6s", "raise lease", "line 1", "line 2"],
+        ),
+        (
+            "window = 0\nlease = \"soon\"\nstop_grace = \"\"",
+            &["window = 0", "lease = \"soon\"", "stop_grace = \"\""],
+        ),
         ("reveal_errors = \"yes\"", &["true nor false"]),
         ("store = \"\"", &["names no store"]),
     ] {
