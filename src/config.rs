@@ -118,7 +118,8 @@ pub struct Config {
     /// Recent envelopes kept per session for introspection. Zero: none. Default 200.
     pub recent_envelopes: usize,
 
-    /// Time limit of a transactional handler. Default 10 s.
+    /// Time limit of a transactional handler: one that took longer is rolled back, and its message gets a NACK. It cannot be
+    /// stopped before its end; with SQLite nothing else is written meanwhile. Default 2 s.
     pub transaction_limit: Duration,
     /// Attempts of a service before a forwarded message is rejected or becomes a dead letter. Default 5.
     pub service_attempts: u32,
@@ -214,7 +215,7 @@ impl Default for Config {
             takeover_wait: ms(250),
             store_away_delay: secs(2),
             recent_envelopes: 200,
-            transaction_limit: secs(10),
+            transaction_limit: secs(2),
             service_attempts: 5,
             service_backoff: ms(500),
             max_services_running: 1_000,

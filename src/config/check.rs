@@ -298,8 +298,11 @@ impl Check {
         let StoreConfig {
             batch,
             queue,
+            // Where it is more than the queue holds, the queue is the limit.
+            queue_per_user,
             queue_wait: _,
             writers,
+            handlers,
             readers,
             busy_timeout,
             max_outbox,
@@ -307,12 +310,18 @@ impl Check {
         self.not_zero(&[
             field!(store.batch),
             field!(store.queue),
+            field!(store.queue_per_user),
             field!(store.writers),
+            field!(store.handlers),
             field!(store.readers),
             field!(store.busy_timeout),
             field!(store.max_outbox),
         ]);
-        for threads in [field!(store.writers), field!(store.readers)] {
+        for threads in [
+            field!(store.writers),
+            field!(store.handlers),
+            field!(store.readers),
+        ] {
             self.at_most(
                 threads,
                 Value::Number(MAX_THREADS),

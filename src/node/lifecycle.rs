@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use actix::Actor;
 use tokio::sync::oneshot;
 
-use super::{Gate, Node, RunningHandlers, State};
+use super::{Gate, LeaseClock, Node, RunningHandlers, State};
 use crate::auth::Authentication;
 use crate::cluster::{ClusterNotify, Tell};
 use crate::endpoint::{Endpoint, Forward, Incoming, Outcome, Run, async_handler};
@@ -76,7 +76,7 @@ async fn begin(
     let name = incarnation(&stem);
     let news = Mailbox::new(&registry, &meters.registry);
     let store = store.attach(&name, &builder.config.store, &builder.clock, news)?;
-    let joined = Instant::now();
+    let joined = LeaseClock::now(&store);
     store
         .run(RenewLease {
             join: true,
@@ -193,14 +193,14 @@ impl Node {
     }
 
     /// The lease was renewed when this was asked for.
-    pub(crate) fn renewed(&self, asked: Instant) {
+    pub(crate) fn renewed(&self, asked: LeaseClock) {
         *self.renewed.write().unwrap_or_else(PoisonError::into_inner) = asked;
     }
 
     /// How long ago the lease was renewed.
     pub(crate) fn since_renewal(&self) -> Duration {
-        let renewed = self.renewed.read().unwrap_or_else(PoisonError::into_inner);
-        renewed.elapsed()
+        let renewed = *self.renewed.read().unwrap_or_else(PoisonError::into_inner);
+        renewed.elapsed(&self.store)
     }
 
     /// The lease could not be renewed, which took so long to learn: no new clients are let in. Those who are here stay
@@ -243,7 +243,7 @@ impl Node {
         self.cluster.tell(Tell::Join { node: name.clone() });
         self.registry().tell(registry::Rename(name.clone()));
         *self.name.write().unwrap_or_else(PoisonError::into_inner) = name.into();
-        let asked = Instant::now();
+        let asked = LeaseClock::now(&self.store);
         self.store
             .run(RenewLease {
                 join: true,

@@ -2,6 +2,7 @@
 
 mod edge;
 mod gate;
+mod lease_clock;
 mod lifecycle;
 mod running;
 
@@ -14,6 +15,7 @@ use actix::Addr;
 
 pub(crate) use edge::Edge;
 pub(crate) use gate::{Gate, Permit};
+pub(crate) use lease_clock::LeaseClock;
 pub(crate) use lifecycle::{SOCKET_PING, start};
 pub(crate) use running::{Owner, Running, RunningHandlers};
 
@@ -59,7 +61,7 @@ pub(crate) struct Node {
     name_stem: String,
     born: Instant,
     /// When the lease was last renewed.
-    renewed: RwLock<Instant>,
+    renewed: RwLock<LeaseClock>,
     state: AtomicU8,
     system: actix::System,
 }

@@ -14,11 +14,11 @@ use crate::endpoint::{
 use crate::error::HandlerError;
 use crate::metrics::Mailbox;
 use crate::node::{Node, Owner, Running};
-use crate::store::StoreError;
 use crate::store::operation::{
     Cause, Correlation, Effect, Holder, NewForward, ReadAnswer, ReadCorrelation, Transact,
     Transacted, Unit, UnitOutcome,
 };
+use crate::store::{Share, StoreError};
 use crate::wire::{Debug, DebugOptions, Envelope, MessageType, print_pipeline, shown};
 
 /// A handler has ended.
@@ -65,6 +65,8 @@ pub(super) struct Job {
     pub(super) received: i64,
     /// For a reply: the sequence number of our request.
     pub(super) settles: Option<i64>,
+    /// Held while a transactional handler of the session runs, or waits for the store to run it.
+    pub(super) transactions: Arc<tokio::sync::Mutex<()>>,
     pub(super) envelope: Box<Envelope>,
 }
 
@@ -125,7 +127,7 @@ async fn attempt_once(job: &Job, running: &mut Running) -> End {
                 session: job.holder.session,
                 seq,
             };
-            match job.node.store.run(read).await {
+            match job.node.store.run_for(job.share(), read).await {
                 Ok(Some(correlation)) => Some(correlation),
                 Ok(None) => return settled_already(job).await,
                 Err(error) => return retry(&error),
@@ -164,7 +166,10 @@ async fn attempt_once(job: &Job, running: &mut Running) -> End {
         }
         // Boxed, as it is the largest of what this task may come to hold, and seldom needed.
         Run::Transactional(handler) => {
-            Box::pin(transact(job, running, context, handler.clone())).await
+            let turn = job.transactions.lock().await;
+            let end = Box::pin(transact(job, running, context, handler.clone())).await;
+            drop(turn);
+            end
         }
     }
 }
@@ -176,7 +181,7 @@ async fn settled_already(job: &Job) -> End {
         session: job.holder.session,
         cmid: job.envelope.cmid.clone().unwrap_or_default(),
     };
-    match job.node.store.run(read).await {
+    match job.node.store.run_for(job.share(), read).await {
         Ok(Some(answer)) => End::Duplicate(answer),
         Ok(None) => End::NothingToSettle,
         Err(error) => retry(&error),
@@ -356,7 +361,7 @@ async fn commit(job: &Job, running: &mut Running, handled: Handled, effects: Vec
         if let Cause::Incoming { holder: of, .. } = &mut unit.cause {
             *of = holder;
         }
-        match job.node.store.run_back(unit).await {
+        match job.node.store.run_back(job.share(), unit).await {
             // Nothing of it was stored: it is whole.
             Ok((refused, UnitOutcome::FencedOff))
                 if running.holder().is_some_and(|newest| newest != holder) =>
@@ -403,6 +408,7 @@ async fn transact(
 ) -> End {
     let holder = running.holder().unwrap_or(job.holder);
     let cmid = job.envelope.cmid.clone().unwrap_or_default();
+    let endpoint = context.endpoint().to_owned();
     let shared = Arc::new(job.clone_for_store(holder));
     let inside = shared.clone();
     let (answers, answered) = std::sync::mpsc::channel();
@@ -435,7 +441,7 @@ async fn transact(
         limit: job.node.config.transaction_limit,
         run,
     };
-    match job.node.store.run(transact).await {
+    match job.node.store.run_for(job.share(), transact).await {
         Ok(Transacted::Unit(outcome)) => match answered.try_recv() {
             Ok(answer) => end(job, holder, outcome, answer),
             // Refused before the handler ran.
@@ -464,10 +470,10 @@ async fn transact(
             )
             .await
         }
-        Ok(Transacted::TimedOut) => {
+        Ok(Transacted::TimedOut(took)) => {
             let limit = job.node.config.transaction_limit;
             let error = HandlerError::public(format!(
-                "the handler took longer than its limit of {limit:?}"
+                "the transactional handler {endpoint:?} took {took:.1?}, its limit is {limit:?}: nothing was kept"
             ));
             commit(job, running, Err(error), Vec::new()).await
         }
@@ -484,6 +490,11 @@ fn refused(answer: &Envelope) -> bool {
 }
 
 impl Job {
+    /// On whose account the store does what is done for this message.
+    fn share(&self) -> Share {
+        Share::of(&self.user_id, self.holder.session)
+    }
+
     fn clone_for_store(&self, holder: Holder) -> Job {
         Job {
             node: self.node.clone(),
@@ -496,6 +507,7 @@ impl Job {
             debug: self.debug,
             received: self.received,
             settles: self.settles,
+            transactions: self.transactions.clone(),
             envelope: self.envelope.clone(),
         }
     }

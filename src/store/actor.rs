@@ -1,80 +1,92 @@
-//! The store actor, and the life of an opened store: its threads, its queue, its end.
+//! The store actor, and the life of an opened store: its threads, its queues, its end.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
-use crossbeam_channel::Sender;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::fair::Share;
 use super::job::{Job, Reply, Seat, Task, Work};
+use super::lane::Lane;
 use super::metrics::StoreMetrics;
-use super::statements::{Database, Lane};
+use super::queue::Queue;
+use super::statements::{Database, Mode, Rank};
 use super::{Operation, StoreConfig, StoreError, shard, writer};
 use crate::clock::after;
-use crate::metrics::{MailboxMetrics, Meter};
+use crate::metrics::MailboxMetrics;
 
-/// What waits for the threads that talk to the database, and how much may.
-pub struct Queue {
-    pub credits: Semaphore,
-    /// How long operations wait for a thread.
-    pub meter: Arc<Meter>,
-    pub metrics: StoreMetrics,
-    /// Operations for which there was no room, and which nobody may overtake.
-    in_lobby: AtomicUsize,
-}
-
-impl Queue {
-    /// So many places are free again.
-    pub fn give_back(&self, places: usize) {
-        self.metrics.left(places);
-        self.credits.add_permits(places);
-    }
-}
-
-/// The channels to the threads. Dropping the last sender ends the threads when they have done what was sent before.
-#[derive(Clone)]
+/// The queues in front of the threads. Dropping the last handle ends the threads when they have done what was sent
+/// before.
 struct Lanes {
-    /// One for each writer.
-    write: Vec<Sender<Job>>,
+    /// One for each thread that writes messages.
+    writers: Vec<Arc<Lane>>,
+    /// Where several may write at a time.
+    others: Option<Others>,
     /// `None` where nothing reads beside the writer.
-    read: Option<Sender<Job>>,
+    read: Option<Arc<Lane>>,
+}
+
+/// What is written beside messages.
+struct Others {
+    /// The node's own: a lease must wait neither for messages nor for somebody's lock on a session.
+    control: Arc<Lane>,
+    /// What touches no session, and maintenance.
+    background: Arc<Lane>,
+    /// Transactional handlers.
+    handlers: Arc<Lane>,
 }
 
 impl Lanes {
     fn send(&self, job: Job) {
-        let lane = match (job.lane(), &self.read) {
-            (Lane::Read, Some(read)) => read,
-            _ => self.writer(&*job),
-        };
-        // If a thread could not go on, the job is dropped, which answers `Stopped`.
-        let _ = lane.send(job);
+        self.lane_of(&*job).push(job);
     }
 
-    /// The writer for an operation: always the same for those that touch the same first, so that their order is kept.
-    /// What touches nothing has the last one to itself: a lease must not wait for somebody's lock on a session.
-    fn writer(&self, job: &dyn Work) -> &Sender<Job> {
-        let Some(others @ 1..) = self.write.len().checked_sub(1) else {
-            return &self.write[0];
+    /// The lane for an operation: always the same for those that touch the same first, so that their order is kept.
+    fn lane_of(&self, job: &dyn Work) -> &Lane {
+        if let (Mode::Read, Some(read)) = (job.mode(), &self.read) {
+            return read;
+        }
+        let Some(others) = &self.others else {
+            return &self.writers[0];
         };
-        let mut first = None;
-        job.touches(&mut |touched| {
-            first.get_or_insert_with(|| shard::of(touched));
-        });
-        &self.write[first.map_or(others, |shard| shard as usize % others)]
+        match (job.mode(), job.rank()) {
+            (Mode::Handler, _) => return &others.handlers,
+            (_, Rank::Control) => return &others.control,
+            (_, Rank::Maintenance) => return &others.background,
+            (_, Rank::Sessions | Rank::Messages) => {}
+        }
+        match job.first_touched() {
+            Some(shard) => &self.writers[shard as usize % self.writers.len()],
+            None => &others.background,
+        }
     }
 }
 
-/// Lets in, in order, as places come free, the operations for which there was no room: its mailbox is the lobby. What
-/// finds room goes straight to its writer, for each hop to another thread costs more than many an operation. Lives on a
-/// thread of its own.
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        let others = self.others.iter();
+        let others = others.flat_map(|it| [&it.control, &it.background, &it.handlers]);
+        for lane in self.writers.iter().chain(others).chain(&self.read) {
+            lane.close();
+        }
+    }
+}
+
+/// Lets in, in order, as places come free, the operations for which there was no room: it is the lobby. What finds room
+/// goes straight to its thread, for each hop to another one costs more than many an operation. Lives on a thread of its
+/// own.
 struct StoreActor {
     queue: Arc<Queue>,
     /// `None` once stopped.
-    lanes: Option<Lanes>,
+    lanes: Option<Arc<Lanes>>,
+    /// Who waits, by the user's slot: none of them waits for those of another.
+    lobby: HashMap<usize, VecDeque<Waiting>>,
+    stopping: bool,
+    /// Dropped, and so told, once it has stopped.
     stopped: Option<oneshot::Sender<()>>,
 }
 
@@ -86,6 +98,7 @@ impl Actor for StoreActor {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Waiting {
+    share: Share,
     until: Instant,
     /// Tells it that there is room, or that there was none for too long; then it is gone.
     admit: Box<dyn FnOnce(Result<(), StoreError>) -> Option<Job> + Send>,
@@ -97,28 +110,52 @@ impl Handler<Waiting> for StoreActor {
     type Result = ();
 
     fn handle(&mut self, waiting: Waiting, ctx: &mut Context<StoreActor>) {
-        let queue = self.queue.clone();
+        let slot = Queue::slot_of(waiting.share);
+        let waits = self.lobby.entry(slot).or_default();
+        waits.push_back(waiting);
+        if waits.len() == 1 {
+            self.admit_first(slot, ctx);
+        }
+    }
+}
+
+impl StoreActor {
+    /// Lets the first of a slot in as soon as there is room, then those behind it.
+    fn admit_first(&mut self, slot: usize, ctx: &mut Context<StoreActor>) {
+        let Some(waiting) = self.lobby.get(&slot).and_then(|waits| waits.front()) else {
+            self.lobby.remove(&slot);
+            return self.stop_if_done();
+        };
+        let (queue, share) = (self.queue.clone(), waiting.share);
+        let (until, patience) = (waiting.until, waiting.patience);
         let admitted = async move {
-            match tokio::time::timeout_at(waiting.until, queue.credits.acquire()).await {
-                Ok(Ok(permit)) => {
-                    permit.forget();
-                    Ok(())
-                }
-                Ok(Err(_)) => Err(StoreError::Stopped),
+            match tokio::time::timeout_at(until, queue.enter(share)).await {
+                Ok(()) => Ok(()),
                 Err(_) => {
                     queue.metrics.busy();
-                    Err(StoreError::Busy(waiting.patience))
+                    Err(StoreError::Busy(patience))
                 }
             }
         };
-        // Nobody behind it comes first.
-        ctx.wait(admitted.into_actor(self).map(move |admitted, actor, _| {
-            if let (Some(job), Some(lanes)) = ((waiting.admit)(admitted), &actor.lanes) {
+        ctx.spawn(admitted.into_actor(self).map(move |admitted, actor, ctx| {
+            let waits = actor.lobby.get_mut(&slot);
+            if let Some(waiting) = waits.and_then(|waits| waits.pop_front())
+                && let (Some(job), Some(lanes)) = ((waiting.admit)(admitted), &actor.lanes)
+            {
                 lanes.send(job);
             }
             // Only now: who comes next must not overtake the one just sent.
-            actor.queue.in_lobby.fetch_sub(1, Ordering::AcqRel);
+            actor.queue.leave_lobby(share);
+            actor.admit_first(slot, ctx);
         }));
+    }
+
+    /// Whoever waits is let in before the end.
+    fn stop_if_done(&mut self) {
+        if self.stopping && self.lobby.is_empty() {
+            self.lanes = None;
+            self.stopped = None;
+        }
     }
 }
 
@@ -131,8 +168,8 @@ impl Handler<Stop> for StoreActor {
     type Result = ();
 
     fn handle(&mut self, _: Stop, _: &mut Context<StoreActor>) {
-        self.lanes = None;
-        self.stopped.take();
+        self.stopping = true;
+        self.stop_if_done();
     }
 }
 
@@ -141,8 +178,9 @@ pub struct Opened {
     queue: Arc<Queue>,
     actor: Addr<StoreActor>,
     /// `None` only while it is being dropped.
-    lanes: Option<Lanes>,
+    lanes: Option<Arc<Lanes>>,
     patience: Duration,
+    database: Arc<dyn Database>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -154,18 +192,15 @@ impl Opened {
 
     /// Starts the actor and the threads.
     pub fn start(database: Arc<dyn Database>, config: &StoreConfig) -> Result<Opened, StoreError> {
-        let queue = Arc::new(Queue {
-            credits: Semaphore::new(config.queue.clamp(1, Semaphore::MAX_PERMITS)),
-            meter: Arc::default(),
-            metrics: StoreMetrics::default(),
-            in_lobby: AtomicUsize::new(0),
-        });
+        let queue = Arc::new(Queue::new(config.queue, config.queue_per_user));
         let mut threads = Vec::new();
-        let lanes = start_lanes(&database, config.batch, &queue, &mut threads)?;
+        let lanes = Arc::new(start_lanes(&database, config.batch, &queue, &mut threads)?);
         let (stopped, until_stopped) = oneshot::channel();
         let actor = StoreActor {
             queue: queue.clone(),
             lanes: Some(lanes.clone()),
+            lobby: HashMap::new(),
+            stopping: false,
             stopped: Some(stopped),
         };
         let (started, addr) = crossbeam_channel::bounded(1);
@@ -185,23 +220,37 @@ impl Opened {
             actor,
             lanes: Some(lanes),
             patience: config.queue_wait,
+            database,
             threads,
         })
     }
 
-    /// Sends an operation to its writer or reader, at once if there is room.
-    pub fn send<O: Operation>(&self, operation: O, reply: Reply<O>, seat: &Arc<Seat>) {
-        let task = Box::new(Task::new(operation, reply, seat.clone(), &self.queue));
+    /// Sends an operation to its thread: at once if there is room, and whatever keeps the node alive in any case.
+    pub fn send<O: Operation>(
+        &self,
+        operation: O,
+        reply: Reply<O>,
+        seat: &Arc<Seat>,
+        share: Option<Share>,
+    ) {
+        let share = share.unwrap_or_else(|| shard::share_of(&operation));
+        let task = Box::new(Task::new(
+            operation,
+            reply,
+            seat.clone(),
+            share,
+            &self.queue,
+        ));
         // While it is being dropped, the task is dropped, which answers `Stopped`.
         let Some(lanes) = &self.lanes else { return };
-        if self.queue.in_lobby.load(Ordering::Acquire) == 0
-            && let Ok(permit) = self.queue.credits.try_acquire()
-        {
-            permit.forget();
+        if O::RANK != Rank::Messages {
+            return lanes.send(task);
+        }
+        if self.queue.try_enter(share) {
             return lanes.send(task.admitted());
         }
         let until = after(Instant::now(), self.patience);
-        self.queue.in_lobby.fetch_add(1, Ordering::AcqRel);
+        self.queue.enter_lobby(share);
         let admit = move |admitted| match admitted {
             Ok(()) => Some(task.admitted()),
             Err(error) => {
@@ -210,6 +259,7 @@ impl Opened {
             }
         };
         self.actor.do_send(Waiting {
+            share,
             until,
             admit: Box::new(admit),
             patience: self.patience,
@@ -220,37 +270,53 @@ impl Opened {
     pub fn metrics(&self) -> &StoreMetrics {
         &self.queue.metrics
     }
+
+    /// See [`Database::held`].
+    pub fn held(&self) -> Duration {
+        self.database.held()
+    }
 }
 
-/// Starts the writers and the readers.
+/// Starts the threads that write and those that read, each with its lane.
 fn start_lanes(
     database: &Arc<dyn Database>,
     batch: usize,
     queue: &Arc<Queue>,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<Lanes, StoreError> {
-    let mut write = Vec::new();
-    for _ in 0..database.writers().max(1) {
-        let (sender, jobs) = crossbeam_channel::unbounded();
-        let (base, queue) = (database.clone(), queue.clone());
-        threads.push(spawn("matssocket-writer", move || {
-            writer::write(&jobs, &*base, batch, &queue)
-        })?);
-        write.push(sender);
-    }
-    if database.readers() == 0 {
-        return Ok(Lanes { write, read: None });
-    }
-    let (read, jobs) = crossbeam_channel::unbounded();
-    for _ in 0..database.readers() {
-        let (jobs, base, queue) = (jobs.clone(), database.clone(), queue.clone());
-        threads.push(spawn("matssocket-reader", move || {
-            writer::read(&jobs, &*base, &queue)
-        })?);
-    }
+    let mut start = |name, count: usize, role| {
+        let lane = Arc::<Lane>::default();
+        for _ in 0..count {
+            let (lane, database, queue) = (lane.clone(), database.clone(), queue.clone());
+            threads.push(spawn(name, move || {
+                writer::serve(&lane, &*database, role, &queue)
+            })?);
+        }
+        Ok::<_, StoreError>(lane)
+    };
+    let write = writer::Role::Write { batch };
+    let writers = (0..database.writers().max(1)).map(|_| start("matssocket-writer", 1, write));
+    let writers = writers.collect::<Result<_, _>>()?;
+    let others = match database.handlers() {
+        0 => None,
+        handlers => Some(Others {
+            control: start("matssocket-control", 1, write)?,
+            background: start("matssocket-background", 1, write)?,
+            handlers: start(
+                "matssocket-handler",
+                handlers,
+                writer::Role::Write { batch: 1 },
+            )?,
+        }),
+    };
+    let read = match database.readers() {
+        0 => None,
+        readers => Some(start("matssocket-reader", readers, writer::Role::Read)?),
+    };
     Ok(Lanes {
-        write,
-        read: Some(read),
+        writers,
+        others,
+        read,
     })
 }
 

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::actor::Queue;
+use super::fair::{Share, Shared};
 use super::operation::News;
-use super::statements::{DbResult, Lane, Statements, Touched, Verdict};
-use super::{NewsOf, Operation, StoreError};
+use super::queue::Queue;
+use super::statements::{DbResult, Mode, Rank, Statements, Touched, Verdict};
+use super::{NewsOf, Operation, StoreError, shard};
 use crate::clock::Clock;
 use crate::metrics::Mailbox;
 
@@ -59,10 +60,22 @@ pub type Job = Box<dyn Work>;
 pub trait Work: Send {
     /// It has left its queue: how long it was there.
     fn taken(&mut self, now: Instant) -> Duration;
-    /// Whether it has a place in the queue, which is the caller's to give back from now on.
-    fn give_back(&mut self) -> bool;
-    /// Where it runs.
-    fn lane(&self) -> Lane;
+    /// Whose place in the queue it has, which is the caller's to give back from now on.
+    fn give_back(&mut self) -> Option<Share>;
+    /// How it runs.
+    fn mode(&self) -> Mode;
+    /// What it comes before.
+    fn rank(&self) -> Rank;
+    /// On whose account it waits.
+    fn share(&self) -> Share;
+    /// The shard of what it touches first.
+    fn first_touched(&self) -> Option<i64> {
+        let mut first = None;
+        self.touches(&mut |touched| {
+            first.get_or_insert_with(|| shard::of(touched));
+        });
+        first
+    }
     /// Shows what it touches.
     fn touches(&self, see: &mut dyn FnMut(Touched<'_>));
     /// Bytes that it writes, about.
@@ -77,6 +90,21 @@ pub trait Work: Send {
     fn fail(self: Box<Self>, error: StoreError);
 }
 
+impl Shared for Job {
+    fn share(&self) -> Share {
+        Work::share(&**self)
+    }
+
+    fn bytes(&self) -> usize {
+        Work::bytes(&**self)
+    }
+
+    /// A handler may take its time: what else waits is looked at again before the next one.
+    fn ends_group(&self) -> bool {
+        self.mode() == Mode::Handler
+    }
+}
+
 /// An operation with everything it needs.
 pub struct Task<O: Operation> {
     operation: Option<O>,
@@ -87,6 +115,7 @@ pub struct Task<O: Operation> {
     /// The node's name when the operation was given.
     by: Arc<str>,
     queue: Arc<Queue>,
+    share: Share,
     /// It has a place in the queue. Given back before the answer, so that whoever is answered finds the room.
     placed: bool,
     /// Since when it waits; `None` once it was taken.
@@ -94,7 +123,13 @@ pub struct Task<O: Operation> {
 }
 
 impl<O: Operation> Task<O> {
-    pub fn new(operation: O, reply: Reply<O>, seat: Arc<Seat>, queue: &Arc<Queue>) -> Task<O> {
+    pub fn new(
+        operation: O,
+        reply: Reply<O>,
+        seat: Arc<Seat>,
+        share: Share,
+        queue: &Arc<Queue>,
+    ) -> Task<O> {
         queue.meter.count_in();
         Task {
             operation: Some(operation),
@@ -104,6 +139,7 @@ impl<O: Operation> Task<O> {
             by: seat.name(),
             seat,
             queue: queue.clone(),
+            share,
             placed: false,
             waiting: Some(Instant::now()),
         }
@@ -123,12 +159,11 @@ impl<O: Operation> Task<O> {
 
     fn refuse(&mut self, error: StoreError) {
         if let Some(reply) = self.reply.take() {
-            if self.give_back() {
-                if matches!(error, StoreError::Failed(_)) {
-                    self.queue.metrics.failed();
-                }
-                self.queue.give_back(1);
+            if matches!(error, StoreError::Failed(_)) {
+                self.queue.metrics.failed();
             }
+            let place = self.give_back();
+            self.queue.give_back(place.into_iter());
             // Whoever asked may have gone away.
             let _ = reply.send(Err(error));
         }
@@ -142,12 +177,20 @@ impl<O: Operation> Work for Task<O> {
             .map_or(Duration::ZERO, |since| now - since)
     }
 
-    fn give_back(&mut self) -> bool {
-        std::mem::take(&mut self.placed)
+    fn give_back(&mut self) -> Option<Share> {
+        std::mem::take(&mut self.placed).then_some(self.share)
     }
 
-    fn lane(&self) -> Lane {
-        O::LANE
+    fn mode(&self) -> Mode {
+        O::MODE
+    }
+
+    fn rank(&self) -> Rank {
+        O::RANK
+    }
+
+    fn share(&self) -> Share {
+        self.share
     }
 
     fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {

@@ -7,11 +7,14 @@ mod actor;
 pub mod bench;
 #[cfg(all(test, feature = "sqlite"))]
 mod conformance;
+mod fair;
 mod job;
+mod lane;
 mod metrics;
 pub mod operation;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod queue;
 mod rows;
 mod schema;
 mod shard;
@@ -30,6 +33,7 @@ use std::time::Duration;
 use crate::cluster::Cluster;
 use crate::wire::shown;
 
+pub(crate) use fair::Share;
 pub use metrics::StoreMetricsSnapshot;
 use operation::News;
 #[cfg(feature = "postgres")]
@@ -205,11 +209,16 @@ pub struct StoreConfig {
     pub batch: usize,
     /// Most operations waiting for the store, those of all its nodes; beyond that, callers wait. Default 10,000.
     pub queue: usize,
+    /// Of these, most operations of one user. Default 2,000.
+    pub queue_per_user: usize,
     /// Longest that a caller waits for room in the queue. Zero: not at all. Default 5 s.
     pub queue_wait: Duration,
-    /// Threads that write, each with a connection of its own, beside one for leases and other upkeep (PostgreSQL; SQLite
-    /// has one thread in all). Default 2.
+    /// Threads that write messages, each with a connection of its own, beside one for leases and one for maintenance
+    /// (PostgreSQL; SQLite has one thread in all). Default 2.
     pub writers: usize,
+    /// Transactional handlers that run at a time, each with a thread and a connection of its own, opened when it is first
+    /// needed (PostgreSQL; with SQLite they run on its one thread, one after the other). Default 4.
+    pub handlers: usize,
     /// Threads that read beside those that write (not with SQLite in memory). Default 2.
     pub readers: usize,
     /// How long the database waits for a lock. Default 5 s.
@@ -223,8 +232,10 @@ impl Default for StoreConfig {
         StoreConfig {
             batch: 500,
             queue: 10_000,
+            queue_per_user: 2_000,
             queue_wait: Duration::from_secs(5),
             writers: 2,
+            handlers: 4,
             readers: 2,
             busy_timeout: Duration::from_secs(5),
             max_outbox: 10_000,
@@ -265,9 +276,13 @@ pub trait Operation: Send + 'static {
     /// What the caller is told after the commit.
     type Outcome: Send + 'static;
 
-    /// Where it runs.
+    /// How it runs.
     #[doc(hidden)]
-    const LANE: statements::Lane;
+    const MODE: statements::Mode;
+
+    /// What it comes before.
+    #[doc(hidden)]
+    const RANK: statements::Rank;
 
     /// Shows what it touches.
     #[doc(hidden)]
@@ -279,7 +294,7 @@ pub trait Operation: Send + 'static {
         0
     }
 
-    /// Runs it. May run again if its transaction was rolled back, unless its lane is `Alone`.
+    /// Runs it. May run again if its transaction was rolled back, unless its mode is `Handler`.
     #[doc(hidden)]
     fn apply(
         &mut self,
@@ -290,7 +305,7 @@ pub trait Operation: Send + 'static {
     #[doc(hidden)]
     fn give_messages(&mut self, _: &Self::Outcome, _told: &mut [operation::StoredMessage]) {}
 
-    /// What becomes of its transaction; other than `Commit` only where the lane is `Alone`.
+    /// What becomes of its transaction; other than `Commit` only where the mode is `Handler`.
     #[doc(hidden)]
     fn verdict(_: &Self::Outcome) -> statements::Verdict {
         statements::Verdict::Commit
@@ -307,25 +322,45 @@ pub(crate) struct StoreHandle {
 
 impl StoreHandle {
     /// Runs one operation; the outcome comes after the commit. Operations given one after the other from one task
-    /// are applied in that order if they touch the same session first (reads, on other connections, see everything that was answered before).
+    /// are applied in that order if they touch the same session first, on the same account (reads, on other connections,
+    /// see everything that was answered before).
     /// The operation runs even if the future is dropped.
     pub(crate) fn run<O: Operation>(
         &self,
         operation: O,
     ) -> impl Future<Output = Result<O::Outcome, StoreError>> + Send + 'static + use<O> {
-        let done = self.run_back(operation);
+        let done = self.give(operation, None);
         async move { done.await.map(|(_, outcome)| outcome) }
     }
 
-    /// As [`run`](Self::run); the operation comes back with its outcome, without the messages that it has stored.
+    /// As [`run`](Self::run), on the account of a user: what waits is shared out fairly between users.
+    pub(crate) fn run_for<O: Operation>(
+        &self,
+        share: Share,
+        operation: O,
+    ) -> impl Future<Output = Result<O::Outcome, StoreError>> + Send + 'static + use<O> {
+        let done = self.give(operation, Some(share));
+        async move { done.await.map(|(_, outcome)| outcome) }
+    }
+
+    /// As [`run_for`](Self::run_for); the operation comes back with its outcome, without the messages that it has stored.
     pub(crate) fn run_back<O: Operation>(
         &self,
+        share: Share,
         operation: O,
     ) -> impl Future<Output = Result<(O, O::Outcome), StoreError>> + Send + 'static + use<O> {
+        self.give(operation, Some(share))
+    }
+
+    fn give<O: Operation>(
+        &self,
+        operation: O,
+        share: Option<Share>,
+    ) -> impl Future<Output = Result<(O, O::Outcome), StoreError>> + Send + 'static + use<O> {
         let (reply, done) = tokio::sync::oneshot::channel();
-        let refused = self.access == Access::Read && O::LANE != statements::Lane::Read;
+        let refused = self.access == Access::Read && O::MODE != statements::Mode::Read;
         if !refused {
-            self.store.send(operation, reply, &self.seat);
+            self.store.send(operation, reply, &self.seat, share);
         }
         async move {
             if refused {
@@ -371,6 +406,11 @@ impl StoreHandle {
     /// The node comes back as a new incarnation with this name. Operations given before keep the old one.
     pub(crate) fn rename(&self, node: &str) {
         self.seat.rename(node);
+    }
+
+    /// For how long, up to now, handlers have kept everybody else from writing: see [`statements::Database::held`].
+    pub(crate) fn held(&self) -> Duration {
+        self.store.held()
     }
 
     /// How long operations wait for a writer or reader.

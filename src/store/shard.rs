@@ -1,6 +1,8 @@
 //! Which writer an operation goes to: all those of a session to the same, whether they know its id or its key. They
 //! keep their order, and several writers do not wait for each other's locks.
 
+use super::Operation;
+use super::fair::Share;
 use super::operation::SessionKey;
 use super::statements::Touched;
 
@@ -17,6 +19,32 @@ pub fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
+}
+
+impl Share {
+    /// The share of one of a user's sessions.
+    pub fn of(user_id: &str, session: SessionKey) -> Share {
+        Share {
+            user: hash(user_id),
+            session: session.0 as u64,
+        }
+    }
+}
+
+/// The share of an operation of which nobody said for whom it is: whatever it touches first counts as a user.
+pub fn share_of<O: Operation>(operation: &O) -> Share {
+    let mut user = None;
+    operation.touches(&mut |touched| {
+        user.get_or_insert_with(|| match touched {
+            Touched::Session(SessionKey(key)) => key as u64,
+            Touched::Sid(text) | Touched::User(text) => hash(text),
+            Touched::Publications => 0,
+        });
+    });
+    Share {
+        user: user.unwrap_or(0),
+        session: 0,
+    }
 }
 
 /// The shard of whatever is touched.

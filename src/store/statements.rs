@@ -1,6 +1,7 @@
 //! The narrow inner trait: what a database must be able to do. One method per operation.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::operation::*;
 use crate::clock::Clock;
@@ -22,15 +23,30 @@ pub enum Verdict {
     Discard,
 }
 
-/// Where an operation runs.
+/// How an operation runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
+pub enum Mode {
     /// In a group commit, with others.
     Write,
     /// In a transaction of its own.
     Alone,
+    /// The application's own code runs in it, in a transaction of its own that is never begun again.
+    Handler,
     /// Changes nothing: beside the writer, if the database can.
     Read,
+}
+
+/// What comes before what. What keeps the node alive must not wait behind messages, however many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rank {
+    /// The node's own: its lease, its sweep, its leaving.
+    Control,
+    /// Sessions that come and go.
+    Sessions,
+    /// All that users and the application cause.
+    Messages,
+    /// What can wait: in parts, each a short transaction of its own.
+    Maintenance,
 }
 
 /// Why a transaction did not take place.
@@ -108,8 +124,18 @@ pub trait Database: Send + Sync + 'static {
     /// Why it cannot be reached.
     fn reader(&self) -> Result<Box<dyn Line>, String>;
 
-    /// How many threads may write at a time. If several, the last one is for what touches nothing.
+    /// How many threads may write messages at a time.
     fn writers(&self) -> usize;
+
+    /// How many transactional handlers may run at a time beside those that write. 0: there is one that writes, and it
+    /// does everything, the node's own work and maintenance included; else those have threads of their own, too.
+    fn handlers(&self) -> usize;
+
+    /// For how long, up to now, a handler has had the only connection that writes, in all. Meanwhile nobody else could
+    /// write, and so nobody's lease needed to be renewed. Zero where several write at a time.
+    fn held(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// How many threads may read beside the writers. 0: reads go through the writers.
     fn readers(&self) -> usize;
@@ -127,48 +153,48 @@ pub trait Line {
     fn is_broken(&mut self) -> bool;
 }
 
-/// The table of all operations: lane, method, operation and outcome. Calls `$callback` with it. [`Unit`] and
+/// The table of all operations: mode, rank, method, operation and outcome. Calls `$callback` with it. [`Unit`] and
 /// [`Transact`] are the exceptions, and written out by hand.
 macro_rules! operations {
     ($callback:ident) => {
         $callback! {
-            Write register(Register) -> Registered;
-            Write deregister(Deregister) -> bool;
-            Write close_session(CloseSession) -> Option<ClosedSession>;
-            Write close_later(CloseLater) -> Option<ClosesLater>;
-            Write close_due(CloseDue) -> ClosedDue;
-            Read read_standing(ReadStanding) -> Option<Standing>;
-            Read find_home(FindHome) -> SessionHome;
-            Read list_sessions(ListSessions) -> Vec<StoredSession>;
-            Read count_sessions(CountSessions) -> u64;
-            Write liveliness(Liveliness) -> ();
-            Write time_out_sessions(TimeOutSessions) -> Vec<ClosedSession>;
-            Write scavenge(Scavenge) -> u64;
-            Write subscribe(Subscribe) -> Fenced;
-            Write unsubscribe(Unsubscribe) -> Fenced;
-            Read read_answer(ReadAnswer) -> Option<Option<String>>;
-            Write drop_inbox(DropInbox) -> Fenced;
-            Read fetch_outbox(FetchOutbox) -> FetchedOutbox;
-            Write complete(Complete) -> Fenced;
-            Write mark_redelivery(MarkRedelivery) -> MarkedRedelivery;
-            Read read_correlation(ReadCorrelation) -> Option<Correlation>;
-            Write claim_ended_correlations(ClaimEndedCorrelations) -> Vec<EndedCorrelation>;
-            Write claim_forwarded(ClaimForwarded) -> Vec<Forwarded>;
-            Write postpone_forwarded(PostponeForwarded) -> bool;
-            Write bury_forwarded(BuryForwarded) -> bool;
-            Read read_forwarded(ReadForwarded) -> Option<Forwarded>;
-            Read list_dead_letters(ListDeadLetters) -> Vec<DeadLetter>;
-            Write redrive_dead_letter(RedriveDeadLetter) -> bool;
-            Write drop_dead_letter(DropDeadLetter) -> bool;
-            Read fetch_publications(FetchPublications) -> Vec<Publication>;
-            Read newest_publication(NewestPublication) -> i64;
-            Read topic_history(TopicHistory) -> Option<Vec<Publication>>;
-            Read topic_since(TopicSince) -> Option<Vec<Publication>>;
-            Write renew_lease(RenewLease) -> bool;
-            Write leave_node(LeaveNode) -> ();
-            Read list_nodes(ListNodes) -> Vec<StoredNode>;
-            Read sweep(Sweep) -> Swept;
-            Read which_exist(WhichExist) -> Vec<SessionKey>;
+            Write Sessions register(Register) -> Registered;
+            Write Sessions deregister(Deregister) -> bool;
+            Write Messages close_session(CloseSession) -> Option<ClosedSession>;
+            Write Messages close_later(CloseLater) -> Option<ClosesLater>;
+            Write Messages close_due(CloseDue) -> ClosedDue;
+            Read Sessions read_standing(ReadStanding) -> Option<Standing>;
+            Read Messages find_home(FindHome) -> SessionHome;
+            Read Messages list_sessions(ListSessions) -> Vec<StoredSession>;
+            Read Messages count_sessions(CountSessions) -> u64;
+            Write Messages liveliness(Liveliness) -> ();
+            Alone Maintenance time_out_sessions(TimeOutSessions) -> Vec<ClosedSession>;
+            Alone Maintenance scavenge(Scavenge) -> Scavenged;
+            Write Messages subscribe(Subscribe) -> Fenced;
+            Write Messages unsubscribe(Unsubscribe) -> Fenced;
+            Read Messages read_answer(ReadAnswer) -> Option<Option<String>>;
+            Write Messages drop_inbox(DropInbox) -> Fenced;
+            Read Messages fetch_outbox(FetchOutbox) -> FetchedOutbox;
+            Write Messages complete(Complete) -> Fenced;
+            Write Messages mark_redelivery(MarkRedelivery) -> MarkedRedelivery;
+            Read Messages read_correlation(ReadCorrelation) -> Option<Correlation>;
+            Write Messages claim_ended_correlations(ClaimEndedCorrelations) -> Vec<EndedCorrelation>;
+            Write Messages claim_forwarded(ClaimForwarded) -> Vec<Forwarded>;
+            Write Messages postpone_forwarded(PostponeForwarded) -> bool;
+            Write Messages bury_forwarded(BuryForwarded) -> bool;
+            Read Messages read_forwarded(ReadForwarded) -> Option<Forwarded>;
+            Read Messages list_dead_letters(ListDeadLetters) -> Vec<DeadLetter>;
+            Write Messages redrive_dead_letter(RedriveDeadLetter) -> bool;
+            Write Messages drop_dead_letter(DropDeadLetter) -> bool;
+            Read Messages fetch_publications(FetchPublications) -> Vec<Publication>;
+            Read Control newest_publication(NewestPublication) -> i64;
+            Read Messages topic_history(TopicHistory) -> Option<Vec<Publication>>;
+            Read Messages topic_since(TopicSince) -> Option<Vec<Publication>>;
+            Alone Control renew_lease(RenewLease) -> bool;
+            Alone Control leave_node(LeaveNode) -> ();
+            Read Control list_nodes(ListNodes) -> Vec<StoredNode>;
+            Read Control sweep(Sweep) -> Swept;
+            Read Control which_exist(WhichExist) -> Vec<SessionKey>;
         }
     };
 }
@@ -176,7 +202,7 @@ macro_rules! operations {
 pub(super) use operations;
 
 macro_rules! statements_trait {
-    ($($lane:ident $method:ident($operation:ty) -> $outcome:ty;)*) => {
+    ($($mode:ident $rank:ident $method:ident($operation:ty) -> $outcome:ty;)*) => {
         /// A transaction under way. A method that returns `Err` leaves it to be rolled back; a refusal is an outcome
         /// and has written nothing.
         pub trait Statements {
@@ -202,11 +228,12 @@ macro_rules! statements_trait {
 operations!(statements_trait);
 
 macro_rules! implement_operation {
-    ($($lane:ident $method:ident($operation:ty) -> $outcome:ty;)*) => {
+    ($($mode:ident $rank:ident $method:ident($operation:ty) -> $outcome:ty;)*) => {
         $(
             impl super::Operation for $operation {
                 type Outcome = $outcome;
-                const LANE: Lane = Lane::$lane;
+                const MODE: Mode = Mode::$mode;
+                const RANK: Rank = Rank::$rank;
 
                 fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
                     Touches::touches(self, see)
@@ -227,7 +254,8 @@ operations!(implement_operation);
 
 impl super::Operation for Unit {
     type Outcome = UnitOutcome;
-    const LANE: Lane = Lane::Write;
+    const MODE: Mode = Mode::Write;
+    const RANK: Rank = Rank::Messages;
 
     fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
         Touches::touches(self, see)
@@ -248,11 +276,11 @@ impl super::Operation for Unit {
 
 impl super::Operation for Transact {
     type Outcome = Transacted;
-    const LANE: Lane = Lane::Alone;
+    const MODE: Mode = Mode::Handler;
+    const RANK: Rank = Rank::Messages;
 
-    fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
-        see(Touched::Session(self.holder.session));
-    }
+    /// Nothing before it has ended: its session must not be locked for as long as the application's code runs.
+    fn touches(&self, _: &mut dyn FnMut(Touched<'_>)) {}
 
     fn apply(&mut self, statements: &mut dyn Statements) -> DbResult<Transacted> {
         statements.transact(self)
@@ -262,7 +290,7 @@ impl super::Operation for Transact {
     fn verdict(outcome: &Transacted) -> Verdict {
         match outcome {
             Transacted::Unit(UnitOutcome::Committed(_)) => Verdict::Commit,
-            Transacted::Unit(_) | Transacted::RolledBack(_) | Transacted::TimedOut => {
+            Transacted::Unit(_) | Transacted::RolledBack(_) | Transacted::TimedOut(_) => {
                 Verdict::RollBack
             }
             Transacted::Panicked(_) => Verdict::Discard,

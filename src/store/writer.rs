@@ -4,69 +4,51 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam_channel::Receiver;
-
 use super::StoreError;
-use super::actor::Queue;
 use super::job::{Job, Seat};
+use super::lane::Lane;
 use super::operation::News;
+use super::queue::Queue;
 use super::statements::{
-    Care, Database, DbResult, Fault, Group, Lane, Line, Statements, Touched, Verdict,
+    Care, Database, DbResult, Fault, Group, Line, Mode, Statements, Touched, Verdict,
 };
 use crate::sabotage::{Step, reached};
 use crate::wire::shown;
 
-/// A group that writes so many bytes takes no more operations in.
-const MOST_BYTES: usize = 16 * 1024 * 1024;
+/// What a thread does.
+#[derive(Clone, Copy)]
+pub enum Role {
+    /// It writes, at most so many operations in one transaction.
+    Write { batch: usize },
+    /// It reads.
+    Read,
+}
 
-/// Runs `serve` until its channel is closed; begins anew when it panics.
-fn keep_running(queue: &Queue, mut serve: impl FnMut()) {
+/// Does what comes through a lane, until that is closed; begins anew when it panics.
+pub fn serve(lane: &Lane, database: &dyn Database, role: Role, queue: &Queue) {
+    let (most, commits) = match role {
+        Role::Write { batch } => (batch, true),
+        Role::Read => (1, false),
+    };
+    let open = || match role {
+        Role::Write { .. } => database.writer(),
+        Role::Read => database.reader(),
+    };
+    let mut serve = || {
+        let mut worker = Worker {
+            open: &open,
+            line: None,
+            queue,
+            commits,
+        };
+        while let Some(group) = lane.take(most) {
+            worker.work(group);
+        }
+    };
     while catch_unwind(AssertUnwindSafe(&mut serve)).is_err() {
         queue.metrics.panicked();
         log::error!("a thread of the store panicked; it goes on with a fresh connection");
     }
-}
-
-/// Reads, until the channel is closed.
-pub fn read(jobs: &Receiver<Job>, database: &dyn Database, queue: &Queue) {
-    keep_running(queue, || {
-        let mut reader = Worker {
-            open: &|| database.reader(),
-            line: None,
-            queue,
-            commits: false,
-        };
-        while let Ok(job) = jobs.recv() {
-            reader.work(vec![job]);
-        }
-    });
-}
-
-/// Writes, until the channel is closed; at most `batch` operations in one transaction.
-pub fn write(jobs: &Receiver<Job>, database: &dyn Database, batch: usize, queue: &Queue) {
-    keep_running(queue, || {
-        let mut writer = Worker {
-            open: &|| database.writer(),
-            line: None,
-            queue,
-            commits: true,
-        };
-        while let Ok(first) = jobs.recv() {
-            writer.work(gather_group(first, jobs, batch));
-        }
-    });
-}
-
-/// All that waits, within bounds.
-fn gather_group(first: Job, jobs: &Receiver<Job>, batch: usize) -> Vec<Job> {
-    let mut bytes = first.bytes();
-    let mut group = vec![first];
-    while group.len() < batch && bytes < MOST_BYTES {
-        let Ok(next) = jobs.try_recv() else { break };
-        bytes += next.bytes();
-        group.push(next);
-    }
-    group
 }
 
 struct Worker<'a> {
@@ -96,7 +78,7 @@ impl Worker<'_> {
     fn commit_all(&mut self, jobs: Vec<Job>) {
         let mut group = Vec::with_capacity(jobs.len());
         for job in jobs {
-            if job.lane() == Lane::Alone {
+            if matches!(job.mode(), Mode::Alone | Mode::Handler) {
                 self.commit(std::mem::take(&mut group));
                 self.commit(vec![job]);
             } else {
@@ -146,7 +128,7 @@ impl Worker<'_> {
     /// (two who lock each other out are told so by the database, for one).
     fn try_hard(&mut self, group: &mut [Job]) -> Result<(), Fault> {
         let mut result = self.attempt(group, Care::Quick);
-        if group.iter().any(|job| job.lane() == Lane::Alone) {
+        if group.iter().any(|job| job.mode() == Mode::Handler) {
             return result;
         }
         if matches!(result, Err(Fault::Lost(_))) {
@@ -227,10 +209,7 @@ fn finish(mut group: Vec<Job>, queue: &Queue) {
         seat.tell(news);
     }
     // All together, and before anybody is answered: counters that several threads write are slow.
-    let places = group
-        .iter_mut()
-        .filter_map(|job| job.give_back().then_some(()));
-    queue.give_back(places.count());
+    queue.give_back(group.iter_mut().filter_map(|job| job.give_back()));
     for job in group {
         job.answer();
     }

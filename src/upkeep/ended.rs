@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::endpoint::{Call, Context, Origin, RawOutcome, Run, take_effects};
 use crate::node::Node;
-use crate::store::StoreError;
 use crate::store::operation::{Cause, ClaimEndedCorrelations, EndedCorrelation, Unit, UnitOutcome};
+use crate::store::{Share, StoreError};
 use crate::wire::shown;
 
 /// Requests taken in one go.
@@ -80,6 +80,7 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
             }
         }
     }
+    let share = Share::of(&ended.user_id, ended.session);
     let unit = Unit {
         cause: Cause::EndedCorrelation {
             session: ended.session,
@@ -87,7 +88,7 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
         },
         effects,
     };
-    if let UnitOutcome::Committed(effects) = node.store.run(unit).await? {
+    if let UnitOutcome::Committed(effects) = node.store.run_for(share, unit).await? {
         node.count_dropped(&effects);
     }
     Ok(())

@@ -5,10 +5,11 @@ mod tasks;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use actix::{Actor, AsyncContext, Context, Handler, Message};
+use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
 
+use crate::config::Config;
 use crate::metrics::{Mailbox, metered};
 use crate::node::Node;
 use crate::registry::SweepNow;
@@ -28,8 +29,15 @@ pub(crate) const TASKS: [&str; 7] = [
 /// Longer intervals (`Duration::MAX`, say, for a task that is not wanted) would overflow the timer.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// A lease that could not be renewed is tried again so soon: nobody is let in until it is.
-const LEASE_AGAIN: Duration = Duration::from_millis(500);
+/// No task runs more often.
+const LEAST_WAIT: Duration = Duration::from_millis(1);
+
+/// After its first failure a task is tried again so soon; it doubles with each further one, up to 32 times of that, or
+/// to the task's interval.
+const BACK_OFF: Duration = Duration::from_millis(500);
+
+/// Timing out and scavenging run within this time after the start.
+const FIRST_CLEANING: Duration = Duration::from_secs(60);
 
 /// One task; its number is its index in [`TASKS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +49,44 @@ enum Task {
     Liveliness,
     Timeout,
     Scavenge,
+}
+
+impl Task {
+    const ALL: [Task; TASKS.len()] = [
+        Task::Lease,
+        Task::Sweep,
+        Task::Takeover,
+        Task::EndedRequests,
+        Task::Liveliness,
+        Task::Timeout,
+        Task::Scavenge,
+    ];
+
+    fn interval(self, config: &Config) -> Duration {
+        let interval = match self {
+            Task::Lease => config.lease_interval,
+            Task::Sweep => config.sweep_interval,
+            Task::Takeover | Task::EndedRequests => config.takeover_interval,
+            // Jittered, so that a fleet does not write all at once.
+            Task::Liveliness => config
+                .liveliness_interval
+                .min(NEVER)
+                .mul_f64(1.0 + rand::random::<f64>() / 10.0),
+            Task::Timeout => config.timeout_interval,
+            Task::Scavenge => config.scavenge_interval,
+        };
+        interval.clamp(LEAST_WAIT, NEVER)
+    }
+}
+
+/// How long to wait after so many failures in a row.
+fn back_off(failures: u32) -> Duration {
+    jittered(BACK_OFF * 2_u32.pow(failures.saturating_sub(1).min(5)))
+}
+
+/// Between half of this time and all of it.
+fn jittered(time: Duration) -> Duration {
+    time.mul_f64(0.5 + rand::random::<f64>() / 2.0)
 }
 
 /// It is time for this task.
@@ -56,15 +102,24 @@ struct Ended {
     failed: bool,
 }
 
+/// What is known of one task.
+#[derive(Default)]
+struct Schedule {
+    /// The one timer for its next run; `None` while it runs.
+    timer: Option<SpawnHandle>,
+    /// When its last run began.
+    begun: Option<Instant>,
+    /// How often it has failed in a row.
+    failures: u32,
+    /// It is to run again at once: what runs may have read too early.
+    again: bool,
+}
+
 /// The actor: starts each task when it is due, one run of each at a time.
 pub(crate) struct Upkeep {
     node: Arc<Node>,
     services: Mailbox<service::Claim>,
-    running: [bool; TASKS.len()],
-    /// Whose last run failed: said once, not each time.
-    failing: [bool; TASKS.len()],
-    /// The sweep that runs may have read too early.
-    sweep_again: bool,
+    schedules: [Schedule; TASKS.len()],
 }
 
 impl Upkeep {
@@ -72,27 +127,17 @@ impl Upkeep {
         Upkeep {
             node,
             services,
-            running: [false; TASKS.len()],
-            failing: [false; TASKS.len()],
-            sweep_again: false,
+            schedules: Default::default(),
         }
     }
 
-    fn interval(&self, task: Task) -> Duration {
-        let config = &self.node.config;
-        let interval = match task {
-            Task::Lease => config.lease_interval,
-            Task::Sweep => config.sweep_interval,
-            Task::Takeover | Task::EndedRequests => config.takeover_interval,
-            // Jittered, so that a fleet does not write all at once.
-            Task::Liveliness => config
-                .liveliness_interval
-                .min(NEVER)
-                .mul_f64(1.0 + rand::random::<f64>() / 10.0),
-            Task::Timeout => config.timeout_interval,
-            Task::Scavenge => config.scavenge_interval,
-        };
-        interval.clamp(Duration::from_millis(1), NEVER)
+    /// Sets the one timer of a task.
+    fn run_in(&mut self, task: Task, wait: Duration, ctx: &mut Context<Self>) {
+        let me: Mailbox<Due> = Mailbox::new(&ctx.address(), &self.node.meters.upkeep);
+        let timer = ctx.run_later(wait, move |_, _| me.tell(Due(task)));
+        if let Some(before) = self.schedules[task as usize].timer.replace(timer) {
+            ctx.cancel_future(before);
+        }
     }
 }
 
@@ -100,19 +145,14 @@ impl Actor for Upkeep {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        use Task::*;
-        for task in [
-            Lease,
-            Sweep,
-            Takeover,
-            EndedRequests,
-            Liveliness,
-            Timeout,
-            Scavenge,
-        ] {
-            let me: Mailbox<Due> = Mailbox::new(&ctx.address(), &self.node.meters.upkeep);
-            let interval = self.interval(task);
-            ctx.run_interval(interval, move |_, _| me.tell(Due(task)));
+        for task in Task::ALL {
+            let interval = task.interval(&self.node.config);
+            let first = match task {
+                // A process that does not live for long cleans up, too; of many that start together each at its time.
+                Task::Timeout | Task::Scavenge => interval.min(jittered(FIRST_CLEANING)),
+                _ => interval,
+            };
+            self.run_in(task, first, ctx);
         }
         // What a node before this one has left behind is taken up at once.
         self.services.tell(service::Claim);
@@ -124,14 +164,18 @@ impl Handler<Due> for Upkeep {
 
     fn handle(&mut self, Due(task): Due, ctx: &mut Self::Context) {
         let index = task as usize;
-        if std::mem::replace(&mut self.running[index], true) {
+        let schedule = &mut self.schedules[index];
+        if schedule.begun.is_some() {
             return;
         }
+        schedule.timer = None;
+        schedule.begun = Some(Instant::now());
         let me: Mailbox<Ended> = Mailbox::new(&ctx.address(), &self.node.meters.upkeep);
         let (node, services) = (self.node.clone(), self.services.clone());
-        let level = match self.failing[index] {
-            true => log::Level::Debug,
-            false => log::Level::Warn,
+        let level = match schedule.failures {
+            0 => log::Level::Warn,
+            // Said once, not each time.
+            _ => log::Level::Debug,
         };
         actix::spawn(async move {
             let counters = &node.counters.upkeep;
@@ -151,16 +195,19 @@ impl Handler<Ended> for Upkeep {
     type Result = ();
 
     fn handle(&mut self, Ended { task, failed }: Ended, ctx: &mut Self::Context) {
-        self.running[task as usize] = false;
-        self.failing[task as usize] = failed;
-        if failed && task == Task::Lease {
-            let me: Mailbox<Due> = Mailbox::new(&ctx.address(), &self.node.meters.upkeep);
-            let soon = LEASE_AGAIN.min(self.interval(task));
-            ctx.run_later(soon, move |_, _| me.tell(Due(task)));
-        }
-        if task == Task::Sweep && std::mem::take(&mut self.sweep_again) {
-            ctx.notify(Due(task));
-        }
+        let interval = task.interval(&self.node.config);
+        let schedule = &mut self.schedules[task as usize];
+        let took = schedule.begun.take().map(|begun| begun.elapsed());
+        schedule.failures = match failed {
+            true => schedule.failures.saturating_add(1),
+            false => 0,
+        };
+        let wait = match std::mem::take(&mut schedule.again) {
+            true => Duration::ZERO,
+            false if failed => back_off(schedule.failures).min(interval),
+            false => interval.saturating_sub(took.unwrap_or_default()),
+        };
+        self.run_in(task, wait.max(LEAST_WAIT), ctx);
     }
 }
 
@@ -168,11 +215,40 @@ impl Handler<SweepNow> for Upkeep {
     type Result = ();
 
     fn handle(&mut self, _: SweepNow, ctx: &mut Self::Context) {
-        self.sweep_again = self.running[Task::Sweep as usize];
-        if !self.sweep_again {
-            ctx.notify(Due(Task::Sweep));
+        let schedule = &mut self.schedules[Task::Sweep as usize];
+        match schedule.begun {
+            Some(_) => schedule.again = true,
+            None => self.run_in(Task::Sweep, Duration::ZERO, ctx),
         }
     }
 }
 
 metered!(Upkeep: Due, Ended, SweepNow);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_fails_again_and_again_waits_longer_each_time_but_not_for_ever() {
+        let waits: Vec<_> = (1..=30).map(back_off).collect();
+        for (failures, wait) in waits.iter().enumerate() {
+            let whole = BACK_OFF * 2_u32.pow(failures.min(5) as u32);
+            assert!(*wait >= whole / 2 && *wait <= whole, "{failures}: {wait:?}");
+        }
+    }
+
+    #[test]
+    fn no_interval_overflows_a_timer() {
+        let config = Config {
+            liveliness_interval: Duration::MAX,
+            scavenge_interval: Duration::MAX,
+            sweep_interval: Duration::ZERO,
+            ..Config::default()
+        };
+        for task in Task::ALL {
+            let interval = task.interval(&config);
+            assert!(interval >= LEAST_WAIT && interval <= NEVER * 2, "{task:?}");
+        }
+    }
+}

@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Task, ended};
 use crate::metrics::Mailbox;
-use crate::node::Node;
+use crate::node::{LeaseClock, Node};
 use crate::registry::{BeginSweep, Closed, ComeBack, EndSweep, Holders, NotSwept};
 use crate::server::SessionChange;
 use crate::service;
 use crate::store::StoreError;
 use crate::store::operation::{
-    CloseDue, Liveliness, RenewLease, Scavenge, Sweep, TimeOutSessions, WhichExist,
+    CloseDue, Liveliness, RenewLease, Scavenge, ScavengeFrom, Sweep, TimeOutSessions, WhichExist,
 };
 
-/// Sessions timed out in one go.
+/// Sessions closed in one go.
 const PART: u32 = 200;
 
 pub(super) async fn run(
@@ -42,29 +42,29 @@ async fn lease(node: &Node) -> Result<(), StoreError> {
     if node.stopped() {
         return Ok(());
     }
-    let asked = Instant::now();
-    let renew = RenewLease {
+    let asked = LeaseClock::now(&node.store);
+    let renew = node.store.run(RenewLease {
         join: false,
         lease: node.config.lease,
+    });
+    let renewed = tokio::select! {
+        renewed = renew => renewed,
+        () = asked.sleep(&node.store, node.config.lease) => Err(StoreError::Failed(format!(
+            "the lease could not be renewed within {:?}",
+            node.config.lease
+        ))),
     };
-    match tokio::time::timeout(node.config.lease, node.store.run(renew)).await {
-        Ok(Ok(true)) => {
+    match renewed {
+        Ok(true) => {
             node.renewed(asked);
             node.come_back();
             Ok(())
         }
-        Ok(Ok(false)) if node.stopping() => Ok(()),
-        Ok(Ok(false)) => node.come_back_as_new().await,
-        Ok(Err(error)) => {
-            node.go_away(asked.elapsed()).await;
+        Ok(false) if node.stopping() => Ok(()),
+        Ok(false) => node.come_back_as_new().await,
+        Err(error) => {
+            node.go_away(asked.elapsed(&node.store)).await;
             Err(error)
-        }
-        Err(_) => {
-            node.go_away(asked.elapsed()).await;
-            Err(StoreError::Failed(format!(
-                "the lease could not be renewed within {:?}",
-                node.config.lease
-            )))
         }
     }
 }
@@ -103,13 +103,16 @@ async fn liveliness(node: &Node) -> Result<(), StoreError> {
 }
 
 async fn time_out(node: &Node) -> Result<(), StoreError> {
+    let mut pace = Pace::default();
     loop {
+        let limit = pace.limit();
         let time_out = TimeOutSessions {
             idle: node.config.session_timeout,
-            limit: PART,
+            limit,
         };
+        let begun = Instant::now();
         let sessions = node.store.run(time_out).await?;
-        let more = sessions.len() >= PART as usize;
+        let more = sessions.len() >= limit as usize;
         for session in &sessions {
             node.listeners
                 .session(SessionChange::Timeout, &session.sid, &session.user_id);
@@ -120,9 +123,10 @@ async fn time_out(node: &Node) -> Result<(), StoreError> {
                 reason: "the session has timed out".into(),
             });
         }
-        if !more {
+        if !more || node.stopping() {
             return Ok(());
         }
+        pace.rest(begun.elapsed()).await;
     }
 }
 
@@ -144,15 +148,85 @@ async fn close_due(node: &Node) -> Result<(), StoreError> {
     }
 }
 
+/// Deletes what nobody needs any more, in parts: others have their turn between them.
 async fn scavenge(node: &Node) -> Result<(), StoreError> {
-    let scavenge = Scavenge {
-        // A client that was away for longer has no session any more; one that was there has sent again what it missed.
-        inbox_older: node.config.session_timeout,
-        publications_older: node.config.topic_history,
-        keys_older: node.config.idempotency,
-    };
-    let rows = node.store.run(scavenge).await?;
+    let (mut pace, mut from, mut rows) = (Pace::default(), ScavengeFrom::default(), 0);
+    while !node.stopping() {
+        let scavenge = Scavenge {
+            // A client that was away for longer has no session any more; one that was there has sent again what it missed.
+            inbox_older: node.config.session_timeout,
+            publications_older: node.config.topic_history,
+            keys_older: node.config.idempotency,
+            from,
+            limit: pace.limit(),
+        };
+        let scavenged = node.store.run(scavenge).await?;
+        rows += scavenged.rows;
+        let counter = &node.counters.scavenged;
+        counter.fetch_add(scavenged.rows, Ordering::Relaxed);
+        let Some(next) = scavenged.next else { break };
+        from = next;
+        pace.rest(scavenged.took).await;
+    }
     log::debug!("scavenged {rows} rows");
-    node.counters.scavenged.fetch_add(rows, Ordering::Relaxed);
     Ok(())
+}
+
+/// How maintenance goes: in parts that take about [`PART_TIME`] each, with as long a rest after each of them.
+struct Pace {
+    limit: u32,
+}
+
+/// What a part of maintenance should take. While it runs, SQLite's one writer does nothing else.
+const PART_TIME: Duration = Duration::from_millis(20);
+/// Rows in the first part, and in the largest.
+const FIRST_PART: u32 = 200;
+const LARGEST_PART: u32 = 5_000;
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace { limit: FIRST_PART }
+    }
+}
+
+impl Pace {
+    /// Rows in the next part.
+    fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// The part took so long.
+    fn adapt(&mut self, took: Duration) {
+        if took > PART_TIME {
+            self.limit = (self.limit / 2).max(1);
+        } else if took < PART_TIME / 2 {
+            self.limit = (self.limit * 2).min(LARGEST_PART);
+        }
+    }
+
+    /// The part took so long: rests before the next one.
+    async fn rest(&mut self, took: Duration) {
+        self.adapt(took);
+        tokio::time::sleep(took.min(Duration::from_secs(1))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_as_large_as_their_time_allows() {
+        let mut pace = Pace::default();
+        for _ in 0..10 {
+            pace.adapt(Duration::from_millis(1));
+        }
+        assert_eq!(pace.limit(), LARGEST_PART);
+        pace.adapt(Duration::from_millis(15));
+        assert_eq!(pace.limit(), LARGEST_PART, "just right");
+        for _ in 0..20 {
+            pace.adapt(Duration::from_secs(1));
+        }
+        assert_eq!(pace.limit(), 1, "one row is always possible");
+    }
 }

@@ -16,3 +16,4 @@ mod pipeline;
 mod requests;
 mod takeover;
 mod topics;
+mod transactional;

@@ -106,7 +106,9 @@ const ZEROS: &[(Change, &str)] = &[
     (|c| c.idempotency = Duration::ZERO, "idempotency = 0s "),
     (|c| c.store.batch = 0, "store.batch = 0 "),
     (|c| c.store.queue = 0, "store.queue = 0 "),
+    (|c| c.store.queue_per_user = 0, "store.queue_per_user = 0 "),
     (|c| c.store.writers = 0, "store.writers = 0 "),
+    (|c| c.store.handlers = 0, "store.handlers = 0 "),
     (|c| c.store.readers = 0, "store.readers = 0 "),
     (
         |c| c.store.busy_timeout = Duration::ZERO,
@@ -149,6 +151,11 @@ const ABSURD: &[Bad] = &[
     (
         |c| c.store.writers = 5_000,
         "store.writers = 5000 ",
+        "at most 1000",
+    ),
+    (
+        |c| c.store.handlers = 5_000,
+        "store.handlers = 5000 ",
         "at most 1000",
     ),
     (

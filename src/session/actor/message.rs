@@ -93,7 +93,8 @@ impl Session {
         });
     }
 
-    pub(super) fn handle_message(&self, message: Handle, ctx: &Context<Self>) {
+    pub(super) fn handle_message(&mut self, message: Handle, ctx: &Context<Self>) {
+        let transactions = self.transactions.get_or_insert_default().clone();
         let Some(identity) = self.state.identity() else {
             return;
         };
@@ -108,6 +109,7 @@ impl Session {
             debug: message.debug,
             received: self.node.clock.now(),
             settles: message.settles,
+            transactions,
             envelope: message.envelope,
         };
         actix::spawn(handle(Box::new(job)));
@@ -119,7 +121,7 @@ impl Session {
         node.counters
             .redeliveries_counted
             .fetch_add(seqs.len() as u64, Ordering::Relaxed);
-        let mark = node.store.run(MarkRedelivery {
+        let mark = self.run(MarkRedelivery {
             holder,
             seqs,
             max: node.config.max_redeliveries,

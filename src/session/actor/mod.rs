@@ -22,7 +22,10 @@ use crate::http::NewLine;
 use crate::metrics::{Mailbox, metered};
 use crate::node::Node;
 use crate::registry::ToSession;
-use crate::store::operation::{Complete, DropInbox, FetchOutbox, Holder, ReadAnswer, ReadStanding};
+use crate::store::operation::{
+    Complete, DropInbox, FetchOutbox, Holder, ReadAnswer, ReadStanding, SessionKey,
+};
+use crate::store::{Operation, Share, StoreError};
 
 /// Length of the random part of a server message id.
 const PREFIX: usize = 6;
@@ -59,6 +62,8 @@ pub(crate) struct Session {
     asking: Vec<AbortHandle>,
     /// Reading pauses, because the node holds more than it may.
     paused: bool,
+    /// Transactional handlers of a session run one after the other, in the order of its messages. `None` until the first.
+    transactions: Option<Arc<tokio::sync::Mutex<()>>>,
 }
 
 /// What the actor and its registration, which goes on although the actor ends, tell each other.
@@ -103,6 +108,7 @@ impl Session {
             revocations: 0,
             asking: Vec::new(),
             registering: None,
+            transactions: None,
         };
         Mailbox::new(&session.start(), &meter)
     }
@@ -169,7 +175,7 @@ impl Session {
             Action::Handle(message) => self.handle_message(message, ctx),
             Action::ReadAnswer { cmid, kind } => {
                 let Some(holder) = self.holder() else { return };
-                let read = self.node.store.run(ReadAnswer {
+                let read = self.run(ReadAnswer {
                     session: holder.session,
                     cmid: cmid.clone(),
                 });
@@ -188,7 +194,7 @@ impl Session {
                     acked: acks.acked.clone(),
                     nacked: acks.nacked.clone(),
                 };
-                let complete = self.node.store.run(complete);
+                let complete = self.run(complete);
                 self.later(ctx, async move {
                     Event::Completed {
                         acks: *acks,
@@ -198,7 +204,7 @@ impl Session {
             }
             Action::DropInbox(cmids) => {
                 let Some(holder) = self.holder() else { return };
-                let drop = self.node.store.run(DropInbox {
+                let drop = self.run(DropInbox {
                     holder,
                     cmids: cmids.clone(),
                 });
@@ -221,7 +227,7 @@ impl Session {
                     limit,
                     max_bytes,
                 };
-                let fetch = self.node.store.run(fetch);
+                let fetch = self.run(fetch);
                 self.later(ctx, async move { Event::Fetched(fetch.await) });
             }
             Action::MarkRedelivery(seqs) => self.mark_redelivery(seqs, ctx),
@@ -229,7 +235,7 @@ impl Session {
                 let Some(Holder { session, .. }) = self.holder() else {
                     return;
                 };
-                let read = self.node.store.run(ReadStanding { session });
+                let read = self.run(ReadStanding { session });
                 self.later(ctx, async move { Event::Standing(read.await) });
             }
             Action::Retried => {
@@ -241,6 +247,16 @@ impl Session {
             Action::Mistake(what) => self.node.mistake(&what),
             Action::End { close, keep } => self.end(close, keep, ctx),
         }
+    }
+
+    /// Has the store do something on this session's account.
+    fn run<O: Operation>(
+        &self,
+        operation: O,
+    ) -> impl Future<Output = Result<O::Outcome, StoreError>> + 'static + use<O> {
+        let session = self.holder().map_or(SessionKey(0), |holder| holder.session);
+        let share = Share::of(self.state.user_id(), session);
+        self.node.store.run_for(share, operation)
     }
 
     fn holder(&self) -> Option<Holder> {

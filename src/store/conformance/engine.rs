@@ -2,18 +2,21 @@
 
 use std::sync::mpsc;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::*;
-use crate::store::StoreError;
-use crate::store::statements::{DbError, DbResult, Lane, Statements, Touched};
+use crate::store::statements::{DbError, DbResult, Mode, Rank, Statements, Touched};
+use crate::store::{Share, StoreError};
 
 /// Holds the writer until it is told to go on, so that what is given meanwhile shares one transaction.
 struct Gate(Option<mpsc::Receiver<()>>);
 
 impl Operation for Gate {
     type Outcome = ();
-    const LANE: Lane = Lane::Write;
+    const MODE: Mode = Mode::Write;
+    const RANK: Rank = Rank::Messages;
 
     /// Closed for the session `s1`.
     fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
@@ -37,7 +40,8 @@ enum Bad {
 
 impl Operation for Bad {
     type Outcome = ();
-    const LANE: Lane = Lane::Write;
+    const MODE: Mode = Mode::Write;
+    const RANK: Rank = Rank::Messages;
 
     fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
         see(Touched::Sid("s1"));
@@ -158,7 +162,8 @@ struct BadRead;
 
 impl Operation for BadRead {
     type Outcome = ();
-    const LANE: Lane = Lane::Read;
+    const MODE: Mode = Mode::Read;
+    const RANK: Rank = Rank::Messages;
 
     fn apply(&mut self, _: &mut dyn Statements) -> DbResult<()> {
         panic!("provoked")
@@ -244,6 +249,63 @@ pub async fn order_beyond_the_queue(mut base: Base) {
     let expected: Vec<_> = (0..100).map(|i| format!("m{i}")).collect();
     assert_eq!(a.tids(session).await, expected);
     assert!(a.store.metrics().depth_max <= 2);
+}
+
+/// One account with many pipelined messages made the node's own lease, and everybody who came, wait behind them.
+pub async fn control_comes_first(base: Base) {
+    let a = base.node("a").await;
+    a.open("user", "s1").await;
+    let gate = close_gate(&a);
+    let ended = FuturesUnordered::new();
+    for _ in 0..1_500 {
+        let stored = a.store.run(call(vec![to("s1", send("m"))]));
+        ended.push(stored.map(|_| "message").boxed());
+    }
+    let resumed = NewOrResumed::Resumed { sid: "s1".into() };
+    let register = a.store.run(register_of("user", resumed));
+    ended.push(register.map(|_| "newcomer").boxed());
+    let renew = RenewLease {
+        join: false,
+        lease: secs(60),
+    };
+    ended.push(a.store.run(renew).map(|_| "lease").boxed());
+    gate.send(()).expect("the gate waits");
+    let order: Vec<_> = ended.collect().await;
+    let place = |what| order.iter().position(|it| *it == what).expect("it ended");
+    // The group that the gate was in comes before them; its size is at most 500.
+    for what in ["lease", "newcomer"] {
+        let place = place(what);
+        assert!(place <= 1_001, "the {what} came as number {place}");
+    }
+}
+
+/// What one user floods the store with delays his own messages only.
+pub async fn one_users_flood(mut base: Base) {
+    base.config.queue_per_user = 3_000;
+    let a = base.node("a").await;
+    a.open("greedy", "s1").await;
+    let gate = close_gate(&a);
+    let share = |user: &str, session| Share::of(user, SessionKey(session));
+    let store = |share| {
+        let unit = call(vec![to("s1", send("m"))]);
+        a.store.run_for(share, unit)
+    };
+    let ended = FuturesUnordered::new();
+    for number in 0..3_000 {
+        let stored = store(share("greedy", number % 40));
+        ended.push(stored.map(|_| "greedy").boxed());
+    }
+    for _ in 0..10 {
+        let stored = store(share("bystander", 99));
+        ended.push(stored.map(|_| "bystander").boxed());
+    }
+    gate.send(()).expect("the gate waits");
+    let order: Vec<_> = ended.collect().await;
+    let last = order.iter().rposition(|it| *it == "bystander");
+    assert!(
+        last <= Some(1_000),
+        "the last of the bystander's came as number {last:?}"
+    );
 }
 
 pub async fn dropped_future_still_runs(base: Base) {

@@ -56,7 +56,7 @@ macro_rules! suite {
 
 suite! {
     sessions: open_and_resume resume_refused too_many_sessions  deregister_names_the_registration close_deletes_all
-        home_needs_a_lease listing time_out sweep_and_which_exist scavenge scavenge_old_inbox where_a_session_is;
+        home_needs_a_lease listing time_out sweep_and_which_exist scavenge scavenge_old_inbox scavenge_in_parts where_a_session_is;
     closing: an_absent_session_makes_room closed_later closed_by_user;
     inbox: duplicates_get_the_first_answer every_write_is_fenced deregistered_holder_still_settles
         let_go_and_come_again_in_one_group;
@@ -69,7 +69,7 @@ suite! {
     nodes: listed;
     topics: subscriptions publications_in_order history since newest_survives_scavenging;
     transact: committed refused rolled_back panicked timed_out;
-    engine: order_under_concurrency bad_one_fails_alone panic_is_survived news_before_the_answer busy order_beyond_the_queue panic_of_a_read_is_survived
+    engine: order_under_concurrency bad_one_fails_alone panic_is_survived news_before_the_answer busy order_beyond_the_queue panic_of_a_read_is_survived control_comes_first one_users_flood
         dropped_future_still_runs reopened_by_a_second_node metrics come_and_go_in_one_group;
 }
 
@@ -275,6 +275,26 @@ impl Node {
         .await
     }
 
+    /// Scavenges everything, in parts of a few rows; how many there were.
+    async fn scavenge(&self, inbox: Duration, publications: Duration, keys: Duration) -> u64 {
+        let mut scavenge = Scavenge {
+            inbox_older: inbox,
+            publications_older: publications,
+            keys_older: keys,
+            from: ScavengeFrom::default(),
+            limit: 3,
+        };
+        let mut rows = 0;
+        loop {
+            let part = self.run(scavenge.clone()).await;
+            rows += part.rows;
+            match part.next {
+                Some(next) => scavenge.from = next,
+                None => return rows,
+            }
+        }
+    }
+
     async fn claim(&self) -> Vec<Forwarded> {
         self.run(claim(10, &[])).await
     }
@@ -409,6 +429,10 @@ fn incoming(holder: Holder, cmid: &str, answer: Option<&str>) -> Unit {
         },
         effects: Vec::new(),
     }
+}
+
+fn days(days: u64) -> Duration {
+    secs(days * 24 * 3600)
 }
 
 fn secs(seconds: u64) -> Duration {

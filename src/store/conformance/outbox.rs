@@ -106,12 +106,7 @@ pub async fn closed_session_ends_correlations(base: Base) {
         reason: "the user left".into(),
     })
     .await;
-    a.run(Scavenge {
-        inbox_older: Duration::from_secs(3 * 24 * 3600),
-        publications_older: secs(0),
-        keys_older: secs(0),
-    })
-    .await;
+    a.scavenge(days(3), secs(0), secs(0)).await;
     let ended = a.ended().await;
     assert_eq!(
         (ended.len(), ended[0].session, ended[0].sid.as_str()),

@@ -167,15 +167,7 @@ pub async fn close_deletes_all(base: Base) {
     );
     assert!(a.listed("s1").await.is_none());
     // Nothing is left to scavenge, and what was forwarded stays.
-    assert_eq!(
-        a.run(Scavenge {
-            inbox_older: Duration::from_secs(3 * 24 * 3600),
-            publications_older: secs(0),
-            keys_older: secs(0)
-        })
-        .await,
-        0
-    );
+    assert_eq!(a.scavenge(days(3), secs(0), secs(0)).await, 0);
     a.run(LeaveNode).await;
     assert_eq!(a.claim().await.len(), 1);
     // A key is never used again.
@@ -437,11 +429,7 @@ pub async fn sweep_and_which_exist(base: Base) {
 
 pub async fn scavenge(base: Base) {
     let (a, _b) = (base.node("a").await, base.node("b").await);
-    let scavenge = Scavenge {
-        inbox_older: Duration::from_secs(3 * 24 * 3600),
-        publications_older: secs(100),
-        keys_older: secs(200),
-    };
+    let scavenge = || a.scavenge(days(3), secs(100), secs(200));
     a.run(call(vec![publish("t", "p1"), publish("t", "p2")]))
         .await;
     let keyed = || Unit {
@@ -452,18 +440,14 @@ pub async fn scavenge(base: Base) {
     };
     a.run(keyed()).await;
     base.clock.advance(secs(101));
-    assert_eq!(
-        a.run(scavenge.clone()).await,
-        1,
-        "the newest publication stays"
-    );
+    assert_eq!(scavenge().await, 1, "the newest publication stays");
     assert_eq!(a.run(keyed()).await, UnitOutcome::Repeated);
     base.clock.advance(secs(100));
-    assert_eq!(a.run(scavenge.clone()).await, 1, "the key");
+    assert_eq!(scavenge().await, 1, "the key");
     assert_eq!(a.run(keyed()).await, UnitOutcome::Committed(vec![]));
     base.clock.advance(secs(3600));
     // Both nodes, and the key once more.
-    assert_eq!(a.run(scavenge).await, 3);
+    assert_eq!(scavenge().await, 3);
 }
 
 /// A client's ACK2 was lost with its line: it never comes, and the row would stay for the session's life.
@@ -479,18 +463,66 @@ pub async fn scavenge_old_inbox(base: Base) {
         },
         effects: Vec::new(),
     };
-    let scavenge = Scavenge {
-        inbox_older: secs(100),
-        publications_older: secs(1_000),
-        keys_older: secs(1_000),
-    };
+    let scavenge = || a.scavenge(secs(100), secs(1_000), secs(1_000));
     a.run(incoming("old")).await;
     base.clock.advance(secs(60));
     a.run(incoming("young")).await;
-    assert_eq!(a.run(scavenge.clone()).await, 0);
+    assert_eq!(scavenge().await, 0);
     base.clock.advance(secs(60));
-    assert_eq!(a.run(scavenge).await, 1);
+    assert_eq!(scavenge().await, 1);
     assert_eq!(a.run(incoming("young")).await, UnitOutcome::Duplicate(None));
+}
+
+/// Each table is passed once, in parts, whatever is in it; what is young, and what has a session, stays.
+pub async fn scavenge_in_parts(base: Base) {
+    let a = base.node("a").await;
+    let (old, young) = (a.open("user", "s1").await, a.open("user", "s2").await);
+    let incoming = |holder, cmid: String| Unit {
+        cause: Cause::Incoming {
+            holder,
+            cmid,
+            answer: None,
+            settles: None,
+        },
+        effects: vec![to("s1", send("m")), publish("t", "p")],
+    };
+    let subscribe = |topic: String| Subscribe {
+        holder: old.holder,
+        topic,
+    };
+    for number in 0..5 {
+        a.run(incoming(old.holder, format!("old{number}"))).await;
+        a.run(subscribe(format!("t{number}"))).await;
+    }
+    base.clock.advance(secs(60));
+    for number in 0..5 {
+        a.run(incoming(young.holder, format!("young{number}")))
+            .await;
+    }
+    base.clock.advance(secs(60));
+    let mut scavenge = Scavenge {
+        inbox_older: secs(100),
+        publications_older: secs(100),
+        keys_older: secs(100),
+        from: ScavengeFrom::default(),
+        limit: 2,
+    };
+    let (mut rows, mut largest) = (0, 0);
+    loop {
+        let part = a.run(scavenge.clone()).await;
+        rows += part.rows;
+        largest = largest.max(part.rows);
+        match part.next {
+            Some(next) if next == scavenge.from => panic!("it stands still at {next:?}"),
+            Some(next) => scavenge.from = next,
+            None => break,
+        }
+    }
+    assert_eq!(rows, 10, "five inbox rows and five publications");
+    assert!(largest <= 2, "a part of {largest} rows");
+    assert_eq!(a.tids(old.holder.session).await.len(), 10);
+    let again = a.run(incoming(young.holder, "young0".into())).await;
+    assert_eq!(again, UnitOutcome::Duplicate(None));
 }
 
 pub async fn where_a_session_is(base: Base) {

@@ -130,12 +130,7 @@ pub async fn since(base: Base) {
     assert_eq!(ask(2, 4, 10).await, some(&["p3"]));
     assert_eq!(ask(3, 4, 10).await, some(&[]));
     assert_eq!(ask(0, 5, 2).await, None, "too many");
-    a.run(Scavenge {
-        inbox_older: secs(100),
-        publications_older: secs(3),
-        keys_older: secs(100),
-    })
-    .await;
+    a.scavenge(secs(100), secs(3), secs(100)).await;
     assert_eq!(ask(0, 5, 10).await, None, "p1 is gone");
     assert_eq!(ask(2, 5, 10).await, some(&["p3", "p5"]));
 }
@@ -145,12 +140,7 @@ pub async fn newest_survives_scavenging(base: Base) {
     a.run(call(vec![publish("t", "p1"), publish("t", "p2")]))
         .await;
     base.clock.advance(secs(10));
-    a.run(Scavenge {
-        inbox_older: Duration::from_secs(3 * 24 * 3600),
-        publications_older: secs(1),
-        keys_older: secs(1),
-    })
-    .await;
+    a.scavenge(days(3), secs(1), secs(1)).await;
     assert_eq!(a.run(NewestPublication).await, 2);
     assert_eq!(
         a.run(FetchPublications {

@@ -162,7 +162,7 @@ pub async fn timed_out(base: Base) {
         limit: Duration::ZERO,
         ..handler(holder, "c1", || Ok(vec![to("s1", send("m"))]))
     };
-    assert!(matches!(a.run(late).await, Transacted::TimedOut));
+    assert!(matches!(a.run(late).await, Transacted::TimedOut(_)));
     assert_eq!(app_rows(&a, holder).await, None);
     assert!(a.fetch(holder.session).await.is_empty());
     assert!(a.news().await.is_empty());

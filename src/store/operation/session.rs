@@ -258,8 +258,8 @@ pub struct TimeOutSessions {
     pub limit: u32,
 }
 
-/// Deletes what is left of sessions that are gone, old inbox rows, old publications, old idempotency keys, and nodes whose lease ran
-/// out long ago. Returns the number of rows deleted.
+/// Deletes one part of what nobody needs any more: what is left of sessions that are gone, old inbox rows, old
+/// publications, old idempotency keys, and nodes whose lease ran out long ago.
 #[derive(Clone, Debug)]
 pub struct Scavenge {
     /// Inbox rows older than this go: their clients had long been answered, but their ACK2 was lost.
@@ -268,6 +268,60 @@ pub struct Scavenge {
     pub publications_older: Duration,
     /// Idempotency keys older than this go.
     pub keys_older: Duration,
+    /// Where to go on.
+    pub from: ScavengeFrom,
+    /// Most rows looked at.
+    pub limit: u32,
+}
+
+impl Scavenge {
+    /// Where to go on after so many rows: behind them, or with the next table if there were fewer than asked for.
+    pub(crate) fn after(
+        &self,
+        rows: usize,
+        behind: ScavengeFrom,
+        next: ScavengeFrom,
+    ) -> ScavengeFrom {
+        match rows >= self.limit as usize {
+            true => behind,
+            false => next,
+        }
+    }
+}
+
+/// Where scavenging goes on: it passes once over each table. What it has passed it does not look at again, since a
+/// database may have to step over each row that was deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScavengeFrom {
+    /// Inbox rows above this session and cmid.
+    Inbox(i64, String),
+    /// Outbox rows above this session and number.
+    Outbox(i64, i64),
+    /// Subscriptions above this session and topic.
+    Subscriptions(i64, String),
+    /// Publications above this number.
+    Publications(i64),
+    /// Idempotency keys from this time on.
+    Keys(i64),
+    /// Nodes, all of them.
+    Nodes,
+}
+
+impl Default for ScavengeFrom {
+    fn default() -> Self {
+        ScavengeFrom::Inbox(i64::MIN, String::new())
+    }
+}
+
+/// Outcome of [`Scavenge`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scavenged {
+    /// Rows deleted.
+    pub rows: u64,
+    /// Where to go on; `None`: everything was passed.
+    pub next: Option<ScavengeFrom>,
+    /// How long it took, without waiting for its turn and without the commit.
+    pub took: Duration,
 }
 
 /// Adds a subscription; one that is there already is fine. How many a session may have is the session's to check.

@@ -274,6 +274,6 @@ pub enum Transacted {
     RolledBack(Box<dyn Any + Send>),
     /// The handler panicked; rolled back.
     Panicked(String),
-    /// The handler took longer than its limit; rolled back.
-    TimedOut,
+    /// The handler took this long, which is longer than its limit; rolled back.
+    TimedOut(Duration),
 }

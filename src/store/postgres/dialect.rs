@@ -19,6 +19,9 @@ use crate::store::rows::NewOutboxRow;
 use crate::store::shard::{self, SHARDS};
 use crate::store::statements::{Care, DbResult, Group, Touched};
 
+/// How long one part of maintenance may take, whatever the role's own limit is.
+const MAINTENANCE: &str = "SET LOCAL statement_timeout TO '30s'";
+
 /// What a transaction has to remember.
 pub struct Dialect {
     shared: Arc<Shared>,
@@ -65,6 +68,12 @@ impl Dialect {
         self.write(conn)
     }
 
+    /// What comes next is maintenance: the limits that the role or the database sets for an application's statements are
+    /// not meant for it.
+    pub fn maintain(&self, conn: &mut PgConnection) -> DbResult<()> {
+        conn.batch_execute(MAINTENANCE)
+    }
+
     /// The connection is going to be a handler's for at most so long. Its own tables are where the user's settings say.
     pub fn lend(&self, conn: &mut PgConnection, limit: Duration) -> DbResult<()> {
         // A handler may compute for a while without asking the database.
@@ -75,6 +84,9 @@ impl Dialect {
             SET LOCAL idle_in_transaction_session_timeout TO {longest}"
         ))
     }
+
+    /// The handler has ended, one way or another.
+    pub fn returned(&self) {}
 
     /// The connection is ours again.
     pub fn take_back(&self, conn: &mut PgConnection) -> DbResult<()> {

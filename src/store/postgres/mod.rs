@@ -48,6 +48,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 struct PgDatabase {
     shared: Arc<Shared>,
     writers: usize,
+    handlers: usize,
     readers: usize,
 }
 
@@ -121,8 +122,8 @@ fn database(settings: &Postgres, config: &StoreConfig, begin: &str) -> Arc<dyn D
             patience: config.busy_timeout,
             ahead: AtomicI64::new(0),
         }),
-        // And one for what the node itself has to write.
-        writers: config.writers.max(1) + 1,
+        writers: config.writers.max(1),
+        handlers: config.handlers.max(1),
         readers: config.readers.max(1),
     })
 }
@@ -165,6 +166,10 @@ impl Database for PgDatabase {
 
     fn writers(&self) -> usize {
         self.writers
+    }
+
+    fn handlers(&self) -> usize {
+        self.handlers
     }
 
     fn readers(&self) -> usize {

@@ -21,6 +21,7 @@ mod inbox;
 mod nodes;
 mod outbox;
 mod rooms;
+mod scavenge;
 mod sessions;
 mod topics;
 mod transaction;

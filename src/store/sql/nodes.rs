@@ -54,10 +54,12 @@ impl Transaction<'_> {
                 diesel::dsl::count(session::key.nullable()),
             ))
             .load(self.direct()?)?;
+        // Where leases have a time of their own.
+        let behind = self.now - now;
         let stored = |(name, lease_until, sessions): (String, i64, i64)| StoredNode {
             name,
             lives: lease_until > now,
-            lease_until,
+            lease_until: lease_until.saturating_add(behind),
             sessions: sessions.max(0) as u64,
         };
         Ok(rows.into_iter().map(stored).collect())

@@ -1,8 +1,5 @@
 //! Sessions: opened, resumed, listed, closed.
 
-use std::time::Duration;
-
-use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 
 use super::Transaction;
@@ -11,9 +8,6 @@ use crate::store::operation::*;
 use crate::store::schema::{correlation, inbox, node, outbox, session, subscription};
 use crate::store::statements::DbResult;
 use crate::store::version;
-
-/// Nodes whose lease ran out longer ago than this are forgotten.
-const FORGET_NODE_AFTER: Duration = Duration::from_secs(3600);
 
 /// What [`CloseSession`] needs of a session row: key, sid, user, node, connection.
 pub type Closing = (i64, String, String, Option<String>, i64);
@@ -30,15 +24,6 @@ pub const CLOSING: (
     session::node,
     session::connection,
 );
-
-/// Rows of sessions that are gone. (Not NOT IN: with many sessions, PostgreSQL would read all of them for each row.)
-macro_rules! orphans {
-    ($table:ident) => {
-        $table::table.filter(not(exists(
-            session::table.filter(session::key.eq($table::session)),
-        )))
-    };
-}
 
 /// A boxed query of sessions and nodes, filtered but for the version, which SQL cannot compare.
 macro_rules! only_wanted {
@@ -317,6 +302,7 @@ impl Transaction<'_> {
     pub fn time_out_sessions(&mut self, op: &TimeOutSessions) -> DbResult<Vec<ClosedSession>> {
         let now = self.lease_time()?;
         let before = now.saturating_sub(ms(op.idle));
+        self.maintain()?;
         let conn = self.direct()?;
         let idle: Vec<i64> = with_living_nodes!(now)
             .filter(session::alive.lt(before))
@@ -342,32 +328,6 @@ impl Transaction<'_> {
             .filter(session::alive.lt(before))
             .select(CLOSING);
         unclaimed!(still).get_result(self.direct()?).optional()
-    }
-
-    pub fn scavenge(&mut self, op: &Scavenge) -> DbResult<u64> {
-        use crate::store::schema::{publication, sent_key};
-        let now = self.now;
-        let conn = self.direct()?;
-        let mut rows = 0;
-        rows += diesel::delete(orphans!(inbox)).execute(conn)?;
-        let old = inbox::table.filter(inbox::created.lt(now.saturating_sub(ms(op.inbox_older))));
-        rows += diesel::delete(old).execute(conn)?;
-        rows += diesel::delete(orphans!(outbox)).execute(conn)?;
-        rows += diesel::delete(orphans!(subscription)).execute(conn)?;
-        // The newest one stays, so that the newest number never goes back.
-        let newest: Option<i64> = publication::table
-            .select(diesel::dsl::max(publication::id))
-            .get_result(conn)?;
-        let old = publication::table
-            .filter(publication::created.lt(now.saturating_sub(ms(op.publications_older))))
-            .filter(publication::id.ne(newest.unwrap_or(0)));
-        rows += diesel::delete(old).execute(conn)?;
-        let old =
-            sent_key::table.filter(sent_key::created.lt(now.saturating_sub(ms(op.keys_older))));
-        rows += diesel::delete(old).execute(conn)?;
-        let old = node::table.filter(node::lease_until.lt(now - ms(FORGET_NODE_AFTER)));
-        rows += diesel::delete(old).execute(conn)?;
-        Ok(rows as u64)
     }
 }
 

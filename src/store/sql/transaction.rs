@@ -116,6 +116,11 @@ impl<'a> Transaction<'a> {
         Ok(self.conn)
     }
 
+    /// Lets the dialect do something to the connection.
+    pub fn with_dialect<T>(&mut self, run: impl FnOnce(&Dialect, &mut Conn) -> T) -> T {
+        run(&self.dialect, self.conn)
+    }
+
     /// Writes everything that is not written yet.
     pub fn write_back(&mut self) -> DbResult<()> {
         let Known { rows, dirty, .. } = &mut *self.known;
@@ -248,7 +253,7 @@ const ROW: RowSelection = (
 );
 
 macro_rules! delegate {
-    ($($lane:ident $method:ident($operation:ty) -> $outcome:ty;)*) => {
+    ($($mode:ident $rank:ident $method:ident($operation:ty) -> $outcome:ty;)*) => {
         impl Statements for Transaction<'_> {
             fn on_behalf_of(&mut self, node: &Arc<str>, clock: &Clock) {
                 // Mostly that of the operation before: it is one moment for both.
@@ -282,39 +287,59 @@ macro_rules! delegate {
 operations!(delegate);
 
 impl Transaction<'_> {
+    /// Runs a handler. On PostgreSQL its session is not locked meanwhile, which may be long: what was true before is
+    /// looked at again after it, when the lock is taken.
     fn run_handler(&mut self, operation: &mut Transact) -> DbResult<Transacted> {
+        if !self.seems_to_hold(operation.holder)? {
+            return Ok(Transacted::Unit(UnitOutcome::FencedOff));
+        }
+        if let Some(answer) = self.answer(operation.holder.session, &operation.cmid)? {
+            return Ok(Transacted::Unit(UnitOutcome::Duplicate(answer)));
+        }
+        // Its mode being `Handler`, it is not run again.
+        let run = std::mem::replace(
+            &mut operation.run,
+            Box::new(|_| Err(Box::new("already run"))),
+        );
+        self.direct()?;
+        self.dialect.lend(self.conn, operation.limit)?;
+        let started = Instant::now();
+        let conn: &mut dyn Any = &mut *self.conn;
+        // The connection of a panicked handler is thrown away, so nobody sees what state it is in.
+        let result = catch_unwind(AssertUnwindSafe(|| run(conn)));
+        let took = started.elapsed();
+        self.dialect.returned();
+        match result {
+            Err(panic) => Ok(Transacted::Panicked(text_of(&*panic))),
+            // Whatever it says: the database may have cut it off, which looks like a failure of its own.
+            Ok(_) if took > operation.limit => Ok(Transacted::TimedOut(took)),
+            Ok(Err(failure)) => Ok(Transacted::RolledBack(failure)),
+            Ok(Ok(unit)) => self.keep(operation, unit),
+        }
+    }
+
+    /// Commits what a handler did, if its message still is to be handled by it.
+    fn keep(&mut self, operation: &Transact, mut unit: Unit) -> DbResult<Transacted> {
+        self.dialect.take_back(self.conn)?;
         if !self.holds(operation.holder)? {
             return Ok(Transacted::Unit(UnitOutcome::FencedOff));
         }
         if let Some(answer) = self.answer(operation.holder.session, &operation.cmid)? {
             return Ok(Transacted::Unit(UnitOutcome::Duplicate(answer)));
         }
-        // Its lane being `Alone`, it is not run again.
-        let run = std::mem::replace(
-            &mut operation.run,
-            Box::new(|_| Err(Box::new("already run"))),
-        );
-        let started = Instant::now();
-        self.direct()?;
-        self.dialect.lend(self.conn, operation.limit)?;
-        let conn: &mut dyn Any = &mut *self.conn;
-        // The connection of a panicked handler is thrown away, so nobody sees what state it is in.
-        let result = match catch_unwind(AssertUnwindSafe(|| run(conn))) {
-            Ok(result) => result,
-            Err(panic) => return Ok(Transacted::Panicked(text_of(&*panic))),
-        };
-        if result.is_ok() {
-            self.dialect.take_back(self.conn)?;
-        }
-        match result {
-            Err(failure) => Ok(Transacted::RolledBack(failure)),
-            Ok(_) if started.elapsed() > operation.limit => Ok(Transacted::TimedOut),
-            Ok(mut unit) => {
-                let outcome = self.unit(&unit)?;
-                unit.give_messages(&outcome, &mut self.news.stored);
-                Ok(Transacted::Unit(outcome))
-            }
-        }
+        let outcome = self.unit(&unit)?;
+        unit.give_messages(&outcome, &mut self.news.stored);
+        Ok(Transacted::Unit(outcome))
+    }
+
+    /// Whether this registration held its session a moment ago: nothing is locked.
+    fn seems_to_hold(&mut self, holder: Holder) -> DbResult<bool> {
+        let connection: Option<i64> = session::table
+            .find(holder.session.0)
+            .select(session::connection)
+            .get_result(self.conn)
+            .optional()?;
+        Ok(connection == Some(holder.connection.0))
     }
 }
 

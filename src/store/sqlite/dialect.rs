@@ -1,28 +1,38 @@
 //! What SQLite does in its own way: there is one writer, so nothing needs a lock, and every row is written at once, by
 //! a statement that can be cached. Rows are deleted together: those of a session are neighbours.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::prelude::*;
 
+use super::held::Held;
 use super::hot::Value::{Long, Maybe, Text};
 use super::hot::{DeleteInbox, DeleteOutbox, InsertInbox, InsertOutbox, UpdateSession, execute};
 use super::sql::{Forgotten, Transaction};
-use crate::clock::Clock;
+use crate::clock::{Clock, ms};
 use crate::store::operation::*;
 use crate::store::rows::NewOutboxRow;
 use crate::store::schema::{outbox, session};
 use crate::store::statements::DbResult;
 
 /// What a transaction has to remember: deletions, which are done together.
-#[derive(Default)]
 pub struct Dialect {
     /// Session and number of outbox rows to delete.
     completed: Vec<(i64, i64)>,
     forgotten: Forgotten,
+    held: Arc<Held>,
 }
 
 impl Dialect {
+    pub fn new(held: &Arc<Held>) -> Dialect {
+        Dialect {
+            completed: Vec::new(),
+            forgotten: Forgotten::default(),
+            held: held.clone(),
+        }
+    }
+
     pub fn now(&mut self, clock: &Clock) -> i64 {
         clock.now()
     }
@@ -49,9 +59,20 @@ impl Dialect {
         Ok(())
     }
 
+    /// What comes next is maintenance.
+    pub fn maintain(&self, _: &mut SqliteConnection) -> DbResult<()> {
+        Ok(())
+    }
+
     /// The connection is going to be a handler's.
     pub fn lend(&self, _: &mut SqliteConnection, _: Duration) -> DbResult<()> {
+        self.held.begin();
         Ok(())
+    }
+
+    /// The handler has ended, one way or another.
+    pub fn returned(&self) {
+        self.held.end();
     }
 
     /// The connection is ours again.
@@ -75,9 +96,9 @@ fn runs(sorted: &[(i64, i64)]) -> Vec<(i64, i64, i64)> {
 }
 
 impl Transaction<'_> {
-    /// The time by which leases are measured.
+    /// The time by which leases are measured: it stands still while a handler keeps everybody from renewing theirs.
     pub fn lease_time(&mut self) -> DbResult<i64> {
-        Ok(self.now)
+        Ok(self.now - ms(self.dialect.held.so_far()))
     }
 
     /// What a client's message was answered, if that must be known before anything is written.

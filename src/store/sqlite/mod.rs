@@ -18,6 +18,7 @@ macro_rules! unclaimed {
 
 mod dialect;
 mod file;
+mod held;
 mod hot;
 mod lock;
 mod name;
@@ -37,6 +38,7 @@ use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use self::dialect::Dialect;
+use self::held::Held;
 use self::lock::{FileLock, Purpose};
 pub use self::read::open_to_read;
 use self::sql::{Known, Rooms, Transaction};
@@ -54,6 +56,7 @@ struct SqliteDatabase {
     busy_timeout: Duration,
     max_outbox: i64,
     readers: usize,
+    held: Arc<Held>,
     /// The connection that opened it, for the first writer.
     first: Mutex<Option<SqliteConnection>>,
     /// In memory: keeps the database while its one working connection is opened anew.
@@ -81,6 +84,7 @@ pub fn open_file(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Database>,
         busy_timeout: config.busy_timeout,
         max_outbox: config.max_outbox.into(),
         readers: config.readers,
+        held: Arc::default(),
         first: Mutex::new(Some(first)),
         _anchor: None,
         lock: Some(Arc::new(lock)),
@@ -129,6 +133,7 @@ pub fn open_in_memory(config: &StoreConfig) -> Result<Arc<dyn Database>, StoreEr
         busy_timeout: config.busy_timeout,
         max_outbox: config.max_outbox.into(),
         readers: 0,
+        held: Arc::default(),
         first: Mutex::new(Some(first)),
         _anchor: Some(Mutex::new(anchor)),
         lock: None,
@@ -185,6 +190,7 @@ impl Database for SqliteDatabase {
             conn,
             rooms: Rooms::new(self.max_outbox),
             known: Known::default(),
+            held: self.held.clone(),
             _lock: self.lock.clone(),
         }))
     }
@@ -196,12 +202,21 @@ impl Database for SqliteDatabase {
         Ok(Box::new(ReaderLine {
             conn,
             rooms: Rooms::new(self.max_outbox),
+            held: self.held.clone(),
             _lock: self.lock.clone(),
         }))
     }
 
     fn writers(&self) -> usize {
         1
+    }
+
+    fn handlers(&self) -> usize {
+        0
+    }
+
+    fn held(&self) -> Duration {
+        self.held.so_far()
     }
 
     fn readers(&self) -> usize {
@@ -214,6 +229,7 @@ struct WriterLine {
     rooms: Rooms,
     /// This is the one connection that writes, so what it knows stays true.
     known: Known,
+    held: Arc<Held>,
     /// After the connection.
     _lock: Option<Arc<FileLock>>,
 }
@@ -233,12 +249,12 @@ impl From<DbError> for Undo {
 impl Line for WriterLine {
     fn transaction(&mut self, group: &mut dyn Group, _: Care) -> Result<Verdict, Fault> {
         let mut began = false;
-        let (rooms, known) = (&mut self.rooms, &mut self.known);
+        let (rooms, known, held) = (&mut self.rooms, &mut self.known, &self.held);
         known.bound();
         // IMMEDIATE: going from reading to writing would fail at once, whatever the busy timeout.
         let result = self.conn.immediate_transaction(|conn| {
             began = true;
-            let mut transaction = Transaction::new(conn, rooms, known, Dialect::default());
+            let mut transaction = Transaction::new(conn, rooms, known, Dialect::new(held));
             match group.run(&mut transaction)? {
                 Verdict::Commit => Ok(transaction.write_back()?),
                 verdict => Err(Undo::Said(verdict)),
@@ -259,6 +275,7 @@ impl Line for WriterLine {
 struct ReaderLine {
     conn: SqliteConnection,
     rooms: Rooms,
+    held: Arc<Held>,
     /// After the connection.
     _lock: Option<Arc<FileLock>>,
 }
@@ -266,11 +283,11 @@ struct ReaderLine {
 impl Line for ReaderLine {
     fn transaction(&mut self, group: &mut dyn Group, _: Care) -> Result<Verdict, Fault> {
         let mut began = false;
-        let rooms = &mut self.rooms;
+        let (rooms, held) = (&mut self.rooms, &self.held);
         let result = self.conn.transaction(|conn| {
             began = true;
             let mut known = Known::default();
-            let mut transaction = Transaction::new(conn, rooms, &mut known, Dialect::default());
+            let mut transaction = Transaction::new(conn, rooms, &mut known, Dialect::new(held));
             Ok(group.run(&mut transaction)?)
         });
         outcome(result, began)

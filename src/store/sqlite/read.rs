@@ -112,12 +112,17 @@ impl Database for ReadOnlyDatabase {
         Ok(Box::new(ReaderLine {
             conn: self.connect()?,
             rooms: Rooms::new(0),
+            held: Arc::default(),
             _lock: Some(self.lock.clone()),
         }))
     }
 
     fn writers(&self) -> usize {
         1
+    }
+
+    fn handlers(&self) -> usize {
+        0
     }
 
     fn readers(&self) -> usize {

@@ -1,0 +1,300 @@
+//! Who comes next when more waits than one group can take: users in turn, and of each user his sessions in turn, so
+//! that a flood delays whoever sends it and nobody else.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+
+/// On whose account something waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Share {
+    /// A hash of the user's id.
+    pub user: u64,
+    /// Which of his sessions.
+    pub session: u64,
+}
+
+/// How much of `cost` a user may take before it is the next one's turn.
+const QUANTUM: usize = 16 * 1024;
+/// What the smallest item costs: an operation is work even if it carries nothing.
+const LEAST_COST: usize = 256;
+
+/// What waits to be shared out.
+pub trait Shared {
+    /// On whose account.
+    fn share(&self) -> Share;
+
+    /// Bytes that it carries.
+    fn bytes(&self) -> usize;
+
+    /// Nothing goes behind it in the same group.
+    fn ends_group(&self) -> bool {
+        false
+    }
+}
+
+/// A queue that is fair between users (deficit round-robin by bytes), and between the sessions of one user. What one
+/// session has put in comes out in that order.
+///
+/// As long as everything fits into one group there is nothing to be shared out, and it costs no more than a plain queue.
+pub struct Fair<T> {
+    /// Not sorted by user yet.
+    arrived: VecDeque<T>,
+    users: Turns<u64, User<T>>,
+    sorted: usize,
+    bytes: usize,
+}
+
+/// What waits of one user.
+struct User<T> {
+    sessions: Turns<u64, VecDeque<T>>,
+    /// What he may take in this turn.
+    deficit: usize,
+}
+
+/// Values that take turns.
+struct Turns<K, V> {
+    of: HashMap<K, V>,
+    turn: VecDeque<K>,
+}
+
+impl<K: Copy + Eq + Hash, V> Turns<K, V> {
+    fn new() -> Turns<K, V> {
+        Turns {
+            of: HashMap::new(),
+            turn: VecDeque::new(),
+        }
+    }
+
+    /// The value of this key; a new one comes last.
+    fn entry(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
+        self.of.entry(key).or_insert_with(|| {
+            self.turn.push_back(key);
+            new()
+        })
+    }
+
+    /// Whose turn it is.
+    fn first(&mut self) -> Option<&mut V> {
+        self.of.get_mut(self.turn.front()?)
+    }
+
+    /// The first has nothing more: it goes.
+    fn remove_first(&mut self) {
+        if let Some(key) = self.turn.pop_front() {
+            self.of.remove(&key);
+        }
+    }
+
+    /// It is the next one's turn.
+    fn next(&mut self) {
+        if !self.turn.is_empty() {
+            self.turn.rotate_left(1);
+        }
+    }
+}
+
+impl<T> User<T> {
+    fn new() -> User<T> {
+        User {
+            sessions: Turns::new(),
+            deficit: QUANTUM,
+        }
+    }
+}
+
+impl<T> Default for Fair<T> {
+    fn default() -> Self {
+        Fair {
+            arrived: VecDeque::new(),
+            users: Turns::new(),
+            sorted: 0,
+            bytes: 0,
+        }
+    }
+}
+
+impl<T: Shared> Fair<T> {
+    pub fn len(&self) -> usize {
+        self.arrived.len() + self.sorted
+    }
+
+    pub fn push(&mut self, item: T) {
+        self.bytes += item.bytes();
+        self.arrived.push_back(item);
+    }
+
+    /// Moves into `group` what comes next, until it has `most` items, or items of `most_bytes` or more.
+    pub fn take(&mut self, group: &mut Vec<T>, most: usize, most_bytes: usize) {
+        let room = most.saturating_sub(group.len());
+        if self.len() > room || self.bytes > most_bytes || self.sorted > 0 {
+            self.sort();
+        }
+        let mut bytes = 0;
+        while group.len() < most && bytes < most_bytes {
+            let Some(item) = self.next() else { return };
+            bytes += item.bytes();
+            let ends = item.ends_group();
+            group.push(item);
+            if ends {
+                return;
+            }
+        }
+    }
+
+    fn sort(&mut self) {
+        for item in self.arrived.drain(..) {
+            let Share { user, session } = item.share();
+            let user = self.users.entry(user, User::new);
+            user.sessions.entry(session, VecDeque::new).push_back(item);
+            self.sorted += 1;
+        }
+    }
+
+    fn next(&mut self) -> Option<T> {
+        let item = match self.sorted {
+            0 => self.arrived.pop_front()?,
+            _ => self.next_sorted()?,
+        };
+        self.bytes = self.bytes.saturating_sub(item.bytes());
+        Some(item)
+    }
+
+    fn next_sorted(&mut self) -> Option<T> {
+        loop {
+            let alone = self.users.turn.len() == 1;
+            let user = self.users.first()?;
+            let session = user.sessions.first()?;
+            let cost = session.front()?.bytes().max(LEAST_COST);
+            if cost > user.deficit && !alone {
+                user.deficit += QUANTUM;
+                self.users.next();
+                continue;
+            }
+            user.deficit = user.deficit.saturating_sub(cost);
+            let item = session.pop_front()?;
+            match session.is_empty() {
+                true => user.sessions.remove_first(),
+                false => user.sessions.next(),
+            }
+            if user.sessions.turn.is_empty() {
+                self.users.remove_first();
+            }
+            self.sorted -= 1;
+            return Some(item);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// User, session, number, bytes.
+    #[derive(Debug, PartialEq)]
+    struct Item(u64, u64, u32, usize);
+
+    impl Shared for Item {
+        fn share(&self) -> Share {
+            Share {
+                user: self.0,
+                session: self.1,
+            }
+        }
+
+        fn bytes(&self) -> usize {
+            self.3
+        }
+    }
+
+    fn take(fair: &mut Fair<Item>, most: usize) -> Vec<Item> {
+        let mut group = Vec::new();
+        fair.take(&mut group, most, usize::MAX);
+        group
+    }
+
+    #[test]
+    fn what_fits_comes_as_it_came() {
+        let mut fair = Fair::default();
+        for number in 0..6 {
+            fair.push(Item(u64::from(number % 2), 0, number, 0));
+        }
+        let numbers: Vec<u32> = take(&mut fair, 6).iter().map(|item| item.2).collect();
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
+        assert_eq!(fair.len(), 0);
+    }
+
+    #[test]
+    fn one_users_flood_delays_nobody_else_and_the_order_of_each_session_is_kept() {
+        let mut fair = Fair::default();
+        for number in 0..10_000 {
+            fair.push(Item(1, u64::from(number % 40), number, 0));
+        }
+        for user in 2..12 {
+            fair.push(Item(user, 0, 0, 0));
+            fair.push(Item(user, 0, 1, 0));
+        }
+        let first = take(&mut fair, 500);
+        let bystanders: Vec<_> = first.iter().filter(|item| item.0 != 1).collect();
+        assert_eq!(bystanders.len(), 20, "all of theirs is in the first group");
+        let mut newest: HashMap<(u64, u64), u32> = HashMap::new();
+        let mut seen = 0;
+        let mut group = first;
+        while !group.is_empty() {
+            for Item(user, session, number, _) in &group {
+                let before = newest.insert((*user, *session), *number);
+                assert!(before.is_none_or(|before| before < *number));
+                seen += 1;
+            }
+            group = take(&mut fair, 500);
+        }
+        assert_eq!(seen, 10_020);
+    }
+
+    #[test]
+    fn a_user_with_one_session_gets_as_much_as_one_with_forty() {
+        let mut fair = Fair::default();
+        for number in 0..4_000 {
+            fair.push(Item(1, u64::from(number % 40), number, 1_000));
+        }
+        for number in 0..1_000 {
+            fair.push(Item(2, 0, number, 1_000));
+        }
+        let group = take(&mut fair, 1_000);
+        let theirs = group.iter().filter(|item| item.0 == 2).count();
+        assert!((450..=550).contains(&theirs), "{theirs} of 1000");
+        let sessions: std::collections::HashSet<_> = group
+            .iter()
+            .filter(|item| item.0 == 1)
+            .map(|item| item.1)
+            .collect();
+        assert_eq!(sessions.len(), 40, "each of his sessions has its turn");
+    }
+
+    #[test]
+    fn large_items_cost_their_user_and_are_taken_nevertheless() {
+        let mut fair = Fair::default();
+        for number in 0..20 {
+            fair.push(Item(1, 0, number, 4 << 20));
+        }
+        for number in 0..600 {
+            fair.push(Item(2, 0, number, 100));
+        }
+        let group = take(&mut fair, 500);
+        let large = group.iter().filter(|item| item.0 == 1).count();
+        assert!(large <= 1, "{large} large ones before 500 small ones");
+        let rest = take(&mut fair, 1_000);
+        assert_eq!(group.len() + rest.len(), 620);
+    }
+
+    #[test]
+    fn a_group_is_bounded_in_bytes() {
+        let mut fair = Fair::default();
+        for number in 0..10 {
+            fair.push(Item(1, 0, number, 10));
+        }
+        let mut group = Vec::new();
+        fair.take(&mut group, 100, 25);
+        assert_eq!(group.len(), 3, "it ends with the item that fills it");
+        assert_eq!(fair.len(), 7);
+    }
+}
