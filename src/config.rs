@@ -19,10 +19,20 @@ pub use check::ConfigMistake;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Largest WebSocket message before HELLO, in bytes. Default 20 KiB.
+    /// Largest WebSocket message before HELLO, in bytes: HELLO, with all its SUBs. Default 512 KiB.
     pub max_message_before_hello: usize,
-    /// Largest WebSocket message after HELLO, in bytes. Default 50 MiB.
+    /// Largest WebSocket message after HELLO, in bytes; beyond that close 1009 (session kept). Clients send as one what
+    /// was queued while they had no connection. Default 50 MiB.
     pub max_message: usize,
+    /// Bytes per second that a message must bring on average until it is whole; what is slower is closed with 4002
+    /// (session kept), before HELLO with 1008. Time for which the server does not read does not count. Zero: any rate
+    /// will do. Default 4 KiB.
+    pub min_receive_rate: usize,
+    /// From when on the rate of a message is looked at. Default 10 s.
+    pub receive_grace: Duration,
+    /// How long a message of which fragments have come may wait for room for the next one, before its connection is
+    /// closed with 4002 (session kept): those who hold parts could wait for each other. Default 5 s.
+    pub max_fragment_wait: Duration,
     /// Time after the upgrade until HELLO has arrived. Default 5 s.
     pub hello_timeout: Duration,
     /// Most lines of a node whose HELLO is not done; beyond that upgrades get 503. Default 5,000.
@@ -51,8 +61,17 @@ pub struct Config {
     pub write_timeout: Duration,
     /// How long to wait for the client's Close after ours. Default 3 s.
     pub close_timeout: Duration,
-    /// Bytes that all connections of a node may hold unprocessed, unsent or held back. Default 512 MiB.
+    /// Bytes that all connections of a node may hold: half of it for what comes in, counted from when a frame announces
+    /// it until it is processed, half for what goes out. What does not fit is not read for now, or stays in the store.
+    /// Up to 64 KiB per connection and direction wait for nobody, so that many connections may hold more. Default
+    /// 512 MiB.
     pub max_node_bytes: usize,
+    /// How much of that the connections of one user may hold, in each direction. A message larger than this is closed
+    /// with 1009, one in fragments if it is larger than half of this. Default 128 MiB.
+    pub max_user_bytes: usize,
+    /// How much of that, and of what comes in, lines may hold whose HELLO is not done; at most a quarter of it. Default
+    /// 64 MiB.
+    pub max_bytes_before_hello: usize,
 
     /// Most sessions of one user. Default 75.
     pub max_sessions_per_user: u32,
@@ -173,8 +192,11 @@ impl Default for Config {
         const MIB: usize = 1024 * KIB;
         let (ms, secs) = (Duration::from_millis, Duration::from_secs);
         Config {
-            max_message_before_hello: 20 * KIB,
+            max_message_before_hello: 512 * KIB,
             max_message: 50 * MIB,
+            min_receive_rate: 4 * KIB,
+            receive_grace: secs(10),
+            max_fragment_wait: secs(5),
             hello_timeout: secs(5),
             max_lines_before_hello: 5_000,
             max_lines_before_hello_per_address: 100,
@@ -188,6 +210,8 @@ impl Default for Config {
             write_timeout: secs(30),
             close_timeout: secs(3),
             max_node_bytes: 512 * MIB,
+            max_user_bytes: 128 * MIB,
+            max_bytes_before_hello: 64 * MIB,
             max_sessions_per_user: 75,
             close_session_out_of_band: true,
             close_session_grace: secs(30),

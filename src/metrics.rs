@@ -276,7 +276,6 @@ pub(crate) struct Counters {
     pub(crate) dead_letters: AtomicU64,
     pub(crate) redeliveries_counted: AtomicU64,
     pub(crate) retries_told: AtomicU64,
-    pub(crate) held_bytes: AtomicU64,
     pub(crate) incarnations: AtomicU64,
     pub(crate) sessions_displaced: AtomicU64,
     pub(crate) client_mistakes: AtomicU64,
@@ -363,8 +362,18 @@ pub struct Metrics {
     pub redeliveries_counted: u64,
     /// RETRY answers given.
     pub retries_told: u64,
-    /// Bytes that sessions of this node hold: unprocessed, unsent, or held back.
-    pub held_bytes: u64,
+    /// Bytes that connections of this node hold of what clients send: announced, received, or in the hands of handlers.
+    pub held_incoming: u64,
+    /// Those of them that belong to lines whose HELLO is not done.
+    pub held_before_hello: u64,
+    /// Bytes that connections of this node hold of what is to be sent.
+    pub held_outgoing: u64,
+    /// Connections that are not read from, because there is no room for what they announce.
+    pub readers_waiting: u64,
+    /// Connections closed because a message came too slowly.
+    pub closed_slow: u64,
+    /// Connections closed because there was no room, for too long, for a message that they had begun or announced.
+    pub closed_waiting: u64,
     /// Rows that scavenging deleted.
     pub scavenged: u64,
     /// How often the node came back as a new incarnation after losing its lease.

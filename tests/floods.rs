@@ -438,7 +438,7 @@ async fn an_announced_frame_of_a_tebibyte() {
                 (reader.join().unwrap(), session)
             })
             .await;
-        assert_eq!(code, Some(if hello { 4004 } else { 1008 }));
+        assert_eq!(code, Some(if hello { 1009 } else { 1008 }));
         if hello {
             target.detached(&session).await;
         }

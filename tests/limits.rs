@@ -11,34 +11,40 @@ async fn a_message_that_is_too_big_before_hello_is_closed_with_1008() {
     let nodes = Nodes::one().await;
     let mut line = Client::new("anna").connect(&nodes[0].url).await;
     let mut hello = line.client.hello();
-    hello["an"] = json!("x".repeat(21 * 1024));
+    hello["an"] = json!("x".repeat(513 * 1024));
     line.send(json!([hello])).await;
     line.expect_close(1008).await;
     nodes.until_stored("anna", 0).await;
     // Just within the limit is fine.
     let mut line = Client::new("anna").connect(&nodes[0].url).await;
     let mut hello = line.client.hello();
-    hello["cid"] = json!("x".repeat(19 * 1024));
+    hello["cid"] = json!("x".repeat(500 * 1024));
     line.send(json!([hello])).await;
     line.expect("WELCOME").await;
 }
 
 #[actix_web::test]
-async fn a_message_that_is_too_big_after_hello_is_closed_with_4004() {
+async fn a_message_that_is_too_big_after_hello_is_closed_with_1009_and_its_session_kept() {
     let nodes = Setup::new()
-        .config(|config| config.max_message = 100_000)
+        .config(|config| config.max_message = 600_000)
         .start(1)
         .await;
     let mut line = nodes.open("anna").await;
-    let cmid = line.request("test.do", json!("x".repeat(99_000))).await;
+    let cmid = line.request("test.do", json!("x".repeat(599_000))).await;
     line.expect_id("RESOLVE", &cmid).await;
-    let envelope = line.envelope("SEND", "big", "test.take", json!("x".repeat(100_000)));
+    let two = ["one", "two"]
+        .map(|cmid| line.envelope("SEND", cmid, "test.take", json!("x".repeat(400_000))));
     // The server may close before all of it is written.
-    let text = tokio_tungstenite::tungstenite::Message::text(json!([envelope]).to_string());
+    let text = tokio_tungstenite::tungstenite::Message::text(json!(two).to_string());
     let _ = futures_util::SinkExt::send(&mut line.socket, text).await;
-    line.expect_close(4004).await;
-    nodes.control.event("close", line.session()).await;
-    nodes.until_stored("anna", 0).await;
+    line.expect_close(1009).await;
+    // It comes back, and sends one by one what it could not send as one.
+    let mut line = nodes.back(0, line.client.clone()).await;
+    for envelope in two {
+        let cmid = envelope["cmid"].as_str().expect("an id").to_owned();
+        line.send(json!([envelope])).await;
+        line.expect_id("ACK", &cmid).await;
+    }
 }
 
 /// The limit is that of the state in which a message is processed: a large second message may come while HELLO is

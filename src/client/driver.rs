@@ -72,7 +72,7 @@ fn meaning(code: u16) -> Meaning {
         }
         Some(Disconnect) => Meaning::StayAway,
         // 1001 from a server means that this line was idle; the session is kept.
-        Some(GoingAway | ServiceRestart | Reconnect) | None => Meaning::ComeBack,
+        Some(GoingAway | MessageTooBig | ServiceRestart | Reconnect) | None => Meaning::ComeBack,
     }
 }
 
@@ -336,7 +336,7 @@ mod tests {
         for code in [1008, 1011, 4000, 4001, 4004] {
             assert_eq!(meaning(code), Meaning::SessionGone, "{code}");
         }
-        for code in [1000, 1001, 1006, 1012, 4002, 4999] {
+        for code in [1000, 1001, 1006, 1009, 1012, 4002, 4999] {
             assert_eq!(meaning(code), Meaning::ComeBack, "{code}");
         }
         assert_eq!(meaning(4003), Meaning::StayAway);

@@ -133,6 +133,9 @@ impl Check {
         let Config {
             max_message_before_hello,
             max_message,
+            min_receive_rate: _,
+            receive_grace: _,
+            max_fragment_wait: _,
             hello_timeout,
             max_lines_before_hello,
             max_lines_before_hello_per_address,
@@ -146,6 +149,8 @@ impl Check {
             write_timeout,
             close_timeout,
             max_node_bytes,
+            max_user_bytes,
+            max_bytes_before_hello,
             max_sessions_per_user,
             close_session_out_of_band: _,
             close_session_grace: _,
@@ -209,6 +214,8 @@ impl Check {
             write_timeout,
             close_timeout,
             max_node_bytes,
+            max_user_bytes,
+            max_bytes_before_hello,
             max_sessions_per_user,
             max_topic_length,
             max_handlers,
@@ -251,8 +258,19 @@ impl Check {
             field!(max_message),
             "a HELLO may be longer than any message after it",
         );
+        self.ordered(
+            field!(max_message_before_hello),
+            field!(max_bytes_before_hello),
+            "no HELLO of that length would find room",
+        );
+        self.ordered(
+            field!(max_message),
+            field!(max_user_bytes),
+            "no message of that length would find room",
+        );
         for part in fields![
-            max_message,
+            max_user_bytes,
+            max_bytes_before_hello,
             max_unprocessed,
             max_unsent,
             max_held_bytes,

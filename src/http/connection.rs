@@ -9,7 +9,7 @@ use actix::{Actor, ActorContext, AsyncContext, Handler, StreamHandler};
 use actix_http::ws::{Item, OpCode};
 use actix_web::rt::time::Instant;
 use actix_web_actors::ws::{self, CloseReason, Message, ProtocolError};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use bytestring::ByteString;
 
 use super::before_hello::Place;
@@ -52,9 +52,6 @@ pub(super) struct Connection {
     next_ping: Instant,
     /// Fragments of a text message, joined so far; the guard limits their sum.
     joined: BytesMut,
-    /// The last large text. Were it gone when the next bytes come, the decoder would find its buffer unshared, and
-    /// go on using, and holding, an allocation of that size for as long as the connection lives.
-    large: Option<Box<Bytes>>,
 }
 
 /// Who opens the line.
@@ -62,9 +59,6 @@ struct Opening {
     authenticator: Rc<dyn Authenticator>,
     remote: Option<String>,
 }
-
-/// A frame of more bytes is large.
-const LARGE: usize = 64 * 1024;
 
 type Context = ws::WebsocketContext<Connection>;
 
@@ -90,7 +84,6 @@ impl Connection {
             phase: Phase::Open,
             told: false,
             joined: BytesMut::new(),
-            large: None,
         }
     }
 
@@ -101,15 +94,20 @@ impl Connection {
         }
         // The first message is HELLO. From here on it is not the client that takes its time.
         self.hello_by = None;
-        self.state.flow.received(text.len());
+        self.state
+            .flow
+            .received(text.len(), self.state.receiving.take());
         self.state.tell(FromLine::Text(text));
     }
 
     fn fragment(&mut self, item: Item, ctx: &mut Context) {
         match item {
-            Item::FirstText(bytes) | Item::Continue(bytes) => {
+            Item::FirstText(bytes) => {
+                let whole = self.state.whole.take().max(bytes.len());
+                self.joined = BytesMut::with_capacity(whole);
                 self.joined.extend_from_slice(&bytes);
             }
+            Item::Continue(bytes) => self.joined.extend_from_slice(&bytes),
             Item::FirstBinary(_) => self.binary(ctx),
             Item::Last(bytes) => {
                 self.joined.extend_from_slice(&bytes);
@@ -150,6 +148,10 @@ impl Connection {
 
     fn discard(&mut self) {
         self.joined = BytesMut::new();
+        self.state
+            .flow
+            .incoming()
+            .shrink(self.state.receiving.take());
         self.state.discarding.set(true);
         // The guard may be paused.
         self.state.flow.reader().ring();
@@ -321,7 +323,6 @@ impl StreamHandler<Result<Message, ProtocolError>> for Connection {
             return self.seen(*seen, ctx);
         }
         self.state.decoded.set(self.state.decoded.get() + 1);
-        self.large = message.as_ref().ok().and_then(payload_if_large);
         match message {
             Ok(Message::Close(reason)) => self.client_closed(reason, ctx),
             Err(_) if self.state.decoding_close.get() => self.client_closed_illegally(ctx),
@@ -369,24 +370,6 @@ impl Handler<ToLine> for Connection {
 }
 
 metered!(Connection: ToLine);
-
-/// The payload of a large frame, shared.
-fn payload_if_large(message: &Message) -> Option<Box<Bytes>> {
-    let payload = match message {
-        Message::Text(text) => text.as_bytes(),
-        Message::Continuation(
-            Item::FirstText(bytes)
-            | Item::FirstBinary(bytes)
-            | Item::Continue(bytes)
-            | Item::Last(bytes),
-        )
-        | Message::Binary(bytes)
-        | Message::Ping(bytes)
-        | Message::Pong(bytes) => bytes,
-        Message::Close(_) | Message::Nop => return None,
-    };
-    (payload.len() > LARGE).then(|| Box::new(payload.clone()))
-}
 
 fn not_utf8() -> Close {
     Close::new(CloseCode::ProtocolError, "text is not UTF-8")

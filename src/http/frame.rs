@@ -10,6 +10,8 @@ use crate::config::Config;
 
 /// Longest frame header in bytes: two, eight of length, four of mask.
 pub(super) const MAX_HEADER_BYTES: usize = 14;
+/// How many times its bytes a message may take while it is joined from fragments: what it is joined in grows by doubling.
+pub(super) const GROWTH: usize = 2;
 
 /// The header of one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,7 @@ impl Header {
         })
     }
 
-    fn is_control(&self) -> bool {
+    pub(super) fn is_control(&self) -> bool {
         self.opcode & 0x8 != 0
     }
 
@@ -76,6 +78,8 @@ pub(super) enum Judgement {
     Wait,
     /// Refuse it; the text names what and the limit.
     Refuse(String),
+    /// Its message is too long; the text names the limit.
+    TooLong(String),
     /// Refuse it as [`Refuse`](Judgement::Refuse): HELLO is so many bytes long, at least.
     RefuseHello(u64, String),
 }
@@ -94,12 +98,14 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    /// Judges a frame; one that must wait is judged again later.
+    /// Judges a frame; one that must wait is judged again later. After HELLO, no more than `largest` bytes can be held
+    /// for a message.
     pub(super) fn judge(
         &mut self,
         header: &Header,
         established: bool,
         config: &Config,
+        largest: usize,
     ) -> Judgement {
         if let Some(what) = self.malformed(header) {
             return Judgement::Refuse(what.into());
@@ -110,8 +116,14 @@ impl Judge {
         let message = self.message.unwrap_or(0).saturating_add(header.payload);
         let before_hello = config.max_message_before_hello as u64;
         if established {
-            if message > config.max_message as u64 {
-                return Judgement::Refuse(too_long(message, config.max_message, ""));
+            // What a budget as a whole has no room for would wait for ever.
+            let fits = match header.last && self.message.is_none() {
+                true => largest,
+                false => largest / GROWTH,
+            };
+            let limit = config.max_message.min(fits);
+            if message > limit as u64 {
+                return Judgement::TooLong(too_long(message, limit, ""));
             }
         } else if !self.begun {
             if message > before_hello {
@@ -180,6 +192,16 @@ impl Judge {
 
 fn too_long(bytes: u64, limit: usize, when: &str) -> String {
     format!("message of {bytes} bytes or more; the limit{when} is {limit}")
+}
+
+/// The header of a part of a client's frame, no longer than a `u16` says.
+pub(super) fn part_header(opcode: u8, last: bool, payload: usize, mask: [u8; 4]) -> Bytes {
+    let first = opcode | if last { 0x80 } else { 0 };
+    let mut header = BytesMut::with_capacity(8);
+    header.extend_from_slice(&[first, 0x80 | 126]);
+    header.extend_from_slice(&(payload as u16).to_be_bytes());
+    header.extend_from_slice(&mask);
+    header.freeze()
 }
 
 /// A frame to the client, whole.

@@ -14,12 +14,15 @@ use actix_web::rt::time::Instant;
 use bytes::Bytes;
 use futures_util::Stream;
 
-use super::frame::{Header, Judge, Judgement, MAX_HEADER_BYTES};
+use super::frame::{Header, Judge, Judgement, MAX_HEADER_BYTES, part_header};
+use super::receiving::Receiving;
 use super::state::{LineState, Seen};
 use crate::wire::{Close, CloseCode};
 
 /// Most bytes handed on without a Pending in between.
 const MAX_BURST: usize = 64 * 1024;
+/// A larger data frame is handed on in parts of this size. (A multiple of four, as the mask is of four bytes.)
+pub(super) const PART: usize = 32 * 1024;
 /// Most messages handed on before the session has caught up with all of them: many tiny messages cost more than
 /// their bytes say.
 const MAX_BEHIND: u32 = 1024;
@@ -33,17 +36,32 @@ pub(super) struct Guard<S> {
     /// The front of a header whose rest has not come yet.
     head: [u8; MAX_HEADER_BYTES],
     head_bytes: u8,
-    /// Payload bytes of the current frame still to come.
+    /// Payload bytes still to come of the current frame, or of the part of it that is being handed on.
     payload: u64,
+    /// The parts of it that are to follow.
+    parts: Option<Parts>,
     /// The current frame is a Close.
     closing: bool,
+    /// The current frame is the last of a message.
+    finishing: bool,
     judge: Judge,
-    /// Whole frames handed on.
+    /// The frame at the front has passed the judge, and needs room.
+    judged: bool,
+    receiving: Receiving,
+    /// Whole frames, and parts, handed on.
     handed: u64,
     burst: usize,
     /// Messages handed on since the session had caught up.
     behind: u32,
     done: bool,
+}
+
+/// What is left of a frame that is handed on in parts.
+struct Parts {
+    opcode: u8,
+    last: bool,
+    mask: [u8; 4],
+    payload: u64,
 }
 
 /// What the front of the stream holds.
@@ -52,10 +70,14 @@ enum Front {
     Piece(Bytes),
     /// Too little: read on.
     Short,
-    /// A frame that must wait.
+    /// A frame that must wait for HELLO.
     Wait,
+    /// A frame that must wait for room.
+    NoRoom,
     /// A frame that is refused, and why.
     Refused(String),
+    /// A message that is too long, and why.
+    TooLong(String),
     /// A HELLO of so many bytes that is refused, and why.
     RefusedHello(u64, String),
 }
@@ -66,13 +88,17 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
     pub(super) fn new(raw: S, state: Rc<LineState>) -> Guard<S> {
         Guard {
             raw,
+            receiving: Receiving::new(state.clone()),
             state,
             chunk: Bytes::new(),
             head: [0; MAX_HEADER_BYTES],
             head_bytes: 0,
             payload: 0,
+            parts: None,
             closing: false,
+            finishing: false,
             judge: Judge::default(),
+            judged: false,
             handed: 0,
             burst: 0,
             behind: 0,
@@ -103,6 +129,7 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
     fn take_frame(&mut self, header: &Header, most: usize) -> Bytes {
         self.payload = header.payload;
         self.closing = header.opcode == Header::CLOSE;
+        self.finishing = header.last && !header.is_control();
         if self.head_bytes > 0 {
             self.head_bytes = 0;
             return Bytes::copy_from_slice(&self.head[..header.size]);
@@ -111,41 +138,101 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
         // At least the header, whatever is left of the burst.
         let body = body.min(most.saturating_sub(header.size));
         self.payload -= body as u64;
+        self.receiving.received(body);
         self.chunk.split_to(header.size + body)
+    }
+
+    /// Takes the header just peeked, of a large data frame. Gives that of its first part.
+    fn take_in_parts(&mut self, header: &Header) -> Bytes {
+        let bytes = self.take_frame(header, 0);
+        let mask = bytes.last_chunk().copied().unwrap_or_default();
+        if header.last && header.opcode != Header::CONTINUATION {
+            self.state.whole.set(clamp(header.payload));
+        }
+        self.payload = 0;
+        self.next_part(Parts {
+            opcode: header.opcode,
+            last: header.last,
+            mask,
+            payload: header.payload,
+        })
+    }
+
+    fn next_part(&mut self, mut parts: Parts) -> Bytes {
+        self.payload = parts.payload.min(PART as u64);
+        parts.payload -= self.payload;
+        let last = parts.last && parts.payload == 0;
+        let header = part_header(parts.opcode, last, clamp(self.payload), parts.mask);
+        parts.opcode = Header::CONTINUATION;
+        self.parts = Some(parts).filter(|parts| parts.payload > 0);
+        header
     }
 
     fn take_payload(&mut self, most: usize) -> Bytes {
         let bytes = clamp(self.payload).min(self.chunk.len()).min(most);
         self.payload -= bytes as u64;
+        self.receiving.received(bytes);
         self.chunk.split_to(bytes)
     }
 
-    fn front(&mut self) -> Front {
+    fn front(&mut self, context: &mut Context<'_>) -> Front {
         let most = MAX_BURST - self.burst;
         let piece = if self.payload > 0 {
             if self.chunk.is_empty() {
                 return Front::Short;
             }
             self.take_payload(most)
+        } else if let Some(parts) = self.parts.take() {
+            self.next_part(parts)
         } else {
             let Some(header) = self.peek() else {
                 return Front::Short;
             };
-            let established = self.state.established.get();
-            match self.judge.judge(&header, established, &self.state.config) {
-                Judgement::Pass => self.take_frame(&header, most),
-                Judgement::Wait => return Front::Wait,
-                Judgement::Refuse(what) => return Front::Refused(what),
-                Judgement::RefuseHello(bytes, what) => return Front::RefusedHello(bytes, what),
+            if let Err(refused) = self.judge(&header) {
+                return refused;
+            }
+            if header.is_control() {
+                self.take_frame(&header, most)
+            } else if self.receiving.admit(&header, context).is_pending() {
+                return Front::NoRoom;
+            } else {
+                match header.payload > PART as u64 {
+                    true => self.take_in_parts(&header),
+                    false => self.take_frame(&header, most),
+                }
             }
         };
+        self.judged = false;
         if self.payload == 0 {
             self.handed += 1;
-            self.behind += 1;
             self.state.decoding_close.set(self.closing);
+            if self.parts.is_none() {
+                self.behind += 1;
+                if mem::take(&mut self.finishing) {
+                    self.receiving.finished();
+                }
+            }
         }
         self.burst += piece.len();
         Front::Piece(piece)
+    }
+
+    /// Judges the frame at the front, once.
+    fn judge(&mut self, header: &Header) -> Result<(), Front> {
+        if self.judged {
+            return Ok(());
+        }
+        let established = self.state.established.get();
+        let largest = self.state.budget.largest_incoming();
+        let config = &self.state.config;
+        match self.judge.judge(header, established, config, largest) {
+            Judgement::Pass => self.judged = true,
+            Judgement::Wait => return Err(Front::Wait),
+            Judgement::Refuse(what) => return Err(Front::Refused(what)),
+            Judgement::TooLong(what) => return Err(Front::TooLong(what)),
+            Judgement::RefuseHello(bytes, what) => return Err(Front::RefusedHello(bytes, what)),
+        }
+        Ok(())
     }
 
     /// The session cannot take more for now.
@@ -154,9 +241,7 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
         if flow.unprocessed() == 0 {
             self.behind = 0;
         }
-        flow.reading_paused()
-            || flow.unprocessed() > self.state.config.max_unprocessed
-            || self.behind > MAX_BEHIND
+        flow.unprocessed() > self.state.config.max_unprocessed || self.behind > MAX_BEHIND
     }
 
     fn set_paused(&self, paused: bool) {
@@ -169,6 +254,14 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
     fn pending(&mut self) -> Poll<Option<Item>> {
         self.burst = 0;
         Poll::Pending
+    }
+
+    /// Waits for room, or for the client to send, unless that has taken too long.
+    fn pending_in_time(&mut self, context: &mut Context<'_>) -> Poll<Option<Item>> {
+        match self.receiving.overdue(context) {
+            Some(close) => self.close(close),
+            None => self.pending(),
+        }
     }
 
     fn announce(&mut self, seen: Seen) -> Poll<Option<Item>> {
@@ -188,8 +281,12 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
         } else {
             CloseCode::ViolatedPolicy
         };
+        self.close(Close::new(code, what))
+    }
+
+    fn close(&mut self, close: Close) -> Poll<Option<Item>> {
         self.state.discarding.set(true);
-        self.announce(Seen::Violation(Close::new(code, what)))
+        self.announce(Seen::Violation(close))
     }
 
     fn refuse_hello(&mut self, bytes: u64, what: String) -> Poll<Option<Item>> {
@@ -224,21 +321,31 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
             }
             let full = self.session_is_full();
             self.set_paused(full);
-            if full || self.state.backlogged() {
+            let stop = full || self.state.backlogged();
+            self.receiving.stop(stop);
+            if stop {
                 return self.pending();
             }
-            match self.front() {
+            match self.front(context) {
                 Front::Piece(piece) => return Poll::Ready(Some(Ok(piece))),
                 Front::Refused(what) => return self.refuse(what),
+                Front::TooLong(what) => {
+                    return self.close(Close::new(CloseCode::MessageTooBig, what));
+                }
                 Front::RefusedHello(bytes, what) => return self.refuse_hello(bytes, what),
                 Front::Wait => {
                     self.set_paused(true);
                     return self.pending();
                 }
+                Front::NoRoom => {
+                    self.set_paused(true);
+                    self.receiving.stop(true);
+                    return self.pending_in_time(context);
+                }
                 Front::Short => match self.read(context) {
                     Poll::Ready(true) => {}
                     Poll::Ready(false) => return self.ended(),
-                    Poll::Pending => return self.pending(),
+                    Poll::Pending => return self.pending_in_time(context),
                 },
             }
         }
@@ -248,6 +355,8 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
     /// connection actor's time-out ends it.
     fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<Option<Item>> {
         self.set_paused(false);
+        self.receiving.give_up();
+        self.payload += self.parts.take().map_or(0, |parts| parts.payload);
         loop {
             if self.payload > 0 {
                 self.take_payload(usize::MAX);

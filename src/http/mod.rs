@@ -4,8 +4,8 @@
 //! by `peer` and `origin`), and there is room (`before_hello`); what it refuses ends with its connection (`refusal`).
 //! It becomes a WebSocket, and from then on
 //!
-//! - comes in: socket → actix-http → `guard` (judges frame headers by `frame`, holds back) → decoder → `connection`
-//!   (joins fragments) → session;
+//! - comes in: socket → actix-http → `guard` (judges frame headers by `frame`, reserves room by `receiving`, holds back)
+//!   → decoder → `connection` (joins fragments) → session;
 //! - goes out: session → `connection` (makes frames by `frame`) → the queue in `state` → response body in `outgoing` →
 //!   actix-http → socket.
 //!
@@ -23,6 +23,7 @@ mod mount;
 mod origin;
 mod outgoing;
 mod peer;
+mod receiving;
 mod refusal;
 mod socket;
 mod state;
@@ -44,6 +45,7 @@ use crate::auth::{Authentication, Authenticator};
 use crate::config::Config;
 use crate::metrics::{Mailbox, Meter};
 use crate::node::Gate;
+use crate::node::budget::NodeBudget;
 use crate::session::line::{Flow, FromLine, ToLine};
 
 /// What the edge needs from the server behind it.
@@ -52,6 +54,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn config(&self) -> &Arc<Config>;
     /// The application's authentication.
     fn authentication(&self) -> &Arc<dyn Authentication>;
+    /// What the connections of this node may hold.
+    fn budget(&self) -> &Arc<NodeBudget>;
     /// The meter of the connection actors.
     fn meter(&self) -> &Arc<Meter>;
     /// Bounds the handshakes and first authentications of this node under way.

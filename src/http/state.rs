@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::socket::Socket;
 use crate::config::Config;
 use crate::metrics::Mailbox;
+use crate::node::budget::NodeBudget;
 use crate::session::line::{Bell, Flow, FromLine};
 use crate::wire::Close;
 
@@ -49,6 +50,7 @@ struct Chunk {
 /// The shared state of one WebSocket.
 pub(super) struct LineState {
     pub(super) config: Arc<Config>,
+    pub(super) budget: Arc<NodeBudget>,
     pub(super) flow: Flow,
     /// Where the application lets us have it.
     pub(super) socket: Option<Socket>,
@@ -59,6 +61,10 @@ pub(super) struct LineState {
     pub(super) established: Cell<bool>,
     /// Our Close is out or about to be: what the client still sends is discarded.
     pub(super) discarding: Cell<bool>,
+    /// Bytes held for the message that is coming in.
+    pub(super) receiving: Cell<usize>,
+    /// Bytes of the message that is coming in, if one frame announces it as a whole.
+    pub(super) whole: Cell<usize>,
     /// Frames that came out of the decoder.
     pub(super) decoded: Cell<u64>,
     /// The frame in the decoder is a Close.
@@ -85,14 +91,21 @@ pub(super) struct LineState {
 }
 
 impl LineState {
-    pub(super) fn new(config: Arc<Config>, socket: Option<Socket>) -> Rc<LineState> {
+    pub(super) fn new(
+        config: Arc<Config>,
+        budget: Arc<NodeBudget>,
+        socket: Option<Socket>,
+    ) -> Rc<LineState> {
         Rc::new(LineState {
             config,
-            flow: Flow::default(),
+            flow: Flow::new(&budget),
+            budget,
             socket,
             session: OnceCell::new(),
             established: Cell::new(false),
             discarding: Cell::new(false),
+            receiving: Cell::new(0),
+            whole: Cell::new(0),
             decoded: Cell::new(0),
             decoding_close: Cell::new(false),
             seen: Cell::new(None),
@@ -166,8 +179,11 @@ impl LineState {
     /// So many counted bytes have gone out.
     pub(super) fn sent(&self, counted: usize) {
         self.flow.sent(counted);
-        if self.filled.get() && self.flow.unsent() <= self.config.max_unsent / 2 {
+        let empties = self.filled.get() && self.flow.unsent() <= self.config.max_unsent / 2;
+        if empties {
             self.filled.set(false);
+        }
+        if self.flow.drained() || empties {
             self.tell(FromLine::Drained);
         }
     }

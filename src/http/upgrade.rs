@@ -20,7 +20,7 @@ use super::Backend;
 use super::admission::admits_page;
 use super::before_hello::Place;
 use super::connection::Connection;
-use super::guard::Guard;
+use super::guard::{Guard, PART};
 use super::handshake::{self, SUB_PROTOCOL};
 use super::outgoing::{Outgoing, pump};
 use super::refusal::refuse;
@@ -200,14 +200,14 @@ fn start(
     place: Place,
 ) -> Outgoing {
     let config = backend.config().clone();
-    let largest = config.max_message.max(config.max_message_before_hello);
     let peer = backend.admission().peer(request);
     let remote = peer.address.map(|address| address.to_string());
-    let state = LineState::new(config, request.conn_data::<Socket>().cloned());
+    let socket = request.conn_data::<Socket>().cloned();
+    let state = LineState::new(config, backend.budget().clone(), socket);
     let actor = WebsocketContext::with_codec(
         Connection::new(state.clone(), backend, authenticator, remote, place),
         Guard::new(incoming, state.clone()),
-        Codec::new().max_size(largest),
+        Codec::new().max_size(PART),
     );
     rt::spawn(pump(actor, state.clone()));
     Outgoing::new(state)

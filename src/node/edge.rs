@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::budget::NodeBudget;
 use super::{Gate, Node};
 use crate::auth::Authentication;
 use crate::config::Config;
@@ -20,6 +21,10 @@ impl Backend for Edge {
 
     fn authentication(&self) -> &Arc<dyn Authentication> {
         &self.0.authentication
+    }
+
+    fn budget(&self) -> &Arc<NodeBudget> {
+        &self.0.budget
     }
 
     fn meter(&self) -> &Arc<Meter> {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use actix::Actor;
 use tokio::sync::oneshot;
 
+use super::budget::NodeBudget;
 use super::{Gate, LeaseClock, Node, RunningHandlers, State};
 use crate::auth::Authentication;
 use crate::cluster::{ClusterNotify, Tell};
@@ -89,6 +90,7 @@ async fn begin(
     let admission = Admission::new(builder.access, &builder.config);
     let node = Arc::new(Node {
         app: builder.app,
+        budget: NodeBudget::new(&builder.config),
         config: Arc::new(builder.config),
         clock: builder.clock,
         store: store.clone(),

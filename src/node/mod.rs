@@ -1,5 +1,6 @@
 //! A running node: what its rooms share, and how it starts and stops.
 
+pub(crate) mod budget;
 mod edge;
 mod gate;
 mod lease_clock;
@@ -19,6 +20,7 @@ pub(crate) use lease_clock::LeaseClock;
 pub(crate) use lifecycle::{SOCKET_PING, start};
 pub(crate) use running::{Owner, Running, RunningHandlers};
 
+use self::budget::NodeBudget;
 use crate::auth::Authentication;
 use crate::clock::{Clock, ms};
 use crate::cluster::Tell;
@@ -51,6 +53,7 @@ pub(crate) struct Node {
     /// Bounds the handshakes and first authentications under way.
     pub(crate) authentications: Arc<Gate>,
     admission: crate::http::Admission,
+    pub(crate) budget: Arc<NodeBudget>,
     pub(crate) listeners: Arc<Listeners>,
     pub(crate) meters: Meters,
     pub(crate) counters: Counters,
@@ -224,6 +227,7 @@ impl Node {
 
     pub(crate) fn metrics(&self) -> Metrics {
         let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let in_use = self.budget.in_use();
         let store = self.store.metrics();
         let meters = &self.meters;
         let mut actors: std::collections::BTreeMap<_, _> = [
@@ -262,7 +266,12 @@ impl Node {
             dead_letters: get(&self.counters.dead_letters),
             redeliveries_counted: get(&self.counters.redeliveries_counted),
             retries_told: get(&self.counters.retries_told),
-            held_bytes: get(&self.counters.held_bytes),
+            held_incoming: (in_use.incoming + in_use.before_hello) as u64,
+            held_before_hello: in_use.before_hello as u64,
+            held_outgoing: in_use.outgoing as u64,
+            readers_waiting: in_use.readers_waiting as u64,
+            closed_slow: get(&self.budget.closed_slow),
+            closed_waiting: get(&self.budget.closed_waiting),
             scavenged: get(&self.counters.scavenged),
             incarnations: get(&self.counters.incarnations),
             sessions_displaced: get(&self.counters.sessions_displaced),

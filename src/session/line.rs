@@ -7,6 +7,7 @@ use std::task::{Context, Waker};
 use actix::Message;
 use bytestring::ByteString;
 
+use crate::node::budget::{Held, NodeBudget, SMALL};
 use crate::wire::Close;
 
 /// From the line to the session.
@@ -40,27 +41,64 @@ pub(crate) enum ToLine {
 }
 
 /// The flow of one line, shared on one thread by its session, connection actor, payload guard and response stream.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Flow(Rc<FlowState>);
 
-#[derive(Default)]
 struct FlowState {
     unprocessed: Cell<usize>,
     unsent: Cell<usize>,
     gone: Cell<u64>,
-    reading_paused: Cell<bool>,
     reader: Bell,
+    incoming: Held,
+    outgoing: Held,
+    /// The session waits for most of what it wrote to go out.
+    awaits_drain: Cell<bool>,
 }
 
 impl Flow {
+    /// The flow of a line that has not said HELLO.
+    pub(crate) fn new(budget: &NodeBudget) -> Flow {
+        let (incoming, outgoing) = budget.before_hello();
+        Flow(Rc::new(FlowState {
+            unprocessed: Cell::new(0),
+            unsent: Cell::new(0),
+            gone: Cell::new(0),
+            reader: Bell::default(),
+            incoming: Held::new(incoming),
+            outgoing: Held::new(outgoing),
+            awaits_drain: Cell::new(false),
+        }))
+    }
+
+    /// HELLO is done: from now on the line's bytes are this user's.
+    pub(crate) fn belongs_to(&self, budget: &NodeBudget, user_id: &str) {
+        let (incoming, outgoing) = budget.of_user(user_id);
+        self.0.incoming.move_to(incoming);
+        self.0.outgoing.move_to(outgoing);
+    }
+
+    /// What the line and its session hold of what came in.
+    pub(crate) fn incoming(&self) -> &Held {
+        &self.0.incoming
+    }
+
+    /// What the line and its session hold of what goes out.
+    pub(crate) fn outgoing(&self) -> &Held {
+        &self.0.outgoing
+    }
+
     /// Bytes received that the session has not taken.
     pub(crate) fn unprocessed(&self) -> usize {
         self.0.unprocessed.get()
     }
 
-    /// A message of so many bytes was handed to the session.
-    pub(crate) fn received(&self, bytes: usize) {
+    /// A message of so many bytes was handed to the session. While it came in, so many were held for it.
+    pub(crate) fn received(&self, bytes: usize, held: usize) {
         self.0.unprocessed.set(self.0.unprocessed.get() + bytes);
+        match bytes.checked_sub(held) {
+            Some(more) => self.0.incoming.grow(more),
+            None => self.0.incoming.shrink(held - bytes),
+        }
     }
 
     /// The session has taken a message of so many bytes: reading may go on.
@@ -68,6 +106,7 @@ impl Flow {
         self.0
             .unprocessed
             .set(self.0.unprocessed.get().saturating_sub(bytes));
+        self.0.incoming.shrink(bytes);
         self.0.reader.ring();
     }
 
@@ -79,32 +118,31 @@ impl Flow {
     /// So many bytes were handed to the line.
     pub(crate) fn written(&self, bytes: usize) {
         self.0.unsent.set(self.0.unsent.get() + bytes);
+        self.0.outgoing.grow(bytes);
     }
 
     /// So many bytes have gone out.
     pub(crate) fn sent(&self, bytes: usize) {
         self.0.unsent.set(self.0.unsent.get().saturating_sub(bytes));
+        self.0.outgoing.shrink(bytes);
         self.0
             .gone
             .set(self.0.gone.get().wrapping_add(bytes as u64));
     }
 
+    /// Whether the session waits for most of what it wrote to go out, since the node has no room for more.
+    pub(crate) fn await_drain(&self, awaits: bool) {
+        self.0.awaits_drain.set(awaits);
+    }
+
+    /// Whether it waited for just this; it does so no more.
+    pub(crate) fn drained(&self) -> bool {
+        self.0.unsent.get() <= SMALL / 2 && self.0.awaits_drain.replace(false)
+    }
+
     /// How many bytes have ever gone out: as long as this grows, the client reads.
     pub(crate) fn gone(&self) -> u64 {
         self.0.gone.get()
-    }
-
-    /// Whether the session asked for a pause in reading.
-    pub(crate) fn reading_paused(&self) -> bool {
-        self.0.reading_paused.get()
-    }
-
-    /// Pauses reading, or lets it go on.
-    pub(crate) fn pause_reading(&self, pause: bool) {
-        self.0.reading_paused.set(pause);
-        if !pause {
-            self.0.reader.ring();
-        }
     }
 
     /// Rings when reading may go on.

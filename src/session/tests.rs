@@ -80,7 +80,7 @@ async fn hello(listener: Listener) -> Tried {
         server.node.clone(),
         NewLine {
             line: Mailbox::new(&Line(out).start(), &Arc::<Meter>::default()),
-            flow: Flow::default(),
+            flow: Flow::new(&server.node.budget),
             authenticator: std::rc::Rc::new(Anybody),
             remote: None,
         },

@@ -53,10 +53,10 @@ impl Line {
             actix::spawn(async move {
                 let line = admit(&node, headers).await.map(|authenticator| {
                     let line = Line {
+                        flow: Flow::new(&node.budget),
                         node,
                         peer,
                         generation,
-                        flow: Flow::default(),
                         opening: Some(authenticator),
                         session: None,
                     };
@@ -86,7 +86,7 @@ impl Line {
 
     fn send(&self, text: String) {
         let text = ByteString::from(text);
-        self.flow.received(text.len());
+        self.flow.received(text.len(), 0);
         self.tell(FromLine::Text(text));
     }
 }

@@ -7,6 +7,8 @@ pub enum CloseCode {
     GoingAway,
     /// 1008: not allowed. The session is closed.
     ViolatedPolicy,
+    /// 1009: a message is too big. The session is kept; the client sends its messages one by one.
+    MessageTooBig,
     /// 1011: nothing can be saved. The session is closed.
     UnexpectedCondition,
     /// 1012: this node stops or cannot serve now. The session is kept; the client reconnects.
@@ -25,9 +27,10 @@ pub enum CloseCode {
 
 impl CloseCode {
     /// Every code of the table.
-    pub const ALL: [CloseCode; 9] = [
+    pub const ALL: [CloseCode; 10] = [
         CloseCode::GoingAway,
         CloseCode::ViolatedPolicy,
+        CloseCode::MessageTooBig,
         CloseCode::UnexpectedCondition,
         CloseCode::ServiceRestart,
         CloseCode::CloseSession,
@@ -42,6 +45,7 @@ impl CloseCode {
         match self {
             CloseCode::GoingAway => 1001,
             CloseCode::ViolatedPolicy => 1008,
+            CloseCode::MessageTooBig => 1009,
             CloseCode::UnexpectedCondition => 1011,
             CloseCode::ServiceRestart => 1012,
             CloseCode::CloseSession => 4000,
@@ -60,6 +64,7 @@ impl CloseCode {
             | CloseCode::CloseSession
             | CloseCode::ProtocolError => true,
             CloseCode::GoingAway
+            | CloseCode::MessageTooBig
             | CloseCode::ServiceRestart
             | CloseCode::SessionLost
             | CloseCode::Reconnect

@@ -41,6 +41,11 @@ const ZEROS: &[(Change, &str)] = &[
     (|c| c.write_timeout = Duration::ZERO, "write_timeout = 0s "),
     (|c| c.close_timeout = Duration::ZERO, "close_timeout = 0s "),
     (|c| c.max_node_bytes = 0, "max_node_bytes = 0 "),
+    (|c| c.max_user_bytes = 0, "max_user_bytes = 0 "),
+    (
+        |c| c.max_bytes_before_hello = 0,
+        "max_bytes_before_hello = 0 ",
+    ),
     (
         |c| c.max_sessions_per_user = 0,
         "max_sessions_per_user = 0 ",
@@ -189,12 +194,27 @@ const CONTRADICTIONS: &[Bad] = &[
     ),
     (
         |c| c.max_message = 10_000,
-        "max_message_before_hello = 20480 ",
+        "max_message_before_hello = 524288 ",
         "than max_message = 10000",
     ),
     (
-        |c| c.max_message = c.max_node_bytes + 1,
-        "max_message = 536870913 ",
+        |c| c.max_message = c.max_user_bytes + 1,
+        "max_message = 134217729 ",
+        "than max_user_bytes = 134217728",
+    ),
+    (
+        |c| c.max_bytes_before_hello = 500_000,
+        "max_message_before_hello = 524288 ",
+        "than max_bytes_before_hello = 500000",
+    ),
+    (
+        |c| c.max_user_bytes = c.max_node_bytes + 1,
+        "max_user_bytes = 536870913 ",
+        "than max_node_bytes = 536870912",
+    ),
+    (
+        |c| c.max_bytes_before_hello = c.max_node_bytes + 1,
+        "max_bytes_before_hello = 536870913 ",
         "than max_node_bytes = 536870912",
     ),
     (

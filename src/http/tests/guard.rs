@@ -17,8 +17,9 @@ use super::config;
 use super::server::frame;
 use crate::config::Config;
 use crate::http::frame::Header;
-use crate::http::guard::Guard;
+use crate::http::guard::{Guard, PART};
 use crate::http::state::{LineState, Seen};
+use crate::node::budget::NodeBudget;
 
 #[test]
 fn headers_byte_by_byte() {
@@ -74,8 +75,12 @@ impl Wake for Woken {
 /// Reads as `actix-web-actors` does: until Pending, then one frame. Gives the frames, how it ended, and the most that
 /// was buffered without being decoded.
 fn read(chunks: Vec<Bytes>, established: bool, config: Config) -> (Vec<String>, String, usize) {
-    let largest = config.max_message;
-    let state = LineState::new(Arc::new(config), None);
+    // For the time-out of what is not whole.
+    let mut timers = tokio::runtime::Builder::new_current_thread();
+    let timers = timers.enable_time().build().expect("a runtime");
+    let _entered = timers.enter();
+    let budget = NodeBudget::new(&config);
+    let state = LineState::new(Arc::new(config), budget, None);
     state.established.set(established);
     let exhausted = Rc::new(Cell::new(false));
     let mut guard = Guard::new(Chunks(chunks.into_iter(), exhausted.clone()), state.clone());
@@ -103,8 +108,7 @@ fn read(chunks: Vec<Bytes>, established: bool, config: Config) -> (Vec<String>, 
         }
         // 14 for a header that was begun at the very end of a burst.
         assert!(buffer.len() - before <= 64 * 1024 + 14);
-        match Parser::parse(&mut buffer, true, largest)
-            .expect("the guard lets only good frames pass")
+        match Parser::parse(&mut buffer, true, PART).expect("the guard lets only good frames pass")
         {
             Some(frame) => {
                 state.decoded.set(state.decoded.get() + 1);
@@ -177,12 +181,19 @@ proptest! {
 
 #[test]
 fn a_frame_larger_than_a_burst_gets_through() {
-    let big = frame(0x81, &vec![b'a'; 1 << 20]);
+    let text: Vec<u8> = (0..1 << 20)
+        .map(|index| b'a' + (index % 23) as u8)
+        .collect();
+    let big = frame(0x81, &text);
     let after = frame(0x81, b"b");
     let bytes = [big, after].concat();
     for size in [1_000, 32_768, bytes.len()] {
         let (frames, end, most) = read(split(&bytes, &[size]), true, config());
-        assert_eq!((frames.len(), &*end, most), (2, "pending", 0));
+        let parts = (1 << 20) / PART;
+        assert_eq!((frames.len(), &*end, most), (parts + 1, "pending", 0));
+        let begins = |index: usize, what: &str| frames[index].starts_with(what);
+        assert!(begins(0, "(false, Text") && begins(1, "(false, Continue"));
+        assert!(begins(parts - 1, "(true, Continue") && begins(parts, "(true, Text"));
     }
 }
 

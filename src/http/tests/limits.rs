@@ -142,14 +142,14 @@ async fn too_long_before_hello() {
     let Event::Violation(1008, reason) = server.end().await else {
         panic!("a violation");
     };
-    assert!(reason.contains("limit before HELLO is 20480"), "{reason}");
+    assert!(reason.contains("limit before HELLO is 524288"), "{reason}");
     within(sending).await.unwrap();
 
     // In fragments.
     let mut client = server.connect().await;
-    client.write(&frame(0x01, &[b' '; 20_000])).await;
-    client.write(&frame(0x00, &[b' '; 481])).await;
-    assert_violation(&mut server, &mut client, 1008, "20481 bytes").await;
+    client.write(&frame(0x01, &[b' '; 500_000])).await;
+    client.write(&frame(0x00, &[b' '; 24_289])).await;
+    assert_violation(&mut server, &mut client, 1008, "524289 bytes").await;
 }
 
 #[actix_web::test]
@@ -161,9 +161,9 @@ async fn as_long_as_allowed_before_hello() {
     }
     assert_violation(&mut server, &mut client, 1008, "out of order").await;
     let mut client = server.connect().await;
-    client.write(&frame(0x01, &[b' '; 10_000])).await;
-    client.write(&frame(0x80, &[b' '; 10_480])).await;
-    assert_eq!(server.event().await, Event::Text(20_480));
+    client.write(&frame(0x01, &[b' '; 262_144])).await;
+    client.write(&frame(0x80, &[b' '; 262_144])).await;
+    assert_eq!(server.event().await, Event::Text(524_288));
 }
 
 #[actix_web::test]
@@ -174,7 +174,7 @@ async fn declared_terabyte() {
     header.extend((1_u64 << 40).to_be_bytes());
     client.write(&header).await;
     client.write(&[0; 100_000]).await;
-    assert_violation(&mut server, &mut client, 4004, "1099511627776 bytes").await;
+    assert_violation(&mut server, &mut client, 1009, "1099511627776 bytes").await;
 }
 
 /// Clients send HELLO and, without waiting for WELCOME, whatever was queued, which may be large.
@@ -195,5 +195,5 @@ async fn a_large_second_message_waits_for_hello() {
     client.text("slow-hello").await;
     client.write(&frame(0x81, &vec![b' '; (1 << 20) + 1])).await;
     assert_eq!(client.read_text().await, "welcome");
-    assert_violation(&mut server, &mut client, 4004, "limit is 1048576").await;
+    assert_violation(&mut server, &mut client, 1009, "limit is 1048576").await;
 }

@@ -1,6 +1,7 @@
 //! The edge as clients meet it: a real server, a session of a few lines, and a client that writes its frames by hand.
 
 mod before_hello;
+mod budget;
 mod closing;
 mod flow;
 mod guard;

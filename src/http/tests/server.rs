@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::http::{Access, Admission, Backend, NewLine, mount, no_upgrade, on_connect};
 use crate::metrics::{Mailbox, Meter};
 use crate::node::Gate;
+use crate::node::budget::NodeBudget;
 use crate::session::line::FromLine;
 
 pub(super) struct Fake {
@@ -26,6 +27,7 @@ pub(super) struct Fake {
     meter: Arc<Meter>,
     authentications: Arc<Gate>,
     admission: Admission,
+    pub(super) budget: Arc<NodeBudget>,
     pub(super) down: AtomicBool,
     /// How often the application's own routes were reached that no request in these tests may reach.
     pub(super) secrets: AtomicUsize,
@@ -47,6 +49,9 @@ impl Backend for Fake {
     fn admission(&self) -> &Admission {
         &self.admission
     }
+    fn budget(&self) -> &Arc<NodeBudget> {
+        &self.budget
+    }
     fn ready(&self) -> Result<(), &'static str> {
         match self.down.load(Ordering::SeqCst) {
             true => Err("store away"),
@@ -58,7 +63,7 @@ impl Backend for Fake {
     }
     fn open(&self, line: NewLine) -> Mailbox<FromLine> {
         let events = self.events.lock().unwrap().clone();
-        let session = Session::new(line, self.config.max_unsent, events);
+        let session = Session::new(line, self.config.max_unsent, self.budget.clone(), events);
         Mailbox::new(&session.start(), &self.meter)
     }
     fn close_session(&self, session_id: String) {
@@ -142,6 +147,7 @@ impl Server {
         let handshakes = Arc::default();
         let fake = Arc::new(Fake {
             admission: Admission::new(access, &config),
+            budget: NodeBudget::new(&config),
             authentications: Gate::new(config.max_authentications_pending),
             secrets: AtomicUsize::new(0),
             authentication: Arc::new(Authenticates(Arc::clone(&handshakes))),

@@ -1,5 +1,6 @@
 //! A session that does what its client says, and tells what reached it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
@@ -7,11 +8,15 @@ use tokio::sync::mpsc;
 
 use crate::http::NewLine;
 use crate::metrics::{Mailbox, metered};
+use crate::node::budget::NodeBudget;
 use crate::session::line::{Flow, FromLine, ToLine};
 use crate::wire::{Close, CloseCode};
 
 /// Bytes of one text of a flood.
 pub(super) const FLOOD: usize = 50_000;
+
+/// So much that is not processed pauses reading.
+const PAUSE: usize = 2 << 20;
 
 /// What reached the session.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,6 +40,7 @@ pub(super) struct Session {
     line: Mailbox<ToLine>,
     flow: Flow,
     max_unsent: usize,
+    budget: Arc<NodeBudget>,
     texts: usize,
     flooding: bool,
     /// The flood waits for Drained.
@@ -54,12 +60,14 @@ impl Session {
     pub(super) fn new(
         line: NewLine,
         max_unsent: usize,
+        budget: Arc<NodeBudget>,
         events: mpsc::UnboundedSender<Event>,
     ) -> Session {
         Session {
             line: line.line,
             flow: line.flow,
             max_unsent,
+            budget,
             texts: 0,
             flooding: false,
             paused: false,
@@ -91,6 +99,7 @@ impl Session {
         let (command, rest) = text.split_once(':').unwrap_or((text, ""));
         match command {
             "hello" => {
+                self.flow.belongs_to(&self.budget, rest);
                 self.line.tell(ToLine::Established);
                 self.say("welcome");
             }
@@ -116,7 +125,7 @@ impl Session {
                     .tell(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
             }
             "pause-close" => {
-                self.flow.pause_reading(true);
+                self.flow.received(PAUSE, 0);
                 self.line
                     .tell(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
             }
@@ -130,10 +139,10 @@ impl Session {
                 self.say("late");
             }
             "pause" => {
-                self.flow.pause_reading(true);
+                self.flow.received(PAUSE, 0);
                 ctx.run_later(Duration::from_millis(300), |session, _| {
                     session.say("resumed");
-                    session.flow.pause_reading(false);
+                    session.flow.processed(PAUSE);
                 });
             }
             _ => {}

@@ -62,17 +62,21 @@ impl Session {
 
     /// Reads what the client has missed of a topic that it is subscribed to.
     pub(super) fn replay(&self, topic: String, after: i64, up_to: i64, ctx: &Context<Self>) {
-        let read = self.node.store.run(TopicSince {
+        let store = self.node.store.clone();
+        let since = TopicSince {
             topic: topic.clone(),
             after,
             up_to,
             limit: self.node.config.max_topic_history,
-        });
-        self.later(ctx, async move {
-            Event::TopicReplayed {
-                topic,
-                up_to,
-                outcome: read.await,
+        };
+        self.when_there_is_room(self.node.config.window_bytes, ctx, move || {
+            let read = store.run(since);
+            async move {
+                Event::TopicReplayed {
+                    topic,
+                    up_to,
+                    outcome: read.await,
+                }
             }
         });
     }

@@ -21,6 +21,7 @@ use crate::auth::Authenticator;
 use crate::http::NewLine;
 use crate::metrics::{Mailbox, metered};
 use crate::node::Node;
+use crate::node::budget::{Reserved, SMALL};
 use crate::registry::ToSession;
 use crate::store::operation::{
     Complete, DropInbox, FetchOutbox, Holder, ReadAnswer, ReadStanding, SessionKey,
@@ -32,13 +33,15 @@ const PREFIX: usize = 6;
 /// Length of a session id: more than 128 bits.
 const SESSION_ID: usize = 24;
 
-/// Milliseconds until a session that pauses looks again whether the node holds less.
-const BUDGET_AGAIN: i64 = 200;
-
 /// Something the session itself has set going is done.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Happened(Event);
+
+/// Something is done that brings bytes, for which room is reserved until they are counted.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Brought(Event, Reserved);
 
 /// The actor of one registration of a session; lives on the thread of its line.
 pub(crate) struct Session {
@@ -49,8 +52,8 @@ pub(crate) struct Session {
     authenticator: Rc<dyn Authenticator>,
     /// The timer for the state's next deadline.
     timer: Option<(i64, SpawnHandle)>,
-    /// Bytes of this session in the node's sum.
-    counted: usize,
+    /// Bytes that the state holds, as counted in the line's flow: of what came in, and of what goes out.
+    counted: (usize, usize),
     /// How much had gone out when it was last looked at, and when that was, while bytes wait to go out.
     stuck: Option<(u64, i64)>,
     ended: bool,
@@ -60,8 +63,6 @@ pub(crate) struct Session {
     revocations: u64,
     /// Questions to the authenticator that end with this actor.
     asking: Vec<AbortHandle>,
-    /// Reading pauses, because the node holds more than it may.
-    paused: bool,
     /// Transactional handlers of a session run one after the other, in the order of its messages. `None` until the first.
     transactions: Option<Arc<tokio::sync::Mutex<()>>>,
 }
@@ -101,10 +102,9 @@ impl Session {
             flow: new.flow,
             authenticator: new.authenticator,
             timer: None,
-            counted: 0,
+            counted: (0, 0),
             stuck: None,
             ended: false,
-            paused: false,
             revocations: 0,
             asking: Vec::new(),
             registering: None,
@@ -116,12 +116,17 @@ impl Session {
     fn surroundings(&self) -> Surroundings {
         let config = &self.node.config;
         let unsent = self.flow.unsent();
-        let held = self.node.counters.held_bytes.load(Ordering::Relaxed);
+        // A pipeline is held together with what is made of it.
+        let incoming_room = self.flow.incoming().room(2 * SMALL);
+        let outgoing_room = self.flow.outgoing().room(SMALL);
+        let no_room = outgoing_room == 0 && unsent > SMALL;
+        self.flow.await_drain(no_room);
         Surroundings {
             now: self.node.uptime(),
-            clogged: unsent > config.max_unsent,
+            clogged: unsent > config.max_unsent || no_room,
             overfull: unsent > config.max_unsent.saturating_mul(4),
-            over_budget: held > config.max_node_bytes as u64,
+            incoming_room,
+            outgoing_room,
             lease_in_doubt: self.node.since_renewal() >= config.lease,
         }
     }
@@ -144,7 +149,6 @@ impl Session {
         if !self.ended {
             self.count();
             self.watch_line();
-            self.pause_over_budget();
             self.arm(ctx);
         }
     }
@@ -152,7 +156,10 @@ impl Session {
     fn perform(&mut self, action: Action, events: &mut VecDeque<Event>, ctx: &mut Context<Self>) {
         match action {
             Action::Send(text) => self.line.tell(ToLine::Text(text)),
-            Action::Established => self.line.tell(ToLine::Established),
+            Action::Established => {
+                self.flow.belongs_to(&self.node.budget, self.state.owner());
+                self.line.tell(ToLine::Established);
+            }
             Action::Processed(bytes) => self.flow.processed(bytes),
             Action::Authenticate => self.authenticate(events, ctx),
             Action::Reevaluate { changed } => {
@@ -227,8 +234,12 @@ impl Session {
                     limit,
                     max_bytes,
                 };
-                let fetch = self.run(fetch);
-                self.later(ctx, async move { Event::Fetched(fetch.await) });
+                let (store, share) = (self.node.store.clone(), self.share());
+                let bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+                self.when_there_is_room(bytes, ctx, move || {
+                    let fetch = store.run_for(share, fetch);
+                    async { Event::Fetched(fetch.await) }
+                });
             }
             Action::MarkRedelivery(seqs) => self.mark_redelivery(seqs, ctx),
             Action::AskStanding => {
@@ -254,9 +265,13 @@ impl Session {
         &self,
         operation: O,
     ) -> impl Future<Output = Result<O::Outcome, StoreError>> + 'static + use<O> {
+        self.node.store.run_for(self.share(), operation)
+    }
+
+    /// Whose account that is.
+    fn share(&self) -> Share {
         let session = self.holder().map_or(SessionKey(0), |holder| holder.session);
-        let share = Share::of(self.state.user_id(), session);
-        self.node.store.run_for(share, operation)
+        Share::of(self.state.user_id(), session)
     }
 
     fn holder(&self) -> Option<Holder> {
@@ -267,6 +282,32 @@ impl Session {
     fn later(&self, ctx: &Context<Self>, future: impl Future<Output = Event> + 'static) {
         let me = self.mailbox(ctx);
         actix::spawn(async move { me.tell(Happened(future.await)) });
+    }
+
+    /// The same, of what brings up to so many bytes that are to go out: it is not begun before there is room for them,
+    /// nor if this actor has ended by then.
+    fn when_there_is_room<F>(
+        &self,
+        bytes: usize,
+        ctx: &Context<Self>,
+        begin: impl FnOnce() -> F + 'static,
+    ) where
+        F: Future<Output = Event> + 'static,
+    {
+        let me = self.mailbox(ctx);
+        let outgoing = self.flow.outgoing();
+        if let Some(reserved) = outgoing.try_reserve(bytes) {
+            let begun = begin();
+            actix::spawn(async move { me.tell(Brought(begun.await, reserved)) });
+            return;
+        }
+        let room = outgoing.wait(bytes);
+        actix::spawn(async move {
+            let reserved = room.await;
+            if me.connected() {
+                me.tell(Brought(begin().await, reserved));
+            }
+        });
     }
 
     fn mailbox<M>(&self, ctx: &Context<Self>) -> Mailbox<M>
@@ -331,4 +372,12 @@ impl Handler<Happened> for Session {
     }
 }
 
-metered!(Session: FromLine, ToSession, HandlerEnded, Happened);
+impl Handler<Brought> for Session {
+    type Result = ();
+
+    fn handle(&mut self, Brought(event, _reserved): Brought, ctx: &mut Self::Context) {
+        self.take(event, ctx);
+    }
+}
+
+metered!(Session: FromLine, ToSession, HandlerEnded, Happened, Brought);

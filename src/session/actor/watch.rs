@@ -1,42 +1,35 @@
-//! What a session watches: its share of the node's memory, a line that does not move, and its timer.
+//! What a session watches: what it holds of the node's memory, a line that does not move, and its timer.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::{AsyncContext, Context};
 
 use super::super::state::Event;
 
-use super::{BUDGET_AGAIN, Session};
+use super::Session;
 use crate::clock::ms;
 
 impl Session {
-    /// Keeps the node's sum of held bytes.
+    /// Keeps what the state holds counted beside what its line does.
     pub(super) fn count(&mut self) {
-        let held = self.state.held_bytes() + self.flow.unsent();
-        let sum = &self.node.counters.held_bytes;
-        if held >= self.counted {
-            sum.fetch_add((held - self.counted) as u64, Ordering::Relaxed);
-        } else {
-            sum.fetch_sub((self.counted - held) as u64, Ordering::Relaxed);
-        }
-        self.counted = held;
-    }
-
-    /// While the node holds more than it may, nothing more is read; what was read is looked at again in a while.
-    pub(super) fn pause_over_budget(&mut self) {
-        let over = self.surroundings().over_budget;
-        if over != std::mem::replace(&mut self.paused, over) {
-            self.flow.pause_reading(over);
+        let held = (self.state.held_incoming(), self.state.held_outgoing());
+        let before = std::mem::replace(&mut self.counted, held);
+        let flow = &self.flow;
+        for (held, before, counted) in [
+            (held.0, before.0, flow.incoming()),
+            (held.1, before.1, flow.outgoing()),
+        ] {
+            match held.checked_sub(before) {
+                Some(more) => counted.grow(more),
+                None => counted.shrink(before - held),
+            }
         }
     }
 
     pub(super) fn uncount(&mut self) {
-        self.node
-            .counters
-            .held_bytes
-            .fetch_sub(self.counted as u64, Ordering::Relaxed);
-        self.counted = 0;
+        let (incoming, outgoing) = std::mem::take(&mut self.counted);
+        self.flow.incoming().shrink(incoming);
+        self.flow.outgoing().shrink(outgoing);
     }
 
     /// A client that does not read freezes its connection actor: only the session can notice.
@@ -55,8 +48,7 @@ impl Session {
     }
 
     pub(super) fn arm(&mut self, ctx: &mut Context<Self>) {
-        let budget = self.paused.then(|| self.node.uptime() + BUDGET_AGAIN);
-        let deadline = [self.state.deadline(), self.stuck_deadline(), budget]
+        let deadline = [self.state.deadline(), self.stuck_deadline()]
             .into_iter()
             .flatten()
             .min();

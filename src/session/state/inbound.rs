@@ -21,6 +21,8 @@ pub(super) struct Pipeline {
     pub(super) envelopes: VecDeque<Box<Envelope>>,
     /// It brought an authorization value.
     pub(super) authorization: bool,
+    /// Bytes of its text.
+    pub(super) bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +67,7 @@ impl State {
     fn begin(&mut self, text: &str) {
         let established = self.identity().is_some();
         let (limit, code) = match established {
-            true => (self.config.max_message, CloseCode::ProtocolError),
+            true => (self.config.max_message, CloseCode::MessageTooBig),
             false => (
                 self.config.max_message_before_hello,
                 CloseCode::ViolatedPolicy,
@@ -89,6 +91,7 @@ impl State {
             hello: None,
             envelopes: VecDeque::new(),
             authorization: false,
+            bytes: text.len(),
         };
         if let Some(requested) = envelopes.iter().rev().find_map(|envelope| envelope.rd) {
             self.requested_debug = DebugOptions(requested);

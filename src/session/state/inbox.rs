@@ -198,12 +198,13 @@ impl State {
             (_, _) => None,
         };
         let config = &self.config;
+        let bytes = super::authorize::size(&envelope);
         let refusal = if self.inbox.running >= config.max_handlers {
             Some("too many handlers are running for this session")
         } else if self.inbox.is_full(config.max_inbox, &cmid) {
             Some("the inbox is full: acknowledge with ACK2 first")
-        } else if self.around.over_budget {
-            Some("this node holds too much")
+        } else if bytes > self.around.incoming_room {
+            Some("there is no room for more messages of this user, or on this node")
         } else {
             None
         };
@@ -212,7 +213,8 @@ impl State {
             Some(why) => self.retry(Some(cmid), why),
             None => {
                 let debug = self.debug_of(&envelope);
-                self.inbox.start(cmid, super::authorize::size(&envelope));
+                self.around.incoming_room -= bytes;
+                self.inbox.start(cmid, bytes);
                 self.actions.push(Action::Handle(Handle {
                     envelope,
                     settles,

@@ -69,7 +69,7 @@ struct Leaving {
 }
 
 /// What is told of the outside before each event.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Surroundings {
     /// Milliseconds on a monotonic clock.
     pub(super) now: i64,
@@ -77,10 +77,25 @@ pub(super) struct Surroundings {
     pub(super) clogged: bool,
     /// It holds several times of what it should.
     pub(super) overfull: bool,
-    /// The node holds more bytes than it may.
-    pub(super) over_budget: bool,
+    /// Bytes of what has come in that this session may hold more of.
+    pub(super) incoming_room: usize,
+    /// Bytes of what is to go out that it may hold more of.
+    pub(super) outgoing_room: usize,
     /// The node's lease may have run out, as after a long pause: the session may have moved, unheard of here.
     pub(super) lease_in_doubt: bool,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Surroundings {
+            now: 0,
+            clogged: false,
+            overfull: false,
+            incoming_room: usize::MAX,
+            outgoing_room: usize::MAX,
+            lease_in_doubt: false,
+        }
+    }
 }
 
 /// The state of one session.
@@ -233,7 +248,7 @@ impl State {
             // Attached, but not welcomed yet: everything is read from the store then.
             ToSession::Stored(_) if self.identity().is_none() => {}
             // The store has it: it need not be here as well.
-            ToSession::Stored(message) if self.around.over_budget => {
+            ToSession::Stored(message) if !self.has_room_for(outbox::size(&message)) => {
                 self.window.newest(message.seq);
             }
             ToSession::Stored(message) => self.window.stored(message, &self.config),
@@ -419,14 +434,22 @@ impl State {
         self.authorization.valid_at
     }
 
-    /// Bytes that this session holds.
-    pub(super) fn held_bytes(&self) -> usize {
-        self.work_bytes
-            + self.inbox.bytes()
-            + self.authorization.held_bytes()
-            + self.window.bytes()
-            + self.replies.bytes()
-            + self.topics.bytes()
+    /// Bytes that this session holds of what came in, beside the texts that count as unprocessed in the line's flow.
+    pub(super) fn held_incoming(&self) -> usize {
+        let envelopes = self.current.as_ref().map_or(0, |it| it.bytes);
+        envelopes + self.inbox.bytes() + self.authorization.held_bytes()
+    }
+
+    /// Bytes that this session holds of what is to go out, beside those that the line has already.
+    pub(super) fn held_outgoing(&self) -> usize {
+        self.window.bytes() + self.replies.bytes() + self.topics.bytes()
+    }
+
+    /// Whether there is room for so many bytes more that are to go out.
+    fn has_room_for(&mut self, bytes: usize) -> bool {
+        let room = self.around.outgoing_room.checked_sub(bytes);
+        self.around.outgoing_room = room.unwrap_or(self.around.outgoing_room);
+        room.is_some()
     }
 
     fn record(&mut self, incoming: bool, envelope: &Envelope) {

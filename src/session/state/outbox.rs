@@ -29,7 +29,7 @@ struct Sent {
     counted: bool,
 }
 
-fn size(message: &OutboxMessage) -> usize {
+pub(super) fn size(message: &OutboxMessage) -> usize {
     message.msg.as_ref().map_or(0, |msg| msg.get().len())
 }
 

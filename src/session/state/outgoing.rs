@@ -41,7 +41,7 @@ impl State {
         if self.authorization.outgoing == Outgoing::Granted {
             self.authorization.outgoing = Outgoing::Ask;
         }
-        if self.retry_at.is_none() && !self.around.clogged && !self.around.over_budget {
+        if self.retry_at.is_none() && !self.around.clogged {
             self.actions.extend(self.window.fetch(&self.config));
         }
     }

@@ -51,8 +51,9 @@ impl State {
     /// Takes a publication in, to be delivered with the others of this moment.
     pub(super) fn publish_later(&mut self, publication: Arc<Publication>) {
         let most = (self.config.window, self.config.window_bytes);
+        let fits = self.has_room_for(publication.msg.get().len());
         let more = self.topics.more();
-        if more.waiting.len() >= most.0 || more.waiting_bytes >= most.1 {
+        if !fits || more.waiting.len() >= most.0 || more.waiting_bytes >= most.1 {
             return self.topics.fall_behind(&publication.topic, publication.id);
         }
         more.waiting_bytes += publication.msg.get().len();

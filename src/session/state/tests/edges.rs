@@ -226,12 +226,12 @@ fn what_a_session_holds_and_remembers_is_bounded_whatever_field_is_long() {
 #[test]
 fn what_a_running_handler_was_given_counts_as_held() {
     let mut driven = Driven::established(Config::default());
-    let before = driven.state.held_bytes();
+    let before = driven.state.held_incoming();
     driven.valid(&send(1));
-    assert!(driven.state.held_bytes() > before);
+    assert!(driven.state.held_incoming() > before);
     driven.ended("1", MessageType::SEND, answered(MessageType::ACK, "1"));
     driven.after(Config::default().ack_delay);
-    assert_eq!(driven.state.held_bytes(), before);
+    assert_eq!(driven.state.held_incoming(), before);
 }
 
 #[test]
