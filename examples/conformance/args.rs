@@ -1,6 +1,9 @@
 //! The command line.
 
+use std::time::Duration;
+
 use lexopt::prelude::*;
+use matssocket::Config;
 
 use super::database::{self, Named};
 
@@ -18,6 +21,8 @@ Usage: conformance --ports PORT[,PORT…] [--database URL] [--fresh]
                    postgres, postgres://…, which several processes may share
   --schema NAME    where its tables are in PostgreSQL (default matssocket)
   --fresh          empties that database first
+  --max-node-bytes BYTES, --scavenge-interval SECONDS
+                   instead of the defaults
   --help           prints this
 ";
 
@@ -32,12 +37,15 @@ pub struct Args {
     pub schema: String,
     /// Empty the database first.
     pub fresh: bool,
+    /// Of each node.
+    pub config: Config,
 }
 
 /// Reads the command line; `None` asks for help.
 pub fn parse() -> Result<Option<Args>, lexopt::Error> {
     let (mut ports, mut node, mut port, mut database, mut fresh) = (None, None, None, None, false);
     let mut schema = "matssocket".to_owned();
+    let mut config = Config::default();
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -47,6 +55,10 @@ pub fn parse() -> Result<Option<Args>, lexopt::Error> {
             Long("database") => database = Some(parser.value()?.parse_with(database::parse)?),
             Long("schema") => schema = parser.value()?.string()?,
             Long("fresh") => fresh = true,
+            Long("max-node-bytes") => config.max_node_bytes = parser.value()?.parse()?,
+            Long("scavenge-interval") => {
+                config.scavenge_interval = Duration::from_secs(parser.value()?.parse()?);
+            }
             Short('h') | Long("help") => return Ok(None),
             _ => return Err(argument.unexpected()),
         }
@@ -63,6 +75,7 @@ pub fn parse() -> Result<Option<Args>, lexopt::Error> {
         database,
         schema,
         fresh,
+        config,
     }))
 }
 

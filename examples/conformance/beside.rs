@@ -1,4 +1,5 @@
-//! HTTP beside the WebSocket: the pre-connect request, which moves authorization into a cookie, and publishing.
+//! HTTP beside the WebSocket: the pre-connect request, which moves authorization into a cookie; publishing; and the
+//! server's metrics, for those who measure it.
 
 use actix_web::cookie::time::Duration;
 use actix_web::guard::{self, Guard, GuardContext};
@@ -27,9 +28,14 @@ pub fn routes(server: MatsSocketServer) -> impl FnOnce(&mut web::ServiceConfig) 
             )
             .service(
                 web::resource(format!("{}/sendMessageOnTestTopic", crate::PATH))
-                    .app_data(web::Data::new(server))
+                    .app_data(web::Data::new(server.clone()))
                     .route(web::get().to(publish))
                     .route(web::route().guard(guard::Options()).to(preflight)),
+            )
+            .service(
+                web::resource(format!("{}/metrics", crate::PATH))
+                    .app_data(web::Data::new(server))
+                    .route(web::get().to(metrics)),
             );
     }
 }
@@ -77,6 +83,10 @@ async fn publish(
         Ok(()) => with_cors(&request, HttpResponse::NoContent()).finish(),
         Err(why) => with_cors(&request, HttpResponse::InternalServerError()).body(why.to_string()),
     }
+}
+
+async fn metrics(server: web::Data<MatsSocketServer>) -> HttpResponse {
+    HttpResponse::Ok().json(server.metrics())
 }
 
 fn with_cors(request: &HttpRequest, mut response: HttpResponseBuilder) -> HttpResponseBuilder {

@@ -9,9 +9,9 @@ use matssocket::{
     ServerBuilder,
 };
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
 
 use crate::auth::CookieAuthorization;
+use crate::bench;
 use crate::data::{Data, Ping, Single, SingleReply};
 use crate::services::{self, Beside, CORRELATION_BYTES, CORRELATION_STRING, pause};
 
@@ -25,7 +25,7 @@ pub fn add(builder: ServerBuilder, handle: &Handle) -> ServerBuilder {
     let builder = deciding_in_adapter(builder);
     let builder = sending(builder, handle);
     let builder = requesting(builder);
-    authorization(bench(builder))
+    authorization(bench::add(builder))
 }
 
 /// What `Test.publish` and its HTTP relative publish.
@@ -354,44 +354,4 @@ fn authorization(builder: ServerBuilder) -> ServerBuilder {
                 Ok(Outcome::done())
             },
         )
-}
-
-/// What `Bench.burst` takes.
-#[derive(Deserialize)]
-struct Burst {
-    /// Number of messages.
-    count: u32,
-    /// Length of each message's string, in characters.
-    #[serde(default)]
-    size: usize,
-}
-
-#[derive(Serialize)]
-struct BurstMessage<'a> {
-    number: u32,
-    string: &'a str,
-}
-
-fn bench(builder: ServerBuilder) -> ServerBuilder {
-    const MOST_MESSAGES: u32 = 10_000;
-    const MOST_CHARACTERS: usize = 1 << 20;
-    builder.terminator("Bench.burst", async |incoming: Incoming<Burst>| {
-        let Burst { count, size } = incoming.payload;
-        if count > MOST_MESSAGES || size > MOST_CHARACTERS {
-            return Ok(Outcome::deny_with(format!(
-                "at most {MOST_MESSAGES} messages of {MOST_CHARACTERS} characters"
-            )));
-        }
-        let string = &"x".repeat(size);
-        for number in 0..count {
-            let message = BurstMessage { number, string };
-            incoming.send(
-                incoming.session_id(),
-                incoming.trace_id(),
-                "ClientSide.terminator",
-                &message,
-            )?;
-        }
-        Ok(Outcome::done())
-    })
 }

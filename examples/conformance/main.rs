@@ -7,6 +7,7 @@
 
 mod args;
 mod auth;
+mod bench;
 mod beside;
 mod data;
 mod database;
@@ -24,7 +25,7 @@ use auth::DummyAuthentication;
 use database::Database;
 use endpoints::Handle;
 use futures_util::future::join_all;
-use matssocket::{Cluster, MatsSocketServer, Store};
+use matssocket::{Cluster, Config, MatsSocketServer, Store};
 
 /// Where the WebSocket is mounted.
 const PATH: &str = "/matssocket";
@@ -62,7 +63,7 @@ async fn run(args: Args) -> Result<(), String> {
     let (store, cluster) = (database.store(), database.cluster());
     let mut nodes = Vec::new();
     for (name, (port, listeners)) in listening {
-        match start(name, port, listeners, &store, &cluster).await {
+        match start(name, port, listeners, &store, &cluster, &args.config).await {
             Ok(node) => nodes.push(node),
             Err(why) => {
                 join_all(nodes.iter().map(|node: &Node| node.server.stop())).await;
@@ -118,10 +119,12 @@ async fn start(
     listeners: Vec<TcpListener>,
     store: &Store,
     cluster: &Option<Cluster>,
+    config: &Config,
 ) -> Result<Node, String> {
     let handle = Handle::default();
     let mut builder = MatsSocketServer::builder("conformance")
         .store(store.clone())
+        .config(config.clone())
         .authentication(DummyAuthentication);
     if let Some(cluster) = cluster {
         builder = builder.cluster(cluster.clone());

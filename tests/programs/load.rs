@@ -95,6 +95,85 @@ fn a_storm_after_all_lines_were_cut() {
     runs_without_an_error("storm --sessions 10 --backlog 300 --threads 2", 10);
 }
 
+/// Runs a trial, with few others and for a short time; its figures. Whether the numbers were kept is not asked: on a
+/// busy machine they need not be.
+fn tried(arguments: &str, server: &Server) -> Value {
+    let few = "--idle 2 --paced 2 --quiet-seconds 0.3 --seconds 0.7";
+    let pid = server.program.pid();
+    let arguments = format!("{arguments} {few} --server-pid {pid}");
+    let (code, figures) = figures(&arguments, &server.urls());
+    assert!(
+        matches!(code, Some(0 | 1)),
+        "{arguments}: {code:?} {figures:#}"
+    );
+    let failed = figures["failed"].as_array().expect("a list");
+    assert_eq!(code == Some(0), failed.is_empty(), "{figures:#}");
+    figures
+}
+
+/// Each of these was counted.
+fn assert_counted(figures: &Value, names: &[&str]) {
+    for name in names {
+        let number = figures[name].as_f64();
+        assert!(number.is_some_and(|it| it > 0.0), "{name}: {figures:#}");
+    }
+}
+
+#[test]
+fn a_trial_with_a_greedy_user() {
+    let figures = tried("greedy --sessions 2 --in-flight 5", &Server::start());
+    let counted = [
+        "quiet: requests, number",
+        "quiet: HELLO, number",
+        "greedy: requests, number",
+        "greedy: requests, p99 ms",
+        "the greedy user's, per second",
+    ];
+    assert_counted(&figures, &counted);
+    assert_eq!(figures["greedy: lines closed"], 0.0, "{figures:#}");
+    assert_eq!(figures["leases lost"], 0.0, "{figures:#}");
+}
+
+#[test]
+fn a_trial_of_memory_in_all_cases() {
+    let server = Server::start();
+    let figures = tried("memory --connections 2 --bytes 1000000", &server);
+    for case in ["frames", "fragments", "history", "outbox"] {
+        let counted = [
+            format!("{case}: requests, number"),
+            format!("{case}: the server's memory, MiB"),
+        ];
+        assert_counted(&figures, &counted.each_ref().map(String::as_str));
+    }
+}
+
+#[test]
+fn a_trial_of_memory_notices_too_much() {
+    let server = Server::start();
+    let figures = tried("memory --case history --bytes 1000 --budget 1000", &server);
+    let failed = figures["failed"].as_array().expect("a list");
+    assert!(
+        failed.contains(&json!("history: the server's memory, MiB")),
+        "{figures:#}"
+    );
+}
+
+#[test]
+fn a_trial_with_sessions_that_come_back() {
+    let resume = "resume --sessions 6 --backlog 5 --size 100000";
+    let figures = tried(resume, &Server::start());
+    assert_counted(&figures, &["stored, MB", "all have theirs after, s"]);
+    assert_eq!(figures["sessions without all of theirs"], 0.0);
+}
+
+#[test]
+fn a_trial_with_a_service_that_does_not_end() {
+    let figures = tried("services --jobs 20 --users 2", &Server::start());
+    let counted = ["with the jobs: requests, number", "jobs accepted"];
+    assert_counted(&figures, &counted);
+    assert_eq!(figures["jobs neither"], 0.0, "{figures:#}");
+}
+
 /// Two processes on one PostgreSQL; the one that holds all sessions is killed.
 #[cfg(feature = "postgres")]
 #[test]
@@ -251,11 +330,20 @@ fn what_it_does_not_understand_is_refused() {
         (format!("requests {url} --in-flight 2 --rate 3"), "choose"),
         (format!("idle {url} --rate 3"), "--rate"),
         (format!("storm {url} --kill-pid 1"), "second --url"),
+        (format!("idle {url} --user anna"), "--user"),
+        ("greedy".to_owned(), "--url"),
+        (format!("greedy {url} --jobs 3"), "--jobs"),
+        (format!("greedy {url} --paced 0"), "0 is too few"),
+        (format!("memory {url}"), "--server-pid"),
+        (format!("memory {url} --case holes"), "holes"),
+        (format!("services {url} --kill-pid 1"), "second --url"),
     ] {
         let output = load(&arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments}: {output:?}");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains(contains), "{arguments}: {said}");
     }
-    assert_refused(&load(&format!("requests {url} --quiet")), &["127.0.0.1:1"]);
+    for scenario in ["requests --quiet", "greedy"] {
+        assert_refused(&load(&format!("{scenario} {url}")), &["127.0.0.1:1"]);
+    }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use lexopt::prelude::*;
 use tokio_tungstenite::tungstenite::http::Uri;
 
+use crate::trial::args as trial;
+
 /// What `--help` prints.
 pub const USAGE: &str = "\
 Load for a MatsSocket server that carries the conformance endpoints (cargo run --example conformance), in a process of
@@ -38,6 +40,7 @@ requests, pushes, echo:
 requests:
   --rate R            per second, of all sessions, whatever becomes of those before; times are from when each was due
   --endpoint ID       default Test.matsSocketPing
+  --user NAME         whose sessions all of them are, instead of a user for each
 pushes:
   --via burst|thread  ordered from Bench.burst, --burst messages at a time in one transaction (default), or from
                       Test.server.send.thread, one by one
@@ -56,6 +59,7 @@ storm:
 pub enum Command {
     Help,
     Run(Args),
+    Try(trial::Args),
 }
 
 /// What to run.
@@ -63,6 +67,8 @@ pub enum Command {
 pub struct Args {
     pub urls: Vec<Uri>,
     pub sessions: usize,
+    /// Whose they are; `None`: a user for each.
+    pub user: Option<String>,
     pub time: Duration,
     pub patience: Duration,
     pub threads: usize,
@@ -152,6 +158,7 @@ struct Given {
     size: Option<usize>,
     rate: Option<f64>,
     endpoint: Option<String>,
+    user: Option<String>,
     via: Option<String>,
     burst: Option<u32>,
     settle: Option<f64>,
@@ -168,10 +175,14 @@ pub fn parse() -> Result<Command, lexopt::Error> {
         Some(Short('h') | Long("help")) | None => return Ok(Command::Help),
         Some(other) => return Err(other.unexpected()),
     };
+    if let Some(trial) = trial::named(&name) {
+        return trial::parse(trial, parser).map(|trial| trial.map_or(Command::Help, Command::Try));
+    }
     let mut given = Given::default();
     let mut args = Args {
         urls: Vec::new(),
         sessions: 100,
+        user: None,
         time: Duration::from_secs(10),
         patience: Duration::from_secs(20),
         threads: 1,
@@ -194,6 +205,7 @@ pub fn parse() -> Result<Command, lexopt::Error> {
             Long("size") => given.size = Some(parser.value()?.parse_with(whole)?),
             Long("rate") => given.rate = Some(parser.value()?.parse_with(rate)?),
             Long("endpoint") => given.endpoint = Some(parser.value()?.string()?),
+            Long("user") => given.user = Some(parser.value()?.string()?),
             Long("via") => given.via = Some(parser.value()?.string()?),
             Long("burst") => given.burst = Some(parser.value()?.parse_with(count)?),
             Long("settle") => given.settle = Some(parser.value()?.parse_with(rate)?),
@@ -203,6 +215,9 @@ pub fn parse() -> Result<Command, lexopt::Error> {
             Short('h') | Long("help") => return Ok(Command::Help),
             _ => return Err(argument.unexpected()),
         }
+    }
+    if name == "requests" {
+        args.user = given.user.take();
     }
     args.scenario = scenario(&name, given)?;
     args.threads = args.threads.min(args.sessions);
@@ -273,7 +288,11 @@ fn scenario(name: &str, mut given: Given) -> Result<Scenario, lexopt::Error> {
         },
         _ => {
             let all = "requests, pushes, fanout, idle, storm, echo";
-            return Err(format!("there is no scenario {name:?}: choose one of {all}").into());
+            let why = format!(
+                "there is no scenario {name:?}: choose one of {all}, {}",
+                trial::NAMES
+            );
+            return Err(why.into());
         }
     };
     match given.rest() {
@@ -290,6 +309,7 @@ impl Given {
             (self.size.is_some(), "--size"),
             (self.rate.is_some(), "--rate"),
             (self.endpoint.is_some(), "--endpoint"),
+            (self.user.is_some(), "--user"),
             (self.via.is_some(), "--via"),
             (self.burst.is_some(), "--burst"),
             (self.settle.is_some(), "--settle"),
@@ -302,7 +322,7 @@ impl Given {
     }
 }
 
-fn urls(text: &str) -> Result<Vec<Uri>, String> {
+pub fn urls(text: &str) -> Result<Vec<Uri>, String> {
     text.split(',').map(url).collect()
 }
 
@@ -318,7 +338,7 @@ fn url(text: &str) -> Result<Uri, String> {
     }
 }
 
-fn pids(text: &str) -> Result<Vec<u32>, String> {
+pub fn pids(text: &str) -> Result<Vec<u32>, String> {
     let pid = |text: &str| {
         let wrong = || format!("{text:?} is not a process id");
         text.trim().parse().map_err(|_| wrong())
@@ -326,31 +346,31 @@ fn pids(text: &str) -> Result<Vec<u32>, String> {
     text.split(',').map(pid).collect()
 }
 
-fn whole(text: &str) -> Result<usize, String> {
+pub fn whole(text: &str) -> Result<usize, String> {
     let plain = text.replace(['_', ','], "");
     let wrong = || format!("{text:?} is not a whole number");
     plain.parse().map_err(|_| wrong())
 }
 
-fn positive(text: &str) -> Result<usize, String> {
+pub fn positive(text: &str) -> Result<usize, String> {
     match whole(text)? {
         0 => Err("0 is too few".to_owned()),
         number => Ok(number),
     }
 }
 
-fn count(text: &str) -> Result<u32, String> {
+pub fn count(text: &str) -> Result<u32, String> {
     u32::try_from(positive(text)?).map_err(|_| format!("{text:?} is too many"))
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+pub fn rate(text: &str) -> Result<f64, String> {
     let number: Option<f64> = text.replace(['_', ','], "").parse().ok();
     number
         .filter(|number| (0.0..1e9).contains(number))
         .ok_or_else(|| format!("{text:?} is not a number from 0 on"))
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub fn seconds(text: &str) -> Result<Duration, String> {
     match rate(text)? {
         0.0 => Err("0 s is too short".to_owned()),
         seconds => Ok(Duration::from_secs_f64(seconds)),

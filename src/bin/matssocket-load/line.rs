@@ -28,6 +28,10 @@ impl Line {
             .map_err(|why| format!("{url}: {why}"))
     }
 
+    pub fn socket(&mut self) -> &mut TcpStream {
+        self.0.get_mut()
+    }
+
     pub async fn send(&mut self, text: String) -> Result<(), String> {
         let sent = self.0.send(Message::text(text)).await;
         sent.map_err(|why| format!("the line broke: {why}"))

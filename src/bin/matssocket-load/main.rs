@@ -2,7 +2,8 @@
 //! carries the conformance endpoints, count what comes back, and check that nothing is lost, doubled or reordered.
 //!
 //! [`scenario`] has what a session does in each scenario, [`crowd`] runs all of them on a few threads, [`session`],
-//! [`line`] and [`pipeline`] speak the protocol at little cost per message, [`tally`] counts, [`report`] tells.
+//! [`line`] and [`pipeline`] speak the protocol at little cost per message, [`tally`] counts, [`report`] tells. In a
+//! [`trial`], one user asks too much, and what becomes of the others is held against numbers.
 
 mod args;
 mod crowd;
@@ -15,6 +16,7 @@ mod scenario;
 mod session;
 mod stage;
 mod tally;
+mod trial;
 
 use std::process::ExitCode;
 
@@ -22,18 +24,19 @@ use args::Command;
 use report::Report;
 
 fn main() -> ExitCode {
-    let args = match args::parse() {
-        Ok(Command::Run(args)) => args,
+    let done = match args::parse() {
         Ok(Command::Help) => {
-            print!("{}", args::USAGE);
+            print!("{}\n{}", args::USAGE, trial::args::USAGE);
             return ExitCode::SUCCESS;
         }
+        Ok(Command::Run(args)) => crowd::run(args).and_then(|report| tell(&report)),
+        Ok(Command::Try(args)) => trial::run(args),
         Err(why) => {
             eprintln!("matssocket-load: {why}\nmatssocket-load --help tells what there is");
             return ExitCode::from(2);
         }
     };
-    match crowd::run(args).and_then(|report| tell(&report)) {
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(why) => {

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_tungstenite::tungstenite::http::Uri;
 
@@ -12,6 +13,7 @@ use crate::pipeline::{Pipeline, parse};
 pub struct Session {
     line: Line,
     id: String,
+    user: String,
     last_cmid: u64,
     /// What came with WELCOME.
     along: Option<Utf8Bytes>,
@@ -21,26 +23,40 @@ pub struct Session {
 /// What outlives a lost line.
 pub struct Lost {
     id: String,
+    user: String,
     last_cmid: u64,
 }
 
+impl Lost {
+    /// The session's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
 impl Session {
-    /// Opens a new session for `DummyAuth:load-<number>:-1`.
-    pub async fn open(url: &Uri, number: usize) -> Result<Session, String> {
-        hello(url, number, None).await
+    /// Opens a new session of this user.
+    pub async fn open(url: &Uri, user: impl Into<String>) -> Result<Session, String> {
+        hello(url, user.into(), None).await
     }
 
     /// Comes back on a new line.
-    pub async fn resume(lost: &Lost, url: &Uri, number: usize) -> Result<Session, String> {
-        hello(url, number, Some(lost)).await
+    pub async fn resume(lost: &Lost, url: &Uri) -> Result<Session, String> {
+        hello(url, lost.user.clone(), Some(lost)).await
     }
 
     /// Lets the line go without a word.
     pub fn lose(self) -> Lost {
         Lost {
             id: self.id,
+            user: self.user,
             last_cmid: self.last_cmid,
         }
+    }
+
+    /// The socket below the line, for what is no whole message.
+    pub fn socket(&mut self) -> &mut TcpStream {
+        self.line.socket()
     }
 
     /// Says a REQUEST or SEND; its cmid.
@@ -83,11 +99,11 @@ impl Session {
 const CLOSE_SESSION: u16 = 4000;
 
 /// Says HELLO, for a session that was there before, if any.
-async fn hello(url: &Uri, number: usize, before: Option<&Lost>) -> Result<Session, String> {
+async fn hello(url: &Uri, user: String, before: Option<&Lost>) -> Result<Session, String> {
     let mut line = Line::open(url, Some("matssocket")).await?;
     let sid = before.map_or(String::new(), |lost| format!(r#","sid":"{}""#, lost.id));
     let hello = format!(
-        r#"[{{"t":"HELLO","clv":"matssocket-load","an":"load","av":"1","auth":"DummyAuth:load-{number}:-1"{sid}}}]"#
+        r#"[{{"t":"HELLO","clv":"matssocket-load","an":"load","av":"1","auth":"DummyAuth:{user}:-1"{sid}}}]"#
     );
     line.send(hello).await?;
     let text = line.next().await?;
@@ -102,6 +118,7 @@ async fn hello(url: &Uri, number: usize, before: Option<&Lost>) -> Result<Sessio
     Ok(Session {
         line,
         id: id.to_owned(),
+        user,
         last_cmid: before.map_or(0, |lost| lost.last_cmid),
         along: (envelopes.len() > 1).then(|| text.clone()),
         out: Pipeline::default(),

@@ -93,6 +93,12 @@ impl Stage {
         &urls[number % urls.len()]
     }
 
+    /// Whose session the nth is.
+    pub fn user(&self, number: usize) -> String {
+        let user = self.args().user.clone();
+        user.unwrap_or_else(|| format!("load-{number}"))
+    }
+
     /// Opens something, not too many at a time.
     pub async fn open<T>(&self, opening: impl Future<Output = Result<T, String>>) -> Option<T> {
         let _permit = self.opening.acquire().await;
@@ -109,7 +115,8 @@ impl Stage {
 
     /// Opens the session of this number, at the URL whose turn it is.
     pub async fn open_session(&self, number: usize) -> Option<Session> {
-        self.open(Session::open(self.url(number), number)).await
+        self.open(Session::open(self.url(number), self.user(number)))
+            .await
     }
 
     /// Where this session is told what is due.

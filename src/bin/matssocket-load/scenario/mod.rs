@@ -5,7 +5,7 @@ mod fanout;
 mod idle;
 mod pushes;
 mod requests;
-mod storm;
+pub mod storm;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};

@@ -43,7 +43,7 @@ pub async fn play(
         }
     };
     let lost = session.lose();
-    let delivered = deliver(stage, &lost, number, first, backlog, begun);
+    let delivered = deliver(stage, &lost, first, backlog, begun);
     match timeout_at((begun + stage.args().patience).into(), delivered).await {
         Ok(Ok(session)) => Some(session),
         Ok(Err((fault, why))) => {
@@ -65,7 +65,7 @@ async fn prepare(
     backlog: u32,
     size: usize,
 ) -> Result<Session, String> {
-    let mut session = Session::open(stage.url(url), number).await?;
+    let mut session = Session::open(stage.url(url), stage.user(number)).await?;
     let order = format!(r#"{{"count":{backlog},"size":{size}}}"#);
     let cmid = session.say("SEND", "Bench.burst", "storm", &order);
     session.flush().await?;
@@ -99,14 +99,13 @@ async fn deaf(session: &mut Session) -> String {
 async fn deliver(
     stage: &Stage,
     lost: &Lost,
-    number: usize,
     first: usize,
     backlog: u32,
     begun: Instant,
 ) -> Result<Session, (Fault, String)> {
     let mut attempt = first;
     let mut session = loop {
-        match Session::resume(lost, stage.url(attempt), number).await {
+        match Session::resume(lost, stage.url(attempt)).await {
             Ok(session) => break session,
             Err(why) if why.contains("closed by the server: 4001") => {
                 return Err((Fault::Lost, why));
@@ -119,6 +118,16 @@ async fn deliver(
         attempt += 1;
         tokio::time::sleep(PAUSE).await;
     };
+    receive(&mut session, backlog, || stage.done(begun, Instant::now())).await?;
+    Ok(session)
+}
+
+/// Takes so many messages, numbered from 0, and acknowledges them; says when it has the last.
+pub async fn receive(
+    session: &mut Session,
+    backlog: u32,
+    has_all: impl Fn(),
+) -> Result<(), (Fault, String)> {
     let broken = |why| (Fault::Broken, why);
     let (mut next, mut unanswered) = (0, 0);
     while next < backlog || unanswered > 0 {
@@ -140,7 +149,7 @@ async fn deliver(
                     }
                     next += 1;
                     if next == backlog {
-                        stage.done(begun, Instant::now());
+                        has_all();
                     }
                 }
                 ("ACK2", smid) => {
@@ -152,5 +161,5 @@ async fn deliver(
         }
         session.flush().await.map_err(broken)?;
     }
-    Ok(session)
+    Ok(())
 }

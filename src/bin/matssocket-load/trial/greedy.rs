@@ -1,0 +1,87 @@
+//! One user sends requests without a pause, from many sessions.
+
+use tokio::time::sleep;
+
+use super::args::Args;
+use super::others::Others;
+use super::verdict::Verdict;
+use super::{SECOND, apart, server, tell};
+use crate::args::{self as load, Pace, Scenario};
+use crate::crowd;
+
+const ENDPOINT: &str = "Test.matsSocketPing";
+
+pub async fn run(
+    args: &Args,
+    verdict: &mut Verdict,
+    sessions: usize,
+    in_flight: usize,
+) -> Result<(), String> {
+    let url = &args.urls[0];
+    let before = server::lease_failures(url).await;
+    let others = Others::begin(url, "other", ENDPOINT, args.others).await?;
+    sleep(args.quiet).await;
+    others.next_phase();
+    let greedy = requests(args, sessions, in_flight);
+    let greedy = apart(move || crowd::run(greedy)).await;
+    let phases = others.end().await;
+    let after = server::lease_failures(url).await;
+
+    let (quiet, loaded) = (&phases[0], &phases[1]);
+    tell(verdict, "quiet", quiet, None);
+    tell(verdict, "greedy", loaded, None);
+    let (quiet, loaded) = (&quiet.paced, loaded);
+    verdict.at_most(
+        "HELLO p99 while greedy, ms",
+        loaded.newcomers.percentile(0.99).as_secs_f64() * 1e3,
+        SECOND.as_secs_f64() * 1e3,
+    );
+    verdict.at_most(
+        "requests' p99 while greedy, times that of quiet",
+        loaded.paced.percentile(0.99).as_secs_f64() / quiet.percentile(0.99).as_secs_f64(),
+        2.0,
+    );
+    if let (Some(before), Some(after)) = (before, after) {
+        verdict.none("lease renewals failed", after.0 - before.0);
+        verdict.none("leases lost", after.1 - before.1);
+    }
+    match greedy {
+        Ok(report) => {
+            let tally = &report.tally;
+            let last = tally.last.unwrap_or(report.ended);
+            let seconds = last.saturating_duration_since(report.begun).as_secs_f64();
+            verdict.tell(
+                "the greedy user's, per second",
+                tally.done as f64 / seconds.max(1e-6),
+            );
+            verdict.tell("the greedy user's RETRYs", tally.retried as f64);
+            verdict.tell("the greedy user's faults", tally.faults.sum() as f64);
+            if let Some(example) = &tally.example {
+                verdict.note(&format!("the greedy user's first fault: {example}"));
+            }
+        }
+        // That is his affair.
+        Err(why) => verdict.note(&format!("the greedy user: {why}")),
+    }
+    Ok(())
+}
+
+/// The greedy user.
+fn requests(args: &Args, sessions: usize, in_flight: usize) -> load::Args {
+    load::Args {
+        urls: vec![args.urls[0].clone()],
+        sessions,
+        user: Some("greedy".to_owned()),
+        time: args.time,
+        patience: args.time,
+        threads: 1,
+        server: Vec::new(),
+        json: None,
+        quiet: true,
+        scenario: Scenario::Requests {
+            endpoint: ENDPOINT.to_owned(),
+            size: 200,
+            pace: Pace::Closed { in_flight },
+        },
+    }
+}

@@ -1,0 +1,95 @@
+//! What one user may not do to the others, and to the server: each trial leaves the server in peace at first, then lets
+//! one user ask too much of it, and holds what becomes of everybody else against the numbers that are promised.
+
+pub mod args;
+mod backlog;
+mod greedy;
+mod memory;
+mod others;
+mod resume;
+mod server;
+mod services;
+mod verdict;
+
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+
+use args::{Args, Trial};
+use others::Phase;
+use verdict::Verdict;
+
+/// The slowest hundredth of newcomers and of requests may take so long while one user asks too much.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Runs a trial; whether all numbers were kept.
+///
+/// # Errors
+/// It could not be run.
+pub fn run(args: Args) -> Result<bool, String> {
+    let mut verdict = Verdict::new(args.only_verdict);
+    on_one_thread(async {
+        match &args.trial {
+            Trial::Greedy {
+                sessions,
+                in_flight,
+            } => greedy::run(&args, &mut verdict, *sessions, *in_flight).await,
+            Trial::Memory {
+                cases,
+                connections,
+                bytes,
+                most,
+            } => {
+                for case in cases {
+                    let connections = connections.unwrap_or(case.connections());
+                    let bytes = bytes.unwrap_or(case.bytes());
+                    memory::run(&args, &mut verdict, *case, connections, bytes, *most).await?;
+                }
+                Ok(())
+            }
+            Trial::Resume {
+                sessions,
+                backlog,
+                size,
+                most,
+            } => resume::run(&args, &mut verdict, *sessions, *backlog, *size, *most).await,
+            Trial::Services { jobs, users, kill } => {
+                services::run(&args, &mut verdict, *jobs, *users, *kill).await
+            }
+        }
+    })??;
+    verdict.end(args.trial.name(), args.json.as_deref())
+}
+
+fn on_one_thread<T>(run: impl Future<Output = T>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|why| format!("no runtime: {why}"))?;
+    Ok(LocalSet::new().block_on(&runtime, run))
+}
+
+/// Runs something on a thread of its own, so that those who measure are not held up by it.
+async fn apart<T: Send + 'static>(
+    run: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let (done, result) = oneshot::channel();
+    thread::spawn(move || done.send(run()));
+    result.await.map_err(|_| "a thread panicked".to_owned())?
+}
+
+/// What became of the others in a phase.
+fn tell(verdict: &mut Verdict, when: &str, phase: &Phase, most: Option<Duration>) {
+    verdict.times(&format!("{when}: requests"), &phase.paced, most);
+    verdict.times(&format!("{when}: HELLO"), &phase.newcomers, most);
+    verdict.none(format!("{when}: lines closed"), phase.closed);
+    let faults = phase.paced.faults.sum() + phase.newcomers.faults.sum();
+    verdict.none(format!("{when}: refused or unanswered"), faults);
+    verdict.tell(format!("{when}: RETRYs"), phase.paced.retried as f64);
+    let examples = [&phase.paced.example, &phase.newcomers.example];
+    for example in examples.into_iter().flatten() {
+        verdict.note(&format!("the first fault: {example}"));
+    }
+}

@@ -1,0 +1,86 @@
+//! What the server says of itself, and what the system says of it.
+
+use std::cell::Cell;
+use std::fs;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::tungstenite::http::Uri;
+
+use crate::process;
+
+/// How often its memory is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Its metrics, where it serves them below the WebSocket's path.
+pub async fn metrics(url: &Uri) -> Option<Value> {
+    let read = async {
+        let host = url.host()?.trim_matches(['[', ']']);
+        let mut stream = TcpStream::connect((host, url.port_u16().unwrap_or(80)))
+            .await
+            .ok()?;
+        let request = format!(
+            "GET {}/metrics HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n",
+            url.path()
+        );
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
+    };
+    timeout(Duration::from_secs(5), read).await.ok()?
+}
+
+/// How often its lease could not be renewed, and how often it had to come back as a new incarnation.
+pub async fn lease_failures(url: &Uri) -> Option<(u64, u64)> {
+    let metrics = metrics(url).await?;
+    let number = |pointer: &str| metrics.pointer(pointer)?.as_u64();
+    Some((number("/upkeep/lease/failures")?, number("/incarnations")?))
+}
+
+/// Watches the memory of processes.
+pub struct Memory {
+    pids: Vec<u32>,
+    /// The system has forgotten the peak before.
+    forgot: bool,
+    most: Rc<Cell<u64>>,
+    task: JoinHandle<()>,
+}
+
+impl Memory {
+    /// From now on.
+    pub fn watch(pids: &[u32]) -> Memory {
+        let forget = |pid: &u32| fs::write(format!("/proc/{pid}/clear_refs"), "5").is_ok();
+        let forgot = pids.iter().all(forget);
+        let most = Rc::new(Cell::new(0));
+        let (seen, watched) = (most.clone(), pids.to_vec());
+        let task = spawn_local(async move {
+            loop {
+                let now = process::resident(&watched).unwrap_or(0);
+                seen.set(seen.get().max(now));
+                sleep(LOOK).await;
+            }
+        });
+        Memory {
+            pids: pids.to_vec(),
+            forgot,
+            most,
+            task,
+        }
+    }
+
+    /// The most since then, in bytes.
+    pub fn peak(self) -> u64 {
+        self.task.abort();
+        let seen = self.most.get();
+        match self.forgot {
+            true => process::peak(&self.pids).unwrap_or(0).max(seen),
+            false => seen,
+        }
+    }
+}

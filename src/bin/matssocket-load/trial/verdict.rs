@@ -1,0 +1,95 @@
+//! The figures of a trial, and the numbers that they are held against.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::tally::Tally;
+
+/// Figures, in the order in which they were told.
+pub struct Verdict {
+    quiet: bool,
+    figures: Map<String, Value>,
+    failed: Vec<String>,
+}
+
+impl Verdict {
+    /// Quiet: only the last line is printed.
+    pub fn new(quiet: bool) -> Verdict {
+        Verdict {
+            quiet,
+            figures: Map::new(),
+            failed: Vec::new(),
+        }
+    }
+
+    /// A figure that may be what it is.
+    pub fn tell(&mut self, name: impl Into<String>, figure: f64) {
+        self.figure(name.into(), figure, None);
+    }
+
+    /// A figure that must be no more than this.
+    pub fn at_most(&mut self, name: impl Into<String>, figure: f64, most: f64) {
+        self.figure(name.into(), figure, Some(most));
+    }
+
+    /// What must not happen.
+    pub fn none(&mut self, name: impl Into<String>, times: u64) {
+        self.at_most(name, times as f64, 0.0);
+    }
+
+    /// How many there were, how long they took, and that the slowest hundredth was no slower than this.
+    pub fn times(&mut self, name: &str, tally: &Tally, most: Option<Duration>) {
+        let millis = |part| tally.percentile(part).as_secs_f64() * 1e3;
+        self.tell(format!("{name}, number"), tally.done as f64);
+        self.tell(format!("{name}, p50 ms"), millis(0.5));
+        let most = most.map(|most| most.as_secs_f64() * 1e3);
+        self.figure(format!("{name}, p99 ms"), millis(0.99), most);
+        self.tell(format!("{name}, max ms"), millis(1.0));
+    }
+
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            println!("  {}", text.chars().take(300).collect::<String>());
+        }
+    }
+
+    fn figure(&mut self, name: String, figure: f64, most: Option<f64>) {
+        let (wanted, verdict) = match most {
+            None => (String::new(), ""),
+            Some(most) if figure <= most => (format!("at most {most:.1}"), "kept"),
+            Some(most) => (format!("at most {most:.1}"), "NOT KEPT"),
+        };
+        if !self.quiet {
+            println!("  {name:<52} {figure:>12.1}  {wanted:<18} {verdict}");
+        }
+        if verdict == "NOT KEPT" {
+            self.failed.push(name.clone());
+        }
+        self.figures.insert(name, json!(figure));
+    }
+
+    /// Whether all were kept; writes them where they are wanted.
+    pub fn end(mut self, trial: &str, path: Option<&Path>) -> Result<bool, String> {
+        let kept = self.failed.is_empty();
+        println!(
+            "{trial}: {}",
+            match kept {
+                true => "kept".to_owned(),
+                false => format!("NOT KEPT: {}", self.failed.join("; ")),
+            }
+        );
+        if let Some(path) = path {
+            self.figures.insert("trial".into(), json!(trial));
+            self.figures.insert("failed".into(), json!(self.failed));
+            let file = File::create(path).map_err(|why| why.to_string());
+            file.and_then(|file| {
+                serde_json::to_writer_pretty(file, &self.figures).map_err(|why| why.to_string())
+            })
+            .map_err(|why| format!("{} cannot be written: {why}", path.display()))?;
+        }
+        Ok(kept)
+    }
+}
