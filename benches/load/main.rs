@@ -8,25 +8,19 @@
 //!
 //! Load generator, server and database share the machine. Each row has a server of its own, fresh.
 
+#[path = "../common/conformance.rs"]
+mod conformance;
 mod echo;
 mod foreign;
-#[allow(dead_code)] // most of it is for others
-#[path = "../../tests/common/postgres.rs"]
-mod postgres;
 #[path = "../common/process.rs"]
 mod process;
 
-use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::rc::Rc;
+use std::process::Command;
 
-use process::Process;
+use conformance::Database::{self, Postgres, Sqlite};
+use conformance::{LOAD, Servers};
 use serde_json::Value;
-use tempfile::TempDir;
-
-const LOAD: &str = env!("CARGO_BIN_EXE_matssocket-load");
 
 fn main() {
     if process::role().is_some() {
@@ -60,58 +54,16 @@ impl Args {
     }
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Database {
-    Sqlite,
-    Postgres,
-}
-
-impl Database {
-    fn name(self) -> &'static str {
-        match self {
-            Database::Sqlite => "SQLite",
-            Database::Postgres => "PostgreSQL",
-        }
-    }
-}
-
-use Database::{Postgres, Sqlite};
-
 struct Bench {
     args: Args,
-    conformance: PathBuf,
-    directory: TempDir,
-    /// Started when it is needed.
-    postgres: OnceCell<postgres::Server>,
-}
-
-/// A conformance server.
-struct Server {
-    process: Process,
-    url: String,
-    /// Where its SQLite file is, if it has one.
-    directory: Rc<TempDir>,
-}
-
-impl Server {
-    fn id(&self) -> u32 {
-        self.process.0.id()
-    }
-}
-
-/// The SQLite file in a directory.
-fn file_in(directory: &TempDir) -> String {
-    directory.path().join("bench.db").display().to_string()
+    servers: Servers,
 }
 
 impl Bench {
     fn new(args: Args) -> Bench {
-        let here = Path::new(env!("CARGO_TARGET_TMPDIR"));
         Bench {
             args,
-            conformance: build_conformance(),
-            directory: tempfile::tempdir_in(here).expect("a directory can be made"),
-            postgres: OnceCell::new(),
+            servers: Servers::new(),
         }
     }
 
@@ -178,7 +130,7 @@ impl Bench {
     fn row(&self, database: Database, name: &str, arguments: &str) {
         let name = format!("{}: {name}", database.name());
         if self.wanted(&name) {
-            let server = self.start(database, "a");
+            let server = self.servers.start(database, "a");
             print_row(&name, &self.load(arguments, &server.url, server.id()));
         }
     }
@@ -204,7 +156,10 @@ impl Bench {
                 if !self.wanted(&name) {
                     continue;
                 }
-                let server = self.start_with_rows(database, rows);
+                let server = match rows {
+                    0 => self.servers.start(database, "a"),
+                    _ => (self.servers).start_filled(database, &foreign::rows(database, rows), &[]),
+                };
                 for load in [
                     "requests --sessions 100 --in-flight 10",
                     "pushes --sessions 100 --burst 100",
@@ -217,40 +172,13 @@ impl Bench {
         }
     }
 
-    /// A server on a store with so many messages for sessions that are not connected.
-    fn start_with_rows(&self, database: Database, rows: u32) -> Server {
-        let mut server = self.start(database, "a");
-        if rows == 0 {
-            return server;
-        }
-        server.process.kill();
-        let directory = server.directory.clone();
-        let url = match database {
-            Sqlite => {
-                let path = file_in(&directory);
-                foreign::fill_sqlite(&path, rows);
-                path
-            }
-            Postgres => {
-                let url = self.postgres().url();
-                foreign::fill_postgres(&url, rows);
-                url
-            }
-        };
-        Server {
-            // The file must outlive the server on it.
-            directory,
-            ..self.start_on(Some(url), "a", &[])
-        }
-    }
-
     fn idle(&self) {
         // Each connection takes two handles of the server's, and there may be no more than 20,000.
         let name = "idle sessions, 9,900";
         if !self.wanted(name) {
             return;
         }
-        let server = self.start(Sqlite, "a");
+        let server = self.servers.start(Sqlite, "a");
         let figures = self.load("idle --sessions 9900", &server.url, server.id());
         let each = figures["resident_bytes_per_session"]
             .as_f64()
@@ -272,8 +200,8 @@ impl Bench {
         if !self.wanted(name) {
             return;
         }
-        let killed = self.start(Postgres, "killed");
-        let other = self.start_beside("other");
+        let killed = self.servers.start(Postgres, "killed");
+        let other = self.servers.start_beside("other");
         let urls = format!("{},{}", killed.url, other.url);
         let storm = format!("storm --sessions 5000 --kill-pid {}", killed.id());
         let figures = self.load(&storm, &urls, other.id());
@@ -284,47 +212,9 @@ impl Bench {
         print_row(name, &figures);
     }
 
-    fn postgres(&self) -> &postgres::Server {
-        self.postgres.get_or_init(|| postgres::Server::new(true))
-    }
-
-    fn start(&self, database: Database, node: &str) -> Server {
-        match database {
-            Sqlite => self.start_on(None, node, &["--fresh"]),
-            Postgres => self.start_on(Some(self.postgres().url()), node, &["--fresh"]),
-        }
-    }
-
-    /// Another node on the same PostgreSQL.
-    fn start_beside(&self, node: &str) -> Server {
-        self.start_on(Some(self.postgres().url()), node, &[])
-    }
-
-    fn start_on(&self, url: Option<String>, node: &str, more: &[&str]) -> Server {
-        let directory = tempfile::tempdir_in(&self.directory).expect("a directory can be made");
-        let database = url.unwrap_or_else(|| file_in(&directory));
-        let started = Command::new(&self.conformance)
-            .args(["--node", node, "--port", "0", "--database", &database])
-            .args(more)
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut process = Process(started.expect("the conformance server was built"));
-        let line = process.first_line();
-        let url = line
-            .split(' ')
-            .nth(1)
-            .expect("ready URL node=NAME")
-            .to_owned();
-        Server {
-            process,
-            url,
-            directory: Rc::new(directory),
-        }
-    }
-
     /// Runs the load generator; its figures.
     fn load(&self, arguments: &str, url: &str, pid: u32) -> HashMap<String, Value> {
-        let json = self.directory.path().join("figures.json");
+        let json = self.servers.directory.path().join("figures.json");
         let output = Command::new(LOAD)
             .args(arguments.split(' '))
             .args(["--url", url, "--server-pid", &pid.to_string(), "--json"])
@@ -350,25 +240,4 @@ fn print_row(name: &str, figures: &HashMap<String, Value>) {
         number("server_peak_bytes") / 1024.0 / 1024.0,
         number("errors")
     );
-}
-
-/// An example is not built for a bench: this sees to it, in the same profile.
-fn build_conformance() -> PathBuf {
-    let built = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--features",
-            "postgres,load",
-        ])
-        .args(["--example", "conformance"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status();
-    assert!(
-        built.is_ok_and(|status| status.success()),
-        "the conformance server cannot be built"
-    );
-    let path = Path::new(LOAD).parent().expect("it is in a directory");
-    path.join("examples/conformance")
 }

@@ -174,6 +174,13 @@ fn a_trial_with_a_service_that_does_not_end() {
     assert_eq!(figures["jobs neither"], 0.0, "{figures:#}");
 }
 
+#[test]
+fn a_trial_in_which_nobody_asks_too_much() {
+    let figures = tried("steady", &Server::start());
+    assert_counted(&figures, &["steady: requests, number"]);
+    assert_eq!(figures["leases lost"], 0.0, "{figures:#}");
+}
+
 /// Two processes on one PostgreSQL; the one that holds all sessions is killed.
 #[cfg(feature = "postgres")]
 #[test]
@@ -334,6 +341,7 @@ fn what_it_does_not_understand_is_refused() {
         ("greedy".to_owned(), "--url"),
         (format!("greedy {url} --jobs 3"), "--jobs"),
         (format!("greedy {url} --paced 0"), "0 is too few"),
+        (format!("steady {url} --stored"), "--stored"),
         (format!("memory {url}"), "--server-pid"),
         (format!("memory {url} --case holes"), "holes"),
         (format!("services {url} --kill-pid 1"), "second --url"),

@@ -28,6 +28,15 @@ pub struct Lost {
 }
 
 impl Lost {
+    /// A session of this id, which is its user's as well.
+    pub fn named(id: &str) -> Lost {
+        Lost {
+            id: id.to_owned(),
+            user: id.to_owned(),
+            last_cmid: 0,
+        }
+    }
+
     /// The session's id.
     pub fn id(&self) -> &str {
         &self.id

@@ -16,11 +16,12 @@ becomes of them is held against numbers that must be kept. Exit code 1: one was 
   memory     one user makes the server hold all that it will hold for him, in four ways
   resume     sessions with big backlogs come back all at once
   services   one service has work that does not end, and another is to answer
+  steady     nobody asks too much: for what the server does of its own accord, such as scavenging
 
 For all trials:
   --url URL,…         services: the second one is of a node that goes on when --kill-pid is gone
   --server-pid P      the process whose memory is told (Linux)
-  --quiet-seconds S   how long the server is left in peace at first (default 10)
+  --quiet-seconds S   how long the server is left in peace at first (default 10; not for steady)
   --seconds S         how long one user asks too much (default 30)
   --idle N            sessions that only keep their lines open (default 10)
   --paced N           sessions that send requests at a rate, each of a user of its own (default 10)
@@ -43,6 +44,7 @@ resume:
   --sessions N        default 1,000
   --backlog B         messages waiting for each session (default 20)
   --size C            characters of a message's text (default 1,000,000)
+  --stored            the sessions back-0, back-1 … of users of the same names are in the store already, and their messages
 services:
   --jobs N            default 1,000
   --users N           whose jobs they are (default 20)
@@ -50,7 +52,7 @@ services:
 ";
 
 /// The trials' names.
-pub const NAMES: &str = "greedy, memory, resume, services";
+pub const NAMES: &str = "greedy, memory, resume, services, steady";
 
 /// What to try.
 #[derive(Clone, Debug)]
@@ -92,6 +94,8 @@ pub enum Trial {
         sessions: usize,
         backlog: u32,
         size: usize,
+        /// They are in the store already.
+        stored: bool,
         most: u64,
     },
     Services {
@@ -99,6 +103,7 @@ pub enum Trial {
         users: usize,
         kill: Option<u32>,
     },
+    Steady,
 }
 
 impl Trial {
@@ -108,6 +113,7 @@ impl Trial {
             Trial::Memory { .. } => "memory",
             Trial::Resume { .. } => "resume",
             Trial::Services { .. } => "services",
+            Trial::Steady => "steady",
         }
     }
 }
@@ -162,6 +168,7 @@ struct Given {
     base: Option<usize>,
     backlog: Option<u32>,
     size: Option<usize>,
+    stored: bool,
     jobs: Option<usize>,
     users: Option<usize>,
     kill: Option<u32>,
@@ -191,11 +198,7 @@ pub fn parse(
         },
         json: None,
         only_verdict: false,
-        trial: Trial::Services {
-            jobs: 0,
-            users: 0,
-            kill: None,
-        },
+        trial: Trial::Steady,
     };
     while let Some(argument) = parser.next()? {
         match argument {
@@ -218,6 +221,7 @@ pub fn parse(
             Long("base") => given.base = Some(parser.value()?.parse_with(whole)?),
             Long("backlog") => given.backlog = Some(parser.value()?.parse_with(count)?),
             Long("size") => given.size = Some(parser.value()?.parse_with(positive)?),
+            Long("stored") => given.stored = true,
             Long("jobs") => given.jobs = Some(parser.value()?.parse_with(positive)?),
             Long("users") => given.users = Some(parser.value()?.parse_with(positive)?),
             Long("kill-pid") => given.kill = Some(parser.value()?.parse()?),
@@ -261,13 +265,15 @@ impl Given {
                 sessions: self.sessions.take().unwrap_or(1_000),
                 backlog: self.backlog.take().unwrap_or(20),
                 size: self.size.take().unwrap_or(1_000_000),
+                stored: std::mem::take(&mut self.stored),
                 most: self.most(),
             },
-            _ => Trial::Services {
+            "services" => Trial::Services {
                 jobs: self.jobs.take().unwrap_or(1_000),
                 users: self.users.take().unwrap_or(20),
                 kill: self.kill.take(),
             },
+            _ => Trial::Steady,
         };
         match self.rest() {
             Some(option) => Err(format!("{option} is not for the trial {name}").into()),
@@ -293,6 +299,7 @@ impl Given {
             (self.base.is_some(), "--base"),
             (self.backlog.is_some(), "--backlog"),
             (self.size.is_some(), "--size"),
+            (self.stored, "--stored"),
             (self.jobs.is_some(), "--jobs"),
             (self.users.is_some(), "--users"),
             (self.kill.is_some(), "--kill-pid"),

@@ -18,14 +18,13 @@ pub async fn run(
     in_flight: usize,
 ) -> Result<(), String> {
     let url = &args.urls[0];
-    let before = server::lease_failures(url).await;
+    let lease = server::Lease::watch(url).await;
     let others = Others::begin(url, "other", ENDPOINT, args.others).await?;
     sleep(args.quiet).await;
     others.next_phase();
     let greedy = requests(args, sessions, in_flight);
     let greedy = apart(move || crowd::run(greedy)).await;
     let phases = others.end().await;
-    let after = server::lease_failures(url).await;
 
     let (quiet, loaded) = (&phases[0], &phases[1]);
     tell(verdict, "quiet", quiet, None);
@@ -41,10 +40,7 @@ pub async fn run(
         loaded.paced.percentile(0.99).as_secs_f64() / quiet.percentile(0.99).as_secs_f64(),
         2.0,
     );
-    if let (Some(before), Some(after)) = (before, after) {
-        verdict.none("lease renewals failed", after.0 - before.0);
-        verdict.none("leases lost", after.1 - before.1);
-    }
+    lease.tell(verdict).await;
     match greedy {
         Ok(report) => {
             let tally = &report.tally;

@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
+use tokio::time::sleep;
 
 use args::{Args, Trial};
-use others::Phase;
+use others::{Others, Phase};
 use verdict::Verdict;
 
 /// The slowest hundredth of newcomers and of requests may take so long while one user asks too much.
@@ -53,14 +54,31 @@ pub fn run(args: Args) -> Result<bool, String> {
                 sessions,
                 backlog,
                 size,
+                stored,
                 most,
-            } => resume::run(&args, &mut verdict, *sessions, *backlog, *size, *most).await,
+            } => {
+                let messages = (*backlog, *size);
+                resume::run(&args, &mut verdict, *sessions, messages, *stored, *most).await
+            }
             Trial::Services { jobs, users, kill } => {
                 services::run(&args, &mut verdict, *jobs, *users, *kill).await
             }
+            Trial::Steady => steady(&args, &mut verdict).await,
         }
     })??;
     verdict.end(args.trial.name(), args.json.as_deref())
+}
+
+/// Nobody asks too much.
+async fn steady(args: &Args, verdict: &mut Verdict) -> Result<(), String> {
+    let url = &args.urls[0];
+    let lease = server::Lease::watch(url).await;
+    let others = Others::begin(url, "other", "Test.matsSocketPing", args.others).await?;
+    sleep(args.time).await;
+    let phases = others.end().await;
+    tell(verdict, "steady", &phases[0], Some(SECOND));
+    lease.tell(verdict).await;
+    Ok(())
 }
 
 fn on_one_thread<T>(run: impl Future<Output = T>) -> Result<T, String> {

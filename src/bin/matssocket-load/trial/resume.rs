@@ -23,8 +23,8 @@ pub async fn run(
     args: &Args,
     verdict: &mut Verdict,
     sessions: usize,
-    count: u32,
-    size: usize,
+    (count, size): (u32, usize),
+    stored: bool,
     most: u64,
 ) -> Result<(), String> {
     let url = args.urls[0].clone();
@@ -32,14 +32,21 @@ pub async fn run(
         .map(|number| format!("back-{number}"))
         .collect();
     let begun = Instant::now();
-    let (lost, messages) = backlog::store(&url, &users, count, size).await?;
-    verdict.tell("stored, s", begun.elapsed().as_secs_f64());
-    verdict.tell("stored, MB", (messages * size as u64) as f64 / 1e6);
-    if messages < u64::from(count) * sessions as u64 {
-        return Err(format!(
-            "the server stores no more than {messages} messages"
-        ));
-    }
+    let lost: Vec<Lost> = match stored {
+        true => users.iter().map(|user| Lost::named(user)).collect(),
+        false => {
+            let (lost, messages) = backlog::store(&url, &users, count, size).await?;
+            verdict.tell("stored, s", begun.elapsed().as_secs_f64());
+            if messages < u64::from(count) * sessions as u64 {
+                return Err(format!(
+                    "the server stores no more than {messages} messages"
+                ));
+            }
+            lost
+        }
+    };
+    let bytes = lost.len() as f64 * f64::from(count) * size as f64;
+    verdict.tell("stored, MB", bytes / 1e6);
     let others = Others::begin(&url, "other", "Test.matsSocketPing", args.others).await?;
     sleep(args.quiet).await;
     let memory = Memory::watch(&args.server);

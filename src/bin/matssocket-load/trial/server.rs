@@ -12,13 +12,14 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::http::Uri;
 
+use super::verdict::Verdict;
 use crate::process;
 
 /// How often its memory is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Its metrics, where it serves them below the WebSocket's path.
-pub async fn metrics(url: &Uri) -> Option<Value> {
+async fn metrics(url: &Uri) -> Option<Value> {
     let read = async {
         let host = url.host()?.trim_matches(['[', ']']);
         let mut stream = TcpStream::connect((host, url.port_u16().unwrap_or(80)))
@@ -36,8 +37,30 @@ pub async fn metrics(url: &Uri) -> Option<Value> {
     timeout(Duration::from_secs(5), read).await.ok()?
 }
 
+/// Watches whether a node keeps its lease, where its metrics can be had.
+pub struct Lease {
+    url: Uri,
+    before: Option<(u64, u64)>,
+}
+
+impl Lease {
+    /// From now on.
+    pub async fn watch(url: &Uri) -> Lease {
+        let before = lease_failures(url).await;
+        let url = url.clone();
+        Lease { url, before }
+    }
+
+    pub async fn tell(self, verdict: &mut Verdict) {
+        if let (Some(before), Some(after)) = (self.before, lease_failures(&self.url).await) {
+            verdict.none("lease renewals failed", after.0 - before.0);
+            verdict.none("leases lost", after.1 - before.1);
+        }
+    }
+}
+
 /// How often its lease could not be renewed, and how often it had to come back as a new incarnation.
-pub async fn lease_failures(url: &Uri) -> Option<(u64, u64)> {
+async fn lease_failures(url: &Uri) -> Option<(u64, u64)> {
     let metrics = metrics(url).await?;
     let number = |pointer: &str| metrics.pointer(pointer)?.as_u64();
     Some((number("/upkeep/lease/failures")?, number("/incarnations")?))

@@ -1,0 +1,60 @@
+//! Rows that take long to come about by themselves.
+
+use crate::conformance::Database;
+
+/// A session that is alive for long: `{}` are its key, its sid, and the newest of its messages.
+const SESSION: &str = "INSERT INTO session (key, sid, smid_prefix, user_id, connection, client, app_name, app_version, \
+    created, alive, last_seq)";
+const ALIVE: u64 = 4_000_000_000_000;
+/// Long ago.
+const EXPIRED: u64 = 1_000_000_000_000;
+/// Inbox rows of one session.
+const EACH: u32 = 10_000;
+
+/// Two thirds of these are publications, the rest inbox rows, and all were to be deleted long ago.
+pub fn expired(database: Database, rows: u32) -> String {
+    let inbox = rows / 3;
+    let publications = database.numbers(rows - inbox);
+    let (sessions, inbox) = (
+        database.numbers(inbox.div_ceil(EACH)),
+        database.numbers(inbox),
+    );
+    format!(
+        "INSERT INTO publication (created, topic, tid, msg) \
+        SELECT {EXPIRED}, 'topic-' || i % 1000, 'a-trace-id', '\"a publication of some length\"' \
+        FROM ({publications}) AS numbers; \
+        {SESSION} SELECT 256000000 + i, 'expired-' || i, 'e' || i, 'expired-' || i, 1, 'c', 'a', '1', {ALIVE}, {ALIVE}, 0 \
+        FROM ({sessions}) AS numbers; \
+        INSERT INTO inbox (session, cmid, answer, created) \
+        SELECT 256000000 + i / {EACH}, 'cmid-' || i, '{{\"an\":\"answer\"}}', {EXPIRED} \
+        FROM ({inbox}) AS numbers;"
+    )
+}
+
+/// A query for whether any of them is left.
+pub fn expired_left() -> String {
+    format!(
+        "SELECT EXISTS (SELECT 1 FROM publication WHERE created = {EXPIRED}) \
+         OR EXISTS (SELECT 1 FROM inbox WHERE created = {EXPIRED}) AS is_left"
+    )
+}
+
+/// Messages of so many characters, for each of the sessions `back-0`, `back-1` …
+pub fn backlog(database: Database, sessions: u32, each: u32, size: usize) -> String {
+    let (all, messages) = (
+        database.numbers(sessions),
+        database.numbers(sessions * each),
+    );
+    let text = match database {
+        Database::Sqlite => format!("hex(zeroblob({}))", size / 2),
+        Database::Postgres => format!("repeat('0', {size})"),
+    };
+    format!(
+        "{SESSION} SELECT 256000000 + i, 'back-' || i, 'b' || i, 'back-' || i, 1, 'c', 'a', '1', {ALIVE}, {ALIVE}, {each} \
+        FROM ({all}) AS numbers; \
+        INSERT INTO outbox (session, seq, kind, eid, tid, msg, deliveries, created) \
+        SELECT 256000000 + i / {each}, 1 + i % {each}, 'SEND', 'ClientSide.terminator', 'a-trace-id', \
+            '{{\"number\":' || i % {each} || ',\"string\":\"' || {text} || '\"}}', 0, {ALIVE} \
+        FROM ({messages}) AS numbers;"
+    )
+}
