@@ -136,18 +136,18 @@ impl Budget {
     }
 }
 
+/// A user's share, and which of its pools.
+type Part = (Arc<Share>, fn(&Share) -> &Pool);
+
 /// Where bytes count: in a budget, and in a user's share of it.
 #[derive(Clone)]
 pub(crate) struct Account {
     budget: Arc<Budget>,
-    share: Option<(Arc<Share>, fn(&Share) -> &Pool)>,
+    share: Option<Part>,
 }
 
 impl Account {
-    pub(super) fn new(
-        budget: Arc<Budget>,
-        share: Option<(Arc<Share>, fn(&Share) -> &Pool)>,
-    ) -> Account {
+    pub(super) fn new(budget: Arc<Budget>, share: Option<Part>) -> Account {
         Account { budget, share }
     }
 
