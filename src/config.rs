@@ -144,8 +144,18 @@ pub struct Config {
     pub service_attempts: u32,
     /// Back-off before a service's second attempt; doubles each time. Default 500 ms.
     pub service_backoff: Duration,
-    /// Most forwarded messages in work at a time, per node. Default 1,000.
-    pub max_services_running: usize,
+    /// Most forwarded messages of one service in work at a time, per node, unless its
+    /// [options](crate::ServiceOptions::max_running) say otherwise. Default 100.
+    pub max_running_per_service: usize,
+    /// Most forwarded messages of one service that wait in memory for one of its places, per node; beyond that they wait
+    /// in the store, for any node. Default 400.
+    pub max_waiting_per_service: usize,
+    /// Most bytes of one service's forwarded messages in work and waiting in memory, per node (one message is always in
+    /// work). Default 32 MiB.
+    pub max_bytes_per_service: usize,
+    /// Time limit of a service's attempt, unless its [options](crate::ServiceOptions::time_limit) say otherwise, and of a
+    /// reply adapter. Beyond it the attempt is dropped, and counts as failed. `Duration::MAX`: none. Default 5 min.
+    pub service_time_limit: Duration,
     /// Time-out of a server request, unless it is given with the request. Default 90 s.
     pub request_timeout: Duration,
 
@@ -242,7 +252,10 @@ impl Default for Config {
             transaction_limit: secs(2),
             service_attempts: 5,
             service_backoff: ms(500),
-            max_services_running: 1_000,
+            max_running_per_service: 100,
+            max_waiting_per_service: 400,
+            max_bytes_per_service: 32 * MIB,
+            service_time_limit: secs(5 * 60),
             request_timeout: secs(90),
             lease: secs(15),
             lease_interval: secs(5),

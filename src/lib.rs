@@ -123,7 +123,9 @@ pub use auth::{
 pub use clock::Clock;
 pub use cluster::{Cluster, Faults};
 pub use config::{Config, ConfigMistake};
-pub use endpoint::{Context, Forward, Incoming, Outcome, ReplyToken};
+pub use endpoint::{
+    Context, Forward, Incoming, Outcome, ReplyToken, ServiceMetrics, ServiceOptions,
+};
 pub use error::{HandlerError, SendError, StartError};
 pub use http::{no_upgrade, on_connect};
 pub use message::ReplyTo;

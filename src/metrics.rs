@@ -350,6 +350,8 @@ pub struct Metrics {
     pub cluster: ClusterMetrics,
     /// Upkeep tasks by name.
     pub upkeep: BTreeMap<&'static str, UpkeepMetrics>,
+    /// What each service of this node does, by name.
+    pub services: BTreeMap<String, crate::endpoint::ServiceMetrics>,
     /// Handlers running now.
     pub handlers_running: u64,
     /// Handlers that failed or panicked.

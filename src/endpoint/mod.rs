@@ -6,6 +6,7 @@
 mod context;
 mod erased;
 mod outcome;
+mod service;
 
 pub(crate) use context::{Authorization, Origin, take_effects};
 pub use context::{Context, Incoming, ReplyToken};
@@ -15,3 +16,5 @@ pub(crate) use erased::{
 };
 pub(crate) use outcome::RawOutcome;
 pub use outcome::{Forward, Outcome};
+pub(crate) use service::{Service, ServiceCounters};
+pub use service::{ServiceMetrics, ServiceOptions};

@@ -1,5 +1,6 @@
 //! How a node starts, comes back as a new incarnation, and stops.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use super::budget::NodeBudget;
 use super::{Gate, LeaseClock, Node, RunningHandlers, State};
 use crate::auth::Authentication;
 use crate::cluster::{ClusterNotify, Tell};
-use crate::endpoint::{Endpoint, Forward, Incoming, Outcome, Run, async_handler};
+use crate::endpoint::{Endpoint, Forward, Incoming, Outcome, Run, Service, async_handler};
 use crate::error::StartError;
 use crate::http::Admission;
 use crate::metrics::{Counters, Mailbox, Meters};
@@ -88,6 +89,13 @@ async fn begin(
 
     let authentications = Gate::new(builder.config.max_authentications_pending);
     let admission = Admission::new(builder.access, &builder.config);
+    let mut services_known: HashMap<_, _> = builder
+        .services
+        .into_iter()
+        .map(|(name, (handler, options))| (name, Service::new(handler, &options, &builder.config)))
+        .collect();
+    // Outside all bounds: nothing keeps it waiting.
+    services_known.insert(service::PING.to_owned(), Service::built_in(service::ping()));
     let node = Arc::new(Node {
         app: builder.app,
         budget: NodeBudget::new(&builder.config),
@@ -98,7 +106,7 @@ async fn begin(
         cluster: cluster.clone(),
         services_idle: Mailbox::new(&services, &meters.services),
         endpoints: builder.endpoints,
-        services: builder.services,
+        services: services_known,
         authentication,
         authentications,
         admission,
@@ -156,9 +164,6 @@ fn add_built_ins(builder: &mut ServerBuilder) {
             },
         );
     }
-    builder
-        .services
-        .insert(service::PING.to_owned(), service::ping());
 }
 
 fn host_name() -> String {

@@ -25,7 +25,7 @@ use crate::auth::Authentication;
 use crate::clock::{Clock, ms};
 use crate::cluster::Tell;
 use crate::config::Config;
-use crate::endpoint::{Endpoint, Handler};
+use crate::endpoint::{Endpoint, Service};
 use crate::error::SendError;
 use crate::metrics::{Counters, Mailbox, Meters, Metrics, UpkeepMetrics};
 use crate::registry::{self, Registry};
@@ -48,7 +48,7 @@ pub(crate) struct Node {
     pub(crate) cluster: Mailbox<Tell>,
     services_idle: Mailbox<crate::service::WhenIdle>,
     pub(crate) endpoints: HashMap<String, Endpoint>,
-    pub(crate) services: HashMap<String, Handler>,
+    pub(crate) services: HashMap<String, Service>,
     pub(crate) authentication: Arc<dyn Authentication>,
     /// Bounds the handshakes and first authentications under way.
     pub(crate) authentications: Arc<Gate>,
@@ -252,6 +252,8 @@ impl Node {
                 },
             )
         });
+        let services = self.services.iter();
+        let services = services.map(|(name, service)| (name.clone(), service.metrics()));
         Metrics {
             app: self.app.clone(),
             node: self.name().to_string(),
@@ -260,6 +262,7 @@ impl Node {
             store,
             cluster: self.counters.cluster.snapshot(),
             upkeep: upkeep.collect(),
+            services: services.collect(),
             handlers_running: get(&self.counters.handlers_running),
             handler_failures: get(&self.counters.handler_failures),
             messages_without_session: get(&self.counters.messages_without_session),

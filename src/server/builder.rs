@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::endpoint::{
-    Endpoint, Handler, Incoming, Outcome, Run, async_handler, transactional_handler,
+    Endpoint, Handler, Incoming, Outcome, Run, ServiceOptions, async_handler, transactional_handler,
 };
 use crate::error::{HandlerError, StartError};
 use crate::http::{Access, Host, Network, Origin};
@@ -31,7 +31,7 @@ pub struct ServerBuilder {
     pub(crate) clock: Clock,
     pub(crate) node_name: Option<String>,
     pub(crate) endpoints: HashMap<String, Endpoint>,
-    pub(crate) services: HashMap<String, Handler>,
+    pub(crate) services: HashMap<String, (Handler, ServiceOptions)>,
     pub(crate) listeners: Listeners,
     /// Connection types that transactional handlers ask for, with the endpoint's id.
     pub(crate) connections: Vec<(String, std::any::TypeId)>,
@@ -256,7 +256,41 @@ impl ServerBuilder {
     /// A service: what [`Outcome::forward`] reaches, durably. It resolves or rejects (the reply goes back through the
     /// endpoint's adapter), is done, forwards to another service, asks to [retry](Outcome::retry), or says
     /// [later](Outcome::later). An error is tried again with back-off, on any node that has this service.
-    pub fn service<T, R, F, Fut>(mut self, name: &str, handler: F) -> Self
+    ///
+    /// It has places of its own, [`Config::max_running_per_service`] of them, and each attempt a time limit,
+    /// [`Config::service_time_limit`].
+    pub fn service<T, R, F, Fut>(self, name: &str, handler: F) -> Self
+    where
+        T: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+        F: Fn(Incoming<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Outcome<R>, HandlerError>> + 'static,
+    {
+        self.service_with(name, ServiceOptions::default(), handler)
+    }
+
+    /// As [`service`](Self::service), with places and a time limit of its own.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use matssocket::{Incoming, MatsSocketServer, Outcome, ServiceOptions};
+    ///
+    /// let slow = ServiceOptions::default()
+    ///     .max_running(4)
+    ///     .time_limit(Duration::from_secs(1800));
+    /// let builder = MatsSocketServer::builder("shop").service_with(
+    ///     "yearly report",
+    ///     slow,
+    ///     |year: Incoming<u16>| async move { Ok(Outcome::resolve(format!("{}: fine", year.payload))) },
+    /// );
+    /// # drop(builder);
+    /// ```
+    pub fn service_with<T, R, F, Fut>(
+        mut self,
+        name: &str,
+        options: ServiceOptions,
+        handler: F,
+    ) -> Self
     where
         T: DeserializeOwned + 'static,
         R: Serialize + 'static,
@@ -264,11 +298,12 @@ impl ServerBuilder {
         Fut: Future<Output = Result<Outcome<R>, HandlerError>> + 'static,
     {
         self.check("service", name);
-        if self
-            .services
-            .insert(name.to_owned(), async_handler(handler))
-            .is_some()
-        {
+        if let Some(mistake) = options.mistake() {
+            self.mistakes
+                .push(format!("the service {name:?}: {mistake}"));
+        }
+        let service = (async_handler(handler), options);
+        if self.services.insert(name.to_owned(), service).is_some() {
             self.mistakes
                 .push(format!("the service {name:?} is registered twice"));
         }

@@ -1,19 +1,28 @@
 //! Services: what "forward" reaches. A forwarded row is durable: it is worked on until it is settled, on whatever node.
+//!
+//! Each service has places of its own, and so has what this node does not know: one that is slow keeps no other
+//! waiting. [`places`] says what is in work and what waits, [`fair`] in which order, [`work`] does it.
 
+mod fair;
+mod places;
+mod reply;
 mod work;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, WrapFuture};
-
-pub(crate) use work::{Ping, ping, reply_by_token};
-
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use self::places::{Bounds, Places};
+pub(crate) use self::reply::reply_by_token;
+pub(crate) use self::work::{Ping, ping};
 use crate::metrics::metered;
 use crate::node::Node;
-use crate::store::operation::{ClaimForwarded, Forwarded, PostponeForwarded};
+use crate::store::StoreError;
+use crate::store::operation::{ClaimForwarded, ClaimedForwarded, Forwarded, GiveBackForwarded};
 
 /// Name of the service behind the built-in endpoint `MatsSocket.matsPing`.
 pub(crate) const PING: &str = "MatsSocket.matsPing";
@@ -28,7 +37,7 @@ pub(crate) struct Begin(pub(crate) Arc<Node>);
 #[rtype(result = "()")]
 pub(crate) struct Dispatch(pub(crate) Vec<Forwarded>);
 
-/// Looks for rows that are due, or whose node is gone.
+/// Comes at intervals: looks for rows that are due, or whose node is gone.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Claim;
@@ -41,71 +50,261 @@ pub(crate) struct WhenIdle(pub(crate) oneshot::Sender<()>);
 /// This row is done with, for now.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Finished(i64);
+struct Finished {
+    service: String,
+    id: i64,
+    /// It is due again after this.
+    again: Option<Duration>,
+}
 
-/// The actor: works on forwarded rows, a bounded number at a time.
+/// The store was asked to take these rows back.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct GaveBack {
+    service: String,
+    ids: Vec<i64>,
+}
+
+/// The actor: works on forwarded rows, a bounded number of each service at a time.
 #[derive(Default)]
 pub(crate) struct Services {
-    node: Option<Arc<Node>>,
-    /// Ids of rows in work.
-    running: Vec<i64>,
-    waiting: VecDeque<Forwarded>,
-    claiming: bool,
+    /// `None` until [`Begin`], before which nothing comes.
+    desk: Option<Desk>,
     /// Dropped, and so told, when no service runs.
     when_idle: Vec<oneshot::Sender<()>>,
 }
 
-impl Services {
-    fn fill(&mut self, ctx: &mut Context<Self>) {
-        let Some(node) = &self.node else { return };
+/// What the actor works with.
+struct Desk {
+    node: Arc<Node>,
+    /// In whose name rows were claimed.
+    name: Arc<str>,
+    /// The places of each service of this node.
+    known: HashMap<String, Places>,
+    /// Those of all that it does not know.
+    unknown: Places,
+    /// Rows on their way back: still this node's.
+    going_back: HashSet<i64>,
+    claiming: bool,
+    /// When rows are looked for, beside the intervals.
+    next_look: Option<Instant>,
+}
+
+impl Desk {
+    fn new(node: Arc<Node>) -> Desk {
+        let config = &node.config;
+        let bounds = |running: usize| Bounds {
+            running,
+            waiting: config.max_waiting_per_service,
+            bytes: config.max_bytes_per_service,
+        };
+        let none = Bounds {
+            running: usize::MAX,
+            waiting: usize::MAX,
+            bytes: usize::MAX,
+        };
+        let known = node.services.iter().map(|(name, service)| {
+            let bounds = service.max_running.map_or(none, bounds);
+            let places = Places::new(bounds, service.counters.clone());
+            (name.clone(), places)
+        });
+        Desk {
+            name: node.name(),
+            known: known.collect(),
+            unknown: Places::new(bounds(config.max_running_per_service), Arc::default()),
+            going_back: HashSet::new(),
+            claiming: false,
+            next_look: None,
+            node,
+        }
+    }
+
+    fn places(&mut self, service: &str) -> &mut Places {
+        self.known.get_mut(service).unwrap_or(&mut self.unknown)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Places> {
+        self.known.values().chain([&self.unknown])
+    }
+
+    fn is_idle(&self) -> bool {
+        self.all().all(|places| places.running() == 0)
+    }
+
+    /// Takes rows in, begins what has a place, and gives back what cannot wait here.
+    fn take_in(&mut self, rows: Vec<Forwarded>, me: &Addr<Services>) {
+        self.notice_new_name();
+        let mut services = HashSet::new();
+        for row in rows {
+            if !services.contains(&row.work.service) {
+                services.insert(row.work.service.clone());
+            }
+            self.places(&row.work.service).add(row);
+        }
+        for service in services {
+            self.fill(&service, me);
+            let excess = self.places(&service).excess();
+            self.give_back(service, excess, me);
+        }
+    }
+
+    /// The node has come back as another one: what it had claimed before is not its own any more.
+    fn notice_new_name(&mut self) {
+        let name = self.node.name();
+        if !Arc::ptr_eq(&name, &self.name) {
+            self.name = name;
+            for places in self.known.values_mut().chain([&mut self.unknown]) {
+                places.forget_waiting();
+            }
+        }
+    }
+
+    /// Begins what has a place.
+    fn fill(&mut self, service: &str, me: &Addr<Services>) {
+        let node = self.node.clone();
         // A stopping node begins nothing more: what waits is freed for others when it leaves.
-        while self.running.len() < node.config.max_services_running && !node.stopping() {
-            let Some(row) = self.waiting.pop_front() else {
-                return;
-            };
-            let id = row.id;
-            self.running.push(id);
-            let (node, me) = (node.clone(), ctx.address());
-            actix::spawn(async move {
-                if let Some(delay) = work::work(&node, row).await {
-                    let me = me.clone();
-                    actix::spawn(async move {
-                        tokio::time::sleep(delay).await;
-                        me.do_send(Claim);
-                    });
-                }
-                me.do_send(Finished(id));
-            });
+        while !node.stopping()
+            && let Some(row) = self.places(service).begin()
+        {
+            let (node, running) = (node.clone(), Running::new(&row, me));
+            actix::spawn(async move { running.ends(work::work(&node, row).await) });
         }
     }
 
-    /// Rows that this node has claimed.
-    fn holding(&self) -> HashSet<i64> {
-        let waiting = self.waiting.iter().map(|row| row.id);
-        self.running.iter().copied().chain(waiting).collect()
+    /// Rows for which there is no room go back, for any node to claim at once.
+    fn give_back(&mut self, service: String, rows: Vec<Forwarded>, me: &Addr<Services>) {
+        if rows.is_empty() {
+            return;
+        }
+        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        self.going_back.extend(&ids);
+        let back = self.node.store.run(GiveBackForwarded {
+            rows: rows.iter().map(|row| (row.id, row.epoch)).collect(),
+        });
+        let me = me.clone();
+        actix::spawn(async move {
+            // They are claimed again as rows of which this node does not know.
+            if let Err(error) = back.await {
+                log::warn!("forwarded messages could not be given back: {error}");
+            }
+            me.do_send(GaveBack { service, ids });
+        });
     }
 
-    /// Rows beyond what this node can take soon go back, for any node to claim.
-    fn give_back(&mut self) {
-        let Some(node) = &self.node else { return };
-        let most = node.config.max_services_running.saturating_mul(4);
-        while self.waiting.len() > most {
-            let Some(row) = self.waiting.pop_back() else {
-                return;
-            };
-            let back = PostponeForwarded {
-                id: row.id,
-                epoch: row.epoch,
-                attempts: row.attempts,
-                delay: node.config.takeover_interval,
-            };
-            let back = node.store.run(back);
-            actix::spawn(async move {
-                if let Err(error) = back.await {
-                    log::warn!("a forwarded message could not be given back: {error}");
-                }
-            });
+    /// What to claim now; `None`: nothing, or not now.
+    fn claim(&mut self) -> Option<ClaimForwarded> {
+        self.notice_new_name();
+        if self.claiming || self.node.ready().is_err() {
+            return None;
         }
+        let known = self.known.iter();
+        let rooms: HashMap<_, _> = known
+            .map(|(name, places)| (name.clone(), places.room()))
+            .collect();
+        let others = self.unknown.room();
+        if rooms.values().chain([&others]).all(|room| room.rows == 0) {
+            return None;
+        }
+        self.claiming = true;
+        for places in self.known.values_mut().chain([&mut self.unknown]) {
+            places.expect_more(false);
+        }
+        let held = self.all().flat_map(Places::ids);
+        Some(ClaimForwarded {
+            holding: held.chain(self.going_back.iter().copied()).collect(),
+            rooms,
+            others,
+            hearing: self.node.config.lease,
+        })
+    }
+
+    /// What a claim has brought.
+    fn claimed(&mut self, claimed: Result<ClaimedForwarded, StoreError>, me: &Addr<Services>) {
+        self.claiming = false;
+        let ClaimedForwarded { rows, more } = match claimed {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                log::warn!("no forwarded messages could be claimed, tried again soon: {error}");
+                return;
+            }
+        };
+        // If there is more but none of it could be had, somebody else is about to take it.
+        for row in &rows {
+            if more.contains(&row.work.service) {
+                self.places(&row.work.service).expect_more(true);
+            }
+        }
+        self.take_in(rows, me);
+    }
+}
+
+/// A row in work. Whichever way that ends, be it by a panic, its place is free again.
+struct Running(Finished, Addr<Services>);
+
+impl Running {
+    fn new(row: &Forwarded, me: &Addr<Services>) -> Running {
+        let finished = Finished {
+            service: row.work.service.clone(),
+            id: row.id,
+            again: None,
+        };
+        Running(finished, me.clone())
+    }
+
+    /// It ends, and is due again after this.
+    fn ends(mut self, again: Option<Duration>) {
+        self.0.again = again;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.1.do_send(Finished {
+            service: std::mem::take(&mut self.0.service),
+            ..self.0
+        });
+    }
+}
+
+impl Services {
+    fn claim(&mut self, ctx: &mut Context<Self>) {
+        let Some(desk) = &mut self.desk else { return };
+        let Some(claim) = desk.claim() else { return };
+        let claim = desk.node.store.run(claim).into_actor(self);
+        ctx.spawn(claim.map(|claimed, services, ctx| {
+            if let Some(desk) = &mut services.desk {
+                desk.claimed(claimed, &ctx.address());
+            }
+            services.claim_more(ctx);
+        }));
+    }
+
+    /// Claims at once for services that run dry although there is more for them.
+    fn claim_more(&mut self, ctx: &mut Context<Self>) {
+        let wants = |desk: &Desk| desk.all().any(Places::wants_more);
+        if self.desk.as_ref().is_some_and(wants) {
+            self.claim(ctx);
+        }
+    }
+
+    /// Looks for rows after a while, unless that happens by itself before.
+    fn look_after(&mut self, delay: Duration, ctx: &mut Context<Self>) {
+        let Some(desk) = &mut self.desk else { return };
+        if delay >= desk.node.config.takeover_interval {
+            return;
+        }
+        let at = Instant::now() + delay;
+        if desk.next_look.is_some_and(|next| next <= at) {
+            return;
+        }
+        desk.next_look = Some(at);
+        ctx.run_later(delay, move |services, ctx| {
+            if let Some(desk) = &mut services.desk
+                && desk.next_look.take_if(|it| *it == at).is_some()
+            {
+                services.claim(ctx);
+            }
+        });
     }
 }
 
@@ -116,9 +315,8 @@ impl Actor for Services {
 impl Handler<Begin> for Services {
     type Result = ();
 
-    fn handle(&mut self, Begin(node): Begin, ctx: &mut Self::Context) {
-        self.node = Some(node);
-        self.fill(ctx);
+    fn handle(&mut self, Begin(node): Begin, _: &mut Self::Context) {
+        self.desk = Some(Desk::new(node));
     }
 }
 
@@ -126,23 +324,40 @@ impl Handler<Dispatch> for Services {
     type Result = ();
 
     fn handle(&mut self, Dispatch(rows): Dispatch, ctx: &mut Self::Context) {
-        self.waiting.extend(rows);
-        self.give_back();
-        self.fill(ctx);
+        if let Some(desk) = &mut self.desk {
+            desk.take_in(rows, &ctx.address());
+        }
     }
 }
 
 impl Handler<Finished> for Services {
     type Result = ();
 
-    fn handle(&mut self, Finished(id): Finished, ctx: &mut Self::Context) {
-        if let Some(at) = self.running.iter().position(|it| *it == id) {
-            self.running.swap_remove(at);
-        }
-        self.fill(ctx);
-        if self.running.is_empty() {
+    fn handle(&mut self, finished: Finished, ctx: &mut Self::Context) {
+        let Some(desk) = &mut self.desk else { return };
+        desk.notice_new_name();
+        desk.places(&finished.service).end(finished.id);
+        desk.fill(&finished.service, &ctx.address());
+        if desk.is_idle() {
             self.when_idle.clear();
         }
+        if let Some(again) = finished.again {
+            self.look_after(again, ctx);
+        }
+        self.claim_more(ctx);
+    }
+}
+
+impl Handler<GaveBack> for Services {
+    type Result = ();
+
+    fn handle(&mut self, GaveBack { service, ids }: GaveBack, ctx: &mut Self::Context) {
+        let Some(desk) = &mut self.desk else { return };
+        for id in &ids {
+            desk.going_back.remove(id);
+        }
+        desk.places(&service).expect_more(true);
+        self.claim_more(ctx);
     }
 }
 
@@ -150,35 +365,15 @@ impl Handler<Claim> for Services {
     type Result = ();
 
     fn handle(&mut self, _: Claim, ctx: &mut Self::Context) {
-        let Some(node) = &self.node else { return };
-        let room = node
-            .config
-            .max_services_running
-            .saturating_sub(self.running.len() + self.waiting.len());
-        if self.claiming || room == 0 || node.ready().is_err() {
-            return;
+        let Some(desk) = &mut self.desk else { return };
+        let looked = desk.known.iter_mut();
+        let looked = looked.map(|(name, places)| (name.clone(), places.look()));
+        let mut stuck: Vec<_> = looked.collect();
+        stuck.push((String::new(), desk.unknown.look()));
+        for (service, rows) in stuck {
+            desk.give_back(service, rows, &ctx.address());
         }
-        self.claiming = true;
-        let claim = node.store.run(ClaimForwarded {
-            limit: u32::try_from(room).unwrap_or(u32::MAX),
-            holding: self.holding(),
-            hearing: node.config.lease,
-        });
-        ctx.spawn(actix::ActorFutureExt::map(
-            claim.into_actor(self),
-            |claimed, services, ctx| {
-                services.claiming = false;
-                match claimed {
-                    Ok(rows) => {
-                        services.waiting.extend(rows);
-                        services.fill(ctx);
-                    }
-                    Err(error) => log::warn!(
-                        "no forwarded messages could be claimed, tried again soon: {error}"
-                    ),
-                }
-            },
-        ));
+        self.claim(ctx);
     }
 }
 
@@ -186,7 +381,7 @@ impl Handler<WhenIdle> for Services {
     type Result = ();
 
     fn handle(&mut self, WhenIdle(idle): WhenIdle, _: &mut Self::Context) {
-        if !self.running.is_empty() {
+        if self.desk.as_ref().is_some_and(|desk| !desk.is_idle()) {
             self.when_idle.push(idle);
         }
     }

@@ -1,24 +1,24 @@
-//! Works on one forwarded row: calls the service, runs the reply adapter, settles.
+//! Works on one forwarded row: calls the service, and settles.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::to_raw_value;
 
+use super::reply::{Reply, reply_effect, text};
 use crate::endpoint::{
-    Call, Context, Handled, Handler, Incoming, Origin, Outcome, RawOutcome, ReplyToken,
+    Call, Context, Handler, Incoming, Origin, Outcome, RawOutcome, ReplyToken, Service,
     async_handler, take_effects,
 };
-use crate::error::{HandlerError, SendError};
+use crate::error::HandlerError;
 use crate::node::Node;
 use crate::store::StoreError;
 use crate::store::operation::{
-    BuryForwarded, Cause, Effect, EffectOutcome, Forwarded, NewForward, NewMessage,
-    PostponeForwarded, Proof, ReadForwarded, Unit, UnitOutcome,
+    BuryForwarded, Cause, Effect, EffectOutcome, Forwarded, NewForward, PostponeForwarded, Proof,
+    ReadForwarded, Unit, UnitOutcome,
 };
-use crate::wire::{DebugOptions, MessageType, Payload, shown};
+use crate::wire::{DebugOptions, MessageType, shown};
 
 /// What the built-in pings take and give.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -40,12 +40,6 @@ pub(crate) fn ping() -> Handler {
     })
 }
 
-/// How a row is settled.
-struct Reply {
-    kind: MessageType,
-    payload: Payload,
-}
-
 /// Works on a row. Returned is when it is due again, if it is not settled.
 pub(super) async fn work(node: &Arc<Node>, row: Forwarded) -> Option<Duration> {
     let Some(service) = node.services.get(&row.work.service) else {
@@ -53,49 +47,24 @@ pub(super) async fn work(node: &Arc<Node>, row: Forwarded) -> Option<Duration> {
     };
     let context = Context::new(origin(node, &row, row.work.kind, &row.work.service));
     let payload = Some(row.work.msg.clone());
-    let handled = service(Call {
+    let call = (service.handler)(Call {
         context: context.clone(),
         payload,
-    })
-    .await;
+    });
+    let Ok(handled) = tokio::time::timeout(service.time_limit, call).await else {
+        return time_out(node, service, row).await;
+    };
     let mut effects = take_effects(&context);
     match handled {
         Ok(RawOutcome::Resolve(payload)) => {
-            settle(
-                node,
-                &row,
-                effects,
-                Some(Reply {
-                    kind: MessageType::RESOLVE,
-                    payload,
-                }),
-            )
-            .await
+            settle(node, &row, effects, Some(Reply::resolve(payload))).await
         }
         Ok(RawOutcome::Reject(payload)) => {
-            settle(
-                node,
-                &row,
-                effects,
-                Some(Reply {
-                    kind: MessageType::REJECT,
-                    payload,
-                }),
-            )
-            .await
+            settle(node, &row, effects, Some(Reply::reject(payload))).await
         }
         Ok(RawOutcome::Deny(why)) => {
             let payload = text(&why.unwrap_or_else(|| "the service refused".into()));
-            settle(
-                node,
-                &row,
-                effects,
-                Some(Reply {
-                    kind: MessageType::REJECT,
-                    payload,
-                }),
-            )
-            .await
+            settle(node, &row, effects, Some(Reply::reject(payload))).await
         }
         Ok(RawOutcome::Done) => settle(node, &row, effects, None).await,
         Ok(RawOutcome::Forward(forward)) => match forward_on(&row, forward) {
@@ -127,39 +96,18 @@ pub(super) async fn work(node: &Arc<Node>, row: Forwarded) -> Option<Duration> {
     }
 }
 
-/// Settles a row by its reply token, from anywhere.
-pub(crate) async fn reply_by_token(
-    node: &Arc<Node>,
-    token: &ReplyToken,
-    kind: MessageType,
-    payload: Payload,
-) -> Result<(), SendError> {
-    let read = ReadForwarded {
-        id: token.id,
-        secret: token.secret.clone(),
-    };
-    let row = node
-        .store
-        .run(read)
-        .await?
-        .ok_or(SendError::AlreadyReplied)?;
-    let mut effects = Vec::new();
-    effects.extend(reply_effect(node, &row, Some(Reply { kind, payload }), &mut Vec::new()).await);
-    let cause = Cause::Forwarded {
-        id: row.id,
-        proof: Proof::Token(row.secret.clone()),
-    };
-    match node.store.run(Unit { cause, effects }).await? {
-        UnitOutcome::Committed(_) => Ok(()),
-        UnitOutcome::OutboxFull(sid) => Err(SendError::OutboxFull(sid)),
-        UnitOutcome::AlreadySettled
-        | UnitOutcome::Duplicate(_)
-        | UnitOutcome::FencedOff
-        | UnitOutcome::Repeated => Err(SendError::AlreadyReplied),
-    }
+/// The attempt was dropped: it is not known what it would have come to.
+async fn time_out(node: &Arc<Node>, service: &Service, row: Forwarded) -> Option<Duration> {
+    service.counters.timed_out.fetch_add(1, Ordering::Relaxed);
+    node.counters
+        .handler_failures
+        .fetch_add(1, Ordering::Relaxed);
+    let (name, limit) = (&row.work.service, service.time_limit);
+    let why = format!("the service {name:?} took longer than its time limit of {limit:?}");
+    fail(node, row, &why).await
 }
 
-fn origin(node: &Node, row: &Forwarded, kind: MessageType, endpoint: &str) -> Origin {
+pub(super) fn origin(node: &Node, row: &Forwarded, kind: MessageType, endpoint: &str) -> Origin {
     Origin {
         node: node.name(),
         clock: node.clock.clone(),
@@ -224,116 +172,12 @@ async fn settle(
     }
 }
 
-/// The message that answers the client's REQUEST, through the endpoint's reply adapter. A SEND has none.
-async fn reply_effect(
-    node: &Arc<Node>,
-    row: &Forwarded,
-    reply: Option<Reply>,
-    effects: &mut Vec<Effect>,
-) -> Option<Effect> {
-    let cmid = row.work.cmid.clone()?;
-    let reply = reply.unwrap_or_else(|| Reply {
-        kind: MessageType::REJECT,
-        payload: text("the service ended without a reply"),
-    });
-    let now = node.clock.now();
-    let reply = match node
-        .endpoints
-        .get(&row.work.endpoint)
-        .and_then(|endpoint| endpoint.adapter.as_ref())
-    {
-        Some(adapter) => {
-            let context = Context::new(origin(node, row, reply.kind, &row.work.endpoint));
-            let adapted = adapter(Call {
-                context: context.clone(),
-                payload: Some(reply.payload),
-            })
-            .await;
-            let more = take_effects(&context);
-            adapt(node, row, adapted).inspect_kept(more, effects)
-        }
-        None => reply,
-    };
-    let debug = row.work.debug.clone().map(|debug| crate::wire::Debug {
-        mmrrts: Some(now),
-        mmrrnn: Some(node.name().to_string()),
-        ..debug
-    });
-    Some(Effect::Message {
-        sid: row.work.sid.clone(),
-        message: NewMessage {
-            kind: reply.kind,
-            eid: None,
-            cmid: Some(cmid),
-            tid: row.work.tid.clone(),
-            msg: Some(reply.payload),
-            debug,
-            correlation: None,
-        },
-    })
-}
-
-/// What an adapter made of a reply.
-enum Adapted {
-    /// It decided: what it sent goes along.
-    Decided(Reply),
-    /// It failed or decided nothing: what it sent is dropped.
-    Not(Reply),
-}
-
-impl Adapted {
-    fn inspect_kept(self, more: Vec<Effect>, effects: &mut Vec<Effect>) -> Reply {
-        match self {
-            Adapted::Decided(reply) => {
-                effects.extend(more);
-                reply
-            }
-            Adapted::Not(reply) => reply,
-        }
-    }
-}
-
-fn adapt(node: &Node, row: &Forwarded, adapted: Handled) -> Adapted {
-    let reject = |why: &str| {
-        Adapted::Not(Reply {
-            kind: MessageType::REJECT,
-            payload: text(why),
-        })
-    };
-    match adapted {
-        Ok(RawOutcome::Resolve(payload)) => Adapted::Decided(Reply {
-            kind: MessageType::RESOLVE,
-            payload,
-        }),
-        Ok(RawOutcome::Reject(payload)) => Adapted::Decided(Reply {
-            kind: MessageType::REJECT,
-            payload,
-        }),
-        Ok(
-            RawOutcome::Done
-            | RawOutcome::Deny(_)
-            | RawOutcome::Forward(_)
-            | RawOutcome::Retry(_)
-            | RawOutcome::Later(_),
-        ) => reject("the reply adapter neither resolved nor rejected"),
-        Err(error) => {
-            node.counters
-                .handler_failures
-                .fetch_add(1, Ordering::Relaxed);
-            log::warn!(
-                "the reply adapter of {:?} failed (trace id {}): {}",
-                row.work.endpoint,
-                shown(&row.work.tid),
-                shown(error.text())
-            );
-            reject(&shown(error.for_client(node.config.reveal_errors)))
-        }
-    }
-}
-
 async fn fail(node: &Arc<Node>, row: Forwarded, why: &str) -> Option<Duration> {
     let attempts = row.attempts + 1;
     let service = &row.work.service;
+    if let Some(known) = node.services.get(service) {
+        known.counters.failed.fetch_add(1, Ordering::Relaxed);
+    }
     // It may have the client's own words in it, or what a database cannot store.
     let why = shown(why);
     log::warn!(
@@ -349,16 +193,7 @@ async fn fail(node: &Arc<Node>, row: Forwarded, why: &str) -> Option<Duration> {
     }
     if row.work.cmid.is_some() {
         let payload = text(&format!("the service {service:?} failed {attempts} times"));
-        return settle(
-            node,
-            &row,
-            Vec::new(),
-            Some(Reply {
-                kind: MessageType::REJECT,
-                payload,
-            }),
-        )
-        .await;
+        return settle(node, &row, Vec::new(), Some(Reply::reject(payload))).await;
     }
     let bury = BuryForwarded {
         id: row.id,
@@ -470,10 +305,6 @@ where
         tokio::time::sleep(delay).await;
         delay = (delay * 2).min(Duration::from_secs(5));
     }
-}
-
-fn text(text: &str) -> Payload {
-    to_raw_value(text).expect("a string is JSON")
 }
 
 impl Node {

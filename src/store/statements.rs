@@ -179,7 +179,8 @@ macro_rules! operations {
             Write Messages mark_redelivery(MarkRedelivery) -> MarkedRedelivery;
             Read Messages read_correlation(ReadCorrelation) -> Option<Correlation>;
             Write Messages claim_ended_correlations(ClaimEndedCorrelations) -> Vec<EndedCorrelation>;
-            Write Messages claim_forwarded(ClaimForwarded) -> Vec<Forwarded>;
+            Write Messages claim_forwarded(ClaimForwarded) -> ClaimedForwarded;
+            Write Messages give_back_forwarded(GiveBackForwarded) -> ();
             Write Messages postpone_forwarded(PostponeForwarded) -> bool;
             Write Messages bury_forwarded(BuryForwarded) -> bool;
             Read Messages read_forwarded(ReadForwarded) -> Option<Forwarded>;

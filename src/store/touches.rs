@@ -14,7 +14,7 @@ macro_rules! touch_nothing {
 
 touch_nothing! {
     CloseDue ReadStanding FindHome ListSessions CountSessions TimeOutSessions Scavenge ReadAnswer FetchOutbox ReadCorrelation
-    ClaimEndedCorrelations ClaimForwarded PostponeForwarded BuryForwarded ReadForwarded ListDeadLetters
+    ClaimEndedCorrelations ClaimForwarded GiveBackForwarded PostponeForwarded BuryForwarded ReadForwarded ListDeadLetters
     RedriveDeadLetter DropDeadLetter FetchPublications NewestPublication TopicHistory TopicSince RenewLease LeaveNode
     ListNodes Sweep WhichExist
 }
@@ -90,7 +90,7 @@ impl Touches for Unit {
                 message.msg.as_ref().map_or(0, |msg| msg.get().len())
             }
             Effect::Publish { msg, .. } => msg.get().len(),
-            Effect::Forward(work) => work.msg.get().len(),
+            Effect::Forward(work) => work.bytes(),
             Effect::EndRequest { .. } => 0,
         });
         answer + effects.sum::<usize>()

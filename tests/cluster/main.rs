@@ -10,5 +10,6 @@ mod listen;
 #[cfg(feature = "postgres")]
 mod pooler;
 mod reconnect;
+mod services;
 mod store_away;
 mod sweep;

@@ -74,7 +74,18 @@ const ZEROS: &[(Change, &str)] = &[
         |c| c.service_backoff = Duration::ZERO,
         "service_backoff = 0s ",
     ),
-    (|c| c.max_services_running = 0, "max_services_running = 0 "),
+    (
+        |c| c.max_running_per_service = 0,
+        "max_running_per_service = 0 ",
+    ),
+    (
+        |c| c.max_bytes_per_service = 0,
+        "max_bytes_per_service = 0 ",
+    ),
+    (
+        |c| c.service_time_limit = Duration::ZERO,
+        "service_time_limit = 0s ",
+    ),
     (
         |c| c.request_timeout = Duration::ZERO,
         "request_timeout = 0s ",

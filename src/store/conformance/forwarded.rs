@@ -106,7 +106,7 @@ pub async fn leave_frees_claims(base: Base) {
     }
     a.run(LeaveNode).await;
     assert_eq!(b.home("s1").await, None);
-    assert_eq!(b.run(claim(2, &[])).await.len(), 2);
+    assert_eq!(b.run(claim(2, &[])).await.rows.len(), 2);
     assert_eq!(b.claim().await.len(), 1);
     assert_eq!(b.resume("user", "s1").await.replaced, None);
 }
@@ -213,11 +213,11 @@ pub async fn unheard_claims_are_claimed_again(base: Base) {
     let a = base.node("a").await;
     let (known, unheard) = (a.forward("known").await, a.forward("unheard").await);
     assert!(
-        a.run(claim(10, &[known.id])).await.is_empty(),
+        a.run(claim(10, &[known.id])).await.rows.is_empty(),
         "it may hear of it yet"
     );
     base.clock.advance(secs(11));
-    let claimed = a.run(claim(10, &[known.id])).await;
+    let claimed = a.run(claim(10, &[known.id])).await.rows;
     assert_eq!(claimed.len(), 1);
     assert_eq!(claimed[0].id, unheard.id);
     assert!(
@@ -225,9 +225,14 @@ pub async fn unheard_claims_are_claimed_again(base: Base) {
         "should it hear of the first claim after all, that one is void"
     );
     assert!(
-        a.run(claim(10, &[known.id])).await.is_empty(),
+        a.run(claim(10, &[known.id])).await.rows.is_empty(),
         "it may hear of this one yet"
     );
     base.clock.advance(secs(11));
-    assert!(a.run(claim(10, &[known.id, unheard.id])).await.is_empty());
+    assert!(
+        a.run(claim(10, &[known.id, unheard.id]))
+            .await
+            .rows
+            .is_empty()
+    );
 }

@@ -1,5 +1,6 @@
 //! The conformance suite: what every store must do, whatever its database. Each case gets a fresh [`Base`].
 
+mod claims;
 mod closing;
 mod engine;
 mod forwarded;
@@ -11,6 +12,7 @@ mod topics;
 mod transact;
 mod units;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -66,6 +68,7 @@ suite! {
         dead_letters redrive_moves_the_correlation;
     forwarded: postponed postponed_with_what_was_sent taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired buried_and_redriven
         renamed_node_loses_its_claims unheard_claims_are_claimed_again;
+    claims: each_service_has_its_own_room taken_over_service_by_service users_take_turns claims_are_bounded_in_bytes given_back;
     nodes: listed;
     topics: subscriptions publications_in_order history since newest_survives_scavenging;
     transact: committed refused rolled_back panicked timed_out;
@@ -296,7 +299,7 @@ impl Node {
     }
 
     async fn claim(&self) -> Vec<Forwarded> {
-        self.run(claim(10, &[])).await
+        self.run(claim(10, &[])).await.rows
     }
 
     async fn dead(&self) -> Vec<DeadLetter> {
@@ -386,10 +389,18 @@ fn work(tid: &str) -> NewForward {
     }
 }
 
-/// A claim by a node that knows of these rows, and hears of its claims within ten seconds.
-fn claim(limit: u32, holding: &[i64]) -> ClaimForwarded {
+fn room(rows: usize) -> Room {
+    Room {
+        rows,
+        bytes: u64::MAX,
+    }
+}
+
+/// A claim by a node without services that knows of these rows, and hears of its claims within ten seconds.
+fn claim(limit: usize, holding: &[i64]) -> ClaimForwarded {
     ClaimForwarded {
-        limit,
+        rooms: HashMap::new(),
+        others: room(limit),
         holding: holding.iter().copied().collect(),
         hearing: secs(10),
     }

@@ -1,18 +1,49 @@
 //! Forwarded rows: work for services.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use super::Forwarded;
+
 /// Claims forwarded rows that are due and free, or whose claiming node's lease has run out, or that the caller's node
-/// has claimed without knowing it, the outcome of that commit having been lost.
+/// has claimed without knowing it, the outcome of that commit having been lost. Of each service the oldest ones, except
+/// that users take turns as far as can be told from a few times as many rows as there is room for.
 #[derive(Clone, Debug)]
 pub struct ClaimForwarded {
-    /// At most so many.
-    pub limit: u32,
+    /// How much of each service that the caller's node has.
+    pub rooms: HashMap<String, Room>,
+    /// How much of all services that it does not have.
+    pub others: Room,
     /// Rows that the caller knows it has claimed.
     pub holding: HashSet<i64>,
     /// So long after a claim the caller must have heard of it.
     pub hearing: Duration,
+}
+
+/// How much there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Rows.
+    pub rows: usize,
+    /// Bytes; as long as there are any, a row of whatever size may come.
+    pub bytes: u64,
+}
+
+/// Outcome of [`ClaimForwarded`].
+#[derive(Clone, Debug, Default)]
+pub struct ClaimedForwarded {
+    /// The rows, each of a service that had room for it.
+    pub rows: Vec<Forwarded>,
+    /// Services of which there are more rows than were claimed.
+    pub more: HashSet<String>,
+}
+
+/// Gives rows back that the caller's node has claimed and not begun: free at once, for any node. Those claimed anew or
+/// settled meanwhile are left alone.
+#[derive(Clone, Debug)]
+pub struct GiveBackForwarded {
+    /// Their ids and claims.
+    pub rows: Vec<(i64, i64)>,
 }
 
 /// Puts a claimed row back, to be claimed again by anyone when it is due. False: claimed anew or settled meanwhile.

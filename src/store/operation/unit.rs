@@ -204,6 +204,14 @@ pub struct NewForward {
     pub debug: Option<Debug>,
 }
 
+impl NewForward {
+    /// Bytes of what the service gets.
+    pub fn bytes(&self) -> usize {
+        let beside = self.correlation.as_ref();
+        self.msg.get().len() + beside.map_or(0, |beside| beside.get().len())
+    }
+}
+
 /// A forwarded row, claimed.
 #[derive(Clone, Debug)]
 pub struct Forwarded {

@@ -169,6 +169,7 @@ impl Transaction<'_> {
 
     fn redrive_forwarded(&mut self, service: &str, dead: &DeadLetterRow) -> DbResult<bool> {
         let (now, secret) = (self.now, secret());
+        let msg = dead.msg.as_deref().unwrap_or("null");
         let new = NewForwardedRow {
             epoch: 0,
             node: None,
@@ -183,9 +184,10 @@ impl Transaction<'_> {
             cmid: dead.cmid.as_deref(),
             kind: &dead.kind,
             tid: &dead.tid,
-            msg: dead.msg.as_deref().unwrap_or("null"),
+            msg,
             correlation: dead.correlation.as_deref(),
             debug: dead.debug.as_deref(),
+            bytes: (msg.len() + dead.correlation.as_ref().map_or(0, String::len)) as i64,
         };
         diesel::insert_into(forwarded::table)
             .values(&new)

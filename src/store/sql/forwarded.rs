@@ -1,12 +1,14 @@
 //! Forwarded rows: work for services, claimed by one node at a time.
 
+use std::collections::BTreeMap;
+
 use diesel::prelude::*;
 
 use super::Transaction;
 use crate::clock::ms;
 use crate::store::operation::*;
 use crate::store::rows::{ForwardedRow, NewDeadLetterRow, NewForwardedRow, debug_text, secret};
-use crate::store::schema::{dead_letter, forwarded, node};
+use crate::store::schema::{dead_letter, forwarded};
 use crate::store::statements::DbResult;
 
 impl Transaction<'_> {
@@ -31,6 +33,7 @@ impl Transaction<'_> {
             msg: work.msg.get(),
             correlation: work.correlation.as_deref().map(|it| it.get()),
             debug: debug.as_deref(),
+            bytes: work.bytes() as i64,
         };
         let id = diesel::insert_into(forwarded::table)
             .values(&new)
@@ -45,49 +48,23 @@ impl Transaction<'_> {
         })
     }
 
-    pub fn claim_forwarded(&mut self, op: &ClaimForwarded) -> DbResult<Vec<Forwarded>> {
-        let (by, now) = (self.by.clone(), self.lease_time()?);
-        let conn = self.apart();
-        let free = forwarded::table
-            .filter(forwarded::node.is_null().and(forwarded::due.le(now)))
-            .order((forwarded::due, forwarded::id))
-            .limit(op.limit.into())
-            .select(forwarded::id);
-        let mut ids: Vec<i64> = unclaimed!(free).load(conn)?;
-        let living = node::table
-            .filter(node::lease_until.gt(now))
-            .select(node::name.nullable());
-        let orphaned = forwarded::table
-            .filter(forwarded::node.is_not_null().and(forwarded::node.ne(&*by)))
-            .filter(forwarded::node.ne_all(living))
-            .order(forwarded::id)
-            .limit(i64::from(op.limit).saturating_sub(ids.len() as i64))
-            .select(forwarded::id);
-        ids.extend(unclaimed!(orphaned).load::<i64>(conn)?);
-        // What the caller holds itself it need not take from itself, whatever its own lease, unless it has never heard
-        // of its claim.
-        let room = (op.limit as usize).saturating_sub(ids.len());
-        let mine = forwarded::table
-            .filter(forwarded::node.eq(&*by))
-            .filter(forwarded::due.lt(now.saturating_sub(ms(op.hearing))))
-            .order(forwarded::id)
-            .limit((room + op.holding.len()) as i64)
-            .select(forwarded::id);
-        let unheard = unclaimed!(mine).load::<i64>(conn)?.into_iter();
-        ids.extend(unheard.filter(|id| !op.holding.contains(id)).take(room));
-        let mut claimed = Vec::with_capacity(ids.len());
-        for id in ids {
-            let row: ForwardedRow = diesel::update(forwarded::table.find(id))
-                .set((
-                    forwarded::node.eq(&*by),
-                    forwarded::epoch.eq(forwarded::epoch + 1),
-                    forwarded::due.eq(now),
-                ))
-                .returning(ForwardedRow::as_returning())
-                .get_result(conn)?;
-            claimed.push(row.try_into()?);
+    pub fn give_back_forwarded(&mut self, op: &GiveBackForwarded) -> DbResult<()> {
+        let (by, now) = (self.by.clone(), self.now);
+        let mut by_epoch: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+        for (id, epoch) in &op.rows {
+            by_epoch.entry(*epoch).or_default().push(*id);
         }
-        Ok(claimed)
+        for (epoch, ids) in by_epoch {
+            for ids in ids.chunks(super::MOST_VALUES) {
+                let mine = forwarded::table
+                    .filter(forwarded::id.eq_any(ids))
+                    .filter(forwarded::epoch.eq(epoch).and(forwarded::node.eq(&*by)));
+                diesel::update(mine)
+                    .set((forwarded::node.eq(None::<&str>), forwarded::due.eq(now)))
+                    .execute(self.apart())?;
+            }
+        }
+        Ok(())
     }
 
     pub fn postpone_forwarded(&mut self, op: &PostponeForwarded) -> DbResult<bool> {

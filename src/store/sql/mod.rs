@@ -13,6 +13,7 @@ macro_rules! with_living_nodes {
     };
 }
 
+mod claims;
 mod closing;
 mod dead_letters;
 mod forgotten;
@@ -26,6 +27,9 @@ mod sessions;
 mod topics;
 mod transaction;
 mod units;
+
+/// Most values in one statement: SQLite takes no more than some ten thousand.
+const MOST_VALUES: usize = 500;
 
 use super::{Conn, Dialect};
 pub use forgotten::Forgotten;

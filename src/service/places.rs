@@ -1,0 +1,181 @@
+//! The places of one service on this node: what is in work, what waits for a place, and how much more may come.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::fair::FairQueue;
+use crate::endpoint::ServiceCounters;
+use crate::store::operation::{Forwarded, Room};
+
+/// What bounds a service.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Rows in work.
+    pub(super) running: usize,
+    /// Rows waiting in memory.
+    pub(super) waiting: usize,
+    /// Bytes of both.
+    pub(super) bytes: usize,
+}
+
+/// The places of one service.
+pub(super) struct Places {
+    bounds: Bounds,
+    /// Id and bytes of the rows in work.
+    running: HashMap<i64, usize>,
+    waiting: FairQueue,
+    /// Of the rows in work.
+    running_bytes: usize,
+    /// Of the rows that wait.
+    waiting_bytes: usize,
+    /// How many have ended since the last look, and between it and the one before.
+    ended: usize,
+    ended_before: usize,
+    /// Something waited at the last look.
+    waited: bool,
+    /// The store may have more rows for it.
+    more: bool,
+    counters: Arc<ServiceCounters>,
+}
+
+impl Places {
+    pub(super) fn new(bounds: Bounds, counters: Arc<ServiceCounters>) -> Places {
+        Places {
+            bounds,
+            running: HashMap::new(),
+            waiting: FairQueue::default(),
+            running_bytes: 0,
+            waiting_bytes: 0,
+            ended: 0,
+            ended_before: 0,
+            waited: false,
+            more: false,
+            counters,
+        }
+    }
+
+    /// A row waits from now on.
+    pub(super) fn add(&mut self, row: Forwarded) {
+        self.waiting_bytes += row.work.bytes();
+        self.waiting.push(row);
+        self.show();
+    }
+
+    /// The next row, in work from now on, if there is a place for it. One is always begun, however large.
+    pub(super) fn begin(&mut self) -> Option<Forwarded> {
+        let is_full = self.running.len() >= self.bounds.running
+            || (self.running_bytes >= self.bounds.bytes && !self.running.is_empty());
+        if is_full {
+            return None;
+        }
+        let row = self.waiting.pop()?;
+        let bytes = row.work.bytes();
+        self.waiting_bytes -= bytes;
+        self.running_bytes += bytes;
+        self.running.insert(row.id, bytes);
+        self.show();
+        Some(row)
+    }
+
+    /// A row is no longer in work.
+    pub(super) fn end(&mut self, id: i64) {
+        if let Some(bytes) = self.running.remove(&id) {
+            self.running_bytes -= bytes;
+            self.ended += 1;
+            self.counters.attempts.fetch_add(1, Relaxed);
+            self.show();
+        }
+    }
+
+    /// What cannot wait here, to be given back: the newest rows of those who have most.
+    pub(super) fn excess(&mut self) -> Vec<Forwarded> {
+        let (rows, bytes) = (self.bounds.waiting, self.bounds.bytes);
+        self.take_while(|it| {
+            it.waiting.len() > rows || (it.running_bytes + it.waiting_bytes) > bytes
+        })
+    }
+
+    /// Comes at intervals. If nothing at all has ended for a whole one although something waited for it, what waits
+    /// here is given back: another node may have places.
+    pub(super) fn look(&mut self) -> Vec<Forwarded> {
+        self.ended_before = std::mem::take(&mut self.ended);
+        let waits = !self.waiting.is_empty();
+        let is_stuck = std::mem::replace(&mut self.waited, waits) && self.ended_before == 0;
+        self.take_while(|it| is_stuck && !it.waiting.is_empty())
+    }
+
+    /// The claims were lost: nothing waits here any more.
+    pub(super) fn forget_waiting(&mut self) {
+        while self.take_excess().is_some() {}
+        self.show();
+    }
+
+    fn take_while(&mut self, go_on: impl Fn(&Self) -> bool) -> Vec<Forwarded> {
+        let mut taken = Vec::new();
+        while go_on(self) {
+            taken.extend(self.take_excess());
+        }
+        let given_back = &self.counters.given_back;
+        given_back.fetch_add(taken.len() as u64, Relaxed);
+        self.show();
+        taken
+    }
+
+    fn take_excess(&mut self) -> Option<Forwarded> {
+        let row = self.waiting.pop_excess()?;
+        self.waiting_bytes -= row.work.bytes();
+        Some(row)
+    }
+
+    /// What may be claimed: as many rows as have a place now, and as have lately ended within one interval, so that
+    /// quick services do not wait for the store after each row, and slow ones leave their rows to other nodes.
+    pub(super) fn room(&self) -> Room {
+        let ahead = self.ended.max(self.ended_before).min(self.bounds.waiting);
+        let places = self.bounds.running.saturating_sub(self.running.len());
+        let bytes = self.running_bytes + self.waiting_bytes;
+        let is_idle = self.running.is_empty() && self.waiting.is_empty();
+        let bytes = match self.bounds.bytes.saturating_sub(bytes) {
+            0 if is_idle => 1,
+            bytes => bytes,
+        };
+        let rows = match bytes {
+            0 => 0,
+            _ => places
+                .saturating_add(ahead)
+                .saturating_sub(self.waiting.len()),
+        };
+        Room {
+            rows: rows.min(MOST_CLAIMED),
+            bytes: bytes as u64,
+        }
+    }
+
+    /// Whether the store may have more rows for it than are here or asked for.
+    pub(super) fn expect_more(&mut self, more: bool) {
+        self.more = more;
+    }
+
+    /// It runs dry although the store may have more rows for it.
+    pub(super) fn wants_more(&self) -> bool {
+        self.more && self.waiting.len() <= self.running.len() / 2 && self.room().rows > 0
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Ids of all rows here.
+    pub(super) fn ids(&self) -> impl Iterator<Item = i64> + '_ {
+        self.running.keys().copied().chain(self.waiting.ids())
+    }
+
+    fn show(&self) {
+        let (running, waiting) = (&self.counters.running, &self.counters.waiting);
+        running.store(self.running.len() as u64, Relaxed);
+        waiting.store(self.waiting.len() as u64, Relaxed);
+    }
+}
+
+/// Most rows claimed for one service at a time.
+const MOST_CLAIMED: usize = 1_000;

@@ -1,0 +1,171 @@
+//! What becomes of a service's reply: through the endpoint's adapter, to the client.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::value::to_raw_value;
+
+use super::work::origin;
+use crate::endpoint::{Call, Context, Handled, RawOutcome, ReplyToken, take_effects};
+use crate::error::{HandlerError, SendError};
+use crate::node::Node;
+use crate::store::operation::{
+    Cause, Effect, Forwarded, NewMessage, Proof, ReadForwarded, Unit, UnitOutcome,
+};
+use crate::wire::{MessageType, Payload, shown};
+
+/// How a row is settled.
+pub(super) struct Reply {
+    pub(super) kind: MessageType,
+    pub(super) payload: Payload,
+}
+
+impl Reply {
+    pub(super) fn resolve(payload: Payload) -> Reply {
+        Reply {
+            kind: MessageType::RESOLVE,
+            payload,
+        }
+    }
+
+    pub(super) fn reject(payload: Payload) -> Reply {
+        Reply {
+            kind: MessageType::REJECT,
+            payload,
+        }
+    }
+}
+
+/// Settles a row by its reply token, from anywhere.
+pub(crate) async fn reply_by_token(
+    node: &Arc<Node>,
+    token: &ReplyToken,
+    kind: MessageType,
+    payload: Payload,
+) -> Result<(), SendError> {
+    let read = ReadForwarded {
+        id: token.id,
+        secret: token.secret.clone(),
+    };
+    let row = node
+        .store
+        .run(read)
+        .await?
+        .ok_or(SendError::AlreadyReplied)?;
+    let mut effects = Vec::new();
+    effects.extend(reply_effect(node, &row, Some(Reply { kind, payload }), &mut Vec::new()).await);
+    let cause = Cause::Forwarded {
+        id: row.id,
+        proof: Proof::Token(row.secret.clone()),
+    };
+    match node.store.run(Unit { cause, effects }).await? {
+        UnitOutcome::Committed(_) => Ok(()),
+        UnitOutcome::OutboxFull(sid) => Err(SendError::OutboxFull(sid)),
+        UnitOutcome::AlreadySettled
+        | UnitOutcome::Duplicate(_)
+        | UnitOutcome::FencedOff
+        | UnitOutcome::Repeated => Err(SendError::AlreadyReplied),
+    }
+}
+
+/// The message that answers the client's REQUEST, through the endpoint's reply adapter. A SEND has none.
+pub(super) async fn reply_effect(
+    node: &Arc<Node>,
+    row: &Forwarded,
+    reply: Option<Reply>,
+    effects: &mut Vec<Effect>,
+) -> Option<Effect> {
+    let cmid = row.work.cmid.clone()?;
+    let reply = reply.unwrap_or_else(|| Reply::reject(text("the service ended without a reply")));
+    let now = node.clock.now();
+    let reply = match node
+        .endpoints
+        .get(&row.work.endpoint)
+        .and_then(|endpoint| endpoint.adapter.as_ref())
+    {
+        Some(adapter) => {
+            let context = Context::new(origin(node, row, reply.kind, &row.work.endpoint));
+            let adapting = adapter(Call {
+                context: context.clone(),
+                payload: Some(reply.payload),
+            });
+            let limit = node.config.service_time_limit;
+            let adapted = tokio::time::timeout(limit, adapting).await;
+            let more = take_effects(&context);
+            let adapted = adapted.unwrap_or_else(|_| {
+                let why = format!("it took longer than the time limit of services, {limit:?}");
+                Err(HandlerError::internal(why))
+            });
+            adapt(node, row, adapted).inspect_kept(more, effects)
+        }
+        None => reply,
+    };
+    let debug = row.work.debug.clone().map(|debug| crate::wire::Debug {
+        mmrrts: Some(now),
+        mmrrnn: Some(node.name().to_string()),
+        ..debug
+    });
+    Some(Effect::Message {
+        sid: row.work.sid.clone(),
+        message: NewMessage {
+            kind: reply.kind,
+            eid: None,
+            cmid: Some(cmid),
+            tid: row.work.tid.clone(),
+            msg: Some(reply.payload),
+            debug,
+            correlation: None,
+        },
+    })
+}
+
+/// What an adapter made of a reply.
+enum Adapted {
+    /// It decided: what it sent goes along.
+    Decided(Reply),
+    /// It failed or decided nothing: what it sent is dropped.
+    Not(Reply),
+}
+
+impl Adapted {
+    fn inspect_kept(self, more: Vec<Effect>, effects: &mut Vec<Effect>) -> Reply {
+        match self {
+            Adapted::Decided(reply) => {
+                effects.extend(more);
+                reply
+            }
+            Adapted::Not(reply) => reply,
+        }
+    }
+}
+
+fn adapt(node: &Node, row: &Forwarded, adapted: Handled) -> Adapted {
+    let reject = |why: &str| Adapted::Not(Reply::reject(text(why)));
+    match adapted {
+        Ok(RawOutcome::Resolve(payload)) => Adapted::Decided(Reply::resolve(payload)),
+        Ok(RawOutcome::Reject(payload)) => Adapted::Decided(Reply::reject(payload)),
+        Ok(
+            RawOutcome::Done
+            | RawOutcome::Deny(_)
+            | RawOutcome::Forward(_)
+            | RawOutcome::Retry(_)
+            | RawOutcome::Later(_),
+        ) => reject("the reply adapter neither resolved nor rejected"),
+        Err(error) => {
+            node.counters
+                .handler_failures
+                .fetch_add(1, Ordering::Relaxed);
+            log::warn!(
+                "the reply adapter of {:?} failed (trace id {}): {}",
+                row.work.endpoint,
+                shown(&row.work.tid),
+                shown(error.text())
+            );
+            reject(&shown(error.for_client(node.config.reveal_errors)))
+        }
+    }
+}
+
+pub(super) fn text(text: &str) -> Payload {
+    to_raw_value(text).expect("a string is JSON")
+}

@@ -1,0 +1,146 @@
+use super::*;
+
+/// Work of a user for a service.
+fn of(user: &str, service: &str) -> NewForward {
+    NewForward {
+        service: service.into(),
+        user_id: user.into(),
+        ..work(user)
+    }
+}
+
+async fn forward(node: &Node, many: usize, work: NewForward) {
+    let effects = (0..many).map(|_| Effect::Forward(Box::new(work.clone())));
+    node.run(call(effects.collect())).await;
+}
+
+fn claim_of<const N: usize>(rooms: [(&str, Room); N], others: usize) -> ClaimForwarded {
+    ClaimForwarded {
+        rooms: rooms.map(|(name, room)| (name.to_owned(), room)).into(),
+        ..claim(others, &[])
+    }
+}
+
+/// What was claimed, by service.
+fn counts(claimed: &ClaimedForwarded) -> Vec<(&str, usize)> {
+    let mut counts = std::collections::BTreeMap::new();
+    for row in &claimed.rows {
+        *counts.entry(&*row.work.service).or_default() += 1;
+    }
+    counts.into_iter().collect()
+}
+
+/// One service whose places are all taken kept the rows of others from being claimed, the oldest being its own.
+pub async fn each_service_has_its_own_room(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    forward(&a, 300, of("anna", "slow")).await;
+    forward(&a, 3, of("anna", "quick")).await;
+    forward(&a, 3, of("anna", "nobody's")).await;
+    forward(&a, 3, of("anna", "no one's")).await;
+    a.run(LeaveNode).await;
+    let rooms = || [("slow", room(0)), ("quick", room(2)), ("idle", room(9))];
+    let claimed = b.run(claim_of(rooms(), 4)).await;
+    assert_eq!(
+        counts(&claimed),
+        [("no one's", 3), ("nobody's", 1), ("quick", 2)]
+    );
+    let more = ["nobody's", "quick"].map(str::to_owned);
+    assert_eq!(claimed.more, more.into());
+    let claimed = b.run(claim_of(rooms(), 0)).await;
+    assert_eq!(
+        (counts(&claimed), claimed.more.clone()),
+        (vec![("quick", 1)], [].into())
+    );
+    let claimed = b.run(claim_of([("slow", room(100))], 0)).await;
+    let ids: Vec<i64> = claimed.rows.iter().map(|row| row.id).collect();
+    assert_eq!(counts(&claimed), [("slow", 100)]);
+    assert!(ids.is_sorted(), "the oldest first: {ids:?}");
+}
+
+/// As above, on the node that takes over.
+pub async fn taken_over_service_by_service(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let (c, d) = (base.node("c").await, base.node("d").await);
+    for node in [&a, &c] {
+        forward(node, 300, of("anna", "slow")).await;
+        forward(node, 2, of("anna", "quick")).await;
+    }
+    forward(&d, 2, of("anna", "quick")).await;
+    base.clock.advance(secs(59));
+    for node in [&b, &d] {
+        let renew = RenewLease {
+            join: false,
+            lease: secs(60),
+        };
+        assert!(node.run(renew).await);
+    }
+    base.clock.advance(secs(1));
+    let rooms = || [("slow", room(10)), ("quick", room(5))];
+    let claimed = b.run(claim_of(rooms(), 5)).await;
+    assert_eq!(counts(&claimed), [("quick", 4), ("slow", 10)]);
+    assert!(claimed.rows.iter().all(|row| row.epoch == 2));
+    let held: Vec<i64> = claimed.rows.iter().map(|row| row.id).collect();
+    let rooms = [("slow", room(0)), ("quick", room(5))];
+    let again = ClaimForwarded {
+        holding: held.into_iter().collect(),
+        ..claim_of(rooms, 5)
+    };
+    assert_eq!(b.run(again).await.rows.len(), 0, "d lives");
+}
+
+/// All room for a service went to the one who had forwarded most, and first.
+pub async fn users_take_turns(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    forward(&a, 15, of("anna", "service")).await;
+    forward(&a, 2, of("berta", "service")).await;
+    forward(&a, 1, of("carla", "service")).await;
+    a.run(LeaveNode).await;
+    let claimed = b.run(claim_of([("service", room(5))], 0)).await;
+    let users: Vec<_> = claimed.rows.iter().map(|row| &*row.work.user_id).collect();
+    assert_eq!(users, ["anna", "berta", "carla", "anna", "berta"]);
+}
+
+pub async fn claims_are_bounded_in_bytes(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let large = NewForward {
+        msg: json(&format!("\"{}\"", "x".repeat(1_000))),
+        ..of("anna", "service")
+    };
+    forward(&a, 10, large).await;
+    a.run(LeaveNode).await;
+    let within = |bytes| {
+        let rows = 10;
+        claim_of([("service", Room { rows, bytes })], 0)
+    };
+    assert_eq!(b.run(within(0)).await.rows.len(), 0);
+    let claimed = b.run(within(1)).await;
+    assert_eq!(claimed.rows.len(), 1, "one may always come");
+    assert!(claimed.more.contains("service"));
+    assert_eq!(b.run(within(3_000)).await.rows.len(), 3);
+}
+
+pub async fn given_back(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let (row, other) = (a.forward("f").await, a.forward("g").await);
+    let back = |epoch| GiveBackForwarded {
+        rows: vec![(row.id, epoch), (other.id, 7)],
+    };
+    b.run(back(1)).await;
+    a.run(back(2)).await;
+    assert!(b.claim().await.is_empty(), "not b's, and not that claim");
+    a.run(back(1)).await;
+    let claimed = b.claim().await;
+    assert_eq!(claimed.len(), 1, "at once, and none but the one");
+    assert_eq!(
+        (claimed[0].id, claimed[0].epoch, claimed[0].attempts),
+        (row.id, 2, 0)
+    );
+    let settle = Unit {
+        cause: Cause::Forwarded {
+            id: row.id,
+            proof: Proof::Epoch(1),
+        },
+        effects: vec![],
+    };
+    assert_eq!(a.run(settle).await, UnitOutcome::AlreadySettled);
+}

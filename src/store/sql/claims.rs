@@ -1,0 +1,240 @@
+//! Claims of forwarded rows, service by service: the rows of one that has no room are not even looked at, however many
+//! there are. Which services have rows is learnt by hopping along an index from one name to the next.
+
+use std::collections::HashMap;
+
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+
+use super::{MOST_VALUES, Transaction};
+use crate::clock::ms;
+use crate::store::operation::*;
+use crate::store::rows::ForwardedRow;
+use crate::store::schema::forwarded;
+use crate::store::statements::DbResult;
+
+/// For each row that there is room for, so many are looked at to let users take turns.
+const CHOICE: usize = 4;
+
+/// Whoever holds rows that may be claimed.
+#[derive(Clone, Copy)]
+enum Owner<'a> {
+    Nobody,
+    Node(&'a str),
+}
+
+/// A row that may be claimed: its id, its user, its bytes.
+type Candidate = (i64, String, i64);
+
+/// A claim under way: how much room is left.
+struct Claim<'a> {
+    op: &'a ClaimForwarded,
+    rooms: HashMap<&'a str, Room>,
+    others: Room,
+    claimed: ClaimedForwarded,
+}
+
+impl<'a> Claim<'a> {
+    fn new(op: &'a ClaimForwarded) -> Claim<'a> {
+        let rooms = op.rooms.iter().map(|(name, room)| (name.as_str(), *room));
+        Claim {
+            op,
+            rooms: rooms.collect(),
+            others: op.others,
+            claimed: ClaimedForwarded::default(),
+        }
+    }
+
+    fn room(&mut self, service: &str) -> &mut Room {
+        self.rooms.get_mut(service).unwrap_or(&mut self.others)
+    }
+
+    /// Which of a service's rows, in the order of their age, to claim.
+    fn choose(&mut self, service: &str, candidates: Vec<Candidate>) -> Vec<i64> {
+        let many = candidates.len();
+        let room = self.room(service);
+        let mut chosen = Vec::new();
+        for (id, _, bytes) in in_turns(candidates) {
+            if room.rows == 0 || room.bytes == 0 {
+                break;
+            }
+            room.rows -= 1;
+            room.bytes = room.bytes.saturating_sub(bytes.max(0) as u64);
+            chosen.push(id);
+        }
+        if chosen.len() < many {
+            self.claimed.more.insert(service.to_owned());
+        }
+        chosen
+    }
+}
+
+/// Everybody's first, then everybody's second, and so on.
+fn in_turns(candidates: Vec<Candidate>) -> impl Iterator<Item = Candidate> {
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    let turn = |candidate: Candidate| {
+        let count = counts.entry(candidate.1.clone()).or_default();
+        *count += 1;
+        (*count, candidate)
+    };
+    let mut turns: Vec<_> = candidates.into_iter().map(turn).collect();
+    turns.sort_by_key(|(turn, _)| *turn);
+    turns.into_iter().map(|(_, candidate)| candidate)
+}
+
+impl Transaction<'_> {
+    pub fn claim_forwarded(&mut self, op: &ClaimForwarded) -> DbResult<ClaimedForwarded> {
+        let (by, now) = (self.by.clone(), self.lease_time()?);
+        let mut claim = Claim::new(op);
+        self.claim_of(Owner::Nobody, now, &mut claim)?;
+        for node in self.dead_nodes(&by, now)? {
+            self.claim_of(Owner::Node(&node), now, &mut claim)?;
+        }
+        self.claim_unheard(&by, now, &mut claim)?;
+        Ok(claim.claimed)
+    }
+
+    /// Claims what one owner has.
+    fn claim_of(&mut self, owner: Owner<'_>, now: i64, claim: &mut Claim<'_>) -> DbResult<()> {
+        for service in self.services_of(owner)? {
+            let room = *claim.room(&service);
+            if room.rows == 0 || room.bytes == 0 {
+                continue;
+            }
+            let candidates = self.oldest(owner, &service, now, room.rows * CHOICE)?;
+            let chosen = claim.choose(&service, candidates);
+            self.take(owner, &chosen, now, claim)?;
+        }
+        Ok(())
+    }
+
+    /// What the caller holds itself it need not take from itself, whatever its own lease, unless it has never heard of
+    /// its claim.
+    fn claim_unheard(&mut self, by: &str, now: i64, claim: &mut Claim<'_>) -> DbResult<()> {
+        let heard = now.saturating_sub(ms(claim.op.hearing));
+        let mine: Vec<(String, Candidate)> = forwarded::table
+            .filter(forwarded::node.eq(by).and(forwarded::due.lt(heard)))
+            .select((
+                forwarded::service,
+                (forwarded::id, forwarded::user_id, forwarded::bytes),
+            ))
+            .load(self.apart())?;
+        let mut unheard: HashMap<String, Vec<Candidate>> = HashMap::new();
+        for (service, row) in mine {
+            if !claim.op.holding.contains(&row.0) {
+                unheard.entry(service).or_default().push(row);
+            }
+        }
+        for (service, candidates) in unheard {
+            let chosen = claim.choose(&service, candidates);
+            self.take(Owner::Node(by), &chosen, now, claim)?;
+        }
+        Ok(())
+    }
+
+    /// The services of which somebody has rows.
+    fn services_of(&mut self, owner: Owner<'_>) -> DbResult<Vec<String>> {
+        let conn = self.apart();
+        match owner {
+            Owner::Nobody => sql::<Text>(
+                "WITH RECURSIVE waiting (service) AS (\
+                 SELECT min(service) FROM forwarded WHERE node IS NULL UNION ALL \
+                 SELECT (SELECT min(service) FROM forwarded \
+                 WHERE node IS NULL AND forwarded.service > waiting.service) \
+                 FROM waiting WHERE waiting.service IS NOT NULL\
+                 ) SELECT service FROM waiting WHERE service IS NOT NULL",
+            )
+            .load(conn),
+            Owner::Node(node) => sql::<Text>(
+                "WITH RECURSIVE waiting (service) AS (\
+                 SELECT min(service) FROM forwarded WHERE node = ",
+            )
+            .bind::<Text, _>(node)
+            .sql(" UNION ALL SELECT (SELECT min(service) FROM forwarded WHERE node = ")
+            .bind::<Text, _>(node)
+            .sql(
+                " AND forwarded.service > waiting.service) \
+                 FROM waiting WHERE waiting.service IS NOT NULL\
+                 ) SELECT service FROM waiting WHERE service IS NOT NULL",
+            )
+            .load(conn),
+        }
+    }
+
+    /// Nodes that hold rows although their leases have run out.
+    fn dead_nodes(&mut self, by: &str, now: i64) -> DbResult<Vec<String>> {
+        sql::<Text>(
+            "WITH RECURSIVE holder (node) AS (\
+             SELECT min(node) FROM forwarded WHERE node IS NOT NULL UNION ALL \
+             SELECT (SELECT min(node) FROM forwarded WHERE forwarded.node > holder.node) \
+             FROM holder WHERE holder.node IS NOT NULL\
+             ) SELECT node FROM holder WHERE node <> ",
+        )
+        .bind::<Text, _>(by)
+        .sql(" AND node NOT IN (SELECT name FROM node WHERE lease_until > ")
+        .bind::<BigInt, _>(now)
+        .sql(")")
+        .load(self.apart())
+    }
+
+    /// Somebody's oldest rows of a service that are due.
+    fn oldest(
+        &mut self,
+        owner: Owner<'_>,
+        service: &str,
+        now: i64,
+        limit: usize,
+    ) -> DbResult<Vec<Candidate>> {
+        let rows = forwarded::table
+            .filter(forwarded::service.eq(service))
+            .filter(forwarded::due.le(now))
+            .order((forwarded::due, forwarded::id))
+            .limit(i64::try_from(limit).unwrap_or(i64::MAX))
+            .select((forwarded::id, forwarded::user_id, forwarded::bytes));
+        let conn = self.apart();
+        match owner {
+            Owner::Nobody => rows.filter(forwarded::node.is_null()).load(conn),
+            Owner::Node(node) => rows.filter(forwarded::node.eq(node)).load(conn),
+        }
+    }
+
+    /// Claims rows, except those that are no longer this owner's, or just being claimed by somebody else.
+    fn take(
+        &mut self,
+        owner: Owner<'_>,
+        ids: &[i64],
+        now: i64,
+        claim: &mut Claim<'_>,
+    ) -> DbResult<()> {
+        let by = self.by.clone();
+        let conn = self.apart();
+        for ids in ids.chunks(MOST_VALUES) {
+            let rows = forwarded::table
+                .filter(forwarded::id.eq_any(ids))
+                .select(forwarded::id);
+            let free: Vec<i64> = match owner {
+                Owner::Nobody => unclaimed!(rows.filter(forwarded::node.is_null())).load(conn)?,
+                Owner::Node(node) => {
+                    unclaimed!(rows.filter(forwarded::node.eq(node))).load(conn)?
+                }
+            };
+            let taken = forwarded::table.filter(forwarded::id.eq_any(&free));
+            let taken: Vec<ForwardedRow> = diesel::update(taken)
+                .set((
+                    forwarded::node.eq(&*by),
+                    forwarded::epoch.eq(forwarded::epoch + 1),
+                    forwarded::due.eq(now),
+                ))
+                .returning(ForwardedRow::as_returning())
+                .get_results(conn)?;
+            let mut taken: HashMap<i64, ForwardedRow> =
+                taken.into_iter().map(|row| (row.id, row)).collect();
+            // In the order in which they were chosen.
+            for row in ids.iter().filter_map(|id| taken.remove(id)) {
+                claim.claimed.rows.push(row.try_into()?);
+            }
+        }
+        Ok(())
+    }
+}
