@@ -276,6 +276,7 @@ pub(crate) struct Counters {
     pub(crate) dead_letters: AtomicU64,
     pub(crate) redeliveries_counted: AtomicU64,
     pub(crate) retries_told: AtomicU64,
+    pub(crate) forwards_refused: AtomicU64,
     pub(crate) incarnations: AtomicU64,
     pub(crate) sessions_displaced: AtomicU64,
     pub(crate) client_mistakes: AtomicU64,
@@ -364,6 +365,8 @@ pub struct Metrics {
     pub redeliveries_counted: u64,
     /// RETRY answers given.
     pub retries_told: u64,
+    /// Of these, to messages that were to be forwarded, since too much of their session or user waits for services.
+    pub forwards_refused: u64,
     /// Bytes that connections of this node hold of what clients send: announced, received, or in the hands of handlers.
     pub held_incoming: u64,
     /// Those of them that belong to lines whose HELLO is not done.

@@ -217,6 +217,46 @@ async fn others_are_served_while_one_session_is_at_all_its_limits() {
     }
 }
 
+/// What a client had forwarded grew without limit, as fast as it could send.
+#[actix_web::test]
+async fn a_session_that_has_forwarded_too_much_is_told_to_retry() {
+    let nodes = Setup::new()
+        .config(|config| config.store.max_forwarded_per_session = 5)
+        .start(1)
+        .await;
+    let mut greedy = nodes.open("greedy").await;
+    let forward = json!({"do": "forward", "work gate": "g"});
+    for n in 0..5 {
+        let cmid = greedy.send_to("test.do", forward.clone()).await;
+        greedy.expect_id("ACK", &cmid).await;
+        assert_eq!(nodes.server().metrics().forwards_refused, 0, "{n}");
+    }
+    let sixth = greedy.envelope("SEND", "sixth", "test.do", forward);
+    greedy.send(json!([sixth.clone()])).await;
+    let retry = greedy.expect_id("RETRY", "sixth").await;
+    assert!(
+        retry["desc"].as_str().unwrap().contains("session"),
+        "{retry}"
+    );
+    assert_eq!(nodes.server().metrics().forwards_refused, 1);
+    // What does not forward is as before, and so are others.
+    let cmid = greedy.request("test.do", json!({})).await;
+    greedy.expect_id("RESOLVE", &cmid).await;
+    let mut line = nodes.open("anna").await;
+    let cmid = line.request("test.do", json!({"do": "forward"})).await;
+    line.expect_id("RESOLVE", &cmid).await;
+    nodes.control.open("g", 6);
+    within("the sixth to be taken", async {
+        loop {
+            greedy.send(json!([sixth.clone()])).await;
+            if greedy.answer("sixth").await["t"] == "ACK" {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
 #[actix_web::test]
 async fn a_session_without_its_client_times_out() {
     let clock = matssocket::Clock::system();

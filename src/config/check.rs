@@ -57,6 +57,12 @@ impl From<u32> for Value {
     }
 }
 
+impl From<u64> for Value {
+    fn from(number: u64) -> Value {
+        Value::Number(number)
+    }
+}
+
 impl From<usize> for Value {
     fn from(number: usize) -> Value {
         Value::Number(u64::try_from(number).unwrap_or(u64::MAX))
@@ -329,6 +335,9 @@ impl Check {
             readers,
             busy_timeout,
             max_outbox,
+            max_forwarded_per_session,
+            max_forwarded_per_user,
+            max_forwarded_bytes_per_user,
         } = config;
         self.not_zero(&[
             field!(store.batch),
@@ -339,6 +348,9 @@ impl Check {
             field!(store.readers),
             field!(store.busy_timeout),
             field!(store.max_outbox),
+            field!(store.max_forwarded_per_session),
+            field!(store.max_forwarded_per_user),
+            field!(store.max_forwarded_bytes_per_user),
         ]);
         for threads in [
             field!(store.writers),

@@ -269,6 +269,7 @@ impl Node {
             dead_letters: get(&self.counters.dead_letters),
             redeliveries_counted: get(&self.counters.redeliveries_counted),
             retries_told: get(&self.counters.retries_told),
+            forwards_refused: get(&self.counters.forwards_refused),
             held_incoming: (in_use.incoming + in_use.before_hello) as u64,
             held_before_hello: in_use.before_hello as u64,
             held_outgoing: in_use.outgoing as u64,

@@ -306,11 +306,12 @@ impl MatsSocketServer {
             }
             UnitOutcome::Committed(_) | UnitOutcome::Repeated => Ok(()),
             UnitOutcome::OutboxFull(sid) => Err(SendError::OutboxFull(sid)),
-            UnitOutcome::Duplicate(_) | UnitOutcome::AlreadySettled | UnitOutcome::FencedOff => {
-                Err(SendError::Store(StoreError::Failed(
-                    "a call was taken for something else".into(),
-                )))
-            }
+            UnitOutcome::Duplicate(_)
+            | UnitOutcome::AlreadySettled
+            | UnitOutcome::FencedOff
+            | UnitOutcome::TooMuchForwarded(_) => Err(SendError::Store(StoreError::Failed(
+                "a call was taken for something else".into(),
+            ))),
         }
     }
 }

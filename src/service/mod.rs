@@ -228,11 +228,9 @@ impl Desk {
                 return;
             }
         };
-        // If there is more but none of it could be had, somebody else is about to take it.
-        for row in &rows {
-            if more.contains(&row.work.service) {
-                self.places(&row.work.service).expect_more(true);
-            }
+        // If nothing could be had, somebody else is about to take what there is.
+        for service in more.iter().filter(|_| !rows.is_empty()) {
+            self.places(service).expect_more(true);
         }
         self.take_in(rows, me);
     }

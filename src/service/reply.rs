@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::value::to_raw_value;
 
-use super::work::origin;
+use super::work::{origin, within};
 use crate::endpoint::{Call, Context, Handled, RawOutcome, ReplyToken, take_effects};
 use crate::error::{HandlerError, SendError};
 use crate::node::Node;
@@ -64,6 +64,7 @@ pub(crate) async fn reply_by_token(
         UnitOutcome::AlreadySettled
         | UnitOutcome::Duplicate(_)
         | UnitOutcome::FencedOff
+        | UnitOutcome::TooMuchForwarded(_)
         | UnitOutcome::Repeated => Err(SendError::AlreadyReplied),
     }
 }
@@ -90,9 +91,9 @@ pub(super) async fn reply_effect(
                 payload: Some(reply.payload),
             });
             let limit = node.config.service_time_limit;
-            let adapted = tokio::time::timeout(limit, adapting).await;
+            let adapted = within(limit, adapting).await;
             let more = take_effects(&context);
-            let adapted = adapted.unwrap_or_else(|_| {
+            let adapted = adapted.unwrap_or_else(|| {
                 let why = format!("it took longer than the time limit of services, {limit:?}");
                 Err(HandlerError::internal(why))
             });

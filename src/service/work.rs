@@ -1,15 +1,17 @@
 //! Works on one forwarded row: calls the service, and settles.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 
 use super::reply::{Reply, reply_effect, text};
 use crate::endpoint::{
-    Call, Context, Handler, Incoming, Origin, Outcome, RawOutcome, ReplyToken, Service,
-    async_handler, take_effects,
+    Call, Context, Handled, Handler, Incoming, Origin, Outcome, RawOutcome, ReplyToken, Service,
+    async_handler, panicked, take_effects,
 };
 use crate::error::HandlerError;
 use crate::node::Node;
@@ -51,7 +53,7 @@ pub(super) async fn work(node: &Arc<Node>, row: Forwarded) -> Option<Duration> {
         context: context.clone(),
         payload,
     });
-    let Ok(handled) = tokio::time::timeout(service.time_limit, call).await else {
+    let Some(handled) = within(service.time_limit, call).await else {
         return time_out(node, service, row).await;
     };
     let mut effects = take_effects(&context);
@@ -93,6 +95,19 @@ pub(super) async fn work(node: &Arc<Node>, row: Forwarded) -> Option<Duration> {
                 .fetch_add(1, Ordering::Relaxed);
             fail(node, row, error.text()).await
         }
+    }
+}
+
+/// What a handler comes to; `None`: it took longer than the limit, and was dropped.
+pub(super) async fn within(
+    limit: Duration,
+    call: impl Future<Output = Handled>,
+) -> Option<Handled> {
+    let limited = async move { tokio::time::timeout(limit, call).await };
+    // What it holds may panic when it is dropped.
+    match AssertUnwindSafe(limited).catch_unwind().await {
+        Ok(ended) => ended.ok(),
+        Err(panic) => Some(Err(panicked(panic))),
     }
 }
 
@@ -248,6 +263,7 @@ async fn later(
         UnitOutcome::Committed(_)
         | UnitOutcome::Duplicate(_)
         | UnitOutcome::FencedOff
+        | UnitOutcome::TooMuchForwarded(_)
         | UnitOutcome::Repeated => Some(timeout),
     }
 }

@@ -387,6 +387,11 @@ fn end(job: &Job, holder: Holder, outcome: UnitOutcome, answer: Box<Envelope>) -
         UnitOutcome::OutboxFull(sid) => {
             End::Retry(Some(format!("the outbox of session {sid} is full")))
         }
+        UnitOutcome::TooMuchForwarded(limit) => {
+            let refused = &job.node.counters.forwards_refused;
+            refused.fetch_add(1, Ordering::Relaxed);
+            End::Retry(Some(limit.to_string()))
+        }
         UnitOutcome::Repeated => End::Retry(None),
     }
 }

@@ -10,6 +10,8 @@ mod conformance;
 mod fair;
 mod job;
 mod lane;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod limits;
 mod metrics;
 pub mod operation;
 #[cfg(feature = "postgres")]
@@ -225,6 +227,15 @@ pub struct StoreConfig {
     pub busy_timeout: Duration,
     /// Most messages stored in one session's outbox. Default 10,000.
     pub max_outbox: u32,
+    /// Most messages of one session that wait for services or are in work there, on whatever node; beyond that what the
+    /// client sends gets RETRY. What services forward is not refused. Default 2,000.
+    pub max_forwarded_per_session: u32,
+    /// As [`max_forwarded_per_session`](Self::max_forwarded_per_session), of one user. Each connection of a node that
+    /// writes counts for itself, seldom, and may exceed these limits by an eighth. Default 5,000.
+    pub max_forwarded_per_user: u32,
+    /// As [`max_forwarded_per_user`](Self::max_forwarded_per_user), in bytes (one message is always taken).
+    /// Default 256 MiB.
+    pub max_forwarded_bytes_per_user: u64,
 }
 
 impl Default for StoreConfig {
@@ -239,6 +250,9 @@ impl Default for StoreConfig {
             readers: 2,
             busy_timeout: Duration::from_secs(5),
             max_outbox: 10_000,
+            max_forwarded_per_session: 2_000,
+            max_forwarded_per_user: 5_000,
+            max_forwarded_bytes_per_user: 256 << 20,
         }
     }
 }

@@ -169,7 +169,7 @@ pub struct NewForwardedRow<'a> {
     pub msg: &'a str,
     pub correlation: Option<&'a str>,
     pub debug: Option<&'a str>,
-    pub bytes: i64,
+    pub bytes: i32,
 }
 
 /// A forwarded row.

@@ -96,7 +96,7 @@ diesel::table! {
         msg -> Text,
         correlation -> Nullable<Text>,
         debug -> Nullable<Text>,
-        bytes -> BigInt,
+        bytes -> Integer,
     }
 }
 

@@ -1,5 +1,5 @@
 -- Bytes of the message and of what goes beside it; 0 if a node of an older version stored it.
-ALTER TABLE forwarded ADD COLUMN bytes BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE forwarded ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
 -- By service, so that a claim does not walk the rows of services that have no place: the free rows, and those that a
 -- node has claimed. They alone tell which rows are the oldest, whose they are and how large: messages are read only
 -- once they are claimed.

@@ -131,6 +131,18 @@ const ZEROS: &[(Change, &str)] = &[
         "store.busy_timeout = 0s ",
     ),
     (|c| c.store.max_outbox = 0, "store.max_outbox = 0 "),
+    (
+        |c| c.store.max_forwarded_per_session = 0,
+        "store.max_forwarded_per_session = 0 ",
+    ),
+    (
+        |c| c.store.max_forwarded_per_user = 0,
+        "store.max_forwarded_per_user = 0 ",
+    ),
+    (
+        |c| c.store.max_forwarded_bytes_per_user = 0,
+        "store.max_forwarded_bytes_per_user = 0 ",
+    ),
 ];
 
 const ABSURD: &[Bad] = &[

@@ -144,3 +144,98 @@ pub async fn given_back(base: Base) {
     };
     assert_eq!(a.run(settle).await, UnitOutcome::AlreadySettled);
 }
+
+/// A client could fill the table as fast as it could send: nothing bounded what waits for services.
+pub async fn what_clients_forward_is_bounded(mut base: Base) {
+    base.config.max_forwarded_per_session = 3;
+    base.config.max_forwarded_per_user = 5;
+    let a = base.node("a").await;
+    let one = a.open("user", "s1").await.holder;
+    let two = a.open("user", "s2").await.holder;
+    let other = a.open("other", "s3").await.holder;
+    let unit = |holder: Holder, cmid: &str, sid: &str, user: &str| Unit {
+        effects: vec![Effect::Forward(Box::new(NewForward {
+            sid: sid.into(),
+            ..of(user, "service")
+        }))],
+        ..incoming(holder, cmid, None)
+    };
+    let full = |limit| UnitOutcome::TooMuchForwarded(limit);
+    let committed = |outcome| matches!(outcome, UnitOutcome::Committed(_));
+    for cmid in ["1", "2", "3"] {
+        assert!(committed(a.run(unit(one, cmid, "s1", "user")).await));
+    }
+    let refused = a.run(unit(one, "4", "s1", "user")).await;
+    assert_eq!(refused, full(ForwardLimit::Session));
+    let read = ReadAnswer {
+        session: one.session,
+        cmid: "4".into(),
+    };
+    assert_eq!(a.run(read).await, None, "nothing is kept");
+    let again = a.run(unit(one, "3", "s1", "user")).await;
+    assert_eq!(again, UnitOutcome::Duplicate(None), "told what it was told");
+    for cmid in ["1", "2"] {
+        assert!(committed(a.run(unit(two, cmid, "s2", "user")).await));
+    }
+    let refused = a.run(unit(two, "3", "s2", "user")).await;
+    assert_eq!(refused, full(ForwardLimit::User));
+    assert!(committed(a.run(unit(other, "1", "s3", "other")).await));
+
+    // A service passes on what there is already.
+    a.run(LeaveNode).await;
+    let row = a.run(claim(1, &[])).await.rows.remove(0);
+    let cause = Cause::Forwarded {
+        id: row.id,
+        proof: Proof::Epoch(row.epoch),
+    };
+    let on = Unit {
+        cause,
+        ..unit(one, "", "s1", "user")
+    };
+    assert!(committed(a.run(on).await));
+    let refused = a.run(unit(one, "4", "s1", "user")).await;
+    assert_eq!(refused, full(ForwardLimit::Session));
+
+    let row = a.run(claim(1, &[])).await.rows.remove(0);
+    let cause = Cause::Forwarded {
+        id: row.id,
+        proof: Proof::Epoch(row.epoch),
+    };
+    let effects = vec![];
+    assert!(committed(a.run(Unit { cause, effects }).await));
+    // What is settled comes to light a little later.
+    while !committed(a.run(unit(one, "4", "s1", "user")).await) {}
+}
+
+pub async fn bytes_that_clients_forward_are_bounded(mut base: Base) {
+    base.config.max_forwarded_bytes_per_user = 2_500;
+    let a = base.node("a").await;
+    let holder = a.open("user", "s1").await.holder;
+    let unit = |cmid: &str, bytes: usize| Unit {
+        effects: vec![Effect::Forward(Box::new(NewForward {
+            msg: json(&format!("\"{}\"", "x".repeat(bytes - 2))),
+            correlation: None,
+            ..of("user", "service")
+        }))],
+        ..incoming(holder, cmid, None)
+    };
+    let committed = |outcome| matches!(outcome, UnitOutcome::Committed(_));
+    assert!(committed(a.run(unit("1", 1_000)).await));
+    assert!(committed(a.run(unit("2", 1_000)).await));
+    let refused = UnitOutcome::TooMuchForwarded(ForwardLimit::Bytes);
+    assert_eq!(a.run(unit("3", 1_000)).await, refused);
+    assert!(committed(a.run(unit("4", 400)).await));
+    let b = base.node("b").await;
+    a.run(LeaveNode).await;
+    for row in b.run(claim(3, &[])).await.rows {
+        let cause = Cause::Forwarded {
+            id: row.id,
+            proof: Proof::Epoch(row.epoch),
+        };
+        let effects = vec![];
+        assert!(committed(b.run(Unit { cause, effects }).await));
+    }
+    // However large, if there is no other.
+    while !committed(a.run(unit("5", 9_000)).await) {}
+    assert_eq!(a.run(unit("6", 2)).await, refused);
+}

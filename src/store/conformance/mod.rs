@@ -68,7 +68,8 @@ suite! {
         dead_letters redrive_moves_the_correlation;
     forwarded: postponed postponed_with_what_was_sent taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired buried_and_redriven
         renamed_node_loses_its_claims unheard_claims_are_claimed_again;
-    claims: each_service_has_its_own_room taken_over_service_by_service users_take_turns claims_are_bounded_in_bytes given_back;
+    claims: each_service_has_its_own_room taken_over_service_by_service users_take_turns claims_are_bounded_in_bytes given_back
+        what_clients_forward_is_bounded bytes_that_clients_forward_are_bounded;
     nodes: listed;
     topics: subscriptions publications_in_order history since newest_survives_scavenging;
     transact: committed refused rolled_back panicked timed_out;

@@ -240,8 +240,31 @@ pub enum UnitOutcome {
     FencedOff,
     /// This session's outbox is full; nothing was changed.
     OutboxFull(String),
+    /// A client has forwarded too much that is not done yet; nothing was changed.
+    TooMuchForwarded(ForwardLimit),
     /// A call with this idempotency key has been committed before; nothing was changed.
     Repeated,
+}
+
+/// A limit of what clients may forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardLimit {
+    /// Rows of the session.
+    Session,
+    /// Rows of the user.
+    User,
+    /// Bytes of the user.
+    Bytes,
+}
+
+impl std::fmt::Display for ForwardLimit {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            ForwardLimit::Session => "too many messages of this session wait for services",
+            ForwardLimit::User => "too many messages of this user wait for services",
+            ForwardLimit::Bytes => "too many bytes of this user wait for services",
+        })
+    }
 }
 
 /// What became of one [`Effect`].

@@ -32,7 +32,7 @@ impl PgLine {
             came_up: came_up(&mut conn)?,
             conn,
             shared: shared.clone(),
-            rooms: Rooms::new(shared.max_outbox),
+            rooms: Rooms::new(shared.limits),
         })
     }
 

@@ -36,6 +36,7 @@ use self::dialect::Dialect;
 use self::line::PgLine;
 pub use self::query::{Value, sql};
 pub use self::settings::Postgres;
+use super::limits::Limits;
 use super::statements::{Database, Line};
 use super::{StoreConfig, StoreError};
 use crate::conninfo::{careful, is_ambiguous, one_line, refusal};
@@ -59,7 +60,7 @@ pub struct Shared {
     /// What a transaction of ours needs.
     settings: String,
     begin: String,
-    max_outbox: i64,
+    limits: Limits,
     /// How long it is asked for a commit that was not answered.
     patience: Duration,
     /// How far the database's clock is ahead of ours, in milliseconds.
@@ -118,7 +119,7 @@ fn database(settings: &Postgres, config: &StoreConfig, begin: &str) -> Arc<dyn D
                 false => begin.into(),
             },
             settings: needs,
-            max_outbox: config.max_outbox.into(),
+            limits: config.into(),
             patience: config.busy_timeout,
             ahead: AtomicI64::new(0),
         }),

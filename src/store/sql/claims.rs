@@ -17,6 +17,9 @@ use crate::store::statements::DbResult;
 /// For each row that there is room for, so many are looked at to let users take turns.
 const CHOICE: usize = 4;
 
+/// About so many rows are claimed in one transaction, which others wait for; those services that have rows share them.
+const MOST_ROWS: usize = 500;
+
 /// Whoever holds rows that may be claimed.
 #[derive(Clone, Copy)]
 enum Owner<'a> {
@@ -25,7 +28,7 @@ enum Owner<'a> {
 }
 
 /// A row that may be claimed: its id, its user, its bytes.
-type Candidate = (i64, String, i64);
+type Candidate = (i64, String, i32);
 
 /// A claim under way: how much room is left.
 struct Claim<'a> {
@@ -50,13 +53,13 @@ impl<'a> Claim<'a> {
         self.rooms.get_mut(service).unwrap_or(&mut self.others)
     }
 
-    /// Which of a service's rows, in the order of their age, to claim.
-    fn choose(&mut self, service: &str, candidates: Vec<Candidate>) -> Vec<i64> {
+    /// Which of a service's rows, of which the oldest come first, to claim; at most so many.
+    fn choose(&mut self, service: &str, candidates: Vec<Candidate>, most: usize) -> Vec<i64> {
         let many = candidates.len();
         let room = self.room(service);
         let mut chosen = Vec::new();
         for (id, _, bytes) in in_turns(candidates) {
-            if room.rows == 0 || room.bytes == 0 {
+            if room.rows == 0 || room.bytes == 0 || chosen.len() >= most {
                 break;
             }
             room.rows -= 1;
@@ -67,6 +70,17 @@ impl<'a> Claim<'a> {
             self.claimed.more.insert(service.to_owned());
         }
         chosen
+    }
+
+    /// It has claimed enough; whether there is more was not looked at.
+    fn is_enough(&mut self) -> bool {
+        let enough = self.claimed.rows.len() >= MOST_ROWS;
+        if enough {
+            let roomy = self.rooms.iter().filter(|(_, room)| room.rows > 0);
+            let more = roomy.map(|(service, _)| (*service).to_owned());
+            self.claimed.more.extend(more);
+        }
+        enough
     }
 }
 
@@ -87,23 +101,30 @@ impl Transaction<'_> {
     pub fn claim_forwarded(&mut self, op: &ClaimForwarded) -> DbResult<ClaimedForwarded> {
         let (by, now) = (self.by.clone(), self.lease_time()?);
         let mut claim = Claim::new(op);
-        self.claim_of(Owner::Nobody, now, &mut claim)?;
+        // What dead nodes have left behind first: it gets no more, so nothing waits for it forever.
         for node in self.dead_nodes(&by, now)? {
             self.claim_of(Owner::Node(&node), now, &mut claim)?;
         }
         self.claim_unheard(&by, now, &mut claim)?;
+        self.claim_of(Owner::Nobody, now, &mut claim)?;
         Ok(claim.claimed)
     }
 
     /// Claims what one owner has.
     fn claim_of(&mut self, owner: Owner<'_>, now: i64, claim: &mut Claim<'_>) -> DbResult<()> {
-        for service in self.services_of(owner)? {
+        if claim.is_enough() {
+            return Ok(());
+        }
+        let services = self.services_of(owner)?;
+        let share = MOST_ROWS / services.len().max(1);
+        for service in services {
             let room = *claim.room(&service);
-            if room.rows == 0 || room.bytes == 0 {
+            let most = room.rows.min(share.max(1));
+            if most == 0 || room.bytes == 0 {
                 continue;
             }
-            let candidates = self.oldest(owner, &service, now, room.rows * CHOICE)?;
-            let chosen = claim.choose(&service, candidates);
+            let candidates = self.oldest(owner, &service, now, most * CHOICE)?;
+            let chosen = claim.choose(&service, candidates, most);
             self.take(owner, &chosen, now, claim)?;
         }
         Ok(())
@@ -127,7 +148,7 @@ impl Transaction<'_> {
             }
         }
         for (service, candidates) in unheard {
-            let chosen = claim.choose(&service, candidates);
+            let chosen = claim.choose(&service, candidates, MOST_ROWS);
             self.take(Owner::Node(by), &chosen, now, claim)?;
         }
         Ok(())

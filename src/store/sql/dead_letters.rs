@@ -170,6 +170,7 @@ impl Transaction<'_> {
     fn redrive_forwarded(&mut self, service: &str, dead: &DeadLetterRow) -> DbResult<bool> {
         let (now, secret) = (self.now, secret());
         let msg = dead.msg.as_deref().unwrap_or("null");
+        let bytes = msg.len() + dead.correlation.as_ref().map_or(0, String::len);
         let new = NewForwardedRow {
             epoch: 0,
             node: None,
@@ -187,7 +188,7 @@ impl Transaction<'_> {
             msg,
             correlation: dead.correlation.as_deref(),
             debug: dead.debug.as_deref(),
-            bytes: (msg.len() + dead.correlation.as_ref().map_or(0, String::len)) as i64,
+            bytes: i32::try_from(bytes).unwrap_or(i32::MAX),
         };
         diesel::insert_into(forwarded::table)
             .values(&new)

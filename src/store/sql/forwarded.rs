@@ -1,10 +1,13 @@
 //! Forwarded rows: work for services, claimed by one node at a time.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
+use diesel::dsl::{count, count_star, sum};
 use diesel::prelude::*;
 
 use super::Transaction;
+use super::allowances::{Allowed, Counted};
 use crate::clock::ms;
 use crate::store::operation::*;
 use crate::store::rows::{ForwardedRow, NewDeadLetterRow, NewForwardedRow, debug_text, secret};
@@ -33,7 +36,7 @@ impl Transaction<'_> {
             msg: work.msg.get(),
             correlation: work.correlation.as_deref().map(|it| it.get()),
             debug: debug.as_deref(),
-            bytes: work.bytes() as i64,
+            bytes: i32::try_from(work.bytes()).unwrap_or(i32::MAX),
         };
         let id = diesel::insert_into(forwarded::table)
             .values(&new)
@@ -45,6 +48,52 @@ impl Transaction<'_> {
             secret,
             attempts: 0,
             work: Box::new(work.clone()),
+        })
+    }
+
+    /// Why what a client's message forwards must wait, if so. What a service forwards goes on with what is there already.
+    pub fn too_much_forwarded(&mut self, unit: &Unit) -> DbResult<Option<ForwardLimit>> {
+        if !matches!(unit.cause, Cause::Incoming { .. }) {
+            return Ok(None);
+        }
+        for effect in &unit.effects {
+            if let Effect::Forward(work) = effect
+                && let Some(limit) = self.refuse_forward(work)?
+            {
+                return Ok(Some(limit));
+            }
+        }
+        Ok(None)
+    }
+
+    fn refuse_forward(&mut self, work: &NewForward) -> DbResult<Option<ForwardLimit>> {
+        let now = Instant::now();
+        let mut allowed = self.allowances().spend(work, now);
+        if allowed == Allowed::Unknown {
+            let counted = self.count_forwarded(work)?;
+            let allowances = self.allowances();
+            allowances.learn(work, counted, now);
+            allowed = allowances.spend(work, now);
+        }
+        Ok(match allowed {
+            Allowed::No(limit) => Some(limit),
+            Allowed::Yes | Allowed::Unknown => None,
+        })
+    }
+
+    fn count_forwarded(&mut self, work: &NewForward) -> DbResult<Counted> {
+        let (of_user, of_session, bytes): (i64, i64, Option<i64>) = forwarded::table
+            .filter(forwarded::user_id.eq(&work.user_id))
+            .select((
+                count_star(),
+                count(forwarded::sid).aggregate_filter(forwarded::sid.eq(&work.sid)),
+                sum(forwarded::bytes),
+            ))
+            .get_result(self.apart())?;
+        Ok(Counted {
+            of_user,
+            of_session,
+            bytes_of_user: bytes.unwrap_or_default(),
         })
     }
 

@@ -13,6 +13,7 @@ macro_rules! with_living_nodes {
     };
 }
 
+mod allowances;
 mod claims;
 mod closing;
 mod dead_letters;

@@ -1,7 +1,9 @@
-//! How far outboxes have room: learnt by counting, which is rare.
+//! How far outboxes have room, and how much may be forwarded: learnt by counting, which is rare.
 
 use std::collections::HashMap;
 
+use super::allowances::Allowances;
+use crate::store::limits::Limits;
 use crate::store::operation::SessionKey;
 
 /// Most sessions of which it is remembered.
@@ -13,14 +15,16 @@ const MOST: usize = 10_000;
 pub struct Rooms {
     max: i64,
     until: HashMap<SessionKey, i64>,
+    /// What may be forwarded.
+    pub forwards: Allowances,
 }
 
 impl Rooms {
-    /// At most so many messages in an outbox.
-    pub fn new(max: i64) -> Rooms {
+    pub fn new(limits: Limits) -> Rooms {
         Rooms {
-            max,
+            max: limits.outbox,
             until: HashMap::new(),
+            forwards: Allowances::new(limits),
         }
     }
 
@@ -46,5 +50,6 @@ impl Rooms {
     /// A transaction was rolled back.
     pub fn forget(&mut self) {
         self.until.clear();
+        self.forwards.forget();
     }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use diesel::prelude::*;
 
+use super::allowances::Allowances;
 use super::{Conn, Dialect, Rooms};
 use crate::clock::Clock;
 use crate::sabotage::{Broken, Step, is_broken, reached};
@@ -96,6 +97,11 @@ impl<'a> Transaction<'a> {
             news: News::default(),
             known,
         }
+    }
+
+    /// What clients may forward.
+    pub fn allowances(&mut self) -> &mut Allowances {
+        &mut self.rooms.forwards
     }
 
     /// The connection, for tables whose rows are never pending: all but `session`, `inbox` and `outbox`.

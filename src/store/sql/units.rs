@@ -16,7 +16,10 @@ impl Transaction<'_> {
             return Ok(refusal);
         }
         if let Some(full) = self.full_outbox(&unit.effects)? {
-            return self.refuse_full(unit, full);
+            return self.refuse(unit, UnitOutcome::OutboxFull(full));
+        }
+        if let Some(limit) = self.too_much_forwarded(unit)? {
+            return self.refuse(unit, UnitOutcome::TooMuchForwarded(limit));
         }
         if let Some(refusal) = self.settle(&unit.cause)? {
             return Ok(refusal);
@@ -79,13 +82,13 @@ impl Transaction<'_> {
         }
     }
 
-    /// A message that comes again is told what it was told before, however full the outbox is by now.
-    fn refuse_full(&mut self, unit: &Unit, full: String) -> DbResult<UnitOutcome> {
+    /// A message that comes again is told what it was told before, however full everything is by now.
+    fn refuse(&mut self, unit: &Unit, refusal: UnitOutcome) -> DbResult<UnitOutcome> {
         let known = match &unit.cause {
             Cause::Incoming { holder, cmid, .. } => self.answer(holder.session, cmid)?,
             _ => None,
         };
-        Ok(known.map_or(UnitOutcome::OutboxFull(full), UnitOutcome::Duplicate))
+        Ok(known.map_or(refusal, UnitOutcome::Duplicate))
     }
 
     fn unless(

@@ -42,6 +42,7 @@ use self::held::Held;
 use self::lock::{FileLock, Purpose};
 pub use self::read::open_to_read;
 use self::sql::{Known, Rooms, Transaction};
+use super::limits::Limits;
 use super::statements::{Care, Database, DbError, Fault, Group, Line, Verdict};
 use super::{StoreConfig, StoreError};
 
@@ -54,7 +55,7 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 struct SqliteDatabase {
     url: String,
     busy_timeout: Duration,
-    max_outbox: i64,
+    limits: Limits,
     readers: usize,
     held: Arc<Held>,
     /// The connection that opened it, for the first writer.
@@ -82,7 +83,7 @@ pub fn open_file(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Database>,
     Ok(Arc::new(SqliteDatabase {
         url,
         busy_timeout: config.busy_timeout,
-        max_outbox: config.max_outbox.into(),
+        limits: config.into(),
         readers: config.readers,
         held: Arc::default(),
         first: Mutex::new(Some(first)),
@@ -131,7 +132,7 @@ pub fn open_in_memory(config: &StoreConfig) -> Result<Arc<dyn Database>, StoreEr
     Ok(Arc::new(SqliteDatabase {
         url,
         busy_timeout: config.busy_timeout,
-        max_outbox: config.max_outbox.into(),
+        limits: config.into(),
         readers: 0,
         held: Arc::default(),
         first: Mutex::new(Some(first)),
@@ -188,7 +189,7 @@ impl Database for SqliteDatabase {
         };
         Ok(Box::new(WriterLine {
             conn,
-            rooms: Rooms::new(self.max_outbox),
+            rooms: Rooms::new(self.limits),
             known: Known::default(),
             held: self.held.clone(),
             _lock: self.lock.clone(),
@@ -201,7 +202,7 @@ impl Database for SqliteDatabase {
             .map_err(|error| error.to_string())?;
         Ok(Box::new(ReaderLine {
             conn,
-            rooms: Rooms::new(self.max_outbox),
+            rooms: Rooms::new(self.limits),
             held: self.held.clone(),
             _lock: self.lock.clone(),
         }))

@@ -17,6 +17,7 @@ use diesel::sqlite::Sqlite;
 use super::lock::{FileLock, Purpose};
 use super::sql::Rooms;
 use super::{MIGRATIONS, ReaderLine, file, name, prepare, refusal};
+use crate::store::limits::Limits;
 use crate::store::statements::{Database, Line};
 use crate::store::{StoreConfig, StoreError};
 
@@ -24,6 +25,7 @@ struct ReadOnlyDatabase {
     url: String,
     busy_timeout: Duration,
     readers: usize,
+    limits: Limits,
     /// Every connection holds it, too.
     lock: Arc<FileLock>,
 }
@@ -38,6 +40,7 @@ pub fn open_to_read(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Databas
         url: file::uri(lock.path(), parameters).map_err(|why| refuse(&why))?,
         busy_timeout: config.busy_timeout,
         readers: config.readers.max(1),
+        limits: config.into(),
         lock: Arc::new(lock),
     };
     let mut first = database.connect().map_err(|why| refuse(&why))?;
@@ -111,7 +114,7 @@ impl Database for ReadOnlyDatabase {
     fn reader(&self) -> Result<Box<dyn Line>, String> {
         Ok(Box::new(ReaderLine {
             conn: self.connect()?,
-            rooms: Rooms::new(0),
+            rooms: Rooms::new(self.limits),
             held: Arc::default(),
             _lock: Some(self.lock.clone()),
         }))

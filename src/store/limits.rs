@@ -1,0 +1,28 @@
+//! What bounds the rows that clients leave in the database.
+
+use super::StoreConfig;
+
+/// The bounds, as the statements need them.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Messages in one session's outbox.
+    pub outbox: i64,
+    /// Forwarded rows of one session.
+    pub forwarded_of_session: i64,
+    /// Forwarded rows of one user.
+    pub forwarded_of_user: i64,
+    /// Their bytes.
+    pub forwarded_bytes_of_user: i64,
+}
+
+impl From<&StoreConfig> for Limits {
+    fn from(config: &StoreConfig) -> Limits {
+        Limits {
+            outbox: config.max_outbox.into(),
+            forwarded_of_session: config.max_forwarded_per_session.into(),
+            forwarded_of_user: config.max_forwarded_per_user.into(),
+            forwarded_bytes_of_user: i64::try_from(config.max_forwarded_bytes_per_user)
+                .unwrap_or(i64::MAX),
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! How much users and sessions may still forward: learnt by counting, which is rare.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::store::limits::Limits;
+use crate::store::operation::{ForwardLimit, NewForward};
+
+/// Most users, and most sessions, of which it is remembered.
+const MOST: usize = 10_000;
+
+/// Of what a count has found to be free, one part in so many may be used before the next count: others count as well,
+/// each of them for himself. If little is free, all of it.
+const SHARE: i64 = 8;
+
+/// When all is used up, it is not counted again for so long for each row that there was: a user who has many and goes on
+/// costs a small part of the writer's time.
+const PAUSE: Duration = Duration::from_micros(20);
+
+/// What users and sessions may forward without being counted. Every connection that writes has its own, so that what
+/// is stored may exceed a limit, by an eighth of it for each of them at the very most. What is settled meanwhile comes
+/// to light with the next count. It outlives the transaction in which it was learnt, unless that is rolled back: then
+/// what it deleted is there again.
+pub struct Allowances {
+    limits: Limits,
+    users: HashMap<String, User>,
+    sessions: HashMap<String, Left>,
+}
+
+/// What is left of one thing.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    left: i64,
+    /// When it may be counted again.
+    again: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct User {
+    rows: Left,
+    bytes: Left,
+}
+
+/// What a count has found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counted {
+    pub of_session: i64,
+    pub of_user: i64,
+    pub bytes_of_user: i64,
+}
+
+/// Whether something may be forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    Yes,
+    No(ForwardLimit),
+    /// As far as is known it may not, but that is worth a count.
+    Unknown,
+}
+
+impl Allowances {
+    pub fn new(limits: Limits) -> Allowances {
+        Allowances {
+            limits,
+            users: HashMap::new(),
+            sessions: HashMap::new(),
+        }
+    }
+
+    /// Whether this may be forwarded; if so, it is taken off.
+    pub fn spend(&mut self, work: &NewForward, now: Instant) -> Allowed {
+        let bytes = work.bytes() as i64;
+        let user = self.users.get_mut(&work.user_id);
+        let session = self.sessions.get_mut(&work.sid);
+        let (Some(user), Some(session)) = (user, session) else {
+            return Allowed::Unknown;
+        };
+        let (limit, again) = if session.left < 1 {
+            (ForwardLimit::Session, session.again)
+        } else if user.rows.left < 1 {
+            (ForwardLimit::User, user.rows.again)
+        } else if user.bytes.left < bytes {
+            (ForwardLimit::Bytes, user.bytes.again)
+        } else {
+            session.left -= 1;
+            user.rows.left -= 1;
+            user.bytes.left -= bytes;
+            return Allowed::Yes;
+        };
+        match again <= now {
+            true => Allowed::Unknown,
+            false => Allowed::No(limit),
+        }
+    }
+
+    /// So much there was, without this. Where there was nothing, one may always come, however large.
+    pub fn learn(&mut self, work: &NewForward, counted: Counted, now: Instant) {
+        let (limits, bytes) = (self.limits, work.bytes() as i64);
+        let pause = PAUSE * u32::try_from(counted.of_user).unwrap_or(u32::MAX);
+        let left = |max: i64, counted: i64, wanted: i64| {
+            let free = max - counted;
+            let all = free <= (max / (2 * SHARE)).max(SHARE);
+            match all || free <= wanted {
+                true => Left {
+                    left: free,
+                    again: now + pause,
+                },
+                false => Left {
+                    left: (free / SHARE).max(wanted),
+                    again: now,
+                },
+            }
+        };
+        let max_bytes = match counted.of_user {
+            0 => limits.forwarded_bytes_of_user.max(bytes),
+            _ => limits.forwarded_bytes_of_user,
+        };
+        let user = User {
+            rows: left(limits.forwarded_of_user, counted.of_user, 1),
+            bytes: left(max_bytes, counted.bytes_of_user, bytes),
+        };
+        if self.users.len() >= MOST {
+            self.users.clear();
+        }
+        self.users.insert(work.user_id.clone(), user);
+        if self.sessions.len() >= MOST {
+            self.sessions.clear();
+        }
+        let session = left(limits.forwarded_of_session, counted.of_session, 1);
+        self.sessions.insert(work.sid.clone(), session);
+    }
+
+    /// A transaction was rolled back.
+    pub fn forget(&mut self) {
+        self.users.clear();
+        self.sessions.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::MessageType;
+
+    const LIMITS: Limits = Limits {
+        outbox: 0,
+        forwarded_of_session: 80,
+        forwarded_of_user: 160,
+        forwarded_bytes_of_user: 8_000,
+    };
+
+    fn work(user: &str, session: &str, bytes: usize) -> NewForward {
+        let text = "x".repeat(bytes - 2);
+        NewForward {
+            service: "service".into(),
+            endpoint: "endpoint".into(),
+            sid: session.into(),
+            user_id: user.into(),
+            cmid: None,
+            kind: MessageType::SEND,
+            tid: "tid".into(),
+            msg: serde_json::value::to_raw_value(&text).unwrap(),
+            correlation: None,
+            debug: None,
+        }
+    }
+
+    fn counted(of_session: i64, of_user: i64, bytes_of_user: i64) -> Counted {
+        Counted {
+            of_session,
+            of_user,
+            bytes_of_user,
+        }
+    }
+
+    /// How many may be forwarded until it must be counted, or is refused.
+    fn spend_all(allowances: &mut Allowances, work: &NewForward, now: Instant) -> (u32, Allowed) {
+        let mut spent = 0;
+        loop {
+            match allowances.spend(work, now) {
+                Allowed::Yes => spent += 1,
+                end => return (spent, end),
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_of_what_is_free_is_spent_before_it_is_counted_again() {
+        let (mut all, now) = (Allowances::new(LIMITS), Instant::now());
+        let (one, other) = (work("anna", "s1", 10), work("anna", "s2", 10));
+        assert_eq!(all.spend(&one, now), Allowed::Unknown);
+        all.learn(&one, counted(0, 0, 0), now);
+        assert_eq!(spend_all(&mut all, &one, now), (10, Allowed::Unknown));
+        assert_eq!(all.spend(&other, now), Allowed::Unknown);
+        all.learn(&other, counted(0, 10, 100), now);
+        assert_eq!(all.spend(&other, now), Allowed::Yes);
+        assert_eq!(
+            all.spend(&work("berta", "s3", 10), now),
+            Allowed::Unknown,
+            "of another user nothing is known"
+        );
+        all.forget();
+        assert_eq!(all.spend(&other, now), Allowed::Unknown);
+    }
+
+    #[test]
+    fn each_limit_is_named_and_counted_again_only_after_a_while() {
+        let (mut all, now) = (Allowances::new(LIMITS), Instant::now());
+        let work = work("anna", "s1", 10);
+        for (found, limit) in [
+            (counted(80, 100, 1_000), ForwardLimit::Session),
+            (counted(79, 160, 1_000), ForwardLimit::User),
+            (counted(79, 159, 7_995), ForwardLimit::Bytes),
+        ] {
+            all.learn(&work, found, now);
+            let pause = PAUSE * found.of_user as u32;
+            assert_eq!(all.spend(&work, now), Allowed::No(limit));
+            let before = now + pause - Duration::from_nanos(1);
+            assert_eq!(all.spend(&work, before), Allowed::No(limit));
+            assert_eq!(all.spend(&work, now + pause), Allowed::Unknown);
+        }
+    }
+
+    /// Nobody is refused as long as there is room, and whoever is near a limit is not counted for each message.
+    #[test]
+    fn what_little_is_free_is_spent_to_the_last() {
+        let (mut all, now) = (Allowances::new(LIMITS), Instant::now());
+        let work = work("anna", "s1", 10);
+        all.learn(&work, counted(73, 100, 1_000), now);
+        let (spent, end) = spend_all(&mut all, &work, now);
+        assert_eq!((spent, end), (7, Allowed::No(ForwardLimit::Session)));
+    }
+
+    #[test]
+    fn one_that_is_larger_than_all_that_is_allowed_comes_when_there_is_no_other() {
+        let (mut all, now) = (Allowances::new(LIMITS), Instant::now());
+        let huge = work("anna", "s1", 9_000);
+        all.learn(&huge, counted(0, 1, 1), now);
+        assert_eq!(all.spend(&huge, now), Allowed::No(ForwardLimit::Bytes));
+        all.learn(&huge, counted(0, 0, 0), now);
+        assert_eq!(all.spend(&huge, now), Allowed::Yes);
+    }
+}
