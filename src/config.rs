@@ -86,6 +86,8 @@ pub struct Config {
     pub max_topic_length: usize,
     /// Most handlers running at a time for one session; beyond that messages get RETRY. Default 1,000.
     pub max_handlers: usize,
+    /// Most handlers running at a time for all sessions of one user on a node; beyond that messages get RETRY. Default 2,000.
+    pub max_handlers_per_user: usize,
     /// Most rows in one session's inbox; beyond that messages get RETRY. Default 10,000.
     pub max_inbox: usize,
     /// Most information-bearing messages held while authorization is awaited; beyond that RETRY. Default 100.
@@ -228,6 +230,7 @@ impl Default for Config {
             max_topics: 1_500,
             max_topic_length: 256,
             max_handlers: 1_000,
+            max_handlers_per_user: 2_000,
             max_inbox: 10_000,
             max_held: 100,
             max_held_bytes: 20 * MIB,

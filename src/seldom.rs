@@ -1,5 +1,6 @@
-//! Log lines that a client can cause at will, at a bounded rate.
+//! Log lines that a client can cause at will, or that come with each message while something is wrong, at a bounded rate.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,17 +9,30 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Decides when an event that may come often is worth a log line: the first at once, then at most one line per
 /// interval, with the number of events since the last line.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Seldom(Mutex<State>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     logged: Option<Instant>,
     /// Events without a line since then.
     unlogged: u64,
 }
 
+impl Default for Seldom {
+    fn default() -> Self {
+        Seldom::new()
+    }
+}
+
 impl Seldom {
+    pub(crate) const fn new() -> Seldom {
+        Seldom(Mutex::new(State {
+            logged: None,
+            unlogged: 0,
+        }))
+    }
+
     /// Counts an event. `Some`: write the line now; it stands for so many events, this one included.
     pub(crate) fn count(&self) -> Option<u64> {
         self.count_at(Instant::now())
@@ -38,6 +52,48 @@ impl Seldom {
     }
 }
 
+/// As [`Seldom`], for kinds that are told apart by name: endpoints, say.
+#[derive(Debug, Default)]
+pub(crate) struct SeldomBy(Mutex<HashMap<String, Seldom>>);
+
+impl SeldomBy {
+    /// Names are those that the application chose; whatever else may come shares one count.
+    const MOST: usize = 1_000;
+
+    /// Counts an event of this kind.
+    pub(crate) fn count(&self, kind: &str) -> Option<u64> {
+        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seldom) = kinds.get(kind) {
+            return seldom.count();
+        }
+        let kind = if kinds.len() < Self::MOST { kind } else { "" };
+        kinds.entry(kind.to_owned()).or_default().count()
+    }
+}
+
+/// What is added to a line that stands for several events.
+pub(crate) fn and_others(count: u64) -> String {
+    match count {
+        0 | 1 => String::new(),
+        _ => format!(" ({count} of this kind since the last such line)"),
+    }
+}
+
+/// Writes a log line that may come with each message: the first at once, then one per interval, with the number of those
+/// for which it stands. The others are at debug level.
+macro_rules! log_seldom {
+    ($level:ident, $($words:tt)+) => {{
+        static KIND: $crate::seldom::Seldom = $crate::seldom::Seldom::new();
+        match KIND.count() {
+            Some(count) => {
+                log::$level!("{}{}", format_args!($($words)+), $crate::seldom::and_others(count))
+            }
+            None => log::debug!($($words)+),
+        }
+    }};
+}
+pub(crate) use log_seldom;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,5 +107,16 @@ mod tests {
         assert_eq!(at(10), Some(4));
         assert_eq!(at(11), None);
         assert_eq!(at(100), Some(2));
+    }
+
+    #[test]
+    fn each_kind_has_its_first_line_and_their_number_is_bounded() {
+        let by = SeldomBy::default();
+        assert_eq!((by.count("a"), by.count("b")), (Some(1), Some(1)));
+        assert_eq!((by.count("a"), by.count("b")), (None, None));
+        for number in 0..2_000 {
+            by.count(&format!("kind {number}"));
+        }
+        assert!(by.0.lock().expect("no panic").len() <= SeldomBy::MOST + 1);
     }
 }

@@ -11,6 +11,7 @@ use crate::auth::Principal;
 use crate::clock::Clock;
 use crate::error::SendError;
 use crate::message::{self, Maker, ReplyTo};
+use crate::seldom::log_seldom;
 use crate::store::operation::{Effect, EndedCorrelation};
 use crate::wire::{DebugOptions, MessageType, Payload};
 
@@ -278,7 +279,8 @@ impl Context {
             .unwrap_or_else(PoisonError::into_inner);
         match effects.as_mut() {
             Some(effects) => effects.push(effect),
-            None => log::warn!(
+            None => log_seldom!(
+                warn,
                 "{}: a message sent through the context after its handler had returned is lost; use the server handle",
                 self.endpoint()
             ),

@@ -17,7 +17,7 @@ use crate::error::StartError;
 use crate::http::Admission;
 use crate::metrics::{Counters, Mailbox, Meters};
 use crate::registry::{self, Registry, ToSession};
-use crate::seldom::Seldom;
+use crate::seldom::{Seldom, SeldomBy};
 use crate::server::{MatsSocketServer, ServerBuilder};
 use crate::service::{self, Services};
 use crate::store::operation::{LeaveNode, NewestPublication, RenewLease};
@@ -114,8 +114,10 @@ async fn begin(
         meters,
         counters,
         running: RunningHandlers::default(),
+        handlers_of: Arc::default(),
         revocations: registry::SeenRevocations::default(),
         mistakes: Seldom::default(),
+        failures: SeldomBy::default(),
         name: RwLock::new(name.as_str().into()),
         name_stem: stem,
         born: Instant::now(),

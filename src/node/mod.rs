@@ -6,6 +6,7 @@ mod gate;
 mod lease_clock;
 mod lifecycle;
 mod running;
+mod user_counts;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -19,6 +20,7 @@ pub(crate) use gate::{Gate, Permit};
 pub(crate) use lease_clock::LeaseClock;
 pub(crate) use lifecycle::{SOCKET_PING, start};
 pub(crate) use running::{Owner, Running, RunningHandlers};
+pub(crate) use user_counts::{Counted, UserCounts};
 
 use self::budget::NodeBudget;
 use crate::auth::Authentication;
@@ -29,7 +31,7 @@ use crate::endpoint::{Endpoint, Service};
 use crate::error::SendError;
 use crate::metrics::{Counters, Mailbox, Meters, Metrics, UpkeepMetrics};
 use crate::registry::{self, Registry};
-use crate::seldom::Seldom;
+use crate::seldom::{Seldom, SeldomBy, and_others};
 use crate::server::Listeners;
 use crate::store::operation::{
     CloseLater, CloseSession, CloseTarget, ClosedSession, FindHome, SessionHome,
@@ -58,8 +60,12 @@ pub(crate) struct Node {
     pub(crate) meters: Meters,
     pub(crate) counters: Counters,
     pub(crate) running: RunningHandlers,
+    /// Handlers that run, by user.
+    pub(crate) handlers_of: Arc<UserCounts>,
     pub(crate) revocations: registry::SeenRevocations,
     mistakes: Seldom,
+    /// Failures of handlers, by endpoint.
+    failures: SeldomBy,
     name: RwLock<Arc<str>>,
     name_stem: String,
     born: Instant,
@@ -205,6 +211,14 @@ impl Node {
         log::debug!("a client's mistake: {what}");
         if let Some(count) = self.mistakes.count() {
             log::info!("mistakes of clients since the last such line: {count}; this one: {what}");
+        }
+    }
+
+    /// A handler has failed: logged without letting it fill the log.
+    pub(crate) fn failed(&self, endpoint: &str, what: &str) {
+        match self.failures.count(endpoint) {
+            Some(count) => log::warn!("{what}{}", and_others(count)),
+            None => log::debug!("{what}"),
         }
     }
 

@@ -202,6 +202,11 @@ pub const SETTINGS: &[Setting] = &[
         Field::LongCount(|s| &mut s.config.max_handlers),
     ),
     of_server(
+        "max_handlers_per_user",
+        "handlers running at a time, for all sessions of one user on a node",
+        Field::LongCount(|s| &mut s.config.max_handlers_per_user),
+    ),
+    of_server(
         "max_inbox",
         "rows in a session's inbox",
         Field::LongCount(|s| &mut s.config.max_inbox),

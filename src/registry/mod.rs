@@ -25,6 +25,7 @@ use takeover::{Waiter, Waiting};
 
 use crate::cluster::{FromCluster, Notice, Tell};
 use crate::metrics::{Mailbox, metered};
+use crate::seldom::log_seldom;
 use crate::service::Dispatch;
 use crate::session::LiveSession;
 pub(crate) use crate::store::operation::Revocation;
@@ -212,7 +213,7 @@ impl Registry {
             .map(|entry| entry.holder)
             .collect();
         for holder in lost {
-            log::warn!("the actor of session {} is gone", holder.session.0);
+            log_seldom!(warn, "the actor of session {} is gone", holder.session.0);
             self.forget(holder.session);
             self.release(holder.session, holder.connection);
         }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use actix::{Handler, Message, MessageResult};
 
 use super::{Registry, ToSession, Waiter};
+use crate::seldom::log_seldom;
 use crate::store::operation::{Deregister, Holder, SessionKey, Swept};
 
 /// To the upkeep: notices were missed, so the next sweep must not wait for its time.
@@ -62,7 +63,8 @@ impl Registry {
                 let deregister = store.run(Deregister { holder });
                 actix::spawn(async move {
                     if let Err(error) = deregister.await {
-                        log::warn!(
+                        log_seldom!(
+                            warn,
                             "a stray session could not be deregistered, the next sweep tries again: {error}"
                         );
                     }

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::seldom::log_seldom;
 use crate::wire::MessageType;
 
 /// What happened to a session.
@@ -84,7 +85,7 @@ impl Listeners {
 /// A listener that panics takes nobody with it: neither the session nor the upkeep that called it.
 fn guarded(call: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(call)).is_err() {
-        log::error!("a listener panicked");
+        log_seldom!(error, "a listener panicked");
     }
 }
 

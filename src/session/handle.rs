@@ -13,7 +13,8 @@ use crate::endpoint::{
 };
 use crate::error::HandlerError;
 use crate::metrics::Mailbox;
-use crate::node::{Node, Owner, Running};
+use crate::node::{Counted, Node, Owner, Running};
+use crate::seldom::log_seldom;
 use crate::store::operation::{
     Cause, Correlation, Effect, Holder, NewForward, ReadAnswer, ReadCorrelation, Transact,
     Transacted, Unit, UnitOutcome,
@@ -67,6 +68,8 @@ pub(super) struct Job {
     pub(super) settles: Option<i64>,
     /// Held while a transactional handler of the session runs, or waits for the store to run it.
     pub(super) transactions: Arc<tokio::sync::Mutex<()>>,
+    /// Counts it as one of its user's handlers. `None` in the copy that the store is given.
+    pub(super) _counted: Option<Counted>,
     pub(super) envelope: Box<Envelope>,
 }
 
@@ -244,7 +247,10 @@ fn unit(
                 .counters
                 .handler_failures
                 .fetch_add(1, Ordering::Relaxed);
-            log::warn!("{}", described(job, error));
+            job.node.failed(
+                job.envelope.eid.as_deref().unwrap_or("reply"),
+                &described(job, error),
+            );
         }
         Ok(_) => {}
     }
@@ -397,7 +403,10 @@ fn end(job: &Job, holder: Holder, outcome: UnitOutcome, answer: Box<Envelope>) -
 }
 
 fn retry(error: &StoreError) -> End {
-    log::warn!("a message from a client could not be stored, it is to try again: {error}");
+    log_seldom!(
+        warn,
+        "a message from a client could not be stored, it is to try again: {error}"
+    );
     match error {
         StoreError::Unknown => End::Unknown,
         _ => End::Retry(Some("could not be stored now".to_owned())),
@@ -513,6 +522,7 @@ impl Job {
             received: self.received,
             settles: self.settles,
             transactions: self.transactions.clone(),
+            _counted: None,
             envelope: self.envelope.clone(),
         }
     }

@@ -40,6 +40,7 @@ pub use metrics::StoreMetricsSnapshot;
 use operation::News;
 #[cfg(feature = "postgres")]
 pub use postgres::Postgres;
+pub(crate) use shard::account_of;
 
 /// Opens a database.
 type Opener =

@@ -21,11 +21,16 @@ pub fn hash(text: &str) -> u64 {
     })
 }
 
+/// A number under which a user is counted.
+pub fn account_of(user_id: &str) -> u64 {
+    hash(user_id)
+}
+
 impl Share {
     /// The share of one of a user's sessions.
     pub fn of(user_id: &str, session: SessionKey) -> Share {
         Share {
-            user: hash(user_id),
+            user: account_of(user_id),
             session: session.0 as u64,
         }
     }

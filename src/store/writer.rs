@@ -13,6 +13,7 @@ use super::statements::{
     Care, Database, DbResult, Fault, Group, Line, Mode, Statements, Touched, Verdict,
 };
 use crate::sabotage::{Step, reached};
+use crate::seldom::log_seldom;
 use crate::wire::shown;
 
 /// What a thread does.
@@ -47,7 +48,10 @@ pub fn serve(lane: &Lane, database: &dyn Database, role: Role, queue: &Queue) {
     };
     while catch_unwind(AssertUnwindSafe(&mut serve)).is_err() {
         queue.metrics.panicked();
-        log::error!("a thread of the store panicked; it goes on with a fresh connection");
+        log_seldom!(
+            error,
+            "a thread of the store panicked; it goes on with a fresh connection"
+        );
     }
 }
 
@@ -96,7 +100,8 @@ impl Worker<'_> {
         match self.try_hard(&mut group) {
             Ok(()) => finish(group, self.queue),
             Err(Fault::Inside(error)) if group.len() > 1 => {
-                log::warn!(
+                log_seldom!(
+                    warn,
                     "a group of {} operations failed and is run one by one: {}",
                     group.len(),
                     shown(&error.to_string())
@@ -218,7 +223,8 @@ fn finish(mut group: Vec<Job>, queue: &Queue) {
 fn fail(group: Vec<Job>, fault: Fault) {
     let error = match fault {
         Fault::Unknown(error) => {
-            log::error!(
+            log_seldom!(
+                error,
                 "what became of {} operations is not known: {error}",
                 group.len()
             );

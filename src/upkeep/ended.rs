@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::endpoint::{Call, Context, Origin, RawOutcome, Run, take_effects};
 use crate::node::Node;
+use crate::seldom::log_seldom;
 use crate::store::operation::{Cause, ClaimEndedCorrelations, EndedCorrelation, Unit, UnitOutcome};
 use crate::store::{Share, StoreError};
 use crate::wire::shown;
@@ -42,7 +43,8 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
         Some(Run::Async(handler)) => Some(handler),
         // It takes the connection of a client's message, and there is none.
         Some(Run::Transactional(_)) => {
-            log::warn!(
+            log_seldom!(
+                warn,
                 "the transactional reply terminator {terminator:?} is not told that its request ended: {}",
                 ended.reason
             );
@@ -72,11 +74,12 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
                 node.counters
                     .handler_failures
                     .fetch_add(1, Ordering::Relaxed);
-                log::warn!(
+                let why = format!(
                     "the reply terminator {terminator:?} failed for a request that ended ({}): {}",
                     shown(&ended.reason),
                     shown(error.text())
                 );
+                node.failed(terminator, &why);
             }
         }
     }

@@ -250,6 +250,36 @@ async fn a_reply_that_cannot_be_taken_now_is_closed_with_4002_and_sent_again() {
     assert_eq!(nodes.control.runs("asked"), 1);
 }
 
+/// One user with many sessions had many times as many handlers as one with a single session.
+#[actix_web::test]
+async fn the_sessions_of_a_user_share_his_handlers() {
+    let nodes = Setup::new()
+        .config(|config| config.max_handlers_per_user = 3)
+        .start(1)
+        .await;
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        let mut line = nodes.open("anna").await;
+        let busy = line.request("test.gate", json!({"gate": "g"})).await;
+        nodes.control.called(&line.tid(&busy)).await;
+        sessions.push((line, busy));
+    }
+    let mut fourth = nodes.open("anna").await;
+    let refused = fourth.send_to("test.take", json!({})).await;
+    let answer = fourth.expect_id("RETRY", &refused).await;
+    let why = answer["desc"].as_str().unwrap_or_default();
+    assert!(why.contains("this user"), "{answer}");
+    let mut bystander = nodes.open("berta").await;
+    let served = bystander.send_to("test.take", json!({})).await;
+    bystander.expect_id("ACK", &served).await;
+    nodes.control.open("g", 3);
+    for (line, busy) in &mut sessions {
+        line.expect_id("RESOLVE", busy).await;
+    }
+    let taken = fourth.send_to("test.take", json!({})).await;
+    fourth.expect_id("ACK", &taken).await;
+}
+
 #[actix_web::test]
 async fn the_terminator_of_a_timed_out_request_is_told_once_although_two_nodes_look() {
     let nodes = Setup::new()

@@ -52,6 +52,10 @@ const ZEROS: &[(Change, &str)] = &[
     ),
     (|c| c.max_topic_length = 0, "max_topic_length = 0 "),
     (|c| c.max_handlers = 0, "max_handlers = 0 "),
+    (
+        |c| c.max_handlers_per_user = 0,
+        "max_handlers_per_user = 0 ",
+    ),
     (|c| c.max_inbox = 0, "max_inbox = 0 "),
     (|c| c.max_held = 0, "max_held = 0 "),
     (

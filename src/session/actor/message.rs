@@ -7,6 +7,7 @@ use actix::Context;
 use super::super::handle::{Job, handle};
 use super::super::state::{Event, Handle, Subscribed};
 use crate::registry::{SubscribeTopic, UnsubscribeTopic};
+use crate::seldom::log_seldom;
 use crate::store::StoreError;
 use crate::store::operation::{
     Fenced, MarkRedelivery, MarkedRedelivery, Subscribe, TopicHistory, TopicSince, Unsubscribe,
@@ -90,7 +91,8 @@ impl Session {
         let unsubscribe = self.node.store.run(Unsubscribe { holder, topic });
         actix::spawn(async move {
             if let Err(error) = unsubscribe.await {
-                log::warn!(
+                log_seldom!(
+                    warn,
                     "a subscription could not be removed, it comes back at the next reconnect: {error}"
                 );
             }
@@ -114,6 +116,7 @@ impl Session {
             received: self.node.clock.now(),
             settles: message.settles,
             transactions,
+            _counted: Some(self.node.handlers_of.enter(self.state.account())),
             envelope: message.envelope,
         };
         actix::spawn(handle(Box::new(job)));
@@ -140,7 +143,7 @@ impl Session {
                 }
                 Ok(MarkedRedelivery::FencedOff) => Event::FencedOff,
                 Err(error) => {
-                    log::warn!("redeliveries could not be counted: {error}");
+                    log_seldom!(warn, "redeliveries could not be counted: {error}");
                     Event::Tick
                 }
             }

@@ -127,6 +127,8 @@ impl Session {
             overfull: unsent > config.max_unsent.saturating_mul(4),
             incoming_room,
             outgoing_room,
+            user_is_busy: self.node.handlers_of.of(self.state.account())
+                >= config.max_handlers_per_user,
             lease_in_doubt: self.node.since_renewal() >= config.lease,
         }
     }

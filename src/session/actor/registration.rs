@@ -11,6 +11,7 @@ use super::super::line::ToLine;
 use super::super::state::{Event, Hello, Keep};
 use crate::node::Node;
 use crate::registry::{Attach, Detach, TakeOver, ToSession, UserHash};
+use crate::seldom::log_seldom;
 use crate::server::SessionChange;
 use crate::store::StoreError;
 use crate::store::operation::{
@@ -206,7 +207,10 @@ async fn let_go(node: &Node, holder: Holder, keep: Keep) {
             Ok(()) => return,
             Err(StoreError::Stopped) => return,
             Err(error) => {
-                log::warn!("a session could not be let go, trying again in {delay:?}: {error}")
+                log_seldom!(
+                    warn,
+                    "a session could not be let go, trying again in {delay:?}: {error}"
+                )
             }
         }
         tokio::time::sleep(delay).await;

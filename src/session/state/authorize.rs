@@ -8,6 +8,7 @@ use super::inbound::Step;
 use super::{Action, State, Waiting};
 use crate::auth::{AuthError, Principal, Verdict};
 use crate::clock::ms;
+use crate::seldom::log_seldom;
 use crate::wire::{Close, CloseCode, Envelope, MessageType, shown};
 
 /// Who the client is, and what waits for that.
@@ -270,7 +271,7 @@ impl State {
 
     /// An authenticator that fails has not refused: the client comes back elsewhere, its session is kept.
     pub(super) fn authenticator_failed(&mut self, error: &AuthError) {
-        log::warn!("{}", shown(&error.to_string()));
+        log_seldom!(warn, "{}", shown(&error.to_string()));
         let why = "authentication is not possible now, please come back";
         self.close(Close::new(CloseCode::ServiceRestart, why));
     }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::{Action, Handle, State};
 use crate::sabotage::{Broken, is_broken};
+use crate::seldom::log_seldom;
 use crate::session::handle::{End, HandlerEnded};
 use crate::store::StoreError;
 use crate::store::operation::Fenced;
@@ -201,6 +202,8 @@ impl State {
         let bytes = super::authorize::size(&envelope);
         let refusal = if self.inbox.running >= config.max_handlers {
             Some("too many handlers are running for this session")
+        } else if self.around.user_is_busy {
+            Some("too many handlers are running for this user")
         } else if self.inbox.is_full(config.max_inbox, &cmid) {
             Some("the inbox is full: acknowledge with ACK2 first")
         } else if bytes > self.around.incoming_room {
@@ -354,7 +357,7 @@ impl State {
         match answer {
             Ok(answer) => self.duplicate(cmid, answer.flatten()),
             Err(error) => {
-                log::warn!("an earlier answer could not be read: {error}");
+                log_seldom!(warn, "an earlier answer could not be read: {error}");
                 let why = "an earlier answer could not be read";
                 match kind.is_reply() {
                     true => self.leave(Close::new(CloseCode::Reconnect, why)),

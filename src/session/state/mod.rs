@@ -39,6 +39,7 @@ use crate::clock::{Clock, ms};
 use crate::config::Config;
 use crate::registry::ToSession;
 use crate::server::{Listeners, MessageEvent};
+use crate::store::account_of;
 use crate::store::operation::Holder;
 use crate::wire::{Close, CloseCode, Envelope, shown};
 
@@ -81,6 +82,8 @@ pub(super) struct Surroundings {
     pub(super) incoming_room: usize,
     /// Bytes of what is to go out that it may hold more of.
     pub(super) outgoing_room: usize,
+    /// The user's handlers on this node are as many as may be.
+    pub(super) user_is_busy: bool,
     /// The node's lease may have run out, as after a long pause: the session may have moved, unheard of here.
     pub(super) lease_in_doubt: bool,
 }
@@ -93,6 +96,7 @@ impl Default for Surroundings {
             overfull: false,
             incoming_room: usize::MAX,
             outgoing_room: usize::MAX,
+            user_is_busy: false,
             lease_in_doubt: false,
         }
     }
@@ -417,6 +421,11 @@ impl State {
     pub(super) fn user_id(&self) -> &str {
         self.principal()
             .map_or("", |principal| principal.user_id.as_str())
+    }
+
+    /// A hash of who the client is, under which he is counted.
+    pub(super) fn account(&self) -> u64 {
+        account_of(self.user_id())
     }
 
     /// The last authorization value that was accepted.

@@ -12,6 +12,7 @@ use super::Shared;
 use super::dialect::Dialect;
 use super::query::{Value, sql};
 use super::sql::{Known, Rooms, Transaction};
+use crate::seldom::log_seldom;
 use crate::store::statements::{Care, DbError, DbResult, Fault, Group, Line, Verdict};
 
 /// How often a lost transaction is asked for.
@@ -64,7 +65,10 @@ impl PgLine {
             self.rooms.forget();
             return Err(Fault::Inside(error));
         }
-        log::warn!("the connection to PostgreSQL was lost during a commit: {error}");
+        log_seldom!(
+            warn,
+            "the connection to PostgreSQL was lost during a commit: {error}"
+        );
         match xid {
             // It has written nothing.
             None => Err(Fault::Lost(error)),
