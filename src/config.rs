@@ -24,6 +24,8 @@ pub struct Config {
     /// Largest WebSocket message after HELLO, in bytes; beyond that close 1009 (session kept). Clients send as one what
     /// was queued while they had no connection. Default 50 MiB.
     pub max_message: usize,
+    /// Largest envelope of a message, in bytes; beyond that close 4004. Default 4 MiB.
+    pub max_envelope: usize,
     /// Bytes per second that a message must bring on average until it is whole; what is slower is closed with 4002
     /// (session kept), before HELLO with 1008. Time for which the server does not read does not count. Zero: any rate
     /// will do. Default 4 KiB.
@@ -66,7 +68,8 @@ pub struct Config {
     /// Up to 64 KiB per connection and direction wait for nobody, so that many connections may hold more. Default
     /// 512 MiB.
     pub max_node_bytes: usize,
-    /// How much of that the connections of one user may hold, in each direction. A message larger than this is closed
+    /// How much of that the connections of one user may hold, in each direction; never more than all connections may of
+    /// what comes in. A message larger than this is closed
     /// with 1009, one in fragments if it is larger than half of this. Default 128 MiB.
     pub max_user_bytes: usize,
     /// How much of that, and of what comes in, lines may hold whose HELLO is not done; at most a quarter of it. Default
@@ -206,6 +209,7 @@ impl Default for Config {
         Config {
             max_message_before_hello: 512 * KIB,
             max_message: 50 * MIB,
+            max_envelope: 4 * MIB,
             min_receive_rate: 4 * KIB,
             receive_grace: secs(10),
             max_fragment_wait: secs(5),

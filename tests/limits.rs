@@ -64,14 +64,55 @@ async fn a_big_message_right_behind_hello_is_taken() {
     line.expect_id("RESOLVE", "big").await;
 }
 
+/// The JavaScript client sends what was queued while it had no connection as one.
 #[actix_web::test]
 async fn fifty_mebibytes_less_a_little_pass() {
     let nodes = Nodes::one().await;
     let mut line = nodes.open("anna").await;
-    let cmid = line
-        .send_to("test.take", json!("x".repeat(49 * 1024 * 1024)))
-        .await;
+    let mut cmids = Vec::new();
+    let envelopes: Vec<_> = (0..49)
+        .map(|_| {
+            cmids.push(line.next_cmid());
+            let payload = json!("x".repeat(1024 * 1024));
+            line.envelope("SEND", &cmids[cmids.len() - 1], "test.take", payload)
+        })
+        .collect();
+    line.send(Value::Array(envelopes)).await;
+    for cmid in &cmids {
+        line.expect_id("ACK", cmid).await;
+    }
+}
+
+#[actix_web::test]
+async fn an_envelope_that_is_too_long_is_closed_with_4004() {
+    let nodes = Nodes::one().await;
+    let mut line = nodes.open("anna").await;
+    let fits = json!("x".repeat(4 * 1024 * 1024 - 200));
+    let cmid = line.send_to("test.take", fits).await;
     line.expect_id("ACK", &cmid).await;
+    line.send_to("test.take", json!("x".repeat(4 * 1024 * 1024)))
+        .await;
+    line.expect_close(4004).await;
+    nodes.control.event("close", line.session()).await;
+    nodes.until_stored("anna", 0).await;
+}
+
+/// Clients send HELLO and all SUBs as one.
+#[actix_web::test]
+async fn hello_with_all_the_topics_that_a_session_may_have() {
+    let nodes = Nodes::one().await;
+    let mut line = Client::new("anna").connect(&nodes[0].url).await;
+    let mut pipeline = vec![line.client.hello()];
+    let topic = |number: usize| format!("{}{number}", "topic ".repeat(40));
+    pipeline.extend((0..1_500).map(|number| json!({"t": "SUB", "eid": topic(number)})));
+    let pipeline = Value::Array(pipeline);
+    assert!(pipeline.to_string().len() > 380 * 1024);
+    line.send(pipeline).await;
+    line.expect("WELCOME").await;
+    for number in 0..1_500 {
+        let answer = line.expect("SUB_OK").await;
+        assert_eq!(answer["eid"], topic(number));
+    }
 }
 
 #[actix_web::test]

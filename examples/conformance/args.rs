@@ -46,6 +46,8 @@ pub fn parse() -> Result<Option<Args>, lexopt::Error> {
     let (mut ports, mut node, mut port, mut database, mut fresh) = (None, None, None, None, false);
     let mut schema = "matssocket".to_owned();
     let mut config = Config::default();
+    // Clients try the largest messages that there are.
+    config.max_envelope = config.max_message;
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {

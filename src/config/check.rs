@@ -139,6 +139,7 @@ impl Check {
         let Config {
             max_message_before_hello,
             max_message,
+            max_envelope,
             min_receive_rate: _,
             receive_grace: _,
             max_fragment_wait: _,
@@ -211,6 +212,7 @@ impl Check {
         } = config;
         self.not_zero(&fields![
             max_message,
+            max_envelope,
             hello_timeout,
             max_lines_before_hello,
             max_lines_before_hello_per_address,
@@ -282,8 +284,7 @@ impl Check {
             "no message of that length would find room",
         );
         for part in fields![
-            max_user_bytes,
-            max_bytes_before_hello,
+            max_message,
             max_unprocessed,
             max_unsent,
             max_held_bytes,

@@ -21,6 +21,7 @@ pub(crate) use id::cut;
 pub use id::{MAX_ID_BYTES, check_id, random_id};
 pub use message_type::MessageType;
 pub use pipeline::{MAX_PIPELINE_ITEMS, PipelineError, parse_pipeline};
+pub(crate) use pipeline::{Unread, read_envelope, read_pipeline};
 #[cfg(feature = "client")]
 pub(crate) use print::print_envelope;
 pub use print::print_pipeline;

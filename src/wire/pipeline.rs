@@ -1,9 +1,11 @@
 //! Pipelines, the JSON arrays that go over the line: how they are read.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::fmt;
+use std::ops::Range;
 
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::value::{id, ping_id, repaired, string, timeout};
@@ -34,55 +36,123 @@ pub struct PipelineError(pub String);
 /// Not JSON, not an array of objects with a known `t`, a `cmid` that is neither a string nor an integral number, or more
 /// than [`MAX_PIPELINE_ITEMS`]; the text names the envelope (counted from 1), field and position.
 pub fn parse_pipeline(text: &str) -> Result<Vec<Envelope>, PipelineError> {
+    // An envelope is large to move: space for as many as there are likely to be, in a text of ordinary messages.
+    let mut envelopes = Vec::with_capacity((text.len() / 256).min(64));
+    let read = read_pipeline(text, |envelope, _| {
+        envelopes.push(envelope);
+        Ok::<_, Infallible>(true)
+    });
+    match read {
+        Ok(()) => Ok(envelopes),
+        Err(Unread::Malformed(error)) => Err(error),
+    }
+}
+
+/// Why a pipeline was not read to its end.
+#[derive(Debug)]
+pub(crate) enum Unread<E> {
+    /// It is none.
+    Malformed(PipelineError),
+    /// Whoever takes its envelopes does not want more.
+    Stopped(E),
+}
+
+/// Reads a JSON array of envelopes as [`parse_pipeline`] does, one by one, so that not all of them need be in memory.
+///
+/// Each is given away with its place in the text; the answer says whether the payloads of those behind it are wanted.
+/// That the text as a whole is a pipeline is not known before the end.
+pub(crate) fn read_pipeline<E>(
+    text: &str,
+    mut take: impl FnMut(Envelope, Range<usize>) -> Result<bool, E>,
+) -> Result<(), Unread<E>> {
+    let wrong = |error: serde_json::Error| Unread::Malformed(PipelineError(error.to_string()));
     // serde_json would quote what it found instead.
     if !text
         .trim_start_matches([' ', '\t', '\r', '\n'])
         .starts_with('[')
     {
-        return Err(PipelineError("a pipeline is a JSON array".into()));
+        let error = PipelineError("a pipeline is a JSON array".into());
+        return Err(Unread::Malformed(error));
     }
-    let wrong = |error: serde_json::Error| PipelineError(error.to_string());
     let mut json = serde_json::Deserializer::from_str(text);
-    // An envelope is large to move: space for as many as there are likely to be, in a text of ordinary messages.
-    let expected = (text.len() / 256).min(64);
-    let envelopes = json
-        .deserialize_seq(PipelineVisitor { expected })
-        .map_err(wrong)?;
-    json.end().map_err(wrong)?;
-    Ok(envelopes)
+    let mut stopped = None;
+    let read = json.deserialize_seq(PipelineVisitor {
+        text,
+        take: |envelope, extent| take(envelope, extent).map_err(|error| stopped = Some(error)),
+    });
+    if let Some(error) = stopped {
+        return Err(Unread::Stopped(error));
+    }
+    read.map_err(wrong)?;
+    json.end().map_err(wrong)
 }
 
-struct PipelineVisitor {
-    expected: usize,
+/// Reads the envelope that starts at this place of a text which [`read_pipeline`] has read before. Gives the place of
+/// the one behind it, too, if there is one.
+pub(crate) fn read_envelope(
+    text: &str,
+    start: usize,
+) -> Result<(Envelope, Option<usize>), PipelineError> {
+    let seed = EnvelopeSeed {
+        text,
+        index: 1,
+        budget: &Cell::new(MAX_PIPELINE_ITEMS),
+        payloads: true,
+    };
+    let mut json = serde_json::Deserializer::from_str(&text[start..]);
+    let (envelope, extent) = seed
+        .deserialize(&mut json)
+        .map_err(|error| PipelineError(error.to_string()))?;
+    // Between two envelopes there is nothing but a comma and white space.
+    let next = text[extent.end..].find(['{', ']']);
+    let next = next.map(|bytes| extent.end + bytes);
+    Ok((envelope, next.filter(|at| text.as_bytes()[*at] == b'{')))
 }
 
-impl<'de> Visitor<'de> for PipelineVisitor {
-    type Value = Vec<Envelope>;
+struct PipelineVisitor<'t, F> {
+    text: &'t str,
+    /// Takes an envelope and its place, and says whether the payloads of those behind it are wanted.
+    take: F,
+}
+
+impl<'de, F> Visitor<'de> for PipelineVisitor<'de, F>
+where
+    F: FnMut(Envelope, Range<usize>) -> Result<bool, ()>,
+{
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array of envelopes")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut array: A) -> Result<(), A::Error> {
         let budget = Cell::new(MAX_PIPELINE_ITEMS);
-        let mut envelopes = Vec::with_capacity(self.expected);
-        while let Some(envelope) = array.next_element_seed(EnvelopeSeed {
-            index: envelopes.len() + 1,
+        let (mut index, mut payloads) = (1, true);
+        while let Some((envelope, extent)) = array.next_element_seed(EnvelopeSeed {
+            text: self.text,
+            index,
             budget: &budget,
+            payloads,
         })? {
-            envelopes.push(envelope);
+            index += 1;
+            let taken = (self.take)(envelope, extent);
+            payloads = taken.map_err(|()| de::Error::custom("not wanted"))?;
         }
-        Ok(envelopes)
+        Ok(())
     }
 }
 
 /// Reads one envelope.
 #[derive(Clone, Copy)]
 struct EnvelopeSeed<'a> {
+    /// The text that it is in.
+    text: &'a str,
     /// Place in the pipeline, counted from 1.
     index: usize,
     /// How many more envelopes and ids may come.
     budget: &'a Cell<usize>,
+    /// Its payload is wanted.
+    payloads: bool,
 }
 
 impl EnvelopeSeed<'_> {
@@ -107,7 +177,7 @@ impl EnvelopeSeed<'_> {
     ) -> Result<(), E> {
         let value = raw.get();
         if field == Field::Msg {
-            envelope.msg = Some(raw.to_owned());
+            envelope.msg = self.payloads.then(|| raw.to_owned());
             return Ok(());
         }
         if value == "null" {
@@ -154,6 +224,15 @@ impl EnvelopeSeed<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The place of an envelope in the text, by its first key and its last value, which lie in it: there is nothing but
+    /// white space between them and its braces.
+    fn extent(&self, first: &RawValue, last: &RawValue) -> Range<usize> {
+        let place = |it: &RawValue| it.get().as_ptr().addr() - self.text.as_ptr().addr();
+        let end = place(last) + last.get().len();
+        let start = self.text[..place(first)].rfind('{').unwrap_or(0);
+        start..end + self.text[end..].find('}').map_or(0, |space| space + 1)
     }
 
     fn cmid<E: de::Error>(&self, json: &str) -> Result<String, E> {
@@ -235,37 +314,40 @@ impl Envelope {
 }
 
 impl<'de> DeserializeSeed<'de> for EnvelopeSeed<'_> {
-    type Value = Envelope;
+    type Value = (Envelope, Range<usize>);
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Envelope, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
         // "Any" leads a string into `visit_str`; asked for a map, serde_json would quote it.
         json.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
-    type Value = Envelope;
+    /// The envelope, and its place in the text.
+    type Value = (Envelope, Range<usize>);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "an object as envelope {}", self.index)
     }
 
-    fn visit_str<E: de::Error>(self, _: &str) -> Result<Envelope, E> {
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<Self::Value, E> {
         Err(self.wrong("a string instead of an object"))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         self.spend()?;
         let mut envelope = Envelope::default();
         let mut t = None;
+        let (mut first, mut last) = (None, None);
         // Raw, since even a key may have half a surrogate pair.
         while let Some(key) = map.next_key::<&RawValue>()? {
             let field = Field::of(key.get());
+            let raw = map.next_value::<&RawValue>()?;
+            first = first.or(Some(key));
+            last = Some(raw);
             if field == Field::Unknown {
-                map.next_value::<IgnoredAny>()?;
                 continue;
             }
-            let raw = map.next_value::<&RawValue>()?;
             if field == Field::T {
                 let name = string(raw.get()).ok_or_else(|| self.wrong("`t` is not a string"))?;
                 t = Some(MessageType::from_name(&name).ok_or_else(|| {
@@ -281,7 +363,8 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
         if envelope.t == MessageType::HELLO {
             envelope.fault.take_if(|fault| fault.ends_with(HALF_A_PAIR));
         }
-        Ok(envelope)
+        let extent = first.zip(last).map(|(key, value)| self.extent(key, value));
+        Ok((envelope, extent.unwrap_or_default()))
     }
 }
 

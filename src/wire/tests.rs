@@ -202,6 +202,46 @@ fn depth_costs_no_stack() {
 }
 
 #[test]
+fn envelopes_are_read_one_by_one_with_their_places() {
+    let texts = [
+        r#"{"t":"SEND","msg":{"a":"}{]["}}"#,
+        r#"{ "unknown" : [1, {}] , "t":"PING" }"#,
+        r#"{"msg":"ä\"{","t":"REQUEST","cmid":7}"#,
+        r#"{"t":"SUB","eid":"T","other":null}"#,
+    ];
+    let text = format!(" [ {} ]\n", texts.join(" ,\n\t"));
+    let mut places = Vec::new();
+    let read = read_pipeline(&text, |envelope, extent| {
+        assert_eq!(&text[extent.clone()], texts[places.len()]);
+        assert!(
+            envelope.msg.is_none() || places.is_empty(),
+            "it is not wanted"
+        );
+        places.push(extent.start);
+        Ok::<_, ()>(false)
+    });
+    assert!(read.is_ok());
+    let (mut at, mut seen) = (Some(places[0]), Vec::new());
+    while let Some(start) = at {
+        seen.push(start);
+        let (envelope, next) = read_envelope(&text, start).expect("it was read before");
+        let alone = parse_pipeline(&format!("[{}]", texts[seen.len() - 1])).expect("it is one");
+        assert_eq!(format!("{envelope:?}"), format!("{:?}", alone[0]));
+        at = next;
+    }
+    assert_eq!(seen, places);
+    // Whoever takes them may have enough.
+    let stopped = read_pipeline(&text, |_, extent| match extent.start > places[0] {
+        true => Err("enough"),
+        false => Ok(true),
+    });
+    assert!(
+        matches!(stopped, Err(Unread::Stopped("enough"))),
+        "{stopped:?}"
+    );
+}
+
+#[test]
 fn errors_name_field_and_position() {
     for (text, error) in [
         ("", "a pipeline is a JSON array"),

@@ -85,16 +85,15 @@ impl NodeBudget {
 
     /// Where a connection without a user counts what comes in, and what goes out.
     pub(crate) fn before_hello(&self) -> (Account, Account) {
-        let incoming = Account::new(self.before_hello.clone(), None);
-        let outgoing = Account::new(self.outgoing.clone(), None);
-        (incoming, outgoing)
+        let incoming = Account::new(self.before_hello.clone());
+        (incoming, Account::new(self.outgoing.clone()))
     }
 
     /// Where a connection of this user counts what comes in, and what goes out.
     pub(crate) fn of_user(&self, user_id: &str) -> (Account, Account) {
         let share = self.share(user_id);
-        let incoming = Account::new(self.incoming.clone(), Some((share.clone(), incoming_of)));
-        let outgoing = Account::new(self.outgoing.clone(), Some((share, outgoing_of)));
+        let incoming = Account::of_user(self.incoming.clone(), share.clone(), |it| &it.incoming);
+        let outgoing = Account::of_user(self.outgoing.clone(), share, |it| &it.outgoing);
         (incoming, outgoing)
     }
 
@@ -149,12 +148,4 @@ impl NodeBudget {
             );
         }
     }
-}
-
-fn incoming_of(share: &Share) -> &Pool {
-    &share.incoming
-}
-
-fn outgoing_of(share: &Share) -> &Pool {
-    &share.outgoing
 }

@@ -136,28 +136,41 @@ impl Budget {
     }
 }
 
-/// A user's share, and which of its pools.
-type Part = (Arc<Share>, fn(&Share) -> &Pool);
-
 /// Where bytes count: in a budget, and in a user's share of it.
 #[derive(Clone)]
 pub(crate) struct Account {
     budget: Arc<Budget>,
-    share: Option<Part>,
+    share: Option<ShareOf>,
 }
 
+/// A user's share, and where in it bytes of one direction count.
+#[derive(Clone)]
+struct ShareOf {
+    share: Arc<Share>,
+    direction: Direction,
+}
+
+/// Where bytes of one direction count in a user's share.
+pub(super) type Direction = fn(&Share) -> &Pool;
+
 impl Account {
-    pub(super) fn new(budget: Arc<Budget>, share: Option<Part>) -> Account {
+    pub(super) fn new(budget: Arc<Budget>) -> Account {
+        let share = None;
+        Account { budget, share }
+    }
+
+    pub(super) fn of_user(budget: Arc<Budget>, share: Arc<Share>, direction: Direction) -> Account {
+        let share = Some(ShareOf { share, direction });
         Account { budget, share }
     }
 
     fn share(&self) -> Option<&Pool> {
-        self.share.as_ref().map(|(share, of)| of(share))
+        self.share.as_ref().map(|it| (it.direction)(&it.share))
     }
 
     /// Whether bytes of the one count where those of the other do.
     pub(super) fn is(&self, other: &Account) -> bool {
-        let share = |it: &Account| it.share.as_ref().map(|(share, _)| Arc::as_ptr(share));
+        let share = |it: &Account| it.share.as_ref().map(|it| Arc::as_ptr(&it.share));
         Arc::ptr_eq(&self.budget, &other.budget) && share(self) == share(other)
     }
 

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::inbound::Step;
+use super::pipeline::Step;
 use super::{Action, State, Waiting};
 use crate::auth::{AuthError, Principal, Verdict};
 use crate::clock::ms;
@@ -205,6 +205,7 @@ impl State {
         } else {
             let needed = pipeline.authorization
                 || !authorization.nothing_held()
+                || pipeline.has_rest()
                 || pipeline.envelopes.iter().any(|it| needs_authorization(it));
             if !needed {
                 pipeline.step = Step::Hello;
@@ -309,28 +310,32 @@ impl State {
         let held = self.authorization.held.take().unwrap_or_default();
         if let Some(pipeline) = &mut self.current {
             pipeline.step = Step::Hello;
-            let behind = std::mem::replace(&mut pipeline.envelopes, held.envelopes);
-            pipeline.envelopes.extend(behind);
+            pipeline.put_first(held.envelopes);
         }
     }
 
     /// The authorization is not good: what needs it is held, and a fresh one asked for.
     pub(super) fn hold(&mut self) {
-        let Some(pipeline) = self.current.take() else {
-            return;
-        };
-        if pipeline.hello.is_some() {
+        if self.current.as_ref().is_some_and(|it| it.hello.is_some()) {
             return self.close(Close::new(
                 CloseCode::ViolatedPolicy,
                 "HELLO a second time on one connection",
             ));
         }
-        for envelope in pipeline.envelopes {
-            if let Err(close) = self.hold_one(envelope) {
-                return self.close(close);
+        loop {
+            self.fill();
+            let Some(pipeline) = self.current.as_mut().filter(|it| !it.is_empty()) else {
+                break;
+            };
+            for envelope in std::mem::take(&mut pipeline.envelopes) {
+                if let Err(close) = self.hold_one(envelope) {
+                    return self.close(close);
+                }
             }
         }
-        self.ask_for_authorization();
+        if self.current.take().is_some() {
+            self.ask_for_authorization();
+        }
     }
 
     fn hold_one(&mut self, envelope: Box<Envelope>) -> Result<(), Close> {
@@ -366,7 +371,9 @@ impl State {
         }
         let full = held.messages > 0
             && (held.messages >= config.max_held || held.bytes + bytes > config.max_held_bytes);
-        if !full {
+        let room = self.around.incoming_room.checked_sub(bytes);
+        if let (Some(room), false) = (room, full) {
+            self.around.incoming_room = room;
             held.messages += 1;
             held.bytes += bytes;
             held.envelopes.push_back(envelope);

@@ -1,36 +1,19 @@
 //! Incoming pipelines, taken apart strictly in order.
 
 use std::borrow::Borrow;
-use std::collections::VecDeque;
 
+use bytestring::ByteString;
+
+use super::pipeline::{Pipeline, Step, is_taken_at_once};
 use super::{Acks, Action, Asked, Hello, Identity, State, Subscribing, Waiting};
 use crate::clock::ms;
 use crate::sabotage::{Broken, is_broken};
 use crate::store::StoreError;
 use crate::store::operation::Registered;
 use crate::wire::{
-    Close, CloseCode, Debug, DebugOptions, Envelope, MessageType, check_id, parse_pipeline,
-    print_pipeline, shown,
+    Close, CloseCode, Debug, DebugOptions, Envelope, MessageType, Unread, check_id, print_pipeline,
+    read_pipeline, shown,
 };
-
-/// The pipeline at hand.
-pub(super) struct Pipeline {
-    pub(super) step: Step,
-    pub(super) hello: Option<Box<Envelope>>,
-    /// What is left of it: information-bearing messages, SUB, UNSUB, and what does not belong.
-    pub(super) envelopes: VecDeque<Box<Envelope>>,
-    /// It brought an authorization value.
-    pub(super) authorization: bool,
-    /// Bytes of its text.
-    pub(super) bytes: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    Authenticate,
-    Hello,
-    Dispatch,
-}
 
 /// Acknowledgements that may wait for the store before a client's messages have to wait.
 const MAX_UNSTORED_ACKS: usize = 10_000;
@@ -49,8 +32,11 @@ impl State {
                 None => match self.next_work() {
                     Some(text) => {
                         self.work_bytes -= text.len();
-                        self.begin(&text);
-                        self.actions.push(Action::Processed(text.len()));
+                        let bytes = text.len();
+                        self.begin(text);
+                        if self.current.as_ref().is_none_or(|it| !it.has_rest()) {
+                            self.actions.push(Action::Processed(bytes));
+                        }
                     }
                     None => return,
                 },
@@ -64,7 +50,7 @@ impl State {
     }
 
     /// Steps 2 to 8 of the protocol's section 5: what needs no authorization is done at once.
-    fn begin(&mut self, text: &str) {
+    fn begin(&mut self, text: ByteString) {
         let established = self.identity().is_some();
         let (limit, code) = match established {
             true => (self.config.max_message, CloseCode::MessageTooBig),
@@ -82,64 +68,58 @@ impl State {
                 ),
             ));
         }
-        let envelopes = match parse_pipeline(text) {
-            Ok(envelopes) => envelopes,
-            Err(error) => return self.violation(format!("not a pipeline: {error}")),
+        let (pipeline, at_once) = match self.sort(&text) {
+            Ok(sorted) => sorted,
+            Err(Unread::Malformed(error)) => {
+                return self.violation(format!("not a pipeline: {error}"));
+            }
+            Err(Unread::Stopped(why)) => return self.close(why),
         };
-        let mut pipeline = Pipeline {
-            step: Step::Authenticate,
-            hello: None,
-            envelopes: VecDeque::new(),
-            authorization: false,
-            bytes: text.len(),
-        };
-        if let Some(requested) = envelopes.iter().rev().find_map(|envelope| envelope.rd) {
-            self.requested_debug = DebugOptions(requested);
-        }
-        if let Some(value) = envelopes
-            .iter()
-            .rev()
-            .find_map(|envelope| envelope.auth.as_ref())
-        {
-            pipeline.authorization = true;
-            self.authorization.offer(value.clone());
-        }
-        if let Err(why) = self.sort(envelopes, &mut pipeline) {
-            return self.close(why);
-        }
-        if self.identity().is_none() && pipeline.hello.is_none() {
+        self.take_at_once(at_once);
+        if !established && pipeline.hello.is_none() {
             // Or a line could stay for ever without a session.
             return self.close(Close::new(
                 CloseCode::ViolatedPolicy,
                 "no session: HELLO must come first",
             ));
         }
-        let nothing = pipeline.envelopes.is_empty() && pipeline.hello.is_none();
+        let nothing = pipeline.is_empty() && pipeline.hello.is_none();
         if nothing && self.authorization.nothing_held() && !pipeline.authorization {
             return;
         }
         self.current = Some(pipeline);
     }
 
-    /// Takes out what needs no authorization.
-    fn sort(&mut self, envelopes: Vec<Envelope>, pipeline: &mut Pipeline) -> Result<(), Close> {
-        let mut pongs = Vec::new();
-        let mut acks = Acks::default();
-        let mut ack2 = Vec::new();
-        for envelope in envelopes {
+    /// Looks a text through, and takes out what needs no authorization.
+    fn sort(&mut self, text: &ByteString) -> Result<(Pipeline, AtOnce), Unread<Close>> {
+        let mut pipeline = Pipeline::new();
+        let mut at_once = AtOnce::default();
+        read_pipeline(text, |mut envelope, extent| {
+            let (bytes, limit) = (extent.len(), self.config.max_envelope);
+            if bytes > limit {
+                let what = format!("an envelope of {bytes} bytes, at most {limit} are allowed");
+                return Err(protocol_error(what));
+            }
+            at_once.requested_debug = envelope.rd.or(at_once.requested_debug);
+            if let Some(value) = &envelope.auth {
+                pipeline.authorization = true;
+                at_once.authorization = Some(value.clone());
+            }
             self.record(true, &envelope);
             if self.identity().is_none() && needs_session(envelope.t) {
                 return Err(protocol_error(format!("{} before HELLO", envelope.t)));
             }
             match envelope.t {
-                MessageType::AUTH | MessageType::PONG => {}
-                MessageType::PING => pongs.push(Envelope {
-                    x: envelope.x,
+                MessageType::PING => at_once.pongs.push(Envelope {
+                    x: envelope.x.take(),
                     ..Envelope::new(MessageType::PONG)
                 }),
-                MessageType::ACK | MessageType::NACK => self.acknowledged(envelope, &mut acks)?,
+                MessageType::ACK | MessageType::NACK => {
+                    self.acknowledged(envelope, &mut at_once.acks)?
+                }
                 MessageType::ACK2 => {
-                    ack2.extend(one_or_several(&envelope, "cmid", &envelope.cmid)?);
+                    let cmids = one_or_several(&envelope, "cmid", &envelope.cmid)?;
+                    at_once.ack2.extend(cmids);
                 }
                 MessageType::HELLO if pipeline.hello.is_some() => {
                     return Err(Close::new(
@@ -148,31 +128,32 @@ impl State {
                     ));
                 }
                 MessageType::HELLO => pipeline.hello = Some(Box::new(envelope)),
-                MessageType::SEND
-                | MessageType::REQUEST
-                | MessageType::RESOLVE
-                | MessageType::REJECT
-                | MessageType::SUB
-                | MessageType::UNSUB
-                | MessageType::WELCOME
-                | MessageType::RETRY
-                | MessageType::SUB_OK
-                | MessageType::SUB_LOST
-                | MessageType::SUB_NO_AUTH
-                | MessageType::PUB
-                | MessageType::REAUTH => pipeline.envelopes.push_back(Box::new(envelope)),
+                t if is_taken_at_once(t) => {}
+                _ => pipeline.push(envelope, bytes, extent.start, text),
             }
+            Ok(!pipeline.has_rest())
+        })?;
+        Ok((pipeline, at_once))
+    }
+
+    /// Does what needs no authorization.
+    fn take_at_once(&mut self, at_once: AtOnce) {
+        if let Some(requested) = at_once.requested_debug {
+            self.requested_debug = DebugOptions(requested);
         }
-        if !pongs.is_empty() {
-            self.send_now(pongs);
+        if let Some(value) = at_once.authorization {
+            self.authorization.offer(value);
         }
+        if !at_once.pongs.is_empty() {
+            self.send_now(at_once.pongs);
+        }
+        let acks = at_once.acks;
         self.window.complete(acks.acked.iter().chain(&acks.nacked));
         self.complete_later(acks);
-        let droppable = self.inbox.acknowledged(ack2);
+        let droppable = self.inbox.acknowledged(at_once.ack2);
         self.to_drop.extend(droppable);
         // Only now: what this very message acknowledges is not unacknowledged.
         self.count_redeliveries();
-        Ok(())
     }
 
     fn acknowledged(&self, envelope: Envelope, acks: &mut Acks) -> Result<(), Close> {
@@ -308,10 +289,11 @@ impl State {
     }
 
     pub(super) fn step_dispatch(&mut self) {
+        self.fill();
         let Some(pipeline) = &mut self.current else {
             return;
         };
-        let is_done = pipeline.envelopes.is_empty();
+        let is_done = pipeline.is_empty();
         // It may have been revoked since the pipeline was let in.
         if !self.authorization.is_good() {
             return self.hold();
@@ -354,6 +336,16 @@ impl State {
             | MessageType::PONG => {
                 self.violation(format!("{} is not for a client to send", envelope.t))
             }
+        }
+    }
+
+    /// Takes the next envelopes of the pipeline apart.
+    pub(super) fn fill(&mut self) {
+        match self.current.as_mut().map(Pipeline::fill) {
+            None | Some(Ok(None)) => {}
+            Some(Ok(Some(bytes))) => self.actions.push(Action::Processed(bytes)),
+            // It was one when it was looked through.
+            Some(Err(error)) => self.violation(format!("not a pipeline: {error}")),
         }
     }
 
@@ -438,6 +430,16 @@ impl Identity {
             .ok()
             .filter(|seq| *seq > 0)
     }
+}
+
+/// What a pipeline brings that is done at once.
+#[derive(Default)]
+struct AtOnce {
+    requested_debug: Option<u32>,
+    authorization: Option<String>,
+    pongs: Vec<Envelope>,
+    acks: Acks,
+    ack2: Vec<String>,
 }
 
 fn needs_session(t: MessageType) -> bool {

@@ -1,7 +1,7 @@
 //! The session's decisions, pure: an [`Event`] comes in, [`Action`]s come out. No I/O, no actor, no clock but the `now`
 //! that it is given (ms on a monotonic clock).
 //!
-//! [`inbound`] takes pipelines apart in order, [`authorize`] holds what waits for authorization, [`inbox`] knows which
+//! [`inbound`] takes pipelines apart in order, [`pipeline`] is the one at hand, [`authorize`] holds what waits for authorization, [`inbox`] knows which
 //! messages are being handled, [`replies`] coalesces what is answered, [`outbox`] is the window of what was sent and
 //! not acknowledged, [`topics`] the subscriptions, [`publications`] what is delivered of them, and [`rights`] whether
 //! they may still be.
@@ -12,6 +12,7 @@ mod inbound;
 mod inbox;
 mod outbox;
 mod outgoing;
+mod pipeline;
 mod publications;
 mod replies;
 mod rights;
@@ -27,9 +28,9 @@ use bytestring::ByteString;
 
 use self::authorize::Authorization;
 pub(super) use self::event::{Acks, Action, Event, Handle, Hello, Identity, Keep, Subscribed};
-use self::inbound::Pipeline;
 use self::inbox::Inbox;
 use self::outbox::Window;
+use self::pipeline::Pipeline;
 use self::replies::Replies;
 use self::standing::Rumour;
 use self::topics::{Subscribing, Topics};
@@ -387,6 +388,9 @@ impl State {
             return;
         }
         self.drop_work();
+        if let Some(bytes) = self.current.as_mut().and_then(Pipeline::give_up_text) {
+            self.actions.push(Action::Processed(bytes));
+        }
         let keep = if self.identity().is_some() {
             keep
         } else {
@@ -445,7 +449,7 @@ impl State {
 
     /// Bytes that this session holds of what came in, beside the texts that count as unprocessed in the line's flow.
     pub(super) fn held_incoming(&self) -> usize {
-        let envelopes = self.current.as_ref().map_or(0, |it| it.bytes);
+        let envelopes = self.current.as_ref().map_or(0, Pipeline::bytes);
         envelopes + self.inbox.bytes() + self.authorization.held_bytes()
     }
 

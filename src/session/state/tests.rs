@@ -2,6 +2,7 @@
 
 mod authorization;
 mod edges;
+mod large;
 mod outbox;
 
 use std::time::Duration;

@@ -1,0 +1,154 @@
+//! The pipeline at hand, of which no more is in memory than its text and the envelopes that have their turn next.
+//!
+//! Taken apart, an envelope takes many times the bytes of the shortest text that makes one, and the payloads of all of
+//! them take those of the text once more.
+
+use std::collections::VecDeque;
+use std::mem;
+
+use bytestring::ByteString;
+
+use crate::wire::{Envelope, MessageType, PipelineError, read_envelope};
+
+/// Envelopes that are taken apart at a time.
+const AT_A_TIME: usize = 256;
+/// The same in bytes; one is always taken.
+const BYTES_AT_A_TIME: usize = 64 * 1024;
+
+/// The pipeline at hand.
+pub(super) struct Pipeline {
+    pub(super) step: Step,
+    pub(super) hello: Option<Box<Envelope>>,
+    /// What is next of it: information-bearing messages, SUB, UNSUB, and what does not belong.
+    pub(super) envelopes: VecDeque<Box<Envelope>>,
+    /// What is behind those.
+    rest: Option<Rest>,
+    /// It brought an authorization value.
+    pub(super) authorization: bool,
+    /// Bytes that the envelopes take.
+    bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Authenticate,
+    Hello,
+    Dispatch,
+}
+
+/// The part of a text that is not taken apart yet.
+struct Rest {
+    text: ByteString,
+    /// Where the next envelope starts.
+    at: usize,
+}
+
+impl Pipeline {
+    pub(super) fn new() -> Pipeline {
+        Pipeline {
+            step: Step::Authenticate,
+            hello: None,
+            envelopes: VecDeque::new(),
+            rest: None,
+            authorization: false,
+            bytes: 0,
+        }
+    }
+
+    /// Takes an envelope, of so many bytes, in, unless it is for later, as all those behind it.
+    pub(super) fn push(&mut self, envelope: Envelope, bytes: usize, at: usize, text: &ByteString) {
+        if self.rest.is_some() {
+            return;
+        }
+        if self.is_filled() {
+            let text = text.clone();
+            self.rest = Some(Rest { text, at });
+            return;
+        }
+        self.bytes += bytes + size_of::<Envelope>();
+        self.envelopes.push_back(Box::new(envelope));
+    }
+
+    fn is_filled(&self) -> bool {
+        self.envelopes.len() >= AT_A_TIME || self.bytes >= BYTES_AT_A_TIME
+    }
+
+    /// Takes the next envelopes apart, if there are none at hand. Gives the bytes of the text when it is not needed any
+    /// more.
+    pub(super) fn fill(&mut self) -> Result<Option<usize>, PipelineError> {
+        if !self.envelopes.is_empty() {
+            return Ok(None);
+        }
+        self.bytes = 0;
+        let Some(Rest { text, at }) = self.rest.take() else {
+            return Ok(None);
+        };
+        let mut next = Some(at);
+        while let Some(at) = next {
+            if self.is_filled() {
+                self.rest = Some(Rest { text, at });
+                return Ok(None);
+            }
+            let (envelope, behind) = read_envelope(&text, at)?;
+            if !is_taken_at_once(envelope.t) {
+                let bytes = behind.unwrap_or(text.len()) - at;
+                self.bytes += bytes + size_of::<Envelope>();
+                self.envelopes.push_back(Box::new(envelope));
+            }
+            next = behind;
+        }
+        Ok(Some(text.len()))
+    }
+
+    /// Whether nothing is left of it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.envelopes.is_empty() && self.rest.is_none()
+    }
+
+    /// Whether some of it is not taken apart yet.
+    pub(super) fn has_rest(&self) -> bool {
+        self.rest.is_some()
+    }
+
+    /// Gives the text up: how many bytes it had, if it was still needed.
+    pub(super) fn give_up_text(&mut self) -> Option<usize> {
+        self.rest.take().map(|rest| rest.text.len())
+    }
+
+    /// Bytes that it takes, beside those of its text.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What was held comes first.
+    pub(super) fn put_first(&mut self, held: VecDeque<Box<Envelope>>) {
+        let behind = mem::replace(&mut self.envelopes, held);
+        self.envelopes.extend(behind);
+    }
+}
+
+/// Whether such an envelope is done with when its pipeline is looked through first: it needs no authorization.
+pub(super) fn is_taken_at_once(t: MessageType) -> bool {
+    match t {
+        MessageType::AUTH
+        | MessageType::PING
+        | MessageType::PONG
+        | MessageType::ACK
+        | MessageType::NACK
+        | MessageType::ACK2
+        | MessageType::HELLO => true,
+        MessageType::SEND
+        | MessageType::REQUEST
+        | MessageType::RESOLVE
+        | MessageType::REJECT
+        | MessageType::SUB
+        | MessageType::UNSUB
+        | MessageType::WELCOME
+        | MessageType::RETRY
+        | MessageType::SUB_OK
+        | MessageType::SUB_LOST
+        | MessageType::SUB_NO_AUTH
+        | MessageType::PUB
+        | MessageType::REAUTH => false,
+    }
+}
