@@ -141,12 +141,12 @@ impl<R: Rows> Rows for Turns<R> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::store::operation::NewForward;
     use crate::wire::MessageType;
 
-    fn row(id: i64, user: &str, session: &str) -> Forwarded {
+    pub(in crate::service) fn row(id: i64, user: &str, session: &str) -> Forwarded {
         let work = NewForward {
             service: "service".into(),
             endpoint: "endpoint".into(),

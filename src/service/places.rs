@@ -8,6 +8,9 @@ use super::fair::FairQueue;
 use crate::endpoint::ServiceCounters;
 use crate::store::operation::{Forwarded, Room};
 
+/// Most rows claimed for one service at a time.
+const MOST_CLAIMED: usize = 1_000;
+
 /// What bounds a service.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
@@ -177,5 +180,105 @@ impl Places {
     }
 }
 
-/// Most rows claimed for one service at a time.
-const MOST_CLAIMED: usize = 1_000;
+#[cfg(test)]
+mod tests {
+    use super::super::fair::tests::row;
+    use super::*;
+
+    fn places(running: usize, waiting: usize, bytes: usize) -> Places {
+        let bounds = Bounds {
+            running,
+            waiting,
+            bytes,
+        };
+        Places::new(bounds, Arc::default())
+    }
+
+    /// Begins all that has a place.
+    fn begin(places: &mut Places) -> Vec<i64> {
+        let begun = std::iter::from_fn(|| places.begin());
+        begun.map(|row| row.id).collect()
+    }
+
+    fn add(places: &mut Places, ids: std::ops::Range<i64>) {
+        for id in ids {
+            places.add(row(id, "anna", "a1"));
+        }
+    }
+
+    #[test]
+    fn what_has_no_place_waits_and_what_cannot_wait_is_too_much() {
+        let mut places = places(2, 3, 1_000);
+        assert_eq!(places.room().rows, 2);
+        add(&mut places, 0..8);
+        assert_eq!(begin(&mut places), [0, 1]);
+        let excess: Vec<_> = places.excess().iter().map(|row| row.id).collect();
+        assert_eq!(excess, [7, 6, 5]);
+        assert_eq!(places.room().rows, 0);
+        let mut ids: Vec<_> = places.ids().collect();
+        ids.sort_unstable();
+        assert_eq!(ids, [0, 1, 2, 3, 4]);
+        places.end(0);
+        places.end(0);
+        assert_eq!(begin(&mut places), [2]);
+        assert_eq!((places.running(), places.excess().len()), (2, 0));
+        let seen = [
+            &places.counters.running,
+            &places.counters.waiting,
+            &places.counters.given_back,
+        ];
+        assert_eq!(seen.map(|it| it.load(Relaxed)), [2, 2, 3]);
+    }
+
+    /// Rows of slow services waited on one node although another one had places.
+    #[test]
+    fn what_waits_in_vain_for_a_whole_interval_goes_back() {
+        let mut places = places(1, 10, 1_000);
+        add(&mut places, 0..4);
+        begin(&mut places);
+        assert_eq!(places.look().len(), 0, "they may have come just now");
+        places.end(0);
+        begin(&mut places);
+        assert_eq!(places.look().len(), 0, "one has ended");
+        assert_eq!(places.look().len(), 2);
+        assert_eq!((places.look().len(), places.running()), (0, 1));
+        assert_eq!(places.room().rows, 0, "none is claimed for a place taken");
+    }
+
+    #[test]
+    fn quick_services_claim_ahead_as_many_as_end_within_an_interval() {
+        let mut places = places(2, 10, 1_000);
+        for id in 0..6 {
+            add(&mut places, id..id + 1);
+            begin(&mut places);
+            places.end(id);
+        }
+        assert_eq!(places.room().rows, 2 + 6);
+        places.look();
+        assert_eq!(places.room().rows, 2 + 6, "as in the interval before");
+        places.look();
+        assert_eq!(places.room().rows, 2);
+        places.expect_more(true);
+        assert!(places.wants_more());
+        add(&mut places, 10..14);
+        begin(&mut places);
+        assert!(!places.wants_more(), "enough waits");
+    }
+
+    #[test]
+    fn bytes_are_bounded_but_one_is_always_in_work() {
+        let mut places = places(10, 10, 2);
+        add(&mut places, 0..5);
+        assert_eq!(begin(&mut places), [0, 1], "a byte each");
+        assert_eq!(places.excess().len(), 3);
+        assert_eq!(places.room().rows, 0);
+        places.end(0);
+        places.end(1);
+        assert_eq!(places.room().bytes, 2);
+        let mut tiny = super::tests::places(10, 10, 0);
+        add(&mut tiny, 0..1);
+        assert_eq!(begin(&mut tiny), [0]);
+        tiny.end(0);
+        assert_eq!((tiny.room().rows, tiny.room().bytes), (11, 1));
+    }
+}

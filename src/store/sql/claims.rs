@@ -27,6 +27,15 @@ enum Owner<'a> {
     Node(&'a str),
 }
 
+impl Owner<'_> {
+    fn is(self, node: Option<&str>) -> bool {
+        match self {
+            Owner::Nobody => node.is_none(),
+            Owner::Node(name) => node == Some(name),
+        }
+    }
+}
+
 /// A row that may be claimed: its id, its user, its bytes.
 type Candidate = (i64, String, i32);
 
@@ -231,15 +240,15 @@ impl Transaction<'_> {
         let by = self.by.clone();
         let conn = self.apart();
         for ids in ids.chunks(MOST_VALUES) {
+            // By their ids alone, or PostgreSQL goes through all the rows that the owner has.
             let rows = forwarded::table
                 .filter(forwarded::id.eq_any(ids))
-                .select(forwarded::id);
-            let free: Vec<i64> = match owner {
-                Owner::Nobody => unclaimed!(rows.filter(forwarded::node.is_null())).load(conn)?,
-                Owner::Node(node) => {
-                    unclaimed!(rows.filter(forwarded::node.eq(node))).load(conn)?
-                }
-            };
+                .select((forwarded::id, forwarded::node));
+            let rows: Vec<(i64, Option<String>)> = unclaimed!(rows).load(conn)?;
+            let free = rows
+                .into_iter()
+                .filter(|(_, node)| owner.is(node.as_deref()));
+            let free: Vec<i64> = free.map(|(id, _)| id).collect();
             let taken = forwarded::table.filter(forwarded::id.eq_any(&free));
             let taken: Vec<ForwardedRow> = diesel::update(taken)
                 .set((
