@@ -91,8 +91,14 @@ pub struct Config {
     pub max_handlers: usize,
     /// Most handlers running at a time for all sessions of one user on a node; beyond that messages get RETRY. Default 2,000.
     pub max_handlers_per_user: usize,
+    /// Largest payload, in bytes, that the built-in pings (`MatsSocket.matsPing` and `MatsSocket.matsSocketPing`) take;
+    /// beyond that they are answered with NACK. Default 4 KiB.
+    pub max_ping_payload: usize,
     /// Most rows in one session's inbox; beyond that messages get RETRY. Default 10,000.
     pub max_inbox: usize,
+    /// Most bytes of answers in one session's inbox, which are there until its client has acknowledged them (ACK2); beyond
+    /// that messages get RETRY. The answers of handlers that run already come on top. Default 64 MiB.
+    pub max_inbox_bytes: usize,
     /// Most information-bearing messages held while authorization is awaited; beyond that RETRY. Default 100.
     pub max_held: usize,
     /// Most payload bytes held while authorization is awaited (one message is always held, even with zero). Default 20 MiB.
@@ -120,6 +126,13 @@ pub struct Config {
     pub window: usize,
     /// Most payload bytes sent and not acknowledged, per session (one message is always sent). Default 1 MiB.
     pub window_bytes: usize,
+    /// A client that has taken all it was sent, but has not acknowledged anything for so long although something is in
+    /// flight, is sent away (4002: it may come back, its session is kept). If it was heard of meanwhile, that counts as
+    /// a delivery without acknowledgement. Clients acknowledge what they receive, not what their users or handlers have
+    /// done with it, so one that works never comes near; and while bytes wait to go out, as with a slow line, only
+    /// `write_timeout` applies. It should be long enough for what the buffers of the network between hold (a few MiB)
+    /// to reach a slow client. Default 2 min.
+    pub acknowledge_timeout: Duration,
     /// Counted redeliveries after which a message becomes a dead letter. Zero: the first is one too many. Default 10.
     pub max_redeliveries: u32,
     /// A message counts as received without acknowledgement when the client said something at least so long after it
@@ -235,7 +248,9 @@ impl Default for Config {
             max_topic_length: 256,
             max_handlers: 1_000,
             max_handlers_per_user: 2_000,
+            max_ping_payload: 4 * KIB,
             max_inbox: 10_000,
+            max_inbox_bytes: 64 * MIB,
             max_held: 100,
             max_held_bytes: 20 * MIB,
             max_held_subscriptions: 3_000,
@@ -247,6 +262,7 @@ impl Default for Config {
             round: 20,
             window: 200,
             window_bytes: MIB,
+            acknowledge_timeout: secs(2 * 60),
             max_redeliveries: 10,
             redelivery_evidence: secs(10),
             ack_delay: ms(4),

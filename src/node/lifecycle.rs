@@ -12,8 +12,10 @@ use super::budget::NodeBudget;
 use super::{Gate, LeaseClock, Node, RunningHandlers, State};
 use crate::auth::Authentication;
 use crate::cluster::{ClusterNotify, Tell};
-use crate::endpoint::{Endpoint, Forward, Incoming, Outcome, Run, Service, async_handler};
-use crate::error::StartError;
+use crate::endpoint::{
+    Endpoint, Forward, Handler, Incoming, Outcome, Run, Service, async_handler,
+};
+use crate::error::{HandlerError, StartError};
 use crate::http::Admission;
 use crate::metrics::{Counters, Mailbox, Meters};
 use crate::registry::{self, Registry, ToSession};
@@ -143,7 +145,23 @@ async fn begin(
     Ok(node)
 }
 
+/// A built-in ping takes no more than so many bytes: nobody needs more, and it is free to anybody.
+fn at_most(bytes: usize, ping: Handler) -> Handler {
+    Arc::new(move |call| {
+        let length = call
+            .payload
+            .as_ref()
+            .map_or(0, |payload| payload.get().len());
+        if length <= bytes {
+            return ping(call);
+        }
+        let why = format!("a ping of {length} bytes: at most {bytes} are taken (max_ping_payload)");
+        Box::pin(std::future::ready(Err(HandlerError::of_client(why))))
+    })
+}
+
 fn add_built_ins(builder: &mut ServerBuilder) {
+    let most = builder.config.max_ping_payload;
     let socket_ping = async_handler(|incoming: Incoming<Option<service::Ping>>| async move {
         let (ping, _) = incoming.into_parts();
         let ping = ping.unwrap_or_default();
@@ -161,7 +179,7 @@ fn add_built_ins(builder: &mut ServerBuilder) {
             id.to_owned(),
             Endpoint {
                 replies: true,
-                run: Run::Async(handler),
+                run: Run::Async(at_most(most, handler)),
                 adapter: None,
             },
         );

@@ -104,7 +104,17 @@ pub async fn run(parser: Parser) -> Result<(), Failure> {
 
 async fn list(admin: &Admin, after: i64, limit: u32, json: bool) -> Result<(), Failure> {
     // One more than is shown tells whether there are more.
-    let mut letters = admin.dead_letters(after, limit.saturating_add(1)).await?;
+    let wanted = limit.saturating_add(1);
+    let mut letters: Vec<DeadLetter> = Vec::new();
+    while (letters.len() as u64) < u64::from(wanted) {
+        let behind = letters.last().map_or(after, |letter| letter.id);
+        let page = admin.dead_letters(behind, wanted - letters.len() as u32);
+        let page = page.await?;
+        if page.is_empty() {
+            break;
+        }
+        letters.extend(page);
+    }
     let more = letters.len() > limit as usize;
     letters.truncate(limit as usize);
     match json {

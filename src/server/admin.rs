@@ -150,7 +150,8 @@ impl Admin {
         self.store.run(ListNodes).await
     }
 
-    /// Messages that were given up, oldest first, with ids greater than `after`; at most `limit`.
+    /// Messages that were given up, oldest first, with ids greater than `after`; at most `limit`, and fewer when they are
+    /// large: there are no more only when there is none.
     ///
     /// # Errors
     /// See [`StoreError`].

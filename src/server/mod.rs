@@ -243,7 +243,8 @@ impl MatsSocketServer {
         self.node.store.run(ListNodes).await
     }
 
-    /// Messages that were given up, oldest first, starting behind the id `after`.
+    /// Messages that were given up, oldest first, with ids greater than `after`; at most `limit`, and fewer when they are
+    /// large: there are no more only when there is none.
     ///
     /// # Errors
     /// The store failed.

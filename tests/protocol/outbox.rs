@@ -362,3 +362,81 @@ async fn a_flapping_line_kills_no_mail() {
     }
     assert!(nodes.server().dead_letters(0, 10).await.unwrap().is_empty());
 }
+
+/// It held its session for ever, and what was in flight to it was never counted as delivered in vain.
+#[actix_web::test]
+async fn a_client_that_reads_but_never_acknowledges_is_sent_away_until_its_messages_are_given_up() {
+    let nodes = Setup::new()
+        .config(|config| {
+            config.acknowledge_timeout = Duration::from_millis(100);
+            config.max_redeliveries = 2;
+            config.redelivery_evidence = Duration::ZERO;
+        })
+        .start(1)
+        .await;
+    let server = nodes.server();
+    let mut bystander = nodes.open("berta").await;
+    let mut line = nodes.open("anna").await;
+    let session = line.session().to_owned();
+    server.send(&session, "t", "client.x", &1).await.unwrap();
+    for round in 1..=2 {
+        assert_eq!(line.expect("SEND").await["msg"], 1);
+        // It lives.
+        line.send(json!([{"t": "PING", "x": round}])).await;
+        let why = line.expect_close(4002).await;
+        assert!(why.contains("acknowledged"), "{why}");
+        nodes.control.events("deregister", &session, round).await;
+        line = nodes.back(0, line.client).await;
+    }
+    assert_eq!(line.expect("SEND").await["msg"], 1, "a last time");
+    line.send(json!([{"t": "PING", "x": 3}])).await;
+    within("the message to be given up", async {
+        while server.dead_letters(0, 10).await.unwrap().is_empty() {}
+    })
+    .await;
+    server.send(&session, "t", "client.x", &2).await.unwrap();
+    let mail = line.expect("SEND").await;
+    assert_eq!(mail["msg"], 2);
+    line.ack(&mail).await;
+    server
+        .send(bystander.session(), "t", "client.x", &2)
+        .await
+        .unwrap();
+    let mail = bystander.expect("SEND").await;
+    bystander.ack(&mail).await;
+}
+
+/// What is read at a time has a bound, and room is made for it before; a message that is larger is read alone.
+#[actix_web::test]
+async fn a_message_that_is_larger_than_what_is_read_at_a_time_arrives() {
+    let nodes = Setup::new()
+        .config(|config| {
+            config.window_bytes = 20_000;
+        })
+        .start(1)
+        .await;
+    let mut away = Vec::new();
+    for user in ["anna", "berta", "clara", "dora"] {
+        let line = nodes.open(user).await;
+        let session = line.session().to_owned();
+        away.push(line.cut());
+        nodes.control.events("deregister", &session, 1).await;
+        for number in 0..6 {
+            let length = if number == 2 { 80_000 } else { 9_000 };
+            let payload = json!([number, "x".repeat(length)]);
+            let server = nodes.server();
+            server
+                .send(&session, "t", "client.x", &payload)
+                .await
+                .unwrap();
+        }
+    }
+    let back = away.into_iter().map(async |client| {
+        let mut line = nodes.back(0, client).await;
+        receive(&mut line, 6).await
+    });
+    for mails in futures_util::future::join_all(back).await {
+        let numbers: Vec<_> = mails.iter().map(|mail| mail["msg"][0].clone()).collect();
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
+    }
+}

@@ -456,3 +456,20 @@ async fn a_handler_whose_session_is_closed_meanwhile_changes_nothing() {
         .unwrap();
     assert_eq!(other.expect("SEND").await["tid"], "marker");
 }
+
+/// Anybody may ping, and what a ping brings goes back, and into the store: 20 MiB of it as well as 20 bytes.
+#[actix_web::test]
+async fn a_ping_takes_a_few_kib_at_most() {
+    let nodes = Nodes::one().await;
+    let mut line = nodes.open("anna").await;
+    for eid in ["MatsSocket.matsPing", "MatsSocket.matsSocketPing"] {
+        let fits = json!({"payload": "x".repeat(4_000)});
+        let cmid = line.request(eid, fits.clone()).await;
+        assert_eq!(line.answer(&cmid).await["msg"], fits, "{eid}");
+        let cmid = line.request(eid, json!({"other": "x".repeat(5_000)})).await;
+        let nack = line.answer(&cmid).await;
+        assert_eq!(nack["t"], "NACK", "{eid}: {nack}");
+        let why = nack["desc"].to_string();
+        assert!(why.contains("at most 4096"), "{eid}: {why}");
+    }
+}

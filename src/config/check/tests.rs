@@ -58,6 +58,7 @@ const ZEROS: &[(Change, &str)] = &[
         "max_handlers_per_user = 0 ",
     ),
     (|c| c.max_inbox = 0, "max_inbox = 0 "),
+    (|c| c.max_inbox_bytes = 0, "max_inbox_bytes = 0 "),
     (|c| c.max_held = 0, "max_held = 0 "),
     (
         |c| c.max_held_subscriptions = 0,
@@ -70,6 +71,10 @@ const ZEROS: &[(Change, &str)] = &[
     (|c| c.round = 0, "round = 0 "),
     (|c| c.window = 0, "window = 0 "),
     (|c| c.window_bytes = 0, "window_bytes = 0 "),
+    (
+        |c| c.acknowledge_timeout = Duration::ZERO,
+        "acknowledge_timeout = 0s ",
+    ),
     (
         |c| c.transaction_limit = Duration::ZERO,
         "transaction_limit = 0s ",
@@ -254,6 +259,11 @@ const CONTRADICTIONS: &[Bad] = &[
         |c| c.window_bytes = c.max_node_bytes + 1,
         "window_bytes = 536870913 ",
         "than max_node_bytes = 536870912",
+    ),
+    (
+        |c| c.acknowledge_timeout = 9 * SECOND,
+        "redelivery_evidence = 10s ",
+        "than acknowledge_timeout = 9s",
     ),
     (
         |c| c.max_held = 501,

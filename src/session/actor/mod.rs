@@ -123,6 +123,7 @@ impl Session {
         self.flow.await_drain(no_room);
         Surroundings {
             now: self.node.uptime(),
+            going_out: unsent > 0,
             clogged: unsent > config.max_unsent || no_room,
             overfull: unsent > config.max_unsent.saturating_mul(4),
             incoming_room,
@@ -182,17 +183,19 @@ impl Session {
             } => self.replay(topic, after, up_to, ctx),
             Action::CheckTopic(topic) => self.check_topic(topic, events, ctx),
             Action::Handle(message) => self.handle_message(message, ctx),
-            Action::ReadAnswer { cmid, kind } => {
+            Action::ReadAnswer { cmid, kind, bytes } => {
                 let Some(holder) = self.holder() else { return };
-                let read = self.run(ReadAnswer {
+                let read = ReadAnswer {
                     session: holder.session,
                     cmid: cmid.clone(),
-                });
-                self.later(ctx, async move {
-                    Event::AnswerRead {
-                        cmid,
-                        kind,
-                        answer: read.await,
+                };
+                let (store, share) = (self.node.store.clone(), self.share());
+                let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                self.when_there_is_room(bytes, ctx, move || {
+                    let read = store.run_for(share, read);
+                    async move {
+                        let answer = read.await;
+                        Event::AnswerRead { cmid, kind, answer }
                     }
                 });
             }
@@ -228,6 +231,7 @@ impl Session {
                 after,
                 limit,
                 max_bytes,
+                max_first,
             } => {
                 let Some(holder) = self.holder() else { return };
                 let fetch = FetchOutbox {
@@ -235,9 +239,10 @@ impl Session {
                     after,
                     limit,
                     max_bytes,
+                    max_first,
                 };
                 let (store, share) = (self.node.store.clone(), self.share());
-                let bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+                let bytes = usize::try_from(max_bytes.max(max_first)).unwrap_or(usize::MAX);
                 self.when_there_is_room(bytes, ctx, move || {
                     let fetch = store.run_for(share, fetch);
                     async { Event::Fetched(fetch.await) }

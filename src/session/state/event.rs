@@ -134,8 +134,12 @@ pub(in crate::session) enum Action {
     UnsubscribeTopic(String),
     /// Run the handler of a message.
     Handle(Handle),
-    /// Read what was answered to this message.
-    ReadAnswer { cmid: String, kind: MessageType },
+    /// Read what was answered to this message, which has so many bytes.
+    ReadAnswer {
+        cmid: String,
+        kind: MessageType,
+        bytes: u64,
+    },
     /// Delete messages from the outbox.
     Complete(Box<Acks>),
     /// Delete messages from the inbox.
@@ -145,6 +149,8 @@ pub(in crate::session) enum Action {
         after: i64,
         limit: u32,
         max_bytes: u64,
+        /// The first message may have so many all the same.
+        max_first: u64,
     },
     /// Ask where the session stands in the store.
     AskStanding,

@@ -148,7 +148,8 @@ impl State {
             self.send_now(at_once.pongs);
         }
         let acks = at_once.acks;
-        self.window.complete(acks.acked.iter().chain(&acks.nacked));
+        let settled = acks.acked.iter().chain(&acks.nacked);
+        self.window.acknowledged(settled, self.around.now);
         self.complete_later(acks);
         let droppable = self.inbox.acknowledged(at_once.ack2);
         self.to_drop.extend(droppable);

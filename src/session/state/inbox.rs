@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::{Action, Handle, State};
+use crate::config::Config;
 use crate::sabotage::{Broken, is_broken};
 use crate::seldom::log_seldom;
 use crate::session::handle::{End, HandlerEnded};
@@ -18,6 +19,8 @@ pub(super) struct Inbox {
     running: usize,
     /// Payload bytes of the messages whose handlers run.
     bytes: usize,
+    /// Bytes of the answers that are in the store.
+    answered: u64,
     /// Messages that came again and are to be answered as before, one after the other: what was answered may be big.
     /// They are seldom there, and there are many sessions.
     #[allow(clippy::box_collection)]
@@ -44,6 +47,8 @@ enum Stage {
     Stored {
         /// It came again, and its answer has not been read yet.
         again: bool,
+        /// Bytes of its answer.
+        bytes: u64,
     },
     /// The store could not say whether it has it. The client was told to send it again; but if it is there, the reply to
     /// what was forwarded may come first, and then only ACK2 comes.
@@ -51,13 +56,15 @@ enum Stage {
 }
 
 impl Inbox {
-    pub(super) fn resume(&mut self, stored: Vec<String>) {
+    pub(super) fn resume(&mut self, stored: Vec<(String, u64)>) {
         if is_broken(Broken::Deduplication) {
             return;
         }
+        self.answered = stored.iter().map(|(_, bytes)| bytes).sum();
+        let again = false;
         self.messages = stored
             .into_iter()
-            .map(|cmid| (cmid, Stage::Stored { again: false }))
+            .map(|(cmid, bytes)| (cmid, Stage::Stored { again, bytes }))
             .collect();
     }
 
@@ -69,21 +76,32 @@ impl Inbox {
     pub(super) fn acknowledged(&mut self, cmids: Vec<String>) -> Vec<String> {
         let mut droppable = Vec::with_capacity(cmids.len());
         for cmid in cmids {
-            match self.messages.get_mut(&cmid) {
-                Some(Stage::Running { drop, .. }) => *drop = true,
-                Some(Stage::Stored { .. } | Stage::Doubtful) => {
-                    self.messages.remove(&cmid);
-                    droppable.push(cmid);
-                }
-                None => {}
+            if let Some(Stage::Running { drop, .. }) = self.messages.get_mut(&cmid) {
+                *drop = true;
+                continue;
             }
+            match self.messages.remove(&cmid) {
+                Some(Stage::Stored { bytes, .. }) => self.answered -= bytes,
+                Some(_) => {}
+                None => continue,
+            }
+            droppable.push(cmid);
         }
         droppable
     }
 
-    /// Whether there is no room for this message.
-    fn is_full(&self, max: usize, cmid: &str) -> bool {
-        self.messages.len() >= max && !self.messages.contains_key(cmid)
+    /// Why there is no room for this message. Answers are counted once they are there: those of the handlers that run
+    /// then come on top.
+    fn full(&self, config: &Config, cmid: &str) -> Option<&'static str> {
+        if self.messages.contains_key(cmid) {
+            None
+        } else if self.messages.len() >= config.max_inbox {
+            Some("the inbox is full: acknowledge with ACK2 first (max_inbox)")
+        } else if self.answered >= config.max_inbox_bytes as u64 {
+            Some("the inbox is full of answers: acknowledge with ACK2 first (max_inbox_bytes)")
+        } else {
+            None
+        }
     }
 
     /// Bytes that running handlers were given.
@@ -126,13 +144,26 @@ impl Inbox {
         self.messages.remove(cmid);
         self.running -= 1;
         let stage = match end {
-            End::Answered { .. } | End::Duplicate(_) => Stage::Stored { again: false },
+            End::Answered { answer, .. } => {
+                let bytes = answer.msg.as_ref().map_or(0, |msg| msg.get().len() as u64);
+                Stage::Stored {
+                    again: false,
+                    bytes,
+                }
+            }
+            End::Duplicate(answer) => Stage::Stored {
+                again: false,
+                bytes: answer.as_ref().map_or(0, |answer| answer.len() as u64),
+            },
             End::Unknown => Stage::Doubtful,
             // This attempt has left nothing; the one before may have.
             _ if doubtful => Stage::Doubtful,
             End::NothingToSettle | End::Retry(_) | End::FencedOff(_) => return (false, settled),
         };
         if !drop {
+            if let Stage::Stored { bytes, .. } = stage {
+                self.answered += bytes;
+            }
             self.messages.insert(cmid.to_owned(), stage);
         }
         (drop, settled)
@@ -176,8 +207,8 @@ impl State {
         match self.inbox.messages.get_mut(&cmid) {
             // The one that runs answers for both.
             Some(Stage::Running { .. }) => {}
-            Some(Stage::Stored { again: true }) => {}
-            Some(Stage::Stored { again }) => {
+            Some(Stage::Stored { again: true, .. }) => {}
+            Some(Stage::Stored { again, .. }) => {
                 *again = true;
                 let kind = envelope.t;
                 let again = self.inbox.again.get_or_insert_default();
@@ -204,8 +235,8 @@ impl State {
             Some("too many handlers are running for this session")
         } else if self.around.user_is_busy {
             Some("too many handlers are running for this user")
-        } else if self.inbox.is_full(config.max_inbox, &cmid) {
-            Some("the inbox is full: acknowledge with ACK2 first")
+        } else if let Some(why) = self.inbox.full(config, &cmid) {
+            Some(why)
         } else if bytes > self.around.incoming_room {
             Some("there is no room for more messages of this user, or on this node")
         } else {
@@ -320,7 +351,12 @@ impl State {
         let next = self.inbox.again.as_mut().and_then(|it| it.pop_front());
         if let Some((cmid, kind)) = next {
             self.inbox.reading = true;
-            self.actions.push(Action::ReadAnswer { cmid, kind });
+            let bytes = match self.inbox.messages.get(&cmid) {
+                Some(Stage::Stored { bytes, .. }) => *bytes,
+                _ => 0,
+            };
+            let read = Action::ReadAnswer { cmid, kind, bytes };
+            self.actions.push(read);
         }
     }
 
@@ -351,7 +387,7 @@ impl State {
         answer: Result<Option<Option<String>>, StoreError>,
     ) {
         self.inbox.reading = false;
-        if let Some(Stage::Stored { again }) = self.inbox.messages.get_mut(&cmid) {
+        if let Some(Stage::Stored { again, .. }) = self.inbox.messages.get_mut(&cmid) {
             *again = false;
         }
         match answer {

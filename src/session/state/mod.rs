@@ -75,6 +75,8 @@ struct Leaving {
 pub(super) struct Surroundings {
     /// Milliseconds on a monotonic clock.
     pub(super) now: i64,
+    /// Bytes wait for the client to take them.
+    pub(super) going_out: bool,
     /// The line takes no more for now.
     pub(super) clogged: bool,
     /// It holds several times of what it should.
@@ -181,6 +183,9 @@ impl State {
     /// Takes an event in; what is to be done comes out, in order.
     pub(super) fn on(&mut self, event: Event, around: Surroundings) -> Vec<Action> {
         self.around = around;
+        if around.going_out {
+            self.window.going_out(around.now);
+        }
         if !self.ended {
             self.take(event);
             self.advance();
@@ -212,7 +217,7 @@ impl State {
             Event::Completed { acks, outcome } => self.completed(acks, outcome),
             Event::InboxDropped { cmids, outcome } => self.inbox_dropped(cmids, outcome),
             Event::Fetched(outcome) => self.fetched(outcome),
-            Event::DeadLetters(seqs) => self.window.complete(seqs.iter()),
+            Event::DeadLetters(seqs) => drop(self.window.complete(seqs.iter())),
             Event::FencedOff => self.fenced_off(),
             Event::Standing(standing) => self.stands(standing),
             Event::Tick => self.tick(),
@@ -331,6 +336,12 @@ impl State {
             self.retry_at = None;
             self.window.poke();
         }
+        if self.acknowledgement_due().is_some_and(|at| at <= now) {
+            let limit = self.config.acknowledge_timeout;
+            self.mistake("nothing that was delivered is acknowledged");
+            let why = format!("nothing that was delivered was acknowledged within {limit:?}");
+            return self.leave(Close::new(CloseCode::Reconnect, why));
+        }
         self.check_topics_due();
         self.flush_due();
     }
@@ -339,10 +350,23 @@ impl State {
     pub(super) fn deadline(&self) -> Option<i64> {
         let leaving = self.leaving.as_ref().map(|leaving| leaving.at);
         let check_at = self.topics.check_at();
-        [self.replies.deadline(), self.retry_at, leaving, check_at]
-            .into_iter()
-            .flatten()
-            .min()
+        let acknowledgement = self.acknowledgement_due();
+        [
+            self.replies.deadline(),
+            self.retry_at,
+            leaving,
+            check_at,
+            acknowledgement,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Until when the client must have acknowledged something of what was delivered to it.
+    fn acknowledgement_due(&self) -> Option<i64> {
+        let since = self.window.unacknowledged_since();
+        since.map(|since| since.saturating_add(ms(self.config.acknowledge_timeout)))
     }
 
     /// The next text to take apart. There are many sessions with nothing to do: their queues take no memory.

@@ -17,9 +17,13 @@ pub(super) struct Window {
     poked: bool,
     /// A read from the store is under way; it was asked when `newest` was this.
     fetching: Option<i64>,
+    /// Bytes of the next message, if it is known to be larger than what is read at a time.
+    max_first: u64,
     ready: VecDeque<OutboxMessage>,
     sent: BTreeMap<i64, Sent>,
     bytes: usize,
+    /// When something was acknowledged last, or bytes still waited for the client to take them.
+    moved: i64,
 }
 
 struct Sent {
@@ -81,17 +85,19 @@ impl Window {
         self.poked = false;
         self.fetching = Some(self.newest);
         let limit = config.window.saturating_sub(self.count()).max(1);
-        let max_bytes = config.window_bytes.saturating_sub(self.bytes);
+        let max_bytes = config.window_bytes.saturating_sub(self.bytes) as u64;
         Some(Action::Fetch {
             after: self.head,
             limit: u32::try_from(limit).unwrap_or(u32::MAX),
-            max_bytes: max_bytes as u64,
+            max_bytes,
+            max_first: self.max_first.max(max_bytes),
         })
     }
 
     /// The store was read.
     pub(super) fn fetched(&mut self, messages: Vec<OutboxMessage>, more: bool) {
         let asked_at = self.fetching.take();
+        self.max_first = 0;
         for message in messages {
             if message.seq > self.head {
                 self.take_in(message);
@@ -106,9 +112,16 @@ impl Window {
         }
     }
 
+    /// The next message has so many bytes, for which no room was made: it is to be read with room for them.
+    pub(super) fn first_is_too_large(&mut self, bytes: u64) {
+        self.fetch_failed();
+        self.max_first = bytes;
+    }
+
     /// The read failed: it is to be tried again.
     pub(super) fn fetch_failed(&mut self) {
         self.fetching = None;
+        self.poked = true;
     }
 
     /// Whether a message with this sequence number can ever have been sent.
@@ -137,13 +150,33 @@ impl Window {
         round
     }
 
-    /// The client has these.
-    pub(super) fn complete<'a>(&mut self, seqs: impl Iterator<Item = &'a i64>) {
+    /// The client has acknowledged these, one way or the other.
+    pub(super) fn acknowledged<'a>(&mut self, seqs: impl Iterator<Item = &'a i64>, now: i64) {
+        if self.complete(seqs) {
+            self.moved = now;
+        }
+    }
+
+    /// These are not in flight any more. Whether any of them was.
+    pub(super) fn complete<'a>(&mut self, seqs: impl Iterator<Item = &'a i64>) -> bool {
+        let before = self.sent.len();
         for seq in seqs {
             if let Some(sent) = self.sent.remove(seq) {
                 self.bytes -= sent.bytes;
             }
         }
+        self.sent.len() < before
+    }
+
+    /// Bytes still wait for the client to take them: it cannot have acknowledged them.
+    pub(super) fn going_out(&mut self, now: i64) {
+        self.moved = now;
+    }
+
+    /// Since when something has been in flight without an acknowledgement of anything, the client having taken all.
+    pub(super) fn unacknowledged_since(&self) -> Option<i64> {
+        let (_, oldest) = self.sent.first_key_value()?;
+        Some(oldest.at.max(self.moved))
     }
 
     /// Sent at this time or earlier, not acknowledged, and not counted yet: they are counted now. What was sent first

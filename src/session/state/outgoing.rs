@@ -80,7 +80,11 @@ impl State {
 
     pub(super) fn fetched(&mut self, outcome: Result<FetchedOutbox, StoreError>) {
         match outcome {
-            Ok(FetchedOutbox { messages, more }) => self.window.fetched(messages, more),
+            Ok(FetchedOutbox {
+                too_large: Some(bytes),
+                ..
+            }) => self.window.first_is_too_large(bytes),
+            Ok(FetchedOutbox { messages, more, .. }) => self.window.fetched(messages, more),
             Err(error) => {
                 log::warn!("an outbox could not be read, trying again: {error}");
                 self.window.fetch_failed();

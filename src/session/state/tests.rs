@@ -40,7 +40,7 @@ fn held(last_seq: i64, inbox: &[&str]) -> Result<Registered, StoreError> {
         smid_prefix: "abc".into(),
         replaced: None,
         last_seq,
-        inbox: inbox.iter().map(|cmid| (*cmid).to_owned()).collect(),
+        inbox: inbox.iter().map(|cmid| ((*cmid).to_owned(), 5)).collect(),
         topics: vec![],
         has_outbox: last_seq > 0,
         made_room: vec![],

@@ -55,6 +55,15 @@ pub async fn duplicates_get_the_first_answer(base: Base) {
     );
 }
 
+pub async fn a_resumed_session_knows_the_bytes_of_its_answers(base: Base) {
+    let a = base.node("a").await;
+    let holder = a.open("user", "s1").await.holder;
+    a.run(incoming(holder, "c1", None)).await;
+    a.run(incoming(holder, "c2", Some("\"ü\""))).await;
+    let inbox = a.resume("user", "s1").await.inbox;
+    assert_eq!(inbox, [("c1".to_owned(), 0), ("c2".to_owned(), 4)]);
+}
+
 pub async fn every_write_is_fenced(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     let old = a.open("user", "s1").await.holder;
@@ -148,7 +157,7 @@ pub async fn every_write_is_fenced(base: Base) {
     let again = b.resume("user", "s1").await;
     assert_eq!(
         (again.inbox, again.topics),
-        (vec!["c1".into()], vec!["kept".into()])
+        (vec![("c1".into(), 0)], vec!["kept".into()])
     );
 
     let gone = Holder {

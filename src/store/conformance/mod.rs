@@ -60,11 +60,11 @@ suite! {
     sessions: open_and_resume resume_refused too_many_sessions  deregister_names_the_registration close_deletes_all
         home_needs_a_lease listing time_out sweep_and_which_exist scavenge scavenge_old_inbox scavenge_in_parts where_a_session_is;
     closing: an_absent_session_makes_room closed_later closed_by_user;
-    inbox: duplicates_get_the_first_answer every_write_is_fenced deregistered_holder_still_settles
+    inbox: duplicates_get_the_first_answer a_resumed_session_knows_the_bytes_of_its_answers every_write_is_fenced deregistered_holder_still_settles
         let_go_and_come_again_in_one_group;
     units: all_or_nothing idempotency effects_and_news no_session_is_dropped full_outbox correlations_are_taken_once
         settle_by_epoch settle_by_token settled_once_in_one_group;
-    outbox: fetch_in_order complete_and_nack correlations_time_out closed_session_ends_correlations
+    outbox: fetch_in_order fetch_by_bytes large_ones_in_parts complete_and_nack correlations_time_out closed_session_ends_correlations
         dead_letters redrive_moves_the_correlation;
     forwarded: postponed postponed_with_what_was_sent taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired buried_and_redriven
         renamed_node_loses_its_claims unheard_claims_are_claimed_again;
@@ -258,6 +258,7 @@ impl Node {
             after: 0,
             limit: 1000,
             max_bytes: u64::MAX,
+            max_first: u64::MAX,
         })
         .await
         .messages

@@ -25,6 +25,7 @@ pub async fn fetch_in_order(base: Base) {
                 after,
                 limit,
                 max_bytes,
+                max_first: u64::MAX,
             })
             .await;
         let got: Vec<_> = fetched.messages.iter().map(|message| message.seq).collect();
@@ -34,6 +35,95 @@ pub async fn fetch_in_order(base: Base) {
             "after {after}, limit {limit}, {max_bytes} bytes"
         );
     }
+}
+
+/// A SEND with a payload of so many bytes.
+fn sized(tid: &str, bytes: usize) -> NewMessage {
+    NewMessage {
+        msg: Some(json(&format!("\"{}\"", "ü".repeat((bytes - 2) / 2)))),
+        ..send(tid)
+    }
+}
+
+pub async fn fetch_by_bytes(base: Base) {
+    let a = base.node("a").await;
+    let session = a.open("user", "s1").await.holder.session;
+    for (tid, bytes) in [("m1", 100), ("m2", 100), ("m3", 50_000), ("m4", 100)] {
+        a.run(call(vec![to("s1", sized(tid, bytes))])).await;
+    }
+    a.run(call(vec![to(
+        "s1",
+        NewMessage {
+            msg: None,
+            ..send("m5")
+        },
+    )]))
+    .await;
+    let cases = [
+        (0, 200, 200, vec!["m1", "m2"], None),
+        (0, 199, 199, vec!["m1"], None),
+        (2, 60_000, 0, vec!["m3", "m4", "m5"], None),
+        (2, 1_000, 49_999, vec![], Some(50_000)),
+        (2, 1_000, 50_000, vec!["m3"], None),
+        (3, 100, 0, vec!["m4", "m5"], None),
+        (4, 0, 0, vec!["m5"], None),
+    ];
+    for (after, max_bytes, max_first, tids, too_large) in cases {
+        let fetched = a
+            .run(FetchOutbox {
+                session,
+                after,
+                limit: 10,
+                max_bytes,
+                max_first,
+            })
+            .await;
+        let case = format!("{max_bytes} bytes behind {after}");
+        let more = !tids.contains(&"m5");
+        let got = fetched.messages.into_iter().map(|message| message.tid);
+        assert_eq!(got.collect::<Vec<_>>(), tids, "{case}");
+        assert_eq!(
+            (fetched.more, fetched.too_large),
+            (more, too_large),
+            "{case}"
+        );
+    }
+}
+
+/// What is read without a bound of the caller's has one all the same, and whoever asks again gets the rest.
+pub async fn large_ones_in_parts(base: Base) {
+    const LARGE: usize = 1_500_000;
+    let a = base.node("a").await;
+    let holder = a.open("user", "s1").await.holder;
+    let mut asked = request("r");
+    let correlation = asked.correlation.as_mut().expect("of a request");
+    correlation.string = Some("x".repeat(LARGE));
+    correlation.bytes = Some([0, 1].repeat(LARGE / 2));
+    for _ in 0..3 {
+        a.run(call(vec![to("s1", asked.clone())])).await;
+        a.run(call(vec![to("s1", sized("m", LARGE))])).await;
+    }
+    a.run(MarkRedelivery {
+        holder,
+        seqs: vec![2, 4, 6],
+        max: 0,
+    })
+    .await;
+    let first = a.dead().await;
+    assert_eq!(first.len(), 2);
+    let rest = ListDeadLetters {
+        after: first[1].id,
+        limit: 10,
+    };
+    assert_eq!(a.run(rest).await.len(), 1);
+    base.clock.advance(secs(5));
+    for _ in 0..3 {
+        let ended = a.ended().await;
+        assert_eq!(ended.len(), 1);
+        assert_eq!(Some(&ended[0].correlation), asked.correlation.as_ref());
+        assert_eq!(ended[0].reason, "timed out after 5000 ms");
+    }
+    assert!(a.ended().await.is_empty());
 }
 
 pub async fn complete_and_nack(base: Base) {

@@ -30,7 +30,7 @@ pub async fn open_and_resume(base: Base) {
     assert_eq!((second.smid_prefix.as_str(), second.last_seq), ("s1-", 1));
     assert_eq!(
         (second.inbox, second.topics, second.has_outbox),
-        (vec!["c1".into()], vec!["t".into()], true)
+        (vec![("c1".into(), 0)], vec!["t".into()], true)
     );
     let listed = b.listed("s1").await.expect("it exists");
     assert_eq!((listed.created, listed.alive), (START, START + 5_000));

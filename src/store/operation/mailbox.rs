@@ -31,8 +31,10 @@ pub struct FetchOutbox {
     pub after: i64,
     /// At most so many.
     pub limit: u32,
-    /// Stop when the payloads reach so many bytes; at least one message is always given.
+    /// Only as many as have payloads of so many bytes together.
     pub max_bytes: u64,
+    /// But the first one always, if its payload has at most so many bytes.
+    pub max_first: u64,
 }
 
 /// Outcome of [`FetchOutbox`].
@@ -42,6 +44,8 @@ pub struct FetchedOutbox {
     pub messages: Vec<OutboxMessage>,
     /// Whether there are more behind them.
     pub more: bool,
+    /// Nothing is given, because the first message has so many bytes.
+    pub too_large: Option<u64>,
 }
 
 /// The client acknowledged these messages: delete them. Unknown ones are fine.
@@ -89,7 +93,7 @@ pub struct ReadCorrelation {
 /// Whoever takes them settles them with [`Cause::EndedCorrelation`]; else they are due again after `again`.
 #[derive(Clone, Debug)]
 pub struct ClaimEndedCorrelations {
-    /// At most so many.
+    /// At most so many. Fewer are taken when they have much to tell: there are no more when there is none.
     pub limit: u32,
     /// How long nobody else gets them.
     pub again: Duration,
@@ -119,7 +123,7 @@ pub struct EndedCorrelation {
 pub struct ListDeadLetters {
     /// Only ids greater than this.
     pub after: i64,
-    /// At most so many.
+    /// At most so many. Fewer are listed when they are large: there are no more when there is none.
     pub limit: u32,
 }
 

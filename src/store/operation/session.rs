@@ -69,8 +69,8 @@ pub struct HeldSession {
     pub replaced: Option<(String, ConnectionId)>,
     /// Newest sequence number stored for it, 0 for none yet.
     pub last_seq: i64,
-    /// Client message ids in its inbox.
-    pub inbox: Vec<String>,
+    /// Client message ids in its inbox, each with the bytes of its answer.
+    pub inbox: Vec<(String, u64)>,
     /// Topics subscribed.
     pub topics: Vec<String>,
     /// Whether anything is in the outbox.

@@ -4,61 +4,48 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
 use super::Transaction;
+use super::sizes::{MAX_ANSWER, bytes, fitting, octet_length};
 use crate::store::operation::*;
-use crate::store::rows::{
-    DeadLetterRow, NewDeadLetterRow, NewForwardedRow, NewOutboxRow, OutboxRow, secret,
-};
+use crate::store::rows::{DeadLetterRow, NewForwardedRow, NewOutboxRow, OutboxRow, secret};
 use crate::store::schema::{correlation, dead_letter, forwarded, outbox};
 use crate::store::statements::DbResult;
 
 impl Transaction<'_> {
-    /// Makes a message of an outbox a dead letter. The correlation of a request stays until it times out.
-    pub fn bury_message(&mut self, key: SessionKey, seq: i64) -> DbResult<()> {
-        let now = self.now;
+    /// Makes messages of an outbox dead letters. The correlation of a request stays until it times out.
+    pub fn bury_messages(&mut self, key: SessionKey, seqs: &[i64]) -> DbResult<()> {
+        if seqs.is_empty() {
+            return Ok(());
+        }
         let Some(session) = self.row(key)? else {
             return Ok(());
         };
         let (sid, user_id) = (session.sid.clone(), session.user_id.clone());
-        let conn = self.beside()?;
-        let row: OutboxRow = diesel::delete(outbox::table.find((key.0, seq)))
-            .returning(OutboxRow::as_returning())
-            .get_result(conn)?;
-        let dead = NewDeadLetterRow {
-            origin: "outbox",
-            session: Some(key.0),
-            seq: Some(seq),
-            sid: &sid,
-            user_id: &user_id,
-            service: None,
-            endpoint: row.eid.as_deref(),
-            cmid: row.cmid.as_deref(),
-            kind: &row.kind,
-            tid: &row.tid,
-            msg: row.msg.as_deref(),
-            correlation: None,
-            debug: row.debug.as_deref(),
-            created: row.created,
-            reason: "delivered too often without an acknowledgement",
-            deliveries: row.deliveries,
-            died: now,
-        };
-        diesel::insert_into(dead_letter::table)
-            .values(&dead)
-            .execute(conn)?;
-        Ok(())
+        let reason = "delivered too often without an acknowledgement";
+        for seq in seqs {
+            self.bury(key, Some(*seq), (&sid, &user_id), reason)?;
+        }
+        self.delete_outbox(key, seqs)
     }
 
     /// Makes all messages of an outbox dead letters of this session id and user.
-    pub fn bury_outbox(
+    pub fn bury_outbox(&mut self, key: SessionKey, of: (&str, &str), reason: &str) -> DbResult<()> {
+        self.bury(key, None, of, reason)
+    }
+
+    /// Copies one message of an outbox, or all of them, to the dead letters, within the database: they may be large.
+    fn bury(
         &mut self,
         key: SessionKey,
+        seq: Option<i64>,
         (sid, user_id): (&str, &str),
         reason: &str,
     ) -> DbResult<()> {
         let now = self.now;
-        let conn = self.direct()?;
-        let theirs = outbox::table.filter(outbox::session.eq(key.0));
-        theirs
+        let conn = self.beside()?;
+        let (first, last) = seq.map_or((0, i64::MAX), |seq| (seq, seq));
+        outbox::table
+            .filter(outbox::session.eq(key.0))
+            .filter(outbox::seq.between(first, last))
             .select((
                 "outbox".into_sql::<Text>(),
                 outbox::session.nullable(),
@@ -99,12 +86,28 @@ impl Transaction<'_> {
     }
 
     pub fn list_dead_letters(&mut self, op: &ListDeadLetters) -> DbResult<Vec<DeadLetter>> {
-        let rows: Vec<DeadLetterRow> = dead_letter::table
+        let conn = self.apart();
+        let behind = dead_letter::table
             .filter(dead_letter::id.gt(op.after))
-            .order(dead_letter::id)
+            .order(dead_letter::id);
+        let lengths: Vec<(i64, Option<i32>, Option<i32>)> = behind
+            .select((
+                dead_letter::id,
+                octet_length(dead_letter::msg),
+                octet_length(dead_letter::correlation),
+            ))
             .limit(op.limit.into())
+            .load(conn)?;
+        let lengths = lengths
+            .into_iter()
+            .map(|(id, msg, correlation)| (id, bytes(msg) + bytes(correlation)));
+        let Some(last) = fitting(lengths, MAX_ANSWER).pop() else {
+            return Ok(Vec::new());
+        };
+        let rows: Vec<DeadLetterRow> = behind
+            .filter(dead_letter::id.le(last))
             .select(DeadLetterRow::as_select())
-            .load(self.apart())?;
+            .load(conn)?;
         Ok(rows.into_iter().map(DeadLetter::from).collect())
     }
 

@@ -25,6 +25,7 @@ mod outbox;
 mod rooms;
 mod scavenge;
 mod sessions;
+mod sizes;
 mod topics;
 mod transaction;
 mod units;

@@ -3,6 +3,7 @@
 use diesel::prelude::*;
 
 use super::Transaction;
+use super::sizes::{MAX_ANSWER, byte_length, bytes, fitting, octet_length};
 use crate::clock::ms;
 use crate::store::operation::*;
 use crate::store::rows::{CorrelationRow, NewCorrelationRow, NewOutboxRow, OutboxRow, debug_text};
@@ -80,27 +81,40 @@ impl Transaction<'_> {
 
     pub fn fetch_outbox(&mut self, op: &FetchOutbox) -> DbResult<FetchedOutbox> {
         let conn = self.beside()?;
-        let rows = outbox::table
+        let behind = outbox::table
             .filter(outbox::session.eq(op.session.0))
             .filter(outbox::seq.gt(op.after))
-            .order(outbox::seq)
-            .select(OutboxRow::as_select())
+            .order(outbox::seq);
+        let lengths: Vec<(i64, Option<i32>)> = behind
+            .select((outbox::seq, octet_length(outbox::msg)))
             .limit(i64::from(op.limit) + 1)
-            .load_iter::<OutboxRow, diesel::connection::DefaultLoadingMode>(conn)?;
+            .load(conn)?;
+        let lengths = lengths
+            .into_iter()
+            .map(|(seq, length)| (seq, bytes(length)));
+        let lengths: Vec<_> = lengths.collect();
         let mut fetched = FetchedOutbox {
             messages: Vec::new(),
             more: false,
+            too_large: None,
         };
-        let mut bytes = 0;
-        for row in rows {
-            let row = row?;
-            bytes += row.msg.as_ref().map_or(0, |msg| msg.len() as u64);
-            let first = fetched.messages.is_empty();
-            if !first && (fetched.messages.len() >= op.limit as usize || bytes > op.max_bytes) {
-                fetched.more = true;
-                break;
-            }
-            fetched.messages.push(row.try_into()?);
+        let first = lengths.first().map_or(0, |(_, bytes)| *bytes);
+        if first > op.max_first.max(op.max_bytes) {
+            fetched.more = true;
+            fetched.too_large = Some(first);
+            return Ok(fetched);
+        }
+        let most = lengths.iter().copied().take(op.limit as usize);
+        let fitting = fitting(most, op.max_bytes);
+        fetched.more = fitting.len() < lengths.len();
+        if let Some(last) = fitting.last() {
+            // None comes to light between them: numbers do in their order.
+            let rows: Vec<OutboxRow> = behind
+                .filter(outbox::seq.le(last))
+                .select(OutboxRow::as_select())
+                .load(conn)?;
+            let messages = rows.into_iter().map(OutboxMessage::try_from);
+            fetched.messages = messages.collect::<Result<_, _>>()?;
         }
         Ok(fetched)
     }
@@ -140,10 +154,10 @@ impl Transaction<'_> {
                 .get_result(self.beside()?)
                 .optional()?;
             if deliveries.is_some_and(|deliveries| i64::from(deliveries) > op.max.into()) {
-                self.bury_message(session, *seq)?;
                 dead.push(*seq);
             }
         }
+        self.bury_messages(session, &dead)?;
         Ok(MarkedRedelivery::Done(dead))
     }
 
@@ -175,18 +189,30 @@ impl Transaction<'_> {
         let due = correlation::table
             .filter(correlation::due.le(now))
             .order(correlation::due)
-            .limit(op.limit.into());
-        let rows: Vec<CorrelationRow> =
-            unclaimed!(due.select(CorrelationRow::as_select())).load(conn)?;
+            .limit(op.limit.into())
+            .select((
+                correlation::session,
+                correlation::seq,
+                octet_length(correlation::string),
+                byte_length(correlation::bytes),
+            ));
+        let due: Vec<(i64, i64, Option<i32>, Option<i32>)> = unclaimed!(due).load(conn)?;
+        let due = due.into_iter().map(|(session, seq, string, blob)| {
+            let key = (session, seq);
+            (key, bytes(string) + bytes(blob))
+        });
         let mut ended = Vec::new();
-        for row in rows {
+        for key in fitting(due, MAX_ANSWER) {
+            let row: CorrelationRow = diesel::update(correlation::table.find(key))
+                .set(correlation::due.eq(now.saturating_add(ms(op.again))))
+                .returning(CorrelationRow::as_returning())
+                .get_result(conn)?;
             let reason = row.reason();
-            diesel::update(correlation::table.find((row.session, row.seq)))
-                .set((
-                    correlation::due.eq(now.saturating_add(ms(op.again))),
-                    correlation::reason.eq(&reason),
-                ))
-                .execute(conn)?;
+            if row.reason.is_none() {
+                diesel::update(correlation::table.find(key))
+                    .set(correlation::reason.eq(&reason))
+                    .execute(conn)?;
+            }
             ended.push(EndedCorrelation {
                 session: SessionKey(row.session),
                 sid: row.sid.clone(),

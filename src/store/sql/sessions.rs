@@ -3,11 +3,15 @@
 use diesel::prelude::*;
 
 use super::Transaction;
+use super::sizes::{bytes, octet_length};
 use crate::clock::ms;
 use crate::store::operation::*;
 use crate::store::schema::{correlation, inbox, node, outbox, session, subscription};
 use crate::store::statements::DbResult;
 use crate::store::version;
+
+/// Sessions that are read at a time to be listed. (What is listed of one has a few KiB at most.)
+const LISTED_AT_ONCE: usize = 500;
 
 /// What [`CloseSession`] needs of a session row: key, sid, user, node, connection.
 pub type Closing = (i64, String, String, Option<String>, i64);
@@ -135,6 +139,10 @@ impl Transaction<'_> {
             .filter(outbox::session.eq(key))
             .select(outbox::seq)
             .first::<i64>(conn);
+        let answers: Vec<(String, Option<i32>)> = inbox::table
+            .filter(inbox::session.eq(key))
+            .select((inbox::cmid, octet_length(inbox::answer)))
+            .load(conn)?;
         Ok(Registered::Held(Box::new(HeldSession {
             holder: Holder {
                 session: SessionKey(key),
@@ -145,10 +153,10 @@ impl Transaction<'_> {
             smid_prefix,
             replaced: node.map(|node| (node, ConnectionId(before))),
             last_seq,
-            inbox: inbox::table
-                .filter(inbox::session.eq(key))
-                .select(inbox::cmid)
-                .load(conn)?,
+            inbox: answers
+                .into_iter()
+                .map(|(cmid, length)| (cmid, bytes(length)))
+                .collect(),
             topics: subscription::table
                 .filter(subscription::session.eq(key))
                 .select(subscription::topic)
@@ -232,55 +240,41 @@ impl Transaction<'_> {
     }
 
     pub fn list_sessions(&mut self, op: &ListSessions) -> DbResult<Vec<StoredSession>> {
-        type Columns = (
-            String,
-            String,
-            Option<String>,
-            String,
-            String,
-            String,
-            i64,
-            i64,
-        );
         let now = self.lease_time()?;
         let conn = self.direct()?;
-        let mut query = with_living_nodes!(now)
-            .order(session::key)
-            .select((
-                session::sid,
-                session::user_id,
-                node::name.nullable(),
-                session::client,
-                session::app_name,
-                session::app_version,
-                session::created,
-                session::alive,
-            ))
-            .into_boxed();
-        query = only_wanted!(query, op.filter);
-        if op.filter.app_version_at_or_above.is_none() {
-            query = query.limit(op.limit.into());
-        }
         let mut sessions = Vec::new();
-        for row in query.load_iter::<Columns, diesel::connection::DefaultLoadingMode>(conn)? {
-            if sessions.len() >= op.limit as usize {
+        let mut after = 0;
+        // Which versions are wanted SQL cannot say: part by part, all that may be are looked at.
+        while sessions.len() < op.limit as usize {
+            let mut query = with_living_nodes!(now)
+                .filter(session::key.gt(after))
+                .order(session::key)
+                .limit(LISTED_AT_ONCE as i64)
+                .select((
+                    session::key,
+                    (
+                        session::sid,
+                        session::user_id,
+                        node::name.nullable(),
+                        session::client,
+                        session::app_name,
+                        session::app_version,
+                        session::created,
+                        session::alive,
+                    ),
+                ))
+                .into_boxed();
+            query = only_wanted!(query, op.filter);
+            let part: Vec<(i64, Columns)> = query.load(conn)?;
+            let is_last = part.len() < LISTED_AT_ONCE;
+            after = part.last().map_or(after, |(key, _)| *key);
+            let part = part.into_iter().map(|(_, columns)| stored(columns));
+            sessions.extend(part.filter(|it| is_wanted(&op.filter, &it.app_version)));
+            if is_last {
                 break;
             }
-            let (session_id, user_id, node, client, app_name, app_version, created, alive) = row?;
-            if is_wanted(&op.filter, &app_version) {
-                let stored = StoredSession {
-                    session_id,
-                    user_id,
-                    node,
-                    client,
-                    app_name,
-                    app_version,
-                    created,
-                    alive,
-                };
-                sessions.push(stored);
-            }
         }
+        sessions.truncate(op.limit as usize);
         Ok(sessions)
     }
 
@@ -328,6 +322,32 @@ impl Transaction<'_> {
             .filter(session::alive.lt(before))
             .select(CLOSING);
         unclaimed!(still).get_result(self.direct()?).optional()
+    }
+}
+
+/// What is listed of a session.
+type Columns = (
+    String,
+    String,
+    Option<String>,
+    String,
+    String,
+    String,
+    i64,
+    i64,
+);
+
+fn stored(columns: Columns) -> StoredSession {
+    let (session_id, user_id, node, client, app_name, app_version, created, alive) = columns;
+    StoredSession {
+        session_id,
+        user_id,
+        node,
+        client,
+        app_name,
+        app_version,
+        created,
+        alive,
     }
 }
 

@@ -318,9 +318,49 @@ fn what_is_handed_over_before_welcome_is_read_from_the_store() {
     let fetched = FetchedOutbox {
         messages: vec![stored(1)],
         more: false,
+        too_large: None,
     };
     let actions = driven.on(Event::Fetched(Ok(fetched)));
     assert_eq!(deliver(&mut driven, actions).len(), 1, "sent once");
     let actions = driven.text(r#"[{"t":"ACK","smid":"abc1"}]"#);
     assert!(has(&actions, "Complete(Acks { acked: [1]"), "{actions:?}");
+}
+
+/// Rows of the inbox were counted, but not what is in them: 10,000 answers of any size.
+#[test]
+fn a_session_whose_inbox_is_full_of_answers_gets_retry_until_it_lets_go_of_some() {
+    let mut driven = Driven::fresh(Config {
+        max_inbox_bytes: 12,
+        ..Config::default()
+    });
+    driven.hello(held(0, &["c1"]));
+    let send =
+        |cmid: &str| json!([{"t": "REQUEST", "eid": "e", "tid": "t", "cmid": cmid}]).to_string();
+    let actions = driven.valid(&send("c2"));
+    assert!(has(&actions, "Handle("), "{actions:?}");
+    let answer = Box::new(Envelope {
+        cmid: Some("c2".into()),
+        msg: Some(serde_json::value::to_raw_value("12345").expect("JSON")),
+        ..Envelope::new(MessageType::RESOLVE)
+    });
+    let end = End::Answered {
+        answer,
+        at_once: true,
+    };
+    driven.ended("c2", MessageType::REQUEST, end);
+    let mut actions = driven.valid(&send("c3"));
+    actions.extend(driven.after(Duration::from_secs(1)));
+    assert!(
+        !has(&actions, "Handle("),
+        "5 + 7 bytes are there: {actions:?}"
+    );
+    let retry = sent(&actions).into_iter().find(|it| it["t"] == "RETRY");
+    let why = retry.expect("a RETRY")["desc"].to_string();
+    assert!(why.contains("max_inbox_bytes"), "{why}");
+    let actions = driven.valid(&send("c1"));
+    let again = r#"ReadAnswer { cmid: "c1", kind: REQUEST, bytes: 5 }"#;
+    assert!(has(&actions, again), "{actions:?}");
+    driven.valid(r#"[{"t":"ACK2","cmid":"c1"}]"#);
+    let actions = driven.valid(&send("c3"));
+    assert!(has(&actions, "Handle("), "{actions:?}");
 }

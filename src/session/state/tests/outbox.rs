@@ -18,6 +18,7 @@ fn a_message_is_taken_directly_only_if_it_is_the_next_one() {
     let fetched = FetchedOutbox {
         messages: vec![stored(2), stored(3)],
         more: false,
+        too_large: None,
     };
     let actions = driven.on(Event::Fetched(Ok(fetched)));
     let smids: Vec<_> = deliver(&mut driven, actions)
@@ -138,4 +139,76 @@ fn a_delivery_counts_only_when_the_client_lived_on_without_acknowledging() {
         !has(&actions, "MarkRedelivery"),
         "once per connection: {actions:?}"
     );
+}
+
+/// A client that reads, and lives, but never acknowledges held its session for ever.
+#[test]
+fn who_acknowledges_nothing_is_sent_away_and_may_come_back() {
+    let config = Config::default();
+    let half = config.acknowledge_timeout / 2;
+    let mut driven = Driven::established(config);
+    assert_eq!(driven.state.deadline(), None, "nothing is in flight");
+    for seq in 1..=3 {
+        let actions = driven.on(Event::Registry(ToSession::Stored(stored(seq))));
+        deliver(&mut driven, actions);
+    }
+    driven.after(half);
+    // Any acknowledgement shows that the client works, but not that of something else.
+    driven.text(r#"[{"t":"ACK","smid":"abc2"}]"#);
+    driven.after(half);
+    driven.text(r#"[{"t":"ACK","smid":"abc2"},{"t":"NACK","smid":"abc99"},{"t":"PING","x":1}]"#);
+    let due = driven.state.deadline().expect("a time limit");
+    assert_eq!(due, 2 * half.as_millis() as i64 + half.as_millis() as i64);
+    let actions = driven.after(half - Duration::from_millis(1));
+    assert!(!has(&actions, "End {"), "{actions:?}");
+    let actions = driven.after(Duration::from_millis(1));
+    let ended = actions.iter().find_map(|action| match action {
+        Action::End { close, keep } => Some((close.as_ref()?.code, keep)),
+        _ => None,
+    });
+    assert_eq!(ended, Some((CloseCode::Reconnect, &Keep::Deregister)));
+}
+
+/// A slow client is none that does not acknowledge: what waits to go out it cannot have.
+#[test]
+fn what_waits_to_go_out_need_not_be_acknowledged() {
+    let config = Config::default();
+    let timeout = config.acknowledge_timeout;
+    let mut driven = Driven::established(config);
+    let actions = driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    deliver(&mut driven, actions);
+    driven.around.going_out = true;
+    let actions = driven.after(2 * timeout);
+    assert!(!has(&actions, "End {"), "{actions:?}");
+    driven.around.going_out = false;
+    let actions = driven.after(timeout - Duration::from_millis(1));
+    assert!(!has(&actions, "End {"), "{actions:?}");
+    let actions = driven.after(Duration::from_millis(1));
+    assert!(has(&actions, "End {"), "{actions:?}");
+}
+
+/// Room is made for what a fetch may bring. One message may be larger than that.
+#[test]
+fn a_message_that_is_too_large_is_fetched_with_room_for_it() {
+    let mut driven = Driven::established(Config {
+        window_bytes: 100,
+        ..Config::default()
+    });
+    let actions = driven.on(Event::Registry(ToSession::Notice));
+    assert!(has(
+        &actions,
+        "Fetch { after: 0, limit: 200, max_bytes: 100, max_first: 100"
+    ));
+    let fetched = |messages, too_large| FetchedOutbox {
+        messages,
+        more: true,
+        too_large,
+    };
+    let actions = driven.on(Event::Fetched(Ok(fetched(vec![], Some(5_000)))));
+    let with_room = "Fetch { after: 0, limit: 200, max_bytes: 100, max_first: 5000";
+    assert!(has(&actions, with_room), "{actions:?}");
+    let actions = driven.on(Event::Fetched(Ok(fetched(vec![stored(1)], None))));
+    let next = "Fetch { after: 1, limit: 199, max_bytes: 99, max_first: 99";
+    assert!(has(&actions, next), "{actions:?}");
+    assert_eq!(deliver(&mut driven, actions)[0]["smid"], "abc1");
 }

@@ -1,5 +1,6 @@
 //! What only PostgreSQL promises.
 
+mod bytes;
 mod faults;
 mod nodes;
 mod proxy;
@@ -100,6 +101,7 @@ impl Node {
             after: 0,
             limit: 100_000,
             max_bytes: u64::MAX,
+            max_first: u64::MAX,
         };
         let fetched = self.run(all).await.messages.into_iter();
         fetched.map(|message| message.tid).collect()

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use super::super::Postgres;
@@ -16,6 +16,8 @@ pub struct Proxy {
     pub lose_commit: Arc<AtomicBool>,
     /// No new connections.
     pub refuse: Arc<AtomicBool>,
+    /// Bytes that the server has answered.
+    pub answered: Arc<AtomicU64>,
 }
 
 impl Proxy {
@@ -25,13 +27,15 @@ impl Proxy {
             address: listener.local_addr().expect("its address"),
             lose_commit: Arc::default(),
             refuse: Arc::default(),
+            answered: Arc::default(),
         };
         let (lose, refuse) = (proxy.lose_commit.clone(), proxy.refuse.clone());
+        let answered = proxy.answered.clone();
         // Ends with the test's process.
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 if !refuse.load(Ordering::SeqCst) {
-                    pass_on(client, &lose);
+                    pass_on(client, &lose, &answered);
                 }
             }
         });
@@ -61,13 +65,13 @@ fn host_and_port() -> (String, SocketAddr) {
     )
 }
 
-fn pass_on(client: TcpStream, lose: &Arc<AtomicBool>) {
+fn pass_on(client: TcpStream, lose: &Arc<AtomicBool>, answered: &Arc<AtomicU64>) {
     let server = TcpStream::connect(host_and_port().1).expect("the test's PostgreSQL");
     let (mut from, mut to) = (
         client.try_clone().expect("a handle"),
         server.try_clone().expect("a handle"),
     );
-    let lose = lose.clone();
+    let (lose, answered) = (lose.clone(), answered.clone());
     thread::spawn(move || {
         let mut bytes = vec![0; 64 * 1024];
         while let Ok(read @ 1..) = from.read(&mut bytes) {
@@ -84,7 +88,13 @@ fn pass_on(client: TcpStream, lose: &Arc<AtomicBool>) {
     });
     let (mut from, mut to) = (server, client);
     thread::spawn(move || {
-        let _ = std::io::copy(&mut from, &mut to);
+        let mut bytes = vec![0; 64 * 1024];
+        while let Ok(read @ 1..) = from.read(&mut bytes) {
+            answered.fetch_add(read as u64, Ordering::SeqCst);
+            if to.write_all(&bytes[..read]).is_err() {
+                break;
+            }
+        }
         let _ = to.shutdown(Shutdown::Both);
     });
 }

@@ -1,0 +1,65 @@
+//! How many bytes the database's answers have.
+
+use std::sync::atomic::Ordering;
+
+use serde_json::value::RawValue;
+
+use super::proxy::Proxy;
+use super::{Node, Schema, call, to};
+use crate::store::operation::*;
+
+/// A message for a session with a payload of so many bytes, which nothing can compress.
+fn large(sid: &str, tid: &str, bytes: usize) -> Effect {
+    let mut effect = to(sid, tid);
+    if let Effect::Message { message, .. } = &mut effect {
+        let mut text = String::from("\"");
+        while text.len() < bytes {
+            text.push_str(&crate::store::rows::secret());
+        }
+        text.truncate(bytes - 1);
+        text.push('"');
+        message.msg = Some(RawValue::from_string(text).expect("JSON"));
+    }
+    effect
+}
+
+/// Each fetch had the database send as many messages as the window takes, and took the first of them: 40 messages of
+/// 4 MB moved 3,128 MB.
+#[actix::test]
+async fn a_backlog_is_moved_once() {
+    const MESSAGES: u64 = 20;
+    const BYTES: u64 = 200_000;
+    let (schema, proxy) = (Schema::new(), Proxy::start());
+    let node = Node::attach("a", proxy.settings(&schema)).expect("it opens");
+    let session = node.open("s1").await.session;
+    for seq in 1..=MESSAGES {
+        let tid = format!("m{seq}");
+        node.run(call(vec![large("s1", &tid, BYTES as usize)]))
+            .await;
+    }
+    let before = proxy.answered.load(Ordering::SeqCst);
+    let (mut after, mut fetches) = (0, 0);
+    loop {
+        let fetch = FetchOutbox {
+            session,
+            after,
+            limit: 200,
+            max_bytes: 2 * BYTES,
+            max_first: u64::MAX,
+        };
+        let fetched = node.run(fetch).await;
+        after += fetched.messages.len() as i64;
+        fetches += 1;
+        if !fetched.more {
+            break;
+        }
+    }
+    assert_eq!((after as u64, fetches), (MESSAGES, MESSAGES / 2));
+    let moved = proxy.answered.load(Ordering::SeqCst) - before;
+    let stored = MESSAGES * BYTES;
+    println!("{MESSAGES} × {BYTES} bytes: {moved} moved");
+    assert!(
+        moved < stored + stored / 10,
+        "{moved} bytes were moved for {stored}"
+    );
+}
