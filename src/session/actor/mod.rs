@@ -292,7 +292,7 @@ impl Session {
     }
 
     /// The same, of what brings up to so many bytes that are to go out: it is not begun before there is room for them,
-    /// nor if this actor has ended by then.
+    /// nor if this actor has ended by then. Little waits for nobody.
     fn when_there_is_room<F>(
         &self,
         bytes: usize,
@@ -301,6 +301,9 @@ impl Session {
     ) where
         F: Future<Output = Event> + 'static,
     {
+        if bytes <= SMALL {
+            return self.later(ctx, begin());
+        }
         let me = self.mailbox(ctx);
         let outgoing = self.flow.outgoing();
         if let Some(reserved) = outgoing.try_reserve(bytes) {

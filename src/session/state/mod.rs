@@ -94,6 +94,7 @@ pub(super) struct Surroundings {
 impl Default for Surroundings {
     fn default() -> Self {
         Surroundings {
+            going_out: false,
             now: 0,
             clogged: false,
             overfull: false,
