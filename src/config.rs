@@ -199,6 +199,12 @@ pub struct Config {
     /// Most messages repeated to a client that comes back to a topic; beyond that SUB_LOST. Zero: none is
     /// repeated. Default 1,000.
     pub max_topic_history: u32,
+    /// How long dead letters are kept, those that nobody has redriven or dropped. Default 30 days.
+    pub dead_letter_age: Duration,
+    /// Most dead letters kept, of all sessions and services; the oldest go first. Default 100,000.
+    pub max_dead_letters: usize,
+    /// Most payload bytes of dead letters kept; the oldest go first. Default 1 GiB.
+    pub max_dead_letter_bytes: usize,
     /// How long idempotency keys are remembered. Default 1 day.
     pub idempotency: Duration,
 
@@ -290,6 +296,9 @@ impl Default for Config {
             scavenge_interval: secs(90 * 60),
             topic_history: secs(3600),
             max_topic_history: 1_000,
+            dead_letter_age: secs(30 * 24 * 3600),
+            max_dead_letters: 100_000,
+            max_dead_letter_bytes: 1024 * MIB,
             idempotency: secs(24 * 3600),
             stop_grace: secs(10),
             stop_spread: secs(1),

@@ -1,6 +1,7 @@
 //! The errors of the library's face.
 
 use crate::store::StoreError;
+use crate::store::operation::FullOutbox;
 
 /// A message that could not be sent.
 #[derive(Debug, thiserror::Error)]
@@ -15,9 +16,10 @@ pub enum SendError {
     /// The session does not exist: it was closed or has timed out. Nothing was stored.
     #[error("there is no session {0}: it was closed or has timed out")]
     NoSession(String),
-    /// The session has as many messages waiting as allowed. Nothing was stored; try again when it has come back.
-    #[error("the outbox of session {0} is full")]
-    OutboxFull(String),
+    /// As many messages, or bytes of them, wait for the session or for its user as are allowed. Nothing was stored; try
+    /// again when the client has come back.
+    #[error(transparent)]
+    OutboxFull(#[from] FullOutbox),
     /// There is no reply terminator or service with this name on this server. Nothing was stored.
     #[error("{0}")]
     Unknown(String),

@@ -136,7 +136,9 @@ pub use server::{
 };
 #[cfg(feature = "postgres")]
 pub use store::Postgres;
-pub use store::operation::{DeadLetter, SessionFilter, SessionHome, StoredNode, StoredSession};
+pub use store::operation::{
+    DeadLetter, FullOutbox, OutboxCap, SessionFilter, SessionHome, StoredNode, StoredSession,
+};
 pub use store::{Store, StoreConfig, StoreError, StoreMetricsSnapshot};
 pub use wire::{DebugOptions, MessageType};
 

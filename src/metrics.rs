@@ -281,6 +281,7 @@ pub(crate) struct Counters {
     pub(crate) sessions_displaced: AtomicU64,
     pub(crate) client_mistakes: AtomicU64,
     pub(crate) scavenged: AtomicU64,
+    pub(crate) dead_letters_scavenged: AtomicU64,
     pub(crate) upkeep: UpkeepCounters,
     pub(crate) cluster: Arc<ClusterCounters>,
 }
@@ -381,6 +382,8 @@ pub struct Metrics {
     pub closed_waiting: u64,
     /// Rows that scavenging deleted.
     pub scavenged: u64,
+    /// Dead letters that this node deleted because they were too old, or too many.
+    pub dead_letters_scavenged: u64,
     /// How often the node came back as a new incarnation after losing its lease.
     pub incarnations: u64,
     /// Sessions closed to make room for a newer one of their user.

@@ -207,6 +207,9 @@ impl Check {
             scavenge_interval,
             topic_history: _,
             max_topic_history: _,
+            dead_letter_age,
+            max_dead_letters: _,
+            max_dead_letter_bytes: _,
             idempotency,
             stop_grace: _,
             stop_spread: _,
@@ -259,6 +262,7 @@ impl Check {
             timeout_interval,
             session_timeout,
             scavenge_interval,
+            dead_letter_age,
             idempotency,
         ]);
         self.at_least(
@@ -351,6 +355,8 @@ impl Check {
             max_forwarded_per_session,
             max_forwarded_per_user,
             max_forwarded_bytes_per_user,
+            max_outbox_bytes,
+            max_outbox_bytes_per_user,
         } = config;
         self.not_zero(&[
             field!(store.batch),
@@ -364,6 +370,8 @@ impl Check {
             field!(store.max_forwarded_per_session),
             field!(store.max_forwarded_per_user),
             field!(store.max_forwarded_bytes_per_user),
+            field!(store.max_outbox_bytes),
+            field!(store.max_outbox_bytes_per_user),
         ]);
         for threads in [
             field!(store.writers),

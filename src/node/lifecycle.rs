@@ -12,9 +12,7 @@ use super::budget::NodeBudget;
 use super::{Gate, LeaseClock, Node, RunningHandlers, State};
 use crate::auth::Authentication;
 use crate::cluster::{ClusterNotify, Tell};
-use crate::endpoint::{
-    Endpoint, Forward, Handler, Incoming, Outcome, Run, Service, async_handler,
-};
+use crate::endpoint::{Endpoint, Forward, Handler, Incoming, Outcome, Run, Service, async_handler};
 use crate::error::{HandlerError, StartError};
 use crate::http::Admission;
 use crate::metrics::{Counters, Mailbox, Meters};

@@ -291,6 +291,7 @@ impl Node {
             closed_slow: get(&self.budget.closed_slow),
             closed_waiting: get(&self.budget.closed_waiting),
             scavenged: get(&self.counters.scavenged),
+            dead_letters_scavenged: get(&self.counters.dead_letters_scavenged),
             incarnations: get(&self.counters.incarnations),
             sessions_displaced: get(&self.counters.sessions_displaced),
             client_mistakes: get(&self.counters.client_mistakes),

@@ -306,7 +306,7 @@ impl MatsSocketServer {
                 Err(SendError::NoSession(sid))
             }
             UnitOutcome::Committed(_) | UnitOutcome::Repeated => Ok(()),
-            UnitOutcome::OutboxFull(sid) => Err(SendError::OutboxFull(sid)),
+            UnitOutcome::OutboxFull(full) => Err(SendError::OutboxFull(full)),
             UnitOutcome::Duplicate(_)
             | UnitOutcome::AlreadySettled
             | UnitOutcome::FencedOff

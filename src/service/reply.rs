@@ -60,7 +60,7 @@ pub(crate) async fn reply_by_token(
     };
     match node.store.run(Unit { cause, effects }).await? {
         UnitOutcome::Committed(_) => Ok(()),
-        UnitOutcome::OutboxFull(sid) => Err(SendError::OutboxFull(sid)),
+        UnitOutcome::OutboxFull(full) => Err(SendError::OutboxFull(full)),
         UnitOutcome::AlreadySettled
         | UnitOutcome::Duplicate(_)
         | UnitOutcome::FencedOff

@@ -390,9 +390,7 @@ fn end(job: &Job, holder: Holder, outcome: UnitOutcome, answer: Box<Envelope>) -
         UnitOutcome::Duplicate(stored) => End::Duplicate(stored),
         UnitOutcome::AlreadySettled => End::NothingToSettle,
         UnitOutcome::FencedOff => End::FencedOff(holder),
-        UnitOutcome::OutboxFull(sid) => {
-            End::Retry(Some(format!("the outbox of session {sid} is full")))
-        }
+        UnitOutcome::OutboxFull(full) => End::Retry(Some(full.to_string())),
         UnitOutcome::TooMuchForwarded(limit) => {
             let refused = &job.node.counters.forwards_refused;
             refused.fetch_add(1, Ordering::Relaxed);

@@ -7,6 +7,10 @@ use super::StoreConfig;
 pub struct Limits {
     /// Messages in one session's outbox.
     pub outbox: i64,
+    /// Its payload bytes.
+    pub outbox_bytes: i64,
+    /// Payload bytes in the outboxes of one user.
+    pub outbox_bytes_of_user: i64,
     /// Forwarded rows of one session.
     pub forwarded_of_session: i64,
     /// Forwarded rows of one user.
@@ -19,6 +23,9 @@ impl From<&StoreConfig> for Limits {
     fn from(config: &StoreConfig) -> Limits {
         Limits {
             outbox: config.max_outbox.into(),
+            outbox_bytes: i64::try_from(config.max_outbox_bytes).unwrap_or(i64::MAX),
+            outbox_bytes_of_user: i64::try_from(config.max_outbox_bytes_per_user)
+                .unwrap_or(i64::MAX),
             forwarded_of_session: config.max_forwarded_per_session.into(),
             forwarded_of_user: config.max_forwarded_per_user.into(),
             forwarded_bytes_of_user: i64::try_from(config.max_forwarded_bytes_per_user)

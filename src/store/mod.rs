@@ -237,10 +237,17 @@ pub struct StoreConfig {
     /// As [`max_forwarded_per_user`](Self::max_forwarded_per_user), in bytes (one message is always taken).
     /// Default 256 MiB.
     pub max_forwarded_bytes_per_user: u64,
+    /// Most payload bytes of them. One message is always taken. Default 64 MiB.
+    pub max_outbox_bytes: usize,
+    /// Most payload bytes stored in the outboxes of all sessions of one user. It is looked at now and then, not for each
+    /// message: each of his sessions may bring 1/256 of it more, and so may each connection that writes 1/16 of what room
+    /// it found. Default 256 MiB.
+    pub max_outbox_bytes_per_user: usize,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
+        const MIB: usize = 1024 * 1024;
         StoreConfig {
             batch: 500,
             queue: 10_000,
@@ -254,6 +261,8 @@ impl Default for StoreConfig {
             max_forwarded_per_session: 2_000,
             max_forwarded_per_user: 5_000,
             max_forwarded_bytes_per_user: 256 << 20,
+            max_outbox_bytes: 64 * MIB,
+            max_outbox_bytes_per_user: 256 * MIB,
         }
     }
 }

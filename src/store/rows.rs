@@ -240,6 +240,7 @@ pub struct NewDeadLetterRow<'a> {
     pub reason: &'a str,
     pub deliveries: i32,
     pub died: i64,
+    pub bytes: Option<i32>,
 }
 
 /// A dead letter.

@@ -16,6 +16,7 @@ diesel::table! {
         last_seq -> BigInt,
         close_at -> Nullable<BigInt>,
         close_connection -> Nullable<BigInt>,
+        outbox_bytes -> BigInt,
     }
 }
 
@@ -120,6 +121,7 @@ diesel::table! {
         reason -> Text,
         deliveries -> Integer,
         died -> BigInt,
+        bytes -> Nullable<Integer>,
     }
 }
 

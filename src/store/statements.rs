@@ -187,6 +187,8 @@ macro_rules! operations {
             Read Messages list_dead_letters(ListDeadLetters) -> Vec<DeadLetter>;
             Write Messages redrive_dead_letter(RedriveDeadLetter) -> bool;
             Write Messages drop_dead_letter(DropDeadLetter) -> bool;
+            Read Maintenance dead_letters_beyond(DeadLettersBeyond) -> Option<DiedAt>;
+            Alone Maintenance scavenge_dead_letters(ScavengeDeadLetters) -> ScavengedDeadLetters;
             Read Messages fetch_publications(FetchPublications) -> Vec<Publication>;
             Read Control newest_publication(NewestPublication) -> i64;
             Read Messages topic_history(TopicHistory) -> Option<Vec<Publication>>;

@@ -12,9 +12,12 @@ use crate::server::SessionChange;
 use crate::service;
 use crate::store::StoreError;
 use crate::store::operation::{
-    CloseDue, Liveliness, RenewLease, Scavenge, ScavengeFrom, Sweep, TimeOutSessions, WhichExist,
+    CloseDue, DeadLettersBeyond, Liveliness, RenewLease, Scavenge, ScavengeDeadLetters,
+    ScavengeFrom, Sweep, TimeOutSessions, WhichExist,
 };
 
+/// Dead letters deleted in one go: they may be large.
+const DEAD_LETTERS: u32 = 2_000;
 /// Sessions closed in one go.
 const PART: u32 = 200;
 
@@ -169,6 +172,42 @@ async fn scavenge(node: &Node) -> Result<(), StoreError> {
         pace.rest(scavenged.took).await;
     }
     log::debug!("scavenged {rows} rows");
+    scavenge_dead_letters(node).await
+}
+
+/// Deletes the dead letters that are not kept, part by part.
+async fn scavenge_dead_letters(node: &Node) -> Result<(), StoreError> {
+    let config = &node.config;
+    let beyond = DeadLettersBeyond {
+        max_letters: config.max_dead_letters as u64,
+        max_bytes: config.max_dead_letter_bytes as u64,
+    };
+    let beyond = node.store.run(beyond).await?;
+    let (mut pace, mut aged, mut excess) = (Pace::default(), 0, 0);
+    while !node.stopping() {
+        let scavenge = ScavengeDeadLetters {
+            older: config.dead_letter_age,
+            beyond,
+            limit: pace.limit().min(DEAD_LETTERS),
+        };
+        let part = node.store.run(scavenge).await?;
+        (aged, excess) = (aged + part.aged, excess + part.excess);
+        let counter = &node.counters.dead_letters_scavenged;
+        counter.fetch_add(part.aged + part.excess, Ordering::Relaxed);
+        if !part.more {
+            break;
+        }
+        pace.rest(part.took).await;
+    }
+    if aged + excess > 0 {
+        log::warn!(
+            "dead letters were deleted: {aged} had died more than {:?} ago (dead_letter_age), {excess} were the oldest of \
+            more than are kept (max_dead_letters = {}, max_dead_letter_bytes = {})",
+            config.dead_letter_age,
+            config.max_dead_letters,
+            config.max_dead_letter_bytes
+        );
+    }
     Ok(())
 }
 

@@ -205,7 +205,7 @@ async fn a_full_outbox_is_told_to_the_sender() {
         .send(line.session(), "t", "client.x", &5)
         .await;
     assert!(
-        matches!(&full, Err(SendError::OutboxFull(session)) if session == line.session()),
+        matches!(&full, Err(SendError::OutboxFull(full)) if full.session_id == line.session()),
         "{full:?}"
     );
     nodes
@@ -218,6 +218,40 @@ async fn a_full_outbox_is_told_to_the_sender() {
     nodes
         .server()
         .send(line.session(), "t", "client.x", &6)
+        .await
+        .unwrap();
+}
+
+/// Messages were counted, but not what is in them: 10,000 of any size.
+#[actix_web::test]
+async fn an_outbox_that_is_full_of_bytes_is_told_to_the_sender() {
+    let nodes = Setup::new()
+        .config(|config| config.store.max_outbox_bytes = 10_000)
+        .start(1)
+        .await;
+    let (server, mut line) = (nodes.server(), nodes.open("anna").await);
+    let session = line.session().to_owned();
+    let large = "x".repeat(6_000);
+    server
+        .send(&session, "t", "client.x", &large)
+        .await
+        .unwrap();
+    let full = server.send(&session, "t", "client.x", &large).await;
+    let why = full.expect_err("it is full").to_string();
+    assert!(why.contains(&session), "{why}");
+    assert!(why.contains("store.max_outbox_bytes)"), "{why}");
+    // A handler that would send it is done again later.
+    let cmid = line.request("test.effect", json!({"x": large})).await;
+    let retry = line.answer(&cmid).await;
+    assert_eq!(retry["t"], "RETRY", "{retry}");
+    assert!(
+        retry["desc"].to_string().contains("max_outbox_bytes"),
+        "{retry}"
+    );
+    let mail = line.expect("SEND").await;
+    line.ack(&mail).await;
+    server
+        .send(&session, "t", "client.x", &large)
         .await
         .unwrap();
 }
@@ -439,4 +473,38 @@ async fn a_message_that_is_larger_than_what_is_read_at_a_time_arrives() {
         let numbers: Vec<_> = mails.iter().map(|mail| mail["msg"][0].clone()).collect();
         assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
     }
+}
+
+/// Dead letters were kept for ever.
+#[actix_web::test]
+async fn the_oldest_of_too_many_dead_letters_go() {
+    let nodes = Setup::new()
+        .config(|config| {
+            config.max_redeliveries = 0;
+            config.redelivery_evidence = Duration::ZERO;
+            config.max_dead_letters = 2;
+            config.scavenge_interval = Duration::from_millis(20);
+        })
+        .start(1)
+        .await;
+    let mut line = nodes.open("anna").await;
+    let server = nodes.server();
+    for tid in ["first", "second", "third"] {
+        server
+            .send(line.session(), tid, "client.x", &1)
+            .await
+            .unwrap();
+        line.expect("SEND").await;
+        line.send(json!([{"t": "PING", "x": 1}])).await;
+        line.expect("PONG").await;
+    }
+    within("the first to go", async {
+        while server.metrics().dead_letters_scavenged == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let letters = server.dead_letters(0, 10).await.unwrap();
+    let tids: Vec<_> = letters.iter().map(|it| it.trace_id.as_str()).collect();
+    assert_eq!(tids, ["second", "third"]);
 }

@@ -129,6 +129,10 @@ const ZEROS: &[(Change, &str)] = &[
         |c| c.scavenge_interval = Duration::ZERO,
         "scavenge_interval = 0s ",
     ),
+    (
+        |c| c.dead_letter_age = Duration::ZERO,
+        "dead_letter_age = 0s ",
+    ),
     (|c| c.idempotency = Duration::ZERO, "idempotency = 0s "),
     (|c| c.store.batch = 0, "store.batch = 0 "),
     (|c| c.store.queue = 0, "store.queue = 0 "),
@@ -152,6 +156,14 @@ const ZEROS: &[(Change, &str)] = &[
     (
         |c| c.store.max_forwarded_bytes_per_user = 0,
         "store.max_forwarded_bytes_per_user = 0 ",
+    ),
+    (
+        |c| c.store.max_outbox_bytes = 0,
+        "store.max_outbox_bytes = 0 ",
+    ),
+    (
+        |c| c.store.max_outbox_bytes_per_user = 0,
+        "store.max_outbox_bytes_per_user = 0 ",
     ),
 ];
 

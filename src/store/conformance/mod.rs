@@ -62,10 +62,10 @@ suite! {
     closing: an_absent_session_makes_room closed_later closed_by_user;
     inbox: duplicates_get_the_first_answer a_resumed_session_knows_the_bytes_of_its_answers every_write_is_fenced deregistered_holder_still_settles
         let_go_and_come_again_in_one_group;
-    units: all_or_nothing idempotency effects_and_news no_session_is_dropped full_outbox correlations_are_taken_once
+    units: all_or_nothing idempotency effects_and_news no_session_is_dropped full_outbox full_of_bytes full_of_a_users_bytes correlations_are_taken_once
         settle_by_epoch settle_by_token settled_once_in_one_group;
     outbox: fetch_in_order fetch_by_bytes large_ones_in_parts complete_and_nack correlations_time_out closed_session_ends_correlations
-        dead_letters redrive_moves_the_correlation;
+        dead_letters redrive_moves_the_correlation old_dead_letters_go excess_dead_letters_go;
     forwarded: postponed postponed_with_what_was_sent taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired buried_and_redriven
         renamed_node_loses_its_claims unheard_claims_are_claimed_again;
     claims: each_service_has_its_own_room taken_over_service_by_service users_take_turns claims_are_bounded_in_bytes given_back

@@ -336,3 +336,80 @@ pub async fn redrive_moves_the_correlation(base: Base) {
         None
     );
 }
+
+/// Makes these messages dead letters of the session, at this moment.
+async fn bury(node: &Node, holder: Holder, messages: Vec<NewMessage>) {
+    let messages = messages.into_iter().map(|message| to("s1", message));
+    let UnitOutcome::Committed(outcomes) = node.run(call(messages.collect())).await else {
+        panic!("not stored")
+    };
+    let seqs = outcomes.iter().map(|outcome| match outcome {
+        EffectOutcome::Stored(seq) => *seq,
+        other => panic!("not stored: {other:?}"),
+    });
+    let seqs = seqs.collect();
+    node.run(MarkRedelivery {
+        holder,
+        seqs,
+        max: 0,
+    })
+    .await;
+}
+
+/// Deletes a part of the dead letters that are not kept: of those older than a minute, and of those up to this one. How
+/// many there were of both, and whether there may be more.
+async fn scavenge_dead_letters(node: &Node, beyond: Option<DiedAt>) -> (u64, u64, bool) {
+    let scavenge = ScavengeDeadLetters {
+        older: secs(60),
+        beyond,
+        limit: 2,
+    };
+    let done = node.run(scavenge).await;
+    (done.aged, done.excess, done.more)
+}
+
+pub async fn old_dead_letters_go(base: Base) {
+    let a = base.node("a").await;
+    let holder = a.open("user", "s1").await.holder;
+    bury(&a, holder, vec![send("m1"), send("m2"), send("m3")]).await;
+    base.clock.advance(secs(60));
+    bury(&a, holder, vec![send("m4")]).await;
+    assert_eq!(scavenge_dead_letters(&a, None).await, (0, 0, false));
+    base.clock.advance(Duration::from_millis(1));
+    assert_eq!(scavenge_dead_letters(&a, None).await, (2, 0, true));
+    assert_eq!(scavenge_dead_letters(&a, None).await, (1, 0, false));
+    let left = a.dead().await;
+    assert_eq!((left.len(), left[0].trace_id.as_str()), (1, "m4"));
+}
+
+pub async fn excess_dead_letters_go(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let holder = a.open("user", "s1").await.holder;
+    for tid in ["m1", "m2", "m3", "m4", "m5"] {
+        bury(&a, holder, vec![sized(tid, 100)]).await;
+        base.clock.advance(secs(1));
+    }
+    let beyond = async |max_letters, max_bytes| {
+        a.run(DeadLettersBeyond {
+            max_letters,
+            max_bytes,
+        })
+        .await
+    };
+    assert_eq!(beyond(5, 500).await, None);
+    let many = beyond(4, 500).await;
+    let large = beyond(5, 350).await;
+    let all = a.dead().await;
+    let at = |index: usize| DiedAt {
+        died: all[index].died,
+        id: all[index].id,
+    };
+    assert_eq!((many, large), (Some(at(0)), Some(at(1))));
+    assert_eq!(scavenge_dead_letters(&a, many).await, (0, 1, false));
+    assert_eq!(scavenge_dead_letters(&b, many).await, (0, 0, false));
+    assert_eq!(scavenge_dead_letters(&b, large).await, (0, 1, false));
+    assert_eq!(a.dead().await, all[2..]);
+    assert_eq!(scavenge_dead_letters(&a, Some(at(4))).await, (0, 2, true));
+    assert_eq!(scavenge_dead_letters(&a, Some(at(4))).await, (0, 1, true));
+    assert!(a.dead().await.is_empty());
+}

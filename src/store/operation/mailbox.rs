@@ -158,6 +158,49 @@ pub struct RedriveDeadLetter {
     pub id: i64,
 }
 
+/// When a dead letter died, and its id, by which those of one moment are told apart: their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DiedAt {
+    /// Ms since the epoch.
+    pub died: i64,
+    /// Its id.
+    pub id: i64,
+}
+
+/// Looks for the newest dead letter that is one too many, or too large together with those that died after it. It and
+/// all before it are not kept.
+#[derive(Clone, Debug)]
+pub struct DeadLettersBeyond {
+    /// So many are kept.
+    pub max_letters: u64,
+    /// So many payload bytes are kept.
+    pub max_bytes: u64,
+}
+
+/// Deletes one part of the dead letters that are not kept, the oldest first. Several nodes may do so at the same time.
+#[derive(Clone, Debug)]
+pub struct ScavengeDeadLetters {
+    /// Those that died longer ago than this go.
+    pub older: Duration,
+    /// This one goes, and all before it.
+    pub beyond: Option<DiedAt>,
+    /// Most letters deleted; and no more than have about 4 MiB.
+    pub limit: u32,
+}
+
+/// Outcome of [`ScavengeDeadLetters`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScavengedDeadLetters {
+    /// Deleted because they were too old.
+    pub aged: u64,
+    /// Deleted although they were not.
+    pub excess: u64,
+    /// There may be more to delete.
+    pub more: bool,
+    /// How long it took, without waiting for its turn and without the commit.
+    pub took: Duration,
+}
+
 /// Deletes a dead letter. False: no such dead letter.
 #[derive(Clone, Debug)]
 pub struct DropDeadLetter {

@@ -131,6 +131,11 @@ pub struct NewMessage {
 }
 
 impl NewMessage {
+    /// Bytes of its payload.
+    pub(crate) fn bytes(&self) -> i64 {
+        self.msg.as_ref().map_or(0, |msg| msg.get().len() as i64)
+    }
+
     /// The same under its number.
     fn stored(self, seq: i64) -> OutboxMessage {
         OutboxMessage {
@@ -238,8 +243,8 @@ pub enum UnitOutcome {
     AlreadySettled,
     /// Another registration holds the session, or it is gone; nothing was changed.
     FencedOff,
-    /// This session's outbox is full; nothing was changed.
-    OutboxFull(String),
+    /// An outbox is full; nothing was changed.
+    OutboxFull(FullOutbox),
     /// A client has forwarded too much that is not done yet; nothing was changed.
     TooMuchForwarded(ForwardLimit),
     /// A call with this idempotency key has been committed before; nothing was changed.
@@ -265,6 +270,32 @@ impl std::fmt::Display for ForwardLimit {
             ForwardLimit::Bytes => "too many bytes of this user wait for services",
         })
     }
+}
+
+/// An outbox that cannot take another message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the outbox of session {session_id} is full: {cap}")]
+#[non_exhaustive]
+pub struct FullOutbox {
+    /// The session.
+    pub session_id: String,
+    /// Which cap has been reached.
+    pub cap: OutboxCap,
+}
+
+/// A cap on what waits for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OutboxCap {
+    /// Messages of the session.
+    #[error("{0} messages may wait for it (store.max_outbox)")]
+    Messages(i64),
+    /// Payload bytes of the session.
+    #[error("{0} bytes may wait for it (store.max_outbox_bytes)")]
+    Bytes(i64),
+    /// Payload bytes of all sessions of its user.
+    #[error("{0} bytes may wait for all sessions of its user (store.max_outbox_bytes_per_user)")]
+    BytesOfUser(i64),
 }
 
 /// What became of one [`Effect`].

@@ -62,9 +62,18 @@ impl Dialect {
         std::mem::take(&mut self.pending).write(conn)
     }
 
-    /// Writes what was gathered, and the newest sequence numbers of sessions.
-    pub fn write_back(&mut self, conn: &mut PgConnection, seqs: &[(i64, i64)]) -> DbResult<()> {
-        self.pending.last_seqs = seqs.iter().copied().unzip();
+    /// Writes what was gathered, and the newest sequence numbers of sessions, with the bytes that went with them.
+    pub fn write_back(
+        &mut self,
+        conn: &mut PgConnection,
+        seqs: &[(i64, i64, i64)],
+    ) -> DbResult<()> {
+        let pending = &mut self.pending.last_seqs;
+        for (key, last_seq, bytes) in seqs {
+            pending.0.push(*key);
+            pending.1.push(*last_seq);
+            pending.2.push(*bytes);
+        }
         self.write(conn)
     }
 
@@ -135,9 +144,10 @@ impl Transaction<'_> {
     }
 
     fn lock_sessions(&mut self, keys: &[i64], sids: Vec<String>) -> DbResult<()> {
-        type Columns = ((BigInt, Text, Text, BigInt, Nullable<Text>, BigInt), BigInt);
+        type Row = (BigInt, Text, Text, BigInt, Nullable<Text>, BigInt, BigInt);
+        type Columns = (Row, BigInt);
         // The transaction's id comes with them: should the answer to COMMIT be lost, it tells what became of it.
-        let lock = "SELECT key, sid, user_id, connection, node, last_seq, pg_current_xact_id()::text::bigint \
+        let lock = "SELECT key, sid, user_id, connection, node, last_seq, outbox_bytes, pg_current_xact_id()::text::bigint \
             FROM session WHERE key = ANY(?) OR sid = ANY(?) ORDER BY key FOR NO KEY UPDATE";
         let values = [Value::Longs(keys), Value::Texts(&sids)];
         let rows: Vec<(RowColumns, i64)> = sql::<Columns>(lock, values).load(self.apart())?;

@@ -24,8 +24,8 @@ pub struct Pending {
     pub forgotten: Forgotten,
     /// Session and number of outbox rows to delete.
     pub completed: (Vec<i64>, Vec<i64>),
-    /// Sessions and their newest numbers.
-    pub last_seqs: (Vec<i64>, Vec<i64>),
+    /// Sessions, their newest numbers, and the bytes that their outboxes have taken.
+    pub last_seqs: (Vec<i64>, Vec<i64>, Vec<i64>),
     /// The newest publication's number, if it has changed.
     pub newest_publication: Option<i64>,
     /// Bytes of payloads and answers in it.
@@ -133,10 +133,15 @@ impl Pending {
                 vec![Value::Longs(&forgotten.0), Value::Texts(&forgotten.1)],
             ),
             part(
-                "UPDATE session SET last_seq = new.seq FROM unnest(?, ?) AS new (key, seq) \
+                "UPDATE session SET last_seq = new.seq, outbox_bytes = new.bytes \
+                FROM unnest(?, ?, ?) AS new (key, seq, bytes) \
                 WHERE session.key = new.key",
                 last_seqs.0.len(),
-                vec![Value::Longs(&last_seqs.0), Value::Longs(&last_seqs.1)],
+                vec![
+                    Value::Longs(&last_seqs.0),
+                    Value::Longs(&last_seqs.1),
+                    Value::Longs(&last_seqs.2),
+                ],
             ),
             part(
                 "UPDATE publication_clock SET newest = ?",

@@ -144,6 +144,8 @@ mod tests {
 
     const LIMITS: Limits = Limits {
         outbox: 0,
+        outbox_bytes: 0,
+        outbox_bytes_of_user: 0,
         forwarded_of_session: 80,
         forwarded_of_user: 160,
         forwarded_bytes_of_user: 8_000,

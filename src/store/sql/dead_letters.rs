@@ -61,6 +61,7 @@ impl Transaction<'_> {
                 outbox::created,
                 reason.into_sql::<Text>(),
                 outbox::deliveries,
+                octet_length(outbox::msg),
                 now.into_sql::<BigInt>(),
             ))
             .insert_into(dead_letter::table)
@@ -79,6 +80,7 @@ impl Transaction<'_> {
                 dead_letter::created,
                 dead_letter::reason,
                 dead_letter::deliveries,
+                dead_letter::bytes,
                 dead_letter::died,
             ))
             .execute(conn)?;
@@ -134,7 +136,7 @@ impl Transaction<'_> {
 
     fn redrive_message(&mut self, key: SessionKey, dead: &DeadLetterRow) -> DbResult<bool> {
         let now = self.now;
-        let Some(row) = self.take_number(key)? else {
+        let Some(row) = self.take_number(key, dead.msg.as_deref())? else {
             return Ok(false);
         };
         let (seq, home) = (row.last_seq, row.home());

@@ -161,6 +161,7 @@ impl Transaction<'_> {
             // The attempt that gave it up was not counted yet.
             deliveries: row.attempts.saturating_add(1),
             died: now,
+            bytes: i32::try_from(row.msg.len()).ok(),
         };
         diesel::insert_into(dead_letter::table)
             .values(&dead)

@@ -17,6 +17,7 @@ mod allowances;
 mod claims;
 mod closing;
 mod dead_letters;
+mod excess;
 mod forgotten;
 mod forwarded;
 mod inbox;

@@ -18,7 +18,8 @@ impl Transaction<'_> {
         message: &NewMessage,
     ) -> DbResult<Option<i64>> {
         let now = self.now;
-        let Some(row) = self.take_number(key)? else {
+        let payload = message.msg.as_deref().map(|msg| msg.get());
+        let Some(row) = self.take_number(key, payload)? else {
             return Ok(None);
         };
         let (seq, home) = (row.last_seq, row.home());
@@ -34,7 +35,7 @@ impl Transaction<'_> {
             eid: message.eid.as_deref(),
             cmid: message.cmid.as_deref(),
             tid: &message.tid,
-            msg: message.msg.as_deref().map(|msg| msg.get()),
+            msg: payload,
             debug: debug.as_deref(),
             deliveries: 0,
             created: now,

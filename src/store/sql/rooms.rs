@@ -6,15 +6,48 @@ use super::allowances::Allowances;
 use crate::store::limits::Limits;
 use crate::store::operation::SessionKey;
 
-/// Most sessions of which it is remembered.
+/// Most sessions, and most users, of which it is remembered.
 const MOST: usize = 10_000;
 
-/// Up to which sequence number each session's outbox has room, whatever becomes of the messages before. Once true it
-/// stays true, whoever stores or deletes: each number is given to one message at most. So it outlives the transaction
-/// in which it was learnt, unless that is rolled back: then what it deleted is there again.
+/// A user's bytes are looked at whenever one of his sessions has taken in another such part of what he may have, and not
+/// for each message: so much may each of his sessions have beyond the limit.
+const PARTS: i64 = 256;
+
+/// Of the room that was counted for a user, a connection lets such a part be filled before it counts again: so much may
+/// each connection let him have beyond the limit.
+const UNCOUNTED: i64 = 16;
+
+/// How long a user whose outboxes are full is not counted again, in milliseconds: there may be much to count.
+const FULL_FOR: i64 = 1_000;
+
+/// What an outbox has ever taken: messages, that is its newest sequence number, and their payload bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    pub messages: i64,
+    pub bytes: i64,
+}
+
+impl Taken {
+    fn within(self, until: Taken) -> bool {
+        self.messages <= until.messages && self.bytes <= until.bytes
+    }
+}
+
+/// What is known of a user.
+enum User {
+    /// So many bytes may come before it is counted again.
+    Room(i64),
+    /// Full, as far as is known until this time.
+    Full(i64),
+}
+
+/// Up to where each session's outbox has room, whatever becomes of the messages before. Once true it stays true, whoever
+/// stores or deletes: each number, and each byte, is given to one message at most. So it outlives the transaction in
+/// which it was learnt, unless that is rolled back: then what it deleted is there again.
 pub struct Rooms {
-    max: i64,
-    until: HashMap<SessionKey, i64>,
+    limits: Limits,
+    until: HashMap<SessionKey, Taken>,
+    users: HashMap<String, User>,
     /// What may be forwarded.
     pub forwards: Allowances,
 }
@@ -22,34 +55,129 @@ pub struct Rooms {
 impl Rooms {
     pub fn new(limits: Limits) -> Rooms {
         Rooms {
-            max: limits.outbox,
+            limits,
             until: HashMap::new(),
+            users: HashMap::new(),
             forwards: Allowances::new(limits),
         }
     }
 
-    /// Most messages in an outbox.
-    pub fn max(&self) -> i64 {
-        self.max
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
-    /// The message of this number has room, as far as is known.
-    pub fn reach(&self, session: SessionKey, seq: i64) -> bool {
-        let known = self.until.get(&session);
-        seq <= known.map_or(self.max, |until| *until)
+    /// An outbox has room to take so much, as far as is known.
+    pub fn reach(&self, session: SessionKey, taken: Taken) -> bool {
+        let all = Taken {
+            messages: self.limits.outbox,
+            bytes: self.limits.outbox_bytes,
+        };
+        taken.within(*self.until.get(&session).unwrap_or(&all))
     }
 
-    /// Messages have room up to the one of this number.
-    pub fn learn(&mut self, session: SessionKey, until: i64) {
+    /// An outbox has room until it has taken so much.
+    pub fn learn(&mut self, session: SessionKey, until: Taken) {
         if self.until.len() >= MOST {
             self.until.clear();
         }
         self.until.insert(session, until);
     }
 
+    /// Whether the bytes of the user of an outbox that has taken so many are to be looked at before it takes more.
+    pub fn concerns_user(&self, taken: i64, bytes: i64) -> bool {
+        let part = self.part();
+        taken / part != (taken + bytes) / part
+    }
+
+    fn part(&self) -> i64 {
+        (self.limits.outbox_bytes_of_user / PARTS).max(1)
+    }
+
+    /// Whether a user has room for so many bytes; `None`: that must be counted.
+    pub fn user_has_room(&mut self, user_id: &str, bytes: i64, now: i64) -> Option<bool> {
+        let bytes = bytes.max(self.part());
+        match self.users.get_mut(user_id) {
+            Some(User::Room(left)) => {
+                *left -= bytes;
+                (*left >= 0).then_some(true)
+            }
+            Some(User::Full(until)) => (now < *until).then_some(false),
+            None => None,
+        }
+    }
+
+    /// The outboxes of a user have so many bytes. Whether they have room for so many more: always if there is nothing
+    /// in them.
+    pub fn learn_user(&mut self, user_id: &str, counted: i64, bytes: i64, now: i64) -> bool {
+        if self.users.len() >= MOST {
+            self.users.clear();
+        }
+        let room = self.limits.outbox_bytes_of_user - counted - bytes;
+        let has_room = room >= 0 || counted == 0;
+        let learnt = match has_room {
+            true => User::Room(room / UNCOUNTED),
+            false => User::Full(now + FULL_FOR),
+        };
+        self.users.insert(user_id.to_owned(), learnt);
+        has_room
+    }
+
     /// A transaction was rolled back.
     pub fn forget(&mut self) {
         self.until.clear();
+        self.users.clear();
         self.forwards.forget();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Rooms, Taken};
+    use crate::store::StoreConfig;
+    use crate::store::limits::Limits;
+    use crate::store::operation::SessionKey;
+
+    const MIB: i64 = 1024 * 1024;
+
+    fn rooms() -> Rooms {
+        Rooms::new(Limits {
+            outbox: 10,
+            outbox_bytes: 1_000,
+            outbox_bytes_of_user: 256 * MIB,
+            ..Limits::from(&StoreConfig::default())
+        })
+    }
+
+    #[test]
+    fn an_outbox_has_room_until_either_is_used_up() {
+        let taken = |messages, bytes| Taken { messages, bytes };
+        let (mut rooms, session) = (rooms(), SessionKey(1));
+        assert!(rooms.reach(session, taken(10, 1_000)));
+        assert!(!rooms.reach(session, taken(11, 0)));
+        assert!(!rooms.reach(session, taken(1, 1_001)));
+        rooms.learn(session, taken(15, 1_400));
+        assert!(rooms.reach(session, taken(15, 1_400)));
+        assert!(!rooms.reach(session, taken(15, 1_401)));
+        rooms.forget();
+        assert!(!rooms.reach(session, taken(15, 1_400)));
+    }
+
+    #[test]
+    fn a_user_is_counted_seldom_and_the_more_often_the_less_room_there_is() {
+        let mut rooms = rooms();
+        assert!(!rooms.concerns_user(0, 1_000));
+        assert!(rooms.concerns_user(MIB - 1, 1));
+        assert_eq!(rooms.user_has_room("u", 10, 0), None);
+        assert!(rooms.learn_user("u", 96 * MIB, 0, 0));
+        for _ in 0..10 {
+            assert_eq!(rooms.user_has_room("u", 10, 0), Some(true));
+        }
+        assert_eq!(rooms.user_has_room("u", 10, 0), None);
+        assert!(rooms.learn_user("u", 255 * MIB, MIB, 0), "just so");
+        assert_eq!(rooms.user_has_room("u", 10, 0), None);
+        assert!(!rooms.learn_user("u", 255 * MIB, MIB + 1, 0));
+        assert_eq!(rooms.user_has_room("u", 10, 999), Some(false));
+        assert_eq!(rooms.user_has_room("u", 10, 1_000), None);
+        assert!(rooms.learn_user("u", 0, 300 * MIB, 0), "one always fits");
     }
 }

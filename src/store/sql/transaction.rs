@@ -6,9 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use diesel::dsl::sum;
 use diesel::prelude::*;
 
 use super::allowances::Allowances;
+use super::rooms::Taken;
+use super::sizes::octet_length;
 use super::{Conn, Dialect, Rooms};
 use crate::clock::Clock;
 use crate::sabotage::{Broken, Step, is_broken, reached};
@@ -23,7 +26,7 @@ pub struct Known {
     rows: HashMap<SessionKey, Row>,
     /// `None`: there is no such session.
     keys: HashMap<String, Option<SessionKey>>,
-    /// Rows whose `last_seq` must be written back.
+    /// Rows whose newest numbers must be written back.
     dirty: Vec<SessionKey>,
 }
 
@@ -52,7 +55,9 @@ pub struct Row {
     pub connection: ConnectionId,
     pub node: Option<Arc<str>>,
     pub last_seq: i64,
-    /// `last_seq` must be written back.
+    /// Payload bytes that its outbox has ever taken.
+    outbox_bytes: i64,
+    /// `last_seq` and `outbox_bytes` must be written back.
     dirty: bool,
 }
 
@@ -78,8 +83,9 @@ pub struct Transaction<'a> {
     known: &'a mut Known,
 }
 
-/// What is read of a session row: key, sid, user, connection, node, newest sequence number.
-pub type RowColumns = (i64, String, String, i64, Option<String>, i64);
+/// What is read of a session row: key, sid, user, connection, node, newest sequence number, bytes of the
+/// outbox.
+pub type RowColumns = (i64, String, String, i64, Option<String>, i64, i64);
 
 impl<'a> Transaction<'a> {
     pub fn new(
@@ -133,7 +139,7 @@ impl<'a> Transaction<'a> {
         let written = dirty.drain(..).filter_map(|key| {
             let row = rows.get_mut(&key)?;
             row.dirty = false;
-            Some((key.0, row.last_seq))
+            Some((key.0, row.last_seq, row.outbox_bytes))
         });
         let seqs: Vec<_> = written.collect();
         self.dialect.write_back(self.conn, &seqs)?;
@@ -144,7 +150,7 @@ impl<'a> Transaction<'a> {
     /// What was read of a session row.
     pub fn remember(
         &mut self,
-        (key, sid, user_id, connection, node, last_seq): RowColumns,
+        (key, sid, user_id, connection, node, last_seq, outbox_bytes): RowColumns,
     ) -> SessionKey {
         let key = SessionKey(key);
         self.known.keys.insert(sid.clone(), Some(key));
@@ -157,6 +163,7 @@ impl<'a> Transaction<'a> {
                 connection,
                 node: node.map(Arc::from),
                 last_seq,
+                outbox_bytes,
                 dirty: false,
             },
         );
@@ -177,14 +184,19 @@ impl<'a> Transaction<'a> {
         Ok(self.known.rows.get(&key))
     }
 
-    /// The row of a session whose next sequence number is taken: it is the row's newest.
-    pub fn take_number(&mut self, key: SessionKey) -> DbResult<Option<&Row>> {
+    /// The row of a session whose next sequence number is taken, for a message with this payload: it is the row's newest.
+    pub fn take_number(
+        &mut self,
+        key: SessionKey,
+        payload: Option<&str>,
+    ) -> DbResult<Option<&Row>> {
         self.row(key)?;
         let Known { rows, dirty, .. } = &mut *self.known;
         let Some(row) = rows.get_mut(&key) else {
             return Ok(None);
         };
         row.last_seq += 1;
+        row.outbox_bytes += payload.map_or(0, |payload| payload.len() as i64);
         if !std::mem::replace(&mut row.dirty, true) {
             dirty.push(key);
         }
@@ -216,28 +228,82 @@ impl<'a> Transaction<'a> {
             .is_some_and(|row| row.connection == holder.connection || is_broken(Broken::Fencing)))
     }
 
-    /// Whether so many more messages fit the outbox of a session. What fits is counted only when the numbers given out
-    /// do not already say so.
-    pub fn has_room(&mut self, key: SessionKey, messages: i64) -> DbResult<bool> {
+    /// Why so many more messages, with so many payload bytes, do not fit the outbox of a session, if so. What fits is
+    /// counted only when what it has ever taken does not already say so.
+    pub fn full(
+        &mut self,
+        key: SessionKey,
+        messages: i64,
+        bytes: i64,
+    ) -> DbResult<Option<OutboxCap>> {
         let Some(row) = self.row(key)? else {
-            return Ok(true);
+            return Ok(None);
         };
-        let last = row.last_seq;
-        if self.rooms.reach(key, last + messages) {
-            return Ok(true);
+        let taken = Taken {
+            messages: row.last_seq,
+            bytes: row.outbox_bytes,
+        };
+        let then = Taken {
+            messages: taken.messages + messages,
+            bytes: taken.bytes + bytes,
+        };
+        if !self.rooms.reach(key, then)
+            && let Some(cap) = self.count(key, taken, then)?
+        {
+            return Ok(Some(cap));
         }
-        let max = self.rooms.max();
+        match self.rooms.concerns_user(taken.bytes, bytes) {
+            true => self.full_user(key, bytes),
+            false => Ok(None),
+        }
+    }
+
+    /// Counts what an outbox has, and learns how much more it takes. A message without company always fits.
+    fn count(&mut self, key: SessionKey, taken: Taken, then: Taken) -> DbResult<Option<OutboxCap>> {
+        let limits = self.rooms.limits();
         let theirs = outbox::table.filter(outbox::session.eq(key.0));
-        let conn = self.beside()?;
-        let oldest: Option<i64> = theirs
-            .select(diesel::dsl::min(outbox::seq))
-            .get_result(conn)?;
-        let mut room = max - oldest.map_or(0, |oldest| last - oldest + 1);
-        if room < messages {
-            room = max - theirs.count().get_result::<i64>(conn)?;
+        let sizes = (diesel::dsl::count_star(), sum(octet_length(outbox::msg)));
+        let (messages, bytes): (i64, Option<i64>) =
+            theirs.select(sizes).get_result(self.beside()?)?;
+        let mut until = Taken {
+            messages: taken.messages + limits.outbox - messages,
+            bytes: taken.bytes + limits.outbox_bytes - bytes.unwrap_or(0),
+        };
+        if messages == 0 {
+            until.bytes = until.bytes.max(then.bytes);
         }
-        self.rooms.learn(key, last + room);
-        Ok(room >= messages)
+        self.rooms.learn(key, until);
+        Ok(if then.messages > until.messages {
+            Some(OutboxCap::Messages(limits.outbox))
+        } else if then.bytes > until.bytes {
+            Some(OutboxCap::Bytes(limits.outbox_bytes))
+        } else {
+            None
+        })
+    }
+
+    /// As [`full`](Self::full), of all sessions of the session's user.
+    fn full_user(&mut self, key: SessionKey, bytes: i64) -> DbResult<Option<OutboxCap>> {
+        let now = self.now;
+        let Some(user_id) = self.row(key)?.map(|row| row.user_id.clone()) else {
+            return Ok(None);
+        };
+        let has_room = match self.rooms.user_has_room(&user_id, bytes, now) {
+            Some(known) => known,
+            None => {
+                let sessions = session::table
+                    .filter(session::user_id.eq(&user_id))
+                    .select(session::key);
+                let counted: Option<i64> = outbox::table
+                    .filter(outbox::session.eq_any(sessions))
+                    .select(sum(octet_length(outbox::msg)))
+                    .get_result(self.beside()?)?;
+                let counted = counted.unwrap_or(0);
+                self.rooms.learn_user(&user_id, counted, bytes, now)
+            }
+        };
+        let cap = OutboxCap::BytesOfUser(self.rooms.limits().outbox_bytes_of_user);
+        Ok((!has_room).then_some(cap))
     }
 }
 
@@ -248,6 +314,7 @@ type RowSelection = (
     session::connection,
     session::node,
     session::last_seq,
+    session::outbox_bytes,
 );
 const ROW: RowSelection = (
     session::key,
@@ -256,6 +323,7 @@ const ROW: RowSelection = (
     session::connection,
     session::node,
     session::last_seq,
+    session::outbox_bytes,
 );
 
 macro_rules! delegate {

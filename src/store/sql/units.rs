@@ -115,36 +115,42 @@ impl Transaction<'_> {
     }
 
     /// A session whose outbox cannot take all that the unit has for it.
-    fn full_outbox(&mut self, effects: &[Effect]) -> DbResult<Option<String>> {
+    fn full_outbox(&mut self, effects: &[Effect]) -> DbResult<Option<FullOutbox>> {
         // What handlers mostly do needs no counting.
         if let [] | [Effect::Publish { .. } | Effect::Forward(_) | Effect::EndRequest { .. }] =
             effects
         {
             return Ok(None);
         }
-        if let [Effect::Message { sid, .. }] = effects {
-            return self.full(sid, 1);
+        if let [Effect::Message { sid, message }] = effects {
+            return self.full_of(sid, 1, message.bytes());
         }
-        let mut counts: HashMap<&str, i64> = HashMap::new();
+        let mut counts: HashMap<&str, (i64, i64)> = HashMap::new();
         for effect in effects {
-            if let Effect::Message { sid, .. } = effect {
-                *counts.entry(sid).or_default() += 1;
+            if let Effect::Message { sid, message } = effect {
+                let (messages, bytes) = counts.entry(sid).or_default();
+                *messages += 1;
+                *bytes += message.bytes();
             }
         }
-        for (sid, messages) in counts {
-            if let Some(full) = self.full(sid, messages)? {
+        for (sid, (messages, bytes)) in counts {
+            if let Some(full) = self.full_of(sid, messages, bytes)? {
                 return Ok(Some(full));
             }
         }
         Ok(None)
     }
 
-    /// The session's id if its outbox cannot take so many.
-    fn full(&mut self, sid: &str, messages: i64) -> DbResult<Option<String>> {
-        match self.key_of(sid)? {
-            Some(key) if !self.has_room(key, messages)? => Ok(Some(sid.to_owned())),
-            Some(_) | None => Ok(None),
-        }
+    /// Says so if the outbox of a session cannot take so many messages, or bytes.
+    fn full_of(&mut self, sid: &str, messages: i64, bytes: i64) -> DbResult<Option<FullOutbox>> {
+        let Some(key) = self.key_of(sid)? else {
+            return Ok(None);
+        };
+        let full = self.full(key, messages, bytes)?;
+        Ok(full.map(|cap| FullOutbox {
+            session_id: sid.to_owned(),
+            cap,
+        }))
     }
 
     /// Writes what keeps the unit from being committed twice.

@@ -50,11 +50,15 @@ impl Dialect {
         Ok(())
     }
 
-    /// Writes what is not written yet, and the newest sequence numbers of sessions.
-    pub fn write_back(&mut self, conn: &mut SqliteConnection, seqs: &[(i64, i64)]) -> DbResult<()> {
+    /// Writes what is not written yet, and the newest sequence numbers of sessions, with the bytes that went with them.
+    pub fn write_back(
+        &mut self,
+        conn: &mut SqliteConnection,
+        seqs: &[(i64, i64, i64)],
+    ) -> DbResult<()> {
         self.write(conn)?;
-        for (key, last_seq) in seqs {
-            execute::<UpdateSession, _>(conn, [Long(*last_seq), Long(*key)])?;
+        for &(key, last_seq, bytes) in seqs {
+            execute::<UpdateSession, _>(conn, [Long(last_seq), Long(bytes), Long(key)])?;
         }
         Ok(())
     }

@@ -44,7 +44,9 @@ words! {
         ", ", ", ", ", ", ", ", ", ", ", ", ", 0)",
     ];
     DeleteOutbox: ["DELETE FROM outbox WHERE session = ", " AND seq BETWEEN ", " AND ", ""];
-    UpdateSession: ["UPDATE session SET last_seq = ", " WHERE key = ", ""];
+    UpdateSession: [
+        "UPDATE session SET last_seq = ", ", outbox_bytes = ", " WHERE key = ", "",
+    ];
 }
 
 /// A statement with its values, prepared once for each connection.
