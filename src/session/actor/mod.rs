@@ -52,6 +52,8 @@ pub(crate) struct Session {
     authenticator: Rc<dyn Authenticator>,
     /// The timer for the state's next deadline.
     timer: Option<(i64, SpawnHandle)>,
+    /// A timer runs at whose end the client must have acknowledged something.
+    awaits_acknowledgement: bool,
     /// Bytes that the state holds, as counted in the line's flow: of what came in, and of what goes out.
     counted: (usize, usize),
     /// How much had gone out when it was last looked at, and when that was, while bytes wait to go out.
@@ -102,6 +104,7 @@ impl Session {
             flow: new.flow,
             authenticator: new.authenticator,
             timer: None,
+            awaits_acknowledgement: false,
             counted: (0, 0),
             stuck: None,
             ended: false,

@@ -47,7 +47,26 @@ impl Session {
         self.stuck.map(|(_, since)| since.saturating_add(timeout))
     }
 
+    /// The timer for the acknowledgements. It is left alone until it is due: mostly they have come by then.
+    fn arm_for_acknowledgement(&mut self, ctx: &mut Context<Self>) {
+        let Some(due) = self.state.acknowledgement_due() else {
+            return;
+        };
+        if !std::mem::replace(&mut self.awaits_acknowledgement, true) {
+            ctx.run_later(self.until(due), |session, ctx| {
+                session.awaits_acknowledgement = false;
+                session.take(Event::Tick, ctx);
+            });
+        }
+    }
+
+    /// How long it is until then.
+    fn until(&self, at: i64) -> Duration {
+        Duration::from_millis(u64::try_from(at - self.node.uptime()).unwrap_or(0))
+    }
+
     pub(super) fn arm(&mut self, ctx: &mut Context<Self>) {
+        self.arm_for_acknowledgement(ctx);
         let deadline = [self.state.deadline(), self.stuck_deadline()]
             .into_iter()
             .flatten()
@@ -58,10 +77,7 @@ impl Session {
                 if let Some((_, timer)) = self.timer.take() {
                     ctx.cancel_future(timer);
                 }
-                let wait = Duration::from_millis(
-                    u64::try_from(deadline - self.node.uptime()).unwrap_or(0),
-                );
-                let timer = ctx.run_later(wait, |session, ctx| {
+                let timer = ctx.run_later(self.until(deadline), |session, ctx| {
                     session.timer = None;
                     session.watch_line();
                     let stalled = session

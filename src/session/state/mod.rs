@@ -351,21 +351,15 @@ impl State {
     pub(super) fn deadline(&self) -> Option<i64> {
         let leaving = self.leaving.as_ref().map(|leaving| leaving.at);
         let check_at = self.topics.check_at();
-        let acknowledgement = self.acknowledgement_due();
-        [
-            self.replies.deadline(),
-            self.retry_at,
-            leaving,
-            check_at,
-            acknowledgement,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        [self.replies.deadline(), self.retry_at, leaving, check_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
-    /// Until when the client must have acknowledged something of what was delivered to it.
-    fn acknowledgement_due(&self) -> Option<i64> {
+    /// Until when the client must have acknowledged something of what was delivered to it. It moves with each delivery,
+    /// and is far away: so it is apart from [`deadline`](Self::deadline), and looked at when it has come.
+    pub(super) fn acknowledgement_due(&self) -> Option<i64> {
         let since = self.window.unacknowledged_since();
         since.map(|since| since.saturating_add(ms(self.config.acknowledge_timeout)))
     }
