@@ -68,9 +68,9 @@ pub struct Config {
     /// Up to 64 KiB per connection and direction wait for nobody, so that many connections may hold more. Default
     /// 512 MiB.
     pub max_node_bytes: usize,
-    /// How much of that the connections of one user may hold, in each direction; never more than all connections may of
-    /// what comes in. A message larger than this is closed
-    /// with 1009, one in fragments if it is larger than half of this. Default 128 MiB.
+    /// How much of that the connections of one user may hold, in each direction; never more than all connections may
+    /// of what comes in. A message larger than this is closed with 1009, one in fragments if it is larger than half of
+    /// this. Default 128 MiB.
     pub max_user_bytes: usize,
     /// How much of that, and of what comes in, lines may hold whose HELLO is not done; at most a quarter of it. Default
     /// 64 MiB.

@@ -15,6 +15,7 @@ use common::*;
 
 /// How much a node's resident memory may grow under a flood, in MiB.
 const GROWTH: f64 = 20.0;
+const MIB: usize = 1 << 20;
 /// How long a flood lasts, if the server lets it: longer than HELLO may take and an answer to its Close.
 const FLOOD: Duration = Duration::from_secs(10);
 
@@ -72,6 +73,19 @@ impl Raw {
         let json = &welcome[welcome.find("[{").expect("WELCOME")..];
         let welcome: Value = serde_json::from_str(json).expect("WELCOME is JSON");
         (raw, welcome[0]["sid"].as_str().expect("sid").to_owned())
+    }
+
+    /// Writes as much of this as the server takes: it reads no more if it takes nothing for half a second. How much it
+    /// took.
+    fn write_what_is_taken(&mut self, bytes: &[u8]) -> usize {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.stream.write(&bytes[written..]) {
+                Ok(more) => written += more,
+                Err(_) => break,
+            }
+        }
+        written
     }
 
     fn read_until(&mut self, end: &[u8]) -> String {
@@ -186,8 +200,14 @@ struct Target {
 
 impl Target {
     async fn start() -> Target {
+        Target::start_with(matssocket::Config::default().max_node_bytes).await
+    }
+
+    /// One whose connections may hold so many bytes.
+    async fn start_with(node_bytes: usize) -> Target {
         let directory = tempfile::tempdir().unwrap();
-        let process = Process::start("child", &directory.path().join("store.db"));
+        let database = directory.path().join("store.db");
+        let process = Process::start_with("child", &database, node_bytes);
         let mut line = Line::open(&process.url, "warm").await;
         let mut ids = Vec::new();
         for _ in 0..200 {
@@ -218,6 +238,15 @@ impl Target {
         &self,
         flood: impl FnOnce(SocketAddr) -> R + Send + 'static,
     ) -> R {
+        self.under_with(GROWTH, flood).await
+    }
+
+    /// The same, where the memory may grow by so many MiB.
+    async fn under_with<R: Send + 'static>(
+        &self,
+        most_grown: f64,
+        flood: impl FnOnce(SocketAddr) -> R + Send + 'static,
+    ) -> R {
         let address = self.process.address;
         let flood = std::thread::spawn(move || flood(address));
         let mut line = Line::open(&self.process.url, "bystander").await;
@@ -236,7 +265,7 @@ impl Target {
             "{served} requests of others served, the slowest in {slowest:?}; memory grew by {grown:.1} MiB"
         );
         assert!(
-            grown < GROWTH,
+            grown < most_grown,
             "the memory grew by {grown:.1} MiB from {:.1} MiB",
             self.before
         );
@@ -415,6 +444,113 @@ async fn fifty_mebibytes_before_hello() {
             "the server ends such a connection (fragmented: {fragmented})"
         );
     }
+}
+
+/// Forty connections, each with a frame of 50 MiB of which one byte does not come, once took 3.9 GiB under a budget of
+/// 512 MiB, be it one user's or several users'.
+#[actix_web::test]
+async fn unfinished_frames() {
+    const FRAME: usize = 49 * MIB;
+    for users in [1, 10] {
+        let target = Target::start().await;
+        // A user's share; what all have for what comes in.
+        let most = if users == 1 { 128.0 } else { 192.0 };
+        let taken = target
+            .under_with(most * 1.2, move |address| {
+                let connections: Vec<_> = (0..40)
+                    .map(|number| {
+                        let mut raw = Raw::hello(address, &format!("u{}", number % users)).0;
+                        std::thread::spawn(move || {
+                            raw.stream.write_all(&announced(FRAME as u64)).unwrap();
+                            let taken = raw.write_what_is_taken(&vec![b' '; FRAME - 1]);
+                            (taken, raw)
+                        })
+                    })
+                    .collect();
+                let taken = connections.into_iter().map(|it| it.join().unwrap());
+                // None of them is closed before all were tried.
+                taken.collect::<Vec<_>>()
+            })
+            .await;
+        let whole = taken
+            .iter()
+            .filter(|(bytes, _)| *bytes == FRAME - 1)
+            .count();
+        assert_eq!(whole, if users == 1 { 2 } else { 3 });
+    }
+}
+
+#[actix_web::test]
+async fn unfinished_fragments() {
+    let target = Target::start().await;
+    let codes = target
+        .under_with(128.0 * 1.2, |address| {
+            let connections: Vec<_> = (0..40)
+                .map(|_| {
+                    let mut raw = Raw::hello(address, "greedy").0;
+                    std::thread::spawn(move || {
+                        raw.stream.write_all(&frame(0x01, &[b' '; 60_000])).ok();
+                        raw.write_what_is_taken(&frame(0x00, &[b' '; 60_000]).repeat(200));
+                        raw.close_code()
+                    })
+                })
+                .collect();
+            let codes = connections.into_iter().map(|it| it.join().unwrap());
+            codes.collect::<Vec<_>>()
+        })
+        .await;
+    assert!(codes.contains(&Some(4002)), "{codes:?}");
+    assert!(
+        codes.iter().all(|it| matches!(it, None | Some(4002))),
+        "{codes:?}"
+    );
+}
+
+/// Sessions that come back at once, each with a backlog, and clients that do not read it.
+#[actix_web::test]
+async fn backlogs_of_clients_that_do_not_read() {
+    const SESSIONS: usize = 20;
+    const NODE: usize = 64 * MIB;
+    let target = Target::start_with(NODE).await;
+    let address = target.process.address;
+    let mut sessions = Vec::new();
+    for number in 0..SESSIONS {
+        let user = format!("deaf{}", number % 4);
+        let opened = tokio::task::spawn_blocking(move || Raw::hello(address, &user).1);
+        sessions.push(opened.await.unwrap());
+    }
+    for session in &sessions {
+        target.detached(session).await;
+        for _ in 0..40 {
+            assert!(
+                target
+                    .get(&format!("/big/{session}/100000"))
+                    .await
+                    .contains("Ok")
+            );
+        }
+    }
+    let before = target.process.resident() - target.before;
+    println!("the memory grew by {before:.1} MiB while messages were stored");
+    // Half of it is for what goes out.
+    let most = 0.5 * 1.2 * (NODE / MIB) as f64 + GROWTH;
+    target
+        .under_with(most, move |address| {
+            let back = |(number, session): (usize, &String)| {
+                let mut client = Client::new(&format!("deaf{}", number % 4));
+                client.session = session.clone();
+                let mut raw = Raw::connect(address);
+                let hello = json!([client.hello()]).to_string();
+                raw.stream
+                    .write_all(&frame(0x81, hello.as_bytes()))
+                    .unwrap();
+                raw
+            };
+            let raws: Vec<_> = sessions.iter().enumerate().map(back).collect();
+            std::thread::sleep(Duration::from_secs(3)); // they do not read
+            raws
+        })
+        .await;
 }
 
 #[actix_web::test]

@@ -187,6 +187,16 @@ pub const SETTINGS: &[Setting] = &[
         Field::Size(|s| &mut s.config.max_message),
     ),
     of_server(
+        "max_envelope",
+        "largest envelope of such a message",
+        Field::Size(|s| &mut s.config.max_envelope),
+    ),
+    of_server(
+        "max_user_bytes",
+        "what the connections of one user may hold in memory, in each direction",
+        Field::Size(|s| &mut s.config.max_user_bytes),
+    ),
+    of_server(
         "max_node_bytes",
         "what all connections may hold in memory together",
         Field::Size(|s| &mut s.config.max_node_bytes),

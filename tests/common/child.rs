@@ -18,28 +18,47 @@ const DATABASE: &str = "MATSSOCKET_TEST_DATABASE";
 /// Set in the child: the address to listen on.
 const ADDRESS: &str = "MATSSOCKET_TEST_ADDRESS";
 
+/// Set in the child, if need be: what its connections may hold.
+const NODE_BYTES: &str = "MATSSOCKET_TEST_NODE_BYTES";
+
 /// A running child; killed when dropped.
 pub struct Process {
     child: Child,
     pub address: SocketAddr,
     pub url: String,
     database: PathBuf,
+    node_bytes: Option<usize>,
 }
 
 impl Process {
     /// Starts this test executable's test `name`, which must call [`serve_if_child`].
     pub fn start(name: &str, database: &Path) -> Process {
+        Process::start_at(name, database, None)
+    }
+
+    /// The same, with so many bytes for all connections, and a lease that holds on a machine that is busy.
+    pub fn start_with(name: &str, database: &Path, node_bytes: usize) -> Process {
+        Process::start_at(name, database, Some(node_bytes))
+    }
+
+    fn start_at(name: &str, database: &Path, node_bytes: Option<usize>) -> Process {
         let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = free.local_addr().expect("a bound socket has an address");
         drop(free);
-        Process::start_on(name, database, address)
+        Process::start_on(name, database, address, node_bytes)
     }
 
-    fn start_on(name: &str, database: &Path, address: SocketAddr) -> Process {
+    fn start_on(
+        name: &str,
+        database: &Path,
+        address: SocketAddr,
+        node_bytes: Option<usize>,
+    ) -> Process {
         let mut child = Command::new(std::env::current_exe().expect("this executable"))
             .args([name, "--exact", "--nocapture", "--test-threads=1"])
             .env(DATABASE, database)
             .env(ADDRESS, address.to_string())
+            .envs(node_bytes.map(|bytes| (NODE_BYTES, bytes.to_string())))
             .stdout(Stdio::piped())
             .spawn()
             .expect("the child starts");
@@ -53,6 +72,7 @@ impl Process {
             address,
             url: format!("ws://{address}/matssocket"),
             database: database.to_owned(),
+            node_bytes,
         }
     }
 
@@ -64,7 +84,7 @@ impl Process {
 
     /// A new process on the same database and port.
     pub fn restart(&mut self, name: &str) {
-        *self = Process::start_on(name, &self.database, self.address);
+        *self = Process::start_on(name, &self.database, self.address, self.node_bytes);
     }
 
     /// Resident memory in MiB.
@@ -96,14 +116,20 @@ pub fn serve_if_child() {
     let (Ok(database), Ok(address)) = (std::env::var(DATABASE), std::env::var(ADDRESS)) else {
         return;
     };
+    let node_bytes = std::env::var(NODE_BYTES).ok();
+    let node_bytes = node_bytes.map(|it| it.parse().expect("a number of bytes"));
     actix_web::rt::System::new()
-        .block_on(serve(database, address))
+        .block_on(serve(database, address, node_bytes))
         .expect("the child serves");
 }
 
-async fn serve(database: String, address: String) -> std::io::Result<()> {
+async fn serve(
+    database: String,
+    address: String,
+    node_bytes: Option<usize>,
+) -> std::io::Result<()> {
     let control = Control::new();
-    let config = Config {
+    let mut config = Config {
         lease: Duration::from_secs(1),
         lease_interval: Duration::from_millis(300),
         takeover_interval: Duration::from_millis(100),
@@ -114,6 +140,10 @@ async fn serve(database: String, address: String) -> std::io::Result<()> {
         window_bytes: 8 << 20,
         ..Config::default()
     };
+    if let Some(bytes) = node_bytes {
+        config.max_node_bytes = bytes;
+        config.lease = Config::default().lease;
+    }
     let builder = MatsSocketServer::builder("child")
         .store(Store::sqlite(database))
         .cluster(Cluster::local())
