@@ -15,6 +15,11 @@ pub(crate) fn after(time: tokio::time::Instant, interval: Duration) -> tokio::ti
     time + interval.min(NEVER)
 }
 
+/// Between half of this time and all of it: those who failed together are not to try again together.
+pub(crate) fn jittered(time: Duration) -> Duration {
+    time.mul_f64(0.5 + rand::random::<f64>() / 2.0)
+}
+
 /// Tells the time: the system's, or one that a test moves.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 
 use super::{Registry, ToSession};
+use crate::seldom::log_seldom;
 use crate::store::operation::{FetchPublications, Holder, NODES_TOPIC, Publication, SessionKey};
 
 /// Publications read at a time.
@@ -60,7 +61,8 @@ impl Registry {
                         registry.fetch_publications(ctx);
                     }
                 }
-                Err(error) => log::warn!(
+                Err(error) => log_seldom!(
+                    warn,
                     "publications could not be read, the next sweep tries again: {error}"
                 ),
             }

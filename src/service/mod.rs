@@ -21,6 +21,7 @@ pub(crate) use self::reply::reply_by_token;
 pub(crate) use self::work::{Ping, ping};
 use crate::metrics::metered;
 use crate::node::Node;
+use crate::seldom::log_seldom;
 use crate::store::StoreError;
 use crate::store::operation::{ClaimForwarded, ClaimedForwarded, Forwarded, GiveBackForwarded};
 
@@ -185,7 +186,7 @@ impl Desk {
         actix::spawn(async move {
             // They are claimed again as rows of which this node does not know.
             if let Err(error) = back.await {
-                log::warn!("forwarded messages could not be given back: {error}");
+                log_seldom!(warn, "forwarded messages could not be given back: {error}");
             }
             me.do_send(GaveBack { service, ids });
         });
@@ -224,7 +225,10 @@ impl Desk {
         let ClaimedForwarded { rows, more } = match claimed {
             Ok(claimed) => claimed,
             Err(error) => {
-                log::warn!("no forwarded messages could be claimed, tried again soon: {error}");
+                log_seldom!(
+                    warn,
+                    "no forwarded messages could be claimed, tried again soon: {error}"
+                );
                 return;
             }
         };

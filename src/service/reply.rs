@@ -54,11 +54,12 @@ pub(crate) async fn reply_by_token(
         .ok_or(SendError::AlreadyReplied)?;
     let mut effects = Vec::new();
     effects.extend(reply_effect(node, &row, Some(Reply { kind, payload }), &mut Vec::new()).await);
+    let share = row.work.share();
     let cause = Cause::Forwarded {
         id: row.id,
         proof: Proof::Token(row.secret.clone()),
     };
-    match node.store.run(Unit { cause, effects }).await? {
+    match node.store.run_for(share, Unit { cause, effects }).await? {
         UnitOutcome::Committed(_) => Ok(()),
         UnitOutcome::OutboxFull(full) => Err(SendError::OutboxFull(full)),
         UnitOutcome::AlreadySettled
@@ -156,12 +157,13 @@ fn adapt(node: &Node, row: &Forwarded, adapted: Handled) -> Adapted {
             node.counters
                 .handler_failures
                 .fetch_add(1, Ordering::Relaxed);
-            log::warn!(
+            let what = format!(
                 "the reply adapter of {:?} failed (trace id {}): {}",
                 row.work.endpoint,
                 shown(&row.work.tid),
                 shown(error.text())
             );
+            node.failed(&row.work.endpoint, &what);
             reject(&shown(error.for_client(node.config.reveal_errors)))
         }
     }

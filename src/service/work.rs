@@ -9,12 +9,14 @@ use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 
 use super::reply::{Reply, reply_effect, text};
+use crate::clock::jittered;
 use crate::endpoint::{
     Call, Context, Handled, Handler, Incoming, Origin, Outcome, RawOutcome, ReplyToken, Service,
     async_handler, panicked, take_effects,
 };
 use crate::error::HandlerError;
 use crate::node::Node;
+use crate::seldom::log_seldom;
 use crate::store::StoreError;
 use crate::store::operation::{
     BuryForwarded, Cause, Effect, EffectOutcome, Forwarded, NewForward, PostponeForwarded, Proof,
@@ -75,6 +77,7 @@ pub(super) async fn work(node: &Arc<Node>, row: Forwarded) -> Option<Duration> {
                 let proof = Proof::Epoch(row.epoch);
                 commit(
                     node,
+                    &row,
                     Unit {
                         cause: Cause::Forwarded { id: row.id, proof },
                         effects,
@@ -172,6 +175,7 @@ async fn settle(
     let proof = Proof::Epoch(row.epoch);
     match commit(
         node,
+        row,
         Unit {
             cause: Cause::Forwarded { id: row.id, proof },
             effects,
@@ -195,10 +199,12 @@ async fn fail(node: &Arc<Node>, row: Forwarded, why: &str) -> Option<Duration> {
     }
     // It may have the client's own words in it, or what a database cannot store.
     let why = shown(why);
-    log::warn!(
-        "service {service:?}, attempt {attempts} (trace id {}): {why}",
-        shown(&row.work.tid)
+    let what = format!(
+        "service {service:?}, attempt {attempts} (trace id {}): {}",
+        shown(&row.work.tid),
+        why
     );
+    node.failed(service, &what);
     if attempts < node.config.service_attempts {
         let delay = node
             .config
@@ -215,7 +221,7 @@ async fn fail(node: &Arc<Node>, row: Forwarded, why: &str) -> Option<Duration> {
         epoch: row.epoch,
         reason: format!("{service}: {why}"),
     };
-    if insist(node, || node.store.run(bury.clone())).await == Some(true) {
+    if insist(node, || node.store.run_for(row.work.share(), bury.clone())).await == Some(true) {
         node.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
     }
     None
@@ -238,7 +244,7 @@ async fn later(
         cause: Cause::Postponed(back),
         effects: effects.clone(),
     };
-    match commit(node, unit).await? {
+    match commit(node, row, unit).await? {
         UnitOutcome::OutboxFull(_) => {
             postpone(node, row, row.attempts, node.config.sweep_interval).await
         }
@@ -249,14 +255,14 @@ async fn later(
             };
             // The reply was quicker than we: what was sent beside it goes out all the same. (If another node has
             // claimed the row, its service sends it.)
-            if insist(node, || node.store.run(read.clone()))
+            if insist(node, || node.store.run_for(row.work.share(), read.clone()))
                 .await?
                 .is_none()
             {
                 let cause = Cause::Call {
                     idempotency_key: None,
                 };
-                commit(node, Unit { cause, effects }).await;
+                commit(node, row, Unit { cause, effects }).await;
             }
             None
         }
@@ -280,16 +286,20 @@ async fn postpone(
         attempts,
         delay,
     };
-    insist(node, || node.store.run(postpone.clone())).await;
+    insist(node, || {
+        node.store.run_for(row.work.share(), postpone.clone())
+    })
+    .await;
     Some(delay)
 }
 
-async fn commit(node: &Arc<Node>, unit: Unit) -> Option<UnitOutcome> {
+async fn commit(node: &Arc<Node>, row: &Forwarded, unit: Unit) -> Option<UnitOutcome> {
     let outcome = insist(node, || {
-        node.store.run(Unit {
+        let unit = Unit {
             cause: unit.cause.clone(),
             effects: unit.effects.clone(),
-        })
+        };
+        node.store.run_for(row.work.share(), unit)
     })
     .await;
     if let Some(UnitOutcome::Committed(effects)) = &outcome {
@@ -310,7 +320,8 @@ where
             Ok(outcome) => return Some(outcome),
             Err(StoreError::Stopped) => return None,
             Err(error) => {
-                log::warn!(
+                log_seldom!(
+                    warn,
                     "a forwarded message could not be settled, trying again in {delay:?}: {error}"
                 );
                 if node.stopped() {
@@ -318,7 +329,7 @@ where
                 }
             }
         }
-        tokio::time::sleep(delay).await;
+        tokio::time::sleep(jittered(delay)).await;
         delay = (delay * 2).min(Duration::from_secs(5));
     }
 }

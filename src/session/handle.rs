@@ -8,6 +8,7 @@ use actix::Message;
 
 use super::decide::{Answer, Decision, decide};
 use crate::auth::Principal;
+use crate::clock::jittered;
 use crate::endpoint::{
     Authorization, Call, Context, Endpoint, Handled, Origin, Run, panicked, take_effects,
 };
@@ -107,7 +108,7 @@ pub(super) async fn handle(job: Box<Job>) {
             && attempt < REPLY_ATTEMPTS
             && !node.stopping()
         {
-            tokio::time::sleep(delay).await;
+            tokio::time::sleep(jittered(delay)).await;
             delay = (delay * 2).min(Duration::from_secs(2));
             attempt += 1;
             continue;

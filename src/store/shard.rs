@@ -3,7 +3,7 @@
 
 use super::Operation;
 use super::fair::Share;
-use super::operation::SessionKey;
+use super::operation::{NewForward, SessionKey};
 use super::statements::Touched;
 
 /// A key is a number times this, plus the session's shard.
@@ -32,6 +32,16 @@ impl Share {
         Share {
             user: account_of(user_id),
             session: session.0 as u64,
+        }
+    }
+}
+
+impl NewForward {
+    /// On whose account a service works on it.
+    pub(crate) fn share(&self) -> Share {
+        Share {
+            user: account_of(&self.user_id),
+            session: hash(&self.sid),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
 
+use crate::clock::jittered;
 use crate::config::Config;
 use crate::metrics::{Mailbox, metered};
 use crate::node::Node;
@@ -82,11 +83,6 @@ impl Task {
 /// How long to wait after so many failures in a row.
 fn back_off(failures: u32) -> Duration {
     jittered(BACK_OFF * 2_u32.pow(failures.saturating_sub(1).min(5)))
-}
-
-/// Between half of this time and all of it.
-fn jittered(time: Duration) -> Duration {
-    time.mul_f64(0.5 + rand::random::<f64>() / 2.0)
 }
 
 /// It is time for this task.

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::super::line::ToLine;
 use super::super::state::{Event, Hello, Keep};
+use crate::clock::jittered;
 use crate::node::Node;
 use crate::registry::{Attach, Detach, TakeOver, ToSession, UserHash};
 use crate::seldom::log_seldom;
@@ -213,7 +214,7 @@ async fn let_go(node: &Node, holder: Holder, keep: Keep) {
                 )
             }
         }
-        tokio::time::sleep(delay).await;
+        tokio::time::sleep(jittered(delay)).await;
         delay = (delay * 2).min(Duration::from_secs(10));
     }
 }

@@ -3,6 +3,7 @@
 use super::authorize::Outgoing;
 use super::{Acks, Action, State};
 use crate::clock::ms;
+use crate::seldom::log_seldom;
 use crate::store::StoreError;
 use crate::store::operation::{Fenced, FetchedOutbox, OutboxMessage};
 use crate::wire::Envelope;
@@ -86,7 +87,7 @@ impl State {
             }) => self.window.first_is_too_large(bytes),
             Ok(FetchedOutbox { messages, more, .. }) => self.window.fetched(messages, more),
             Err(error) => {
-                log::warn!("an outbox could not be read, trying again: {error}");
+                log_seldom!(warn, "an outbox could not be read, trying again: {error}");
                 self.window.fetch_failed();
                 self.try_again();
             }
@@ -135,7 +136,10 @@ impl State {
             Ok(Fenced::Done) => self.queue_ack2(acks.smids),
             Ok(Fenced::FencedOff) => self.fenced_off(),
             Err(error) => {
-                log::warn!("acknowledged messages could not be deleted, trying again: {error}");
+                log_seldom!(
+                    warn,
+                    "acknowledged messages could not be deleted, trying again: {error}"
+                );
                 self.complete_later(acks);
                 self.try_again();
             }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::authorize::Outgoing;
 use super::topics::envelope;
 use super::{Action, State, Waiting};
+use crate::seldom::log_seldom;
 use crate::store::StoreError;
 use crate::store::operation::Publication;
 use crate::wire::{Close, CloseCode, Envelope, MessageType};
@@ -172,7 +173,10 @@ impl State {
         let missed = match outcome {
             Ok(missed) => missed,
             Err(error) => {
-                log::warn!("what was published could not be read, trying again: {error}");
+                log_seldom!(
+                    warn,
+                    "what was published could not be read, trying again: {error}"
+                );
                 return self.try_again();
             }
         };
