@@ -504,8 +504,14 @@ fn refused(answer: &Envelope) -> bool {
 
 impl Job {
     /// On whose account the store does what is done for this message.
-    fn share(&self) -> Share {
+    pub(super) fn share(&self) -> Share {
         Share::of(&self.user_id, self.holder.session)
+    }
+
+    /// Bytes of its payload.
+    pub(super) fn bytes(&self) -> usize {
+        let payload = self.envelope.msg.as_ref();
+        payload.map_or(0, |payload| payload.get().len())
     }
 
     fn clone_for_store(&self, holder: Holder) -> Job {

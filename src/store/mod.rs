@@ -35,7 +35,7 @@ use std::time::Duration;
 use crate::cluster::Cluster;
 use crate::wire::shown;
 
-pub(crate) use fair::Share;
+pub(crate) use fair::{Fair, Share, Shared};
 pub use metrics::StoreMetricsSnapshot;
 use operation::News;
 #[cfg(feature = "postgres")]

@@ -6,6 +6,7 @@ use actix::Context;
 
 use super::super::handle::{Job, handle};
 use super::super::state::{Event, Handle, Subscribed};
+use super::super::turns;
 use crate::registry::{SubscribeTopic, UnsubscribeTopic};
 use crate::seldom::log_seldom;
 use crate::store::StoreError;
@@ -119,7 +120,8 @@ impl Session {
             _counted: Some(self.node.handlers_of.enter(self.state.account())),
             envelope: message.envelope,
         };
-        actix::spawn(handle(Box::new(job)));
+        let job = Box::new(job);
+        turns::start(job.share(), job.bytes(), handle(job));
     }
 
     pub(super) fn mark_redelivery(&self, seqs: Vec<i64>, ctx: &Context<Self>) {
