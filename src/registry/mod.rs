@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Context, Handler, Message, MessageResult};
 use tokio::sync::oneshot;
 
-pub(crate) use publications::{SubscribeTopic, UnsubscribeTopic};
+pub(crate) use publications::{SubscribeTopics, UnsubscribeTopic};
 use revocations::Revocations;
 pub(crate) use revocations::{SeenRevocations, UserHash};
 pub(crate) use sweep::{BeginSweep, EndSweep, NotSwept, SweepNow};
@@ -440,5 +440,5 @@ impl Handler<WhenEmpty> for Registry {
 
 metered!(Registry:
     Begin, Rename, Attach, Detach, TakeOver, Closed, ComeBack, NewsOf, FromCluster, List, Holders, WhenEmpty,
-    SubscribeTopic, UnsubscribeTopic, BeginSweep, EndSweep, NotSwept,
+    SubscribeTopics, UnsubscribeTopic, BeginSweep, EndSweep, NotSwept,
 );

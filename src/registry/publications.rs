@@ -6,18 +6,20 @@ use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture}
 
 use super::{Registry, ToSession};
 use crate::seldom::log_seldom;
-use crate::store::operation::{FetchPublications, Holder, NODES_TOPIC, Publication, SessionKey};
+use crate::store::operation::{
+    FetchPublications, Holder, NODES_TOPIC, Publication, PublicationPage, SessionKey,
+};
 
-/// Publications read at a time.
-const PART: u32 = 500;
+/// Bytes of publications read at a time.
+const PART: u64 = 1024 * 1024;
 
-/// A session listens to a topic from now on. The result is the number of the newest publication it will *not* be told
+/// A session listens to topics from now on. The result is the number of the newest publication it will *not* be told
 /// of; `None` if it does not live here any more.
 #[derive(Message)]
 #[rtype(result = "Option<i64>")]
-pub(crate) struct SubscribeTopic {
+pub(crate) struct SubscribeTopics {
     pub(crate) holder: Holder,
-    pub(crate) topic: String,
+    pub(crate) topics: Vec<String>,
 }
 
 /// A session does not listen to a topic any more.
@@ -49,15 +51,14 @@ impl Registry {
         self.fetch_again = false;
         let read = store.run(FetchPublications {
             after: self.horizon,
-            limit: PART,
+            max_bytes: PART,
         });
         let read = read.into_actor(self).map(|read, registry, ctx| {
             registry.fetching = false;
             match read {
-                Ok(publications) => {
-                    let more = publications.len() >= PART as usize;
+                Ok(PublicationPage { publications, next }) => {
                     registry.hand_out(publications);
-                    if more || registry.fetch_again {
+                    if next.is_some() || registry.fetch_again {
                         registry.fetch_publications(ctx);
                     }
                 }
@@ -90,18 +91,20 @@ impl Registry {
     }
 }
 
-impl Handler<SubscribeTopic> for Registry {
+impl Handler<SubscribeTopics> for Registry {
     type Result = Option<i64>;
 
-    fn handle(&mut self, subscribe: SubscribeTopic, _: &mut Self::Context) -> Option<i64> {
-        let SubscribeTopic { holder, topic } = subscribe;
+    fn handle(&mut self, subscribe: SubscribeTopics, _: &mut Self::Context) -> Option<i64> {
+        let SubscribeTopics { holder, topics } = subscribe;
         let entry = self
             .sessions
             .get_mut(&holder.session)
             .filter(|entry| entry.holder == holder)?;
-        let topics = entry.topics.get_or_insert_default();
-        topics.insert(topic.clone());
-        self.topics.entry(topic).or_default().insert(holder.session);
+        let theirs = entry.topics.get_or_insert_default();
+        for topic in topics {
+            theirs.insert(topic.clone());
+            self.topics.entry(topic).or_default().insert(holder.session);
+        }
         Some(self.horizon)
     }
 }

@@ -189,10 +189,10 @@ macro_rules! operations {
             Write Messages drop_dead_letter(DropDeadLetter) -> bool;
             Read Maintenance dead_letters_beyond(DeadLettersBeyond) -> Option<DiedAt>;
             Alone Maintenance scavenge_dead_letters(ScavengeDeadLetters) -> ScavengedDeadLetters;
-            Read Messages fetch_publications(FetchPublications) -> Vec<Publication>;
+            Read Messages fetch_publications(FetchPublications) -> PublicationPage;
             Read Control newest_publication(NewestPublication) -> i64;
-            Read Messages topic_history(TopicHistory) -> Option<Vec<Publication>>;
-            Read Messages topic_since(TopicSince) -> Option<Vec<Publication>>;
+            Read Messages find_missed(FindMissed) -> Vec<Option<Missed>>;
+            Read Messages read_topic(ReadTopic) -> Option<PublicationPage>;
             Alone Control renew_lease(RenewLease) -> bool;
             Alone Control leave_node(LeaveNode) -> ();
             Read Control list_nodes(ListNodes) -> Vec<StoredNode>;

@@ -15,7 +15,7 @@ macro_rules! touch_nothing {
 touch_nothing! {
     CloseDue ReadStanding FindHome ListSessions CountSessions TimeOutSessions Scavenge ReadAnswer FetchOutbox ReadCorrelation
     ClaimEndedCorrelations ClaimForwarded GiveBackForwarded PostponeForwarded BuryForwarded ReadForwarded ListDeadLetters
-    RedriveDeadLetter DropDeadLetter DeadLettersBeyond ScavengeDeadLetters FetchPublications NewestPublication TopicHistory TopicSince RenewLease LeaveNode
+    RedriveDeadLetter DropDeadLetter DeadLettersBeyond ScavengeDeadLetters FetchPublications NewestPublication FindMissed ReadTopic RenewLease LeaveNode
     ListNodes Sweep WhichExist
 }
 

@@ -1,5 +1,7 @@
 //! Topics: subscribing, publishing, and coming back.
 
+use std::time::Duration;
+
 use crate::common::*;
 
 async fn subscribe(line: &mut Line, topic: &str) {
@@ -255,4 +257,73 @@ async fn limits_of_topics() {
     line.send(json!([{"t": "SUB", "eid": "eleven char"}])).await;
     line.expect_close(1008).await;
     nodes.control.event("close", line.session()).await;
+}
+
+/// Reads one WebSocket message, no faster than this.
+async fn read_slowly(line: &mut Line, bytes_per_second: usize) {
+    line.read().await.expect("the line is not cut");
+    let bytes = Value::Array(line.pipelines.pop().unwrap())
+        .to_string()
+        .len();
+    let takes = Duration::from_secs_f64(bytes as f64 / bytes_per_second as f64);
+    actix_web::rt::time::sleep(takes).await; // the fault lasts
+}
+
+/// A history of 15 MB was sent as one text, and the line cut after 4 MB of it: at each reconnect again, and nothing that
+/// was published meanwhile ever came.
+#[actix_web::test]
+async fn a_slow_client_gets_a_long_history_and_what_is_published_meanwhile() {
+    const HISTORY: usize = 300;
+    const MEANWHILE: usize = 50;
+    let nodes = Setup::new()
+        .config(|config| config.max_unsent = 256 * 1024)
+        .start(1)
+        .await;
+    let text = "x".repeat(20_000);
+    let publish = async |topic: &str, number: usize| {
+        let message = json!([number, text]);
+        let published = nodes.server().publish(topic, "t", &message).await;
+        published.expect("stored");
+    };
+    let mut line = nodes.open("anna").await;
+    subscribe(&mut line, "topic").await;
+    publish("topic", 0).await;
+    let seen = line.expect("PUB").await["smid"].clone();
+    drop(line);
+    for number in 1..=HISTORY {
+        publish("topic", number).await;
+    }
+    let mut line = nodes.open("berta").await;
+    let socket = socket2::SockRef::from(line.socket.get_ref());
+    socket.set_recv_buffer_size(16 * 1024).expect("a buffer");
+    subscribe(&mut line, "other").await;
+    line.send(json!([{"t": "SUB", "eid": "topic", "smid": seen}]))
+        .await;
+    let (mut meanwhile, mut others_before_the_end) = (0, 0);
+    let mut next = 1;
+    while next <= HISTORY + MEANWHILE {
+        if meanwhile < MEANWHILE && next > 1 {
+            meanwhile += 1;
+            publish("topic", HISTORY + meanwhile).await;
+            publish("other", meanwhile).await;
+        }
+        read_slowly(&mut line, 2_000_000).await;
+        for envelope in line.received.drain(..) {
+            match (envelope["t"].as_str(), envelope["eid"].as_str()) {
+                (Some("PUB"), Some("topic")) => {
+                    assert_eq!(envelope["msg"][0], next, "in order, without a gap");
+                    next += 1;
+                }
+                (Some("PUB"), _) if next <= HISTORY => others_before_the_end += 1,
+                (Some("PUB" | "SUB_OK"), _) => {}
+                (_, _) => panic!("{} is not expected", envelope["t"]),
+            }
+        }
+    }
+    assert!(
+        others_before_the_end >= 3,
+        "{others_before_the_end}: other topics wait for the replay"
+    );
+    publish("topic", next).await;
+    assert_eq!(line.expect("PUB").await["msg"][0], next);
 }

@@ -125,8 +125,8 @@ impl Session {
         events: &mut VecDeque<Event>,
         ctx: &Context<Self>,
     ) {
-        self.ask_about_topic(topic, events, ctx, |_, allowed| {
-            Event::TopicAuthorized(allowed)
+        self.ask_about_topic(topic, events, ctx, |topic, allowed| {
+            Event::TopicAuthorized { topic, allowed }
         });
     }
 

@@ -3,6 +3,7 @@
 mod authenticate;
 mod message;
 mod registration;
+mod topics;
 mod watch;
 
 use std::cell::{Cell, OnceCell};
@@ -24,7 +25,7 @@ use crate::node::Node;
 use crate::node::budget::{Reserved, SMALL};
 use crate::registry::ToSession;
 use crate::store::operation::{
-    Complete, DropInbox, FetchOutbox, Holder, ReadAnswer, ReadStanding, SessionKey,
+    Complete, DropInbox, FetchOutbox, Holder, ReadAnswer, ReadStanding, ReadTopic, SessionKey,
 };
 use crate::store::{Operation, Share, StoreError};
 
@@ -128,7 +129,7 @@ impl Session {
             now: self.node.uptime(),
             going_out: unsent > 0,
             clogged: unsent > config.max_unsent || no_room,
-            overfull: unsent > config.max_unsent.saturating_mul(4),
+            filling: unsent > config.max_unsent / 2,
             incoming_room,
             outgoing_room,
             user_is_busy: self.node.handlers_of.of(self.state.account())
@@ -177,13 +178,22 @@ impl Session {
             }
             Action::Register(hello) => self.register(*hello, ctx),
             Action::AuthorizeTopic(topic) => self.authorize_topic(topic, events, ctx),
-            Action::SubscribeTopic { topic, seen } => self.subscribe(topic, seen, ctx),
+            Action::SubscribeTopics(topics) => self.subscribe(topics, ctx),
             Action::UnsubscribeTopic(topic) => self.unsubscribe(topic),
-            Action::ReplayTopic {
+            Action::ReadTopic {
                 topic,
                 after,
                 up_to,
-            } => self.replay(topic, after, up_to, ctx),
+                max_bytes,
+            } => {
+                let read = ReadTopic {
+                    topic,
+                    after,
+                    up_to,
+                    max_bytes,
+                };
+                self.read_topic(read, ctx);
+            }
             Action::CheckTopic(topic) => self.check_topic(topic, events, ctx),
             Action::Handle(message) => self.handle_message(message, ctx),
             Action::ReadAnswer { cmid, kind, bytes } => {

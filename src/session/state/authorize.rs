@@ -399,9 +399,6 @@ impl State {
     }
 
     pub(super) fn outgoing_authenticated(&mut self, verdict: Result<Verdict, AuthError>) {
-        if matches!(self.waiting, Waiting::Outgoing) {
-            self.waiting = Waiting::Nothing;
-        }
         match self.authorization.outgoing {
             Outgoing::Asking => {}
             Outgoing::Stale => {

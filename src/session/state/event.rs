@@ -6,7 +6,8 @@ use crate::auth::{AuthError, Verdict};
 use crate::registry::ToSession;
 use crate::store::StoreError;
 use crate::store::operation::{
-    Fenced, FetchedOutbox, Holder, NewOrResumed, Publication, Registered, Standing,
+    Fenced, FetchedOutbox, Holder, Missed, NewOrResumed, PublicationPage, Registered, Since,
+    Standing,
 };
 use crate::wire::{Close, Envelope, MessageType};
 
@@ -26,14 +27,17 @@ pub(in crate::session) enum Event {
     /// Outcome of [`Action::Register`].
     Registered(Result<Registered, StoreError>),
     /// Outcome of [`Action::AuthorizeTopic`].
-    TopicAuthorized(Result<bool, AuthError>),
-    /// Outcome of [`Action::SubscribeTopic`].
-    TopicSubscribed(Result<Subscribed, StoreError>),
-    /// Outcome of [`Action::ReplayTopic`].
-    TopicReplayed {
+    TopicAuthorized {
+        topic: String,
+        allowed: Result<bool, AuthError>,
+    },
+    /// Outcome of [`Action::SubscribeTopics`].
+    TopicsSubscribed(Result<Subscribed, StoreError>),
+    /// Outcome of [`Action::ReadTopic`].
+    TopicRead {
         topic: String,
         up_to: i64,
-        outcome: Result<Option<Vec<Publication>>, StoreError>,
+        outcome: Result<Option<PublicationPage>, StoreError>,
     },
     /// Outcome of [`Action::CheckTopic`].
     TopicChecked {
@@ -83,14 +87,24 @@ pub(in crate::session) struct Acks {
     pub(in crate::session) smids: Vec<String>,
 }
 
-/// Outcome of a subscription.
+/// A subscription to be made.
+#[derive(Debug)]
+pub(in crate::session) struct ToSubscribe {
+    pub(in crate::session) topic: String,
+    /// The store has it already.
+    pub(in crate::session) is_stored: bool,
+    /// What the client has heard of it; `None`: nothing, it begins now.
+    pub(in crate::session) since: Option<Since>,
+}
+
+/// Outcome of subscriptions.
 #[derive(Debug)]
 pub(in crate::session) enum Subscribed {
-    /// In force: publications with a higher number than this will come. What was missed since the last seen one:
-    /// `None` if that is not known any more, or none was named.
+    /// In force: publications with a higher number than this will come. What was missed up to it, of each topic of which
+    /// the client has heard, in their order: `None` if that is not known any more, or is too much.
     Done {
         horizon: i64,
-        missed: Option<Vec<Publication>>,
+        missed: Vec<Option<Missed>>,
     },
     /// Another registration holds the session.
     FencedOff,
@@ -117,16 +131,14 @@ pub(in crate::session) enum Action {
     Register(Box<Hello>),
     /// Ask whether the user may subscribe.
     AuthorizeTopic(String),
-    /// Subscribe, and read what was missed since the publication last seen (number, time).
-    SubscribeTopic {
-        topic: String,
-        seen: Option<(i64, i64)>,
-    },
-    /// Read what was published on a topic with a number above `after`, up to `up_to`.
-    ReplayTopic {
+    /// Subscribe, and find out how much was missed.
+    SubscribeTopics(Vec<ToSubscribe>),
+    /// Read what was published on a topic with a number above `after`, up to `up_to`, as far as it fits.
+    ReadTopic {
         topic: String,
         after: i64,
         up_to: i64,
+        max_bytes: u64,
     },
     /// Ask again whether the user may listen to a topic.
     CheckTopic(String),

@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 use bytestring::ByteString;
 
 use super::pipeline::{Pipeline, Step, is_taken_at_once};
-use super::{Acks, Action, Asked, Hello, Identity, State, Subscribing, Waiting};
+use super::{Acks, Action, Hello, Identity, State, Waiting};
 use crate::clock::ms;
 use crate::sabotage::{Broken, is_broken};
 use crate::store::StoreError;
@@ -294,16 +294,15 @@ impl State {
         let Some(pipeline) = &mut self.current else {
             return;
         };
-        let is_done = pipeline.is_empty();
+        let next = pipeline.envelopes.front().map(|it| it.t);
         // It may have been revoked since the pipeline was let in.
         if !self.authorization.is_good() {
             return self.hold();
         }
-        if is_done {
-            return self.resume_next_topic();
-        }
-        if self.asks_outgoing_first() {
-            return;
+        match next {
+            None => return self.resume_topics(),
+            Some(MessageType::SUB) => return self.subscribe(),
+            Some(_) => {}
         }
         let Some(envelope) = self
             .current
@@ -319,9 +318,9 @@ impl State {
             | MessageType::REJECT => {
                 self.accept(envelope);
             }
-            MessageType::SUB => self.subscribe(*envelope),
             MessageType::UNSUB => self.unsubscribe(*envelope),
-            MessageType::HELLO
+            MessageType::SUB
+            | MessageType::HELLO
             | MessageType::WELCOME
             | MessageType::ACK
             | MessageType::NACK
@@ -347,19 +346,6 @@ impl State {
             Some(Ok(Some(bytes))) => self.actions.push(Action::Processed(bytes)),
             // It was one when it was looked through.
             Some(Err(error)) => self.violation(format!("not a pipeline: {error}")),
-        }
-    }
-
-    /// The next subscription that was stored with the session and not named by the client itself: they are put in force
-    /// behind the first pipeline, or the first that is let in.
-    fn resume_next_topic(&mut self) {
-        match self.topics.next_to_resume() {
-            Some(topic) => {
-                let subscribing = Subscribing::new(topic.clone(), None, Asked::Session);
-                self.waiting = Waiting::TopicAuthorization(subscribing);
-                self.actions.push(Action::AuthorizeTopic(topic));
-            }
-            None => self.current = None,
         }
     }
 

@@ -3,8 +3,8 @@
 //!
 //! [`inbound`] takes pipelines apart in order, [`pipeline`] is the one at hand, [`authorize`] holds what waits for authorization, [`inbox`] knows which
 //! messages are being handled, [`replies`] coalesces what is answered, [`outbox`] is the window of what was sent and
-//! not acknowledged, [`topics`] the subscriptions, [`publications`] what is delivered of them, and [`rights`] whether
-//! they may still be.
+//! not acknowledged, [`topics`] the subscriptions, [`subscribing`] how they come about, [`publications`] what is delivered
+//! of them, [`replay`] what was missed, and [`rights`] whether they may still be.
 
 mod authorize;
 mod event;
@@ -14,9 +14,11 @@ mod outbox;
 mod outgoing;
 mod pipeline;
 mod publications;
+mod replay;
 mod replies;
 mod rights;
 mod standing;
+mod subscribing;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -27,13 +29,16 @@ use std::sync::Arc;
 use bytestring::ByteString;
 
 use self::authorize::Authorization;
-pub(super) use self::event::{Acks, Action, Event, Handle, Hello, Identity, Keep, Subscribed};
+pub(super) use self::event::{
+    Acks, Action, Event, Handle, Hello, Identity, Keep, Subscribed, ToSubscribe,
+};
 use self::inbox::Inbox;
 use self::outbox::Window;
 use self::pipeline::Pipeline;
 use self::replies::Replies;
 use self::standing::Rumour;
-use self::topics::{Subscribing, Topics};
+use self::subscribing::Subscribing;
+use self::topics::Topics;
 use super::line::FromLine;
 use super::live::{LiveSession, Recent};
 use crate::clock::{Clock, ms};
@@ -52,16 +57,6 @@ enum Waiting {
     Registration,
     TopicAuthorization(Box<Subscribing>),
     TopicSubscription(Box<Subscribing>),
-    /// Whether publications may go out, for a SUB that may bring some.
-    Outgoing,
-}
-
-/// Who asked for a subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    Client,
-    /// It was stored with the session.
-    Session,
 }
 
 /// A close to come. (Boxed, as what is seldom there is in a state: there are many of them.)
@@ -79,8 +74,8 @@ pub(super) struct Surroundings {
     pub(super) going_out: bool,
     /// The line takes no more for now.
     pub(super) clogged: bool,
-    /// It holds several times of what it should.
-    pub(super) overfull: bool,
+    /// It holds half of what it should, or more: what can wait is not written. The line tells when it holds less.
+    pub(super) filling: bool,
     /// Bytes of what has come in that this session may hold more of.
     pub(super) incoming_room: usize,
     /// Bytes of what is to go out that it may hold more of.
@@ -97,7 +92,7 @@ impl Default for Surroundings {
             going_out: false,
             now: 0,
             clogged: false,
-            overfull: false,
+            filling: false,
             incoming_room: usize::MAX,
             outgoing_room: usize::MAX,
             user_is_busy: false,
@@ -205,13 +200,13 @@ impl State {
             Event::OutgoingAuthenticated(verdict) => self.outgoing_authenticated(verdict),
             Event::RepliesAuthenticated(verdict) => self.replies_authenticated(verdict),
             Event::Registered(outcome) => self.registered(outcome),
-            Event::TopicAuthorized(allowed) => self.topic_authorized(allowed),
-            Event::TopicSubscribed(outcome) => self.topic_subscribed(outcome),
-            Event::TopicReplayed {
+            Event::TopicAuthorized { topic, allowed } => self.topic_authorized(topic, allowed),
+            Event::TopicsSubscribed(outcome) => self.topics_subscribed(outcome),
+            Event::TopicRead {
                 topic,
                 up_to,
                 outcome,
-            } => self.topic_replayed(topic, up_to, outcome),
+            } => self.topic_read(topic, up_to, outcome),
             Event::TopicChecked { topic, allowed } => self.topic_checked(topic, allowed),
             Event::HandlerEnded(ended) => self.handler_ended(ended),
             Event::AnswerRead { cmid, kind, answer } => self.answer_read(cmid, kind, answer),

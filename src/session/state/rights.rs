@@ -1,5 +1,6 @@
 //! The rights to topics: asked about again while a subscription lives, and revoked.
 
+use super::subscribing::ASKED_AT_A_TIME;
 use super::{Action, State};
 use crate::auth::AuthError;
 use crate::registry::Revocation;
@@ -56,25 +57,27 @@ impl State {
         }
     }
 
-    /// Asks about the next topic, one at a time. Without a valid authorization there is nobody to ask about.
-    pub(super) fn check_next_topic(&mut self) {
+    /// Asks about the next topics, a few at a time. Without a valid authorization there is nobody to ask about.
+    pub(super) fn check_next_topics(&mut self) {
         if self.ended || !self.authorization.is_good() {
             return;
         }
         let Some(more) = self.topics.if_more() else {
             return;
         };
-        if !more.checking
-            && let Some(topic) = more.to_check.pop_first()
+        // Of two answers about the same topic, nobody would know which one counts.
+        while more.checking.len() < ASKED_AT_A_TIME
+            && let Some(topic) = more.to_check.difference(&more.checking).next().cloned()
         {
-            more.checking = true;
+            more.to_check.remove(&topic);
+            more.checking.insert(topic.clone());
             self.actions.push(Action::CheckTopic(topic));
         }
     }
 
     pub(super) fn topic_checked(&mut self, topic: String, allowed: Result<bool, AuthError>) {
         if let Some(more) = self.topics.if_more() {
-            more.checking = false;
+            more.checking.remove(&topic);
         }
         let again = self.topics.peek_more();
         let again = again.is_some_and(|more| more.to_check.contains(&topic));

@@ -70,7 +70,7 @@ pub async fn every_write_is_fenced(base: Base) {
     a.run(incoming(old, "c1", None)).await;
     a.run(Subscribe {
         holder: old,
-        topic: "kept".into(),
+        topics: vec!["kept".into()],
     })
     .await;
     a.run(call(vec![to("s1", request("m1")), to("s1", send("m2"))]))
@@ -124,7 +124,7 @@ pub async fn every_write_is_fenced(base: Base) {
     assert_eq!(
         a.run(Subscribe {
             holder: old,
-            topic: "new".into()
+            topics: vec!["new".into()]
         })
         .await,
         Fenced::FencedOff

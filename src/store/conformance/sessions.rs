@@ -17,7 +17,7 @@ pub async fn open_and_resume(base: Base) {
     a.run(incoming(first.holder, "c1", None)).await;
     a.run(Subscribe {
         holder: first.holder,
-        topic: "t".into(),
+        topics: vec!["t".into()],
     })
     .await;
     a.send("s1", "m1").await;
@@ -130,7 +130,7 @@ pub async fn close_deletes_all(base: Base) {
     a.run(incoming(held.holder, "c1", None)).await;
     a.run(Subscribe {
         holder: held.holder,
-        topic: "t".into(),
+        topics: vec!["t".into()],
     })
     .await;
     a.send("s1", "m1").await;
@@ -488,7 +488,7 @@ pub async fn scavenge_in_parts(base: Base) {
     };
     let subscribe = |topic: String| Subscribe {
         holder: old.holder,
-        topic,
+        topics: vec![topic],
     };
     for number in 0..5 {
         a.run(incoming(old.holder, format!("old{number}"))).await;

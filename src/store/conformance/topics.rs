@@ -3,12 +3,12 @@ use super::*;
 pub async fn subscriptions(base: Base) {
     let a = base.node("a").await;
     let holder = a.open("user", "s1").await.holder;
-    let subscribe = |topic: &str| Subscribe {
+    let subscribe = |topics: &[&str]| Subscribe {
         holder,
-        topic: topic.into(),
+        topics: topics.iter().map(|topic| (*topic).into()).collect(),
     };
-    for topic in ["t1", "t2", "t1"] {
-        assert_eq!(a.run(subscribe(topic)).await, Fenced::Done);
+    for topics in [&["t1", "t2"][..], &["t1"], &["t3", "t1"], &[]] {
+        assert_eq!(a.run(subscribe(topics)).await, Fenced::Done);
     }
     for topic in ["t1", "unknown"] {
         assert_eq!(
@@ -20,7 +20,26 @@ pub async fn subscriptions(base: Base) {
             Fenced::Done
         );
     }
-    assert_eq!(a.resume("user", "s1").await.topics, ["t2"]);
+    assert_eq!(a.resume("user", "s1").await.topics, ["t2", "t3"]);
+    assert_eq!(a.run(subscribe(&["t4"])).await, Fenced::FencedOff);
+}
+
+/// All that there are, with pages that hold just one each.
+async fn read_all(node: &Node) -> Vec<Publication> {
+    let (mut all, mut after) = (Vec::new(), 0);
+    loop {
+        let fetch = FetchPublications {
+            after,
+            max_bytes: 0,
+        };
+        let PublicationPage { publications, next } = node.run(fetch).await;
+        assert!(publications.len() <= 1, "one at a time");
+        after = publications.first().map_or(after, |it| it.id);
+        all.extend(publications);
+        if next.is_none() {
+            return all;
+        }
+    }
 }
 
 pub async fn publications_in_order(base: Base) {
@@ -31,34 +50,74 @@ pub async fn publications_in_order(base: Base) {
     }
     let news = a.news().await;
     assert!(news.len() == 3 && news.iter().all(|news| news.published));
-    let fetched = b.run(FetchPublications { after: 1, limit: 1 }).await;
-    assert_eq!(fetched.len(), 1);
-    let publication = &fetched[0];
+    let all = read_all(&b).await;
+    let numbers: Vec<_> = all.iter().map(|it| it.id).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+    let second = &all[1];
     assert_eq!(
-        (
-            publication.id,
-            publication.created,
-            publication.topic.as_str()
-        ),
+        (second.id, second.created, second.topic.as_str()),
         (2, START, "t")
     );
-    assert_eq!(
-        (publication.tid.as_str(), publication.msg.get()),
-        ("p2", "true")
-    );
-    assert_eq!(
-        b.run(FetchPublications {
-            after: 0,
-            limit: 10
-        })
-        .await
-        .len(),
-        3
-    );
+    assert_eq!((second.tid.as_str(), second.msg.get()), ("p2", "true"));
     assert_eq!(b.run(NewestPublication).await, 3);
 }
 
-pub async fn history(base: Base) {
+/// A long payload is not read to find out that it does not fit.
+pub async fn pages_hold_what_fits(base: Base) {
+    let a = base.node("a").await;
+    let of = |bytes: usize| json(&format!("{:?}", "x".repeat(bytes - 2)));
+    for (topic, bytes) in [
+        ("t", 1_000),
+        ("u", 9_000),
+        ("t", 1_000),
+        ("t", 90_000),
+        ("t", 10),
+        ("t", 10),
+    ] {
+        let publish = Effect::Publish {
+            topic: topic.into(),
+            tid: "tid".into(),
+            msg: of(bytes),
+        };
+        a.run(call(vec![publish])).await;
+    }
+    // Of these, topic, trace id and envelope are 104 bytes.
+    let cases = [
+        (0, 6, 0, &[1][..], Some(3)),
+        (0, 6, 2_207, &[1], Some(3)),
+        (0, 6, 2_208, &[1, 3], Some(4)),
+        (1, 6, 91_207, &[3], Some(4)),
+        (1, 6, 91_208, &[3, 4], Some(5)),
+        (3, 6, 1_000, &[4], Some(5)),
+        (4, 6, 1_000, &[5, 6], None),
+        (0, 3, 1_000_000, &[1, 3], None),
+        (6, 9, 1_000_000, &[], None),
+    ];
+    for (after, up_to, max_bytes, expected, next) in cases {
+        let read = ReadTopic {
+            topic: "t".into(),
+            after,
+            up_to,
+            max_bytes,
+        };
+        let text = format!("{read:?}");
+        let page = a.run(read).await.expect("nothing is gone");
+        let numbers: Vec<_> = page.publications.iter().map(|it| it.id).collect();
+        assert_eq!((&numbers[..], page.next), (expected, next), "{text}");
+        let lengths = page.publications.iter().map(|it| it.msg.get().len());
+        assert!(lengths.sum::<usize>() as u64 <= max_bytes || numbers.len() == 1);
+    }
+    let fetch = FetchPublications {
+        after: 0,
+        max_bytes: 11_500,
+    };
+    let page = a.run(fetch).await;
+    let numbers: Vec<_> = page.publications.iter().map(|it| it.id).collect();
+    assert_eq!((&numbers[..], page.next), (&[1, 2, 3][..], Some(4)));
+}
+
+/// Of several topics at once, whatever the client has heard of each.
+pub async fn missed(base: Base) {
     let a = base.node("a").await;
     for (topic, tid) in [
         ("t", "p1"),
@@ -68,71 +127,90 @@ pub async fn history(base: Base) {
         ("t", "p5"),
     ] {
         a.run(call(vec![publish(topic, tid)])).await;
+        base.clock.advance(secs(1));
     }
-    let ask = |seen, up_to, limit| TopicHistory {
-        topic: "t".into(),
-        seen,
-        up_to,
-        limit,
+    let seen = |number: i64| Since::Seen {
+        id: number,
+        created: START + (number - 1) * 1_000,
     };
-    let cases = [
-        (ask((1, START), 4, 10), Some(vec!["p3", "p4"])),
-        (ask((1, START), 99, 3), Some(vec!["p3", "p4", "p5"])),
-        (ask((1, START), 99, 2), None),
-        (ask((5, START), 5, 0), Some(vec![])),
-        (ask((1, START + 1), 99, 10), None),
-        (ask((2, START), 99, 10), None),
-        (ask((9, START), 99, 10), None),
+    let at_another_time = Since::Seen {
+        id: 1,
+        created: START + 1,
+    };
+    let some = |first, count| Some(Missed { first, count });
+    let ask = |up_to, limit, topics: &[(&str, Since)]| {
+        let topics = topics
+            .iter()
+            .map(|(topic, since)| ((*topic).into(), *since));
+        a.run(FindMissed {
+            topics: topics.collect(),
+            up_to,
+            limit,
+        })
+    };
+    let topics = [
+        ("t", seen(1)),
+        ("t", seen(5)),
+        ("t", at_another_time),
+        ("t", seen(2)),
+        ("t", seen(9)),
+        ("u", seen(2)),
+        ("quiet", Since::Received(0)),
+        ("u", Since::Received(0)),
+        ("t", Since::Received(3)),
+        ("t", Since::Received(99)),
     ];
-    for (question, expected) in cases {
-        let text = format!("{question:?}");
-        let found = a.run(question).await;
-        let tids = found.map(|all| {
-            all.into_iter()
-                .map(|publication| publication.tid)
-                .collect::<Vec<_>>()
-        });
-        assert_eq!(
-            tids,
-            expected.map(|all| all.into_iter().map(String::from).collect()),
-            "{text}"
-        );
-    }
+    let expected = [
+        some(3, 3),
+        some(0, 0),
+        None,
+        None,
+        None,
+        some(0, 0),
+        some(0, 0),
+        some(2, 1),
+        some(4, 2),
+        some(0, 0),
+    ];
+    assert_eq!(ask(99, 3, &topics).await, expected);
+    assert_eq!(
+        ask(4, 2, &[("t", seen(1)), ("t", Since::Received(0))]).await,
+        [some(3, 2), None],
+        "only what there may be, and not too many"
+    );
+    assert_eq!(ask(99, 9, &[]).await, []);
+    a.scavenge(secs(100), secs(4), secs(100)).await;
+    let topics = [
+        ("t", seen(1)),
+        ("t", seen(3)),
+        ("t", Since::Received(0)),
+        ("t", Since::Received(1)),
+        ("quiet", Since::Received(0)),
+        ("quiet", Since::Received(1)),
+    ];
+    let expected = [None, some(4, 2), None, some(3, 3), None, some(0, 0)];
+    assert_eq!(ask(99, 9, &topics).await, expected, "the first is gone");
 }
 
-/// For a client that was sent everything up to a number, whatever topic that was published on.
-pub async fn since(base: Base) {
+pub async fn a_page_of_what_is_gone(base: Base) {
     let a = base.node("a").await;
-    for (topic, tid) in [
-        ("t", "p1"),
-        ("u", "p2"),
-        ("t", "p3"),
-        ("u", "p4"),
-        ("t", "p5"),
-    ] {
+    for (topic, tid) in [("t", "p1"), ("u", "p2"), ("t", "p3"), ("t", "p4")] {
         a.run(call(vec![publish(topic, tid)])).await;
         base.clock.advance(secs(1));
     }
-    let ask = |after, up_to, limit| {
-        let read = a.run(TopicSince {
+    let ask = |after| {
+        a.run(ReadTopic {
             topic: "t".into(),
             after,
-            up_to,
-            limit,
-        });
-        async move {
-            let found = read.await;
-            found.map(|all| all.into_iter().map(|it| it.tid).collect::<Vec<_>>())
-        }
+            up_to: 4,
+            max_bytes: 1_000,
+        })
     };
-    let some = |tids: &[&str]| Some(tids.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>());
-    assert_eq!(ask(0, 5, 10).await, some(&["p1", "p3", "p5"]));
-    assert_eq!(ask(2, 4, 10).await, some(&["p3"]));
-    assert_eq!(ask(3, 4, 10).await, some(&[]));
-    assert_eq!(ask(0, 5, 2).await, None, "too many");
     a.scavenge(secs(100), secs(3), secs(100)).await;
-    assert_eq!(ask(0, 5, 10).await, None, "p1 is gone");
-    assert_eq!(ask(2, 5, 10).await, some(&["p3", "p5"]));
+    assert!(ask(0).await.is_none(), "p1 is gone");
+    let page = ask(1).await.expect("all after it is there");
+    let tids: Vec<_> = page.publications.into_iter().map(|it| it.tid).collect();
+    assert_eq!(tids, ["p3", "p4"]);
 }
 
 pub async fn newest_survives_scavenging(base: Base) {
@@ -142,15 +220,7 @@ pub async fn newest_survives_scavenging(base: Base) {
     base.clock.advance(secs(10));
     a.scavenge(days(3), secs(1), secs(1)).await;
     assert_eq!(a.run(NewestPublication).await, 2);
-    assert_eq!(
-        a.run(FetchPublications {
-            after: 0,
-            limit: 10
-        })
-        .await
-        .len(),
-        1
-    );
+    assert_eq!(read_all(&a).await.len(), 1);
     let outcome = a.run(call(vec![publish("t", "p3")])).await;
     assert_eq!(
         outcome,

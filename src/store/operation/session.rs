@@ -324,13 +324,13 @@ pub struct Scavenged {
     pub took: Duration,
 }
 
-/// Adds a subscription; one that is there already is fine. How many a session may have is the session's to check.
+/// Adds subscriptions; those that are there already are left alone. How many a session may have is the session's to check.
 #[derive(Clone, Debug)]
 pub struct Subscribe {
     /// On whose behalf.
     pub holder: Holder,
-    /// Topic.
-    pub topic: String,
+    /// Topics.
+    pub topics: Vec<String>,
 }
 
 /// Removes a subscription; unknown ones are fine.

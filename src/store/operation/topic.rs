@@ -22,40 +22,73 @@ pub struct Publication {
 pub struct FetchPublications {
     /// Only numbers greater than this.
     pub after: i64,
-    /// At most so many.
-    pub limit: u32,
+    /// At most so many bytes, counted as in [`ENVELOPE_BYTES`]; one publication always fits.
+    pub max_bytes: u64,
 }
+
+/// Publications, as many as fit.
+#[derive(Clone, Debug)]
+pub struct PublicationPage {
+    /// In the order of their numbers.
+    pub publications: Vec<Publication>,
+    /// The number of the first one that did not fit; `None`: that was all.
+    pub next: Option<i64>,
+}
+
+/// What a publication takes on the wire beside its payload, topic and trace id, about: pages count it, so that many small
+/// ones are not many more bytes than were asked for.
+pub const ENVELOPE_BYTES: u64 = 100;
 
 /// The newest publication's number, 0 for none.
 #[derive(Clone, Debug)]
 pub struct NewestPublication;
 
-/// What was published on a topic after a publication that a client has seen. `None`: that one is no longer known, or
-/// more than `limit` came after it.
+/// How much was published on topics since a client has last heard of each: all in one question, in which no payload is
+/// read.
 #[derive(Clone, Debug)]
-pub struct TopicHistory {
-    /// Topic.
-    pub topic: String,
-    /// The publication last seen: number and time.
-    pub seen: (i64, i64),
+pub struct FindMissed {
+    /// Topics, each with what the client has heard of it.
+    pub topics: Vec<(String, Since)>,
     /// Only up to this number.
     pub up_to: i64,
-    /// At most so many.
+    /// Most publications of a topic that may be missed.
     pub limit: u32,
 }
 
-/// What was published on a topic after a number, for a client that has been sent everything up to it. `None`: some of
-/// that may be gone, or it is more than `limit`.
+/// Up to where a client has heard of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// It has seen this publication, and none after it.
+    Seen {
+        /// Its number.
+        id: i64,
+        /// Its time.
+        created: i64,
+    },
+    /// It has received all that was published up to this number, on whatever topic.
+    Received(i64),
+}
+
+/// What a client has missed of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missed {
+    /// The number of the first publication; 0 if there is none.
+    pub first: i64,
+    /// How many there are.
+    pub count: u32,
+}
+
+/// Reads what was published on a topic, a page at a time. `None`: some of it may be gone from the history.
 #[derive(Clone, Debug)]
-pub struct TopicSince {
+pub struct ReadTopic {
     /// Topic.
     pub topic: String,
     /// Only numbers greater than this.
     pub after: i64,
     /// Only up to this number.
     pub up_to: i64,
-    /// At most so many.
-    pub limit: u32,
+    /// At most so many bytes, counted as in [`ENVELOPE_BYTES`]; one publication always fits.
+    pub max_bytes: u64,
 }
 
 /// A topic that no client can name: what is published on it is for the nodes themselves. So it comes to each of them, in

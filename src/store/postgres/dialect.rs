@@ -12,10 +12,10 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use super::Shared;
 use super::pending::Pending;
 use super::query::{Value, sql};
-use super::sql::{RowColumns, Transaction};
+use super::sql::{Found, RowColumns, Transaction, Wanted};
 use crate::clock::Clock;
 use crate::store::operation::*;
-use crate::store::rows::NewOutboxRow;
+use crate::store::rows::{NewOutboxRow, PublicationRow};
 use crate::store::shard::{self, SHARDS};
 use crate::store::statements::{Care, DbResult, Group, Touched};
 
@@ -291,6 +291,85 @@ impl Transaction<'_> {
     /// A new session of this user is going to be counted: nobody else opens one meanwhile.
     pub fn lock_user(&mut self, user_id: &str) -> DbResult<()> {
         lock_users(self.apart(), &[lock_of(user_id)])
+    }
+
+    pub fn insert_subscriptions(&mut self, op: &Subscribe) -> DbResult<()> {
+        let insert =
+            "INSERT INTO subscription (session, topic) SELECT ?, unnest(?) ON CONFLICT DO NOTHING";
+        let values = [Value::Long(op.holder.session.0), Value::Texts(&op.topics)];
+        sql::<()>(insert, values).execute(self.apart())?;
+        Ok(())
+    }
+
+    /// Publications, as many as fit, by one statement. What does not fit is not read: of a long text, its length is known
+    /// without it.
+    pub fn page(&mut self, wanted: Wanted<'_>) -> DbResult<PublicationPage> {
+        type Columns = ((BigInt, BigInt, Text, Text, Text), Nullable<BigInt>);
+        let (of_topic, topic) = match &wanted.topic {
+            Some(topic) => ("topic = ? AND ", Some(Value::Text(topic))),
+            None => ("", None),
+        };
+        let read = format!(
+            "SELECT id, created, topic, tid, msg, next FROM ( \
+                SELECT *, sum(size) OVER in_order AS bytes, lead(id) OVER in_order AS next FROM ( \
+                    SELECT id, created, topic, tid, msg, \
+                        octet_length(msg) + octet_length(tid) + octet_length(topic) + {ENVELOPE_BYTES} AS size \
+                    FROM publication WHERE {of_topic} id > ? AND id <= ? ORDER BY id LIMIT ? \
+                ) AS sized WINDOW in_order AS (ORDER BY id) \
+            ) AS summed WHERE bytes <= ? OR bytes = size ORDER BY id"
+        );
+        let numbers = [wanted.after, wanted.up_to, wanted.most_rows()];
+        let mut values: Vec<_> = topic.into_iter().collect();
+        values.extend(numbers.map(Value::Long));
+        values.push(Value::Long(
+            i64::try_from(wanted.max_bytes).unwrap_or(i64::MAX),
+        ));
+        let rows: Vec<(PublicationRow, Option<i64>)> =
+            sql::<Columns>(read, values).load(self.apart())?;
+        let next = rows.last().and_then(|(_, next)| *next);
+        let publications = rows.into_iter().map(|(row, _)| Publication::try_from(row));
+        Ok(PublicationPage {
+            publications: publications.collect::<DbResult<_>>()?,
+            next,
+        })
+    }
+
+    pub fn missed_of(&mut self, op: &FindMissed) -> DbResult<Vec<Found>> {
+        // A publication was made at no negative time.
+        let since = op.topics.iter().map(|(_, since)| match since {
+            Since::Seen { id, created } => (*id, *created),
+            Since::Received(after) => (*after, -1),
+        });
+        let (after, created): (Vec<i64>, Vec<i64>) = since.unzip();
+        let topics: Vec<String> = op.topics.iter().map(|(topic, _)| topic.clone()).collect();
+        let ask = "SELECT seen.count, missed.first, missed.count \
+            FROM unnest(?, ?, ?) WITH ORDINALITY AS heard (topic, after, created, index) \
+            CROSS JOIN LATERAL ( \
+                SELECT count(*) FROM publication \
+                WHERE id = heard.after AND created = heard.created AND topic = heard.topic \
+            ) AS seen \
+            CROSS JOIN LATERAL ( \
+                SELECT min(id) AS first, count(*) FROM ( \
+                    SELECT id FROM publication WHERE topic = heard.topic AND id > heard.after AND id <= ? \
+                    ORDER BY id LIMIT ? \
+                ) AS after_it \
+            ) AS missed \
+            ORDER BY heard.index";
+        let values = [
+            Value::Texts(&topics),
+            Value::Longs(&after),
+            Value::Longs(&created),
+            Value::Long(op.up_to),
+            Value::Long(i64::from(op.limit) + 1),
+        ];
+        let rows: Vec<(i64, Option<i64>, i64)> =
+            sql::<(BigInt, Nullable<BigInt>, BigInt)>(ask, values).load(self.apart())?;
+        let found = rows.into_iter().map(|(seen, first, count)| Found {
+            seen: seen > 0,
+            first,
+            count,
+        });
+        Ok(found.collect())
     }
 
     pub fn which_exist(&mut self, op: &WhichExist) -> DbResult<Vec<SessionKey>> {

@@ -37,5 +37,6 @@ const MOST_VALUES: usize = 500;
 use super::{Conn, Dialect};
 pub use forgotten::Forgotten;
 pub use rooms::Rooms;
+pub use topics::{Found, Wanted};
 #[allow(unused_imports)] // SQLite reads no rows beforehand
 pub use transaction::{Known, RowColumns, Transaction};

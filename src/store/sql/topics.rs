@@ -4,22 +4,43 @@ use diesel::prelude::*;
 
 use super::Transaction;
 use crate::store::operation::*;
-use crate::store::rows::PublicationRow;
 use crate::store::schema::{publication, subscription};
 use crate::store::statements::DbResult;
+
+/// What is looked for in publications.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// `None`: whatever the topic.
+    pub topic: Option<&'a str>,
+    pub after: i64,
+    pub up_to: i64,
+    pub max_bytes: u64,
+}
+
+impl Wanted<'_> {
+    /// Of more rows than this, not all can fit.
+    pub fn most_rows(&self) -> i64 {
+        i64::try_from(self.max_bytes / ENVELOPE_BYTES)
+            .map_or(i64::MAX, |rows| rows.saturating_add(2))
+    }
+}
+
+/// What is found of a topic of which a client may have missed something.
+pub struct Found {
+    /// The publication last seen is there.
+    pub seen: bool,
+    /// The first one after it.
+    pub first: Option<i64>,
+    /// How many are after it.
+    pub count: i64,
+}
 
 impl Transaction<'_> {
     pub fn subscribe(&mut self, op: &Subscribe) -> DbResult<Fenced> {
         if !self.holds(op.holder)? {
             return Ok(Fenced::FencedOff);
         }
-        diesel::insert_into(subscription::table)
-            .values((
-                subscription::session.eq(op.holder.session.0),
-                subscription::topic.eq(&op.topic),
-            ))
-            .on_conflict_do_nothing()
-            .execute(self.apart())?;
+        self.insert_subscriptions(op)?;
         Ok(Fenced::Done)
     }
 
@@ -32,14 +53,13 @@ impl Transaction<'_> {
         Ok(Fenced::Done)
     }
 
-    pub fn fetch_publications(&mut self, op: &FetchPublications) -> DbResult<Vec<Publication>> {
-        let rows: Vec<PublicationRow> = publication::table
-            .filter(publication::id.gt(op.after))
-            .order(publication::id)
-            .limit(op.limit.into())
-            .select(PublicationRow::as_select())
-            .load(self.apart())?;
-        rows.into_iter().map(Publication::try_from).collect()
+    pub fn fetch_publications(&mut self, op: &FetchPublications) -> DbResult<PublicationPage> {
+        self.page(Wanted {
+            topic: None,
+            after: op.after,
+            up_to: i64::MAX,
+            max_bytes: op.max_bytes,
+        })
     }
 
     pub fn newest_publication(&mut self, _: &NewestPublication) -> DbResult<i64> {
@@ -49,58 +69,44 @@ impl Transaction<'_> {
         Ok(newest.unwrap_or(0))
     }
 
-    pub fn topic_history(&mut self, op: &TopicHistory) -> DbResult<Option<Vec<Publication>>> {
-        let (id, created) = op.seen;
-        let seen: Option<i64> = publication::table
-            .find(id)
-            .filter(
-                publication::created
-                    .eq(created)
-                    .and(publication::topic.eq(&op.topic)),
-            )
-            .select(publication::id)
-            .get_result(self.apart())
-            .optional()?;
-        match seen {
-            Some(_) => self.published_between(&op.topic, id, op.up_to, op.limit),
-            None => Ok(None),
-        }
+    pub fn find_missed(&mut self, op: &FindMissed) -> DbResult<Vec<Option<Missed>>> {
+        let found = self.missed_of(op)?;
+        // Only now: what was there before this is not gone.
+        let oldest = self.oldest_publication()?;
+        let missed = op.topics.iter().zip(found).map(|((_, since), found)| {
+            let is_known = match since {
+                Since::Seen { .. } => found.seen,
+                Since::Received(after) => is_whole(oldest, *after),
+            };
+            let count = u32::try_from(found.count).ok();
+            let count = count.filter(|count| is_known && *count <= op.limit)?;
+            let first = found.first.unwrap_or(0);
+            Some(Missed { first, count })
+        });
+        Ok(missed.collect())
     }
 
-    pub fn topic_since(&mut self, op: &TopicSince) -> DbResult<Option<Vec<Publication>>> {
-        let oldest: Option<i64> = publication::table
+    pub fn read_topic(&mut self, op: &ReadTopic) -> DbResult<Option<PublicationPage>> {
+        let page = self.page(Wanted {
+            topic: Some(&op.topic),
+            after: op.after,
+            up_to: op.up_to,
+            max_bytes: op.max_bytes,
+        })?;
+        // Only now: what was there before this has been read.
+        let oldest = self.oldest_publication()?;
+        Ok(is_whole(oldest, op.after).then_some(page))
+    }
+
+    fn oldest_publication(&mut self) -> DbResult<Option<i64>> {
+        publication::table
             .select(diesel::dsl::min(publication::id))
-            .get_result(self.apart())?;
-        // Numbers have no gaps, and old publications are deleted in their order.
-        match oldest {
-            Some(oldest) if oldest <= op.after + 1 => {
-                self.published_between(&op.topic, op.after, op.up_to, op.limit)
-            }
-            Some(_) | None => Ok(None),
-        }
+            .get_result(self.apart())
     }
+}
 
-    /// What was published on a topic with a number above `after`, up to `up_to`. `None`: more than `limit`.
-    fn published_between(
-        &mut self,
-        topic: &str,
-        after: i64,
-        up_to: i64,
-        limit: u32,
-    ) -> DbResult<Option<Vec<Publication>>> {
-        let rows: Vec<PublicationRow> = publication::table
-            .filter(publication::topic.eq(topic))
-            .filter(publication::id.gt(after).and(publication::id.le(up_to)))
-            .order(publication::id)
-            .limit(i64::from(limit) + 1)
-            .select(PublicationRow::as_select())
-            .load(self.apart())?;
-        if rows.len() > limit as usize {
-            return Ok(None);
-        }
-        rows.into_iter()
-            .map(Publication::try_from)
-            .collect::<DbResult<_>>()
-            .map(Some)
-    }
+/// Whether everything that was published after a number is still there. Numbers have no gaps, old publications are deleted
+/// in their order, and never the newest.
+fn is_whole(oldest: Option<i64>, after: i64) -> bool {
+    oldest.is_none_or(|oldest| oldest <= after.saturating_add(1))
 }

@@ -4,17 +4,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use diesel::connection::DefaultLoadingMode;
 use diesel::prelude::*;
 
 use super::held::Held;
 use super::hot::Value::{Long, Maybe, Text};
 use super::hot::{DeleteInbox, DeleteOutbox, InsertInbox, InsertOutbox, UpdateSession, execute};
-use super::sql::{Forgotten, Transaction};
+use super::sql::{Forgotten, Found, Transaction, Wanted};
 use crate::clock::{Clock, ms};
 use crate::store::operation::*;
-use crate::store::rows::NewOutboxRow;
-use crate::store::schema::{outbox, session};
+use crate::store::rows::{NewOutboxRow, PublicationRow};
+use crate::store::schema::{outbox, publication, session, subscription};
 use crate::store::statements::DbResult;
+
+diesel::define_sql_function! {
+    /// Bytes of a text.
+    fn octet_length(text: diesel::sql_types::Text) -> diesel::sql_types::Integer;
+}
 
 /// What a transaction has to remember: deletions, which are done together.
 pub struct Dialect {
@@ -172,6 +178,109 @@ impl Transaction<'_> {
     /// A new session of this user is going to be counted.
     pub fn lock_user(&mut self, _: &str) -> DbResult<()> {
         Ok(())
+    }
+
+    pub fn insert_subscriptions(&mut self, op: &Subscribe) -> DbResult<()> {
+        let conn = self.apart();
+        for topic in &op.topics {
+            diesel::insert_into(subscription::table)
+                .values((
+                    subscription::session.eq(op.holder.session.0),
+                    subscription::topic.eq(topic),
+                ))
+                .on_conflict_do_nothing()
+                .execute(conn)?;
+        }
+        Ok(())
+    }
+
+    /// Publications, as many as fit: first their sizes, for which SQLite does not read the texts.
+    pub fn page(&mut self, wanted: Wanted<'_>) -> DbResult<PublicationPage> {
+        let size = octet_length(publication::msg)
+            + octet_length(publication::tid)
+            + octet_length(publication::topic);
+        let numbers = publication::id
+            .gt(wanted.after)
+            .and(publication::id.le(wanted.up_to));
+        let mut sizes = publication::table
+            .filter(numbers)
+            .order(publication::id)
+            .limit(wanted.most_rows())
+            .select((publication::id, size))
+            .into_boxed();
+        if let Some(topic) = wanted.topic {
+            sizes = sizes.filter(publication::topic.eq(topic));
+        }
+        let conn = self.apart();
+        let mut bytes = 0;
+        let (mut last, mut next) = (None, None);
+        for row in sizes.load_iter::<(i64, i32), DefaultLoadingMode>(conn)? {
+            let (id, size) = row?;
+            bytes += u64::try_from(size).unwrap_or(0) + ENVELOPE_BYTES;
+            if last.is_some() && bytes > wanted.max_bytes {
+                next = Some(id);
+                break;
+            }
+            last = Some(id);
+        }
+        let Some(last) = last else {
+            return Ok(PublicationPage {
+                publications: Vec::new(),
+                next,
+            });
+        };
+        let mut rows = publication::table
+            .filter(
+                publication::id
+                    .gt(wanted.after)
+                    .and(publication::id.le(last)),
+            )
+            .order(publication::id)
+            .select(PublicationRow::as_select())
+            .into_boxed();
+        if let Some(topic) = wanted.topic {
+            rows = rows.filter(publication::topic.eq(topic));
+        }
+        let rows: Vec<PublicationRow> = rows.load(conn)?;
+        let publications = rows
+            .into_iter()
+            .map(Publication::try_from)
+            .collect::<DbResult<_>>()?;
+        Ok(PublicationPage { publications, next })
+    }
+
+    pub fn missed_of(&mut self, op: &FindMissed) -> DbResult<Vec<Found>> {
+        let conn = self.apart();
+        let missed = op.topics.iter().map(|(topic, since)| {
+            let (after, seen) = match since {
+                Since::Seen { id, created } => {
+                    let seen = publication::table
+                        .find(id)
+                        .filter(publication::created.eq(created))
+                        .filter(publication::topic.eq(topic))
+                        .select(publication::id);
+                    let seen: Option<i64> = seen.get_result(conn).optional()?;
+                    (*id, seen.is_some())
+                }
+                Since::Received(after) => (*after, false),
+            };
+            let numbers = publication::id.gt(after).and(publication::id.le(op.up_to));
+            let missed = publication::table
+                .filter(publication::topic.eq(topic))
+                .filter(numbers)
+                .order(publication::id)
+                .select(publication::id);
+            let (mut first, mut count) = (None, 0);
+            for id in missed.load_iter::<i64, DefaultLoadingMode>(conn)? {
+                first = first.or(Some(id?));
+                count += 1;
+                if count > i64::from(op.limit) {
+                    break;
+                }
+            }
+            Ok(Found { seen, first, count })
+        });
+        missed.collect()
     }
 
     pub fn which_exist(&mut self, op: &WhichExist) -> DbResult<Vec<SessionKey>> {

@@ -40,11 +40,6 @@ impl Driven {
         self.on(Event::OutgoingAuthenticated(Ok(verdict)))
     }
 
-    fn publish(&mut self, id: i64) -> Vec<Action> {
-        let publication = Arc::new(publication(id));
-        self.on(Event::Registry(ToSession::Published(publication)))
-    }
-
     fn revoked(&mut self, user_id: &str, topic: Option<&str>) -> Vec<Action> {
         let revocation = Arc::new(Revocation {
             user_id: user_id.into(),
@@ -53,23 +48,12 @@ impl Driven {
         self.on(Event::Registry(ToSession::Revoked(revocation)))
     }
 
-    fn replayed(&mut self, up_to: i64, ids: Option<&[i64]>) -> Vec<Action> {
-        self.on(Event::TopicReplayed {
-            topic: "T".into(),
-            up_to,
-            outcome: Ok(ids.map(|ids| ids.iter().copied().map(publication).collect())),
-        })
-    }
-
     /// A session that listens to topic T from publication 10 on.
     fn listening(config: Config) -> Driven {
         let mut driven = Driven::established(config);
         driven.valid(r#"[{"t":"SUB","eid":"T"}]"#);
-        driven.on(Event::TopicAuthorized(Ok(true)));
-        let actions = driven.on(Event::TopicSubscribed(Ok(Subscribed::Done {
-            horizon: 10,
-            missed: None,
-        })));
+        driven.may_listen(true);
+        let actions = driven.subscribed(10, None);
         assert_eq!(types(&actions), ["SUB_OK"]);
         driven
     }
@@ -240,7 +224,7 @@ fn what_is_published_while_nothing_may_go_out_is_replayed_afterwards() {
     let actions = driven.accepted();
     assert!(has(&actions, "CheckTopic"), "{actions:?}");
     assert!(
-        !has(&actions, "ReplayTopic"),
+        !has(&actions, "ReadTopic"),
         "not before the right to it is known: {actions:?}"
     );
     driven.on(Event::TopicChecked {
@@ -248,18 +232,15 @@ fn what_is_published_while_nothing_may_go_out_is_replayed_afterwards() {
         allowed: Ok(true),
     });
     let actions = driven.outgoing(Verdict::StillValid);
-    let replay = r#"ReplayTopic { topic: "T", after: 11, up_to: 13 }"#;
-    assert!(has(&actions, replay), "{actions:?}");
+    let read = r#"ReadTopic { topic: "T", after: 11, up_to: 13"#;
+    assert!(has(&actions, read), "{actions:?}");
     assert!(
         driven.publish(15).is_empty(),
         "it would overtake what is being read"
     );
-    let actions = driven.replayed(13, Some(&[12, 13]));
+    let actions = driven.read(13, &[12, 13], None);
     assert_eq!(ids(&sent(&actions)), ["12.5", "13.5", "15.5"]);
-    assert!(
-        !has(&actions, "ReplayTopic"),
-        "it has caught up: {actions:?}"
-    );
+    assert!(!has(&actions, "ReadTopic"), "it has caught up: {actions:?}");
     assert_eq!(ids(&sent(&driven.publish(16))), ["16.5"]);
 }
 
@@ -274,8 +255,8 @@ fn what_is_replayed_begins_with_the_first_that_was_missed() {
     driven.text(&auth("good"));
     driven.verdict(Verdict::StillValid);
     let actions = driven.outgoing(Verdict::StillValid);
-    let replay = r#"ReplayTopic { topic: "T", after: 10000, up_to: 10003 }"#;
-    assert!(has(&actions, replay), "{actions:?}");
+    let read = r#"ReadTopic { topic: "T", after: 10000, up_to: 10003"#;
+    assert!(has(&actions, read), "{actions:?}");
 }
 
 /// What is said of the value before must neither let out nor hold what is for the one accepted since.
@@ -320,7 +301,11 @@ fn what_cannot_be_replayed_is_told_as_lost() {
     driven.text(&auth("good"));
     driven.verdict(Verdict::StillValid);
     driven.outgoing(Verdict::StillValid);
-    let actions = driven.replayed(11, None);
+    let actions = driven.on(Event::TopicRead {
+        topic: "T".into(),
+        up_to: 11,
+        outcome: Ok(None),
+    });
     assert_eq!(types(&actions), ["SUB_LOST"]);
     assert_eq!(ids(&sent(&driven.publish(12))), ["12.5"]);
 }
@@ -332,15 +317,15 @@ fn a_replay_that_fails_is_tried_again() {
     driven.outgoing(Verdict::Invalid("expired".into()));
     driven.text(&auth("good"));
     driven.verdict(Verdict::StillValid);
-    assert!(has(&driven.outgoing(Verdict::StillValid), "ReplayTopic"));
-    let actions = driven.on(Event::TopicReplayed {
+    assert!(has(&driven.outgoing(Verdict::StillValid), "ReadTopic"));
+    let actions = driven.on(Event::TopicRead {
         topic: "T".into(),
         up_to: 11,
         outcome: Err(StoreError::Failed("away".into())),
     });
-    assert!(!has(&actions, "ReplayTopic"), "{actions:?}");
+    assert!(!has(&actions, "ReadTopic"), "{actions:?}");
     let actions = driven.after(Duration::from_millis(500));
-    assert!(has(&actions, "ReplayTopic"), "{actions:?}");
+    assert!(has(&actions, "ReadTopic"), "{actions:?}");
 }
 
 /// With no caching at all, a replay that takes its time must not be asked about for ever.
@@ -356,7 +341,7 @@ fn a_replay_is_let_out_by_the_answer_that_began_it() {
     driven.verdict(Verdict::StillValid);
     driven.outgoing(Verdict::StillValid);
     driven.after(Duration::from_secs(1));
-    assert_eq!(ids(&sent(&driven.replayed(11, Some(&[11])))), ["11.5"]);
+    assert_eq!(ids(&sent(&driven.read(11, &[11], None))), ["11.5"]);
 }
 
 #[test]
@@ -370,8 +355,8 @@ fn a_flood_that_waits_for_the_gate_is_left_to_the_store() {
     }
     let actions = driven.outgoing(Verdict::StillValid);
     assert_eq!(ids(&sent(&actions)), ["11.5", "12.5", "13.5"]);
-    let replay = r#"ReplayTopic { topic: "T", after: 13, up_to: 20 }"#;
-    assert!(has(&actions, replay), "{actions:?}");
+    let read = r#"ReadTopic { topic: "T", after: 13, up_to: 20"#;
+    assert!(has(&actions, read), "{actions:?}");
 }
 
 #[test]
@@ -493,25 +478,22 @@ fn a_right_that_is_revoked_while_it_is_asked_about_is_asked_about_again() {
     let mut driven = Driven::established(Config::default());
     driven.valid(r#"[{"t":"SUB","eid":"T"}]"#);
     driven.revoked("u", Some("T"));
-    let actions = driven.on(Event::TopicAuthorized(Ok(true)));
+    let actions = driven.may_listen(true);
     assert!(has(&actions, "AuthorizeTopic"), "{actions:?}");
-    let actions = driven.on(Event::TopicAuthorized(Ok(false)));
+    let actions = driven.may_listen(false);
     assert_eq!(types(&actions), ["SUB_NO_AUTH"]);
 
     let mut driven = Driven::established(Config::default());
     driven.valid(r#"[{"t":"SUB","eid":"T"}]"#);
-    driven.on(Event::TopicAuthorized(Ok(true)));
+    driven.may_listen(true);
     driven.revoked("u", Some("T"));
-    let actions = driven.on(Event::TopicSubscribed(Ok(Subscribed::Done {
-        horizon: 10,
-        missed: Some(vec![publication(9)]),
-    })));
+    let actions = driven.subscribed(10, Some(Missed { first: 9, count: 1 }));
     assert!(
         sent(&actions).is_empty() && has(&actions, "AuthorizeTopic"),
         "{actions:?}"
     );
     assert!(sent(&driven.publish(11)).is_empty());
-    let actions = driven.on(Event::TopicAuthorized(Ok(false)));
+    let actions = driven.may_listen(false);
     assert_eq!(types(&actions), ["SUB_NO_AUTH"]);
     assert!(
         has(&actions, "UnsubscribeTopic"),
@@ -523,32 +505,27 @@ fn a_right_that_is_revoked_while_it_is_asked_about_is_asked_about_again() {
 #[test]
 fn what_a_sub_brings_waits_for_the_gate_too() {
     let sub = r#"[{"t":"SUB","eid":"T","smid":"7.5"}]"#;
-    let done = || {
-        Event::TopicSubscribed(Ok(Subscribed::Done {
-            horizon: 9,
-            missed: Some(vec![publication(8), publication(9)]),
-        }))
+    let read = r#"ReadTopic { topic: "T", after: 7, up_to: 9"#;
+    let subscribed = || {
+        let mut driven = Driven::established(Config::default());
+        driven.valid(sub);
+        driven.may_listen(true);
+        let actions = driven.subscribed(9, Some(Missed { first: 8, count: 2 }));
+        assert_eq!(types(&actions), ["SUB_OK"]);
+        assert!(
+            has(&actions, "ReevaluateOutgoing") && !has(&actions, "ReadTopic"),
+            "{actions:?}"
+        );
+        driven
     };
-    let mut driven = Driven::established(Config::default());
-    let actions = driven.valid(sub);
-    assert!(
-        has(&actions, "ReevaluateOutgoing") && !has(&actions, "AuthorizeTopic"),
-        "{actions:?}"
-    );
-    driven.outgoing(Verdict::StillValid);
-    driven.on(Event::TopicAuthorized(Ok(true)));
-    let actions = driven.on(done());
-    assert_eq!(types(&actions), ["SUB_OK", "PUB", "PUB"]);
+    let mut driven = subscribed();
+    assert!(has(&driven.outgoing(Verdict::StillValid), read));
+    assert_eq!(ids(&sent(&driven.read(9, &[8, 9], None))), ["8.5", "9.5"]);
 
-    let mut driven = Driven::established(Config::default());
-    driven.valid(sub);
+    let mut driven = subscribed();
     driven.outgoing(Verdict::Invalid("expired".into()));
-    driven.on(Event::TopicAuthorized(Ok(true)));
-    let actions = driven.on(done());
-    assert_eq!(types(&actions), ["SUB_OK"]);
     driven.text(&auth("good"));
     driven.verdict(Verdict::StillValid);
     let actions = driven.outgoing(Verdict::StillValid);
-    let replay = r#"ReplayTopic { topic: "T", after: 7, up_to: 9 }"#;
-    assert!(has(&actions, replay), "{actions:?}");
+    assert!(has(&actions, read), "{actions:?}");
 }

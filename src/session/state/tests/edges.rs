@@ -249,21 +249,14 @@ fn a_resumed_session_looks_for_what_was_stored_while_it_registered() {
 fn what_a_client_has_seen_on_a_node_that_was_ahead_is_not_repeated() {
     let mut driven = Driven::established(Config::default());
     driven.valid(r#"[{"t":"SUB","eid":"T","smid":"10.5"}]"#);
-    driven.on(Event::OutgoingAuthenticated(Ok(Verdict::StillValid)));
-    driven.on(Event::TopicAuthorized(Ok(true)));
-    let published = |driven: &mut Driven, id| {
-        sent(&driven.on(Event::Registry(ToSession::Published(Arc::new(
-            publication(id),
-        )))))
-    };
-    published(&mut driven, 9);
-    let actions = driven.on(Event::TopicSubscribed(Ok(Subscribed::Done {
-        horizon: 8,
-        missed: Some(vec![]),
-    })));
-    assert_eq!(types(&sent(&actions)), ["SUB_OK"], "9 it has seen");
-    assert!(published(&mut driven, 10).is_empty());
-    assert_eq!(types(&published(&mut driven, 11)), ["PUB"]);
+    driven.may_listen(true);
+    driven.publish(9);
+    let actions = driven.subscribed(8, Some(Missed { first: 0, count: 0 }));
+    assert_eq!(types(&sent(&actions)), ["SUB_OK"]);
+    let actions = driven.on(Event::OutgoingAuthenticated(Ok(Verdict::StillValid)));
+    assert!(sent(&actions).is_empty(), "9 it has seen: {actions:?}");
+    assert!(driven.publish(10).is_empty());
+    assert_eq!(types(&sent(&driven.publish(11))), ["PUB"]);
 }
 
 #[test]
@@ -274,13 +267,10 @@ fn a_stored_subscription_that_is_not_allowed_any_more_is_removed_when_the_client
     };
     resumed.topics = vec!["T".into()];
     driven.hello(Ok(Registered::Held(resumed)));
-    driven.on(Event::TopicAuthorized(Ok(true)));
-    driven.on(Event::TopicSubscribed(Ok(Subscribed::Done {
-        horizon: 0,
-        missed: None,
-    })));
+    driven.may_listen(true);
+    driven.subscribed(0, None);
     driven.valid(r#"[{"t":"SUB","eid":"T"}]"#);
-    let actions = driven.on(Event::TopicAuthorized(Ok(false)));
+    let actions = driven.may_listen(false);
     assert!(has(&actions, r#"UnsubscribeTopic("T")"#), "{actions:?}");
     assert_eq!(types(&sent(&actions)), ["SUB_NO_AUTH"]);
 }

@@ -103,7 +103,11 @@ async fn publications_come_to_light_in_their_order() {
     let reading = async {
         let (mut after, mut seen) = (0, Vec::new());
         while seen.len() < 3 * EACH {
-            for publication in nodes[0].run(FetchPublications { after, limit: 50 }).await {
+            let fetch = FetchPublications {
+                after,
+                max_bytes: 5_000,
+            };
+            for publication in nodes[0].run(fetch).await.publications {
                 assert!(publication.id > after);
                 after = publication.id;
                 seen.push(publication.tid);

@@ -1,0 +1,96 @@
+//! Topics: subscriptions made and ended, and what was missed of them.
+
+use actix::Context;
+
+use super::super::state::{Event, Subscribed, ToSubscribe};
+use crate::node::Node;
+use crate::registry::{SubscribeTopics, UnsubscribeTopic};
+use crate::store::operation::{Fenced, FindMissed, Holder, ReadTopic, Subscribe, Unsubscribe};
+use crate::store::{Share, StoreError};
+
+use super::Session;
+
+impl Session {
+    pub(super) fn subscribe(&self, topics: Vec<ToSubscribe>, ctx: &Context<Self>) {
+        let Some(holder) = self.holder() else { return };
+        let (node, share) = (self.node.clone(), self.share());
+        self.later(ctx, async move {
+            Event::TopicsSubscribed(subscribed(&node, share, holder, topics).await)
+        });
+    }
+
+    /// Reads what the client has missed of a topic that it is subscribed to.
+    pub(super) fn read_topic(&self, read: ReadTopic, ctx: &Context<Self>) {
+        let (topic, up_to) = (read.topic.clone(), read.up_to);
+        let (store, share) = (self.node.store.clone(), self.share());
+        let bytes = usize::try_from(read.max_bytes).unwrap_or(usize::MAX);
+        self.when_there_is_room(bytes, ctx, move || {
+            let read = store.run_for(share, read);
+            async move {
+                Event::TopicRead {
+                    topic,
+                    up_to,
+                    outcome: read.await,
+                }
+            }
+        });
+    }
+
+    pub(super) fn unsubscribe(&self, topic: String) {
+        let Some(holder) = self.holder() else { return };
+        self.node.registry().tell(UnsubscribeTopic {
+            holder,
+            topic: topic.clone(),
+        });
+        let unsubscribe = self.run(Unsubscribe { holder, topic });
+        actix::spawn(async move {
+            if let Err(error) = unsubscribe.await {
+                log::warn!(
+                    "a subscription could not be removed, it comes back at the next reconnect: {error}"
+                );
+            }
+        });
+    }
+}
+
+/// Stores what is not stored yet, listens, and then asks how much was missed up to where that began: each once for all
+/// topics.
+async fn subscribed(
+    node: &Node,
+    share: Share,
+    holder: Holder,
+    topics: Vec<ToSubscribe>,
+) -> Result<Subscribed, StoreError> {
+    let new = topics.iter().filter(|it| !it.is_stored);
+    let new: Vec<_> = new.map(|it| it.topic.clone()).collect();
+    if !new.is_empty() {
+        let subscribe = Subscribe {
+            holder,
+            topics: new,
+        };
+        if node.store.run_for(share, subscribe).await? == Fenced::FencedOff {
+            return Ok(Subscribed::FencedOff);
+        }
+    }
+    let listen = SubscribeTopics {
+        holder,
+        topics: topics.iter().map(|it| it.topic.clone()).collect(),
+    };
+    let Some(horizon) = node.registry().ask(listen).await.flatten() else {
+        return Ok(Subscribed::FencedOff);
+    };
+    let heard = topics.into_iter();
+    let heard: Vec<_> = heard.filter_map(|it| Some((it.topic, it.since?))).collect();
+    let missed = match heard.is_empty() {
+        true => Vec::new(),
+        false => {
+            let find = FindMissed {
+                topics: heard,
+                up_to: horizon,
+                limit: node.config.max_topic_history,
+            };
+            node.store.run_for(share, find).await?
+        }
+    };
+    Ok(Subscribed::Done { horizon, missed })
+}

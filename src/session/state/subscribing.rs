@@ -1,0 +1,377 @@
+//! SUB and UNSUB, and what the client is answered.
+//!
+//! Subscriptions that stand together are made together: the authenticator is asked about several at a time, and the store
+//! once for all of them. So are those that are stored with a session, when it is resumed.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::topics::{Stage, Subscription, Unsent, about, parse_publication_id};
+use super::{Action, State, Subscribed, ToSubscribe, Waiting};
+use crate::auth::AuthError;
+use crate::store::StoreError;
+use crate::store::operation::{Missed, Since};
+use crate::wire::{Close, CloseCode, Envelope, MessageType};
+
+/// So many questions about topics are asked at a time.
+pub(super) const ASKED_AT_A_TIME: usize = 16;
+
+/// Subscriptions that are not in force yet.
+#[derive(Debug)]
+pub(super) struct Subscribing {
+    /// Who asked for them.
+    asked: Asked,
+    topics: BTreeMap<String, Wish>,
+    /// The authenticator has not been asked about these.
+    to_ask: VecDeque<String>,
+    /// It is being asked about so many.
+    asking: usize,
+}
+
+/// Who asked for a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Client,
+    /// It was stored with the session.
+    Session,
+}
+
+/// A subscription that is wanted.
+#[derive(Debug)]
+struct Wish {
+    /// What the client has heard of it.
+    since: Option<Since>,
+    allowed: bool,
+    /// The right was withdrawn while it was asked about: the answer does not count.
+    doubtful: bool,
+    /// The store and the registry have it already.
+    is_stored: bool,
+    /// Publications on it that came before its answer went out, and for which there was no room.
+    unsent: Option<Unsent>,
+}
+
+impl Subscribing {
+    fn new(asked: Asked) -> Subscribing {
+        Subscribing {
+            asked,
+            topics: BTreeMap::new(),
+            to_ask: VecDeque::new(),
+            asking: 0,
+        }
+    }
+
+    fn add(&mut self, topic: String, since: Option<Since>, is_stored: bool) {
+        self.to_ask.push_back(topic.clone());
+        let wish = Wish {
+            since,
+            allowed: false,
+            doubtful: false,
+            is_stored,
+            unsent: None,
+        };
+        self.topics.insert(topic, wish);
+    }
+
+    /// Those that were withdrawn since they were asked about are asked about again.
+    fn ask_again(&mut self) {
+        for (topic, wish) in &mut self.topics {
+            if std::mem::take(&mut wish.doubtful) && wish.allowed {
+                self.to_ask.push_back(topic.clone());
+            }
+        }
+    }
+}
+
+impl State {
+    /// Takes the SUBs at the front of the pipeline, up to whatever else there is.
+    pub(super) fn subscribe(&mut self) {
+        let mut subscribing = Subscribing::new(Asked::Client);
+        while !self.ended
+            && let Some(sub) = self.next_sub(&subscribing)
+        {
+            self.wish(sub, &mut subscribing);
+        }
+        if !self.ended {
+            self.begin_subscribing(subscribing);
+        }
+    }
+
+    /// The SUB at the front of the pipeline, unless it is to a topic that was named just before.
+    fn next_sub(&mut self, before: &Subscribing) -> Option<Envelope> {
+        self.fill();
+        let envelopes = &mut self.current.as_mut()?.envelopes;
+        let is_again = |topic: &String| before.topics.contains_key(topic);
+        let next = envelopes.front()?;
+        let is_next = next.t == MessageType::SUB && !next.eid.as_ref().is_some_and(is_again);
+        is_next
+            .then(|| envelopes.pop_front())
+            .flatten()
+            .map(|it| *it)
+    }
+
+    fn wish(&mut self, envelope: Envelope, subscribing: &mut Subscribing) {
+        let topic = match envelope.eid {
+            Some(topic) if !topic.is_empty() => topic,
+            // It cannot be named as the client does.
+            Some(_) | None if envelope.fault.is_some() => return,
+            Some(_) | None => return self.violation("SUB without a topic"),
+        };
+        if topic.chars().count() > self.config.max_topic_length {
+            let most = self.config.max_topic_length;
+            let why = format!("SUB: a topic has at most {most} characters");
+            return self.close(Close::new(CloseCode::ViolatedPolicy, why));
+        }
+        // Nobody can publish to it.
+        if envelope.fault.is_some() || topic.contains(char::is_control) {
+            return self.send_now(vec![about(MessageType::SUB_NO_AUTH, topic)]);
+        }
+        let known = self.topics.topics.get(&topic);
+        if known.is_some_and(|it| it.stage == Stage::Subscribed) {
+            return self.send_now(vec![about(MessageType::SUB_OK, topic)]);
+        }
+        let is_stored = known.is_some();
+        let new = subscribing.topics.values().filter(|it| !it.is_stored);
+        if !is_stored && self.topics.topics.len() + new.count() >= self.config.max_topics {
+            return self.violation(format!(
+                "SUB: a session may have at most {} topics",
+                self.config.max_topics
+            ));
+        }
+        let since = envelope.smid.map(|smid| {
+            // An id that is none of ours is one that is not known any more.
+            let (id, created) = parse_publication_id(&smid).unwrap_or((-1, -1));
+            Since::Seen { id, created }
+        });
+        subscribing.add(topic, since, is_stored);
+    }
+
+    /// The subscriptions that were stored with the session and not named by the client itself are put in force, behind the
+    /// first pipeline, or the first that is let in.
+    pub(super) fn resume_topics(&mut self) {
+        let mut subscribing = Subscribing::new(Asked::Session);
+        for topic in self.topics.take_stored() {
+            subscribing.add(topic, None, true);
+        }
+        match subscribing.topics.is_empty() {
+            true => self.current = None,
+            false => self.begin_subscribing(subscribing),
+        }
+    }
+
+    fn begin_subscribing(&mut self, mut subscribing: Subscribing) {
+        if !subscribing.topics.is_empty() {
+            self.authorize_topics(&mut subscribing);
+            self.waiting = Waiting::TopicAuthorization(Box::new(subscribing));
+        }
+    }
+
+    fn authorize_topics(&mut self, subscribing: &mut Subscribing) {
+        while subscribing.asking < ASKED_AT_A_TIME
+            && let Some(topic) = subscribing.to_ask.pop_front()
+        {
+            subscribing.asking += 1;
+            self.actions.push(Action::AuthorizeTopic(topic));
+        }
+    }
+
+    pub(super) fn topic_authorized(&mut self, topic: String, allowed: Result<bool, AuthError>) {
+        let waiting = std::mem::replace(&mut self.waiting, Waiting::Nothing);
+        let Waiting::TopicAuthorization(mut subscribing) = waiting else {
+            self.waiting = waiting;
+            return;
+        };
+        subscribing.asking -= 1;
+        let Some(wish) = subscribing.topics.get_mut(&topic) else {
+            return;
+        };
+        match allowed {
+            Err(error) => return self.authenticator_failed(&error),
+            Ok(allowed) => wish.allowed = allowed,
+        }
+        if subscribing.asking == 0 && subscribing.to_ask.is_empty() {
+            subscribing.ask_again();
+        }
+        self.authorize_topics(&mut subscribing);
+        if subscribing.asking > 0 {
+            self.waiting = Waiting::TopicAuthorization(subscribing);
+            return;
+        }
+        self.refuse_topics(&mut subscribing);
+        let topics = subscribing.topics.iter();
+        let topics: Vec<_> = topics
+            .map(|(topic, wish)| ToSubscribe {
+                topic: topic.clone(),
+                is_stored: wish.is_stored,
+                since: wish.since,
+            })
+            .collect();
+        if !topics.is_empty() {
+            self.waiting = Waiting::TopicSubscription(subscribing);
+            self.actions.push(Action::SubscribeTopics(topics));
+        }
+    }
+
+    /// Answers those that are not allowed.
+    fn refuse_topics(&mut self, subscribing: &mut Subscribing) {
+        let mut envelopes = Vec::new();
+        subscribing.topics.retain(|topic, wish| {
+            if !wish.allowed {
+                // It may be stored with the session, and not allowed any more: the client subscribes only once.
+                if !self.drop_topic(topic.clone()) && wish.is_stored {
+                    self.actions.push(Action::UnsubscribeTopic(topic.clone()));
+                }
+                envelopes.push(about(MessageType::SUB_NO_AUTH, topic.clone()));
+            }
+            wish.allowed
+        });
+        if !envelopes.is_empty() {
+            self.send_now(envelopes);
+        }
+    }
+
+    pub(super) fn topics_subscribed(&mut self, outcome: Result<Subscribed, StoreError>) {
+        let waiting = std::mem::replace(&mut self.waiting, Waiting::Nothing);
+        let Waiting::TopicSubscription(subscribing) = waiting else {
+            self.waiting = waiting;
+            return;
+        };
+        let (horizon, missed) = match outcome {
+            Ok(Subscribed::Done { horizon, missed }) => (horizon, missed),
+            Ok(Subscribed::FencedOff) => return self.fenced_off(),
+            Err(_) => return self.store_away(),
+        };
+        let mut missed = missed.into_iter();
+        let mut again = Subscribing::new(subscribing.asked);
+        let mut envelopes = Vec::new();
+        for (topic, wish) in subscribing.topics {
+            let missed = wish.since.and_then(|_| missed.next()).flatten();
+            if wish.doubtful {
+                again.add(topic, wish.since, true);
+                continue;
+            }
+            let answer = self.put_in_force(&topic, subscribing.asked, wish, horizon, missed);
+            envelopes.extend(answer.map(|t| about(t, topic)));
+        }
+        if !envelopes.is_empty() {
+            self.send_now(envelopes);
+        }
+        self.check_topics_later();
+        self.begin_subscribing(again);
+    }
+
+    /// From here on the client is sent what is published on this topic, and before that what it has missed of it. The
+    /// result is what it is told.
+    fn put_in_force(
+        &mut self,
+        topic: &str,
+        asked: Asked,
+        wish: Wish,
+        horizon: i64,
+        missed: Option<Missed>,
+    ) -> Option<MessageType> {
+        let before = self.topics.topics.get(topic).copied();
+        let before = before.filter(Subscription::is_in_force);
+        let mut lost = wish.since.is_some() && missed.is_none();
+        let seen = match wish.since {
+            Some(Since::Seen { id, .. }) if !lost => Some(id),
+            Some(_) | None => None,
+        };
+        // What the session has put in force goes on, unless the client has seen less and was sent nothing yet.
+        let goes_on = before.filter(|before| match before.stage {
+            Stage::Resumed(from) => before.position > from || seen.is_none_or(|seen| seen >= from),
+            Stage::Stored | Stage::Subscribed => true,
+        });
+        let missed = missed.filter(|missed| missed.count > 0);
+        if let (Some(Stage::Resumed(from)), Some(missed)) = (goes_on.map(|it| it.stage), missed) {
+            // It would come behind what was sent already.
+            lost |= missed.first <= from;
+        }
+        let start = match (wish.since, missed) {
+            (Some(Since::Seen { id: from, .. } | Since::Received(from)), Some(_)) => from,
+            (_, _) => horizon,
+        };
+        let mut subscription = goes_on.unwrap_or(Subscription::new(Stage::Subscribed, start));
+        // It may have seen more, on another node, than this node has heard of so far.
+        subscription.reach(seen.unwrap_or(0));
+        subscription.doubtful = false;
+        (subscription.behind, subscription.missed) = (0, 0);
+        subscription.stage = match asked {
+            Asked::Client => Stage::Subscribed,
+            Asked::Session => Stage::Resumed(subscription.position),
+        };
+        self.topics.topics.insert(topic.to_owned(), subscription);
+        self.caught_up(topic);
+        let missed = missed.filter(|_| goes_on.is_none()).map(|missed| Unsent {
+            first: missed.first,
+            last: horizon,
+            count: missed.count,
+        });
+        let unsent = before.and_then(|it| it.unsent());
+        for unsent in [missed, unsent, wish.unsent].into_iter().flatten() {
+            self.topics.fall_behind(topic, unsent);
+        }
+        match (lost, asked) {
+            (true, _) => Some(MessageType::SUB_LOST),
+            (false, Asked::Client) => Some(MessageType::SUB_OK),
+            (false, Asked::Session) => None,
+        }
+    }
+
+    /// Whether a subscription to this topic is being made, and is not in force already.
+    pub(super) fn is_subscribing(&self, topic: &str) -> bool {
+        match &self.waiting {
+            Waiting::TopicAuthorization(it) | Waiting::TopicSubscription(it) => {
+                it.topics.contains_key(topic)
+            }
+            Waiting::Nothing | Waiting::Authentication | Waiting::Registration => false,
+        }
+    }
+
+    /// The client is not sent this publication now: it is read for it later.
+    pub(super) fn leave_behind(&mut self, topic: &str, number: i64) {
+        let unsent = Unsent::one(number);
+        let in_force = self.topics.topics.get(topic);
+        if in_force.is_some_and(Subscription::is_in_force) {
+            return self.topics.fall_behind(topic, unsent);
+        }
+        if let Waiting::TopicAuthorization(it) | Waiting::TopicSubscription(it) = &mut self.waiting
+            && let Some(wish) = it.topics.get_mut(topic)
+        {
+            wish.unsent = Some(wish.unsent.map_or(unsent, |before| before.and(unsent)));
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, envelope: Envelope) {
+        let topic = match envelope.eid {
+            Some(topic) if !topic.is_empty() => topic,
+            Some(_) | None if envelope.fault.is_some() => return,
+            Some(_) | None => return self.violation("UNSUB without a topic"),
+        };
+        self.drop_topic(topic);
+    }
+
+    /// The subscription ends, here and in the store. False: there is none.
+    fn drop_topic(&mut self, topic: String) -> bool {
+        let there = self.topics.remove(&topic);
+        if there {
+            self.actions.push(Action::UnsubscribeTopic(topic));
+        }
+        there
+    }
+
+    /// The right to a topic was withdrawn.
+    pub(super) fn withdraw_topic(&mut self, topic: String) {
+        if let Waiting::TopicAuthorization(it) | Waiting::TopicSubscription(it) = &mut self.waiting
+            && let Some(wish) = it.topics.get_mut(&topic)
+        {
+            // A subscription to it is being made: whether it may be is asked again, and that is told.
+            wish.doubtful = true;
+            if let Some(subscription) = self.topics.topics.get_mut(&topic) {
+                subscription.doubtful = true;
+            }
+            return;
+        }
+        if self.drop_topic(topic.clone()) {
+            self.send_now(vec![about(MessageType::SUB_NO_AUTH, topic)]);
+        }
+    }
+}
