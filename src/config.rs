@@ -116,6 +116,9 @@ pub struct Config {
     pub outgoing_check_interval: Duration,
     /// Interval at which the rights to subscribed topics are asked about again. Zero: never. Default 5 min.
     pub topic_check_interval: Duration,
+    /// Least time between two WebSocket pings by which a session finds out what its client has received of its topics: so
+    /// much may be repeated when the client comes back. Default 5 s.
+    pub position_interval: Duration,
     /// A connection may be authenticated anew as another user. A session can still only be resumed by the user who
     /// opened it. Default false.
     pub allow_user_change: bool,
@@ -264,6 +267,7 @@ impl Default for Config {
             max_refused_authorizations: 10,
             outgoing_check_interval: secs(1),
             topic_check_interval: secs(5 * 60),
+            position_interval: secs(5),
             allow_user_change: false,
             round: 20,
             window: 200,

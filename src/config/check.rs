@@ -175,6 +175,7 @@ impl Check {
             max_refused_authorizations: _,
             outgoing_check_interval: _,
             topic_check_interval: _,
+            position_interval: _,
             allow_user_change: _,
             round,
             window,

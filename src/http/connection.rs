@@ -331,7 +331,13 @@ impl StreamHandler<Result<Message, ProtocolError>> for Connection {
             Ok(Message::Continuation(item)) => self.fragment(item, ctx),
             Ok(Message::Binary(_)) => self.binary(ctx),
             Ok(Message::Ping(payload)) => self.send(OpCode::Pong, &payload),
-            Ok(Message::Pong(_) | Message::Nop) => {}
+            Ok(Message::Pong(payload)) => {
+                // Those of this actor's own pings are empty.
+                if let Ok(number) = <[u8; 8]>::try_from(&*payload) {
+                    self.state.tell(FromLine::Pong(u64::from_be_bytes(number)));
+                }
+            }
+            Ok(Message::Nop) => {}
             // The guard has let the header pass: what is left is text.
             Err(ProtocolError::Io(_)) => self.violation(not_utf8(), ctx),
             Err(error) => {
@@ -359,6 +365,11 @@ impl Handler<ToLine> for Connection {
                 self.state.established.set(true);
                 self.before_hello = None;
                 self.state.flow.reader().ring();
+            }
+            ToLine::Ping(number) => {
+                if self.phase == Phase::Open {
+                    self.send(OpCode::Ping, &number.to_be_bytes());
+                }
             }
             ToLine::Close(close) => {
                 // It knows, whoever closed first.

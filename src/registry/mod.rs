@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Context, Handler, Message, MessageResult};
 use tokio::sync::oneshot;
 
-pub(crate) use publications::{SubscribeTopics, UnsubscribeTopic};
+use publications::Listening;
+pub(crate) use publications::{Positions, Received, SubscribeTopics, UnsubscribeTopic};
 use revocations::Revocations;
 pub(crate) use revocations::{SeenRevocations, UserHash};
 pub(crate) use sweep::{BeginSweep, EndSweep, NotSwept, SweepNow};
@@ -69,9 +70,8 @@ struct Entry {
     holder: Holder,
     user: Option<UserHash>,
     to: Mailbox<ToSession>,
-    /// What it listens to; most listen to nothing, and there are many of them.
-    #[allow(clippy::box_collection)]
-    topics: Option<Box<HashSet<String>>>,
+    /// Most listen to nothing, and there are many of them.
+    listening: Option<Box<Listening>>,
 }
 
 /// The actor.
@@ -221,7 +221,8 @@ impl Registry {
 
     fn forget(&mut self, session: SessionKey) {
         if let Some(entry) = self.sessions.remove(&session) {
-            for topic in entry.topics.into_iter().flat_map(|topics| *topics) {
+            let topics = entry.listening.into_iter().flat_map(|it| it.topics);
+            for topic in topics {
                 self.unlisten(session, &topic);
             }
         }
@@ -335,7 +336,7 @@ impl Handler<Attach> for Registry {
                 holder,
                 user,
                 to,
-                topics: None,
+                listening: None,
             },
         );
     }
@@ -440,5 +441,5 @@ impl Handler<WhenEmpty> for Registry {
 
 metered!(Registry:
     Begin, Rename, Attach, Detach, TakeOver, Closed, ComeBack, NewsOf, FromCluster, List, Holders, WhenEmpty,
-    SubscribeTopics, UnsubscribeTopic, BeginSweep, EndSweep, NotSwept,
+    SubscribeTopics, UnsubscribeTopic, Received, Positions, BeginSweep, EndSweep, NotSwept,
 );

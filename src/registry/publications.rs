@@ -1,8 +1,9 @@
 //! Topics on this node: every publication is read from the store, in the one order that all nodes see.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, WrapFuture};
 
 use super::{Registry, ToSession};
 use crate::seldom::log_seldom;
@@ -28,6 +29,36 @@ pub(crate) struct SubscribeTopics {
 pub(crate) struct UnsubscribeTopic {
     pub(crate) holder: Holder,
     pub(crate) topic: String,
+}
+
+/// The client of a session has received all that was published to it up to a number.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Received {
+    pub(crate) holder: Holder,
+    pub(crate) position: i64,
+    /// Nothing else is on its way to it, or to be read for it: as long as nothing more is published to it, it has
+    /// received everything.
+    pub(crate) is_all: bool,
+}
+
+/// What the clients of all sessions have received, to be stored: those of which that is not known yet are left out.
+#[derive(Message)]
+#[rtype(result = "Vec<(SessionKey, i64)>")]
+pub(crate) struct Positions;
+
+/// A session that listens to topics.
+#[derive(Default)]
+pub(super) struct Listening {
+    pub(super) topics: HashSet<String>,
+    /// What its client has received, as far as it was told.
+    position: Option<i64>,
+    /// It has received everything.
+    is_all: bool,
+    /// The number of the newest publication that the session was given.
+    given: i64,
+    /// What was given out as its position last.
+    noted: i64,
 }
 
 impl Registry {
@@ -83,7 +114,11 @@ impl Registry {
             };
             let publication = Arc::new(publication);
             for session in listeners {
-                if let Some(entry) = self.sessions.get(session) {
+                if let Some(entry) = self.sessions.get_mut(session) {
+                    if let Some(listening) = &mut entry.listening {
+                        listening.given = publication.id;
+                        listening.is_all = false;
+                    }
                     entry.to.tell(ToSession::Published(publication.clone()));
                 }
             }
@@ -100,9 +135,9 @@ impl Handler<SubscribeTopics> for Registry {
             .sessions
             .get_mut(&holder.session)
             .filter(|entry| entry.holder == holder)?;
-        let theirs = entry.topics.get_or_insert_default();
+        let listening = entry.listening.get_or_insert_default();
         for topic in topics {
-            theirs.insert(topic.clone());
+            listening.topics.insert(topic.clone());
             self.topics.entry(topic).or_default().insert(holder.session);
         }
         Some(self.horizon)
@@ -119,10 +154,41 @@ impl Handler<UnsubscribeTopic> for Registry {
             .get_mut(&holder.session)
             .filter(|entry| entry.holder == holder)
         {
-            if let Some(topics) = &mut entry.topics {
-                topics.remove(&topic);
+            if let Some(listening) = &mut entry.listening {
+                listening.topics.remove(&topic);
             }
             self.unlisten(holder.session, &topic);
         }
+    }
+}
+
+impl Handler<Received> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, received: Received, _: &mut Self::Context) {
+        let entry = self.sessions.get_mut(&received.holder.session);
+        let entry = entry.filter(|entry| entry.holder == received.holder);
+        if let Some(listening) = entry.and_then(|entry| entry.listening.as_mut()) {
+            listening.position = Some(received.position);
+            // It may have been given more meanwhile.
+            listening.is_all = received.is_all && received.position >= listening.given;
+        }
+    }
+}
+
+impl Handler<Positions> for Registry {
+    type Result = MessageResult<Positions>;
+
+    fn handle(&mut self, _: Positions, _: &mut Self::Context) -> Self::Result {
+        let horizon = self.horizon;
+        let positions = self.sessions.iter_mut().filter_map(|(session, entry)| {
+            let listening = entry.listening.as_mut()?;
+            let position = listening.position?;
+            // The session of one that has received everything hears nothing of what is published to others.
+            let position = position.max(if listening.is_all { horizon } else { 0 });
+            let is_new = position > std::mem::replace(&mut listening.noted, position);
+            is_new.then_some((*session, position))
+        });
+        MessageResult(positions.collect())
     }
 }

@@ -26,6 +26,8 @@ pub(crate) enum FromLine {
     Lost,
     /// Enough of what was written has gone out: more may be written.
     Drained,
+    /// The client has received this [`Ping`](ToLine::Ping), and so everything before it.
+    Pong(u64),
 }
 
 /// From the session to the line.
@@ -36,6 +38,8 @@ pub(crate) enum ToLine {
     Text(String),
     /// HELLO is done: the wider limits apply.
     Established,
+    /// Send a WebSocket ping with this number, behind everything before it.
+    Ping(u64),
     /// Send Close, then end the connection. Nothing comes after it.
     Close(Close),
 }

@@ -17,6 +17,7 @@ diesel::table! {
         close_at -> Nullable<BigInt>,
         close_connection -> Nullable<BigInt>,
         outbox_bytes -> BigInt,
+        position -> Nullable<BigInt>,
     }
 }
 
@@ -65,6 +66,7 @@ diesel::table! {
     subscription (session, topic) {
         session -> BigInt,
         topic -> Text,
+        since -> Nullable<BigInt>,
     }
 }
 

@@ -168,6 +168,7 @@ macro_rules! operations {
             Read Messages list_sessions(ListSessions) -> Vec<StoredSession>;
             Read Messages count_sessions(CountSessions) -> u64;
             Write Messages liveliness(Liveliness) -> ();
+            Write Sessions note_positions(NotePositions) -> ();
             Alone Maintenance time_out_sessions(TimeOutSessions) -> Vec<ClosedSession>;
             Alone Maintenance scavenge(Scavenge) -> Scavenged;
             Write Messages subscribe(Subscribe) -> Fenced;

@@ -65,6 +65,14 @@ impl Touches for Liveliness {
     }
 }
 
+impl Touches for NotePositions {
+    fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
+        for (session, _) in &self.positions {
+            see(Touched::Session(*session));
+        }
+    }
+}
+
 impl Touches for Unit {
     fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
         if let Cause::Incoming { holder, .. } = &self.cause {

@@ -164,6 +164,7 @@ impl Handler<ToLine> for Line {
             }
             // No limits here that HELLO would widen.
             ToLine::Established => {}
+            ToLine::Ping(number) => self.tell(FromLine::Pong(number)),
             ToLine::Close(close) => {
                 self.peer().closed(self.generation, &close);
                 ctx.stop();

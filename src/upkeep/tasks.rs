@@ -7,19 +7,22 @@ use std::time::{Duration, Instant};
 use super::{Task, ended};
 use crate::metrics::Mailbox;
 use crate::node::{LeaseClock, Node};
-use crate::registry::{BeginSweep, Closed, ComeBack, EndSweep, Holders, NotSwept};
+use crate::registry::{BeginSweep, Closed, ComeBack, EndSweep, Holders, NotSwept, Positions};
 use crate::server::SessionChange;
 use crate::service;
 use crate::store::StoreError;
 use crate::store::operation::{
-    CloseDue, DeadLettersBeyond, Liveliness, RenewLease, Scavenge, ScavengeDeadLetters,
-    ScavengeFrom, Sweep, TimeOutSessions, WhichExist,
+    CloseDue, DeadLettersBeyond, Liveliness, NotePositions, RenewLease, Scavenge,
+    ScavengeDeadLetters, ScavengeFrom, Sweep, TimeOutSessions, WhichExist,
 };
 
 /// Dead letters deleted in one go: they may be large.
 const DEAD_LETTERS: u32 = 2_000;
 /// Sessions closed in one go.
 const PART: u32 = 200;
+
+/// Sessions whose positions are stored by one operation.
+const POSITIONS_AT_A_TIME: usize = 1_000;
 
 pub(super) async fn run(
     task: Task,
@@ -100,9 +103,21 @@ async fn sweep(node: &Node) -> Result<(), StoreError> {
 
 async fn liveliness(node: &Node) -> Result<(), StoreError> {
     match node.registry().ask(Holders).await {
-        Some(holders) if !holders.is_empty() => node.store.run(Liveliness { holders }).await,
-        Some(_) | None => Ok(()),
+        Some(holders) if !holders.is_empty() => node.store.run(Liveliness { holders }).await?,
+        Some(_) | None => {}
     }
+    note_positions(node).await
+}
+
+/// Stores what clients have received of their topics: should this node die, that much is not repeated to them.
+async fn note_positions(node: &Node) -> Result<(), StoreError> {
+    let positions = node.registry().ask(Positions).await.unwrap_or_default();
+    let parts = positions.chunks(POSITIONS_AT_A_TIME).map(|part| {
+        node.store.run(NotePositions {
+            positions: part.to_vec(),
+        })
+    });
+    futures_util::future::try_join_all(parts).await.map(drop)
 }
 
 async fn time_out(node: &Node) -> Result<(), StoreError> {

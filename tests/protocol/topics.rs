@@ -10,6 +10,19 @@ async fn subscribe(line: &mut Line, topic: &str) {
         .await;
 }
 
+/// Nodes that find out at once what their clients have received.
+fn attentive() -> Setup {
+    Setup::new().config(|config| config.position_interval = Duration::ZERO)
+}
+
+/// The line is lost once everything was received, and the client comes back when the session has been let go.
+async fn come_back(nodes: &Nodes, node: usize, mut line: Line) -> Line {
+    line.barrier().await;
+    let client = line.cut();
+    nodes.until_let_go(&client.session).await;
+    nodes.back(node, client).await
+}
+
 #[actix_web::test]
 async fn subscribers_on_every_node_get_every_message_in_one_order() {
     let nodes = Nodes::two().await;
@@ -89,7 +102,7 @@ async fn a_subscription_is_in_force_for_what_stands_behind_it() {
 
 #[actix_web::test]
 async fn subscribing_again_is_answered_again_and_unsub_has_no_answer() {
-    let nodes = Nodes::one().await;
+    let nodes = attentive().start(1).await;
     let mut line = nodes.open("anna").await;
     for _ in 0..3 {
         subscribe(&mut line, "topic").await;
@@ -104,7 +117,7 @@ async fn subscribing_again_is_answered_again_and_unsub_has_no_answer() {
     nodes.server().publish("marker", "t", &3).await.unwrap();
     assert_eq!(line.expect("PUB").await["eid"], "marker");
     // Coming back does not bring it back.
-    let mut line = nodes.back(0, line.cut()).await;
+    let mut line = come_back(&nodes, 0, line).await;
     line.barrier().await;
     nodes.server().publish("topic", "t", &4).await.unwrap();
     nodes.server().publish("marker", "t", &5).await.unwrap();
@@ -127,7 +140,7 @@ async fn a_topic_that_is_not_allowed_is_answered_and_silent() {
 /// subscriptions belonged to the connection.
 #[actix_web::test]
 async fn subscriptions_belong_to_the_session() {
-    let nodes = Nodes::two().await;
+    let nodes = attentive().start(2).await;
     let mut line = Client::new("anna").connect(&nodes[0].url).await;
     let hello = line.client.hello();
     line.send(json!([hello, {"t": "SUB", "eid": "with hello"}]))
@@ -140,7 +153,7 @@ async fn subscriptions_belong_to_the_session() {
     subscribe(&mut line, "later").await;
     subscribe(&mut line, "withdrawn").await;
     for node in [1, 0, 0] {
-        line = nodes.back(node, line.cut()).await;
+        line = come_back(&nodes, node, line).await;
         // They are in force for whatever the client says after its HELLO.
         line.barrier().await;
         for (publisher, topic) in [(0, "with hello"), (1, "later")] {
@@ -156,7 +169,7 @@ async fn subscriptions_belong_to_the_session() {
     }
     // Each is authorized again.
     nodes.control.set("deny:withdrawn");
-    let mut line = nodes.back(1, line.cut()).await;
+    let mut line = come_back(&nodes, 1, line).await;
     line.barrier().await;
     nodes.server().publish("withdrawn", "t", &1).await.unwrap();
     nodes.server().publish("later", "t", &2).await.unwrap();
@@ -326,4 +339,145 @@ async fn a_slow_client_gets_a_long_history_and_what_is_published_meanwhile() {
     );
     publish("topic", next).await;
     assert_eq!(line.expect("PUB").await["msg"][0], next);
+}
+
+async fn publish(nodes: &Nodes, topic: &str, message: impl serde::Serialize) {
+    let published = nodes.server().publish(topic, "t", &message).await;
+    published.expect("stored");
+}
+
+/// The original client says SUB again only for what went with its HELLO: of what was published while it was away, one of
+/// four arrived, and nothing told it so.
+#[actix_web::test]
+async fn what_is_published_while_a_client_is_away_comes_although_it_does_not_subscribe_again() {
+    let nodes = attentive().start(2).await;
+    let mut line = nodes.open_on(0, "anna").await;
+    for topic in ["news", "quiet", "other"] {
+        subscribe(&mut line, topic).await;
+    }
+    publish(&nodes, "news", 1).await;
+    publish(&nodes, "other", 1).await;
+    for _ in 0..2 {
+        line.expect("PUB").await;
+    }
+    for round in 0..3 {
+        line.barrier().await;
+        let client = line.cut();
+        nodes.until_let_go(&client.session).await;
+        for number in 0..3 {
+            publish(&nodes, "news", round * 10 + number).await;
+        }
+        line = nodes.back(1 - round % 2, client).await;
+        for number in 0..3 {
+            let publication = line.expect("PUB").await;
+            assert_eq!(publication["msg"], round * 10 + number, "{publication}");
+        }
+        publish(&nodes, "other", "new").await;
+        assert_eq!(line.expect("PUB").await["msg"], "new");
+        line.none("PUB").await;
+        line.none("SUB_LOST").await;
+    }
+}
+
+#[actix_web::test]
+async fn too_much_that_was_published_meanwhile_is_told_as_lost() {
+    let nodes = attentive();
+    let nodes = nodes.config(|config| config.max_topic_history = 2);
+    let nodes = nodes.start(1).await;
+    let mut line = nodes.open("anna").await;
+    for topic in ["news", "quiet"] {
+        subscribe(&mut line, topic).await;
+    }
+    line.barrier().await;
+    let client = line.cut();
+    nodes.until_let_go(&client.session).await;
+    for number in 0..3 {
+        publish(&nodes, "news", number).await;
+    }
+    let mut line = nodes.back(0, client).await;
+    assert_eq!(line.expect("SUB_LOST").await["eid"], "news");
+    publish(&nodes, "news", "new").await;
+    assert_eq!(line.expect("PUB").await["msg"], "new");
+    line.none("SUB_LOST").await;
+}
+
+/// A node that dies cannot say what its clients have received: they are sent again what they may not have.
+#[actix_web::test]
+async fn what_a_client_may_not_have_received_is_repeated_rather_than_lost() {
+    let nodes = attentive().start(2).await;
+    let mut line = nodes.open_on(0, "anna").await;
+    subscribe(&mut line, "news").await;
+    line.barrier().await;
+    for number in 1..=3 {
+        publish(&nodes, "news", number).await;
+    }
+    // Its client has read none of it when it comes back on another node.
+    let client = line.client.clone();
+    let mut back = nodes.back(1, client).await;
+    for number in 1..=3 {
+        assert_eq!(back.expect("PUB").await["msg"], number);
+    }
+    back.none("PUB").await;
+}
+
+/// What a client says that it has seen counts, whatever the session believes.
+#[actix_web::test]
+async fn the_last_seen_message_of_a_sub_with_hello_wins() {
+    let nodes = attentive().start(1).await;
+    let mut line = nodes.open("anna").await;
+    subscribe(&mut line, "news").await;
+    for number in 1..=3 {
+        publish(&nodes, "news", number).await;
+    }
+    line.expect("PUB").await;
+    let second = line.expect("PUB").await;
+    line.expect("PUB").await;
+    line.barrier().await;
+    let client = line.cut();
+    nodes.until_let_go(&client.session).await;
+    publish(&nodes, "news", 4).await;
+    let mut line = client.connect(&nodes[0].url).await;
+    let hello = line.client.hello();
+    line.send(json!([hello, {"t": "SUB", "eid": "news", "smid": second["smid"]}]))
+        .await;
+    line.expect("SUB_OK").await;
+    for number in 3..=4 {
+        assert_eq!(line.expect("PUB").await["msg"], number);
+    }
+    line.none("PUB").await;
+}
+
+/// Each topic cost operations of the store, one after the other: at 7 ms each, a minute until the first PONG.
+#[actix_web::test]
+async fn many_topics_cost_few_operations_of_the_store() {
+    const TOPICS: usize = 1_500;
+    let nodes = Setup::new()
+        .config(|config| config.max_message_before_hello = 512 * 1024)
+        .start(1)
+        .await;
+    let operations = || nodes.server().metrics().store.operations;
+    let before = operations();
+    let mut line = Client::new("anna").connect(&nodes[0].url).await;
+    let mut pipeline = vec![line.client.hello()];
+    pipeline
+        .extend((0..TOPICS).map(|number| json!({"t": "SUB", "eid": format!("topic {number}")})));
+    line.send(Value::Array(pipeline)).await;
+    let welcome = line.expect("WELCOME").await;
+    line.client.session = welcome["sid"].as_str().expect("sid").to_owned();
+    for _ in 0..TOPICS {
+        line.expect("SUB_OK").await;
+    }
+    let opened = operations() - before;
+    assert!(opened < 10, "{opened} operations");
+    let client = line.cut();
+    nodes.until_let_go(&client.session).await;
+    let before = operations();
+    let begun = std::time::Instant::now();
+    let mut line = nodes.back(0, client).await;
+    line.barrier().await;
+    let resumed = operations() - before;
+    println!("{resumed} operations, {:?} until PONG", begun.elapsed());
+    assert!(resumed < 10, "{resumed} operations");
+    publish(&nodes, &format!("topic {}", TOPICS - 1), 1).await;
+    line.expect("PUB").await;
 }

@@ -185,6 +185,7 @@ impl Handler<FromLine> for Session {
             }
             FromLine::Closed(code) => Event::Closed(code),
             FromLine::Lost => Event::Lost,
+            FromLine::Pong(_) => return,
             FromLine::Drained => {
                 if std::mem::take(&mut self.paused) {
                     self.flooding = true;

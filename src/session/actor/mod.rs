@@ -180,6 +180,8 @@ impl Session {
             Action::AuthorizeTopic(topic) => self.authorize_topic(topic, events, ctx),
             Action::SubscribeTopics(topics) => self.subscribe(topics, ctx),
             Action::UnsubscribeTopic(topic) => self.unsubscribe(topic),
+            Action::Ping(number) => self.line.tell(ToLine::Ping(number)),
+            Action::ReportPosition { position, is_all } => self.report_position(position, is_all),
             Action::ReadTopic {
                 topic,
                 after,

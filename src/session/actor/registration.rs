@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::{ActorContext, Context};
+use futures_util::future::{OptionFuture, join};
 use tokio::sync::oneshot;
 
 use super::super::line::ToLine;
@@ -21,6 +22,7 @@ use crate::store::operation::{
 };
 use crate::wire::{random_id, shown};
 
+use super::topics::note_position;
 use super::{Attached, Happened, PREFIX, Registering, SESSION_ID, Session};
 
 /// How long a session must have been without a connection to make room for a newer one of its user: after a node's death
@@ -142,8 +144,15 @@ impl Session {
             self.node.listeners.session(change, sid, owner);
         }
         let node = self.node.clone();
+        let received = match &keep {
+            Keep::Deregister | Keep::Nothing => self.state.received(),
+            Keep::Close(_) | Keep::Closed => None,
+        };
         // Owned by a task of its own: it is done although the actor ends.
-        actix::spawn(async move { let_go(&node, holder, keep).await });
+        actix::spawn(async move {
+            let note = received.map(|position| note_position(&node, holder, position));
+            join(OptionFuture::from(note), let_go(&node, holder, keep)).await;
+        });
     }
 }
 

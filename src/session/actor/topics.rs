@@ -4,8 +4,11 @@ use actix::Context;
 
 use super::super::state::{Event, Subscribed, ToSubscribe};
 use crate::node::Node;
-use crate::registry::{SubscribeTopics, UnsubscribeTopic};
-use crate::store::operation::{Fenced, FindMissed, Holder, ReadTopic, Subscribe, Unsubscribe};
+use crate::registry::{Received, SubscribeTopics, UnsubscribeTopic};
+use crate::seldom::log_seldom;
+use crate::store::operation::{
+    Fenced, FindMissed, Holder, NotePositions, ReadTopic, Since, Subscribe, Unsubscribe,
+};
 use crate::store::{Share, StoreError};
 
 use super::Session;
@@ -36,6 +39,15 @@ impl Session {
         });
     }
 
+    pub(super) fn report_position(&self, position: i64, is_all: bool) {
+        let Some(holder) = self.holder() else { return };
+        self.node.registry().tell(Received {
+            holder,
+            position,
+            is_all,
+        });
+    }
+
     pub(super) fn unsubscribe(&self, topic: String) {
         let Some(holder) = self.holder() else { return };
         self.node.registry().tell(UnsubscribeTopic {
@@ -45,11 +57,25 @@ impl Session {
         let unsubscribe = self.run(Unsubscribe { holder, topic });
         actix::spawn(async move {
             if let Err(error) = unsubscribe.await {
-                log::warn!(
+                log_seldom!(
+                    warn,
                     "a subscription could not be removed, it comes back at the next reconnect: {error}"
                 );
             }
         });
+    }
+}
+
+/// Notes with a session what its client has received, for whoever resumes it.
+pub(super) async fn note_position(node: &Node, holder: Holder, position: i64) {
+    let note = NotePositions {
+        positions: vec![(holder.session, position)],
+    };
+    if let Err(error) = node.store.run(note).await {
+        log_seldom!(
+            warn,
+            "what a client has received could not be noted, it is repeated: {error}"
+        );
     }
 }
 
@@ -62,7 +88,12 @@ async fn subscribed(
     topics: Vec<ToSubscribe>,
 ) -> Result<Subscribed, StoreError> {
     let new = topics.iter().filter(|it| !it.is_stored);
-    let new: Vec<_> = new.map(|it| it.topic.clone()).collect();
+    let new: Vec<_> = new
+        .map(|it| match it.since {
+            Some(Since::Seen { id, .. }) if id >= 0 => (it.topic.clone(), Some(id)),
+            Some(_) | None => (it.topic.clone(), None),
+        })
+        .collect();
     if !new.is_empty() {
         let subscribe = Subscribe {
             holder,
@@ -85,6 +116,7 @@ async fn subscribed(
         true => Vec::new(),
         false => {
             let find = FindMissed {
+                session: holder.session,
                 topics: heard,
                 up_to: horizon,
                 limit: node.config.max_topic_history,

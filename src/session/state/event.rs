@@ -144,6 +144,11 @@ pub(in crate::session) enum Action {
     CheckTopic(String),
     /// Unsubscribe.
     UnsubscribeTopic(String),
+    /// Send a WebSocket ping with this number.
+    Ping(u64),
+    /// Tell the registry that the client has received all that was published to it up to a number, and whether that is
+    /// everything.
+    ReportPosition { position: i64, is_all: bool },
     /// Run the handler of a message.
     Handle(Handle),
     /// Read what was answered to this message, which has so many bytes.

@@ -148,6 +148,9 @@ impl State {
             self.send_now(at_once.pongs);
         }
         let acks = at_once.acks;
+        if let Some(newest) = acks.acked.iter().chain(&acks.nacked).max() {
+            self.proves_position(*newest);
+        }
         let settled = acks.acked.iter().chain(&acks.nacked);
         self.window.acknowledged(settled, self.around.now);
         self.complete_later(acks);

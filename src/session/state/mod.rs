@@ -4,7 +4,7 @@
 //! [`inbound`] takes pipelines apart in order, [`pipeline`] is the one at hand, [`authorize`] holds what waits for authorization, [`inbox`] knows which
 //! messages are being handled, [`replies`] coalesces what is answered, [`outbox`] is the window of what was sent and
 //! not acknowledged, [`topics`] the subscriptions, [`subscribing`] how they come about, [`publications`] what is delivered
-//! of them, [`replay`] what was missed, and [`rights`] whether they may still be.
+//! of them, [`replay`] what was missed, [`position`] what of it was received, and [`rights`] whether they may still be.
 
 mod authorize;
 mod event;
@@ -13,6 +13,7 @@ mod inbox;
 mod outbox;
 mod outgoing;
 mod pipeline;
+mod position;
 mod publications;
 mod replay;
 mod replies;
@@ -246,6 +247,7 @@ impl State {
             }
             FromLine::Lost => self.end(None, Keep::Deregister),
             FromLine::Drained => {}
+            FromLine::Pong(number) => self.pong(number),
         }
     }
 
@@ -345,8 +347,8 @@ impl State {
     /// When the next [`Event::Tick`] is due.
     pub(super) fn deadline(&self) -> Option<i64> {
         let leaving = self.leaving.as_ref().map(|leaving| leaving.at);
-        let check_at = self.topics.check_at();
-        [self.replies.deadline(), self.retry_at, leaving, check_at]
+        let topics = self.topics.deadline();
+        [self.replies.deadline(), self.retry_at, leaving, topics]
             .into_iter()
             .flatten()
             .min()

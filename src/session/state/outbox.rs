@@ -126,7 +126,12 @@ impl Window {
 
     /// Whether a message with this sequence number can ever have been sent.
     pub(super) fn knows(&self, seq: i64) -> bool {
-        seq <= self.newest.max(self.head)
+        seq <= self.newest_known()
+    }
+
+    /// The newest sequence number that was stored, as far as is known: none that is higher was sent.
+    pub(super) fn newest_known(&self) -> i64 {
+        self.newest.max(self.head)
     }
 
     pub(super) fn has_ready(&self) -> bool {

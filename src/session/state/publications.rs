@@ -12,6 +12,7 @@ use super::State;
 use super::authorize::Outgoing;
 use super::topics::{Unsent, envelope};
 use crate::store::operation::Publication;
+use crate::wire::Envelope;
 
 impl State {
     /// Whether publications may go out now.
@@ -38,6 +39,9 @@ impl State {
     /// to be read before it.
     pub(super) fn published(&mut self, publication: Arc<Publication>) {
         let (topic, number) = (&publication.topic, publication.id);
+        if let Some(more) = self.topics.if_more() {
+            more.position.heard(number);
+        }
         let waits = match self.topics.topics.get(topic) {
             Some(it) if it.is_in_force() => {
                 if number <= it.position {
@@ -74,6 +78,7 @@ impl State {
                 self.ask_outgoing();
             }
         }
+        self.settle_position();
         self.check_next_topics();
     }
 
@@ -128,7 +133,13 @@ impl State {
             }
         }
         self.wait_on(later);
+        self.send_of_topics(envelopes);
+    }
+
+    /// Sends publications, or word that some are lost.
+    pub(super) fn send_of_topics(&mut self, envelopes: Vec<Envelope>) {
         if !envelopes.is_empty() {
+            self.topics.more().position.sent();
             self.send_now(envelopes);
         }
     }

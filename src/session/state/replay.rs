@@ -8,6 +8,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use super::topics::{about, envelope};
 use super::{Action, State};
+use crate::seldom::log_seldom;
 use crate::store::StoreError;
 use crate::store::operation::PublicationPage;
 use crate::wire::MessageType;
@@ -70,7 +71,7 @@ impl State {
         if let Some(subscription) = self.topics.topics.get_mut(&topic) {
             subscription.reach(subscription.behind);
             self.caught_up(&topic);
-            self.send_now(vec![about(MessageType::SUB_LOST, topic)]);
+            self.send_of_topics(vec![about(MessageType::SUB_LOST, topic)]);
         }
     }
 
@@ -91,7 +92,10 @@ impl State {
         let page = match outcome {
             Ok(page) => page,
             Err(error) => {
-                log::warn!("what was published could not be read, trying again: {error}");
+                log_seldom!(
+                    warn,
+                    "what was published could not be read, trying again: {error}"
+                );
                 return self.try_again();
             }
         };
@@ -126,8 +130,6 @@ impl State {
         } else if next.is_some() {
             self.read_later(&topic);
         }
-        if !envelopes.is_empty() {
-            self.send_now(envelopes);
-        }
+        self.send_of_topics(envelopes);
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Subscribing {
     /// Who asked for them.
     asked: Asked,
     topics: BTreeMap<String, Wish>,
+    /// How many of them the session does not have yet.
+    new: usize,
     /// The authenticator has not been asked about these.
     to_ask: VecDeque<String>,
     /// It is being asked about so many.
@@ -54,6 +56,7 @@ impl Subscribing {
         Subscribing {
             asked,
             topics: BTreeMap::new(),
+            new: 0,
             to_ask: VecDeque::new(),
             asking: 0,
         }
@@ -61,6 +64,7 @@ impl Subscribing {
 
     fn add(&mut self, topic: String, since: Option<Since>, is_stored: bool) {
         self.to_ask.push_back(topic.clone());
+        self.new += usize::from(!is_stored);
         let wish = Wish {
             since,
             allowed: false,
@@ -95,8 +99,12 @@ impl State {
         }
     }
 
-    /// The SUB at the front of the pipeline, unless it is to a topic that was named just before.
+    /// The SUB at the front of the pipeline, unless it is to a topic that was named just before, or has room only if those
+    /// before it are refused.
     fn next_sub(&mut self, before: &Subscribing) -> Option<Envelope> {
+        if before.new > 0 && before.new >= self.room_for_topics() {
+            return None;
+        }
         self.fill();
         let envelopes = &mut self.current.as_mut()?.envelopes;
         let is_again = |topic: &String| before.topics.contains_key(topic);
@@ -129,27 +137,36 @@ impl State {
             return self.send_now(vec![about(MessageType::SUB_OK, topic)]);
         }
         let is_stored = known.is_some();
-        let new = subscribing.topics.values().filter(|it| !it.is_stored);
-        if !is_stored && self.topics.topics.len() + new.count() >= self.config.max_topics {
+        if !is_stored && subscribing.new >= self.room_for_topics() {
             return self.violation(format!(
                 "SUB: a session may have at most {} topics",
                 self.config.max_topics
             ));
         }
-        let since = envelope.smid.map(|smid| {
-            // An id that is none of ours is one that is not known any more.
-            let (id, created) = parse_publication_id(&smid).unwrap_or((-1, -1));
-            Since::Seen { id, created }
-        });
+        let since = match (envelope.smid, known.map(|it| it.stage)) {
+            (Some(smid), _) => {
+                // An id that is none of ours is one that is not known any more.
+                let (id, created) = parse_publication_id(&smid).unwrap_or((-1, -1));
+                Some(Since::Seen { id, created })
+            }
+            // It goes on with what the session knows.
+            (None, Some(Stage::Stored(since))) => Some(Since::Subscribed(since)),
+            (None, Some(Stage::Resumed(_) | Stage::Subscribed) | None) => None,
+        };
         subscribing.add(topic, since, is_stored);
+    }
+
+    fn room_for_topics(&self) -> usize {
+        let there = self.topics.topics.len();
+        self.config.max_topics.saturating_sub(there)
     }
 
     /// The subscriptions that were stored with the session and not named by the client itself are put in force, behind the
     /// first pipeline, or the first that is let in.
     pub(super) fn resume_topics(&mut self) {
         let mut subscribing = Subscribing::new(Asked::Session);
-        for topic in self.topics.take_stored() {
-            subscribing.add(topic, None, true);
+        for (topic, since) in self.topics.take_stored() {
+            subscribing.add(topic, Some(Since::Subscribed(since)), true);
         }
         match subscribing.topics.is_empty() {
             true => self.current = None,
@@ -239,6 +256,7 @@ impl State {
             Ok(Subscribed::FencedOff) => return self.fenced_off(),
             Err(_) => return self.store_away(),
         };
+        self.topics.more().position.heard(horizon);
         let mut missed = missed.into_iter();
         let mut again = Subscribing::new(subscribing.asked);
         let mut envelopes = Vec::new();
@@ -251,9 +269,7 @@ impl State {
             let answer = self.put_in_force(&topic, subscribing.asked, wish, horizon, missed);
             envelopes.extend(answer.map(|t| about(t, topic)));
         }
-        if !envelopes.is_empty() {
-            self.send_now(envelopes);
-        }
+        self.send_of_topics(envelopes);
         self.check_topics_later();
         self.begin_subscribing(again);
     }
@@ -278,20 +294,24 @@ impl State {
         // What the session has put in force goes on, unless the client has seen less and was sent nothing yet.
         let goes_on = before.filter(|before| match before.stage {
             Stage::Resumed(from) => before.position > from || seen.is_none_or(|seen| seen >= from),
-            Stage::Stored | Stage::Subscribed => true,
+            Stage::Stored(_) | Stage::Subscribed => true,
         });
         let missed = missed.filter(|missed| missed.count > 0);
         if let (Some(Stage::Resumed(from)), Some(missed)) = (goes_on.map(|it| it.stage), missed) {
             // It would come behind what was sent already.
             lost |= missed.first <= from;
         }
-        let start = match (wish.since, missed) {
-            (Some(Since::Seen { id: from, .. } | Since::Received(from)), Some(_)) => from,
-            (_, _) => horizon,
+        let from = match wish.since {
+            Some(Since::Seen { id, .. }) => id,
+            Some(Since::Subscribed(since)) => since.unwrap_or(0),
+            None => 0,
         };
+        let start = if missed.is_some() { from } else { horizon };
         let mut subscription = goes_on.unwrap_or(Subscription::new(Stage::Subscribed, start));
-        // It may have seen more, on another node, than this node has heard of so far.
-        subscription.reach(seen.unwrap_or(0));
+        if !lost {
+            // It may have seen more, on another node, than this node has heard of so far.
+            subscription.reach(from);
+        }
         subscription.doubtful = false;
         (subscription.behind, subscription.missed) = (0, 0);
         subscription.stage = match asked {

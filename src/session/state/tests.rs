@@ -4,6 +4,7 @@ mod authorization;
 mod edges;
 mod large;
 mod outbox;
+mod position;
 mod topics;
 
 use std::time::Duration;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::position::Position;
 use crate::store::operation::Publication;
 use crate::wire::{Envelope, MessageType};
 
@@ -25,6 +26,8 @@ pub(super) struct More {
     pub(super) waiting_bytes: usize,
     /// Topics of which the client has not been sent everything.
     pub(super) behind: BTreeSet<String>,
+    /// How much of all of them the client has received.
+    pub(super) position: Position,
     /// A page that is being read.
     pub(super) reading: Option<Reading>,
     /// The topic that was read last: the others have their turn before it comes again.
@@ -64,8 +67,8 @@ pub(super) struct Subscription {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Stored with the session, not in force on this connection yet.
-    Stored,
+    /// Stored with the session, not in force on this connection yet; nothing up to this number is for it, if that is known.
+    Stored(Option<i64>),
     /// In force, by the session: publications with a higher number than this are sent.
     Resumed(i64),
     /// In force, the client said SUB on this connection.
@@ -111,7 +114,7 @@ impl Subscription {
     }
 
     pub(super) fn is_in_force(&self) -> bool {
-        self.stage != Stage::Stored
+        !matches!(self.stage, Stage::Stored(_))
     }
 
     pub(super) fn is_behind(&self) -> bool {
@@ -137,10 +140,10 @@ impl Subscription {
 }
 
 impl Topics {
-    pub(super) fn resume(&mut self, stored: Vec<String>) {
+    pub(super) fn resume(&mut self, stored: Vec<(String, Option<i64>)>) {
         self.topics = stored
             .into_iter()
-            .map(|topic| (topic, Subscription::new(Stage::Stored, 0)))
+            .map(|(topic, since)| (topic, Subscription::new(Stage::Stored(since), 0)))
             .collect();
         self.resuming = !self.topics.is_empty();
     }
@@ -153,7 +156,11 @@ impl Topics {
                 reading.ended = true;
             }
             // What is still on its way must find out that it is not wanted any more.
-            if self.topics.is_empty() && more.reading.is_none() && more.checking.is_empty() {
+            if self.topics.is_empty()
+                && more.reading.is_none()
+                && more.checking.is_empty()
+                && more.position.is_unused()
+            {
                 self.more = None;
             }
         }
@@ -161,12 +168,20 @@ impl Topics {
     }
 
     /// Those that are stored with the session and not in force yet; asked for once.
-    pub(super) fn take_stored(&mut self) -> Vec<String> {
+    pub(super) fn take_stored(&mut self) -> Vec<(String, Option<i64>)> {
         if !std::mem::take(&mut self.resuming) {
             return Vec::new();
         }
-        let stored = self.topics.iter().filter(|(_, it)| !it.is_in_force());
-        stored.map(|(topic, _)| topic.clone()).collect()
+        let stored = self.topics.iter().filter_map(|(topic, it)| match it.stage {
+            Stage::Stored(since) => Some((topic.clone(), since)),
+            Stage::Resumed(_) | Stage::Subscribed => None,
+        });
+        stored.collect()
+    }
+
+    /// Whether there may be some that are stored with the session and not in force yet.
+    pub(super) fn is_resuming(&self) -> bool {
+        self.resuming
     }
 
     pub(super) fn list(&self) -> Vec<String> {
@@ -188,6 +203,13 @@ impl Topics {
     /// Bytes of publications that wait.
     pub(super) fn bytes(&self) -> usize {
         self.more.as_ref().map_or(0, |more| more.waiting_bytes)
+    }
+
+    /// When the rights are to be asked about again, or something is to be done for the position.
+    pub(super) fn deadline(&self) -> Option<i64> {
+        let more = self.more.as_ref()?;
+        let deadlines = [more.check_at, more.position.deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// When the rights are to be asked about again.

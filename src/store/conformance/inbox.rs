@@ -70,7 +70,7 @@ pub async fn every_write_is_fenced(base: Base) {
     a.run(incoming(old, "c1", None)).await;
     a.run(Subscribe {
         holder: old,
-        topics: vec!["kept".into()],
+        topics: vec![("kept".into(), None)],
     })
     .await;
     a.run(call(vec![to("s1", request("m1")), to("s1", send("m2"))]))
@@ -124,7 +124,7 @@ pub async fn every_write_is_fenced(base: Base) {
     assert_eq!(
         a.run(Subscribe {
             holder: old,
-            topics: vec!["new".into()]
+            topics: vec![("new".into(), None)]
         })
         .await,
         Fenced::FencedOff
@@ -157,7 +157,7 @@ pub async fn every_write_is_fenced(base: Base) {
     let again = b.resume("user", "s1").await;
     assert_eq!(
         (again.inbox, again.topics),
-        (vec![("c1".into(), 0)], vec!["kept".into()])
+        (vec![("c1".into(), 0)], vec![("kept".into(), Some(0))])
     );
 
     let gone = Holder {

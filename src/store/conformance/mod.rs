@@ -71,7 +71,7 @@ suite! {
     claims: each_service_has_its_own_room taken_over_service_by_service users_take_turns claims_are_bounded_in_bytes given_back
         what_clients_forward_is_bounded bytes_that_clients_forward_are_bounded;
     nodes: listed;
-    topics: subscriptions publications_in_order pages_hold_what_fits missed a_page_of_what_is_gone
+    topics: subscriptions publications_in_order pages_hold_what_fits missed positions a_page_of_what_is_gone
         newest_survives_scavenging;
     transact: committed refused rolled_back panicked timed_out;
     engine: order_under_concurrency bad_one_fails_alone panic_is_survived news_before_the_answer busy order_beyond_the_queue panic_of_a_read_is_survived control_comes_first one_users_flood

@@ -17,7 +17,7 @@ pub async fn open_and_resume(base: Base) {
     a.run(incoming(first.holder, "c1", None)).await;
     a.run(Subscribe {
         holder: first.holder,
-        topics: vec!["t".into()],
+        topics: vec![("t".into(), None)],
     })
     .await;
     a.send("s1", "m1").await;
@@ -30,7 +30,7 @@ pub async fn open_and_resume(base: Base) {
     assert_eq!((second.smid_prefix.as_str(), second.last_seq), ("s1-", 1));
     assert_eq!(
         (second.inbox, second.topics, second.has_outbox),
-        (vec![("c1".into(), 0)], vec!["t".into()], true)
+        (vec![("c1".into(), 0)], vec![("t".into(), Some(0))], true)
     );
     let listed = b.listed("s1").await.expect("it exists");
     assert_eq!((listed.created, listed.alive), (START, START + 5_000));
@@ -130,7 +130,7 @@ pub async fn close_deletes_all(base: Base) {
     a.run(incoming(held.holder, "c1", None)).await;
     a.run(Subscribe {
         holder: held.holder,
-        topics: vec!["t".into()],
+        topics: vec![("t".into(), None)],
     })
     .await;
     a.send("s1", "m1").await;
@@ -488,7 +488,7 @@ pub async fn scavenge_in_parts(base: Base) {
     };
     let subscribe = |topic: String| Subscribe {
         holder: old.holder,
-        topics: vec![topic],
+        topics: vec![(topic, None)],
     };
     for number in 0..5 {
         a.run(incoming(old.holder, format!("old{number}"))).await;

@@ -5,7 +5,7 @@ pub async fn subscriptions(base: Base) {
     let holder = a.open("user", "s1").await.holder;
     let subscribe = |topics: &[&str]| Subscribe {
         holder,
-        topics: topics.iter().map(|topic| (*topic).into()).collect(),
+        topics: topics.iter().map(|topic| ((*topic).into(), None)).collect(),
     };
     for topics in [&["t1", "t2"][..], &["t1"], &["t3", "t1"], &[]] {
         assert_eq!(a.run(subscribe(topics)).await, Fenced::Done);
@@ -20,7 +20,9 @@ pub async fn subscriptions(base: Base) {
             Fenced::Done
         );
     }
-    assert_eq!(a.resume("user", "s1").await.topics, ["t2", "t3"]);
+    let stored = |topic: &str| (topic.to_owned(), Some(0));
+    let topics = a.resume("user", "s1").await.topics;
+    assert_eq!(topics, [stored("t2"), stored("t3")]);
     assert_eq!(a.run(subscribe(&["t4"])).await, Fenced::FencedOff);
 }
 
@@ -143,6 +145,7 @@ pub async fn missed(base: Base) {
             .iter()
             .map(|(topic, since)| ((*topic).into(), *since));
         a.run(FindMissed {
+            session: SessionKey(0),
             topics: topics.collect(),
             up_to,
             limit,
@@ -155,10 +158,10 @@ pub async fn missed(base: Base) {
         ("t", seen(2)),
         ("t", seen(9)),
         ("u", seen(2)),
-        ("quiet", Since::Received(0)),
-        ("u", Since::Received(0)),
-        ("t", Since::Received(3)),
-        ("t", Since::Received(99)),
+        ("quiet", Since::Subscribed(Some(0))),
+        ("u", Since::Subscribed(Some(0))),
+        ("t", Since::Subscribed(Some(3))),
+        ("t", Since::Subscribed(Some(99))),
     ];
     let expected = [
         some(3, 3),
@@ -174,7 +177,7 @@ pub async fn missed(base: Base) {
     ];
     assert_eq!(ask(99, 3, &topics).await, expected);
     assert_eq!(
-        ask(4, 2, &[("t", seen(1)), ("t", Since::Received(0))]).await,
+        ask(4, 2, &[("t", seen(1)), ("t", Since::Subscribed(Some(0)))]).await,
         [some(3, 2), None],
         "only what there may be, and not too many"
     );
@@ -183,13 +186,69 @@ pub async fn missed(base: Base) {
     let topics = [
         ("t", seen(1)),
         ("t", seen(3)),
-        ("t", Since::Received(0)),
-        ("t", Since::Received(1)),
-        ("quiet", Since::Received(0)),
-        ("quiet", Since::Received(1)),
+        ("t", Since::Subscribed(Some(0))),
+        ("t", Since::Subscribed(Some(1))),
+        ("quiet", Since::Subscribed(Some(0))),
+        ("quiet", Since::Subscribed(Some(1))),
     ];
     let expected = [None, some(4, 2), None, some(3, 3), None, some(0, 0)];
     assert_eq!(ask(99, 9, &topics).await, expected, "the first is gone");
+}
+
+/// What a session's client has received, and what is for a subscription at all.
+pub async fn positions(base: Base) {
+    let a = base.node("a").await;
+    let holder = a.open("user", "s1").await.holder;
+    let subscribe = |topic: &str, seen| {
+        a.run(Subscribe {
+            holder,
+            topics: vec![(topic.into(), seen)],
+        })
+    };
+    let note = |position| {
+        a.run(NotePositions {
+            positions: vec![(holder.session, position), (SessionKey(-1), 9)],
+        })
+    };
+    for topic in ["t", "u", "t", "u"] {
+        a.run(call(vec![publish(topic, "tid")])).await;
+    }
+    for (topic, seen) in [("t", None), ("u", Some(1)), ("v", Some(99)), ("t", Some(0))] {
+        subscribe(topic, seen).await;
+    }
+    let topics = a.resume("user", "s1").await.topics;
+    let stored = |topic: &str, since| (topic.to_owned(), Some(since));
+    assert_eq!(topics, [stored("t", 4), stored("u", 1), stored("v", 4)]);
+    let missed = async || {
+        let topics = topics.clone().into_iter();
+        let mut topics: Vec<_> = topics
+            .map(|(topic, since)| (topic, Since::Subscribed(since)))
+            .collect();
+        // As it is stored by a node of an earlier version.
+        topics.extend(["t", "quiet"].map(|topic| (topic.to_owned(), Since::Subscribed(None))));
+        let session = holder.session;
+        a.run(FindMissed {
+            session,
+            topics,
+            up_to: 99,
+            limit: 9,
+        })
+        .await
+    };
+    let some = |first, count| Some(Missed { first, count });
+    let none = some(0, 0);
+    assert_eq!(missed().await, [none, some(2, 2), none, None, none]);
+    // It is known from here on, and only grows, whoever holds the session.
+    note(3).await;
+    note(2).await;
+    assert_eq!(missed().await, [none, some(4, 1), none, none, none]);
+    a.run(call(vec![publish("t", "tid")])).await;
+    assert_eq!(
+        missed().await,
+        [some(5, 1), some(4, 1), none, some(5, 1), none]
+    );
+    note(5).await;
+    assert_eq!(missed().await, [none; 5]);
 }
 
 pub async fn a_page_of_what_is_gone(base: Base) {

@@ -71,8 +71,8 @@ pub struct HeldSession {
     pub last_seq: i64,
     /// Client message ids in its inbox, each with the bytes of its answer.
     pub inbox: Vec<(String, u64)>,
-    /// Topics subscribed.
-    pub topics: Vec<String>,
+    /// Topics subscribed, each with the number up to which nothing is for the session.
+    pub topics: Vec<(String, Option<i64>)>,
     /// Whether anything is in the outbox.
     pub has_outbox: bool,
     /// Sessions of the same user that were closed to make room for a new one.
@@ -249,6 +249,14 @@ pub struct Liveliness {
     pub holders: Vec<Holder>,
 }
 
+/// Notes that the clients of these sessions have received all that was published to them up to a number. Whoever found
+/// that out, it stays true: so it is not fenced, and a lower number than is known changes nothing.
+#[derive(Clone, Debug)]
+pub struct NotePositions {
+    /// Sessions and numbers.
+    pub positions: Vec<(SessionKey, i64)>,
+}
+
 /// Closes sessions that are not connected and have not been alive for so long; at most `limit` of them.
 #[derive(Clone, Debug)]
 pub struct TimeOutSessions {
@@ -329,8 +337,9 @@ pub struct Scavenged {
 pub struct Subscribe {
     /// On whose behalf.
     pub holder: Holder,
-    /// Topics.
-    pub topics: Vec<String>,
+    /// Topics, each with the number of the publication that the client has seen last, if it has: what is newer is for it,
+    /// otherwise what is published from now on.
+    pub topics: Vec<(String, Option<i64>)>,
 }
 
 /// Removes a subscription; unknown ones are fine.

@@ -1,5 +1,6 @@
 //! Topics.
 
+use super::SessionKey;
 use crate::wire::Payload;
 
 /// A published message.
@@ -47,6 +48,8 @@ pub struct NewestPublication;
 /// read.
 #[derive(Clone, Debug)]
 pub struct FindMissed {
+    /// Whose topics they are.
+    pub session: SessionKey,
     /// Topics, each with what the client has heard of it.
     pub topics: Vec<(String, Since)>,
     /// Only up to this number.
@@ -65,8 +68,9 @@ pub enum Since {
         /// Its time.
         created: i64,
     },
-    /// It has received all that was published up to this number, on whatever topic.
-    Received(i64),
+    /// It has received everything up to the session's position, and nothing up to this number is for it: then the
+    /// subscription was made. `None`: not known, by a node of an earlier version.
+    Subscribed(Option<i64>),
 }
 
 /// What a client has missed of a topic.

@@ -294,9 +294,18 @@ impl Transaction<'_> {
     }
 
     pub fn insert_subscriptions(&mut self, op: &Subscribe) -> DbResult<()> {
-        let insert =
-            "INSERT INTO subscription (session, topic) SELECT ?, unnest(?) ON CONFLICT DO NOTHING";
-        let values = [Value::Long(op.holder.session.0), Value::Texts(&op.topics)];
+        let topics = op.topics.iter();
+        let (topics, seen): (Vec<_>, Vec<_>) = topics
+            .map(|(topic, seen)| (topic.clone(), seen.unwrap_or(i64::MAX)))
+            .unzip();
+        let insert = "INSERT INTO subscription (session, topic, since) \
+            SELECT ?, new.topic, least(new.seen, newest.id) FROM unnest(?, ?) AS new (topic, seen), \
+            (SELECT coalesce(max(id), 0) AS id FROM publication) AS newest ON CONFLICT DO NOTHING";
+        let values = [
+            Value::Long(op.holder.session.0),
+            Value::Texts(&topics),
+            Value::Longs(&seen),
+        ];
         sql::<()>(insert, values).execute(self.apart())?;
         Ok(())
     }
@@ -334,13 +343,15 @@ impl Transaction<'_> {
         })
     }
 
-    pub fn missed_of(&mut self, op: &FindMissed) -> DbResult<Vec<Found>> {
-        // A publication was made at no negative time.
-        let since = op.topics.iter().map(|(_, since)| match since {
-            Since::Seen { id, created } => (*id, *created),
-            Since::Received(after) => (*after, -1),
+    /// What was published on each topic after a number; after none, if that is not known.
+    pub fn missed_of(&mut self, op: &FindMissed, starts: &[Option<i64>]) -> DbResult<Vec<Found>> {
+        let after: Vec<i64> = starts.iter().map(|start| start.unwrap_or(0)).collect();
+        let created = op.topics.iter().map(|(_, since)| match since {
+            Since::Seen { created, .. } => *created,
+            // None was made at a negative time.
+            Since::Subscribed(_) => -1,
         });
-        let (after, created): (Vec<i64>, Vec<i64>) = since.unzip();
+        let created: Vec<i64> = created.collect();
         let topics: Vec<String> = op.topics.iter().map(|(topic, _)| topic.clone()).collect();
         let ask = "SELECT seen.count, missed.first, missed.count \
             FROM unnest(?, ?, ?) WITH ORDINALITY AS heard (topic, after, created, index) \
@@ -377,6 +388,18 @@ impl Transaction<'_> {
         let ask = "SELECT key FROM session WHERE key = ANY(?)";
         let found: Vec<i64> = sql::<BigInt>(ask, [Value::Longs(&keys)]).load(self.direct()?)?;
         Ok(found.into_iter().map(SessionKey).collect())
+    }
+
+    pub fn note_positions(&mut self, op: &NotePositions) -> DbResult<()> {
+        let positions = op.positions.iter();
+        let (keys, positions): (Vec<i64>, Vec<i64>) = positions
+            .map(|(session, position)| (session.0, *position))
+            .unzip();
+        let update = "UPDATE session SET position = new.position FROM unnest(?, ?) AS new (key, position) \
+            WHERE session.key = new.key AND (session.position IS NULL OR session.position < new.position)";
+        let values = [Value::Longs(&keys), Value::Longs(&positions)];
+        sql::<()>(update, values).execute(self.apart())?;
+        Ok(())
     }
 
     pub fn liveliness(&mut self, op: &Liveliness) -> DbResult<()> {

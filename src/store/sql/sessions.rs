@@ -159,7 +159,7 @@ impl Transaction<'_> {
                 .collect(),
             topics: subscription::table
                 .filter(subscription::session.eq(key))
-                .select(subscription::topic)
+                .select((subscription::topic, subscription::since))
                 .load(conn)?,
             has_outbox: has_outbox.optional()?.is_some(),
             made_room: Vec::new(),

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 
 use super::Transaction;
 use crate::store::operation::*;
-use crate::store::schema::{publication, subscription};
+use crate::store::schema::{publication, session, subscription};
 use crate::store::statements::DbResult;
 
 /// What is looked for in publications.
@@ -70,13 +70,16 @@ impl Transaction<'_> {
     }
 
     pub fn find_missed(&mut self, op: &FindMissed) -> DbResult<Vec<Option<Missed>>> {
-        let found = self.missed_of(op)?;
+        let starts = self.starts(op)?;
+        let found = self.missed_of(op, &starts)?;
         // Only now: what was there before this is not gone.
         let oldest = self.oldest_publication()?;
-        let missed = op.topics.iter().zip(found).map(|((_, since), found)| {
-            let is_known = match since {
-                Since::Seen { .. } => found.seen,
-                Since::Received(after) => is_whole(oldest, *after),
+        let topics = op.topics.iter().zip(starts).zip(found);
+        let missed = topics.map(|(((_, since), start), found)| {
+            let is_known = match (since, start) {
+                (Since::Seen { .. }, _) => found.seen,
+                (Since::Subscribed(_), Some(start)) => is_whole(oldest, start),
+                (Since::Subscribed(_), None) => found.count == 0,
             };
             let count = u32::try_from(found.count).ok();
             let count = count.filter(|count| is_known && *count <= op.limit)?;
@@ -96,6 +99,24 @@ impl Transaction<'_> {
         // Only now: what was there before this has been read.
         let oldest = self.oldest_publication()?;
         Ok(is_whole(oldest, op.after).then_some(page))
+    }
+
+    /// After which number each topic is looked at. `None`: not known.
+    fn starts(&mut self, op: &FindMissed) -> DbResult<Vec<Option<i64>>> {
+        let of_session = |(_, since): &(_, Since)| matches!(since, Since::Subscribed(_));
+        let position: Option<Option<i64>> = match op.topics.iter().any(of_session) {
+            true => session::table
+                .find(op.session.0)
+                .select(session::position)
+                .get_result(self.apart())
+                .optional()?,
+            false => None,
+        };
+        let start = |since: &Since| match since {
+            Since::Seen { id, .. } => Some(*id),
+            Since::Subscribed(since) => position.flatten().max(*since),
+        };
+        Ok(op.topics.iter().map(|(_, since)| start(since)).collect())
     }
 
     fn oldest_publication(&mut self) -> DbResult<Option<i64>> {

@@ -181,12 +181,15 @@ impl Transaction<'_> {
     }
 
     pub fn insert_subscriptions(&mut self, op: &Subscribe) -> DbResult<()> {
+        let newest = self.newest_publication(&NewestPublication)?;
         let conn = self.apart();
-        for topic in &op.topics {
+        for (topic, seen) in &op.topics {
+            let since = seen.map_or(newest, |seen| seen.min(newest));
             diesel::insert_into(subscription::table)
                 .values((
                     subscription::session.eq(op.holder.session.0),
                     subscription::topic.eq(topic),
+                    subscription::since.eq(since),
                 ))
                 .on_conflict_do_nothing()
                 .execute(conn)?;
@@ -249,10 +252,12 @@ impl Transaction<'_> {
         Ok(PublicationPage { publications, next })
     }
 
-    pub fn missed_of(&mut self, op: &FindMissed) -> DbResult<Vec<Found>> {
+    /// What was published on each topic after a number; after none, if that is not known.
+    pub fn missed_of(&mut self, op: &FindMissed, starts: &[Option<i64>]) -> DbResult<Vec<Found>> {
         let conn = self.apart();
-        let missed = op.topics.iter().map(|(topic, since)| {
-            let (after, seen) = match since {
+        let topics = op.topics.iter().zip(starts);
+        let missed = topics.map(|((topic, since), start)| {
+            let seen = match since {
                 Since::Seen { id, created } => {
                     let seen = publication::table
                         .find(id)
@@ -260,10 +265,11 @@ impl Transaction<'_> {
                         .filter(publication::topic.eq(topic))
                         .select(publication::id);
                     let seen: Option<i64> = seen.get_result(conn).optional()?;
-                    (*id, seen.is_some())
+                    seen.is_some()
                 }
-                Since::Received(after) => (*after, false),
+                Since::Subscribed(_) => false,
             };
+            let after = start.unwrap_or(0);
             let numbers = publication::id.gt(after).and(publication::id.le(op.up_to));
             let missed = publication::table
                 .filter(publication::topic.eq(topic))
@@ -306,6 +312,21 @@ impl Transaction<'_> {
                 .filter(session::connection.eq(holder.connection.0));
             diesel::update(held)
                 .set(session::alive.eq(now))
+                .execute(conn)?;
+        }
+        Ok(())
+    }
+}
+
+impl Transaction<'_> {
+    pub fn note_positions(&mut self, op: &NotePositions) -> DbResult<()> {
+        let conn = self.apart();
+        for (key, position) in &op.positions {
+            let lower = session::position
+                .is_null()
+                .or(session::position.lt(position));
+            diesel::update(session::table.find(key.0).filter(lower))
+                .set(session::position.eq(position))
                 .execute(conn)?;
         }
         Ok(())

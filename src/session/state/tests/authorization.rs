@@ -457,7 +457,7 @@ fn a_session_that_is_resumed_and_revoked_meanwhile_resumes_its_topics_later() {
     let Ok(Registered::Held(mut resumed)) = held(0, &[]) else {
         unreachable!("it is held");
     };
-    (resumed.new, resumed.topics) = (false, vec!["T".into()]);
+    (resumed.new, resumed.topics) = (false, vec![("T".into(), Some(0))]);
     let actions = driven.on(Event::Registered(Ok(Registered::Held(resumed))));
     assert!(!has(&actions, "AuthorizeTopic"), "{actions:?}");
     driven.text(&auth("fine"));

@@ -265,10 +265,10 @@ fn a_stored_subscription_that_is_not_allowed_any_more_is_removed_when_the_client
     let Ok(Registered::Held(mut resumed)) = held(0, &[]) else {
         unreachable!("it is held");
     };
-    resumed.topics = vec!["T".into()];
+    resumed.topics = vec![("T".into(), Some(0))];
     driven.hello(Ok(Registered::Held(resumed)));
     driven.may_listen(true);
-    driven.subscribed(0, None);
+    driven.subscribed(0, Some(Missed { first: 0, count: 0 }));
     driven.valid(r#"[{"t":"SUB","eid":"T"}]"#);
     let actions = driven.may_listen(false);
     assert!(has(&actions, r#"UnsubscribeTopic("T")"#), "{actions:?}");

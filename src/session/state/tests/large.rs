@@ -1,5 +1,7 @@
 //! Pipelines that are too large to be in memory twice.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 fn processed(actions: &[Action]) -> usize {
@@ -26,11 +28,19 @@ fn a_pipeline_of_very_many_envelopes_takes_little_more_than_its_text() {
         driven.state.held_incoming()
     );
     assert_eq!(processed(&actions), 0, "the text is still needed");
-    for _ in 0..1_000 {
-        actions.extend(driven.on(Event::TopicAuthorized(Ok(false))));
+    // They are answered together, as many as a session may have.
+    let most = Config::default().max_topics;
+    for n in 0..most {
+        actions.extend(driven.on(Event::TopicAuthorized {
+            topic: n.to_string(),
+            allowed: Ok(false),
+        }));
     }
-    let topics: Vec<_> = sent(&actions).iter().map(|it| it["eid"].clone()).collect();
-    let expected: Vec<_> = (0..1_000).map(|n| json!(n.to_string())).collect();
+    let topics: BTreeSet<_> = sent(&actions)
+        .iter()
+        .filter_map(|it| it["eid"].as_str().map(str::to_owned))
+        .collect();
+    let expected: BTreeSet<_> = (0..most).map(|n| n.to_string()).collect();
     assert_eq!(topics, expected);
     let actions = driven.text("[");
     assert!(

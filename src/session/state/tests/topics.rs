@@ -30,6 +30,8 @@ fn subs(topics: &[&str]) -> String {
     Value::Array(subs.collect()).to_string()
 }
 
+const NOTHING: Missed = Missed { first: 0, count: 0 };
+
 impl Driven {
     /// The authenticator allows these.
     fn allow(&mut self, topics: &[&str]) -> Vec<Action> {
@@ -102,29 +104,43 @@ fn too_many_topics_are_found_out_before_anybody_is_asked() {
         ..Config::default()
     };
     let mut driven = Driven::established(limited());
-    let actions = driven.valid(&subs(&["a", "b", "c", "d"]));
+    let mut actions = driven.valid(&subs(&["a", "b", "c", "d"]));
+    actions.extend(driven.allow(&["a", "b", "c"]));
+    let done = Subscribed::Done {
+        horizon: 5,
+        missed: vec![],
+    };
+    actions.extend(driven.on(Event::TopicsSubscribed(Ok(done))));
     assert_eq!(ending(&actions).0, 4004);
-    assert!(!has(&actions, "AuthorizeTopic"), "{actions:?}");
+    assert_eq!(count(&actions, "AuthorizeTopic"), 3);
     // Those that were stored with the session count, before and after they are in force.
     let resumed = || {
         let Ok(Registered::Held(mut resumed)) = held(0, &[]) else {
             unreachable!("it is held");
         };
-        (resumed.new, resumed.topics) = (false, vec!["a".into(), "b".into()]);
+        let stored = |topic: &str| (topic.to_owned(), Some(0));
+        (resumed.new, resumed.topics) = (false, vec![stored("a"), stored("b")]);
         Ok(Registered::Held(resumed))
     };
     let mut driven = Driven::fresh(limited());
     driven.text(&HELLO.replace("}]", r#"},{"t":"SUB","eid":"c"},{"t":"SUB","eid":"d"}]"#));
     let principal = Principal::user("u");
     driven.on(Event::Authenticated(Ok(Verdict::Authenticated(principal))));
-    let actions = driven.on(Event::Registered(resumed()));
+    driven.on(Event::Registered(resumed()));
+    driven.allow(&["c"]);
+    let done = Subscribed::Done {
+        horizon: 5,
+        missed: vec![],
+    };
+    let actions = driven.on(Event::TopicsSubscribed(Ok(done)));
     assert_eq!(ending(&actions).0, 4004);
+    assert!(!has(&actions, "AuthorizeTopic"), "{actions:?}");
     let mut driven = Driven::fresh(limited());
     driven.hello(resumed());
     driven.allow(&["a", "b"]);
     let done = Subscribed::Done {
         horizon: 5,
-        missed: vec![None, None],
+        missed: vec![Some(NOTHING); 2],
     };
     driven.on(Event::TopicsSubscribed(Ok(done)));
     assert!(has(
@@ -289,11 +305,11 @@ fn a_sub_behind_what_the_session_has_resumed() {
         let Ok(Registered::Held(mut resumed)) = held(0, &[]) else {
             unreachable!("it is held");
         };
-        (resumed.new, resumed.topics) = (false, vec!["T".into()]);
+        (resumed.new, resumed.topics) = (false, vec![("T".into(), Some(10))]);
         let mut driven = Driven::fresh(Config::default());
         driven.hello(Ok(Registered::Held(resumed)));
         driven.may_listen(true);
-        driven.subscribed(10, None);
+        driven.subscribed(10, Some(NOTHING));
         if published {
             driven.publish(11);
             driven.let_out();

@@ -1,0 +1,2 @@
+ALTER TABLE subscription DROP COLUMN since;
+ALTER TABLE session DROP COLUMN position;
