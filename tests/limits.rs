@@ -115,6 +115,37 @@ async fn hello_with_all_the_topics_that_a_session_may_have() {
     }
 }
 
+/// Its client may have left by then, and come back with more.
+#[actix_web::test]
+async fn what_a_handler_was_given_counts_until_it_ends() {
+    let nodes = Nodes::one().await;
+    let mut line = nodes.open("anna").await;
+    let held = || nodes.server().metrics().held_incoming;
+    let payload = json!({"gate": "g", "filler": "x".repeat(1_000_000)});
+    let cmid = line.request("test.gate", payload).await;
+    line.barrier().await;
+    assert!((1_000_000..1_100_000).contains(&held()), "{}", held());
+    let client = line.cut();
+    nodes.until_let_go(&client.session).await;
+    assert!(held() >= 990_000, "{}", held());
+    nodes.control.open("g", 1);
+    let mut line = nodes.back(0, client).await;
+    line.send(json!([line.envelope(
+        "REQUEST",
+        &cmid,
+        "test.gate",
+        json!({"gate": "g"})
+    )]))
+    .await;
+    line.expect_id("RESOLVE", &cmid).await;
+    within("nothing to be held", async {
+        while held() > 10_000 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 #[actix_web::test]
 async fn too_many_handlers_get_retry() {
     let nodes = Nodes::one().await;

@@ -86,6 +86,15 @@ impl Flow {
         &self.0.incoming
     }
 
+    /// Counts so many bytes of what came in, until what is returned is dropped.
+    pub(crate) fn on_hand(&self, bytes: usize) -> OnHand {
+        self.0.incoming.grow(bytes);
+        OnHand {
+            flow: self.clone(),
+            bytes,
+        }
+    }
+
     /// What the line and its session hold of what goes out.
     pub(crate) fn outgoing(&self) -> &Held {
         &self.0.outgoing
@@ -152,6 +161,19 @@ impl Flow {
     /// Rings when reading may go on.
     pub(crate) fn reader(&self) -> &Bell {
         &self.0.reader
+    }
+}
+
+/// Bytes of a message that is handled.
+#[must_use]
+pub(crate) struct OnHand {
+    flow: Flow,
+    bytes: usize,
+}
+
+impl Drop for OnHand {
+    fn drop(&mut self) {
+        self.flow.incoming().shrink(self.bytes);
     }
 }
 

@@ -34,7 +34,12 @@ impl Session {
             envelope: message.envelope,
         };
         let job = Box::new(job);
-        turns::start(job.share(), job.bytes(), handle(job));
+        // It may run on when the session is gone, and its message counts until it ends.
+        let on_hand = self.flow.on_hand(message.bytes);
+        turns::start(job.share(), job.bytes(), async move {
+            handle(job).await;
+            drop(on_hand);
+        });
     }
 
     pub(super) fn mark_redelivery(&self, seqs: Vec<i64>, ctx: &Context<Self>) {

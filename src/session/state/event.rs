@@ -185,6 +185,8 @@ pub(in crate::session) enum Action {
 #[derive(Debug)]
 pub(in crate::session) struct Handle {
     pub(in crate::session) envelope: Box<Envelope>,
+    /// What it takes.
+    pub(in crate::session) bytes: usize,
     pub(in crate::session) settles: Option<i64>,
     pub(in crate::session) debug: crate::wire::DebugOptions,
 }

@@ -17,8 +17,6 @@ use crate::wire::{Close, CloseCode, Envelope, MessageType, check_id, parse_pipel
 pub(super) struct Inbox {
     messages: HashMap<String, Stage>,
     running: usize,
-    /// Payload bytes of the messages whose handlers run.
-    bytes: usize,
     /// Bytes of the answers that are in the store.
     answered: u64,
     /// Messages that came again and are to be answered as before, one after the other: what was answered may be big.
@@ -36,8 +34,6 @@ enum Stage {
     Running {
         /// ACK2 came meanwhile: it goes as soon as it is stored.
         drop: bool,
-        /// Bytes of its payload.
-        bytes: usize,
         /// Its RESOLVE or REJECT has gone out already: an ACK would come behind it.
         settled: bool,
         /// It was doubtful before.
@@ -104,16 +100,9 @@ impl Inbox {
         }
     }
 
-    /// Bytes that running handlers were given.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    fn start(&mut self, cmid: String, bytes: usize) {
-        self.bytes += bytes;
+    fn start(&mut self, cmid: String) {
         let running = Stage::Running {
             drop: false,
-            bytes,
             settled: false,
             doubtful: matches!(self.messages.get(&cmid), Some(Stage::Doubtful)),
         };
@@ -133,14 +122,12 @@ impl Inbox {
     fn ended(&mut self, cmid: &str, end: &End) -> (bool, bool) {
         let Some(&Stage::Running {
             drop,
-            bytes,
             settled,
             doubtful,
         }) = self.messages.get(cmid)
         else {
             return (false, false);
         };
-        self.bytes -= bytes;
         self.messages.remove(cmid);
         self.running -= 1;
         let stage = match end {
@@ -248,9 +235,10 @@ impl State {
             None => {
                 let debug = self.debug_of(&envelope);
                 self.around.incoming_room -= bytes;
-                self.inbox.start(cmid, bytes);
+                self.inbox.start(cmid);
                 self.actions.push(Action::Handle(Handle {
                     envelope,
+                    bytes,
                     settles,
                     debug,
                 }));

@@ -463,10 +463,11 @@ impl State {
         self.authorization.valid_at
     }
 
-    /// Bytes that this session holds of what came in, beside the texts that count as unprocessed in the line's flow.
+    /// Bytes that this session holds of what came in, beside the texts that count as unprocessed in the line's flow, and
+    /// what handlers were given.
     pub(super) fn held_incoming(&self) -> usize {
         let envelopes = self.current.as_ref().map_or(0, Pipeline::bytes);
-        envelopes + self.inbox.bytes() + self.authorization.held_bytes()
+        envelopes + self.authorization.held_bytes()
     }
 
     /// Bytes that this session holds of what is to go out, beside those that the line has already.

@@ -224,17 +224,6 @@ fn what_a_session_holds_and_remembers_is_bounded_whatever_field_is_long() {
 }
 
 #[test]
-fn what_a_running_handler_was_given_counts_as_held() {
-    let mut driven = Driven::established(Config::default());
-    let before = driven.state.held_incoming();
-    driven.valid(&send(1));
-    assert!(driven.state.held_incoming() > before);
-    driven.ended("1", MessageType::SEND, answered(MessageType::ACK, "1"));
-    driven.after(Config::default().ack_delay);
-    assert_eq!(driven.state.held_incoming(), before);
-}
-
-#[test]
 fn a_resumed_session_looks_for_what_was_stored_while_it_registered() {
     let mut driven = Driven::fresh(Config::default());
     let Ok(Registered::Held(mut resumed)) = held(0, &[]) else {
