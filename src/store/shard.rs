@@ -27,6 +27,11 @@ pub fn account_of(user_id: &str) -> u64 {
 }
 
 impl Share {
+    /// The share of a user whose sessions come and go, which they do in their order.
+    pub fn of_user(user_id: &str) -> Share {
+        Share::of(user_id, SessionKey(0))
+    }
+
     /// The share of one of a user's sessions.
     pub fn of(user_id: &str, session: SessionKey) -> Share {
         Share {

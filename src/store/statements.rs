@@ -160,8 +160,8 @@ macro_rules! operations {
         $callback! {
             Write Sessions register(Register) -> Registered;
             Write Sessions deregister(Deregister) -> bool;
-            Write Messages close_session(CloseSession) -> Option<ClosedSession>;
-            Write Messages close_later(CloseLater) -> Option<ClosesLater>;
+            Write Sessions close_session(CloseSession) -> Option<ClosedSession>;
+            Write Sessions close_later(CloseLater) -> Option<ClosesLater>;
             Write Messages close_due(CloseDue) -> ClosedDue;
             Read Sessions read_standing(ReadStanding) -> Option<Standing>;
             Read Messages find_home(FindHome) -> SessionHome;

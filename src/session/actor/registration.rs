@@ -15,11 +15,11 @@ use crate::node::Node;
 use crate::registry::{Attach, Detach, TakeOver, ToSession, UserHash};
 use crate::seldom::log_seldom;
 use crate::server::SessionChange;
-use crate::store::StoreError;
 use crate::store::operation::{
     CloseSession, CloseTarget, ClosedSession, Deregister, Holder, ReadStanding, Register,
     Registered,
 };
+use crate::store::{Share, StoreError};
 use crate::wire::{random_id, shown};
 
 use super::topics::note_position;
@@ -57,7 +57,9 @@ impl Session {
         actix::spawn(async move {
             let user_id = register.user_id.clone();
             let name = node.name();
-            let outcome = node.store.run(register).await;
+            // Behind those of his sessions that are about to be closed, which make room for it.
+            let share = Share::of_user(&user_id);
+            let outcome = node.store.run_for(share, register).await;
             if let Ok(Registered::Held(held)) = &outcome {
                 tell_displaced(&node, &held.made_room);
                 if let Some((old_node, _)) = &held.replaced {
@@ -69,7 +71,7 @@ impl Session {
                     false => Keep::Deregister,
                 };
                 if registering.ended.get() {
-                    return let_go(&node, held.holder, unwelcomed).await;
+                    return let_go(&node, share, held.holder, unwelcomed).await;
                 }
                 let _ = registering.attached.set(Attached {
                     holder: held.holder,
@@ -143,7 +145,7 @@ impl Session {
             let owner = self.state.owner();
             self.node.listeners.session(change, sid, owner);
         }
-        let node = self.node.clone();
+        let (node, share) = (self.node.clone(), Share::of_user(self.state.owner()));
         let received = match &keep {
             Keep::Deregister | Keep::Nothing => self.state.received(),
             Keep::Close(_) | Keep::Closed => None,
@@ -151,7 +153,7 @@ impl Session {
         // Owned by a task of its own: it is done although the actor ends.
         actix::spawn(async move {
             let note = received.map(|position| note_position(&node, holder, position));
-            join(OptionFuture::from(note), let_go(&node, holder, keep)).await;
+            join(OptionFuture::from(note), let_go(&node, share, holder, keep)).await;
         });
     }
 }
@@ -198,18 +200,22 @@ async fn lost_meanwhile(node: &Node, holder: Holder) -> Option<Event> {
 }
 
 /// Does in the store what becomes of a session whose actor has ended.
-async fn let_go(node: &Node, holder: Holder, keep: Keep) {
+async fn let_go(node: &Node, share: Share, holder: Holder, keep: Keep) {
     const ATTEMPTS: u32 = 60;
     let mut delay = Duration::from_millis(100);
     for _ in 0..ATTEMPTS {
         let done = match &keep {
-            Keep::Deregister => node.store.run(Deregister { holder }).await.map(drop),
+            Keep::Deregister => node
+                .store
+                .run_for(share, Deregister { holder })
+                .await
+                .map(drop),
             Keep::Close(reason) => {
                 let close = CloseSession {
                     target: CloseTarget::Holder(holder),
                     reason: reason.clone(),
                 };
-                node.store.run(close).await.map(drop)
+                node.store.run_for(share, close).await.map(drop)
             }
             Keep::Closed | Keep::Nothing => Ok(()),
         };

@@ -408,3 +408,32 @@ pub async fn come_and_go_in_one_group(base: Base) {
         "it is in the inbox"
     );
 }
+
+/// A user who may have one session closes it and opens another at once: whatever else waits, that is the order.
+pub async fn closed_before_the_next_is_opened(mut base: Base) {
+    base.config.writers = 1;
+    let a = base.node("a").await;
+    let first = a.open("user", "s1").await;
+    let share = Share::of_user("user");
+    let gate = close_gate(&a);
+    let close = a.store.run_for(
+        share,
+        CloseSession {
+            target: CloseTarget::Holder(first.holder),
+            reason: "done".into(),
+        },
+    );
+    let new = NewOrResumed::New {
+        sid: "s2".into(),
+        smid_prefix: "s2-".into(),
+    };
+    let register = Register {
+        max_sessions_per_user: 1,
+        ..register_of("user", new)
+    };
+    let opened = a.store.run_for(share, register);
+    gate.send(()).expect("the gate waits");
+    assert!(close.await.expect("closed").is_some());
+    let opened = opened.await.expect("it works");
+    assert!(matches!(opened, Registered::Held(_)), "{opened:?}");
+}
