@@ -109,10 +109,12 @@ async fn hello_with_all_the_topics_that_a_session_may_have() {
     assert!(pipeline.to_string().len() > 380 * 1024);
     line.send(pipeline).await;
     line.expect("WELCOME").await;
-    for number in 0..1_500 {
+    let mut answered = std::collections::BTreeSet::new();
+    for _ in 0..1_500 {
         let answer = line.expect("SUB_OK").await;
-        assert_eq!(answer["eid"], topic(number));
+        answered.insert(answer["eid"].as_str().expect("a topic").to_owned());
     }
+    assert_eq!(answered, (0..1_500).map(topic).collect());
 }
 
 /// Its client may have left by then, and come back with more.
@@ -124,7 +126,8 @@ async fn what_a_handler_was_given_counts_until_it_ends() {
     let payload = json!({"gate": "g", "filler": "x".repeat(1_000_000)});
     let cmid = line.request("test.gate", payload).await;
     line.barrier().await;
-    assert!((1_000_000..1_100_000).contains(&held()), "{}", held());
+    // The first KiB of a connection is not counted.
+    assert!((990_000..1_100_000).contains(&held()), "{}", held());
     let client = line.cut();
     nodes.until_let_go(&client.session).await;
     assert!(held() >= 990_000, "{}", held());
