@@ -308,7 +308,7 @@ async fn a_slow_client_gets_a_long_history_and_what_is_published_meanwhile() {
     }
     let mut line = nodes.open("berta").await;
     let socket = socket2::SockRef::from(line.socket.get_ref());
-    socket.set_recv_buffer_size(16 * 1024).expect("a buffer");
+    socket.set_recv_buffer_size(128 * 1024).expect("a buffer");
     subscribe(&mut line, "other").await;
     line.send(json!([{"t": "SUB", "eid": "topic", "smid": seen}]))
         .await;

@@ -21,6 +21,8 @@ pub(super) struct Subscribing {
     /// Who asked for them.
     asked: Asked,
     topics: BTreeMap<String, Wish>,
+    /// The order in which they were asked for, and are answered.
+    order: Vec<String>,
     /// How many of them the session does not have yet.
     new: usize,
     /// The authenticator has not been asked about these.
@@ -56,6 +58,7 @@ impl Subscribing {
         Subscribing {
             asked,
             topics: BTreeMap::new(),
+            order: Vec::new(),
             new: 0,
             to_ask: VecDeque::new(),
             asking: 0,
@@ -64,6 +67,7 @@ impl Subscribing {
 
     fn add(&mut self, topic: String, since: Option<Since>, is_stored: bool) {
         self.to_ask.push_back(topic.clone());
+        self.order.push(topic.clone());
         self.new += usize::from(!is_stored);
         let wish = Wish {
             since,
@@ -213,14 +217,15 @@ impl State {
             return;
         }
         self.refuse_topics(&mut subscribing);
-        let topics = subscribing.topics.iter();
-        let topics: Vec<_> = topics
-            .map(|(topic, wish)| ToSubscribe {
+        let topics = subscribing.order.iter().filter_map(|topic| {
+            let wish = subscribing.topics.get(topic)?;
+            Some(ToSubscribe {
                 topic: topic.clone(),
                 is_stored: wish.is_stored,
                 since: wish.since,
             })
-            .collect();
+        });
+        let topics: Vec<_> = topics.collect();
         if !topics.is_empty() {
             self.waiting = Waiting::TopicSubscription(subscribing);
             self.actions.push(Action::SubscribeTopics(topics));
@@ -230,15 +235,18 @@ impl State {
     /// Answers those that are not allowed.
     fn refuse_topics(&mut self, subscribing: &mut Subscribing) {
         let mut envelopes = Vec::new();
-        subscribing.topics.retain(|topic, wish| {
-            if !wish.allowed {
-                // It may be stored with the session, and not allowed any more: the client subscribes only once.
-                if !self.drop_topic(topic.clone()) && wish.is_stored {
-                    self.actions.push(Action::UnsubscribeTopic(topic.clone()));
-                }
-                envelopes.push(about(MessageType::SUB_NO_AUTH, topic.clone()));
+        let Subscribing { topics, order, .. } = subscribing;
+        order.retain(|topic| {
+            if topics.get(topic).is_some_and(|wish| wish.allowed) {
+                return true;
             }
-            wish.allowed
+            let is_stored = topics.remove(topic).is_some_and(|wish| wish.is_stored);
+            // It may be stored with the session, and not allowed any more: the client subscribes only once.
+            if !self.drop_topic(topic.clone()) && is_stored {
+                self.actions.push(Action::UnsubscribeTopic(topic.clone()));
+            }
+            envelopes.push(about(MessageType::SUB_NO_AUTH, topic.clone()));
+            false
         });
         if !envelopes.is_empty() {
             self.send_now(envelopes);
@@ -247,7 +255,7 @@ impl State {
 
     pub(super) fn topics_subscribed(&mut self, outcome: Result<Subscribed, StoreError>) {
         let waiting = std::mem::replace(&mut self.waiting, Waiting::Nothing);
-        let Waiting::TopicSubscription(subscribing) = waiting else {
+        let Waiting::TopicSubscription(mut subscribing) = waiting else {
             self.waiting = waiting;
             return;
         };
@@ -260,7 +268,10 @@ impl State {
         let mut missed = missed.into_iter();
         let mut again = Subscribing::new(subscribing.asked);
         let mut envelopes = Vec::new();
-        for (topic, wish) in subscribing.topics {
+        for topic in std::mem::take(&mut subscribing.order) {
+            let Some(wish) = subscribing.topics.remove(&topic) else {
+                continue;
+            };
             let missed = wish.since.and_then(|_| missed.next()).flatten();
             if wish.doubtful {
                 again.add(topic, wish.since, true);

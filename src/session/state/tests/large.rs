@@ -1,7 +1,5 @@
 //! Pipelines that are too large to be in memory twice.
 
-use std::collections::BTreeSet;
-
 use super::*;
 
 fn processed(actions: &[Action]) -> usize {
@@ -36,11 +34,8 @@ fn a_pipeline_of_very_many_envelopes_takes_little_more_than_its_text() {
             allowed: Ok(false),
         }));
     }
-    let topics: BTreeSet<_> = sent(&actions)
-        .iter()
-        .filter_map(|it| it["eid"].as_str().map(str::to_owned))
-        .collect();
-    let expected: BTreeSet<_> = (0..most).map(|n| n.to_string()).collect();
+    let topics: Vec<_> = sent(&actions).iter().map(|it| it["eid"].clone()).collect();
+    let expected: Vec<_> = (0..most).map(|n| json!(n.to_string())).collect();
     assert_eq!(topics, expected);
     let actions = driven.text("[");
     assert!(
