@@ -17,6 +17,7 @@ use futures_util::Stream;
 use super::frame::{Header, Judge, Judgement, MAX_HEADER_BYTES, part_header};
 use super::receiving::Receiving;
 use super::state::{LineState, Seen};
+use super::turn::Turn;
 use crate::wire::{Close, CloseCode};
 
 /// Most bytes handed on without a Pending in between.
@@ -48,6 +49,7 @@ pub(super) struct Guard<S> {
     /// The frame at the front has passed the judge, and needs room.
     judged: bool,
     receiving: Receiving,
+    turn: Turn,
     /// Whole frames, and parts, handed on.
     handed: u64,
     burst: usize,
@@ -99,6 +101,7 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
             finishing: false,
             judge: Judge::default(),
             judged: false,
+            turn: Turn::default(),
             handed: 0,
             burst: 0,
             behind: 0,
@@ -214,6 +217,7 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
             }
         }
         self.burst += piece.len();
+        self.turn.read(piece.len());
         Front::Piece(piece)
     }
 
@@ -324,6 +328,13 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
             let stop = full || self.state.backlogged();
             self.receiving.stop(stop);
             if stop {
+                return self.pending();
+            }
+            if let Some(account) = self.state.flow.account()
+                && self.turn.poll(account, context).is_pending()
+            {
+                self.set_paused(true);
+                self.receiving.stop(true);
                 return self.pending();
             }
             match self.front(context) {

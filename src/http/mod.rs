@@ -4,8 +4,8 @@
 //! by `peer` and `origin`), and there is room (`before_hello`); what it refuses ends with its connection (`refusal`).
 //! It becomes a WebSocket, and from then on
 //!
-//! - comes in: socket → actix-http → `guard` (judges frame headers by `frame`, reserves room by `receiving`, holds back)
-//!   → decoder → `connection` (joins fragments) → session;
+//! - comes in: socket → actix-http → `guard` (judges frame headers by `frame`, waits for its `turn`, reserves room by
+//!   `receiving`, holds back) → decoder → `connection` (joins fragments) → session;
 //! - goes out: session → `connection` (makes frames by `frame`) → the queue in `state` → response body in `outgoing` →
 //!   actix-http → socket.
 //!
@@ -29,6 +29,7 @@ mod socket;
 mod state;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod upgrade;
 
 pub(crate) use admission::{Access, Admission, admits_page, same_host};

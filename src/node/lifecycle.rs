@@ -9,7 +9,7 @@ use actix::Actor;
 use tokio::sync::oneshot;
 
 use super::budget::NodeBudget;
-use super::{Gate, LeaseClock, Node, RunningHandlers, State};
+use super::{Gate, LeaseClock, Node, RunningHandlers, State, UserCounts};
 use crate::auth::Authentication;
 use crate::cluster::{ClusterNotify, Tell};
 use crate::endpoint::{Endpoint, Forward, Handler, Incoming, Outcome, Run, Service, async_handler};
@@ -99,6 +99,7 @@ async fn begin(
     let node = Arc::new(Node {
         app: builder.app,
         budget: NodeBudget::new(&builder.config),
+        handlers_of: UserCounts::new(builder.config.max_handlers_per_user),
         config: Arc::new(builder.config),
         clock: builder.clock,
         store: store.clone(),
@@ -114,7 +115,6 @@ async fn begin(
         meters,
         counters,
         running: RunningHandlers::default(),
-        handlers_of: Arc::default(),
         revocations: registry::SeenRevocations::default(),
         mistakes: Seldom::default(),
         failures: SeldomBy::default(),

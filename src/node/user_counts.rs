@@ -1,14 +1,30 @@
 //! How many of something each user has under way on this node.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
 
 /// Users are told apart by so many bits of their hash: two that share a slot are counted together.
 const SLOTS: usize = 1024;
 
 /// Counts by user. It refuses nobody: whoever is about to begin looks at the count.
 #[derive(Debug)]
-pub(crate) struct UserCounts(Box<[AtomicUsize]>);
+pub(crate) struct UserCounts {
+    slots: Box<[Slot]>,
+    /// Most that one user may have.
+    limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    count: AtomicUsize,
+    /// No more should be brought: from when there are many until there are few, so that those who wait meanwhile come
+    /// before those who would go on.
+    filled: AtomicBool,
+    /// Those who wait until it has become less.
+    waiting: Notify,
+}
 
 /// One that is counted, until it is dropped: on every exit path, panics included.
 #[derive(Debug)]
@@ -17,45 +33,119 @@ pub(crate) struct Counted {
     slot: usize,
 }
 
-impl Default for UserCounts {
-    fn default() -> Self {
-        UserCounts((0..SLOTS).map(|_| AtomicUsize::new(0)).collect())
-    }
-}
-
 impl UserCounts {
+    /// Counts, with so many as the most that one user may have.
+    pub(crate) fn new(limit: usize) -> Arc<UserCounts> {
+        Arc::new(UserCounts {
+            slots: (0..SLOTS).map(|_| Slot::default()).collect(),
+            limit,
+        })
+    }
+
     /// Counts one more of the user with this hash.
     pub(crate) fn enter(self: &Arc<Self>, user: u64) -> Counted {
         let slot = user as usize % SLOTS;
-        self.0[slot].fetch_add(1, Ordering::Relaxed);
+        let before = self.slots[slot].count.fetch_add(1, Ordering::SeqCst);
+        if before + 1 == self.many() {
+            self.slots[slot].filled.store(true, Ordering::SeqCst);
+        }
         Counted {
             counts: self.clone(),
             slot,
         }
     }
 
-    /// How many there are of the user with this hash.
-    pub(crate) fn of(&self, user: u64) -> usize {
-        self.0[user as usize % SLOTS].load(Ordering::Relaxed)
+    fn slot(&self, user: u64) -> &Slot {
+        &self.slots[user as usize % SLOTS]
+    }
+
+    /// The user with this hash has as many as he may have.
+    pub(crate) fn is_full(&self, user: u64) -> bool {
+        self.slot(user).count.load(Ordering::Relaxed) >= self.limit
+    }
+
+    /// The user with this hash has so many that no more should be brought: there is room for what is on its way.
+    pub(crate) fn is_filled(&self, user: u64) -> bool {
+        let slot = self.slot(user);
+        // The count, too: who filled it may say so when all have left.
+        slot.filled.load(Ordering::SeqCst) && slot.count.load(Ordering::SeqCst) > self.few()
+    }
+
+    fn many(&self) -> usize {
+        self.limit.div_ceil(2)
+    }
+
+    fn few(&self) -> usize {
+        self.many() / 2
+    }
+
+    /// Waits until the user with this hash has room again.
+    pub(crate) async fn room(self: Arc<Self>, user: u64) {
+        // It hears of what happens from now on.
+        let notified = self.slot(user).waiting.notified();
+        if self.is_filled(user) {
+            notified.await;
+        }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.counts.0[self.slot].fetch_sub(1, Ordering::Relaxed);
+        let slot = &self.counts.slots[self.slot];
+        if slot.count.fetch_sub(1, Ordering::SeqCst) == self.counts.few() + 1 {
+            slot.filled.store(false, Ordering::SeqCst);
+            slot.waiting.notify_waiters();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
     use super::*;
 
     #[test]
     fn each_user_has_a_count_of_his_own() {
-        let counts = Arc::<UserCounts>::default();
+        let counts = UserCounts::new(2);
         let held = [counts.enter(1), counts.enter(1), counts.enter(2)];
-        assert_eq!((counts.of(1), counts.of(2), counts.of(3)), (2, 1, 0));
+        let full = [1, 2, 3].map(|user| counts.is_full(user));
+        assert_eq!(full, [true, false, false]);
         drop(held);
-        assert_eq!((counts.of(1), counts.of(2)), (0, 0));
+        assert!(!counts.is_full(1));
+    }
+
+    #[test]
+    fn who_waits_is_woken_when_a_good_part_has_gone() {
+        let counts = UserCounts::new(80);
+        let mut held: Vec<_> = (0..39).map(|_| counts.enter(1)).collect();
+        assert!(!counts.is_filled(1));
+        held.push(counts.enter(1));
+        assert!(counts.is_filled(1) && !counts.is_full(1));
+        let mut room = pin!(counts.clone().room(1));
+        let mut poll = || room.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(poll(), Poll::Pending);
+        held.truncate(21);
+        assert_eq!(poll(), Poll::Pending);
+        assert!(counts.is_filled(1), "who comes now waits, too");
+        held.truncate(20);
+        assert_eq!(poll(), Poll::Ready(()));
+        assert!(!counts.is_filled(1));
+    }
+
+    #[test]
+    fn whatever_the_limit_there_is_room_again_when_all_have_gone() {
+        for limit in 1..20 {
+            let counts = UserCounts::new(limit);
+            let held: Vec<_> = (0..limit).map(|_| counts.enter(1)).collect();
+            assert!(counts.is_filled(1), "limit {limit}");
+            let mut room = pin!(counts.clone().room(1));
+            let mut poll = || room.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert_eq!(poll(), Poll::Pending, "limit {limit}");
+            drop(held);
+            assert_eq!(poll(), Poll::Ready(()), "limit {limit}");
+        }
     }
 }

@@ -1,13 +1,16 @@
 //! What the session and its line (the connection actor, or a test) say to each other.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use actix::Message;
 use bytestring::ByteString;
 
+use crate::node::UserCounts;
 use crate::node::budget::{Held, NodeBudget, SMALL};
+use crate::store::Share;
 use crate::wire::Close;
 
 /// From the line to the session.
@@ -44,6 +47,13 @@ pub(crate) enum ToLine {
     Close(Close),
 }
 
+/// On whose account a line is.
+pub(crate) struct Account {
+    pub(crate) share: Share,
+    /// Handlers that run on this node, by user.
+    pub(crate) handlers: Arc<UserCounts>,
+}
+
 /// The flow of one line, shared on one thread by its session, connection actor, payload guard and response stream.
 #[derive(Clone)]
 pub(crate) struct Flow(Rc<FlowState>);
@@ -55,6 +65,7 @@ struct FlowState {
     reader: Bell,
     incoming: Held,
     outgoing: Held,
+    account: OnceCell<Account>,
     /// The session waits for most of what it wrote to go out.
     awaits_drain: Cell<bool>,
 }
@@ -70,15 +81,23 @@ impl Flow {
             reader: Bell::default(),
             incoming: Held::new(incoming),
             outgoing: Held::new(outgoing),
+            account: OnceCell::new(),
             awaits_drain: Cell::new(false),
         }))
     }
 
-    /// HELLO is done: from now on the line's bytes are this user's.
-    pub(crate) fn belongs_to(&self, budget: &NodeBudget, user_id: &str) {
+    /// HELLO is done: from now on the line's bytes are this user's, and what it brings is on this account.
+    pub(crate) fn belongs_to(&self, budget: &NodeBudget, user_id: &str, account: Account) {
+        // A session says HELLO once.
+        let _ = self.0.account.set(account);
         let (incoming, outgoing) = budget.of_user(user_id);
         self.0.incoming.move_to(incoming);
         self.0.outgoing.move_to(outgoing);
+    }
+
+    /// On whose account it is, once HELLO is done.
+    pub(crate) fn account(&self) -> Option<&Account> {
+        self.0.account.get()
     }
 
     /// What the line and its session hold of what came in.

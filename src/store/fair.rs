@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
+use std::time::{Duration, Instant};
 
 /// On whose account something waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +18,11 @@ pub struct Share {
 const QUANTUM: usize = 16 * 1024;
 /// What the smallest item costs: an operation is work even if it carries nothing.
 const LEAST_COST: usize = 256;
+/// Where there are other users, a group takes no more than so many items once only one user is left: whoever comes next
+/// waits for the group to end.
+const MOST_OF_ONE: usize = 64;
+/// For how long there are other users after one was seen.
+const OTHERS_STAY: Duration = Duration::from_secs(1);
 
 /// What waits to be shared out.
 pub trait Shared {
@@ -42,6 +48,41 @@ pub struct Fair<T> {
     users: Turns<u64, User<T>>,
     sorted: usize,
     bytes: usize,
+    crowd: Crowd,
+}
+
+/// Who sends most of what arrives, found without counting everybody (the majority vote of Boyer and Moore).
+#[derive(Default)]
+struct Crowd {
+    most: u64,
+    /// By how much he outvotes all others together in what is not sorted yet, at least.
+    lead: usize,
+    /// Others were there since this was looked at last.
+    others: bool,
+    others_until: Option<Instant>,
+}
+
+impl Crowd {
+    fn count(&mut self, user: u64) {
+        if user == self.most {
+            self.lead += 1;
+            return;
+        }
+        self.others = true;
+        match self.lead.checked_sub(1) {
+            Some(lead) => self.lead = lead,
+            None => (self.most, self.lead) = (user, 1),
+        }
+    }
+
+    /// Other users were there a short time ago.
+    fn is_mixed(&mut self) -> bool {
+        let now = Instant::now();
+        if std::mem::take(&mut self.others) {
+            self.others_until = Some(now + OTHERS_STAY);
+        }
+        self.others_until.is_some_and(|until| until > now)
+    }
 }
 
 /// What waits of one user.
@@ -109,6 +150,7 @@ impl<T> Default for Fair<T> {
             users: Turns::new(),
             sorted: 0,
             bytes: 0,
+            crowd: Crowd::default(),
         }
     }
 }
@@ -120,28 +162,38 @@ impl<T: Shared> Fair<T> {
 
     pub fn push(&mut self, item: T) {
         self.bytes += item.bytes();
+        self.crowd.count(item.share().user);
         self.arrived.push_back(item);
     }
 
     /// Moves into `group` what comes next, until it has `most` items, or items of `most_bytes` or more.
     pub fn take(&mut self, group: &mut Vec<T>, most: usize, most_bytes: usize) {
         let room = most.saturating_sub(group.len());
-        if self.len() > room || self.bytes > most_bytes || self.sorted > 0 {
+        let mixed = self.len() > MOST_OF_ONE && self.crowd.is_mixed();
+        let dominated = mixed && self.crowd.lead > MOST_OF_ONE;
+        if self.len() > room || self.bytes > most_bytes || self.sorted > 0 || dominated {
             self.sort();
         }
         let mut bytes = 0;
         while group.len() < most && bytes < most_bytes {
-            let Some(item) = self.next() else { return };
+            if mixed && group.len() >= MOST_OF_ONE && self.users.turn.len() == 1 {
+                break;
+            }
+            let Some(item) = self.next() else { break };
             bytes += item.bytes();
             let ends = item.ends_group();
             group.push(item);
             if ends {
-                return;
+                break;
             }
+        }
+        if self.arrived.is_empty() {
+            self.crowd.lead = 0;
         }
     }
 
     fn sort(&mut self) {
+        self.crowd.lead = 0;
         for item in self.arrived.drain(..) {
             let Share { user, session } = item.share();
             let user = self.users.entry(user, User::new);
@@ -221,6 +273,29 @@ mod tests {
         let numbers: Vec<u32> = take(&mut fair, 6).iter().map(|item| item.2).collect();
         assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
         assert_eq!(fair.len(), 0);
+    }
+
+    #[test]
+    fn beside_others_a_flood_comes_in_small_groups() {
+        let mut fair = Fair::default();
+        let flood = |fair: &mut Fair<Item>| {
+            for number in 0..400 {
+                fair.push(Item(1, u64::from(number % 40), number, 0));
+            }
+        };
+        flood(&mut fair);
+        assert_eq!(take(&mut fair, 500).len(), 400, "nobody else was there");
+        flood(&mut fair);
+        fair.push(Item(2, 0, 0, 0));
+        let group = take(&mut fair, 500);
+        assert!(group.iter().any(|item| item.0 == 2), "{group:?}");
+        assert_eq!(group.len(), MOST_OF_ONE);
+        assert_eq!(take(&mut fair, 500).len(), MOST_OF_ONE, "others may come");
+        while !take(&mut fair, 500).is_empty() {}
+        for number in 0..400 {
+            fair.push(Item(u64::from(number % 100), 0, number, 0));
+        }
+        assert_eq!(take(&mut fair, 500).len(), 400, "nobody sends most of it");
     }
 
     #[test]

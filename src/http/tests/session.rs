@@ -8,8 +8,10 @@ use tokio::sync::mpsc;
 
 use crate::http::NewLine;
 use crate::metrics::{Mailbox, metered};
+use crate::node::UserCounts;
 use crate::node::budget::NodeBudget;
-use crate::session::line::{Flow, FromLine, ToLine};
+use crate::session::line::{Account, Flow, FromLine, ToLine};
+use crate::store::Share;
 use crate::wire::{Close, CloseCode};
 
 /// Bytes of one text of a flood.
@@ -99,7 +101,11 @@ impl Session {
         let (command, rest) = text.split_once(':').unwrap_or((text, ""));
         match command {
             "hello" => {
-                self.flow.belongs_to(&self.budget, rest);
+                let account = Account {
+                    share: Share::of_user(rest),
+                    handlers: UserCounts::new(1_000),
+                };
+                self.flow.belongs_to(&self.budget, rest, account);
                 self.line.tell(ToLine::Established);
                 self.say("welcome");
             }

@@ -16,7 +16,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
 use tokio::task::AbortHandle;
 
 use super::handle::HandlerEnded;
-use super::line::{Flow, FromLine, ToLine};
+use super::line::{Account, Flow, FromLine, ToLine};
 use super::state::{Action, Event, Keep, State, Surroundings};
 use crate::auth::Authenticator;
 use crate::http::NewLine;
@@ -132,8 +132,7 @@ impl Session {
             filling: unsent > config.max_unsent / 2,
             incoming_room,
             outgoing_room,
-            user_is_busy: self.node.handlers_of.of(self.state.account())
-                >= config.max_handlers_per_user,
+            user_is_busy: self.node.handlers_of.is_full(self.state.account()),
             lease_in_doubt: self.node.since_renewal() >= config.lease,
         }
     }
@@ -164,7 +163,12 @@ impl Session {
         match action {
             Action::Send(text) => self.line.tell(ToLine::Text(text)),
             Action::Established => {
-                self.flow.belongs_to(&self.node.budget, self.state.owner());
+                let account = Account {
+                    share: self.share(),
+                    handlers: self.node.handlers_of.clone(),
+                };
+                let owner = self.state.owner();
+                self.flow.belongs_to(&self.node.budget, owner, account);
                 self.line.tell(ToLine::Established);
             }
             Action::Processed(bytes) => self.flow.processed(bytes),

@@ -1,9 +1,15 @@
 //! One user sends requests without a pause, from many sessions.
 
+use std::hint::spin_loop;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
 use tokio::time::sleep;
 
 use super::args::Args;
-use super::others::Others;
+use super::others::{Others, Phase};
 use super::verdict::Verdict;
 use super::{SECOND, apart, server, tell};
 use crate::args::{self as load, Pace, Scenario};
@@ -22,22 +28,31 @@ pub async fn run(
     let others = Others::begin(url, "other", ENDPOINT, args.others).await?;
     sleep(args.quiet).await;
     others.next_phase();
+    let busy = Busy::begin();
+    sleep(args.quiet).await;
+    drop(busy);
+    others.next_phase();
     let greedy = requests(args, sessions, in_flight);
     let greedy = apart(move || crowd::run(greedy)).await;
     let phases = others.end().await;
 
-    let (quiet, loaded) = (&phases[0], &phases[1]);
+    let (quiet, busy, loaded) = (&phases[0], &phases[1], &phases[2]);
     tell(verdict, "quiet", quiet, None);
+    tell(verdict, "busy", busy, None);
     tell(verdict, "greedy", loaded, None);
-    let (quiet, loaded) = (&quiet.paced, loaded);
     verdict.at_most(
         "HELLO p99 while greedy, ms",
         loaded.newcomers.percentile(0.99).as_secs_f64() * 1e3,
         SECOND.as_secs_f64() * 1e3,
     );
-    verdict.at_most(
+    let p99 = |phase: &Phase| phase.paced.percentile(0.99).as_secs_f64();
+    verdict.tell(
         "requests' p99 while greedy, times that of quiet",
-        loaded.paced.percentile(0.99).as_secs_f64() / quiet.percentile(0.99).as_secs_f64(),
+        p99(loaded) / p99(quiet),
+    );
+    verdict.at_most(
+        "requests' p99 while greedy, times that of busy",
+        p99(loaded) / p99(busy),
         2.0,
     );
     lease.tell(verdict).await;
@@ -60,6 +75,32 @@ pub async fn run(
         Err(why) => verdict.note(&format!("the greedy user: {why}")),
     }
     Ok(())
+}
+
+/// Threads that do nothing, as fast as they can: one more than there are processors. What the requests of others take
+/// beside them is the operating system's doing, and no server can be faster while all its threads have work.
+struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    fn begin() -> Busy {
+        let goes_on = Arc::new(AtomicBool::new(true));
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        for _ in 0..=processors {
+            let goes_on = goes_on.clone();
+            thread::spawn(move || {
+                while goes_on.load(Ordering::Relaxed) {
+                    spin_loop();
+                }
+            });
+        }
+        Busy(goes_on)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 /// The greedy user.

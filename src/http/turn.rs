@@ -1,0 +1,164 @@
+//! Whose turn it is to be read from. Whatever a line brings takes the thread for a while, and all that comes of it takes
+//! places that others need too: so a line is read a few messages at a time, the lines of a thread take turns which are
+//! shared out fairly between users, and a user who has as many handlers as he may have is not read from at all.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::session::line::{Account, Bell};
+use crate::store::{Fair, Share, Shared};
+
+/// What is read in one turn: so many small envelopes, whether each is a message of its own or all are one.
+const TURN: isize = 16;
+/// Bytes of a small envelope.
+const ENVELOPE: usize = 256;
+/// How long a user who has as many handlers as he may have is not read from. Then he is read from for one turn, and told
+/// RETRY: what he has under way may wait for what he has to say.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Users are told apart by so many bits of their hash.
+const SLOTS: usize = 256;
+
+thread_local! {
+    static TURNS: Rc<Turns> = Rc::new(Turns {
+        had_one: RefCell::new([false; SLOTS]),
+        waiting: RefCell::default(),
+        given: Cell::new(false),
+    });
+}
+
+/// The turns of one thread.
+struct Turns {
+    /// Users who have had a turn since others were given one: each has one without waiting.
+    had_one: RefCell<[bool; SLOTS]>,
+    waiting: RefCell<Fair<Waiting>>,
+    /// Somebody gives turns, until nobody waits.
+    given: Cell<bool>,
+}
+
+/// A line that waits for its turn.
+struct Waiting {
+    share: Share,
+    place: Rc<Place>,
+}
+
+#[derive(Default)]
+struct Place {
+    given: Cell<bool>,
+    line: Bell,
+}
+
+impl Shared for Waiting {
+    fn share(&self) -> Share {
+        self.share
+    }
+
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+impl Turns {
+    /// Gives one turn after the other. Between two of them, everything else on the thread comes.
+    async fn give(self: Rc<Self>) {
+        let mut next = Vec::with_capacity(1);
+        loop {
+            tokio::task::yield_now().await;
+            self.had_one.borrow_mut().fill(false);
+            self.waiting.borrow_mut().take(&mut next, 1, usize::MAX);
+            let Some(Waiting { place, .. }) = next.pop() else {
+                self.given.set(false);
+                return;
+            };
+            place.given.set(true);
+            place.line.ring();
+        }
+    }
+}
+
+/// When one line is read from.
+#[derive(Default)]
+pub(super) struct Turn {
+    /// What may still be read in this turn. What a long message took beyond its turn is owed to others: so many turns
+    /// later, the line is read from again.
+    left: isize,
+    /// Where it waits for the next one.
+    place: Option<Rc<Place>>,
+    /// It waits until its user has room for more handlers, or has waited for long enough.
+    room: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// It has waited for long enough: this turn is read.
+    has_waited: bool,
+}
+
+impl Turn {
+    /// Whether the line may be read from; if not, its task is woken when it may.
+    pub(super) fn poll(&mut self, account: &Account, context: &mut Context<'_>) -> Poll<()> {
+        if self.poll_room(account, context).is_pending() {
+            return Poll::Pending;
+        }
+        while self.left <= 0 {
+            if self.poll_turn(account.share, context).is_pending() {
+                return Poll::Pending;
+            }
+            self.left += TURN;
+        }
+        Poll::Ready(())
+    }
+
+    /// So many bytes of a message were read.
+    pub(super) fn read(&mut self, bytes: usize) {
+        self.left -= 1 + (bytes / ENVELOPE) as isize;
+        if self.left <= 0 {
+            self.has_waited = false;
+        }
+    }
+
+    fn poll_room(&mut self, account: &Account, context: &mut Context<'_>) -> Poll<()> {
+        if self.has_waited || !account.handlers.is_filled(account.share.user) {
+            self.room = None;
+            return Poll::Ready(());
+        }
+        let room = self.room.get_or_insert_with(|| {
+            let room = account.handlers.clone().room(account.share.user);
+            Box::pin(async move {
+                let _ = tokio::time::timeout(PATIENCE, room).await;
+            })
+        });
+        if room.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        self.room = None;
+        self.has_waited = true;
+        Poll::Ready(())
+    }
+
+    fn poll_turn(&mut self, share: Share, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(place) = &self.place {
+            place.line.register(context);
+            if !place.given.get() {
+                return Poll::Pending;
+            }
+            self.place = None;
+            return Poll::Ready(());
+        }
+        let turns = TURNS.with(Rc::clone);
+        let slot = share.user as usize % SLOTS;
+        let had_one = std::mem::replace(&mut turns.had_one.borrow_mut()[slot], true);
+        if !had_one {
+            return Poll::Ready(());
+        }
+        let place = Rc::<Place>::default();
+        place.line.register(context);
+        turns.waiting.borrow_mut().push(Waiting {
+            share,
+            place: place.clone(),
+        });
+        self.place = Some(place);
+        if !turns.given.replace(true) {
+            actix_web::rt::spawn(turns.give());
+        }
+        Poll::Pending
+    }
+}
