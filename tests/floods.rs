@@ -255,6 +255,7 @@ impl Target {
             let from = Instant::now();
             let cmid = line.request("test.do", json!({})).await;
             line.expect_id("RESOLVE", &cmid).await;
+            line.send(json!([{"t": "ACK2", "cmid": cmid}])).await;
             slowest = slowest.max(from.elapsed());
             served += 1;
             most = most.max(self.process.resident());

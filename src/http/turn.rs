@@ -14,7 +14,7 @@ use crate::store::{Fair, Share, Shared};
 /// What is read in one turn: so many small envelopes, whether each is a message of its own or all are one.
 const TURN: isize = 16;
 /// Bytes of a small envelope.
-const ENVELOPE: usize = 256;
+const ENVELOPE: usize = 512;
 /// How long a user who has as many handlers as he may have is not read from. Then he is read from for one turn, and told
 /// RETRY: what he has under way may wait for what he has to say.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -160,5 +160,93 @@ impl Turn {
             actix_web::rt::spawn(turns.give());
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Waker;
+
+    use super::*;
+    use crate::node::UserCounts;
+
+    fn account(handlers: &Arc<UserCounts>, user: u64, session: u64) -> Account {
+        Account {
+            share: Share { user, session },
+            handlers: handlers.clone(),
+        }
+    }
+
+    fn may_read(turn: &mut Turn, account: &Account) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        turn.poll(account, &mut context).is_ready()
+    }
+
+    /// Waits until the line may be read from; after how many turns of the thread.
+    async fn turns_until(turn: &mut Turn, account: &Account) -> usize {
+        let mut turns = 0;
+        while !may_read(turn, account) {
+            turns += 1;
+            tokio::task::yield_now().await;
+        }
+        turns
+    }
+
+    #[actix_web::test]
+    async fn the_lines_of_one_user_take_turns_and_others_do_not_wait_for_them() {
+        let handlers = UserCounts::new(1_000);
+        let mut lines: Vec<_> = (0..40)
+            .map(|session| (Turn::default(), account(&handlers, 1, session)))
+            .collect();
+        let at_once = lines
+            .iter_mut()
+            .filter_map(|(turn, account)| may_read(turn, account).then_some(()))
+            .count();
+        assert_eq!(at_once, 1, "of one user's lines");
+        assert!(may_read(&mut Turn::default(), &account(&handlers, 2, 0)));
+        for (turn, account) in &mut lines {
+            turns_until(turn, account).await;
+            for message in 0..TURN {
+                assert!(may_read(turn, account), "message {message}");
+                turn.read(100);
+            }
+        }
+    }
+
+    #[actix_web::test]
+    async fn a_long_message_takes_the_turns_that_its_envelopes_would_have_taken() {
+        let handlers = UserCounts::new(1_000);
+        let (mut turn, account) = (Turn::default(), account(&handlers, 1, 0));
+        turns_until(&mut turn, &account).await;
+        turn.read(1_000 * ENVELOPE);
+        let turns = turns_until(&mut turn, &account).await;
+        // Of each two turns, one is had without waiting.
+        assert!(turns >= 1_000 / TURN as usize / 2 - 1, "{turns} turns");
+    }
+
+    #[actix_web::test]
+    async fn a_user_with_many_handlers_is_not_read_from_until_they_end() {
+        let handlers = UserCounts::new(4);
+        let (mut turn, account) = (Turn::default(), account(&handlers, 1, 0));
+        let mut running = vec![handlers.enter(1)];
+        assert!(may_read(&mut turn, &account));
+        running.push(handlers.enter(1));
+        assert!(!may_read(&mut turn, &account));
+        running.pop();
+        assert!(may_read(&mut turn, &account));
+    }
+
+    #[actix_web::test]
+    async fn handlers_that_do_not_end_let_a_turn_pass_in_the_end() {
+        let handlers = UserCounts::new(4);
+        let (mut turn, account) = (Turn::default(), account(&handlers, 1, 0));
+        let _running = [handlers.enter(1), handlers.enter(1)];
+        std::future::poll_fn(|context| turn.poll(&account, context)).await;
+        for _ in 0..TURN {
+            assert!(may_read(&mut turn, &account));
+            turn.read(100);
+        }
+        assert!(!may_read(&mut turn, &account));
     }
 }
