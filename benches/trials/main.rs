@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 }
 
 struct Args {
-    seconds: String,
+    seconds: u32,
     /// Each must be in a trial's name.
     only: Vec<String>,
     /// That come back.
@@ -56,7 +56,7 @@ struct Args {
 impl Args {
     fn parse() -> Args {
         let mut args = Args {
-            seconds: "30".to_owned(),
+            seconds: 30,
             only: Vec::new(),
             sessions: 200,
             rows: 9_000_000,
@@ -66,7 +66,7 @@ impl Args {
         while let Some(name) = given.next() {
             let value = given.next().unwrap_or_default();
             match (name.as_str(), number(&value)) {
-                ("--seconds", Some(_)) => args.seconds = value,
+                ("--seconds", Some(seconds)) => args.seconds = seconds,
                 ("--only", _) => args.only = value.split(',').map(str::to_owned).collect(),
                 ("--sessions", Some(sessions)) => args.sessions = sessions,
                 ("--rows", Some(rows)) => args.rows = rows,
@@ -146,6 +146,8 @@ impl Trials {
     }
 
     fn scavenge(&mut self, database: Database) {
+        /// At least so many are scavenged.
+        const ROWS_PER_SECOND: u32 = 50_000;
         let Some(name) = self.begins(database, "scavenging") else {
             return;
         };
@@ -163,8 +165,9 @@ impl Trials {
                 }
             }
         });
+        let seconds = self.args.rows.div_ceil(ROWS_PER_SECOND).max(10);
         let steady = "steady --idle 190 --paced 10";
-        self.load(name.clone(), steady, &server.url, &server);
+        self.load_for(seconds, name.clone(), steady, &server.url, &server);
         drop(over);
         let took = watch.join().expect("it does not panic");
         let is_left = is_left(database, &server.database);
@@ -177,10 +180,21 @@ impl Trials {
 
     /// Runs a trial, which prints its figures.
     fn load(&mut self, name: String, arguments: &str, urls: &str, server: &Server) {
+        self.load_for(self.args.seconds, name, arguments, urls, server);
+    }
+
+    fn load_for(
+        &mut self,
+        seconds: u32,
+        name: String,
+        arguments: &str,
+        urls: &str,
+        server: &Server,
+    ) {
         let status = Command::new(LOAD)
             .args(arguments.split(' '))
             .args(["--url", urls, "--server-pid", &server.id().to_string()])
-            .args(["--seconds", &self.args.seconds])
+            .args(["--seconds", &seconds.to_string()])
             .status();
         if !status.expect("the load generator was built").success() {
             self.failed.push(name);

@@ -19,9 +19,13 @@ pub fn expired(database: Database, rows: u32) -> String {
         database.numbers(inbox.div_ceil(EACH)),
         database.numbers(inbox),
     );
+    let clock = match database {
+        Database::Sqlite => String::new(),
+        Database::Postgres => format!("UPDATE publication_clock SET newest = {rows};"),
+    };
     format!(
-        "INSERT INTO publication (created, topic, tid, msg) \
-        SELECT {EXPIRED}, 'topic-' || i % 1000, 'a-trace-id', '\"a publication of some length\"' \
+        "{clock} INSERT INTO publication (id, created, topic, tid, msg) \
+        SELECT 1 + i, {EXPIRED}, 'topic-' || i % 1000, 'a-trace-id', '\"a publication of some length\"' \
         FROM ({publications}) AS numbers; \
         {SESSION} SELECT 256000000 + i, 'expired-' || i, 'e' || i, 'expired-' || i, 1, 'c', 'a', '1', {ALIVE}, {ALIVE}, 0 \
         FROM ({sessions}) AS numbers; \
@@ -31,10 +35,11 @@ pub fn expired(database: Database, rows: u32) -> String {
     )
 }
 
-/// A query for whether any of them is left.
+/// A query for whether any of them is left, but for the newest publication, which stays for its id.
 pub fn expired_left() -> String {
     format!(
-        "SELECT EXISTS (SELECT 1 FROM publication WHERE created = {EXPIRED}) \
+        "SELECT EXISTS (SELECT 1 FROM publication WHERE created = {EXPIRED} \
+         AND id < (SELECT max(id) FROM publication)) \
          OR EXISTS (SELECT 1 FROM inbox WHERE created = {EXPIRED}) AS is_left"
     )
 }
@@ -54,7 +59,7 @@ pub fn backlog(database: Database, sessions: u32, each: u32, size: usize) -> Str
         FROM ({all}) AS numbers; \
         INSERT INTO outbox (session, seq, kind, eid, tid, msg, deliveries, created) \
         SELECT 256000000 + i / {each}, 1 + i % {each}, 'SEND', 'ClientSide.terminator', 'a-trace-id', \
-            '{{\"number\":' || i % {each} || ',\"string\":\"' || {text} || '\"}}', 0, {ALIVE} \
+            '{{\"number\":' || (i % {each}) || ',\"string\":\"' || {text} || '\"}}', 0, {ALIVE} \
         FROM ({messages}) AS numbers;"
     )
 }
