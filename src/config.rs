@@ -97,7 +97,8 @@ pub struct Config {
     /// Most rows in one session's inbox; beyond that messages get RETRY. Default 10,000.
     pub max_inbox: usize,
     /// Most bytes of answers in one session's inbox, which are there until its client has acknowledged them (ACK2); beyond
-    /// that messages get RETRY. The answers of handlers that run already come on top. Default 64 MiB.
+    /// that messages get RETRY. The answers of handlers that run already come on top. The sessions of one user may have
+    /// [`max_sessions_per_user`](Self::max_sessions_per_user) times as many. Default 16 MiB.
     pub max_inbox_bytes: usize,
     /// Most information-bearing messages held while authorization is awaited; beyond that RETRY. Default 100.
     pub max_held: usize,
@@ -259,7 +260,7 @@ impl Default for Config {
             max_handlers_per_user: 2_000,
             max_ping_payload: 4 * KIB,
             max_inbox: 10_000,
-            max_inbox_bytes: 64 * MIB,
+            max_inbox_bytes: 16 * MIB,
             max_held: 100,
             max_held_bytes: 20 * MIB,
             max_held_subscriptions: 3_000,

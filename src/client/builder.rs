@@ -92,7 +92,7 @@ impl ClientBuilder {
             reopen_session: false,
             max_outbox_messages: 10_000,
             max_outbox_bytes: 64 << 20,
-            max_message_bytes: 50 << 20,
+            max_message_bytes: 4 << 20,
             max_waiting_messages: 10_000,
             pipeline_messages: 200,
             pipeline_bytes: 256 << 10,
@@ -241,6 +241,15 @@ impl ClientBuilder {
             self.config.max_outbox_messages,
             self.config.max_outbox_bytes,
         ) = (messages, bytes);
+        self
+    }
+
+    /// Largest message, in bytes of its envelope; a larger one fails with
+    /// [`SendError::TooLarge`](super::SendError::TooLarge). Default: 4 MiB, which is what a server takes
+    /// by default (`Config::max_envelope`). A server closes the session of whoever sends it more than it
+    /// takes, so give no more than yours does.
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.config.max_message_bytes = bytes;
         self
     }
 

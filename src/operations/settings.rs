@@ -222,9 +222,34 @@ pub const SETTINGS: &[Setting] = &[
         Field::LongCount(|s| &mut s.config.max_inbox),
     ),
     of_server(
+        "max_inbox_bytes",
+        "bytes of the answers in a session's inbox",
+        Field::Size(|s| &mut s.config.max_inbox_bytes),
+    ),
+    of_server(
         "max_outbox",
         "messages stored for a session",
         Field::Count(|s| &mut s.config.store.max_outbox),
+    ),
+    of_server(
+        "max_outbox_bytes",
+        "bytes of the messages stored for a session",
+        Field::Size(|s| &mut s.config.store.max_outbox_bytes),
+    ),
+    of_server(
+        "max_outbox_bytes_per_user",
+        "the same, for all sessions of one user",
+        Field::Size(|s| &mut s.config.store.max_outbox_bytes_per_user),
+    ),
+    of_server(
+        "acknowledge_timeout",
+        "a client that acknowledges nothing for so long must come back",
+        Field::Time(|s| &mut s.config.acknowledge_timeout),
+    ),
+    of_server(
+        "transaction_limit",
+        "a transactional handler that takes longer is rolled back",
+        Field::Time(|s| &mut s.config.transaction_limit),
     ),
     of_server(
         "window",
@@ -240,6 +265,26 @@ pub const SETTINGS: &[Setting] = &[
         "max_redeliveries",
         "counted redeliveries before a message becomes a dead letter",
         Field::Count(|s| &mut s.config.max_redeliveries),
+    ),
+    of_server(
+        "dead_letter_age",
+        "how long dead letters are kept",
+        Field::Time(|s| &mut s.config.dead_letter_age),
+    ),
+    of_server(
+        "max_dead_letter_bytes",
+        "bytes of the dead letters that are kept",
+        Field::Size(|s| &mut s.config.max_dead_letter_bytes),
+    ),
+    of_server(
+        "max_running_per_service",
+        "messages of one service in work at a time",
+        Field::LongCount(|s| &mut s.config.max_running_per_service),
+    ),
+    of_server(
+        "service_time_limit",
+        "an attempt of a service that takes longer has failed",
+        Field::Time(|s| &mut s.config.service_time_limit),
     ),
     of_server(
         "service_attempts",

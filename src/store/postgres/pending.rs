@@ -1,5 +1,10 @@
 //! What a transaction has gathered and not written yet. It is written together: each kind of rows as arrays, and all
 //! kinds by one statement, since a round trip costs more than many rows do.
+//!
+//! Plans are made once, often while a table is still empty, and kept. In a plain join, the planner is then free to walk
+//! through the whole table, and through the array for each of its rows, dead ones included: ten times slower an hour
+//! later. So each element is looked up by itself (`LATERAL … LIMIT 1`), by its key, whatever the statistics say. (Rows are
+//! named by their place, `ctid`: their sessions are locked, so that nobody moves them meanwhile.)
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -66,11 +71,11 @@ pub struct Outgoing {
 }
 
 /// A part of the one statement.
-struct Part<'a> {
-    text: &'static str,
+pub struct Part<'a> {
+    pub text: &'static str,
     /// How many rows it is given.
     rows: usize,
-    values: Vec<Value<'a>>,
+    pub values: Vec<Value<'a>>,
 }
 
 impl Pending {
@@ -103,7 +108,7 @@ impl Pending {
         Ok(())
     }
 
-    fn parts<'a>(&'a self, forgotten: &'a (Vec<i64>, Vec<String>)) -> [Part<'a>; 6] {
+    pub(super) fn parts<'a>(&'a self, forgotten: &'a (Vec<i64>, Vec<String>)) -> [Part<'a>; 6] {
         let part = |text, rows, values| Part { text, rows, values };
         let Pending {
             incoming,
@@ -121,21 +126,28 @@ impl Pending {
                 outgoing.values(),
             ),
             part(
-                "DELETE FROM outbox USING unnest(?, ?) AS done (session, seq) \
-                WHERE outbox.session = done.session AND outbox.seq = done.seq",
+                "DELETE FROM outbox WHERE ctid = ANY(ARRAY( \
+                SELECT found.ctid FROM unnest(?, ?) AS done (session, seq) \
+                CROSS JOIN LATERAL (SELECT ctid FROM outbox \
+                WHERE outbox.session = done.session AND outbox.seq = done.seq LIMIT 1) AS found))",
                 completed.0.len(),
                 vec![Value::Longs(&completed.0), Value::Longs(&completed.1)],
             ),
             part(
-                "DELETE FROM inbox USING unnest(?, ?) AS done (session, cmid) \
-                WHERE inbox.session = done.session AND inbox.cmid = done.cmid",
+                "DELETE FROM inbox WHERE ctid = ANY(ARRAY( \
+                SELECT found.ctid FROM unnest(?, ?) AS done (session, cmid) \
+                CROSS JOIN LATERAL (SELECT ctid FROM inbox \
+                WHERE inbox.session = done.session AND inbox.cmid = done.cmid LIMIT 1) AS found))",
                 forgotten.0.len(),
                 vec![Value::Longs(&forgotten.0), Value::Texts(&forgotten.1)],
             ),
             part(
-                "UPDATE session SET last_seq = new.seq, outbox_bytes = new.bytes \
-                FROM unnest(?, ?, ?) AS new (key, seq, bytes) \
-                WHERE session.key = new.key",
+                "UPDATE session SET last_seq = new.seq, outbox_bytes = new.bytes FROM ( \
+                SELECT found.ctid AS place, given.seq, given.bytes \
+                FROM unnest(?, ?, ?) AS given (key, seq, bytes) \
+                CROSS JOIN LATERAL (SELECT ctid FROM session \
+                WHERE session.key = given.key LIMIT 1) AS found) AS new \
+                WHERE session.ctid = new.place",
                 last_seqs.0.len(),
                 vec![
                     Value::Longs(&last_seqs.0),
@@ -146,7 +158,7 @@ impl Pending {
             part(
                 "UPDATE publication_clock SET newest = ?",
                 newest_publication.iter().len(),
-                newest_publication.map(Value::Long).into_iter().collect(),
+                vec![Value::Long(newest_publication.unwrap_or_default())],
             ),
             // The last, of which it is known how many rows it has inserted.
             part(

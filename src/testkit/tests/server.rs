@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 
 use super::{Notes, alice, builder};
 use crate::config::Config;
-use crate::endpoint::{Incoming, Outcome};
+use crate::endpoint::{Incoming, Outcome, ServiceOptions};
 use crate::error::SendError;
 use crate::message::ReplyTo;
 use crate::server::{MatsSocketServer, SessionChange};
@@ -182,6 +182,12 @@ async fn mistakes_of_the_builder_are_named() {
             .endpoint("Twice", echo)
             .endpoint("Twice", echo)
             .service("ms.service", echo)
+            .service_with("Never", ServiceOptions::default().max_running(0), echo)
+            .service_with(
+                "AtOnce",
+                ServiceOptions::default().time_limit(Duration::ZERO),
+                echo,
+            )
             .endpoint("", echo)
             .allowed_origins(["https://shop.example", "shop.example", "https://*.example"])
             .allowed_hosts(["shop.example:8443", "https://shop.example"])
@@ -192,6 +198,8 @@ async fn mistakes_of_the_builder_are_named() {
         "\"MatsSomething\" is reserved",
         "\"Twice\" is registered twice",
         "\"ms.service\" is reserved",
+        "the service \"Never\": max_running is 0",
+        "the service \"AtOnce\": time_limit is zero",
         "endpoint is empty",
         "\"shop.example\" has no scheme",
         "\"https://*.example\" has a wildcard",

@@ -3,6 +3,7 @@
 mod bytes;
 mod faults;
 mod nodes;
+mod plans;
 mod proxy;
 
 use diesel::connection::SimpleConnection;
