@@ -11,7 +11,7 @@ use crate::store::{Fair, Share, Shared};
 /// As long as fewer handlers than this run on the thread, the next one is started at once.
 const FREELY: usize = 64;
 /// Handlers that are started in one turn.
-const TURN: usize = 16;
+const TURN: usize = 64;
 
 thread_local! {
     static TURNS: Rc<Turns> = Rc::default();
