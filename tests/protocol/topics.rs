@@ -389,10 +389,16 @@ async fn too_much_that_was_published_meanwhile_is_told_as_lost() {
         subscribe(&mut line, topic).await;
     }
     line.barrier().await;
+    let mut other = nodes.open("berta").await;
+    subscribe(&mut other, "news").await;
     let client = line.cut();
     nodes.until_let_go(&client.session).await;
     for number in 0..3 {
         publish(&nodes, "news", number).await;
+    }
+    // Otherwise they would only now be sent to whoever is there.
+    for _ in 0..3 {
+        other.expect("PUB").await;
     }
     let mut line = nodes.back(0, client).await;
     assert_eq!(line.expect("SUB_LOST").await["eid"], "news");
