@@ -89,7 +89,8 @@ pub struct Config {
     pub max_topic_length: usize,
     /// Most handlers running at a time for one session; beyond that messages get RETRY. Default 1,000.
     pub max_handlers: usize,
-    /// Most handlers running at a time for all sessions of one user on a node; beyond that messages get RETRY. Default 2,000.
+    /// Most handlers running at a time for all sessions of one user on a node; beyond that messages get RETRY. From half of
+    /// it on, his lines are not read from until a good part has ended, or for a second at a time. Default 2,000.
     pub max_handlers_per_user: usize,
     /// Largest payload, in bytes, that the built-in pings (`MatsSocket.matsPing` and `MatsSocket.matsSocketPing`) take;
     /// beyond that they are answered with NACK. Default 4 KiB.

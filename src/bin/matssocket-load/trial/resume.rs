@@ -17,7 +17,7 @@ use crate::scenario::storm::receive;
 use crate::session::{Lost, Session};
 
 /// How long the last of them is waited for, beyond the time that was given.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(1_800);
 
 pub async fn run(
     args: &Args,
