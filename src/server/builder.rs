@@ -212,6 +212,10 @@ impl ServerBuilder {
     /// An endpoint whose handler runs inside the store's transaction, with its Diesel connection `C`
     /// (`diesel::SqliteConnection`): the application's own rows commit or vanish together with the message. It runs on
     /// a thread of the store and holds it up: keep it short. It must not begin a transaction that outlives it.
+    ///
+    /// Its rows are kept if it is done, resolves or forwards, and rolled back if it rejects, denies, asks to retry, or
+    /// fails. If a statement of its has failed, PostgreSQL keeps nothing of the transaction: then whoever goes on is
+    /// answered with NACK. To go on, run that statement in a transaction of its own inside, `connection.transaction(…)`.
     pub fn transactional<C, T, R, F>(mut self, id: &str, handler: F) -> Self
     where
         C: 'static,

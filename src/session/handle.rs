@@ -10,7 +10,8 @@ use super::decide::{Answer, Decision, decide};
 use crate::auth::Principal;
 use crate::clock::jittered;
 use crate::endpoint::{
-    Authorization, Call, Context, Endpoint, Handled, Origin, Run, panicked, take_effects,
+    Authorization, Call, Context, Endpoint, Handled, Origin, RawOutcome, Run, panicked,
+    take_effects,
 };
 use crate::error::HandlerError;
 use crate::metrics::Mailbox;
@@ -18,7 +19,7 @@ use crate::node::{Counted, Node, Owner, Running};
 use crate::seldom::log_seldom;
 use crate::store::operation::{
     Cause, Correlation, Effect, Holder, NewForward, ReadAnswer, ReadCorrelation, Transact,
-    Transacted, Unit, UnitOutcome,
+    TransactBody, Transacted, Unit, UnitOutcome,
 };
 use crate::store::{Share, StoreError};
 use crate::wire::{Debug, DebugOptions, Envelope, MessageType, print_pipeline, shown};
@@ -425,15 +426,17 @@ async fn transact(
     let shared = Arc::new(job.clone_for_store(holder));
     let inside = shared.clone();
     let (answers, answered) = std::sync::mpsc::channel();
-    let run = Box::new(move |connection: &mut dyn std::any::Any| {
+    let run: TransactBody = Box::new(move |connection| {
         let call = Call {
             context: context.clone(),
             payload: inside.envelope.msg.clone(),
         };
         // What failed must roll back the application's rows: its NACK is committed by itself afterwards.
         let handled = match handler(connection, call) {
+            // Nor are the application's rows kept when it rejects.
+            Ok(outcome @ RawOutcome::Reject(_)) => return Err(Box::new(outcome)),
             Ok(outcome) => Ok(outcome),
-            Err(error) => return Err(Box::new(error) as Box<dyn std::any::Any + Send>),
+            Err(error) => return Err(Box::new(error)),
         };
         match unit(&inside, handled, take_effects(&context)) {
             Ok((unit, answer)) if refused(&answer) => {
@@ -468,12 +471,21 @@ async fn transact(
         Ok(Transacted::RolledBack(what)) => match what.downcast::<Retry>() {
             Ok(retry) => End::Retry(retry.0),
             Err(what) => {
-                let error = what
-                    .downcast::<HandlerError>()
-                    .map_or_else(panicked, |error| *error);
-                commit(job, running, Err(error), Vec::new()).await
+                let handled = match what.downcast::<RawOutcome>() {
+                    Ok(rejected) => Ok(*rejected),
+                    Err(what) => Err(what
+                        .downcast::<HandlerError>()
+                        .map_or_else(panicked, |error| *error)),
+                };
+                commit(job, running, handled, Vec::new()).await
             }
         },
+        Ok(Transacted::Spoilt(why)) => {
+            let error = HandlerError::internal(format!(
+                "the transactional handler {endpoint:?} ended well, but its transaction cannot be committed: {why}"
+            ));
+            commit(job, running, Err(error), Vec::new()).await
+        }
         Ok(Transacted::Panicked(text)) => {
             commit(
                 job,

@@ -294,9 +294,10 @@ impl super::Operation for Transact {
     fn verdict(outcome: &Transacted) -> Verdict {
         match outcome {
             Transacted::Unit(UnitOutcome::Committed(_)) => Verdict::Commit,
-            Transacted::Unit(_) | Transacted::RolledBack(_) | Transacted::TimedOut(_) => {
-                Verdict::RollBack
-            }
+            Transacted::Unit(_)
+            | Transacted::RolledBack(_)
+            | Transacted::Spoilt(_)
+            | Transacted::TimedOut(_) => Verdict::RollBack,
             Transacted::Panicked(_) => Verdict::Discard,
         }
     }

@@ -1,4 +1,5 @@
-//! Transactional handlers that take far too long: whoever is beside them notices as little as can be.
+//! Transactional handlers: what is kept of what they write; and those that take far too long, of which whoever is beside
+//! them notices as little as can be.
 
 use std::time::{Duration, Instant};
 
@@ -164,4 +165,133 @@ async fn on_postgres_those_of_one_session_run_in_order() {
         .filter_map(|seen| seen.payload.as_u64())
         .collect();
     assert_eq!(order, (0..20).collect::<Vec<_>>());
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    count: i64,
+}
+
+/// Inserts a row, does what else the payload says, and ends as it says.
+macro_rules! row_keeper {
+    ($name:ident, $connection:ty) => {
+        fn $name(builder: ServerBuilder) -> ServerBuilder {
+            builder
+                .transactional("tx.row", |db: &mut $connection, incoming: Incoming<Value>| {
+                    let sql = |text: &str, db: &mut $connection| diesel::sql_query(text).execute(db);
+                    let what = incoming.payload["what"].as_str().unwrap_or_default().to_owned();
+                    sql(&format!("INSERT INTO tx_row VALUES ({})", incoming.payload["id"]), db)?;
+                    let again = "INSERT INTO tx_row VALUES (0)";
+                    match what.as_str() {
+                        "resolve" | "reject" | "deny" | "fail" => {}
+                        "catch and reject" | "catch and resolve" => {
+                            sql(again, db).expect_err("it is there already");
+                        }
+                        "wrap and resolve" => {
+                            db.transaction(|db| sql(again, db)).expect_err("it is there already");
+                        }
+                        "end and resolve" => {
+                            sql("ROLLBACK", db)?;
+                        }
+                        "defer and resolve" => {
+                            sql("INSERT INTO tx_child VALUES (99)", db)?;
+                        }
+                        other => panic!("{other}"),
+                    }
+                    incoming.send(incoming.session_id(), "t", "client.effect", &what)?;
+                    match what.rsplit(' ').next() {
+                        Some("reject") => Ok(Outcome::reject("rejected")),
+                        Some("deny") => Ok(Outcome::deny()),
+                        Some("fail") => Err(matssocket::HandlerError::internal("it failed")),
+                        _ => Ok(Outcome::resolve("resolved")),
+                    }
+                })
+                .transactional("tx.tables", |db: &mut $connection, _: Incoming<Value>| {
+                    for table in ["tx_child", "tx_row"] {
+                        diesel::sql_query(format!("DROP TABLE IF EXISTS {table}")).execute(db)?;
+                    }
+                    diesel::sql_query("CREATE TABLE tx_row (id INTEGER PRIMARY KEY)").execute(db)?;
+                    diesel::sql_query(
+                        "CREATE TABLE tx_child (parent INTEGER REFERENCES tx_row (id) DEFERRABLE INITIALLY DEFERRED)",
+                    )
+                    .execute(db)?;
+                    diesel::sql_query("INSERT INTO tx_row VALUES (0)").execute(db)?;
+                    Ok(Outcome::resolve("made"))
+                })
+                .transactional("tx.count", |db: &mut $connection, incoming: Incoming<Value>| {
+                    let text = format!("SELECT count(*) AS count FROM tx_row WHERE id = {}", incoming.payload);
+                    let count: Count = diesel::sql_query(text).get_result(db)?;
+                    Ok(Outcome::resolve(count.count))
+                })
+        }
+    };
+}
+row_keeper!(keeps_rows_on_sqlite, SqliteConnection);
+#[cfg(feature = "postgres")]
+row_keeper!(keeps_rows_on_postgres, PgConnection);
+
+/// What a handler that does this is answered, and whether its row and its message are kept.
+async fn expect_rows(nodes: &Nodes, table: &[(&str, &str, bool)]) {
+    let mut line = nodes.open("anna").await;
+    let made = line.request("tx.tables", json!(null)).await;
+    line.expect_id("RESOLVE", &made).await;
+    for (number, (what, answer, kept)) in table.iter().enumerate() {
+        let id = number + 1;
+        let cmid = line
+            .request("tx.row", json!({"what": what, "id": id}))
+            .await;
+        let told = line.answer(&cmid).await;
+        assert_eq!(told["t"], *answer, "{what}: {told}");
+        let count = line.request("tx.count", json!(id)).await;
+        let counted = line.expect_id("RESOLVE", &count).await;
+        assert_eq!(counted["msg"], i64::from(*kept), "the row of {what:?}");
+        match kept {
+            true => assert_eq!(line.expect("SEND").await["msg"], *what),
+            false => line.none("SEND").await,
+        }
+    }
+}
+
+/// A unique violation that the handler caught had the client try again until it gave up.
+const ON_BOTH: [(&str, &str, bool); 7] = [
+    ("resolve", "RESOLVE", true),
+    ("reject", "REJECT", false),
+    ("deny", "NACK", false),
+    ("fail", "NACK", false),
+    ("catch and reject", "REJECT", false),
+    ("wrap and resolve", "RESOLVE", true),
+    ("end and resolve", "NACK", false),
+];
+
+#[actix_web::test]
+async fn what_is_kept_of_a_transactional_handler_on_sqlite() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let nodes = Setup::new()
+        .store(Store::sqlite(dir.path().join("test.db")))
+        .config(|config| config.reveal_errors = true)
+        .extend(|builder, _, _| keeps_rows_on_sqlite(builder))
+        .start(1)
+        .await;
+    let mut table = ON_BOTH.to_vec();
+    // There, only the statement has failed.
+    table.push(("catch and resolve", "RESOLVE", true));
+    expect_rows(&nodes, &table).await;
+}
+
+#[cfg(feature = "postgres")]
+#[actix_web::test]
+async fn what_is_kept_of_a_transactional_handler_on_postgres() {
+    let schema = postgres::Schema::new();
+    let settings = schema.settings();
+    let nodes = Setup::new()
+        .postgres(schema, settings)
+        .config(|config| config.reveal_errors = true)
+        .extend(|builder, _, _| keeps_rows_on_postgres(builder))
+        .start(1)
+        .await;
+    let mut table = ON_BOTH.to_vec();
+    table.push(("catch and resolve", "NACK", false));
+    table.push(("defer and resolve", "NACK", false));
+    expect_rows(&nodes, &table).await;
 }

@@ -336,6 +336,8 @@ pub enum Transacted {
     RolledBack(Box<dyn Any + Send>),
     /// The handler panicked; rolled back.
     Panicked(String),
+    /// The handler ended well, but its transaction cannot be committed, and why not; rolled back.
+    Spoilt(String),
     /// The handler took this long, which is longer than its limit; rolled back.
     TimedOut(Duration),
 }

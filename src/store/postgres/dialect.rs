@@ -12,7 +12,7 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use super::Shared;
 use super::pending::Pending;
 use super::query::{Value, sql};
-use super::sql::{Found, RowColumns, Transaction, Wanted};
+use super::sql::{Found, RowColumns, SAVEPOINT, Transaction, Wanted};
 use crate::clock::Clock;
 use crate::store::operation::*;
 use crate::store::rows::{NewOutboxRow, PublicationRow};
@@ -90,16 +90,20 @@ impl Dialect {
         conn.batch_execute(&format!(
             "SET LOCAL search_path TO DEFAULT; SET LOCAL enable_seqscan TO DEFAULT; SET LOCAL jit TO DEFAULT; \
             SET LOCAL plan_cache_mode TO DEFAULT; \
-            SET LOCAL idle_in_transaction_session_timeout TO {longest}"
+            SET LOCAL idle_in_transaction_session_timeout TO {longest}; SAVEPOINT {SAVEPOINT}"
         ))
     }
 
     /// The handler has ended, one way or another.
     pub fn returned(&self) {}
 
-    /// The connection is ours again.
+    /// The connection is ours again. Fails if what the handler did cannot be committed: a statement of its has failed, a
+    /// constraint that was deferred does not hold, or it has ended the transaction.
     pub fn take_back(&self, conn: &mut PgConnection) -> DbResult<()> {
-        conn.batch_execute(&self.shared.settings)
+        let settings = &self.shared.settings;
+        conn.batch_execute(&format!(
+            "SET CONSTRAINTS ALL IMMEDIATE; RELEASE SAVEPOINT {SAVEPOINT}; {settings}"
+        ))
     }
 }
 

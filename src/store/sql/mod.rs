@@ -34,6 +34,9 @@ mod units;
 /// Most values in one statement: SQLite takes no more than some ten thousand.
 const MOST_VALUES: usize = 500;
 
+/// A handler of the application's runs behind it: that it is still there afterwards shows that the transaction is, too.
+pub const SAVEPOINT: &str = "matssocket_handler";
+
 use super::{Conn, Dialect};
 pub use forgotten::Forgotten;
 pub use rooms::Rooms;

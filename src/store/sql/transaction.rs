@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use diesel::dsl::sum;
 use diesel::prelude::*;
+use diesel::result::DatabaseErrorKind;
 
 use super::allowances::Allowances;
 use super::rooms::Taken;
@@ -17,7 +18,7 @@ use crate::clock::Clock;
 use crate::sabotage::{Broken, Step, is_broken, reached};
 use crate::store::operation::*;
 use crate::store::schema::{outbox, session};
-use crate::store::statements::{DbResult, Statements, operations};
+use crate::store::statements::{DbError, DbResult, Statements, operations};
 
 /// What is known of session rows. Where nobody else writes them it outlives the transaction, unless that is rolled
 /// back; whatever changes them otherwise makes a transaction forget it all first.
@@ -388,13 +389,16 @@ impl Transaction<'_> {
             // Whatever it says: the database may have cut it off, which looks like a failure of its own.
             Ok(_) if took > operation.limit => Ok(Transacted::TimedOut(took)),
             Ok(Err(failure)) => Ok(Transacted::RolledBack(failure)),
-            Ok(Ok(unit)) => self.keep(operation, unit),
+            Ok(Ok(unit)) => match self.dialect.take_back(self.conn) {
+                Ok(()) => self.keep(operation, unit),
+                Err(error) if is_lost(&error) => Err(error),
+                Err(error) => Ok(Transacted::Spoilt(error.to_string())),
+            },
         }
     }
 
     /// Commits what a handler did, if its message still is to be handled by it.
     fn keep(&mut self, operation: &Transact, mut unit: Unit) -> DbResult<Transacted> {
-        self.dialect.take_back(self.conn)?;
         if !self.holds(operation.holder)? {
             return Ok(Transacted::Unit(UnitOutcome::FencedOff));
         }
@@ -415,6 +419,12 @@ impl Transaction<'_> {
             .optional()?;
         Ok(connection == Some(holder.connection.0))
     }
+}
+
+/// The connection is gone, and with it the transaction.
+fn is_lost(error: &DbError) -> bool {
+    let lost = DatabaseErrorKind::ClosedConnection;
+    matches!(error, DbError::DatabaseError(kind, _) if *kind == lost)
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> String {

@@ -4,13 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel::connection::DefaultLoadingMode;
+use diesel::connection::{
+    AnsiTransactionManager, DefaultLoadingMode, SimpleConnection, TransactionManager,
+};
 use diesel::prelude::*;
 
 use super::held::Held;
 use super::hot::Value::{Long, Maybe, Text};
 use super::hot::{DeleteInbox, DeleteOutbox, InsertInbox, InsertOutbox, UpdateSession, execute};
-use super::sql::{Forgotten, Found, Transaction, Wanted};
+use super::sql::{Forgotten, Found, SAVEPOINT, Transaction, Wanted};
 use crate::clock::{Clock, ms};
 use crate::store::operation::*;
 use crate::store::rows::{NewOutboxRow, PublicationRow};
@@ -75,7 +77,8 @@ impl Dialect {
     }
 
     /// The connection is going to be a handler's.
-    pub fn lend(&self, _: &mut SqliteConnection, _: Duration) -> DbResult<()> {
+    pub fn lend(&self, conn: &mut SqliteConnection, _: Duration) -> DbResult<()> {
+        conn.batch_execute(&format!("SAVEPOINT {SAVEPOINT}"))?;
         self.held.begin();
         Ok(())
     }
@@ -85,9 +88,14 @@ impl Dialect {
         self.held.end();
     }
 
-    /// The connection is ours again.
-    pub fn take_back(&self, _: &mut SqliteConnection) -> DbResult<()> {
-        Ok(())
+    /// The connection is ours again. Fails if the handler, or an error of a statement of its, has ended the transaction.
+    pub fn take_back(&self, conn: &mut SqliteConnection) -> DbResult<()> {
+        let released = conn.batch_execute(&format!("RELEASE SAVEPOINT {SAVEPOINT}"));
+        if released.is_err() {
+            // There shall be a transaction to be rolled back. It fails if there is.
+            let _ = AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN");
+        }
+        released
     }
 }
 
