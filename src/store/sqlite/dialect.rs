@@ -4,9 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel::connection::{
-    AnsiTransactionManager, DefaultLoadingMode, SimpleConnection, TransactionManager,
-};
+use diesel::connection::{AnsiTransactionManager, DefaultLoadingMode, SimpleConnection};
 use diesel::prelude::*;
 
 use super::held::Held;
