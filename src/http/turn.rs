@@ -12,7 +12,7 @@ use crate::session::line::{Account, Bell};
 use crate::store::{Fair, Share, Shared};
 
 /// What is read in one turn: so many small envelopes, whether each is a message of its own or all are one.
-const TURN: isize = 64;
+const TURN: isize = 16;
 /// Bytes of a small envelope.
 const ENVELOPE: usize = 512;
 /// How long a user who has as many handlers as he may have is not read from. Then he is read from for one turn, and told

@@ -16,7 +16,7 @@ const MOST_BYTES: usize = 16 * 1024 * 1024;
 const MAINTENANCE_WAITS: Duration = Duration::from_millis(200);
 /// So often a thread lets others go first before it goes to sleep: what they have to say comes as one group, and nobody
 /// has to wake it.
-const YIELDS: usize = 8;
+const YIELDS: usize = 2;
 
 /// The queue in front of one or several threads.
 #[derive(Default)]
