@@ -248,6 +248,12 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
         flow.unprocessed() > self.state.config.max_unprocessed || self.behind > MAX_BEHIND
     }
 
+    /// It is not this line's turn to be read from. Before HELLO there are no turns.
+    fn waits_for_its_turn(&mut self, context: &mut Context<'_>) -> bool {
+        let user = self.state.flow.user();
+        user.is_some_and(|user| self.turn.poll(user, context).is_pending())
+    }
+
     fn set_paused(&self, paused: bool) {
         // The idle time starts anew after a pause of our making.
         if self.state.paused.replace(paused) && !paused {
@@ -324,17 +330,12 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
                 return self.pending();
             }
             let full = self.session_is_full();
-            self.set_paused(full);
-            let stop = full || self.state.backlogged();
+            let backlogged = self.state.backlogged();
+            let waits = !full && !backlogged && self.waits_for_its_turn(context);
+            self.set_paused(full || waits);
+            let stop = full || backlogged || waits;
             self.receiving.stop(stop);
             if stop {
-                return self.pending();
-            }
-            if let Some(account) = self.state.flow.account()
-                && self.turn.poll(account, context).is_pending()
-            {
-                self.set_paused(true);
-                self.receiving.stop(true);
                 return self.pending();
             }
             match self.front(context) {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::session::line::{Account, Bell};
+use crate::session::line::{Bell, LineUser};
 use crate::store::{Fair, Share, Shared};
 
 /// What is read in one turn: so many small envelopes, whether each is a message of its own or all are one.
@@ -94,12 +94,12 @@ pub(super) struct Turn {
 
 impl Turn {
     /// Whether the line may be read from; if not, its task is woken when it may.
-    pub(super) fn poll(&mut self, account: &Account, context: &mut Context<'_>) -> Poll<()> {
-        if self.poll_room(account, context).is_pending() {
+    pub(super) fn poll(&mut self, user: &LineUser, context: &mut Context<'_>) -> Poll<()> {
+        if self.poll_room(user, context).is_pending() {
             return Poll::Pending;
         }
         while self.left <= 0 {
-            if self.poll_turn(account.share, context).is_pending() {
+            if self.poll_turn(user.share, context).is_pending() {
                 return Poll::Pending;
             }
             self.left += TURN;
@@ -115,13 +115,13 @@ impl Turn {
         }
     }
 
-    fn poll_room(&mut self, account: &Account, context: &mut Context<'_>) -> Poll<()> {
-        if self.has_waited || !account.handlers.is_filled(account.share.user) {
+    fn poll_room(&mut self, user: &LineUser, context: &mut Context<'_>) -> Poll<()> {
+        if self.has_waited || !user.handlers.is_filled(user.share.user) {
             self.room = None;
             return Poll::Ready(());
         }
         let room = self.room.get_or_insert_with(|| {
-            let room = account.handlers.clone().room(account.share.user);
+            let room = user.handlers.clone().room(user.share.user);
             Box::pin(async move {
                 let _ = tokio::time::timeout(PATIENCE, room).await;
             })
@@ -171,22 +171,22 @@ mod tests {
     use super::*;
     use crate::node::UserCounts;
 
-    fn account(handlers: &Arc<UserCounts>, user: u64, session: u64) -> Account {
-        Account {
+    fn line_user(handlers: &Arc<UserCounts>, user: u64, session: u64) -> LineUser {
+        LineUser {
             share: Share { user, session },
             handlers: handlers.clone(),
         }
     }
 
-    fn may_read(turn: &mut Turn, account: &Account) -> bool {
+    fn may_read(turn: &mut Turn, user: &LineUser) -> bool {
         let mut context = Context::from_waker(Waker::noop());
-        turn.poll(account, &mut context).is_ready()
+        turn.poll(user, &mut context).is_ready()
     }
 
     /// Waits until the line may be read from; after how many turns of the thread.
-    async fn turns_until(turn: &mut Turn, account: &Account) -> usize {
+    async fn turns_until(turn: &mut Turn, user: &LineUser) -> usize {
         let mut turns = 0;
-        while !may_read(turn, account) {
+        while !may_read(turn, user) {
             turns += 1;
             tokio::task::yield_now().await;
         }
@@ -197,18 +197,18 @@ mod tests {
     async fn the_lines_of_one_user_take_turns_and_others_do_not_wait_for_them() {
         let handlers = UserCounts::new(1_000);
         let mut lines: Vec<_> = (0..40)
-            .map(|session| (Turn::default(), account(&handlers, 1, session)))
+            .map(|session| (Turn::default(), line_user(&handlers, 1, session)))
             .collect();
         let at_once = lines
             .iter_mut()
-            .filter_map(|(turn, account)| may_read(turn, account).then_some(()))
+            .filter_map(|(turn, user)| may_read(turn, user).then_some(()))
             .count();
         assert_eq!(at_once, 1, "of one user's lines");
-        assert!(may_read(&mut Turn::default(), &account(&handlers, 2, 0)));
-        for (turn, account) in &mut lines {
-            turns_until(turn, account).await;
+        assert!(may_read(&mut Turn::default(), &line_user(&handlers, 2, 0)));
+        for (turn, user) in &mut lines {
+            turns_until(turn, user).await;
             for message in 0..TURN {
-                assert!(may_read(turn, account), "message {message}");
+                assert!(may_read(turn, user), "message {message}");
                 turn.read(100);
             }
         }
@@ -217,10 +217,10 @@ mod tests {
     #[actix_web::test]
     async fn a_long_message_takes_the_turns_that_its_envelopes_would_have_taken() {
         let handlers = UserCounts::new(1_000);
-        let (mut turn, account) = (Turn::default(), account(&handlers, 1, 0));
-        turns_until(&mut turn, &account).await;
+        let (mut turn, user) = (Turn::default(), line_user(&handlers, 1, 0));
+        turns_until(&mut turn, &user).await;
         turn.read(1_000 * ENVELOPE);
-        let turns = turns_until(&mut turn, &account).await;
+        let turns = turns_until(&mut turn, &user).await;
         // Of each two turns, one is had without waiting.
         assert!(turns >= 1_000 / TURN as usize / 2 - 1, "{turns} turns");
     }
@@ -228,25 +228,25 @@ mod tests {
     #[actix_web::test]
     async fn a_user_with_many_handlers_is_not_read_from_until_they_end() {
         let handlers = UserCounts::new(4);
-        let (mut turn, account) = (Turn::default(), account(&handlers, 1, 0));
+        let (mut turn, user) = (Turn::default(), line_user(&handlers, 1, 0));
         let mut running = vec![handlers.enter(1)];
-        assert!(may_read(&mut turn, &account));
+        assert!(may_read(&mut turn, &user));
         running.push(handlers.enter(1));
-        assert!(!may_read(&mut turn, &account));
+        assert!(!may_read(&mut turn, &user));
         running.pop();
-        assert!(may_read(&mut turn, &account));
+        assert!(may_read(&mut turn, &user));
     }
 
     #[actix_web::test]
     async fn handlers_that_do_not_end_let_a_turn_pass_in_the_end() {
         let handlers = UserCounts::new(4);
-        let (mut turn, account) = (Turn::default(), account(&handlers, 1, 0));
+        let (mut turn, user) = (Turn::default(), line_user(&handlers, 1, 0));
         let _running = [handlers.enter(1), handlers.enter(1)];
-        std::future::poll_fn(|context| turn.poll(&account, context)).await;
+        std::future::poll_fn(|context| turn.poll(&user, context)).await;
         for _ in 0..TURN {
-            assert!(may_read(&mut turn, &account));
+            assert!(may_read(&mut turn, &user));
             turn.read(100);
         }
-        assert!(!may_read(&mut turn, &account));
+        assert!(!may_read(&mut turn, &user));
     }
 }

@@ -431,24 +431,22 @@ async fn transact(
             context: context.clone(),
             payload: inside.envelope.msg.clone(),
         };
-        // What failed must roll back the application's rows: its NACK is committed by itself afterwards.
-        let handled = match handler(connection, call) {
-            // Nor are the application's rows kept when it rejects.
-            Ok(outcome @ RawOutcome::Reject(_)) => return Err(Box::new(outcome)),
-            Ok(outcome) => Ok(outcome),
-            Err(error) => return Err(Box::new(error)),
-        };
+        let handled = handler(connection, call);
+        if matches!(handled, Ok(RawOutcome::Reject(_)) | Err(_)) {
+            return Err(Box::new(Undone::Answered(handled)));
+        }
         match unit(&inside, handled, take_effects(&context)) {
             Ok((unit, answer)) if refused(&answer) => {
                 let why = answer.desc.unwrap_or_default();
                 drop(unit);
-                Err(Box::new(HandlerError::public(why)))
+                let refused = HandlerError::public(why);
+                Err(Box::new(Undone::Answered(Err(refused))))
             }
             Ok((unit, answer)) => {
                 let _ = answers.send(answer);
                 Ok(unit)
             }
-            Err(why) => Err(Box::new(Retry(why))),
+            Err(why) => Err(Box::new(Undone::Retry(why))),
         }
     });
     let transact = Transact {
@@ -457,57 +455,41 @@ async fn transact(
         limit: job.node.config.transaction_limit,
         run,
     };
-    match job.node.store.run_for(job.share(), transact).await {
-        Ok(Transacted::Unit(outcome)) => match answered.try_recv() {
-            Ok(answer) => end(job, holder, outcome, answer),
-            // Refused before the handler ran.
-            Err(_) => end(
-                job,
-                holder,
-                outcome,
-                Box::new(Envelope::new(MessageType::ACK)),
-            ),
-        },
-        Ok(Transacted::RolledBack(what)) => match what.downcast::<Retry>() {
-            Ok(retry) => End::Retry(retry.0),
-            Err(what) => {
-                let handled = match what.downcast::<RawOutcome>() {
-                    Ok(rejected) => Ok(*rejected),
-                    Err(what) => Err(what
-                        .downcast::<HandlerError>()
-                        .map_or_else(panicked, |error| *error)),
-                };
-                commit(job, running, handled, Vec::new()).await
-            }
-        },
-        Ok(Transacted::Spoilt(why)) => {
-            let error = HandlerError::internal(format!(
-                "the transactional handler {endpoint:?} ended well, but its transaction cannot be committed: {why}"
-            ));
-            commit(job, running, Err(error), Vec::new()).await
+    let handled = match job.node.store.run_for(job.share(), transact).await {
+        Ok(Transacted::Unit(outcome)) => {
+            // None: refused before the handler ran.
+            let answer = answered.try_recv();
+            let answer = answer.unwrap_or_else(|_| Box::new(Envelope::new(MessageType::ACK)));
+            return end(job, holder, outcome, answer);
         }
-        Ok(Transacted::Panicked(text)) => {
-            commit(
-                job,
-                running,
-                Err(HandlerError::internal(format!("panic: {text}"))),
-                Vec::new(),
-            )
-            .await
-        }
+        Ok(Transacted::RolledBack(what)) => match what.downcast::<Undone>().map(|it| *it) {
+            Ok(Undone::Retry(why)) => return End::Retry(why),
+            Ok(Undone::Answered(handled)) => handled,
+            Err(what) => Err(panicked(what)),
+        },
+        Ok(Transacted::Spoilt(why)) => Err(HandlerError::internal(format!(
+            "the transactional handler {endpoint:?} ended well, but its transaction cannot be committed: {why}"
+        ))),
+        Ok(Transacted::Panicked(text)) => Err(HandlerError::internal(format!("panic: {text}"))),
         Ok(Transacted::TimedOut(took)) => {
             let limit = job.node.config.transaction_limit;
-            let error = HandlerError::public(format!(
+            Err(HandlerError::public(format!(
                 "the transactional handler {endpoint:?} took {took:.1?}, its limit is {limit:?}: nothing was kept"
-            ));
-            commit(job, running, Err(error), Vec::new()).await
+            )))
         }
-        Err(error) => retry(&error),
-    }
+        Err(error) => return retry(&error),
+    };
+    // Nothing of the application's was kept: the answer is committed by itself.
+    commit(job, running, handled, Vec::new()).await
 }
 
-/// A transactional handler asked to retry.
-struct Retry(Option<String>);
+/// What is left of a transactional handler that was rolled back.
+enum Undone {
+    /// It rejected, refused or failed: what the client is told of that.
+    Answered(Handled),
+    /// The client is to try again.
+    Retry(Option<String>),
+}
 
 /// Whether an answer is a NACK: then the application's rows are not to be kept.
 fn refused(answer: &Envelope) -> bool {

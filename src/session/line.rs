@@ -47,8 +47,9 @@ pub(crate) enum ToLine {
     Close(Close),
 }
 
-/// On whose account a line is.
-pub(crate) struct Account {
+/// Whose line it is.
+pub(crate) struct LineUser {
+    /// On whose account is what it brings.
     pub(crate) share: Share,
     /// Handlers that run on this node, by user.
     pub(crate) handlers: Arc<UserCounts>,
@@ -65,7 +66,7 @@ struct FlowState {
     reader: Bell,
     incoming: Held,
     outgoing: Held,
-    account: OnceCell<Account>,
+    user: OnceCell<LineUser>,
     /// The session waits for most of what it wrote to go out.
     awaits_drain: Cell<bool>,
 }
@@ -81,23 +82,23 @@ impl Flow {
             reader: Bell::default(),
             incoming: Held::new(incoming),
             outgoing: Held::new(outgoing),
-            account: OnceCell::new(),
+            user: OnceCell::new(),
             awaits_drain: Cell::new(false),
         }))
     }
 
-    /// HELLO is done: from now on the line's bytes are this user's, and what it brings is on this account.
-    pub(crate) fn belongs_to(&self, budget: &NodeBudget, user_id: &str, account: Account) {
+    /// HELLO is done: from now on the line's bytes are this user's.
+    pub(crate) fn belongs_to(&self, budget: &NodeBudget, user_id: &str, user: LineUser) {
         // A session says HELLO once.
-        let _ = self.0.account.set(account);
+        let _ = self.0.user.set(user);
         let (incoming, outgoing) = budget.of_user(user_id);
         self.0.incoming.move_to(incoming);
         self.0.outgoing.move_to(outgoing);
     }
 
-    /// On whose account it is, once HELLO is done.
-    pub(crate) fn account(&self) -> Option<&Account> {
-        self.0.account.get()
+    /// Whose line it is, once HELLO is done.
+    pub(crate) fn user(&self) -> Option<&LineUser> {
+        self.0.user.get()
     }
 
     /// What the line and its session hold of what came in.

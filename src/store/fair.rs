@@ -169,7 +169,7 @@ impl<T: Shared> Fair<T> {
     /// Moves into `group` what comes next, until it has `most` items, or items of `most_bytes` or more.
     pub fn take(&mut self, group: &mut Vec<T>, most: usize, most_bytes: usize) {
         let room = most.saturating_sub(group.len());
-        let mixed = self.len() > MOST_OF_ONE && self.crowd.is_mixed();
+        let mixed = self.len().min(most) > MOST_OF_ONE && self.crowd.is_mixed();
         let dominated = mixed && self.crowd.lead > MOST_OF_ONE;
         if self.len() > room || self.bytes > most_bytes || self.sorted > 0 || dominated {
             self.sort();

@@ -10,7 +10,7 @@ use crate::http::NewLine;
 use crate::metrics::{Mailbox, metered};
 use crate::node::UserCounts;
 use crate::node::budget::NodeBudget;
-use crate::session::line::{Account, Flow, FromLine, ToLine};
+use crate::session::line::{Flow, FromLine, LineUser, ToLine};
 use crate::store::Share;
 use crate::wire::{Close, CloseCode};
 
@@ -101,11 +101,11 @@ impl Session {
         let (command, rest) = text.split_once(':').unwrap_or((text, ""));
         match command {
             "hello" => {
-                let account = Account {
+                let user = LineUser {
                     share: Share::of_user(rest),
                     handlers: UserCounts::new(1_000),
                 };
-                self.flow.belongs_to(&self.budget, rest, account);
+                self.flow.belongs_to(&self.budget, rest, user);
                 self.line.tell(ToLine::Established);
                 self.say("welcome");
             }

@@ -16,7 +16,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
 use tokio::task::AbortHandle;
 
 use super::handle::HandlerEnded;
-use super::line::{Account, Flow, FromLine, ToLine};
+use super::line::{Flow, FromLine, LineUser, ToLine};
 use super::state::{Action, Event, Keep, State, Surroundings};
 use crate::auth::Authenticator;
 use crate::http::NewLine;
@@ -163,12 +163,12 @@ impl Session {
         match action {
             Action::Send(text) => self.line.tell(ToLine::Text(text)),
             Action::Established => {
-                let account = Account {
+                let user = LineUser {
                     share: self.share(),
                     handlers: self.node.handlers_of.clone(),
                 };
                 let owner = self.state.owner();
-                self.flow.belongs_to(&self.node.budget, owner, account);
+                self.flow.belongs_to(&self.node.budget, owner, user);
                 self.line.tell(ToLine::Established);
             }
             Action::Processed(bytes) => self.flow.processed(bytes),

@@ -73,8 +73,7 @@ impl Shared {
         if self.pooled {
             conn.set_prepared_statement_cache_size(CacheSize::Disabled);
         } else {
-            let settings = self.settings.replace("SET LOCAL", "SET");
-            conn.batch_execute(&settings)
+            conn.batch_execute(&for_good(&self.settings))
                 .map_err(|error| one_line(&error))?;
         }
         Ok(conn)
@@ -99,17 +98,27 @@ pub fn open_to_read(
     Ok(database(settings, config, "BEGIN READ ONLY"))
 }
 
-fn database(settings: &Postgres, config: &StoreConfig, begin: &str) -> Arc<dyn Database> {
+/// What a transaction of ours needs.
+fn needs(settings: &Postgres, config: &StoreConfig) -> String {
     let lock_timeout = config.busy_timeout.as_millis().max(1);
     let idle_timeout = IDLE_TIMEOUT.as_millis();
     // Every statement has its index, and tables that fill and empty all the time mislead the planner. Planned once for
     // all values, a statement takes half the time.
-    let needs = format!(
+    format!(
         "SET LOCAL search_path TO {}; SET LOCAL enable_seqscan TO off; SET LOCAL jit TO off; \
         SET LOCAL plan_cache_mode TO force_generic_plan; SET LOCAL lock_timeout TO {lock_timeout}; \
         SET LOCAL idle_in_transaction_session_timeout TO {idle_timeout}",
         quoted(&settings.schema)
-    );
+    )
+}
+
+/// The same for all transactions of a connection.
+fn for_good(needs: &str) -> String {
+    needs.replace("SET LOCAL", "SET")
+}
+
+fn database(settings: &Postgres, config: &StoreConfig, begin: &str) -> Arc<dyn Database> {
+    let needs = needs(settings, config);
     Arc::new(PgDatabase {
         shared: Arc::new(Shared {
             conninfo: careful(&settings.url, "matssocket"),

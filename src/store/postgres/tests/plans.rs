@@ -6,6 +6,7 @@ use diesel::sql_types::Text;
 
 use super::super::pending::Pending;
 use super::super::query::Value;
+use super::super::{for_good, needs};
 use super::*;
 
 #[derive(QueryableByName)]
@@ -67,11 +68,8 @@ fn the_plans_of_every_group_are_right_whatever_the_statistics_say() {
     let schema = Schema::new();
     drop(Node::attach("a", schema.settings()).expect("it opens"));
     let mut conn = PgConnection::establish(&server()).expect("the test's PostgreSQL");
-    conn.batch_execute(&format!(
-        "SET search_path TO \"{}\"; SET enable_seqscan TO off; SET plan_cache_mode TO force_generic_plan",
-        schema.0
-    ))
-    .expect("set");
+    let needs = needs(&schema.settings(), &StoreConfig::default());
+    conn.batch_execute(&for_good(&needs)).expect("set");
     let (pending, forgotten) = (Pending::default(), Default::default());
     let parts = pending.parts(&forgotten);
     let mut check_all = |when: &str, sql: &str| {
