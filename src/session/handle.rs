@@ -357,11 +357,12 @@ fn envelope(job: &Job, answer: Answer) -> Envelope {
 
 /// Commits on behalf of whoever holds the session on this node by now.
 async fn commit(job: &Job, running: &mut Running, handled: Handled, effects: Vec<Effect>) -> End {
-    let (mut unit, answer) = match unit(job, handled, effects) {
+    let (mut unit, mut answer) = match unit(job, handled, effects) {
         Ok(unit) => unit,
         Err(why) => return End::Retry(why),
     };
     let mut holder = job.holder;
+    let mut was_refused = false;
     loop {
         if let Some(newest) = running.holder() {
             holder = newest;
@@ -377,6 +378,16 @@ async fn commit(job: &Job, running: &mut Running, handled: Handled, effects: Vec
                 unit = refused;
             }
             Ok((_, outcome)) => return end(job, holder, outcome, answer),
+            // It would be refused each time: the client is told so, once and for all.
+            Err(StoreError::Refused(why)) if !was_refused => {
+                was_refused = true;
+                let why =
+                    HandlerError::internal(format!("the database refused its outcome: {why}"));
+                (unit, answer) = match self::unit(job, Err(why), Vec::new()) {
+                    Ok(refusal) => refusal,
+                    Err(why) => return End::Retry(why),
+                };
+            }
             Err(error) => return retry(&error),
         }
     }

@@ -12,6 +12,7 @@ mod job;
 mod lane;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod limits;
+mod meaning;
 mod metrics;
 pub mod operation;
 #[cfg(feature = "postgres")]
@@ -281,6 +282,13 @@ pub enum StoreError {
     /// The database could not be reached or failed; nothing was changed.
     #[error("the store failed: {0}")]
     Failed(String),
+    /// The database does not take this, now or ever: a value is bad, or a constraint does not hold. Nothing was changed.
+    #[error("the store refused it: {0}")]
+    Refused(String),
+    /// The database is full, read-only, or forbids it: nothing can be stored until somebody has seen to that. Nothing was
+    /// changed.
+    #[error("the store is unable to: {0}")]
+    Unable(String),
     /// The connection was lost at commit: whether it took place is not known.
     #[error("the connection to the database was lost during a commit; its outcome is unknown")]
     Unknown,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use super::meaning::Meaning;
 use super::operation::*;
 use crate::clock::Clock;
 
@@ -53,9 +54,9 @@ pub enum Rank {
 #[derive(Debug)]
 pub enum Fault {
     /// It could not begin: the database is away or locked.
-    Begin(DbError),
+    Begin(DbError, Meaning),
     /// Something in it, or its commit, failed; it was rolled back.
-    Inside(DbError),
+    Inside(DbError, Meaning),
     /// The connection was lost, and the transaction with it; another one may do better.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     Lost(DbError),

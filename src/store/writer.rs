@@ -10,7 +10,8 @@ use super::lane::Lane;
 use super::operation::News;
 use super::queue::Queue;
 use super::statements::{
-    Care, Database, DbResult, Fault, Group, Line, Mode, Statements, Touched, Verdict,
+    Care, Database, DbError, DbResult, Fault, Group, Line, Meaning, Mode, Statements, Touched,
+    Verdict,
 };
 use crate::sabotage::{Step, reached};
 use crate::seldom::log_seldom;
@@ -99,7 +100,7 @@ impl Worker<'_> {
         }
         match self.try_hard(&mut group) {
             Ok(()) => finish(group, self.queue),
-            Err(Fault::Inside(error)) if group.len() > 1 => {
+            Err(Fault::Inside(error, meaning)) if group.len() > 1 && meaning != Meaning::Unable => {
                 log_seldom!(
                     warn,
                     "a group of {} operations failed and is run one by one: {}",
@@ -119,7 +120,10 @@ impl Worker<'_> {
             match self.try_hard(&mut single) {
                 Ok(()) => finish(single, self.queue),
                 Err(fault) => {
-                    if matches!(fault, Fault::Begin(_) | Fault::Lost(_)) {
+                    if matches!(
+                        fault,
+                        Fault::Begin(..) | Fault::Lost(_) | Fault::Inside(_, Meaning::Unable)
+                    ) {
                         // The database is away: the others would only wait for it one after the other.
                         single.extend(jobs.by_ref());
                     }
@@ -139,7 +143,7 @@ impl Worker<'_> {
         if matches!(result, Err(Fault::Lost(_))) {
             result = self.attempt(group, Care::Quick);
         }
-        if matches!(result, Err(Fault::Inside(_))) {
+        if matches!(result, Err(Fault::Inside(_, meaning)) if meaning != Meaning::Unable) {
             result = self.attempt(group, Care::Careful);
         }
         result
@@ -150,13 +154,14 @@ impl Worker<'_> {
         let started = Instant::now();
         let line = match &mut self.line {
             Some(line) => line,
-            none => none.insert((self.open)().map_err(|error| Fault::Begin(away(error)))?),
+            none => none
+                .insert((self.open)().map_err(|error| Fault::Begin(away(error), Meaning::Line))?),
         };
         let size = jobs.len();
         let result = line.transaction(&mut Batch(jobs), care);
         let done_with = match &result {
             Ok(verdict) => *verdict == Verdict::Discard,
-            Err(Fault::Inside(_)) => line.is_broken(),
+            Err(Fault::Inside(..)) => line.is_broken(),
             Err(_) => true,
         };
         if done_with {
@@ -220,6 +225,16 @@ fn finish(mut group: Vec<Job>, queue: &Queue) {
     }
 }
 
+fn error_of(error: &DbError, meaning: Meaning) -> StoreError {
+    // It may quote what it did not take.
+    let why = shown(&error.to_string()).into_owned();
+    match meaning {
+        Meaning::Refused => StoreError::Refused(why),
+        Meaning::Unable => StoreError::Unable(why),
+        Meaning::Line | Meaning::Again => StoreError::Failed(why),
+    }
+}
+
 fn fail(group: Vec<Job>, fault: Fault) {
     let error = match fault {
         Fault::Unknown(error) => {
@@ -230,10 +245,8 @@ fn fail(group: Vec<Job>, fault: Fault) {
             );
             StoreError::Unknown
         }
-        Fault::Begin(error) | Fault::Inside(error) | Fault::Lost(error) => {
-            // It may quote what it did not take.
-            StoreError::Failed(shown(&error.to_string()).into_owned())
-        }
+        Fault::Begin(error, meaning) | Fault::Inside(error, meaning) => error_of(&error, meaning),
+        Fault::Lost(error) => error_of(&error, Meaning::Line),
     };
     for job in group {
         job.fail(error.clone());

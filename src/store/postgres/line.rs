@@ -13,7 +13,7 @@ use super::dialect::Dialect;
 use super::query::{Value, sql};
 use super::sql::{Known, Rooms, Transaction};
 use crate::seldom::log_seldom;
-use crate::store::statements::{Care, DbError, DbResult, Fault, Group, Line, Verdict};
+use crate::store::statements::{Care, DbError, DbResult, Fault, Group, Line, Meaning, Verdict};
 
 /// How often a lost transaction is asked for.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
@@ -63,7 +63,7 @@ impl PgLine {
         };
         if self.conn.ping().is_ok() {
             self.rooms.forget();
-            return Err(Fault::Inside(error));
+            return Err(Fault::Inside(error, Meaning::Again));
         }
         log_seldom!(
             warn,
@@ -93,7 +93,7 @@ impl Line for PgLine {
             Ok((Verdict::RollBack, _)) if !self.roll_back() => Ok(Verdict::Discard),
             Ok((verdict, _)) => Ok(verdict),
             Err(error) => match self.roll_back() {
-                true => Err(Fault::Inside(error)),
+                true => Err(Fault::Inside(error, Meaning::Again)),
                 false => Err(Fault::Lost(error)),
             },
         }

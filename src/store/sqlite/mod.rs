@@ -43,7 +43,7 @@ use self::lock::{FileLock, Purpose};
 pub use self::read::open_to_read;
 use self::sql::{Known, Rooms, Transaction};
 use super::limits::Limits;
-use super::statements::{Care, Database, DbError, Fault, Group, Line, Verdict};
+use super::statements::{Care, Database, DbError, Fault, Group, Line, Meaning, Verdict};
 use super::{StoreConfig, StoreError};
 
 type Conn = SqliteConnection;
@@ -302,7 +302,7 @@ impl Line for ReaderLine {
 fn outcome(result: Result<Verdict, Undo>, began: bool) -> Result<Verdict, Fault> {
     match result {
         Ok(verdict) | Err(Undo::Said(verdict)) => Ok(verdict),
-        Err(Undo::Failed(error)) if began => Err(Fault::Inside(error)),
-        Err(Undo::Failed(error)) => Err(Fault::Begin(error)),
+        Err(Undo::Failed(error)) if began => Err(Fault::Inside(error, Meaning::Again)),
+        Err(Undo::Failed(error)) => Err(Fault::Begin(error, Meaning::Again)),
     }
 }
