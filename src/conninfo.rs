@@ -11,11 +11,16 @@ const CAREFUL: [(&str, &str); 5] = [
     ("tcp_user_timeout", "10000"),
 ];
 
+/// Of several hosts, the one that can be written to: after a failover that is another one than before.
+const WRITABLE: (&str, &str) = ("target_session_attrs", "read-write");
+
 /// The URL, or list of `key=value`, with time-outs and a name for `pg_stat_activity`, unless it has them.
 pub(crate) fn careful(url: &str, name: &str) -> String {
+    let writable = has_several_hosts(url).then_some(WRITABLE);
     let wanted = CAREFUL
         .into_iter()
-        .chain([("fallback_application_name", name)]);
+        .chain([("fallback_application_name", name)])
+        .chain(writable);
     match query(url) {
         Some(query) => {
             let given = |key| {
@@ -45,6 +50,24 @@ pub(crate) fn careful(url: &str, name: &str) -> String {
                 + url
         }
     }
+}
+
+/// Whether it names several hosts, so that libpq may choose.
+fn has_several_hosts(url: &str) -> bool {
+    let of_list = |text: &str, separator: char| {
+        let pairs = text.split(separator).filter_map(|it| it.split_once('='));
+        let hosts = pairs.filter(|(key, _)| matches!(key.trim(), "host" | "hostaddr"));
+        hosts.map(|(_, value)| value).any(|it| it.contains(','))
+    };
+    let Some(query) = query(url) else {
+        return of_list(url, ' ');
+    };
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    // A comma may be part of the password, or of the database.
+    let hosts = rest.strip_suffix(query).unwrap_or(rest);
+    let hosts = hosts.rsplit_once('@').map_or(hosts, |(_, hosts)| hosts);
+    let hosts = hosts.split(['/', '?']).next().unwrap_or_default();
+    hosts.contains(',') || of_list(query, '&')
 }
 
 /// What follows the question mark of a URL. `None`: it is a list of `key=value`.
@@ -121,6 +144,25 @@ mod tests {
             list.starts_with("connect_timeout=5 ")
                 && list.ends_with(" host=db connect_timeout = 60")
         );
+    }
+
+    #[test]
+    fn of_several_hosts_the_writable_one_is_wanted_unless_the_user_says_otherwise() {
+        for (url, several) in [
+            ("postgres://a,b/db", true),
+            ("postgres://u:p@a:1,b:2/db?sslmode=require", true),
+            ("postgres:///db?host=a,b", true),
+            ("postgres:///db?hostaddr=10.0.0.1,10.0.0.2&port=1,2", true),
+            ("host=a,b port=1", true),
+            ("postgres://u:p,q@a/d,b", false),
+            ("postgres://a/db?application_name=x,y", false),
+            ("host=a application_name=x,y", false),
+        ] {
+            let added = careful(url, "me").contains("target_session_attrs=read-write");
+            assert_eq!(added, several, "{url}");
+        }
+        let any = careful("postgres://a,b/db?target_session_attrs=any", "me");
+        assert!(!any.contains("read-write"), "{any}");
     }
 
     #[test]

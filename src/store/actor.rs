@@ -302,11 +302,7 @@ fn start_lanes(
         handlers => Some(Others {
             control: start("matssocket-control", 1, write)?,
             background: start("matssocket-background", 1, write)?,
-            handlers: start(
-                "matssocket-handler",
-                handlers,
-                writer::Role::Write { batch: 1 },
-            )?,
+            handlers: start("matssocket-handler", handlers, writer::Role::Handle)?,
         }),
     };
     let read = match database.readers() {

@@ -227,6 +227,9 @@ pub struct StoreConfig {
     pub readers: usize,
     /// How long the database waits for a lock. Default 5 s.
     pub busy_timeout: Duration,
+    /// How long the database may take to answer a statement, before the connection is given up and another one is opened;
+    /// never less than a second more than `busy_timeout`. (PostgreSQL; parts of maintenance have longer.) Default 10 s.
+    pub answer_timeout: Duration,
     /// Most messages stored in one session's outbox. Default 10,000.
     pub max_outbox: u32,
     /// Most messages of one session that wait for services or are in work there, on whatever node; beyond that what the
@@ -258,6 +261,7 @@ impl Default for StoreConfig {
             handlers: 4,
             readers: 2,
             busy_timeout: Duration::from_secs(5),
+            answer_timeout: Duration::from_secs(10),
             max_outbox: 10_000,
             max_forwarded_per_session: 2_000,
             max_forwarded_per_user: 5_000,

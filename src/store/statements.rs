@@ -119,6 +119,14 @@ pub trait Database: Send + Sync + 'static {
     /// Why it cannot be reached.
     fn writer(&self) -> Result<Box<dyn Line>, String>;
 
+    /// A connection that writes, and that can be lent to a transactional handler.
+    ///
+    /// # Errors
+    /// Why it cannot be reached.
+    fn handler(&self) -> Result<Box<dyn Line>, String> {
+        self.writer()
+    }
+
     /// A connection that reads.
     ///
     /// # Errors

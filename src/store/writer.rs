@@ -22,6 +22,8 @@ use crate::wire::shown;
 pub enum Role {
     /// It writes, at most so many operations in one transaction.
     Write { batch: usize },
+    /// It runs transactional handlers.
+    Handle,
     /// It reads.
     Read,
 }
@@ -30,10 +32,12 @@ pub enum Role {
 pub fn serve(lane: &Lane, database: &dyn Database, role: Role, queue: &Queue) {
     let (most, commits) = match role {
         Role::Write { batch } => (batch, true),
+        Role::Handle => (1, true),
         Role::Read => (1, false),
     };
     let open = || match role {
         Role::Write { .. } => database.writer(),
+        Role::Handle => database.handler(),
         Role::Read => database.reader(),
     };
     let mut serve = || {

@@ -10,6 +10,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
 use super::Shared;
+use super::connection::PgConn;
 use super::pending::Pending;
 use super::query::{Value, sql};
 use super::sql::{Found, RowColumns, SAVEPOINT, Transaction, Wanted};
@@ -21,6 +22,7 @@ use crate::store::statements::{Care, DbResult, Group, Touched};
 
 /// How long one part of maintenance may take, whatever the role's own limit is.
 const MAINTENANCE: &str = "SET LOCAL statement_timeout TO '30s'";
+const LONGEST_MAINTENANCE: Duration = Duration::from_secs(30);
 
 /// What a transaction has to remember.
 pub struct Dialect {
@@ -58,16 +60,12 @@ impl Dialect {
     }
 
     /// Writes what was gathered.
-    pub fn write(&mut self, conn: &mut PgConnection) -> DbResult<()> {
+    pub fn write(&mut self, conn: &mut PgConn) -> DbResult<()> {
         std::mem::take(&mut self.pending).write(conn)
     }
 
     /// Writes what was gathered, and the newest sequence numbers of sessions, with the bytes that went with them.
-    pub fn write_back(
-        &mut self,
-        conn: &mut PgConnection,
-        seqs: &[(i64, i64, i64)],
-    ) -> DbResult<()> {
+    pub fn write_back(&mut self, conn: &mut PgConn, seqs: &[(i64, i64, i64)]) -> DbResult<()> {
         let pending = &mut self.pending.last_seqs;
         for (key, last_seq, bytes) in seqs {
             pending.0.push(*key);
@@ -79,16 +77,18 @@ impl Dialect {
 
     /// What comes next is maintenance: the limits that the role or the database sets for an application's statements are
     /// not meant for it.
-    pub fn maintain(&self, conn: &mut PgConnection) -> DbResult<()> {
+    pub fn maintain(&self, conn: &mut PgConn) -> DbResult<()> {
+        conn.be_patient(LONGEST_MAINTENANCE + Duration::from_secs(5));
         conn.batch_execute(MAINTENANCE)
     }
 
     /// The connection is going to be a handler's for at most so long. Its own tables are where the user's settings say.
-    pub fn lend(&self, conn: &mut PgConnection, limit: Duration) -> DbResult<()> {
+    pub fn lend(&self, conn: &mut PgConn, limit: Duration) -> DbResult<()> {
         // A handler may compute for a while without asking the database.
         let longest = limit.as_millis().clamp(1000, i32::MAX as u128);
         conn.batch_execute(&format!(
             "SET LOCAL search_path TO DEFAULT; SET LOCAL enable_seqscan TO DEFAULT; SET LOCAL jit TO DEFAULT; \
+            SET LOCAL statement_timeout TO DEFAULT; \
             SET LOCAL plan_cache_mode TO DEFAULT; \
             SET LOCAL idle_in_transaction_session_timeout TO {longest}; SAVEPOINT {SAVEPOINT}"
         ))
@@ -99,8 +99,8 @@ impl Dialect {
 
     /// The connection is ours again. Fails if what the handler did cannot be committed: a statement of its has failed, a
     /// constraint that was deferred does not hold, or it has ended the transaction.
-    pub fn take_back(&self, conn: &mut PgConnection) -> DbResult<()> {
-        let settings = &self.shared.settings;
+    pub fn take_back(&self, conn: &mut PgConn) -> DbResult<()> {
+        let settings = self.shared.needs.local();
         conn.batch_execute(&format!(
             "SET CONSTRAINTS ALL IMMEDIATE; RELEASE SAVEPOINT {SAVEPOINT}; {settings}"
         ))
@@ -108,7 +108,7 @@ impl Dialect {
 }
 
 /// Locks a user's number of sessions; those of several users in one order.
-fn lock_users(conn: &mut PgConnection, users: &[i64]) -> DbResult<()> {
+fn lock_users(conn: &mut PgConn, users: &[i64]) -> DbResult<()> {
     let lock = "SELECT count(pg_advisory_xact_lock(id)) FROM (SELECT unnest(?) AS id) AS users";
     sql::<BigInt>(lock, [Value::Longs(users)]).get_result::<i64>(conn)?;
     Ok(())

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
-use diesel::r2d2::R2D2Connection;
 use diesel::sql_types::{Nullable, Text};
 
 use super::Shared;
+use super::connection::{Committed, PgConn};
 use super::dialect::Dialect;
 use super::query::{Value, sql};
 use super::sql::{Known, Rooms, Transaction};
@@ -19,18 +18,29 @@ use crate::store::statements::{Care, DbError, DbResult, Fault, Group, Line, Mean
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 pub struct PgLine {
-    conn: PgConnection,
+    conn: PgConn,
     shared: Arc<Shared>,
     /// When its server came up.
     came_up: String,
+    /// How its transactions begin.
+    begin: String,
     rooms: Rooms,
 }
 
 impl PgLine {
     pub fn open(shared: &Arc<Shared>) -> Result<PgLine, String> {
-        let mut conn = shared.connect()?;
+        PgLine::new(shared, shared.connect()?)
+    }
+
+    /// One whose connection can be lent to handlers.
+    pub fn open_to_lend(shared: &Arc<Shared>) -> Result<PgLine, String> {
+        PgLine::new(shared, shared.connect_to_lend()?)
+    }
+
+    fn new(shared: &Arc<Shared>, mut conn: PgConn) -> Result<PgLine, String> {
         Ok(PgLine {
             came_up: came_up(&mut conn)?,
+            begin: shared.needs.begin(shared.pooled, conn.server_version()),
             conn,
             shared: shared.clone(),
             rooms: Rooms::new(shared.limits),
@@ -54,17 +64,19 @@ impl PgLine {
 
     fn roll_back(&mut self) -> bool {
         self.rooms.forget();
-        AnsiTransactionManager::rollback_transaction(&mut self.conn).is_ok() && !self.is_broken()
+        self.conn.roll_back()
     }
 
     fn commit(&mut self, xid: Option<i64>) -> Result<Verdict, Fault> {
-        let Err(error) = AnsiTransactionManager::commit_transaction(&mut self.conn) else {
-            return Ok(Verdict::Commit);
+        let error = match self.conn.commit() {
+            Committed::Yes => return Ok(Verdict::Commit),
+            Committed::No(error) => {
+                self.rooms.forget();
+                let meaning = self.conn.meaning_of(&error);
+                return Err(Fault::Inside(error, meaning));
+            }
+            Committed::Unknown(error) => error,
         };
-        if self.conn.ping().is_ok() {
-            self.rooms.forget();
-            return Err(Fault::Inside(error, Meaning::Again));
-        }
         log_seldom!(
             warn,
             "the connection to PostgreSQL was lost during a commit: {error}"
@@ -79,28 +91,36 @@ impl PgLine {
             },
         }
     }
+
+    /// What is to be done about an error before the commit.
+    fn fault(&mut self, error: DbError) -> Fault {
+        let meaning = self.conn.meaning_of(&error);
+        match self.roll_back() && meaning != Meaning::Line {
+            true => Fault::Inside(error, meaning),
+            false => Fault::Lost(error),
+        }
+    }
 }
 
 impl Line for PgLine {
     fn transaction(&mut self, group: &mut dyn Group, care: Care) -> Result<Verdict, Fault> {
-        let begun =
-            AnsiTransactionManager::begin_transaction_sql(&mut self.conn, &self.shared.begin);
-        if let Err(error) = begun {
-            return Err(Fault::Lost(error));
+        self.conn.be_patient(self.shared.answer_timeout);
+        if let Err(error) = self.conn.begin(&self.begin) {
+            return Err(match self.conn.meaning_of(&error) {
+                Meaning::Unable => Fault::Begin(error, Meaning::Unable),
+                _ => Fault::Lost(error),
+            });
         }
         match self.run(group, care) {
             Ok((Verdict::Commit, xid)) => self.commit(xid),
             Ok((Verdict::RollBack, _)) if !self.roll_back() => Ok(Verdict::Discard),
             Ok((verdict, _)) => Ok(verdict),
-            Err(error) => match self.roll_back() {
-                true => Err(Fault::Inside(error, Meaning::Again)),
-                false => Err(Fault::Lost(error)),
-            },
+            Err(error) => Err(self.fault(error)),
         }
     }
 
     fn is_broken(&mut self) -> bool {
-        AnsiTransactionManager::is_broken_transaction_manager(&mut self.conn)
+        self.conn.is_broken()
     }
 }
 
@@ -143,7 +163,7 @@ impl Shared {
 }
 
 /// When the server came up last, be it after a crash of one of its processes (which resets its statistics).
-fn came_up(conn: &mut PgConnection) -> Result<String, String> {
+fn came_up(conn: &mut PgConn) -> Result<String, String> {
     let ask = "SELECT extract(epoch FROM greatest(pg_postmaster_start_time(), stats_reset))::text \
         FROM pg_stat_bgwriter";
     sql::<Text>(ask, [])

@@ -11,8 +11,9 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::query::{Value, sql};
 use super::{Postgres, connect, quoted, unusable};
-use crate::store::StoreError;
+use crate::conninfo::one_line;
 use crate::store::statements::DbResult;
+use crate::store::{Access, StoreError};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
@@ -32,9 +33,12 @@ pub fn run(settings: &Postgres) -> Result<Vec<String>, StoreError> {
         .map_err(|why| unusable(settings, &why))?
         .is_empty()
     {
+        check_grants(&mut conn, settings, Access::Full)?;
         return Ok(Vec::new());
     }
-    conn.transaction(|conn| apply(conn, settings))
+    conn.build_transaction()
+        .read_write()
+        .run(|conn| apply(conn, settings))
         .map_err(|why| {
             unusable(
                 settings,
@@ -44,12 +48,12 @@ pub fn run(settings: &Postgres) -> Result<Vec<String>, StoreError> {
 }
 
 /// Fails if the tables are not up to date.
-pub fn check(settings: &Postgres) -> Result<(), StoreError> {
+pub fn check(settings: &Postgres, access: Access) -> Result<(), StoreError> {
     let mut conn = connect(settings)?;
     check_server(&mut conn).map_err(|why| unusable(settings, &why))?;
     let missing = missing(&mut conn, settings).map_err(|why| unusable(settings, &why))?;
     match missing.is_empty() {
-        true => Ok(()),
+        true => check_grants(&mut conn, settings, access),
         false => Err(unusable(
             settings,
             &format!(
@@ -79,6 +83,53 @@ fn check_server(conn: &mut PgConnection) -> Result<(), String> {
     }
 }
 
+/// Fails if the role may not do what is going to be done, and names what it may not.
+fn check_grants(
+    conn: &mut PgConnection,
+    settings: &Postgres,
+    access: Access,
+) -> Result<(), StoreError> {
+    let schema = quoted(&settings.schema);
+    let (wanted, sequences) = match access {
+        Access::Full => ("SELECT, INSERT, UPDATE, DELETE", "USAGE"),
+        Access::Read => ("SELECT", ""),
+    };
+    let ask = "SELECT current_user::text, ( \
+        SELECT string_agg(missing, ', ' ORDER BY missing) FROM ( \
+            SELECT wanted || ' on table ' || relname AS missing \
+            FROM pg_class CROSS JOIN unnest(string_to_array(?, ', ')) AS wanted \
+            WHERE relnamespace = to_regnamespace(?) AND relkind IN ('r', 'p') \
+            AND (wanted = 'SELECT' OR relname <> '__diesel_schema_migrations') \
+            AND NOT has_table_privilege(pg_class.oid, wanted) \
+            UNION ALL \
+            SELECT wanted || ' on sequence ' || relname \
+            FROM pg_class CROSS JOIN unnest(string_to_array(?, ', ')) AS wanted \
+            WHERE relnamespace = to_regnamespace(?) AND relkind = 'S' \
+            AND NOT has_sequence_privilege(pg_class.oid, wanted) \
+        ) AS lacks)";
+    let values = [
+        Value::Text(wanted),
+        Value::Text(&schema),
+        Value::Text(sequences),
+        Value::Text(&schema),
+    ];
+    let (role, lacks): (String, Option<String>) = sql::<(Text, Nullable<Text>)>(ask, values)
+        .get_result(conn)
+        .map_err(|error| unusable(settings, &one_line(&error)))?;
+    let Some(lacks) = lacks else { return Ok(()) };
+    let (tables, role) = (format!("GRANT {wanted} ON ALL TABLES"), quoted(&role));
+    let on_sequences = match sequences {
+        "" => String::new(),
+        wanted => format!("; GRANT {wanted} ON ALL SEQUENCES IN SCHEMA {schema} TO {role}"),
+    };
+    Err(unusable(
+        settings,
+        &format!(
+            "its role {role} lacks {lacks}; run, as the owner: {tables} IN SCHEMA {schema} TO {role}{on_sequences}"
+        ),
+    ))
+}
+
 /// The migrations that have not run. (A database may know more than we do: a newer version has been here.)
 fn missing(conn: &mut PgConnection, settings: &Postgres) -> Result<Vec<String>, String> {
     let known = known(conn, settings).map_err(|error| error.to_string())?;
@@ -103,7 +154,12 @@ fn known(conn: &mut PgConnection, settings: &Postgres) -> DbResult<HashSet<Strin
 
 fn apply(conn: &mut PgConnection, settings: &Postgres) -> Result<Vec<String>, Failure> {
     let schema = quoted(&settings.schema);
-    conn.batch_execute("SET LOCAL client_min_messages TO warning; SET LOCAL lock_timeout TO 0")?;
+    // Whoever starts meanwhile waits for as long as it takes, whatever limits the role has.
+    conn.batch_execute(
+        "SET LOCAL client_min_messages TO warning; \
+        SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN ('lock_timeout', 'statement_timeout', \
+        'idle_in_transaction_session_timeout', 'transaction_timeout')",
+    )?;
     conn.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})"))?;
     let ask = "SELECT to_regnamespace(?)::text";
     let there: Option<String> =

@@ -14,9 +14,11 @@ macro_rules! unclaimed {
     };
 }
 
+mod connection;
 mod dialect;
 mod line;
 mod migrate;
+mod needs;
 mod pending;
 mod query;
 mod settings;
@@ -32,19 +34,23 @@ use std::time::Duration;
 use diesel::connection::{CacheSize, SimpleConnection};
 use diesel::prelude::*;
 
+use self::connection::PgConn;
 use self::dialect::Dialect;
 use self::line::PgLine;
+use self::needs::Needs;
 pub use self::query::{Value, sql};
 pub use self::settings::Postgres;
 use super::limits::Limits;
 use super::statements::{Database, Line};
-use super::{StoreConfig, StoreError};
+use super::{Access, StoreConfig, StoreError};
 use crate::conninfo::{careful, is_ambiguous, one_line, refusal};
 
-type Conn = PgConnection;
+type Conn = PgConn;
 
-/// A process that is stopped in the midst of a transaction must not hold its locks for as long. (Ours are never idle.)
-const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
+/// The connection as a handler gets it.
+fn lendable(conn: &mut PgConn) -> &mut dyn std::any::Any {
+    conn.lend()
+}
 
 struct PgDatabase {
     shared: Arc<Shared>,
@@ -57,23 +63,32 @@ struct PgDatabase {
 pub struct Shared {
     conninfo: String,
     pooled: bool,
-    /// What a transaction of ours needs.
-    settings: String,
-    begin: String,
+    needs: Needs,
     limits: Limits,
     /// How long it is asked for a commit that was not answered.
     patience: Duration,
+    /// How long an answer may take.
+    answer_timeout: Duration,
     /// How far the database's clock is ahead of ours, in milliseconds.
     ahead: AtomicI64,
 }
 
 impl Shared {
-    fn connect(&self) -> Result<PgConnection, String> {
-        let mut conn = PgConnection::establish(&self.conninfo).map_err(|error| refusal(&error))?;
+    fn connect(&self) -> Result<PgConn, String> {
+        let conn = PgConn::connect(&self.conninfo, self.answer_timeout);
+        self.prepared(conn.map_err(|error| refusal(&error))?)
+    }
+
+    fn connect_to_lend(&self) -> Result<PgConn, String> {
+        let conn = PgConn::connect_to_lend(&self.conninfo);
+        self.prepared(conn.map_err(|error| refusal(&error))?)
+    }
+
+    fn prepared(&self, mut conn: PgConn) -> Result<PgConn, String> {
         if self.pooled {
             conn.set_prepared_statement_cache_size(CacheSize::Disabled);
         } else {
-            conn.batch_execute(&for_good(&self.settings))
+            conn.batch_execute(&self.needs.for_good(conn.server_version()))
                 .map_err(|error| one_line(&error))?;
         }
         Ok(conn)
@@ -84,9 +99,9 @@ impl Shared {
 pub fn open(settings: &Postgres, config: &StoreConfig) -> Result<Arc<dyn Database>, StoreError> {
     match settings.migrate {
         true => drop(migrate::run(settings)?),
-        false => migrate::check(settings)?,
+        false => migrate::check(settings, Access::Full)?,
     }
-    Ok(database(settings, config, "BEGIN"))
+    Ok(database(settings, config, Access::Full))
 }
 
 /// Opens a database that is there, to read only: the server refuses to write.
@@ -94,42 +109,21 @@ pub fn open_to_read(
     settings: &Postgres,
     config: &StoreConfig,
 ) -> Result<Arc<dyn Database>, StoreError> {
-    migrate::check(settings)?;
-    Ok(database(settings, config, "BEGIN READ ONLY"))
+    migrate::check(settings, Access::Read)?;
+    Ok(database(settings, config, Access::Read))
 }
 
-/// What a transaction of ours needs.
-fn needs(settings: &Postgres, config: &StoreConfig) -> String {
-    let lock_timeout = config.busy_timeout.as_millis().max(1);
-    let idle_timeout = IDLE_TIMEOUT.as_millis();
-    // Every statement has its index, and tables that fill and empty all the time mislead the planner. Planned once for
-    // all values, a statement takes half the time.
-    format!(
-        "SET LOCAL search_path TO {}; SET LOCAL enable_seqscan TO off; SET LOCAL jit TO off; \
-        SET LOCAL plan_cache_mode TO force_generic_plan; SET LOCAL lock_timeout TO {lock_timeout}; \
-        SET LOCAL idle_in_transaction_session_timeout TO {idle_timeout}",
-        quoted(&settings.schema)
-    )
-}
-
-/// The same for all transactions of a connection.
-fn for_good(needs: &str) -> String {
-    needs.replace("SET LOCAL", "SET")
-}
-
-fn database(settings: &Postgres, config: &StoreConfig, begin: &str) -> Arc<dyn Database> {
-    let needs = needs(settings, config);
+fn database(settings: &Postgres, config: &StoreConfig, access: Access) -> Arc<dyn Database> {
     Arc::new(PgDatabase {
         shared: Arc::new(Shared {
             conninfo: careful(&settings.url, "matssocket"),
             pooled: settings.pooled,
-            begin: match settings.pooled {
-                true => format!("{begin}; {needs}"),
-                false => begin.into(),
-            },
-            settings: needs,
+            needs: Needs::new(settings, config, access),
             limits: config.into(),
             patience: config.busy_timeout,
+            answer_timeout: config
+                .answer_timeout
+                .max(config.busy_timeout.saturating_add(Duration::from_secs(1))),
             ahead: AtomicI64::new(0),
         }),
         writers: config.writers.max(1),
@@ -168,6 +162,10 @@ fn unusable(settings: &Postgres, why: &str) -> StoreError {
 impl Database for PgDatabase {
     fn writer(&self) -> Result<Box<dyn Line>, String> {
         Ok(Box::new(PgLine::open(&self.shared)?))
+    }
+
+    fn handler(&self) -> Result<Box<dyn Line>, String> {
+        Ok(Box::new(PgLine::open_to_lend(&self.shared)?))
     }
 
     fn reader(&self) -> Result<Box<dyn Line>, String> {

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 use diesel::result::DatabaseErrorKind;
 
+use super::connection::PgConn;
 use super::query::{Value, sql};
 use super::sql::Forgotten;
 use crate::sabotage::{Broken, is_broken};
@@ -80,7 +81,7 @@ pub struct Part<'a> {
 
 impl Pending {
     /// Writes it. No part sees the rows of another.
-    pub fn write(mut self, conn: &mut PgConnection) -> DbResult<()> {
+    pub fn write(mut self, conn: &mut PgConn) -> DbResult<()> {
         let forgotten = self.forgotten.take().into_iter().unzip();
         let mut parts = Vec::from(self.parts(&forgotten));
         parts.retain(|part| part.rows > 0);

@@ -79,4 +79,4 @@ impl<T> Query for Sql<'_, T> {
     type SqlType = T;
 }
 
-impl<T> RunQueryDsl<PgConnection> for Sql<'_, T> {}
+impl<T, C> RunQueryDsl<C> for Sql<'_, T> {}

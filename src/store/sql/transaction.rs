@@ -379,7 +379,7 @@ impl Transaction<'_> {
         self.direct()?;
         self.dialect.lend(self.conn, operation.limit)?;
         let started = Instant::now();
-        let conn: &mut dyn Any = &mut *self.conn;
+        let conn: &mut dyn Any = super::lendable(self.conn);
         // The connection of a panicked handler is thrown away, so nobody sees what state it is in.
         let result = catch_unwind(AssertUnwindSafe(|| run(conn)));
         let took = started.elapsed();

@@ -48,6 +48,11 @@ use super::{StoreConfig, StoreError};
 
 type Conn = SqliteConnection;
 
+/// The connection as a handler gets it.
+fn lendable(conn: &mut SqliteConnection) -> &mut dyn std::any::Any {
+    conn
+}
+
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
 /// An opened database. Every connection to a file holds the lock as well, so that it is given back after the last one

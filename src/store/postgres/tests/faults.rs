@@ -49,6 +49,33 @@ async fn a_commit_whose_fate_cannot_be_learnt_is_unknown() {
     assert_eq!(node.tids(holder.session).await, ["m1", "m3"]);
 }
 
+/// A proxy that swallows everything on the lines that are there, and opens new ones that work: keep-alives do not help.
+#[actix::test]
+async fn a_line_that_falls_silent_is_given_up_and_another_one_opened() {
+    let (schema, proxy) = (Schema::new(), Proxy::start());
+    let config = StoreConfig {
+        busy_timeout: Duration::from_millis(300),
+        answer_timeout: Duration::from_millis(300),
+        writers: 1,
+        ..StoreConfig::default()
+    };
+    let node = Node::with("a", proxy.settings(&schema), &config).expect("opens");
+    let holder = node.open("s1").await;
+    assert_eq!(
+        node.tids(holder.session).await.len(),
+        0,
+        "readers have lines, too"
+    );
+    proxy.swallow.store(true, Ordering::SeqCst);
+    let silent = node.0.run(call(vec![to("s1", "m1")])).await;
+    assert!(matches!(silent, Err(StoreError::Failed(_))), "{silent:?}");
+    proxy.swallow.store(false, Ordering::SeqCst);
+    let begun = std::time::Instant::now();
+    node.run(call(vec![to("s1", "m2")])).await;
+    assert_eq!(node.tids(holder.session).await, ["m2"]);
+    println!("served {:?} after the silence", begun.elapsed());
+}
+
 /// Ends every connection of a schema's application.
 fn cut_all(schema: &Schema) {
     schema.execute(&format!(
@@ -104,7 +131,7 @@ impl crate::store::statements::Group for Stopped {
         statements: &mut dyn crate::store::statements::Statements,
     ) -> crate::store::statements::DbResult<crate::store::statements::Verdict> {
         let _ = self.0.send(());
-        std::thread::sleep(super::super::IDLE_TIMEOUT + Duration::from_secs(1));
+        std::thread::sleep(super::super::needs::IDLE_TIMEOUT + Duration::from_secs(1));
         statements.unit(&call(vec![to("s1", "of the stopped")]))?;
         Ok(crate::store::statements::Verdict::Commit)
     }

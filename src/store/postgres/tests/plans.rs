@@ -4,10 +4,11 @@ use std::fmt::Write;
 
 use diesel::sql_types::Text;
 
+use super::super::needs::Needs;
 use super::super::pending::Pending;
 use super::super::query::Value;
-use super::super::{for_good, needs};
 use super::*;
+use crate::store::Access;
 
 #[derive(QueryableByName)]
 struct Line {
@@ -68,8 +69,8 @@ fn the_plans_of_every_group_are_right_whatever_the_statistics_say() {
     let schema = Schema::new();
     drop(Node::attach("a", schema.settings()).expect("it opens"));
     let mut conn = PgConnection::establish(&server()).expect("the test's PostgreSQL");
-    let needs = needs(&schema.settings(), &StoreConfig::default());
-    conn.batch_execute(&for_good(&needs)).expect("set");
+    let needs = Needs::new(&schema.settings(), &StoreConfig::default(), Access::Full);
+    conn.batch_execute(&needs.for_good(None)).expect("set");
     let (pending, forgotten) = (Pending::default(), Default::default());
     let parts = pending.parts(&forgotten);
     let mut check_all = |when: &str, sql: &str| {

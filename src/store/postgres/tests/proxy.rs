@@ -14,6 +14,9 @@ pub struct Proxy {
     address: SocketAddr,
     /// The next COMMIT reaches the server, but its answer not the client.
     pub lose_commit: Arc<AtomicBool>,
+    /// Connections that are there, and those opened while this holds, pass nothing on any more, in neither direction, and
+    /// stay open.
+    pub swallow: Arc<AtomicBool>,
     /// No new connections.
     pub refuse: Arc<AtomicBool>,
     /// Bytes that the server has answered.
@@ -26,16 +29,18 @@ impl Proxy {
         let proxy = Proxy {
             address: listener.local_addr().expect("its address"),
             lose_commit: Arc::default(),
+            swallow: Arc::default(),
             refuse: Arc::default(),
             answered: Arc::default(),
         };
         let (lose, refuse) = (proxy.lose_commit.clone(), proxy.refuse.clone());
+        let swallow = proxy.swallow.clone();
         let answered = proxy.answered.clone();
         // Ends with the test's process.
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 if !refuse.load(Ordering::SeqCst) {
-                    pass_on(client, &lose, &answered);
+                    pass_on(client, &lose, &answered, &swallow);
                 }
             }
         });
@@ -65,7 +70,25 @@ fn host_and_port() -> (String, SocketAddr) {
     )
 }
 
-fn pass_on(client: TcpStream, lose: &Arc<AtomicBool>, answered: &Arc<AtomicU64>) {
+fn pass_on(
+    client: TcpStream,
+    lose: &Arc<AtomicBool>,
+    answered: &Arc<AtomicU64>,
+    swallow: &Arc<AtomicBool>,
+) {
+    // Once it swallows, a connection does so for good.
+    let silent = Arc::new(AtomicBool::new(false));
+    let is_silent = {
+        let swallow = swallow.clone();
+        move || {
+            silent.load(Ordering::SeqCst) || {
+                let swallows = swallow.load(Ordering::SeqCst);
+                silent.fetch_or(swallows, Ordering::SeqCst);
+                swallows
+            }
+        }
+    };
+    let answer_is_silent = is_silent.clone();
     let server = TcpStream::connect(host_and_port().1).expect("the test's PostgreSQL");
     let (mut from, mut to) = (
         client.try_clone().expect("a handle"),
@@ -80,7 +103,7 @@ fn pass_on(client: TcpStream, lose: &Arc<AtomicBool>, answered: &Arc<AtomicU64>)
                 // The client hears no more; the server hears the COMMIT, and then that the client has gone.
                 let _ = from.shutdown(Shutdown::Both);
             }
-            if to.write_all(&bytes[..read]).is_err() {
+            if !is_silent() && to.write_all(&bytes[..read]).is_err() {
                 break;
             }
         }
@@ -91,7 +114,7 @@ fn pass_on(client: TcpStream, lose: &Arc<AtomicBool>, answered: &Arc<AtomicU64>)
         let mut bytes = vec![0; 64 * 1024];
         while let Ok(read @ 1..) = from.read(&mut bytes) {
             answered.fetch_add(read as u64, Ordering::SeqCst);
-            if to.write_all(&bytes[..read]).is_err() {
+            if !answer_is_silent() && to.write_all(&bytes[..read]).is_err() {
                 break;
             }
         }

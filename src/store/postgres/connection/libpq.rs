@@ -1,0 +1,474 @@
+//! libpq, with an end to every wait: all of the unsafe code that talks to PostgreSQL.
+//!
+//! Once it is connected, a connection never blocks inside libpq: what is to be sent is sent, and what comes is awaited,
+//! on the socket, for as long as something moves at least now and then.
+
+#![allow(unsafe_code)] // libpq is written in C
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::num::NonZeroU32;
+use std::ptr::{self, NonNull};
+use std::slice;
+use std::time::{Duration, Instant};
+
+use pq_sys::*;
+
+/// A connection of libpq's.
+pub struct Libpq {
+    conn: NonNull<PGconn>,
+    /// How long it waits for anything to move.
+    patience: Duration,
+    /// It was given up.
+    given_up: bool,
+}
+
+// SAFETY: a connection may be used by any thread, one at a time (libpq's documentation, "Behavior in Threaded Programs").
+unsafe impl Send for Libpq {}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// The server has said why, with this SQLSTATE.
+    Server(Box<Refusal>),
+    /// The connection is lost, or was given up.
+    Line(String),
+}
+
+/// What the server says of an error.
+#[derive(Debug)]
+pub struct Refusal {
+    pub sqlstate: String,
+    pub message: String,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+    pub table: Option<String>,
+    pub column: Option<String>,
+    pub constraint: Option<String>,
+}
+
+/// A value on its way to the server, in PostgreSQL's binary format; `None` is NULL.
+pub type Bound = Option<Vec<u8>>;
+
+/// Where a transaction stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// None is under way.
+    Idle,
+    /// One is, and all is well.
+    Open,
+    /// One is, and can only be rolled back.
+    Failed,
+    /// It is not known: the connection is lost, or busy.
+    Unknown,
+}
+
+impl Libpq {
+    /// Connects. Takes as long as the URL's `connect_timeout` allows for each of its hosts.
+    pub fn connect(url: &str, patience: Duration) -> Result<Libpq, String> {
+        let url = CString::new(url).map_err(|error| error.to_string())?;
+        // SAFETY: a string that ends with NUL.
+        let conn = NonNull::new(unsafe { PQconnectdb(url.as_ptr()) }).ok_or("no memory")?;
+        let libpq = Libpq {
+            conn,
+            patience,
+            given_up: false,
+        };
+        // SAFETY: the connection is valid until it is dropped, here and below.
+        unsafe {
+            if PQstatus(conn.as_ptr()) != ConnStatusType::CONNECTION_OK {
+                return Err(libpq.last_error());
+            }
+            PQsetNoticeProcessor(conn.as_ptr(), Some(ignore), ptr::null_mut());
+            if PQsetnonblocking(conn.as_ptr(), 1) != 0 {
+                return Err(libpq.last_error());
+            }
+        }
+        Ok(libpq)
+    }
+
+    /// How long it waits for anything to move from now on.
+    pub fn be_patient(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    /// Runs statements without values, one after the other; the answer is that of the last.
+    pub fn run_all(&mut self, statements: &str) -> Result<Answer, Failure> {
+        let text = text(statements)?;
+        // SAFETY: the text lives until libpq has copied it, which it does before it returns; likewise below.
+        let sent = unsafe { PQsendQuery(self.conn.as_ptr(), text.as_ptr()) };
+        self.answer(sent)
+    }
+
+    /// Prepares a statement under a name. Zero is a type that the server infers.
+    pub fn prepare(&mut self, name: &str, statement: &str, types: &[u32]) -> Result<(), Failure> {
+        let (name, statement) = (text(name)?, text(statement)?);
+        let count = length(types.len())?;
+        let conn = self.conn.as_ptr();
+        // SAFETY: as many types as said.
+        let sent = unsafe {
+            let (name, statement) = (name.as_ptr(), statement.as_ptr());
+            PQsendPrepare(conn, name, statement, count, types.as_ptr())
+        };
+        self.answer(sent).map(drop)
+    }
+
+    /// Runs a statement that was prepared under this name.
+    pub fn run_prepared(&mut self, name: &str, values: &[Bound]) -> Result<Answer, Failure> {
+        let name = text(name)?;
+        let given = Given::new(values)?;
+        // SAFETY: each array has as many elements as said, and lives until libpq has copied it.
+        let sent = unsafe {
+            PQsendQueryPrepared(
+                self.conn.as_ptr(),
+                name.as_ptr(),
+                given.count,
+                given.values.as_ptr(),
+                given.lengths.as_ptr(),
+                given.formats.as_ptr(),
+                BINARY,
+            )
+        };
+        self.answer(sent)
+    }
+
+    /// Runs a statement, of which nothing is kept.
+    pub fn run(
+        &mut self,
+        statement: &str,
+        types: &[u32],
+        values: &[Bound],
+    ) -> Result<Answer, Failure> {
+        debug_assert_eq!(types.len(), values.len());
+        let statement = text(statement)?;
+        let given = Given::new(values)?;
+        // SAFETY: as above.
+        let sent = unsafe {
+            PQsendQueryParams(
+                self.conn.as_ptr(),
+                statement.as_ptr(),
+                given.count,
+                types.as_ptr(),
+                given.values.as_ptr(),
+                given.lengths.as_ptr(),
+                given.formats.as_ptr(),
+                BINARY,
+            )
+        };
+        self.answer(sent)
+    }
+
+    /// The server's version: 150004 is 15.4.
+    pub fn server_version(&self) -> i32 {
+        // SAFETY: reads the connection's memory.
+        unsafe { PQserverVersion(self.conn.as_ptr()) }
+    }
+
+    /// Where the transaction stands, without asking the server.
+    pub fn standing(&self) -> Standing {
+        if self.given_up {
+            return Standing::Unknown;
+        }
+        // SAFETY: reads the connection's memory.
+        match unsafe { PQtransactionStatus(self.conn.as_ptr()) } {
+            PGTransactionStatusType::PQTRANS_IDLE => Standing::Idle,
+            PGTransactionStatusType::PQTRANS_INTRANS => Standing::Open,
+            PGTransactionStatusType::PQTRANS_INERROR => Standing::Failed,
+            PGTransactionStatusType::PQTRANS_ACTIVE | PGTransactionStatusType::PQTRANS_UNKNOWN => {
+                Standing::Unknown
+            }
+        }
+    }
+
+    /// Waits for the answer to what was sent.
+    fn answer(&mut self, sent: c_int) -> Result<Answer, Failure> {
+        if self.given_up || sent != 1 {
+            return Err(self.give_up("nothing can be sent"));
+        }
+        self.send_all()?;
+        let mut last = None;
+        let mut failure = None;
+        loop {
+            self.wait_until_there()?;
+            // SAFETY: nobody else uses the connection; what is returned is ours to clear.
+            let Some(result) = NonNull::new(unsafe { PQgetResult(self.conn.as_ptr()) }) else {
+                break;
+            };
+            match Answer(result).checked() {
+                Ok(answer) => last = Some(answer),
+                Err(refused) => failure = failure.or(Some(refused)),
+            }
+            // SAFETY: reads the connection's memory.
+            if unsafe { PQstatus(self.conn.as_ptr()) } != ConnStatusType::CONNECTION_OK {
+                break;
+            }
+        }
+        match (failure, last) {
+            (Some(refused), _) if refused.sqlstate.is_empty() => {
+                Err(self.give_up(&refused.message))
+            }
+            (Some(refused), _) => Err(Failure::Server(refused)),
+            (None, Some(answer)) => Ok(answer),
+            (None, None) => Err(self.give_up("no answer came")),
+        }
+    }
+
+    /// Sends what was written; takes in meanwhile what comes, or both sides could wait for each other.
+    fn send_all(&mut self) -> Result<(), Failure> {
+        loop {
+            // SAFETY: nobody else uses the connection, here and below.
+            match unsafe { PQflush(self.conn.as_ptr()) } {
+                0 => return Ok(()),
+                1 => self.wait(true)?,
+                _ => return Err(self.give_up("it cannot be sent")),
+            }
+            self.take_in()?;
+        }
+    }
+
+    fn wait_until_there(&mut self) -> Result<(), Failure> {
+        while unsafe { PQisBusy(self.conn.as_ptr()) } != 0 {
+            self.wait(false)?;
+            self.take_in()?;
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self) -> Result<(), Failure> {
+        match unsafe { PQconsumeInput(self.conn.as_ptr()) } {
+            1 => Ok(()),
+            _ => Err(self.give_up("it was lost")),
+        }
+    }
+
+    /// Waits until something can be read, or written.
+    fn wait(&mut self, to_write: bool) -> Result<(), Failure> {
+        // SAFETY: reads the connection's memory.
+        let socket = unsafe { PQsocket(self.conn.as_ptr()) };
+        if socket < 0 {
+            return Err(self.give_up("it was lost"));
+        }
+        match moves(socket, to_write, self.patience) {
+            true => Ok(()),
+            false => {
+                let why = format!("the database has not answered for {:?}", self.patience);
+                self.given_up = true;
+                Err(Failure::Line(why))
+            }
+        }
+    }
+
+    /// The connection is never used again.
+    fn give_up(&mut self, why: &str) -> Failure {
+        self.given_up = true;
+        let said = self.last_error();
+        Failure::Line(match said.is_empty() {
+            true => why.to_owned(),
+            false => said,
+        })
+    }
+
+    fn last_error(&self) -> String {
+        // SAFETY: a string that ends with NUL, copied before anything else happens to the connection.
+        let said = unsafe { CStr::from_ptr(PQerrorMessage(self.conn.as_ptr())) };
+        said.to_string_lossy().trim().to_owned()
+    }
+}
+
+impl Drop for Libpq {
+    /// Says goodbye, if that can be sent at once.
+    fn drop(&mut self) {
+        // SAFETY: it is not used after this.
+        unsafe { PQfinish(self.conn.as_ptr()) }
+    }
+}
+
+/// Values and results go in the binary format.
+const BINARY: c_int = 1;
+
+unsafe extern "C" fn ignore(_: *mut c_void, _: *const c_char) {}
+
+/// Whether a socket can be read, or written, within this time.
+#[cfg(unix)]
+fn moves(socket: c_int, to_write: bool, patience: Duration) -> bool {
+    let until = Instant::now() + patience;
+    let mut poll = libc::pollfd {
+        fd: socket,
+        events: libc::POLLIN | if to_write { libc::POLLOUT } else { 0 },
+        revents: 0,
+    };
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let ms = c_int::try_from(left.as_millis()).unwrap_or(c_int::MAX);
+        // SAFETY: one element.
+        match unsafe { libc::poll(&mut poll, 1, ms) } {
+            0 => return false,
+            // A signal came in between.
+            -1 if !left.is_zero() => {}
+            -1 => return false,
+            _ => return true,
+        }
+    }
+}
+
+/// Where there is no poll, it is looked at again after a moment; libpq says whether there is something.
+#[cfg(not(unix))]
+fn moves(_: c_int, _: bool, _: Duration) -> bool {
+    std::thread::sleep(Duration::from_millis(1));
+    true
+}
+
+fn text(text: &str) -> Result<CString, Failure> {
+    CString::new(text).map_err(|error| Failure::Line(error.to_string()))
+}
+
+fn length(length: usize) -> Result<c_int, Failure> {
+    c_int::try_from(length).map_err(|error| Failure::Line(error.to_string()))
+}
+
+/// Values as libpq takes them: it reads the memory of those that they were made of.
+struct Given {
+    count: c_int,
+    values: Vec<*const c_char>,
+    lengths: Vec<c_int>,
+    formats: Vec<c_int>,
+}
+
+impl Given {
+    fn new(values: &[Bound]) -> Result<Given, Failure> {
+        let lengths = values
+            .iter()
+            .map(|it| length(it.as_ref().map_or(0, Vec::len)));
+        let pointers = values.iter().map(|value| match value {
+            Some(bytes) => bytes.as_ptr().cast(),
+            None => ptr::null(),
+        });
+        Ok(Given {
+            count: length(values.len())?,
+            values: pointers.collect(),
+            lengths: lengths.collect::<Result<_, _>>()?,
+            formats: vec![BINARY; values.len()],
+        })
+    }
+}
+
+/// What the server has answered.
+pub struct Answer(NonNull<PGresult>);
+
+impl Answer {
+    fn checked(self) -> Result<Answer, Box<Refusal>> {
+        use ExecStatusType::*;
+        // SAFETY: the result is valid until it is dropped, here and below.
+        match unsafe { PQresultStatus(self.0.as_ptr()) } {
+            PGRES_COMMAND_OK | PGRES_TUPLES_OK | PGRES_EMPTY_QUERY => Ok(self),
+            PGRES_FATAL_ERROR | PGRES_NONFATAL_ERROR | PGRES_BAD_RESPONSE => {
+                Err(Box::new(self.refusal()))
+            }
+            // Nobody asks for these: the connection is in a state of which nothing is known.
+            status => Err(Box::new(Refusal {
+                sqlstate: String::new(),
+                message: format!("an answer of an unexpected kind: {status:?}"),
+                detail: None,
+                hint: None,
+                table: None,
+                column: None,
+                constraint: None,
+            })),
+        }
+    }
+
+    fn refusal(&self) -> Refusal {
+        Refusal {
+            sqlstate: self.said(b'C').unwrap_or_default(),
+            message: self.message(),
+            detail: self.said(b'D'),
+            hint: self.said(b'H'),
+            table: self.said(b't'),
+            column: self.said(b'c'),
+            constraint: self.said(b'n'),
+        }
+    }
+
+    /// What was said, which may be in any language, and the code, which is not.
+    fn message(&self) -> String {
+        match (self.said(b'M'), self.said(b'C')) {
+            (Some(message), Some(code)) => format!("{message} (SQLSTATE {code})"),
+            _ => self.all_said(),
+        }
+    }
+
+    /// A field of an error, by its letter in PostgreSQL's protocol.
+    fn said(&self, field: u8) -> Option<String> {
+        // SAFETY: null, or a string that ends with NUL and lives as long as the result.
+        unsafe {
+            let said = PQresultErrorField(self.0.as_ptr(), c_int::from(field));
+            (!said.is_null()).then(|| CStr::from_ptr(said).to_string_lossy().into_owned())
+        }
+    }
+
+    fn all_said(&self) -> String {
+        // SAFETY: as above; never null.
+        let said = unsafe { CStr::from_ptr(PQresultErrorMessage(self.0.as_ptr())) };
+        said.to_string_lossy().trim().to_owned()
+    }
+
+    pub fn rows(&self) -> usize {
+        // SAFETY: reads the result's memory.
+        usize::try_from(unsafe { PQntuples(self.0.as_ptr()) }).unwrap_or_default()
+    }
+
+    pub fn columns(&self) -> usize {
+        // SAFETY: reads the result's memory.
+        usize::try_from(unsafe { PQnfields(self.0.as_ptr()) }).unwrap_or_default()
+    }
+
+    /// How many rows a statement has changed.
+    pub fn changed(&self) -> usize {
+        // SAFETY: a string that ends with NUL and lives as long as the result.
+        let said = unsafe { CStr::from_ptr(PQcmdTuples(self.0.as_ptr())) };
+        said.to_str()
+            .ok()
+            .and_then(|it| it.parse().ok())
+            .unwrap_or(0)
+    }
+
+    /// A value; `None` is NULL, or beyond the result.
+    pub fn value(&self, row: usize, column: usize) -> Option<&[u8]> {
+        if row >= self.rows() || column >= self.columns() {
+            return None;
+        }
+        let (row, column) = (row as c_int, column as c_int);
+        // SAFETY: row and column are within the result, whose memory lives as long as it.
+        unsafe {
+            if PQgetisnull(self.0.as_ptr(), row, column) != 0 {
+                return None;
+            }
+            let length = usize::try_from(PQgetlength(self.0.as_ptr(), row, column)).ok()?;
+            let start = PQgetvalue(self.0.as_ptr(), row, column);
+            Some(slice::from_raw_parts(start.cast(), length))
+        }
+    }
+
+    /// The type of a column.
+    pub fn oid(&self, column: usize) -> Option<NonZeroU32> {
+        // SAFETY: a column that is not there is 0.
+        NonZeroU32::new(unsafe { PQftype(self.0.as_ptr(), c_int::try_from(column).ok()?) })
+    }
+
+    /// The name of a column.
+    pub fn name(&self, column: usize) -> Option<&str> {
+        // SAFETY: null, or a string that ends with NUL and lives as long as the result.
+        unsafe {
+            let name = PQfname(self.0.as_ptr(), c_int::try_from(column).ok()?);
+            (!name.is_null())
+                .then(|| CStr::from_ptr(name).to_str().ok())
+                .flatten()
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // SAFETY: it is not used after this.
+        unsafe { PQclear(self.0.as_ptr()) }
+    }
+}

@@ -1,0 +1,392 @@
+//! The connection that Diesel's statements run on.
+//!
+//! It is not Diesel's own `PgConnection`, for two reasons. That one shows only ten of PostgreSQL's SQLSTATEs, so that a
+//! value that will never be taken looks like a database that is away for a moment. And it waits inside libpq without an
+//! end: behind a proxy that swallows everything, or a pooler that pauses, its thread would be lost. [`libpq`] does what
+//! both need; [`row`] and this file fit it to Diesel. Only transactional handlers are lent a `PgConnection`, since that is
+//! what applications know; the statements before and after them run on the same one.
+
+mod libpq;
+mod row;
+mod sqlstate;
+
+use std::any::Any;
+use std::time::Duration;
+
+use diesel::connection::statement_cache::{PrepareForCache, StatementCache};
+use diesel::connection::{
+    AnsiTransactionManager, CacheSize, Connection, ConnectionSealed, DefaultLoadingMode,
+    DynInstrumentation, Instrumentation, LoadConnection, SimpleConnection, TransactionManager,
+};
+use diesel::expression::QueryMetadata;
+use diesel::pg::{GetPgMetadataCache, Pg, PgConnection, PgMetadataCache, PgTypeMetadata};
+use diesel::prelude::*;
+use diesel::query_builder::bind_collector::RawBytesBindCollector;
+use diesel::query_builder::{Query, QueryFragment, QueryId};
+use diesel::r2d2::R2D2Connection;
+use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error};
+
+use self::libpq::{Answer, Bound, Failure, Libpq, Refusal, Standing};
+use self::row::{Cursor, Row, Rows};
+use crate::store::statements::{DbError, Meaning};
+
+/// A connection to PostgreSQL.
+pub struct PgConn {
+    inner: Inner,
+    /// What the last error means.
+    meaning: Option<Meaning>,
+    // What Diesel wants of each connection.
+    manager: AnsiTransactionManager,
+    metadata: PgMetadataCache,
+    instrumentation: DynInstrumentation,
+}
+
+enum Inner {
+    /// Ours.
+    Own {
+        libpq: Libpq,
+        statements: StatementCache<Pg, Statement>,
+    },
+    /// Diesel's, for handlers.
+    Lent(PgConnection),
+}
+
+/// What became of a COMMIT.
+pub enum Committed {
+    Yes,
+    /// It was rolled back, and the connection can be used.
+    No(DbError),
+    /// The connection was lost.
+    Unknown(DbError),
+}
+
+impl PgConn {
+    /// A connection that waits no longer than this for anything to move.
+    pub fn connect(url: &str, patience: Duration) -> Result<PgConn, String> {
+        let libpq = Libpq::connect(url, patience)?;
+        let statements = StatementCache::new();
+        let mut conn = PgConn::new(Inner::Own { libpq, statements });
+        conn.batch_execute("SET TIME ZONE 'UTC'; SET CLIENT_ENCODING TO 'UTF8'")
+            .map_err(|error| error.to_string())?;
+        Ok(conn)
+    }
+
+    /// A connection that can be lent to a handler.
+    pub fn connect_to_lend(url: &str) -> Result<PgConn, String> {
+        let conn = PgConnection::establish(url).map_err(|error| error.to_string())?;
+        Ok(PgConn::new(Inner::Lent(conn)))
+    }
+
+    fn new(inner: Inner) -> PgConn {
+        PgConn {
+            inner,
+            meaning: None,
+            manager: AnsiTransactionManager::default(),
+            metadata: PgMetadataCache::new(),
+            instrumentation: DynInstrumentation::none(),
+        }
+    }
+
+    /// The server's version, if it is known without asking: 150004 is 15.4.
+    pub fn server_version(&self) -> Option<i32> {
+        match &self.inner {
+            Inner::Own { libpq, .. } => Some(libpq.server_version()),
+            Inner::Lent(_) => None,
+        }
+    }
+
+    /// The connection as a handler gets it: Diesel's own.
+    pub fn lend(&mut self) -> &mut dyn Any {
+        match self.inner {
+            Inner::Lent(ref mut conn) => conn,
+            Inner::Own { .. } => self,
+        }
+    }
+
+    /// How long it waits for anything to move from now on. (One that is lent waits as long as its handler does.)
+    pub fn be_patient(&mut self, patience: Duration) {
+        if let Inner::Own { libpq, .. } = &mut self.inner {
+            libpq.be_patient(patience);
+        }
+    }
+
+    /// Begins a transaction by this statement.
+    pub fn begin(&mut self, begin: &str) -> QueryResult<()> {
+        match &mut self.inner {
+            Inner::Own { .. } => self.batch_execute(begin),
+            Inner::Lent(conn) => AnsiTransactionManager::begin_transaction_sql(conn, begin),
+        }
+    }
+
+    /// Commits the transaction.
+    pub fn commit(&mut self) -> Committed {
+        let result = match &mut self.inner {
+            // COMMIT would roll it back, and call that a success.
+            Inner::Own { libpq, .. } if libpq.standing() == Standing::Failed => {
+                return Committed::No(Error::RollbackTransaction);
+            }
+            Inner::Own { .. } => self.batch_execute("COMMIT"),
+            Inner::Lent(conn) => AnsiTransactionManager::commit_transaction(conn),
+        };
+        let Err(error) = result else {
+            return Committed::Yes;
+        };
+        let is_alive = match &mut self.inner {
+            // What was refused with an answer was rolled back.
+            Inner::Own { libpq, .. } => libpq.standing() == Standing::Idle,
+            Inner::Lent(conn) => conn.ping().is_ok(),
+        };
+        match is_alive && self.meaning_of(&error) != Meaning::Line {
+            true => Committed::No(error),
+            false => Committed::Unknown(error),
+        }
+    }
+
+    /// Rolls the transaction back. False: the connection is of no use any more.
+    pub fn roll_back(&mut self) -> bool {
+        let meant = self.meaning;
+        let rolled_back = match &mut self.inner {
+            Inner::Own { .. } => self.batch_execute("ROLLBACK"),
+            Inner::Lent(conn) => AnsiTransactionManager::rollback_transaction(conn),
+        };
+        // What is asked for later is the error before.
+        self.meaning = meant;
+        rolled_back.is_ok() && !self.is_broken()
+    }
+
+    /// Whether the connection is of no use any more.
+    pub fn is_broken(&mut self) -> bool {
+        match &mut self.inner {
+            Inner::Own { libpq, .. } => libpq.standing() == Standing::Unknown,
+            Inner::Lent(conn) => AnsiTransactionManager::is_broken_transaction_manager(conn),
+        }
+    }
+
+    /// What an error that this connection has just returned means.
+    pub fn meaning_of(&self, error: &DbError) -> Meaning {
+        match error {
+            Error::DatabaseError(kind, _) => self
+                .meaning
+                .unwrap_or_else(|| sqlstate::meaning_of_kind(kind)),
+            Error::BrokenTransactionManager => Meaning::Line,
+            Error::RollbackTransaction => Meaning::Again,
+            // It is we who cannot write or read a value.
+            _ => Meaning::Refused,
+        }
+    }
+
+    fn noted<T>(&mut self, result: Result<T, Failure>) -> QueryResult<T> {
+        result.map_err(|failure| {
+            let (meaning, error) = sorted(failure);
+            self.meaning = Some(meaning);
+            error
+        })
+    }
+
+    /// Runs a statement on our own connection.
+    fn run<T>(&mut self, source: &T) -> QueryResult<Answer>
+    where
+        T: QueryFragment<Pg> + QueryId,
+    {
+        let mut bound = RawBytesBindCollector::<Pg>::new();
+        source.collect_binds(&mut bound, self, &Pg)?;
+        let Inner::Own { libpq, statements } = &mut self.inner else {
+            return Err(Error::BrokenTransactionManager);
+        };
+        let mut preparing = Preparing {
+            libpq,
+            failed: None,
+        };
+        let prepared = statements.cached_statement(
+            source,
+            &Pg,
+            &bound.metadata,
+            &mut preparing,
+            Statement::prepare,
+            &mut *self.instrumentation,
+        );
+        let answer = match prepared {
+            Ok(statement) => Ok(statement.run(preparing.libpq, &bound.binds)),
+            Err(error) => match preparing.failed.take() {
+                Some(failure) => Ok(Err(failure)),
+                None => Err(error),
+            },
+        };
+        self.noted(answer?)
+    }
+}
+
+/// What a failure means, and the error that Diesel makes of it.
+fn sorted(failure: Failure) -> (Meaning, DbError) {
+    match failure {
+        Failure::Server(refusal) => {
+            let kind = sqlstate::kind(&refusal.sqlstate);
+            let meaning = sqlstate::meaning(&refusal.sqlstate);
+            (meaning, Error::DatabaseError(kind, refusal))
+        }
+        Failure::Line(why) => {
+            let kind = DatabaseErrorKind::ClosedConnection;
+            (Meaning::Line, Error::DatabaseError(kind, Box::new(why)))
+        }
+    }
+}
+
+impl DatabaseErrorInformation for Refusal {
+    fn message(&self) -> &str {
+        &self.message
+    }
+
+    fn details(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+
+    fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    fn table_name(&self) -> Option<&str> {
+        self.table.as_deref()
+    }
+
+    fn column_name(&self) -> Option<&str> {
+        self.column.as_deref()
+    }
+
+    fn constraint_name(&self) -> Option<&str> {
+        self.constraint.as_deref()
+    }
+
+    fn statement_position(&self) -> Option<i32> {
+        None
+    }
+}
+
+/// A statement, prepared or not.
+enum Statement {
+    Prepared { name: String },
+    Plain { text: String, types: Vec<u32> },
+}
+
+/// What preparing a statement needs, and why it has failed.
+struct Preparing<'a> {
+    libpq: &'a mut Libpq,
+    failed: Option<Failure>,
+}
+
+impl Statement {
+    fn prepare(
+        preparing: &mut Preparing<'_>,
+        text: &str,
+        cached: PrepareForCache,
+        types: &[PgTypeMetadata],
+    ) -> QueryResult<Statement> {
+        let types = types
+            .iter()
+            .map(|it| {
+                it.oid()
+                    .map_err(|error| Error::SerializationError(Box::new(error)))
+            })
+            .collect::<QueryResult<Vec<_>>>()?;
+        match cached {
+            PrepareForCache::No => Ok(Statement::Plain {
+                text: text.to_owned(),
+                types,
+            }),
+            PrepareForCache::Yes { counter } => {
+                let name = format!("matssocket_{counter}");
+                match preparing.libpq.prepare(&name, text, &types) {
+                    Ok(()) => Ok(Statement::Prepared { name }),
+                    Err(failure) => {
+                        preparing.failed = Some(failure);
+                        Err(Error::NotFound)
+                    }
+                }
+            }
+        }
+    }
+
+    fn run(&self, libpq: &mut Libpq, values: &[Bound]) -> Result<Answer, Failure> {
+        match self {
+            Statement::Prepared { name } => libpq.run_prepared(name, values),
+            Statement::Plain { text, types } => libpq.run(text, types, values),
+        }
+    }
+}
+
+impl ConnectionSealed for PgConn {}
+
+impl SimpleConnection for PgConn {
+    fn batch_execute(&mut self, statements: &str) -> QueryResult<()> {
+        match &mut self.inner {
+            Inner::Own { libpq, .. } => {
+                let result = libpq.run_all(statements);
+                self.noted(result).map(drop)
+            }
+            Inner::Lent(conn) => conn.batch_execute(statements),
+        }
+    }
+}
+
+impl Connection for PgConn {
+    type Backend = Pg;
+    type TransactionManager = AnsiTransactionManager;
+
+    fn establish(url: &str) -> ConnectionResult<PgConn> {
+        PgConn::connect(url, Duration::from_secs(30)).map_err(ConnectionError::BadConnection)
+    }
+
+    fn execute_returning_count<T>(&mut self, source: &T) -> QueryResult<usize>
+    where
+        T: QueryFragment<Pg> + QueryId,
+    {
+        match &mut self.inner {
+            Inner::Own { .. } => self.run(source).map(|answer| answer.changed()),
+            Inner::Lent(conn) => conn.execute_returning_count(source),
+        }
+    }
+
+    fn transaction_state(&mut self) -> &mut AnsiTransactionManager {
+        &mut self.manager
+    }
+
+    fn instrumentation(&mut self) -> &mut dyn Instrumentation {
+        &mut *self.instrumentation
+    }
+
+    fn set_instrumentation(&mut self, instrumentation: impl Instrumentation) {
+        self.instrumentation = instrumentation.into();
+    }
+
+    fn set_prepared_statement_cache_size(&mut self, size: CacheSize) {
+        match &mut self.inner {
+            Inner::Own { statements, .. } => statements.set_cache_size(size),
+            Inner::Lent(conn) => conn.set_prepared_statement_cache_size(size),
+        }
+    }
+}
+
+impl LoadConnection<DefaultLoadingMode> for PgConn {
+    type Cursor<'conn, 'query> = Cursor;
+    type Row<'conn, 'query> = Row;
+
+    fn load<'conn, 'query, T>(
+        &'conn mut self,
+        source: T,
+    ) -> QueryResult<Self::Cursor<'conn, 'query>>
+    where
+        T: Query + QueryFragment<Pg> + QueryId + 'query,
+        Pg: QueryMetadata<T::SqlType>,
+    {
+        let rows = match &mut self.inner {
+            Inner::Own { .. } => Rows::Here(self.run(&source)?),
+            Inner::Lent(conn) => Rows::copied(conn, source)?,
+        };
+        Ok(Cursor::new(rows))
+    }
+}
+
+impl GetPgMetadataCache for PgConn {
+    fn get_metadata_cache(&mut self) -> &mut PgMetadataCache {
+        &mut self.metadata
+    }
+}

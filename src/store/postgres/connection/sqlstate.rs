@@ -1,0 +1,102 @@
+//! What PostgreSQL's errors mean, by their SQLSTATEs: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+
+use diesel::result::DatabaseErrorKind;
+
+use crate::store::statements::Meaning;
+
+/// What is to be done about an error with this SQLSTATE. What is not known may go well another time: every retry is
+/// bounded, and no message is given up for it.
+pub fn meaning(sqlstate: &str) -> Meaning {
+    match sqlstate {
+        // Read-only: a server that was replaced by another one, or not yet told that it has replaced one.
+        "25006" => Meaning::Line,
+        // A role's own limits have ended the session, or the transaction (25P03, 25P04).
+        "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25P03" | "25P04" => Meaning::Line,
+        // Prepared statements that are not what they were: the tables have changed, or somebody else's pooler is between.
+        "0A000" | "26000" | "42P05" => Meaning::Line,
+        // Not allowed, or not there: a grant, a table, a column, a function, a schema, a database.
+        "42501" | "42P01" | "42703" | "42883" | "3F000" | "3D000" => Meaning::Unable,
+        // Damaged.
+        "XX001" | "XX002" => Meaning::Unable,
+        "40002" => Meaning::Refused,
+        "55P03" | "55006" | "57014" => Meaning::Again,
+        _ => match sqlstate.get(..2).unwrap_or_default() {
+            "08" => Meaning::Line,
+            "53" | "58" | "28" | "F0" => Meaning::Unable,
+            // Values and constraints, a trigger's own word (P0), and what is larger than anything can be (54).
+            "20" | "21" | "22" | "23" | "27" | "42" | "44" | "54" | "P0" => Meaning::Refused,
+            _ => Meaning::Again,
+        },
+    }
+}
+
+/// The kind that Diesel's own connection gives it.
+pub fn kind(sqlstate: &str) -> DatabaseErrorKind {
+    match sqlstate {
+        "23505" => DatabaseErrorKind::UniqueViolation,
+        "23503" => DatabaseErrorKind::ForeignKeyViolation,
+        "23502" => DatabaseErrorKind::NotNullViolation,
+        "23514" => DatabaseErrorKind::CheckViolation,
+        "23P01" => DatabaseErrorKind::ExclusionViolation,
+        "23001" => DatabaseErrorKind::RestrictViolation,
+        "40001" => DatabaseErrorKind::SerializationFailure,
+        "25006" => DatabaseErrorKind::ReadOnlyTransaction,
+        _ if sqlstate.starts_with("08") => DatabaseErrorKind::ClosedConnection,
+        _ => DatabaseErrorKind::Unknown,
+    }
+}
+
+/// The same of an error of Diesel's own connection, which hides most SQLSTATEs.
+pub fn meaning_of_kind(kind: &DatabaseErrorKind) -> Meaning {
+    match kind {
+        DatabaseErrorKind::UniqueViolation
+        | DatabaseErrorKind::ForeignKeyViolation
+        | DatabaseErrorKind::NotNullViolation
+        | DatabaseErrorKind::CheckViolation
+        | DatabaseErrorKind::ExclusionViolation
+        | DatabaseErrorKind::RestrictViolation => Meaning::Refused,
+        DatabaseErrorKind::ClosedConnection
+        | DatabaseErrorKind::UnableToSendCommand
+        | DatabaseErrorKind::ReadOnlyTransaction => Meaning::Line,
+        _ => Meaning::Again,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_error_has_its_meaning() {
+        for (meant, sqlstates) in [
+            (
+                Meaning::Refused,
+                &[
+                    "22021", "22P05", "23505", "23514", "21000", "54000", "P0001", "42804",
+                ][..],
+            ),
+            (
+                Meaning::Line,
+                &[
+                    "08006", "08P01", "57P01", "57P03", "25006", "0A000", "26000", "25P03",
+                ],
+            ),
+            (
+                Meaning::Again,
+                &[
+                    "40001", "40P01", "55P03", "57014", "25P02", "XX000", "", "?",
+                ],
+            ),
+            (
+                Meaning::Unable,
+                &[
+                    "53100", "53300", "42501", "42P01", "28000", "58030", "XX001",
+                ],
+            ),
+        ] {
+            for sqlstate in sqlstates {
+                assert_eq!(meaning(sqlstate), meant, "{sqlstate}");
+            }
+        }
+    }
+}

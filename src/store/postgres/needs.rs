@@ -1,0 +1,86 @@
+//! What our transactions need of the server, whatever the settings of the database, of its role, or of the URL are.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::{Postgres, quoted};
+use crate::store::{Access, StoreConfig};
+
+/// A process that is stopped in the midst of a transaction must not hold its locks for as long. (Ours are never idle.)
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The settings of our transactions.
+pub struct Needs {
+    /// Statements that set them for one transaction, each with its semicolon but the last.
+    local: String,
+    /// Writes and reads, or reads only.
+    access: Access,
+}
+
+/// What is acknowledged must be on the disk; whoever waits for more than that (a standby) goes on doing so.
+const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', true) \
+    WHERE current_setting('synchronous_commit') = 'off'";
+
+impl Needs {
+    pub fn new(settings: &Postgres, config: &StoreConfig, access: Access) -> Needs {
+        let lock_timeout = config.busy_timeout.as_millis().max(1);
+        let idle_timeout = IDLE_TIMEOUT.as_millis();
+        // Every statement has its index, and tables that fill and empty all the time mislead the planner. Planned once
+        // for all values, a statement takes half the time. No statement is cut short by a limit that is meant for the
+        // application's own: how long it may take is watched from this side.
+        let local = format!(
+            "SET LOCAL search_path TO {}; SET LOCAL enable_seqscan TO off; SET LOCAL jit TO off; \
+            SET LOCAL plan_cache_mode TO force_generic_plan; SET LOCAL lock_timeout TO {lock_timeout}; \
+            SET LOCAL idle_in_transaction_session_timeout TO {idle_timeout}; \
+            SET LOCAL statement_timeout TO 0; {DURABLE}",
+            quoted(&settings.schema)
+        );
+        Needs { local, access }
+    }
+
+    /// Begins a transaction. Where others use the connection in between, it sets everything anew.
+    pub fn begin(&self, pooled: bool, version: Option<i32>) -> String {
+        let access = match self.access {
+            Access::Full => "READ WRITE",
+            Access::Read => "READ ONLY",
+        };
+        let mut begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED {access}");
+        if pooled {
+            let _ = write!(begin, "; {}", self.local());
+            for setting in newer(version) {
+                let _ = write!(begin, "; SET LOCAL {setting}");
+            }
+        }
+        begin
+    }
+
+    /// The settings, for the transaction that is under way.
+    pub fn local(&self) -> &str {
+        &self.local
+    }
+
+    /// The settings, for all transactions of a connection.
+    pub fn for_good(&self, version: Option<i32>) -> String {
+        let mut settings = self.local.replace("SET LOCAL", "SET");
+        settings = settings.replace("'on', true)", "'on', false)");
+        for setting in newer(version) {
+            let _ = write!(settings, "; SET {setting}");
+        }
+        settings
+    }
+}
+
+/// What only newer servers know.
+fn newer(version: Option<i32>) -> impl Iterator<Item = &'static str> {
+    const NEWER: [(i32, &str); 3] = [
+        // A statement ends soon after whoever asked for it has gone.
+        (140_000, "client_connection_check_interval TO '2s'"),
+        (140_000, "idle_session_timeout TO 0"),
+        (170_000, "transaction_timeout TO 0"),
+    ];
+    let version = version.unwrap_or(0);
+    NEWER
+        .into_iter()
+        .filter(move |(since, _)| *since <= version)
+        .map(|(_, setting)| setting)
+}
