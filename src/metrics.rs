@@ -293,9 +293,34 @@ pub(crate) struct ClusterCounters {
     pub(crate) statements: AtomicU64,
     pub(crate) received: AtomicU64,
     pub(crate) reconnects: AtomicU64,
+    /// Since when the line is down, if it is.
+    down_since: std::sync::Mutex<Option<std::time::Instant>>,
 }
 
 impl ClusterCounters {
+    /// The line is down from now on, unless it was.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))] // it never is within one process
+    pub(crate) fn is_down(&self) {
+        self.down().get_or_insert_with(std::time::Instant::now);
+    }
+
+    /// The line is up.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(crate) fn is_up(&self) {
+        *self.down() = None;
+    }
+
+    /// For how long the line has been down; zero if it is up.
+    pub(crate) fn down_for(&self) -> Duration {
+        self.down().map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn down(&self) -> std::sync::MutexGuard<'_, Option<std::time::Instant>> {
+        self.down_since
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     pub(crate) fn snapshot(&self) -> ClusterMetrics {
         ClusterMetrics {
             sent: self.sent.load(Relaxed),

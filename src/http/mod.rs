@@ -63,8 +63,10 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn authentications(&self) -> &Arc<Gate>;
     /// Whom this node lets in.
     fn admission(&self) -> &Admission;
-    /// Whether this node can serve; if not, why.
+    /// Whether this node is ready for all that its users may do; if not, why.
     fn ready(&self) -> Result<(), &'static str>;
+    /// Whether new clients are let in; if not, why.
+    fn lets_in(&self) -> Result<(), &'static str>;
     /// Starts a session actor on this thread for a new line.
     fn open(&self, line: NewLine) -> Mailbox<FromLine>;
     /// Closes a session from outside.

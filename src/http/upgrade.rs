@@ -72,7 +72,7 @@ async fn admit(
         log::debug!("upgrade refused: {why}");
         return Err((StatusCode::FORBIDDEN, "this host is not served"));
     }
-    if let Err(why) = backend.ready() {
+    if let Err(why) = backend.lets_in() {
         return Err((StatusCode::SERVICE_UNAVAILABLE, why));
     }
     if admits_page(backend, request).is_err() {

@@ -43,6 +43,10 @@ impl Backend for Edge {
         self.0.ready()
     }
 
+    fn lets_in(&self) -> Result<(), &'static str> {
+        self.0.lets_in()
+    }
+
     fn open(&self, line: NewLine) -> Mailbox<FromLine> {
         Session::open(self.0.clone(), line)
     }

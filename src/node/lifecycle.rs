@@ -9,7 +9,7 @@ use actix::Actor;
 use tokio::sync::oneshot;
 
 use super::budget::NodeBudget;
-use super::{Gate, LeaseClock, Node, RunningHandlers, State, UserCounts};
+use super::{Gate, LeaseClock, Node, RunningHandlers, State, UserCounts, health};
 use crate::auth::Authentication;
 use crate::cluster::{ClusterNotify, Tell};
 use crate::endpoint::{Endpoint, Forward, Handler, Incoming, Outcome, Run, Service, async_handler};
@@ -123,6 +123,7 @@ async fn begin(
         born: Instant::now(),
         renewed: RwLock::new(joined),
         state: AtomicU8::new(State::Up as u8),
+        trouble: AtomicU8::new(0),
         system: actix::System::current(),
     });
     let claim = Mailbox::new(&services, &node.meters.services);
@@ -140,6 +141,7 @@ async fn begin(
     });
     let begin: Mailbox<service::Begin> = Mailbox::new(&services, &node.meters.services);
     begin.tell(service::Begin(node.clone()));
+    actix::spawn(health::watch(node.clone()));
     Ok(node)
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod budget;
 mod edge;
 mod gate;
+mod health;
 mod lease_clock;
 mod lifecycle;
 mod running;
@@ -72,6 +73,8 @@ pub(crate) struct Node {
     /// When the lease was last renewed.
     renewed: RwLock<LeaseClock>,
     state: AtomicU8,
+    /// The kind of [`Trouble`](crate::store::Trouble) that keeps it from serving, or 0.
+    trouble: AtomicU8,
     system: actix::System,
 }
 
@@ -103,7 +106,8 @@ impl Node {
         ms(self.born.elapsed())
     }
 
-    pub(crate) fn ready(&self) -> Result<(), &'static str> {
+    /// Whether it holds its lease and is not stopping; if not, why.
+    pub(crate) fn serves(&self) -> Result<(), &'static str> {
         match self.state.load(Ordering::Acquire) {
             0 => Ok(()),
             1 => Err("the store is away"),

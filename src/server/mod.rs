@@ -46,7 +46,8 @@ impl MatsSocketServer {
         self.node.name().to_string()
     }
 
-    /// Whether this node can serve; if not, why.
+    /// Whether this node can serve: it holds its lease, its threads can write to the store and read from it, and it hears
+    /// the other nodes; if not, why. For readiness probes: the path `ready` beside that of the WebSocket answers by it.
     ///
     /// # Errors
     /// The reason, as text for people.

@@ -195,7 +195,7 @@ impl Desk {
     /// What to claim now; `None`: nothing, or not now.
     fn claim(&mut self) -> Option<ClaimForwarded> {
         self.notice_new_name();
-        if self.claiming || self.node.ready().is_err() {
+        if self.claiming || self.node.serves().is_err() {
             return None;
         }
         let known = self.known.iter();

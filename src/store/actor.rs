@@ -10,8 +10,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::fair::Share;
+use super::health::{Trouble, TroubleKind};
 use super::job::{Job, Reply, Seat, Task, Work};
 use super::lane::Lane;
+use super::lines::Lines;
 use super::metrics::StoreMetrics;
 use super::queue::Queue;
 use super::statements::{Database, Mode, Rank};
@@ -180,6 +182,9 @@ pub struct Opened {
     /// `None` only while it is being dropped.
     lanes: Option<Arc<Lanes>>,
     patience: Duration,
+    /// How long a check may take before something is wrong.
+    check_patience: Duration,
+    lines: Arc<Lines>,
     database: Arc<dyn Database>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -194,7 +199,10 @@ impl Opened {
     pub fn start(database: Arc<dyn Database>, config: &StoreConfig) -> Result<Opened, StoreError> {
         let queue = Arc::new(Queue::new(config.queue, config.queue_per_user));
         let mut threads = Vec::new();
-        let lanes = Arc::new(start_lanes(&database, config.batch, &queue, &mut threads)?);
+        let patience = config.answer_timeout.max(config.busy_timeout);
+        let lines = Arc::new(Lines::new(database.clone(), patience));
+        let lanes = start_lanes(&database, &lines, config.batch, &queue, &mut threads)?;
+        let lanes = Arc::new(lanes);
         let (stopped, until_stopped) = oneshot::channel();
         let actor = StoreActor {
             queue: queue.clone(),
@@ -220,6 +228,8 @@ impl Opened {
             actor,
             lanes: Some(lanes),
             patience: config.queue_wait,
+            check_patience: patience + Duration::from_secs(2),
+            lines,
             database,
             threads,
         })
@@ -271,6 +281,40 @@ impl Opened {
         &self.queue.metrics
     }
 
+    /// Asks the threads that users depend on whether they could do anything. What they find is told by
+    /// [`trouble`](Self::trouble).
+    pub fn ask_for_checks(&self) {
+        let held = self.held();
+        for (_, lane) in self.watched() {
+            lane.ask_for_check(held);
+        }
+    }
+
+    /// What keeps the store from serving, as far as is known.
+    pub fn trouble(&self) -> Option<Trouble> {
+        let (patience, held) = (self.check_patience, self.held());
+        let mut troubles = self
+            .watched()
+            .filter_map(|(kind, lane)| lane.health.trouble(kind, patience, held));
+        troubles.next()
+    }
+
+    /// Where there are too few connections, one is closed, for somebody else's to the same database.
+    pub fn spare_a_connection(&self) {
+        if self.lines.are_too_few() {
+            self.lines.spare_one();
+        }
+    }
+
+    /// The lanes that users depend on.
+    fn watched(&self) -> impl Iterator<Item = (TroubleKind, &Arc<Lane>)> {
+        let lanes = self.lanes.iter();
+        let writers = lanes.clone().flat_map(|lanes| &lanes.writers);
+        let readers = lanes.filter_map(|lanes| lanes.read.as_ref());
+        let writers = writers.map(|lane| (TroubleKind::Write, lane));
+        writers.chain(readers.map(|lane| (TroubleKind::Read, lane)))
+    }
+
     /// See [`Database::held`].
     pub fn held(&self) -> Duration {
         self.database.held()
@@ -280,16 +324,18 @@ impl Opened {
 /// Starts the threads that write and those that read, each with its lane.
 fn start_lanes(
     database: &Arc<dyn Database>,
+    lines: &Arc<Lines>,
     batch: usize,
     queue: &Arc<Queue>,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<Lanes, StoreError> {
     let mut start = |name, count: usize, role| {
         let lane = Arc::<Lane>::default();
+        lines.know(&lane);
         for _ in 0..count {
-            let (lane, database, queue) = (lane.clone(), database.clone(), queue.clone());
+            let (lane, lines, queue) = (lane.clone(), lines.clone(), queue.clone());
             threads.push(spawn(name, move || {
-                writer::serve(&lane, &*database, role, &queue)
+                writer::serve(&lane, &lines, role, &queue)
             })?);
         }
         Ok::<_, StoreError>(lane)

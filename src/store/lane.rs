@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::fair::Fair;
+use super::health::Health;
 use super::job::Job;
 use super::statements::Rank;
 
@@ -23,6 +24,17 @@ const YIELDS: usize = 2;
 pub struct Lane {
     waiting: Mutex<Waiting>,
     filled: Condvar,
+    pub health: Health,
+}
+
+/// What a thread is to do next.
+pub enum Next {
+    /// These, in one group.
+    Group(Vec<Job>),
+    /// To try whether it could do anything.
+    Check,
+    /// Nothing, but somebody wants a connection.
+    Nothing,
 }
 
 #[derive(Default)]
@@ -33,6 +45,10 @@ struct Waiting {
     maintenance: VecDeque<(Instant, Job)>,
     /// Threads that have nothing to do.
     idle: usize,
+    /// How often those that have nothing to do were woken for nothing.
+    woken: usize,
+    /// A check is to be made.
+    check: bool,
     closed: bool,
 }
 
@@ -68,18 +84,38 @@ impl Lane {
         self.filled.notify_all();
     }
 
+    /// Asks for a check, which comes before all else.
+    pub fn ask_for_check(&self, held: Duration) {
+        self.health.ask(held);
+        self.lock().check = true;
+        self.filled.notify_one();
+    }
+
+    /// Wakes threads that have nothing to do: they may have a connection that somebody wants.
+    pub fn wake_idle(&self) {
+        self.lock().woken += 1;
+        self.filled.notify_all();
+    }
+
     /// What is to be done next, at most so many in one group; waits for it. `None`: there is nothing, and nothing more
     /// will come.
-    pub fn take(&self, most: usize) -> Option<Vec<Job>> {
+    pub fn take(&self, most: usize) -> Option<Next> {
         let mut waiting = self.lock();
         let mut yields = 0;
+        let woken = waiting.woken;
         loop {
+            if std::mem::take(&mut waiting.check) {
+                return Some(Next::Check);
+            }
             let group = waiting.next(most);
             if !group.is_empty() {
-                return Some(group);
+                return Some(Next::Group(group));
             }
             if waiting.closed {
                 return None;
+            }
+            if waiting.woken != woken {
+                return Some(Next::Nothing);
             }
             if yields < YIELDS {
                 yields += 1;

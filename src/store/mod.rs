@@ -8,10 +8,12 @@ pub mod bench;
 #[cfg(all(test, feature = "sqlite"))]
 mod conformance;
 mod fair;
+mod health;
 mod job;
 mod lane;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod limits;
+mod lines;
 mod meaning;
 mod metrics;
 pub mod operation;
@@ -37,6 +39,7 @@ use crate::cluster::Cluster;
 use crate::wire::shown;
 
 pub(crate) use fair::{Fair, Share, Shared};
+pub(crate) use health::{Trouble, TroubleKind};
 pub use metrics::StoreMetricsSnapshot;
 use operation::News;
 #[cfg(feature = "postgres")]
@@ -442,6 +445,21 @@ impl StoreHandle {
     /// The node comes back as a new incarnation with this name. Operations given before keep the old one.
     pub(crate) fn rename(&self, node: &str) {
         self.seat.rename(node);
+    }
+
+    /// Asks the store's threads whether they can do anything.
+    pub(crate) fn ask_for_checks(&self) {
+        self.store.ask_for_checks();
+    }
+
+    /// What keeps the store from serving, as far as is known.
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        self.store.trouble()
+    }
+
+    /// Where there are too few connections, one is closed for somebody else's.
+    pub(crate) fn spare_a_connection(&self) {
+        self.store.spare_a_connection();
     }
 
     /// For how long, up to now, handlers have kept everybody else from writing: see [`statements::Database::held`].

@@ -148,10 +148,16 @@ pub trait Database: Send + Sync + 'static {
 
     /// How many threads may read beside the writers. 0: reads go through the writers.
     fn readers(&self) -> usize;
+
+    /// Whether a connection that writes also reads, and the other way round, so that threads can take turns with those
+    /// that there are.
+    fn lines_are_alike(&self) -> bool {
+        false
+    }
 }
 
 /// A connection.
-pub trait Line {
+pub trait Line: Send {
     /// Runs a group in one transaction, and does with it what the verdict says.
     ///
     /// # Errors

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::StoreError;
+use super::health::Health;
 use super::job::{Job, Seat};
-use super::lane::Lane;
+use super::lane::{Lane, Next};
+use super::lines::{Held, Lines, Purpose};
 use super::operation::News;
 use super::queue::Queue;
 use super::statements::{
-    Care, Database, DbError, DbResult, Fault, Group, Line, Meaning, Mode, Statements, Touched,
-    Verdict,
+    Care, DbError, DbResult, Fault, Group, Meaning, Mode, Statements, Touched, Verdict,
 };
 use crate::sabotage::{Step, reached};
 use crate::seldom::log_seldom;
@@ -29,26 +30,27 @@ pub enum Role {
 }
 
 /// Does what comes through a lane, until that is closed; begins anew when it panics.
-pub fn serve(lane: &Lane, database: &dyn Database, role: Role, queue: &Queue) {
-    let (most, commits) = match role {
-        Role::Write { batch } => (batch, true),
-        Role::Handle => (1, true),
-        Role::Read => (1, false),
-    };
-    let open = || match role {
-        Role::Write { .. } => database.writer(),
-        Role::Handle => database.handler(),
-        Role::Read => database.reader(),
+pub fn serve(lane: &Lane, lines: &Arc<Lines>, role: Role, queue: &Queue) {
+    let (most, purpose) = match role {
+        Role::Write { batch } => (batch, Purpose::Write),
+        Role::Handle => (1, Purpose::Handle),
+        Role::Read => (1, Purpose::Read),
     };
     let mut serve = || {
         let mut worker = Worker {
-            open: &open,
+            lines,
+            purpose,
             line: None,
             queue,
-            commits,
+            health: &lane.health,
         };
-        while let Some(group) = lane.take(most) {
-            worker.work(group);
+        while let Some(next) = lane.take(most) {
+            match next {
+                Next::Group(group) => worker.work(group),
+                Next::Check => worker.check(),
+                Next::Nothing => {}
+            }
+            worker.share();
         }
     };
     while catch_unwind(AssertUnwindSafe(&mut serve)).is_err() {
@@ -61,16 +63,33 @@ pub fn serve(lane: &Lane, database: &dyn Database, role: Role, queue: &Queue) {
 }
 
 struct Worker<'a> {
-    open: &'a dyn Fn() -> Result<Box<dyn Line>, String>,
-    /// `None`: to be opened before the next transaction.
-    line: Option<Box<dyn Line>>,
+    lines: &'a Arc<Lines>,
+    purpose: Purpose,
+    /// `None`: to be taken before the next transaction.
+    line: Option<Held>,
     /// Where they come from.
     queue: &'a Queue,
-    /// Commits are counted.
-    commits: bool,
+    health: &'a Health,
 }
 
 impl Worker<'_> {
+    /// Tries whether anything could be done.
+    fn check(&mut self) {
+        if let Err(fault) = self.try_hard(&mut []) {
+            log::debug!("a thread of the store could do nothing now: {fault:?}");
+        }
+        self.health.checked();
+    }
+
+    /// Lets another thread have the connection, if it waits for one.
+    fn share(&mut self) {
+        if self.lines.are_wanted()
+            && let Some(line) = self.line.take()
+        {
+            line.give_back(self.purpose);
+        }
+    }
+
     /// Does what was taken out of the queue.
     fn work(&mut self, mut jobs: Vec<Job>) {
         let begun = Instant::now();
@@ -155,12 +174,24 @@ impl Worker<'_> {
 
     /// Runs a group in one transaction.
     fn attempt(&mut self, jobs: &mut [Job], care: Care) -> Result<(), Fault> {
+        let result = self.run(jobs, care);
+        match &result {
+            Ok(()) => self.health.well(),
+            Err(fault) => self.health.failed(fault),
+        }
+        result
+    }
+
+    fn run(&mut self, jobs: &mut [Job], care: Care) -> Result<(), Fault> {
         let started = Instant::now();
         let line = match &mut self.line {
             Some(line) => line,
-            none => none
-                .insert((self.open)().map_err(|error| Fault::Begin(away(error), Meaning::Line))?),
+            none => {
+                let taken = self.lines.take(self.purpose);
+                none.insert(taken.map_err(|error| Fault::Begin(away(error), Meaning::Line))?)
+            }
         };
+        let line = line.line();
         let size = jobs.len();
         let result = line.transaction(&mut Batch(jobs), care);
         let done_with = match &result {
@@ -173,7 +204,7 @@ impl Worker<'_> {
         }
         if result? == Verdict::Commit {
             reached(Step::AfterCommit);
-            if self.commits {
+            if self.purpose != Purpose::Read && size > 0 {
                 self.queue.metrics.committed(size, started.elapsed());
             }
         }

@@ -97,7 +97,7 @@ async fn admit(
     headers: Vec<(HeaderName, HeaderValue)>,
 ) -> Result<Rc<dyn Authenticator>, Error> {
     let edge = Edge(node.clone());
-    edge.ready()
+    edge.lets_in()
         .map_err(|why| Error::Refused(format!("503 {why}")))?;
     let request = headers
         .into_iter()

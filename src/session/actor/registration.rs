@@ -100,7 +100,7 @@ impl Session {
             let registered = matches!(outcome, Ok(Registered::Held(_)));
             me.tell(Happened(Event::Registered(outcome)));
             // Whoever sent all sessions away meanwhile did not see this one.
-            if registered && (node.ready().is_err() || node.name() != name) {
+            if registered && (node.serves().is_err() || node.name() != name) {
                 me.tell(RESTART);
             }
         });

@@ -183,4 +183,8 @@ impl Database for PgDatabase {
     fn readers(&self) -> usize {
         self.readers
     }
+
+    fn lines_are_alike(&self) -> bool {
+        true
+    }
 }

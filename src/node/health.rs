@@ -1,0 +1,91 @@
+//! Whether a node can do what its users need, which a lease that is renewed does not prove: a thread that writes and one
+//! that reads must get through, and the nodes must hear each other.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Node;
+use crate::store::{Trouble, TroubleKind};
+
+/// What was asked for is looked at after this time; and again and again, as long as something is wrong.
+const LOOK: Duration = Duration::from_millis(500);
+/// For so long the line between the nodes may be down: it comes back by itself, and the sweep finds what was not heard.
+const LISTEN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Watches over a node until it has stopped.
+pub(super) async fn watch(node: Arc<Node>) {
+    while !node.stopped() {
+        node.store.ask_for_checks();
+        tokio::time::sleep(LOOK).await;
+        let trouble = node.store.trouble().or_else(|| listen_trouble(&node));
+        let is_ill = trouble.is_some();
+        node.note(trouble);
+        if !is_ill {
+            tokio::time::sleep(node.config.lease_interval.saturating_sub(LOOK)).await;
+        }
+    }
+}
+
+fn listen_trouble(node: &Node) -> Option<Trouble> {
+    let down_for = node.counters.cluster.down_for();
+    if down_for > LOOK {
+        // The store may have taken all connections that the database gives.
+        node.store.spare_a_connection();
+    }
+    (down_for > LISTEN_PATIENCE).then(|| Trouble {
+        kind: TroubleKind::Listen,
+        why: format!("it has been down for {down_for:.0?}"),
+    })
+}
+
+/// What people, and load balancers, are told. Not why: that may name hosts and roles, and is in the log.
+fn reason(kind: u8) -> Option<&'static str> {
+    const REASONS: [(TroubleKind, &str); 4] = [
+        (TroubleKind::Write, "the store cannot be written to"),
+        (TroubleKind::Read, "the store cannot be read"),
+        (
+            TroubleKind::Unable,
+            "the database is full, read-only, or refuses to store anything",
+        ),
+        (
+            TroubleKind::Listen,
+            "the node cannot hear the others: its LISTEN line is down",
+        ),
+    ];
+    let known = REASONS.iter().find(|(it, _)| *it as u8 == kind);
+    known.map(|(_, reason)| *reason)
+}
+
+impl Node {
+    /// Whether it is ready for whatever its users may do; if not, why.
+    pub(crate) fn ready(&self) -> Result<(), &'static str> {
+        self.lets_in()?;
+        reason(self.trouble.load(Ordering::Acquire)).map_or(Ok(()), Err)
+    }
+
+    /// Whether new clients are let in; if not, why. A line between the nodes that is down is no reason to refuse them.
+    pub(crate) fn lets_in(&self) -> Result<(), &'static str> {
+        self.serves()?;
+        match self.trouble.load(Ordering::Acquire) {
+            listen if listen == TroubleKind::Listen as u8 => Ok(()),
+            kind => reason(kind).map_or(Ok(()), Err),
+        }
+    }
+
+    /// Says so if what is wrong has changed.
+    fn note(&self, trouble: Option<Trouble>) {
+        let kind = trouble.as_ref().map_or(0, |it| it.kind as u8);
+        let before = self.trouble.swap(kind, Ordering::AcqRel);
+        if before == kind || self.stopping() {
+            return;
+        }
+        match trouble {
+            Some(Trouble { why, .. }) => {
+                let reason = reason(kind).unwrap_or_default();
+                log::error!("not ready: {reason} ({why})");
+            }
+            None => log::info!("ready again"),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The connections of a store's threads. Each thread has one of its own, as long as the database gives so many; where it
+//! gives fewer, the threads take turns with those that there are.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use super::lane::Lane;
+use super::statements::{Database, Line};
+use crate::seldom::log_seldom;
+
+/// Where there are too few, it is tried so often whether there is another one by now.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a connection is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Write,
+    Handle,
+    Read,
+}
+
+/// The connections of an opened store.
+pub struct Lines {
+    database: Arc<dyn Database>,
+    /// How long a thread waits for another one's connection.
+    patience: Duration,
+    state: Mutex<State>,
+    /// A connection was given back or closed.
+    returned: Condvar,
+    /// Threads that wait for a connection.
+    wanted: AtomicUsize,
+    /// The queues of all threads, which wake those that have a connection and nothing to do.
+    lanes: Mutex<Vec<Weak<Lane>>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Given back for others.
+    spare: Vec<Box<dyn Line>>,
+    /// All that there are, those in use included.
+    open: usize,
+    /// The next one that is given back is closed, for a connection of another kind.
+    close_next: bool,
+    /// There were too few: no other one is opened before.
+    again: Option<Instant>,
+}
+
+/// A connection in use.
+pub struct Held {
+    /// `None` once it was given back.
+    line: Option<Box<dyn Line>>,
+    lines: Arc<Lines>,
+}
+
+impl Lines {
+    pub fn new(database: Arc<dyn Database>, patience: Duration) -> Lines {
+        Lines {
+            database,
+            patience,
+            state: Mutex::default(),
+            returned: Condvar::new(),
+            wanted: AtomicUsize::new(0),
+            lanes: Mutex::default(),
+        }
+    }
+
+    /// Whoever works through this queue has connections to share.
+    pub fn know(&self, lane: &Arc<Lane>) {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.push(Arc::downgrade(lane));
+    }
+
+    /// A connection: a spare one, or a new one, or the next that another thread gives back.
+    pub fn take(self: &Arc<Self>, purpose: Purpose) -> Result<Held, String> {
+        let shared = self.database.lines_are_alike() && purpose != Purpose::Handle;
+        let until = Instant::now() + self.patience;
+        let mut why = String::from("too few connections");
+        loop {
+            let mut state = self.state();
+            if shared && let Some(line) = state.spare.pop() {
+                return Ok(self.held(line));
+            }
+            let now = Instant::now();
+            if state.again.is_none_or(|again| again <= now) {
+                drop(state);
+                match self.open(purpose) {
+                    Ok(line) => return Ok(self.held(line)),
+                    Err(error) => why = error,
+                }
+                state = self.state();
+                // Where there is none to take turns with, or it would not help, that is that.
+                if state.open == 0 || !self.database.lines_are_alike() {
+                    return Err(why);
+                }
+                state.again = Some(Instant::now() + TRY_AGAIN);
+                log_seldom!(
+                    warn,
+                    "the database gives no more than {} connections; the store's threads take turns with them: {why}",
+                    state.open
+                );
+            }
+            if now >= until {
+                return Err(why);
+            }
+            self.wait(state, shared);
+        }
+    }
+
+    fn open(&self, purpose: Purpose) -> Result<Box<dyn Line>, String> {
+        let line = match purpose {
+            Purpose::Write => self.database.writer(),
+            Purpose::Handle => self.database.handler(),
+            Purpose::Read => self.database.reader(),
+        }?;
+        let mut state = self.state();
+        state.open += 1;
+        state.again = None;
+        Ok(line)
+    }
+
+    /// Waits for a moment: until something is given back, or another one may be opened.
+    fn wait(&self, mut state: MutexGuard<'_, State>, shared: bool) {
+        if !shared {
+            self.close_next(&mut state);
+        }
+        self.wanted.fetch_add(1, Ordering::SeqCst);
+        drop(state);
+        self.wake_idle();
+        let state = self.state();
+        // One may have been given back before we looked.
+        if !(shared && !state.spare.is_empty()) {
+            drop(
+                self.returned
+                    .wait_timeout(state, TRY_AGAIN / 4)
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
+        }
+        self.wanted.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Closes one of several, for somebody else's connection to the same database.
+    pub fn spare_one(&self) {
+        let mut state = self.state();
+        if state.open > 1 {
+            self.close_next(&mut state);
+            drop(state);
+            self.wake_idle();
+        }
+    }
+
+    /// The next one that is given back is closed.
+    fn close_next(&self, state: &mut State) {
+        if !std::mem::replace(&mut state.close_next, true) {
+            self.wanted.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether too few could be had when it was tried last.
+    pub fn are_too_few(&self) -> bool {
+        self.state().again.is_some()
+    }
+
+    /// Whether somebody waits for a connection.
+    pub fn are_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed) > 0
+    }
+
+    fn wake_idle(&self) {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        for lane in lanes.iter().filter_map(Weak::upgrade) {
+            lane.wake_idle();
+        }
+    }
+
+    fn held(self: &Arc<Self>, line: Box<dyn Line>) -> Held {
+        Held {
+            line: Some(line),
+            lines: self.clone(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// Gives it to whoever waits for one, if it is of the kind that can be shared.
+    pub fn give_back(mut self, purpose: Purpose) {
+        let mut state = self.lines.state();
+        let close_next = std::mem::take(&mut state.close_next);
+        if close_next {
+            self.lines.wanted.fetch_sub(1, Ordering::SeqCst);
+        }
+        if close_next && state.open > 1 {
+            state.again = None;
+        } else if purpose != Purpose::Handle && self.lines.database.lines_are_alike() {
+            state.spare.extend(self.line.take());
+        }
+        drop(state);
+        // If it was not shared, it is closed now.
+    }
+
+    pub fn line(&mut self) -> &mut dyn Line {
+        self.line
+            .as_deref_mut()
+            .expect("given back only at its end")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(line) = self.line.take() {
+            // Before others open theirs.
+            drop(line);
+            self.lines.state().open -= 1;
+        }
+        self.lines.returned.notify_all();
+    }
+}
