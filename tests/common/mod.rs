@@ -11,6 +11,7 @@ pub mod node;
 #[cfg(feature = "postgres")]
 pub mod pooler;
 pub mod postgres;
+pub mod proxy;
 
 pub use control::{Control, Seen};
 pub use line::{Client, Line};

@@ -9,7 +9,9 @@ use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer};
 #[cfg(feature = "postgres")]
 use matssocket::Postgres;
-use matssocket::{Clock, Cluster, Config, MatsSocketServer, ServerBuilder, Store, StoreConfig};
+use matssocket::{
+    Clock, Cluster, Config, MatsSocketServer, ServerBuilder, StartError, Store, StoreConfig,
+};
 
 use super::auth::TestAuth;
 use super::control::holder_of;
@@ -26,6 +28,9 @@ enum Database {
     /// Each by a connection of its own to one PostgreSQL, as in processes of their own.
     #[cfg(feature = "postgres")]
     Postgres(Rc<Schema>, Postgres),
+    /// As before, in one that is the test's own.
+    #[cfg(feature = "postgres")]
+    Own(Postgres),
 }
 
 impl Database {
@@ -51,7 +56,7 @@ impl Database {
         match self {
             Database::Shared(store) => store.clone(),
             #[cfg(feature = "postgres")]
-            Database::Postgres(_, settings) => settings.clone().into(),
+            Database::Postgres(_, settings) | Database::Own(settings) => settings.clone().into(),
         }
     }
 }
@@ -107,6 +112,14 @@ impl Setup {
         self
     }
 
+    /// On a PostgreSQL that is the test's own.
+    #[cfg(feature = "postgres")]
+    pub fn at(mut self, settings: Postgres) -> Setup {
+        self.database = Database::Own(settings);
+        self.cluster = None;
+        self
+    }
+
     pub fn cluster(mut self, cluster: Cluster) -> Setup {
         self.cluster = Some(cluster);
         self
@@ -137,6 +150,15 @@ impl Setup {
             clock: self.clock,
             database: self.database,
         }
+    }
+
+    /// Starts one server without HTTP, which may be refused.
+    pub async fn try_start(self) -> Result<MatsSocketServer, StartError> {
+        let builder = MatsSocketServer::builder("test")
+            .store(self.database.store())
+            .config(self.config.clone())
+            .authentication(TestAuth(Control::new()));
+        builder.start().await
     }
 
     async fn node(&self, number: usize, control: &Control) -> Node {

@@ -61,6 +61,24 @@ impl Pooler {
         format!("postgres://{}@127.0.0.1:{}/postgres", self.user, self.port)
     }
 
+    /// Takes what is sent, and lets it wait.
+    pub fn pause(&self) {
+        self.signal("USR1");
+    }
+
+    /// Goes on after a pause.
+    pub fn resume(&self) {
+        self.signal("USR2");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.process.id().to_string();
+        let sent = Command::new("kill")
+            .args([format!("-{signal}"), id])
+            .status();
+        assert!(sent.expect("kill runs").success(), "no signal to pgbouncer");
+    }
+
     fn wait(&self) {
         let begun = Instant::now();
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {

@@ -66,14 +66,7 @@ pub struct Server {
 impl Server {
     /// Starts one. Without `fsync` its commits are quick, and safe only as long as the machine runs.
     pub fn new(fsync: bool) -> Server {
-        let directory = TempDir::new().expect("a temporary directory");
-        if let Some((user, group)) = unprivileged() {
-            chown(&directory, Some(user), Some(group)).expect("root may give it away");
-        }
-        let server = Server {
-            directory,
-            port: free_port(),
-        };
+        let server = Server::nowhere();
         server.run(
             "initdb",
             &[
@@ -87,6 +80,69 @@ impl Server {
         server.configure(fsync);
         server.start();
         server
+    }
+
+    /// Starts a standby of this one: it follows, can be read, and refuses to be written to until it is
+    /// [promoted](Self::promote). The primary's commits wait for it from now on if `synchronous`.
+    pub fn standby(&self, synchronous: bool) -> Server {
+        let standby = Server::nowhere();
+        let source = format!(
+            "--dbname=host=127.0.0.1 port={} user=postgres application_name=standby",
+            self.port
+        );
+        let data = standby.data().display().to_string();
+        let arguments = [
+            "--wal-method=stream",
+            "--checkpoint=fast",
+            "--write-recovery-conf",
+            "--no-sync",
+        ];
+        standby.run(
+            "pg_basebackup",
+            &[&arguments[..], &[&source, "--pgdata", &data]].concat(),
+        );
+        let settings = format!(
+            "port = {}\nunix_socket_directories = '{}'\nsynchronous_standby_names = ''\n",
+            standby.port,
+            standby.directory.path().display()
+        );
+        // What was set at run time comes last.
+        standby.append("postgresql.auto.conf", &settings);
+        standby.start();
+        if synchronous {
+            self.append(
+                "postgresql.auto.conf",
+                "synchronous_standby_names = 'standby'\n",
+            );
+            self.run("pg_ctl", &["reload"]);
+        }
+        standby
+    }
+
+    /// It is the primary from now on.
+    pub fn promote(&self) {
+        self.run("pg_ctl", &["promote", "--wait"]);
+    }
+
+    /// Ends all of it at once, as a crash does.
+    pub fn crash(&self) {
+        self.run("pg_ctl", &["stop", "--mode=immediate"]);
+    }
+
+    /// One of which there is no more than a place.
+    fn nowhere() -> Server {
+        let directory = TempDir::new().expect("a temporary directory");
+        if let Some((user, group)) = unprivileged() {
+            chown(&directory, Some(user), Some(group)).expect("root may give it away");
+        }
+        Server {
+            directory,
+            port: free_port(),
+        }
+    }
+
+    pub fn address(&self) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
     }
 
     pub fn url(&self) -> String {
@@ -117,9 +173,13 @@ impl Server {
             self.port,
             self.directory.path().display()
         );
+        self.append("postgresql.conf", &settings);
+    }
+
+    fn append(&self, file: &str, settings: &str) {
         OpenOptions::new()
             .append(true)
-            .open(self.data().join("postgresql.conf"))
+            .open(self.data().join(file))
             .and_then(|mut file| file.write_all(settings.as_bytes()))
             .expect("initdb made a configuration");
     }
@@ -201,7 +261,9 @@ fn programs() -> &'static Path {
         std::env::split_paths(&path)
             .chain(config)
             .chain(debian)
-            .find(|it| it.join("initdb").is_file() && it.join("pg_ctl").is_file())
-            .expect("PostgreSQL's initdb and pg_ctl: install postgresql, or run ./test, which does")
+            .find(|it| ["initdb", "pg_ctl", "pg_basebackup"].iter().all(|program| it.join(program).is_file()))
+            .expect(
+                "PostgreSQL's initdb, pg_ctl and pg_basebackup: install postgresql, or run ./test, which does",
+            )
     })
 }

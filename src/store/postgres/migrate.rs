@@ -156,9 +156,9 @@ fn apply(conn: &mut PgConnection, settings: &Postgres) -> Result<Vec<String>, Fa
     let schema = quoted(&settings.schema);
     // Whoever starts meanwhile waits for as long as it takes, whatever limits the role has.
     conn.batch_execute(
-        "SET LOCAL client_min_messages TO warning; \
-        SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN ('lock_timeout', 'statement_timeout', \
-        'idle_in_transaction_session_timeout', 'transaction_timeout')",
+        "SET LOCAL statement_timeout TO 0; SET LOCAL lock_timeout TO 0; \
+        SET LOCAL idle_in_transaction_session_timeout TO 0; SET LOCAL client_min_messages TO warning; \
+        SELECT set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'",
     )?;
     conn.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})"))?;
     let ask = "SELECT to_regnamespace(?)::text";

@@ -142,6 +142,10 @@ fn connect(settings: &Postgres) -> Result<PgConnection, StoreError> {
         .map_err(|why| unusable(settings, &refusal(&why)))?;
     if settings.pooled {
         conn.set_prepared_statement_cache_size(CacheSize::Disabled);
+    } else {
+        // What is looked up here is not to be cut short by a limit that is meant for the application.
+        conn.batch_execute("SET statement_timeout TO 0")
+            .map_err(|why| unusable(settings, &one_line(&why)))?;
     }
     Ok(conn)
 }
