@@ -93,6 +93,26 @@ fn a_node_dies_at_each_step_of_a_transactional_message() {
 }
 
 #[test]
+fn the_lines_to_the_database_fall_silent() {
+    keeps_its_promises("--scenario silent --faults 4 --every 1500");
+}
+
+#[test]
+fn a_standby_takes_over() {
+    keeps_its_promises("--scenario failover --faults 2");
+}
+
+#[test]
+fn the_database_cannot_be_written_to_for_a_while() {
+    keeps_its_promises("--scenario read-only --faults 3");
+}
+
+#[test]
+fn the_nodes_get_too_few_connections() {
+    keeps_its_promises("--scenario slots --faults 4 --every 1500");
+}
+
+#[test]
 fn without_deduplication_the_checker_sees_messages_processed_twice() {
     is_noticed(
         "--sabotage deduplication --scenario kill --faults 6",

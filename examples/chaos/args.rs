@@ -23,6 +23,10 @@ Usage: chaos run [--scenario NAME] [OPTION…]
                     pause     a node is stopped for longer than its lease, and continued
                     rolling   node after node is told to end, and started again
                     steps     a node dies at each step of a transactional message
+                    silent    the lines to PostgreSQL lead nowhere any more, and stay open
+                    failover  PostgreSQL ends as in a crash, and its standby takes over
+                    read-only the way to PostgreSQL leads to the standby for a while
+                    slots     the nodes get fewer connections than they want
                     all       one after the other
   --nodes N         nodes (default 3; 1 on SQLite)
   --clients N       clients (default 200)

@@ -57,6 +57,7 @@ impl Fleet {
     /// Starts a process for a node that has none.
     pub fn start(&self, node: usize, die_at: Option<DieAt>) -> Result<Process, String> {
         let plan = &self.plan;
+        let store = plan.store_of_nodes.as_ref().unwrap_or(&plan.store);
         let process = Process {
             node: node + 1,
             run: self.slots.borrow()[node].run + 1,
@@ -65,7 +66,7 @@ impl Fleet {
             .map_err(|why| why.to_string())?;
         let mut command = Command::new(std::env::current_exe().map_err(|why| why.to_string())?);
         command
-            .args(["node", "--store", &plan.store.text()])
+            .args(["node", "--store", &store.text()])
             .args(["--process", &process.to_string()])
             .args(["--port", &self.ports[node].to_string()])
             .arg("--directory")

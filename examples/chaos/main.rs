@@ -7,13 +7,14 @@
 //!
 //! [`node`] is what gets killed, with [`pusher`] and its [`journal`]; [`fleet`] starts and kills it. [`client`] is a
 //! client that writes its [`history`], [`scenario`] says what is done to the nodes, [`run`] brings all of it together,
-//! and [`check`] judges, with what is in the [`database`].
+//! and [`check`] judges, with what is in the [`database`], which may be [`disturbed`].
 
 mod args;
 mod check;
 mod client;
 mod data;
 mod database;
+mod disturbed;
 mod fleet;
 mod history;
 mod journal;
@@ -22,17 +23,22 @@ mod node;
 #[allow(dead_code, missing_docs)] // what the tests need of it is more
 #[path = "../../tests/common/postgres.rs"]
 mod postgres;
+#[allow(dead_code, missing_docs)] // what the tests need of it is more
+#[path = "../../tests/common/proxy.rs"]
+mod proxy;
 mod pusher;
 mod report;
 mod run;
 mod scenario;
 mod steps;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use args::{Command, Run};
 use database::Url;
+use disturbed::Disturbed;
 use postgres::Server;
 use report::Figures;
 use run::Plan;
@@ -70,24 +76,11 @@ async fn run_all(run: Run) -> Result<bool, String> {
         let directory = base.unwrap_or_else(|| temporary.path().to_owned());
         let directory = directory.join(scenario.name());
         std::fs::create_dir_all(&directory).map_err(|why| why.to_string())?;
-        let (store, server) = match &run.store {
-            Some(store) => (store.clone(), None),
-            None => {
-                let server = Arc::new(Server::new(true));
-                (Url::Postgres(server.url()), Some(server))
-            }
-        };
-        let nodes = match (&store, scenario, run.nodes) {
+        let mut plan = plan(&run, *scenario, directory)?;
+        plan.nodes = match (&plan.store, scenario, run.nodes) {
             (Url::Sqlite(_), _, _) | (_, Scenario::Steps, _) => 1,
             (Url::Postgres(_), _, 0) => 3,
             (Url::Postgres(_), _, nodes) => nodes,
-        };
-        let plan = Plan {
-            run: run.clone(),
-            nodes,
-            store,
-            directory,
-            server,
         };
         print_plan(&plan, *scenario);
         let figures = match scenario {
@@ -108,6 +101,40 @@ async fn run_all(run: Run) -> Result<bool, String> {
         println!("logs and journals are in {}", temporary.keep().display());
     }
     Ok(kept)
+}
+
+/// What a scenario is run with: its database is started, unless there is one.
+fn plan(run: &Run, scenario: Scenario, directory: PathBuf) -> Result<Plan, String> {
+    let mut plan = Plan {
+        run: run.clone(),
+        nodes: 0,
+        store: Url::Postgres(String::new()),
+        store_of_nodes: None,
+        directory,
+        server: None,
+        disturbed: None,
+    };
+    match (&run.store, scenario.disturbs_the_database()) {
+        (Some(_), true) => {
+            return Err(format!(
+                "the scenario {} needs a database of its own: leave out --store",
+                scenario.name()
+            ));
+        }
+        (Some(store), false) => plan.store = store.clone(),
+        (None, true) => {
+            let disturbed = Arc::new(Disturbed::start());
+            plan.store = disturbed.url();
+            plan.store_of_nodes = Some(disturbed.url_of_nodes());
+            plan.disturbed = Some(disturbed);
+        }
+        (None, false) => {
+            let server = Arc::new(Server::new(true));
+            plan.store = Url::Postgres(server.url());
+            plan.server = Some(server);
+        }
+    }
+    Ok(plan)
 }
 
 fn print_plan(plan: &Plan, scenario: Scenario) {

@@ -10,7 +10,7 @@ use diesel::{PgConnection, SqliteConnection};
 use matssocket::sabotage::{self, Broken, Step};
 use matssocket::{
     Config, Forward, HandlerError, Incoming, MatsSocketServer, MessageType, Outcome, Principal,
-    ServerBuilder, Verdict, auth_fn,
+    ServerBuilder, StoreConfig, Verdict, auth_fn,
 };
 
 use crate::data::{Answer, Ask, Mail, Process, endpoint, now, terminator};
@@ -74,6 +74,11 @@ pub fn config(lease: Duration) -> Config {
         transaction_limit: ms(1_000),
         stop_grace: ms(3_000),
         stop_spread: ms(500),
+        store: StoreConfig {
+            busy_timeout: ms(1_000),
+            answer_timeout: ms(2_000),
+            ..StoreConfig::default()
+        },
         // A request waits for its client as long as it takes.
         request_timeout: Duration::from_secs(3_600),
         ..Config::default()

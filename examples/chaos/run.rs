@@ -14,6 +14,7 @@ use crate::args::Run;
 use crate::check::{Evidence, check_rests};
 use crate::client::{Client, Crowd};
 use crate::database::{Database, Url};
+use crate::disturbed::Disturbed;
 use crate::fleet::Fleet;
 use crate::history::History;
 use crate::postgres::Server;
@@ -31,9 +32,13 @@ pub struct Plan {
     pub run: Run,
     pub nodes: usize,
     pub store: Url,
+    /// How the nodes reach the same, if that is another way.
+    pub store_of_nodes: Option<Url>,
     pub directory: PathBuf,
     /// The database's server, if it was started for this scenario.
     pub server: Option<Arc<Server>>,
+    /// As before, with what it takes to disturb it.
+    pub disturbed: Option<Arc<Disturbed>>,
 }
 
 impl std::ops::Deref for Plan {
@@ -74,6 +79,9 @@ impl Drop for Task {
 pub async fn run(plan: Plan, scenario: Scenario) -> Result<Figures, String> {
     let plan = Rc::new(plan);
     Database::connect(&plan.store)?.prepare()?;
+    if let Some(disturbed) = &plan.disturbed {
+        disturbed.prepare()?;
+    }
     let fleet = Fleet::new(plan.clone());
     for node in 0..plan.nodes {
         fleet.start(node, None)?;

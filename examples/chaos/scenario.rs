@@ -17,17 +17,33 @@ pub enum Scenario {
     Pause,
     Rolling,
     Steps,
+    Silent,
+    Failover,
+    ReadOnly,
+    Slots,
 }
 
 impl Scenario {
-    pub const ALL: [(&str, Scenario); 6] = [
+    pub const ALL: [(&str, Scenario); 10] = [
         ("kill", Scenario::Kill),
         ("database", Scenario::Database),
         ("listen", Scenario::Listen),
         ("pause", Scenario::Pause),
         ("rolling", Scenario::Rolling),
         ("steps", Scenario::Steps),
+        ("silent", Scenario::Silent),
+        ("failover", Scenario::Failover),
+        ("read-only", Scenario::ReadOnly),
+        ("slots", Scenario::Slots),
     ];
+
+    /// It needs a database with a standby, behind a proxy.
+    pub fn disturbs_the_database(self) -> bool {
+        matches!(
+            self,
+            Scenario::Silent | Scenario::Failover | Scenario::ReadOnly | Scenario::Slots
+        )
+    }
 
     pub fn name(self) -> &'static str {
         let found = Scenario::ALL.iter().find(|(_, scenario)| *scenario == self);
@@ -55,11 +71,44 @@ pub async fn run(stage: &Rc<Stage>, scenario: Scenario) -> Result<(), String> {
                 restart(stage, node).await?;
                 node = (node + 1) % stage.plan.nodes;
             }
+            Scenario::Silent | Scenario::Failover | Scenario::ReadOnly | Scenario::Slots => {
+                disturb(stage, scenario).await?
+            }
             Scenario::Steps => return Err("the steps are no load".to_owned()),
         }
         stage.faults.set(stage.faults.get() + 1);
     }
-    Ok(())
+    match &stage.plan.disturbed {
+        Some(disturbed) => disturbed.limit(-1),
+        None => Ok(()),
+    }
+}
+
+/// Something happens to the database, or on the way to it.
+async fn disturb(stage: &Stage, scenario: Scenario) -> Result<(), String> {
+    let disturbed = stage.plan.disturbed.clone();
+    let disturbed = disturbed.ok_or("there is no database to disturb")?;
+    stage.crowd.history.affected(None);
+    let seconds = |range: std::ops::Range<f64>| Duration::from_secs_f64(rand::random_range(range));
+    let nodes = stage.plan.nodes as i64;
+    let done = actix_web::web::block(move || match scenario {
+        Scenario::Silent => {
+            let new_ones = [Duration::ZERO, seconds(0.5..3.0)];
+            disturbed.silence(new_ones[rand::random_range(0..2)]);
+            Ok(())
+        }
+        Scenario::Failover => {
+            disturbed.fail_over();
+            Ok(())
+        }
+        Scenario::ReadOnly => {
+            disturbed.read_only(seconds(0.5..3.0));
+            Ok(())
+        }
+        // Three are what a node needs: one to store, one to hear, and one for handlers.
+        _ => disturbed.limit(rand::random_range(3 * nodes..7 * nodes)),
+    });
+    done.await.map_err(|why| why.to_string())?
 }
 
 /// `kill -9`, and started again at once.
