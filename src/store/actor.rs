@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::fair::Share;
+use super::handlers::Handlers;
 use super::health::{Trouble, TroubleKind};
 use super::job::{Job, Reply, Seat, Task, Work};
 use super::lane::Lane;
@@ -20,6 +21,9 @@ use super::statements::{Database, Mode, Rank};
 use super::{Operation, StoreConfig, StoreError, shard, writer};
 use crate::clock::after;
 use crate::metrics::MailboxMetrics;
+
+/// How often it is looked whether a thread that runs handlers is lost.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// The queues in front of the threads. Dropping the last handle ends the threads when they have done what was sent
 /// before.
@@ -39,7 +43,7 @@ struct Others {
     /// What touches no session, and maintenance.
     background: Arc<Lane>,
     /// Transactional handlers.
-    handlers: Arc<Lane>,
+    handlers: Arc<Handlers>,
 }
 
 impl Lanes {
@@ -56,7 +60,7 @@ impl Lanes {
             return &self.writers[0];
         };
         match (job.mode(), job.rank()) {
-            (Mode::Handler, _) => return &others.handlers,
+            (Mode::Handler, _) => return &others.handlers.lane,
             (_, Rank::Control) => return &others.control,
             (_, Rank::Maintenance) => return &others.background,
             (_, Rank::Sessions | Rank::Messages) => {}
@@ -71,7 +75,7 @@ impl Lanes {
 impl Drop for Lanes {
     fn drop(&mut self) {
         let others = self.others.iter();
-        let others = others.flat_map(|it| [&it.control, &it.background, &it.handlers]);
+        let others = others.flat_map(|it| [&it.control, &it.background, &it.handlers.lane]);
         for lane in self.writers.iter().chain(others).chain(&self.read) {
             lane.close();
         }
@@ -94,6 +98,15 @@ struct StoreActor {
 
 impl Actor for StoreActor {
     type Context = Context<StoreActor>;
+
+    fn started(&mut self, ctx: &mut Context<StoreActor>) {
+        ctx.run_interval(LOOK, |actor, _| {
+            let others = actor.lanes.as_ref().and_then(|lanes| lanes.others.as_ref());
+            if let Some(others) = others {
+                others.handlers.look();
+            }
+        });
+    }
 }
 
 /// An operation for which there was no room.
@@ -201,7 +214,14 @@ impl Opened {
         let mut threads = Vec::new();
         let patience = config.answer_timeout.max(config.busy_timeout);
         let lines = Arc::new(Lines::new(database.clone(), patience));
-        let lanes = start_lanes(&database, &lines, config.batch, &queue, &mut threads)?;
+        let lanes = start_lanes(
+            &database,
+            &lines,
+            patience,
+            config.batch,
+            &queue,
+            &mut threads,
+        )?;
         let lanes = Arc::new(lanes);
         let (stopped, until_stopped) = oneshot::channel();
         let actor = StoreActor {
@@ -296,7 +316,15 @@ impl Opened {
         let mut troubles = self
             .watched()
             .filter_map(|(kind, lane)| lane.health.trouble(kind, patience, held));
-        troubles.next()
+        troubles.next().or_else(|| self.trouble_of_handlers())
+    }
+
+    fn trouble_of_handlers(&self) -> Option<Trouble> {
+        let others = self.lanes.as_ref()?.others.as_ref()?;
+        others.handlers.are_all_lost().then(|| Trouble {
+            kind: TroubleKind::Write,
+            why: "too many transactional handlers have not come back: the process must be started again".into(),
+        })
     }
 
     /// Where there are too few connections, one is closed, for somebody else's to the same database.
@@ -325,10 +353,16 @@ impl Opened {
 fn start_lanes(
     database: &Arc<dyn Database>,
     lines: &Arc<Lines>,
+    patience: Duration,
     batch: usize,
     queue: &Arc<Queue>,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<Lanes, StoreError> {
+    let handlers = Arc::new(Handlers::new(lines, queue, patience));
+    for _ in 0..database.handlers() {
+        let started = handlers.start();
+        threads.push(started.map_err(|error| no_thread("matssocket-handler", &error))?);
+    }
     let mut start = |name, count: usize, role| {
         let lane = Arc::<Lane>::default();
         lines.know(&lane);
@@ -345,10 +379,10 @@ fn start_lanes(
     let writers = writers.collect::<Result<_, _>>()?;
     let others = match database.handlers() {
         0 => None,
-        handlers => Some(Others {
+        _ => Some(Others {
             control: start("matssocket-control", 1, write)?,
             background: start("matssocket-background", 1, write)?,
-            handlers: start("matssocket-handler", handlers, writer::Role::Handle)?,
+            handlers: handlers.clone(),
         }),
     };
     let read = match database.readers() {
@@ -366,7 +400,11 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
     thread::Builder::new()
         .name(name.into())
         .spawn(run)
-        .map_err(|error| StoreError::Open(format!("the thread {name} cannot be started: {error}")))
+        .map_err(|error| no_thread(name, &error))
+}
+
+fn no_thread(name: &str, error: &std::io::Error) -> StoreError {
+    StoreError::Open(format!("the thread {name} cannot be started: {error}"))
 }
 
 impl Drop for Opened {

@@ -1,6 +1,6 @@
 //! An operation on its way through the store: who asked, on whose behalf, and whom to answer.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -53,6 +53,25 @@ impl Seat {
 /// for another makes both of them wait.)
 pub type Reply<O> = oneshot::Sender<Result<Box<Task<O>>, StoreError>>;
 
+/// Where an answer goes, while whoever has the task can be given up.
+enum Asker<O: Operation> {
+    /// `None`: it was answered.
+    One(Option<Reply<O>>),
+    Shared(Arc<Mutex<Option<Reply<O>>>>),
+}
+
+impl<O: Operation> Asker<O> {
+    fn take(&mut self) -> Option<Reply<O>> {
+        match self {
+            Asker::One(reply) => reply.take(),
+            Asker::Shared(reply) => reply.lock().unwrap_or_else(PoisonError::into_inner).take(),
+        }
+    }
+}
+
+/// Answers in the place of a thread that has not come back.
+pub type Abandon = Box<dyn FnOnce(StoreError) + Send>;
+
 /// An operation of any kind.
 pub type Job = Box<dyn Work>;
 
@@ -64,6 +83,11 @@ pub trait Work: Send {
     fn give_back(&mut self) -> Option<Share>;
     /// How it runs.
     fn mode(&self) -> Mode;
+    /// How long it may take, where the application's code runs in it.
+    fn limit(&self) -> Option<Duration>;
+    /// By this, whoever asked can be answered although the task is elsewhere. Whoever has the task may answer as well: the
+    /// first answer counts.
+    fn abandon(&mut self) -> Abandon;
     /// What it comes before.
     fn rank(&self) -> Rank;
     /// On whose account it waits.
@@ -110,7 +134,7 @@ pub struct Task<O: Operation> {
     operation: Option<O>,
     outcome: Option<O::Outcome>,
     news: News,
-    reply: Option<Reply<O>>,
+    reply: Asker<O>,
     seat: Arc<Seat>,
     /// The node's name when the operation was given.
     by: Arc<str>,
@@ -135,7 +159,7 @@ impl<O: Operation> Task<O> {
             operation: Some(operation),
             outcome: None,
             news: News::default(),
-            reply: Some(reply),
+            reply: Asker::One(Some(reply)),
             by: seat.name(),
             seat,
             queue: queue.clone(),
@@ -190,6 +214,22 @@ impl<O: Operation> Work for Task<O> {
 
     fn rank(&self) -> Rank {
         O::RANK
+    }
+
+    fn limit(&self) -> Option<Duration> {
+        self.operation.as_ref().and_then(O::limit)
+    }
+
+    fn abandon(&mut self) -> Abandon {
+        let reply = Arc::new(Mutex::new(self.reply.take()));
+        self.reply = Asker::Shared(reply.clone());
+        Box::new(move |error| {
+            let reply = reply.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(reply) = reply {
+                // Whoever asked may have gone away.
+                let _ = reply.send(Err(error));
+            }
+        })
     }
 
     fn share(&self) -> Share {

@@ -78,6 +78,13 @@ impl Lane {
         }
     }
 
+    /// Takes out all messages that wait.
+    pub fn drain(&self) -> Vec<Job> {
+        let mut all = Vec::new();
+        self.lock().messages.take(&mut all, usize::MAX, usize::MAX);
+        all
+    }
+
     /// Nothing more will come.
     pub fn close(&self) {
         self.lock().closed = true;

@@ -96,7 +96,8 @@ impl Lines {
                 state.again = Some(Instant::now() + TRY_AGAIN);
                 log_seldom!(
                     warn,
-                    "the database gives no more than {} connections; the store's threads take turns with them: {why}",
+                    "no further connection to the database can be had; the store's threads take turns with the {} that \
+                    there are: {why}",
                     state.open
                 );
             }

@@ -18,6 +18,7 @@ pub struct StoreMetrics {
     failures: AtomicU64,
     panics: AtomicU64,
     refused_busy: AtomicU64,
+    lost_threads: AtomicU64,
 }
 
 impl StoreMetrics {
@@ -59,6 +60,10 @@ impl StoreMetrics {
         self.refused_busy.fetch_add(1, Relaxed);
     }
 
+    pub(super) fn lost_threads(&self, lost: usize) {
+        self.lost_threads.store(lost as u64, Relaxed);
+    }
+
     /// The numbers as they are now.
     pub fn snapshot(&self) -> StoreMetricsSnapshot {
         let batches = self.batches.load(Relaxed);
@@ -75,6 +80,7 @@ impl StoreMetrics {
             failures: self.failures.load(Relaxed),
             panics: self.panics.load(Relaxed),
             refused_busy: self.refused_busy.load(Relaxed),
+            lost_threads: self.lost_threads.load(Relaxed),
         }
     }
 }
@@ -106,4 +112,6 @@ pub struct StoreMetricsSnapshot {
     pub panics: u64,
     /// Operations refused because the queue was full for too long.
     pub refused_busy: u64,
+    /// Threads that run transactional handlers and have not come back.
+    pub lost_threads: u64,
 }

@@ -8,6 +8,7 @@ pub mod bench;
 #[cfg(all(test, feature = "sqlite"))]
 mod conformance;
 mod fair;
+mod handlers;
 mod health;
 mod job;
 mod lane;
@@ -322,6 +323,12 @@ pub trait Operation: Send + 'static {
     /// What it comes before.
     #[doc(hidden)]
     const RANK: statements::Rank;
+
+    /// How long it may take, where the application's code runs in it.
+    #[doc(hidden)]
+    fn limit(&self) -> Option<Duration> {
+        None
+    }
 
     /// Shows what it touches.
     #[doc(hidden)]

@@ -298,6 +298,10 @@ impl super::Operation for Transact {
     const MODE: Mode = Mode::Handler;
     const RANK: Rank = Rank::Messages;
 
+    fn limit(&self) -> Option<Duration> {
+        Some(self.limit)
+    }
+
     /// Nothing before it has ended: its session must not be locked for as long as the application's code runs.
     fn touches(&self, _: &mut dyn FnMut(Touched<'_>)) {}
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::StoreError;
+use super::handlers::Handlers;
 use super::health::Health;
 use super::job::{Job, Seat};
 use super::lane::{Lane, Next};
@@ -20,20 +21,20 @@ use crate::wire::shown;
 
 /// What a thread does.
 #[derive(Clone, Copy)]
-pub enum Role {
+pub enum Role<'a> {
     /// It writes, at most so many operations in one transaction.
     Write { batch: usize },
-    /// It runs transactional handlers.
-    Handle,
+    /// It runs transactional handlers, one at a time, until it is taken for lost.
+    Handle(&'a Arc<Handlers>),
     /// It reads.
     Read,
 }
 
 /// Does what comes through a lane, until that is closed; begins anew when it panics.
-pub fn serve(lane: &Lane, lines: &Arc<Lines>, role: Role, queue: &Queue) {
+pub fn serve(lane: &Lane, lines: &Arc<Lines>, role: Role<'_>, queue: &Queue) {
     let (most, purpose) = match role {
         Role::Write { batch } => (batch, Purpose::Write),
-        Role::Handle => (1, Purpose::Handle),
+        Role::Handle(_) => (1, Purpose::Handle),
         Role::Read => (1, Purpose::Read),
     };
     let mut serve = || {
@@ -46,7 +47,18 @@ pub fn serve(lane: &Lane, lines: &Arc<Lines>, role: Role, queue: &Queue) {
         };
         while let Some(next) = lane.take(most) {
             match next {
-                Next::Group(group) => worker.work(group),
+                Next::Group(mut group) => {
+                    let watched = match role {
+                        Role::Handle(handlers) => {
+                            group.first_mut().map(|job| (handlers, handlers.begin(job)))
+                        }
+                        Role::Write { .. } | Role::Read => None,
+                    };
+                    worker.work(group);
+                    if watched.is_some_and(|(handlers, number)| !handlers.end(number)) {
+                        return;
+                    }
+                }
                 Next::Check => worker.check(),
                 Next::Nothing => {}
             }

@@ -76,6 +76,60 @@ async fn a_line_that_falls_silent_is_given_up_and_another_one_opened() {
     println!("served {:?} after the silence", begun.elapsed());
 }
 
+/// Diesel's own connection waits without an end, and so may the application's code.
+#[actix::test]
+async fn a_handler_that_does_not_come_back_costs_neither_its_client_nor_the_next_one() {
+    let schema = Schema::new();
+    let config = StoreConfig {
+        busy_timeout: Duration::from_millis(50),
+        answer_timeout: Duration::from_millis(50),
+        handlers: 1,
+        ..StoreConfig::default()
+    };
+    let node = Node::with("a", schema.settings(), &config).expect("opens");
+    let holder = node.open("s1").await;
+    let transact = |cmid: &str, wait: Option<std::sync::mpsc::Receiver<()>>| {
+        let cause = Cause::Incoming {
+            holder,
+            cmid: cmid.into(),
+            answer: None,
+            settles: None,
+        };
+        let effects = vec![to("s1", cmid)];
+        Transact {
+            holder,
+            cmid: cmid.into(),
+            limit: Duration::from_millis(50),
+            run: Box::new(move |_| {
+                if let Some(wait) = wait {
+                    let _ = wait.recv();
+                }
+                Ok(Unit { cause, effects })
+            }),
+        }
+    };
+    let (go_on, wait) = std::sync::mpsc::channel();
+    let lost = node.0.run(transact("lost", Some(wait))).await;
+    assert!(
+        matches!(lost, Err(StoreError::Unknown)),
+        "its client is told"
+    );
+    let next = node.0.run(transact("next", None)).await;
+    assert!(
+        matches!(next, Ok(Transacted::Unit(UnitOutcome::Committed(_)))),
+        "another thread does it"
+    );
+    go_on.send(()).expect("it waits");
+    while node.0.metrics().lost_threads != 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        node.tids(holder.session).await,
+        ["next"],
+        "it took too long"
+    );
+}
+
 /// Ends every connection of a schema's application.
 fn cut_all(schema: &Schema) {
     schema.execute(&format!(
