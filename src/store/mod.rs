@@ -18,8 +18,6 @@ pub mod operation;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod queue;
-mod rows;
-mod schema;
 mod shard;
 #[cfg(feature = "sqlite")]
 mod sqlite;

@@ -12,10 +12,10 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use super::Shared;
 use super::pending::Pending;
 use super::query::{Value, sql};
+use super::rows::{NewOutboxRow, PublicationRow};
 use super::sql::{Found, RowColumns, SAVEPOINT, Transaction, Wanted};
 use crate::clock::Clock;
 use crate::store::operation::*;
-use crate::store::rows::{NewOutboxRow, PublicationRow};
 use crate::store::shard::{self, SHARDS};
 use crate::store::statements::{Care, DbResult, Group, Touched};
 

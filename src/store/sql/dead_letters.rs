@@ -4,10 +4,10 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
 use super::Transaction;
+use super::rows::{DeadLetterRow, NewForwardedRow, NewOutboxRow, OutboxRow, secret};
+use super::schema::{correlation, dead_letter, forwarded, outbox};
 use super::sizes::{MAX_ANSWER, bytes, fitting, octet_length};
 use crate::store::operation::*;
-use crate::store::rows::{DeadLetterRow, NewForwardedRow, NewOutboxRow, OutboxRow, secret};
-use crate::store::schema::{correlation, dead_letter, forwarded, outbox};
 use crate::store::statements::DbResult;
 
 impl Transaction<'_> {

@@ -16,13 +16,35 @@ macro_rules! unclaimed {
     };
 }
 
+/// A table under the name for SQLite: the file may be the application's, with tables of its own.
+macro_rules! table {
+    ($name:literal $($table:tt)*) => {
+        diesel::table! {
+            #[sql_name = $name]
+            $($table)*
+        }
+    };
+}
+
+/// What stands in front of the names of tables in SQL text.
+macro_rules! prefix {
+    () => {
+        "matssocket_"
+    };
+}
+
 mod dialect;
 mod file;
 mod held;
 mod hot;
 mod lock;
+mod migrate;
 mod name;
 mod read;
+#[path = "../rows.rs"]
+mod rows;
+#[path = "../schema.rs"]
+mod schema;
 #[path = "../sql/mod.rs"]
 mod sql;
 #[cfg(test)]
@@ -35,7 +57,6 @@ use std::time::Duration;
 
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::prelude::*;
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use self::dialect::Dialect;
 use self::held::Held;
@@ -47,8 +68,6 @@ use super::statements::{Care, Database, DbError, Fault, Group, Line, Meaning, Ve
 use super::{StoreConfig, StoreError};
 
 type Conn = SqliteConnection;
-
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
 /// An opened database. Every connection to a file holds the lock as well, so that it is given back after the last one
 /// is closed, in whatever order threads end.
@@ -74,9 +93,7 @@ pub fn open_file(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Database>,
     let url = file::uri(lock.path(), "mode=rw").map_err(|why| refuse(&why))?;
     let mut first = SqliteConnection::establish(&url).map_err(|why| refuse(&why))?;
     prepare(&mut first, config.busy_timeout, true).map_err(|why| refuse(&why))?;
-    first
-        .run_pending_migrations(MIGRATIONS)
-        .map_err(|why| refuse(&why))?;
+    migrate::run(&mut first).map_err(|why| refuse(&why))?;
     first
         .immediate_transaction(forget_nodes)
         .map_err(|why| refuse(&why))?;
@@ -103,7 +120,7 @@ fn refusal(path: &Path, why: &dyn Display) -> StoreError {
 /// Whoever opens the file is alone on it: nodes that it still knows are gone, however long their leases would hold.
 /// What they had claimed is free at once.
 fn forget_nodes(first: &mut SqliteConnection) -> diesel::QueryResult<()> {
-    use super::schema::{forwarded, node, session};
+    use self::schema::{forwarded, node, session};
     diesel::delete(node::table).execute(first)?;
     diesel::update(session::table.filter(session::node.is_not_null()))
         .set(session::node.eq(None::<String>))
@@ -122,13 +139,11 @@ pub fn open_in_memory(config: &StoreConfig) -> Result<Arc<dyn Database>, StoreEr
             one_line(why)
         ))
     };
-    let url = format!("file:/matssocket-{}?vfs=memdb", super::rows::secret());
+    let url = format!("file:/matssocket-{}?vfs=memdb", rows::secret());
     let anchor = SqliteConnection::establish(&url).map_err(|why| refuse(&why))?;
     let mut first = SqliteConnection::establish(&url).map_err(|why| refuse(&why))?;
     prepare(&mut first, config.busy_timeout, false).map_err(|why| refuse(&why))?;
-    first
-        .run_pending_migrations(MIGRATIONS)
-        .map_err(|why| refuse(&why))?;
+    migrate::run(&mut first).map_err(|why| refuse(&why))?;
     Ok(Arc::new(SqliteDatabase {
         url,
         busy_timeout: config.busy_timeout,

@@ -2,6 +2,7 @@
 
 #[cfg(unix)]
 mod files;
+mod neighbours;
 mod read;
 
 use crate::store::operation::*;

@@ -25,7 +25,7 @@ pub struct Schema(String);
 
 impl Schema {
     pub fn new() -> Schema {
-        let name = format!("test_{}", &crate::store::rows::secret()[..16]).to_lowercase();
+        let name = format!("test_{}", &crate::store::postgres::rows::secret()[..16]).to_lowercase();
         // Fails before there is something to drop.
         server();
         let schema = Schema(name);
