@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::fair::Share;
 use super::job::{Job, Reply, Seat, Task, Work};
 use super::lane::Lane;
-use super::metrics::StoreMetrics;
+use super::metrics::StoreMetricsSnapshot;
 use super::queue::Queue;
 use super::statements::{Database, Mode, Rank};
 use super::{Operation, StoreConfig, StoreError, shard, writer};
@@ -267,8 +267,8 @@ impl Opened {
     }
 
     /// The store's numbers.
-    pub fn metrics(&self) -> &StoreMetrics {
-        &self.queue.metrics
+    pub fn metrics(&self) -> StoreMetricsSnapshot {
+        self.queue.metrics.snapshot(self.database.log_bytes())
     }
 
     /// See [`Database::held`].

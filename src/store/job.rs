@@ -159,7 +159,10 @@ impl<O: Operation> Task<O> {
 
     fn refuse(&mut self, error: StoreError) {
         if let Some(reply) = self.reply.take() {
-            if matches!(error, StoreError::Failed(_)) {
+            if matches!(
+                error,
+                StoreError::Failed(_) | StoreError::Refused(_) | StoreError::Unable(_)
+            ) {
                 self.queue.metrics.failed();
             }
             let place = self.give_back();

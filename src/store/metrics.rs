@@ -59,8 +59,8 @@ impl StoreMetrics {
         self.refused_busy.fetch_add(1, Relaxed);
     }
 
-    /// The numbers as they are now.
-    pub fn snapshot(&self) -> StoreMetricsSnapshot {
+    /// The numbers as they are now, with the size of the log.
+    pub fn snapshot(&self, log_bytes: u64) -> StoreMetricsSnapshot {
         let batches = self.batches.load(Relaxed);
         StoreMetricsSnapshot {
             depth: self.depth.load(Relaxed),
@@ -75,6 +75,7 @@ impl StoreMetrics {
             failures: self.failures.load(Relaxed),
             panics: self.panics.load(Relaxed),
             refused_busy: self.refused_busy.load(Relaxed),
+            log_bytes,
         }
     }
 }
@@ -106,4 +107,7 @@ pub struct StoreMetricsSnapshot {
     pub panics: u64,
     /// Operations refused because the queue was full for too long.
     pub refused_busy: u64,
+    /// Bytes of the write-ahead log beside the file of an SQLite database; else zero. It is emptied when it is large or
+    /// there is nothing to do, unless somebody reads an old state of the database for long.
+    pub log_bytes: u64,
 }

@@ -450,6 +450,6 @@ impl StoreHandle {
 
     /// The store's numbers: those of all nodes that share it.
     pub(crate) fn metrics(&self) -> StoreMetricsSnapshot {
-        self.store.metrics().snapshot()
+        self.store.metrics()
     }
 }

@@ -140,6 +140,11 @@ pub trait Database: Send + Sync + 'static {
 
     /// How many threads may read beside the writers. 0: reads go through the writers.
     fn readers(&self) -> usize;
+
+    /// Bytes of the write-ahead log beside the database's file. Zero where there is none.
+    fn log_bytes(&self) -> u64 {
+        0
+    }
 }
 
 /// A connection.

@@ -136,6 +136,10 @@ impl Transaction<'_> {
 
     fn redrive_message(&mut self, key: SessionKey, dead: &DeadLetterRow) -> DbResult<bool> {
         let now = self.now;
+        // After a restore, the key may be that of another session.
+        if self.row(key)?.is_none_or(|row| row.sid != dead.sid) {
+            return Ok(false);
+        }
         let Some(row) = self.take_number(key, dead.msg.as_deref())? else {
             return Ok(false);
         };

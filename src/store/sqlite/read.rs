@@ -88,12 +88,9 @@ impl Database for ReadOnlyDatabase {
     }
 
     fn reader(&self) -> Result<Box<dyn Line>, String> {
-        Ok(Box::new(ReaderLine {
-            conn: self.connect()?,
-            rooms: Rooms::new(self.limits),
-            held: Arc::default(),
-            _lock: Some(self.lock.clone()),
-        }))
+        let conn = self.connect()?;
+        let (rooms, lock) = (Rooms::new(self.limits), Some(self.lock.clone()));
+        Ok(Box::new(ReaderLine::new(conn, rooms, Arc::default(), lock)))
     }
 
     fn writers(&self) -> usize {

@@ -1,6 +1,8 @@
 //! What only SQLite promises: its file, its lock, its end.
 
 #[cfg(unix)]
+mod faults;
+#[cfg(unix)]
 mod files;
 mod neighbours;
 mod read;

@@ -40,6 +40,11 @@ impl Schema {
         Postgres::at(format!("{url}{sign}options=-csearch_path%3D{name}_app")).schema(name)
     }
 
+    /// What stands in front of the names of the store's tables.
+    pub fn prefix(&self) -> String {
+        format!("\"{}\".", self.0)
+    }
+
     /// Runs statements in the store's schema.
     fn execute(&self, sql: &str) {
         let mut conn = PgConnection::establish(&server()).expect("the test's PostgreSQL");
