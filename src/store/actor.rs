@@ -1,7 +1,7 @@
 //! The store actor, and the life of an opened store: its threads, its queues, its end.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -19,8 +19,7 @@ use super::{Operation, StoreConfig, StoreError, shard, writer};
 use crate::clock::after;
 use crate::metrics::MailboxMetrics;
 
-/// The queues in front of the threads. Dropping the last handle ends the threads when they have done what was sent
-/// before.
+/// The queues in front of the threads.
 struct Lanes {
     /// One for each thread that writes messages.
     writers: Vec<Arc<Lane>>,
@@ -66,8 +65,9 @@ impl Lanes {
     }
 }
 
-impl Drop for Lanes {
-    fn drop(&mut self) {
+impl Lanes {
+    /// Nothing more will come: the threads end when they have done what was sent before.
+    fn close(&self) {
         let others = self.others.iter();
         let others = others.flat_map(|it| [&it.control, &it.background, &it.handlers]);
         for lane in self.writers.iter().chain(others).chain(&self.read) {
@@ -153,7 +153,9 @@ impl StoreActor {
     /// Whoever waits is let in before the end.
     fn stop_if_done(&mut self) {
         if self.stopping && self.lobby.is_empty() {
-            self.lanes = None;
+            if let Some(lanes) = self.lanes.take() {
+                lanes.close();
+            }
             self.stopped = None;
         }
     }
@@ -173,15 +175,22 @@ impl Handler<Stop> for StoreActor {
     }
 }
 
-/// An opened store. Dropping it lets everything that was sent be done, then ends the threads and closes the database.
+/// An opened store. Closing or dropping it lets everything that was sent be done, then ends the threads and closes the
+/// database.
 pub struct Opened {
     queue: Arc<Queue>,
     actor: Addr<StoreActor>,
-    /// `None` only while it is being dropped.
-    lanes: Option<Arc<Lanes>>,
+    lanes: Arc<Lanes>,
     patience: Duration,
-    database: Arc<dyn Database>,
+    open: Mutex<Open>,
+}
+
+/// What there is of an opened store until it is closed.
+struct Open {
+    database: Option<Arc<dyn Database>>,
     threads: Vec<JoinHandle<()>>,
+    /// Nodes that are attached.
+    nodes: usize,
 }
 
 impl Opened {
@@ -218,11 +227,38 @@ impl Opened {
         Ok(Opened {
             queue,
             actor,
-            lanes: Some(lanes),
+            lanes,
             patience: config.queue_wait,
-            database,
-            threads,
+            open: Mutex::new(Open {
+                database: Some(database),
+                threads,
+                nodes: 0,
+            }),
         })
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A node is attached from now on.
+    pub fn attach_node(&self) {
+        self.open().nodes += 1;
+    }
+
+    /// A node is not attached any more. True: it was the last one.
+    pub fn detach_node(&self) -> bool {
+        let mut open = self.open();
+        open.nodes -= 1;
+        open.nodes == 0
+    }
+
+    /// Whether the database is still there after it was closed.
+    pub fn outlives_closing(&self) -> bool {
+        let open = self.open();
+        open.database
+            .as_ref()
+            .is_none_or(|database| database.outlives_closing())
     }
 
     /// Sends an operation to its thread: at once if there is room, and whatever keeps the node alive in any case.
@@ -241,8 +277,8 @@ impl Opened {
             share,
             &self.queue,
         ));
-        // While it is being dropped, the task is dropped, which answers `Stopped`.
-        let Some(lanes) = &self.lanes else { return };
+        // What comes after the end is dropped, which answers `Stopped`.
+        let lanes = &self.lanes;
         if O::RANK != Rank::Messages {
             return lanes.send(task);
         }
@@ -268,12 +304,39 @@ impl Opened {
 
     /// The store's numbers.
     pub fn metrics(&self) -> StoreMetricsSnapshot {
-        self.queue.metrics.snapshot(self.database.log_bytes())
+        let open = self.open();
+        let bytes = open.database.as_ref().map(|it| it.log_bytes());
+        self.queue.metrics.snapshot(bytes.unwrap_or_default())
     }
 
     /// See [`Database::held`].
     pub fn held(&self) -> Duration {
-        self.database.held()
+        let open = self.open();
+        let held = open.database.as_ref().map(|it| it.held());
+        held.unwrap_or_default()
+    }
+
+    /// Closes it: everything that was sent is done, who comes later is answered `Stopped`. Takes as long as what is being
+    /// done; closing it again does nothing.
+    pub fn close(&self) {
+        // Those in the lobby are let in before.
+        self.actor.do_send(Stop);
+        if !self.actor.connected() {
+            self.lanes.close();
+        }
+        let (database, threads) = {
+            let mut open = self.open();
+            (open.database.take(), std::mem::take(&mut open.threads))
+        };
+        // The last handle may be dropped by an operation, on one of these threads: then they end by themselves.
+        let here = thread::current().id();
+        if threads.iter().all(|it| it.thread().id() != here) {
+            for thread in threads {
+                let _ = thread.join();
+            }
+        }
+        // With the last of its connections.
+        drop(database);
     }
 }
 
@@ -329,15 +392,6 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        self.lanes = None;
-        // Those in the lobby are let in before.
-        self.actor.do_send(Stop);
-        // The last handle may be dropped by an operation, on one of these threads: then they end by themselves.
-        let here = thread::current().id();
-        if self.threads.iter().all(|it| it.thread().id() != here) {
-            for thread in self.threads.drain(..) {
-                let _ = thread.join();
-            }
-        }
+        self.close();
     }
 }

@@ -141,6 +141,11 @@ pub trait Database: Send + Sync + 'static {
     /// How many threads may read beside the writers. 0: reads go through the writers.
     fn readers(&self) -> usize;
 
+    /// Whether it is still there after its last connection was closed.
+    fn outlives_closing(&self) -> bool {
+        true
+    }
+
     /// Bytes of the write-ahead log beside the database's file. Zero where there is none.
     fn log_bytes(&self) -> u64 {
         0

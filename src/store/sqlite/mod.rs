@@ -261,6 +261,10 @@ impl Database for SqliteDatabase {
         self.readers
     }
 
+    fn outlives_closing(&self) -> bool {
+        self.file.is_some()
+    }
+
     fn log_bytes(&self) -> u64 {
         self.file.as_ref().map_or(0, |(_, watch)| watch.log_bytes())
     }

@@ -6,6 +6,7 @@ mod faults;
 mod files;
 mod neighbours;
 mod read;
+mod stopping;
 
 use crate::store::operation::*;
 use crate::store::{Store, StoreConfig, StoreError, StoreHandle};
