@@ -32,6 +32,14 @@ impl Database {
         }
     }
 
+    /// What stands in front of the names of the store's tables.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Database::Sqlite => "matssocket_",
+            Database::Postgres => "",
+        }
+    }
+
     /// A query for the numbers from 0 on, as `i`.
     pub fn numbers(self, count: u32) -> String {
         match self {

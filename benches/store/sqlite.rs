@@ -13,6 +13,7 @@ use super::{Args, BEHIND, Medians, payload, run_store};
 const TABLES: &str = include_str!("../../migrations/sqlite/2026-11-23-000000_initial/up.sql");
 
 diesel::table! {
+    #[sql_name = "matssocket_outbox"]
     outbox (session, seq) {
         session -> BigInt,
         seq -> BigInt,

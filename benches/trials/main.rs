@@ -210,7 +210,7 @@ struct Left {
 
 /// Whether there are expired rows.
 fn is_left(database: Database, url: &str) -> bool {
-    let query = diesel::sql_query(rows::expired_left());
+    let query = diesel::sql_query(rows::expired_left(database));
     let left: QueryResult<Left> = match database {
         Sqlite => SqliteConnection::establish(url)
             .map_err(|_| diesel::result::Error::NotFound)

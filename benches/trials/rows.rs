@@ -2,8 +2,8 @@
 
 use crate::conformance::Database;
 
-/// A session that is alive for long: `{}` are its key, its sid, and the newest of its messages.
-const SESSION: &str = "INSERT INTO session (key, sid, smid_prefix, user_id, connection, client, app_name, app_version, \
+/// The columns of a session that is alive for long.
+const SESSION: &str = "(key, sid, smid_prefix, user_id, connection, client, app_name, app_version, \
     created, alive, last_seq)";
 const ALIVE: u64 = 4_000_000_000_000;
 /// Long ago.
@@ -13,6 +13,7 @@ const EACH: u32 = 10_000;
 
 /// Two thirds of these are publications, the rest inbox rows, and all were to be deleted long ago.
 pub fn expired(database: Database, rows: u32) -> String {
+    let prefix = database.prefix();
     let inbox = rows / 3;
     let publications = database.numbers(rows - inbox);
     let (sessions, inbox) = (
@@ -24,28 +25,30 @@ pub fn expired(database: Database, rows: u32) -> String {
         Database::Postgres => format!("UPDATE publication_clock SET newest = {rows};"),
     };
     format!(
-        "{clock} INSERT INTO publication (id, created, topic, tid, msg) \
+        "{clock} INSERT INTO {prefix}publication (id, created, topic, tid, msg) \
         SELECT 1 + i, {EXPIRED}, 'topic-' || i % 1000, 'a-trace-id', '\"a publication of some length\"' \
         FROM ({publications}) AS numbers; \
-        {SESSION} SELECT 256000000 + i, 'expired-' || i, 'e' || i, 'expired-' || i, 1, 'c', 'a', '1', {ALIVE}, {ALIVE}, 0 \
+        INSERT INTO {prefix}session {SESSION} SELECT 256000000 + i, 'expired-' || i, 'e' || i, 'expired-' || i, 1, 'c', 'a', '1', {ALIVE}, {ALIVE}, 0 \
         FROM ({sessions}) AS numbers; \
-        INSERT INTO inbox (session, cmid, answer, created) \
+        INSERT INTO {prefix}inbox (session, cmid, answer, created) \
         SELECT 256000000 + i / {EACH}, 'cmid-' || i, '{{\"an\":\"answer\"}}', {EXPIRED} \
         FROM ({inbox}) AS numbers;"
     )
 }
 
 /// A query for whether any of them is left, but for the newest publication, which stays for its id.
-pub fn expired_left() -> String {
+pub fn expired_left(database: Database) -> String {
+    let prefix = database.prefix();
     format!(
-        "SELECT EXISTS (SELECT 1 FROM publication WHERE created = {EXPIRED} \
-         AND id < (SELECT max(id) FROM publication)) \
-         OR EXISTS (SELECT 1 FROM inbox WHERE created = {EXPIRED}) AS is_left"
+        "SELECT EXISTS (SELECT 1 FROM {prefix}publication WHERE created = {EXPIRED} \
+         AND id < (SELECT max(id) FROM {prefix}publication)) \
+         OR EXISTS (SELECT 1 FROM {prefix}inbox WHERE created = {EXPIRED}) AS is_left"
     )
 }
 
 /// Messages of so many characters, for each of the sessions `back-0`, `back-1` …
 pub fn backlog(database: Database, sessions: u32, each: u32, size: usize) -> String {
+    let prefix = database.prefix();
     let (all, messages) = (
         database.numbers(sessions),
         database.numbers(sessions * each),
@@ -55,9 +58,9 @@ pub fn backlog(database: Database, sessions: u32, each: u32, size: usize) -> Str
         Database::Postgres => format!("repeat('0', {size})"),
     };
     format!(
-        "{SESSION} SELECT 256000000 + i, 'back-' || i, 'b' || i, 'back-' || i, 1, 'c', 'a', '1', {ALIVE}, {ALIVE}, {each} \
+        "INSERT INTO {prefix}session {SESSION} SELECT 256000000 + i, 'back-' || i, 'b' || i, 'back-' || i, 1, 'c', 'a', '1', {ALIVE}, {ALIVE}, {each} \
         FROM ({all}) AS numbers; \
-        INSERT INTO outbox (session, seq, kind, eid, tid, msg, deliveries, created) \
+        INSERT INTO {prefix}outbox (session, seq, kind, eid, tid, msg, deliveries, created) \
         SELECT 256000000 + i / {each}, 1 + i % {each}, 'SEND', 'ClientSide.terminator', 'a-trace-id', \
             '{{\"number\":' || (i % {each}) || ',\"string\":\"' || {text} || '\"}}', 0, {ALIVE} \
         FROM ({messages}) AS numbers;"

@@ -136,6 +136,14 @@ impl Database {
         )
     }
 
+    /// What stands in front of the names of the store's tables.
+    fn prefix(&self) -> &'static str {
+        match self {
+            Database::Sqlite(_) => "matssocket_",
+            Database::Postgres(_) => "",
+        }
+    }
+
     pub fn execute(&mut self, sql: &str) -> Result<(), String> {
         on!(self, connection => connection.batch_execute(sql))
     }
@@ -154,15 +162,19 @@ impl Database {
     }
 
     pub fn inbox(&mut self) -> Result<Vec<InInbox>, String> {
-        let sql = "SELECT session.user_id, inbox.cmid, COALESCE(inbox.answer, '') AS answer
-             FROM inbox JOIN session ON session.key = inbox.session";
+        let prefix = self.prefix();
+        let sql = format!(
+            "SELECT session.user_id, inbox.cmid, COALESCE(inbox.answer, '') AS answer
+             FROM {prefix}inbox AS inbox JOIN {prefix}session AS session ON session.key = inbox.session"
+        );
         on!(self, connection => sql_query(sql).load(connection))
     }
 
     /// What is left in the tables that must be empty at the end.
     pub fn rests(&mut self) -> Result<Vec<Count>, String> {
+        let prefix = self.prefix();
         let counts = EMPTY_AT_THE_END
-            .map(|table| format!("SELECT '{table}' AS name, COUNT(*) AS rows FROM {table}"))
+            .map(|table| format!("SELECT '{table}' AS name, COUNT(*) AS rows FROM {prefix}{table}"))
             .join(" UNION ALL ");
         let counts: Vec<Count> = on!(self, connection => sql_query(counts).load(connection))?;
         Ok(counts.into_iter().filter(|count| count.rows > 0).collect())

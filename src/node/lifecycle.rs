@@ -29,6 +29,8 @@ pub(crate) const SOCKET_PING: &str = "MatsSocket.matsSocketPing";
 
 /// What a node told last gets so long to be on its way when it stops.
 const LEAVE: Duration = Duration::from_secs(1);
+/// How long a stopping node waits at least for the store to be closed.
+const CLOSE: Duration = Duration::from_secs(1);
 
 /// Starts a node on a thread of its own, which is an actix system: so it works under any runtime.
 pub(crate) async fn start(
@@ -321,6 +323,10 @@ impl Node {
             log::warn!(
                 "what the node told last may not be heard, the sweep of other nodes finds it"
             );
+        }
+        let patience = self.config.stop_grace.max(CLOSE);
+        if !self.store.stop(patience).await {
+            log::warn!("the store is still busy; it is closed when what was begun there has ended");
         }
         self.change(State::Stopping, State::Stopped);
         // The handlers that still run end with the threads that they run on.

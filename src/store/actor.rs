@@ -1,7 +1,7 @@
 //! The store actor, and the life of an opened store: its threads, its queues, its end.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -15,18 +15,20 @@ use super::health::{Trouble, TroubleKind};
 use super::job::{Job, Reply, Seat, Task, Work};
 use super::lane::Lane;
 use super::lines::Lines;
-use super::metrics::StoreMetrics;
+use super::metrics::StoreMetricsSnapshot;
 use super::queue::Queue;
 use super::statements::{Database, Mode, Rank};
 use super::{Operation, StoreConfig, StoreError, shard, writer};
 use crate::clock::after;
 use crate::metrics::MailboxMetrics;
 
+/// When the store is closed, its threads get so much longer than an answer may take.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// How often it is looked whether a thread that runs handlers is lost.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// The queues in front of the threads. Dropping the last handle ends the threads when they have done what was sent
-/// before.
+/// The queues in front of the threads.
 struct Lanes {
     /// One for each thread that writes messages.
     writers: Vec<Arc<Lane>>,
@@ -72,8 +74,9 @@ impl Lanes {
     }
 }
 
-impl Drop for Lanes {
-    fn drop(&mut self) {
+impl Lanes {
+    /// Nothing more will come: the threads end when they have done what was sent before.
+    fn close(&self) {
         let others = self.others.iter();
         let others = others.flat_map(|it| [&it.control, &it.background, &it.handlers.lane]);
         for lane in self.writers.iter().chain(others).chain(&self.read) {
@@ -168,7 +171,9 @@ impl StoreActor {
     /// Whoever waits is let in before the end.
     fn stop_if_done(&mut self) {
         if self.stopping && self.lobby.is_empty() {
-            self.lanes = None;
+            if let Some(lanes) = self.lanes.take() {
+                lanes.close();
+            }
             self.stopped = None;
         }
     }
@@ -188,18 +193,25 @@ impl Handler<Stop> for StoreActor {
     }
 }
 
-/// An opened store. Dropping it lets everything that was sent be done, then ends the threads and closes the database.
+/// An opened store. Closing or dropping it lets everything that was sent be done, then ends the threads and closes the
+/// database.
 pub struct Opened {
     queue: Arc<Queue>,
     actor: Addr<StoreActor>,
-    /// `None` only while it is being dropped.
-    lanes: Option<Arc<Lanes>>,
+    lanes: Arc<Lanes>,
     patience: Duration,
     /// How long a check may take before something is wrong.
     check_patience: Duration,
-    lines: Arc<Lines>,
-    database: Arc<dyn Database>,
+    open: Mutex<Open>,
+}
+
+/// What there is of an opened store until it is closed.
+struct Open {
+    database: Option<Arc<dyn Database>>,
+    lines: Option<Arc<Lines>>,
     threads: Vec<JoinHandle<()>>,
+    /// Nodes that are attached.
+    nodes: usize,
 }
 
 impl Opened {
@@ -246,13 +258,40 @@ impl Opened {
         Ok(Opened {
             queue,
             actor,
-            lanes: Some(lanes),
+            lanes,
             patience: config.queue_wait,
             check_patience: patience + Duration::from_secs(2),
-            lines,
-            database,
-            threads,
+            open: Mutex::new(Open {
+                database: Some(database),
+                lines: Some(lines),
+                threads,
+                nodes: 0,
+            }),
         })
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A node is attached from now on.
+    pub fn attach_node(&self) {
+        self.open().nodes += 1;
+    }
+
+    /// A node is not attached any more. True: it was the last one.
+    pub fn detach_node(&self) -> bool {
+        let mut open = self.open();
+        open.nodes -= 1;
+        open.nodes == 0
+    }
+
+    /// Whether the database is still there after it was closed.
+    pub fn outlives_closing(&self) -> bool {
+        let open = self.open();
+        open.database
+            .as_ref()
+            .is_none_or(|database| database.outlives_closing())
     }
 
     /// Sends an operation to its thread: at once if there is room, and whatever keeps the node alive in any case.
@@ -271,8 +310,8 @@ impl Opened {
             share,
             &self.queue,
         ));
-        // While it is being dropped, the task is dropped, which answers `Stopped`.
-        let Some(lanes) = &self.lanes else { return };
+        // What comes after the end is dropped, which answers `Stopped`.
+        let lanes = &self.lanes;
         if O::RANK != Rank::Messages {
             return lanes.send(task);
         }
@@ -297,8 +336,10 @@ impl Opened {
     }
 
     /// The store's numbers.
-    pub fn metrics(&self) -> &StoreMetrics {
-        &self.queue.metrics
+    pub fn metrics(&self) -> StoreMetricsSnapshot {
+        let open = self.open();
+        let bytes = open.database.as_ref().map(|it| it.log_bytes());
+        self.queue.metrics.snapshot(bytes.unwrap_or_default())
     }
 
     /// Asks the threads that users depend on whether they could do anything. What they find is told by
@@ -320,7 +361,7 @@ impl Opened {
     }
 
     fn trouble_of_handlers(&self) -> Option<Trouble> {
-        let others = self.lanes.as_ref()?.others.as_ref()?;
+        let others = self.lanes.others.as_ref()?;
         others.handlers.are_all_lost().then(|| Trouble {
             kind: TroubleKind::Write,
             why: "too many transactional handlers have not come back: the process must be started again".into(),
@@ -329,23 +370,68 @@ impl Opened {
 
     /// Where there are too few connections, one is closed, for somebody else's to the same database.
     pub fn spare_a_connection(&self) {
-        if self.lines.are_too_few() {
-            self.lines.spare_one();
+        let lines = self.open().lines.clone();
+        if let Some(lines) = lines.filter(|lines| lines.are_too_few()) {
+            lines.spare_one();
         }
     }
 
     /// The lanes that users depend on.
     fn watched(&self) -> impl Iterator<Item = (TroubleKind, &Arc<Lane>)> {
-        let lanes = self.lanes.iter();
-        let writers = lanes.clone().flat_map(|lanes| &lanes.writers);
-        let readers = lanes.filter_map(|lanes| lanes.read.as_ref());
+        let writers = self.lanes.writers.iter();
         let writers = writers.map(|lane| (TroubleKind::Write, lane));
+        let readers = self.lanes.read.iter();
         writers.chain(readers.map(|lane| (TroubleKind::Read, lane)))
     }
 
     /// See [`Database::held`].
     pub fn held(&self) -> Duration {
-        self.database.held()
+        let open = self.open();
+        let held = open.database.as_ref().map(|it| it.held());
+        held.unwrap_or_default()
+    }
+
+    /// Closes it: everything that was sent is done, who comes later is answered `Stopped`. Takes as long as what is being
+    /// done; closing it again does nothing.
+    pub fn close(&self) {
+        // Those in the lobby are let in before.
+        self.actor.do_send(Stop);
+        if !self.actor.connected() {
+            self.lanes.close();
+        }
+        let (database, lines, threads) = {
+            let mut open = self.open();
+            (
+                open.database.take(),
+                open.lines.take(),
+                std::mem::take(&mut open.threads),
+            )
+        };
+        // The last handle may be dropped by an operation, on one of these threads: then they end by themselves.
+        let here = thread::current().id();
+        if threads.iter().all(|it| it.thread().id() != here) {
+            join(threads, self.check_patience + GRACE);
+        }
+        // With the last of its connections.
+        drop((lines, database));
+    }
+}
+
+/// Waits for threads to end. One that is stuck, in the application's code or in a driver, is left behind.
+fn join(threads: Vec<JoinHandle<()>>, longest: Duration) {
+    let until = std::time::Instant::now() + longest;
+    while threads.iter().any(|it| !it.is_finished()) && std::time::Instant::now() < until {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let (ended, stuck): (Vec<_>, Vec<_>) = threads.into_iter().partition(|it| it.is_finished());
+    for thread in ended {
+        let _ = thread.join();
+    }
+    if !stuck.is_empty() {
+        log::error!(
+            "{} threads of the store have not ended within {longest:?}, and are left behind",
+            stuck.len()
+        );
     }
 }
 
@@ -409,15 +495,6 @@ fn no_thread(name: &str, error: &std::io::Error) -> StoreError {
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        self.lanes = None;
-        // Those in the lobby are let in before.
-        self.actor.do_send(Stop);
-        // The last handle may be dropped by an operation, on one of these threads: then they end by themselves.
-        let here = thread::current().id();
-        if self.threads.iter().all(|it| it.thread().id() != here) {
-            for thread in self.threads.drain(..) {
-                let _ = thread.join();
-            }
-        }
+        self.close();
     }
 }

@@ -41,14 +41,31 @@ pub struct Health {
 struct State {
     /// A check that was asked for and not made yet: when, and for how long the store had been held by then.
     asked: Option<(Instant, Duration)>,
-    trouble: Option<(bool, String)>,
+    trouble: Option<Ill>,
 }
 
+/// Why the last transaction has failed.
+struct Ill {
+    /// The database is full, read-only, or forbids it.
+    unable: bool,
+    why: String,
+    since: Instant,
+}
+
+/// What cannot be stored is not proved by a check that stores nothing: for so long it counts.
+const UNABLE_LASTS: Duration = Duration::from_secs(10);
+
 impl Health {
-    /// A transaction has gone well.
-    pub fn well(&self) {
-        if self.is_ill.swap(false, Ordering::Relaxed) {
-            self.state().trouble = None;
+    /// A transaction has gone well; whether it had anything to do.
+    pub fn well(&self, with_work: bool) {
+        if !self.is_ill.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut state = self.state();
+        let lasts = |ill: &Ill| ill.unable && !with_work && ill.since.elapsed() < UNABLE_LASTS;
+        if !state.trouble.as_ref().is_some_and(lasts) {
+            state.trouble = None;
+            self.is_ill.store(false, Ordering::Relaxed);
         }
     }
 
@@ -60,7 +77,11 @@ impl Health {
             Fault::Lost(error) => (error, false),
             Fault::Inside(..) | Fault::Unknown(_) => return,
         };
-        self.state().trouble = Some((unable, shown(&error.to_string()).into_owned()));
+        self.state().trouble = Some(Ill {
+            unable,
+            why: shown(&error.to_string()).into_owned(),
+            since: Instant::now(),
+        });
         self.is_ill.store(true, Ordering::Relaxed);
     }
 
@@ -82,9 +103,13 @@ impl Health {
         held: Duration,
     ) -> Option<Trouble> {
         let state = self.state();
-        if let Some((unable, why)) = &state.trouble {
-            let kind = if *unable { TroubleKind::Unable } else { kind };
-            let why = why.clone();
+        if let Some(ill) = &state.trouble {
+            let kind = if ill.unable {
+                TroubleKind::Unable
+            } else {
+                kind
+            };
+            let why = ill.why.clone();
             return Some(Trouble { kind, why });
         }
         let (asked, held_then) = state.asked?;

@@ -64,8 +64,8 @@ impl StoreMetrics {
         self.lost_threads.store(lost as u64, Relaxed);
     }
 
-    /// The numbers as they are now.
-    pub fn snapshot(&self) -> StoreMetricsSnapshot {
+    /// The numbers as they are now, with the size of the log.
+    pub fn snapshot(&self, log_bytes: u64) -> StoreMetricsSnapshot {
         let batches = self.batches.load(Relaxed);
         StoreMetricsSnapshot {
             depth: self.depth.load(Relaxed),
@@ -81,6 +81,7 @@ impl StoreMetrics {
             panics: self.panics.load(Relaxed),
             refused_busy: self.refused_busy.load(Relaxed),
             lost_threads: self.lost_threads.load(Relaxed),
+            log_bytes,
         }
     }
 }
@@ -114,4 +115,7 @@ pub struct StoreMetricsSnapshot {
     pub refused_busy: u64,
     /// Threads that run transactional handlers and have not come back.
     pub lost_threads: u64,
+    /// Bytes of the write-ahead log beside the file of an SQLite database; else zero. It is emptied when it is large or
+    /// there is nothing to do, unless somebody reads an old state of the database for long.
+    pub log_bytes: u64,
 }

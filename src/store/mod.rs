@@ -21,8 +21,6 @@ pub mod operation;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod queue;
-mod rows;
-mod schema;
 mod shard;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -33,6 +31,7 @@ mod writer;
 
 #[cfg(feature = "sqlite")]
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -61,7 +60,8 @@ pub(crate) enum Access {
 }
 
 /// Which database to use. Cheap to clone; clones share the opened database, so that several nodes of one process can
-/// run on one. It is opened when the first node attaches, and closed with the last clone and handle.
+/// run on one. It is opened when the first node attaches, and closed when the last of them has stopped, whoever still has
+/// a handle, or with the last clone and handle. (In memory only with those: it would be gone.)
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -150,7 +150,12 @@ impl Store {
         clock: &crate::clock::Clock,
         news: crate::metrics::Mailbox<NewsOf>,
     ) -> Result<StoreHandle, StoreError> {
-        self.seat(config, job::Seat::new(node, clock.clone(), Some(news)))
+        let mut slots = self.slots();
+        let seat = job::Seat::new(node, clock.clone(), Some(news));
+        let mut handle = self.seat(&mut slots, config, seat)?;
+        // Before the last node that is there now can leave.
+        handle.attached = Some(Attached::new(&handle.store, &self.inner));
+        Ok(handle)
     }
 
     /// As [`attach`](Self::attach), without being a node: nobody is told what was committed.
@@ -159,10 +164,8 @@ impl Store {
         name: &str,
         config: &StoreConfig,
     ) -> Result<StoreHandle, StoreError> {
-        self.seat(
-            config,
-            job::Seat::new(name, crate::clock::Clock::system(), None),
-        )
+        let seat = job::Seat::new(name, crate::clock::Clock::system(), None);
+        self.seat(&mut self.slots(), config, seat)
     }
 
     /// As [`visit`](Self::visit), to read only: see [`Access::Read`]. If the store is open already, that is used.
@@ -181,11 +184,16 @@ impl Store {
             store,
             seat: Arc::new(seat),
             access: Access::Read,
+            attached: None,
         })
     }
 
-    fn seat(&self, config: &StoreConfig, seat: job::Seat) -> Result<StoreHandle, StoreError> {
-        let mut slots = self.slots();
+    fn seat(
+        &self,
+        slots: &mut Slots,
+        config: &StoreConfig,
+        seat: job::Seat,
+    ) -> Result<StoreHandle, StoreError> {
         let store = match &slots.full {
             Some(store) => store.clone(),
             None => slots.full.insert(self.open(config, Access::Full)?).clone(),
@@ -194,6 +202,7 @@ impl Store {
             store,
             seat: Arc::new(seat),
             access: Access::Full,
+            attached: None,
         })
     }
 
@@ -203,10 +212,13 @@ impl Store {
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
-        self.inner
-            .opened
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.slots()
+    }
+}
+
+impl Inner {
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -364,9 +376,35 @@ pub(crate) struct StoreHandle {
     store: Arc<actor::Opened>,
     seat: Arc<job::Seat>,
     access: Access,
+    /// `None`: it is no node's.
+    attached: Option<Arc<Attached>>,
 }
 
 impl StoreHandle {
+    /// The node has stopped: whoever has a clone of this handle is answered `Stopped` from now on. Closes the database if
+    /// no other node is attached, and waits for that, at most so long. False: it is not closed yet, for something that
+    /// was sent before is still being done; it closes afterwards.
+    pub(crate) async fn stop(&self, patience: Duration) -> bool {
+        let last = self.attached.as_ref().and_then(|attached| attached.leave());
+        let Some(opened) = last.filter(|opened| opened.outlives_closing()) else {
+            return true;
+        };
+        let (closed, told) = tokio::sync::oneshot::channel::<()>();
+        let close = move || {
+            opened.close();
+            drop(closed);
+        };
+        let thread = std::thread::Builder::new().name("matssocket-close".into());
+        match thread.spawn(close) {
+            // Told by its end, however that comes.
+            Ok(_) => tokio::time::timeout(patience, told).await.is_ok(),
+            Err(error) => {
+                log::warn!("no thread to close the store: {error}");
+                false
+            }
+        }
+    }
+
     /// Runs one operation; the outcome comes after the commit. Operations given one after the other from one task
     /// are applied in that order if they touch the same session first, on the same account (reads, on other connections,
     /// see everything that was answered before).
@@ -404,17 +442,25 @@ impl StoreHandle {
         share: Option<Share>,
     ) -> impl Future<Output = Result<(O, O::Outcome), StoreError>> + Send + 'static + use<O> {
         let (reply, done) = tokio::sync::oneshot::channel();
-        let refused = self.access == Access::Read && O::MODE != statements::Mode::Read;
-        if !refused {
+        let refused = self.refusal(O::MODE);
+        if refused.is_none() {
             self.store.send(operation, reply, &self.seat, share);
         }
         async move {
-            if refused {
-                return Err(StoreError::ReadOnly);
+            if let Some(error) = refused {
+                return Err(error);
             }
             let task = done.await.unwrap_or(Err(StoreError::Stopped))?;
             task.into_parts().ok_or(StoreError::Stopped)
         }
+    }
+
+    fn refusal(&self, mode: statements::Mode) -> Option<StoreError> {
+        if self.attached.as_ref().is_some_and(|it| it.has_left()) {
+            return Some(StoreError::Stopped);
+        }
+        let writes = mode != statements::Mode::Read;
+        (self.access == Access::Read && writes).then_some(StoreError::ReadOnly)
     }
 
     /// Closes all sessions of a user. Each by itself, and so in the order in which everybody locks them.
@@ -481,6 +527,54 @@ impl StoreHandle {
 
     /// The store's numbers: those of all nodes that share it.
     pub(crate) fn metrics(&self) -> StoreMetricsSnapshot {
-        self.store.metrics().snapshot()
+        self.store.metrics()
+    }
+}
+
+/// A node's being attached to an opened store.
+struct Attached {
+    opened: Arc<actor::Opened>,
+    /// Where it is taken out, so that the next node opens it anew.
+    store: Weak<Inner>,
+    left: AtomicBool,
+}
+
+impl Attached {
+    fn new(opened: &Arc<actor::Opened>, store: &Arc<Inner>) -> Arc<Attached> {
+        opened.attach_node();
+        Arc::new(Attached {
+            opened: opened.clone(),
+            store: Arc::downgrade(store),
+            left: AtomicBool::new(false),
+        })
+    }
+
+    fn has_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
+    }
+
+    /// The node has stopped. `Some`: it was the last one, and nobody will attach to this any more.
+    fn leave(&self) -> Option<Arc<actor::Opened>> {
+        let store = self.store.upgrade();
+        // While nobody attaches.
+        let slots = store.as_ref().map(|store| store.slots());
+        if self.left.swap(true, Ordering::AcqRel) || !self.opened.detach_node() {
+            return None;
+        }
+        if let Some(mut slots) = slots
+            && self.opened.outlives_closing()
+        {
+            slots.full.take_if(|full| Arc::ptr_eq(full, &self.opened));
+        }
+        Some(self.opened.clone())
+    }
+}
+
+/// A node whose start failed has no `stop`. Then the store stays open, as for one that comes later.
+impl Drop for Attached {
+    fn drop(&mut self) {
+        if !self.has_left() {
+            self.opened.detach_node();
+        }
     }
 }

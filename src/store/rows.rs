@@ -4,9 +4,9 @@ use diesel::prelude::*;
 use rand::RngExt;
 use serde_json::value::RawValue;
 
-use super::operation::*;
 use super::schema::{correlation, dead_letter, forwarded, outbox, publication};
-use super::statements::{DbError, DbResult};
+use crate::store::operation::*;
+use crate::store::statements::{DbError, DbResult};
 use crate::wire::{Debug, MessageType, Payload};
 
 /// Characters of a reply token's secret: about 190 bits.

@@ -1,6 +1,9 @@
 //! The tables, as Diesel sees them. What the columns mean is said in `migrations/`.
+//!
+//! Compiled once for each database, whose `table!` decides whether a table has its bare name or the one in front of it:
+//! in SQLite it shares the file with the application's tables, in PostgreSQL it has a schema of its own.
 
-diesel::table! {
+table! { "matssocket_session"
     session (key) {
         key -> BigInt,
         sid -> Text,
@@ -21,7 +24,7 @@ diesel::table! {
     }
 }
 
-diesel::table! {
+table! { "matssocket_inbox"
     inbox (session, cmid) {
         session -> BigInt,
         cmid -> Text,
@@ -30,7 +33,7 @@ diesel::table! {
     }
 }
 
-diesel::table! {
+table! { "matssocket_outbox"
     outbox (session, seq) {
         session -> BigInt,
         seq -> BigInt,
@@ -45,7 +48,7 @@ diesel::table! {
     }
 }
 
-diesel::table! {
+table! { "matssocket_correlation"
     correlation (session, seq) {
         session -> BigInt,
         seq -> BigInt,
@@ -62,7 +65,7 @@ diesel::table! {
     }
 }
 
-diesel::table! {
+table! { "matssocket_subscription"
     subscription (session, topic) {
         session -> BigInt,
         topic -> Text,
@@ -70,7 +73,7 @@ diesel::table! {
     }
 }
 
-diesel::table! {
+table! { "matssocket_publication"
     publication (id) {
         id -> BigInt,
         created -> BigInt,
@@ -80,7 +83,7 @@ diesel::table! {
     }
 }
 
-diesel::table! {
+table! { "matssocket_forwarded"
     forwarded (id) {
         id -> BigInt,
         epoch -> BigInt,
@@ -103,7 +106,7 @@ diesel::table! {
     }
 }
 
-diesel::table! {
+table! { "matssocket_dead_letter"
     dead_letter (id) {
         id -> BigInt,
         origin -> Text,
@@ -127,14 +130,14 @@ diesel::table! {
     }
 }
 
-diesel::table! {
+table! { "matssocket_node"
     node (name) {
         name -> Text,
         lease_until -> BigInt,
     }
 }
 
-diesel::table! {
+table! { "matssocket_sent_key"
     sent_key (key) {
         key -> Text,
         created -> BigInt,

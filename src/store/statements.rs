@@ -154,6 +154,16 @@ pub trait Database: Send + Sync + 'static {
     fn lines_are_alike(&self) -> bool {
         false
     }
+
+    /// Whether it is still there after its last connection was closed.
+    fn outlives_closing(&self) -> bool {
+        true
+    }
+
+    /// Bytes of the write-ahead log beside the database's file. Zero where there is none.
+    fn log_bytes(&self) -> u64 {
+        0
+    }
 }
 
 /// A connection.

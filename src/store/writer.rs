@@ -186,9 +186,10 @@ impl Worker<'_> {
 
     /// Runs a group in one transaction.
     fn attempt(&mut self, jobs: &mut [Job], care: Care) -> Result<(), Fault> {
+        let with_work = !jobs.is_empty();
         let result = self.run(jobs, care);
         match &result {
-            Ok(()) => self.health.well(),
+            Ok(()) => self.health.well(with_work),
             Err(fault) => self.health.failed(fault),
         }
         result

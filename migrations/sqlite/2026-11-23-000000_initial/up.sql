@@ -1,6 +1,6 @@
 -- Times are milliseconds since the epoch. Keys are integers, and AUTOINCREMENT where one must never be used again.
 
-CREATE TABLE session (
+CREATE TABLE matssocket_session (
     key INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     sid TEXT NOT NULL UNIQUE,
     smid_prefix TEXT NOT NULL,
@@ -17,11 +17,11 @@ CREATE TABLE session (
     -- Newest sequence number of its outbox.
     last_seq BIGINT NOT NULL
 );
-CREATE INDEX session_user ON session (user_id);
-CREATE INDEX session_node ON session (node);
-CREATE INDEX session_alive ON session (alive);
+CREATE INDEX matssocket_session_user ON matssocket_session (user_id);
+CREATE INDEX matssocket_session_node ON matssocket_session (node);
+CREATE INDEX matssocket_session_alive ON matssocket_session (alive);
 
-CREATE TABLE inbox (
+CREATE TABLE matssocket_inbox (
     session BIGINT NOT NULL,
     cmid TEXT NOT NULL,
     -- NULL: a plain ACK.
@@ -30,7 +30,7 @@ CREATE TABLE inbox (
     PRIMARY KEY (session, cmid)
 ) WITHOUT ROWID;
 
-CREATE TABLE outbox (
+CREATE TABLE matssocket_outbox (
     session BIGINT NOT NULL,
     seq BIGINT NOT NULL,
     kind TEXT NOT NULL,
@@ -46,7 +46,7 @@ CREATE TABLE outbox (
 ) WITHOUT ROWID;
 
 -- A row outlives its session: the reply terminator must still be told.
-CREATE TABLE correlation (
+CREATE TABLE matssocket_correlation (
     session BIGINT NOT NULL,
     seq BIGINT NOT NULL,
     sid TEXT NOT NULL,
@@ -62,25 +62,25 @@ CREATE TABLE correlation (
     reason TEXT,
     PRIMARY KEY (session, seq)
 ) WITHOUT ROWID;
-CREATE INDEX correlation_due ON correlation (due);
+CREATE INDEX matssocket_correlation_due ON matssocket_correlation (due);
 
-CREATE TABLE subscription (
+CREATE TABLE matssocket_subscription (
     session BIGINT NOT NULL,
     topic TEXT NOT NULL,
     PRIMARY KEY (session, topic)
 ) WITHOUT ROWID;
 
-CREATE TABLE publication (
+CREATE TABLE matssocket_publication (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     created BIGINT NOT NULL,
     topic TEXT NOT NULL,
     tid TEXT NOT NULL,
     msg TEXT NOT NULL
 );
-CREATE INDEX publication_topic ON publication (topic, id);
-CREATE INDEX publication_created ON publication (created);
+CREATE INDEX matssocket_publication_topic ON matssocket_publication (topic, id);
+CREATE INDEX matssocket_publication_created ON matssocket_publication (created);
 
-CREATE TABLE forwarded (
+CREATE TABLE matssocket_forwarded (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     -- Counts the claims: only the newest may settle.
     epoch BIGINT NOT NULL,
@@ -101,9 +101,9 @@ CREATE TABLE forwarded (
     correlation TEXT,
     debug TEXT
 );
-CREATE INDEX forwarded_claim ON forwarded (node, due);
+CREATE INDEX matssocket_forwarded_claim ON matssocket_forwarded (node, due);
 
-CREATE TABLE dead_letter (
+CREATE TABLE matssocket_dead_letter (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     -- 'outbox' or 'service'.
     origin TEXT NOT NULL,
@@ -127,14 +127,14 @@ CREATE TABLE dead_letter (
     died BIGINT NOT NULL
 );
 
-CREATE TABLE node (
+CREATE TABLE matssocket_node (
     name TEXT NOT NULL PRIMARY KEY,
     lease_until BIGINT NOT NULL
 ) WITHOUT ROWID;
 
 -- Idempotency keys of calls that have been committed.
-CREATE TABLE sent_key (
+CREATE TABLE matssocket_sent_key (
     key TEXT NOT NULL PRIMARY KEY,
     created BIGINT NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX sent_key_created ON sent_key (created);
+CREATE INDEX matssocket_sent_key_created ON matssocket_sent_key (created);

@@ -1,3 +1,3 @@
-DROP INDEX session_close_at;
-ALTER TABLE session DROP COLUMN close_connection;
-ALTER TABLE session DROP COLUMN close_at;
+DROP INDEX matssocket_session_close_at;
+ALTER TABLE matssocket_session DROP COLUMN close_connection;
+ALTER TABLE matssocket_session DROP COLUMN close_at;

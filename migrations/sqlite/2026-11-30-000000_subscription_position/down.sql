@@ -1,2 +1,2 @@
-ALTER TABLE subscription DROP COLUMN since;
-ALTER TABLE session DROP COLUMN position;
+ALTER TABLE matssocket_subscription DROP COLUMN since;
+ALTER TABLE matssocket_session DROP COLUMN position;

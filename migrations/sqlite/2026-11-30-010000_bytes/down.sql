@@ -1,3 +1,3 @@
-DROP INDEX dead_letter_died;
-ALTER TABLE dead_letter DROP COLUMN bytes;
-ALTER TABLE session DROP COLUMN outbox_bytes;
+DROP INDEX matssocket_dead_letter_died;
+ALTER TABLE matssocket_dead_letter DROP COLUMN bytes;
+ALTER TABLE matssocket_session DROP COLUMN outbox_bytes;

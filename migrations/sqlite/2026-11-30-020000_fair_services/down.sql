@@ -1,5 +1,5 @@
-DROP INDEX forwarded_user;
-DROP INDEX forwarded_held;
-DROP INDEX forwarded_free;
-CREATE INDEX forwarded_claim ON forwarded (node, due);
-ALTER TABLE forwarded DROP COLUMN bytes;
+DROP INDEX matssocket_forwarded_user;
+DROP INDEX matssocket_forwarded_held;
+DROP INDEX matssocket_forwarded_free;
+CREATE INDEX matssocket_forwarded_claim ON matssocket_forwarded (node, due);
+ALTER TABLE matssocket_forwarded DROP COLUMN bytes;

@@ -123,7 +123,7 @@ pub async fn bad_one_fails_alone(base: Base) {
     );
     let error = bad.await.expect_err("it failed");
     assert!(
-        matches!(&error, StoreError::Refused(text) | StoreError::Failed(text) if text.contains("provoked")),
+        matches!(&error, StoreError::Refused(text) if text.contains("provoked")),
         "{error:?}"
     );
     assert_eq!(

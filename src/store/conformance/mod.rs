@@ -73,7 +73,7 @@ suite! {
     nodes: listed;
     topics: subscriptions publications_in_order pages_hold_what_fits missed positions a_page_of_what_is_gone
         newest_survives_scavenging;
-    transact: committed refused rolled_back panicked timed_out;
+    transact: committed refused rolled_back panicked timed_out redriven_to_its_own_session_only;
     engine: order_under_concurrency bad_one_fails_alone panic_is_survived news_before_the_answer busy order_beyond_the_queue panic_of_a_read_is_survived control_comes_first one_users_flood closed_before_the_next_is_opened
         dropped_future_still_runs reopened_by_a_second_node metrics come_and_go_in_one_group;
 }
@@ -123,6 +123,15 @@ impl Base {
             _schema: Some(schema),
             ..Base::of(store)
         }
+    }
+
+    /// What stands in front of the names of the store's tables where the application's are meant.
+    fn prefix(&self) -> String {
+        #[cfg(feature = "postgres")]
+        if let Some(schema) = &self._schema {
+            return schema.prefix();
+        }
+        "matssocket_".into()
     }
 
     fn of(store: Store) -> Base {
@@ -323,7 +332,7 @@ impl Node {
     }
 }
 
-fn register_of(user: &str, session: NewOrResumed) -> Register {
+pub(super) fn register_of(user: &str, session: NewOrResumed) -> Register {
     Register {
         session,
         user_id: user.into(),

@@ -69,6 +69,51 @@ async fn app_rows(node: &Node, holder: Holder) -> Option<i64> {
     }
 }
 
+/// After a restore, a dead letter's session key may be another session's: its message went to somebody else's client.
+pub async fn redriven_to_its_own_session_only(base: Base) {
+    let a = base.node("a").await;
+    let holder = a.open("user", "s1").await.holder;
+    a.run(call(vec![to("s1", send("m1"))])).await;
+    let mark = MarkRedelivery {
+        holder,
+        seqs: vec![1],
+        max: 0,
+    };
+    a.run(mark).await;
+    let dead = a.dead().await;
+    let prefix = base.prefix();
+    set_dead_sid(&a, holder, &prefix, "another").await;
+    assert!(!a.run(RedriveDeadLetter { id: dead[0].id }).await);
+    assert!(a.tids(holder.session).await.is_empty());
+    set_dead_sid(&a, holder, &prefix, "s1").await;
+    assert!(a.run(RedriveDeadLetter { id: dead[0].id }).await);
+    assert_eq!(a.tids(holder.session).await, ["m1"]);
+}
+
+/// Says that all dead letters belonged to this session.
+async fn set_dead_sid(node: &Node, holder: Holder, prefix: &str, sid: &str) {
+    let set = format!("UPDATE {prefix}dead_letter SET sid = '{sid}'");
+    let cause = Cause::Incoming {
+        holder,
+        cmid: sid.into(),
+        answer: None,
+        settles: None,
+    };
+    let set = Transact {
+        holder,
+        cmid: sid.into(),
+        limit: secs(60),
+        run: Box::new(move |conn| {
+            on_connection!(conn, |conn| conn.batch_execute(&set)).expect("works");
+            let effects = vec![];
+            Ok(Unit { cause, effects })
+        }),
+    };
+    let Transacted::Unit(UnitOutcome::Committed(_)) = node.run(set).await else {
+        panic!("not committed")
+    };
+}
+
 pub async fn committed(base: Base) {
     let a = base.node("a").await;
     let holder = a.open("user", "s1").await.holder;

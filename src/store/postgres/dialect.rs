@@ -13,10 +13,10 @@ use super::Shared;
 use super::connection::PgConn;
 use super::pending::Pending;
 use super::query::{Value, sql};
+use super::rows::{NewOutboxRow, PublicationRow};
 use super::sql::{Found, RowColumns, SAVEPOINT, Transaction, Wanted};
 use crate::clock::Clock;
 use crate::store::operation::*;
-use crate::store::rows::{NewOutboxRow, PublicationRow};
 use crate::store::shard::{self, SHARDS};
 use crate::store::statements::{Care, DbResult, Group, Touched};
 

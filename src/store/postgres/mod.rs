@@ -14,6 +14,20 @@ macro_rules! unclaimed {
     };
 }
 
+/// A table under its bare name: the schema is ours alone.
+macro_rules! table {
+    ($_in_sqlite:literal $($table:tt)*) => {
+        diesel::table! { $($table)* }
+    };
+}
+
+/// What stands in front of the names of tables in SQL text.
+macro_rules! prefix {
+    () => {
+        ""
+    };
+}
+
 mod connection;
 mod dialect;
 mod line;
@@ -21,6 +35,10 @@ mod migrate;
 mod needs;
 mod pending;
 mod query;
+#[path = "../rows.rs"]
+mod rows;
+#[path = "../schema.rs"]
+mod schema;
 mod settings;
 #[path = "../sql/mod.rs"]
 mod sql;

@@ -7,11 +7,11 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
+use super::rows::ForwardedRow;
+use super::schema::forwarded;
 use super::{MOST_VALUES, Transaction};
 use crate::clock::ms;
 use crate::store::operation::*;
-use crate::store::rows::ForwardedRow;
-use crate::store::schema::forwarded;
 use crate::store::statements::DbResult;
 
 /// For each row that there is room for, so many are looked at to let users take turns.
@@ -167,21 +167,31 @@ impl Transaction<'_> {
     fn services_of(&mut self, owner: Owner<'_>) -> DbResult<Vec<String>> {
         let conn = self.apart();
         match owner {
-            Owner::Nobody => sql::<Text>(
+            Owner::Nobody => sql::<Text>(concat!(
                 "WITH RECURSIVE waiting (service) AS (\
-                 SELECT min(service) FROM forwarded WHERE node IS NULL UNION ALL \
-                 SELECT (SELECT min(service) FROM forwarded \
+                 SELECT min(service) FROM ",
+                prefix!(),
+                "forwarded WHERE node IS NULL UNION ALL \
+                 SELECT (SELECT min(service) FROM ",
+                prefix!(),
+                "forwarded AS forwarded \
                  WHERE node IS NULL AND forwarded.service > waiting.service) \
                  FROM waiting WHERE waiting.service IS NOT NULL\
-                 ) SELECT service FROM waiting WHERE service IS NOT NULL",
-            )
+                 ) SELECT service FROM waiting WHERE service IS NOT NULL"
+            ))
             .load(conn),
-            Owner::Node(node) => sql::<Text>(
+            Owner::Node(node) => sql::<Text>(concat!(
                 "WITH RECURSIVE waiting (service) AS (\
-                 SELECT min(service) FROM forwarded WHERE node = ",
-            )
+                 SELECT min(service) FROM ",
+                prefix!(),
+                "forwarded WHERE node = "
+            ))
             .bind::<Text, _>(node)
-            .sql(" UNION ALL SELECT (SELECT min(service) FROM forwarded WHERE node = ")
+            .sql(concat!(
+                " UNION ALL SELECT (SELECT min(service) FROM ",
+                prefix!(),
+                "forwarded AS forwarded WHERE node = "
+            ))
             .bind::<Text, _>(node)
             .sql(
                 " AND forwarded.service > waiting.service) \
@@ -194,15 +204,23 @@ impl Transaction<'_> {
 
     /// Nodes that hold rows although their leases have run out.
     fn dead_nodes(&mut self, by: &str, now: i64) -> DbResult<Vec<String>> {
-        sql::<Text>(
+        sql::<Text>(concat!(
             "WITH RECURSIVE holder (node) AS (\
-             SELECT min(node) FROM forwarded WHERE node IS NOT NULL UNION ALL \
-             SELECT (SELECT min(node) FROM forwarded WHERE forwarded.node > holder.node) \
+             SELECT min(node) FROM ",
+            prefix!(),
+            "forwarded WHERE node IS NOT NULL UNION ALL \
+             SELECT (SELECT min(node) FROM ",
+            prefix!(),
+            "forwarded AS forwarded WHERE forwarded.node > holder.node) \
              FROM holder WHERE holder.node IS NOT NULL\
-             ) SELECT node FROM holder WHERE node <> ",
-        )
+             ) SELECT node FROM holder WHERE node <> "
+        ))
         .bind::<Text, _>(by)
-        .sql(" AND node NOT IN (SELECT name FROM node WHERE lease_until > ")
+        .sql(concat!(
+            " AND node NOT IN (SELECT name FROM ",
+            prefix!(),
+            "node WHERE lease_until > "
+        ))
         .bind::<BigInt, _>(now)
         .sql(")")
         .load(self.apart())

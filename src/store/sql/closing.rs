@@ -3,10 +3,10 @@
 use diesel::prelude::*;
 
 use super::Transaction;
+use super::schema::{node, session};
 use super::sessions::{CLOSING, Closing};
 use crate::clock::ms;
 use crate::store::operation::*;
-use crate::store::schema::{node, session};
 use crate::store::statements::DbResult;
 
 impl Transaction<'_> {

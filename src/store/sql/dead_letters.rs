@@ -4,10 +4,10 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
 use super::Transaction;
+use super::rows::{DeadLetterRow, NewForwardedRow, NewOutboxRow, OutboxRow, secret};
+use super::schema::{correlation, dead_letter, forwarded, outbox};
 use super::sizes::{MAX_ANSWER, bytes, fitting, octet_length};
 use crate::store::operation::*;
-use crate::store::rows::{DeadLetterRow, NewForwardedRow, NewOutboxRow, OutboxRow, secret};
-use crate::store::schema::{correlation, dead_letter, forwarded, outbox};
 use crate::store::statements::DbResult;
 
 impl Transaction<'_> {
@@ -136,6 +136,10 @@ impl Transaction<'_> {
 
     fn redrive_message(&mut self, key: SessionKey, dead: &DeadLetterRow) -> DbResult<bool> {
         let now = self.now;
+        // After a restore, the key may be that of another session.
+        if self.row(key)?.is_none_or(|row| row.sid != dead.sid) {
+            return Ok(false);
+        }
         let Some(row) = self.take_number(key, dead.msg.as_deref())? else {
             return Ok(false);
         };

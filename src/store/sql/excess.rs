@@ -7,10 +7,10 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool};
 
 use super::Transaction;
+use super::schema::dead_letter;
 use super::sizes::bytes;
 use crate::clock::ms;
 use crate::store::operation::*;
-use crate::store::schema::dead_letter;
 use crate::store::statements::DbResult;
 
 /// Letters looked at in one query.
@@ -94,11 +94,17 @@ impl Transaction<'_> {
             id: i64::MAX,
         };
         loop {
-            let earlier = sql::<Bool>("(dead_letter.died, dead_letter.id) < (")
-                .bind::<BigInt, _>(before.died)
-                .sql(", ")
-                .bind::<BigInt, _>(before.id)
-                .sql(")");
+            let earlier = sql::<Bool>(concat!(
+                "(",
+                prefix!(),
+                "dead_letter.died, ",
+                prefix!(),
+                "dead_letter.id) < ("
+            ))
+            .bind::<BigInt, _>(before.died)
+            .sql(", ")
+            .bind::<BigInt, _>(before.id)
+            .sql(")");
             let page: Vec<Columns> = dead_letter::table
                 .filter(earlier)
                 .order((dead_letter::died.desc(), dead_letter::id.desc()))

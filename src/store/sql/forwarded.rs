@@ -8,10 +8,10 @@ use diesel::prelude::*;
 
 use super::Transaction;
 use super::allowances::{Allowed, Counted};
+use super::rows::{ForwardedRow, NewDeadLetterRow, NewForwardedRow, debug_text, secret};
+use super::schema::{dead_letter, forwarded};
 use crate::clock::ms;
 use crate::store::operation::*;
-use crate::store::rows::{ForwardedRow, NewDeadLetterRow, NewForwardedRow, debug_text, secret};
-use crate::store::schema::{dead_letter, forwarded};
 use crate::store::statements::DbResult;
 
 impl Transaction<'_> {

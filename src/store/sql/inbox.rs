@@ -3,9 +3,9 @@
 use diesel::prelude::*;
 
 use super::Transaction;
+use super::schema::inbox;
 use crate::sabotage::{Broken, is_broken};
 use crate::store::operation::*;
-use crate::store::schema::inbox;
 use crate::store::statements::DbResult;
 
 impl Transaction<'_> {

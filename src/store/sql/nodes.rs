@@ -3,9 +3,9 @@
 use diesel::prelude::*;
 
 use super::Transaction;
+use super::schema::{forwarded, node, session};
 use crate::clock::ms;
 use crate::store::operation::*;
-use crate::store::schema::{forwarded, node, session};
 use crate::store::statements::DbResult;
 
 impl Transaction<'_> {

@@ -3,11 +3,11 @@
 use diesel::prelude::*;
 
 use super::Transaction;
+use super::rows::{CorrelationRow, NewCorrelationRow, NewOutboxRow, OutboxRow, debug_text};
+use super::schema::{correlation, outbox};
 use super::sizes::{MAX_ANSWER, byte_length, bytes, fitting, octet_length};
 use crate::clock::ms;
 use crate::store::operation::*;
-use crate::store::rows::{CorrelationRow, NewCorrelationRow, NewOutboxRow, OutboxRow, debug_text};
-use crate::store::schema::{correlation, outbox};
 use crate::store::statements::DbResult;
 
 impl Transaction<'_> {

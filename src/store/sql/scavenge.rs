@@ -7,9 +7,9 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Text};
 
 use super::Transaction;
+use super::schema::{inbox, node, outbox, publication, sent_key, session, subscription};
 use crate::clock::ms;
 use crate::store::operation::*;
-use crate::store::schema::{inbox, node, outbox, publication, sent_key, session, subscription};
 use crate::store::statements::DbResult;
 
 /// Nodes whose lease ran out longer ago than this are forgotten.
@@ -22,8 +22,10 @@ macro_rules! next_keys {
         let (session, then) = $from;
         let pair = concat!(
             "(",
+            prefix!(),
             stringify!($table),
             ".session, ",
+            prefix!(),
             stringify!($table),
             ".",
             stringify!($then),
@@ -49,7 +51,7 @@ macro_rules! between {
         let pair = |compare: &str| {
             format!(
                 "({0}.session, {0}.{1}) {compare} (",
-                stringify!($table),
+                concat!(prefix!(), stringify!($table)),
                 stringify!($then)
             )
         };

@@ -3,10 +3,10 @@
 use diesel::prelude::*;
 
 use super::Transaction;
+use super::schema::{correlation, inbox, node, outbox, session, subscription};
 use super::sizes::{bytes, octet_length};
 use crate::clock::ms;
 use crate::store::operation::*;
-use crate::store::schema::{correlation, inbox, node, outbox, session, subscription};
 use crate::store::statements::DbResult;
 use crate::store::version;
 

@@ -3,8 +3,8 @@
 use diesel::prelude::*;
 
 use super::Transaction;
+use super::schema::{publication, session, subscription};
 use crate::store::operation::*;
-use crate::store::schema::{publication, session, subscription};
 use crate::store::statements::DbResult;
 
 /// What is looked for in publications.

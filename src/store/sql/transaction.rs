@@ -12,12 +12,12 @@ use diesel::result::DatabaseErrorKind;
 
 use super::allowances::Allowances;
 use super::rooms::Taken;
+use super::schema::{outbox, session};
 use super::sizes::octet_length;
 use super::{Conn, Dialect, Rooms};
 use crate::clock::Clock;
 use crate::sabotage::{Broken, Step, is_broken, reached};
 use crate::store::operation::*;
-use crate::store::schema::{outbox, session};
 use crate::store::statements::{DbError, DbResult, Statements, operations};
 
 /// What is known of session rows. Where nobody else writes them it outlives the transaction, unless that is rolled

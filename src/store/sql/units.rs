@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 
 use super::Transaction;
+use super::schema::{correlation, forwarded, publication, sent_key};
 use crate::sabotage::{Broken, is_broken};
 use crate::store::operation::*;
-use crate::store::schema::{correlation, forwarded, publication, sent_key};
 use crate::store::statements::DbResult;
 
 impl Transaction<'_> {

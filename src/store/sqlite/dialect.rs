@@ -10,11 +10,11 @@ use diesel::prelude::*;
 use super::held::Held;
 use super::hot::Value::{Long, Maybe, Text};
 use super::hot::{DeleteInbox, DeleteOutbox, InsertInbox, InsertOutbox, UpdateSession, execute};
+use super::rows::{NewOutboxRow, PublicationRow};
+use super::schema::{outbox, publication, session, subscription};
 use super::sql::{Forgotten, Found, SAVEPOINT, Transaction, Wanted};
 use crate::clock::{Clock, ms};
 use crate::store::operation::*;
-use crate::store::rows::{NewOutboxRow, PublicationRow};
-use crate::store::schema::{outbox, publication, session, subscription};
 use crate::store::statements::DbResult;
 
 diesel::define_sql_function! {

@@ -1,7 +1,7 @@
 //! Files: which one a path means, how a new one is created, and how SQLite is told to open one.
 
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -18,14 +18,7 @@ pub type Identity = PathBuf;
 /// # Errors
 /// There is none, or it cannot be looked at.
 pub fn named(path: &Path) -> io::Result<Identity> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = path.metadata()?;
-        Ok((metadata.dev(), metadata.ino()))
-    }
-    #[cfg(not(unix))]
-    path.canonicalize()
+    identity_of(&path.metadata()?, path)
 }
 
 /// The identity of an open file.
@@ -33,16 +26,24 @@ pub fn named(path: &Path) -> io::Result<Identity> {
 /// # Errors
 /// It cannot be looked at.
 pub fn identity(file: &File, path: &Path) -> io::Result<Identity> {
+    identity_of(&file.metadata()?, path)
+}
+
+/// The identity of the file with these metadata, and this name.
+///
+/// # Errors
+/// It cannot be looked at.
+pub fn identity_of(metadata: &Metadata, path: &Path) -> io::Result<Identity> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        let (metadata, _) = (file.metadata()?, path);
+        let _ = path;
         Ok((metadata.dev(), metadata.ino()))
     }
     #[cfg(not(unix))]
     {
-        let _ = file;
-        named(path)
+        let _ = metadata;
+        path.canonicalize()
     }
 }
 

@@ -34,18 +34,18 @@ macro_rules! words {
 
 words! {
     InsertInbox: [
-        "INSERT INTO inbox (session, cmid, answer, created) VALUES (",
+        "INSERT INTO matssocket_inbox (session, cmid, answer, created) VALUES (",
         ", ", ", ", ", ", ") ON CONFLICT DO NOTHING",
     ];
-    DeleteInbox: ["DELETE FROM inbox WHERE session = ", " AND cmid = ", ""];
+    DeleteInbox: ["DELETE FROM matssocket_inbox WHERE session = ", " AND cmid = ", ""];
     // What is seldom there costs as much as what is: a value to bind.
     InsertOutbox: [
-        "INSERT INTO outbox (session, seq, kind, eid, tid, msg, created, deliveries) VALUES (",
+        "INSERT INTO matssocket_outbox (session, seq, kind, eid, tid, msg, created, deliveries) VALUES (",
         ", ", ", ", ", ", ", ", ", ", ", ", ", 0)",
     ];
-    DeleteOutbox: ["DELETE FROM outbox WHERE session = ", " AND seq BETWEEN ", " AND ", ""];
+    DeleteOutbox: ["DELETE FROM matssocket_outbox WHERE session = ", " AND seq BETWEEN ", " AND ", ""];
     UpdateSession: [
-        "UPDATE session SET last_seq = ", ", outbox_bytes = ", " WHERE key = ", "",
+        "UPDATE matssocket_session SET last_seq = ", ", outbox_bytes = ", " WHERE key = ", "",
     ];
 }
 

@@ -16,34 +16,63 @@ macro_rules! unclaimed {
     };
 }
 
+/// A table under the name for SQLite: the file may be the application's, with tables of its own.
+macro_rules! table {
+    ($name:literal $($table:tt)*) => {
+        diesel::table! {
+            #[sql_name = $name]
+            $($table)*
+        }
+    };
+}
+
+/// What stands in front of the names of tables in SQL text.
+macro_rules! prefix {
+    () => {
+        "matssocket_"
+    };
+}
+
+mod codes;
 mod dialect;
 mod file;
 mod held;
 mod hot;
+mod line;
 mod lock;
+
+mod migrate;
 mod name;
+mod raw;
 mod read;
+#[path = "../rows.rs"]
+mod rows;
+#[path = "../schema.rs"]
+mod schema;
 #[path = "../sql/mod.rs"]
 mod sql;
 #[cfg(test)]
 mod tests;
+mod wal;
+mod watch;
 
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use self::dialect::Dialect;
 use self::held::Held;
+use self::line::{ReaderLine, WriterLine};
 use self::lock::{FileLock, Purpose};
 pub use self::read::open_to_read;
-use self::sql::{Known, Rooms, Transaction};
+use self::sql::Rooms;
+use self::watch::{LogSeen, Watch};
 use super::limits::Limits;
-use super::statements::{Care, Database, DbError, Fault, Group, Line, Meaning, Verdict};
+use super::statements::{Database, Line};
 use super::{StoreConfig, StoreError};
 
 type Conn = SqliteConnection;
@@ -52,8 +81,6 @@ type Conn = SqliteConnection;
 fn lendable(conn: &mut SqliteConnection) -> &mut dyn std::any::Any {
     conn
 }
-
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
 /// An opened database. Every connection to a file holds the lock as well, so that it is given back after the last one
 /// is closed, in whatever order threads end.
@@ -68,7 +95,7 @@ struct SqliteDatabase {
     /// In memory: keeps the database while its one working connection is opened anew.
     _anchor: Option<Mutex<SqliteConnection>>,
     /// `None` in memory.
-    lock: Option<Arc<FileLock>>,
+    file: Option<(Arc<FileLock>, Arc<Watch>)>,
 }
 
 /// Opens a database in a file, created if missing.
@@ -77,11 +104,10 @@ pub fn open_file(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Database>,
     let refuse = |why: &dyn Display| refusal(path, why);
     let lock = FileLock::take(path, Purpose::Write).map_err(|why| refuse(&why))?;
     let url = file::uri(lock.path(), "mode=rw").map_err(|why| refuse(&why))?;
+    let watch = Watch::over(lock.path()).map_err(|why| refuse(&why))?;
     let mut first = SqliteConnection::establish(&url).map_err(|why| refuse(&why))?;
     prepare(&mut first, config.busy_timeout, true).map_err(|why| refuse(&why))?;
-    first
-        .run_pending_migrations(MIGRATIONS)
-        .map_err(|why| refuse(&why))?;
+    migrate::run(&mut first).map_err(|why| refuse(&why))?;
     first
         .immediate_transaction(forget_nodes)
         .map_err(|why| refuse(&why))?;
@@ -93,7 +119,7 @@ pub fn open_file(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Database>,
         held: Arc::default(),
         first: Mutex::new(Some(first)),
         _anchor: None,
-        lock: Some(Arc::new(lock)),
+        file: Some((Arc::new(lock), Arc::new(watch))),
     }))
 }
 
@@ -108,7 +134,7 @@ fn refusal(path: &Path, why: &dyn Display) -> StoreError {
 /// Whoever opens the file is alone on it: nodes that it still knows are gone, however long their leases would hold.
 /// What they had claimed is free at once.
 fn forget_nodes(first: &mut SqliteConnection) -> diesel::QueryResult<()> {
-    use super::schema::{forwarded, node, session};
+    use self::schema::{forwarded, node, session};
     diesel::delete(node::table).execute(first)?;
     diesel::update(session::table.filter(session::node.is_not_null()))
         .set(session::node.eq(None::<String>))
@@ -127,13 +153,11 @@ pub fn open_in_memory(config: &StoreConfig) -> Result<Arc<dyn Database>, StoreEr
             one_line(why)
         ))
     };
-    let url = format!("file:/matssocket-{}?vfs=memdb", super::rows::secret());
+    let url = format!("file:/matssocket-{}?vfs=memdb", rows::secret());
     let anchor = SqliteConnection::establish(&url).map_err(|why| refuse(&why))?;
     let mut first = SqliteConnection::establish(&url).map_err(|why| refuse(&why))?;
     prepare(&mut first, config.busy_timeout, false).map_err(|why| refuse(&why))?;
-    first
-        .run_pending_migrations(MIGRATIONS)
-        .map_err(|why| refuse(&why))?;
+    migrate::run(&mut first).map_err(|why| refuse(&why))?;
     Ok(Arc::new(SqliteDatabase {
         url,
         busy_timeout: config.busy_timeout,
@@ -142,7 +166,7 @@ pub fn open_in_memory(config: &StoreConfig) -> Result<Arc<dyn Database>, StoreEr
         held: Arc::default(),
         first: Mutex::new(Some(first)),
         _anchor: Some(Mutex::new(anchor)),
-        lock: None,
+        file: None,
     }))
 }
 
@@ -165,6 +189,7 @@ fn prepare(conn: &mut SqliteConnection, busy_timeout: Duration, file: bool) -> Q
         conn.batch_execute(
             "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;",
         )?;
+        conn.batch_execute(&format!("PRAGMA journal_size_limit = {};", wal::KEPT))?;
     }
     Ok(())
 }
@@ -177,7 +202,18 @@ impl SqliteDatabase {
                 .map_err(ConnectionError::CouldntSetupConfiguration)?;
             Ok(conn)
         };
-        connect().map_err(|error: ConnectionError| error.to_string())
+        // Another file may have its name by now, before or after it was opened.
+        self.check_file()?;
+        let conn = connect().map_err(|error: ConnectionError| error.to_string())?;
+        self.check_file()?;
+        Ok(conn)
+    }
+
+    fn check_file(&self) -> Result<(), String> {
+        match &self.file {
+            Some((_, watch)) => watch.check(&mut LogSeen::default()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -190,27 +226,28 @@ impl Database for SqliteDatabase {
             .take();
         let conn = match first {
             Some(conn) => conn,
-            None => self.connect(self.lock.is_some())?,
+            None => self.connect(self.file.is_some())?,
         };
-        Ok(Box::new(WriterLine {
+        Ok(Box::new(WriterLine::new(
             conn,
-            rooms: Rooms::new(self.limits),
-            known: Known::default(),
-            held: self.held.clone(),
-            _lock: self.lock.clone(),
-        }))
+            Rooms::new(self.limits),
+            self.held.clone(),
+            self.busy_timeout,
+            self.file.clone(),
+        )))
     }
 
     fn reader(&self) -> Result<Box<dyn Line>, String> {
         let mut conn = self.connect(false)?;
         conn.batch_execute("PRAGMA query_only = ON;")
             .map_err(|error| error.to_string())?;
-        Ok(Box::new(ReaderLine {
+        let lock = self.file.as_ref().map(|(lock, _)| lock.clone());
+        Ok(Box::new(ReaderLine::new(
             conn,
-            rooms: Rooms::new(self.limits),
-            held: self.held.clone(),
-            _lock: self.lock.clone(),
-        }))
+            Rooms::new(self.limits),
+            self.held.clone(),
+            lock,
+        )))
     }
 
     fn writers(&self) -> usize {
@@ -228,86 +265,12 @@ impl Database for SqliteDatabase {
     fn readers(&self) -> usize {
         self.readers
     }
-}
 
-struct WriterLine {
-    conn: SqliteConnection,
-    rooms: Rooms,
-    /// This is the one connection that writes, so what it knows stays true.
-    known: Known,
-    held: Arc<Held>,
-    /// After the connection.
-    _lock: Option<Arc<FileLock>>,
-}
-
-/// Why a transaction is rolled back.
-enum Undo {
-    Failed(DbError),
-    Said(Verdict),
-}
-
-impl From<DbError> for Undo {
-    fn from(error: DbError) -> Undo {
-        Undo::Failed(error)
-    }
-}
-
-impl Line for WriterLine {
-    fn transaction(&mut self, group: &mut dyn Group, _: Care) -> Result<Verdict, Fault> {
-        let mut began = false;
-        let (rooms, known, held) = (&mut self.rooms, &mut self.known, &self.held);
-        known.bound();
-        // IMMEDIATE: going from reading to writing would fail at once, whatever the busy timeout.
-        let result = self.conn.immediate_transaction(|conn| {
-            began = true;
-            let mut transaction = Transaction::new(conn, rooms, known, Dialect::new(held));
-            match group.run(&mut transaction)? {
-                Verdict::Commit => Ok(transaction.write_back()?),
-                verdict => Err(Undo::Said(verdict)),
-            }
-        });
-        if result.is_err() {
-            self.rooms.forget();
-            self.known.forget();
-        }
-        outcome(result.map(|()| Verdict::Commit), began)
+    fn outlives_closing(&self) -> bool {
+        self.file.is_some()
     }
 
-    fn is_broken(&mut self) -> bool {
-        AnsiTransactionManager::is_broken_transaction_manager(&mut self.conn)
-    }
-}
-
-struct ReaderLine {
-    conn: SqliteConnection,
-    rooms: Rooms,
-    held: Arc<Held>,
-    /// After the connection.
-    _lock: Option<Arc<FileLock>>,
-}
-
-impl Line for ReaderLine {
-    fn transaction(&mut self, group: &mut dyn Group, _: Care) -> Result<Verdict, Fault> {
-        let mut began = false;
-        let (rooms, held) = (&mut self.rooms, &self.held);
-        let result = self.conn.transaction(|conn| {
-            began = true;
-            let mut known = Known::default();
-            let mut transaction = Transaction::new(conn, rooms, &mut known, Dialect::new(held));
-            Ok(group.run(&mut transaction)?)
-        });
-        outcome(result, began)
-    }
-
-    fn is_broken(&mut self) -> bool {
-        AnsiTransactionManager::is_broken_transaction_manager(&mut self.conn)
-    }
-}
-
-fn outcome(result: Result<Verdict, Undo>, began: bool) -> Result<Verdict, Fault> {
-    match result {
-        Ok(verdict) | Err(Undo::Said(verdict)) => Ok(verdict),
-        Err(Undo::Failed(error)) if began => Err(Fault::Inside(error, Meaning::Again)),
-        Err(Undo::Failed(error)) => Err(Fault::Begin(error, Meaning::Again)),
+    fn log_bytes(&self) -> u64 {
+        self.file.as_ref().map_or(0, |(_, watch)| watch.log_bytes())
     }
 }

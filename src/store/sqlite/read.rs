@@ -1,22 +1,17 @@
 //! Opens a database file to read only, and leaves no trace: no migration runs, no node is forgotten, no file is
 //! created or changed.
 
-use std::collections::HashSet;
-use std::error::Error;
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
-use diesel::migration::{Migration, MigrationSource};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
-use diesel::sqlite::Sqlite;
 
 use super::lock::{FileLock, Purpose};
 use super::sql::Rooms;
-use super::{MIGRATIONS, ReaderLine, file, name, prepare, refusal};
+use super::{ReaderLine, file, migrate, name, prepare, refusal};
 use crate::store::limits::Limits;
 use crate::store::statements::{Database, Line};
 use crate::store::{StoreConfig, StoreError};
@@ -44,7 +39,8 @@ pub fn open_to_read(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Databas
         lock: Arc::new(lock),
     };
     let mut first = database.connect().map_err(|why| refuse(&why))?;
-    let missing = missing(&mut first).map_err(|why| refuse(&why))?;
+    let missing = migrate::missing(&mut first).map_err(|why| refuse(&why))?;
+    let missing: Vec<String> = missing.iter().map(|it| it.name().to_string()).collect();
     match missing.is_empty() {
         true => Ok(Arc::new(database)),
         false => Err(refuse(&format!(
@@ -76,26 +72,6 @@ fn parameters(lock: &mut FileLock) -> std::io::Result<&'static str> {
     })
 }
 
-/// The migrations that have not run. (A database may know more than we do: a newer version has been here.)
-fn missing(conn: &mut SqliteConnection) -> Result<Vec<String>, Box<dyn Error + Send + Sync>> {
-    let there = diesel::dsl::sql::<BigInt>(
-        "SELECT count(*) FROM sqlite_master WHERE name = '__diesel_schema_migrations'",
-    );
-    let known: HashSet<String> = match there.get_result::<i64>(conn)? {
-        0 => HashSet::new(),
-        _ => {
-            let versions =
-                diesel::dsl::sql::<Text>("SELECT version FROM __diesel_schema_migrations");
-            versions.load::<String>(conn)?.into_iter().collect()
-        }
-    };
-    let all = MigrationSource::<Sqlite>::migrations(&MIGRATIONS)?;
-    let missing = all
-        .iter()
-        .filter(|it| !known.contains(&it.name().version().to_string()));
-    Ok(missing.map(|it| it.name().to_string()).collect())
-}
-
 impl ReadOnlyDatabase {
     fn connect(&self) -> Result<SqliteConnection, String> {
         let mut conn = SqliteConnection::establish(&self.url).map_err(|why| why.to_string())?;
@@ -112,12 +88,9 @@ impl Database for ReadOnlyDatabase {
     }
 
     fn reader(&self) -> Result<Box<dyn Line>, String> {
-        Ok(Box::new(ReaderLine {
-            conn: self.connect()?,
-            rooms: Rooms::new(self.limits),
-            held: Arc::default(),
-            _lock: Some(self.lock.clone()),
-        }))
+        let conn = self.connect()?;
+        let (rooms, lock) = (Rooms::new(self.limits), Some(self.lock.clone()));
+        Ok(Box::new(ReaderLine::new(conn, rooms, Arc::default(), lock)))
     }
 
     fn writers(&self) -> usize {

@@ -1,8 +1,12 @@
 //! What only SQLite promises: its file, its lock, its end.
 
 #[cfg(unix)]
+mod faults;
+#[cfg(unix)]
 mod files;
+mod neighbours;
 mod read;
+mod stopping;
 
 use crate::store::operation::*;
 use crate::store::{Store, StoreConfig, StoreError, StoreHandle};

@@ -185,8 +185,8 @@ async fn what_clients_say_of_themselves_does_nothing_to_a_terminal() {
         let mut conn = diesel::SqliteConnection::establish(url.to_str().expect("text"))
             .expect("nobody else has it");
         for sql in [
-            "UPDATE session SET app_name = ?, app_version = ?1, user_id = ?1, client = ?1",
-            "UPDATE dead_letter SET reason = ?, tid = ?1",
+            "UPDATE matssocket_session SET app_name = ?, app_version = ?1, user_id = ?1, client = ?1",
+            "UPDATE matssocket_dead_letter SET reason = ?, tid = ?1",
         ] {
             diesel::sql_query(sql)
                 .bind::<diesel::sql_types::Text, _>(EVIL)

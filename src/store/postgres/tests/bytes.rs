@@ -14,7 +14,7 @@ fn large(sid: &str, tid: &str, bytes: usize) -> Effect {
     if let Effect::Message { message, .. } = &mut effect {
         let mut text = String::from("\"");
         while text.len() < bytes {
-            text.push_str(&crate::store::rows::secret());
+            text.push_str(&crate::store::postgres::rows::secret());
         }
         text.truncate(bytes - 1);
         text.push('"');

@@ -25,7 +25,7 @@ pub struct Schema(String);
 
 impl Schema {
     pub fn new() -> Schema {
-        let name = format!("test_{}", &crate::store::rows::secret()[..16]).to_lowercase();
+        let name = format!("test_{}", &crate::store::postgres::rows::secret()[..16]).to_lowercase();
         // Fails before there is something to drop.
         server();
         let schema = Schema(name);
@@ -38,6 +38,11 @@ impl Schema {
         let (url, name) = (server(), &self.0);
         let sign = if url.contains('?') { '&' } else { '?' };
         Postgres::at(format!("{url}{sign}options=-csearch_path%3D{name}_app")).schema(name)
+    }
+
+    /// What stands in front of the names of the store's tables.
+    pub fn prefix(&self) -> String {
+        format!("\"{}\".", self.0)
     }
 
     /// Runs statements in the store's schema.

@@ -1,0 +1,215 @@
+//! Connections: the one that writes, and those that read beside it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use diesel::connection::{AnsiTransactionManager, TransactionManager};
+use diesel::prelude::*;
+
+use super::codes::{self, Sorted};
+use super::dialect::Dialect;
+use super::held::Held;
+use super::lock::FileLock;
+use super::sql::{Known, Rooms, Transaction};
+use super::wal::{self, Upkeep};
+use super::watch::{LogSeen, Watch};
+use crate::store::statements::{Care, DbError, Fault, Group, Line, Meaning, Verdict};
+
+/// The connection that writes.
+pub struct WriterLine {
+    conn: SqliteConnection,
+    rooms: Rooms,
+    /// This is the one connection that writes, so what it knows stays true.
+    known: Known,
+    held: Arc<Held>,
+    files: Option<Files>,
+    busy_timeout: Duration,
+    /// It must not be used any more.
+    spoilt: bool,
+    /// After the connection.
+    _lock: Option<Arc<FileLock>>,
+}
+
+/// The files of a database that is not in memory.
+struct Files {
+    watch: Arc<Watch>,
+    log: LogSeen,
+    upkeep: Upkeep,
+}
+
+/// Why a transaction is rolled back.
+enum Undo {
+    Failed(DbError),
+    Said(Verdict),
+}
+
+impl From<DbError> for Undo {
+    fn from(error: DbError) -> Undo {
+        Undo::Failed(error)
+    }
+}
+
+impl WriterLine {
+    pub fn new(
+        conn: SqliteConnection,
+        rooms: Rooms,
+        held: Arc<Held>,
+        busy_timeout: Duration,
+        file: Option<(Arc<FileLock>, Arc<Watch>)>,
+    ) -> WriterLine {
+        let (lock, watch) = file.unzip();
+        WriterLine {
+            conn,
+            rooms,
+            known: Known::default(),
+            held,
+            files: watch.map(|watch| Files {
+                watch,
+                log: LogSeen::default(),
+                upkeep: Upkeep::new(Instant::now()),
+            }),
+            busy_timeout,
+            spoilt: false,
+            _lock: lock,
+        }
+    }
+
+    fn check_files(&mut self) -> Result<(), DbError> {
+        let Some(files) = &mut self.files else {
+            return Ok(());
+        };
+        let checked = files.watch.check(&mut files.log);
+        checked.map_err(|why| DbError::QueryBuilderError(why.into()))
+    }
+
+    fn run(&mut self, group: &mut dyn Group) -> Result<Verdict, Fault> {
+        let (rooms, known, held) = (&mut self.rooms, &mut self.known, &self.held);
+        known.bound();
+        let mut ended = Ended::default();
+        // IMMEDIATE: going from reading to writing would fail at once, whatever the busy timeout.
+        let result = self.conn.immediate_transaction(|conn| {
+            ended.within(|| {
+                let mut transaction = Transaction::new(conn, rooms, known, Dialect::new(held));
+                match group.run(&mut transaction)? {
+                    Verdict::Commit => {
+                        transaction.write_back()?;
+                        Ok(Verdict::Commit)
+                    }
+                    verdict => Err(Undo::Said(verdict)),
+                }
+            })
+        });
+        if result.is_err() {
+            self.rooms.forget();
+            self.known.forget();
+        }
+        ended.outcome(result, &mut self.spoilt)
+    }
+}
+
+impl Line for WriterLine {
+    fn transaction(&mut self, group: &mut dyn Group, _: Care) -> Result<Verdict, Fault> {
+        if let Err(why) = self.check_files() {
+            return Err(Fault::Inside(why, Meaning::Unable));
+        }
+        let verdict = self.run(group)?;
+        if verdict != Verdict::Commit {
+            return Ok(verdict);
+        }
+        // A file that went meanwhile may have taken the transaction with it.
+        if let Err(why) = self.check_files() {
+            return Err(Fault::Unknown(why));
+        }
+        if let Some(files) = &mut self.files {
+            let seen = (&*files.watch, &files.log);
+            wal::tend(&mut files.upkeep, &mut self.conn, seen, self.busy_timeout);
+        }
+        Ok(verdict)
+    }
+
+    fn is_broken(&mut self) -> bool {
+        self.spoilt || AnsiTransactionManager::is_broken_transaction_manager(&mut self.conn)
+    }
+}
+
+/// A connection that reads.
+pub struct ReaderLine {
+    conn: SqliteConnection,
+    rooms: Rooms,
+    held: Arc<Held>,
+    /// It must not be used any more.
+    spoilt: bool,
+    /// After the connection.
+    _lock: Option<Arc<FileLock>>,
+}
+
+impl ReaderLine {
+    pub fn new(
+        conn: SqliteConnection,
+        rooms: Rooms,
+        held: Arc<Held>,
+        lock: Option<Arc<FileLock>>,
+    ) -> ReaderLine {
+        ReaderLine {
+            conn,
+            rooms,
+            held,
+            spoilt: false,
+            _lock: lock,
+        }
+    }
+}
+
+impl Line for ReaderLine {
+    fn transaction(&mut self, group: &mut dyn Group, _: Care) -> Result<Verdict, Fault> {
+        let (rooms, held) = (&mut self.rooms, &self.held);
+        let mut ended = Ended::default();
+        let result = self.conn.transaction(|conn| {
+            ended.within(|| {
+                let mut known = Known::default();
+                let mut transaction = Transaction::new(conn, rooms, &mut known, Dialect::new(held));
+                Ok(group.run(&mut transaction)?)
+            })
+        });
+        ended.outcome(result, &mut self.spoilt)
+    }
+
+    fn is_broken(&mut self) -> bool {
+        self.spoilt || AnsiTransactionManager::is_broken_transaction_manager(&mut self.conn)
+    }
+}
+
+/// How a transaction ended. Diesel forgets why it is rolled back if rolling back fails, which it does where SQLite has
+/// done that by itself: when the disk is full, for one.
+#[derive(Default)]
+struct Ended {
+    began: bool,
+    why: Option<DbError>,
+}
+
+impl Ended {
+    /// Runs what is inside the transaction.
+    fn within(&mut self, run: impl FnOnce() -> Result<Verdict, Undo>) -> Result<Verdict, Undo> {
+        self.began = true;
+        run().map_err(|undo| match undo {
+            Undo::Said(verdict) => Undo::Said(verdict),
+            Undo::Failed(why) => {
+                self.why = Some(why);
+                Undo::Failed(DbError::RollbackTransaction)
+            }
+        })
+    }
+
+    fn outcome(self, result: Result<Verdict, Undo>, spoilt: &mut bool) -> Result<Verdict, Fault> {
+        let error = match result {
+            Ok(verdict) | Err(Undo::Said(verdict)) => return Ok(verdict),
+            Err(Undo::Failed(error)) => self.why.unwrap_or(error),
+        };
+        let Sorted { meaning, discard } = codes::sort(&error);
+        *spoilt |= discard;
+        match self.began {
+            true => Err(Fault::Inside(error, meaning)),
+            false => Err(Fault::Begin(error, meaning)),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Creates the tables, and brings them up to date, in a file that may also be the application's.
+//!
+//! What has run is noted in a table of our own. Diesel's `__diesel_schema_migrations` belongs to the application: its
+//! `diesel migration revert` would take our newest migration for its own newest one. Earlier versions did share it, and
+//! had tables without a prefix; both are moved when such a file is opened, in the same transaction as everything else.
+
+use std::collections::HashSet;
+use std::error::Error;
+
+use diesel::connection::SimpleConnection;
+use diesel::migration::{Migration, MigrationSource};
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+use diesel::sqlite::Sqlite;
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+
+/// The tables of versions that had no prefix.
+const BARE: [&str; 10] = [
+    "session",
+    "inbox",
+    "outbox",
+    "correlation",
+    "subscription",
+    "publication",
+    "forwarded",
+    "dead_letter",
+    "node",
+    "sent_key",
+];
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Brings the tables up to date, in one transaction.
+///
+/// # Errors
+/// Why they cannot be. Nothing was changed.
+pub fn run(conn: &mut SqliteConnection) -> Result<(), Failure> {
+    if missing(conn)?.is_empty() {
+        return Ok(());
+    }
+    conn.immediate_transaction(|conn| {
+        conn.batch_execute(
+            "CREATE TABLE IF NOT EXISTS matssocket_migration (
+                 version TEXT NOT NULL PRIMARY KEY,
+                 run_on TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
+             ) WITHOUT ROWID",
+        )?;
+        if known(conn)?.is_empty() {
+            take_over(conn)?;
+        }
+        for migration in missing(conn)? {
+            migration.run(conn)?;
+            note(conn, &version(&*migration))?;
+        }
+        Ok(())
+    })
+}
+
+/// The migrations that have not run, the oldest first. (A file may know more than we do: a newer version has been here.)
+///
+/// # Errors
+/// The database's.
+pub fn missing(conn: &mut SqliteConnection) -> Result<Vec<Box<dyn Migration<Sqlite>>>, Failure> {
+    let known = known(conn)?;
+    let mut all = MigrationSource::<Sqlite>::migrations(&MIGRATIONS)?;
+    all.retain(|it| !known.contains(&version(&**it)));
+    all.sort_by_key(|it| version(&**it));
+    Ok(all)
+}
+
+fn version(migration: &dyn Migration<Sqlite>) -> String {
+    migration.name().version().to_string()
+}
+
+fn note(conn: &mut SqliteConnection, version: &str) -> QueryResult<usize> {
+    diesel::sql_query("INSERT INTO matssocket_migration (version) VALUES (?)")
+        .bind::<Text, _>(version)
+        .execute(conn)
+}
+
+fn known(conn: &mut SqliteConnection) -> QueryResult<HashSet<String>> {
+    versions(conn, "matssocket_migration")
+}
+
+/// The versions that this table notes; none if there is no such table.
+fn versions(conn: &mut SqliteConnection, table: &str) -> QueryResult<HashSet<String>> {
+    let there = format!("FROM sqlite_master WHERE type = 'table' AND name = '{table}'");
+    if count(conn, &there)? == 0 {
+        return Ok(HashSet::new());
+    }
+    texts(conn, &format!("version FROM {table}")).map(HashSet::from_iter)
+}
+
+fn count(conn: &mut SqliteConnection, from: &str) -> QueryResult<i64> {
+    diesel::dsl::sql::<BigInt>(&format!("SELECT count(*) {from}")).get_result(conn)
+}
+
+fn texts(conn: &mut SqliteConnection, what: &str) -> QueryResult<Vec<String>> {
+    diesel::dsl::sql::<Text>(&format!("SELECT {what}")).load(conn)
+}
+
+/// Gives the tables and indexes of an earlier version their prefix, and takes what had run there into our own
+/// bookkeeping, and out of the one that the application may use, too. Does nothing in a file without them, even if the
+/// application has a table of the same name.
+fn take_over(conn: &mut SqliteConnection) -> Result<(), Failure> {
+    let shared = versions(conn, "__diesel_schema_migrations")?;
+    let all = MigrationSource::<Sqlite>::migrations(&MIGRATIONS)?;
+    let ran: Vec<String> = all.iter().map(|it| version(&**it)).collect();
+    let ran: Vec<&String> = ran.iter().filter(|it| shared.contains(*it)).collect();
+    let ours = "FROM pragma_table_info('session') WHERE name IN ('sid', 'smid_prefix', 'last_seq')";
+    if ran.is_empty() || count(conn, ours)? != 3 {
+        return Ok(());
+    }
+    for table in BARE {
+        rename(conn, table)?;
+    }
+    for version in ran {
+        note(conn, version)?;
+        diesel::sql_query("DELETE FROM __diesel_schema_migrations WHERE version = ?")
+            .bind::<Text, _>(version)
+            .execute(conn)?;
+    }
+    if versions(conn, "__diesel_schema_migrations")?.is_empty() {
+        conn.batch_execute("DROP TABLE __diesel_schema_migrations")?;
+    }
+    Ok(())
+}
+
+/// Renames one table, and makes its indexes anew, for they cannot be renamed. (Those without a text belong to a primary
+/// key, and those that do not begin with the table's name to the application.)
+fn rename(conn: &mut SqliteConnection, table: &str) -> QueryResult<()> {
+    conn.batch_execute(&format!("ALTER TABLE {table} RENAME TO matssocket_{table}"))?;
+    let indexes = format!(
+        "FROM sqlite_master WHERE type = 'index' AND tbl_name = 'matssocket_{table}' AND sql IS NOT NULL \
+         AND substr(name, 1, length('{table}_')) = '{table}_' ORDER BY name"
+    );
+    let names = texts(conn, &format!("name {indexes}"))?;
+    let definitions = texts(conn, &format!("sql {indexes}"))?;
+    for (name, sql) in names.iter().zip(definitions) {
+        let renamed = sql.replacen(name, &format!("matssocket_{name}"), 1);
+        conn.batch_execute(&format!("DROP INDEX {name}; {renamed}"))?;
+    }
+    Ok(())
+}

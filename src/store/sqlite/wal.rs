@@ -1,0 +1,152 @@
+//! Keeps the write-ahead log short.
+//!
+//! SQLite copies what is in the log to the database by itself, after some thousand pages, and then begins the log anew.
+//! It cannot while somebody reads a state of the database that is older: then the log grows, and stays as large as it
+//! once was. So when the writer has had nothing to do for a moment, and whenever the log is large, the log is emptied.
+
+use std::time::{Duration, Instant};
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+
+use super::watch::{LogSeen, Watch};
+use crate::seldom::log_seldom;
+
+/// The size that the log may keep: what SQLite lets it grow to by itself, and a little more.
+pub const KEPT: u64 = 16 << 20;
+/// Beyond this, the log is emptied although there is much to write.
+const LARGE: u64 = 64 << 20;
+/// The writer has nothing to do if it had nothing to do for so long.
+const QUIET: Duration = Duration::from_secs(1);
+/// Least time between two attempts.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long an attempt waits for those who read: meanwhile nobody writes.
+const WAIT: Duration = Duration::from_millis(50);
+
+/// When the log is to be emptied.
+pub struct Upkeep {
+    committed: Instant,
+    tried: Option<Instant>,
+}
+
+impl Upkeep {
+    pub fn new(now: Instant) -> Upkeep {
+        Upkeep {
+            committed: now,
+            tried: None,
+        }
+    }
+
+    /// A transaction was committed: whether the log, which has so many bytes, is to be emptied now.
+    fn is_due(&mut self, now: Instant, bytes: u64) -> bool {
+        let quiet = now.duration_since(self.committed) >= QUIET;
+        self.committed = now;
+        let rested = |tried| now.duration_since(tried) >= PAUSE;
+        let due = bytes > LARGE || (quiet && bytes > KEPT);
+        if due && self.tried.is_none_or(rested) {
+            self.tried = Some(now);
+            return true;
+        }
+        false
+    }
+}
+
+/// Empties the log if it is time to. Comes after a commit, outside any transaction.
+pub fn tend(
+    upkeep: &mut Upkeep,
+    conn: &mut SqliteConnection,
+    (watch, seen): (&Watch, &LogSeen),
+    busy_timeout: Duration,
+) {
+    if !upkeep.is_due(Instant::now(), seen.bytes) {
+        return;
+    }
+    // It fails, too, if somebody reads an old state: then as much as possible was copied.
+    let emptied = conn.batch_execute(&format!(
+        "PRAGMA busy_timeout = {}; PRAGMA wal_checkpoint(TRUNCATE)",
+        WAIT.as_millis()
+    ));
+    if let Err(why) = emptied {
+        log::debug!("the write-ahead log could not be emptied: {why}");
+    }
+    let timeout = format!("PRAGMA busy_timeout = {}", busy_timeout.as_millis());
+    if let Err(why) = conn.batch_execute(&timeout) {
+        log::debug!("the busy timeout could not be set: {why}");
+    }
+    let bytes = watch.log_bytes();
+    if bytes > LARGE {
+        log_seldom!(
+            warn,
+            "the write-ahead log of {} has grown to {} MiB, and cannot be emptied while somebody reads an old state of the \
+             database: look for a transaction that is left open by another program (a backup, a shell), or by the \
+             application",
+            watch.path().display(),
+            bytes >> 20
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_emptied_when_quiet_and_when_large() {
+        let start = Instant::now();
+        let mut upkeep = Upkeep::new(start);
+        let mut at = |ms, bytes| upkeep.is_due(start + Duration::from_millis(ms), bytes);
+        assert!(!at(10, KEPT + 1), "there is something to do");
+        assert!(at(1_100, KEPT + 1), "there was nothing to do");
+        assert!(!at(3_000, KEPT), "it is short");
+        assert!(at(3_001, LARGE + 1), "it is large");
+        assert!(!at(3_500, LARGE + 1), "it was tried just now");
+        assert!(at(4_001, LARGE + 1));
+    }
+
+    fn open(path: &std::path::Path) -> SqliteConnection {
+        let mut conn = SqliteConnection::establish(path.to_str().expect("text")).expect("opens");
+        conn.batch_execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF")
+            .expect("works");
+        conn
+    }
+
+    #[test]
+    fn a_log_that_grew_beside_a_long_reader_is_emptied_when_he_has_gone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("test.db");
+        let (mut writer, mut reader) = (open(&path), open(&path));
+        let watch = Watch::over(&path).expect("there");
+        let tend_quiet_log = |writer: &mut SqliteConnection| {
+            let now = Instant::now();
+            let mut upkeep = Upkeep::new(
+                now.checked_sub(2 * QUIET)
+                    .expect("the system is up for longer"),
+            );
+            let mut seen = LogSeen::default();
+            watch.check(&mut seen).expect("all is well");
+            tend(
+                &mut upkeep,
+                writer,
+                (&watch, &seen),
+                Duration::from_millis(1234),
+            );
+            (seen.bytes, watch.log_bytes())
+        };
+        writer
+            .batch_execute("CREATE TABLE t (x BLOB)")
+            .expect("works");
+        reader
+            .batch_execute("BEGIN; SELECT * FROM t")
+            .expect("reads");
+        let grow = format!("INSERT INTO t VALUES (zeroblob({}))", KEPT + 1);
+        writer.batch_execute(&grow).expect("works");
+        let (before, after) = tend_quiet_log(&mut writer);
+        assert!(before > KEPT && after >= before, "{before} {after}");
+        reader.batch_execute("COMMIT").expect("works");
+        let (before, after) = tend_quiet_log(&mut writer);
+        assert!(before > KEPT && after == 0, "{before} {after}");
+        let timeout = diesel::dsl::sql::<diesel::sql_types::Integer>("PRAGMA busy_timeout");
+        let timeout: i32 = timeout.get_result(&mut writer).expect("works");
+        assert_eq!(timeout, 1234, "as it was");
+    }
+}
