@@ -100,6 +100,9 @@ diesel::table! {
         correlation -> Nullable<Text>,
         debug -> Nullable<Text>,
         bytes -> Integer,
+        deadline -> Nullable<BigInt>,
+        failed -> Nullable<BigInt>,
+        adapted -> Nullable<Bool>,
     }
 }
 
@@ -131,6 +134,7 @@ diesel::table! {
     node (name) {
         name -> Text,
         lease_until -> BigInt,
+        services -> Nullable<Text>,
     }
 }
 

@@ -50,7 +50,14 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
             None
         }
         // Another version of the application may have it: left for a node that does, tried again later.
-        None => return Ok(()),
+        None => {
+            log_seldom!(
+                warn,
+                "a request has ended whose reply terminator {:?} this node does not have: left for a node that has it",
+                shown(terminator)
+            );
+            return Ok(());
+        }
     };
     let mut effects = Vec::new();
     if let Some(handler) = handler {

@@ -145,7 +145,10 @@ fn an_empty_store() {
     );
     assert_eq!(json(there, &["migrate"])["store"], "sqlite:matssocket.db");
     assert_eq!(done(there, &["nodes"]), "0 nodes up\n");
-    assert_eq!(json(there, &["nodes"]), json!({"nodes": []}));
+    assert_eq!(
+        json(there, &["nodes"]),
+        json!({"nodes": [], "unserved": []})
+    );
     assert_eq!(done(there, &["sessions"]), "0 sessions\n");
     assert_eq!(
         json(there, &["sessions"]),

@@ -1,0 +1,4 @@
+ALTER TABLE forwarded DROP COLUMN adapted;
+ALTER TABLE forwarded DROP COLUMN failed;
+ALTER TABLE forwarded DROP COLUMN deadline;
+ALTER TABLE node DROP COLUMN services;

@@ -1,0 +1,9 @@
+-- The services that the node has, as a JSON array of their names; NULL: it has not said so yet, or is a node of an earlier
+-- version, which takes all work.
+ALTER TABLE node ADD COLUMN services TEXT;
+-- Until when whoever waits for the reply waits; NULL: nobody does, or it is not known.
+ALTER TABLE forwarded ADD COLUMN deadline BIGINT;
+-- When its first attempt failed; NULL: none has, or that was on a node of an earlier version.
+ALTER TABLE forwarded ADD COLUMN failed BIGINT;
+-- Whether its endpoint has a reply adapter; NULL: a node of an earlier version stored it, or it was redriven.
+ALTER TABLE forwarded ADD COLUMN adapted BOOLEAN;
