@@ -145,6 +145,7 @@ async fn begin(
         store,
         cluster,
         services: Mailbox::new(&services, &node.meters.services),
+        work: Mailbox::new(&services, &node.meters.services),
         newest_publication,
         takeover_wait: node.config.takeover_wait,
         revocations: node.revocations.clone(),

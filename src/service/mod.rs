@@ -49,6 +49,14 @@ pub(crate) struct Dispatch(pub(crate) Vec<Forwarded>);
 #[rtype(result = "()")]
 pub(crate) struct Claim;
 
+/// Another node has stored work that this one may have the service for: looks for it soon.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct LookSoon;
+
+/// How soon: what many nodes tell within this time is one look.
+const SOON: Duration = Duration::from_millis(10);
+
 /// Tells, by dropping the sender, when no service runs any more.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -91,6 +99,8 @@ struct Desk {
     /// Rows on their way back: still this node's.
     going_back: HashSet<i64>,
     claiming: bool,
+    /// Rows were to be looked for while a claim was under way, which may have missed them.
+    claim_again: bool,
     /// When rows are looked for, beside the intervals.
     next_look: Option<Instant>,
 }
@@ -118,6 +128,7 @@ impl Desk {
             places: places.collect(),
             going_back: HashSet::new(),
             claiming: false,
+            claim_again: false,
             next_look: None,
             node,
         }
@@ -196,6 +207,7 @@ impl Desk {
     /// What to claim now; `None`: nothing, or not now.
     fn claim(&mut self) -> Option<ClaimForwarded> {
         self.notice_new_name();
+        self.claim_again = self.claiming;
         if self.claiming || self.node.ready().is_err() {
             return None;
         }
@@ -288,7 +300,7 @@ impl Services {
 
     /// Claims at once for services that run dry although there is more for them.
     fn claim_more(&mut self, ctx: &mut Context<Self>) {
-        let wants = |desk: &Desk| desk.places.values().any(Places::wants_more);
+        let wants = |desk: &Desk| desk.claim_again || desk.places.values().any(Places::wants_more);
         if self.desk.as_ref().is_some_and(wants) {
             self.claim(ctx);
         }
@@ -385,6 +397,14 @@ impl Handler<Claim> for Services {
     }
 }
 
+impl Handler<LookSoon> for Services {
+    type Result = ();
+
+    fn handle(&mut self, _: LookSoon, ctx: &mut Self::Context) {
+        self.look_after(SOON, ctx);
+    }
+}
+
 impl Handler<WhenIdle> for Services {
     type Result = ();
 
@@ -395,4 +415,4 @@ impl Handler<WhenIdle> for Services {
     }
 }
 
-metered!(Services: Begin, Dispatch, Claim, WhenIdle);
+metered!(Services: Begin, Dispatch, Claim, LookSoon, WhenIdle);

@@ -258,6 +258,7 @@ pub struct NewDeadLetterRow<'a> {
     pub deliveries: i32,
     pub died: i64,
     pub bytes: Option<i32>,
+    pub adapted: Option<bool>,
 }
 
 /// A dead letter.
@@ -282,6 +283,7 @@ pub struct DeadLetterRow {
     pub reason: String,
     pub deliveries: i32,
     pub died: i64,
+    pub adapted: Option<bool>,
 }
 
 impl From<DeadLetterRow> for DeadLetter {

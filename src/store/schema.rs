@@ -127,6 +127,7 @@ diesel::table! {
         deliveries -> Integer,
         died -> BigInt,
         bytes -> Nullable<Integer>,
+        adapted -> Nullable<Bool>,
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use matssocket::{Config, Forward, HandlerError, Incoming, Outcome, ServerBuilder, ServiceOptions};
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
+use matssocket::{
+    Config, Forward, HandlerError, Incoming, Outcome, ServerBuilder, ServiceOptions, Store,
+};
 
 use crate::common::*;
 
@@ -105,6 +109,35 @@ async fn a_node_without_the_service_leaves_the_work_to_one_that_has_it() {
     assert!(ran.len() == 40 && ran.iter().all(|seen| seen.node == 1));
     assert_nothing_given_up(&nodes, &mut line).await;
     assert!(nodes.server().unserved().await.unwrap().is_empty());
+}
+
+/// As above, without waiting for the next look of that node.
+async fn at_once(setup: Setup) {
+    let nodes = setup
+        .config(|config| {
+            config.takeover_interval = Duration::from_secs(3600);
+            config.sweep_interval = Duration::from_secs(3600);
+        })
+        .start(2)
+        .await;
+    let mut line = nodes.open_on(0, "anna").await;
+    for _ in 0..3 {
+        let asked = line.request("to bills", json!({})).await;
+        expect_reply(&mut line, "RESOLVE", &asked).await;
+    }
+}
+
+#[actix_web::test]
+async fn a_node_that_has_the_service_is_told_of_work_at_once() {
+    at_once(service_from(1)).await;
+}
+
+#[cfg(feature = "postgres")]
+#[actix_web::test]
+async fn a_node_that_has_the_service_is_told_of_work_at_once_by_postgres() {
+    let schema = postgres::Schema::new();
+    let settings = schema.settings();
+    at_once(service_from(1).postgres(schema, settings)).await;
 }
 
 /// As above, as long as no node has the service at all: the work waits, whoever stored it, and that can be seen.
@@ -338,4 +371,89 @@ async fn options_that_cannot_be_meant_are_refused() {
         let text = refused.to_string();
         assert!(text.contains("\"bills\"") && text.contains(part), "{text}");
     }
+}
+
+/// Makes the database refuse a second text of this kind.
+fn refuse_two(file: &std::path::Path, table: &str, column: &str) {
+    let mut db = SqliteConnection::establish(&file.display().to_string()).expect("a database");
+    let named = [table.to_owned(), format!("matssocket_{table}")];
+    let index = |name: &str| {
+        format!(
+            "CREATE UNIQUE INDEX poison_of_{table} ON {name} (CASE WHEN {column} LIKE '%poison%' THEN 1 END)"
+        )
+    };
+    let made = named
+        .iter()
+        .any(|name| db.batch_execute(&index(name)).is_ok());
+    assert!(made, "there is no table {table}");
+}
+
+/// One bad value made a row that was neither settled nor given up: it held a place of its service for ever.
+#[actix_web::test]
+async fn what_the_database_refuses_is_a_failed_attempt_and_ends() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("test.db");
+    let options = ServiceOptions::default()
+        .attempts(2)
+        .max_running(1)
+        .on_failure(|_| "poison");
+    let nodes = Setup::new()
+        .store(Store::sqlite(&file))
+        .config(strict)
+        .config(|config| config.service_backoff = Duration::from_millis(5))
+        .extend(move |builder, control, node| {
+            let control = control.clone();
+            let bills = move |incoming: Incoming<Value>| {
+                control.ran(node, "bills", &incoming, &incoming.payload);
+                async move {
+                    for _ in 0..2 {
+                        let (session, tid) = (incoming.session_id(), incoming.trace_id());
+                        incoming.send(session, tid, "client.x", &incoming.payload)?;
+                    }
+                    match incoming.payload["fail"].as_str() {
+                        Some(why) => Err(HandlerError::internal(why)),
+                        None => Ok(Outcome::resolve("paid")),
+                    }
+                }
+            };
+            with_endpoint(builder).service_with("bills", options.clone(), bills)
+        })
+        .start(1)
+        .await;
+    let mut line = nodes.open("anna").await;
+    refuse_two(&file, "outbox", "msg");
+    refuse_two(&file, "dead_letter", "reason");
+    let send = nodes
+        .server()
+        .send(line.session(), "t", "client.x", "poison");
+    send.await.expect("the first is taken");
+    line.expect("SEND").await;
+
+    // Its effects are refused, then the application's REJECT: what remains is the plain one.
+    let asked = line.request("to bills", json!("poison")).await;
+    let reply = expect_reply(&mut line, "REJECT", &asked).await;
+    assert_eq!(reply["msg"], json!("the service \"bills\" failed 2 times"));
+    assert_eq!(nodes.control.runs_of("bills", &line.tid(&asked)), 2);
+
+    // Of two dead letters the second one's reason is refused: it is buried without.
+    for _ in 0..2 {
+        let sent = line.send_to("to bills", json!({"fail": "poison"})).await;
+        line.expect_id("ACK", &sent).await;
+    }
+    let dead = within("two dead letters", async {
+        loop {
+            let dead = nodes.server().dead_letters(0, 10).await.unwrap();
+            if dead.len() == 2 {
+                return dead;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(dead[0].reason, "bills: poison");
+    assert!(dead[1].reason.starts_with("given up"), "{dead:?}");
+
+    // The one place is free.
+    let asked = line.request("to bills", json!(1)).await;
+    expect_reply(&mut line, "RESOLVE", &asked).await;
 }

@@ -5,5 +5,7 @@ ALTER TABLE node ADD COLUMN services TEXT;
 ALTER TABLE forwarded ADD COLUMN deadline BIGINT;
 -- When its first attempt failed; NULL: none has, or that was on a node of an earlier version.
 ALTER TABLE forwarded ADD COLUMN failed BIGINT;
--- Whether its endpoint has a reply adapter; NULL: a node of an earlier version stored it, or it was redriven.
+-- Whether its endpoint has a reply adapter; NULL: a node of an earlier version stored it.
 ALTER TABLE forwarded ADD COLUMN adapted BOOLEAN;
+-- The same of a forwarded row that was given up.
+ALTER TABLE dead_letter ADD COLUMN adapted BOOLEAN;

@@ -93,7 +93,7 @@ pub struct FindUnserved {
 pub struct UnservedWork {
     /// The service.
     pub service: String,
-    /// Messages that wait for it; no more than 100,000 are counted.
+    /// Messages that wait for it; no more than 10,000 of what one node has left are counted.
     pub messages: u64,
     /// When the one that has waited longest was stored, ms since the epoch.
     pub oldest: i64,

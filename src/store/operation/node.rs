@@ -83,6 +83,8 @@ pub struct News {
     pub stored: Vec<StoredMessage>,
     /// Forwarded rows stored and claimed by this node.
     pub forwarded: Vec<Forwarded>,
+    /// Whether forwarded rows were stored that are free, this node not having their services.
+    pub work: bool,
     /// Whether something was published.
     pub published: bool,
 }
@@ -90,7 +92,7 @@ pub struct News {
 impl News {
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
-        self.stored.is_empty() && self.forwarded.is_empty() && !self.published
+        self.stored.is_empty() && self.forwarded.is_empty() && !self.work && !self.published
     }
 }
 

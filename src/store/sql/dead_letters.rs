@@ -195,7 +195,7 @@ impl Transaction<'_> {
             debug: dead.debug.as_deref(),
             bytes: i32::try_from(bytes).unwrap_or(i32::MAX),
             deadline: None,
-            adapted: None,
+            adapted: dead.adapted,
         };
         diesel::insert_into(forwarded::table)
             .values(&new)

@@ -173,6 +173,7 @@ impl Transaction<'_> {
             deliveries: row.attempts.saturating_add(1),
             died: now,
             bytes: i32::try_from(row.msg.len()).ok(),
+            adapted: row.adapted,
         };
         diesel::insert_into(dead_letter::table)
             .values(&dead)

@@ -225,6 +225,7 @@ impl Transaction<'_> {
             }
             Effect::Forward(work) => {
                 let (id, claimed) = self.store_forwarded(work)?;
+                self.news.work |= claimed.is_none();
                 self.news.forwarded.extend(claimed);
                 Ok(EffectOutcome::Forwarded(id))
             }

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
 
 use super::Transaction;
 use super::claims::Owner;
@@ -12,8 +10,8 @@ use crate::store::operation::*;
 use crate::store::schema::{forwarded, node};
 use crate::store::statements::DbResult;
 
-/// Most rows of one service that are counted, as text of a statement.
-const MOST_COUNTED: &str = "100000";
+/// Most rows of one service and owner that are counted.
+const MOST_COUNTED: i64 = 10_000;
 
 impl Transaction<'_> {
     pub fn note_services(&mut self, op: &NoteServices) -> DbResult<()> {
@@ -94,19 +92,16 @@ impl Transaction<'_> {
     }
 
     fn count_of(&mut self, owner: Owner<'_>, service: &str) -> DbResult<u64> {
-        let count = "SELECT count(*) FROM (SELECT 1 FROM forwarded WHERE service = ";
-        let some = format!(" LIMIT {MOST_COUNTED}) AS some_rows");
-        let count = sql::<BigInt>(count).bind::<Text, _>(service);
+        let rows = forwarded::table
+            .filter(forwarded::service.eq(service))
+            .select(forwarded::id)
+            .limit(MOST_COUNTED);
         let conn = self.apart();
-        let counted: i64 = match owner {
-            Owner::Nobody => count.sql(" AND node IS NULL").sql(&some).get_result(conn)?,
-            Owner::Node(node) => count
-                .sql(" AND node = ")
-                .bind::<Text, _>(node)
-                .sql(&some)
-                .get_result(conn)?,
+        let counted: Vec<i64> = match owner {
+            Owner::Nobody => rows.filter(forwarded::node.is_null()).load(conn)?,
+            Owner::Node(node) => rows.filter(forwarded::node.eq(node)).load(conn)?,
         };
-        Ok(u64::try_from(counted).unwrap_or(0))
+        Ok(counted.len() as u64)
     }
 }
 

@@ -297,6 +297,51 @@ async fn leave_undelivered(directory: &Path) -> String {
     sid
 }
 
+/// Nobody could see that messages waited for a service that no node had.
+#[tokio::test]
+async fn work_that_no_node_can_do_is_listed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let there = directory.path();
+    let server = node(there, |builder| builder).await;
+    let anna = TestClient::connect(&server, "anna").await.expect("welcome");
+    for _ in 0..2 {
+        anna.send("Tests.work", "waits").await.expect("taken");
+    }
+    within("both to be stored", async {
+        while server
+            .unserved()
+            .await
+            .expect("a store")
+            .first()
+            .map(|it| it.messages)
+            != Some(2)
+        {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let nodes = server.nodes().await.expect("a store");
+    let services = nodes[0].services.clone().expect("published");
+    assert_eq!(services, ["MatsSocket.matsPing"]);
+    drop(anna);
+    end(server, there).await;
+    let listed = json(there, &["nodes"]);
+    let work = &listed["unserved"][0];
+    assert_eq!(
+        (&work["service"], &work["messages"]),
+        (&json!("Tests.work"), &json!(2))
+    );
+    assert!(work["oldest"].as_i64() > Some(0), "{work}");
+    let told = done(there, &["nodes"]);
+    let rest = told
+        .strip_prefix("0 nodes up\n\nMessages wait for services that no node has that is up:\n");
+    let table = rest.unwrap_or_else(|| panic!("{told}"));
+    assert!(
+        table.starts_with("SERVICE     MESSAGES  OLDEST\nTests.work         2  "),
+        "{told}"
+    );
+}
+
 #[tokio::test]
 async fn a_dead_letter_of_a_session_that_is_gone_can_only_be_dropped() {
     let directory = tempfile::tempdir().expect("a directory");
