@@ -6,6 +6,7 @@
 
 mod adapter;
 mod fair;
+mod giving_up;
 mod insist;
 mod places;
 mod reply;

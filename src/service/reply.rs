@@ -54,7 +54,8 @@ pub(crate) async fn reply_by_token(
         .await?
         .ok_or(SendError::AlreadyReplied)?;
     let mut effects = Vec::new();
-    effects.extend(reply_effect(node, &row, Some(Reply { kind, payload }), &mut Vec::new()).await);
+    let reply = reply_effect(node, &row, Some(Reply { kind, payload }), &mut effects).await;
+    effects.extend(reply);
     let share = row.work.share();
     let cause = Cause::Forwarded {
         id: row.id,

@@ -8,18 +8,19 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 
+use super::giving_up::give_up;
 use super::insist::{Unsettled, insist};
-use super::reply::{Reply, plain_reply, reply_effect, text};
+use super::reply::{Reply, reply_effect, text};
 use crate::clock::jittered;
 use crate::endpoint::{
     Call, Context, Handled, Handler, Incoming, Origin, Outcome, RawOutcome, ReplyToken, Service,
-    ServiceFailure, async_handler, panicked, plain_rejection, rejection, take_effects,
+    async_handler, panicked, take_effects,
 };
 use crate::error::HandlerError;
 use crate::node::Node;
 use crate::store::operation::{
-    BuryForwarded, Cause, Effect, EffectOutcome, Forwarded, NewForward, PostponeForwarded, Proof,
-    ReadForwarded, Unit, UnitOutcome,
+    Cause, Effect, EffectOutcome, Forwarded, NewForward, PostponeForwarded, Proof, ReadForwarded,
+    Unit, UnitOutcome,
 };
 use crate::wire::{DebugOptions, MessageType, shown};
 
@@ -44,10 +45,10 @@ pub(crate) fn ping() -> Handler {
 }
 
 /// An attempt that has failed, and why.
-struct Failed(String);
+pub(super) struct Failed(pub(super) String);
 
 /// When the row is due again, if it is not settled.
-type Again = Option<Duration>;
+pub(super) type Again = Option<Duration>;
 
 /// Works on a row. Returned is when it is due again, if it is not settled.
 pub(super) async fn work(node: &Arc<Node>, row: Forwarded) -> Again {
@@ -167,7 +168,7 @@ fn forward_on(
 }
 
 /// Settles the row with a reply.
-async fn settle(
+pub(super) async fn settle(
     node: &Arc<Node>,
     row: &Forwarded,
     mut effects: Vec<Effect>,
@@ -179,7 +180,7 @@ async fn settle(
 }
 
 /// Settles the row with all that its service has brought about.
-async fn commit_settled(
+pub(super) async fn commit_settled(
     node: &Arc<Node>,
     row: &Forwarded,
     effects: Vec<Effect>,
@@ -212,75 +213,6 @@ async fn fail(node: &Arc<Node>, service: &Service, row: &Forwarded, why: &str) -
         Some(delay) => postpone(node, row, attempts, delay).await,
         None => give_up(node, service, row, attempts, &why).await,
     }
-}
-
-/// There is no further attempt: a REQUEST is rejected, anything else is buried. What the store does not take of that is
-/// said in plainer words, so that nothing is left to be worked on for ever.
-async fn give_up(
-    node: &Arc<Node>,
-    service: &Service,
-    row: &Forwarded,
-    attempts: u32,
-    why: &str,
-) -> Again {
-    if row.work.cmid.is_some() {
-        let failure = ServiceFailure {
-            service: row.work.service.clone(),
-            endpoint: row.work.endpoint.clone(),
-            session_id: row.work.sid.clone(),
-            user_id: row.work.user_id.clone(),
-            trace_id: row.work.tid.clone(),
-            attempts,
-            reason: why.to_owned(),
-        };
-        let payload = rejection(service.on_failure.as_ref(), &failure);
-        let rejected = settle(node, row, Vec::new(), Some(Reply::reject(payload))).await;
-        let Err(refused) = rejected else {
-            return rejected.unwrap_or_default();
-        };
-        refused.log(row, "its REJECT");
-        let plain = plain_reply(node, row, Reply::reject(plain_rejection(&failure)));
-        match commit_settled(node, row, plain.into_iter().collect()).await {
-            Ok(again) => return again,
-            Err(refused) => refused.log(row, "its plain REJECT"),
-        }
-    }
-    let reasons = [
-        format!("{}: {why}", row.work.service),
-        "given up; the store did not take the reason".to_owned(),
-    ];
-    for reason in reasons {
-        match bury(node, row, reason).await {
-            Ok(()) => return None,
-            Err(refused) => refused.log(row, "its dead letter"),
-        }
-    }
-    // At least it is in nobody's way. An operator has to see to it.
-    postpone(node, row, attempts, service.retry.longest).await
-}
-
-impl Failed {
-    fn log(&self, row: &Forwarded, what: &str) {
-        log::error!(
-            "work for the service {:?} is given up (trace id {}), but the store does not take {what}: {}",
-            row.work.service,
-            shown(&row.work.tid),
-            shown(&self.0)
-        );
-    }
-}
-
-async fn bury(node: &Arc<Node>, row: &Forwarded, reason: String) -> Result<(), Failed> {
-    let bury = BuryForwarded {
-        id: row.id,
-        epoch: row.epoch,
-        reason,
-    };
-    let buried = insist(node, || node.store.run_for(row.work.share(), bury.clone())).await;
-    if unless_stopped(buried)? == Some(true) {
-        node.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
-    }
-    Ok(())
 }
 
 /// The reply comes by token. What the service has sent is committed together with the postponement.
@@ -340,7 +272,12 @@ async fn send_all_the_same(
     Ok(())
 }
 
-async fn postpone(node: &Arc<Node>, row: &Forwarded, attempts: u32, delay: Duration) -> Again {
+pub(super) async fn postpone(
+    node: &Arc<Node>,
+    row: &Forwarded,
+    attempts: u32,
+    delay: Duration,
+) -> Again {
     let postpone = PostponeForwarded {
         id: row.id,
         epoch: row.epoch,
@@ -383,7 +320,7 @@ async fn commit(
 }
 
 /// What the store refuses counts as a failed attempt.
-fn unless_stopped<T>(told: Result<T, Unsettled>) -> Result<Option<T>, Failed> {
+pub(super) fn unless_stopped<T>(told: Result<T, Unsettled>) -> Result<Option<T>, Failed> {
     match told {
         Ok(outcome) => Ok(Some(outcome)),
         Err(Unsettled::Stopped) => Ok(None),
