@@ -163,10 +163,15 @@ pub struct Config {
     /// Time limit of a transactional handler: one that took longer is rolled back, and its message gets a NACK. It cannot be
     /// stopped before its end; with SQLite nothing else is written meanwhile. Default 2 s.
     pub transaction_limit: Duration,
-    /// Attempts of a service before a forwarded message is rejected or becomes a dead letter. Default 5.
+    /// Attempts of a service before a forwarded message is rejected or becomes a dead letter, unless its
+    /// [options](crate::ServiceOptions::attempts) say otherwise. Default 15: with the other defaults, about 7 minutes.
     pub service_attempts: u32,
-    /// Back-off before a service's second attempt; doubles each time. Default 500 ms.
+    /// Back-off before a service's second attempt, which doubles before each further one, unless its
+    /// [options](crate::ServiceOptions::backoff) say otherwise. Up to half of it is left out at random. Default 1 s.
     pub service_backoff: Duration,
+    /// Longest back-off between attempts of a service, unless its [options](crate::ServiceOptions::backoff) say otherwise.
+    /// Default 1 min.
+    pub service_longest_backoff: Duration,
     /// Most forwarded messages of one service in work at a time, per node, unless its
     /// [options](crate::ServiceOptions::max_running) say otherwise. Default 100.
     pub max_running_per_service: usize,
@@ -285,8 +290,9 @@ impl Default for Config {
             store_away_delay: secs(2),
             recent_envelopes: 200,
             transaction_limit: secs(2),
-            service_attempts: 5,
-            service_backoff: ms(500),
+            service_attempts: 15,
+            service_backoff: secs(1),
+            service_longest_backoff: secs(60),
             max_running_per_service: 100,
             max_waiting_per_service: 400,
             max_bytes_per_service: 32 * MIB,

@@ -124,7 +124,7 @@ pub use clock::Clock;
 pub use cluster::{Cluster, Faults};
 pub use config::{Config, ConfigMistake};
 pub use endpoint::{
-    Context, Forward, Incoming, Outcome, ReplyToken, ServiceMetrics, ServiceOptions,
+    Context, Forward, Incoming, Outcome, ReplyToken, ServiceFailure, ServiceMetrics, ServiceOptions,
 };
 pub use error::{HandlerError, SendError, StartError};
 pub use http::{no_upgrade, on_connect};
@@ -138,6 +138,7 @@ pub use server::{
 pub use store::Postgres;
 pub use store::operation::{
     DeadLetter, FullOutbox, OutboxCap, SessionFilter, SessionHome, StoredNode, StoredSession,
+    UnservedWork,
 };
 pub use store::{Store, StoreConfig, StoreError, StoreMetricsSnapshot};
 pub use wire::{DebugOptions, MessageType};

@@ -379,6 +379,9 @@ pub struct Metrics {
     pub upkeep: BTreeMap<&'static str, UpkeepMetrics>,
     /// What each service of this node does, by name.
     pub services: BTreeMap<String, crate::endpoint::ServiceMetrics>,
+    /// Forwarded messages, by service, that wait because no living node has their service, as of the last
+    /// [sweep](crate::Config::sweep_interval). They are the cluster's: all nodes tell the same.
+    pub unserved: BTreeMap<String, u64>,
     /// Handlers running now.
     pub handlers_running: u64,
     /// Handlers that failed or panicked.

@@ -70,6 +70,7 @@ pub fn config(lease: Duration) -> Config {
         sweep_interval: ms(1_000),
         takeover_interval: ms(250),
         service_backoff: ms(100),
+        service_attempts: 5,
         // Also how long a node that is stopped in the midst of a handler's transaction can hold up the others.
         transaction_limit: ms(1_000),
         stop_grace: ms(3_000),

@@ -40,6 +40,8 @@ pub(crate) enum Notice {
     ComeBack { session: SessionKey },
     /// Something was published.
     Published,
+    /// Work was stored for services that the teller does not have: whoever has them may claim it.
+    Work,
     /// From the transport of this node itself: something may have been told that nobody heard.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     // nothing is missed within one process

@@ -193,6 +193,7 @@ impl Check {
             transaction_limit,
             service_attempts,
             service_backoff,
+            service_longest_backoff,
             max_running_per_service,
             max_waiting_per_service: _,
             max_bytes_per_service,
@@ -306,6 +307,11 @@ impl Check {
                 "a single connection would take more than the whole node may hold",
             );
         }
+        self.ordered(
+            field!(service_backoff),
+            field!(service_longest_backoff),
+            "the first wait would be longer than the longest",
+        );
         self.shorter(
             field!(ping_interval),
             1,

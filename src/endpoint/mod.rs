@@ -6,6 +6,7 @@
 mod context;
 mod erased;
 mod outcome;
+mod retry;
 mod service;
 
 pub(crate) use context::{Authorization, Origin, take_effects};
@@ -16,5 +17,7 @@ pub(crate) use erased::{
 };
 pub(crate) use outcome::RawOutcome;
 pub use outcome::{Forward, Outcome};
+pub use retry::ServiceFailure;
+pub(crate) use retry::{plain_rejection, rejection};
 pub(crate) use service::{Service, ServiceCounters};
 pub use service::{ServiceMetrics, ServiceOptions};

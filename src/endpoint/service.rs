@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Handler;
+use super::retry::{OnFailure, Retry, ServiceFailure, on_failure};
 use crate::config::Config;
 
 /// How one service runs, where the [`Config`]'s values do not fit it.
@@ -17,14 +18,21 @@ use crate::config::Config;
 ///
 /// let reports = ServiceOptions::default()
 ///     .max_running(4)
-///     .time_limit(Duration::from_secs(3600));
+///     .time_limit(Duration::from_secs(3600))
+///     .attempts(5)
+///     .backoff(Duration::from_secs(10), Duration::from_secs(300))
+///     .on_failure(|failure| format!("no report today ({})", failure.trace_id));
 /// # drop(reports);
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct ServiceOptions {
     max_running: Option<usize>,
     time_limit: Option<Duration>,
+    attempts: Option<u32>,
+    backoff: Option<(Duration, Duration)>,
+    retry_for: Option<Duration>,
+    on_failure: Option<OnFailure>,
 }
 
 impl ServiceOptions {
@@ -47,8 +55,70 @@ impl ServiceOptions {
         self
     }
 
+    /// After this many attempts have failed it is given up: a REQUEST is rejected, anything else becomes a dead letter. At
+    /// least 1, which is no retry at all. The default is [`Config::service_attempts`].
+    ///
+    /// A REQUEST is given up earlier if its next attempt would begin when its client no longer waits (the protocol's `to`).
+    /// Its first attempt is always made: what was acknowledged is worked on, however long it had to wait for a node that
+    /// can.
+    #[must_use]
+    pub fn attempts(mut self, many: u32) -> Self {
+        self.attempts = Some(many);
+        self
+    }
+
+    /// The wait before the second attempt, which doubles before each further one, and the longest wait. Up to half of each
+    /// wait is left out at random. The defaults are [`Config::service_backoff`] and
+    /// [`Config::service_longest_backoff`].
+    #[must_use]
+    pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
+        self.backoff = Some((first, longest));
+        self
+    }
+
+    /// It is given up, too, if the next attempt would begin later than this after the first one failed. The default is no
+    /// such limit.
+    #[must_use]
+    pub fn retry_for(mut self, time: Duration) -> Self {
+        self.retry_for = Some(time);
+        self
+    }
+
+    /// What a client is told, as the payload of a REJECT, whose REQUEST is given up: the result of this function. It passes
+    /// through the endpoint's reply adapter, if there is one. The default is a text that names the service and the number
+    /// of attempts; that is what the client gets, too, if the function panics or its result cannot be written as JSON.
+    ///
+    /// It must not block. It is not called for a message that becomes a dead letter.
+    #[must_use]
+    pub fn on_failure<R: Serialize>(
+        mut self,
+        reject: impl Fn(&ServiceFailure) -> R + Send + Sync + 'static,
+    ) -> Self {
+        self.on_failure = Some(on_failure(reject));
+        self
+    }
+
     /// What cannot be meant.
     pub(crate) fn mistake(&self) -> Option<&'static str> {
+        if self.attempts == Some(0) {
+            return Some("attempts is 0, so that it would never run: give at least 1");
+        }
+        if let Some((first, longest)) = self.backoff {
+            if first.is_zero() {
+                return Some(
+                    "its first back-off is zero, so that all attempts would fail at once: give a longer one, or attempts(1) \
+                    for no retry",
+                );
+            }
+            if first > longest {
+                return Some("its first back-off is longer than its longest: exchange them");
+            }
+        }
+        if self.retry_for == Some(Duration::ZERO) {
+            return Some(
+                "retry_for is zero, so that it would never be retried: say so by attempts(1), or give a longer time",
+            );
+        }
         if self.max_running == Some(0) {
             return Some("max_running is 0, so that it would never run: give at least 1");
         }
@@ -59,6 +129,30 @@ impl ServiceOptions {
         }
         None
     }
+
+    fn retry(&self, config: &Config) -> Retry {
+        let of_config = (config.service_backoff, config.service_longest_backoff);
+        let (first, longest) = self.backoff.unwrap_or(of_config);
+        Retry {
+            attempts: self.attempts.unwrap_or(config.service_attempts).max(1),
+            first,
+            longest,
+            within: self.retry_for.unwrap_or(Duration::MAX),
+        }
+    }
+}
+
+impl std::fmt::Debug for ServiceOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServiceOptions")
+            .field("max_running", &self.max_running)
+            .field("time_limit", &self.time_limit)
+            .field("attempts", &self.attempts)
+            .field("backoff", &self.backoff)
+            .field("retry_for", &self.retry_for)
+            .field("on_failure", &self.on_failure.is_some())
+            .finish()
+    }
 }
 
 /// A service of this node.
@@ -67,6 +161,8 @@ pub(crate) struct Service {
     /// Most of its rows in work at a time; `None`: it waits for nothing.
     pub(crate) max_running: Option<usize>,
     pub(crate) time_limit: Duration,
+    pub(crate) retry: Retry,
+    pub(crate) on_failure: Option<OnFailure>,
     pub(crate) counters: Arc<ServiceCounters>,
 }
 
@@ -80,16 +176,20 @@ impl Service {
             handler,
             max_running: Some(max_running.max(1)),
             time_limit: options.time_limit.unwrap_or(config.service_time_limit),
+            retry: options.retry(config),
+            on_failure: options.on_failure.clone(),
             counters: Arc::default(),
         }
     }
 
     /// One of ours, which is quick.
-    pub(crate) fn built_in(handler: Handler) -> Service {
+    pub(crate) fn built_in(handler: Handler, config: &Config) -> Service {
         Service {
             handler,
             max_running: None,
             time_limit: Duration::MAX,
+            retry: ServiceOptions::default().retry(config),
+            on_failure: None,
             counters: Arc::default(),
         }
     }

@@ -20,7 +20,7 @@ use crate::registry::{self, Registry, ToSession};
 use crate::seldom::{Seldom, SeldomBy};
 use crate::server::{MatsSocketServer, ServerBuilder};
 use crate::service::{self, Services};
-use crate::store::operation::{LeaveNode, NewestPublication, RenewLease};
+use crate::store::operation::{LeaveNode, NewestPublication, NoteServices, RenewLease};
 use crate::store::{Store, StoreError};
 use crate::upkeep::Upkeep;
 
@@ -97,7 +97,16 @@ async fn begin(
         .map(|(name, (handler, options))| (name, Service::new(handler, &options, &builder.config)))
         .collect();
     // Outside all bounds: nothing keeps it waiting.
-    services_known.insert(service::PING.to_owned(), Service::built_in(service::ping()));
+    let config = &builder.config;
+    let mut add = |name, handler| services_known.insert(name, Service::built_in(handler, config));
+    add(service::PING.to_owned(), service::ping());
+    for (id, _) in builder
+        .endpoints
+        .iter()
+        .filter(|(_, it)| it.adapter.is_some())
+    {
+        add(service::adapter_service(id), service::pass_on());
+    }
     let node = Arc::new(Node {
         app: builder.app,
         budget: NodeBudget::new(&builder.config),
@@ -118,6 +127,8 @@ async fn begin(
         counters,
         running: RunningHandlers::default(),
         revocations: registry::SeenRevocations::default(),
+        unserved: service::Unserved::default(),
+        published: RwLock::default(),
         mistakes: Seldom::default(),
         failures: SeldomBy::default(),
         name: RwLock::new(name.as_str().into()),
@@ -128,6 +139,7 @@ async fn begin(
         trouble: AtomicU8::new(0),
         system: actix::System::current(),
     });
+    node.publish_services().await?;
     let claim = Mailbox::new(&services, &node.meters.services);
     let upkeep = Upkeep::new(node.clone(), claim).start();
     cluster.tell(Tell::Join { node: name.clone() });
@@ -136,6 +148,7 @@ async fn begin(
         store,
         cluster,
         services: Mailbox::new(&services, &node.meters.services),
+        work: Mailbox::new(&services, &node.meters.services),
         newest_publication,
         takeover_wait: node.config.takeover_wait,
         revocations: node.revocations.clone(),
@@ -257,6 +270,25 @@ impl Node {
         }
     }
 
+    /// Publishes which services this node has, unless that was done in its present name: so that others can tell what
+    /// nobody has.
+    pub(crate) async fn publish_services(&self) -> Result<(), StoreError> {
+        let name = self.name();
+        let published = self.published.read();
+        if published.unwrap_or_else(PoisonError::into_inner).as_ref() == Some(&name) {
+            return Ok(());
+        }
+        let mut services: Vec<String> = self.services.keys().cloned().collect();
+        services.sort_unstable();
+        self.store.run(NoteServices { services }).await?;
+        let mut published = self
+            .published
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *published = Some(name);
+        Ok(())
+    }
+
     /// The lease was lost: what this node held may be somebody else's by now. It comes back as another node.
     pub(crate) async fn come_back_as_new(&self) -> Result<(), StoreError> {
         self.change(State::Up, State::Away);
@@ -282,7 +314,7 @@ impl Node {
         self.renewed(asked);
         self.counters.incarnations.fetch_add(1, Ordering::Relaxed);
         self.change(State::Away, State::Up);
-        Ok(())
+        self.publish_services().await
     }
 
     pub(crate) async fn stop(&self) {

@@ -64,6 +64,10 @@ pub(crate) struct Node {
     /// Handlers that run, by user.
     pub(crate) handlers_of: Arc<UserCounts>,
     pub(crate) revocations: registry::SeenRevocations,
+    /// Work that no living node can do, as far as this node knows.
+    pub(crate) unserved: crate::service::Unserved,
+    /// In whose name the node's services were last published.
+    published: RwLock<Option<Arc<str>>>,
     mistakes: Seldom,
     /// Failures of handlers, by endpoint.
     failures: SeldomBy,
@@ -271,6 +275,8 @@ impl Node {
             )
         });
         let services = self.services.iter();
+        // Whoever passes on a reply is no service of the application's.
+        let services = services.filter(|(name, _)| !crate::service::is_adapter(name));
         let services = services.map(|(name, service)| (name.clone(), service.metrics()));
         Metrics {
             app: self.app.clone(),
@@ -281,6 +287,7 @@ impl Node {
             cluster: self.counters.cluster.snapshot(),
             upkeep: upkeep.collect(),
             services: services.collect(),
+            unserved: self.unserved.counts(),
             handlers_running: get(&self.counters.handlers_running),
             handler_failures: get(&self.counters.handler_failures),
             messages_without_session: get(&self.counters.messages_without_session),

@@ -129,7 +129,8 @@ Payloads, and long trace ids in full, are shown with --json.
 fn nodes() -> String {
     of_store(
         "\
-Lists the nodes of the cluster, with their leases and the number of sessions that each holds.
+Lists the nodes of the cluster, with their leases, the number of sessions that each holds, and their services; and the
+services for which messages wait although no node has them.
 
 Usage: matssocket nodes [OPTIONS]
 ",

@@ -1,40 +1,80 @@
 //! `matssocket nodes`.
 
 use lexopt::Parser;
+use matssocket::{StoredNode, UnservedWork};
 use serde_json::json;
 
 use super::Failure;
 use super::help::NODES;
 use super::output::{self, Table, counted, relative};
 
+/// What the names of built-in services begin with: all nodes have them, or they belong to an endpoint.
+const BUILT_IN: &str = "MatsSocket.";
+
 pub async fn run(parser: Parser) -> Result<(), Failure> {
     let Some(asked) = NODES.read(parser, |_, _| Ok(false))? else {
         return Ok(());
     };
-    let nodes = asked.open_to_read().await?.nodes().await?;
+    let admin = asked.open_to_read().await?;
+    let (nodes, unserved) = (admin.nodes().await?, admin.unserved().await?);
     if asked.json {
-        output::print_json(&json!({ "nodes": nodes }));
+        output::print_json(&json!({ "nodes": nodes, "unserved": unserved }));
         return Ok(());
     }
     let living = nodes.iter().filter(|node| node.lives).count();
-    if !nodes.is_empty() {
-        let now = output::now();
-        let mut table = Table::new(["NODE", "STATE", ">SESSIONS", "LEASE"]);
-        for node in nodes {
-            let (state, lease) = match node.lives {
-                true => ("up", "runs out"),
-                false => ("gone", "ran out"),
-            };
-            table.row([
-                node.name,
-                state.into(),
-                node.sessions.to_string(),
-                format!("{lease} {}", relative(now, node.lease_until)),
-            ]);
-        }
-        table.print();
-        output::print("\n");
-    }
+    print_nodes(nodes);
     output::print(&format!("{} up\n", counted(living as u64, "node")));
+    print_unserved(unserved);
     Ok(())
+}
+
+fn print_nodes(nodes: Vec<StoredNode>) {
+    if nodes.is_empty() {
+        return;
+    }
+    let now = output::now();
+    let mut table = Table::new(["NODE", "STATE", ">SESSIONS", "LEASE", "SERVICES"]);
+    for node in nodes {
+        let (state, lease) = match node.lives {
+            true => ("up", "runs out"),
+            false => ("gone", "ran out"),
+        };
+        let services = match node.services {
+            Some(services) => services
+                .into_iter()
+                .filter(|name| !name.starts_with(BUILT_IN))
+                .collect::<Vec<_>>()
+                .join(", "),
+            None => "not known".to_owned(),
+        };
+        table.row([
+            node.name,
+            state.into(),
+            node.sessions.to_string(),
+            format!("{lease} {}", relative(now, node.lease_until)),
+            match services.is_empty() {
+                true => "-".to_owned(),
+                false => services,
+            },
+        ]);
+    }
+    table.print();
+    output::print("\n");
+}
+
+fn print_unserved(unserved: Vec<UnservedWork>) {
+    if unserved.is_empty() {
+        return;
+    }
+    output::print("\nMessages wait for services that no node has that is up:\n");
+    let now = output::now();
+    let mut table = Table::new(["SERVICE", ">MESSAGES", "OLDEST"]);
+    for work in unserved {
+        table.row([
+            work.service,
+            work.messages.to_string(),
+            relative(now, work.oldest),
+        ]);
+    }
+    table.print();
 }

@@ -292,6 +292,16 @@ pub const SETTINGS: &[Setting] = &[
         Field::Count(|s| &mut s.config.service_attempts),
     ),
     of_server(
+        "service_backoff",
+        "wait before the second attempt of a service; it doubles before each further one",
+        Field::Time(|s| &mut s.config.service_backoff),
+    ),
+    of_server(
+        "service_longest_backoff",
+        "longest wait between attempts of a service",
+        Field::Time(|s| &mut s.config.service_longest_backoff),
+    ),
+    of_server(
         "request_timeout",
         "of a server's request",
         Field::Time(|s| &mut s.config.request_timeout),

@@ -27,7 +27,7 @@ use takeover::{Waiter, Waiting};
 use crate::cluster::{FromCluster, Notice, Tell};
 use crate::metrics::{Mailbox, metered};
 use crate::seldom::log_seldom;
-use crate::service::Dispatch;
+use crate::service::{Dispatch, LookSoon};
 use crate::session::LiveSession;
 pub(crate) use crate::store::operation::Revocation;
 use crate::store::operation::{
@@ -80,6 +80,7 @@ pub(crate) struct Registry {
     store: Option<StoreHandle>,
     cluster: Option<Mailbox<Tell>>,
     services: Option<Mailbox<Dispatch>>,
+    work: Option<Mailbox<LookSoon>>,
     upkeep: Option<Mailbox<SweepNow>>,
     sessions: HashMap<SessionKey, Entry>,
     /// New holders that wait for the registration before them to let go.
@@ -105,6 +106,7 @@ pub(crate) struct Begin {
     pub(crate) store: StoreHandle,
     pub(crate) cluster: Mailbox<Tell>,
     pub(crate) services: Mailbox<Dispatch>,
+    pub(crate) work: Mailbox<LookSoon>,
     pub(crate) newest_publication: i64,
     pub(crate) takeover_wait: Duration,
     pub(crate) upkeep: Mailbox<SweepNow>,
@@ -163,6 +165,7 @@ impl Registry {
             store: None,
             cluster: None,
             services: None,
+            work: None,
             upkeep: None,
             sessions: HashMap::new(),
             waiting: HashMap::new(),
@@ -263,6 +266,11 @@ impl Registry {
             Notice::Closed { session, reason } => self.hint(session, Some(reason)),
             Notice::ComeBack { session } => self.hint(session, None),
             Notice::Published => self.fetch_publications(ctx),
+            Notice::Work => {
+                if let Some(work) = &self.work {
+                    work.tell(LookSoon);
+                }
+            }
             // The sweep finds publications as well.
             Notice::Missed => {
                 if let Some(upkeep) = &self.upkeep {
@@ -285,6 +293,7 @@ impl Handler<Begin> for Registry {
         self.store = Some(begin.store);
         self.cluster = Some(begin.cluster);
         self.services = Some(begin.services);
+        self.work = Some(begin.work);
         self.upkeep = Some(begin.upkeep);
         self.horizon = begin.newest_publication;
         self.revocations.share(begin.revocations);
@@ -389,6 +398,9 @@ impl Handler<NewsOf> for Registry {
         }
         if let (false, Some(services)) = (news.forwarded.is_empty(), &self.services) {
             services.tell(Dispatch(news.forwarded));
+        }
+        if news.work {
+            self.tell_cluster(Tell::Others(Notice::Work));
         }
         if news.published {
             self.tell_cluster(Tell::Others(Notice::Published));

@@ -4,8 +4,9 @@ use tokio::sync::oneshot;
 
 use crate::error::SendError;
 use crate::store::operation::{
-    CloseSession, CloseTarget, CountSessions, DeadLetter, DropDeadLetter, ListDeadLetters,
-    ListNodes, ListSessions, RedriveDeadLetter, SessionFilter, StoredNode, StoredSession,
+    CloseSession, CloseTarget, CountSessions, DeadLetter, DropDeadLetter, FindUnserved,
+    ListDeadLetters, ListNodes, ListSessions, RedriveDeadLetter, SessionFilter, StoredNode,
+    StoredSession, UnservedWork,
 };
 use crate::store::{Store, StoreConfig, StoreError, StoreHandle};
 use crate::wire::{check_id, shown};
@@ -148,6 +149,16 @@ impl Admin {
     /// See [`StoreError`].
     pub async fn nodes(&self) -> Result<Vec<StoredNode>, StoreError> {
         self.store.run(ListNodes).await
+    }
+
+    /// Work that waits because no living node has its service, by service. It is empty, too, while a node of an earlier
+    /// version lives, which does not say what it has.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn unserved(&self) -> Result<Vec<UnservedWork>, StoreError> {
+        let limit = crate::service::MOST_SERVICES;
+        self.store.run(FindUnserved { limit }).await
     }
 
     /// Messages that were given up, oldest first, with ids greater than `after`; at most `limit`, and fewer when they are

@@ -25,8 +25,8 @@ use crate::node::Node;
 use crate::store::StoreError;
 use crate::store::operation::{
     Cause, CountSessions, DeadLetter, DropDeadLetter, Effect, EffectOutcome, FindHome,
-    ListDeadLetters, ListNodes, ListSessions, RedriveDeadLetter, SessionFilter, SessionHome,
-    StoredNode, StoredSession, Unit, UnitOutcome,
+    FindUnserved, ListDeadLetters, ListNodes, ListSessions, RedriveDeadLetter, SessionFilter,
+    SessionHome, StoredNode, StoredSession, Unit, UnitOutcome, UnservedWork,
 };
 
 /// A running server: one node of a cluster. Cheap to clone; made by [`MatsSocketServer::builder`].
@@ -242,6 +242,16 @@ impl MatsSocketServer {
     /// The store failed.
     pub async fn nodes(&self) -> Result<Vec<StoredNode>, StoreError> {
         self.node.store.run(ListNodes).await
+    }
+
+    /// Work that waits because no living node has its service, by service. It is empty, too, while a node of an earlier
+    /// version lives, which does not say what it has.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn unserved(&self) -> Result<Vec<UnservedWork>, StoreError> {
+        let limit = crate::service::MOST_SERVICES;
+        self.node.store.run(FindUnserved { limit }).await
     }
 
     /// Messages that were given up, oldest first, with ids greater than `after`; at most `limit`, and fewer when they are

@@ -158,12 +158,17 @@ pub(super) mod tests {
             msg: serde_json::value::to_raw_value(&1).unwrap(),
             correlation: None,
             debug: None,
+            left: None,
+            adapted: None,
+            here: true,
         };
         Forwarded {
             id,
             epoch: 1,
             secret: String::new(),
             attempts: 0,
+            failing: std::time::Duration::ZERO,
+            read: std::time::Instant::now(),
             work: Box::new(work),
         }
     }

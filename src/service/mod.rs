@@ -1,11 +1,16 @@
 //! Services: what "forward" reaches. A forwarded row is durable: it is worked on until it is settled, on whatever node.
 //!
-//! Each service has places of its own, and so has what this node does not know: one that is slow keeps no other
-//! waiting. [`places`] says what is in work and what waits, [`fair`] in which order, [`work`] does it.
+//! Each service has places of its own: one that is slow keeps no other waiting. [`places`] says what is in work and what
+//! waits, [`fair`] in which order, [`work`] does it. A service that this node does not have is not its business: such rows
+//! are left to nodes that have it, and [`unserved`] says so if there are none.
 
+mod adapter;
 mod fair;
+mod giving_up;
+mod insist;
 mod places;
 mod reply;
+mod unserved;
 mod work;
 
 use std::collections::{HashMap, HashSet};
@@ -16,8 +21,10 @@ use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+pub(crate) use self::adapter::{adapter_service, is_adapter, pass_on};
 use self::places::{Bounds, Places};
 pub(crate) use self::reply::reply_by_token;
+pub(crate) use self::unserved::{MOST_SERVICES, Unserved, note_unserved};
 pub(crate) use self::work::{Ping, ping};
 use crate::metrics::metered;
 use crate::node::Node;
@@ -42,6 +49,14 @@ pub(crate) struct Dispatch(pub(crate) Vec<Forwarded>);
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Claim;
+
+/// Another node has stored work that this one may have the service for: looks for it soon.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct LookSoon;
+
+/// How soon: what many nodes tell within this time is one look.
+const SOON: Duration = Duration::from_millis(10);
 
 /// Tells, by dropping the sender, when no service runs any more.
 #[derive(Message)]
@@ -81,12 +96,12 @@ struct Desk {
     /// In whose name rows were claimed.
     name: Arc<str>,
     /// The places of each service of this node.
-    known: HashMap<String, Places>,
-    /// Those of all that it does not know.
-    unknown: Places,
+    places: HashMap<String, Places>,
     /// Rows on their way back: still this node's.
     going_back: HashSet<i64>,
     claiming: bool,
+    /// Rows were to be looked for while a claim was under way, which may have missed them.
+    claim_again: bool,
     /// When rows are looked for, beside the intervals.
     next_look: Option<Instant>,
 }
@@ -104,32 +119,24 @@ impl Desk {
             waiting: usize::MAX,
             bytes: usize::MAX,
         };
-        let known = node.services.iter().map(|(name, service)| {
+        let places = node.services.iter().map(|(name, service)| {
             let bounds = service.max_running.map_or(none, bounds);
             let places = Places::new(bounds, service.counters.clone());
             (name.clone(), places)
         });
         Desk {
             name: node.name(),
-            known: known.collect(),
-            unknown: Places::new(bounds(config.max_running_per_service), Arc::default()),
+            places: places.collect(),
             going_back: HashSet::new(),
             claiming: false,
+            claim_again: false,
             next_look: None,
             node,
         }
     }
 
-    fn places(&mut self, service: &str) -> &mut Places {
-        self.known.get_mut(service).unwrap_or(&mut self.unknown)
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Places> {
-        self.known.values().chain([&self.unknown])
-    }
-
     fn is_idle(&self) -> bool {
-        self.all().all(|places| places.running() == 0)
+        self.places.values().all(|places| places.running() == 0)
     }
 
     /// Takes rows in, begins what has a place, and gives back what cannot wait here.
@@ -137,15 +144,21 @@ impl Desk {
         self.notice_new_name();
         let mut services = HashSet::new();
         for row in rows {
-            if !services.contains(&row.work.service) {
-                services.insert(row.work.service.clone());
+            let service = &row.work.service;
+            let Some(places) = self.places.get_mut(service) else {
+                // Nothing that this node does brings such a row here. It belongs to a node that has the service.
+                self.give_back(service.clone(), vec![row], me);
+                continue;
+            };
+            if !services.contains(service) {
+                services.insert(service.clone());
             }
-            self.places(&row.work.service).add(row);
+            places.add(row);
         }
         for service in services {
             self.fill(&service, me);
-            let excess = self.places(&service).excess();
-            self.give_back(service, excess, me);
+            let excess = self.places.get_mut(&service).map(Places::excess);
+            self.give_back(service, excess.unwrap_or_default(), me);
         }
     }
 
@@ -154,7 +167,7 @@ impl Desk {
         let name = self.node.name();
         if !Arc::ptr_eq(&name, &self.name) {
             self.name = name;
-            for places in self.known.values_mut().chain([&mut self.unknown]) {
+            for places in self.places.values_mut() {
                 places.forget_waiting();
             }
         }
@@ -165,7 +178,7 @@ impl Desk {
         let node = self.node.clone();
         // A stopping node begins nothing more: what waits is freed for others when it leaves.
         while !node.stopping()
-            && let Some(row) = self.places(service).begin()
+            && let Some(row) = self.places.get_mut(service).and_then(Places::begin)
         {
             let (node, running) = (node.clone(), Running::new(&row, me));
             actix::spawn(async move { running.ends(work::work(&node, row).await) });
@@ -195,28 +208,33 @@ impl Desk {
     /// What to claim now; `None`: nothing, or not now.
     fn claim(&mut self) -> Option<ClaimForwarded> {
         self.notice_new_name();
+        self.claim_again = self.claiming;
         if self.claiming || self.node.serves().is_err() {
             return None;
         }
-        let known = self.known.iter();
-        let rooms: HashMap<_, _> = known
+        let places = self.places.iter();
+        let rooms: HashMap<_, _> = places
             .map(|(name, places)| (name.clone(), places.room()))
             .collect();
-        let others = self.unknown.room();
-        if rooms.values().chain([&others]).all(|room| room.rows == 0) {
+        if rooms.values().all(|room| room.rows == 0) {
             return None;
         }
         self.claiming = true;
-        for places in self.known.values_mut().chain([&mut self.unknown]) {
+        for places in self.places.values_mut() {
             places.expect_more(false);
         }
-        let held = self.all().flat_map(Places::ids);
+        let held = self.places.values().flat_map(Places::ids);
         Some(ClaimForwarded {
             holding: held.chain(self.going_back.iter().copied()).collect(),
             rooms,
-            others,
             hearing: self.node.config.lease,
         })
+    }
+
+    fn expect_more(&mut self, service: &str) {
+        if let Some(places) = self.places.get_mut(service) {
+            places.expect_more(true);
+        }
     }
 
     /// What a claim has brought.
@@ -234,7 +252,7 @@ impl Desk {
         };
         // If nothing could be had, somebody else is about to take what there is.
         for service in more.iter().filter(|_| !rows.is_empty()) {
-            self.places(service).expect_more(true);
+            self.expect_more(service);
         }
         self.take_in(rows, me);
     }
@@ -283,7 +301,7 @@ impl Services {
 
     /// Claims at once for services that run dry although there is more for them.
     fn claim_more(&mut self, ctx: &mut Context<Self>) {
-        let wants = |desk: &Desk| desk.all().any(Places::wants_more);
+        let wants = |desk: &Desk| desk.claim_again || desk.places.values().any(Places::wants_more);
         if self.desk.as_ref().is_some_and(wants) {
             self.claim(ctx);
         }
@@ -338,7 +356,9 @@ impl Handler<Finished> for Services {
     fn handle(&mut self, finished: Finished, ctx: &mut Self::Context) {
         let Some(desk) = &mut self.desk else { return };
         desk.notice_new_name();
-        desk.places(&finished.service).end(finished.id);
+        if let Some(places) = desk.places.get_mut(&finished.service) {
+            places.end(finished.id);
+        }
         desk.fill(&finished.service, &ctx.address());
         if desk.is_idle() {
             self.when_idle.clear();
@@ -358,7 +378,7 @@ impl Handler<GaveBack> for Services {
         for id in &ids {
             desk.going_back.remove(id);
         }
-        desk.places(&service).expect_more(true);
+        desk.expect_more(&service);
         self.claim_more(ctx);
     }
 }
@@ -368,14 +388,21 @@ impl Handler<Claim> for Services {
 
     fn handle(&mut self, _: Claim, ctx: &mut Self::Context) {
         let Some(desk) = &mut self.desk else { return };
-        let looked = desk.known.iter_mut();
+        let looked = desk.places.iter_mut();
         let looked = looked.map(|(name, places)| (name.clone(), places.look()));
-        let mut stuck: Vec<_> = looked.collect();
-        stuck.push((String::new(), desk.unknown.look()));
+        let stuck: Vec<_> = looked.collect();
         for (service, rows) in stuck {
             desk.give_back(service, rows, &ctx.address());
         }
         self.claim(ctx);
+    }
+}
+
+impl Handler<LookSoon> for Services {
+    type Result = ();
+
+    fn handle(&mut self, _: LookSoon, ctx: &mut Self::Context) {
+        self.look_after(SOON, ctx);
     }
 }
 
@@ -389,4 +416,4 @@ impl Handler<WhenIdle> for Services {
     }
 }
 
-metered!(Services: Begin, Dispatch, Claim, WhenIdle);
+metered!(Services: Begin, Dispatch, Claim, LookSoon, WhenIdle);

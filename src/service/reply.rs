@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::value::to_raw_value;
 
+use super::adapter::to_adapter;
 use super::work::{origin, within};
 use crate::endpoint::{Call, Context, Handled, RawOutcome, ReplyToken, take_effects};
 use crate::error::{HandlerError, SendError};
@@ -53,7 +54,8 @@ pub(crate) async fn reply_by_token(
         .await?
         .ok_or(SendError::AlreadyReplied)?;
     let mut effects = Vec::new();
-    effects.extend(reply_effect(node, &row, Some(Reply { kind, payload }), &mut Vec::new()).await);
+    let reply = reply_effect(node, &row, Some(Reply { kind, payload }), &mut effects).await;
+    effects.extend(reply);
     let share = row.work.share();
     let cause = Cause::Forwarded {
         id: row.id,
@@ -70,21 +72,21 @@ pub(crate) async fn reply_by_token(
     }
 }
 
-/// The message that answers the client's REQUEST, through the endpoint's reply adapter. A SEND has none.
+/// What answers the client's REQUEST, through the endpoint's reply adapter: a message for it; or work for a node that has
+/// the adapter, if this one does not. A SEND has none.
 pub(super) async fn reply_effect(
     node: &Arc<Node>,
     row: &Forwarded,
     reply: Option<Reply>,
     effects: &mut Vec<Effect>,
 ) -> Option<Effect> {
-    let cmid = row.work.cmid.clone()?;
+    row.work.cmid.as_ref()?;
     let reply = reply.unwrap_or_else(|| Reply::reject(text("the service ended without a reply")));
-    let now = node.clock.now();
-    let reply = match node
-        .endpoints
-        .get(&row.work.endpoint)
-        .and_then(|endpoint| endpoint.adapter.as_ref())
-    {
+    let endpoint = node.endpoints.get(&row.work.endpoint);
+    if endpoint.is_none() && row.work.adapted == Some(true) {
+        return Some(Effect::Forward(Box::new(to_adapter(row, reply))));
+    }
+    let reply = match endpoint.and_then(|endpoint| endpoint.adapter.as_ref()) {
         Some(adapter) => {
             let context = Context::new(origin(node, row, reply.kind, &row.work.endpoint));
             let adapting = adapter(Call {
@@ -102,8 +104,14 @@ pub(super) async fn reply_effect(
         }
         None => reply,
     };
+    plain_reply(node, row, reply)
+}
+
+/// The message that answers the client's REQUEST, as it is. A SEND has none.
+pub(super) fn plain_reply(node: &Node, row: &Forwarded, reply: Reply) -> Option<Effect> {
+    let cmid = row.work.cmid.clone()?;
     let debug = row.work.debug.clone().map(|debug| crate::wire::Debug {
-        mmrrts: Some(now),
+        mmrrts: Some(node.clock.now()),
         mmrrnn: Some(node.name().to_string()),
         ..debug
     });

@@ -8,6 +8,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 
+use super::giving_up::give_up;
+use super::insist::{Unsettled, insist};
 use super::reply::{Reply, reply_effect, text};
 use crate::clock::jittered;
 use crate::endpoint::{
@@ -16,11 +18,9 @@ use crate::endpoint::{
 };
 use crate::error::HandlerError;
 use crate::node::Node;
-use crate::seldom::log_seldom;
-use crate::store::StoreError;
 use crate::store::operation::{
-    BuryForwarded, Cause, Effect, EffectOutcome, Forwarded, NewForward, PostponeForwarded, Proof,
-    ReadForwarded, Unit, UnitOutcome,
+    Cause, Effect, EffectOutcome, Forwarded, NewForward, PostponeForwarded, Proof, ReadForwarded,
+    Unit, UnitOutcome,
 };
 use crate::wire::{DebugOptions, MessageType, shown};
 
@@ -44,60 +44,59 @@ pub(crate) fn ping() -> Handler {
     })
 }
 
+/// An attempt that has failed, and why.
+pub(super) struct Failed(pub(super) String);
+
+/// When the row is due again, if it is not settled.
+pub(super) type Again = Option<Duration>;
+
 /// Works on a row. Returned is when it is due again, if it is not settled.
-pub(super) async fn work(node: &Arc<Node>, row: Forwarded) -> Option<Duration> {
-    let Some(service) = node.services.get(&row.work.service) else {
-        return fail(node, row, "there is no such service on this node").await;
-    };
-    let context = Context::new(origin(node, &row, row.work.kind, &row.work.service));
+pub(super) async fn work(node: &Arc<Node>, row: Forwarded) -> Again {
+    let service = node.services.get(&row.work.service)?;
+    match attempt(node, service, &row).await {
+        Ok(again) => again,
+        Err(Failed(why)) => fail(node, service, &row, &why).await,
+    }
+}
+
+/// Calls the service, and settles.
+async fn attempt(node: &Arc<Node>, service: &Service, row: &Forwarded) -> Result<Again, Failed> {
+    let context = Context::new(origin(node, row, row.work.kind, &row.work.service));
     let payload = Some(row.work.msg.clone());
     let call = (service.handler)(Call {
         context: context.clone(),
         payload,
     });
     let Some(handled) = within(service.time_limit, call).await else {
-        return time_out(node, service, row).await;
+        return Err(timed_out(node, service, row));
     };
     let mut effects = take_effects(&context);
+    let handled = handled.map_err(|error| {
+        node.counters
+            .handler_failures
+            .fetch_add(1, Ordering::Relaxed);
+        Failed(error.text().to_owned())
+    })?;
     match handled {
-        Ok(RawOutcome::Resolve(payload)) => {
-            settle(node, &row, effects, Some(Reply::resolve(payload))).await
+        RawOutcome::Resolve(payload) => {
+            settle(node, row, effects, Some(Reply::resolve(payload))).await
         }
-        Ok(RawOutcome::Reject(payload)) => {
-            settle(node, &row, effects, Some(Reply::reject(payload))).await
+        RawOutcome::Reject(payload) => {
+            settle(node, row, effects, Some(Reply::reject(payload))).await
         }
-        Ok(RawOutcome::Deny(why)) => {
+        RawOutcome::Deny(why) => {
             let payload = text(&why.unwrap_or_else(|| "the service refused".into()));
-            settle(node, &row, effects, Some(Reply::reject(payload))).await
+            settle(node, row, effects, Some(Reply::reject(payload))).await
         }
-        Ok(RawOutcome::Done) => settle(node, &row, effects, None).await,
-        Ok(RawOutcome::Forward(forward)) => match forward_on(&row, forward) {
-            Ok(onward) => {
-                effects.push(Effect::Forward(Box::new(onward)));
-                let proof = Proof::Epoch(row.epoch);
-                commit(
-                    node,
-                    &row,
-                    Unit {
-                        cause: Cause::Forwarded { id: row.id, proof },
-                        effects,
-                    },
-                )
-                .await;
-                None
-            }
-            Err(error) => fail(node, row, error.text()).await,
-        },
-        Ok(RawOutcome::Later(timeout)) => later(node, &row, effects, timeout).await,
-        Ok(RawOutcome::Retry(why)) => {
-            fail(node, row, why.as_deref().unwrap_or("asked to retry")).await
+        RawOutcome::Done => settle(node, row, effects, None).await,
+        RawOutcome::Forward(forward) => {
+            let onward =
+                forward_on(node, row, forward).map_err(|error| Failed(error.text().to_owned()))?;
+            effects.push(Effect::Forward(Box::new(onward)));
+            commit_settled(node, row, effects).await
         }
-        Err(error) => {
-            node.counters
-                .handler_failures
-                .fetch_add(1, Ordering::Relaxed);
-            fail(node, row, error.text()).await
-        }
+        RawOutcome::Later(timeout) => later(node, row, effects, timeout).await,
+        RawOutcome::Retry(why) => Err(Failed(why.unwrap_or_else(|| "asked to retry".into()))),
     }
 }
 
@@ -115,14 +114,15 @@ pub(super) async fn within(
 }
 
 /// The attempt was dropped: it is not known what it would have come to.
-async fn time_out(node: &Arc<Node>, service: &Service, row: Forwarded) -> Option<Duration> {
+fn timed_out(node: &Node, service: &Service, row: &Forwarded) -> Failed {
     service.counters.timed_out.fetch_add(1, Ordering::Relaxed);
     node.counters
         .handler_failures
         .fetch_add(1, Ordering::Relaxed);
     let (name, limit) = (&row.work.service, service.time_limit);
-    let why = format!("the service {name:?} took longer than its time limit of {limit:?}");
-    fail(node, row, &why).await
+    Failed(format!(
+        "the service {name:?} took longer than its time limit of {limit:?}"
+    ))
 }
 
 pub(super) fn origin(node: &Node, row: &Forwarded, kind: MessageType, endpoint: &str) -> Origin {
@@ -150,81 +150,69 @@ pub(super) fn origin(node: &Node, row: &Forwarded, kind: MessageType, endpoint: 
 }
 
 fn forward_on(
+    node: &Node,
     row: &Forwarded,
     forward: crate::endpoint::Forward,
 ) -> Result<NewForward, HandlerError> {
     Ok(NewForward {
+        here: node.services.contains_key(&forward.service),
         service: forward.service,
         msg: forward.payload?,
         correlation: forward
             .correlation
             .transpose()?
             .or_else(|| row.work.correlation.clone()),
+        left: row.left(),
         ..(*row.work).clone()
     })
 }
 
-async fn settle(
+/// Settles the row with a reply.
+pub(super) async fn settle(
     node: &Arc<Node>,
     row: &Forwarded,
     mut effects: Vec<Effect>,
     reply: Option<Reply>,
-) -> Option<Duration> {
+) -> Result<Again, Failed> {
     let reply = reply_effect(node, row, reply, &mut effects).await;
     effects.extend(reply);
+    commit_settled(node, row, effects).await
+}
+
+/// Settles the row with all that its service has brought about.
+pub(super) async fn commit_settled(
+    node: &Arc<Node>,
+    row: &Forwarded,
+    effects: Vec<Effect>,
+) -> Result<Again, Failed> {
     let proof = Proof::Epoch(row.epoch);
-    match commit(
-        node,
-        row,
-        Unit {
-            cause: Cause::Forwarded { id: row.id, proof },
-            effects,
-        },
-    )
-    .await
-    {
+    let cause = Cause::Forwarded { id: row.id, proof };
+    match commit(node, row, Unit { cause, effects }).await? {
         // The client is away with a full outbox: its reply waits in the row, not counted as an attempt.
         Some(UnitOutcome::OutboxFull(_)) => {
-            postpone(node, row, row.attempts, node.config.sweep_interval).await
+            Ok(postpone(node, row, row.attempts, node.config.sweep_interval).await)
         }
-        _ => None,
+        _ => Ok(None),
     }
 }
 
-async fn fail(node: &Arc<Node>, row: Forwarded, why: &str) -> Option<Duration> {
-    let attempts = row.attempts + 1;
-    let service = &row.work.service;
-    if let Some(known) = node.services.get(service) {
-        known.counters.failed.fetch_add(1, Ordering::Relaxed);
-    }
+/// An attempt has failed: there is another one later, or it was the last.
+async fn fail(node: &Arc<Node>, service: &Service, row: &Forwarded, why: &str) -> Again {
+    let attempts = row.attempts.saturating_add(1);
+    let name = &row.work.service;
+    service.counters.failed.fetch_add(1, Ordering::Relaxed);
     // It may have the client's own words in it, or what a database cannot store.
     let why = shown(why);
     let what = format!(
-        "service {service:?}, attempt {attempts} (trace id {}): {}",
+        "service {name:?}, attempt {attempts} (trace id {}): {why}",
         shown(&row.work.tid),
-        why
     );
-    node.failed(service, &what);
-    if attempts < node.config.service_attempts {
-        let delay = node
-            .config
-            .service_backoff
-            .saturating_mul(1 << (attempts - 1).min(16));
-        return postpone(node, &row, attempts, delay).await;
+    node.failed(name, &what);
+    let failing = row.failing_for().unwrap_or_default();
+    match service.retry.next(attempts, failing, row.left(), jittered) {
+        Some(delay) => postpone(node, row, attempts, delay).await,
+        None => give_up(node, service, row, attempts, &why).await,
     }
-    if row.work.cmid.is_some() {
-        let payload = text(&format!("the service {service:?} failed {attempts} times"));
-        return settle(node, &row, Vec::new(), Some(Reply::reject(payload))).await;
-    }
-    let bury = BuryForwarded {
-        id: row.id,
-        epoch: row.epoch,
-        reason: format!("{service}: {why}"),
-    };
-    if insist(node, || node.store.run_for(row.work.share(), bury.clone())).await == Some(true) {
-        node.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
-    }
-    None
 }
 
 /// The reply comes by token. What the service has sent is committed together with the postponement.
@@ -233,7 +221,7 @@ async fn later(
     row: &Forwarded,
     effects: Vec<Effect>,
     timeout: Duration,
-) -> Option<Duration> {
+) -> Result<Again, Failed> {
     let back = PostponeForwarded {
         id: row.id,
         epoch: row.epoch,
@@ -244,93 +232,101 @@ async fn later(
         cause: Cause::Postponed(back),
         effects: effects.clone(),
     };
-    match commit(node, row, unit).await? {
-        UnitOutcome::OutboxFull(_) => {
+    Ok(match commit(node, row, unit).await? {
+        None => None,
+        Some(UnitOutcome::OutboxFull(_)) => {
             postpone(node, row, row.attempts, node.config.sweep_interval).await
         }
-        UnitOutcome::AlreadySettled => {
-            let read = ReadForwarded {
-                id: row.id,
-                secret: row.secret.clone(),
-            };
-            // The reply was quicker than we: what was sent beside it goes out all the same. (If another node has
-            // claimed the row, its service sends it.)
-            if insist(node, || node.store.run_for(row.work.share(), read.clone()))
-                .await?
-                .is_none()
-            {
-                let cause = Cause::Call {
-                    idempotency_key: None,
-                };
-                commit(node, row, Unit { cause, effects }).await;
-            }
+        Some(UnitOutcome::AlreadySettled) => {
+            send_all_the_same(node, row, effects).await?;
             None
         }
-        UnitOutcome::Committed(_)
-        | UnitOutcome::Duplicate(_)
-        | UnitOutcome::FencedOff
-        | UnitOutcome::TooMuchForwarded(_)
-        | UnitOutcome::Repeated => Some(timeout),
-    }
+        Some(
+            UnitOutcome::Committed(_)
+            | UnitOutcome::Duplicate(_)
+            | UnitOutcome::FencedOff
+            | UnitOutcome::TooMuchForwarded(_)
+            | UnitOutcome::Repeated,
+        ) => Some(timeout),
+    })
 }
 
-async fn postpone(
+/// The reply was quicker than we: what was sent beside it goes out all the same. (If another node has claimed the row, its
+/// service sends it.)
+async fn send_all_the_same(
+    node: &Arc<Node>,
+    row: &Forwarded,
+    effects: Vec<Effect>,
+) -> Result<(), Failed> {
+    let read = ReadForwarded {
+        id: row.id,
+        secret: row.secret.clone(),
+    };
+    let left = insist(node, || node.store.run_for(row.work.share(), read.clone())).await;
+    if let Some(None) = unless_stopped(left)? {
+        let cause = Cause::Call {
+            idempotency_key: None,
+        };
+        commit(node, row, Unit { cause, effects }).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn postpone(
     node: &Arc<Node>,
     row: &Forwarded,
     attempts: u32,
     delay: Duration,
-) -> Option<Duration> {
+) -> Again {
     let postpone = PostponeForwarded {
         id: row.id,
         epoch: row.epoch,
         attempts,
         delay,
     };
-    insist(node, || {
+    let postponed = insist(node, || {
         node.store.run_for(row.work.share(), postpone.clone())
-    })
-    .await;
+    });
+    if let Err(Unsettled::Refused(why)) = postponed.await {
+        // Nobody holds a place for it. This node claims it again when it finds that it has not heard of its claim.
+        log::error!(
+            "work for the service {:?} could not be put back (trace id {}): {}",
+            row.work.service,
+            shown(&row.work.tid),
+            shown(&why)
+        );
+    }
     Some(delay)
 }
 
-async fn commit(node: &Arc<Node>, row: &Forwarded, unit: Unit) -> Option<UnitOutcome> {
+/// What the unit came to; `None`: the node has stopped.
+async fn commit(
+    node: &Arc<Node>,
+    row: &Forwarded,
+    unit: Unit,
+) -> Result<Option<UnitOutcome>, Failed> {
     let outcome = insist(node, || {
         let unit = Unit {
             cause: unit.cause.clone(),
             effects: unit.effects.clone(),
         };
         node.store.run_for(row.work.share(), unit)
-    })
-    .await;
+    });
+    let outcome = unless_stopped(outcome.await)?;
     if let Some(UnitOutcome::Committed(effects)) = &outcome {
         node.count_dropped(effects);
     }
-    outcome
+    Ok(outcome)
 }
 
-/// A row claimed by this node would stay so while the node lives: what must be told the store is told again until it
-/// listens, or the node stops.
-async fn insist<T, F>(node: &Node, operation: impl Fn() -> F) -> Option<T>
-where
-    F: Future<Output = Result<T, StoreError>>,
-{
-    let mut delay = Duration::from_millis(100);
-    loop {
-        match operation().await {
-            Ok(outcome) => return Some(outcome),
-            Err(StoreError::Stopped) => return None,
-            Err(error) => {
-                log_seldom!(
-                    warn,
-                    "a forwarded message could not be settled, trying again in {delay:?}: {error}"
-                );
-                if node.stopped() {
-                    return None;
-                }
-            }
+/// What the store refuses counts as a failed attempt.
+pub(super) fn unless_stopped<T>(told: Result<T, Unsettled>) -> Result<Option<T>, Failed> {
+    match told {
+        Ok(outcome) => Ok(Some(outcome)),
+        Err(Unsettled::Stopped) => Ok(None),
+        Err(Unsettled::Refused(why)) => {
+            Err(Failed(format!("the store does not take its result: {why}")))
         }
-        tokio::time::sleep(jittered(delay)).await;
-        delay = (delay * 2).min(Duration::from_secs(5));
     }
 }
 

@@ -308,9 +308,14 @@ fn described(job: &Job, error: &HandlerError) -> String {
 
 fn forwarded(job: &Job, forward: crate::endpoint::Forward) -> Result<NewForward, HandlerError> {
     let request = job.envelope.t == MessageType::REQUEST;
+    let endpoint = job.envelope.eid.clone().unwrap_or_default();
+    let adapter = job.node.endpoints.get(&endpoint);
     Ok(NewForward {
+        here: job.node.services.contains_key(&forward.service),
+        left: patience(job).filter(|_| request),
+        adapted: Some(adapter.is_some_and(|endpoint| endpoint.adapter.is_some())),
         service: forward.service,
-        endpoint: job.envelope.eid.clone().unwrap_or_default(),
+        endpoint,
         sid: job.sid.clone(),
         user_id: job.user_id.clone(),
         cmid: job.envelope.cmid.clone().filter(|_| request),
@@ -323,6 +328,13 @@ fn forwarded(job: &Job, forward: crate::endpoint::Forward) -> Result<NewForward,
             ..debug
         }),
     })
+}
+
+/// How long the client of a REQUEST still waits for its reply, if it has said so.
+fn patience(job: &Job) -> Option<Duration> {
+    let whole = job.envelope.to.filter(|ms| *ms > 0)?;
+    let gone = job.node.clock.now().saturating_sub(job.received).max(0);
+    Some(Duration::from_millis(whole.saturating_sub(gone as u64)))
 }
 
 fn received_debug(job: &Job) -> Option<Debug> {

@@ -1,5 +1,7 @@
 //! Rows as they are stored, and their way to and from what the operations speak of.
 
+use std::time::{Duration, Instant};
+
 use diesel::prelude::*;
 use rand::RngExt;
 use serde_json::value::RawValue;
@@ -170,6 +172,8 @@ pub struct NewForwardedRow<'a> {
     pub correlation: Option<&'a str>,
     pub debug: Option<&'a str>,
     pub bytes: i32,
+    pub deadline: Option<i64>,
+    pub adapted: Option<bool>,
 }
 
 /// A forwarded row.
@@ -191,12 +195,18 @@ pub struct ForwardedRow {
     pub msg: String,
     pub correlation: Option<String>,
     pub debug: Option<String>,
+    pub deadline: Option<i64>,
+    pub failed: Option<i64>,
+    pub adapted: Option<bool>,
 }
 
-impl TryFrom<ForwardedRow> for Forwarded {
-    type Error = DbError;
-
-    fn try_from(row: ForwardedRow) -> DbResult<Forwarded> {
+impl ForwardedRow {
+    /// The row, as it is read at this time.
+    pub fn read_at(self, now: i64) -> DbResult<Forwarded> {
+        let row = self;
+        let between = |from: i64, to: i64| {
+            Duration::from_millis(u64::try_from(to.saturating_sub(from)).unwrap_or(0))
+        };
         let work = NewForward {
             service: row.service,
             endpoint: row.endpoint,
@@ -208,12 +218,19 @@ impl TryFrom<ForwardedRow> for Forwarded {
             msg: payload(row.msg)?,
             correlation: row.correlation.map(payload).transpose()?,
             debug: debug(row.debug)?,
+            left: row.deadline.map(|deadline| between(now, deadline)),
+            adapted: row.adapted,
+            here: true,
         };
         Ok(Forwarded {
             id: row.id,
             epoch: row.epoch,
             secret: row.secret,
             attempts: row.attempts.max(0) as u32,
+            failing: row
+                .failed
+                .map_or(Duration::ZERO, |failed| between(failed, now)),
+            read: Instant::now(),
             work: Box::new(work),
         })
     }
@@ -241,6 +258,7 @@ pub struct NewDeadLetterRow<'a> {
     pub deliveries: i32,
     pub died: i64,
     pub bytes: Option<i32>,
+    pub adapted: Option<bool>,
 }
 
 /// A dead letter.
@@ -265,6 +283,7 @@ pub struct DeadLetterRow {
     pub reason: String,
     pub deliveries: i32,
     pub died: i64,
+    pub adapted: Option<bool>,
 }
 
 impl From<DeadLetterRow> for DeadLetter {

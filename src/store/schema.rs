@@ -103,6 +103,9 @@ table! { "matssocket_forwarded"
         correlation -> Nullable<Text>,
         debug -> Nullable<Text>,
         bytes -> Integer,
+        deadline -> Nullable<BigInt>,
+        failed -> Nullable<BigInt>,
+        adapted -> Nullable<Bool>,
     }
 }
 
@@ -127,6 +130,7 @@ table! { "matssocket_dead_letter"
         deliveries -> Integer,
         died -> BigInt,
         bytes -> Nullable<Integer>,
+        adapted -> Nullable<Bool>,
     }
 }
 
@@ -134,6 +138,7 @@ table! { "matssocket_node"
     node (name) {
         name -> Text,
         lease_until -> BigInt,
+        services -> Nullable<Text>,
     }
 }
 

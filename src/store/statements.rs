@@ -209,6 +209,7 @@ macro_rules! operations {
             Write Messages give_back_forwarded(GiveBackForwarded) -> ();
             Write Messages postpone_forwarded(PostponeForwarded) -> bool;
             Write Messages bury_forwarded(BuryForwarded) -> bool;
+            Read Control find_unserved(FindUnserved) -> Vec<UnservedWork>;
             Read Messages read_forwarded(ReadForwarded) -> Option<Forwarded>;
             Read Messages list_dead_letters(ListDeadLetters) -> Vec<DeadLetter>;
             Write Messages redrive_dead_letter(RedriveDeadLetter) -> bool;
@@ -220,6 +221,7 @@ macro_rules! operations {
             Read Messages find_missed(FindMissed) -> Vec<Option<Missed>>;
             Read Messages read_topic(ReadTopic) -> Option<PublicationPage>;
             Alone Control renew_lease(RenewLease) -> bool;
+            Alone Control note_services(NoteServices) -> ();
             Alone Control leave_node(LeaveNode) -> ();
             Read Control list_nodes(ListNodes) -> Vec<StoredNode>;
             Read Control sweep(Sweep) -> Swept;

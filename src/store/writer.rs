@@ -258,6 +258,7 @@ fn finish(mut group: Vec<Job>, queue: &Queue) {
             Some((_, before)) => {
                 before.stored.append(&mut news.stored);
                 before.forwarded.append(&mut news.forwarded);
+                before.work |= news.work;
                 before.published |= news.published;
             }
             None => told.push((seat.clone(), news)),

@@ -7,7 +7,9 @@ use std::time::Duration;
 use crate::endpoint::{Call, Context, Origin, RawOutcome, Run, take_effects};
 use crate::node::Node;
 use crate::seldom::log_seldom;
-use crate::store::operation::{Cause, ClaimEndedCorrelations, EndedCorrelation, Unit, UnitOutcome};
+use crate::store::operation::{
+    Cause, ClaimEndedCorrelations, Effect, EndedCorrelation, Unit, UnitOutcome,
+};
 use crate::store::{Share, StoreError};
 use crate::wire::shown;
 
@@ -50,7 +52,14 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
             None
         }
         // Another version of the application may have it: left for a node that does, tried again later.
-        None => return Ok(()),
+        None => {
+            log_seldom!(
+                warn,
+                "a request has ended whose reply terminator {:?} this node does not have: left for a node that has it",
+                shown(terminator)
+            );
+            return Ok(());
+        }
     };
     let mut effects = Vec::new();
     if let Some(handler) = handler {
@@ -82,16 +91,34 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
             }
         }
     }
-    let share = Share::of(&ended.user_id, ended.session);
-    let unit = Unit {
-        cause: Cause::EndedCorrelation {
-            session: ended.session,
-            seq: ended.seq,
-        },
-        effects,
+    let committed = match end(node, &ended, effects).await {
+        // It would be refused again, each time that the terminator is told.
+        Err(StoreError::Refused(why)) => {
+            let what = format!(
+                "what the reply terminator {terminator:?} did about a request that ended is dropped, the store does not take it: {}",
+                shown(&why)
+            );
+            node.failed(terminator, &what);
+            end(node, &ended, Vec::new()).await?
+        }
+        ended => ended?,
     };
-    if let UnitOutcome::Committed(effects) = node.store.run_for(share, unit).await? {
+    if let UnitOutcome::Committed(effects) = committed {
         node.count_dropped(&effects);
     }
     Ok(())
+}
+
+/// The terminator has been told, and this is what it did.
+async fn end(
+    node: &Node,
+    ended: &EndedCorrelation,
+    effects: Vec<Effect>,
+) -> Result<UnitOutcome, StoreError> {
+    let cause = Cause::EndedCorrelation {
+        session: ended.session,
+        seq: ended.seq,
+    };
+    let share = Share::of(&ended.user_id, ended.session);
+    node.store.run_for(share, Unit { cause, effects }).await
 }

@@ -64,7 +64,7 @@ async fn lease(node: &Node) -> Result<(), StoreError> {
         Ok(true) => {
             node.renewed(asked);
             node.come_back();
-            Ok(())
+            node.publish_services().await
         }
         Ok(false) if node.stopping() => Ok(()),
         Ok(false) => node.come_back_as_new().await,
@@ -95,10 +95,10 @@ async fn sweep(node: &Node) -> Result<(), StoreError> {
         node.registry().tell(NotSwept { holders, existing });
     }
     // Last, so that its failing costs nothing else.
-    match is_close_due {
-        true => close_due(node).await,
-        false => Ok(()),
+    if is_close_due {
+        close_due(node).await?;
     }
+    service::note_unserved(node).await
 }
 
 async fn liveliness(node: &Node) -> Result<(), StoreError> {

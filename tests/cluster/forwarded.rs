@@ -8,6 +8,7 @@ use crate::common::*;
 
 fn quick(config: &mut matssocket::Config) {
     config.service_backoff = Duration::from_millis(10);
+    config.service_attempts = 5;
     config.takeover_interval = Duration::from_millis(20);
 }
 

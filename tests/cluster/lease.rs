@@ -11,6 +11,7 @@ fn quick(config: &mut matssocket::Config) {
     config.lease_interval = Duration::from_millis(50);
     config.takeover_interval = Duration::from_millis(50);
     config.service_backoff = Duration::from_millis(10);
+    config.service_attempts = 5;
     config.stop_grace = Duration::from_millis(200);
 }
 

@@ -10,6 +10,8 @@ mod listen;
 #[cfg(feature = "postgres")]
 mod pooler;
 mod reconnect;
+mod retries;
+mod rolling;
 mod services;
 mod store_away;
 mod sweep;

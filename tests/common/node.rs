@@ -147,8 +147,8 @@ impl Setup {
         Nodes {
             nodes,
             control,
-            clock: self.clock,
-            database: self.database,
+            clock: self.clock.clone(),
+            setup: self,
         }
     }
 
@@ -225,9 +225,8 @@ pub struct Nodes {
     nodes: Vec<Node>,
     pub control: Control,
     pub clock: Clock,
-    /// Last, so that it goes when nobody uses it any more.
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
-    database: Database,
+    /// Last, so that its database goes when nobody uses it any more.
+    setup: Setup,
 }
 
 impl std::ops::Index<usize> for Nodes {
@@ -242,7 +241,7 @@ impl std::ops::Index<usize> for Nodes {
 #[cfg(feature = "postgres")]
 impl Drop for Nodes {
     fn drop(&mut self) {
-        if matches!(self.database, Database::Shared(_)) {
+        if matches!(self.setup.database, Database::Shared(_)) {
             return;
         }
         for node in self.nodes.drain(..) {
@@ -261,6 +260,14 @@ impl Nodes {
 
     pub async fn two() -> Nodes {
         Setup::new().start(2).await
+    }
+
+    /// Another node joins; returns its number.
+    pub async fn add(&mut self) -> usize {
+        let number = self.nodes.len();
+        let node = self.setup.node(number, &self.control).await;
+        self.nodes.push(node);
+        number
     }
 
     pub fn server(&self) -> &MatsSocketServer {

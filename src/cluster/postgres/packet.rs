@@ -48,6 +48,7 @@ pub(super) enum Kind {
         session: i64,
     },
     Published,
+    Work,
     /// The node wants to know whether it hears itself.
     Echo,
 }
@@ -87,6 +88,7 @@ impl Kind {
             },
             Notice::ComeBack { session } => Kind::ComeBack { session: session.0 },
             Notice::Published => Kind::Published,
+            Notice::Work => Kind::Work,
             Notice::Missed => return None,
         })
     }
@@ -121,6 +123,7 @@ impl Kind {
                 session: SessionKey(session),
             },
             Kind::Published => Notice::Published,
+            Kind::Work => Notice::Work,
             Kind::Echo => return None,
         })
     }

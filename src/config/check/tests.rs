@@ -169,6 +169,11 @@ const ZEROS: &[(Change, &str)] = &[
 
 const ABSURD: &[Bad] = &[
     (
+        |c| c.service_longest_backoff = SECOND / 2,
+        "service_backoff = 1s ",
+        "service_longest_backoff",
+    ),
+    (
         |c| c.hello_timeout = Duration::from_micros(900),
         "hello_timeout = 900µs ",
         "at least 1ms",

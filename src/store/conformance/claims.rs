@@ -14,10 +14,10 @@ async fn forward(node: &Node, many: usize, work: NewForward) {
     node.run(call(effects.collect())).await;
 }
 
-fn claim_of<const N: usize>(rooms: [(&str, Room); N], others: usize) -> ClaimForwarded {
+fn claim_of<const N: usize>(rooms: [(&str, Room); N]) -> ClaimForwarded {
     ClaimForwarded {
         rooms: rooms.map(|(name, room)| (name.to_owned(), room)).into(),
-        ..claim(others, &[])
+        ..claim(0, &[])
     }
 }
 
@@ -39,22 +39,103 @@ pub async fn each_service_has_its_own_room(base: Base) {
     forward(&a, 3, of("anna", "no one's")).await;
     a.run(LeaveNode).await;
     let rooms = || [("slow", room(0)), ("quick", room(2)), ("idle", room(9))];
-    let claimed = b.run(claim_of(rooms(), 4)).await;
-    assert_eq!(
-        counts(&claimed),
-        [("no one's", 3), ("nobody's", 1), ("quick", 2)]
-    );
-    let more = ["nobody's", "quick"].map(str::to_owned);
-    assert_eq!(claimed.more, more.into());
-    let claimed = b.run(claim_of(rooms(), 0)).await;
+    let claimed = b.run(claim_of(rooms())).await;
+    assert_eq!(counts(&claimed), [("quick", 2)]);
+    assert_eq!(claimed.more, ["quick".to_owned()].into());
+    let claimed = b.run(claim_of(rooms())).await;
     assert_eq!(
         (counts(&claimed), claimed.more.clone()),
         (vec![("quick", 1)], [].into())
     );
-    let claimed = b.run(claim_of([("slow", room(100))], 0)).await;
+    let claimed = b.run(claim_of([("slow", room(100))])).await;
     let ids: Vec<i64> = claimed.rows.iter().map(|row| row.id).collect();
     assert_eq!(counts(&claimed), [("slow", 100)]);
     assert!(ids.is_sorted(), "the oldest first: {ids:?}");
+}
+
+/// A node claimed what it could do nothing with, and in a rolling deploy made it fail: the rows of services that it does
+/// not have are left alone, whoever has left them, until a node comes that has them.
+pub async fn what_nobody_can_do_waits(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let unknown = |service| NewForward {
+        here: false,
+        ..of("anna", service)
+    };
+    forward(&a, 2, unknown("free")).await;
+    let news = a.news().await;
+    let told = |news: &News| news.work && news.forwarded.is_empty();
+    assert!(news.len() == 1 && news.iter().all(told));
+    forward(&a, 3, of("anna", "dead's")).await;
+    let all = || [("service", room(9)), ("free", room(9)), ("dead's", room(9))];
+    assert_eq!(
+        counts(&b.run(claim_of(all())).await),
+        [("free", 2)],
+        "free from the start, for whoever has the service"
+    );
+    forward(&a, 2, unknown("free")).await;
+    base.clock.advance(secs(59));
+    let renew = RenewLease {
+        join: false,
+        lease: secs(60),
+    };
+    assert!(b.run(renew).await);
+    base.clock.advance(secs(1));
+    assert_eq!(counts(&b.run(claim_of([("service", room(9))])).await), []);
+    let c = base.node("c").await;
+    let claimed = c.run(claim_of(all())).await;
+    assert_eq!(counts(&claimed), [("dead's", 3), ("free", 2)]);
+}
+
+/// Nobody noticed that messages waited for a service that no node had.
+pub async fn what_nobody_can_do_is_found(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let find = FindUnserved { limit: 2 };
+    let free = |service| NewForward {
+        here: false,
+        ..of("anna", service)
+    };
+    forward(&a, 2, free("typo")).await;
+    forward(&a, 1, of("anna", "a's")).await;
+    assert_eq!(b.run(find).await, [], "nobody has said yet what it has");
+    let note = |services: &[&str]| NoteServices {
+        services: services.iter().map(|it| (*it).to_owned()).collect(),
+    };
+    a.run(note(&["a's", "both's"])).await;
+    assert_eq!(b.run(find).await, []);
+    b.run(note(&["both's", "b's"])).await;
+    base.clock.advance(secs(30));
+    let work = |service: &str, messages, oldest| UnservedWork {
+        service: service.into(),
+        messages,
+        oldest,
+    };
+    assert_eq!(b.run(find).await, [work("typo", 2, START)]);
+    for service in ["a's", "both's", "b's", "typo"] {
+        forward(&a, 1, free(service)).await;
+    }
+    assert_eq!(a.run(find).await, [work("typo", 3, START)]);
+    let nodes = b.run(ListNodes).await;
+    let services = |name: &str| vec![name.to_owned(), "both's".to_owned()];
+    let named: Vec<_> = nodes.into_iter().map(|it| it.services).collect();
+    let mut expected = [services("a's"), services("b's")];
+    expected[1].reverse();
+    assert_eq!(named, expected.map(Some));
+
+    // What a dead node has left counts with the rest.
+    let renew = RenewLease {
+        join: false,
+        lease: secs(60),
+    };
+    assert!(b.run(renew).await);
+    base.clock.advance(secs(31));
+    assert_eq!(
+        b.run(find).await,
+        [work("a's", 2, START), work("typo", 3, START)]
+    );
+    let one = FindUnserved { limit: 1 };
+    assert_eq!(b.run(one).await.len(), 1);
+    base.node("of an earlier version").await;
+    assert_eq!(b.run(find).await, [], "it takes anything");
 }
 
 /// As above, on the node that takes over.
@@ -76,14 +157,14 @@ pub async fn taken_over_service_by_service(base: Base) {
     }
     base.clock.advance(secs(1));
     let rooms = || [("slow", room(10)), ("quick", room(5))];
-    let claimed = b.run(claim_of(rooms(), 5)).await;
+    let claimed = b.run(claim_of(rooms())).await;
     assert_eq!(counts(&claimed), [("quick", 4), ("slow", 10)]);
     assert!(claimed.rows.iter().all(|row| row.epoch == 2));
     let held: Vec<i64> = claimed.rows.iter().map(|row| row.id).collect();
     let rooms = [("slow", room(0)), ("quick", room(5))];
     let again = ClaimForwarded {
         holding: held.into_iter().collect(),
-        ..claim_of(rooms, 5)
+        ..claim_of(rooms)
     };
     assert_eq!(b.run(again).await.rows.len(), 0, "d lives");
 }
@@ -95,7 +176,7 @@ pub async fn users_take_turns(base: Base) {
     forward(&a, 2, of("berta", "service")).await;
     forward(&a, 1, of("carla", "service")).await;
     a.run(LeaveNode).await;
-    let claimed = b.run(claim_of([("service", room(5))], 0)).await;
+    let claimed = b.run(claim_of([("service", room(5))])).await;
     let users: Vec<_> = claimed.rows.iter().map(|row| &*row.work.user_id).collect();
     assert_eq!(users, ["anna", "berta", "carla", "anna", "berta"]);
 }
@@ -110,7 +191,7 @@ pub async fn claims_are_bounded_in_bytes(base: Base) {
     a.run(LeaveNode).await;
     let within = |bytes| {
         let rows = 10;
-        claim_of([("service", Room { rows, bytes })], 0)
+        claim_of([("service", Room { rows, bytes })])
     };
     assert_eq!(b.run(within(0)).await.rows.len(), 0);
     let claimed = b.run(within(1)).await;

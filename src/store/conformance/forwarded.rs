@@ -236,3 +236,41 @@ pub async fn unheard_claims_are_claimed_again(base: Base) {
             .is_empty()
     );
 }
+
+/// What is known of a row's times outlives its node: how long it has been failing, and how long its client waits.
+pub async fn how_long_it_fails_and_its_client_waits(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let patient = NewForward {
+        left: Some(secs(20)),
+        ..work("f")
+    };
+    a.run(call(vec![Effect::Forward(Box::new(patient))])).await;
+    let told = a.news().await;
+    let mut row = told[0].forwarded[0].clone();
+    let mut node = &a;
+    for (attempts, failing, left) in [(1, 5, 15), (2, 10, 10), (3, 15, 5), (4, 20, 0), (5, 25, 0)] {
+        let postpone = PostponeForwarded {
+            id: row.id,
+            epoch: row.epoch,
+            attempts,
+            delay: secs(5),
+        };
+        assert!(node.run(postpone).await);
+        base.clock.advance(secs(5));
+        node = &b;
+        row = node.claim().await.remove(0);
+        assert_eq!(
+            (row.attempts, row.failing, row.work.left),
+            (attempts, secs(failing), Some(secs(left)))
+        );
+        assert_eq!(row.work.adapted, Some(false));
+    }
+    assert!(row.failing_for() >= Some(secs(25)) && row.left() == Some(secs(0)));
+    let read = ReadForwarded {
+        id: row.id,
+        secret: row.secret.clone(),
+    };
+    base.clock.advance(secs(1));
+    let read = b.run(read).await.expect("it is there");
+    assert_eq!(read.failing, secs(26));
+}

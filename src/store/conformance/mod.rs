@@ -12,7 +12,6 @@ mod topics;
 mod transact;
 mod units;
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -67,8 +66,8 @@ suite! {
     outbox: fetch_in_order fetch_by_bytes large_ones_in_parts complete_and_nack correlations_time_out closed_session_ends_correlations
         dead_letters redrive_moves_the_correlation old_dead_letters_go excess_dead_letters_go;
     forwarded: postponed postponed_with_what_was_sent taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired buried_and_redriven
-        renamed_node_loses_its_claims unheard_claims_are_claimed_again;
-    claims: each_service_has_its_own_room taken_over_service_by_service users_take_turns claims_are_bounded_in_bytes given_back
+        renamed_node_loses_its_claims unheard_claims_are_claimed_again how_long_it_fails_and_its_client_waits;
+    claims: each_service_has_its_own_room taken_over_service_by_service users_take_turns claims_are_bounded_in_bytes given_back what_nobody_can_do_waits what_nobody_can_do_is_found
         what_clients_forward_is_bounded bytes_that_clients_forward_are_bounded;
     nodes: listed;
     topics: subscriptions publications_in_order pages_hold_what_fits missed positions a_page_of_what_is_gone
@@ -398,6 +397,9 @@ fn work(tid: &str) -> NewForward {
             cmrts: Some(7),
             ..Default::default()
         }),
+        left: None,
+        adapted: Some(false),
+        here: true,
     }
 }
 
@@ -408,11 +410,10 @@ fn room(rows: usize) -> Room {
     }
 }
 
-/// A claim by a node without services that knows of these rows, and hears of its claims within ten seconds.
+/// A claim by a node with the one service that knows of these rows, and hears of its claims within ten seconds.
 fn claim(limit: usize, holding: &[i64]) -> ClaimForwarded {
     ClaimForwarded {
-        rooms: HashMap::new(),
-        others: room(limit),
+        rooms: [("service".to_owned(), room(limit))].into(),
         holding: holding.iter().copied().collect(),
         hearing: secs(10),
     }

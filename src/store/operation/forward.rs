@@ -5,15 +5,13 @@ use std::time::Duration;
 
 use super::Forwarded;
 
-/// Claims forwarded rows that are due and free, or whose claiming node's lease has run out, or that the caller's node
-/// has claimed without knowing it, the outcome of that commit having been lost. Of each service the oldest ones, except
-/// that users take turns as far as can be told from a few times as many rows as there is room for.
+/// Claims forwarded rows of the services that the caller's node has: those that are due and free, or whose claiming
+/// node's lease has run out, or that the caller's node has claimed without knowing it, the outcome of that commit having
+/// been lost. Of each service the oldest ones, except that users take turns as far as can be told from a few times as many rows as there is room for.
 #[derive(Clone, Debug)]
 pub struct ClaimForwarded {
-    /// How much of each service that the caller's node has.
+    /// How much of each service that the caller's node has. Rows of others are left to nodes that have them.
     pub rooms: HashMap<String, Room>,
-    /// How much of all services that it does not have.
-    pub others: Room,
     /// Rows that the caller knows it has claimed.
     pub holding: HashSet<i64>,
     /// So long after a claim the caller must have heard of it.
@@ -77,4 +75,26 @@ pub struct ReadForwarded {
     pub id: i64,
     /// The token's secret.
     pub secret: String,
+}
+
+/// Work that waits because no living node has its service: the names of services, and of those at most so many.
+#[derive(Clone, Copy, Debug)]
+pub struct FindUnserved {
+    /// At most so many services.
+    pub limit: usize,
+}
+
+/// Forwarded messages that wait because no living node has their service. They are worked on when one comes.
+///
+/// Replies that wait for a node with their endpoint, because it has a reply adapter, wait for a service named
+/// `MatsSocket.adapter/` and the endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct UnservedWork {
+    /// The service.
+    pub service: String,
+    /// Messages that wait for it; no more than 10,000 of what one node has left are counted.
+    pub messages: u64,
+    /// When the one that has waited longest was stored, ms since the epoch.
+    pub oldest: i64,
 }

@@ -15,6 +15,13 @@ pub struct RenewLease {
     pub lease: Duration,
 }
 
+/// Publishes which services the caller's node has, for as long as its row is there.
+#[derive(Clone, Debug)]
+pub struct NoteServices {
+    /// Their names.
+    pub services: Vec<String>,
+}
+
 /// The caller's node stops: its sessions are not connected any more, its claims are free, its row goes.
 #[derive(Clone, Debug)]
 pub struct LeaveNode;
@@ -34,6 +41,8 @@ pub struct StoredNode {
     pub lease_until: i64,
     /// Sessions that it holds; those of a node that does not live are not connected.
     pub sessions: u64,
+    /// The services that it has; `None` (JSON null): not known, it being of an earlier version.
+    pub services: Option<Vec<String>>,
 }
 
 /// All sessions that the store believes to be on the caller's node.
@@ -74,6 +83,8 @@ pub struct News {
     pub stored: Vec<StoredMessage>,
     /// Forwarded rows stored and claimed by this node.
     pub forwarded: Vec<Forwarded>,
+    /// Whether forwarded rows were stored that are free, this node not having their services.
+    pub work: bool,
     /// Whether something was published.
     pub published: bool,
 }
@@ -81,7 +92,7 @@ pub struct News {
 impl News {
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
-        self.stored.is_empty() && self.forwarded.is_empty() && !self.published
+        self.stored.is_empty() && self.forwarded.is_empty() && !self.work && !self.published
     }
 }
 

@@ -1,7 +1,7 @@
 //! Units: what one handler did, committed as one.
 
 use std::any::Any;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Holder, PostponeForwarded, SessionKey, StoredMessage};
 use crate::wire::{Debug, MessageType, Payload};
@@ -98,7 +98,7 @@ pub enum Effect {
         /// Payload.
         msg: Payload,
     },
-    /// Work for a service, claimed by the caller's node.
+    /// Work for a service; claimed by the caller's node if that has the service.
     Forward(Box<NewForward>),
     /// Our request to a client ends without a reply that can be used: its reply terminator is told.
     EndRequest {
@@ -207,6 +207,14 @@ pub struct NewForward {
     pub correlation: Option<Payload>,
     /// Debug object so far.
     pub debug: Option<Debug>,
+    /// How long whoever waits for the reply still waits, from when this is stored or read; `None`: nobody does, or it is
+    /// not known.
+    pub left: Option<Duration>,
+    /// Whether the endpoint has a reply adapter; `None`: not known, a node of an earlier version having stored it.
+    pub adapted: Option<bool>,
+    /// The caller's node has the service, and claims the row as it stores it. If not, the row is free for a node that has
+    /// it.
+    pub here: bool,
 }
 
 impl NewForward {
@@ -228,8 +236,25 @@ pub struct Forwarded {
     pub secret: String,
     /// Failed attempts so far.
     pub attempts: u32,
+    /// How long ago its first attempt failed, when it was read; zero if none has.
+    pub failing: Duration,
+    /// When it was read.
+    pub read: Instant,
     /// The work.
     pub work: Box<NewForward>,
+}
+
+impl Forwarded {
+    /// How long ago its first attempt failed; `None`: none has.
+    pub fn failing_for(&self) -> Option<Duration> {
+        (self.attempts > 0).then(|| self.failing.saturating_add(self.read.elapsed()))
+    }
+
+    /// How long whoever waits for the reply still waits, zero if no longer; `None`: nobody does, or it is not known.
+    pub fn left(&self) -> Option<Duration> {
+        let left = self.work.left?;
+        Some(left.saturating_sub(self.read.elapsed()))
+    }
 }
 
 /// Outcome of a [`Unit`].

@@ -164,6 +164,9 @@ mod tests {
             msg: serde_json::value::to_raw_value(&text).unwrap(),
             correlation: None,
             debug: None,
+            left: None,
+            adapted: None,
+            here: true,
         }
     }
 

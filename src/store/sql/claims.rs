@@ -22,7 +22,7 @@ const MOST_ROWS: usize = 500;
 
 /// Whoever holds rows that may be claimed.
 #[derive(Clone, Copy)]
-enum Owner<'a> {
+pub(super) enum Owner<'a> {
     Nobody,
     Node(&'a str),
 }
@@ -42,8 +42,8 @@ type Candidate = (i64, String, i32);
 /// A claim under way: how much room is left.
 struct Claim<'a> {
     op: &'a ClaimForwarded,
+    /// Of each service that the caller's node has. The rows of all others are left to nodes that have them.
     rooms: HashMap<&'a str, Room>,
-    others: Room,
     claimed: ClaimedForwarded,
 }
 
@@ -53,19 +53,22 @@ impl<'a> Claim<'a> {
         Claim {
             op,
             rooms: rooms.collect(),
-            others: op.others,
             claimed: ClaimedForwarded::default(),
         }
     }
 
-    fn room(&mut self, service: &str) -> &mut Room {
-        self.rooms.get_mut(service).unwrap_or(&mut self.others)
+    /// Whether a row of this service may be claimed.
+    fn has_room(&self, service: &str) -> bool {
+        let room = self.rooms.get(service);
+        room.is_some_and(|room| room.rows > 0 && room.bytes > 0)
     }
 
     /// Which of a service's rows, of which the oldest come first, to claim; at most so many.
     fn choose(&mut self, service: &str, candidates: Vec<Candidate>, most: usize) -> Vec<i64> {
         let many = candidates.len();
-        let room = self.room(service);
+        let Some(room) = self.rooms.get_mut(service) else {
+            return Vec::new();
+        };
         let mut chosen = Vec::new();
         for (id, _, bytes) in in_turns(candidates) {
             if room.rows == 0 || room.bytes == 0 || chosen.len() >= most {
@@ -124,14 +127,12 @@ impl Transaction<'_> {
         if claim.is_enough() {
             return Ok(());
         }
-        let services = self.services_of(owner)?;
+        let mut services = self.services_of(owner)?;
+        services.retain(|service| claim.has_room(service));
         let share = MOST_ROWS / services.len().max(1);
         for service in services {
-            let room = *claim.room(&service);
-            let most = room.rows.min(share.max(1));
-            if most == 0 || room.bytes == 0 {
-                continue;
-            }
+            let room = claim.rooms.get(&*service).map_or(0, |room| room.rows);
+            let most = room.min(share.max(1));
             let candidates = self.oldest(owner, &service, now, most * CHOICE)?;
             let chosen = claim.choose(&service, candidates, most);
             self.take(owner, &chosen, now, claim)?;
@@ -164,7 +165,7 @@ impl Transaction<'_> {
     }
 
     /// The services of which somebody has rows.
-    fn services_of(&mut self, owner: Owner<'_>) -> DbResult<Vec<String>> {
+    pub(super) fn services_of(&mut self, owner: Owner<'_>) -> DbResult<Vec<String>> {
         let conn = self.apart();
         match owner {
             Owner::Nobody => sql::<Text>(concat!(
@@ -203,7 +204,7 @@ impl Transaction<'_> {
     }
 
     /// Nodes that hold rows although their leases have run out.
-    fn dead_nodes(&mut self, by: &str, now: i64) -> DbResult<Vec<String>> {
+    pub(super) fn dead_nodes(&mut self, by: &str, now: i64) -> DbResult<Vec<String>> {
         sql::<Text>(concat!(
             "WITH RECURSIVE holder (node) AS (\
              SELECT min(node) FROM ",
@@ -255,7 +256,7 @@ impl Transaction<'_> {
         now: i64,
         claim: &mut Claim<'_>,
     ) -> DbResult<()> {
-        let by = self.by.clone();
+        let (by, read) = (self.by.clone(), self.now);
         let conn = self.apart();
         for ids in ids.chunks(MOST_VALUES) {
             // By their ids alone, or PostgreSQL goes through all the rows that the owner has.
@@ -280,7 +281,7 @@ impl Transaction<'_> {
                 taken.into_iter().map(|row| (row.id, row)).collect();
             // In the order in which they were chosen.
             for row in ids.iter().filter_map(|id| taken.remove(id)) {
-                claim.claimed.rows.push(row.try_into()?);
+                claim.claimed.rows.push(row.read_at(read)?);
             }
         }
         Ok(())

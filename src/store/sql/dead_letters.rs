@@ -198,6 +198,8 @@ impl Transaction<'_> {
             correlation: dead.correlation.as_deref(),
             debug: dead.debug.as_deref(),
             bytes: i32::try_from(bytes).unwrap_or(i32::MAX),
+            deadline: None,
+            adapted: dead.adapted,
         };
         diesel::insert_into(forwarded::table)
             .values(&new)

@@ -1,10 +1,11 @@
 //! Forwarded rows: work for services, claimed by one node at a time.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use diesel::dsl::{count, count_star, sum};
+use diesel::dsl::{count, count_star, sql, sum};
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Nullable};
 
 use super::Transaction;
 use super::allowances::{Allowed, Counted};
@@ -15,13 +16,13 @@ use crate::store::operation::*;
 use crate::store::statements::DbResult;
 
 impl Transaction<'_> {
-    /// Stores work, claimed by the caller's node.
-    pub fn store_forwarded(&mut self, work: &NewForward) -> DbResult<Forwarded> {
+    /// Stores work, claimed by the caller's node if that has the service: `None` if not.
+    pub fn store_forwarded(&mut self, work: &NewForward) -> DbResult<(i64, Option<Forwarded>)> {
         let (by, now) = (self.by.clone(), self.now);
         let (secret, debug) = (secret(), debug_text(&work.debug)?);
         let new = NewForwardedRow {
-            epoch: 1,
-            node: Some(&by),
+            epoch: i64::from(work.here),
+            node: work.here.then_some(&*by),
             due: now,
             attempts: 0,
             secret: &secret,
@@ -37,18 +38,23 @@ impl Transaction<'_> {
             correlation: work.correlation.as_deref().map(|it| it.get()),
             debug: debug.as_deref(),
             bytes: i32::try_from(work.bytes()).unwrap_or(i32::MAX),
+            deadline: work.left.map(|left| now.saturating_add(ms(left))),
+            adapted: work.adapted,
         };
         let id = diesel::insert_into(forwarded::table)
             .values(&new)
             .returning(forwarded::id)
             .get_result(self.apart())?;
-        Ok(Forwarded {
+        let claimed = work.here.then(|| Forwarded {
             id,
             epoch: 1,
             secret,
             attempts: 0,
+            failing: Duration::ZERO,
+            read: Instant::now(),
             work: Box::new(work.clone()),
-        })
+        });
+        Ok((id, claimed))
     }
 
     /// Why what a client's message forwards must wait, if so. What a service forwards goes on with what is there already.
@@ -121,11 +127,16 @@ impl Transaction<'_> {
         let mine = forwarded::table
             .find(op.id)
             .filter(forwarded::epoch.eq(op.epoch).and(forwarded::node.eq(&*by)));
+        let failed = (op.attempts > 0).then_some(now);
+        let failed = sql::<Nullable<BigInt>>("coalesce(failed, ")
+            .bind::<Nullable<BigInt>, _>(failed)
+            .sql(")");
         let changed = diesel::update(mine)
             .set((
                 forwarded::node.eq(None::<&str>),
                 forwarded::due.eq(now.saturating_add(ms(op.delay))),
                 forwarded::attempts.eq(op.attempts.min(i32::MAX as u32) as i32),
+                forwarded::failed.eq(failed),
             ))
             .execute(self.apart())?;
         Ok(changed == 1)
@@ -162,6 +173,7 @@ impl Transaction<'_> {
             deliveries: row.attempts.saturating_add(1),
             died: now,
             bytes: i32::try_from(row.msg.len()).ok(),
+            adapted: row.adapted,
         };
         diesel::insert_into(dead_letter::table)
             .values(&dead)
@@ -170,12 +182,13 @@ impl Transaction<'_> {
     }
 
     pub fn read_forwarded(&mut self, op: &ReadForwarded) -> DbResult<Option<Forwarded>> {
+        let now = self.now;
         let row: Option<ForwardedRow> = forwarded::table
             .find(op.id)
             .filter(forwarded::secret.eq(&op.secret))
             .select(ForwardedRow::as_select())
             .get_result(self.apart())
             .optional()?;
-        row.map(Forwarded::try_from).transpose()
+        row.map(|row| row.read_at(now)).transpose()
     }
 }

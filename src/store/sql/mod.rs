@@ -30,6 +30,7 @@ mod sizes;
 mod topics;
 mod transaction;
 mod units;
+mod unserved;
 
 /// Most values in one statement: SQLite takes no more than some ten thousand.
 const MOST_VALUES: usize = 500;

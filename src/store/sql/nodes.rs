@@ -4,9 +4,13 @@ use diesel::prelude::*;
 
 use super::Transaction;
 use super::schema::{forwarded, node, session};
+use super::unserved::services_in;
 use crate::clock::ms;
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
+
+/// What is read of a node: name, lease, services, number of sessions.
+type NodeColumns = (String, i64, Option<String>, i64);
 
 impl Transaction<'_> {
     pub fn renew_lease(&mut self, op: &RenewLease) -> DbResult<bool> {
@@ -44,23 +48,25 @@ impl Transaction<'_> {
 
     pub fn list_nodes(&mut self, _: &ListNodes) -> DbResult<Vec<StoredNode>> {
         let now = self.lease_time()?;
-        let rows: Vec<(String, i64, i64)> = node::table
+        let rows: Vec<NodeColumns> = node::table
             .left_join(session::table.on(session::node.eq(node::name.nullable())))
-            .group_by((node::name, node::lease_until))
+            .group_by((node::name, node::lease_until, node::services))
             .order(node::name)
             .select((
                 node::name,
                 node::lease_until,
+                node::services,
                 diesel::dsl::count(session::key.nullable()),
             ))
             .load(self.direct()?)?;
         // Where leases have a time of their own.
         let behind = self.now - now;
-        let stored = |(name, lease_until, sessions): (String, i64, i64)| StoredNode {
+        let stored = |(name, lease_until, services, sessions): NodeColumns| StoredNode {
             name,
             lives: lease_until > now,
             lease_until: lease_until.saturating_add(behind),
             sessions: sessions.max(0) as u64,
+            services: services_in(services.as_deref()),
         };
         Ok(rows.into_iter().map(stored).collect())
     }

@@ -224,9 +224,9 @@ impl Transaction<'_> {
                 Ok(EffectOutcome::Published(id))
             }
             Effect::Forward(work) => {
-                let row = self.store_forwarded(work)?;
-                let id = row.id;
-                self.news.forwarded.push(row);
+                let (id, claimed) = self.store_forwarded(work)?;
+                self.news.work |= claimed.is_none();
+                self.news.forwarded.extend(claimed);
                 Ok(EffectOutcome::Forwarded(id))
             }
             Effect::EndRequest {

@@ -145,7 +145,10 @@ fn an_empty_store() {
     );
     assert_eq!(json(there, &["migrate"])["store"], "sqlite:matssocket.db");
     assert_eq!(done(there, &["nodes"]), "0 nodes up\n");
-    assert_eq!(json(there, &["nodes"]), json!({"nodes": []}));
+    assert_eq!(
+        json(there, &["nodes"]),
+        json!({"nodes": [], "unserved": []})
+    );
     assert_eq!(done(there, &["sessions"]), "0 sessions\n");
     assert_eq!(
         json(there, &["sessions"]),
@@ -292,6 +295,51 @@ async fn leave_undelivered(directory: &Path) -> String {
     drop(anna);
     end(server, directory).await;
     sid
+}
+
+/// Nobody could see that messages waited for a service that no node had.
+#[tokio::test]
+async fn work_that_no_node_can_do_is_listed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let there = directory.path();
+    let server = node(there, |builder| builder).await;
+    let anna = TestClient::connect(&server, "anna").await.expect("welcome");
+    for _ in 0..2 {
+        anna.send("Tests.work", "waits").await.expect("taken");
+    }
+    within("both to be stored", async {
+        while server
+            .unserved()
+            .await
+            .expect("a store")
+            .first()
+            .map(|it| it.messages)
+            != Some(2)
+        {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let nodes = server.nodes().await.expect("a store");
+    let services = nodes[0].services.clone().expect("published");
+    assert_eq!(services, ["MatsSocket.matsPing"]);
+    drop(anna);
+    end(server, there).await;
+    let listed = json(there, &["nodes"]);
+    let work = &listed["unserved"][0];
+    assert_eq!(
+        (&work["service"], &work["messages"]),
+        (&json!("Tests.work"), &json!(2))
+    );
+    assert!(work["oldest"].as_i64() > Some(0), "{work}");
+    let told = done(there, &["nodes"]);
+    let rest = told
+        .strip_prefix("0 nodes up\n\nMessages wait for services that no node has that is up:\n");
+    let table = rest.unwrap_or_else(|| panic!("{told}"));
+    assert!(
+        table.starts_with("SERVICE     MESSAGES  OLDEST\nTests.work         2  "),
+        "{told}"
+    );
 }
 
 #[tokio::test]

@@ -140,6 +140,7 @@ fn every_kind_of_notice_arrives_as_it_was() {
             reason: "'\n\0".into(),
         },
         Notice::Published,
+        Notice::Work,
     ] {
         a.tell(&b, notice.clone());
         assert_eq!(b.hear(), notice);

@@ -168,6 +168,9 @@ async fn a_reply_token_settles_once_whoever_uses_it() {
             msg: serde_json::value::RawValue::from_string("1".into()).expect("JSON"),
             correlation: None,
             debug: None,
+            left: None,
+            adapted: None,
+            here: true,
         };
         nodes[0]
             .run(call(vec![Effect::Forward(Box::new(work))]))

@@ -1,0 +1,81 @@
+//! What becomes of a row whose last attempt has failed: nothing of it is left to be worked on for ever.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::insist::insist;
+use super::reply::{Reply, plain_reply};
+use super::work::{Again, Failed, commit_settled, postpone, settle, unless_stopped};
+use crate::endpoint::{Service, ServiceFailure, plain_rejection, rejection};
+use crate::node::Node;
+use crate::store::operation::{BuryForwarded, Forwarded};
+use crate::wire::shown;
+
+/// There is no further attempt: a REQUEST is rejected, anything else is buried. What the store does not take of that is
+/// said in plainer words, so that nothing is left to be worked on for ever.
+pub(super) async fn give_up(
+    node: &Arc<Node>,
+    service: &Service,
+    row: &Forwarded,
+    attempts: u32,
+    why: &str,
+) -> Again {
+    if row.work.cmid.is_some() {
+        let failure = ServiceFailure {
+            service: row.work.service.clone(),
+            endpoint: row.work.endpoint.clone(),
+            session_id: row.work.sid.clone(),
+            user_id: row.work.user_id.clone(),
+            trace_id: row.work.tid.clone(),
+            attempts,
+            reason: why.to_owned(),
+        };
+        let payload = rejection(service.on_failure.as_ref(), &failure);
+        let rejected = settle(node, row, Vec::new(), Some(Reply::reject(payload))).await;
+        let Err(refused) = rejected else {
+            return rejected.unwrap_or_default();
+        };
+        refused.log(row, "its REJECT");
+        let plain = plain_reply(node, row, Reply::reject(plain_rejection(&failure)));
+        match commit_settled(node, row, plain.into_iter().collect()).await {
+            Ok(again) => return again,
+            Err(refused) => refused.log(row, "its plain REJECT"),
+        }
+    }
+    let reasons = [
+        format!("{}: {why}", row.work.service),
+        "given up; the store did not take the reason".to_owned(),
+    ];
+    for reason in reasons {
+        match bury(node, row, reason).await {
+            Ok(()) => return None,
+            Err(refused) => refused.log(row, "its dead letter"),
+        }
+    }
+    // At least it is in nobody's way. An operator has to see to it.
+    postpone(node, row, attempts, service.retry.longest).await
+}
+
+impl Failed {
+    fn log(&self, row: &Forwarded, what: &str) {
+        log::error!(
+            "work for the service {:?} is given up (trace id {}), but the store does not take {what}: {}",
+            row.work.service,
+            shown(&row.work.tid),
+            shown(&self.0)
+        );
+    }
+}
+
+async fn bury(node: &Arc<Node>, row: &Forwarded, reason: String) -> Result<(), Failed> {
+    let bury = BuryForwarded {
+        id: row.id,
+        epoch: row.epoch,
+        reason,
+    };
+    let buried = insist(node, || node.store.run_for(row.work.share(), bury.clone())).await;
+    if unless_stopped(buried)? == Some(true) {
+        node.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! Work that no living node can do: which services the nodes have, and which have rows all the same.
+
+use std::collections::{BTreeMap, HashSet};
+
+use diesel::prelude::*;
+
+use super::Transaction;
+use super::claims::Owner;
+use super::schema::{forwarded, node};
+use crate::store::operation::*;
+
+use crate::store::statements::DbResult;
+
+/// Most rows of one service and owner that are counted.
+const MOST_COUNTED: i64 = 10_000;
+
+impl Transaction<'_> {
+    pub fn note_services(&mut self, op: &NoteServices) -> DbResult<()> {
+        let by = self.by.clone();
+        let services = serde_json::to_string(&op.services).unwrap_or_else(|_| "[]".into());
+        diesel::update(node::table.find(&*by))
+            .set(node::services.eq(services))
+            .execute(self.apart())?;
+        Ok(())
+    }
+
+    pub fn find_unserved(&mut self, op: &FindUnserved) -> DbResult<Vec<UnservedWork>> {
+        let (by, now) = (self.by.clone(), self.lease_time()?);
+        let Some(served) = self.served(now)? else {
+            return Ok(Vec::new());
+        };
+        let mut unserved = BTreeMap::new();
+        self.add_unserved(Owner::Nobody, &served, op.limit, &mut unserved)?;
+        for dead in self.dead_nodes(&by, now)? {
+            self.add_unserved(Owner::Node(&dead), &served, op.limit, &mut unserved)?;
+        }
+        Ok(unserved.into_values().collect())
+    }
+
+    /// The services that living nodes have; `None`: one of them takes all work, or has not said yet what it has.
+    fn served(&mut self, now: i64) -> DbResult<Option<HashSet<String>>> {
+        let living = node::table.filter(node::lease_until.gt(now));
+        let services: Vec<Option<String>> = living.select(node::services).load(self.apart())?;
+        let named = |services: Option<String>| services_in(services.as_deref());
+        let named: Option<Vec<Vec<String>>> = services.into_iter().map(named).collect();
+        Ok(named.map(|named| named.into_iter().flatten().collect()))
+    }
+
+    /// Adds what this owner has of services that nobody has.
+    fn add_unserved(
+        &mut self,
+        owner: Owner<'_>,
+        served: &HashSet<String>,
+        limit: usize,
+        unserved: &mut BTreeMap<String, UnservedWork>,
+    ) -> DbResult<()> {
+        for service in self.services_of(owner)? {
+            if served.contains(&service)
+                || (unserved.len() >= limit && !unserved.contains_key(&service))
+            {
+                continue;
+            }
+            // Read later than its name was: it may be gone.
+            let Some(oldest) = self.stored_first(owner, &service)? else {
+                continue;
+            };
+            let messages = self.count_of(owner, &service)?;
+            let entry = unserved.entry(service.clone());
+            let work = entry.or_insert(UnservedWork {
+                service,
+                messages: 0,
+                oldest,
+            });
+            work.messages += messages;
+            work.oldest = work.oldest.min(oldest);
+        }
+        Ok(())
+    }
+
+    /// When the first of these rows that is due was stored.
+    fn stored_first(&mut self, owner: Owner<'_>, service: &str) -> DbResult<Option<i64>> {
+        let rows = forwarded::table
+            .filter(forwarded::service.eq(service))
+            .order((forwarded::due, forwarded::id))
+            .select(forwarded::created)
+            .limit(1);
+        let conn = self.apart();
+        match owner {
+            Owner::Nobody => rows.filter(forwarded::node.is_null()).get_result(conn),
+            Owner::Node(node) => rows.filter(forwarded::node.eq(node)).get_result(conn),
+        }
+        .optional()
+    }
+
+    fn count_of(&mut self, owner: Owner<'_>, service: &str) -> DbResult<u64> {
+        let rows = forwarded::table
+            .filter(forwarded::service.eq(service))
+            .select(forwarded::id)
+            .limit(MOST_COUNTED);
+        let conn = self.apart();
+        let counted: Vec<i64> = match owner {
+            Owner::Nobody => rows.filter(forwarded::node.is_null()).load(conn)?,
+            Owner::Node(node) => rows.filter(forwarded::node.eq(node)).load(conn)?,
+        };
+        Ok(counted.len() as u64)
+    }
+}
+
+/// The services that a node has published; `None`: none that can be read.
+pub(super) fn services_in(column: Option<&str>) -> Option<Vec<String>> {
+    serde_json::from_str(column?).ok()
+}
