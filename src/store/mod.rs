@@ -14,6 +14,8 @@ mod lane;
 mod limits;
 mod meaning;
 mod metrics;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod numbers;
 pub mod operation;
 #[cfg(feature = "postgres")]
 mod postgres;

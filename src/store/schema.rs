@@ -18,6 +18,7 @@ diesel::table! {
         close_connection -> Nullable<BigInt>,
         outbox_bytes -> BigInt,
         position -> Nullable<BigInt>,
+        skipped -> BigInt,
     }
 }
 
@@ -77,6 +78,7 @@ diesel::table! {
         topic -> Text,
         tid -> Text,
         msg -> Text,
+        previous -> Nullable<BigInt>,
     }
 }
 
@@ -131,6 +133,7 @@ diesel::table! {
     node (name) {
         name -> Text,
         lease_until -> BigInt,
+        lease -> Nullable<BigInt>,
     }
 }
 

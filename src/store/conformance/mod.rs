@@ -6,6 +6,7 @@ mod engine;
 mod forwarded;
 mod inbox;
 mod nodes;
+mod numbers;
 mod outbox;
 mod sessions;
 mod topics;
@@ -71,6 +72,7 @@ suite! {
     claims: each_service_has_its_own_room taken_over_service_by_service users_take_turns claims_are_bounded_in_bytes given_back
         what_clients_forward_is_bounded bytes_that_clients_forward_are_bounded;
     nodes: listed;
+    numbers: take_up_the_time of_a_dead_letter gaps_fill_no_outbox of_publications seen_ahead_of_the_store;
     topics: subscriptions publications_in_order pages_hold_what_fits missed positions a_page_of_what_is_gone
         newest_survives_scavenging;
     transact: committed refused rolled_back panicked timed_out;
@@ -78,7 +80,8 @@ suite! {
         dropped_future_still_runs reopened_by_a_second_node metrics come_and_go_in_one_group;
 }
 
-const START: i64 = 1_700_000_000_000;
+/// So long ago that numbers follow one another from 1 on; what becomes of them later is tested in `numbers`.
+const START: i64 = 1_500_000_000_000;
 
 /// A fresh database, not opened yet.
 pub struct Base {
@@ -133,6 +136,14 @@ impl Base {
             _dir: None,
             #[cfg(feature = "postgres")]
             _schema: None,
+        }
+    }
+
+    /// The same at another time.
+    fn at(self, ms: i64) -> Base {
+        Base {
+            clock: Clock::fixed(ms),
+            ..self
         }
     }
 

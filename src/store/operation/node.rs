@@ -92,6 +92,8 @@ pub struct StoredMessage {
     pub session: SessionKey,
     /// Node and registration, if it is connected.
     pub home: Option<(Arc<str>, ConnectionId)>,
+    /// The session's newest sequence number before it: none was given between them.
+    pub after: i64,
     /// The message, which saves reading it from the store.
     pub message: Option<OutboxMessage>,
 }

@@ -17,6 +17,7 @@ use crate::store::statements::DbResult;
 impl Transaction<'_> {
     /// Stores work, claimed by the caller's node.
     pub fn store_forwarded(&mut self, work: &NewForward) -> DbResult<Forwarded> {
+        self.raise_sequences()?;
         let (by, now) = (self.by.clone(), self.now);
         let (secret, debug) = (secret(), debug_text(&work.debug)?);
         let new = NewForwardedRow {

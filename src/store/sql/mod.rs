@@ -42,4 +42,4 @@ pub use forgotten::Forgotten;
 pub use rooms::Rooms;
 pub use topics::{Found, Wanted};
 #[allow(unused_imports)] // SQLite reads no rows beforehand
-pub use transaction::{Known, RowColumns, Transaction};
+pub use transaction::{Known, RowColumns, Taking, Transaction};

@@ -45,7 +45,7 @@ words! {
     ];
     DeleteOutbox: ["DELETE FROM outbox WHERE session = ", " AND seq BETWEEN ", " AND ", ""];
     UpdateSession: [
-        "UPDATE session SET last_seq = ", ", outbox_bytes = ", " WHERE key = ", "",
+        "UPDATE session SET last_seq = ", ", outbox_bytes = ", ", skipped = ", " WHERE key = ", "",
     ];
 }
 

@@ -1,0 +1,3 @@
+ALTER TABLE node DROP COLUMN lease;
+ALTER TABLE publication DROP COLUMN previous;
+ALTER TABLE session DROP COLUMN skipped;
