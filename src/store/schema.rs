@@ -102,6 +102,7 @@ diesel::table! {
         correlation -> Nullable<Text>,
         debug -> Nullable<Text>,
         bytes -> Integer,
+        postponed -> Nullable<BigInt>,
     }
 }
 

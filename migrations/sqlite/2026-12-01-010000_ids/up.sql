@@ -8,3 +8,5 @@ ALTER TABLE session ADD COLUMN skipped BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE publication ADD COLUMN previous BIGINT;
 -- For how many milliseconds a lease was taken: it never lies further ahead than that. NULL: by a node of an earlier version.
 ALTER TABLE node ADD COLUMN lease BIGINT;
+-- When it was set free, to be claimed from `due` on. NULL: never, or by a node of an earlier version.
+ALTER TABLE forwarded ADD COLUMN postponed BIGINT;

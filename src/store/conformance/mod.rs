@@ -5,6 +5,7 @@ mod closing;
 mod engine;
 mod forwarded;
 mod inbox;
+mod mend;
 mod nodes;
 mod numbers;
 mod outbox;
@@ -71,6 +72,7 @@ suite! {
         renamed_node_loses_its_claims unheard_claims_are_claimed_again;
     claims: each_service_has_its_own_room taken_over_service_by_service users_take_turns claims_are_bounded_in_bytes given_back
         what_clients_forward_is_bounded bytes_that_clients_forward_are_bounded;
+    mend: a_dead_node_s_lease a_living_node_s_lease work_and_requests sessions nothing;
     nodes: listed;
     numbers: take_up_the_time of_a_dead_letter gaps_fill_no_outbox of_publications seen_ahead_of_the_store;
     topics: subscriptions publications_in_order pages_hold_what_fits missed positions a_page_of_what_is_gone

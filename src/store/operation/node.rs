@@ -36,6 +36,18 @@ pub struct StoredNode {
     pub sessions: u64,
 }
 
+/// Mends times that lie further ahead than they can: the clock was set back since they were written. What waits for them
+/// would wait for as long as it was set back. How many were mended: at most about `limit` of each kind.
+#[derive(Clone, Debug)]
+pub struct MendTimes {
+    /// How long at most it is until a session is closed that is to be closed later.
+    pub close_after: Duration,
+    /// How long at most nobody else is told of a request that has ended.
+    pub again: Duration,
+    /// At most so many of each kind in one go.
+    pub limit: u32,
+}
+
 /// All sessions that the store believes to be on the caller's node.
 #[derive(Clone, Debug)]
 pub struct Sweep;

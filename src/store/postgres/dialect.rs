@@ -295,11 +295,16 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// Whether the clock may have been set back: the database's can be at any time.
+    pub fn may_be_set_back(&mut self) -> bool {
+        true
+    }
+
     /// Takes up the time for what the database numbers itself, once per connection: a standby that has lost commits would
     /// give numbers again under which running nodes still have sessions and work in mind. (Whoever finds another at it
     /// leaves it to that one. A role may have the right to use sequences, and not to set them.)
     pub fn raise_sequences(&mut self) -> DbResult<()> {
-        if *self.is_raised() {
+        if *self.has_begun() {
             return Ok(());
         }
         let raise = "WITH time AS ( \
@@ -310,7 +315,7 @@ impl Transaction<'_> {
             WHERE is_ours AND coalesce(pg_sequence_last_value(name::regclass), 0) < number \
             AND has_sequence_privilege(name, 'UPDATE')";
         sql::<BigInt>(raise, [Value::Long(RAISING)]).get_result::<i64>(self.apart())?;
-        *self.is_raised() = true;
+        *self.has_begun() = true;
         Ok(())
     }
 

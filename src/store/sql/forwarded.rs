@@ -110,7 +110,11 @@ impl Transaction<'_> {
                     .filter(forwarded::id.eq_any(ids))
                     .filter(forwarded::epoch.eq(epoch).and(forwarded::node.eq(&*by)));
                 diesel::update(mine)
-                    .set((forwarded::node.eq(None::<&str>), forwarded::due.eq(now)))
+                    .set((
+                        forwarded::node.eq(None::<&str>),
+                        forwarded::due.eq(now),
+                        forwarded::postponed.eq(now),
+                    ))
                     .execute(self.apart())?;
             }
         }
@@ -126,6 +130,7 @@ impl Transaction<'_> {
             .set((
                 forwarded::node.eq(None::<&str>),
                 forwarded::due.eq(now.saturating_add(ms(op.delay))),
+                forwarded::postponed.eq(now),
                 forwarded::attempts.eq(op.attempts.min(i32::MAX as u32) as i32),
             ))
             .execute(self.apart())?;

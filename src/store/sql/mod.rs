@@ -21,6 +21,7 @@ mod excess;
 mod forgotten;
 mod forwarded;
 mod inbox;
+mod mend;
 mod nodes;
 mod outbox;
 mod rooms;

@@ -62,6 +62,7 @@ impl Transaction<'_> {
         (sid, user_id, tid): (&str, &str, &str),
         left: &Correlation,
     ) -> DbResult<()> {
+        let now = self.now;
         let new = NewCorrelationRow {
             session: key.0,
             seq,
@@ -73,7 +74,8 @@ impl Transaction<'_> {
             bytes: left.bytes.as_deref(),
             requested: left.requested,
             timeout_ms: left.timeout_ms,
-            due: left.requested.saturating_add(left.timeout_ms),
+            // By the store's clock, whatever that of the node which made it says.
+            due: now.saturating_add(left.timeout_ms),
         };
         diesel::insert_into(correlation::table)
             .values(&new)

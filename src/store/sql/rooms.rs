@@ -53,8 +53,8 @@ pub struct Rooms {
     pub forwards: Allowances,
     /// The lowest number that this connection may give: it stays, whatever is rolled back.
     pub floor: Floor,
-    /// This connection has taken up the time for what the database numbers itself.
-    pub raised: bool,
+    /// What is to be done once through each connection is done.
+    pub begun: bool,
 }
 
 impl Rooms {
@@ -65,7 +65,7 @@ impl Rooms {
             users: HashMap::new(),
             forwards: Allowances::new(limits),
             floor: Floor::default(),
-            raised: false,
+            begun: false,
         }
     }
 

@@ -225,10 +225,9 @@ impl<'a> Transaction<'a> {
         Ok(Some(row))
     }
 
-    /// Whether this connection has taken up the time for what the database numbers itself.
-    #[allow(dead_code)] // SQLite need not
-    pub fn is_raised(&mut self) -> &mut bool {
-        &mut self.rooms.raised
+    /// Whether what is to be done once through each connection is done.
+    pub fn has_begun(&mut self) -> &mut bool {
+        &mut self.rooms.begun
     }
 
     /// The number that follows `newest`, of publications or of a session's registrations.

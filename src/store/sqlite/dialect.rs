@@ -179,6 +179,11 @@ impl Transaction<'_> {
         Ok((newest, self.number_after(newest)))
     }
 
+    /// Whether the clock may have been set back: it never is while a process runs, only before it started.
+    pub fn may_be_set_back(&mut self) -> bool {
+        !std::mem::replace(self.has_begun(), true)
+    }
+
     /// What the database numbers itself is known to nobody who outlives a database that is set back.
     pub fn raise_sequences(&mut self) -> DbResult<()> {
         Ok(())
