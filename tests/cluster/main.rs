@@ -10,6 +10,7 @@ mod listen;
 #[cfg(feature = "postgres")]
 mod pooler;
 mod reconnect;
+mod restored;
 mod services;
 mod store_away;
 mod sweep;
