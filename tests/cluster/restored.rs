@@ -177,13 +177,13 @@ mod postgres {
     }
 
     /// Nodes whose connections can be told from those of other tests.
-    async fn two_nodes() -> (Nodes, String) {
+    async fn two_nodes(change: fn(Postgres) -> Postgres) -> (Nodes, String) {
         let schema = Schema::new();
         let name = schema.name().to_owned();
         let url = url();
         let sign = if url.contains('?') { '&' } else { '?' };
         let url = format!("{url}{sign}application_name={name}");
-        let settings = Postgres::at(url).schema(&name);
+        let settings = change(Postgres::at(url).schema(&name));
         let nodes = Setup::new().postgres(schema, settings).start(2).await;
         (nodes, name)
     }
@@ -191,7 +191,7 @@ mod postgres {
     /// Its client is there all the time, and notices nothing.
     #[actix_web::test]
     async fn what_a_promoted_standby_sends_is_new_to_a_client_that_stayed() {
-        let (nodes, schema) = two_nodes().await;
+        let (nodes, schema) = two_nodes(|settings| settings).await;
         let mut client = Remembering::open(&nodes).await;
         let mut elsewhere = nodes.open_on(1, "berta").await;
         super::subscribe(&mut elsewhere).await;
@@ -217,7 +217,7 @@ mod postgres {
     /// What it has seen last is not there: that is said, and swallows nothing that comes later.
     #[actix_web::test]
     async fn a_client_that_has_seen_what_a_promoted_standby_has_not_is_told_so() {
-        let (nodes, schema) = two_nodes().await;
+        let (nodes, schema) = two_nodes(|settings| settings).await;
         let mut client = Remembering::open(&nodes).await;
         client.told(&nodes, &["1"]).await;
         replicate(&schema);
@@ -233,7 +233,7 @@ mod postgres {
     /// The registration of a session was lost: it must not be given once more, or two would hold the session.
     #[actix_web::test]
     async fn a_registration_that_was_lost_is_not_given_again() {
-        let (nodes, schema) = two_nodes().await;
+        let (nodes, schema) = two_nodes(Postgres::without_listen).await;
         let mut client = Remembering::open(&nodes).await;
         client.told(&nodes, &["1"]).await;
         let stale = client.line.client.clone();
@@ -242,9 +242,10 @@ mod postgres {
         replicate(&schema);
         let mut first = nodes.back(0, session).await;
         promote(&schema);
-        // To the store nobody holds it. It comes back while the first line is still there.
+        // To the store nobody holds it. It comes back while the first line is still there, and no node hears of another.
         let mut second = nodes.back(1, stale).await;
-        super::send(&nodes, &second.client.session.clone(), "2").await;
+        let sent = nodes[1].server.send(second.session(), "t", "client.x", "2");
+        sent.await.expect("stored");
         let message = second.expect("SEND").await;
         second.ack(&message).await;
         // The first one cannot do anything in its name.
