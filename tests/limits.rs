@@ -365,6 +365,43 @@ async fn a_session_without_its_client_times_out() {
     held.barrier().await;
 }
 
+/// Whoever was away because everybody was, or because the clock was set forward, has a while to come back.
+#[actix_web::test]
+async fn no_session_times_out_before_its_client_could_come_back() {
+    let clock = matssocket::Clock::system();
+    let dir = tempfile::tempdir().unwrap();
+    let store = matssocket::Store::sqlite(dir.path().join("test.db"));
+    let setup = || {
+        Setup::new()
+            .store(store.clone())
+            .clock(&clock)
+            .config(|config| {
+                config.session_timeout = Duration::from_secs(3 * 24 * 3600);
+                config.timeout_interval = Duration::from_millis(10);
+                config.liveliness_interval = Duration::from_secs(3600);
+                config.lease = Duration::from_secs(100 * 24 * 3600);
+            })
+    };
+    let nodes = setup().start(1).await;
+    let client = nodes.open("anna").await.cut();
+    nodes.until_let_go(&client.session).await;
+    nodes.server().stop().await;
+    clock.advance(Duration::from_secs(4 * 24 * 3600));
+    let nodes = setup().start(1).await;
+    // Time enough to close it.
+    within("the timing out", async {
+        while nodes.server().metrics().upkeep["timeout"].runs == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for _ in 0..100 {
+        assert_eq!(nodes.stored_sessions("anna").await, 1);
+    }
+    let mut line = nodes.back(0, client).await;
+    line.barrier().await;
+}
+
 #[actix_web::test]
 async fn a_transactional_handler_has_a_time_limit() {
     use diesel::prelude::*;

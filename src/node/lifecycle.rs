@@ -134,6 +134,7 @@ async fn begin(
         name: RwLock::new(name.as_str().into()),
         name_stem: stem,
         born: Instant::now(),
+        serving: RwLock::new(Instant::now()),
         renewed: RwLock::new(joined),
         state: AtomicU8::new(State::Up as u8),
         trouble: AtomicU8::new(0),
@@ -266,6 +267,7 @@ impl Node {
     /// The store is back, and the lease still held.
     pub(crate) fn come_back(&self) {
         if self.change(State::Away, State::Up) {
+            self.begins_to_serve();
             log::info!("the store is back: serving again");
         }
     }
@@ -314,6 +316,7 @@ impl Node {
         self.renewed(asked);
         self.counters.incarnations.fetch_add(1, Ordering::Relaxed);
         self.change(State::Away, State::Up);
+        self.begins_to_serve();
         self.publish_services().await
     }
 

@@ -12,7 +12,7 @@ mod user_counts;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::Addr;
 
@@ -74,6 +74,8 @@ pub(crate) struct Node {
     name: RwLock<Arc<str>>,
     name_stem: String,
     born: Instant,
+    /// Since when it has served without a break.
+    serving: RwLock<Instant>,
     /// When the lease was last renewed.
     renewed: RwLock<LeaseClock>,
     state: AtomicU8,
@@ -108,6 +110,18 @@ impl Node {
     /// Milliseconds on a monotonic clock.
     pub(crate) fn uptime(&self) -> i64 {
         ms(self.born.elapsed())
+    }
+
+    /// The node serves from now on.
+    fn begins_to_serve(&self) {
+        *self.serving.write().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// How long it takes until the node has served for so long without a break; `None`: it has.
+    pub(crate) fn still_to_serve(&self, time: Duration) -> Option<Duration> {
+        let since = *self.serving.read().unwrap_or_else(PoisonError::into_inner);
+        let rest = time.saturating_sub(since.elapsed());
+        (!rest.is_zero()).then_some(rest)
     }
 
     /// Whether it holds its lease and is not stopping; if not, why.

@@ -40,8 +40,8 @@ use crate::store::{NewsOf, StoreHandle};
 #[rtype(result = "()")]
 #[allow(clippy::large_enum_variant)] // `Stored` is the common one: boxing it would cost an allocation each
 pub(crate) enum ToSession {
-    /// This message was just stored for you.
-    Stored(OutboxMessage),
+    /// This message was just stored for you, and none between this sequence number and its own.
+    Stored(i64, OutboxMessage),
     /// Something was stored for you.
     Notice,
     /// The newest sequence number stored for you is this one.
@@ -200,7 +200,7 @@ impl Registry {
             && entry.holder.connection == connection
         {
             entry.to.tell(match stored.message {
-                Some(message) => ToSession::Stored(message),
+                Some(message) => ToSession::Stored(stored.after, message),
                 None => ToSession::Notice,
             });
         }

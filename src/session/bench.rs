@@ -140,7 +140,7 @@ impl Decisions {
                 msg: Some(payload.clone()),
                 debug: None,
             };
-            let actions = self.on(Event::Registry(ToSession::Stored(message)));
+            let actions = self.on(Event::Registry(ToSession::Stored(seq - 1, message)));
             if actions
                 .iter()
                 .any(|it| matches!(it, Action::ReevaluateOutgoing))

@@ -16,7 +16,7 @@ use crate::node::State;
 use crate::registry::Holders;
 use crate::server::{MatsSocketServer, SessionChange};
 use crate::store::Store;
-use crate::store::operation::{Cause, ReadAnswer, SessionFilter, Unit, UnitOutcome};
+use crate::store::operation::{Cause, FetchOutbox, ReadAnswer, SessionFilter, Unit, UnitOutcome};
 use crate::wire::{Close, Envelope, MessageType, parse_pipeline};
 
 const HELLO: &str = r#"[{"t":"HELLO","clv":"test","an":"app","av":"1","auth":"good"}]"#;
@@ -139,12 +139,20 @@ async fn a_reply_that_was_settled_by_a_commit_of_which_nothing_was_learnt_leaves
     let request = next_envelope(&tried.line, MessageType::REQUEST).await;
     let node = &tried.server.node;
     let holder = node.registry().ask(Holders).await.expect("it runs")[0];
+    let fetch = FetchOutbox {
+        session: holder.session,
+        after: 0,
+        limit: 1,
+        max_bytes: 1_000,
+        max_first: 1_000,
+    };
+    let stored = node.store.run(fetch).await.expect("it is stored").messages;
     // What that commit did.
     let cause = Cause::Incoming {
         holder,
         cmid: "1".into(),
         answer: None,
-        settles: Some(1),
+        settles: Some(stored[0].seq),
     };
     let effects = Vec::new();
     let settled = node.store.run(Unit { cause, effects }).await;

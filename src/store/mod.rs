@@ -17,6 +17,8 @@ mod limits;
 mod lines;
 mod meaning;
 mod metrics;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod numbers;
 pub mod operation;
 #[cfg(feature = "postgres")]
 mod postgres;

@@ -21,6 +21,7 @@ table! { "matssocket_session"
         close_connection -> Nullable<BigInt>,
         outbox_bytes -> BigInt,
         position -> Nullable<BigInt>,
+        skipped -> BigInt,
     }
 }
 
@@ -80,6 +81,7 @@ table! { "matssocket_publication"
         topic -> Text,
         tid -> Text,
         msg -> Text,
+        previous -> Nullable<BigInt>,
     }
 }
 
@@ -106,6 +108,7 @@ table! { "matssocket_forwarded"
         deadline -> Nullable<BigInt>,
         failed -> Nullable<BigInt>,
         adapted -> Nullable<Bool>,
+        postponed -> Nullable<BigInt>,
     }
 }
 
@@ -139,6 +142,7 @@ table! { "matssocket_node"
         name -> Text,
         lease_until -> BigInt,
         services -> Nullable<Text>,
+        lease -> Nullable<BigInt>,
     }
 }
 

@@ -195,6 +195,7 @@ macro_rules! operations {
             Write Messages liveliness(Liveliness) -> ();
             Write Sessions note_positions(NotePositions) -> ();
             Alone Maintenance time_out_sessions(TimeOutSessions) -> Vec<ClosedSession>;
+            Alone Maintenance mend_times(MendTimes) -> u64;
             Alone Maintenance scavenge(Scavenge) -> Scavenged;
             Write Messages subscribe(Subscribe) -> Fenced;
             Write Messages unsubscribe(Unsubscribe) -> Fenced;

@@ -16,7 +16,7 @@ use crate::wire::shown;
 /// Requests taken in one go.
 const PART: u32 = 100;
 /// If this node dies over it, the terminator is told by another after so long.
-const AGAIN: Duration = Duration::from_secs(60);
+pub(super) const AGAIN: Duration = Duration::from_secs(60);
 
 pub(super) async fn requests(node: &Arc<Node>) -> Result<(), StoreError> {
     loop {

@@ -12,7 +12,7 @@ use crate::server::SessionChange;
 use crate::service;
 use crate::store::StoreError;
 use crate::store::operation::{
-    CloseDue, DeadLettersBeyond, Liveliness, NotePositions, RenewLease, Scavenge,
+    CloseDue, DeadLettersBeyond, Liveliness, MendTimes, NotePositions, RenewLease, Scavenge,
     ScavengeDeadLetters, ScavengeFrom, Sweep, TimeOutSessions, WhichExist,
 };
 
@@ -120,7 +120,39 @@ async fn note_positions(node: &Node) -> Result<(), StoreError> {
     futures_util::future::try_join_all(parts).await.map(drop)
 }
 
+/// Mends what lies further ahead than it can.
+async fn mend_times(node: &Node) -> Result<(), StoreError> {
+    let mut all = 0;
+    loop {
+        let mended = node.store.run(MendTimes {
+            close_after: node.config.close_session_grace,
+            again: ended::AGAIN,
+            limit: PART,
+        });
+        let mended = mended.await?;
+        all += mended;
+        if mended == 0 || node.stopping() {
+            break;
+        }
+    }
+    if all > 0 {
+        log::warn!("the clock was set back: {all} times that lay too far ahead were mended");
+    }
+    Ok(())
+}
+
+/// Closes sessions whose clients have been away for too long. They have a while to come back first, if it was the node,
+/// or the store, that was away, or if the clock was set forward.
 async fn time_out(node: &Node) -> Result<(), StoreError> {
+    mend_times(node).await?;
+    let config = &node.config;
+    let wait = config.liveliness_interval.min(config.session_timeout);
+    while let Some(rest) = node.still_to_serve(wait) {
+        tokio::time::sleep(rest).await;
+        if node.stopping() {
+            return Ok(());
+        }
+    }
     let mut pace = Pace::default();
     loop {
         let limit = pace.limit();

@@ -10,6 +10,7 @@ mod listen;
 #[cfg(feature = "postgres")]
 mod pooler;
 mod reconnect;
+mod restored;
 mod retries;
 mod rolling;
 mod services;

@@ -254,12 +254,12 @@ impl State {
     fn registry(&mut self, event: ToSession) {
         match event {
             // Attached, but not welcomed yet: everything is read from the store then.
-            ToSession::Stored(_) if self.identity().is_none() => {}
+            ToSession::Stored(..) if self.identity().is_none() => {}
             // The store has it: it need not be here as well.
-            ToSession::Stored(message) if !self.has_room_for(outbox::size(&message)) => {
+            ToSession::Stored(_, message) if !self.has_room_for(outbox::size(&message)) => {
                 self.window.newest(message.seq);
             }
-            ToSession::Stored(message) => self.window.stored(message, &self.config),
+            ToSession::Stored(after, message) => self.window.stored(after, message, &self.config),
             ToSession::Notice => self.window.poke(),
             ToSession::Swept(last_seq) => self.window.newest(last_seq),
             ToSession::Published(publication) => self.published(publication),

@@ -44,10 +44,12 @@ impl Window {
         self.head = if has_outbox { 0 } else { last_seq };
     }
 
-    /// A message was stored, and is at hand. Taken in only if it is the next one: else the store is asked.
-    pub(super) fn stored(&mut self, message: OutboxMessage, config: &Config) {
+    /// A message was stored, and is at hand; none was stored between `after` and it. Taken in only if it is the next one:
+    /// else the store is asked.
+    pub(super) fn stored(&mut self, after: i64, message: OutboxMessage, config: &Config) {
         self.newest = self.newest.max(message.seq);
-        if message.seq == self.head + 1 && self.fetching.is_none() && self.room(config) {
+        let is_next = after <= self.head && message.seq > self.head;
+        if is_next && self.fetching.is_none() && self.room(config) {
             self.take_in(message);
         }
     }

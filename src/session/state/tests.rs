@@ -61,6 +61,11 @@ fn stored(seq: i64) -> OutboxMessage {
     }
 }
 
+/// It was just stored, behind the one before it.
+fn just_stored(seq: i64) -> ToSession {
+    ToSession::Stored(seq - 1, stored(seq))
+}
+
 fn publication(id: i64) -> Publication {
     Publication {
         id,
@@ -396,7 +401,7 @@ fn an_ack_that_waits_is_dropped_for_the_resolve() {
     let mut reply = stored(1);
     reply.kind = MessageType::RESOLVE;
     reply.cmid = Some("1".into());
-    driven.on(Event::Registry(ToSession::Stored(reply)));
+    driven.on(Event::Registry(ToSession::Stored(reply.seq - 1, reply)));
     let mut actions = driven.on(Event::OutgoingAuthenticated(Ok(Verdict::StillValid)));
     actions.extend(driven.after(Duration::from_secs(1)));
     let types: Vec<_> = sent(&actions)

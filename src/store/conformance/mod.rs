@@ -5,7 +5,9 @@ mod closing;
 mod engine;
 mod forwarded;
 mod inbox;
+mod mend;
 mod nodes;
+mod numbers;
 mod outbox;
 mod sessions;
 mod topics;
@@ -69,7 +71,9 @@ suite! {
         renamed_node_loses_its_claims unheard_claims_are_claimed_again how_long_it_fails_and_its_client_waits;
     claims: each_service_has_its_own_room taken_over_service_by_service users_take_turns claims_are_bounded_in_bytes given_back what_nobody_can_do_waits what_nobody_can_do_is_found
         what_clients_forward_is_bounded bytes_that_clients_forward_are_bounded;
+    mend: a_dead_node_s_lease a_living_node_s_lease work_and_requests sessions nothing;
     nodes: listed;
+    numbers: take_up_the_time of_a_dead_letter gaps_fill_no_outbox of_publications seen_ahead_of_the_store;
     topics: subscriptions publications_in_order pages_hold_what_fits missed positions a_page_of_what_is_gone
         newest_survives_scavenging;
     transact: committed refused rolled_back panicked timed_out redriven_to_its_own_session_only;
@@ -77,7 +81,8 @@ suite! {
         dropped_future_still_runs reopened_by_a_second_node metrics come_and_go_in_one_group;
 }
 
-const START: i64 = 1_700_000_000_000;
+/// So long ago that numbers follow one another from 1 on; what becomes of them later is tested in `numbers`.
+const START: i64 = 1_500_000_000_000;
 
 /// A fresh database, not opened yet.
 pub struct Base {
@@ -141,6 +146,14 @@ impl Base {
             _dir: None,
             #[cfg(feature = "postgres")]
             _schema: None,
+        }
+    }
+
+    /// The same at another time.
+    fn at(self, ms: i64) -> Base {
+        Base {
+            clock: Clock::fixed(ms),
+            ..self
         }
     }
 

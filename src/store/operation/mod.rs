@@ -24,7 +24,7 @@ pub use unit::*;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey(pub i64);
 
-/// Counts the registrations of one session: the higher one is the holder.
+/// Numbers the registrations of one session: the higher one is the holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub i64);
 

@@ -45,6 +45,18 @@ pub struct StoredNode {
     pub services: Option<Vec<String>>,
 }
 
+/// Mends times that lie further ahead than they can: the clock was set back since they were written. What waits for them
+/// would wait for as long as it was set back. How many were mended: at most about `limit` of each kind.
+#[derive(Clone, Debug)]
+pub struct MendTimes {
+    /// How long at most it is until a session is closed that is to be closed later.
+    pub close_after: Duration,
+    /// How long at most nobody else is told of a request that has ended.
+    pub again: Duration,
+    /// At most so many of each kind in one go.
+    pub limit: u32,
+}
+
 /// All sessions that the store believes to be on the caller's node.
 #[derive(Clone, Debug)]
 pub struct Sweep;
@@ -103,6 +115,8 @@ pub struct StoredMessage {
     pub session: SessionKey,
     /// Node and registration, if it is connected.
     pub home: Option<(Arc<str>, ConnectionId)>,
+    /// The session's newest sequence number before it: none was given between them.
+    pub after: i64,
     /// The message, which saves reading it from the store.
     pub message: Option<OutboxMessage>,
 }

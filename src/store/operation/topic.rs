@@ -61,7 +61,7 @@ pub struct FindMissed {
 /// Up to where a client has heard of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
-    /// It has seen this publication, and none after it.
+    /// It has seen this publication, and none after it. One that is newer than all there are is not known.
     Seen {
         /// Its number.
         id: i64,

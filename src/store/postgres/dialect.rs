@@ -14,7 +14,7 @@ use super::connection::PgConn;
 use super::pending::Pending;
 use super::query::{Value, sql};
 use super::rows::{NewOutboxRow, PublicationRow};
-use super::sql::{Found, RowColumns, SAVEPOINT, Transaction, Wanted};
+use super::sql::{Found, RowColumns, SAVEPOINT, Taking, Transaction, Wanted};
 use crate::clock::Clock;
 use crate::store::operation::*;
 use crate::store::shard::{self, SHARDS};
@@ -23,6 +23,9 @@ use crate::store::statements::{Care, DbResult, Group, Touched};
 /// How long one part of maintenance may take, whatever the role's own limit is.
 const MAINTENANCE: &str = "SET LOCAL statement_timeout TO '30s'";
 const LONGEST_MAINTENANCE: Duration = Duration::from_secs(30);
+
+/// The advisory lock of whoever raises the sequences.
+const RAISING: i64 = 0x6d61_7473_6e75_6d00;
 
 /// What a transaction has to remember.
 pub struct Dialect {
@@ -64,13 +67,14 @@ impl Dialect {
         std::mem::take(&mut self.pending).write(conn)
     }
 
-    /// Writes what was gathered, and the newest sequence numbers of sessions, with the bytes that went with them.
-    pub fn write_back(&mut self, conn: &mut PgConn, seqs: &[(i64, i64, i64)]) -> DbResult<()> {
-        let pending = &mut self.pending.last_seqs;
-        for (key, last_seq, bytes) in seqs {
-            pending.0.push(*key);
-            pending.1.push(*last_seq);
-            pending.2.push(*bytes);
+    /// Writes what was gathered, and what the outboxes of sessions have taken.
+    pub fn write_back(&mut self, conn: &mut PgConn, takings: &[Taking]) -> DbResult<()> {
+        let pending = &mut self.pending.takings;
+        for taking in takings {
+            pending.session.push(taking.key);
+            pending.last_seq.push(taking.last_seq);
+            pending.outbox_bytes.push(taking.outbox_bytes);
+            pending.skipped.push(taking.skipped);
         }
         self.write(conn)
     }
@@ -148,10 +152,19 @@ impl Transaction<'_> {
     }
 
     fn lock_sessions(&mut self, keys: &[i64], sids: Vec<String>) -> DbResult<()> {
-        type Row = (BigInt, Text, Text, BigInt, Nullable<Text>, BigInt, BigInt);
+        type Row = (
+            BigInt,
+            Text,
+            Text,
+            BigInt,
+            Nullable<Text>,
+            BigInt,
+            BigInt,
+            BigInt,
+        );
         type Columns = (Row, BigInt);
         // The transaction's id comes with them: should the answer to COMMIT be lost, it tells what became of it.
-        let lock = "SELECT key, sid, user_id, connection, node, last_seq, outbox_bytes, pg_current_xact_id()::text::bigint \
+        let lock = "SELECT key, sid, user_id, connection, node, last_seq, outbox_bytes, skipped, pg_current_xact_id()::text::bigint \
             FROM session WHERE key = ANY(?) OR sid = ANY(?) ORDER BY key FOR NO KEY UPDATE";
         let values = [Value::Longs(keys), Value::Texts(&sids)];
         let rows: Vec<(RowColumns, i64)> = sql::<Columns>(lock, values).load(self.apart())?;
@@ -175,12 +188,14 @@ impl Transaction<'_> {
         Ok(newest)
     }
 
-    /// The number of the next publication: numbers come to light in their order, since they are locked until the commit.
-    pub fn publication_number(&mut self) -> DbResult<Option<i64>> {
-        let number = self.newest_publication_locked()? + 1;
+    /// The number of the newest publication, and of the next one: numbers come to light in their order, since they are
+    /// locked until the commit.
+    pub fn publication_number(&mut self) -> DbResult<(i64, i64)> {
+        let newest = self.newest_publication_locked()?;
+        let number = self.number_after(newest);
         self.dialect.newest_publication = Some(number);
         self.dialect.pending.newest_publication = Some(number);
-        Ok(Some(number))
+        Ok((newest, number))
     }
 
     /// The transaction's id, if it has written anything.
@@ -284,8 +299,33 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// Whether the clock may have been set back: the database's can be at any time.
+    pub fn may_be_set_back(&mut self) -> bool {
+        true
+    }
+
+    /// Takes up the time for what the database numbers itself, once per connection: a standby that has lost commits would
+    /// give numbers again under which running nodes still have sessions and work in mind. (Whoever finds another at it
+    /// leaves it to that one. A role may have the right to use sequences, and not to set them.)
+    pub fn raise_sequences(&mut self) -> DbResult<()> {
+        if *self.has_begun() {
+            return Ok(());
+        }
+        let raise = "WITH time AS ( \
+                SELECT ((extract(epoch FROM clock_timestamp()) - 1577836800) * 1000000)::bigint AS number, \
+                pg_try_advisory_xact_lock(?) AS is_ours \
+            ) SELECT count(setval(name::regclass, number)) FROM time, unnest(ARRAY['session_number', \
+                pg_get_serial_sequence('forwarded', 'id'), pg_get_serial_sequence('dead_letter', 'id')]) AS name \
+            WHERE is_ours AND coalesce(pg_sequence_last_value(name::regclass), 0) < number \
+            AND has_sequence_privilege(name, 'UPDATE')";
+        sql::<BigInt>(raise, [Value::Long(RAISING)]).get_result::<i64>(self.apart())?;
+        *self.has_begun() = true;
+        Ok(())
+    }
+
     /// The key of a new session: it tells the shard.
     pub fn new_session_key(&mut self, sid: &str) -> DbResult<Option<i64>> {
+        self.raise_sequences()?;
         let ask = "SELECT nextval('session_number') * ? + ?";
         let values = [Value::Long(SHARDS), Value::Long(shard::of_sid(sid))];
         let key: i64 = sql::<BigInt>(ask, values).get_result(self.apart())?;

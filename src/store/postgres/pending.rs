@@ -30,8 +30,8 @@ pub struct Pending {
     pub forgotten: Forgotten,
     /// Session and number of outbox rows to delete.
     pub completed: (Vec<i64>, Vec<i64>),
-    /// Sessions, their newest numbers, and the bytes that their outboxes have taken.
-    pub last_seqs: (Vec<i64>, Vec<i64>, Vec<i64>),
+    /// What outboxes have taken.
+    pub takings: Takings,
     /// The newest publication's number, if it has changed.
     pub newest_publication: Option<i64>,
     /// Bytes of payloads and answers in it.
@@ -69,6 +69,16 @@ pub struct Outgoing {
     pub debug: Vec<Option<String>>,
     pub deliveries: Vec<i32>,
     pub created: Vec<i64>,
+}
+
+/// What the outboxes of sessions have taken.
+#[derive(Default)]
+pub struct Takings {
+    pub session: Vec<i64>,
+    /// Newest sequence numbers.
+    pub last_seq: Vec<i64>,
+    pub outbox_bytes: Vec<i64>,
+    pub skipped: Vec<i64>,
 }
 
 /// A part of the one statement.
@@ -115,7 +125,7 @@ impl Pending {
             incoming,
             outgoing,
             completed,
-            last_seqs,
+            takings,
             newest_publication,
             ..
         } = self;
@@ -143,17 +153,18 @@ impl Pending {
                 vec![Value::Longs(&forgotten.0), Value::Texts(&forgotten.1)],
             ),
             part(
-                "UPDATE session SET last_seq = new.seq, outbox_bytes = new.bytes FROM ( \
-                SELECT found.ctid AS place, given.seq, given.bytes \
-                FROM unnest(?, ?, ?) AS given (key, seq, bytes) \
+                "UPDATE session SET last_seq = new.seq, outbox_bytes = new.bytes, skipped = new.skipped FROM ( \
+                SELECT found.ctid AS place, given.seq, given.bytes, given.skipped \
+                FROM unnest(?, ?, ?, ?) AS given (key, seq, bytes, skipped) \
                 CROSS JOIN LATERAL (SELECT ctid FROM session \
                 WHERE session.key = given.key LIMIT 1) AS found) AS new \
                 WHERE session.ctid = new.place",
-                last_seqs.0.len(),
+                takings.session.len(),
                 vec![
-                    Value::Longs(&last_seqs.0),
-                    Value::Longs(&last_seqs.1),
-                    Value::Longs(&last_seqs.2),
+                    Value::Longs(&takings.session),
+                    Value::Longs(&takings.last_seq),
+                    Value::Longs(&takings.outbox_bytes),
+                    Value::Longs(&takings.skipped),
                 ],
             ),
             part(

@@ -143,7 +143,7 @@ impl Transaction<'_> {
         let Some(row) = self.take_number(key, dead.msg.as_deref())? else {
             return Ok(false);
         };
-        let (seq, home) = (row.last_seq, row.home());
+        let (seq, after, home) = (row.last_seq, row.before, row.home());
         let conn = self.beside()?;
         let new = NewOutboxRow {
             session: key.0,
@@ -171,12 +171,14 @@ impl Transaction<'_> {
         self.news.stored.push(StoredMessage {
             session: key,
             home,
+            after,
             message,
         });
         Ok(true)
     }
 
     fn redrive_forwarded(&mut self, service: &str, dead: &DeadLetterRow) -> DbResult<bool> {
+        self.raise_sequences()?;
         let (now, secret) = (self.now, secret());
         let msg = dead.msg.as_deref().unwrap_or("null");
         let bytes = msg.len() + dead.correlation.as_ref().map_or(0, String::len);

@@ -18,6 +18,7 @@ use crate::store::statements::DbResult;
 impl Transaction<'_> {
     /// Stores work, claimed by the caller's node if that has the service: `None` if not.
     pub fn store_forwarded(&mut self, work: &NewForward) -> DbResult<(i64, Option<Forwarded>)> {
+        self.raise_sequences()?;
         let (by, now) = (self.by.clone(), self.now);
         let (secret, debug) = (secret(), debug_text(&work.debug)?);
         let new = NewForwardedRow {
@@ -115,7 +116,11 @@ impl Transaction<'_> {
                     .filter(forwarded::id.eq_any(ids))
                     .filter(forwarded::epoch.eq(epoch).and(forwarded::node.eq(&*by)));
                 diesel::update(mine)
-                    .set((forwarded::node.eq(None::<&str>), forwarded::due.eq(now)))
+                    .set((
+                        forwarded::node.eq(None::<&str>),
+                        forwarded::due.eq(now),
+                        forwarded::postponed.eq(now),
+                    ))
                     .execute(self.apart())?;
             }
         }
@@ -135,6 +140,7 @@ impl Transaction<'_> {
             .set((
                 forwarded::node.eq(None::<&str>),
                 forwarded::due.eq(now.saturating_add(ms(op.delay))),
+                forwarded::postponed.eq(now),
                 forwarded::attempts.eq(op.attempts.min(i32::MAX as u32) as i32),
                 forwarded::failed.eq(failed),
             ))

@@ -21,6 +21,7 @@ mod excess;
 mod forgotten;
 mod forwarded;
 mod inbox;
+mod mend;
 mod nodes;
 mod outbox;
 mod rooms;
@@ -43,4 +44,4 @@ pub use forgotten::Forgotten;
 pub use rooms::Rooms;
 pub use topics::{Found, Wanted};
 #[allow(unused_imports)] // SQLite reads no rows beforehand
-pub use transaction::{Known, RowColumns, Transaction};
+pub use transaction::{Known, RowColumns, Taking, Transaction};

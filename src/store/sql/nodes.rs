@@ -15,22 +15,47 @@ type NodeColumns = (String, i64, Option<String>, i64);
 impl Transaction<'_> {
     pub fn renew_lease(&mut self, op: &RenewLease) -> DbResult<bool> {
         let (by, now) = (self.by.clone(), self.lease_time()?);
+        self.mend_leases(now)?;
         let until = now.saturating_add(ms(op.lease));
+        let lease = Some(ms(op.lease));
         let conn = self.apart();
         if op.join {
             diesel::insert_into(node::table)
-                .values((node::name.eq(&*by), node::lease_until.eq(until)))
+                .values((
+                    node::name.eq(&*by),
+                    node::lease_until.eq(until),
+                    node::lease.eq(lease),
+                ))
                 .on_conflict(node::name)
                 .do_update()
-                .set(node::lease_until.eq(until))
+                .set((node::lease_until.eq(until), node::lease.eq(lease)))
                 .execute(conn)?;
             return Ok(true);
         }
         let valid = node::table.find(&*by).filter(node::lease_until.gt(now));
         Ok(diesel::update(valid)
-            .set(node::lease_until.eq(until))
+            .set((node::lease_until.eq(until), node::lease.eq(lease)))
             .execute(conn)?
             == 1)
+    }
+
+    /// A lease that was renewed in the future, since the clock was set back, begins anew: a node that lives renews it in
+    /// time, and one that does not is given up after a lease, not after as long as the clock was set back.
+    fn mend_leases(&mut self, now: i64) -> DbResult<()> {
+        let ahead = node::lease
+            .is_not_null()
+            .and(node::lease_until.nullable().gt(node::lease + Some(now)));
+        let ahead = node::table
+            .filter(ahead)
+            .select((node::name, node::lease.assume_not_null()));
+        let ahead: Vec<(String, i64)> = unclaimed!(ahead).load(self.apart())?;
+        for (name, lease) in ahead {
+            log::warn!("the clock was set back: the lease of {name} begins anew");
+            diesel::update(node::table.find(name))
+                .set(node::lease_until.eq(now.saturating_add(lease)))
+                .execute(self.apart())?;
+        }
+        Ok(())
     }
 
     pub fn leave_node(&mut self, _: &LeaveNode) -> DbResult<()> {
@@ -40,7 +65,11 @@ impl Transaction<'_> {
             .set(session::node.eq(None::<&str>))
             .execute(conn)?;
         diesel::update(forwarded::table.filter(forwarded::node.eq(&*by)))
-            .set((forwarded::node.eq(None::<&str>), forwarded::due.eq(now)))
+            .set((
+                forwarded::node.eq(None::<&str>),
+                forwarded::due.eq(now),
+                forwarded::postponed.eq(now),
+            ))
             .execute(conn)?;
         diesel::delete(node::table.find(&*by)).execute(conn)?;
         Ok(())

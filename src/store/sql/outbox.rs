@@ -22,7 +22,7 @@ impl Transaction<'_> {
         let Some(row) = self.take_number(key, payload)? else {
             return Ok(None);
         };
-        let (seq, home) = (row.last_seq, row.home());
+        let (seq, after, home) = (row.last_seq, row.before, row.home());
         if let Some(correlation) = &message.correlation {
             let (sid, user_id) = (row.sid.clone(), row.user_id.clone());
             self.store_correlation(key, seq, (&sid, &user_id, &message.tid), correlation)?;
@@ -49,6 +49,7 @@ impl Transaction<'_> {
         self.news.stored.push(StoredMessage {
             session: key,
             home,
+            after,
             message: None,
         });
         Ok(Some(seq))
@@ -61,6 +62,7 @@ impl Transaction<'_> {
         (sid, user_id, tid): (&str, &str, &str),
         left: &Correlation,
     ) -> DbResult<()> {
+        let now = self.now;
         let new = NewCorrelationRow {
             session: key.0,
             seq,
@@ -72,7 +74,8 @@ impl Transaction<'_> {
             bytes: left.bytes.as_deref(),
             requested: left.requested,
             timeout_ms: left.timeout_ms,
-            due: left.requested.saturating_add(left.timeout_ms),
+            // By the store's clock, whatever that of the node which made it says.
+            due: now.saturating_add(left.timeout_ms),
         };
         diesel::insert_into(correlation::table)
             .values(&new)

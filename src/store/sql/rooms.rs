@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::allowances::Allowances;
 use crate::store::limits::Limits;
+use crate::store::numbers::Floor;
 use crate::store::operation::SessionKey;
 
 /// Most sessions, and most users, of which it is remembered.
@@ -20,7 +21,7 @@ const UNCOUNTED: i64 = 16;
 /// How long a user whose outboxes are full is not counted again, in milliseconds: there may be much to count.
 const FULL_FOR: i64 = 1_000;
 
-/// What an outbox has ever taken: messages, that is its newest sequence number, and their payload bytes.
+/// What an outbox has ever taken: messages, and their payload bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
     pub messages: i64,
@@ -50,6 +51,10 @@ pub struct Rooms {
     users: HashMap<String, User>,
     /// What may be forwarded.
     pub forwards: Allowances,
+    /// The lowest number that this connection may give: it stays, whatever is rolled back.
+    pub floor: Floor,
+    /// What is to be done once through each connection is done.
+    pub begun: bool,
 }
 
 impl Rooms {
@@ -59,6 +64,8 @@ impl Rooms {
             until: HashMap::new(),
             users: HashMap::new(),
             forwards: Allowances::new(limits),
+            floor: Floor::default(),
+            begun: false,
         }
     }
 

@@ -69,13 +69,14 @@ impl Transaction<'_> {
         };
         let (by, now) = (self.by.clone(), self.now);
         let key = self.new_session_key(sid)?;
+        let connection = self.number_after(0);
         let key: i64 = diesel::insert_into(session::table)
             .values((
                 key.map(|key| session::key.eq(key)),
                 session::sid.eq(sid),
                 session::smid_prefix.eq(smid_prefix),
                 session::user_id.eq(&op.user_id),
-                session::connection.eq(1),
+                session::connection.eq(connection),
                 session::node.eq(&*by),
                 session::client.eq(&op.client),
                 session::app_name.eq(&op.app_name),
@@ -89,7 +90,7 @@ impl Transaction<'_> {
         Ok(Registered::Held(Box::new(HeldSession {
             holder: Holder {
                 session: SessionKey(key),
-                connection: ConnectionId(1),
+                connection: ConnectionId(connection),
             },
             new: true,
             sid: sid.into(),
@@ -122,10 +123,11 @@ impl Transaction<'_> {
             return Ok(Registered::WrongUser);
         }
         let (by, now) = (self.by.clone(), self.now);
+        let connection = self.number_after(before);
         let conn = self.apart();
         diesel::update(session::table.find(key))
             .set((
-                session::connection.eq(before + 1),
+                session::connection.eq(connection),
                 session::node.eq(&*by),
                 session::client.eq(&op.client),
                 session::app_name.eq(&op.app_name),
@@ -146,7 +148,7 @@ impl Transaction<'_> {
         Ok(Registered::Held(Box::new(HeldSession {
             holder: Holder {
                 session: SessionKey(key),
-                connection: ConnectionId(before + 1),
+                connection: ConnectionId(connection),
             },
             new: false,
             sid: sid.into(),

@@ -4,6 +4,7 @@ use diesel::prelude::*;
 
 use super::Transaction;
 use super::schema::{publication, session, subscription};
+use crate::seldom::log_seldom;
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
 
@@ -71,14 +72,20 @@ impl Transaction<'_> {
 
     pub fn find_missed(&mut self, op: &FindMissed) -> DbResult<Vec<Option<Missed>>> {
         let starts = self.starts(op)?;
+        // Only now: nothing that the session has been sent can be newer.
+        let newest = self.newest_publication(&NewestPublication)?;
         let found = self.missed_of(op, &starts)?;
         // Only now: what was there before this is not gone.
-        let oldest = self.oldest_publication()?;
+        let gone = self.gone_publications()?;
         let topics = op.topics.iter().zip(starts).zip(found);
         let missed = topics.map(|(((_, since), start), found)| {
             let is_known = match (since, start) {
+                (_, Some(start)) if start > newest => {
+                    tell_ahead(op, start, newest);
+                    false
+                }
                 (Since::Seen { .. }, _) => found.seen,
-                (Since::Subscribed(_), Some(start)) => is_whole(oldest, start),
+                (Since::Subscribed(_), Some(start)) => gone <= start,
                 (Since::Subscribed(_), None) => found.count == 0,
             };
             let count = u32::try_from(found.count).ok();
@@ -97,8 +104,8 @@ impl Transaction<'_> {
             max_bytes: op.max_bytes,
         })?;
         // Only now: what was there before this has been read.
-        let oldest = self.oldest_publication()?;
-        Ok(is_whole(oldest, op.after).then_some(page))
+        let gone = self.gone_publications()?;
+        Ok((gone <= op.after).then_some(page))
     }
 
     /// After which number each topic is looked at. `None`: not known.
@@ -119,15 +126,25 @@ impl Transaction<'_> {
         Ok(op.topics.iter().map(|(_, since)| start(since)).collect())
     }
 
-    fn oldest_publication(&mut self) -> DbResult<Option<i64>> {
-        publication::table
-            .select(diesel::dsl::min(publication::id))
+    /// All that was published up to this number is gone, and all after it is there: old publications are deleted in their
+    /// order, and never the newest.
+    fn gone_publications(&mut self) -> DbResult<i64> {
+        let oldest: Option<(i64, Option<i64>)> = publication::table
+            .order(publication::id)
+            .limit(1)
+            .select((publication::id, publication::previous))
             .get_result(self.apart())
+            .optional()?;
+        Ok(oldest.map_or(0, |(id, previous)| previous.unwrap_or(id - 1)))
     }
 }
 
-/// Whether everything that was published after a number is still there. Numbers have no gaps, old publications are deleted
-/// in their order, and never the newest.
-fn is_whole(oldest: Option<i64>, after: i64) -> bool {
-    oldest.is_none_or(|oldest| oldest <= after.saturating_add(1))
+/// A client has seen what is not there, or says so: its topics are answered with SUB_LOST.
+fn tell_ahead(op: &FindMissed, seen: i64, newest: i64) {
+    log_seldom!(
+        warn,
+        "a client has seen publication {seen} (session key {}), but the newest one is {newest}: was the database \
+        restored from a backup? What was published in between is lost to it",
+        op.session.0
+    );
 }

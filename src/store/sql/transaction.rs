@@ -56,9 +56,13 @@ pub struct Row {
     pub connection: ConnectionId,
     pub node: Option<Arc<str>>,
     pub last_seq: i64,
+    /// Its newest sequence number before the last one was taken.
+    pub before: i64,
     /// Payload bytes that its outbox has ever taken.
     outbox_bytes: i64,
-    /// `last_seq` and `outbox_bytes` must be written back.
+    /// Numbers that were left out.
+    skipped: i64,
+    /// `last_seq`, `outbox_bytes` and `skipped` must be written back.
     dirty: bool,
 }
 
@@ -84,9 +88,17 @@ pub struct Transaction<'a> {
     known: &'a mut Known,
 }
 
-/// What is read of a session row: key, sid, user, connection, node, newest sequence number, bytes of the
-/// outbox.
-pub type RowColumns = (i64, String, String, i64, Option<String>, i64, i64);
+/// What is read of a session row: key, sid, user, connection, node, newest sequence number, bytes of the outbox, numbers
+/// that were left out.
+pub type RowColumns = (i64, String, String, i64, Option<String>, i64, i64, i64);
+
+/// What is written back of a session row.
+pub struct Taking {
+    pub key: i64,
+    pub last_seq: i64,
+    pub outbox_bytes: i64,
+    pub skipped: i64,
+}
 
 impl<'a> Transaction<'a> {
     pub fn new(
@@ -140,10 +152,15 @@ impl<'a> Transaction<'a> {
         let written = dirty.drain(..).filter_map(|key| {
             let row = rows.get_mut(&key)?;
             row.dirty = false;
-            Some((key.0, row.last_seq, row.outbox_bytes))
+            Some(Taking {
+                key: key.0,
+                last_seq: row.last_seq,
+                outbox_bytes: row.outbox_bytes,
+                skipped: row.skipped,
+            })
         });
-        let seqs: Vec<_> = written.collect();
-        self.dialect.write_back(self.conn, &seqs)?;
+        let takings: Vec<_> = written.collect();
+        self.dialect.write_back(self.conn, &takings)?;
         reached(Step::BeforeCommit);
         Ok(())
     }
@@ -151,7 +168,7 @@ impl<'a> Transaction<'a> {
     /// What was read of a session row.
     pub fn remember(
         &mut self,
-        (key, sid, user_id, connection, node, last_seq, outbox_bytes): RowColumns,
+        (key, sid, user_id, connection, node, last_seq, outbox_bytes, skipped): RowColumns,
     ) -> SessionKey {
         let key = SessionKey(key);
         self.known.keys.insert(sid.clone(), Some(key));
@@ -164,7 +181,9 @@ impl<'a> Transaction<'a> {
                 connection,
                 node: node.map(Arc::from),
                 last_seq,
+                before: last_seq,
                 outbox_bytes,
+                skipped,
                 dirty: false,
             },
         );
@@ -196,12 +215,24 @@ impl<'a> Transaction<'a> {
         let Some(row) = rows.get_mut(&key) else {
             return Ok(None);
         };
-        row.last_seq += 1;
+        let number = self.rooms.floor.next(row.last_seq, self.now);
+        row.skipped += number - row.last_seq - 1;
+        row.before = std::mem::replace(&mut row.last_seq, number);
         row.outbox_bytes += payload.map_or(0, |payload| payload.len() as i64);
         if !std::mem::replace(&mut row.dirty, true) {
             dirty.push(key);
         }
         Ok(Some(row))
+    }
+
+    /// Whether what is to be done once through each connection is done.
+    pub fn has_begun(&mut self) -> &mut bool {
+        &mut self.rooms.begun
+    }
+
+    /// The number that follows `newest`, of publications or of a session's registrations.
+    pub fn number_after(&mut self, newest: i64) -> i64 {
+        self.rooms.floor.next(newest, self.now)
     }
 
     /// There is no session with this id, as far as this transaction is concerned.
@@ -241,7 +272,7 @@ impl<'a> Transaction<'a> {
             return Ok(None);
         };
         let taken = Taken {
-            messages: row.last_seq,
+            messages: row.last_seq - row.skipped,
             bytes: row.outbox_bytes,
         };
         let then = Taken {
@@ -316,6 +347,7 @@ type RowSelection = (
     session::node,
     session::last_seq,
     session::outbox_bytes,
+    session::skipped,
 );
 const ROW: RowSelection = (
     session::key,
@@ -325,6 +357,7 @@ const ROW: RowSelection = (
     session::node,
     session::last_seq,
     session::outbox_bytes,
+    session::skipped,
 );
 
 macro_rules! delegate {

@@ -209,19 +209,20 @@ impl Transaction<'_> {
             }
             Effect::Publish { topic, tid, msg } => {
                 let now = self.now;
-                let number = self.publication_number()?;
-                let id = diesel::insert_into(publication::table)
+                let (newest, number) = self.publication_number()?;
+                let has_gap = number > newest + 1;
+                diesel::insert_into(publication::table)
                     .values((
-                        number.map(|number| publication::id.eq(number)),
+                        publication::id.eq(number),
+                        publication::previous.eq(has_gap.then_some(newest)),
                         publication::created.eq(now),
                         publication::topic.eq(topic),
                         publication::tid.eq(tid),
                         publication::msg.eq(msg.get()),
                     ))
-                    .returning(publication::id)
-                    .get_result(self.apart())?;
+                    .execute(self.apart())?;
                 self.news.published = true;
-                Ok(EffectOutcome::Published(id))
+                Ok(EffectOutcome::Published(number))
             }
             Effect::Forward(work) => {
                 let (id, claimed) = self.store_forwarded(work)?;

@@ -12,7 +12,7 @@ use super::hot::Value::{Long, Maybe, Text};
 use super::hot::{DeleteInbox, DeleteOutbox, InsertInbox, InsertOutbox, UpdateSession, execute};
 use super::rows::{NewOutboxRow, PublicationRow};
 use super::schema::{outbox, publication, session, subscription};
-use super::sql::{Forgotten, Found, SAVEPOINT, Transaction, Wanted};
+use super::sql::{Forgotten, Found, SAVEPOINT, Taking, Transaction, Wanted};
 use crate::clock::{Clock, ms};
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
@@ -56,15 +56,17 @@ impl Dialect {
         Ok(())
     }
 
-    /// Writes what is not written yet, and the newest sequence numbers of sessions, with the bytes that went with them.
-    pub fn write_back(
-        &mut self,
-        conn: &mut SqliteConnection,
-        seqs: &[(i64, i64, i64)],
-    ) -> DbResult<()> {
+    /// Writes what is not written yet, and what the outboxes of sessions have taken.
+    pub fn write_back(&mut self, conn: &mut SqliteConnection, takings: &[Taking]) -> DbResult<()> {
         self.write(conn)?;
-        for &(key, last_seq, bytes) in seqs {
-            execute::<UpdateSession, _>(conn, [Long(last_seq), Long(bytes), Long(key)])?;
+        for taking in takings {
+            let numbers = [
+                taking.last_seq,
+                taking.outbox_bytes,
+                taking.skipped,
+                taking.key,
+            ];
+            execute::<UpdateSession, _>(conn, numbers.map(Long))?;
         }
         Ok(())
     }
@@ -171,9 +173,20 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// The number of the next publication; `None`: the table gives it.
-    pub fn publication_number(&mut self) -> DbResult<Option<i64>> {
-        Ok(None)
+    /// The number of the newest publication, and of the next one.
+    pub fn publication_number(&mut self) -> DbResult<(i64, i64)> {
+        let newest = self.newest_publication(&NewestPublication)?;
+        Ok((newest, self.number_after(newest)))
+    }
+
+    /// Whether the clock may have been set back: it never is while a process runs, only before it started.
+    pub fn may_be_set_back(&mut self) -> bool {
+        !std::mem::replace(self.has_begun(), true)
+    }
+
+    /// What the database numbers itself is known to nobody who outlives a database that is set back.
+    pub fn raise_sequences(&mut self) -> DbResult<()> {
+        Ok(())
     }
 
     /// The key of a new session; `None`: the table gives it.

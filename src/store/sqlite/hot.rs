@@ -45,7 +45,7 @@ words! {
     ];
     DeleteOutbox: ["DELETE FROM matssocket_outbox WHERE session = ", " AND seq BETWEEN ", " AND ", ""];
     UpdateSession: [
-        "UPDATE matssocket_session SET last_seq = ", ", outbox_bytes = ", " WHERE key = ", "",
+        "UPDATE matssocket_session SET last_seq = ", ", outbox_bytes = ", ", skipped = ", " WHERE key = ", "",
     ];
 }
 

@@ -204,7 +204,7 @@ fn a_message_is_asked_about_although_a_publication_was_let_out() {
     let mut driven = Driven::listening(Config::default());
     driven.publish(11);
     driven.outgoing(Verdict::StillValid);
-    let actions = driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    let actions = driven.on(Event::Registry(just_stored(1)));
     assert!(has(&actions, "ReevaluateOutgoing"), "{actions:?}");
 }
 
@@ -263,7 +263,7 @@ fn what_is_replayed_begins_with_the_first_that_was_missed() {
 #[test]
 fn a_late_answer_about_the_value_before_does_not_count() {
     let mut driven = Driven::established(Config::default());
-    driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    driven.on(Event::Registry(just_stored(1)));
     driven.text(&auth("newer"));
     driven.accepted();
     let actions = driven.outgoing(Verdict::StillValid);
@@ -405,7 +405,7 @@ fn revoking_stops_everything_until_a_value_is_accepted_be_it_the_same() {
     assert_eq!(driven.state.accepted_authorization(), None);
     assert!(driven.publish(12).is_empty());
     assert!(handled(&driven.text(REQUEST)).is_empty());
-    let actions = driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    let actions = driven.on(Event::Registry(just_stored(1)));
     assert!(sent(&actions).is_empty(), "{actions:?}");
     let actions = driven.text(&auth("good"));
     assert!(has(&actions, "Reevaluate { changed: true }"), "{actions:?}");

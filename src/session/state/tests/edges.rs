@@ -23,7 +23,7 @@ const REQUEST: &str = r#"[{"t":"REQUEST","eid":"e","tid":"t","cmid":"1"}]"#;
 fn the_reply_of_a_service_that_overtakes_its_handlers_end_stands_for_the_ack() {
     let mut driven = Driven::established(Config::default());
     driven.valid(REQUEST);
-    let actions = driven.on(Event::Registry(ToSession::Stored(reply_of(1, "1"))));
+    let actions = driven.on(Event::Registry(ToSession::Stored(0, reply_of(1, "1"))));
     let mut got = deliver(&mut driven, actions);
     let actions = driven.ended("1", MessageType::REQUEST, answered(MessageType::ACK, "1"));
     got.extend(sent(&actions));
@@ -41,7 +41,7 @@ fn the_ack_of_a_message_that_came_again_is_dropped_for_its_resolve() {
         kind: MessageType::REQUEST,
         answer: Ok(Some(None)),
     });
-    let actions = driven.on(Event::Registry(ToSession::Stored(reply_of(1, "1"))));
+    let actions = driven.on(Event::Registry(ToSession::Stored(0, reply_of(1, "1"))));
     let mut got = deliver(&mut driven, actions);
     got.extend(sent(&driven.after(Duration::from_secs(1))));
     assert_eq!(types(&got), ["RESOLVE"]);
@@ -97,7 +97,7 @@ fn in_doubt(driven: &mut Driven, order: &[&str]) -> Vec<Action> {
                     cmid: Some("1".into()),
                     ..stored(1)
                 };
-                driven.on(Event::Registry(ToSession::Stored(reply)));
+                driven.on(Event::Registry(ToSession::Stored(reply.seq - 1, reply)));
                 driven.on(Event::OutgoingAuthenticated(Ok(Verdict::StillValid)))
             }
             "ack2" => driven.text(r#"[{"t":"ACK2","cmid":"1"}]"#),
@@ -147,7 +147,7 @@ fn what_may_be_in_the_inbox_is_handled_when_it_comes_again_though_it_is_full() {
 #[test]
 fn a_reply_that_may_have_been_stored_comes_again_on_another_line() {
     let mut driven = Driven::established(Config::default());
-    driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    driven.on(Event::Registry(just_stored(1)));
     driven.valid(r#"[{"t":"RESOLVE","tid":"t","cmid":"1","smid":"abc1"}]"#);
     let actions = driven.ended("1", MessageType::RESOLVE, End::Unknown);
     assert_eq!(ending(&actions), (4002, Keep::Deregister));
@@ -156,7 +156,7 @@ fn a_reply_that_may_have_been_stored_comes_again_on_another_line() {
 #[test]
 fn what_a_message_acknowledges_itself_is_not_counted_as_unacknowledged() {
     let mut driven = Driven::established(Config::default());
-    let actions = driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    let actions = driven.on(Event::Registry(just_stored(1)));
     deliver(&mut driven, actions);
     driven.after(Config::default().redelivery_evidence);
     let actions = driven.text(r#"[{"t":"ACK","smid":"abc1"}]"#);
@@ -184,7 +184,7 @@ fn reauth_is_sent_once_for_both_directions() {
         let verdict = Ok(Verdict::Invalid("expires soon".into()));
         types(&sent(&driven.on(Event::OutgoingAuthenticated(verdict)))).len()
     };
-    driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    driven.on(Event::Registry(just_stored(1)));
     assert_eq!(stale(&mut driven), 1);
     // Still good enough for what the client sends.
     let actions = driven.valid(&send(1));
@@ -286,7 +286,7 @@ fn what_is_handed_over_before_welcome_is_read_from_the_store() {
     driven.on(Event::Authenticated(Ok(Verdict::Authenticated(
         Principal::user("u"),
     ))));
-    driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    driven.on(Event::Registry(just_stored(1)));
     let Ok(Registered::Held(mut resumed)) = held(0, &[]) else {
         panic!("a session is held");
     };

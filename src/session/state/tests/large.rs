@@ -136,7 +136,7 @@ fn without_room_messages_get_retry_and_the_outbox_stays_in_the_store() {
     // Little is taken.
     assert_eq!(handled(&driven.valid(&send(3))), ["3"]);
     driven.around.outgoing_room = 0;
-    let actions = driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    let actions = driven.on(Event::Registry(just_stored(1)));
     assert!(
         has(&actions, "Fetch"),
         "it is read when there is room: {actions:?}"

@@ -5,12 +5,12 @@ use super::*;
 #[test]
 fn a_message_is_taken_directly_only_if_it_is_the_next_one() {
     let mut driven = Driven::established(Config::default());
-    let actions = driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    let actions = driven.on(Event::Registry(just_stored(1)));
     assert_eq!(deliver(&mut driven, actions)[0]["smid"], "abc1");
     // Two nodes stored 2 and 3 at the same time, and the news of 3 came first.
-    let actions = driven.on(Event::Registry(ToSession::Stored(stored(3))));
+    let actions = driven.on(Event::Registry(just_stored(3)));
     assert!(has(&actions, "Fetch { after: 1"), "{actions:?}");
-    let actions = driven.on(Event::Registry(ToSession::Stored(stored(2))));
+    let actions = driven.on(Event::Registry(just_stored(2)));
     assert!(
         sent(&actions).is_empty(),
         "not while the store is being read"
@@ -33,7 +33,7 @@ fn a_message_is_taken_directly_only_if_it_is_the_next_one() {
 fn nothing_is_delivered_while_the_lease_is_in_doubt() {
     let mut driven = Driven::established(Config::default());
     driven.around.lease_in_doubt = true;
-    let actions = driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    let actions = driven.on(Event::Registry(just_stored(1)));
     assert!(deliver(&mut driven, actions).is_empty());
     driven.around.lease_in_doubt = false;
     let deadline = driven.state.deadline().expect("it is tried again");
@@ -51,7 +51,7 @@ fn the_window_bounds_what_is_in_flight() {
     });
     let mut got = Vec::new();
     for seq in 1..=5 {
-        let actions = driven.on(Event::Registry(ToSession::Stored(stored(seq))));
+        let actions = driven.on(Event::Registry(just_stored(seq)));
         got.extend(deliver(&mut driven, actions));
     }
     assert_eq!(got.len(), 3, "the rest stays in the store");
@@ -69,7 +69,7 @@ fn the_window_bounds_what_is_in_flight() {
 #[test]
 fn ack2_of_the_server_comes_only_after_the_commit_and_for_unknown_ids_too() {
     let mut driven = Driven::established(Config::default());
-    let actions = driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    let actions = driven.on(Event::Registry(just_stored(1)));
     deliver(&mut driven, actions);
     let actions = driven.text(r#"[{"t":"ACK","smid":"abc1"},{"t":"NACK","smid":"zzz9"}]"#);
     let acks = actions
@@ -105,7 +105,7 @@ fn ack2_of_the_server_comes_only_after_the_commit_and_for_unknown_ids_too() {
 #[test]
 fn nothing_is_delivered_without_authorization() {
     let mut driven = Driven::established(Config::default());
-    let actions = driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    let actions = driven.on(Event::Registry(just_stored(1)));
     assert!(
         has(&actions, "ReevaluateOutgoing") && sent(&actions).is_empty(),
         "{actions:?}"
@@ -124,7 +124,7 @@ fn nothing_is_delivered_without_authorization() {
 #[test]
 fn a_delivery_counts_only_when_the_client_lived_on_without_acknowledging() {
     let mut driven = Driven::established(Config::default());
-    let actions = driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    let actions = driven.on(Event::Registry(just_stored(1)));
     deliver(&mut driven, actions);
     let actions = driven.text(r#"[{"t":"PING","x":1}]"#);
     assert!(
@@ -153,7 +153,7 @@ fn who_acknowledges_nothing_is_sent_away_and_may_come_back() {
         "nothing is in flight"
     );
     for seq in 1..=3 {
-        let actions = driven.on(Event::Registry(ToSession::Stored(stored(seq))));
+        let actions = driven.on(Event::Registry(just_stored(seq)));
         deliver(&mut driven, actions);
     }
     driven.after(half);
@@ -179,7 +179,7 @@ fn what_waits_to_go_out_need_not_be_acknowledged() {
     let config = Config::default();
     let timeout = config.acknowledge_timeout;
     let mut driven = Driven::established(config);
-    let actions = driven.on(Event::Registry(ToSession::Stored(stored(1))));
+    let actions = driven.on(Event::Registry(just_stored(1)));
     deliver(&mut driven, actions);
     driven.around.going_out = true;
     let actions = driven.after(2 * timeout);

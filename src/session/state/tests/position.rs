@@ -90,7 +90,7 @@ fn the_ack_of_a_message_behind_it_proves_a_publication() {
         driven.text(&json!([{"t": "ACK", "smid": smid}]).to_string());
     };
     let deliver = |driven: &mut Driven, seq| {
-        driven.on(Event::Registry(ToSession::Stored(stored(seq))));
+        driven.on(Event::Registry(just_stored(seq)));
         let actions = driven.on(Event::OutgoingAuthenticated(Ok(Verdict::StillValid)));
         assert_eq!(sent(&actions)[0]["t"], "SEND");
     };

@@ -17,10 +17,7 @@ async fn a_commit_that_was_not_answered_is_asked_for() {
         !proxy.lose_commit.load(Ordering::SeqCst),
         "a commit was lost"
     );
-    assert_eq!(
-        outcome,
-        UnitOutcome::Committed(vec![EffectOutcome::Stored(1)])
-    );
+    assert_stored(&outcome);
     assert_eq!(node.tids(holder.session).await, ["m1"], "stored once");
 }
 
@@ -42,10 +39,7 @@ async fn a_commit_whose_fate_cannot_be_learnt_is_unknown() {
     assert!(matches!(outcome, Err(StoreError::Failed(_))), "{outcome:?}");
     proxy.refuse.store(false, Ordering::SeqCst);
     let outcome = node.run(call(vec![to("s1", "m3")])).await;
-    assert_eq!(
-        outcome,
-        UnitOutcome::Committed(vec![EffectOutcome::Stored(2)])
-    );
+    assert_stored(&outcome);
     assert_eq!(node.tids(holder.session).await, ["m1", "m3"]);
 }
 
@@ -128,6 +122,12 @@ async fn a_handler_that_does_not_come_back_costs_neither_its_client_nor_the_next
         ["next"],
         "it took too long"
     );
+}
+
+/// One message was stored.
+fn assert_stored(outcome: &UnitOutcome) {
+    let is_stored = matches!(outcome, UnitOutcome::Committed(it) if matches!(it[..], [EffectOutcome::Stored(_)]));
+    assert!(is_stored, "{outcome:?}");
 }
 
 /// Ends every connection of a schema's application.

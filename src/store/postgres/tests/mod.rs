@@ -5,6 +5,7 @@ mod faults;
 mod nodes;
 mod plans;
 mod proxy;
+mod restored;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;

@@ -172,13 +172,18 @@ async fn a_reply_token_settles_once_whoever_uses_it() {
             adapted: None,
             here: true,
         };
-        nodes[0]
-            .run(call(vec![Effect::Forward(Box::new(work))]))
-            .await;
+        let forwarded = nodes[0].run(call(vec![Effect::Forward(Box::new(work))]));
+        let id = match forwarded.await {
+            UnitOutcome::Committed(effects) => match effects[..] {
+                [EffectOutcome::Forwarded(id)] => id,
+                _ => panic!("not forwarded: {effects:?}"),
+            },
+            refused => panic!("not forwarded: {refused:?}"),
+        };
         schema.execute(&format!("UPDATE forwarded SET secret = 'secret {round}'"));
         let claimed = nodes[0]
             .run(ReadForwarded {
-                id: round + 1,
+                id,
                 secret: format!("secret {round}"),
             })
             .await;

@@ -1,0 +1,93 @@
+//! Numbers that are never given twice: those of a session's messages, of its registrations, and of publications.
+//!
+//! Clients and nodes remember them, so counting on from the newest one in the database is not enough. A database that was
+//! restored from a backup, or a standby that was promoted before it had received the last commits, would give numbers
+//! again that its clients already know, and they would drop the new messages as duplicates. So the next number is also
+//! at least the time. What was given before the database was set back is then lower than what is given after it, without
+//! anything to be remembered or configured.
+
+/// The beginning of 2020, in milliseconds since the epoch.
+const BEGINNING: i64 = 1_577_836_800_000;
+
+/// Numbers per millisecond. Nothing is numbered at such a rate, so numbers do not run ahead of the time.
+const PER_MS: i64 = 1_000;
+
+/// How often a connection takes up the time again, in milliseconds. In between, numbers follow one another without a gap,
+/// which keeps neighbours together. (A connection does not always notice that the database behind it was set back: it may
+/// belong to a pooler.)
+const RENEWED: i64 = 1_000;
+
+/// The lowest number that may be given at a time, in milliseconds since the epoch.
+fn at(now: i64) -> i64 {
+    now.saturating_sub(BEGINNING).max(0).saturating_mul(PER_MS)
+}
+
+/// The lowest number that a connection may give. It only ever grows.
+#[derive(Default)]
+pub struct Floor {
+    number: i64,
+    /// The time that it stands for, in milliseconds since the epoch; 0: none yet.
+    since: i64,
+}
+
+impl Floor {
+    /// The number that follows `newest` at this time.
+    pub fn next(&mut self, newest: i64, now: i64) -> i64 {
+        if now.saturating_sub(self.since) >= RENEWED {
+            self.number = self.number.max(at(now));
+            self.since = now;
+        }
+        newest.saturating_add(1).max(self.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BEGINNING, Floor, PER_MS, at};
+
+    #[test]
+    fn numbers_follow_one_another_and_take_up_the_time_now_and_then() {
+        let now = BEGINNING + 5_000;
+        let mut floor = Floor::default();
+        let first = floor.next(7, now);
+        assert_eq!(first, at(now));
+        assert_eq!(floor.next(first, now + 1), first + 1);
+        assert_eq!(floor.next(first, now + 999), first + 1);
+        assert_eq!(floor.next(first, now + 1_000), at(now + 1_000));
+        assert_eq!(
+            floor.next(first, now),
+            at(now + 1_000),
+            "it does not go back"
+        );
+        assert_eq!(floor.next(i64::MAX, now), i64::MAX);
+    }
+
+    #[test]
+    fn a_clock_that_knows_no_date_counts() {
+        let mut floor = Floor::default();
+        assert_eq!(floor.next(0, 5_000), 1);
+        assert_eq!(floor.next(1, -5_000), 2);
+        assert_eq!(
+            floor.next(at(BEGINNING + 9), BEGINNING),
+            at(BEGINNING + 9) + 1
+        );
+    }
+
+    /// A database that is set back to any earlier moment, and asked through another connection, gives none of the numbers
+    /// that were given before, however many messages there were.
+    #[test]
+    fn what_was_given_is_lower_than_what_is_given_after_the_database_was_set_back() {
+        let (begun, mut given) = (BEGINNING + 1_000_000, 0);
+        let mut floor = Floor::default();
+        // A hundred messages in each millisecond, for ten seconds.
+        for time in begun..begun + 10_000 {
+            for _ in 0..100 {
+                given = floor.next(given, time);
+            }
+            assert!(given < at(time) + PER_MS);
+        }
+        for newest in [0, given / 2, given - 1] {
+            assert!(Floor::default().next(newest, begun + 10_000) > given);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Mends times that lie further ahead than they can, because the clock was set back.
+
+use diesel::prelude::*;
+
+use super::Transaction;
+use super::schema::{correlation, forwarded, session};
+use crate::clock::ms;
+use crate::store::operation::*;
+use crate::store::statements::DbResult;
+
+/// A time that was the present once is not further ahead than this, in milliseconds: the clocks of several nodes differ.
+const AHEAD: i64 = 60_000;
+
+impl Transaction<'_> {
+    pub fn mend_times(&mut self, op: &MendTimes) -> DbResult<u64> {
+        if !self.may_be_set_back() {
+            return Ok(0);
+        }
+        self.maintain()?;
+        let now = self.lease_time()?;
+        let mended = [
+            self.mend_sessions(op, now)?,
+            self.mend_closing(op, now)?,
+            self.mend_claimed(op, now)?,
+            self.mend_free(op, now)?,
+            self.mend_requests(op, now)?,
+        ];
+        Ok(mended.into_iter().sum::<usize>() as u64)
+    }
+
+    /// Sessions that were alive in the future would live on for as long.
+    fn mend_sessions(&mut self, op: &MendTimes, now: i64) -> DbResult<usize> {
+        let ahead = session::table
+            .filter(session::alive.gt(now.saturating_add(AHEAD)))
+            .limit(op.limit.into())
+            .select(session::key);
+        let keys: Vec<i64> = unclaimed!(ahead).load(self.direct()?)?;
+        diesel::update(session::table.filter(session::key.eq_any(keys)))
+            .set(session::alive.eq(now))
+            .execute(self.direct()?)
+    }
+
+    fn mend_closing(&mut self, op: &MendTimes, now: i64) -> DbResult<usize> {
+        let at = now.saturating_add(ms(op.close_after));
+        let ahead = session::table
+            .filter(session::close_at.gt(at.saturating_add(AHEAD)))
+            .limit(op.limit.into())
+            .select(session::key);
+        let keys: Vec<i64> = unclaimed!(ahead).load(self.direct()?)?;
+        diesel::update(session::table.filter(session::key.eq_any(keys)))
+            .set(session::close_at.eq(at))
+            .execute(self.direct()?)
+    }
+
+    /// Work that a node has claimed is due since then.
+    fn mend_claimed(&mut self, op: &MendTimes, now: i64) -> DbResult<usize> {
+        let ahead = forwarded::table
+            .filter(forwarded::due.gt(now.saturating_add(AHEAD)))
+            .filter(forwarded::node.is_not_null())
+            .limit(op.limit.into())
+            .select(forwarded::id);
+        let ids: Vec<i64> = unclaimed!(ahead).load(self.apart())?;
+        diesel::update(forwarded::table.filter(forwarded::id.eq_any(ids)))
+            .set(forwarded::due.eq(now))
+            .execute(self.apart())
+    }
+
+    /// Work that was postponed in the future is postponed for as long, from now on.
+    fn mend_free(&mut self, op: &MendTimes, now: i64) -> DbResult<usize> {
+        let ahead = now.saturating_add(AHEAD);
+        let postponed = forwarded::table
+            .filter(forwarded::due.gt(ahead))
+            .filter(forwarded::node.is_null())
+            .filter(forwarded::postponed.gt(ahead))
+            .limit(op.limit.into())
+            .select((forwarded::id, forwarded::due, forwarded::postponed));
+        let rows: Vec<(i64, i64, Option<i64>)> = unclaimed!(postponed).load(self.apart())?;
+        for (id, due, postponed) in &rows {
+            let delay = due.saturating_sub(postponed.unwrap_or(*due));
+            diesel::update(forwarded::table.find(id))
+                .set((
+                    forwarded::due.eq(now.saturating_add(delay)),
+                    forwarded::postponed.eq(now),
+                ))
+                .execute(self.apart())?;
+        }
+        Ok(rows.len())
+    }
+
+    /// Requests that were made in the future time out as if they were made now. Those that have ended, and whose end
+    /// somebody was to tell, are told now.
+    fn mend_requests(&mut self, op: &MendTimes, now: i64) -> DbResult<usize> {
+        let ahead = now.saturating_add(AHEAD);
+        let open = correlation::reason
+            .is_null()
+            .and(correlation::due.gt(correlation::timeout_ms + ahead));
+        let ended = correlation::reason
+            .is_not_null()
+            .and(correlation::due.gt(ahead.saturating_add(ms(op.again))));
+        let found = correlation::table
+            .filter(open.or(ended))
+            .limit(op.limit.into())
+            .select((
+                correlation::session,
+                correlation::seq,
+                correlation::timeout_ms,
+                correlation::reason.is_not_null(),
+            ));
+        let rows: Vec<(i64, i64, i64, bool)> = unclaimed!(found).load(self.apart())?;
+        for (session, seq, timeout_ms, has_ended) in &rows {
+            let wait = if *has_ended { 0 } else { *timeout_ms };
+            diesel::update(correlation::table.find((session, seq)))
+                .set(correlation::due.eq(now.saturating_add(wait)))
+                .execute(self.apart())?;
+        }
+        Ok(rows.len())
+    }
+}
