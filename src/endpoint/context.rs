@@ -264,6 +264,41 @@ impl Context {
         Ok(())
     }
 
+    /// The context of a reply terminator, for a reply that a service is given.
+    pub(crate) fn as_reply_to(
+        &self,
+        terminator: String,
+        string: Option<String>,
+        bytes: Option<Vec<u8>>,
+    ) -> Context {
+        let origin = &self.0.origin;
+        Context::new(Origin {
+            node: origin.node.clone(),
+            clock: origin.clock.clone(),
+            request_timeout: origin.request_timeout,
+            session_id: origin.session_id.clone(),
+            user_id: origin.user_id.clone(),
+            principal: None,
+            authorization: None,
+            trace_id: origin.trace_id.clone(),
+            endpoint: terminator,
+            kind: origin.kind,
+            debug: origin.debug,
+            correlation_string: string,
+            correlation_bytes: bytes,
+            forwarded: None,
+            ended: None,
+            token: None,
+        })
+    }
+
+    /// Sends what was sent through another context.
+    pub(crate) fn take_over(&self, effects: Vec<Effect>) {
+        for effect in effects {
+            self.add(effect);
+        }
+    }
+
     fn maker(&self) -> Maker<'_> {
         Maker {
             node: &self.0.origin.node,

@@ -100,12 +100,10 @@ async fn begin(
     let config = &builder.config;
     let mut add = |name, handler| services_known.insert(name, Service::built_in(handler, config));
     add(service::PING.to_owned(), service::ping());
-    for (id, _) in builder
-        .endpoints
-        .iter()
-        .filter(|(_, it)| it.adapter.is_some())
-    {
-        add(service::adapter_service(id), service::pass_on());
+    for (id, endpoint) in &builder.endpoints {
+        for (name, handler) in service::services_of(id, endpoint) {
+            add(name, handler);
+        }
     }
     let node = Arc::new(Node {
         app: builder.app,

@@ -289,8 +289,8 @@ impl Node {
             )
         });
         let services = self.services.iter();
-        // Whoever passes on a reply is no service of the application's.
-        let services = services.filter(|(name, _)| !crate::service::is_adapter(name));
+        // Those that stand in for endpoints are none of the application's.
+        let services = services.filter(|(name, _)| !crate::service::is_of_endpoint(name));
         let services = services.map(|(name, service)| (name.clone(), service.metrics()));
         Metrics {
             app: self.app.clone(),

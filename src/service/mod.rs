@@ -4,10 +4,10 @@
 //! waits, [`fair`] in which order, [`work`] does it. A service that this node does not have is not its business: such rows
 //! are left to nodes that have it, and [`unserved`] says so if there are none.
 
-mod adapter;
 mod fair;
 mod giving_up;
 mod insist;
+mod of_endpoint;
 mod places;
 mod reply;
 mod unserved;
@@ -21,7 +21,7 @@ use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-pub(crate) use self::adapter::{adapter_service, is_adapter, pass_on};
+pub(crate) use self::of_endpoint::{is_of_endpoint, services_of, to_terminator};
 use self::places::{Bounds, Places};
 pub(crate) use self::reply::reply_by_token;
 pub(crate) use self::unserved::{MOST_SERVICES, Unserved, note_unserved};

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::value::to_raw_value;
 
-use super::adapter::to_adapter;
+use super::of_endpoint::to_adapter;
 use super::work::{origin, within};
 use crate::endpoint::{Call, Context, Handled, RawOutcome, ReplyToken, take_effects};
 use crate::error::{HandlerError, SendError};

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::giving_up::give_up;
 use super::insist::{Unsettled, insist};
+use super::of_endpoint::is_of_endpoint;
 use super::reply::{Reply, reply_effect, text};
 use crate::clock::jittered;
 use crate::endpoint::{
@@ -161,7 +162,13 @@ fn forward_on(
         correlation: forward
             .correlation
             .transpose()?
-            .or_else(|| row.work.correlation.clone()),
+            // What stands in for an endpoint is given a correlation of its own.
+            .or_else(|| {
+                row.work
+                    .correlation
+                    .clone()
+                    .filter(|_| !is_of_endpoint(&row.work.service))
+            }),
         left: row.left(),
         ..(*row.work).clone()
     })

@@ -150,12 +150,14 @@ async fn attempt_once(job: &Job, running: &mut Running) -> End {
     let endpoint = match find(job, &endpoint_id) {
         Ok(endpoint) => endpoint,
         Err(refusal) => {
-            // A reply names none: this node may be without what another one has.
-            let refusal = Err(match correlation {
-                Some(_) => HandlerError::public(refusal),
-                None => HandlerError::of_client(refusal),
-            });
-            return commit(job, running, refusal, Vec::new()).await;
+            return match correlation {
+                // A reply names none: this node may be without what another one has.
+                Some(correlation) => hand_on(job, running, correlation).await,
+                None => {
+                    let refusal = Err(HandlerError::of_client(refusal));
+                    commit(job, running, refusal, Vec::new()).await
+                }
+            };
         }
     };
     let context = Context::new(origin(job, endpoint_id, correlation));
@@ -177,6 +179,29 @@ async fn attempt_once(job: &Job, running: &mut Running) -> End {
             end
         }
     }
+}
+
+/// The reply goes to a node that has its terminator, stored first.
+async fn hand_on(job: &Job, running: &mut Running, correlation: Correlation) -> End {
+    let payload = job.envelope.msg.clone();
+    let work = NewForward {
+        service: String::new(),
+        endpoint: String::new(),
+        sid: job.sid.clone(),
+        user_id: job.user_id.clone(),
+        cmid: None,
+        kind: job.envelope.t,
+        tid: job.envelope.tid.clone().unwrap_or_default(),
+        msg: payload.unwrap_or_else(|| serde_json::value::RawValue::NULL.to_owned()),
+        correlation: None,
+        debug: received_debug(job),
+        left: None,
+        adapted: Some(false),
+        here: false,
+    };
+    let work = crate::service::to_terminator(correlation, work);
+    let effects = vec![Effect::Forward(Box::new(work))];
+    commit(job, running, Ok(RawOutcome::Done), effects).await
 }
 
 /// There is no correlation any more. It may be this very reply that has settled it, in a commit whose outcome was not

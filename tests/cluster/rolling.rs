@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use matssocket::{Config, Forward, Incoming, Outcome, ServerBuilder};
+use matssocket::{Config, Forward, Incoming, Outcome, ReplyTo, ServerBuilder};
 
 use crate::common::*;
 
@@ -204,6 +204,53 @@ async fn a_service_forwards_to_one_that_its_node_does_not_have() {
     let asked = line.request("check in", json!({})).await;
     let reply = expect_reply(&mut line, "RESOLVE", &asked).await;
     assert_eq!(reply["msg"], json!({"paid": {}}));
+}
+
+/// A client's reply that came to a node without its terminator was refused, and nobody was told.
+#[actix_web::test]
+async fn a_clients_reply_reaches_its_terminator_wherever_it_comes_in() {
+    let nodes = Setup::new()
+        .config(strict)
+        .extend(|builder, control, node| {
+            if node == 0 {
+                return builder;
+            }
+            let control = control.clone();
+            builder.terminator("only here", move |reply: Incoming<Value>| {
+                control.ran(node, "only here", &reply, &reply.payload);
+                async move {
+                    let (session, tid) = (reply.session_id(), reply.trace_id());
+                    reply.send(session, tid, "client.effect", &reply.payload)?;
+                    Ok(Outcome::done())
+                }
+            })
+        })
+        .start(2)
+        .await;
+    let mut line = nodes.open_on(0, "anna").await;
+    for kind in ["RESOLVE", "REJECT"] {
+        let reply_to = ReplyTo::terminator("only here")
+            .correlation_string("table 7")
+            .correlation_bytes([0_u8, 255]);
+        let server = &nodes[1].server;
+        let asked = server.request(line.session(), "asked", "client.x", &1, reply_to);
+        asked.await.expect("stored");
+        let request = line.expect("REQUEST").await;
+        let cmid = line.reply(kind, &request, json!({"said": kind})).await;
+        line.expect_id("ACK", &cmid).await;
+        line.ack(&request).await;
+        let heard = nodes.control.wait("the terminator", 1, |seen| {
+            seen.what == "only here" && seen.kind == kind
+        });
+        let heard = heard.await.remove(0);
+        assert_eq!((heard.node, heard.end), (1, None));
+        assert_eq!(heard.string.as_deref(), Some("table 7"));
+        assert_eq!(heard.bytes.as_deref(), Some(&[0, 255][..]));
+        assert_eq!(heard.payload, json!({"said": kind}));
+        expect_effect(&mut line, json!({"said": kind})).await;
+    }
+    line.none("SEND").await;
+    assert_eq!(nodes.control.all(|seen| seen.what == "only here").len(), 2);
 }
 
 /// What the adapter sends goes along with what it decides.

@@ -86,8 +86,9 @@ pub struct FindUnserved {
 
 /// Forwarded messages that wait because no living node has their service. They are worked on when one comes.
 ///
-/// Replies that wait for a node with their endpoint, because it has a reply adapter, wait for a service named
-/// `MatsSocket.adapter/` and the endpoint.
+/// Replies may wait for nodes with a certain endpoint: those of services, for its reply adapter, wait for a service named
+/// `MatsSocket.adapter/` and the endpoint; those of clients, for their reply terminator, for one named
+/// `MatsSocket.terminator/` and the terminator.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct UnservedWork {

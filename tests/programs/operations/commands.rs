@@ -322,7 +322,11 @@ async fn work_that_no_node_can_do_is_listed() {
     .await;
     let nodes = server.nodes().await.expect("a store");
     let services = nodes[0].services.clone().expect("published");
-    assert_eq!(services, ["MatsSocket.matsPing"]);
+    let has = |name: &str| services.iter().any(|it| it == name);
+    assert!(
+        has("MatsSocket.matsPing") && !has("Tests.work"),
+        "{services:?}"
+    );
     drop(anna);
     end(server, there).await;
     let listed = json(there, &["nodes"]);
