@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
 use common::*;
@@ -30,6 +30,14 @@ impl log::Log for Lines {
     fn flush(&self) {}
 }
 
+fn listen() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_logger(&LINES).expect("the first logger");
+        log::set_max_level(log::LevelFilter::Info);
+    });
+}
+
 /// Clients that go on sending while the database is away.
 const CLIENTS: usize = 20;
 const AWAY: Duration = Duration::from_secs(3);
@@ -38,8 +46,7 @@ const AWAY: Duration = Duration::from_secs(3);
 /// made the attempts come more often.
 #[actix_web::test]
 async fn a_database_that_is_away_is_tens_of_lines() {
-    log::set_logger(&LINES).expect("the first logger");
-    log::set_max_level(log::LevelFilter::Info);
+    listen();
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("test.db");
     let nodes = Setup::new()
@@ -92,4 +99,25 @@ async fn a_database_that_is_away_is_tens_of_lines() {
         written.len(),
         written.join("\n")
     );
+}
+
+/// A client may have seen more than a database that was restored from a backup knows. It is told, and so is the operator;
+/// what is published from then on reaches it.
+#[actix_web::test]
+async fn a_client_that_has_seen_more_than_there_is_is_one_line() {
+    listen();
+    let nodes = Nodes::one().await;
+    let mut line = nodes.open("anna").await;
+    let seen = "8000000000000000000.1800000000000";
+    line.send(json!([{"t": "SUB", "eid": "news", "smid": seen}]))
+        .await;
+    assert_eq!(line.expect("SUB_LOST").await["eid"], "news");
+    let published = nodes.server().publish("news", "t", &1).await;
+    published.expect("stored");
+    assert_eq!(line.expect("PUB").await["msg"], 1);
+    let written = LINES.0.lock().expect("no panic").clone();
+    let told = written
+        .iter()
+        .filter(|line| line.contains("has seen publication 8000000000000000000"));
+    assert_eq!(told.count(), 1, "{written:?}");
 }

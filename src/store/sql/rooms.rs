@@ -108,7 +108,11 @@ impl Rooms {
                 *left -= bytes;
                 (*left >= 0).then_some(true)
             }
-            Some(User::Full(until)) => (now < *until).then_some(false),
+            // Not for longer, if the clock was set back meanwhile.
+            Some(User::Full(until)) => {
+                let is_fresh = now < *until && until.saturating_sub(now) <= FULL_FOR;
+                is_fresh.then_some(false)
+            }
             None => None,
         }
     }
@@ -185,6 +189,7 @@ mod tests {
         assert!(!rooms.learn_user("u", 255 * MIB, MIB + 1, 0));
         assert_eq!(rooms.user_has_room("u", 10, 999), Some(false));
         assert_eq!(rooms.user_has_room("u", 10, 1_000), None);
+        assert_eq!(rooms.user_has_room("u", 10, -1), None, "it was set back");
         assert!(rooms.learn_user("u", 0, 300 * MIB, 0), "one always fits");
     }
 }

@@ -28,6 +28,23 @@ fn a_message_is_taken_directly_only_if_it_is_the_next_one() {
     assert_eq!(smids, ["abc2", "abc3"]);
 }
 
+/// Numbers have gaps: what tells the next message is the number before it.
+#[test]
+fn a_gap_in_the_numbers_is_no_message_that_is_missing() {
+    let mut driven = Driven::established(Config::default());
+    let mut take = |after, seq| {
+        let actions = driven.on(Event::Registry(ToSession::Stored(after, stored(seq))));
+        let smids = deliver(&mut driven, actions).into_iter();
+        smids.map(|sent| sent["smid"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(take(0, 1_000), ["abc1000"]);
+    assert_eq!(take(1_000, 5_000), ["abc5000"]);
+    // The database was set back meanwhile: 5000 is not in it any more.
+    assert_eq!(take(1_000, 9_000), ["abc9000"]);
+    assert!(take(0, 9_000).is_empty(), "it was taken before");
+    assert!(take(9_500, 9_501).is_empty(), "9500 comes first");
+}
+
 /// The node was stopped while it delivered. When it went on, the session had moved, and the old line got more.
 #[test]
 fn nothing_is_delivered_while_the_lease_is_in_doubt() {
