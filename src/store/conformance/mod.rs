@@ -70,7 +70,7 @@ suite! {
         renamed_node_loses_its_claims unheard_claims_are_claimed_again;
     claims: each_service_has_its_own_room taken_over_service_by_service users_take_turns claims_are_bounded_in_bytes given_back
         what_clients_forward_is_bounded bytes_that_clients_forward_are_bounded;
-    nodes: listed;
+    nodes: listed the_application_that_came_first_has_it;
     topics: subscriptions publications_in_order pages_hold_what_fits missed positions a_page_of_what_is_gone
         newest_survives_scavenging;
     transact: committed refused rolled_back panicked timed_out redriven_to_its_own_session_only;
