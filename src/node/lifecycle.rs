@@ -20,9 +20,12 @@ use crate::registry::{self, Registry, ToSession};
 use crate::seldom::{Seldom, SeldomBy};
 use crate::server::{MatsSocketServer, ServerBuilder};
 use crate::service::{self, Services};
-use crate::store::operation::{LeaveNode, NewestPublication, NoteServices, RenewLease};
-use crate::store::{Store, StoreError};
+use crate::store::operation::{
+    ClaimApplication, LeaveNode, NewestPublication, NoteServices, RenewLease,
+};
+use crate::store::{Store, StoreError, StoreHandle};
 use crate::upkeep::Upkeep;
+use crate::wire::shown;
 
 /// Id of the built-in ping that resolves at once.
 pub(crate) const SOCKET_PING: &str = "MatsSocket.matsSocketPing";
@@ -80,6 +83,7 @@ async fn begin(
     let name = incarnation(&stem);
     let news = Mailbox::new(&registry, &meters.registry);
     let store = store.attach(&name, &builder.config.store, &builder.clock, news)?;
+    claim_application(&store, &builder.app).await?;
     let joined = LeaseClock::now(&store);
     store
         .run(RenewLease {
@@ -157,6 +161,26 @@ async fn begin(
     begin.tell(service::Begin(node.clone()));
     actix::spawn(health::watch(node.clone()));
     Ok(node)
+}
+
+/// Fails if the store belongs to another application.
+async fn claim_application(store: &StoreHandle, name: &str) -> Result<(), StoreError> {
+    let claim = ClaimApplication { name: name.into() };
+    let owner = store.run(claim).await?;
+    if owner == name {
+        return Ok(());
+    }
+    Err(StoreError::Open(format!(
+        "this store belongs to the application {owner}, and this is {name}: their sessions, topics and messages would mix; \
+         give this application a store of its own, another SQLite file or another schema (`Postgres::schema`), or, if it \
+         was renamed, run `matssocket migrate --rename-app` or `Admin::rename_application`",
+        owner = shown_quoted(&owner),
+        name = shown_quoted(name),
+    )))
+}
+
+fn shown_quoted(text: &str) -> String {
+    format!("\"{}\"", shown(text))
 }
 
 /// A built-in ping takes no more than so many bytes: nobody needs more, and it is free to anybody.

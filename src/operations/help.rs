@@ -83,7 +83,9 @@ fn migrate() -> String {
         "\
 Creates the store's tables, or brings them up to date. (Servers do that themselves when they start.)
 
-Usage: matssocket migrate [OPTIONS]
+Usage: matssocket migrate [--rename-app NAME] [OPTIONS]
+
+  --rename-app NAME  the application that has this store is called NAME from now on; another one is refused at start
 ",
     )
 }

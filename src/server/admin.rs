@@ -5,8 +5,8 @@ use tokio::sync::oneshot;
 use crate::error::SendError;
 use crate::store::operation::{
     CloseSession, CloseTarget, CountSessions, DeadLetter, DropDeadLetter, FindUnserved,
-    ListDeadLetters, ListNodes, ListSessions, RedriveDeadLetter, SessionFilter, StoredNode,
-    StoredSession, UnservedWork,
+    ListDeadLetters, ListNodes, ListSessions, RedriveDeadLetter, RenameApplication, SessionFilter,
+    StoredNode, StoredSession, UnservedWork,
 };
 use crate::store::{Store, StoreConfig, StoreError, StoreHandle};
 use crate::wire::{check_id, shown};
@@ -106,6 +106,16 @@ impl Admin {
     /// See [`StoreError`].
     pub async fn count_sessions(&self, filter: SessionFilter) -> Result<u64, StoreError> {
         self.store.run(CountSessions { filter }).await
+    }
+
+    /// The application that has this store is called `name` from now on; what it was called before, if it has been here.
+    /// Its nodes are refused at start as long as the store knows another name; those that run are not stopped.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn rename_application(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let name = name.to_owned();
+        self.store.run(RenameApplication { name }).await
     }
 
     /// Closes a session: its messages are deleted; the node that holds it tells its client (4001) when it finds out.

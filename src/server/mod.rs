@@ -36,7 +36,8 @@ pub struct MatsSocketServer {
 }
 
 impl MatsSocketServer {
-    /// Starts to configure a server; `app` names the application, in logs and metrics.
+    /// Starts to configure a server; `app` names the application, in logs, metrics and the store, which keeps out every
+    /// other one: two applications on one store would mix their sessions, topics and messages.
     pub fn builder(app: impl Into<String>) -> ServerBuilder {
         ServerBuilder::new(app.into())
     }

@@ -146,6 +146,13 @@ table! { "matssocket_node"
     }
 }
 
+table! { "matssocket_application"
+    application (one) {
+        one -> Integer,
+        name -> Text,
+    }
+}
+
 table! { "matssocket_sent_key"
     sent_key (key) {
         key -> Text,

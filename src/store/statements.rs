@@ -223,6 +223,8 @@ macro_rules! operations {
             Read Messages read_topic(ReadTopic) -> Option<PublicationPage>;
             Alone Control renew_lease(RenewLease) -> bool;
             Alone Control note_services(NoteServices) -> ();
+            Alone Control claim_application(ClaimApplication) -> String;
+            Alone Control rename_application(RenameApplication) -> Option<String>;
             Alone Control leave_node(LeaveNode) -> ();
             Read Control list_nodes(ListNodes) -> Vec<StoredNode>;
             Read Control sweep(Sweep) -> Swept;

@@ -72,7 +72,7 @@ suite! {
     claims: each_service_has_its_own_room taken_over_service_by_service users_take_turns claims_are_bounded_in_bytes given_back what_nobody_can_do_waits what_nobody_can_do_is_found
         what_clients_forward_is_bounded bytes_that_clients_forward_are_bounded;
     mend: a_dead_node_s_lease a_living_node_s_lease work_and_requests sessions nothing;
-    nodes: listed;
+    nodes: listed the_application_that_came_first_has_it;
     numbers: take_up_the_time of_a_dead_letter gaps_fill_no_outbox of_publications seen_ahead_of_the_store;
     topics: subscriptions publications_in_order pages_hold_what_fits missed positions a_page_of_what_is_gone
         newest_survives_scavenging;

@@ -1,5 +1,7 @@
 //! Nodes, as an operator sees them.
 
+use futures_util::future::join_all;
+
 use super::*;
 
 pub async fn listed(base: Base) {
@@ -28,4 +30,18 @@ pub async fn listed(base: Base) {
     );
     a.run(LeaveNode).await;
     assert_eq!(names(&b.run(ListNodes).await), [("b".into(), true, 0)]);
+}
+
+/// A second application in the same schema had the sessions, topics and messages of the first.
+pub async fn the_application_that_came_first_has_it(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let claim = |name: &str| ClaimApplication { name: name.into() };
+    let rename = |name: &str| RenameApplication { name: name.into() };
+    let claims = ["shop", "bank", "shop"].map(|name| a.store.run(claim(name)));
+    for owner in join_all(claims).await {
+        assert_eq!(owner.expect("the store works"), "shop");
+    }
+    assert_eq!(b.run(claim("bank")).await, "shop");
+    assert_eq!(b.run(rename("bank")).await.as_deref(), Some("shop"));
+    assert_eq!(a.run(claim("shop")).await, "bank");
 }

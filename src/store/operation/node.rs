@@ -22,6 +22,20 @@ pub struct NoteServices {
     pub services: Vec<String>,
 }
 
+/// Asks whose store this is. Who asks first has it.
+#[derive(Clone, Debug)]
+pub struct ClaimApplication {
+    /// The application that asks.
+    pub name: String,
+}
+
+/// The store's application has another name from now on. Outcome: the one that it had, if any.
+#[derive(Clone, Debug)]
+pub struct RenameApplication {
+    /// The new name.
+    pub name: String,
+}
+
 /// The caller's node stops: its sessions are not connected any more, its claims are free, its row goes.
 #[derive(Clone, Debug)]
 pub struct LeaveNode;

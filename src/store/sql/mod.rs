@@ -14,6 +14,7 @@ macro_rules! with_living_nodes {
 }
 
 mod allowances;
+mod application;
 mod claims;
 mod closing;
 mod dead_letters;

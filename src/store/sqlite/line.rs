@@ -201,15 +201,54 @@ impl Ended {
     }
 
     fn outcome(self, result: Result<Verdict, Undo>, spoilt: &mut bool) -> Result<Verdict, Fault> {
+        let in_commit = self.began && self.why.is_none();
         let error = match result {
             Ok(verdict) | Err(Undo::Said(verdict)) => return Ok(verdict),
             Err(Undo::Failed(error)) => self.why.unwrap_or(error),
         };
         let Sorted { meaning, discard } = codes::sort(&error);
         *spoilt |= discard;
-        match self.began {
-            true => Err(Fault::Inside(error, meaning)),
-            false => Err(Fault::Begin(error, meaning)),
-        }
+        Err(match (self.began, meaning) {
+            (false, _) => Fault::Begin(error, meaning),
+            // The disk failed: all of it may be in the log, where it would be found after a crash.
+            (true, Meaning::Unable) if in_commit && discard => Fault::Unknown(error),
+            (true, _) => Fault::Inside(error, meaning),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::result::DatabaseErrorKind;
+    use libsqlite3_sys::{SQLITE_FULL, SQLITE_IOERR};
+
+    use super::super::raw::text_of;
+    use super::*;
+
+    fn error(code: i32) -> DbError {
+        let text = Box::new(text_of(code).to_owned());
+        DbError::DatabaseError(DatabaseErrorKind::Unknown, text)
+    }
+
+    #[test]
+    fn a_commit_that_the_disk_failed_may_have_taken_place() {
+        let outcome = |began, why, code| {
+            let ended = Ended { began, why };
+            let mut spoilt = false;
+            ended.outcome(Err(Undo::Failed(error(code))), &mut spoilt)
+        };
+        let unknown = outcome(true, None, SQLITE_IOERR);
+        assert!(matches!(unknown, Err(Fault::Unknown(_))), "{unknown:?}");
+        let full = outcome(true, None, SQLITE_FULL);
+        let unable = matches!(full, Err(Fault::Inside(_, Meaning::Unable)));
+        assert!(unable, "{full:?}");
+        let before = outcome(true, Some(error(SQLITE_IOERR)), SQLITE_FULL);
+        let unable = matches!(before, Err(Fault::Inside(_, Meaning::Unable)));
+        assert!(unable, "{before:?}");
+        let begin = outcome(false, None, SQLITE_IOERR);
+        assert!(
+            matches!(begin, Err(Fault::Begin(_, Meaning::Unable))),
+            "{begin:?}"
+        );
     }
 }

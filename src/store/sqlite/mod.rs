@@ -105,7 +105,12 @@ pub fn open_file(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Database>,
     let lock = FileLock::take(path, Purpose::Write).map_err(|why| refuse(&why))?;
     let url = file::uri(lock.path(), "mode=rw").map_err(|why| refuse(&why))?;
     let watch = Watch::over(lock.path()).map_err(|why| refuse(&why))?;
+    watch.take_log_back().map_err(|why| refuse(&why))?;
     let mut first = SqliteConnection::establish(&url).map_err(|why| refuse(&why))?;
+    // It may have been replaced since it was locked, or nobody shall write to it.
+    watch
+        .check(&mut LogSeen::default())
+        .map_err(|why| refuse(&why))?;
     prepare(&mut first, config.busy_timeout, true).map_err(|why| refuse(&why))?;
     migrate::run(&mut first).map_err(|why| refuse(&why))?;
     first
@@ -192,6 +197,17 @@ fn prepare(conn: &mut SqliteConnection, busy_timeout: Duration, file: bool) -> Q
         conn.batch_execute(&format!("PRAGMA journal_size_limit = {};", wal::KEPT))?;
     }
     Ok(())
+}
+
+/// Comes after all connections but the first were closed.
+impl Drop for SqliteDatabase {
+    fn drop(&mut self) {
+        let first = self.first.get_mut();
+        drop(first.unwrap_or_else(PoisonError::into_inner).take());
+        if let Some((_, watch)) = &self.file {
+            watch.set_log_aside();
+        }
+    }
 }
 
 impl SqliteDatabase {

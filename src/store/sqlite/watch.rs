@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::file::{self, Identity};
 
@@ -15,6 +16,8 @@ pub struct Watch {
     log: PathBuf,
     /// The file that was opened.
     opened: Identity,
+    /// The log that belongs to it, once that is there.
+    log_seen: Mutex<Option<Identity>>,
     /// Something is wrong, and was said.
     said: AtomicBool,
 }
@@ -37,8 +40,65 @@ impl Watch {
             opened: file::named(path)?,
             log: file::beside(path, "-wal"),
             path: path.to_owned(),
+            log_seen: Mutex::default(),
             said: AtomicBool::new(false),
         })
+    }
+
+    /// Takes the log of a file that has lost its name to another one out of that one's way: whoever opened it with this
+    /// log would read pages of both. The log keeps a name by which it is found if its file comes back. Comes after the last
+    /// connection was closed.
+    pub fn set_log_aside(&self) {
+        let log = self.log_seen().clone();
+        let is_replaced = file::named(&self.path).is_ok_and(|now| now != self.opened);
+        let is_ours = log.is_some() && file::named(&self.log).ok() == log;
+        let (true, true, Some(aside)) = (is_replaced, is_ours, self.log_aside()) else {
+            return;
+        };
+        let (log, aside) = (self.log.display(), (aside.display(), &aside));
+        match std::fs::rename(&self.log, aside.1) {
+            Ok(()) => log::warn!(
+                "{log} belongs to the file that was replaced, and is called {} now",
+                aside.0
+            ),
+            Err(why) => log::error!(
+                "{log} belongs to the file that was replaced; delete it before anybody opens the new one ({why})"
+            ),
+        }
+    }
+
+    /// The file is back: so is its log. Must come before it is opened.
+    ///
+    /// # Errors
+    /// There is another log, or this one cannot be moved.
+    pub fn take_log_back(&self) -> Result<(), String> {
+        let Some(aside) = self.log_aside().filter(|aside| aside.exists()) else {
+            return Ok(());
+        };
+        let (from, to) = (aside.display(), self.log.display());
+        if self.log_bytes() > 0 {
+            return Err(format!(
+                "its log was set aside as {from}, and there is another one, {to}, which must be that of another file; \
+                 delete the one that does not belong to it"
+            ));
+        }
+        std::fs::rename(&aside, &self.log)
+            .map_err(|why| format!("its log {from} cannot be called {to} again: {why}"))
+    }
+
+    /// Where the log is put if the file loses its name. `None`: files have no number by which it would be found.
+    fn log_aside(&self) -> Option<PathBuf> {
+        #[cfg(unix)]
+        {
+            let (_, inode) = self.opened;
+            Some(file::beside(&self.log, &format!(".of-{inode}")))
+        }
+        #[cfg(not(unix))]
+        None
+    }
+
+    fn log_seen(&self) -> MutexGuard<'_, Option<Identity>> {
+        self.log_seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The database file.
@@ -87,8 +147,9 @@ impl Watch {
         };
         if file::identity_of(&metadata, &self.path).is_ok_and(|now| now != self.opened) {
             return Err(format!(
-                "another file has taken the place of the database file {at}; to go on with that one, stop this node, \
-                 delete {at}-wal and {at}-shm, which belong to the old one, and start again; or move the old one back"
+                "another file has taken the place of the database file {at}; to go on with that one, stop this node in good \
+                 order, so that {at}-wal, which belongs to the old one, is taken out of its way, and start again; or move \
+                 the old one back"
             ));
         }
         if metadata.permissions().readonly() {
@@ -104,6 +165,7 @@ impl Watch {
         seen.bytes = metadata.as_ref().map_or(0, |metadata| metadata.len());
         let now = metadata.and_then(|metadata| file::identity_of(&metadata, &self.log).ok());
         let Some(opened) = &seen.identity else {
+            self.log_seen().clone_from(&now);
             seen.identity = now;
             return Ok(());
         };

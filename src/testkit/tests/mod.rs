@@ -2,6 +2,7 @@
 
 mod handlers;
 mod kit;
+mod neighbours;
 mod server;
 mod transactional;
 

@@ -144,6 +144,14 @@ fn an_empty_store() {
         "sqlite:matssocket.db is up to date\n"
     );
     assert_eq!(json(there, &["migrate"])["store"], "sqlite:matssocket.db");
+    assert_eq!(
+        json(there, &["migrate", "--rename-app", "shop"])["renamed"],
+        json!({"from": null, "to": "shop"})
+    );
+    assert_eq!(
+        done(there, &["migrate", "--rename-app", "bank"]),
+        "the application \"shop\" is called \"bank\" now\nsqlite:matssocket.db is up to date\n"
+    );
     assert_eq!(done(there, &["nodes"]), "0 nodes up\n");
     assert_eq!(
         json(there, &["nodes"]),

@@ -64,12 +64,32 @@ async fn a_file_that_was_replaced_is_not_written_to_before_a_restart() {
         // A transaction that fails leaves no connection that is opened anew, to the other file.
         assert_unable(&handle, "stop this node").await;
     }
-    for suffix in ["-wal", "-shm"] {
-        let _ = fs::remove_file(at(&format!("test.db{suffix}")));
-    }
-    let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
+    // The log of the old file is not taken for the new one's.
     let key = "lost with the old file";
+    let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
     assert_eq!(stored(&handle, key).await, UnitOutcome::Committed(vec![]));
+}
+
+#[actix::test]
+async fn a_replaced_file_that_comes_back_after_a_stop_has_its_log() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    drop(attach(&Store::sqlite(at("test.db"))).expect("opens"));
+    fs::copy(at("test.db"), at("backup.db")).expect("copied");
+    {
+        let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
+        stored(&handle, "k").await;
+        fs::rename(at("test.db"), at("old.db")).expect("moved");
+        fs::rename(at("backup.db"), at("test.db")).expect("moved");
+        assert_unable(&handle, "another file has taken the place").await;
+    }
+    {
+        let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
+        assert_eq!(stored(&handle, "l").await, UnitOutcome::Committed(vec![]));
+    }
+    fs::rename(at("old.db"), at("test.db")).expect("moved back");
+    let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
+    assert_eq!(stored(&handle, "k").await, UnitOutcome::Repeated);
 }
 
 #[actix::test]

@@ -1,0 +1,4 @@
+CREATE TABLE application (
+    one INTEGER NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL
+);

@@ -1,0 +1,43 @@
+//! Whose store this is.
+
+use diesel::prelude::*;
+
+use super::Transaction;
+use super::schema::application;
+use crate::store::operation::*;
+use crate::store::statements::DbResult;
+
+impl Transaction<'_> {
+    pub fn claim_application(&mut self, op: &ClaimApplication) -> DbResult<String> {
+        let conn = self.apart();
+        if let Some(name) = name(conn)? {
+            return Ok(name);
+        }
+        // Another may be about to do the same: this waits for him.
+        diesel::insert_into(application::table)
+            .values((application::one.eq(1), application::name.eq(&op.name)))
+            .on_conflict_do_nothing()
+            .execute(conn)?;
+        application::table
+            .find(1)
+            .select(application::name)
+            .get_result(conn)
+    }
+
+    pub fn rename_application(&mut self, op: &RenameApplication) -> DbResult<Option<String>> {
+        let conn = self.apart();
+        let before = name(conn)?;
+        diesel::insert_into(application::table)
+            .values((application::one.eq(1), application::name.eq(&op.name)))
+            .on_conflict(application::one)
+            .do_update()
+            .set(application::name.eq(&op.name))
+            .execute(conn)?;
+        Ok(before)
+    }
+}
+
+fn name(conn: &mut super::Conn) -> DbResult<Option<String>> {
+    let name = application::table.find(1).select(application::name);
+    name.get_result(conn).optional()
+}
