@@ -276,6 +276,9 @@ impl Registry {
                 if let Some(upkeep) = &self.upkeep {
                     upkeep.tell(SweepNow);
                 }
+                if let Some(work) = &self.work {
+                    work.tell(LookSoon);
+                }
             }
         }
     }
