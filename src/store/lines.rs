@@ -130,7 +130,7 @@ impl Lines {
         self.wake_idle();
         let state = self.state();
         // One may have been given back before we looked.
-        if !(shared && !state.spare.is_empty()) {
+        if !shared || state.spare.is_empty() {
             drop(
                 self.returned
                     .wait_timeout(state, TRY_AGAIN / 4)
