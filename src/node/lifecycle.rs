@@ -12,7 +12,9 @@ use super::budget::NodeBudget;
 use super::{Gate, LeaseClock, Node, RunningHandlers, State, UserCounts, health};
 use crate::auth::Authentication;
 use crate::cluster::{ClusterNotify, Tell};
-use crate::endpoint::{Endpoint, Forward, Handler, Incoming, Outcome, Run, Service, async_handler};
+use crate::endpoint::{
+    Endpoint, Forward, Handler, Incoming, Outcome, Run, Service, ServiceOptions, async_handler,
+};
 use crate::error::{HandlerError, StartError};
 use crate::http::Admission;
 use crate::metrics::{Counters, Mailbox, Meters};
@@ -101,13 +103,15 @@ async fn begin(
         .map(|(name, (handler, options))| (name, Service::new(handler, &options, &builder.config)))
         .collect();
     // Outside all bounds: nothing keeps it waiting.
-    let config = &builder.config;
-    let mut add = |name, handler| services_known.insert(name, Service::built_in(handler, config));
-    add(service::PING.to_owned(), service::ping());
+    services_known.insert(
+        service::PING.to_owned(),
+        Service::built_in(service::ping(), &builder.config),
+    );
     for (id, endpoint) in &builder.endpoints {
-        for (name, handler) in service::services_of(id, endpoint) {
-            add(name, handler);
-        }
+        let (options, config) = (ServiceOptions::default(), &builder.config);
+        let services = service::services_of(id, endpoint).into_iter();
+        services_known
+            .extend(services.map(|(name, it)| (name, Service::new(it, &options, config))));
     }
     let node = Arc::new(Node {
         app: builder.app,

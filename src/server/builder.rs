@@ -262,7 +262,11 @@ impl ServerBuilder {
     /// [later](Outcome::later). An error is tried again with back-off, on any node that has this service.
     ///
     /// It has places of its own, [`Config::max_running_per_service`] of them, and each attempt a time limit,
-    /// [`Config::service_time_limit`].
+    /// [`Config::service_time_limit`]. After [`Config::service_attempts`] failed attempts, a REQUEST is rejected and
+    /// anything else becomes a dead letter; a REQUEST's attempts end with its client's patience, too.
+    ///
+    /// Nodes need not have the same services: what is forwarded to one that this node does not have waits for a node that
+    /// has it.
     pub fn service<T, R, F, Fut>(self, name: &str, handler: F) -> Self
     where
         T: DeserializeOwned + 'static,
@@ -273,7 +277,7 @@ impl ServerBuilder {
         self.service_with(name, ServiceOptions::default(), handler)
     }
 
-    /// As [`service`](Self::service), with places and a time limit of its own.
+    /// As [`service`](Self::service), with places, a time limit, and retries of its own.
     ///
     /// ```
     /// use std::time::Duration;

@@ -12,6 +12,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::reply::Reply;
 use crate::endpoint::{Call, Endpoint, Handler, RawOutcome, Run, take_effects};
+use crate::seldom::log_seldom;
 use crate::store::operation::{Correlation, Forwarded, NewForward};
 use crate::wire::MessageType;
 
@@ -34,10 +35,11 @@ pub(crate) fn services_of(id: &str, endpoint: &Endpoint) -> Vec<(String, Handler
     if endpoint.adapter.is_some() {
         services.push((format!("{ADAPTER}{id}"), pass_on()));
     }
-    // One that is transactional takes the connection of a client's message, and a service has none.
-    if let Run::Async(handler) = &endpoint.run {
-        services.push((format!("{TERMINATOR}{id}"), hear(id, handler.clone())));
-    }
+    let terminator = match &endpoint.run {
+        Run::Async(handler) => hear(id, handler.clone()),
+        Run::Transactional(_) => drop_reply(id),
+    };
+    services.push((format!("{TERMINATOR}{id}"), terminator));
     services
 }
 
@@ -86,6 +88,18 @@ pub(crate) fn to_terminator(correlation: Correlation, work: NewForward) -> NewFo
         here: false,
         ..work
     }
+}
+
+/// A terminator that is transactional takes the connection of a client's message, and a service has none.
+fn drop_reply(id: &str) -> Handler {
+    let id = id.to_owned();
+    Arc::new(move |_| {
+        log_seldom!(
+            warn,
+            "the transactional reply terminator {id:?} is not told of a reply that came to a node without it"
+        );
+        async { Ok(RawOutcome::Done) }.boxed_local()
+    })
 }
 
 /// It calls the terminator as if the reply had come to this node, except that no connection is at hand.
