@@ -304,6 +304,9 @@ impl Transaction<'_> {
         true
     }
 
+    /// Nothing is left that lies too far ahead, for now.
+    pub fn is_mended(&mut self) {}
+
     /// Takes up the time for what the database numbers itself, once per connection: a standby that has lost commits would
     /// give numbers again under which running nodes still have sessions and work in mind. (Whoever finds another at it
     /// leaves it to that one. A role may have the right to use sequences, and not to set them.)

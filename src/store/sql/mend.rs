@@ -25,7 +25,11 @@ impl Transaction<'_> {
             self.mend_free(op, now)?,
             self.mend_requests(op, now)?,
         ];
-        Ok(mended.into_iter().sum::<usize>() as u64)
+        let mended = mended.into_iter().sum::<usize>() as u64;
+        if mended == 0 {
+            self.is_mended();
+        }
+        Ok(mended)
     }
 
     /// Sessions that were alive in the future would live on for as long.

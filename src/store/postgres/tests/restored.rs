@@ -1,4 +1,5 @@
-//! What the database numbers itself, after a standby was promoted that had not received the last commits.
+//! Numbers: those that the database gives itself, after a standby was promoted that had not received the last commits; and
+//! those of nodes of the version before.
 
 use super::*;
 
@@ -89,4 +90,62 @@ async fn a_role_that_must_not_set_sequences_goes_without() {
     assert_eq!(second, first + 1);
     drop(node);
     schema.execute(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}"));
+}
+
+/// A node of the version before gives the number after the newest, and knows of no gaps. What it leaves is right for those
+/// that do.
+#[actix::test]
+async fn nodes_of_the_version_before_count_on() {
+    let schema = Schema::new();
+    let config = StoreConfig {
+        max_outbox: 5,
+        ..StoreConfig::default()
+    };
+    let node = Node::with("a", schema.settings(), &config).expect("opens");
+    let session = node.open("s1").await.session;
+    let publish = || Effect::Publish {
+        topic: "t".into(),
+        tid: "t".into(),
+        msg: serde_json::value::RawValue::from_string("1".into()).expect("JSON"),
+    };
+    for _ in 0..2 {
+        node.run(call(vec![to("s1", "new"), publish()])).await;
+        schema.execute(
+            "UPDATE session SET last_seq = last_seq + 1, outbox_bytes = outbox_bytes + 1; \
+            INSERT INTO outbox (session, seq, kind, eid, tid, msg, deliveries, created) \
+            SELECT key, last_seq, 'SEND', 'e', 'old', '1', 0, 0 FROM session; \
+            UPDATE publication_clock SET newest = newest + 1; \
+            INSERT INTO publication (id, created, topic, tid, msg) \
+            SELECT newest, 0, 't', 'old', '1' FROM publication_clock",
+        );
+    }
+    assert_eq!(node.tids(session).await, ["new", "old", "new", "old"]);
+    let outcome = node.run(call(vec![to("s1", "fifth")])).await;
+    assert!(matches!(outcome, UnitOutcome::Committed(_)), "{outcome:?}");
+    let outcome = node.run(call(vec![to("s1", "sixth")])).await;
+    assert!(matches!(outcome, UnitOutcome::OutboxFull(_)), "{outcome:?}");
+    // Each knows what is before it: nothing is gone.
+    let fetch = FetchPublications {
+        after: 0,
+        max_bytes: 1_000_000,
+    };
+    let publications = node.run(fetch).await.publications;
+    for (before, publication) in [0]
+        .into_iter()
+        .chain(publications.iter().map(|it| it.id))
+        .zip(&publications)
+    {
+        schema.execute(&format!(
+            "DELETE FROM publication WHERE id < {}",
+            publication.id
+        ));
+        let read = |after| ReadTopic {
+            topic: "t".into(),
+            after,
+            up_to: i64::MAX,
+            max_bytes: 1_000_000,
+        };
+        assert!(node.run(read(before)).await.is_some(), "{before}");
+        assert!(node.run(read(before - 1)).await.is_none(), "{before}");
+    }
 }
