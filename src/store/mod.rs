@@ -4,6 +4,7 @@
 //! [`operation`]. Nodes in one process share one `Store`.
 
 mod actor;
+mod attached;
 pub mod bench;
 #[cfg(all(test, feature = "sqlite"))]
 mod conformance;
@@ -33,10 +34,10 @@ mod writer;
 
 #[cfg(feature = "sqlite")]
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use self::attached::Attached;
 use crate::cluster::Cluster;
 use crate::wire::shown;
 
@@ -387,13 +388,12 @@ impl StoreHandle {
     /// no other node is attached, and waits for that, at most so long. False: it is not closed yet, for something that
     /// was sent before is still being done; it closes afterwards.
     pub(crate) async fn stop(&self, patience: Duration) -> bool {
-        let last = self.attached.as_ref().and_then(|attached| attached.leave());
-        let Some(opened) = last.filter(|opened| opened.outlives_closing()) else {
+        let Some(attached) = self.attached.clone().filter(|attached| attached.leave()) else {
             return true;
         };
         let (closed, told) = tokio::sync::oneshot::channel::<()>();
         let close = move || {
-            opened.close();
+            attached.close_if_last();
             drop(closed);
         };
         let thread = std::thread::Builder::new().name("matssocket-close".into());
@@ -401,8 +401,8 @@ impl StoreHandle {
             // Told by its end, however that comes.
             Ok(_) => tokio::time::timeout(patience, told).await.is_ok(),
             Err(error) => {
-                log::warn!("no thread to close the store: {error}");
-                false
+                log::warn!("no thread to close the store, which stays open: {error}");
+                true
             }
         }
     }
@@ -530,53 +530,5 @@ impl StoreHandle {
     /// The store's numbers: those of all nodes that share it.
     pub(crate) fn metrics(&self) -> StoreMetricsSnapshot {
         self.store.metrics()
-    }
-}
-
-/// A node's being attached to an opened store.
-struct Attached {
-    opened: Arc<actor::Opened>,
-    /// Where it is taken out, so that the next node opens it anew.
-    store: Weak<Inner>,
-    left: AtomicBool,
-}
-
-impl Attached {
-    fn new(opened: &Arc<actor::Opened>, store: &Arc<Inner>) -> Arc<Attached> {
-        opened.attach_node();
-        Arc::new(Attached {
-            opened: opened.clone(),
-            store: Arc::downgrade(store),
-            left: AtomicBool::new(false),
-        })
-    }
-
-    fn has_left(&self) -> bool {
-        self.left.load(Ordering::Acquire)
-    }
-
-    /// The node has stopped. `Some`: it was the last one, and nobody will attach to this any more.
-    fn leave(&self) -> Option<Arc<actor::Opened>> {
-        let store = self.store.upgrade();
-        // While nobody attaches.
-        let slots = store.as_ref().map(|store| store.slots());
-        if self.left.swap(true, Ordering::AcqRel) || !self.opened.detach_node() {
-            return None;
-        }
-        if let Some(mut slots) = slots
-            && self.opened.outlives_closing()
-        {
-            slots.full.take_if(|full| Arc::ptr_eq(full, &self.opened));
-        }
-        Some(self.opened.clone())
-    }
-}
-
-/// A node whose start failed has no `stop`. Then the store stays open, as for one that comes later.
-impl Drop for Attached {
-    fn drop(&mut self) {
-        if !self.has_left() {
-            self.opened.detach_node();
-        }
     }
 }

@@ -179,6 +179,20 @@ impl Line for ReaderLine {
     }
 }
 
+/// What there is instead of a connection while the file must not be opened, with the reason.
+pub struct UnableLine(pub String);
+
+impl Line for UnableLine {
+    fn transaction(&mut self, _: &mut dyn Group, _: Care) -> Result<Verdict, Fault> {
+        let why = DbError::QueryBuilderError(self.0.as_str().into());
+        Err(Fault::Begin(why, Meaning::Unable))
+    }
+
+    fn is_broken(&mut self) -> bool {
+        true
+    }
+}
+
 /// How a transaction ended. Diesel forgets why it is rolled back if rolling back fails, which it does where SQLite has
 /// done that by itself: when the disk is full, for one.
 #[derive(Default)]

@@ -66,7 +66,7 @@ use diesel::prelude::*;
 
 use self::dialect::Dialect;
 use self::held::Held;
-use self::line::{ReaderLine, WriterLine};
+use self::line::{ReaderLine, UnableLine, WriterLine};
 use self::lock::{FileLock, Purpose};
 pub use self::read::open_to_read;
 use self::sql::Rooms;
@@ -218,11 +218,24 @@ impl SqliteDatabase {
                 .map_err(ConnectionError::CouldntSetupConfiguration)?;
             Ok(conn)
         };
-        // Another file may have its name by now, before or after it was opened.
-        self.check_file()?;
-        let conn = connect().map_err(|error: ConnectionError| error.to_string())?;
-        self.check_file()?;
-        Ok(conn)
+        connect().map_err(|error: ConnectionError| error.to_string())
+    }
+
+    /// A connection, made into a line, if the file is what it was, before and after that: another one may have its name
+    /// by now.
+    fn line(
+        &self,
+        open: impl FnOnce() -> Result<Box<dyn Line>, String>,
+    ) -> Result<Box<dyn Line>, String> {
+        let unable = |why| Ok::<Box<dyn Line>, String>(Box::new(UnableLine(why)));
+        if let Err(why) = self.check_file() {
+            return unable(why);
+        }
+        let line = open()?;
+        match self.check_file() {
+            Ok(()) => Ok(line),
+            Err(why) => unable(why),
+        }
     }
 
     fn check_file(&self) -> Result<(), String> {
@@ -240,30 +253,34 @@ impl Database for SqliteDatabase {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let conn = match first {
-            Some(conn) => conn,
-            None => self.connect(self.file.is_some())?,
-        };
-        Ok(Box::new(WriterLine::new(
-            conn,
-            Rooms::new(self.limits),
-            self.held.clone(),
-            self.busy_timeout,
-            self.file.clone(),
-        )))
+        self.line(|| {
+            let conn = match first {
+                Some(conn) => conn,
+                None => self.connect(self.file.is_some())?,
+            };
+            Ok(Box::new(WriterLine::new(
+                conn,
+                Rooms::new(self.limits),
+                self.held.clone(),
+                self.busy_timeout,
+                self.file.clone(),
+            )))
+        })
     }
 
     fn reader(&self) -> Result<Box<dyn Line>, String> {
-        let mut conn = self.connect(false)?;
-        conn.batch_execute("PRAGMA query_only = ON;")
-            .map_err(|error| error.to_string())?;
-        let lock = self.file.as_ref().map(|(lock, _)| lock.clone());
-        Ok(Box::new(ReaderLine::new(
-            conn,
-            Rooms::new(self.limits),
-            self.held.clone(),
-            lock,
-        )))
+        self.line(|| {
+            let mut conn = self.connect(false)?;
+            conn.batch_execute("PRAGMA query_only = ON;")
+                .map_err(|error| error.to_string())?;
+            let lock = self.file.as_ref().map(|(lock, _)| lock.clone());
+            Ok(Box::new(ReaderLine::new(
+                conn,
+                Rooms::new(self.limits),
+                self.held.clone(),
+                lock,
+            )))
+        })
     }
 
     fn writers(&self) -> usize {

@@ -119,6 +119,19 @@ async fn a_cluster_is_looked_after_while_it_runs() {
     assert_eq!(nodes(there, &cluster).len(), 1, "it signed off");
 }
 
+/// The sessions, topics and messages of both were mixed.
+#[test]
+fn a_schema_that_belongs_to_another_application_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let there = directory.path();
+    let cluster = Cluster::new();
+    let migrate = ["migrate", "--rename-app", "shop"];
+    done(there, &cluster.arguments(&migrate));
+    let serve = cluster.arguments(&["serve", "--listen", "127.0.0.1:0"]);
+    let refused = run(&mut matssocket(there, &serve));
+    assert_failed(&refused, 1, &["\"shop\"", "Postgres::schema"]);
+}
+
 #[test]
 fn a_password_that_libpq_would_misread_is_not_shown() {
     let directory = tempfile::tempdir().expect("a directory");

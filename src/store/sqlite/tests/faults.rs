@@ -43,6 +43,9 @@ async fn nothing_is_acknowledged_into_a_file_that_has_no_name() {
     assert_eq!(stored(&handle, "k").await, UnitOutcome::Committed(vec![]));
     fs::rename(at("test.db"), at("away.db")).expect("moved");
     assert_unable(&handle, "deleted or moved away").await;
+    // Nor is it opened to be read, which is done when somebody first reads.
+    let read = handle.run(ListNodes).await;
+    assert!(matches!(read, Err(StoreError::Unable(_))), "{read:?}");
     fs::rename(at("away.db"), at("test.db")).expect("moved back");
     assert_eq!(stored(&handle, "k").await, UnitOutcome::Repeated);
     assert_eq!(stored(&handle, "l").await, UnitOutcome::Committed(vec![]));
