@@ -11,7 +11,12 @@ use super::job::{Abandon, Job};
 use super::lane::Lane;
 use super::lines::Lines;
 use super::queue::Queue;
+use super::statements::Cutter;
 use super::writer;
+use crate::seldom::log_seldom;
+
+/// A thread whose connection was ended gets so long to notice.
+const AFTER_CUT: Duration = Duration::from_secs(1);
 
 /// Most threads that are left behind at a time. They may come back.
 const MOST_LOST: usize = 32;
@@ -36,7 +41,10 @@ struct State {
 
 struct Running {
     until: Instant,
-    abandon: Abandon,
+    /// `None` once whoever asked was told.
+    abandon: Option<Abandon>,
+    /// Ends the connection that it may be waiting on.
+    cut: Option<Cutter>,
 }
 
 impl Handlers {
@@ -68,13 +76,21 @@ impl Handlers {
         let limit = job.limit().unwrap_or_default();
         let running = Running {
             until: Instant::now() + limit.saturating_add(self.patience),
-            abandon: job.abandon(),
+            abandon: Some(job.abandon()),
+            cut: None,
         };
         let mut state = self.state();
         let number = state.next;
         state.next += 1;
         state.running.insert(number, running);
         number
+    }
+
+    /// A thread goes on with this connection.
+    pub fn uses(&self, number: u64, cut: Option<Cutter>) {
+        if let Some(running) = self.state().running.get_mut(&number) {
+            running.cut = cut;
+        }
     }
 
     /// A thread has ended with that. False: it was taken for lost, and another one has its place.
@@ -87,24 +103,51 @@ impl Handlers {
         is_known
     }
 
-    /// Leaves those behind that have not come back in time. Comes at intervals.
+    /// Gives up what has not come back in time, and ends the connections that it may be waiting on; whoever does not come
+    /// back then either is left behind. Comes at intervals.
     pub fn look(self: &Arc<Self>) {
         let now = Instant::now();
         let mut state = self.state();
-        let late: Vec<_> = state
-            .running
-            .extract_if(|_, running| running.until < now)
-            .collect();
-        state.lost += late.len();
+        let mut given_up = Vec::new();
+        let late = state.running.extract_if(|_, running| {
+            if running.until >= now {
+                return false;
+            }
+            given_up.extend(running.abandon.take());
+            let Some(cut) = running.cut.take() else {
+                return true;
+            };
+            cut();
+            running.until = now + AFTER_CUT;
+            false
+        });
+        let late = late.count();
+        state.lost += late;
         let (all_lost, lost) = (state.lost > MOST_LOST, state.lost);
         drop(state);
-        if late.is_empty() {
-            return;
+        if !given_up.is_empty() {
+            log_seldom!(
+                warn,
+                "{} transactional handlers have not come back in time: whether they have stored anything is not known",
+                given_up.len()
+            );
         }
+        for abandon in given_up {
+            abandon(StoreError::Unknown);
+        }
+        if late > 0 {
+            self.replace(late, lost);
+        }
+        if all_lost {
+            self.refuse_all();
+        }
+    }
+
+    /// Starts threads in the place of those that were lost.
+    fn replace(self: &Arc<Self>, late: usize, lost: usize) {
+        let all_lost = lost > MOST_LOST;
         log::error!(
-            "{} transactional handlers have not come back in time, {lost} in all: whether they have stored anything is \
-            not known{}",
-            late.len(),
+            "{late} threads that run transactional handlers are left behind, {lost} in all{}",
             if all_lost {
                 "; no more threads are started for others"
             } else {
@@ -112,11 +155,8 @@ impl Handlers {
             }
         );
         self.queue.metrics.lost_threads(lost);
-        for (_, running) in late {
-            (running.abandon)(StoreError::Unknown);
-            if all_lost {
-                self.refuse_all();
-            } else if let Err(error) = self.start() {
+        for _ in 0..if all_lost { 0 } else { late } {
+            if let Err(error) = self.start() {
                 log::error!("no thread for transactional handlers: {error}");
             }
         }

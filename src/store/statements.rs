@@ -166,8 +166,16 @@ pub trait Database: Send + Sync + 'static {
     }
 }
 
+/// Ends a connection from another thread.
+pub type Cutter = Box<dyn FnOnce() + Send>;
+
 /// A connection.
 pub trait Line: Send {
+    /// By this, another thread can end it while something waits on it; `None`: nobody can.
+    fn cutter(&self) -> Option<Cutter> {
+        None
+    }
+
     /// Runs a group in one transaction, and does with it what the verdict says.
     ///
     /// # Errors

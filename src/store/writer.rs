@@ -44,17 +44,19 @@ pub fn serve(lane: &Lane, lines: &Arc<Lines>, role: Role<'_>, queue: &Queue) {
             line: None,
             queue,
             health: &lane.health,
+            watched: None,
         };
         while let Some(next) = lane.take(most) {
             match next {
                 Next::Group(mut group) => {
-                    let watched = match role {
+                    worker.watched = match role {
                         Role::Handle(handlers) => {
                             group.first_mut().map(|job| (handlers, handlers.begin(job)))
                         }
                         Role::Write { .. } | Role::Read => None,
                     };
                     worker.work(group);
+                    let watched = worker.watched.take();
                     if watched.is_some_and(|(handlers, number)| !handlers.end(number)) {
                         return;
                     }
@@ -82,6 +84,8 @@ struct Worker<'a> {
     /// Where they come from.
     queue: &'a Queue,
     health: &'a Health,
+    /// What runs is watched under this number.
+    watched: Option<(&'a Arc<Handlers>, u64)>,
 }
 
 impl Worker<'_> {
@@ -205,6 +209,9 @@ impl Worker<'_> {
             }
         };
         let line = line.line();
+        if let Some((handlers, number)) = self.watched {
+            handlers.uses(number, line.cutter());
+        }
         let size = jobs.len();
         let result = line.transaction(&mut Batch(jobs), care);
         let done_with = match &result {

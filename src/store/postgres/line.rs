@@ -12,7 +12,9 @@ use super::dialect::Dialect;
 use super::query::{Value, sql};
 use super::sql::{Known, Rooms, Transaction};
 use crate::seldom::log_seldom;
-use crate::store::statements::{Care, DbError, DbResult, Fault, Group, Line, Meaning, Verdict};
+use crate::store::statements::{
+    Care, Cutter, DbError, DbResult, Fault, Group, Line, Meaning, Verdict,
+};
 
 /// How often a lost transaction is asked for.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
@@ -103,6 +105,10 @@ impl PgLine {
 }
 
 impl Line for PgLine {
+    fn cutter(&self) -> Option<Cutter> {
+        self.conn.cutter()
+    }
+
     fn transaction(&mut self, group: &mut dyn Group, care: Care) -> Result<Verdict, Fault> {
         self.conn.be_patient(self.shared.answer_timeout);
         if let Err(error) = self.conn.begin(&self.begin) {

@@ -8,9 +8,11 @@
 
 mod libpq;
 mod row;
+mod socket;
 mod sqlstate;
 
 use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::connection::statement_cache::{PrepareForCache, StatementCache};
@@ -28,7 +30,8 @@ use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error};
 
 use self::libpq::{Answer, Bound, Failure, Libpq, Refusal, Standing};
 use self::row::{Cursor, Row, Rows};
-use crate::store::statements::{DbError, Meaning};
+use self::socket::Socket;
+use crate::store::statements::{Cutter, DbError, Meaning};
 
 /// A connection to PostgreSQL.
 pub struct PgConn {
@@ -47,8 +50,8 @@ enum Inner {
         libpq: Libpq,
         statements: StatementCache<Pg, Statement>,
     },
-    /// Diesel's, for handlers.
-    Lent(PgConnection),
+    /// Diesel's, for handlers, and its socket if that could be found.
+    Lent(PgConnection, Option<Arc<Socket>>),
 }
 
 /// What became of a COMMIT.
@@ -73,8 +76,20 @@ impl PgConn {
 
     /// A connection that can be lent to a handler.
     pub fn connect_to_lend(url: &str) -> Result<PgConn, String> {
-        let conn = PgConnection::establish(url).map_err(|error| error.to_string())?;
-        Ok(PgConn::new(Inner::Lent(conn)))
+        let (conn, socket) =
+            socket::of(|| PgConnection::establish(url)).map_err(|error| error.to_string())?;
+        Ok(PgConn::new(Inner::Lent(conn, socket.map(Arc::new))))
+    }
+
+    /// By this, another thread can end the connection while a handler waits on it.
+    pub fn cutter(&self) -> Option<Cutter> {
+        match &self.inner {
+            Inner::Own { .. } => None,
+            Inner::Lent(_, socket) => {
+                let socket = socket.clone()?;
+                Some(Box::new(move || socket.cut()))
+            }
+        }
     }
 
     fn new(inner: Inner) -> PgConn {
@@ -91,14 +106,14 @@ impl PgConn {
     pub fn server_version(&self) -> Option<i32> {
         match &self.inner {
             Inner::Own { libpq, .. } => Some(libpq.server_version()),
-            Inner::Lent(_) => None,
+            Inner::Lent(..) => None,
         }
     }
 
     /// The connection as a handler gets it: Diesel's own.
     pub fn lend(&mut self) -> &mut dyn Any {
         match self.inner {
-            Inner::Lent(ref mut conn) => conn,
+            Inner::Lent(ref mut conn, _) => conn,
             Inner::Own { .. } => self,
         }
     }
@@ -114,7 +129,7 @@ impl PgConn {
     pub fn begin(&mut self, begin: &str) -> QueryResult<()> {
         match &mut self.inner {
             Inner::Own { .. } => self.batch_execute(begin),
-            Inner::Lent(conn) => AnsiTransactionManager::begin_transaction_sql(conn, begin),
+            Inner::Lent(conn, _) => AnsiTransactionManager::begin_transaction_sql(conn, begin),
         }
     }
 
@@ -126,7 +141,7 @@ impl PgConn {
                 return Committed::No(Error::RollbackTransaction);
             }
             Inner::Own { .. } => self.batch_execute("COMMIT"),
-            Inner::Lent(conn) => AnsiTransactionManager::commit_transaction(conn),
+            Inner::Lent(conn, _) => AnsiTransactionManager::commit_transaction(conn),
         };
         let Err(error) = result else {
             return Committed::Yes;
@@ -134,7 +149,7 @@ impl PgConn {
         let is_alive = match &mut self.inner {
             // What was refused with an answer was rolled back.
             Inner::Own { libpq, .. } => libpq.standing() == Standing::Idle,
-            Inner::Lent(conn) => conn.ping().is_ok(),
+            Inner::Lent(conn, _) => conn.ping().is_ok(),
         };
         match is_alive && self.meaning_of(&error) != Meaning::Line {
             true => Committed::No(error),
@@ -147,7 +162,7 @@ impl PgConn {
         let meant = self.meaning;
         let rolled_back = match &mut self.inner {
             Inner::Own { .. } => self.batch_execute("ROLLBACK"),
-            Inner::Lent(conn) => AnsiTransactionManager::rollback_transaction(conn),
+            Inner::Lent(conn, _) => AnsiTransactionManager::rollback_transaction(conn),
         };
         // What is asked for later is the error before.
         self.meaning = meant;
@@ -158,7 +173,7 @@ impl PgConn {
     pub fn is_broken(&mut self) -> bool {
         match &mut self.inner {
             Inner::Own { libpq, .. } => libpq.standing() == Standing::Unknown,
-            Inner::Lent(conn) => AnsiTransactionManager::is_broken_transaction_manager(conn),
+            Inner::Lent(conn, _) => AnsiTransactionManager::is_broken_transaction_manager(conn),
         }
     }
 
@@ -322,7 +337,7 @@ impl SimpleConnection for PgConn {
                 let result = libpq.run_all(statements);
                 self.noted(result).map(drop)
             }
-            Inner::Lent(conn) => conn.batch_execute(statements),
+            Inner::Lent(conn, _) => conn.batch_execute(statements),
         }
     }
 }
@@ -341,7 +356,7 @@ impl Connection for PgConn {
     {
         match &mut self.inner {
             Inner::Own { .. } => self.run(source).map(|answer| answer.changed()),
-            Inner::Lent(conn) => conn.execute_returning_count(source),
+            Inner::Lent(conn, _) => conn.execute_returning_count(source),
         }
     }
 
@@ -360,7 +375,7 @@ impl Connection for PgConn {
     fn set_prepared_statement_cache_size(&mut self, size: CacheSize) {
         match &mut self.inner {
             Inner::Own { statements, .. } => statements.set_cache_size(size),
-            Inner::Lent(conn) => conn.set_prepared_statement_cache_size(size),
+            Inner::Lent(conn, _) => conn.set_prepared_statement_cache_size(size),
         }
     }
 }
@@ -379,7 +394,7 @@ impl LoadConnection<DefaultLoadingMode> for PgConn {
     {
         let rows = match &mut self.inner {
             Inner::Own { .. } => Rows::Here(self.run(&source)?),
-            Inner::Lent(conn) => Rows::copied(conn, source)?,
+            Inner::Lent(conn, _) => Rows::copied(conn, source)?,
         };
         Ok(Cursor::new(rows))
     }

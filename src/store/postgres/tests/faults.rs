@@ -70,6 +70,50 @@ async fn a_line_that_falls_silent_is_given_up_and_another_one_opened() {
     println!("served {:?} after the silence", begun.elapsed());
 }
 
+/// Diesel's own connection waits without an end: it is cut, and its thread goes on with another one.
+#[cfg(target_os = "linux")]
+#[actix::test]
+async fn a_handler_whose_line_falls_silent_costs_neither_its_client_nor_its_thread() {
+    let (schema, proxy) = (Schema::new(), Proxy::start());
+    let config = StoreConfig {
+        busy_timeout: Duration::from_millis(50),
+        answer_timeout: Duration::from_millis(50),
+        handlers: 1,
+        ..StoreConfig::default()
+    };
+    let node = Node::with("a", proxy.settings(&schema), &config).expect("opens");
+    let holder = node.open("s1").await;
+    let transact = |cmid: &str| {
+        let cause = Cause::Incoming {
+            holder,
+            cmid: cmid.into(),
+            answer: None,
+            settles: None,
+        };
+        let effects = vec![to("s1", cmid)];
+        Transact {
+            holder,
+            cmid: cmid.into(),
+            limit: Duration::from_millis(50),
+            run: Box::new(move |_| Ok(Unit { cause, effects })),
+        }
+    };
+    let is_kept = |outcome: &Result<Transacted, StoreError>| {
+        matches!(outcome, Ok(Transacted::Unit(UnitOutcome::Committed(_))))
+    };
+    assert!(is_kept(&node.0.run(transact("before")).await));
+    proxy.swallow.store(true, Ordering::SeqCst);
+    let silent = node.0.run(transact("silent")).await;
+    assert!(
+        matches!(silent, Err(StoreError::Unknown)),
+        "its client is told"
+    );
+    proxy.swallow.store(false, Ordering::SeqCst);
+    assert!(is_kept(&node.0.run(transact("after")).await));
+    assert_eq!(node.0.metrics().lost_threads, 0, "its thread goes on");
+    assert_eq!(node.tids(holder.session).await, ["before", "after"]);
+}
+
 /// Diesel's own connection waits without an end, and so may the application's code.
 #[actix::test]
 async fn a_handler_that_does_not_come_back_costs_neither_its_client_nor_the_next_one() {
