@@ -52,6 +52,17 @@ pub(crate) fn careful(url: &str, name: &str) -> String {
     }
 }
 
+/// The URL, or list of `key=value`, with one more of them. The last of several counts.
+pub(crate) fn with(url: &str, key: &str, value: &str) -> String {
+    let sign = match query(url) {
+        Some("") if !url.ends_with('?') => "?",
+        Some(_) if url.ends_with(['?', '&']) => "",
+        Some(_) => "&",
+        None => " ",
+    };
+    format!("{url}{sign}{key}={value}")
+}
+
 /// Whether it names several hosts, so that libpq may choose.
 fn has_several_hosts(url: &str) -> bool {
     let of_list = |text: &str, separator: char| {
@@ -163,6 +174,18 @@ mod tests {
         }
         let any = careful("postgres://a,b/db?target_session_attrs=any", "me");
         assert!(!any.contains("read-write"), "{any}");
+    }
+
+    #[test]
+    fn one_more_is_added_at_the_end() {
+        for (url, whole) in [
+            ("postgres://host/db", "postgres://host/db?a=1"),
+            ("postgres://host/db?", "postgres://host/db?a=1"),
+            ("postgres://host/db?b=2", "postgres://host/db?b=2&a=1"),
+            ("host=db b=2", "host=db b=2 a=1"),
+        ] {
+            assert_eq!(with(url, "a", "1"), whole);
+        }
     }
 
     #[test]

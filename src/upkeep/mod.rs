@@ -15,6 +15,7 @@ use crate::metrics::{Mailbox, metered};
 use crate::node::Node;
 use crate::registry::SweepNow;
 use crate::service;
+use crate::store::StoreError;
 
 /// The tasks, by the index that they are counted under.
 pub(crate) const TASKS: [&str; 7] = [
@@ -177,8 +178,12 @@ impl Handler<Due> for Upkeep {
             let counters = &node.counters.upkeep;
             counters.runs[index].fetch_add(1, Ordering::Relaxed);
             let result = tasks::run(task, &node, &services).await;
-            let failed = result.is_err();
-            if let Err(error) = result {
+            // A task that was late is no failure of a node that stops.
+            let is_end = matches!(result, Err(StoreError::Stopped)) && node.stopping();
+            let failed = result.is_err() && !is_end;
+            if let Err(error) = result
+                && failed
+            {
                 counters.failures[index].fetch_add(1, Ordering::Relaxed);
                 log::log!(level, "upkeep, {}: {error}", TASKS[index]);
             }

@@ -49,9 +49,11 @@ impl Watch {
     /// log would read pages of both. The log keeps a name by which it is found if its file comes back. Comes after the last
     /// connection was closed.
     pub fn set_log_aside(&self) {
-        let log = *self.log_seen();
         let is_replaced = file::named(&self.path).is_ok_and(|now| now != self.opened);
-        let is_ours = log.is_some() && file::named(&self.log).ok() == log;
+        let is_ours = {
+            let seen = self.log_seen();
+            seen.is_some() && file::named(&self.log).ok() == *seen
+        };
         let (true, true, Some(aside)) = (is_replaced, is_ours, self.log_aside()) else {
             return;
         };

@@ -30,7 +30,8 @@ use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error};
 
 use self::libpq::{Answer, Bound, Failure, Libpq, Refusal, Standing};
 use self::row::{Cursor, Row, Rows};
-use self::socket::Socket;
+use self::socket::{Mark, Socket};
+use crate::conninfo;
 use crate::store::statements::{Cutter, DbError, Meaning};
 
 /// A connection to PostgreSQL.
@@ -76,9 +77,12 @@ impl PgConn {
 
     /// A connection that can be lent to a handler.
     pub fn connect_to_lend(url: &str) -> Result<PgConn, String> {
-        let (conn, socket) =
-            socket::of(|| PgConnection::establish(url)).map_err(|error| error.to_string())?;
-        Ok(PgConn::new(Inner::Lent(conn, socket.map(Arc::new))))
+        let mark = Mark::new();
+        let (key, value) = mark.parameter();
+        let url = conninfo::with(url, key, &value);
+        let conn = PgConnection::establish(&url).map_err(|error| error.to_string())?;
+        let socket = Socket::with(&mark).map(Arc::new);
+        Ok(PgConn::new(Inner::Lent(conn, socket)))
     }
 
     /// By this, another thread can end the connection while a handler waits on it.

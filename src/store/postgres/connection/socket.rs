@@ -1,85 +1,80 @@
 //! The socket of a connection of Diesel's, which does not show it: so that a thread that waits on it can be woken.
 //!
-//! It is the one socket that was not there before the connection was opened. Should somebody else in this process open
-//! one at the same moment, it is not known which of them it is, and the connection cannot be cut.
+//! It is known by a mark: libpq is told to set a time-out on it that no other socket of this process has. Where that
+//! cannot be found (a Unix-domain socket, another system than Linux), the connection cannot be cut.
 
-#![allow(unsafe_code)] // a file descriptor is duplicated and shut down
+#![allow(unsafe_code)] // a file descriptor of libpq's is looked at
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-/// A handle on a socket.
-pub struct Socket(#[cfg(target_os = "linux")] std::os::fd::OwnedFd);
+/// The time-out of a connection that is not marked, in milliseconds: what is not acknowledged for so long is lost.
+const USER_TIMEOUT: u32 = 10_000;
+/// Marks differ by so much, since some kernels round.
+const STEP: u32 = 10;
+/// So many are different.
+const MARKS: u32 = 500;
 
-/// Opens something, and finds its socket.
-pub fn of<T, E>(open: impl FnOnce() -> Result<T, E>) -> Result<(T, Option<Socket>), E> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = linux::sockets();
-    let opened = open()?;
-    let socket = before.and_then(|before| linux::new_one(&before));
-    Ok((opened, socket))
+/// A mark that no other connection has.
+pub struct Mark(Duration);
+
+impl Mark {
+    pub fn new() -> Mark {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = 1 + NEXT.fetch_add(1, Ordering::Relaxed) % MARKS;
+        Mark(Duration::from_millis(u64::from(
+            USER_TIMEOUT + number * STEP,
+        )))
+    }
+
+    /// What the URL must say for a connection to have it.
+    pub fn parameter(&self) -> (&'static str, String) {
+        ("tcp_user_timeout", self.0.as_millis().to_string())
+    }
 }
 
+/// A handle on a socket.
+pub struct Socket(#[cfg(target_os = "linux")] socket2::Socket);
+
 #[cfg(target_os = "linux")]
-mod linux {
-    use std::collections::HashMap;
-    use std::fs;
-    use std::os::fd::{FromRawFd, OwnedFd, RawFd};
-    use std::path::PathBuf;
+impl Socket {
+    /// The one socket with this mark.
+    pub fn with(mark: &Mark) -> Option<Socket> {
+        use std::os::fd::{BorrowedFd, RawFd};
 
-    use super::Socket;
-
-    /// All sockets of this process: what the kernel calls them, and their file descriptors.
-    pub fn sockets() -> Option<HashMap<PathBuf, RawFd>> {
-        let all = fs::read_dir("/proc/self/fd").ok()?.flatten();
-        let named = all.filter_map(|entry| {
-            let fd = entry.file_name().to_str()?.parse().ok()?;
-            let name = fs::read_link(entry.path()).ok()?;
-            name.to_str()?.starts_with("socket:").then_some((name, fd))
+        let all = std::fs::read_dir("/proc/self/fd").ok()?.flatten();
+        let sockets = all.filter_map(|entry| {
+            let name = std::fs::read_link(entry.path()).ok()?;
+            let is_socket = name.to_str()?.starts_with("socket:");
+            let fd: RawFd = entry.file_name().to_str()?.parse().ok()?;
+            is_socket.then_some(fd)
         });
-        Some(named.collect())
-    }
-
-    /// The only one that was not there before.
-    pub fn new_one(before: &HashMap<PathBuf, RawFd>) -> Option<Socket> {
-        let now = sockets()?;
-        let mut new = now.iter().filter(|(name, _)| !before.contains_key(*name));
-        let (Some((name, fd)), None) = (new.next(), new.next()) else {
-            return None;
-        };
-        // SAFETY: whatever the descriptor is by now, the new one is ours alone.
-        let copy = unsafe {
-            let copy = libc::fcntl(*fd, libc::F_DUPFD_CLOEXEC, 0);
-            (copy >= 0).then(|| OwnedFd::from_raw_fd(copy))
-        }?;
-        // It may have been closed and used again meanwhile, if it was somebody else's.
-        let is_it = sockets()?.get(name) == Some(fd);
-        is_it.then_some(Socket(copy))
-    }
-
-    impl Socket {
-        /// Whoever waits on it is woken, and finds the connection lost.
-        pub fn cut(&self) {
-            use std::os::fd::AsRawFd;
-            // SAFETY: the descriptor is open as long as it is owned.
-            unsafe { libc::shutdown(self.0.as_raw_fd(), libc::SHUT_RDWR) };
+        let marked = sockets.filter_map(|fd| {
+            // SAFETY: it was open just now. Should it be another file by now, asking does it no harm, and the copy is
+            // looked at below.
+            let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+            let copy = socket2::SockRef::from(&borrowed).try_clone().ok()?;
+            let timeout = copy.tcp_user_timeout().ok()??;
+            (timeout == mark.0).then_some(Socket(copy))
+        });
+        let mut marked = marked.fuse();
+        match (marked.next(), marked.next()) {
+            (Some(socket), None) => Some(socket),
+            _ => None,
         }
+    }
+
+    /// Whoever waits on it is woken, and finds the connection lost.
+    pub fn cut(&self) {
+        let _ = self.0.shutdown(std::net::Shutdown::Both);
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-mod linux {
-    use super::Socket;
-
-    pub fn sockets() -> Option<()> {
+impl Socket {
+    pub fn with(_: &Mark) -> Option<Socket> {
         None
     }
 
-    pub fn new_one(_: &()) -> Option<Socket> {
-        None
-    }
-
-    impl Socket {
-        pub fn cut(&self) {}
-    }
+    pub fn cut(&self) {}
 }
