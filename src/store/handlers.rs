@@ -123,7 +123,7 @@ impl Handlers {
         });
         let late = late.count();
         state.lost += late;
-        let (all_lost, lost) = (state.lost > MOST_LOST, state.lost);
+        let (all_lost, lost) = (state.lost >= MOST_LOST, state.lost);
         drop(state);
         if !given_up.is_empty() {
             log_seldom!(
@@ -145,7 +145,7 @@ impl Handlers {
 
     /// Starts threads in the place of those that were lost.
     fn replace(self: &Arc<Self>, late: usize, lost: usize) {
-        let all_lost = lost > MOST_LOST;
+        let all_lost = lost >= MOST_LOST;
         log::error!(
             "{late} threads that run transactional handlers are left behind, {lost} in all{}",
             if all_lost {
@@ -164,7 +164,7 @@ impl Handlers {
 
     /// No more handlers can be run: too many threads were lost.
     pub fn are_all_lost(&self) -> bool {
-        self.state().lost > MOST_LOST
+        self.state().lost >= MOST_LOST
     }
 
     /// Nobody is left to do what waits.

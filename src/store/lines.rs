@@ -1,6 +1,7 @@
 //! The connections of a store's threads. Each thread has one of its own, as long as the database gives so many; where it
 //! gives fewer, the threads take turns with those that there are.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -44,6 +45,9 @@ struct State {
     close_next: bool,
     /// There were too few: no other one is opened before.
     again: Option<Instant>,
+    /// Who waits for a spare one, by a number of his: first come, first served.
+    queue: VecDeque<u64>,
+    next: u64,
 }
 
 /// A connection in use.
@@ -76,9 +80,13 @@ impl Lines {
         let shared = self.database.lines_are_alike() && purpose != Purpose::Handle;
         let until = Instant::now() + self.patience;
         let mut why = String::from("too few connections");
+        let place = Place::new(self);
         loop {
             let mut state = self.state();
-            if shared && let Some(line) = state.spare.pop() {
+            if shared
+                && place.is_next(&state)
+                && let Some(line) = state.spare.pop()
+            {
                 return Ok(self.held(line));
             }
             let now = Instant::now();
@@ -103,6 +111,9 @@ impl Lines {
             }
             if now >= until {
                 return Err(why);
+            }
+            if shared {
+                place.take(&mut state);
             }
             self.wait(state, shared);
         }
@@ -183,6 +194,42 @@ impl Lines {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody's place among those who wait, if he does. Given up when dropped.
+struct Place<'a> {
+    number: u64,
+    lines: &'a Lines,
+}
+
+impl<'a> Place<'a> {
+    fn new(lines: &'a Lines) -> Place<'a> {
+        let mut state = lines.state();
+        state.next += 1;
+        Place {
+            number: state.next,
+            lines,
+        }
+    }
+
+    fn take(&self, state: &mut State) {
+        if !state.queue.contains(&self.number) {
+            state.queue.push_back(self.number);
+        }
+    }
+
+    fn is_next(&self, state: &State) -> bool {
+        state.queue.front().is_none_or(|it| *it == self.number)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut state = self.lines.state();
+        state.queue.retain(|it| *it != self.number);
+        drop(state);
+        self.lines.returned.notify_all();
     }
 }
 

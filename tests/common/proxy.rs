@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
@@ -22,7 +23,7 @@ struct State {
 struct Pair {
     client: TcpStream,
     server: TcpStream,
-    silent: std::sync::atomic::AtomicBool,
+    silent: AtomicBool,
 }
 
 impl Proxy {
@@ -60,10 +61,13 @@ impl Proxy {
         url.replacen(&target, &self.address.to_string(), 1)
     }
 
-    /// The connections that are there pass nothing on any more, and stay open. New ones work.
+    /// The connections that are there pass nothing on any more, and stay open. New ones work. (Of those that were silent
+    /// before, the database is told that they are gone, as its own keep-alives would tell it.)
     pub fn silence(&self) {
         for pair in self.pairs() {
-            pair.silent.store(true, std::sync::atomic::Ordering::SeqCst);
+            if pair.silent.swap(true, Ordering::SeqCst) {
+                let _ = pair.server.shutdown(Shutdown::Both);
+            }
         }
     }
 
@@ -135,13 +139,13 @@ impl Pair {
     fn pass(&self, mut from: &TcpStream, mut to: &TcpStream) {
         let mut bytes = vec![0; 64 * 1024];
         while let Ok(read @ 1..) = from.read(&mut bytes) {
-            let silent = self.silent.load(std::sync::atomic::Ordering::SeqCst);
+            let silent = self.silent.load(Ordering::SeqCst);
             if !silent && to.write_all(&bytes[..read]).is_err() {
                 break;
             }
         }
         // Of a silent pair, neither end hears of the other's.
-        if !self.silent.load(std::sync::atomic::Ordering::SeqCst) {
+        if !self.silent.load(Ordering::SeqCst) {
             self.cut();
         }
     }

@@ -18,6 +18,7 @@ pub struct Libpq {
     conn: NonNull<PGconn>,
     /// How long it waits for anything to move.
     patience: Duration,
+    is_encrypted: bool,
     /// It was given up.
     given_up: bool,
 }
@@ -68,9 +69,10 @@ impl Libpq {
         let url = CString::new(url).map_err(|error| error.to_string())?;
         // SAFETY: a string that ends with NUL.
         let conn = NonNull::new(unsafe { PQconnectdb(url.as_ptr()) }).ok_or("no memory")?;
-        let libpq = Libpq {
+        let mut libpq = Libpq {
             conn,
             patience,
+            is_encrypted: false,
             given_up: false,
         };
         // SAFETY: the connection is valid until it is dropped, here and below.
@@ -78,6 +80,8 @@ impl Libpq {
             if PQstatus(conn.as_ptr()) != ConnStatusType::CONNECTION_OK {
                 return Err(libpq.last_error());
             }
+            libpq.is_encrypted =
+                PQsslInUse(conn.as_ptr()) != 0 || PQgssEncInUse(conn.as_ptr()) != 0;
             PQsetNoticeProcessor(conn.as_ptr(), Some(ignore), ptr::null_mut());
             if PQsetnonblocking(conn.as_ptr(), 1) != 0 {
                 return Err(libpq.last_error());
@@ -195,7 +199,13 @@ impl Libpq {
             };
             match Answer(result).checked() {
                 Ok(answer) => last = Some(answer),
-                Err(refused) => failure = failure.or(Some(refused)),
+                Err(refused) => {
+                    let is_lost = refused.sqlstate.is_empty();
+                    failure = failure.or(Some(refused));
+                    if is_lost {
+                        break;
+                    }
+                }
             }
             // SAFETY: reads the connection's memory.
             if unsafe { PQstatus(self.conn.as_ptr()) } != ConnStatusType::CONNECTION_OK {
@@ -234,10 +244,19 @@ impl Libpq {
     }
 
     fn take_in(&mut self) -> Result<(), Failure> {
-        match unsafe { PQconsumeInput(self.conn.as_ptr()) } {
-            1 => Ok(()),
-            _ => Err(self.give_up("it was lost")),
+        let conn = self.conn.as_ptr();
+        // Of what is encrypted, some may be left in a buffer where no socket tells of it: a record may be twice as large
+        // as what libpq reads at a time.
+        let times = if self.is_encrypted { 3 } else { 1 };
+        for _ in 0..times {
+            if unsafe { PQconsumeInput(conn) } != 1 {
+                return Err(self.give_up("it was lost"));
+            }
+            if unsafe { PQisBusy(conn) } == 0 {
+                break;
+            }
         }
+        Ok(())
     }
 
     /// Waits until something can be read, or written.

@@ -142,6 +142,7 @@ impl PgConn {
         let result = match &mut self.inner {
             // COMMIT would roll it back, and call that a success.
             Inner::Own { libpq, .. } if libpq.standing() == Standing::Failed => {
+                self.roll_back();
                 return Committed::No(Error::RollbackTransaction);
             }
             Inner::Own { .. } => self.batch_execute("COMMIT"),
