@@ -71,7 +71,9 @@ fn has_several_hosts(url: &str) -> bool {
         hosts.map(|(_, value)| value).any(|it| it.contains(','))
     };
     let Some(query) = query(url) else {
-        return of_list(url, ' ');
+        // Spaces may stand around the sign.
+        let parts: Vec<&str> = url.split('=').map(str::trim).collect();
+        return of_list(&parts.join("="), ' ');
     };
     let rest = url.split_once("://").map_or("", |(_, rest)| rest);
     // A comma may be part of the password, or of the database.
@@ -165,6 +167,7 @@ mod tests {
             ("postgres:///db?host=a,b", true),
             ("postgres:///db?hostaddr=10.0.0.1,10.0.0.2&port=1,2", true),
             ("host=a,b port=1", true),
+            ("port = 1 host = a,b", true),
             ("postgres://u:p,q@a/d,b", false),
             ("postgres://a/db?application_name=x,y", false),
             ("host=a application_name=x,y", false),

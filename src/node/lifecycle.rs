@@ -32,6 +32,9 @@ use crate::wire::shown;
 /// Id of the built-in ping that resolves at once.
 pub(crate) const SOCKET_PING: &str = "MatsSocket.matsSocketPing";
 
+/// A node that stops signs off within this time, or not at all.
+const SIGN_OFF: Duration = Duration::from_secs(5);
+
 /// What a node told last gets so long to be on its way when it stops.
 const LEAVE: Duration = Duration::from_secs(1);
 /// How long a stopping node waits at least for the store to be closed.
@@ -375,8 +378,14 @@ impl Node {
                 "some services did not end within {grace:?}; other nodes begin their work again"
             );
         }
-        if let Err(error) = self.store.run(LeaveNode).await {
-            log::warn!("the node could not sign off, its lease has to run out: {error}");
+        match tokio::time::timeout(SIGN_OFF, self.store.run(LeaveNode)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                log::warn!("the node could not sign off, its lease has to run out: {error}");
+            }
+            Err(_) => log::warn!(
+                "the node could not sign off within {SIGN_OFF:?}, its lease has to run out"
+            ),
         }
         let (done, left) = oneshot::channel();
         self.cluster.tell(Tell::Leave(done));

@@ -525,6 +525,9 @@ async fn transact(
                 "the transactional handler {endpoint:?} took {took:.1?}, its limit is {limit:?}: nothing was kept"
             )))
         }
+        Err(StoreError::Refused(why)) => Err(HandlerError::internal(format!(
+            "the database refused the outcome of the transactional handler {endpoint:?}: {why}"
+        ))),
         Err(error) => return retry(&error),
     };
     // Nothing of the application's was kept: the answer is committed by itself.

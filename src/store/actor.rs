@@ -410,7 +410,8 @@ impl Opened {
         // The last handle may be dropped by an operation, on one of these threads: then they end by themselves.
         let here = thread::current().id();
         if threads.iter().all(|it| it.thread().id() != here) {
-            join(threads, self.check_patience + GRACE);
+            let handlers = self.lanes.others.as_ref().map(|others| &others.handlers);
+            join(threads, self.check_patience + GRACE, handlers);
         }
         // With the last of its connections.
         drop((lines, database));
@@ -418,10 +419,13 @@ impl Opened {
 }
 
 /// Waits for threads to end. One that is stuck, in the application's code or in a driver, is left behind.
-fn join(threads: Vec<JoinHandle<()>>, longest: Duration) {
+fn join(threads: Vec<JoinHandle<()>>, longest: Duration, handlers: Option<&Arc<Handlers>>) {
     let until = std::time::Instant::now() + longest;
     while threads.iter().any(|it| !it.is_finished()) && std::time::Instant::now() < until {
         thread::sleep(Duration::from_millis(1));
+        if let Some(handlers) = handlers {
+            handlers.look();
+        }
     }
     let (ended, stuck): (Vec<_>, Vec<_>) = threads.into_iter().partition(|it| it.is_finished());
     for thread in ended {

@@ -31,12 +31,50 @@ pub struct Handlers {
     state: Mutex<State>,
 }
 
+/// What a thread runs. When it is dropped, that has ended.
+pub struct Watched {
+    handlers: Arc<Handlers>,
+    /// `None` once it has ended.
+    number: Option<u64>,
+}
+
+impl Watched {
+    /// It goes on with this connection.
+    pub fn uses(&self, cut: Option<Cutter>) {
+        if let Some(number) = self.number {
+            self.handlers.uses(number, cut);
+        }
+    }
+
+    /// Whoever asked for it was told that it has not come back.
+    pub fn is_given_up(&self) -> bool {
+        let given_up = |number| self.handlers.is_given_up(number);
+        self.number.is_some_and(given_up)
+    }
+
+    /// It has ended. False: its thread was taken for lost, and another one has its place.
+    pub fn end(mut self) -> bool {
+        let ended = self.number.take();
+        ended.is_none_or(|number| self.handlers.end(number))
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some(number) = self.number.take() {
+            self.handlers.end(number);
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     /// What runs.
     running: HashMap<u64, Running>,
     next: u64,
     lost: usize,
+    /// Threads that were lost and have no other one in their place: so many of those that come back go on.
+    owed: usize,
 }
 
 struct Running {
@@ -72,7 +110,7 @@ impl Handlers {
     }
 
     /// A thread begins with this.
-    pub fn begin(&self, job: &mut Job) -> u64 {
+    pub fn begin(self: &Arc<Self>, job: &mut Job) -> Watched {
         let limit = job.limit().unwrap_or_default();
         let running = Running {
             until: Instant::now() + limit.saturating_add(self.patience),
@@ -83,24 +121,38 @@ impl Handlers {
         let number = state.next;
         state.next += 1;
         state.running.insert(number, running);
-        number
+        drop(state);
+        Watched {
+            handlers: self.clone(),
+            number: Some(number),
+        }
     }
 
     /// A thread goes on with this connection.
-    pub fn uses(&self, number: u64, cut: Option<Cutter>) {
+    fn uses(&self, number: u64, cut: Option<Cutter>) {
         if let Some(running) = self.state().running.get_mut(&number) {
             running.cut = cut;
         }
     }
 
     /// A thread has ended with that. False: it was taken for lost, and another one has its place.
-    pub fn end(&self, number: u64) -> bool {
+    fn end(&self, number: u64) -> bool {
         let mut state = self.state();
-        let is_known = state.running.remove(&number).is_some();
-        if !is_known {
-            state.lost -= 1;
+        if state.running.remove(&number).is_some() {
+            return true;
         }
-        is_known
+        state.lost -= 1;
+        self.queue.metrics.lost_threads(state.lost);
+        let goes_on = state.owed > 0;
+        state.owed -= usize::from(goes_on);
+        goes_on
+    }
+
+    /// Whoever asked for it was told that it has not come back.
+    fn is_given_up(&self, number: u64) -> bool {
+        let state = self.state();
+        let running = state.running.get(&number);
+        running.is_none_or(|running| running.abandon.is_none())
     }
 
     /// Gives up what has not come back in time, and ends the connections that it may be waiting on; whoever does not come
@@ -155,9 +207,16 @@ impl Handlers {
             }
         );
         self.queue.metrics.lost_threads(lost);
-        for _ in 0..if all_lost { 0 } else { late } {
-            if let Err(error) = self.start() {
+        for _ in 0..late {
+            let started = match all_lost {
+                true => None,
+                false => Some(self.start()),
+            };
+            if let Some(Err(error)) = &started {
                 log::error!("no thread for transactional handlers: {error}");
+            }
+            if !matches!(started, Some(Ok(_))) {
+                self.state().owed += 1;
             }
         }
     }

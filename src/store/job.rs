@@ -182,6 +182,8 @@ impl<O: Operation> Task<O> {
     }
 
     fn refuse(&mut self, error: StoreError) {
+        let place = self.give_back();
+        self.queue.give_back(place.into_iter());
         if let Some(reply) = self.reply.take() {
             if matches!(
                 error,
@@ -189,8 +191,6 @@ impl<O: Operation> Task<O> {
             ) {
                 self.queue.metrics.failed();
             }
-            let place = self.give_back();
-            self.queue.give_back(place.into_iter());
             // Whoever asked may have gone away.
             let _ = reply.send(Err(error));
         }

@@ -81,7 +81,11 @@ impl Lane {
     /// Takes out all messages that wait.
     pub fn drain(&self) -> Vec<Job> {
         let mut all = Vec::new();
-        self.lock().messages.take(&mut all, usize::MAX, usize::MAX);
+        let mut waiting = self.lock();
+        // A handler ends a group: they come one by one.
+        while waiting.messages.len() > 0 {
+            waiting.messages.take(&mut all, usize::MAX, usize::MAX);
+        }
         all
     }
 

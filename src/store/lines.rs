@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::lane::Lane;
-use super::statements::{Database, Line};
+use super::statements::{Cutter, Database, Line};
 use crate::seldom::log_seldom;
 
 /// Where there are too few, it is tried so often whether there is another one by now.
@@ -75,8 +75,13 @@ impl Lines {
         lanes.push(Arc::downgrade(lane));
     }
 
-    /// A connection: a spare one, or a new one, or the next that another thread gives back.
-    pub fn take(self: &Arc<Self>, purpose: Purpose) -> Result<Held, String> {
+    /// A connection: a spare one, or a new one, or the next that another thread gives back. While one for handlers is being
+    /// opened, it can be ended by what `opening` is given.
+    pub fn take(
+        self: &Arc<Self>,
+        purpose: Purpose,
+        opening: &mut dyn FnMut(Cutter),
+    ) -> Result<Held, String> {
         let shared = self.database.lines_are_alike() && purpose != Purpose::Handle;
         let until = Instant::now() + self.patience;
         let mut why = String::from("too few connections");
@@ -91,8 +96,10 @@ impl Lines {
             }
             let now = Instant::now();
             if state.again.is_none_or(|again| again <= now) {
+                // Meanwhile it is somebody else's turn.
+                place.leave(&mut state);
                 drop(state);
-                match self.open(purpose) {
+                match self.open(purpose, opening) {
                     Ok(line) => return Ok(self.held(line)),
                     Err(error) => why = error,
                 }
@@ -112,17 +119,22 @@ impl Lines {
             if now >= until {
                 return Err(why);
             }
-            if shared {
-                place.take(&mut state);
+            match shared {
+                true => place.take(&mut state),
+                false => self.close_next(&mut state),
             }
-            self.wait(state, shared);
+            self.wait(state, |state| shared && place.is_next(state));
         }
     }
 
-    fn open(&self, purpose: Purpose) -> Result<Box<dyn Line>, String> {
+    fn open(
+        &self,
+        purpose: Purpose,
+        opening: &mut dyn FnMut(Cutter),
+    ) -> Result<Box<dyn Line>, String> {
         let line = match purpose {
             Purpose::Write => self.database.writer(),
-            Purpose::Handle => self.database.handler(),
+            Purpose::Handle => self.database.handler(opening),
             Purpose::Read => self.database.reader(),
         }?;
         let mut state = self.state();
@@ -132,16 +144,13 @@ impl Lines {
     }
 
     /// Waits for a moment: until something is given back, or another one may be opened.
-    fn wait(&self, mut state: MutexGuard<'_, State>, shared: bool) {
-        if !shared {
-            self.close_next(&mut state);
-        }
+    fn wait(&self, state: MutexGuard<'_, State>, is_next: impl Fn(&State) -> bool) {
         self.wanted.fetch_add(1, Ordering::SeqCst);
         drop(state);
         self.wake_idle();
         let state = self.state();
         // One may have been given back before we looked.
-        if !shared || state.spare.is_empty() {
+        if state.spare.is_empty() || !is_next(&state) {
             drop(
                 self.returned
                     .wait_timeout(state, TRY_AGAIN / 4)
@@ -219,6 +228,10 @@ impl<'a> Place<'a> {
         }
     }
 
+    fn leave(&self, state: &mut State) {
+        state.queue.retain(|it| *it != self.number);
+    }
+
     fn is_next(&self, state: &State) -> bool {
         state.queue.front().is_none_or(|it| *it == self.number)
     }
@@ -226,9 +239,7 @@ impl<'a> Place<'a> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut state = self.lines.state();
-        state.queue.retain(|it| *it != self.number);
-        drop(state);
+        self.leave(&mut self.lines.state());
         self.lines.returned.notify_all();
     }
 }

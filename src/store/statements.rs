@@ -119,11 +119,12 @@ pub trait Database: Send + Sync + 'static {
     /// Why it cannot be reached.
     fn writer(&self) -> Result<Box<dyn Line>, String>;
 
-    /// A connection that writes, and that can be lent to a transactional handler.
+    /// A connection that writes, and that can be lent to a transactional handler. While it is being opened, another thread
+    /// can end it by what `opening` is given.
     ///
     /// # Errors
     /// Why it cannot be reached.
-    fn handler(&self) -> Result<Box<dyn Line>, String> {
+    fn handler(&self, _opening: &mut dyn FnMut(Cutter)) -> Result<Box<dyn Line>, String> {
         self.writer()
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::StoreError;
-use super::handlers::Handlers;
+use super::handlers::{Handlers, Watched};
 use super::health::Health;
 use super::job::{Job, Seat};
 use super::lane::{Lane, Next};
@@ -50,14 +50,12 @@ pub fn serve(lane: &Lane, lines: &Arc<Lines>, role: Role<'_>, queue: &Queue) {
             match next {
                 Next::Group(mut group) => {
                     worker.watched = match role {
-                        Role::Handle(handlers) => {
-                            group.first_mut().map(|job| (handlers, handlers.begin(job)))
-                        }
+                        Role::Handle(handlers) => group.first_mut().map(|job| handlers.begin(job)),
                         Role::Write { .. } | Role::Read => None,
                     };
                     worker.work(group);
                     let watched = worker.watched.take();
-                    if watched.is_some_and(|(handlers, number)| !handlers.end(number)) {
+                    if watched.is_some_and(|watched| !watched.end()) {
                         return;
                     }
                 }
@@ -84,8 +82,8 @@ struct Worker<'a> {
     /// Where they come from.
     queue: &'a Queue,
     health: &'a Health,
-    /// What runs is watched under this number.
-    watched: Option<(&'a Arc<Handlers>, u64)>,
+    /// What runs, if that is watched.
+    watched: Option<Watched>,
 }
 
 impl Worker<'_> {
@@ -204,18 +202,28 @@ impl Worker<'_> {
         let line = match &mut self.line {
             Some(line) => line,
             none => {
-                let taken = self.lines.take(self.purpose);
+                let watched = &self.watched;
+                let taken = self.lines.take(self.purpose, &mut |cut| {
+                    if let Some(watched) = watched {
+                        watched.uses(Some(cut));
+                    }
+                });
                 none.insert(taken.map_err(|error| Fault::Begin(away(error), Meaning::Line))?)
             }
         };
         let line = line.line();
-        if let Some((handlers, number)) = self.watched {
-            handlers.uses(number, line.cutter());
+        if let Some(watched) = &self.watched {
+            watched.uses(line.cutter());
+            if watched.is_given_up() {
+                let why = away("whoever asked was told that it took too long".into());
+                return Err(Fault::Begin(why, Meaning::Again));
+            }
         }
         let size = jobs.len();
         let result = line.transaction(&mut Batch(jobs), care);
         let done_with = match &result {
-            Ok(verdict) => *verdict == Verdict::Discard,
+            // A commit that was not answered, and then asked for, has gone well on a line that is lost.
+            Ok(verdict) => *verdict == Verdict::Discard || line.is_broken(),
             Err(Fault::Inside(..)) => line.is_broken(),
             Err(_) => true,
         };

@@ -35,8 +35,11 @@ impl PgLine {
     }
 
     /// One whose connection can be lent to handlers.
-    pub fn open_to_lend(shared: &Arc<Shared>) -> Result<PgLine, String> {
-        PgLine::new(shared, shared.connect_to_lend()?)
+    pub fn open_to_lend(
+        shared: &Arc<Shared>,
+        opening: &mut dyn FnMut(Cutter),
+    ) -> Result<PgLine, String> {
+        PgLine::new(shared, shared.connect_to_lend(opening)?)
     }
 
     fn new(shared: &Arc<Shared>, mut conn: PgConn) -> Result<PgLine, String> {

@@ -59,11 +59,16 @@ use self::needs::Needs;
 pub use self::query::{Value, sql};
 pub use self::settings::Postgres;
 use super::limits::Limits;
-use super::statements::{Database, Line};
+use super::statements::{Cutter, Database, Line};
 use super::{Access, StoreConfig, StoreError};
 use crate::conninfo::{careful, is_ambiguous, one_line, refusal};
 
 type Conn = PgConn;
+
+/// Whether the connection was lost.
+fn is_lost(conn: &mut PgConn) -> bool {
+    conn.is_lost()
+}
 
 /// The connection as a handler gets it.
 fn lendable(conn: &mut PgConn) -> &mut dyn std::any::Any {
@@ -93,13 +98,11 @@ pub struct Shared {
 
 impl Shared {
     fn connect(&self) -> Result<PgConn, String> {
-        let conn = PgConn::connect(&self.conninfo, self.answer_timeout);
-        self.prepared(conn.map_err(|error| refusal(&error))?)
+        self.prepared(PgConn::connect(&self.conninfo, self.answer_timeout)?)
     }
 
-    fn connect_to_lend(&self) -> Result<PgConn, String> {
-        let conn = PgConn::connect_to_lend(&self.conninfo);
-        self.prepared(conn.map_err(|error| refusal(&error))?)
+    fn connect_to_lend(&self, opening: &mut dyn FnMut(Cutter)) -> Result<PgConn, String> {
+        self.prepared(PgConn::connect_to_lend(&self.conninfo, opening)?)
     }
 
     fn prepared(&self, mut conn: PgConn) -> Result<PgConn, String> {
@@ -186,8 +189,8 @@ impl Database for PgDatabase {
         Ok(Box::new(PgLine::open(&self.shared)?))
     }
 
-    fn handler(&self) -> Result<Box<dyn Line>, String> {
-        Ok(Box::new(PgLine::open_to_lend(&self.shared)?))
+    fn handler(&self, opening: &mut dyn FnMut(Cutter)) -> Result<Box<dyn Line>, String> {
+        Ok(Box::new(PgLine::open_to_lend(&self.shared, opening)?))
     }
 
     fn reader(&self) -> Result<Box<dyn Line>, String> {

@@ -40,7 +40,7 @@ const MOST_VALUES: usize = 500;
 /// A handler of the application's runs behind it: that it is still there afterwards shows that the transaction is, too.
 pub const SAVEPOINT: &str = "matssocket_handler";
 
-use super::{Conn, Dialect, lendable, rows, schema};
+use super::{Conn, Dialect, is_lost, lendable, rows, schema};
 pub use forgotten::Forgotten;
 pub use rooms::Rooms;
 pub use topics::{Found, Wanted};

@@ -421,10 +421,12 @@ impl Transaction<'_> {
             Err(panic) => Ok(Transacted::Panicked(text_of(&*panic))),
             // Whatever it says: the database may have cut it off, which looks like a failure of its own.
             Ok(_) if took > operation.limit => Ok(Transacted::TimedOut(took)),
+            // It is the database that has failed, whatever the handler made of that.
+            Ok(_) if super::is_lost(self.conn) => Err(DbError::BrokenTransactionManager),
             Ok(Err(failure)) => Ok(Transacted::RolledBack(failure)),
             Ok(Ok(unit)) => match self.dialect.take_back(self.conn) {
                 Ok(()) => self.keep(operation, unit),
-                Err(error) if is_lost(&error) => Err(error),
+                Err(error) if may_go_well_again(&error) => Err(error),
                 Err(error) => Ok(Transacted::Spoilt(error.to_string())),
             },
         }
@@ -455,9 +457,17 @@ impl Transaction<'_> {
 }
 
 /// The connection is gone, and with it the transaction.
-fn is_lost(error: &DbError) -> bool {
-    let lost = DatabaseErrorKind::ClosedConnection;
-    matches!(error, DbError::DatabaseError(kind, _) if *kind == lost)
+/// The connection is lost, or somebody else was quicker.
+fn may_go_well_again(error: &DbError) -> bool {
+    use DatabaseErrorKind::{ClosedConnection, SerializationFailure, UnableToSendCommand};
+    match error {
+        DbError::BrokenTransactionManager => true,
+        DbError::DatabaseError(kind, _) => matches!(
+            kind,
+            ClosedConnection | SerializationFailure | UnableToSendCommand
+        ),
+        _ => false,
+    }
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> String {

@@ -77,6 +77,11 @@ use super::{StoreConfig, StoreError};
 
 type Conn = SqliteConnection;
 
+/// Whether the connection was lost. One to a file never is.
+fn is_lost(_: &mut SqliteConnection) -> bool {
+    false
+}
+
 /// The connection as a handler gets it.
 fn lendable(conn: &mut SqliteConnection) -> &mut dyn std::any::Any {
     conn

@@ -19,6 +19,7 @@ use diesel::connection::statement_cache::{PrepareForCache, StatementCache};
 use diesel::connection::{
     AnsiTransactionManager, CacheSize, Connection, ConnectionSealed, DefaultLoadingMode,
     DynInstrumentation, Instrumentation, LoadConnection, SimpleConnection, TransactionManager,
+    TransactionManagerStatus,
 };
 use diesel::expression::QueryMetadata;
 use diesel::pg::{GetPgMetadataCache, Pg, PgConnection, PgMetadataCache, PgTypeMetadata};
@@ -51,8 +52,8 @@ enum Inner {
         libpq: Libpq,
         statements: StatementCache<Pg, Statement>,
     },
-    /// Diesel's, for handlers, and its socket if that could be found.
-    Lent(PgConnection, Option<Arc<Socket>>),
+    /// Diesel's, for handlers, and by what its socket is known.
+    Lent(PgConnection, Arc<Mark>),
 }
 
 /// What became of a COMMIT.
@@ -67,32 +68,29 @@ pub enum Committed {
 impl PgConn {
     /// A connection that waits no longer than this for anything to move.
     pub fn connect(url: &str, patience: Duration) -> Result<PgConn, String> {
-        let libpq = Libpq::connect(url, patience)?;
+        let libpq = Libpq::connect(url, patience).map_err(|error| conninfo::refusal(&error))?;
         let statements = StatementCache::new();
         let mut conn = PgConn::new(Inner::Own { libpq, statements });
         conn.batch_execute("SET TIME ZONE 'UTC'; SET CLIENT_ENCODING TO 'UTF8'")
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| conninfo::one_line(&error))?;
         Ok(conn)
     }
 
-    /// A connection that can be lent to a handler.
-    pub fn connect_to_lend(url: &str) -> Result<PgConn, String> {
-        let mark = Mark::new();
+    /// A connection that can be lent to a handler. While it is being opened, it can be ended by what `opening` is given.
+    pub fn connect_to_lend(url: &str, opening: &mut dyn FnMut(Cutter)) -> Result<PgConn, String> {
+        let mark = Arc::new(Mark::new());
         let (key, value) = mark.parameter();
         let url = conninfo::with(url, key, &value);
-        let conn = PgConnection::establish(&url).map_err(|error| error.to_string())?;
-        let socket = Socket::with(&mark).map(Arc::new);
-        Ok(PgConn::new(Inner::Lent(conn, socket)))
+        opening(cutter_of(&mark));
+        let conn = PgConnection::establish(&url).map_err(|error| conninfo::refusal(&error))?;
+        Ok(PgConn::new(Inner::Lent(conn, mark)))
     }
 
     /// By this, another thread can end the connection while a handler waits on it.
     pub fn cutter(&self) -> Option<Cutter> {
         match &self.inner {
             Inner::Own { .. } => None,
-            Inner::Lent(_, socket) => {
-                let socket = socket.clone()?;
-                Some(Box::new(move || socket.cut()))
-            }
+            Inner::Lent(_, mark) => Some(cutter_of(mark)),
         }
     }
 
@@ -182,6 +180,17 @@ impl PgConn {
         }
     }
 
+    /// Whether the connection is lost, be it in the midst of a transaction.
+    pub fn is_lost(&mut self) -> bool {
+        match &mut self.inner {
+            Inner::Own { libpq, .. } => libpq.standing() == Standing::Unknown,
+            Inner::Lent(conn, _) => matches!(
+                AnsiTransactionManager::transaction_manager_status_mut(conn),
+                TransactionManagerStatus::InError
+            ),
+        }
+    }
+
     /// What an error that this connection has just returned means.
     pub fn meaning_of(&self, error: &DbError) -> Meaning {
         match error {
@@ -208,6 +217,7 @@ impl PgConn {
     where
         T: QueryFragment<Pg> + QueryId,
     {
+        self.meaning = None;
         let mut bound = RawBytesBindCollector::<Pg>::new();
         source.collect_binds(&mut bound, self, &Pg)?;
         let Inner::Own { libpq, statements } = &mut self.inner else {
@@ -234,6 +244,16 @@ impl PgConn {
         };
         self.noted(answer?)
     }
+}
+
+/// Ends the connection with this mark, if it is found.
+fn cutter_of(mark: &Arc<Mark>) -> Cutter {
+    let mark = mark.clone();
+    Box::new(move || {
+        if let Some(socket) = Socket::with(&mark) {
+            socket.cut();
+        }
+    })
 }
 
 /// What a failure means, and the error that Diesel makes of it.
@@ -339,6 +359,7 @@ impl SimpleConnection for PgConn {
     fn batch_execute(&mut self, statements: &str) -> QueryResult<()> {
         match &mut self.inner {
             Inner::Own { libpq, .. } => {
+                self.meaning = None;
                 let result = libpq.run_all(statements);
                 self.noted(result).map(drop)
             }
