@@ -70,6 +70,130 @@ async fn a_line_that_falls_silent_is_given_up_and_another_one_opened() {
     println!("served {:?} after the silence", begun.elapsed());
 }
 
+/// A handler's connection that is lost is the database's failure, not the handler's: its client is to try again.
+#[actix::test]
+async fn a_connection_that_is_lost_inside_a_handler_is_no_answer() {
+    let schema = Schema::new();
+    let node = Node::attach("a", schema.settings()).expect("opens");
+    let holder = node.open("s1").await;
+    for swallowed in [false, true] {
+        let cause = Cause::Incoming {
+            holder,
+            cmid: "c1".into(),
+            answer: None,
+            settles: None,
+        };
+        let lost = Transact {
+            holder,
+            cmid: "c1".into(),
+            limit: Duration::from_secs(60),
+            run: Box::new(move |conn| {
+                let conn: &mut PgConnection = conn.downcast_mut().expect("a connection");
+                let end = conn.batch_execute("SELECT pg_terminate_backend(pg_backend_pid())");
+                assert!(end.is_err(), "it is at its end");
+                match swallowed {
+                    true => Ok(Unit {
+                        cause,
+                        effects: Vec::new(),
+                    }),
+                    false => Err(Box::new("it has failed")),
+                }
+            }),
+        };
+        let outcome = node.0.run(lost).await;
+        let is_failure = matches!(outcome, Err(StoreError::Failed(_)));
+        assert!(is_failure, "swallowed: {swallowed}");
+    }
+}
+
+/// What an error before has meant was taken for the meaning of a duplicate, for the life of the connection.
+#[test]
+fn what_an_error_means_is_forgotten_with_the_next_statement() {
+    use super::super::PgConn;
+    use crate::store::statements::Meaning;
+    use diesel::result::{DatabaseErrorKind, Error};
+
+    let mut conn = PgConn::connect(&server(), Duration::from_secs(10)).expect("connected");
+    let missing = conn.batch_execute("SELECT 1 FROM there_is_no_such_table");
+    let missing = missing.expect_err("there is none");
+    assert_eq!(conn.meaning_of(&missing), Meaning::Unable);
+    conn.batch_execute("SELECT 1").expect("it goes on");
+    let kind = DatabaseErrorKind::UniqueViolation;
+    let ours = Error::DatabaseError(kind, Box::new(String::from("noticed by us")));
+    assert_eq!(conn.meaning_of(&ours), Meaning::Refused);
+    for (statement, meaning) in [
+        ("SELECT 1/0", Meaning::Refused),
+        ("SELECT 'x'::int", Meaning::Refused),
+        (
+            "SET LOCAL statement_timeout TO '10ms'; SELECT pg_sleep(5)",
+            Meaning::Again,
+        ),
+        (
+            "BEGIN READ ONLY; CREATE TABLE no_table (x INT)",
+            Meaning::Line,
+        ),
+    ] {
+        let error = conn.batch_execute(statement).expect_err(statement);
+        assert_eq!(conn.meaning_of(&error), meaning, "{statement}: {error}");
+        conn.roll_back();
+    }
+    let nul = super::super::sql::<diesel::sql_types::Text>(
+        "SELECT ?",
+        [super::super::Value::Text("a NUL: \0")],
+    );
+    let error = nul
+        .get_result::<String>(&mut conn)
+        .expect_err("no NUL in a text");
+    assert_eq!(conn.meaning_of(&error), Meaning::Refused, "{error}");
+}
+
+/// More threads than may be lost come back, and there is somebody again.
+#[actix::test]
+async fn handlers_that_come_back_late_are_enough_to_go_on() {
+    let schema = Schema::new();
+    let config = StoreConfig {
+        busy_timeout: Duration::from_millis(20),
+        answer_timeout: Duration::from_millis(20),
+        handlers: 40,
+        ..StoreConfig::default()
+    };
+    let node = Node::with("a", schema.settings(), &config).expect("opens");
+    let holder = node.open("s1").await;
+    let gate = std::sync::Arc::new(std::sync::RwLock::new(()));
+    let closed = gate.write().expect("mine");
+    let transact = |cmid: String, gate: Option<std::sync::Arc<std::sync::RwLock<()>>>| Transact {
+        holder,
+        cmid,
+        limit: Duration::from_millis(500),
+        run: Box::new(move |_| {
+            drop(gate.as_ref().map(|gate| gate.read()));
+            Err(Box::new("nothing to keep"))
+        }),
+    };
+    let stuck = (0..40).map(|number| {
+        let gate = Some(gate.clone());
+        node.0.run(transact(number.to_string(), gate))
+    });
+    for lost in futures_util::future::join_all(stuck).await {
+        assert!(matches!(
+            lost,
+            Err(StoreError::Unknown | StoreError::Failed(_))
+        ));
+    }
+    let refused = node.0.run(transact("refused".into(), None)).await;
+    assert!(refused.is_err(), "nobody is left");
+    drop(closed);
+    loop {
+        let outcome = node.0.run(transact("after".into(), None)).await;
+        if matches!(outcome, Ok(Transacted::RolledBack(_))) {
+            break;
+        }
+    }
+    while node.0.metrics().lost_threads > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Diesel's own connection waits without an end: it is cut, and its thread goes on with another one.
 #[cfg(target_os = "linux")]
 #[actix::test]
@@ -105,12 +229,14 @@ async fn a_handler_whose_line_falls_silent_costs_neither_its_client_nor_its_thre
     proxy.swallow.store(true, Ordering::SeqCst);
     let silent = node.0.run(transact("silent")).await;
     assert!(
-        matches!(silent, Err(StoreError::Unknown)),
+        matches!(silent, Err(StoreError::Unknown | StoreError::Failed(_))),
         "its client is told"
     );
     proxy.swallow.store(false, Ordering::SeqCst);
     assert!(is_kept(&node.0.run(transact("after")).await));
-    assert_eq!(node.0.metrics().lost_threads, 0, "its thread goes on");
+    let metrics = node.0.metrics();
+    assert_eq!(metrics.lost_threads, 0, "its thread goes on");
+    assert_eq!(metrics.depth, 0, "its place in the queue is free");
     assert_eq!(node.tids(holder.session).await, ["before", "after"]);
 }
 
