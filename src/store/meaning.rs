@@ -2,7 +2,7 @@
 
 /// What is to be done about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code)] // until each database sorts its errors
+#[allow(dead_code)] // not every database brings about all of them
 pub enum Meaning {
     /// The operation asks for what cannot be: it fails alone, and would fail again.
     Refused,
