@@ -52,6 +52,44 @@ pub async fn postponed_with_what_was_sent(base: Base) {
     assert_eq!(a.claim().await.len(), 1);
 }
 
+/// A transactional handler has the only connection that writes, and no lease runs meanwhile. All that was postponed was
+/// late by as much, ever after.
+pub async fn due_by_the_clock(base: Base) {
+    let a = base.node("a").await;
+    let holder = a.open("user", "s1").await.holder;
+    let cause = Cause::Incoming {
+        holder,
+        cmid: "slow".into(),
+        answer: None,
+        settles: None,
+    };
+    let slow = Transact {
+        holder,
+        cmid: "slow".into(),
+        limit: secs(60),
+        run: Box::new(move |_| {
+            std::thread::sleep(Duration::from_millis(20));
+            let effects = Vec::new();
+            Ok(Unit { cause, effects })
+        }),
+    };
+    let done = a.run(slow).await;
+    assert!(matches!(done, Transacted::Unit(UnitOutcome::Committed(_))));
+    let row = a.forward("f").await;
+    let rows = vec![(row.id, row.epoch)];
+    a.run(GiveBackForwarded { rows }).await;
+    let row = a.claim().await.remove(0);
+    let postpone = PostponeForwarded {
+        id: row.id,
+        epoch: row.epoch,
+        attempts: 1,
+        delay: secs(10),
+    };
+    assert!(a.run(postpone).await);
+    base.clock.advance(secs(10));
+    assert_eq!(a.claim().await.len(), 1);
+}
+
 pub async fn taken_over_when_the_lease_ends(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     let row = a.forward("f").await;
