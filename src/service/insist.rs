@@ -40,7 +40,7 @@ pub(super) async fn insist<T, F>(node: &Node, operation: impl Fn() -> F) -> Resu
 where
     F: Future<Output = Result<T, StoreError>>,
 {
-    let state = || match node.ready() {
+    let state = || match node.lets_in() {
         _ if node.stopped() => State::Stopped,
         Ok(()) => State::Ready,
         Err(_) => State::Away,

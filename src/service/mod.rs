@@ -228,6 +228,7 @@ impl Desk {
             holding: held.chain(self.going_back.iter().copied()).collect(),
             rooms,
             hearing: self.node.config.lease,
+            asked: std::time::Instant::now(),
         })
     }
 

@@ -12,8 +12,9 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::reply::Reply;
 use crate::endpoint::{Call, Endpoint, Handler, RawOutcome, Run, take_effects};
+use crate::node::Node;
 use crate::seldom::log_seldom;
-use crate::store::operation::{Correlation, Forwarded, NewForward};
+use crate::store::operation::{AllHaveSaid, Correlation, Forwarded, NewForward};
 use crate::wire::MessageType;
 
 /// What the names of these services begin with; the endpoint follows. No application's service has such a name.
@@ -23,6 +24,15 @@ const TERMINATOR: &str = "MatsSocket.terminator/";
 /// Whether it is one of these services.
 pub(crate) fn is_of_endpoint(service: &str) -> bool {
     service.starts_with(ADAPTER) || service.starts_with(TERMINATOR)
+}
+
+impl Node {
+    /// Whether work may be stored for these services. A node of an earlier version, which claims whatever there is, would
+    /// fail what it does not know: as long as there is one, all goes as it did then.
+    pub(crate) async fn hands_on(&self) -> bool {
+        // If that cannot be learnt, what comes next will not be stored either, most likely.
+        self.store.run(AllHaveSaid).await.unwrap_or(true)
+    }
 }
 
 /// The built-in services of a node that has this endpoint.

@@ -83,7 +83,7 @@ pub(super) async fn reply_effect(
     row.work.cmid.as_ref()?;
     let reply = reply.unwrap_or_else(|| Reply::reject(text("the service ended without a reply")));
     let endpoint = node.endpoints.get(&row.work.endpoint);
-    if endpoint.is_none() && row.work.adapted == Some(true) {
+    if endpoint.is_none() && row.work.adapted == Some(true) && node.hands_on().await {
         return Some(Effect::Forward(Box::new(to_adapter(row, reply))));
     }
     let reply = match endpoint.and_then(|endpoint| endpoint.adapter.as_ref()) {

@@ -235,8 +235,13 @@ async fn later(
         attempts: row.attempts,
         delay: timeout,
     };
+    // Where nothing is sent, nothing can be sent twice.
+    let idempotency_key = (!effects.is_empty()).then(|| key_of(row));
     let unit = Unit {
-        cause: Cause::Postponed(back),
+        cause: Cause::Postponed {
+            back,
+            idempotency_key,
+        },
         effects: effects.clone(),
     };
     Ok(match commit(node, row, unit).await? {
@@ -258,13 +263,22 @@ async fn later(
     })
 }
 
-/// The reply was quicker than we: what was sent beside it goes out all the same. (If another node has claimed the row, its
-/// service sends it.)
+/// Under this key an attempt's messages go out once, whichever commit they go with, and whatever is learnt of it. No
+/// caller can have made it: nobody else knows the secret.
+fn key_of(row: &Forwarded) -> String {
+    format!("MatsSocket.later/{}/{}/{}", row.id, row.epoch, row.secret)
+}
+
+/// The reply was quicker than we: what was sent beside it goes out all the same, unless it has gone already. (If another
+/// node has claimed the row, its service sends it.)
 async fn send_all_the_same(
     node: &Arc<Node>,
     row: &Forwarded,
     effects: Vec<Effect>,
 ) -> Result<(), Failed> {
+    if effects.is_empty() {
+        return Ok(());
+    }
     let read = ReadForwarded {
         id: row.id,
         secret: row.secret.clone(),
@@ -272,7 +286,7 @@ async fn send_all_the_same(
     let left = insist(node, || node.store.run_for(row.work.share(), read.clone())).await;
     if let Some(None) = unless_stopped(left)? {
         let cause = Cause::Call {
-            idempotency_key: None,
+            idempotency_key: Some(key_of(row)),
         };
         commit(node, row, Unit { cause, effects }).await?;
     }

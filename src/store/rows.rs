@@ -174,6 +174,8 @@ pub struct NewForwardedRow<'a> {
     pub bytes: i32,
     pub deadline: Option<i64>,
     pub adapted: Option<bool>,
+    /// Since when it is free, if it is: so that it is known how long it is to wait, should the clock be set back.
+    pub postponed: Option<i64>,
 }
 
 /// A forwarded row.

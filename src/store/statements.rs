@@ -232,6 +232,7 @@ macro_rules! operations {
             Read Messages read_topic(ReadTopic) -> Option<PublicationPage>;
             Alone Control renew_lease(RenewLease) -> bool;
             Alone Control note_services(NoteServices) -> ();
+            Read Control all_have_said(AllHaveSaid) -> bool;
             Alone Control claim_application(ClaimApplication) -> String;
             Alone Control rename_application(RenameApplication) -> Option<String>;
             Alone Control leave_node(LeaveNode) -> ();

@@ -154,7 +154,8 @@ async fn time_out(node: &Node) -> Result<(), StoreError> {
         }
     }
     let mut pace = Pace::default();
-    loop {
+    // Its lease may be lost meanwhile, and those of all others as well: they have a while again.
+    while node.serves().is_ok() && node.still_to_serve(wait).is_none() {
         let limit = pace.limit();
         let time_out = TimeOutSessions {
             idle: node.config.session_timeout,
@@ -174,10 +175,11 @@ async fn time_out(node: &Node) -> Result<(), StoreError> {
             });
         }
         if !more || node.stopping() {
-            return Ok(());
+            break;
         }
         pace.rest(begun.elapsed()).await;
     }
+    Ok(())
 }
 
 /// Closes the sessions that were to be closed by now: their clients have not come back.

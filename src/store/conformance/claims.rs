@@ -97,12 +97,15 @@ pub async fn what_nobody_can_do_is_found(base: Base) {
     forward(&a, 2, free("typo")).await;
     forward(&a, 1, of("anna", "a's")).await;
     assert_eq!(b.run(find).await, [], "nobody has said yet what it has");
+    assert!(!b.run(AllHaveSaid).await);
     let note = |services: &[&str]| NoteServices {
         services: services.iter().map(|it| (*it).to_owned()).collect(),
     };
     a.run(note(&["a's", "both's"])).await;
     assert_eq!(b.run(find).await, []);
+    assert!(!b.run(AllHaveSaid).await, "it has not itself");
     b.run(note(&["both's", "b's"])).await;
+    assert!(b.run(AllHaveSaid).await);
     base.clock.advance(secs(30));
     let work = |service: &str, messages, oldest| UnservedWork {
         service: service.into(),

@@ -18,6 +18,11 @@ pub async fn an_absent_session_makes_room(base: Base) {
     }
     let refused = || async { a.register("user", new("s4")).await };
     base.clock.advance(secs(59));
+    let renew = RenewLease {
+        join: true,
+        lease: secs(60),
+    };
+    a.run(renew).await;
     assert!(matches!(refused().await, Registered::TooManySessions));
     a.send("s2", "m1").await;
     a.send("s2", "m2").await;

@@ -32,12 +32,15 @@ pub async fn postponed_with_what_was_sent(base: Base) {
     a.open("user", "s1").await;
     let row = a.forward("f").await;
     let later = |epoch| Unit {
-        cause: Cause::Postponed(PostponeForwarded {
-            id: row.id,
-            epoch,
-            attempts: 0,
-            delay: secs(10),
-        }),
+        cause: Cause::Postponed {
+            back: PostponeForwarded {
+                id: row.id,
+                epoch,
+                attempts: 0,
+                delay: secs(10),
+            },
+            idempotency_key: None,
+        },
         effects: vec![to("s1", send("m1"))],
     };
     assert_eq!(a.run(later(2)).await, UnitOutcome::AlreadySettled);
@@ -48,6 +51,83 @@ pub async fn postponed_with_what_was_sent(base: Base) {
     );
     assert_eq!(a.run(later(1)).await, UnitOutcome::AlreadySettled);
     assert!(a.claim().await.is_empty(), "not due");
+    base.clock.advance(secs(10));
+    assert_eq!(a.claim().await.len(), 1);
+}
+
+/// The outcome of the postponement was lost, and the reply came before it was asked for again: what had been sent was
+/// sent once more.
+pub async fn sent_once_beside_a_quick_reply(base: Base) {
+    let a = base.node("a").await;
+    let session = a.open("user", "s1").await.holder.session;
+    let row = a.forward("f").await;
+    let key = || Some("k".to_owned());
+    let later = || Unit {
+        cause: Cause::Postponed {
+            back: PostponeForwarded {
+                id: row.id,
+                epoch: row.epoch,
+                attempts: 0,
+                delay: secs(10),
+            },
+            idempotency_key: key(),
+        },
+        effects: vec![to("s1", send("m1"))],
+    };
+    let all_the_same = || Unit {
+        cause: Cause::Call {
+            idempotency_key: key(),
+        },
+        ..later()
+    };
+    let reply = Unit {
+        cause: Cause::Forwarded {
+            id: row.id,
+            proof: Proof::Token(row.secret.clone()),
+        },
+        effects: vec![],
+    };
+    assert!(matches!(a.run(later()).await, UnitOutcome::Committed(_)));
+    assert!(matches!(a.run(reply).await, UnitOutcome::Committed(_)));
+    assert_eq!(a.run(later()).await, UnitOutcome::AlreadySettled);
+    assert_eq!(a.run(all_the_same()).await, UnitOutcome::Repeated);
+    assert_eq!(a.tids(session).await, ["m1"]);
+}
+
+/// A transactional handler has the only connection that writes, and no lease runs meanwhile. All that was postponed was
+/// late by as much, ever after.
+pub async fn due_by_the_clock(base: Base) {
+    let a = base.node("a").await;
+    let holder = a.open("user", "s1").await.holder;
+    let cause = Cause::Incoming {
+        holder,
+        cmid: "slow".into(),
+        answer: None,
+        settles: None,
+    };
+    let slow = Transact {
+        holder,
+        cmid: "slow".into(),
+        limit: secs(60),
+        run: Box::new(move |_| {
+            std::thread::sleep(Duration::from_millis(20));
+            let effects = Vec::new();
+            Ok(Unit { cause, effects })
+        }),
+    };
+    let done = a.run(slow).await;
+    assert!(matches!(done, Transacted::Unit(UnitOutcome::Committed(_))));
+    let row = a.forward("f").await;
+    let rows = vec![(row.id, row.epoch)];
+    a.run(GiveBackForwarded { rows }).await;
+    let row = a.claim().await.remove(0);
+    let postpone = PostponeForwarded {
+        id: row.id,
+        epoch: row.epoch,
+        attempts: 1,
+        delay: secs(10),
+    };
+    assert!(a.run(postpone).await);
     base.clock.advance(secs(10));
     assert_eq!(a.claim().await.len(), 1);
 }

@@ -31,6 +31,25 @@ fn renew(join: bool) -> RenewLease {
     }
 }
 
+/// What never ends was too much for the database to calculate with, and nothing was mended, nor any lease renewed.
+pub async fn without_end(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let endless = RenewLease {
+        join: true,
+        lease: Duration::MAX,
+    };
+    a.run(endless).await;
+    a.open("user", "s1").await;
+    let mut asked = request("r1");
+    let correlation = asked.correlation.as_mut().expect("it has one");
+    correlation.timeout_ms = i64::MAX;
+    a.run(call(vec![to("s1", asked)])).await;
+    assert_eq!(mend(&b).await, 0);
+    assert!(b.run(renew(false)).await);
+    assert_eq!(b.home("s1").await.as_deref(), Some("a"));
+    assert_eq!(b.ended().await, []);
+}
+
 /// The work of a node that was killed waited for as long as the clock was set back, and was not done before.
 pub async fn a_dead_node_s_lease(base: Base) {
     let (a, b, clock) = set_back(&base).await;
@@ -71,6 +90,21 @@ pub async fn a_living_node_s_lease(base: Base) {
 pub async fn work_and_requests(base: Base) {
     let (a, b, clock) = set_back(&base).await;
     let holder = a.open("user", "s1").await.holder;
+    // What no node has ever claimed, and what was put back by hand.
+    let free = NewForward {
+        here: false,
+        ..work("free")
+    };
+    a.run(call(vec![Effect::Forward(Box::new(free))])).await;
+    let row = a.forward("redriven").await;
+    let bury = BuryForwarded {
+        id: row.id,
+        epoch: row.epoch,
+        reason: "failed".into(),
+    };
+    assert!(a.run(bury).await);
+    let id = a.dead().await[0].id;
+    assert!(a.run(RedriveDeadLetter { id }).await);
     a.forward("postponed").await;
     let row = a.forward("given back").await;
     let rows = vec![(row.id, row.epoch)];
@@ -95,7 +129,7 @@ pub async fn work_and_requests(base: Base) {
     assert_eq!(b.claim().await.len(), 0);
     assert!(mend(&b).await > 0);
     assert_eq!(mend(&b).await, 0, "all is mended");
-    assert_eq!(b.claim().await.len(), 2, "what was not postponed");
+    assert_eq!(b.claim().await.len(), 4, "what was not postponed");
     clock.advance(secs(4));
     assert_eq!(b.ended().await, []);
     clock.advance(secs(1));
@@ -136,6 +170,7 @@ pub async fn sessions(base: Base) {
         limit: 100,
     };
     clock.advance(secs(100));
+    b.run(renew(true)).await;
     assert_eq!(b.run(time_out.clone()).await, []);
     clock.advance(secs(1));
     assert_eq!(b.run(time_out).await.len(), 26);

@@ -14,7 +14,7 @@ mod topics;
 mod transact;
 mod units;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use serde_json::value::RawValue;
@@ -59,7 +59,7 @@ macro_rules! suite {
 
 suite! {
     sessions: open_and_resume resume_refused too_many_sessions  deregister_names_the_registration close_deletes_all
-        home_needs_a_lease listing time_out sweep_and_which_exist scavenge scavenge_old_inbox scavenge_in_parts where_a_session_is;
+        home_needs_a_lease listing time_out sweep_and_which_exist scavenge scavenge_old_inbox scavenge_in_parts where_a_session_is a_clock_set_forward_ends_no_session;
     closing: an_absent_session_makes_room closed_later closed_by_user;
     inbox: duplicates_get_the_first_answer a_resumed_session_knows_the_bytes_of_its_answers every_write_is_fenced deregistered_holder_still_settles
         let_go_and_come_again_in_one_group;
@@ -67,11 +67,11 @@ suite! {
         settle_by_epoch settle_by_token settled_once_in_one_group;
     outbox: fetch_in_order fetch_by_bytes large_ones_in_parts complete_and_nack correlations_time_out closed_session_ends_correlations
         dead_letters redrive_moves_the_correlation old_dead_letters_go excess_dead_letters_go;
-    forwarded: postponed postponed_with_what_was_sent taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired buried_and_redriven
+    forwarded: postponed postponed_with_what_was_sent sent_once_beside_a_quick_reply due_by_the_clock taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired buried_and_redriven
         renamed_node_loses_its_claims unheard_claims_are_claimed_again how_long_it_fails_and_its_client_waits;
     claims: each_service_has_its_own_room taken_over_service_by_service users_take_turns claims_are_bounded_in_bytes given_back what_nobody_can_do_waits what_nobody_can_do_is_found
         what_clients_forward_is_bounded bytes_that_clients_forward_are_bounded;
-    mend: a_dead_node_s_lease a_living_node_s_lease work_and_requests sessions nothing;
+    mend: without_end a_dead_node_s_lease a_living_node_s_lease work_and_requests sessions nothing;
     nodes: listed the_application_that_came_first_has_it;
     numbers: take_up_the_time of_a_dead_letter gaps_fill_no_outbox of_publications seen_ahead_of_the_store;
     topics: subscriptions publications_in_order pages_hold_what_fits missed positions a_page_of_what_is_gone
@@ -429,6 +429,7 @@ fn claim(limit: usize, holding: &[i64]) -> ClaimForwarded {
         rooms: [("service".to_owned(), room(limit))].into(),
         holding: holding.iter().copied().collect(),
         hearing: secs(10),
+        asked: Instant::now(),
     }
 }
 

@@ -385,6 +385,35 @@ pub async fn time_out(base: Base) {
     );
 }
 
+/// All leases have run out at once, since the clock was set forward: that says nothing about who is connected. Until a node
+/// has renewed its own, it closes nobody's session.
+pub async fn a_clock_set_forward_ends_no_session(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    for sid in ["s1", "s2", "s3"] {
+        b.open("user", sid).await;
+    }
+    base.clock.advance(days(1));
+    let time_out = TimeOutSessions {
+        idle: secs(120),
+        limit: 10,
+    };
+    assert_eq!(a.run(time_out.clone()).await, []);
+    let new = NewOrResumed::New {
+        sid: "s4".into(),
+        smid_prefix: "p".into(),
+    };
+    let refused = a.register("user", new).await;
+    assert!(matches!(refused, Registered::TooManySessions));
+    for node in [&b, &a] {
+        let renew = RenewLease {
+            join: true,
+            lease: secs(60),
+        };
+        node.run(renew).await;
+    }
+    assert_eq!(a.run(time_out).await, []);
+}
+
 pub async fn sweep_and_which_exist(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     let (one, two, three) = (

@@ -1,7 +1,7 @@
 //! Forwarded rows: work for services.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Forwarded;
 
@@ -16,6 +16,8 @@ pub struct ClaimForwarded {
     pub holding: HashSet<i64>,
     /// So long after a claim the caller must have heard of it.
     pub hearing: Duration,
+    /// When the caller knew of no others: it may wait for its turn.
+    pub asked: Instant,
 }
 
 /// How much there is room for.

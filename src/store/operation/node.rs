@@ -22,6 +22,11 @@ pub struct NoteServices {
     pub services: Vec<String>,
 }
 
+/// Whether all living nodes have said which services they have. One that has not takes all work there is: a node of an
+/// earlier version, or one that is just starting.
+#[derive(Clone, Copy, Debug)]
+pub struct AllHaveSaid;
+
 /// Asks whose store this is. Who asks first has it.
 #[derive(Clone, Debug)]
 pub struct ClaimApplication {

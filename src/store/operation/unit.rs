@@ -54,7 +54,12 @@ pub enum Cause {
         proof: Proof,
     },
     /// A forwarded row is put back, to be claimed again when it is due.
-    Postponed(PostponeForwarded),
+    Postponed {
+        /// Which row, and until when.
+        back: PostponeForwarded,
+        /// Is noted, so that a call with it is one that repeats this.
+        idempotency_key: Option<String>,
+    },
     /// A request's correlation ended without a reply: deleted.
     EndedCorrelation {
         /// The session it belonged to.

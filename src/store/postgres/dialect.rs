@@ -311,7 +311,7 @@ impl Transaction<'_> {
     /// give numbers again under which running nodes still have sessions and work in mind. (Whoever finds another at it
     /// leaves it to that one. A role may have the right to use sequences, and not to set them.)
     pub fn raise_sequences(&mut self) -> DbResult<()> {
-        if *self.has_begun() {
+        if self.has_begun() {
             return Ok(());
         }
         let raise = "WITH time AS ( \
@@ -322,7 +322,7 @@ impl Transaction<'_> {
             WHERE is_ours AND coalesce(pg_sequence_last_value(name::regclass), 0) < number \
             AND has_sequence_privilege(name, 'UPDATE')";
         sql::<BigInt>(raise, [Value::Long(RAISING)]).get_result::<i64>(self.apart())?;
-        *self.has_begun() = true;
+        self.note_begun();
         Ok(())
     }
 

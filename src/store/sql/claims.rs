@@ -111,10 +111,12 @@ fn in_turns(candidates: Vec<Candidate>) -> impl Iterator<Item = Candidate> {
 
 impl Transaction<'_> {
     pub fn claim_forwarded(&mut self, op: &ClaimForwarded) -> DbResult<ClaimedForwarded> {
-        let (by, now) = (self.by.clone(), self.lease_time()?);
+        let (by, lease_time) = (self.by.clone(), self.lease_time()?);
+        // Leases alone may have a time of their own, which lags: what is due is due by the clock.
+        let now = self.now;
         let mut claim = Claim::new(op);
         // What dead nodes have left behind first: it gets no more, so nothing waits for it forever.
-        for node in self.dead_nodes(&by, now)? {
+        for node in self.dead_nodes(&by, lease_time)? {
             self.claim_of(Owner::Node(&node), now, &mut claim)?;
         }
         self.claim_unheard(&by, now, &mut claim)?;
@@ -143,7 +145,9 @@ impl Transaction<'_> {
     /// What the caller holds itself it need not take from itself, whatever its own lease, unless it has never heard of
     /// its claim.
     fn claim_unheard(&mut self, by: &str, now: i64, claim: &mut Claim<'_>) -> DbResult<()> {
-        let heard = now.saturating_sub(ms(claim.op.hearing));
+        // Of what was claimed while this waited for its turn it does not know.
+        let waited = claim.op.asked.elapsed();
+        let heard = now.saturating_sub(ms(claim.op.hearing.saturating_add(waited)));
         let mine: Vec<(String, Candidate)> = forwarded::table
             .filter(forwarded::node.eq(by).and(forwarded::due.lt(heard)))
             .select((

@@ -21,10 +21,17 @@ impl Transaction<'_> {
         if most == 0 {
             return Ok(None);
         }
-        let before = self.lease_time()?.saturating_sub(ms(op.min_absence));
+        let now = self.lease_time()?;
+        if !self.lives(now)? {
+            return Ok(None);
+        }
+        let (ended, before) = (
+            now.saturating_sub(ms(op.min_absence)),
+            self.now.saturating_sub(ms(op.min_absence)),
+        );
         // After a node's death all of its sessions are without a connection for a moment: its lease must have run out
         // that long ago, too.
-        let absent: Vec<i64> = with_living_nodes!(before)
+        let absent: Vec<i64> = with_living_nodes!(ended)
             .filter(session::user_id.eq(&op.user_id))
             .filter(session::alive.lt(before))
             .filter(node::name.is_null())

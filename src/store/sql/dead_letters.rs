@@ -202,6 +202,7 @@ impl Transaction<'_> {
             bytes: i32::try_from(bytes).unwrap_or(i32::MAX),
             deadline: None,
             adapted: dead.adapted,
+            postponed: Some(now),
         };
         diesel::insert_into(forwarded::table)
             .values(&new)

@@ -41,6 +41,7 @@ impl Transaction<'_> {
             bytes: i32::try_from(work.bytes()).unwrap_or(i32::MAX),
             deadline: work.left.map(|left| now.saturating_add(ms(left))),
             adapted: work.adapted,
+            postponed: (!work.here).then_some(now),
         };
         let id = diesel::insert_into(forwarded::table)
             .values(&new)

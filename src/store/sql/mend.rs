@@ -17,7 +17,9 @@ impl Transaction<'_> {
             return Ok(0);
         }
         self.maintain()?;
-        let now = self.lease_time()?;
+        // Where leases have a time of their own, it lags: what was written just now would seem to lie ahead of it.
+        self.lease_time()?;
+        let now = self.now;
         let mended = [
             self.mend_sessions(op, now)?,
             self.mend_closing(op, now)?,
@@ -97,7 +99,8 @@ impl Transaction<'_> {
         let ahead = now.saturating_add(AHEAD);
         let open = correlation::reason
             .is_null()
-            .and(correlation::due.gt(correlation::timeout_ms + ahead));
+            // Subtracted, since a sum may be too large for the database.
+            .and((correlation::due - ahead).gt(correlation::timeout_ms));
         let ended = correlation::reason
             .is_not_null()
             .and(correlation::due.gt(ahead.saturating_add(ms(op.again))));

@@ -42,9 +42,9 @@ impl Transaction<'_> {
     /// A lease that was renewed in the future, since the clock was set back, begins anew: a node that lives renews it in
     /// time, and one that does not is given up after a lease, not after as long as the clock was set back.
     fn mend_leases(&mut self, now: i64) -> DbResult<()> {
-        let ahead = node::lease
-            .is_not_null()
-            .and(node::lease_until.nullable().gt(node::lease + Some(now)));
+        // Subtracted, since a sum may be too large for the database.
+        let rest = node::lease_until.nullable() - Some(now);
+        let ahead = node::lease.is_not_null().and(rest.gt(node::lease));
         let ahead = node::table
             .filter(ahead)
             .select((node::name, node::lease.assume_not_null()));
@@ -56,6 +56,14 @@ impl Transaction<'_> {
                 .execute(self.apart())?;
         }
         Ok(())
+    }
+
+    /// Whether the caller's own lease holds. If not, the clock may have been set forward, and nobody have renewed his yet:
+    /// that other nodes' leases have run out then says nothing about them.
+    pub fn lives(&mut self, now: i64) -> DbResult<bool> {
+        let by = self.by.clone();
+        let living = node::table.find(&*by).filter(node::lease_until.gt(now));
+        diesel::select(diesel::dsl::exists(living)).get_result(self.apart())
     }
 
     pub fn leave_node(&mut self, _: &LeaveNode) -> DbResult<()> {

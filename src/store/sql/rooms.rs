@@ -1,6 +1,8 @@
 //! How far outboxes have room, and how much may be forwarded: learnt by counting, which is rare.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::allowances::Allowances;
 use crate::store::limits::Limits;
@@ -53,8 +55,8 @@ pub struct Rooms {
     pub forwards: Allowances,
     /// The lowest number that this connection may give: it stays, whatever is rolled back.
     pub floor: Floor,
-    /// What is to be done once through each connection is done.
-    pub begun: bool,
+    /// What is to be done once is done: through each connection, unless several share this.
+    pub begun: Arc<AtomicBool>,
 }
 
 impl Rooms {
@@ -65,7 +67,7 @@ impl Rooms {
             users: HashMap::new(),
             forwards: Allowances::new(limits),
             floor: Floor::default(),
-            begun: false,
+            begun: Arc::default(),
         }
     }
 

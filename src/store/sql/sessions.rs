@@ -297,7 +297,10 @@ impl Transaction<'_> {
 
     pub fn time_out_sessions(&mut self, op: &TimeOutSessions) -> DbResult<Vec<ClosedSession>> {
         let now = self.lease_time()?;
-        let before = now.saturating_sub(ms(op.idle));
+        if !self.lives(now)? {
+            return Ok(Vec::new());
+        }
+        let before = self.now.saturating_sub(ms(op.idle));
         self.maintain()?;
         let conn = self.direct()?;
         let idle: Vec<i64> = with_living_nodes!(now)

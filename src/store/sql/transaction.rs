@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use diesel::dsl::sum;
@@ -225,9 +226,14 @@ impl<'a> Transaction<'a> {
         Ok(Some(row))
     }
 
-    /// Whether what is to be done once through each connection is done.
-    pub fn has_begun(&mut self) -> &mut bool {
-        &mut self.rooms.begun
+    /// Whether what is to be done once is done.
+    pub fn has_begun(&self) -> bool {
+        self.rooms.begun.load(Ordering::Relaxed)
+    }
+
+    /// What is to be done once is done.
+    pub fn note_begun(&self) {
+        self.rooms.begun.store(true, Ordering::Relaxed);
     }
 
     /// The number that follows `newest`, of publications or of a session's registrations.

@@ -60,7 +60,7 @@ impl Transaction<'_> {
                 }
             }
             Cause::Forwarded { id, proof } => self.unless(|it| it.may_settle(*id, proof)),
-            Cause::Postponed(back) => {
+            Cause::Postponed { back, .. } => {
                 self.unless(|it| it.may_settle(back.id, &Proof::Epoch(back.epoch)))
             }
             Cause::EndedCorrelation { session, seq } => {
@@ -174,8 +174,14 @@ impl Transaction<'_> {
             Cause::Forwarded { id, .. } => {
                 diesel::delete(forwarded::table.find(id)).execute(self.apart())?;
             }
-            Cause::Postponed(back) => {
+            Cause::Postponed {
+                back,
+                idempotency_key,
+            } => {
                 self.postpone_forwarded(back)?;
+                if let Some(key) = idempotency_key {
+                    self.note_key(key)?;
+                }
             }
             Cause::EndedCorrelation { session, seq } => self.take_correlation(*session, *seq)?,
             Cause::Call {
@@ -183,14 +189,17 @@ impl Transaction<'_> {
             } => {}
             Cause::Call {
                 idempotency_key: Some(key),
-            } => {
-                let now = self.now;
-                diesel::insert_into(sent_key::table)
-                    .values((sent_key::key.eq(key), sent_key::created.eq(now)))
-                    .execute(self.apart())?;
-            }
+            } => self.note_key(key)?,
         }
         Ok(None)
+    }
+
+    fn note_key(&mut self, key: &str) -> DbResult<()> {
+        let now = self.now;
+        diesel::insert_into(sent_key::table)
+            .values((sent_key::key.eq(key), sent_key::created.eq(now)))
+            .execute(self.apart())?;
+        Ok(())
     }
 
     fn take_correlation(&mut self, session: SessionKey, seq: i64) -> DbResult<()> {

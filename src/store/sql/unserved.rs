@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
 
 use super::Transaction;
 use super::claims::Owner;
@@ -10,9 +12,6 @@ use super::schema::{forwarded, node};
 use crate::store::operation::*;
 
 use crate::store::statements::DbResult;
-
-/// Most rows of one service and owner that are counted.
-const MOST_COUNTED: i64 = 10_000;
 
 impl Transaction<'_> {
     pub fn note_services(&mut self, op: &NoteServices) -> DbResult<()> {
@@ -22,6 +21,11 @@ impl Transaction<'_> {
             .set(node::services.eq(services))
             .execute(self.apart())?;
         Ok(())
+    }
+
+    pub fn all_have_said(&mut self, _: &AllHaveSaid) -> DbResult<bool> {
+        let now = self.lease_time()?;
+        Ok(self.served(now)?.is_some())
     }
 
     pub fn find_unserved(&mut self, op: &FindUnserved) -> DbResult<Vec<UnservedWork>> {
@@ -92,17 +96,25 @@ impl Transaction<'_> {
         .optional()
     }
 
+    /// How many rows of this service the owner has: no more than 10,000 are counted, and the database does it.
     fn count_of(&mut self, owner: Owner<'_>, service: &str) -> DbResult<u64> {
-        let rows = forwarded::table
-            .filter(forwarded::service.eq(service))
-            .select(forwarded::id)
-            .limit(MOST_COUNTED);
+        const FIRST: &str = concat!(
+            "SELECT count(*) FROM (SELECT 1 AS one FROM ",
+            prefix!(),
+            "forwarded WHERE service = "
+        );
+        const REST: &str = " LIMIT 10000) AS counted";
+        let rows = sql::<BigInt>(FIRST).bind::<Text, _>(service);
         let conn = self.apart();
-        let counted: Vec<i64> = match owner {
-            Owner::Nobody => rows.filter(forwarded::node.is_null()).load(conn)?,
-            Owner::Node(node) => rows.filter(forwarded::node.eq(node)).load(conn)?,
+        let counted: i64 = match owner {
+            Owner::Nobody => rows.sql(" AND node IS NULL").sql(REST).get_result(conn)?,
+            Owner::Node(node) => rows
+                .sql(" AND node = ")
+                .bind::<Text, _>(node)
+                .sql(REST)
+                .get_result(conn)?,
         };
-        Ok(counted.len() as u64)
+        Ok(counted.max(0) as u64)
     }
 }
 

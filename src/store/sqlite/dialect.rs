@@ -181,12 +181,12 @@ impl Transaction<'_> {
 
     /// Whether the clock may have been set back: it never is while a process runs, only before it started.
     pub fn may_be_set_back(&mut self) -> bool {
-        !*self.has_begun()
+        !self.has_begun()
     }
 
     /// Nothing is left that lies too far ahead.
     pub fn is_mended(&mut self) {
-        *self.has_begun() = true;
+        self.note_begun();
     }
 
     /// What the database numbers itself is known to nobody who outlives a database that is set back.

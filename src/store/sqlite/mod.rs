@@ -58,6 +58,7 @@ mod watch;
 
 use std::fmt::Display;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -95,6 +96,8 @@ struct SqliteDatabase {
     limits: Limits,
     readers: usize,
     held: Arc<Held>,
+    /// Times that lay too far ahead have been mended, through whichever connection.
+    mended: Arc<AtomicBool>,
     /// The connection that opened it, for the first writer.
     first: Mutex<Option<SqliteConnection>>,
     /// In memory: keeps the database while its one working connection is opened anew.
@@ -127,6 +130,7 @@ pub fn open_file(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Database>,
         limits: config.into(),
         readers: config.readers,
         held: Arc::default(),
+        mended: Arc::default(),
         first: Mutex::new(Some(first)),
         _anchor: None,
         file: Some((Arc::new(lock), Arc::new(watch))),
@@ -174,6 +178,7 @@ pub fn open_in_memory(config: &StoreConfig) -> Result<Arc<dyn Database>, StoreEr
         limits: config.into(),
         readers: 0,
         held: Arc::default(),
+        mended: Arc::default(),
         first: Mutex::new(Some(first)),
         _anchor: Some(Mutex::new(anchor)),
         file: None,
@@ -258,6 +263,8 @@ impl Database for SqliteDatabase {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
+        let mut rooms = Rooms::new(self.limits);
+        rooms.begun = self.mended.clone();
         self.line(|| {
             let conn = match first {
                 Some(conn) => conn,
@@ -265,7 +272,7 @@ impl Database for SqliteDatabase {
             };
             Ok(Box::new(WriterLine::new(
                 conn,
-                Rooms::new(self.limits),
+                rooms,
                 self.held.clone(),
                 self.busy_timeout,
                 self.file.clone(),
