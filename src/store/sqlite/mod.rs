@@ -45,6 +45,7 @@ mod migrate;
 mod name;
 mod raw;
 mod read;
+mod record;
 #[path = "../rows.rs"]
 mod rows;
 #[path = "../schema.rs"]
@@ -105,7 +106,6 @@ pub fn open_file(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Database>,
     let lock = FileLock::take(path, Purpose::Write).map_err(|why| refuse(&why))?;
     let url = file::uri(lock.path(), "mode=rw").map_err(|why| refuse(&why))?;
     let watch = Watch::over(lock.path()).map_err(|why| refuse(&why))?;
-    watch.take_log_back().map_err(|why| refuse(&why))?;
     let mut first = SqliteConnection::establish(&url).map_err(|why| refuse(&why))?;
     // It may have been replaced since it was locked, or nobody shall write to it.
     watch

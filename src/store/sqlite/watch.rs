@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use super::file::{self, Identity};
 
@@ -45,58 +46,46 @@ impl Watch {
         })
     }
 
-    /// Takes the log of a file that has lost its name to another one out of that one's way: whoever opened it with this
-    /// log would read pages of both. The log keeps a name by which it is found if its file comes back. Comes after the last
-    /// connection was closed.
+    /// Takes the log of a file that was deleted or replaced out of the way of the one that comes next: whoever opened that
+    /// with this log would read pages of both. It is never put back by itself. Comes after the last connection was closed.
     pub fn set_log_aside(&self) {
-        let is_replaced = file::named(&self.path).is_ok_and(|now| now != self.opened);
-        let is_ours = {
-            let seen = self.log_seen();
-            seen.is_some() && file::named(&self.log).ok() == *seen
-        };
-        let (true, true, Some(aside)) = (is_replaced, is_ours, self.log_aside()) else {
+        let is_in_place = file::named(&self.path).is_ok_and(|now| now == self.opened);
+        if is_in_place || !self.has_its_log() {
             return;
-        };
-        let (log, aside) = (self.log.display(), (aside.display(), &aside));
-        match std::fs::rename(&self.log, aside.1) {
-            Ok(()) => log::warn!(
-                "{log} belongs to the file that was replaced, and is called {} now",
-                aside.0
-            ),
+        }
+        let (database, log) = (self.path.display(), self.log.display());
+        let aside = self.log_aside();
+        match std::fs::rename(&self.log, &aside) {
+            Ok(()) => {
+                let aside = aside.display();
+                log::warn!(
+                    "{log} was set aside as {aside}: it is the write-ahead log of the file that was {database} until it was \
+                     deleted or replaced, and has what was stored there last. To have that back, put that file in its place \
+                     again, while no process has it open, and call {aside} {log} again; else delete {aside}"
+                );
+            }
             Err(why) => log::error!(
-                "{log} belongs to the file that was replaced; delete it before anybody opens the new one ({why})"
+                "{log} is the write-ahead log of the file that was {database} until it was deleted or replaced; move it \
+                 away before anybody opens another file there ({why})"
             ),
         }
     }
 
-    /// The file is back: so is its log. Must come before it is opened.
-    ///
-    /// # Errors
-    /// There is another log, or this one cannot be moved.
-    pub fn take_log_back(&self) -> Result<(), String> {
-        let Some(aside) = self.log_aside().filter(|aside| aside.exists()) else {
-            return Ok(());
-        };
-        let (from, to) = (aside.display(), self.log.display());
-        if self.log_bytes() > 0 {
-            return Err(format!(
-                "its log was set aside as {from}, and there is another one, {to}, which must be that of another file; \
-                 delete the one that does not belong to it"
-            ));
-        }
-        std::fs::rename(&aside, &self.log)
-            .map_err(|why| format!("its log {from} cannot be called {to} again: {why}"))
+    /// Whether there is a log with something in it, and it is the one that belongs to the file.
+    fn has_its_log(&self) -> bool {
+        let seen = self.log_seen();
+        seen.is_some() && self.log_bytes() > 0 && file::named(&self.log).ok() == *seen
     }
 
-    /// Where the log is put if the file loses its name. `None`: files have no number by which it would be found.
-    fn log_aside(&self) -> Option<PathBuf> {
+    /// A name that no other log ever has.
+    fn log_aside(&self) -> PathBuf {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let nanoseconds = now.unwrap_or_default().as_nanos();
         #[cfg(unix)]
-        {
-            let (_, inode) = self.opened;
-            Some(file::beside(&self.log, &format!(".of-{inode}")))
-        }
+        let suffix = format!(".of-{}-{nanoseconds}", self.opened.1);
         #[cfg(not(unix))]
-        None
+        let suffix = format!(".of-{nanoseconds}");
+        file::beside(&self.log, &suffix)
     }
 
     fn log_seen(&self) -> MutexGuard<'_, Option<Identity>> {
@@ -137,8 +126,8 @@ impl Watch {
             Ok(metadata) => metadata,
             Err(why) if why.kind() == ErrorKind::NotFound => {
                 return Err(format!(
-                    "the database file {at} was deleted or moved away; move it back, or stop this node, put a backup \
-                     in its place (without {at}-wal and {at}-shm) and start again"
+                    "the database file {at} was deleted or moved away; move it back, or stop this node in good order, put \
+                     a backup in its place, with no {at}-wal and {at}-shm beside it, and start again"
                 ));
             }
             Err(why) => {

@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use diesel::SqliteConnection;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
-use super::{attach, keyed};
+use super::{attach, keyed, refusal};
 use crate::store::operation::*;
 use crate::store::{Store, StoreError, StoreHandle};
 
@@ -50,7 +50,7 @@ async fn nothing_is_acknowledged_into_a_file_that_has_no_name() {
     assert_eq!(stored(&handle, "k").await, UnitOutcome::Repeated);
     assert_eq!(stored(&handle, "l").await, UnitOutcome::Committed(vec![]));
     fs::remove_file(at("test.db")).expect("deleted");
-    assert_unable(&handle, "put a backup").await;
+    assert_unable(&handle, "a backup in its place").await;
 }
 
 #[actix::test]
@@ -73,8 +73,46 @@ async fn a_file_that_was_replaced_is_not_written_to_before_a_restart() {
     assert_eq!(stored(&handle, key).await, UnitOutcome::Committed(vec![]));
 }
 
+/// The logs that were set aside.
+fn set_aside(dir: &Path) -> Vec<PathBuf> {
+    let all = fs::read_dir(dir).expect("read");
+    let all = all.map(|entry| entry.expect("read").path());
+    all.filter(|path| path.to_string_lossy().contains("test.db-wal.of-"))
+        .collect()
+}
+
+/// The log was left at its name, and replayed onto the backup.
 #[actix::test]
-async fn a_replaced_file_that_comes_back_after_a_stop_has_its_log() {
+async fn the_log_of_a_deleted_file_is_not_replayed_onto_a_backup() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    drop(attach(&Store::sqlite(at("test.db"))).expect("opens"));
+    fs::copy(at("test.db"), at("backup.db")).expect("copied");
+    {
+        let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
+        stored(&handle, "k").await;
+        fs::rename(at("test.db"), at("old.db")).expect("moved");
+        assert_unable(&handle, "deleted or moved away").await;
+    }
+    assert!(!at("test.db-wal").exists());
+    fs::rename(at("backup.db"), at("test.db")).expect("moved");
+    {
+        let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
+        assert_eq!(stored(&handle, "k").await, UnitOutcome::Committed(vec![]));
+    }
+    // By hand, the old one is put back together.
+    let [aside] = &set_aside(dir.path())[..] else {
+        panic!("one")
+    };
+    fs::rename(at("old.db"), at("again.db")).expect("moved");
+    fs::rename(aside, at("again.db-wal")).expect("moved");
+    let handle = attach(&Store::sqlite(at("again.db"))).expect("opens");
+    assert_eq!(stored(&handle, "k").await, UnitOutcome::Repeated);
+}
+
+/// It was found again by its number alone, which another file may have by then.
+#[actix::test]
+async fn a_log_that_was_set_aside_is_not_taken_back_by_itself() {
     let dir = tempfile::tempdir().expect("a directory");
     let at = |name: &str| dir.path().join(name);
     drop(attach(&Store::sqlite(at("test.db"))).expect("opens"));
@@ -86,13 +124,43 @@ async fn a_replaced_file_that_comes_back_after_a_stop_has_its_log() {
         fs::rename(at("backup.db"), at("test.db")).expect("moved");
         assert_unable(&handle, "another file has taken the place").await;
     }
-    {
-        let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
-        assert_eq!(stored(&handle, "l").await, UnitOutcome::Committed(vec![]));
-    }
     fs::rename(at("old.db"), at("test.db")).expect("moved back");
     let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
-    assert_eq!(stored(&handle, "k").await, UnitOutcome::Repeated);
+    assert_eq!(stored(&handle, "k").await, UnitOutcome::Committed(vec![]));
+    assert_eq!(set_aside(dir.path()).len(), 1);
+}
+
+/// As after a `kill -9`, whereupon a copy was restored beside the log that had been left.
+#[actix::test]
+async fn a_log_that_another_file_has_left_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    drop(attach(&Store::sqlite(at("test.db"))).expect("opens"));
+    fs::copy(at("test.db"), at("backup.db")).expect("copied");
+    {
+        let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
+        stored(&handle, "k").await;
+        fs::copy(at("test.db-wal"), at("left-wal")).expect("copied");
+    }
+    // The file itself, with its log: that is what a crash leaves.
+    fs::copy(at("left-wal"), at("test.db-wal")).expect("copied");
+    drop(attach(&Store::sqlite(at("test.db"))).expect("its own"));
+    fs::copy(at("left-wal"), at("test.db-wal")).expect("copied");
+    fs::remove_file(at("test.db")).expect("removed");
+    let remedy = |text: String| {
+        let named = ["test.db-wal", "test.db-shm", "test.db.lock"];
+        assert!(named.iter().all(|it| text.contains(it)), "{text}");
+        assert!(text.contains("belongs to another file"), "{text}");
+    };
+    remedy(refusal(&Store::sqlite(at("test.db"))));
+    assert!(!at("test.db").exists(), "nothing was created");
+    fs::rename(at("backup.db"), at("test.db")).expect("moved");
+    for _ in 0..2 {
+        remedy(refusal(&Store::sqlite(at("test.db"))));
+    }
+    fs::remove_file(at("test.db-wal")).expect("removed");
+    let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
+    assert_eq!(stored(&handle, "k").await, UnitOutcome::Committed(vec![]));
 }
 
 #[actix::test]
