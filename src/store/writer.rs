@@ -216,8 +216,9 @@ impl Worker<'_> {
         let result = line.transaction(&mut Batch(jobs), care);
         let done_with = match &result {
             Ok(verdict) => *verdict == Verdict::Discard,
-            Err(Fault::Inside(..)) => line.is_broken(),
-            Err(_) => true,
+            // Not known either where it is the files that are not as they were, and the connection is well.
+            Err(Fault::Inside(..) | Fault::Unknown(_)) => line.is_broken(),
+            Err(Fault::Begin(..) | Fault::Lost(_)) => true,
         };
         if done_with {
             self.line = None;

@@ -12,7 +12,7 @@ use super::held::Held;
 use super::lock::FileLock;
 use super::sql::{Known, Rooms, Transaction};
 use super::wal::{self, Upkeep};
-use super::watch::{LogSeen, Watch};
+use super::watch::{LogUse, Watch};
 use crate::store::statements::{Care, DbError, Fault, Group, Line, Meaning, Verdict};
 
 /// The connection that writes.
@@ -33,8 +33,9 @@ pub struct WriterLine {
 /// The files of a database that is not in memory.
 struct Files {
     watch: Arc<Watch>,
-    log: LogSeen,
     upkeep: Upkeep,
+    /// After the connection.
+    _log: LogUse,
 }
 
 /// Why a transaction is rolled back.
@@ -55,18 +56,21 @@ impl WriterLine {
         rooms: Rooms,
         held: Arc<Held>,
         busy_timeout: Duration,
-        file: Option<(Arc<FileLock>, Arc<Watch>)>,
+        file: Option<(Arc<FileLock>, Arc<Watch>, LogUse)>,
     ) -> WriterLine {
-        let (lock, watch) = file.unzip();
+        let (lock, files) = match file {
+            Some((lock, watch, log)) => (Some(lock), Some((watch, log))),
+            None => (None, None),
+        };
         WriterLine {
             conn,
             rooms,
             known: Known::default(),
             held,
-            files: watch.map(|watch| Files {
+            files: files.map(|(watch, log)| Files {
                 watch,
-                log: LogSeen::default(),
                 upkeep: Upkeep::new(Instant::now()),
+                _log: log,
             }),
             busy_timeout,
             spoilt: false,
@@ -74,11 +78,12 @@ impl WriterLine {
         }
     }
 
-    fn check_files(&mut self) -> Result<(), DbError> {
-        let Some(files) = &mut self.files else {
-            return Ok(());
+    /// Checks the files; with the bytes of the log.
+    fn check_files(&self) -> Result<u64, DbError> {
+        let Some(files) = &self.files else {
+            return Ok(0);
         };
-        let checked = files.watch.check(&mut files.log);
+        let checked = files.watch.check();
         checked.map_err(|why| DbError::QueryBuilderError(why.into()))
     }
 
@@ -117,11 +122,10 @@ impl Line for WriterLine {
             return Ok(verdict);
         }
         // A file that went meanwhile may have taken the transaction with it.
-        if let Err(why) = self.check_files() {
-            return Err(Fault::Unknown(why));
-        }
+        // The connection stays: it has what the file has lost, and saves it if that comes back, or at its end.
+        let bytes = self.check_files().map_err(Fault::Unknown)?;
         if let Some(files) = &mut self.files {
-            let seen = (&*files.watch, &files.log);
+            let seen = (&*files.watch, bytes);
             wal::tend(&mut files.upkeep, &mut self.conn, seen, self.busy_timeout);
         }
         Ok(verdict)
@@ -140,6 +144,7 @@ pub struct ReaderLine {
     /// It must not be used any more.
     spoilt: bool,
     /// After the connection.
+    _log: Option<LogUse>,
     _lock: Option<Arc<FileLock>>,
 }
 
@@ -148,6 +153,7 @@ impl ReaderLine {
         conn: SqliteConnection,
         rooms: Rooms,
         held: Arc<Held>,
+        log: Option<LogUse>,
         lock: Option<Arc<FileLock>>,
     ) -> ReaderLine {
         ReaderLine {
@@ -155,6 +161,7 @@ impl ReaderLine {
             rooms,
             held,
             spoilt: false,
+            _log: log,
             _lock: lock,
         }
     }

@@ -71,7 +71,7 @@ use self::line::{ReaderLine, UnableLine, WriterLine};
 use self::lock::{FileLock, Purpose};
 pub use self::read::open_to_read;
 use self::sql::Rooms;
-use self::watch::{LogSeen, Watch};
+use self::watch::{LogUse, Watch};
 use super::limits::Limits;
 use super::statements::{Database, Line};
 use super::{StoreConfig, StoreError};
@@ -92,12 +92,15 @@ struct SqliteDatabase {
     readers: usize,
     held: Arc<Held>,
     /// The connection that opened it, for the first writer.
-    first: Mutex<Option<SqliteConnection>>,
+    first: Mutex<Option<First>>,
     /// In memory: keeps the database while its one working connection is opened anew.
     _anchor: Option<Mutex<SqliteConnection>>,
     /// `None` in memory.
     file: Option<(Arc<FileLock>, Arc<Watch>)>,
 }
+
+/// The connection that opened a database, with its use of the log if that is in a file.
+type First = (SqliteConnection, Option<LogUse>);
 
 /// Opens a database in a file, created if missing.
 pub fn open_file(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Database>, StoreError> {
@@ -105,26 +108,27 @@ pub fn open_file(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Database>,
     let refuse = |why: &dyn Display| refusal(path, why);
     let lock = FileLock::take(path, Purpose::Write).map_err(|why| refuse(&why))?;
     let url = file::uri(lock.path(), "mode=rw").map_err(|why| refuse(&why))?;
-    let watch = Watch::over(lock.path()).map_err(|why| refuse(&why))?;
+    let watch = Arc::new(Watch::over(lock.path()).map_err(|why| refuse(&why))?);
     let mut first = SqliteConnection::establish(&url).map_err(|why| refuse(&why))?;
     // It may have been replaced since it was locked, or nobody shall write to it.
-    watch
-        .check(&mut LogSeen::default())
-        .map_err(|why| refuse(&why))?;
+    watch.check().map_err(|why| refuse(&why))?;
     prepare(&mut first, config.busy_timeout, true).map_err(|why| refuse(&why))?;
     migrate::run(&mut first).map_err(|why| refuse(&why))?;
     first
         .immediate_transaction(forget_nodes)
         .map_err(|why| refuse(&why))?;
+    // The log is there by now.
+    watch.check().map_err(|why| refuse(&why))?;
+    let log = watch.use_log();
     Ok(Arc::new(SqliteDatabase {
         url,
         busy_timeout: config.busy_timeout,
         limits: config.into(),
         readers: config.readers,
         held: Arc::default(),
-        first: Mutex::new(Some(first)),
+        first: Mutex::new(Some((first, Some(log)))),
         _anchor: None,
-        file: Some((Arc::new(lock), Arc::new(watch))),
+        file: Some((Arc::new(lock), watch)),
     }))
 }
 
@@ -169,7 +173,7 @@ pub fn open_in_memory(config: &StoreConfig) -> Result<Arc<dyn Database>, StoreEr
         limits: config.into(),
         readers: 0,
         held: Arc::default(),
-        first: Mutex::new(Some(first)),
+        first: Mutex::new(Some((first, None))),
         _anchor: Some(Mutex::new(anchor)),
         file: None,
     }))
@@ -221,7 +225,7 @@ impl SqliteDatabase {
         connect().map_err(|error: ConnectionError| error.to_string())
     }
 
-    /// A connection, made into a line, if the file is what it was, before and after that: another one may have its name
+    /// A connection, made into a line, if the files are what they were, before and after that: others may have their names
     /// by now.
     fn line(
         &self,
@@ -238,9 +242,15 @@ impl SqliteDatabase {
         }
     }
 
+    /// Comes before the connection.
+    fn use_log(&self) -> Option<LogUse> {
+        let (_, watch) = self.file.as_ref()?;
+        Some(watch.use_log())
+    }
+
     fn check_file(&self) -> Result<(), String> {
         match &self.file {
-            Some((_, watch)) => watch.check(&mut LogSeen::default()),
+            Some((_, watch)) => watch.check().map(drop),
             None => Ok(()),
         }
     }
@@ -248,36 +258,40 @@ impl SqliteDatabase {
 
 impl Database for SqliteDatabase {
     fn writer(&self) -> Result<Box<dyn Line>, String> {
-        let first = self
-            .first
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
         self.line(|| {
-            let conn = match first {
-                Some(conn) => conn,
-                None => self.connect(self.file.is_some())?,
+            let first = self.first.lock();
+            let first = first.unwrap_or_else(PoisonError::into_inner).take();
+            let (conn, log) = match first {
+                Some(first) => first,
+                None => {
+                    let log = self.use_log();
+                    (self.connect(self.file.is_some())?, log)
+                }
             };
+            let file = self.file.clone().zip(log);
             Ok(Box::new(WriterLine::new(
                 conn,
                 Rooms::new(self.limits),
                 self.held.clone(),
                 self.busy_timeout,
-                self.file.clone(),
+                file.map(|((lock, watch), log)| (lock, watch, log)),
             )))
         })
     }
 
     fn reader(&self) -> Result<Box<dyn Line>, String> {
         self.line(|| {
+            let log = self.use_log();
             let mut conn = self.connect(false)?;
-            conn.batch_execute("PRAGMA query_only = ON;")
+            // SQLite opens the log with the first look at the file: now, while it is watched.
+            conn.batch_execute("PRAGMA query_only = ON; SELECT count(*) FROM sqlite_master;")
                 .map_err(|error| error.to_string())?;
             let lock = self.file.as_ref().map(|(lock, _)| lock.clone());
             Ok(Box::new(ReaderLine::new(
                 conn,
                 Rooms::new(self.limits),
                 self.held.clone(),
+                log,
                 lock,
             )))
         })

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
-use super::watch::{LogSeen, Watch};
+use super::watch::Watch;
 use crate::seldom::log_seldom;
 
 /// The size that the log may keep: what SQLite lets it grow to by itself, and a little more.
@@ -55,10 +55,10 @@ impl Upkeep {
 pub fn tend(
     upkeep: &mut Upkeep,
     conn: &mut SqliteConnection,
-    (watch, seen): (&Watch, &LogSeen),
+    (watch, bytes): (&Watch, u64),
     busy_timeout: Duration,
 ) {
-    if !upkeep.is_due(Instant::now(), seen.bytes) {
+    if !upkeep.is_due(Instant::now(), bytes) {
         return;
     }
     // It fails, too, if somebody reads an old state: then as much as possible was copied.
@@ -122,15 +122,14 @@ mod tests {
                 now.checked_sub(2 * QUIET)
                     .expect("the system is up for longer"),
             );
-            let mut seen = LogSeen::default();
-            watch.check(&mut seen).expect("all is well");
+            let before = watch.check().expect("all is well");
             tend(
                 &mut upkeep,
                 writer,
-                (&watch, &seen),
+                (&watch, before),
                 Duration::from_millis(1234),
             );
-            (seen.bytes, watch.log_bytes())
+            (before, watch.log_bytes())
         };
         writer
             .batch_execute("CREATE TABLE t (x BLOB)")

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use super::file::{self, Identity};
@@ -17,18 +17,26 @@ pub struct Watch {
     log: PathBuf,
     /// The file that was opened.
     opened: Identity,
-    /// The log that belongs to it, once that is there.
-    log_seen: Mutex<Option<Identity>>,
+    log_in_use: Mutex<LogInUse>,
     /// Something is wrong, and was said.
     said: AtomicBool,
 }
 
-/// The write-ahead log that a connection uses: noted once it is there, for SQLite creates it.
+/// The write-ahead log that the connections use, which they share with the index of it.
 #[derive(Default)]
-pub struct LogSeen {
+struct LogInUse {
+    connections: usize,
+    /// `None` until SQLite has created it.
     identity: Option<Identity>,
-    /// Bytes of it.
-    pub bytes: u64,
+}
+
+/// A connection's use of the log. Dropped after the connection.
+pub struct LogUse(Arc<Watch>);
+
+impl Drop for LogUse {
+    fn drop(&mut self) {
+        self.0.log_in_use().connections -= 1;
+    }
 }
 
 impl Watch {
@@ -41,7 +49,7 @@ impl Watch {
             opened: file::named(path)?,
             log: file::beside(path, "-wal"),
             path: path.to_owned(),
-            log_seen: Mutex::default(),
+            log_in_use: Mutex::default(),
             said: AtomicBool::new(false),
         })
     }
@@ -73,8 +81,8 @@ impl Watch {
 
     /// Whether there is a log with something in it, and it is the one that belongs to the file.
     fn has_its_log(&self) -> bool {
-        let seen = self.log_seen();
-        seen.is_some() && self.log_bytes() > 0 && file::named(&self.log).ok() == *seen
+        let its = self.log_in_use().identity.clone();
+        its.is_some() && self.log_bytes() > 0 && file::named(&self.log).ok() == its
     }
 
     /// A name that no other log ever has.
@@ -88,8 +96,16 @@ impl Watch {
         file::beside(&self.log, &suffix)
     }
 
-    fn log_seen(&self) -> MutexGuard<'_, Option<Identity>> {
-        self.log_seen.lock().unwrap_or_else(PoisonError::into_inner)
+    /// There is one more connection: as long as there is any, nobody is to come with another log, for that would be read
+    /// and written by the index of this one.
+    pub fn use_log(self: &Arc<Watch>) -> LogUse {
+        self.log_in_use().connections += 1;
+        LogUse(self.clone())
+    }
+
+    fn log_in_use(&self) -> MutexGuard<'_, LogInUse> {
+        let log = self.log_in_use.lock();
+        log.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The database file.
@@ -102,19 +118,20 @@ impl Watch {
         self.log.metadata().map_or(0, |metadata| metadata.len())
     }
 
-    /// Whether what is written now will be found by who opens the file. Writes a log line when that changes.
+    /// Whether what is written now will be found by who opens the file; with the bytes of the write-ahead log. Writes a
+    /// log line when that changes.
     ///
     /// # Errors
     /// Why not, and what to do about it.
-    pub fn check(&self, log: &mut LogSeen) -> Result<(), String> {
-        let result = self.check_database().and_then(|()| self.check_log(log));
+    pub fn check(&self) -> Result<u64, String> {
+        let result = self.check_database().and_then(|()| self.check_log());
         let wrong = result.is_err();
         if self.said.load(Ordering::Relaxed) != wrong
             && self.said.swap(wrong, Ordering::Relaxed) != wrong
         {
             match &result {
                 Err(why) => log::error!("nothing can be stored: {why}"),
-                Ok(()) => log::info!("the database file {} is there again", self.path.display()),
+                Ok(_) => log::info!("the database file {} is there again", self.path.display()),
             }
         }
         result
@@ -151,18 +168,19 @@ impl Watch {
         Ok(())
     }
 
-    fn check_log(&self, seen: &mut LogSeen) -> Result<(), String> {
+    fn check_log(&self) -> Result<u64, String> {
         let metadata = self.log.metadata().ok();
-        seen.bytes = metadata.as_ref().map_or(0, |metadata| metadata.len());
+        let bytes = metadata.as_ref().map_or(0, |metadata| metadata.len());
         let now = metadata.and_then(|metadata| file::identity_of(&metadata, &self.log).ok());
-        let Some(opened) = &seen.identity else {
-            self.log_seen().clone_from(&now);
-            seen.identity = now;
-            return Ok(());
-        };
-        if now.as_ref() == Some(opened) {
-            return Ok(());
+        let mut log = self.log_in_use();
+        if log.connections == 0 || log.identity.is_none() {
+            log.identity = now;
+            return Ok(bytes);
         }
+        if now == log.identity {
+            return Ok(bytes);
+        }
+        drop(log);
         let mut why = format!("the write-ahead log {} was ", self.log.display());
         let _ = match now {
             Some(_) => write!(why, "replaced"),
@@ -185,10 +203,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let at = |name: &str| dir.path().join(name);
         fs::write(at("test.db"), "").expect("written");
-        let watch = Watch::over(&at("test.db")).expect("there");
-        let mut log = LogSeen::default();
-        let mut says = |what: &str| match watch.check(&mut log) {
-            Ok(()) => assert_eq!(what, ""),
+        let watch = Arc::new(Watch::over(&at("test.db")).expect("there"));
+        let first = watch.use_log();
+        let says = |what: &str| match watch.check() {
+            Ok(_) => assert_eq!(what, ""),
             Err(why) => assert!(!what.is_empty() && why.contains(what), "{what}: {why}"),
         };
         says("");
@@ -210,6 +228,12 @@ mod tests {
         says("test.db-wal was replaced");
         fs::rename(at("away-wal"), at("test.db-wal")).expect("moved");
         says("");
-        assert_eq!(log.bytes, 3);
+        assert_eq!(watch.check(), Ok(3));
+        fs::remove_file(at("test.db-wal")).expect("deleted");
+        let second = watch.use_log();
+        drop(first);
+        says("test.db-wal was deleted");
+        drop(second);
+        says("");
     }
 }

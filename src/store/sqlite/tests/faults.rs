@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use diesel::SqliteConnection;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
-use super::{attach, keyed, refusal};
+use super::{attach, keyed};
 use crate::store::operation::*;
 use crate::store::{Store, StoreError, StoreHandle};
 
@@ -19,7 +19,7 @@ const RENEW: RenewLease = RenewLease {
 };
 
 /// Fails unless nothing can be stored, and the store says so in these words.
-async fn assert_unable(handle: &StoreHandle, words: &str) {
+pub async fn assert_unable(handle: &StoreHandle, words: &str) {
     let unit = handle.run(keyed(words.into())).await.map(drop);
     let lease = handle.run(RENEW).await.map(drop);
     for refused in [unit, lease] {
@@ -30,7 +30,7 @@ async fn assert_unable(handle: &StoreHandle, words: &str) {
     }
 }
 
-async fn stored(handle: &StoreHandle, key: &str) -> UnitOutcome {
+pub async fn stored(handle: &StoreHandle, key: &str) -> UnitOutcome {
     handle.run(keyed(key.into())).await.expect("works")
 }
 
@@ -73,110 +73,6 @@ async fn a_file_that_was_replaced_is_not_written_to_before_a_restart() {
     assert_eq!(stored(&handle, key).await, UnitOutcome::Committed(vec![]));
 }
 
-/// The logs that were set aside.
-fn set_aside(dir: &Path) -> Vec<PathBuf> {
-    let all = fs::read_dir(dir).expect("read");
-    let all = all.map(|entry| entry.expect("read").path());
-    all.filter(|path| path.to_string_lossy().contains("test.db-wal.of-"))
-        .collect()
-}
-
-/// The log was left at its name, and replayed onto the backup.
-#[actix::test]
-async fn the_log_of_a_deleted_file_is_not_replayed_onto_a_backup() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let at = |name: &str| dir.path().join(name);
-    drop(attach(&Store::sqlite(at("test.db"))).expect("opens"));
-    fs::copy(at("test.db"), at("backup.db")).expect("copied");
-    {
-        let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
-        stored(&handle, "k").await;
-        fs::rename(at("test.db"), at("old.db")).expect("moved");
-        assert_unable(&handle, "deleted or moved away").await;
-    }
-    assert!(!at("test.db-wal").exists());
-    fs::rename(at("backup.db"), at("test.db")).expect("moved");
-    {
-        let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
-        assert_eq!(stored(&handle, "k").await, UnitOutcome::Committed(vec![]));
-    }
-    // By hand, the old one is put back together.
-    let [aside] = &set_aside(dir.path())[..] else {
-        panic!("one")
-    };
-    fs::rename(at("old.db"), at("again.db")).expect("moved");
-    fs::rename(aside, at("again.db-wal")).expect("moved");
-    let handle = attach(&Store::sqlite(at("again.db"))).expect("opens");
-    assert_eq!(stored(&handle, "k").await, UnitOutcome::Repeated);
-}
-
-/// It was found again by its number alone, which another file may have by then.
-#[actix::test]
-async fn a_log_that_was_set_aside_is_not_taken_back_by_itself() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let at = |name: &str| dir.path().join(name);
-    drop(attach(&Store::sqlite(at("test.db"))).expect("opens"));
-    fs::copy(at("test.db"), at("backup.db")).expect("copied");
-    {
-        let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
-        stored(&handle, "k").await;
-        fs::rename(at("test.db"), at("old.db")).expect("moved");
-        fs::rename(at("backup.db"), at("test.db")).expect("moved");
-        assert_unable(&handle, "another file has taken the place").await;
-    }
-    fs::rename(at("old.db"), at("test.db")).expect("moved back");
-    let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
-    assert_eq!(stored(&handle, "k").await, UnitOutcome::Committed(vec![]));
-    assert_eq!(set_aside(dir.path()).len(), 1);
-}
-
-/// As after a `kill -9`, whereupon a copy was restored beside the log that had been left.
-#[actix::test]
-async fn a_log_that_another_file_has_left_is_refused() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let at = |name: &str| dir.path().join(name);
-    drop(attach(&Store::sqlite(at("test.db"))).expect("opens"));
-    fs::copy(at("test.db"), at("backup.db")).expect("copied");
-    {
-        let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
-        stored(&handle, "k").await;
-        fs::copy(at("test.db-wal"), at("left-wal")).expect("copied");
-    }
-    // The file itself, with its log: that is what a crash leaves.
-    fs::copy(at("left-wal"), at("test.db-wal")).expect("copied");
-    drop(attach(&Store::sqlite(at("test.db"))).expect("its own"));
-    fs::copy(at("left-wal"), at("test.db-wal")).expect("copied");
-    fs::remove_file(at("test.db")).expect("removed");
-    let remedy = |text: String| {
-        let named = ["test.db-wal", "test.db-shm", "test.db.lock"];
-        assert!(named.iter().all(|it| text.contains(it)), "{text}");
-        assert!(text.contains("belongs to another file"), "{text}");
-    };
-    remedy(refusal(&Store::sqlite(at("test.db"))));
-    assert!(!at("test.db").exists(), "nothing was created");
-    fs::rename(at("backup.db"), at("test.db")).expect("moved");
-    for _ in 0..2 {
-        remedy(refusal(&Store::sqlite(at("test.db"))));
-    }
-    fs::remove_file(at("test.db-wal")).expect("removed");
-    let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
-    assert_eq!(stored(&handle, "k").await, UnitOutcome::Committed(vec![]));
-}
-
-#[actix::test]
-async fn a_log_that_was_deleted_is_saved_by_a_stop() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let at = |name: &str| dir.path().join(name);
-    {
-        let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
-        stored(&handle, "k").await;
-        fs::remove_file(at("test.db-wal")).expect("deleted");
-        assert_unable(&handle, "test.db-wal was deleted").await;
-    }
-    let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
-    assert_eq!(stored(&handle, "k").await, UnitOutcome::Repeated);
-}
-
 #[actix::test]
 async fn a_file_that_is_made_read_only_is_not_written_to() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -190,20 +86,26 @@ async fn a_file_that_is_made_read_only_is_not_written_to() {
     assert_eq!(stored(&handle, "l").await, UnitOutcome::Committed(vec![]));
 }
 
-/// As a disk that is full, and has room again.
-#[actix::test]
-async fn a_full_disk_is_said_and_survived() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let handle = attach(&Store::sqlite(dir.path().join("test.db"))).expect("opens");
+/// A registration, for handlers.
+pub async fn registered(handle: &StoreHandle) -> Holder {
     let session = NewOrResumed::New {
         sid: "s".into(),
         smid_prefix: "s-".into(),
     };
     let registered = handle.run(crate::store::conformance::register_of("u", session));
-    let Registered::Held(held) = registered.await.expect("works") else {
-        panic!("not registered")
-    };
-    set_pages(&handle, held.holder, "c1", 1).await;
+    match registered.await.expect("works") {
+        Registered::Held(held) => held.holder,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// As a disk that is full, and has room again.
+#[actix::test]
+async fn a_full_disk_is_said_and_survived() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let handle = attach(&Store::sqlite(dir.path().join("test.db"))).expect("opens");
+    let holder = registered(&handle).await;
+    set_pages(&handle, holder, "c1", 1).await;
     let large = "x".repeat(1 << 20);
     let refused = handle.run(keyed(large.clone())).await;
     let Err(StoreError::Unable(why)) = refused else {
@@ -215,7 +117,7 @@ async fn a_full_disk_is_said_and_survived() {
         .run(FindHome { sid: "s".into() })
         .await
         .expect("reads");
-    set_pages(&handle, held.holder, "c2", 1_000_000).await;
+    set_pages(&handle, holder, "c2", 1_000_000).await;
     assert_eq!(
         stored(&handle, &large).await,
         UnitOutcome::Committed(vec![])
