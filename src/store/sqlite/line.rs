@@ -206,6 +206,8 @@ impl Line for UnableLine {
 struct Ended {
     began: bool,
     why: Option<DbError>,
+    /// It was to be rolled back, although nothing had failed.
+    said: bool,
 }
 
 impl Ended {
@@ -213,7 +215,10 @@ impl Ended {
     fn within(&mut self, run: impl FnOnce() -> Result<Verdict, Undo>) -> Result<Verdict, Undo> {
         self.began = true;
         run().map_err(|undo| match undo {
-            Undo::Said(verdict) => Undo::Said(verdict),
+            Undo::Said(verdict) => {
+                self.said = true;
+                Undo::Said(verdict)
+            }
             Undo::Failed(why) => {
                 self.why = Some(why);
                 Undo::Failed(DbError::RollbackTransaction)
@@ -225,6 +230,11 @@ impl Ended {
         let in_commit = self.began && self.why.is_none();
         let error = match result {
             Ok(verdict) | Err(Undo::Said(verdict)) => return Ok(verdict),
+            // Only rolling back failed: there was nothing any more to be rolled back.
+            Err(Undo::Failed(_)) if self.said => {
+                *spoilt = true;
+                return Ok(Verdict::Discard);
+            }
             Err(Undo::Failed(error)) => self.why.unwrap_or(error),
         };
         let Sorted { meaning, discard } = codes::sort(&error);
@@ -254,7 +264,11 @@ mod tests {
     #[test]
     fn a_commit_that_the_disk_failed_may_have_taken_place() {
         let outcome = |began, why, code| {
-            let ended = Ended { began, why };
+            let ended = Ended {
+                began,
+                why,
+                said: false,
+            };
             let mut spoilt = false;
             ended.outcome(Err(Undo::Failed(error(code))), &mut spoilt)
         };

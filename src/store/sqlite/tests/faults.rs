@@ -158,3 +158,32 @@ async fn the_size_of_the_log_is_known() {
         .expect("works");
     assert_eq!(handle.metrics().log_bytes, 0);
 }
+
+/// SQLite has rolled back by itself then, and that there was nothing left to be rolled back hid what the handler had said:
+/// its client was told to try again.
+#[actix::test]
+async fn a_handler_that_rejects_after_its_transaction_has_gone_is_heard() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let handle = attach(&Store::sqlite(dir.path().join("test.db"))).expect("opens");
+    let holder = registered(&handle).await;
+    let run: TransactBody = Box::new(move |conn| {
+        let conn: &mut SqliteConnection = conn.downcast_mut().expect("a connection");
+        // As SQLite does when the disk is full.
+        conn.batch_execute("ROLLBACK").expect("works");
+        Err(Box::new("rejected"))
+    });
+    let transact = Transact {
+        holder,
+        cmid: "c".into(),
+        limit: Duration::from_secs(60),
+        run,
+    };
+    match handle.run(transact).await {
+        Ok(Transacted::RolledBack(said)) => {
+            assert_eq!(said.downcast_ref::<&str>(), Some(&"rejected"));
+        }
+        Ok(_) => panic!("something else"),
+        Err(error) => panic!("{error}"),
+    }
+    assert_eq!(stored(&handle, "k").await, UnitOutcome::Committed(vec![]));
+}
