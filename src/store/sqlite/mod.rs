@@ -210,6 +210,7 @@ impl Drop for SqliteDatabase {
         drop(first.unwrap_or_else(PoisonError::into_inner).take());
         if let Some((_, watch)) = &self.file {
             watch.set_log_aside();
+            wal::empty_at_the_end(watch, &self.url);
         }
     }
 }

@@ -86,6 +86,33 @@ pub fn tend(
     }
 }
 
+/// Empties the log that is left after the last connection was closed, for another program has the file open: SQLite leaves
+/// that to whoever closes it last.
+pub fn empty_at_the_end(watch: &Watch, url: &str) {
+    if !watch.has_left_its_log() {
+        return;
+    }
+    let empty = || {
+        let mut conn = SqliteConnection::establish(url)?;
+        let emptied = conn.batch_execute(&format!(
+            "PRAGMA busy_timeout = {}; PRAGMA wal_checkpoint(TRUNCATE)",
+            WAIT.as_millis()
+        ));
+        emptied.map_err(ConnectionError::CouldntSetupConfiguration)
+    };
+    let emptied: Result<(), ConnectionError> = empty();
+    let bytes = watch.log_bytes();
+    if bytes > 0 {
+        let path = watch.path().display();
+        let why = emptied.err().map(|why| format!(" ({why})"));
+        log::warn!(
+            "the store is closed, but {bytes} bytes of {path}-wal may not be in {path} yet, for another program reads it \
+             (a backup, a shell){}: a copy needs the -wal as well until that program is done",
+            why.unwrap_or_default()
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

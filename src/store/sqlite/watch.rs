@@ -57,8 +57,7 @@ impl Watch {
     /// Takes the log of a file that was deleted or replaced out of the way of the one that comes next: whoever opened that
     /// with this log would read pages of both. It is never put back by itself. Comes after the last connection was closed.
     pub fn set_log_aside(&self) {
-        let is_in_place = file::named(&self.path).is_ok_and(|now| now == self.opened);
-        if is_in_place || !self.has_its_log() {
+        if self.is_in_place() || !self.has_its_log() {
             return;
         }
         let (database, log) = (self.path.display(), self.log.display());
@@ -77,6 +76,16 @@ impl Watch {
                  away before anybody opens another file there ({why})"
             ),
         }
+    }
+
+    /// Whether the file has its name.
+    fn is_in_place(&self) -> bool {
+        file::named(&self.path).is_ok_and(|now| now == self.opened)
+    }
+
+    /// Whether the last connection has left a log, although file and log are what they were.
+    pub fn has_left_its_log(&self) -> bool {
+        self.is_in_place() && self.has_its_log()
     }
 
     /// Whether there is a log with something in it, and it is the one that belongs to the file.

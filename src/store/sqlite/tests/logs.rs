@@ -166,3 +166,34 @@ async fn a_log_that_is_deleted_during_a_transaction_loses_nothing() {
         assert_eq!(stored(&handle, "within").await, UnitOutcome::Repeated);
     }
 }
+
+/// The fault: whoever has the file open as well closes it last, and only then the log was emptied.
+#[actix::test]
+async fn a_stop_beside_somebody_who_has_the_file_open_empties_the_log() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    let mut shell = {
+        let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
+        stored(&handle, "k").await;
+        let mut shell = open(&at("test.db"));
+        shell
+            .batch_execute("SELECT count(*) FROM matssocket_session")
+            .expect("reads");
+        shell
+    };
+    fs::copy(at("test.db"), at("copy.db")).expect("copied");
+    let copy = attach(&Store::sqlite(at("copy.db"))).expect("opens");
+    assert_eq!(stored(&copy, "k").await, UnitOutcome::Repeated);
+    // One who reads an old state keeps it from that, and nobody waits for him.
+    {
+        let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
+        shell
+            .batch_execute("BEGIN; SELECT count(*) FROM matssocket_session")
+            .expect("reads");
+        stored(&handle, "l").await;
+    }
+    assert!(at("test.db-wal").metadata().expect("there").len() > 0);
+    drop(shell);
+    let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
+    assert_eq!(stored(&handle, "l").await, UnitOutcome::Repeated);
+}
