@@ -152,8 +152,10 @@ async fn attempt_once(job: &Job, running: &mut Running) -> End {
         Err(refusal) => {
             return match correlation {
                 // A reply names none: this node may be without what another one has.
-                Some(correlation) => hand_on(job, running, correlation).await,
-                None => {
+                Some(correlation) if job.node.hands_on().await => {
+                    hand_on(job, running, correlation).await
+                }
+                Some(_) | None => {
                     let refusal = Err(HandlerError::of_client(refusal));
                     commit(job, running, refusal, Vec::new()).await
                 }

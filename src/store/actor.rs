@@ -212,6 +212,8 @@ struct Open {
     threads: Vec<JoinHandle<()>>,
     /// Nodes that are attached.
     nodes: usize,
+    /// One that was has stopped.
+    had_stops: bool,
 }
 
 impl Opened {
@@ -266,6 +268,7 @@ impl Opened {
                 lines: Some(lines),
                 threads,
                 nodes: 0,
+                had_stops: false,
             }),
         })
     }
@@ -279,9 +282,21 @@ impl Opened {
         self.open().nodes += 1;
     }
 
-    /// A node is not attached any more. True: it was the last one.
+    /// A node whose start failed is not attached any more. False: it still is, for it is the last one after others that
+    /// have stopped, and so closes the store.
+    pub fn detach_unstarted(&self) -> bool {
+        let mut open = self.open();
+        if open.nodes == 1 && open.had_stops {
+            return false;
+        }
+        open.nodes -= 1;
+        true
+    }
+
+    /// A node has stopped, and is not attached any more. True: it was the last one.
     pub fn detach_node(&self) -> bool {
         let mut open = self.open();
+        open.had_stops = true;
         open.nodes -= 1;
         open.nodes == 0
     }

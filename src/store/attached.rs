@@ -35,24 +35,36 @@ impl Attached {
 
     /// Comes after the node has left: if it was the last one, closes the database, and waits for that.
     pub(super) fn close_if_last(&self) {
-        let store = self.store.upgrade();
-        // Until it is closed, for who attaches meanwhile would find the file in use.
-        let mut slots = store.as_ref().map(|store| store.slots());
-        if !self.opened.detach_node() || !self.opened.outlives_closing() {
-            return;
-        }
-        if let Some(slots) = &mut slots {
-            slots.full.take_if(|full| Arc::ptr_eq(full, &self.opened));
-        }
-        self.opened.close();
+        close_if_last(&self.opened, &self.store);
     }
 }
 
-/// A node whose start failed has no `stop`. Then the store stays open, as for one that comes later.
+fn close_if_last(opened: &Arc<Opened>, store: &Weak<Inner>) {
+    let store = store.upgrade();
+    // Until it is closed, for who attaches meanwhile would find the file in use.
+    let mut slots = store.as_ref().map(|store| store.slots());
+    if !opened.detach_node() || !opened.outlives_closing() {
+        return;
+    }
+    if let Some(slots) = &mut slots {
+        slots.full.take_if(|full| Arc::ptr_eq(full, opened));
+    }
+    opened.close();
+}
+
+/// A node whose start failed has no `stop`. Then the store stays open, as for one that comes later; but not if all others
+/// have stopped meanwhile, none of whom could close it.
 impl Drop for Attached {
     fn drop(&mut self) {
-        if !self.has_left() {
+        if self.has_left() || self.opened.detach_unstarted() {
+            return;
+        }
+        let (opened, store) = (self.opened.clone(), self.store.clone());
+        // Not here, which may be one of the store's threads.
+        let thread = std::thread::Builder::new().name("matssocket-close".into());
+        if let Err(error) = thread.spawn(move || close_if_last(&opened, &store)) {
             self.opened.detach_node();
+            log::warn!("no thread to close the store, which stays open: {error}");
         }
     }
 }

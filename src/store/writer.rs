@@ -224,8 +224,9 @@ impl Worker<'_> {
         let done_with = match &result {
             // A commit that was not answered, and then asked for, has gone well on a line that is lost.
             Ok(verdict) => *verdict == Verdict::Discard || line.is_broken(),
-            Err(Fault::Inside(..)) => line.is_broken(),
-            Err(_) => true,
+            // Not known either where it is the files that are not as they were, and the connection is well.
+            Err(Fault::Inside(..) | Fault::Unknown(_)) => line.is_broken(),
+            Err(Fault::Begin(..) | Fault::Lost(_)) => true,
         };
         if done_with {
             self.line = None;

@@ -12,7 +12,7 @@ use super::held::Held;
 use super::lock::FileLock;
 use super::sql::{Known, Rooms, Transaction};
 use super::wal::{self, Upkeep};
-use super::watch::{LogSeen, Watch};
+use super::watch::{LogUse, Watch};
 use crate::store::statements::{Care, DbError, Fault, Group, Line, Meaning, Verdict};
 
 /// The connection that writes.
@@ -33,8 +33,9 @@ pub struct WriterLine {
 /// The files of a database that is not in memory.
 struct Files {
     watch: Arc<Watch>,
-    log: LogSeen,
     upkeep: Upkeep,
+    /// After the connection.
+    _log: LogUse,
 }
 
 /// Why a transaction is rolled back.
@@ -55,18 +56,21 @@ impl WriterLine {
         rooms: Rooms,
         held: Arc<Held>,
         busy_timeout: Duration,
-        file: Option<(Arc<FileLock>, Arc<Watch>)>,
+        file: Option<(Arc<FileLock>, Arc<Watch>, LogUse)>,
     ) -> WriterLine {
-        let (lock, watch) = file.unzip();
+        let (lock, files) = match file {
+            Some((lock, watch, log)) => (Some(lock), Some((watch, log))),
+            None => (None, None),
+        };
         WriterLine {
             conn,
             rooms,
             known: Known::default(),
             held,
-            files: watch.map(|watch| Files {
+            files: files.map(|(watch, log)| Files {
                 watch,
-                log: LogSeen::default(),
                 upkeep: Upkeep::new(Instant::now()),
+                _log: log,
             }),
             busy_timeout,
             spoilt: false,
@@ -74,11 +78,12 @@ impl WriterLine {
         }
     }
 
-    fn check_files(&mut self) -> Result<(), DbError> {
-        let Some(files) = &mut self.files else {
-            return Ok(());
+    /// Checks the files; with the bytes of the log.
+    fn check_files(&self) -> Result<u64, DbError> {
+        let Some(files) = &self.files else {
+            return Ok(0);
         };
-        let checked = files.watch.check(&mut files.log);
+        let checked = files.watch.check();
         checked.map_err(|why| DbError::QueryBuilderError(why.into()))
     }
 
@@ -117,11 +122,10 @@ impl Line for WriterLine {
             return Ok(verdict);
         }
         // A file that went meanwhile may have taken the transaction with it.
-        if let Err(why) = self.check_files() {
-            return Err(Fault::Unknown(why));
-        }
+        // The connection stays: it has what the file has lost, and saves it if that comes back, or at its end.
+        let bytes = self.check_files().map_err(Fault::Unknown)?;
         if let Some(files) = &mut self.files {
-            let seen = (&*files.watch, &files.log);
+            let seen = (&*files.watch, bytes);
             wal::tend(&mut files.upkeep, &mut self.conn, seen, self.busy_timeout);
         }
         Ok(verdict)
@@ -140,6 +144,7 @@ pub struct ReaderLine {
     /// It must not be used any more.
     spoilt: bool,
     /// After the connection.
+    _log: Option<LogUse>,
     _lock: Option<Arc<FileLock>>,
 }
 
@@ -148,6 +153,7 @@ impl ReaderLine {
         conn: SqliteConnection,
         rooms: Rooms,
         held: Arc<Held>,
+        log: Option<LogUse>,
         lock: Option<Arc<FileLock>>,
     ) -> ReaderLine {
         ReaderLine {
@@ -155,6 +161,7 @@ impl ReaderLine {
             rooms,
             held,
             spoilt: false,
+            _log: log,
             _lock: lock,
         }
     }
@@ -199,6 +206,8 @@ impl Line for UnableLine {
 struct Ended {
     began: bool,
     why: Option<DbError>,
+    /// It was to be rolled back, although nothing had failed.
+    said: bool,
 }
 
 impl Ended {
@@ -206,7 +215,10 @@ impl Ended {
     fn within(&mut self, run: impl FnOnce() -> Result<Verdict, Undo>) -> Result<Verdict, Undo> {
         self.began = true;
         run().map_err(|undo| match undo {
-            Undo::Said(verdict) => Undo::Said(verdict),
+            Undo::Said(verdict) => {
+                self.said = true;
+                Undo::Said(verdict)
+            }
             Undo::Failed(why) => {
                 self.why = Some(why);
                 Undo::Failed(DbError::RollbackTransaction)
@@ -218,6 +230,11 @@ impl Ended {
         let in_commit = self.began && self.why.is_none();
         let error = match result {
             Ok(verdict) | Err(Undo::Said(verdict)) => return Ok(verdict),
+            // Only rolling back failed: there was nothing any more to be rolled back.
+            Err(Undo::Failed(_)) if self.said => {
+                *spoilt = true;
+                return Ok(Verdict::Discard);
+            }
             Err(Undo::Failed(error)) => self.why.unwrap_or(error),
         };
         let Sorted { meaning, discard } = codes::sort(&error);
@@ -247,7 +264,11 @@ mod tests {
     #[test]
     fn a_commit_that_the_disk_failed_may_have_taken_place() {
         let outcome = |began, why, code| {
-            let ended = Ended { began, why };
+            let ended = Ended {
+                began,
+                why,
+                said: false,
+            };
             let mut spoilt = false;
             ended.outcome(Err(Undo::Failed(error(code))), &mut spoilt)
         };

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::file::{self, Identity};
+use super::record::{Noted, Record};
 
 /// The files that this process has claimed. The mutex is held while a file is opened or closed, so that nobody opens a
 /// file after another lock has given up its claim and before it has closed its descriptor.
@@ -45,8 +46,10 @@ impl Purpose {
 pub struct FileLock {
     path: PathBuf,
     claims: Vec<Identity>,
-    /// The database (on Linux), and the lock file beside it.
-    files: Vec<File>,
+    /// Locked on Linux only.
+    database: Option<File>,
+    /// The lock file.
+    beside: Option<File>,
     /// Removed before the lock is given back.
     temporary: Option<PathBuf>,
 }
@@ -62,7 +65,8 @@ impl FileLock {
         let mut lock = FileLock {
             path,
             claims: Vec::new(),
-            files: Vec::new(),
+            database: None,
+            beside: None,
             temporary: None,
         };
         let taken = lock.take_both(exists, purpose, &mut claimed);
@@ -105,11 +109,54 @@ impl FileLock {
             return Err("there is no such file".into());
         }
         self.lock_beside(purpose, claimed)?;
-        if exists {
+        let noted = self.beside.as_ref().map_or(Noted::Other, Noted::read);
+        self.check_log(&noted)?;
+        if !exists {
+            let created = file::create(&path).map_err(|why| why.to_string())?;
+            self.lock_database(created, purpose, claimed)?;
+        }
+        match (purpose, &self.beside) {
+            (Purpose::Write, Some(beside)) => self.note(beside, &noted),
+            _ => Ok(()),
+        }
+    }
+
+    /// A write-ahead log that another file has left: SQLite would take it for this one's, and mix the two up.
+    fn check_log(&self, noted: &Noted) -> Result<(), String> {
+        let Noted::For(before) = noted else {
+            return Ok(());
+        };
+        let log = file::beside(&self.path, "-wal");
+        let is_empty = log.metadata().map_or(true, |metadata| metadata.len() == 0);
+        let is_the_same = || Record::of(&self.path).is_ok_and(|now| now.is_same(before));
+        if is_empty || is_the_same() {
             return Ok(());
         }
-        let created = file::create(&path).map_err(|why| why.to_string())?;
-        self.lock_database(created, purpose, claimed)
+        let (path, log, lock) = (
+            self.path.display(),
+            log.display(),
+            self.lock_file().display().to_string(),
+        );
+        Err(format!(
+            "the write-ahead log {log} belongs to another file, which was here before; together the two would be mixed up: \
+             if this is a restored copy, delete {log} and {path}-shm, or move them away, and start again (if they were \
+             copied together with it, delete {lock} instead)"
+        ))
+    }
+
+    /// Notes for which file the lock is, unless that is known, or the lock file is somebody's own.
+    fn note(&self, beside: &File, noted: &Noted) -> Result<(), String> {
+        let now = Record::of(&self.path).map_err(|why| why.to_string())?;
+        match noted {
+            Noted::Other => Ok(()),
+            Noted::For(before) if *before == now => Ok(()),
+            Noted::For(_) | Noted::Nothing => now.write(beside).map_err(|why| {
+                format!(
+                    "its lock file {} cannot be written ({why})",
+                    self.lock_file().display()
+                )
+            }),
+        }
     }
 
     /// Opens a file that is there, unless this process has claimed it.
@@ -147,7 +194,7 @@ impl FileLock {
     ) -> Result<(), String> {
         let identity = file::identity(&database, &self.path).map_err(|why| why.to_string())?;
         if cfg!(target_os = "linux") {
-            self.lock(database, purpose)?;
+            self.database = Some(self.lock(database, purpose)?);
         }
         self.claim(identity, claimed);
         Ok(())
@@ -178,22 +225,19 @@ impl FileLock {
             Err(why) => return Err(unusable(&why)),
         };
         let identity = file::identity(&file, &path).map_err(|why| unusable(&why))?;
-        self.lock(file, purpose)?;
+        self.beside = Some(self.lock(file, purpose)?);
         self.claim(identity, claimed);
         Ok(())
     }
 
     /// Those who read do not disturb each other.
-    fn lock(&mut self, file: File, purpose: Purpose) -> Result<(), String> {
+    fn lock(&self, file: File, purpose: Purpose) -> Result<File, String> {
         let locked = match purpose {
             Purpose::Write => file.try_lock(),
             Purpose::Read => file.try_lock_shared(),
         };
         match locked {
-            Ok(()) => {
-                self.files.push(file);
-                Ok(())
-            }
+            Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => Err(self.in_use()),
             Err(TryLockError::Error(why)) => Err(format!("it cannot be locked: {why}")),
         }
@@ -223,7 +267,10 @@ impl Drop for FileLock {
             let _: io::Result<()> = std::fs::remove_file(temporary);
         }
         let mut claimed = claimed();
-        for file in self.files.drain(..) {
+        for file in [self.database.take(), self.beside.take()]
+            .into_iter()
+            .flatten()
+        {
             // Closing alone would not do: a process that is just being started may hold a copy of the descriptor.
             let _: io::Result<()> = file.unlock();
         }

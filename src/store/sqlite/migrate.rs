@@ -37,6 +37,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 /// # Errors
 /// Why they cannot be. Nothing was changed.
 pub fn run(conn: &mut SqliteConnection) -> Result<(), Failure> {
+    refuse_both(conn)?;
     if missing(conn)?.is_empty() {
         return Ok(());
     }
@@ -105,19 +106,15 @@ fn texts(conn: &mut SqliteConnection, what: &str) -> QueryResult<Vec<String>> {
 /// bookkeeping, and out of the one that the application may use, too. Does nothing in a file without them, even if the
 /// application has a table of the same name.
 fn take_over(conn: &mut SqliteConnection) -> Result<(), Failure> {
-    let shared = versions(conn, "__diesel_schema_migrations")?;
-    let all = MigrationSource::<Sqlite>::migrations(&MIGRATIONS)?;
-    let ran: Vec<String> = all.iter().map(|it| version(&**it)).collect();
-    let ran: Vec<&String> = ran.iter().filter(|it| shared.contains(*it)).collect();
-    let ours = "FROM pragma_table_info('session') WHERE name IN ('sid', 'smid_prefix', 'last_seq')";
-    if ran.is_empty() || count(conn, ours)? != 3 {
+    let ran = ran_before(conn)?;
+    if ran.is_empty() {
         return Ok(());
     }
     for table in BARE {
         rename(conn, table)?;
     }
     for version in ran {
-        note(conn, version)?;
+        note(conn, &version)?;
         diesel::sql_query("DELETE FROM __diesel_schema_migrations WHERE version = ?")
             .bind::<Text, _>(version)
             .execute(conn)?;
@@ -126,6 +123,43 @@ fn take_over(conn: &mut SqliteConnection) -> Result<(), Failure> {
         conn.batch_execute("DROP TABLE __diesel_schema_migrations")?;
     }
     Ok(())
+}
+
+/// What an earlier version has run, if its tables are there.
+fn ran_before(conn: &mut SqliteConnection) -> Result<Vec<String>, Failure> {
+    let shared = versions(conn, "__diesel_schema_migrations")?;
+    let all = MigrationSource::<Sqlite>::migrations(&MIGRATIONS)?;
+    let all = all.iter().map(|it| version(&**it));
+    let ran: Vec<String> = all.filter(|it| shared.contains(it)).collect();
+    let ours = "FROM pragma_table_info('session') WHERE name IN ('sid', 'smid_prefix', 'last_seq')";
+    match ran.is_empty() || count(conn, ours)? != 3 {
+        true => Ok(Vec::new()),
+        false => Ok(ran),
+    }
+}
+
+/// An earlier version found nothing of its own in a file that had been brought up to date, and began anew in tables of
+/// its own. What it has accepted since would be passed over.
+fn refuse_both(conn: &mut SqliteConnection) -> Result<(), Failure> {
+    if known(conn)?.is_empty() {
+        return Ok(());
+    }
+    let ran = ran_before(conn)?;
+    if ran.is_empty() {
+        return Ok(());
+    }
+    let named: Vec<String> = BARE.iter().map(|table| format!("'{table}'")).collect();
+    let named = named.join(", ");
+    let tables = format!("name FROM sqlite_master WHERE type = 'table' AND name IN ({named})");
+    let tables = texts(conn, &tables)?;
+    Err(format!(
+        "an earlier version was run on it after it had been brought up to date, and what it stored is in tables of its own \
+         ({}), which this version does not read; put a copy back that was made before, or, to give up what the earlier \
+         version stored, drop these tables and DELETE FROM __diesel_schema_migrations WHERE version IN ('{}')",
+        tables.join(", "),
+        ran.join("', '")
+    )
+    .into())
 }
 
 /// Renames one table, and makes its indexes anew, for they cannot be renamed. (Those without a text belong to a primary

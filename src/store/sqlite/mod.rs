@@ -45,6 +45,7 @@ mod migrate;
 mod name;
 mod raw;
 mod read;
+mod record;
 #[path = "../rows.rs"]
 mod rows;
 #[path = "../schema.rs"]
@@ -71,7 +72,7 @@ use self::line::{ReaderLine, UnableLine, WriterLine};
 use self::lock::{FileLock, Purpose};
 pub use self::read::open_to_read;
 use self::sql::Rooms;
-use self::watch::{LogSeen, Watch};
+use self::watch::{LogUse, Watch};
 use super::limits::Limits;
 use super::statements::{Database, Line};
 use super::{StoreConfig, StoreError};
@@ -99,12 +100,15 @@ struct SqliteDatabase {
     /// Times that lay too far ahead have been mended, through whichever connection.
     mended: Arc<AtomicBool>,
     /// The connection that opened it, for the first writer.
-    first: Mutex<Option<SqliteConnection>>,
+    first: Mutex<Option<First>>,
     /// In memory: keeps the database while its one working connection is opened anew.
     _anchor: Option<Mutex<SqliteConnection>>,
     /// `None` in memory.
     file: Option<(Arc<FileLock>, Arc<Watch>)>,
 }
+
+/// The connection that opened a database, with its use of the log if that is in a file.
+type First = (SqliteConnection, Option<LogUse>);
 
 /// Opens a database in a file, created if missing.
 pub fn open_file(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Database>, StoreError> {
@@ -112,18 +116,18 @@ pub fn open_file(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Database>,
     let refuse = |why: &dyn Display| refusal(path, why);
     let lock = FileLock::take(path, Purpose::Write).map_err(|why| refuse(&why))?;
     let url = file::uri(lock.path(), "mode=rw").map_err(|why| refuse(&why))?;
-    let watch = Watch::over(lock.path()).map_err(|why| refuse(&why))?;
-    watch.take_log_back().map_err(|why| refuse(&why))?;
+    let watch = Arc::new(Watch::over(lock.path()).map_err(|why| refuse(&why))?);
     let mut first = SqliteConnection::establish(&url).map_err(|why| refuse(&why))?;
     // It may have been replaced since it was locked, or nobody shall write to it.
-    watch
-        .check(&mut LogSeen::default())
-        .map_err(|why| refuse(&why))?;
+    watch.check().map_err(|why| refuse(&why))?;
     prepare(&mut first, config.busy_timeout, true).map_err(|why| refuse(&why))?;
     migrate::run(&mut first).map_err(|why| refuse(&why))?;
     first
         .immediate_transaction(forget_nodes)
         .map_err(|why| refuse(&why))?;
+    // The log is there by now.
+    watch.check().map_err(|why| refuse(&why))?;
+    let log = watch.use_log();
     Ok(Arc::new(SqliteDatabase {
         url,
         busy_timeout: config.busy_timeout,
@@ -131,9 +135,9 @@ pub fn open_file(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Database>,
         readers: config.readers,
         held: Arc::default(),
         mended: Arc::default(),
-        first: Mutex::new(Some(first)),
+        first: Mutex::new(Some((first, Some(log)))),
         _anchor: None,
-        file: Some((Arc::new(lock), Arc::new(watch))),
+        file: Some((Arc::new(lock), watch)),
     }))
 }
 
@@ -179,7 +183,7 @@ pub fn open_in_memory(config: &StoreConfig) -> Result<Arc<dyn Database>, StoreEr
         readers: 0,
         held: Arc::default(),
         mended: Arc::default(),
-        first: Mutex::new(Some(first)),
+        first: Mutex::new(Some((first, None))),
         _anchor: Some(Mutex::new(anchor)),
         file: None,
     }))
@@ -216,6 +220,7 @@ impl Drop for SqliteDatabase {
         drop(first.unwrap_or_else(PoisonError::into_inner).take());
         if let Some((_, watch)) = &self.file {
             watch.set_log_aside();
+            wal::empty_at_the_end(watch, &self.url);
         }
     }
 }
@@ -231,7 +236,7 @@ impl SqliteDatabase {
         connect().map_err(|error: ConnectionError| error.to_string())
     }
 
-    /// A connection, made into a line, if the file is what it was, before and after that: another one may have its name
+    /// A connection, made into a line, if the files are what they were, before and after that: others may have their names
     /// by now.
     fn line(
         &self,
@@ -248,9 +253,15 @@ impl SqliteDatabase {
         }
     }
 
+    /// Comes before the connection.
+    fn use_log(&self) -> Option<LogUse> {
+        let (_, watch) = self.file.as_ref()?;
+        Some(watch.use_log())
+    }
+
     fn check_file(&self) -> Result<(), String> {
         match &self.file {
-            Some((_, watch)) => watch.check(&mut LogSeen::default()),
+            Some((_, watch)) => watch.check().map(drop),
             None => Ok(()),
         }
     }
@@ -258,38 +269,42 @@ impl SqliteDatabase {
 
 impl Database for SqliteDatabase {
     fn writer(&self) -> Result<Box<dyn Line>, String> {
-        let first = self
-            .first
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let mut rooms = Rooms::new(self.limits);
-        rooms.begun = self.mended.clone();
         self.line(|| {
-            let conn = match first {
-                Some(conn) => conn,
-                None => self.connect(self.file.is_some())?,
+            let mut rooms = Rooms::new(self.limits);
+            rooms.begun = self.mended.clone();
+            let first = self.first.lock();
+            let first = first.unwrap_or_else(PoisonError::into_inner).take();
+            let (conn, log) = match first {
+                Some(first) => first,
+                None => {
+                    let log = self.use_log();
+                    (self.connect(self.file.is_some())?, log)
+                }
             };
+            let file = self.file.clone().zip(log);
             Ok(Box::new(WriterLine::new(
                 conn,
                 rooms,
                 self.held.clone(),
                 self.busy_timeout,
-                self.file.clone(),
+                file.map(|((lock, watch), log)| (lock, watch, log)),
             )))
         })
     }
 
     fn reader(&self) -> Result<Box<dyn Line>, String> {
         self.line(|| {
+            let log = self.use_log();
             let mut conn = self.connect(false)?;
-            conn.batch_execute("PRAGMA query_only = ON;")
+            // SQLite opens the log with the first look at the file: now, while it is watched.
+            conn.batch_execute("PRAGMA query_only = ON; SELECT count(*) FROM sqlite_master;")
                 .map_err(|error| error.to_string())?;
             let lock = self.file.as_ref().map(|(lock, _)| lock.clone());
             Ok(Box::new(ReaderLine::new(
                 conn,
                 Rooms::new(self.limits),
                 self.held.clone(),
+                log,
                 lock,
             )))
         })

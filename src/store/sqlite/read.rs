@@ -90,7 +90,8 @@ impl Database for ReadOnlyDatabase {
     fn reader(&self) -> Result<Box<dyn Line>, String> {
         let conn = self.connect()?;
         let (rooms, lock) = (Rooms::new(self.limits), Some(self.lock.clone()));
-        Ok(Box::new(ReaderLine::new(conn, rooms, Arc::default(), lock)))
+        let held = Arc::default();
+        Ok(Box::new(ReaderLine::new(conn, rooms, held, None, lock)))
     }
 
     fn writers(&self) -> usize {

@@ -4,6 +4,8 @@
 mod faults;
 #[cfg(unix)]
 mod files;
+#[cfg(unix)]
+mod logs;
 mod neighbours;
 mod read;
 mod stopping;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
-use super::watch::{LogSeen, Watch};
+use super::watch::Watch;
 use crate::seldom::log_seldom;
 
 /// The size that the log may keep: what SQLite lets it grow to by itself, and a little more.
@@ -55,10 +55,10 @@ impl Upkeep {
 pub fn tend(
     upkeep: &mut Upkeep,
     conn: &mut SqliteConnection,
-    (watch, seen): (&Watch, &LogSeen),
+    (watch, bytes): (&Watch, u64),
     busy_timeout: Duration,
 ) {
-    if !upkeep.is_due(Instant::now(), seen.bytes) {
+    if !upkeep.is_due(Instant::now(), bytes) {
         return;
     }
     // It fails, too, if somebody reads an old state: then as much as possible was copied.
@@ -82,6 +82,33 @@ pub fn tend(
              application",
             watch.path().display(),
             bytes >> 20
+        );
+    }
+}
+
+/// Empties the log that is left after the last connection was closed, for another program has the file open: SQLite leaves
+/// that to whoever closes it last.
+pub fn empty_at_the_end(watch: &Watch, url: &str) {
+    if !watch.has_left_its_log() {
+        return;
+    }
+    let empty = || {
+        let mut conn = SqliteConnection::establish(url)?;
+        let emptied = conn.batch_execute(&format!(
+            "PRAGMA busy_timeout = {}; PRAGMA wal_checkpoint(TRUNCATE)",
+            WAIT.as_millis()
+        ));
+        emptied.map_err(ConnectionError::CouldntSetupConfiguration)
+    };
+    let emptied: Result<(), ConnectionError> = empty();
+    let bytes = watch.log_bytes();
+    if bytes > 0 {
+        let path = watch.path().display();
+        let why = emptied.err().map(|why| format!(" ({why})"));
+        log::warn!(
+            "the store is closed, but {bytes} bytes of {path}-wal may not be in {path} yet, for another program reads it \
+             (a backup, a shell){}: a copy needs the -wal as well until that program is done",
+            why.unwrap_or_default()
         );
     }
 }
@@ -122,15 +149,14 @@ mod tests {
                 now.checked_sub(2 * QUIET)
                     .expect("the system is up for longer"),
             );
-            let mut seen = LogSeen::default();
-            watch.check(&mut seen).expect("all is well");
+            let before = watch.check().expect("all is well");
             tend(
                 &mut upkeep,
                 writer,
-                (&watch, &seen),
+                (&watch, before),
                 Duration::from_millis(1234),
             );
-            (seen.bytes, watch.log_bytes())
+            (before, watch.log_bytes())
         };
         writer
             .batch_execute("CREATE TABLE t (x BLOB)")

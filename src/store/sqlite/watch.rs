@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use super::file::{self, Identity};
 
@@ -16,18 +17,26 @@ pub struct Watch {
     log: PathBuf,
     /// The file that was opened.
     opened: Identity,
-    /// The log that belongs to it, once that is there.
-    log_seen: Mutex<Option<Identity>>,
+    log_in_use: Mutex<LogInUse>,
     /// Something is wrong, and was said.
     said: AtomicBool,
 }
 
-/// The write-ahead log that a connection uses: noted once it is there, for SQLite creates it.
+/// The write-ahead log that the connections use, which they share with the index of it.
 #[derive(Default)]
-pub struct LogSeen {
+struct LogInUse {
+    connections: usize,
+    /// `None` until SQLite has created it.
     identity: Option<Identity>,
-    /// Bytes of it.
-    pub bytes: u64,
+}
+
+/// A connection's use of the log. Dropped after the connection.
+pub struct LogUse(Arc<Watch>);
+
+impl Drop for LogUse {
+    fn drop(&mut self) {
+        self.0.log_in_use().connections -= 1;
+    }
 }
 
 impl Watch {
@@ -40,67 +49,72 @@ impl Watch {
             opened: file::named(path)?,
             log: file::beside(path, "-wal"),
             path: path.to_owned(),
-            log_seen: Mutex::default(),
+            log_in_use: Mutex::default(),
             said: AtomicBool::new(false),
         })
     }
 
-    /// Takes the log of a file that has lost its name to another one out of that one's way: whoever opened it with this
-    /// log would read pages of both. The log keeps a name by which it is found if its file comes back. Comes after the last
-    /// connection was closed.
+    /// Takes the log of a file that was deleted or replaced out of the way of the one that comes next: whoever opened that
+    /// with this log would read pages of both. It is never put back by itself. Comes after the last connection was closed.
     pub fn set_log_aside(&self) {
-        let is_replaced = file::named(&self.path).is_ok_and(|now| now != self.opened);
-        let is_ours = {
-            let seen = self.log_seen();
-            seen.is_some() && file::named(&self.log).ok() == *seen
-        };
-        let (true, true, Some(aside)) = (is_replaced, is_ours, self.log_aside()) else {
+        if self.is_in_place() || !self.has_its_log() {
             return;
-        };
-        let (log, aside) = (self.log.display(), (aside.display(), &aside));
-        match std::fs::rename(&self.log, aside.1) {
-            Ok(()) => log::warn!(
-                "{log} belongs to the file that was replaced, and is called {} now",
-                aside.0
-            ),
+        }
+        let (database, log) = (self.path.display(), self.log.display());
+        let aside = self.log_aside();
+        match std::fs::rename(&self.log, &aside) {
+            Ok(()) => {
+                let aside = aside.display();
+                log::warn!(
+                    "{log} was set aside as {aside}: it is the write-ahead log of the file that was {database} until it was \
+                     deleted or replaced, and has what was stored there last. To have that back, put that file in its place \
+                     again, while no process has it open, and call {aside} {log} again; else delete {aside}"
+                );
+            }
             Err(why) => log::error!(
-                "{log} belongs to the file that was replaced; delete it before anybody opens the new one ({why})"
+                "{log} is the write-ahead log of the file that was {database} until it was deleted or replaced; move it \
+                 away before anybody opens another file there ({why})"
             ),
         }
     }
 
-    /// The file is back: so is its log. Must come before it is opened.
-    ///
-    /// # Errors
-    /// There is another log, or this one cannot be moved.
-    pub fn take_log_back(&self) -> Result<(), String> {
-        let Some(aside) = self.log_aside().filter(|aside| aside.exists()) else {
-            return Ok(());
-        };
-        let (from, to) = (aside.display(), self.log.display());
-        if self.log_bytes() > 0 {
-            return Err(format!(
-                "its log was set aside as {from}, and there is another one, {to}, which must be that of another file; \
-                 delete the one that does not belong to it"
-            ));
-        }
-        std::fs::rename(&aside, &self.log)
-            .map_err(|why| format!("its log {from} cannot be called {to} again: {why}"))
+    /// Whether the file has its name.
+    fn is_in_place(&self) -> bool {
+        file::named(&self.path).is_ok_and(|now| now == self.opened)
     }
 
-    /// Where the log is put if the file loses its name. `None`: files have no number by which it would be found.
-    fn log_aside(&self) -> Option<PathBuf> {
+    /// Whether the last connection has left a log, although file and log are what they were.
+    pub fn has_left_its_log(&self) -> bool {
+        self.is_in_place() && self.has_its_log()
+    }
+
+    /// Whether there is a log with something in it, and it is the one that belongs to the file.
+    fn has_its_log(&self) -> bool {
+        let its = self.log_in_use().identity.clone();
+        its.is_some() && self.log_bytes() > 0 && file::named(&self.log).ok() == its
+    }
+
+    /// A name that no other log ever has.
+    fn log_aside(&self) -> PathBuf {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let nanoseconds = now.unwrap_or_default().as_nanos();
         #[cfg(unix)]
-        {
-            let (_, inode) = self.opened;
-            Some(file::beside(&self.log, &format!(".of-{inode}")))
-        }
+        let suffix = format!(".of-{}-{nanoseconds}", self.opened.1);
         #[cfg(not(unix))]
-        None
+        let suffix = format!(".of-{nanoseconds}");
+        file::beside(&self.log, &suffix)
     }
 
-    fn log_seen(&self) -> MutexGuard<'_, Option<Identity>> {
-        self.log_seen.lock().unwrap_or_else(PoisonError::into_inner)
+    /// There is one more connection: as long as there is any, nobody is to come with another log, for that would be read
+    /// and written by the index of this one.
+    pub fn use_log(self: &Arc<Watch>) -> LogUse {
+        self.log_in_use().connections += 1;
+        LogUse(self.clone())
+    }
+
+    fn log_in_use(&self) -> MutexGuard<'_, LogInUse> {
+        let log = self.log_in_use.lock();
+        log.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The database file.
@@ -113,19 +127,20 @@ impl Watch {
         self.log.metadata().map_or(0, |metadata| metadata.len())
     }
 
-    /// Whether what is written now will be found by who opens the file. Writes a log line when that changes.
+    /// Whether what is written now will be found by who opens the file; with the bytes of the write-ahead log. Writes a
+    /// log line when that changes.
     ///
     /// # Errors
     /// Why not, and what to do about it.
-    pub fn check(&self, log: &mut LogSeen) -> Result<(), String> {
-        let result = self.check_database().and_then(|()| self.check_log(log));
+    pub fn check(&self) -> Result<u64, String> {
+        let result = self.check_database().and_then(|()| self.check_log());
         let wrong = result.is_err();
         if self.said.load(Ordering::Relaxed) != wrong
             && self.said.swap(wrong, Ordering::Relaxed) != wrong
         {
             match &result {
                 Err(why) => log::error!("nothing can be stored: {why}"),
-                Ok(()) => log::info!("the database file {} is there again", self.path.display()),
+                Ok(_) => log::info!("the database file {} is there again", self.path.display()),
             }
         }
         result
@@ -137,8 +152,8 @@ impl Watch {
             Ok(metadata) => metadata,
             Err(why) if why.kind() == ErrorKind::NotFound => {
                 return Err(format!(
-                    "the database file {at} was deleted or moved away; move it back, or stop this node, put a backup \
-                     in its place (without {at}-wal and {at}-shm) and start again"
+                    "the database file {at} was deleted or moved away; move it back, or stop this node in good order, put \
+                     a backup in its place, with no {at}-wal and {at}-shm beside it, and start again"
                 ));
             }
             Err(why) => {
@@ -162,18 +177,19 @@ impl Watch {
         Ok(())
     }
 
-    fn check_log(&self, seen: &mut LogSeen) -> Result<(), String> {
+    fn check_log(&self) -> Result<u64, String> {
         let metadata = self.log.metadata().ok();
-        seen.bytes = metadata.as_ref().map_or(0, |metadata| metadata.len());
+        let bytes = metadata.as_ref().map_or(0, |metadata| metadata.len());
         let now = metadata.and_then(|metadata| file::identity_of(&metadata, &self.log).ok());
-        let Some(opened) = &seen.identity else {
-            self.log_seen().clone_from(&now);
-            seen.identity = now;
-            return Ok(());
-        };
-        if now.as_ref() == Some(opened) {
-            return Ok(());
+        let mut log = self.log_in_use();
+        if log.connections == 0 || log.identity.is_none() {
+            log.identity = now;
+            return Ok(bytes);
         }
+        if now == log.identity {
+            return Ok(bytes);
+        }
+        drop(log);
         let mut why = format!("the write-ahead log {} was ", self.log.display());
         let _ = match now {
             Some(_) => write!(why, "replaced"),
@@ -196,10 +212,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let at = |name: &str| dir.path().join(name);
         fs::write(at("test.db"), "").expect("written");
-        let watch = Watch::over(&at("test.db")).expect("there");
-        let mut log = LogSeen::default();
-        let mut says = |what: &str| match watch.check(&mut log) {
-            Ok(()) => assert_eq!(what, ""),
+        let watch = Arc::new(Watch::over(&at("test.db")).expect("there"));
+        let first = watch.use_log();
+        let says = |what: &str| match watch.check() {
+            Ok(_) => assert_eq!(what, ""),
             Err(why) => assert!(!what.is_empty() && why.contains(what), "{what}: {why}"),
         };
         says("");
@@ -221,6 +237,12 @@ mod tests {
         says("test.db-wal was replaced");
         fs::rename(at("away-wal"), at("test.db-wal")).expect("moved");
         says("");
-        assert_eq!(log.bytes, 3);
+        assert_eq!(watch.check(), Ok(3));
+        fs::remove_file(at("test.db-wal")).expect("deleted");
+        let second = watch.use_log();
+        drop(first);
+        says("test.db-wal was deleted");
+        drop(second);
+        says("");
     }
 }

@@ -19,7 +19,7 @@ const RENEW: RenewLease = RenewLease {
 };
 
 /// Fails unless nothing can be stored, and the store says so in these words.
-async fn assert_unable(handle: &StoreHandle, words: &str) {
+pub async fn assert_unable(handle: &StoreHandle, words: &str) {
     let unit = handle.run(keyed(words.into())).await.map(drop);
     let lease = handle.run(RENEW).await.map(drop);
     for refused in [unit, lease] {
@@ -30,7 +30,7 @@ async fn assert_unable(handle: &StoreHandle, words: &str) {
     }
 }
 
-async fn stored(handle: &StoreHandle, key: &str) -> UnitOutcome {
+pub async fn stored(handle: &StoreHandle, key: &str) -> UnitOutcome {
     handle.run(keyed(key.into())).await.expect("works")
 }
 
@@ -50,7 +50,7 @@ async fn nothing_is_acknowledged_into_a_file_that_has_no_name() {
     assert_eq!(stored(&handle, "k").await, UnitOutcome::Repeated);
     assert_eq!(stored(&handle, "l").await, UnitOutcome::Committed(vec![]));
     fs::remove_file(at("test.db")).expect("deleted");
-    assert_unable(&handle, "put a backup").await;
+    assert_unable(&handle, "a backup in its place").await;
 }
 
 #[actix::test]
@@ -74,42 +74,6 @@ async fn a_file_that_was_replaced_is_not_written_to_before_a_restart() {
 }
 
 #[actix::test]
-async fn a_replaced_file_that_comes_back_after_a_stop_has_its_log() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let at = |name: &str| dir.path().join(name);
-    drop(attach(&Store::sqlite(at("test.db"))).expect("opens"));
-    fs::copy(at("test.db"), at("backup.db")).expect("copied");
-    {
-        let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
-        stored(&handle, "k").await;
-        fs::rename(at("test.db"), at("old.db")).expect("moved");
-        fs::rename(at("backup.db"), at("test.db")).expect("moved");
-        assert_unable(&handle, "another file has taken the place").await;
-    }
-    {
-        let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
-        assert_eq!(stored(&handle, "l").await, UnitOutcome::Committed(vec![]));
-    }
-    fs::rename(at("old.db"), at("test.db")).expect("moved back");
-    let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
-    assert_eq!(stored(&handle, "k").await, UnitOutcome::Repeated);
-}
-
-#[actix::test]
-async fn a_log_that_was_deleted_is_saved_by_a_stop() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let at = |name: &str| dir.path().join(name);
-    {
-        let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
-        stored(&handle, "k").await;
-        fs::remove_file(at("test.db-wal")).expect("deleted");
-        assert_unable(&handle, "test.db-wal was deleted").await;
-    }
-    let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
-    assert_eq!(stored(&handle, "k").await, UnitOutcome::Repeated);
-}
-
-#[actix::test]
 async fn a_file_that_is_made_read_only_is_not_written_to() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("test.db");
@@ -122,20 +86,26 @@ async fn a_file_that_is_made_read_only_is_not_written_to() {
     assert_eq!(stored(&handle, "l").await, UnitOutcome::Committed(vec![]));
 }
 
-/// As a disk that is full, and has room again.
-#[actix::test]
-async fn a_full_disk_is_said_and_survived() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let handle = attach(&Store::sqlite(dir.path().join("test.db"))).expect("opens");
+/// A registration, for handlers.
+pub async fn registered(handle: &StoreHandle) -> Holder {
     let session = NewOrResumed::New {
         sid: "s".into(),
         smid_prefix: "s-".into(),
     };
     let registered = handle.run(crate::store::conformance::register_of("u", session));
-    let Registered::Held(held) = registered.await.expect("works") else {
-        panic!("not registered")
-    };
-    set_pages(&handle, held.holder, "c1", 1).await;
+    match registered.await.expect("works") {
+        Registered::Held(held) => held.holder,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// As a disk that is full, and has room again.
+#[actix::test]
+async fn a_full_disk_is_said_and_survived() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let handle = attach(&Store::sqlite(dir.path().join("test.db"))).expect("opens");
+    let holder = registered(&handle).await;
+    set_pages(&handle, holder, "c1", 1).await;
     let large = "x".repeat(1 << 20);
     let refused = handle.run(keyed(large.clone())).await;
     let Err(StoreError::Unable(why)) = refused else {
@@ -147,7 +117,7 @@ async fn a_full_disk_is_said_and_survived() {
         .run(FindHome { sid: "s".into() })
         .await
         .expect("reads");
-    set_pages(&handle, held.holder, "c2", 1_000_000).await;
+    set_pages(&handle, holder, "c2", 1_000_000).await;
     assert_eq!(
         stored(&handle, &large).await,
         UnitOutcome::Committed(vec![])
@@ -187,4 +157,33 @@ async fn the_size_of_the_log_is_known() {
         .batch_execute("PRAGMA wal_checkpoint(TRUNCATE)")
         .expect("works");
     assert_eq!(handle.metrics().log_bytes, 0);
+}
+
+/// SQLite has rolled back by itself then, and that there was nothing left to be rolled back hid what the handler had said:
+/// its client was told to try again.
+#[actix::test]
+async fn a_handler_that_rejects_after_its_transaction_has_gone_is_heard() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let handle = attach(&Store::sqlite(dir.path().join("test.db"))).expect("opens");
+    let holder = registered(&handle).await;
+    let run: TransactBody = Box::new(move |conn| {
+        let conn: &mut SqliteConnection = conn.downcast_mut().expect("a connection");
+        // As SQLite does when the disk is full.
+        conn.batch_execute("ROLLBACK").expect("works");
+        Err(Box::new("rejected"))
+    });
+    let transact = Transact {
+        holder,
+        cmid: "c".into(),
+        limit: Duration::from_secs(60),
+        run,
+    };
+    match handle.run(transact).await {
+        Ok(Transacted::RolledBack(said)) => {
+            assert_eq!(said.downcast_ref::<&str>(), Some(&"rejected"));
+        }
+        Ok(_) => panic!("something else"),
+        Err(error) => panic!("{error}"),
+    }
+    assert_eq!(stored(&handle, "k").await, UnitOutcome::Committed(vec![]));
 }

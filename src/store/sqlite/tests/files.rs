@@ -134,6 +134,10 @@ async fn a_database_cannot_be_the_lock_file_of_another() {
     handle.run(JOIN).await.expect("a node");
     refusal(&Store::sqlite(dir.path().join("test.db")));
     assert_undisturbed(&handle, "k").await;
+    drop(handle);
+    // It is not written over either, while nobody has it open.
+    drop(attach(&Store::sqlite(dir.path().join("test.db"))).expect("opens"));
+    attach(&Store::sqlite(&odd)).expect("still a database");
 }
 
 #[actix::test]

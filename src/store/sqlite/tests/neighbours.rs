@@ -162,3 +162,37 @@ async fn a_file_that_cannot_be_brought_up_to_date_is_left_as_it_was() {
     assert!(text.contains("matssocket_sent_key"), "{text}");
     assert_eq!(schema(&path), before);
 }
+
+/// Back to the version before, and forward again: what it had accepted meanwhile was passed over in silence.
+#[actix::test]
+async fn tables_of_a_version_before_that_came_back_are_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("test.db");
+    {
+        let handle = attach(&Store::sqlite(&path)).expect("opens");
+        handle.run(keyed("newer".into())).await.expect("works");
+    }
+    let mut conn = open(&path);
+    for sql in [BARE, LEFT] {
+        conn.batch_execute(sql).expect("works");
+    }
+    drop(conn);
+    let text = refusal(&Store::sqlite(&path));
+    for named in ["session", "sent_key", "20261123000000", "put a copy back"] {
+        assert!(text.contains(named), "{text}");
+    }
+    // As the refusal says.
+    let (_, drop_them) = text.split_once("of its own (").expect("names them");
+    let (tables, rest) = drop_them.split_once(')').expect("names them");
+    let (_, delete) = rest.split_once("tables and ").expect("says how");
+    let mut conn = open(&path);
+    for table in tables.split(", ") {
+        let dropped = conn.batch_execute(&format!("DROP TABLE {table}"));
+        dropped.expect("there");
+    }
+    conn.batch_execute(delete).expect("works");
+    drop(conn);
+    let handle = attach(&Store::sqlite(&path)).expect("opens");
+    let repeated = handle.run(keyed("newer".into())).await.expect("works");
+    assert_eq!(repeated, UnitOutcome::Repeated);
+}

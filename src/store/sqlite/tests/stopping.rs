@@ -93,6 +93,26 @@ async fn a_node_that_never_started_keeps_nobody_from_closing_it() {
     attach(&Store::sqlite(&path)).expect("free");
 }
 
+/// The others had stopped while it was starting: nobody was left who would close it.
+#[actix::test]
+async fn a_node_that_never_started_closes_it_if_all_others_have_stopped() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("test.db");
+    let store = Store::sqlite(&path);
+    let (a, b) = (node(&store, "a"), node(&store, "b"));
+    stored(&a, "k").await.expect("works");
+    assert!(a.stop(LONG).await);
+    refusal(&Store::sqlite(&path));
+    drop(b);
+    let until = std::time::Instant::now() + LONG;
+    while let Err(error) = attach(&Store::sqlite(&path)) {
+        assert!(std::time::Instant::now() < until, "{error}");
+        tokio::task::yield_now().await;
+    }
+    let repeated = stored(&node(&store, "c"), "k").await;
+    assert_eq!(repeated.expect("works"), UnitOutcome::Repeated);
+}
+
 #[actix::test]
 async fn in_memory_it_stays_for_the_next_node() {
     let store = Store::sqlite_in_memory();
