@@ -121,6 +121,8 @@ async fn more_than_can_be_replayed_is_told_as_lost() {
         other.expect("PUB").await;
     }
     line.expect("REAUTH").await;
+    // So this session has heard it.
+    line.barrier().await;
     line.send(json!([{"t": "AUTH", "auth": "anna:new"}])).await;
     assert_eq!(line.expect("SUB_LOST").await["eid"], "topic");
     let published = nodes.server().publish("topic", "t", &4).await;
