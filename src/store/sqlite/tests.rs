@@ -4,6 +4,7 @@
 mod faults;
 #[cfg(unix)]
 mod files;
+mod mended;
 mod neighbours;
 mod read;
 mod stopping;
