@@ -220,6 +220,7 @@ async fn open_session(seat: &Seat, number: usize) -> (String, Holder) {
         app_version: "1".into(),
         max_sessions_per_user: u32::MAX,
         min_absence: Duration::ZERO,
+        of_the_dead: true,
     };
     match seat.run(register).await {
         Ok(Registered::Held(held)) => (sid, held.holder),

@@ -260,10 +260,9 @@ async fn expect_effect(line: &mut Line, msg: Value) {
     line.ack(&sent).await;
 }
 
-/// The node where the service ran did not have the endpoint: the reply reached the client as it was, without its adapter.
-#[actix_web::test]
-async fn a_reply_passes_through_the_adapter_wherever_the_service_ran() {
-    let nodes = Setup::new()
+/// Two nodes, of which the first has the endpoint, with an adapter, and the second the service.
+fn adapted() -> Setup {
+    Setup::new()
         .config(strict)
         .extend(|builder, control, node| match node {
             0 => builder.endpoint_with_adapter(
@@ -285,8 +284,12 @@ async fn a_reply_passes_through_the_adapter_wherever_the_service_ran() {
             ),
             _ => with_service(builder, control, node),
         })
-        .start(2)
-        .await;
+}
+
+/// The node where the service ran did not have the endpoint: the reply reached the client as it was, without its adapter.
+#[actix_web::test]
+async fn a_reply_passes_through_the_adapter_wherever_the_service_ran() {
+    let nodes = adapted().start(2).await;
     let mut line = nodes.open_on(0, "anna").await;
     for (msg, of, is) in [
         (json!({}), "RESOLVE", json!({"paid": {}})),
@@ -312,4 +315,28 @@ async fn a_reply_passes_through_the_adapter_wherever_the_service_ran() {
     assert_eq!(reply["msg"], expected);
     expect_effect(&mut line, json!(1)).await;
     line.none("RESOLVE").await;
+}
+
+/// One of the version before claims whatever there is, and fails what it does not know: beside it, all goes as it did then.
+#[cfg(feature = "postgres")]
+#[actix_web::test]
+async fn nothing_is_handed_on_beside_a_node_of_an_earlier_version() {
+    use diesel::connection::SimpleConnection;
+    use diesel::{Connection, PgConnection};
+    let schema = postgres::Schema::new();
+    let (name, settings) = (schema.name().to_owned(), schema.settings());
+    let nodes = adapted().postgres(schema, settings).start(2).await;
+    let mut conn = PgConnection::establish(&postgres::url()).expect("PostgreSQL is there");
+    let mut run = |sql: String| conn.batch_execute(&sql).expect("done");
+    let mut line = nodes.open_on(0, "anna").await;
+    run(format!(
+        "INSERT INTO {name}.node (name, lease_until) VALUES ('old', 9000000000000)"
+    ));
+    let asked = line.request("to bills", json!({})).await;
+    let reply = expect_reply(&mut line, "RESOLVE", &asked).await;
+    assert_eq!(reply["msg"], json!({"paid": {}}), "as it is");
+    run(format!("DELETE FROM {name}.node WHERE name = 'old'"));
+    let asked = line.request("to bills", json!({})).await;
+    let reply = expect_reply(&mut line, "RESOLVE", &asked).await;
+    assert_eq!(reply["msg"]["is"], json!({"paid": {}}));
 }

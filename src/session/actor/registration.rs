@@ -43,6 +43,7 @@ impl Session {
             app_version: hello.app_version,
             max_sessions_per_user: self.node.config.max_sessions_per_user,
             min_absence: MIN_ABSENCE,
+            of_the_dead: self.node.still_to_serve(MIN_ABSENCE).is_none(),
         };
         let (node, me, to) = (self.node.clone(), self.mailbox(ctx), self.mailbox(ctx));
         const RESTART: Happened = Happened(Event::Registry(ToSession::Restart(

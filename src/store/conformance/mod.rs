@@ -353,6 +353,7 @@ pub(super) fn register_of(user: &str, session: NewOrResumed) -> Register {
         app_version: "1.0".into(),
         max_sessions_per_user: 3,
         min_absence: Duration::from_secs(60),
+        of_the_dead: true,
     }
 }
 

@@ -216,6 +216,7 @@ pub async fn listing(base: Base) {
                 app_version: version.into(),
                 max_sessions_per_user: 10,
                 min_absence: Duration::from_secs(60),
+                of_the_dead: true,
             })
             .await,
         ));
@@ -402,15 +403,21 @@ pub async fn a_clock_set_forward_ends_no_session(base: Base) {
         sid: "s4".into(),
         smid_prefix: "p".into(),
     };
-    let refused = a.register("user", new).await;
+    let refused = a.register("user", new.clone()).await;
     assert!(matches!(refused, Registered::TooManySessions));
-    for node in [&b, &a] {
-        let renew = RenewLease {
-            join: true,
-            lease: secs(60),
-        };
-        node.run(renew).await;
-    }
+    let renew = RenewLease {
+        join: true,
+        lease: secs(60),
+    };
+    // The other one is about to.
+    a.run(renew.clone()).await;
+    let register = Register {
+        of_the_dead: false,
+        ..register_of("user", new)
+    };
+    let refused = a.run(register).await;
+    assert!(matches!(refused, Registered::TooManySessions));
+    b.run(renew).await;
     assert_eq!(a.run(time_out).await, []);
 }
 

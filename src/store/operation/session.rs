@@ -22,6 +22,9 @@ pub struct Register {
     pub max_sessions_per_user: u32,
     /// How long a session must have been without a connection to go.
     pub min_absence: Duration,
+    /// Sessions may go that nobody has let go, since the leases of their nodes ran out. Not so if the caller's own has run
+    /// out a moment ago: a clock that is set forward ends all of them at once, and the others are about to renew theirs.
+    pub of_the_dead: bool,
 }
 
 /// Whether [`Register`] opens or resumes.

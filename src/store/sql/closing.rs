@@ -1,6 +1,7 @@
 //! Sessions that are to be closed later, or make room for others.
 
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 
 use super::Transaction;
 use super::schema::{node, session};
@@ -35,6 +36,11 @@ impl Transaction<'_> {
             .filter(session::user_id.eq(&op.user_id))
             .filter(session::alive.lt(before))
             .filter(node::name.is_null())
+            .filter(
+                session::node
+                    .is_null()
+                    .or(op.of_the_dead.into_sql::<Bool>()),
+            )
             .order(session::alive)
             .limit(excess)
             .select(session::key)

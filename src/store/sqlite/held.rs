@@ -29,6 +29,12 @@ impl Held {
         sum.ended += took.unwrap_or_default();
     }
 
+    /// As if a handler had run for so long.
+    #[cfg(test)]
+    pub fn add(&self, time: Duration) {
+        self.lock().ended += time;
+    }
+
     /// In all, that of the one that runs included.
     pub fn so_far(&self) -> Duration {
         let sum = self.lock();

@@ -165,6 +165,10 @@ fn forget_nodes(first: &mut SqliteConnection) -> diesel::QueryResult<()> {
 
 /// Opens a new database in memory.
 pub fn open_in_memory(config: &StoreConfig) -> Result<Arc<dyn Database>, StoreError> {
+    Ok(Arc::new(in_memory(config)?))
+}
+
+fn in_memory(config: &StoreConfig) -> Result<SqliteDatabase, StoreError> {
     let refuse = |why: &dyn Display| {
         StoreError::Open(format!(
             "cannot open an SQLite database in memory: {}",
@@ -176,7 +180,7 @@ pub fn open_in_memory(config: &StoreConfig) -> Result<Arc<dyn Database>, StoreEr
     let mut first = SqliteConnection::establish(&url).map_err(|why| refuse(&why))?;
     prepare(&mut first, config.busy_timeout, false).map_err(|why| refuse(&why))?;
     migrate::run(&mut first).map_err(|why| refuse(&why))?;
-    Ok(Arc::new(SqliteDatabase {
+    Ok(SqliteDatabase {
         url,
         busy_timeout: config.busy_timeout,
         limits: config.into(),
@@ -186,7 +190,7 @@ pub fn open_in_memory(config: &StoreConfig) -> Result<Arc<dyn Database>, StoreEr
         first: Mutex::new(Some((first, None))),
         _anchor: Some(Mutex::new(anchor)),
         file: None,
-    }))
+    })
 }
 
 fn one_line(text: &dyn Display) -> String {

@@ -6,6 +6,7 @@ mod faults;
 mod files;
 #[cfg(unix)]
 mod logs;
+mod mended;
 mod neighbours;
 mod read;
 mod stopping;

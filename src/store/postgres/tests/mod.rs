@@ -95,6 +95,7 @@ impl Node {
             app_version: "1".into(),
             max_sessions_per_user: 1000,
             min_absence: std::time::Duration::from_secs(60),
+            of_the_dead: true,
         };
         match self.run(register).await {
             Registered::Held(session) => session.holder,

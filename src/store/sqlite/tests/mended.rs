@@ -1,0 +1,72 @@
+//! Times that lie too far ahead are mended once, and only those.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::in_memory;
+use crate::clock::Clock;
+use crate::store::StoreConfig;
+use crate::store::conformance::register_of;
+use crate::store::operation::{MendTimes, NewOrResumed};
+use crate::store::statements::{
+    Care, Database, DbResult, Group, Line, Statements, Touched, Verdict,
+};
+
+/// Opens a session, if there is none; then mends, which is so much.
+struct Mend {
+    clock: Clock,
+    open: bool,
+    mended: u64,
+}
+
+impl Group for Mend {
+    fn touches(&self, _: &mut dyn FnMut(Touched<'_>)) {}
+
+    fn run(&mut self, statements: &mut dyn Statements) -> DbResult<Verdict> {
+        statements.on_behalf_of(&Arc::from("a"), &self.clock);
+        if self.open {
+            let new = NewOrResumed::New {
+                sid: "s1".into(),
+                smid_prefix: "p".into(),
+            };
+            statements.register(&register_of("user", new))?;
+        }
+        self.mended = statements.mend_times(&MendTimes {
+            close_after: Duration::from_secs(30),
+            again: Duration::from_secs(60),
+            limit: 10,
+        })?;
+        Ok(Verdict::Commit)
+    }
+}
+
+fn mend(line: &mut dyn Line, ms: i64, open: bool) -> u64 {
+    let mut group = Mend {
+        clock: Clock::fixed(ms),
+        open,
+        mended: 0,
+    };
+    let done = line.transaction(&mut group, Care::Careful);
+    assert_eq!(done.expect("it works"), Verdict::Commit);
+    group.mended
+}
+
+/// Handlers have had the writer for longer than clocks differ: what was written just now seemed to lie ahead, and after
+/// each new connection was mended again.
+#[test]
+fn once_per_database_and_not_what_is_of_now() {
+    const HOUR: i64 = 3_600_000;
+    let database = in_memory(&StoreConfig::default()).expect("opens");
+    database.held.add(Duration::from_secs(120));
+    let mut line = database.writer().expect("connects");
+    assert_eq!(mend(&mut *line, 10 * HOUR, true), 0, "it is of now");
+    drop(line);
+    let mut line = database.writer().expect("connects again");
+    let mended = mend(&mut *line, 9 * HOUR, false);
+    assert_eq!(mended, 0, "no clock is set back while a process runs");
+    // Another process would find it.
+    database
+        .mended
+        .store(false, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(mend(&mut *line, 9 * HOUR, false), 1);
+}
