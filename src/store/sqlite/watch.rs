@@ -90,8 +90,8 @@ impl Watch {
 
     /// Whether there is a log with something in it, and it is the one that belongs to the file.
     fn has_its_log(&self) -> bool {
-        let its = self.log_in_use().identity.clone();
-        its.is_some() && self.log_bytes() > 0 && file::named(&self.log).ok() == its
+        let its = &self.log_in_use().identity;
+        its.is_some() && self.log_bytes() > 0 && file::named(&self.log).ok() == *its
     }
 
     /// A name that no other log ever has.
