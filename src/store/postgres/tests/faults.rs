@@ -159,21 +159,22 @@ async fn handlers_that_come_back_late_are_enough_to_go_on() {
     };
     let node = Node::with("a", schema.settings(), &config).expect("opens");
     let holder = node.open("s1").await;
-    let gate = std::sync::Arc::new(std::sync::RwLock::new(()));
-    let closed = gate.write().expect("mine");
-    let transact = |cmid: String, gate: Option<std::sync::Arc<std::sync::RwLock<()>>>| Transact {
+    let transact = |cmid: String, gate: Option<std::sync::mpsc::Receiver<()>>| Transact {
         holder,
         cmid,
         limit: Duration::from_millis(500),
         run: Box::new(move |_| {
-            drop(gate.as_ref().map(|gate| gate.read()));
+            // It ends when its other end is dropped.
+            let _ = gate.map(|gate| gate.recv());
             Err(Box::new("nothing to keep"))
         }),
     };
-    let stuck = (0..40).map(|number| {
-        let gate = Some(gate.clone());
-        node.0.run(transact(number.to_string(), gate))
-    });
+    let (gates, stuck): (Vec<_>, Vec<_>) = (0..40)
+        .map(|number| {
+            let (gate, closed) = std::sync::mpsc::channel();
+            (gate, node.0.run(transact(number.to_string(), Some(closed))))
+        })
+        .unzip();
     for lost in futures_util::future::join_all(stuck).await {
         assert!(matches!(
             lost,
@@ -182,7 +183,7 @@ async fn handlers_that_come_back_late_are_enough_to_go_on() {
     }
     let refused = node.0.run(transact("refused".into(), None)).await;
     assert!(refused.is_err(), "nobody is left");
-    drop(closed);
+    drop(gates);
     loop {
         let outcome = node.0.run(transact("after".into(), None)).await;
         if matches!(outcome, Ok(Transacted::RolledBack(_))) {
