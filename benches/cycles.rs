@@ -193,7 +193,7 @@ fn measure(args: &Args) {
     println!("SQLite");
     let servers = [Server::start(&format!("sqlite {path}"))];
     let mut conn = SqliteConnection::establish(path).expect("the database is there");
-    let inbox = move || inbox::table.count().get_result(&mut conn);
+    let inbox = move || matssocket_inbox::table.count().get_result(&mut conn);
     run(&servers, inbox, ceiling, args);
     #[cfg(feature = "postgres")]
     measure_postgres(ceiling, args);
@@ -349,6 +349,14 @@ async fn closed_loop(
 
 diesel::table! {
     inbox (session, cmid) {
+        session -> BigInt,
+        cmid -> Text,
+    }
+}
+
+// The same in an SQLite file, where the application may have tables, too.
+diesel::table! {
+    matssocket_inbox (session, cmid) {
         session -> BigInt,
         cmid -> Text,
     }
