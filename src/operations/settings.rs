@@ -262,6 +262,11 @@ pub const SETTINGS: &[Setting] = &[
         Field::LongCount(|s| &mut s.config.store.writers),
     ),
     of_server(
+        "answer_timeout",
+        "PostgreSQL: a connection that gives no answer for so long is given up",
+        Field::Time(|s| &mut s.config.store.answer_timeout),
+    ),
+    of_server(
         "max_redeliveries",
         "counted redeliveries before a message becomes a dead letter",
         Field::Count(|s| &mut s.config.max_redeliveries),
