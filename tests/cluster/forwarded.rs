@@ -91,16 +91,7 @@ async fn a_send_that_always_fails_becomes_a_dead_letter_after_its_attempts() {
         .control
         .wait("attempts", 3, |seen| seen.what == "work" && seen.tid == tid)
         .await;
-    let dead = within("the dead letter", async {
-        loop {
-            let dead = nodes.server().dead_letters(0, 10).await.unwrap();
-            if !dead.is_empty() {
-                return dead;
-            }
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let dead = nodes.until_dead_letters().await;
     assert_eq!(
         (dead[0].origin.as_str(), dead[0].endpoint.as_deref()),
         ("service", Some("work"))

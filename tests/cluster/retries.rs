@@ -54,16 +54,7 @@ async fn a_service_is_retried_for_as_long_as_it_says() {
     let mut line = nodes.open("anna").await;
     let sent = line.send_to("to bills", json!({})).await;
     line.expect_id("ACK", &sent).await;
-    let dead = within("the dead letter", async {
-        loop {
-            let dead = nodes.server().dead_letters(0, 10).await.unwrap();
-            if !dead.is_empty() {
-                return dead;
-            }
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let dead = nodes.until_dead_letters().await;
     assert!((2..=8).contains(&dead[0].deliveries), "{dead:?}");
     assert_eq!(dead[0].reason, r"bills: hunter2\u{0}");
 }

@@ -221,16 +221,7 @@ async fn an_attempt_that_takes_too_long_is_dropped_and_counts() {
 
     let sent = line.send_to("to hangs", json!({"gate": "never"})).await;
     line.expect_id("ACK", &sent).await;
-    let dead = within("the dead letter", async {
-        loop {
-            let dead = nodes.server().dead_letters(0, 10).await.unwrap();
-            if !dead.is_empty() {
-                return dead;
-            }
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let dead = nodes.until_dead_letters().await;
     let reason = &dead[0].reason;
     assert!(
         reason.contains("\"hangs\" took longer than its time limit of 30ms"),

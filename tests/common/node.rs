@@ -10,7 +10,8 @@ use actix_web::{App, HttpServer};
 #[cfg(feature = "postgres")]
 use matssocket::Postgres;
 use matssocket::{
-    Clock, Cluster, Config, MatsSocketServer, ServerBuilder, StartError, Store, StoreConfig,
+    Clock, Cluster, Config, DeadLetter, MatsSocketServer, ServerBuilder, StartError, Store,
+    StoreConfig,
 };
 
 use super::auth::TestAuth;
@@ -298,6 +299,20 @@ impl Nodes {
             while self.stored_sessions(user).await != many {}
         })
         .await;
+    }
+
+    /// Waits until there are dead letters; all of them.
+    pub async fn until_dead_letters(&self) -> Vec<DeadLetter> {
+        within("the dead letter", async {
+            loop {
+                let dead = self.server().dead_letters(0, 10).await.unwrap();
+                if !dead.is_empty() {
+                    return dead;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
     }
 
     /// Waits until the store knows that nobody holds a session.

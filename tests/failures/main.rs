@@ -9,7 +9,6 @@ mod failover;
 mod roles;
 mod silent;
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use common::*;
@@ -25,15 +24,6 @@ fn quick(config: &mut Config) {
     config.stop_grace = Duration::from_secs(1);
     config.store.busy_timeout = Duration::from_secs(1);
     config.store.answer_timeout = Duration::from_secs(2);
-}
-
-/// The host and port of a URL.
-fn address(url: &str) -> SocketAddr {
-    let rest = url.split("://").nth(1).expect("a URL");
-    let host = rest.split(['/', '?']).next().unwrap_or_default();
-    let host = host.rsplit('@').next().unwrap_or_default();
-    let mut addresses = host.to_socket_addrs().expect("a host and a port");
-    addresses.next().expect("an address")
 }
 
 /// Waits until the server is ready, or is not.

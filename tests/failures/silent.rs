@@ -8,7 +8,7 @@ use crate::common::proxy::Proxy;
 /// Keep-alives do not help: the proxy answers them.
 #[actix_web::test]
 async fn clients_are_served_again_within_seconds_of_lines_that_fell_silent() {
-    let (schema, proxy) = (Schema::new(), Proxy::to(address(&url())));
+    let (schema, proxy) = (Schema::new(), Proxy::before(&url()));
     let settings = Postgres::at(proxy.url(&url())).schema(schema.name());
     let nodes = on(settings).start(1).await;
     until_served(&nodes[0].url, "anna").await;
@@ -24,7 +24,7 @@ async fn clients_are_served_again_within_seconds_of_lines_that_fell_silent() {
 
 #[actix_web::test]
 async fn a_database_that_swallows_everything_is_said_and_served_again_after_it() {
-    let (schema, proxy) = (Schema::new(), Proxy::to(address(&url())));
+    let (schema, proxy) = (Schema::new(), Proxy::before(&url()));
     let settings =
         Postgres::at(format!("{}?connect_timeout=2", proxy.url(&url()))).schema(schema.name());
     let nodes = on(settings).start(1).await;
@@ -51,7 +51,7 @@ async fn a_database_that_swallows_everything_is_said_and_served_again_after_it()
 
 #[actix_web::test]
 async fn a_node_stops_within_its_limit_whatever_the_database_does() {
-    let (schema, proxy) = (Schema::new(), Proxy::to(address(&url())));
+    let (schema, proxy) = (Schema::new(), Proxy::before(&url()));
     let settings =
         Postgres::at(format!("{}?connect_timeout=2", proxy.url(&url()))).schema(schema.name());
     let nodes = on(settings).start(1).await;

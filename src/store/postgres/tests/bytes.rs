@@ -1,11 +1,9 @@
 //! How many bytes the database's answers have.
 
-use std::sync::atomic::Ordering;
-
 use serde_json::value::RawValue;
 
 use super::proxy::Proxy;
-use super::{Node, Schema, call, to};
+use super::{Node, Schema, call, server, to};
 use crate::store::operation::*;
 
 /// A message for a session with a payload of so many bytes, which nothing can compress.
@@ -29,15 +27,15 @@ fn large(sid: &str, tid: &str, bytes: usize) -> Effect {
 async fn a_backlog_is_moved_once() {
     const MESSAGES: u64 = 20;
     const BYTES: u64 = 200_000;
-    let (schema, proxy) = (Schema::new(), Proxy::start());
-    let node = Node::attach("a", proxy.settings(&schema)).expect("it opens");
+    let (schema, proxy) = (Schema::new(), Proxy::before(&server()));
+    let node = Node::attach("a", schema.settings_through(&proxy)).expect("it opens");
     let session = node.open("s1").await.session;
     for seq in 1..=MESSAGES {
         let tid = format!("m{seq}");
         node.run(call(vec![large("s1", &tid, BYTES as usize)]))
             .await;
     }
-    let before = proxy.answered.load(Ordering::SeqCst);
+    let before = proxy.answered();
     let (mut after, mut messages, mut fetches) = (0, 0, 0);
     loop {
         let fetch = FetchOutbox {
@@ -56,7 +54,7 @@ async fn a_backlog_is_moved_once() {
         }
     }
     assert_eq!((messages, fetches), (MESSAGES, MESSAGES / 2));
-    let moved = proxy.answered.load(Ordering::SeqCst) - before;
+    let moved = proxy.answered() - before;
     let stored = MESSAGES * BYTES;
     println!("{MESSAGES} × {BYTES} bytes: {moved} moved");
     assert!(

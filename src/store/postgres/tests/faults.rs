@@ -1,43 +1,62 @@
 //! Lines that are cut, commits that are not answered, locks that are held.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::proxy::Proxy;
 use super::*;
+
+/// A transactional handler of a client's message.
+fn handler(holder: Holder, cmid: &str, limit: Duration, run: TransactBody) -> Transact {
+    Transact {
+        holder,
+        cmid: cmid.into(),
+        limit,
+        run,
+    }
+}
+
+/// What a handler of this message brings about: one message for its session, of the same name.
+fn one_message(holder: Holder, cmid: &str) -> Unit {
+    let cause = Cause::Incoming {
+        holder,
+        cmid: cmid.into(),
+        answer: None,
+        settles: None,
+    };
+    Unit {
+        cause,
+        effects: vec![to("s1", cmid)],
+    }
+}
 
 #[actix::test]
 async fn a_commit_that_was_not_answered_is_asked_for() {
-    let (schema, proxy) = (Schema::new(), Proxy::start());
-    let node = Node::attach("a", proxy.settings(&schema)).expect("opens");
+    let (schema, proxy) = (Schema::new(), Proxy::before(&server()));
+    let node = Node::attach("a", schema.settings_through(&proxy)).expect("opens");
     let holder = node.open("s1").await;
-    proxy.lose_commit.store(true, Ordering::SeqCst);
+    proxy.lose_commit();
     let outcome = node.run(call(vec![to("s1", "m1")])).await;
-    assert!(
-        !proxy.lose_commit.load(Ordering::SeqCst),
-        "a commit was lost"
-    );
+    assert!(!proxy.loses_commit(), "a commit was lost");
     assert_stored(&outcome);
     assert_eq!(node.tids(holder.session).await, ["m1"], "stored once");
 }
 
 #[actix::test]
 async fn a_commit_whose_fate_cannot_be_learnt_is_unknown() {
-    let (schema, proxy) = (Schema::new(), Proxy::start());
+    let (schema, proxy) = (Schema::new(), Proxy::before(&server()));
     let config = StoreConfig {
         busy_timeout: Duration::from_millis(300),
         writers: 1,
         ..StoreConfig::default()
     };
-    let node = Node::with("a", proxy.settings(&schema), &config).expect("opens");
+    let node = Node::with("a", schema.settings_through(&proxy), &config).expect("opens");
     let holder = node.open("s1").await;
-    proxy.lose_commit.store(true, Ordering::SeqCst);
-    proxy.refuse.store(true, Ordering::SeqCst);
+    proxy.lose_commit();
+    proxy.refuse_new(true);
     let outcome = node.0.run(call(vec![to("s1", "m1")])).await;
     assert!(matches!(outcome, Err(StoreError::Unknown)), "{outcome:?}");
     let outcome = node.0.run(call(vec![to("s1", "m2")])).await;
     assert!(matches!(outcome, Err(StoreError::Failed(_))), "{outcome:?}");
-    proxy.refuse.store(false, Ordering::SeqCst);
+    proxy.refuse_new(false);
     let outcome = node.run(call(vec![to("s1", "m3")])).await;
     assert_stored(&outcome);
     assert_eq!(node.tids(holder.session).await, ["m1", "m3"]);
@@ -46,24 +65,25 @@ async fn a_commit_whose_fate_cannot_be_learnt_is_unknown() {
 /// A proxy that swallows everything on the lines that are there, and opens new ones that work: keep-alives do not help.
 #[actix::test]
 async fn a_line_that_falls_silent_is_given_up_and_another_one_opened() {
-    let (schema, proxy) = (Schema::new(), Proxy::start());
+    let (schema, proxy) = (Schema::new(), Proxy::before(&server()));
     let config = StoreConfig {
         busy_timeout: Duration::from_millis(300),
         answer_timeout: Duration::from_millis(300),
         writers: 1,
         ..StoreConfig::default()
     };
-    let node = Node::with("a", proxy.settings(&schema), &config).expect("opens");
+    let node = Node::with("a", schema.settings_through(&proxy), &config).expect("opens");
     let holder = node.open("s1").await;
     assert_eq!(
         node.tids(holder.session).await.len(),
         0,
         "readers have lines, too"
     );
-    proxy.swallow.store(true, Ordering::SeqCst);
+    proxy.silence_new(true);
+    proxy.silence();
     let silent = node.0.run(call(vec![to("s1", "m1")])).await;
     assert!(matches!(silent, Err(StoreError::Failed(_))), "{silent:?}");
-    proxy.swallow.store(false, Ordering::SeqCst);
+    proxy.silence_new(false);
     let begun = std::time::Instant::now();
     node.run(call(vec![to("s1", "m2")])).await;
     assert_eq!(node.tids(holder.session).await, ["m2"]);
@@ -77,30 +97,17 @@ async fn a_connection_that_is_lost_inside_a_handler_is_no_answer() {
     let node = Node::attach("a", schema.settings()).expect("opens");
     let holder = node.open("s1").await;
     for swallowed in [false, true] {
-        let cause = Cause::Incoming {
-            holder,
-            cmid: "c1".into(),
-            answer: None,
-            settles: None,
-        };
-        let lost = Transact {
-            holder,
-            cmid: "c1".into(),
-            limit: Duration::from_secs(60),
-            run: Box::new(move |conn| {
-                let conn: &mut PgConnection = conn.downcast_mut().expect("a connection");
-                let end = conn.batch_execute("SELECT pg_terminate_backend(pg_backend_pid())");
-                assert!(end.is_err(), "it is at its end");
-                match swallowed {
-                    true => Ok(Unit {
-                        cause,
-                        effects: Vec::new(),
-                    }),
-                    false => Err(Box::new("it has failed")),
-                }
-            }),
-        };
-        let outcome = node.0.run(lost).await;
+        let lost: TransactBody = Box::new(move |conn| {
+            let conn: &mut PgConnection = conn.downcast_mut().expect("a connection");
+            let end = conn.batch_execute("SELECT pg_terminate_backend(pg_backend_pid())");
+            assert!(end.is_err(), "it is at its end");
+            match swallowed {
+                true => Ok(one_message(holder, "c1")),
+                false => Err(Box::new("it has failed")),
+            }
+        });
+        let minute = Duration::from_secs(60);
+        let outcome = node.0.run(handler(holder, "c1", minute, lost)).await;
         let is_failure = matches!(outcome, Err(StoreError::Failed(_)));
         assert!(is_failure, "swallowed: {swallowed}");
     }
@@ -159,20 +166,21 @@ async fn handlers_that_come_back_late_are_enough_to_go_on() {
     };
     let node = Node::with("a", schema.settings(), &config).expect("opens");
     let holder = node.open("s1").await;
-    let transact = |cmid: String, gate: Option<std::sync::mpsc::Receiver<()>>| Transact {
-        holder,
-        cmid,
-        limit: Duration::from_millis(500),
-        run: Box::new(move |_| {
+    let transact = |cmid: &str, gate: Option<std::sync::mpsc::Receiver<()>>| {
+        let run: TransactBody = Box::new(move |_| {
             // It ends when its other end is dropped.
             let _ = gate.map(|gate| gate.recv());
             Err(Box::new("nothing to keep"))
-        }),
+        });
+        handler(holder, cmid, Duration::from_millis(500), run)
     };
     let (gates, stuck): (Vec<_>, Vec<_>) = (0..40)
         .map(|number| {
             let (gate, closed) = std::sync::mpsc::channel();
-            (gate, node.0.run(transact(number.to_string(), Some(closed))))
+            (
+                gate,
+                node.0.run(transact(&number.to_string(), Some(closed))),
+            )
         })
         .unzip();
     for lost in futures_util::future::join_all(stuck).await {
@@ -181,11 +189,11 @@ async fn handlers_that_come_back_late_are_enough_to_go_on() {
             Err(StoreError::Unknown | StoreError::Failed(_))
         ));
     }
-    let refused = node.0.run(transact("refused".into(), None)).await;
+    let refused = node.0.run(transact("refused", None)).await;
     assert!(refused.is_err(), "nobody is left");
     drop(gates);
     loop {
-        let outcome = node.0.run(transact("after".into(), None)).await;
+        let outcome = node.0.run(transact("after", None)).await;
         if matches!(outcome, Ok(Transacted::RolledBack(_))) {
             break;
         }
@@ -199,41 +207,31 @@ async fn handlers_that_come_back_late_are_enough_to_go_on() {
 #[cfg(target_os = "linux")]
 #[actix::test]
 async fn a_handler_whose_line_falls_silent_costs_neither_its_client_nor_its_thread() {
-    let (schema, proxy) = (Schema::new(), Proxy::start());
+    let (schema, proxy) = (Schema::new(), Proxy::before(&server()));
     let config = StoreConfig {
         busy_timeout: Duration::from_millis(50),
         answer_timeout: Duration::from_millis(50),
         handlers: 1,
         ..StoreConfig::default()
     };
-    let node = Node::with("a", proxy.settings(&schema), &config).expect("opens");
+    let node = Node::with("a", schema.settings_through(&proxy), &config).expect("opens");
     let holder = node.open("s1").await;
-    let transact = |cmid: &str| {
-        let cause = Cause::Incoming {
-            holder,
-            cmid: cmid.into(),
-            answer: None,
-            settles: None,
-        };
-        let effects = vec![to("s1", cmid)];
-        Transact {
-            holder,
-            cmid: cmid.into(),
-            limit: Duration::from_millis(50),
-            run: Box::new(move |_| Ok(Unit { cause, effects })),
-        }
+    let transact = |cmid: &'static str| {
+        let run: TransactBody = Box::new(move |_| Ok(one_message(holder, cmid)));
+        handler(holder, cmid, Duration::from_millis(50), run)
     };
     let is_kept = |outcome: &Result<Transacted, StoreError>| {
         matches!(outcome, Ok(Transacted::Unit(UnitOutcome::Committed(_))))
     };
     assert!(is_kept(&node.0.run(transact("before")).await));
-    proxy.swallow.store(true, Ordering::SeqCst);
+    proxy.silence_new(true);
+    proxy.silence();
     let silent = node.0.run(transact("silent")).await;
     assert!(
         matches!(silent, Err(StoreError::Unknown | StoreError::Failed(_))),
         "its client is told"
     );
-    proxy.swallow.store(false, Ordering::SeqCst);
+    proxy.silence_new(false);
     assert!(is_kept(&node.0.run(transact("after")).await));
     let metrics = node.0.metrics();
     assert_eq!(metrics.lost_threads, 0, "its thread goes on");
@@ -253,25 +251,14 @@ async fn a_handler_that_does_not_come_back_costs_neither_its_client_nor_the_next
     };
     let node = Node::with("a", schema.settings(), &config).expect("opens");
     let holder = node.open("s1").await;
-    let transact = |cmid: &str, wait: Option<std::sync::mpsc::Receiver<()>>| {
-        let cause = Cause::Incoming {
-            holder,
-            cmid: cmid.into(),
-            answer: None,
-            settles: None,
-        };
-        let effects = vec![to("s1", cmid)];
-        Transact {
-            holder,
-            cmid: cmid.into(),
-            limit: Duration::from_millis(50),
-            run: Box::new(move |_| {
-                if let Some(wait) = wait {
-                    let _ = wait.recv();
-                }
-                Ok(Unit { cause, effects })
-            }),
-        }
+    let transact = |cmid: &'static str, wait: Option<std::sync::mpsc::Receiver<()>>| {
+        let run: TransactBody = Box::new(move |_| {
+            if let Some(wait) = wait {
+                let _ = wait.recv();
+            }
+            Ok(one_message(holder, cmid))
+        });
+        handler(holder, cmid, Duration::from_millis(50), run)
     };
     let (go_on, wait) = std::sync::mpsc::channel();
     let lost = node.0.run(transact("lost", Some(wait))).await;
@@ -301,25 +288,13 @@ fn assert_stored(outcome: &UnitOutcome) {
     assert!(is_stored, "{outcome:?}");
 }
 
-/// Ends every connection of a schema's application.
-fn cut_all(schema: &Schema) {
-    schema.execute(&format!(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{}'",
-        schema.0
-    ));
-}
-
 #[actix::test]
 async fn a_line_that_was_cut_is_opened_anew() {
     let schema = Schema::new();
-    let mut settings = schema.settings();
-    settings
-        .url
-        .push_str(&format!("&application_name={}", schema.0));
-    let node = Node::attach("a", settings).expect("opens");
+    let node = Node::attach("a", schema.settings_to_cut()).expect("opens");
     let holder = node.open("s1").await;
     for round in 0..3 {
-        cut_all(&schema);
+        schema.cut_all();
         node.run(call(vec![to("s1", &format!("m{round}"))])).await;
         assert_eq!(node.tids(holder.session).await.len(), round + 1);
     }

@@ -4,12 +4,15 @@ mod bytes;
 mod faults;
 mod nodes;
 mod plans;
+#[allow(dead_code)] // what the tests of whole servers need of it is more
+#[path = "../../../../tests/common/proxy.rs"]
 mod proxy;
 mod restored;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
+use self::proxy::Proxy;
 use super::Postgres;
 use crate::store::operation::*;
 use crate::store::{Operation, Store, StoreConfig, StoreError, StoreHandle};
@@ -39,6 +42,30 @@ impl Schema {
         let (url, name) = (server(), &self.0);
         let sign = if url.contains('?') { '&' } else { '?' };
         Postgres::at(format!("{url}{sign}options=-csearch_path%3D{name}_app")).schema(name)
+    }
+
+    /// The same, through a proxy.
+    fn settings_through(&self, proxy: &Proxy) -> Postgres {
+        let mut settings = self.settings();
+        settings.url = proxy.url(&settings.url);
+        settings
+    }
+
+    /// The same, so that its connections can be [cut](Self::cut_all).
+    fn settings_to_cut(&self) -> Postgres {
+        let mut settings = self.settings();
+        settings
+            .url
+            .push_str(&format!("&application_name={}", self.0));
+        settings
+    }
+
+    /// Ends every connection with those settings.
+    fn cut_all(&self) {
+        self.execute(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{}'",
+            self.0
+        ));
     }
 
     /// What stands in front of the names of the store's tables.
@@ -103,6 +130,17 @@ impl Node {
         }
     }
 
+    /// Stores work; its id.
+    async fn forward(&self, work: NewForward) -> i64 {
+        match self.run(call(vec![Effect::Forward(Box::new(work))])).await {
+            UnitOutcome::Committed(effects) => match effects[..] {
+                [EffectOutcome::Forwarded(id)] => id,
+                _ => panic!("not forwarded: {effects:?}"),
+            },
+            refused => panic!("not forwarded: {refused:?}"),
+        }
+    }
+
     async fn tids(&self, session: SessionKey) -> Vec<String> {
         let all = FetchOutbox {
             session,
@@ -122,6 +160,25 @@ fn call(effects: Vec<Effect>) -> Unit {
             idempotency_key: None,
         },
         effects,
+    }
+}
+
+/// Work of s1's, a SEND, claimed by whoever stores it.
+fn work() -> NewForward {
+    NewForward {
+        service: "service".into(),
+        endpoint: "endpoint".into(),
+        sid: "s1".into(),
+        user_id: "user".into(),
+        cmid: None,
+        kind: crate::wire::MessageType::SEND,
+        tid: "t".into(),
+        msg: serde_json::value::RawValue::from_string("1".into()).expect("JSON"),
+        correlation: None,
+        debug: None,
+        left: None,
+        adapted: None,
+        here: true,
     }
 }
 

@@ -157,29 +157,12 @@ async fn a_reply_token_settles_once_whoever_uses_it() {
     let nodes = ["a", "b"].map(|name| Node::attach(name, schema.settings()).expect("opens"));
     let holder = nodes[0].open("s1").await;
     for round in 0..20 {
-        let work = NewForward {
-            service: "service".into(),
-            endpoint: "endpoint".into(),
-            sid: "s1".into(),
-            user_id: "user".into(),
+        let request = NewForward {
             cmid: Some(format!("c{round}")),
             kind: crate::wire::MessageType::REQUEST,
-            tid: "t".into(),
-            msg: serde_json::value::RawValue::from_string("1".into()).expect("JSON"),
-            correlation: None,
-            debug: None,
-            left: None,
-            adapted: None,
-            here: true,
+            ..work()
         };
-        let forwarded = nodes[0].run(call(vec![Effect::Forward(Box::new(work))]));
-        let id = match forwarded.await {
-            UnitOutcome::Committed(effects) => match effects[..] {
-                [EffectOutcome::Forwarded(id)] => id,
-                _ => panic!("not forwarded: {effects:?}"),
-            },
-            refused => panic!("not forwarded: {refused:?}"),
-        };
+        let id = nodes[0].forward(request).await;
         schema.execute(&format!("UPDATE forwarded SET secret = 'secret {round}'"));
         let claimed = nodes[0]
             .run(ReadForwarded {

@@ -3,62 +3,25 @@
 
 use super::*;
 
-/// Ends every connection of a schema's application.
-fn cut_all(schema: &Schema) {
-    schema.execute(&format!(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{}'",
-        schema.0
-    ));
-}
-
-async fn forward(node: &Node) -> i64 {
-    let work = NewForward {
-        service: "service".into(),
-        endpoint: "endpoint".into(),
-        sid: "s1".into(),
-        user_id: "user".into(),
-        cmid: None,
-        kind: crate::wire::MessageType::SEND,
-        tid: "t".into(),
-        msg: serde_json::value::RawValue::from_string("1".into()).expect("JSON"),
-        correlation: None,
-        debug: None,
-        left: None,
-        adapted: None,
-        here: true,
-    };
-    match node.run(call(vec![Effect::Forward(Box::new(work))])).await {
-        UnitOutcome::Committed(effects) => match effects[..] {
-            [EffectOutcome::Forwarded(id)] => id,
-            _ => panic!("not forwarded: {effects:?}"),
-        },
-        refused => panic!("not forwarded: {refused:?}"),
-    }
-}
-
 /// A running node still had a session of that key in mind: what was for the new one would have gone to the old one's
 /// client. So had it work of that id, whose end would have settled the new one.
 #[actix::test]
 async fn keys_and_ids_are_not_given_again() {
     let schema = Schema::new();
-    let mut settings = schema.settings();
-    settings
-        .url
-        .push_str(&format!("&application_name={}", schema.0));
-    let node = Node::attach("a", settings).expect("opens");
+    let node = Node::attach("a", schema.settings_to_cut()).expect("opens");
     let (mut sessions, mut rows) = (Vec::new(), Vec::new());
     for round in 0..3 {
         for number in 0..2 {
             let holder = node.open(&format!("s{round}.{number}")).await;
             sessions.push((holder.session.0, holder.connection.0));
-            rows.push(forward(&node).await);
+            rows.push(node.forward(work()).await);
         }
         // All that was committed is lost.
         schema.execute(
             "DELETE FROM session; DELETE FROM forwarded; SELECT setval('session_number', 1); \
             SELECT setval(pg_get_serial_sequence('forwarded', 'id'), 1)",
         );
-        cut_all(&schema);
+        schema.cut_all();
     }
     let are_new = |ids: &[i64]| ids.windows(2).all(|pair| pair[0] < pair[1]);
     assert!(are_new(&rows), "{rows:?}");
@@ -86,7 +49,7 @@ async fn a_role_that_must_not_set_sequences_goes_without() {
     settings.url = settings.url.replace("://postgres@", &format!("://{role}@"));
     let node = Node::attach("a", settings).expect("opens");
     node.open("s1").await;
-    let (first, second) = (forward(&node).await, forward(&node).await);
+    let (first, second) = (node.forward(work()).await, node.forward(work()).await);
     assert_eq!(second, first + 1);
     drop(node);
     schema.execute(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}"));

@@ -21,13 +21,20 @@ fn set_aside(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The log was left at its name, and replayed onto the backup.
-#[actix::test]
-async fn the_log_of_a_deleted_file_is_not_replayed_onto_a_backup() {
+/// A directory with a database, and a copy of it.
+fn with_backup() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     let at = |name: &str| dir.path().join(name);
     drop(attach(&Store::sqlite(at("test.db"))).expect("opens"));
     fs::copy(at("test.db"), at("backup.db")).expect("copied");
+    dir
+}
+
+/// The log was left at its name, and replayed onto the backup.
+#[actix::test]
+async fn the_log_of_a_deleted_file_is_not_replayed_onto_a_backup() {
+    let dir = with_backup();
+    let at = |name: &str| dir.path().join(name);
     {
         let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
         stored(&handle, "k").await;
@@ -53,10 +60,8 @@ async fn the_log_of_a_deleted_file_is_not_replayed_onto_a_backup() {
 /// It was found again by its number alone, which another file may have by then.
 #[actix::test]
 async fn a_log_that_was_set_aside_is_not_taken_back_by_itself() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = with_backup();
     let at = |name: &str| dir.path().join(name);
-    drop(attach(&Store::sqlite(at("test.db"))).expect("opens"));
-    fs::copy(at("test.db"), at("backup.db")).expect("copied");
     {
         let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
         stored(&handle, "k").await;
@@ -73,10 +78,8 @@ async fn a_log_that_was_set_aside_is_not_taken_back_by_itself() {
 /// As after a `kill -9`, whereupon a copy was restored beside the log that had been left.
 #[actix::test]
 async fn a_log_that_another_file_has_left_is_refused() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = with_backup();
     let at = |name: &str| dir.path().join(name);
-    drop(attach(&Store::sqlite(at("test.db"))).expect("opens"));
-    fs::copy(at("test.db"), at("backup.db")).expect("copied");
     {
         let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
         stored(&handle, "k").await;
