@@ -7,19 +7,18 @@ use std::time::Duration;
 use actix::Message;
 
 use super::decide::{Answer, Decision, decide};
+use super::transact::transact;
 use crate::auth::Principal;
 use crate::clock::jittered;
 use crate::endpoint::{
-    Authorization, Call, Context, Endpoint, Handled, Origin, RawOutcome, Run, panicked,
-    take_effects,
+    Authorization, Call, Context, Endpoint, Handled, Origin, RawOutcome, Run, take_effects,
 };
 use crate::error::HandlerError;
 use crate::metrics::Mailbox;
 use crate::node::{Counted, Node, Owner, Running};
 use crate::seldom::log_seldom;
 use crate::store::operation::{
-    Cause, Correlation, Effect, Holder, NewForward, ReadAnswer, ReadCorrelation, Transact,
-    TransactBody, Transacted, Unit, UnitOutcome,
+    Cause, Correlation, Effect, Holder, NewForward, ReadAnswer, ReadCorrelation, Unit, UnitOutcome,
 };
 use crate::store::{Share, StoreError};
 use crate::wire::{Debug, DebugOptions, Envelope, MessageType, print_pipeline, shown};
@@ -260,7 +259,7 @@ fn origin(job: &Job, endpoint: String, correlation: Option<Correlation>) -> Orig
 }
 
 /// The unit that stands for what a handler did, and the answer in it.
-fn unit(
+pub(super) fn unit(
     job: &Job,
     handled: Handled,
     mut effects: Vec<Effect>,
@@ -395,7 +394,12 @@ fn envelope(job: &Job, answer: Answer) -> Envelope {
 }
 
 /// Commits on behalf of whoever holds the session on this node by now.
-async fn commit(job: &Job, running: &mut Running, handled: Handled, effects: Vec<Effect>) -> End {
+pub(super) async fn commit(
+    job: &Job,
+    running: &mut Running,
+    handled: Handled,
+    effects: Vec<Effect>,
+) -> End {
     let (mut unit, mut answer) = match unit(job, handled, effects) {
         Ok(unit) => unit,
         Err(why) => return End::Retry(why),
@@ -432,7 +436,7 @@ async fn commit(job: &Job, running: &mut Running, handled: Handled, effects: Vec
     }
 }
 
-fn end(job: &Job, holder: Holder, outcome: UnitOutcome, answer: Box<Envelope>) -> End {
+pub(super) fn end(job: &Job, holder: Holder, outcome: UnitOutcome, answer: Box<Envelope>) -> End {
     match outcome {
         UnitOutcome::Committed(effects) => {
             job.node.count_dropped(&effects);
@@ -452,7 +456,7 @@ fn end(job: &Job, holder: Holder, outcome: UnitOutcome, answer: Box<Envelope>) -
     }
 }
 
-fn retry(error: &StoreError) -> End {
+pub(super) fn retry(error: &StoreError) -> End {
     log_seldom!(
         warn,
         "a message from a client could not be stored, it is to try again: {error}"
@@ -461,92 +465,6 @@ fn retry(error: &StoreError) -> End {
         StoreError::Unknown => End::Unknown,
         _ => End::Retry(Some("could not be stored now".to_owned())),
     }
-}
-
-/// Runs a transactional handler inside the transaction of its message.
-async fn transact(
-    job: &Job,
-    running: &mut Running,
-    context: Context,
-    handler: crate::endpoint::TransactionalHandler,
-) -> End {
-    let holder = running.holder().unwrap_or(job.holder);
-    let cmid = job.envelope.cmid.clone().unwrap_or_default();
-    let endpoint = context.endpoint().to_owned();
-    let shared = Arc::new(job.clone_for_store(holder));
-    let inside = shared.clone();
-    let (answers, answered) = std::sync::mpsc::channel();
-    let run: TransactBody = Box::new(move |connection| {
-        let call = Call {
-            context: context.clone(),
-            payload: inside.envelope.msg.clone(),
-        };
-        let handled = handler(connection, call);
-        if matches!(handled, Ok(RawOutcome::Reject(_)) | Err(_)) {
-            return Err(Box::new(Undone::Answered(handled)));
-        }
-        match unit(&inside, handled, take_effects(&context)) {
-            Ok((unit, answer)) if refused(&answer) => {
-                let why = answer.desc.unwrap_or_default();
-                drop(unit);
-                let refused = HandlerError::public(why);
-                Err(Box::new(Undone::Answered(Err(refused))))
-            }
-            Ok((unit, answer)) => {
-                let _ = answers.send(answer);
-                Ok(unit)
-            }
-            Err(why) => Err(Box::new(Undone::Retry(why))),
-        }
-    });
-    let transact = Transact {
-        holder,
-        cmid,
-        limit: job.node.config.transaction_limit,
-        run,
-    };
-    let handled = match job.node.store.run_for(job.share(), transact).await {
-        Ok(Transacted::Unit(outcome)) => {
-            // None: refused before the handler ran.
-            let answer = answered.try_recv();
-            let answer = answer.unwrap_or_else(|_| Box::new(Envelope::new(MessageType::ACK)));
-            return end(job, holder, outcome, answer);
-        }
-        Ok(Transacted::RolledBack(what)) => match what.downcast::<Undone>().map(|it| *it) {
-            Ok(Undone::Retry(why)) => return End::Retry(why),
-            Ok(Undone::Answered(handled)) => handled,
-            Err(what) => Err(panicked(what)),
-        },
-        Ok(Transacted::Spoilt(why)) => Err(HandlerError::internal(format!(
-            "the transactional handler {endpoint:?} ended well, but its transaction cannot be committed: {why}"
-        ))),
-        Ok(Transacted::Panicked(text)) => Err(HandlerError::internal(format!("panic: {text}"))),
-        Ok(Transacted::TimedOut(took)) => {
-            let limit = job.node.config.transaction_limit;
-            Err(HandlerError::public(format!(
-                "the transactional handler {endpoint:?} took {took:.1?}, its limit is {limit:?}: nothing was kept"
-            )))
-        }
-        Err(StoreError::Refused(why)) => Err(HandlerError::internal(format!(
-            "the database refused the outcome of the transactional handler {endpoint:?}: {why}"
-        ))),
-        Err(error) => return retry(&error),
-    };
-    // Nothing of the application's was kept: the answer is committed by itself.
-    commit(job, running, handled, Vec::new()).await
-}
-
-/// What is left of a transactional handler that was rolled back.
-enum Undone {
-    /// It rejected, refused or failed: what the client is told of that.
-    Answered(Handled),
-    /// The client is to try again.
-    Retry(Option<String>),
-}
-
-/// Whether an answer is a NACK: then the application's rows are not to be kept.
-fn refused(answer: &Envelope) -> bool {
-    answer.t == MessageType::NACK
 }
 
 impl Job {
@@ -561,7 +479,7 @@ impl Job {
         payload.map_or(0, |payload| payload.get().len())
     }
 
-    fn clone_for_store(&self, holder: Holder) -> Job {
+    pub(super) fn clone_for_store(&self, holder: Holder) -> Job {
         Job {
             node: self.node.clone(),
             holder,

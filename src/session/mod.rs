@@ -10,6 +10,7 @@ mod live;
 mod state;
 #[cfg(all(test, feature = "sqlite"))]
 mod tests;
+mod transact;
 mod turns;
 
 pub(crate) use actor::Session;
