@@ -28,19 +28,9 @@ pub(crate) fn careful(url: &str, name: &str) -> String {
                     .split('&')
                     .any(|pair| pair.split('=').next() == Some(key))
             };
-            let mut careful = url.to_owned();
-            if !url.ends_with(['?', '&']) {
-                careful.push(if url.ends_with(query) && !query.is_empty() {
-                    '&'
-                } else {
-                    '?'
-                });
-            }
-            let missing: Vec<String> = wanted
+            wanted
                 .filter(|(key, _)| !given(key))
-                .map(|(key, value)| format!("{key}={value}"))
-                .collect();
-            careful + &missing.join("&")
+                .fold(url.to_owned(), |url, (key, value)| with(&url, key, value))
         }
         // The later one of two values counts.
         None => {

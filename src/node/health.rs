@@ -1,8 +1,7 @@
 //! Whether a node can do what its users need, which a lease that is renewed does not prove: a thread that writes and one
 //! that reads must get through, and the nodes must hear each other.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::Node;
@@ -40,51 +39,46 @@ fn listen_trouble(node: &Node) -> Option<Trouble> {
 }
 
 /// What people, and load balancers, are told. Not why: that may name hosts and roles, and is in the log.
-fn reason(kind: u8) -> Option<&'static str> {
-    const REASONS: [(TroubleKind, &str); 4] = [
-        (TroubleKind::Write, "the store cannot be written to"),
-        (TroubleKind::Read, "the store cannot be read"),
-        (
-            TroubleKind::Unable,
-            "the database is full, read-only, or refuses to store anything",
-        ),
-        (
-            TroubleKind::Listen,
-            "the node cannot hear the others: its LISTEN line is down",
-        ),
-    ];
-    let known = REASONS.iter().find(|(it, _)| *it as u8 == kind);
-    known.map(|(_, reason)| *reason)
+fn reason(kind: TroubleKind) -> &'static str {
+    match kind {
+        TroubleKind::Write => "the store cannot be written to",
+        TroubleKind::Read => "the store cannot be read",
+        TroubleKind::Unable => "the database is full, read-only, or refuses to store anything",
+        TroubleKind::Listen => "the node cannot hear the others: its LISTEN line is down",
+    }
 }
 
 impl Node {
     /// Whether it is ready for whatever its users may do; if not, why.
     pub(crate) fn ready(&self) -> Result<(), &'static str> {
-        self.lets_in()?;
-        reason(self.trouble.load(Ordering::Acquire)).map_or(Ok(()), Err)
+        self.serves()?;
+        self.trouble().map_or(Ok(()), |kind| Err(reason(kind)))
     }
 
     /// Whether new clients are let in; if not, why. A line between the nodes that is down is no reason to refuse them.
     pub(crate) fn lets_in(&self) -> Result<(), &'static str> {
         self.serves()?;
-        match self.trouble.load(Ordering::Acquire) {
-            listen if listen == TroubleKind::Listen as u8 => Ok(()),
-            kind => reason(kind).map_or(Ok(()), Err),
+        match self.trouble() {
+            None | Some(TroubleKind::Listen) => Ok(()),
+            Some(kind) => Err(reason(kind)),
         }
+    }
+
+    fn trouble(&self) -> Option<TroubleKind> {
+        *self.trouble.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says so if what is wrong has changed.
     fn note(&self, trouble: Option<Trouble>) {
-        let kind = trouble.as_ref().map_or(0, |it| it.kind as u8);
-        let before = self.trouble.swap(kind, Ordering::AcqRel);
+        let kind = trouble.as_ref().map(|it| it.kind);
+        let mut known = self.trouble.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *known, kind);
+        drop(known);
         if before == kind || self.stopping() {
             return;
         }
         match trouble {
-            Some(Trouble { why, .. }) => {
-                let reason = reason(kind).unwrap_or_default();
-                log::error!("not ready: {reason} ({why})");
-            }
+            Some(Trouble { kind, why }) => log::error!("not ready: {} ({why})", reason(kind)),
             None => log::info!("ready again"),
         }
     }

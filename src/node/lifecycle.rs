@@ -27,7 +27,7 @@ use crate::store::operation::{
 };
 use crate::store::{Store, StoreError, StoreHandle};
 use crate::upkeep::Upkeep;
-use crate::wire::shown;
+use crate::wire::quoted;
 
 /// Id of the built-in ping that resolves at once.
 pub(crate) const SOCKET_PING: &str = "MatsSocket.matsSocketPing";
@@ -146,7 +146,7 @@ async fn begin(
         serving: RwLock::new(Instant::now()),
         renewed: RwLock::new(joined),
         state: AtomicU8::new(State::Up as u8),
-        trouble: AtomicU8::new(0),
+        trouble: RwLock::default(),
         system: actix::System::current(),
     });
     node.publish_services().await?;
@@ -181,13 +181,9 @@ async fn claim_application(store: &StoreHandle, name: &str) -> Result<(), StoreE
         "this store belongs to the application {owner}, and this is {name}: their sessions, topics and messages would mix; \
          give this application a store of its own, another SQLite file or another schema (`Postgres::schema`), or, if it \
          was renamed, run `matssocket migrate --rename-app` or `Admin::rename_application`",
-        owner = shown_quoted(&owner),
-        name = shown_quoted(name),
+        owner = quoted(&owner),
+        name = quoted(name),
     )))
-}
-
-fn shown_quoted(text: &str) -> String {
-    format!("\"{}\"", shown(text))
 }
 
 /// A built-in ping takes no more than so many bytes: nobody needs more, and it is free to anybody.

@@ -37,7 +37,7 @@ use crate::server::Listeners;
 use crate::store::operation::{
     CloseLater, CloseSession, CloseTarget, ClosedSession, FindHome, SessionHome,
 };
-use crate::store::{StoreError, StoreHandle};
+use crate::store::{StoreError, StoreHandle, TroubleKind};
 use crate::upkeep::TASKS;
 use crate::wire::{check_id, shown};
 
@@ -79,8 +79,8 @@ pub(crate) struct Node {
     /// When the lease was last renewed.
     renewed: RwLock<LeaseClock>,
     state: AtomicU8,
-    /// The kind of [`Trouble`](crate::store::Trouble) that keeps it from serving, or 0.
-    trouble: AtomicU8,
+    /// What keeps it from serving although it holds its lease, if anything.
+    trouble: RwLock<Option<TroubleKind>>,
     system: actix::System,
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::node::Node;
 use crate::store::StoreError;
 use crate::store::operation::{FindUnserved, UnservedWork};
-use crate::wire::shown;
+use crate::wire::quoted;
 
 /// Most services that are looked at: handlers may have made their names of what clients sent.
 pub(crate) const MOST_SERVICES: usize = 100;
@@ -84,10 +84,6 @@ pub(crate) async fn note_unserved(node: &Node) -> Result<(), StoreError> {
         }
     }
     Ok(())
-}
-
-fn quoted(service: &str) -> String {
-    format!("\"{}\"", shown(service))
 }
 
 #[cfg(test)]

@@ -72,9 +72,7 @@ impl Lanes {
             None => &others.background,
         }
     }
-}
 
-impl Lanes {
     /// Nothing more will come: the threads end when they have done what was sent before.
     fn close(&self) {
         let others = self.others.iter();
@@ -463,11 +461,10 @@ fn start_lanes(
     queue: &Arc<Queue>,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<Lanes, StoreError> {
-    let handlers = Arc::new(Handlers::new(lines, queue, patience));
-    for _ in 0..database.handlers() {
-        let started = handlers.start();
-        threads.push(started.map_err(|error| no_thread("matssocket-handler", &error))?);
-    }
+    let handlers = match database.handlers() {
+        0 => None,
+        many => Some(start_handlers(lines, queue, patience, many, threads)?),
+    };
     let mut start = |name, count: usize, role| {
         let lane = Arc::<Lane>::default();
         lines.know(&lane);
@@ -482,12 +479,12 @@ fn start_lanes(
     let write = writer::Role::Write { batch };
     let writers = (0..database.writers().max(1)).map(|_| start("matssocket-writer", 1, write));
     let writers = writers.collect::<Result<_, _>>()?;
-    let others = match database.handlers() {
-        0 => None,
-        _ => Some(Others {
+    let others = match handlers {
+        None => None,
+        Some(handlers) => Some(Others {
             control: start("matssocket-control", 1, write)?,
             background: start("matssocket-background", 1, write)?,
-            handlers: handlers.clone(),
+            handlers,
         }),
     };
     let read = match database.readers() {
@@ -499,6 +496,21 @@ fn start_lanes(
         others,
         read,
     })
+}
+
+fn start_handlers(
+    lines: &Arc<Lines>,
+    queue: &Arc<Queue>,
+    patience: Duration,
+    many: usize,
+    threads: &mut Vec<JoinHandle<()>>,
+) -> Result<Arc<Handlers>, StoreError> {
+    let handlers = Arc::new(Handlers::new(lines, queue, patience));
+    for _ in 0..many {
+        let started = handlers.start();
+        threads.push(started.map_err(|error| no_thread("matssocket-handler", &error))?);
+    }
+    Ok(handlers)
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {

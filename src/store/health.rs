@@ -17,10 +17,9 @@ pub struct Trouble {
 
 /// What kind of trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum TroubleKind {
     /// Nothing can be written.
-    Write = 1,
+    Write,
     /// Nothing can be read.
     Read,
     /// The database is full, read-only, or forbids it.

@@ -7,10 +7,10 @@
 //! anything to be remembered or configured.
 
 /// The beginning of 2020, in milliseconds since the epoch.
-const BEGINNING: i64 = 1_577_836_800_000;
+pub const BEGINNING: i64 = 1_577_836_800_000;
 
 /// Numbers per millisecond. Nothing is numbered at such a rate, so numbers do not run ahead of the time.
-const PER_MS: i64 = 1_000;
+pub const PER_MS: i64 = 1_000;
 
 /// How often a connection takes up the time again, in milliseconds. In between, numbers follow one another without a gap,
 /// which keeps neighbours together. (A connection does not always notice that the database behind it was set back: it may

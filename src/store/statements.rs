@@ -10,6 +10,11 @@ use crate::clock::Clock;
 /// What can go wrong inside a database; for all others it becomes a [`StoreError`](super::StoreError).
 pub type DbError = diesel::result::Error;
 
+/// An error of our own, in these words.
+pub fn in_words(why: impl Into<String>) -> DbError {
+    DbError::QueryBuilderError(why.into().into())
+}
+
 /// Result of a statement.
 pub type DbResult<T> = Result<T, DbError>;
 

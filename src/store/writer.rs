@@ -13,7 +13,7 @@ use super::lines::{Held, Lines, Purpose};
 use super::operation::News;
 use super::queue::Queue;
 use super::statements::{
-    Care, DbError, DbResult, Fault, Group, Meaning, Mode, Statements, Touched, Verdict,
+    Care, DbError, DbResult, Fault, Group, Meaning, Mode, Statements, Touched, Verdict, in_words,
 };
 use crate::sabotage::{Step, reached};
 use crate::seldom::log_seldom;
@@ -208,14 +208,14 @@ impl Worker<'_> {
                         watched.uses(Some(cut));
                     }
                 });
-                none.insert(taken.map_err(|error| Fault::Begin(away(error), Meaning::Line))?)
+                none.insert(taken.map_err(|error| Fault::Begin(in_words(error), Meaning::Line))?)
             }
         };
         let line = line.line();
         if let Some(watched) = &self.watched {
             watched.uses(line.cutter());
             if watched.is_given_up() {
-                let why = away("whoever asked was told that it took too long".into());
+                let why = in_words("whoever asked was told that it took too long");
                 return Err(Fault::Begin(why, Meaning::Again));
             }
         }
@@ -259,10 +259,6 @@ impl Group for Batch<'_> {
         // Only one that is alone ever says anything but Commit.
         Ok(verdict)
     }
-}
-
-fn away(error: String) -> diesel::result::Error {
-    diesel::result::Error::QueryBuilderError(error.into())
 }
 
 /// News first: whoever is answered may rely on the news being on their way.

@@ -25,7 +25,7 @@ pub(crate) use pipeline::{Unread, read_envelope, read_pipeline};
 #[cfg(feature = "client")]
 pub(crate) use print::print_envelope;
 pub use print::print_pipeline;
-pub use text::{MAX_SHOWN_CHARS, shown, steers};
+pub use text::{MAX_SHOWN_CHARS, quoted, shown, steers};
 
 #[cfg(test)]
 mod tests;

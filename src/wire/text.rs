@@ -43,6 +43,11 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The same in quotation marks: a name that somebody has given.
+pub fn quoted(text: &str) -> String {
+    format!("\"{}\"", shown(text))
+}
+
 /// Whether a character does something other than showing itself.
 pub fn steers(char: char) -> bool {
     char.is_control()

@@ -16,12 +16,12 @@ use super::query::{Value, sql};
 use super::rows::{NewOutboxRow, PublicationRow};
 use super::sql::{Found, RowColumns, SAVEPOINT, Taking, Transaction, Wanted};
 use crate::clock::Clock;
+use crate::store::numbers::{BEGINNING, PER_MS};
 use crate::store::operation::*;
 use crate::store::shard::{self, SHARDS};
 use crate::store::statements::{Care, DbResult, Group, Touched};
 
 /// How long one part of maintenance may take, whatever the role's own limit is.
-const MAINTENANCE: &str = "SET LOCAL statement_timeout TO '30s'";
 const LONGEST_MAINTENANCE: Duration = Duration::from_secs(30);
 
 /// The advisory lock of whoever raises the sequences.
@@ -83,7 +83,8 @@ impl Dialect {
     /// not meant for it.
     pub fn maintain(&self, conn: &mut PgConn) -> DbResult<()> {
         conn.be_patient(LONGEST_MAINTENANCE + Duration::from_secs(5));
-        conn.batch_execute(MAINTENANCE)
+        let longest = LONGEST_MAINTENANCE.as_millis();
+        conn.batch_execute(&format!("SET LOCAL statement_timeout TO {longest}"))
     }
 
     /// The connection is going to be a handler's for at most so long. Its own tables are where the user's settings say.
@@ -315,13 +316,14 @@ impl Transaction<'_> {
             return Ok(());
         }
         let raise = "WITH time AS ( \
-                SELECT ((extract(epoch FROM clock_timestamp()) - 1577836800) * 1000000)::bigint AS number, \
+                SELECT ((extract(epoch FROM clock_timestamp()) * 1000 - ?) * ?)::bigint AS number, \
                 pg_try_advisory_xact_lock(?) AS is_ours \
             ) SELECT count(setval(name::regclass, number)) FROM time, unnest(ARRAY['session_number', \
                 pg_get_serial_sequence('forwarded', 'id'), pg_get_serial_sequence('dead_letter', 'id')]) AS name \
             WHERE is_ours AND coalesce(pg_sequence_last_value(name::regclass), 0) < number \
             AND has_sequence_privilege(name, 'UPDATE')";
-        sql::<BigInt>(raise, [Value::Long(RAISING)]).get_result::<i64>(self.apart())?;
+        let values = [BEGINNING, PER_MS, RAISING].map(Value::Long);
+        sql::<BigInt>(raise, values).get_result::<i64>(self.apart())?;
         self.note_begun();
         Ok(())
     }

@@ -10,7 +10,6 @@ use super::Transaction;
 use super::claims::Owner;
 use super::schema::{forwarded, node};
 use crate::store::operation::*;
-
 use crate::store::statements::DbResult;
 
 impl Transaction<'_> {

@@ -12,8 +12,8 @@ use super::held::Held;
 use super::lock::FileLock;
 use super::sql::{Known, Rooms, Transaction};
 use super::wal::{self, Upkeep};
-use super::watch::{LogUse, Watch};
-use crate::store::statements::{Care, DbError, Fault, Group, Line, Meaning, Verdict};
+use super::watch::LogUse;
+use crate::store::statements::{Care, DbError, Fault, Group, Line, Meaning, Verdict, in_words};
 
 /// The connection that writes.
 pub struct WriterLine {
@@ -22,20 +22,13 @@ pub struct WriterLine {
     /// This is the one connection that writes, so what it knows stays true.
     known: Known,
     held: Arc<Held>,
-    files: Option<Files>,
+    upkeep: Upkeep,
     busy_timeout: Duration,
     /// It must not be used any more.
     spoilt: bool,
-    /// After the connection.
+    /// `None` in memory. After the connection.
+    log: Option<LogUse>,
     _lock: Option<Arc<FileLock>>,
-}
-
-/// The files of a database that is not in memory.
-struct Files {
-    watch: Arc<Watch>,
-    upkeep: Upkeep,
-    /// After the connection.
-    _log: LogUse,
 }
 
 /// Why a transaction is rolled back.
@@ -56,35 +49,28 @@ impl WriterLine {
         rooms: Rooms,
         held: Arc<Held>,
         busy_timeout: Duration,
-        file: Option<(Arc<FileLock>, Arc<Watch>, LogUse)>,
+        log: Option<LogUse>,
+        lock: Option<Arc<FileLock>>,
     ) -> WriterLine {
-        let (lock, files) = match file {
-            Some((lock, watch, log)) => (Some(lock), Some((watch, log))),
-            None => (None, None),
-        };
         WriterLine {
             conn,
             rooms,
             known: Known::default(),
             held,
-            files: files.map(|(watch, log)| Files {
-                watch,
-                upkeep: Upkeep::new(Instant::now()),
-                _log: log,
-            }),
+            upkeep: Upkeep::new(Instant::now()),
             busy_timeout,
             spoilt: false,
+            log,
             _lock: lock,
         }
     }
 
     /// Checks the files; with the bytes of the log.
     fn check_files(&self) -> Result<u64, DbError> {
-        let Some(files) = &self.files else {
-            return Ok(0);
-        };
-        let checked = files.watch.check();
-        checked.map_err(|why| DbError::QueryBuilderError(why.into()))
+        match &self.log {
+            Some(log) => log.watch().check().map_err(in_words),
+            None => Ok(0),
+        }
     }
 
     fn run(&mut self, group: &mut dyn Group) -> Result<Verdict, Fault> {
@@ -124,9 +110,9 @@ impl Line for WriterLine {
         // A file that went meanwhile may have taken the transaction with it.
         // The connection stays: it has what the file has lost, and saves it if that comes back, or at its end.
         let bytes = self.check_files().map_err(Fault::Unknown)?;
-        if let Some(files) = &mut self.files {
-            let seen = (&*files.watch, bytes);
-            wal::tend(&mut files.upkeep, &mut self.conn, seen, self.busy_timeout);
+        if let Some(log) = &self.log {
+            let seen = (log.watch(), bytes);
+            wal::tend(&mut self.upkeep, &mut self.conn, seen, self.busy_timeout);
         }
         Ok(verdict)
     }
@@ -191,8 +177,7 @@ pub struct UnableLine(pub String);
 
 impl Line for UnableLine {
     fn transaction(&mut self, _: &mut dyn Group, _: Care) -> Result<Verdict, Fault> {
-        let why = DbError::QueryBuilderError(self.0.as_str().into());
-        Err(Fault::Begin(why, Meaning::Unable))
+        Err(Fault::Begin(in_words(self.0.as_str()), Meaning::Unable))
     }
 
     fn is_broken(&mut self) -> bool {

@@ -257,6 +257,11 @@ impl SqliteDatabase {
         }
     }
 
+    /// For a connection: it is given back after the last one is closed.
+    fn lock(&self) -> Option<Arc<FileLock>> {
+        self.file.as_ref().map(|(lock, _)| lock.clone())
+    }
+
     /// Comes before the connection.
     fn use_log(&self) -> Option<LogUse> {
         let (_, watch) = self.file.as_ref()?;
@@ -285,13 +290,13 @@ impl Database for SqliteDatabase {
                     (self.connect(self.file.is_some())?, log)
                 }
             };
-            let file = self.file.clone().zip(log);
             Ok(Box::new(WriterLine::new(
                 conn,
                 rooms,
                 self.held.clone(),
                 self.busy_timeout,
-                file.map(|((lock, watch), log)| (lock, watch, log)),
+                log,
+                self.lock(),
             )))
         })
     }
@@ -303,13 +308,12 @@ impl Database for SqliteDatabase {
             // SQLite opens the log with the first look at the file: now, while it is watched.
             conn.batch_execute("PRAGMA query_only = ON; SELECT count(*) FROM sqlite_master;")
                 .map_err(|error| error.to_string())?;
-            let lock = self.file.as_ref().map(|(lock, _)| lock.clone());
             Ok(Box::new(ReaderLine::new(
                 conn,
                 Rooms::new(self.limits),
                 self.held.clone(),
                 log,
-                lock,
+                self.lock(),
             )))
         })
     }

@@ -61,12 +61,7 @@ pub fn tend(
     if !upkeep.is_due(Instant::now(), bytes) {
         return;
     }
-    // It fails, too, if somebody reads an old state: then as much as possible was copied.
-    let emptied = conn.batch_execute(&format!(
-        "PRAGMA busy_timeout = {}; PRAGMA wal_checkpoint(TRUNCATE)",
-        WAIT.as_millis()
-    ));
-    if let Err(why) = emptied {
+    if let Err(why) = empty(conn) {
         log::debug!("the write-ahead log could not be emptied: {why}");
     }
     let timeout = format!("PRAGMA busy_timeout = {}", busy_timeout.as_millis());
@@ -86,21 +81,22 @@ pub fn tend(
     }
 }
 
+/// Empties the log. Fails, too, if somebody reads an old state: then as much as possible was copied.
+fn empty(conn: &mut SqliteConnection) -> QueryResult<()> {
+    conn.batch_execute(&format!(
+        "PRAGMA busy_timeout = {}; PRAGMA wal_checkpoint(TRUNCATE)",
+        WAIT.as_millis()
+    ))
+}
+
 /// Empties the log that is left after the last connection was closed, for another program has the file open: SQLite leaves
 /// that to whoever closes it last.
 pub fn empty_at_the_end(watch: &Watch, url: &str) {
     if !watch.has_left_its_log() {
         return;
     }
-    let empty = || {
-        let mut conn = SqliteConnection::establish(url)?;
-        let emptied = conn.batch_execute(&format!(
-            "PRAGMA busy_timeout = {}; PRAGMA wal_checkpoint(TRUNCATE)",
-            WAIT.as_millis()
-        ));
-        emptied.map_err(ConnectionError::CouldntSetupConfiguration)
-    };
-    let emptied: Result<(), ConnectionError> = empty();
+    let emptied = SqliteConnection::establish(url)
+        .and_then(|mut conn| empty(&mut conn).map_err(ConnectionError::CouldntSetupConfiguration));
     let bytes = watch.log_bytes();
     if bytes > 0 {
         let path = watch.path().display();

@@ -33,6 +33,13 @@ struct LogInUse {
 /// A connection's use of the log. Dropped after the connection.
 pub struct LogUse(Arc<Watch>);
 
+impl LogUse {
+    /// Who watches over it.
+    pub fn watch(&self) -> &Watch {
+        &self.0
+    }
+}
+
 impl Drop for LogUse {
     fn drop(&mut self) {
         self.0.log_in_use().connections -= 1;

@@ -36,7 +36,7 @@ pub enum Failure {
 }
 
 /// What the server says of an error.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Refusal {
     pub sqlstate: String,
     pub message: String,
@@ -384,13 +384,8 @@ impl Answer {
             }
             // Nobody asks for these: the connection is in a state of which nothing is known.
             status => Err(Box::new(Refusal {
-                sqlstate: String::new(),
                 message: format!("an answer of an unexpected kind: {status:?}"),
-                detail: None,
-                hint: None,
-                table: None,
-                column: None,
-                constraint: None,
+                ..Refusal::default()
             })),
         }
     }
