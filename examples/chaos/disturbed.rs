@@ -90,9 +90,11 @@ impl Disturbed {
 
     /// All connections of the nodes are ended; from now on they may have no more than so many.
     pub fn limit(&self, connections: i64) -> Result<(), String> {
-        Database::connect(&self.url())?.execute(&format!(
-            "ALTER ROLE {ROLE} CONNECTION LIMIT {connections}; \
-            SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{ROLE}'"
+        let mut database = Database::connect(&self.url())?;
+        database.execute(&format!("ALTER ROLE {ROLE} CONNECTION LIMIT {connections}"))?;
+        // Only now, when that is committed: they would come again before.
+        database.execute(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{ROLE}'"
         ))
     }
 

@@ -80,3 +80,34 @@ async fn behind_a_pooler_that_pauses_a_node_says_so_and_goes_on() {
     println!("served {took:.1?} after the pause");
     nodes.server().stop().await;
 }
+
+/// Without its LISTEN line a node goes on, and says so: news come by the sweep.
+#[actix_web::test]
+async fn a_node_that_hears_nobody_is_not_ready_and_lets_clients_in_all_the_same() {
+    let (schema, proxy) = (Schema::new(), Proxy::before(&url()));
+    let settings = schema.settings().listen_url(proxy.url(&url()));
+    let nodes = on(settings).start(1).await;
+    until_ready(nodes.server(), true).await;
+    proxy.refuse_new(true);
+    proxy.cut();
+    let why = until_ready(nodes.server(), false).await;
+    assert!(why.contains("LISTEN"), "{why}");
+    assert!(is_served(&nodes[0].url, "anna").await, "it serves");
+    proxy.refuse_new(false);
+    let begun = Instant::now();
+    until_ready(nodes.server(), true).await;
+    println!("ready {:.1?} after it could listen again", begun.elapsed());
+    nodes.server().stop().await;
+}
+
+/// A start looks up whether the tables are there: that has an end, too.
+#[actix_web::test]
+async fn a_start_behind_a_database_that_swallows_everything_is_refused() {
+    let (schema, proxy) = (Schema::new(), Proxy::before(&url()));
+    let url = format!("{}?connect_timeout=2", proxy.url(&url()));
+    proxy.silence_new(true);
+    let settings = Postgres::at(url).schema(schema.name());
+    let started = within("the start to end", on(settings).try_start()).await;
+    let refused = started.err().expect("refused").to_string();
+    assert!(refused.contains("timeout expired"), "{refused}");
+}

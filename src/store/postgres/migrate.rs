@@ -1,6 +1,7 @@
 //! Creates the tables, and brings them up to date, one node at a time.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::migration::{Migration, MigrationSource};
@@ -9,6 +10,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Integer, Nullable, Text};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
+use super::connection::PgConn;
 use super::query::{Value, sql};
 use super::{Postgres, connect, quoted, unusable};
 use crate::conninfo::one_line;
@@ -23,6 +25,9 @@ const LOCK: i64 = 0x6d61_7473_736f_636b;
 /// Oldest server with the functions we use.
 const OLDEST: i32 = 130_000;
 
+/// Migrations, and the wait for another node's, take as long as they take.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Brings the tables up to date; the names of the migrations that ran.
@@ -36,9 +41,8 @@ pub fn run(settings: &Postgres) -> Result<Vec<String>, StoreError> {
         check_grants(&mut conn, settings, Access::Full)?;
         return Ok(Vec::new());
     }
-    conn.build_transaction()
-        .read_write()
-        .run(|conn| apply(conn, settings))
+    conn.be_patient(LONGEST);
+    conn.transaction(|conn| apply(conn, settings))
         .map_err(|why| {
             unusable(
                 settings,
@@ -64,7 +68,7 @@ pub fn check(settings: &Postgres, access: Access) -> Result<(), StoreError> {
     }
 }
 
-fn check_server(conn: &mut PgConnection) -> Result<(), String> {
+fn check_server(conn: &mut PgConn) -> Result<(), String> {
     let ask =
         "SELECT current_setting('server_version_num')::int, current_setting('server_encoding')";
     let (version, encoding): (i32, String) = sql::<(Integer, Text)>(ask, [])
@@ -84,11 +88,7 @@ fn check_server(conn: &mut PgConnection) -> Result<(), String> {
 }
 
 /// Fails if the role may not do what is going to be done, and names what it may not.
-fn check_grants(
-    conn: &mut PgConnection,
-    settings: &Postgres,
-    access: Access,
-) -> Result<(), StoreError> {
+fn check_grants(conn: &mut PgConn, settings: &Postgres, access: Access) -> Result<(), StoreError> {
     let schema = quoted(&settings.schema);
     let (wanted, sequences) = match access {
         Access::Full => ("SELECT, INSERT, UPDATE, DELETE", "USAGE"),
@@ -131,7 +131,7 @@ fn check_grants(
 }
 
 /// The migrations that have not run. (A database may know more than we do: a newer version has been here.)
-fn missing(conn: &mut PgConnection, settings: &Postgres) -> Result<Vec<String>, String> {
+fn missing(conn: &mut PgConn, settings: &Postgres) -> Result<Vec<String>, String> {
     let known = known(conn, settings).map_err(|error| error.to_string())?;
     let all = MigrationSource::<Pg>::migrations(&MIGRATIONS).map_err(|error| error.to_string())?;
     let missing = all
@@ -140,7 +140,7 @@ fn missing(conn: &mut PgConnection, settings: &Postgres) -> Result<Vec<String>, 
     Ok(missing.map(|it| it.name().to_string()).collect())
 }
 
-fn known(conn: &mut PgConnection, settings: &Postgres) -> DbResult<HashSet<String>> {
+fn known(conn: &mut PgConn, settings: &Postgres) -> DbResult<HashSet<String>> {
     let table = format!("{}.__diesel_schema_migrations", quoted(&settings.schema));
     let ask = "SELECT to_regclass(?)::text";
     let there: Option<String> =
@@ -152,11 +152,11 @@ fn known(conn: &mut PgConnection, settings: &Postgres) -> DbResult<HashSet<Strin
     Ok(versions.load::<String>(conn)?.into_iter().collect())
 }
 
-fn apply(conn: &mut PgConnection, settings: &Postgres) -> Result<Vec<String>, Failure> {
+fn apply(conn: &mut PgConn, settings: &Postgres) -> Result<Vec<String>, Failure> {
     let schema = quoted(&settings.schema);
     // Whoever starts meanwhile waits for as long as it takes, whatever limits the role has.
     conn.batch_execute(
-        "SET LOCAL statement_timeout TO 0; SET LOCAL lock_timeout TO 0; \
+        "SET TRANSACTION READ WRITE; SET LOCAL statement_timeout TO 0; SET LOCAL lock_timeout TO 0; \
         SET LOCAL idle_in_transaction_session_timeout TO 0; SET LOCAL client_min_messages TO warning; \
         SELECT set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'",
     )?;

@@ -61,7 +61,7 @@ pub use self::settings::Postgres;
 use super::limits::Limits;
 use super::statements::{Cutter, Database, Line};
 use super::{Access, StoreConfig, StoreError};
-use crate::conninfo::{careful, is_ambiguous, one_line, refusal};
+use crate::conninfo::{careful, is_ambiguous, one_line};
 
 type Conn = PgConn;
 
@@ -109,7 +109,9 @@ impl Shared {
         if self.pooled {
             conn.set_prepared_statement_cache_size(CacheSize::Disabled);
         } else {
-            conn.batch_execute(&self.needs.for_good(conn.server_version()))
+            let settings = self.needs.for_good(conn.server_version());
+            conn.lift_limit()
+                .and_then(|()| conn.batch_execute(&settings))
                 .map_err(|error| one_line(&error))?;
         }
         Ok(conn)
@@ -153,19 +155,23 @@ fn database(settings: &Postgres, config: &StoreConfig, access: Access) -> Arc<dy
     })
 }
 
-fn connect(settings: &Postgres) -> Result<PgConnection, StoreError> {
+/// How long an answer may take when it is looked up whether a database can be used.
+const LOOK_UP: Duration = Duration::from_secs(30);
+
+/// A connection to look up whether a database can be used.
+fn connect(settings: &Postgres) -> Result<PgConn, StoreError> {
     if settings.urls().any(is_ambiguous) {
         let why = "its URL (which is not shown, since it may hold a password) has an @ where there should be none; \
                    in a user, a password or a database, write %40 for @ and %2F for /";
         return Err(unusable(settings, why));
     }
-    let mut conn = PgConnection::establish(&careful(&settings.url, "matssocket"))
-        .map_err(|why| unusable(settings, &refusal(&why)))?;
+    let mut conn = PgConn::connect(&careful(&settings.url, "matssocket"), LOOK_UP)
+        .map_err(|why| unusable(settings, &why))?;
     if settings.pooled {
         conn.set_prepared_statement_cache_size(CacheSize::Disabled);
     } else {
         // What is looked up here is not to be cut short by a limit that is meant for the application.
-        conn.batch_execute("SET statement_timeout TO 0")
+        conn.lift_limit()
             .map_err(|why| unusable(settings, &one_line(&why)))?;
     }
     Ok(conn)

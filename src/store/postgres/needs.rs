@@ -29,10 +29,10 @@ impl Needs {
         // for all values, a statement takes half the time. No statement is cut short by a limit that is meant for the
         // application's own: how long it may take is watched from this side.
         let local = format!(
-            "SET LOCAL search_path TO {}; SET LOCAL enable_seqscan TO off; SET LOCAL jit TO off; \
-            SET LOCAL plan_cache_mode TO force_generic_plan; SET LOCAL lock_timeout TO {lock_timeout}; \
-            SET LOCAL idle_in_transaction_session_timeout TO {idle_timeout}; \
-            SET LOCAL statement_timeout TO 0; {DURABLE}",
+            "SET LOCAL statement_timeout TO 0; SET LOCAL search_path TO {}; SET LOCAL enable_seqscan TO off; \
+            SET LOCAL jit TO off; SET LOCAL plan_cache_mode TO force_generic_plan; \
+            SET LOCAL lock_timeout TO {lock_timeout}; \
+            SET LOCAL idle_in_transaction_session_timeout TO {idle_timeout}; {DURABLE}",
             quoted(&settings.schema)
         );
         Needs { local, access }

@@ -22,6 +22,7 @@ use diesel::connection::{
     TransactionManagerStatus,
 };
 use diesel::expression::QueryMetadata;
+use diesel::migration::{CREATE_MIGRATIONS_TABLE, MigrationConnection};
 use diesel::pg::{GetPgMetadataCache, Pg, PgConnection, PgMetadataCache, PgTypeMetadata};
 use diesel::prelude::*;
 use diesel::query_builder::bind_collector::RawBytesBindCollector;
@@ -71,7 +72,7 @@ impl PgConn {
         let libpq = Libpq::connect(url, patience).map_err(|error| conninfo::refusal(&error))?;
         let statements = StatementCache::new();
         let mut conn = PgConn::new(Inner::Own { libpq, statements });
-        conn.batch_execute("SET TIME ZONE 'UTC'; SET CLIENT_ENCODING TO 'UTF8'")
+        conn.set("SET TIME ZONE 'UTC'; SET CLIENT_ENCODING TO 'UTF8'")
             .map_err(|error| conninfo::one_line(&error))?;
         Ok(conn)
     }
@@ -102,6 +103,27 @@ impl PgConn {
             metadata: PgMetadataCache::new(),
             instrumentation: DynInstrumentation::none(),
         }
+    }
+
+    /// Lifts the limit that the role or the database has for a statement.
+    pub fn lift_limit(&mut self) -> QueryResult<()> {
+        // By itself: a limit that ends with it could still strike what follows in the same message.
+        self.set("SET statement_timeout TO 0")
+    }
+
+    /// Sets something while that limit holds, which may be as short as it takes.
+    fn set(&mut self, statements: &str) -> QueryResult<()> {
+        const ATTEMPTS: u32 = 10;
+        let mut result = self.batch_execute(statements);
+        for _ in 1..ATTEMPTS {
+            match &result {
+                Err(error) if self.meaning_of(error) == Meaning::Again => {
+                    result = self.batch_execute(statements);
+                }
+                _ => break,
+            }
+        }
+        result
     }
 
     /// The server's version, if it is known without asking: 150004 is 15.4.
@@ -423,6 +445,12 @@ impl LoadConnection<DefaultLoadingMode> for PgConn {
             Inner::Lent(conn, _) => Rows::copied(conn, source)?,
         };
         Ok(Cursor::new(rows))
+    }
+}
+
+impl MigrationConnection for PgConn {
+    fn setup(&mut self) -> QueryResult<usize> {
+        diesel::sql_query(CREATE_MIGRATIONS_TABLE).execute(self)
     }
 }
 
