@@ -110,7 +110,7 @@ impl Handler<EndSweep> for Registry {
                 Some(session) if session.holder.connection > holder.connection => {
                     entry.to.tell(ToSession::TakenOver)
                 }
-                Some(session) => entry.to.tell(ToSession::Swept(session.last_seq)),
+                Some(session) => entry.to.tell(ToSession::Swept(session.newest)),
                 None => missing.push(holder),
             }
         }

@@ -19,6 +19,17 @@ pub struct Limits {
     pub forwarded_bytes_of_user: i64,
 }
 
+/// A user's bytes are looked at whenever one of his sessions has taken in another such part of what he may have, and not
+/// for each message: so much may each of his sessions have beyond the limit.
+const PARTS: i64 = 256;
+
+impl Limits {
+    /// Payload bytes that a session takes in until its user's bytes are looked at.
+    pub fn part_of_user(&self) -> i64 {
+        (self.outbox_bytes_of_user / PARTS).max(1)
+    }
+}
+
 impl From<&StoreConfig> for Limits {
     fn from(config: &StoreConfig) -> Limits {
         Limits {

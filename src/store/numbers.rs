@@ -17,8 +17,12 @@ pub const PER_MS: i64 = 1_000;
 /// belong to a pooler.)
 const RENEWED: i64 = 1_000;
 
+/// How far ahead of the time a new connection begins, in milliseconds. Ranges of numbers are reserved for a few seconds, so
+/// what was given may be that far ahead of the time when the database is set back; whoever then connects begins beyond it.
+const HEAD_START: i64 = 10_000;
+
 /// The lowest number that may be given at a time, in milliseconds since the epoch.
-fn at(now: i64) -> i64 {
+pub fn at(now: i64) -> i64 {
     now.saturating_sub(BEGINNING).max(0).saturating_mul(PER_MS)
 }
 
@@ -34,7 +38,11 @@ impl Floor {
     /// The number that follows `newest` at this time.
     pub fn next(&mut self, newest: i64, now: i64) -> i64 {
         if now.saturating_sub(self.since) >= RENEWED {
-            self.number = self.number.max(at(now));
+            let from = match self.since {
+                0 => now.saturating_add(HEAD_START),
+                _ => now,
+            };
+            self.number = self.number.max(at(from));
             self.since = now;
         }
         newest.saturating_add(1).max(self.number)
@@ -43,22 +51,24 @@ impl Floor {
 
 #[cfg(test)]
 mod tests {
-    use super::{BEGINNING, Floor, PER_MS, at};
+    use super::{BEGINNING, Floor, HEAD_START, PER_MS, at};
 
     #[test]
     fn numbers_follow_one_another_and_take_up_the_time_now_and_then() {
         let now = BEGINNING + 5_000;
         let mut floor = Floor::default();
         let first = floor.next(7, now);
-        assert_eq!(first, at(now));
+        assert_eq!(first, at(now + HEAD_START));
         assert_eq!(floor.next(first, now + 1), first + 1);
-        assert_eq!(floor.next(first, now + 999), first + 1);
-        assert_eq!(floor.next(first, now + 1_000), at(now + 1_000));
         assert_eq!(
-            floor.next(first, now),
-            at(now + 1_000),
-            "it does not go back"
+            floor.next(first, now + HEAD_START),
+            first + 1,
+            "the time has only just come up to it"
         );
+        let later = now + HEAD_START + 1_000;
+        assert_eq!(floor.next(first, later - 1), first + 1);
+        assert_eq!(floor.next(first, later), at(later));
+        assert_eq!(floor.next(first, now), at(later), "it does not go back");
         assert_eq!(floor.next(i64::MAX, now), i64::MAX);
     }
 
@@ -84,7 +94,7 @@ mod tests {
             for _ in 0..100 {
                 given = floor.next(given, time);
             }
-            assert!(given < at(time) + PER_MS);
+            assert!(given < at(time + HEAD_START) + PER_MS);
         }
         for newest in [0, given / 2, given - 1] {
             assert!(Floor::default().next(newest, begun + 10_000) > given);

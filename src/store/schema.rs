@@ -22,6 +22,7 @@ table! { "matssocket_session"
         outbox_bytes -> BigInt,
         position -> Nullable<BigInt>,
         skipped -> BigInt,
+        reserves -> Nullable<BigInt>,
     }
 }
 

@@ -261,7 +261,7 @@ impl State {
             }
             ToSession::Stored(after, message) => self.window.stored(after, message, &self.config),
             ToSession::Notice => self.window.poke(),
-            ToSession::Swept(last_seq) => self.window.newest(last_seq),
+            ToSession::Swept(newest) => self.window.newest(newest),
             ToSession::Published(publication) => self.published(publication),
             ToSession::Revoked(revocation) => self.revoked(&revocation),
             ToSession::TakenOver => self.taken_over(),

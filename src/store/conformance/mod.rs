@@ -9,6 +9,7 @@ mod mend;
 mod nodes;
 mod numbers;
 mod outbox;
+mod reserved;
 mod sessions;
 mod topics;
 mod transact;
@@ -74,6 +75,7 @@ suite! {
     mend: without_end a_dead_node_s_lease a_living_node_s_lease work_and_requests sessions nothing;
     nodes: listed the_application_that_came_first_has_it;
     numbers: take_up_the_time of_a_dead_letter gaps_fill_no_outbox of_publications seen_ahead_of_the_store;
+    reserved: whoever_stores a_registration_ends_a_range swept fills_no_outbox rolled_back;
     topics: subscriptions publications_in_order pages_hold_what_fits missed positions a_page_of_what_is_gone
         newest_survives_scavenging;
     transact: committed refused rolled_back panicked timed_out redriven_to_its_own_session_only;

@@ -3,6 +3,9 @@ use super::*;
 /// Long enough after 2020 for numbers to be times.
 const LATER: i64 = 1_800_000_000_000;
 
+/// How far ahead of the time a new connection begins.
+const HEAD_START: i64 = 10_000;
+
 /// The number that stands for a time.
 fn at(ms: i64) -> i64 {
     (ms - 1_577_836_800_000) * 1_000
@@ -21,13 +24,13 @@ pub async fn take_up_the_time(base: Base) {
     let base = base.at(LATER);
     let a = base.node("a").await;
     let holder = a.open("user", "s1").await.holder;
-    assert_eq!(holder.connection, ConnectionId(at(LATER)));
+    assert_eq!(holder.connection, ConnectionId(at(LATER + HEAD_START)));
     for tid in ["m1", "m2"] {
         a.send("s1", tid).await;
     }
-    base.clock.advance(secs(2));
+    base.clock.advance(secs(12));
     a.send("s1", "m3").await;
-    let (first, third) = (at(LATER), at(LATER + 2_000));
+    let (first, third) = (at(LATER + HEAD_START), at(LATER + 12_000));
     let expected = [(0, first), (first, first + 1), (first + 1, third)];
     assert_eq!(just_stored(&a).await, expected);
     let stored = a.fetch(holder.session).await.into_iter();
@@ -48,18 +51,23 @@ pub async fn of_a_dead_letter(base: Base) {
     for tid in ["m1", "m2"] {
         a.send("s1", tid).await;
     }
+    let first = at(LATER + HEAD_START);
     let mark = MarkRedelivery {
         holder,
-        seqs: vec![at(LATER)],
+        seqs: vec![first],
         max: 0,
     };
-    assert_eq!(a.run(mark).await, MarkedRedelivery::Done(vec![at(LATER)]));
+    assert_eq!(a.run(mark).await, MarkedRedelivery::Done(vec![first]));
     just_stored(&a).await;
-    base.clock.advance(secs(2));
+    base.clock.advance(secs(12));
     let id = a.dead().await[0].id;
     assert!(a.run(RedriveDeadLetter { id }).await);
-    let expected = [(at(LATER) + 1, at(LATER + 2_000))];
-    assert_eq!(just_stored(&a).await, expected);
+    let told = just_stored(&a).await;
+    let [(after, seq)] = told[..] else {
+        panic!("not one: {told:?}");
+    };
+    assert_eq!(after, first + 1);
+    assert!(seq >= at(LATER + 12_000), "{seq}");
     assert_eq!(a.tids(holder.session).await, ["m2", "m1"]);
 }
 
@@ -96,7 +104,7 @@ pub async fn of_publications(base: Base) {
     for tid in ["p1", "p2", "p3"] {
         a.run(call(vec![publish("t", tid), publish("t", "next")]))
             .await;
-        base.clock.advance(secs(10));
+        base.clock.advance(secs(20));
     }
     let fetch = FetchPublications {
         after: 0,
@@ -104,12 +112,12 @@ pub async fn of_publications(base: Base) {
     };
     let numbers: Vec<_> = a.run(fetch).await.publications;
     let numbers: Vec<_> = numbers.into_iter().map(|it| it.id).collect();
-    let times = [LATER, LATER + 10_000, LATER + 20_000].map(at);
+    let times = [LATER + HEAD_START, LATER + 20_000, LATER + 40_000].map(at);
     assert_eq!(numbers, times.map(|it| [it, it + 1]).concat());
     assert_eq!(a.run(NewestPublication).await, numbers[5]);
 
     // The first two go.
-    a.scavenge(secs(100), secs(21), secs(100)).await;
+    a.scavenge(secs(100), secs(41), secs(100)).await;
     let left = a.run(NewestPublication).await;
     assert_eq!(left, numbers[5]);
     let since = [

@@ -435,11 +435,11 @@ pub async fn sweep_and_which_exist(base: Base) {
     let expected = vec![
         SweptSession {
             holder: one.holder,
-            last_seq: 0,
+            newest: 0,
         },
         SweptSession {
             holder: two.holder,
-            last_seq: 2,
+            newest: 2,
         },
     ];
     assert_eq!((swept.sessions, swept.newest_publication), (expected, 1));

@@ -85,8 +85,8 @@ pub struct Sweep;
 pub struct SweptSession {
     /// Who holds it.
     pub holder: Holder,
-    /// Newest sequence number stored for it.
-    pub last_seq: i64,
+    /// Newest sequence number in its outbox; 0 if that is empty.
+    pub newest: i64,
 }
 
 /// Outcome of [`Sweep`].

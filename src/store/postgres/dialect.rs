@@ -72,11 +72,17 @@ impl Dialect {
         let pending = &mut self.pending.takings;
         for taking in takings {
             pending.session.push(taking.key);
-            pending.last_seq.push(taking.last_seq);
-            pending.outbox_bytes.push(taking.outbox_bytes);
-            pending.skipped.push(taking.skipped);
+            pending.last_seq.push(taking.taken.last_seq);
+            pending.outbox_bytes.push(taking.taken.bytes);
+            pending.skipped.push(taking.taken.skipped);
         }
         self.write(conn)
+    }
+
+    /// Whether numbers may be reserved. Behind a pooler, a connection does not notice that another server has taken over,
+    /// which may not have the last commits: what was reserved there is not.
+    pub fn may_reserve(&self) -> bool {
+        !self.shared.pooled
     }
 
     /// What comes next is maintenance: the limits that the role or the database sets for an application's statements are
@@ -162,10 +168,12 @@ impl Transaction<'_> {
             BigInt,
             BigInt,
             BigInt,
+            Nullable<BigInt>,
         );
         type Columns = (Row, BigInt);
         // The transaction's id comes with them: should the answer to COMMIT be lost, it tells what became of it.
-        let lock = "SELECT key, sid, user_id, connection, node, last_seq, outbox_bytes, skipped, pg_current_xact_id()::text::bigint \
+        let lock = "SELECT key, sid, user_id, connection, node, last_seq, outbox_bytes, skipped, reserves, \
+            pg_current_xact_id()::text::bigint \
             FROM session WHERE key = ANY(?) OR sid = ANY(?) ORDER BY key FOR NO KEY UPDATE";
         let values = [Value::Longs(keys), Value::Texts(&sids)];
         let rows: Vec<(RowColumns, i64)> = sql::<Columns>(lock, values).load(self.apart())?;

@@ -68,20 +68,24 @@ impl PgLine {
     }
 
     fn roll_back(&mut self) -> bool {
-        self.rooms.forget();
+        self.rooms.rolled_back();
         self.conn.roll_back()
     }
 
     fn commit(&mut self, xid: Option<i64>) -> Result<Verdict, Fault> {
         let error = match self.conn.commit() {
-            Committed::Yes => return Ok(Verdict::Commit),
+            Committed::Yes => {
+                self.rooms.reserved.committed();
+                return Ok(Verdict::Commit);
+            }
             Committed::No(error) => {
-                self.rooms.forget();
+                self.rooms.rolled_back();
                 let meaning = self.conn.meaning_of(&error);
                 return Err(Fault::Inside(error, meaning));
             }
             Committed::Unknown(error) => error,
         };
+        self.rooms.forget();
         log_seldom!(
             warn,
             "the connection to PostgreSQL was lost during a commit: {error}"

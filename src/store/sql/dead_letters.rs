@@ -143,7 +143,7 @@ impl Transaction<'_> {
         let Some(row) = self.take_number(key, dead.msg.as_deref())? else {
             return Ok(false);
         };
-        let (seq, after, home) = (row.last_seq, row.before, row.home());
+        let (seq, after, home) = (row.seq(), row.before, row.home());
         let conn = self.beside()?;
         let new = NewOutboxRow {
             session: key.0,

@@ -25,6 +25,7 @@ mod inbox;
 mod mend;
 mod nodes;
 mod outbox;
+mod reserved;
 mod rooms;
 mod scavenge;
 mod sessions;

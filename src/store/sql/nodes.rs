@@ -1,9 +1,10 @@
 //! Nodes: their leases, what they hold.
 
+use diesel::dsl::max;
 use diesel::prelude::*;
 
 use super::Transaction;
-use super::schema::{forwarded, node, session};
+use super::schema::{forwarded, node, outbox, session};
 use super::unserved::services_in;
 use crate::clock::ms;
 use crate::store::operation::*;
@@ -110,17 +111,22 @@ impl Transaction<'_> {
 
     pub fn sweep(&mut self, _: &Sweep) -> DbResult<Swept> {
         let by = self.by.clone();
-        let rows: Vec<(i64, i64, i64)> = session::table
+        // The session row may say more than is stored: numbers are reserved.
+        let newest = outbox::table
+            .filter(outbox::session.eq(session::key))
+            .select(max(outbox::seq))
+            .single_value();
+        let rows: Vec<(i64, i64, Option<i64>)> = session::table
             .filter(session::node.eq(&*by))
             .order(session::key)
-            .select((session::key, session::connection, session::last_seq))
+            .select((session::key, session::connection, newest))
             .load(self.direct()?)?;
-        let swept = |(key, connection, last_seq)| SweptSession {
+        let swept = |(key, connection, newest): (i64, i64, Option<i64>)| SweptSession {
             holder: Holder {
                 session: SessionKey(key),
                 connection: ConnectionId(connection),
             },
-            last_seq,
+            newest: newest.unwrap_or(0),
         };
         let newest_publication = self.newest_publication(&NewestPublication)?;
         let now = self.now;

@@ -22,7 +22,7 @@ impl Transaction<'_> {
         let Some(row) = self.take_number(key, payload)? else {
             return Ok(None);
         };
-        let (seq, after, home) = (row.last_seq, row.before, row.home());
+        let (seq, after, home) = (row.seq(), row.before, row.home());
         if let Some(correlation) = &message.correlation {
             let (sid, user_id) = (row.sid.clone(), row.user_id.clone());
             self.store_correlation(key, seq, (&sid, &user_id, &message.tid), correlation)?;

@@ -5,16 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::allowances::Allowances;
+use super::reserved::Reserved;
 use crate::store::limits::Limits;
 use crate::store::numbers::Floor;
 use crate::store::operation::SessionKey;
 
 /// Most sessions, and most users, of which it is remembered.
 const MOST: usize = 10_000;
-
-/// A user's bytes are looked at whenever one of his sessions has taken in another such part of what he may have, and not
-/// for each message: so much may each of his sessions have beyond the limit.
-const PARTS: i64 = 256;
 
 /// Of the room that was counted for a user, a connection lets such a part be filled before it counts again: so much may
 /// each connection let him have beyond the limit.
@@ -23,15 +20,15 @@ const UNCOUNTED: i64 = 16;
 /// How long a user whose outboxes are full is not counted again, in milliseconds: there may be much to count.
 const FULL_FOR: i64 = 1_000;
 
-/// What an outbox has ever taken: messages, and their payload bytes.
+/// So many messages and payload bytes, of those that an outbox has ever taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken {
+pub struct Amount {
     pub messages: i64,
     pub bytes: i64,
 }
 
-impl Taken {
-    fn within(self, until: Taken) -> bool {
+impl Amount {
+    fn within(self, until: Amount) -> bool {
         self.messages <= until.messages && self.bytes <= until.bytes
     }
 }
@@ -49,10 +46,12 @@ enum User {
 /// which it was learnt, unless that is rolled back: then what it deleted is there again.
 pub struct Rooms {
     limits: Limits,
-    until: HashMap<SessionKey, Taken>,
+    until: HashMap<SessionKey, Amount>,
     users: HashMap<String, User>,
     /// What may be forwarded.
     pub forwards: Allowances,
+    /// The numbers of sessions.
+    pub reserved: Reserved,
     /// The lowest number that this connection may give: it stays, whatever is rolled back.
     pub floor: Floor,
     /// What is to be done once is done: through each connection, unless several share this.
@@ -66,6 +65,7 @@ impl Rooms {
             until: HashMap::new(),
             users: HashMap::new(),
             forwards: Allowances::new(limits),
+            reserved: Reserved::default(),
             floor: Floor::default(),
             begun: Arc::default(),
         }
@@ -76,8 +76,8 @@ impl Rooms {
     }
 
     /// An outbox has room to take so much, as far as is known.
-    pub fn reach(&self, session: SessionKey, taken: Taken) -> bool {
-        let all = Taken {
+    pub fn reach(&self, session: SessionKey, taken: Amount) -> bool {
+        let all = Amount {
             messages: self.limits.outbox,
             bytes: self.limits.outbox_bytes,
         };
@@ -85,7 +85,7 @@ impl Rooms {
     }
 
     /// An outbox has room until it has taken so much.
-    pub fn learn(&mut self, session: SessionKey, until: Taken) {
+    pub fn learn(&mut self, session: SessionKey, until: Amount) {
         if self.until.len() >= MOST {
             self.until.clear();
         }
@@ -94,17 +94,13 @@ impl Rooms {
 
     /// Whether the bytes of the user of an outbox that has taken so many are to be looked at before it takes more.
     pub fn concerns_user(&self, taken: i64, bytes: i64) -> bool {
-        let part = self.part();
+        let part = self.limits.part_of_user();
         taken / part != (taken + bytes) / part
-    }
-
-    fn part(&self) -> i64 {
-        (self.limits.outbox_bytes_of_user / PARTS).max(1)
     }
 
     /// Whether a user has room for so many bytes; `None`: that must be counted.
     pub fn user_has_room(&mut self, user_id: &str, bytes: i64, now: i64) -> Option<bool> {
-        let bytes = bytes.max(self.part());
+        let bytes = bytes.max(self.limits.part_of_user());
         match self.users.get_mut(user_id) {
             Some(User::Room(left)) => {
                 *left -= bytes;
@@ -135,17 +131,24 @@ impl Rooms {
         has_room
     }
 
-    /// A transaction was rolled back.
-    pub fn forget(&mut self) {
+    /// The transaction was rolled back.
+    pub fn rolled_back(&mut self) {
         self.until.clear();
         self.users.clear();
         self.forwards.forget();
+        self.reserved.rolled_back();
+    }
+
+    /// The transaction may have been rolled back, or not.
+    pub fn forget(&mut self) {
+        self.rolled_back();
+        self.reserved.forget();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Rooms, Taken};
+    use super::{Amount, Rooms};
     use crate::store::StoreConfig;
     use crate::store::limits::Limits;
     use crate::store::operation::SessionKey;
@@ -163,7 +166,7 @@ mod tests {
 
     #[test]
     fn an_outbox_has_room_until_either_is_used_up() {
-        let taken = |messages, bytes| Taken { messages, bytes };
+        let taken = |messages, bytes| Amount { messages, bytes };
         let (mut rooms, session) = (rooms(), SessionKey(1));
         assert!(rooms.reach(session, taken(10, 1_000)));
         assert!(!rooms.reach(session, taken(11, 0)));

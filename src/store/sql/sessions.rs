@@ -77,6 +77,7 @@ impl Transaction<'_> {
                 session::smid_prefix.eq(smid_prefix),
                 session::user_id.eq(&op.user_id),
                 session::connection.eq(connection),
+                session::reserves.eq(connection),
                 session::node.eq(&*by),
                 session::client.eq(&op.client),
                 session::app_name.eq(&op.app_name),
@@ -128,6 +129,7 @@ impl Transaction<'_> {
         diesel::update(session::table.find(key))
             .set((
                 session::connection.eq(connection),
+                session::reserves.eq(connection),
                 session::node.eq(&*by),
                 session::client.eq(&op.client),
                 session::app_name.eq(&op.app_name),

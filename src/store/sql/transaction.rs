@@ -12,7 +12,8 @@ use diesel::prelude::*;
 use diesel::result::DatabaseErrorKind;
 
 use super::allowances::Allowances;
-use super::rooms::Taken;
+use super::reserved::{Numbers, Taken};
+use super::rooms::Amount;
 use super::schema::{outbox, session};
 use super::sizes::octet_length;
 use super::{Conn, Dialect, Rooms};
@@ -56,18 +57,21 @@ pub struct Row {
     pub user_id: String,
     pub connection: ConnectionId,
     pub node: Option<Arc<str>>,
-    pub last_seq: i64,
+    numbers: Numbers,
     /// Its newest sequence number before the last one was taken.
     pub before: i64,
-    /// Payload bytes that its outbox has ever taken.
-    outbox_bytes: i64,
-    /// Numbers that were left out.
-    skipped: i64,
-    /// `last_seq`, `outbox_bytes` and `skipped` must be written back.
+    /// Whoever may read this row knows that it may say more than was taken.
+    may_reserve: bool,
+    /// Numbers were taken that are not accounted for yet.
     dirty: bool,
 }
 
 impl Row {
+    /// The newest sequence number.
+    pub fn seq(&self) -> i64 {
+        self.numbers.taken.last_seq
+    }
+
     /// Where the session is connected.
     pub fn home(&self) -> Option<(Arc<str>, ConnectionId)> {
         self.node.clone().map(|node| (node, self.connection))
@@ -90,15 +94,23 @@ pub struct Transaction<'a> {
 }
 
 /// What is read of a session row: key, sid, user, connection, node, newest sequence number, bytes of the outbox, numbers
-/// that were left out.
-pub type RowColumns = (i64, String, String, i64, Option<String>, i64, i64, i64);
+/// that were left out, the registration that knows of reserved numbers.
+pub type RowColumns = (
+    i64,
+    String,
+    String,
+    i64,
+    Option<String>,
+    i64,
+    i64,
+    i64,
+    Option<i64>,
+);
 
 /// What is written back of a session row.
 pub struct Taking {
     pub key: i64,
-    pub last_seq: i64,
-    pub outbox_bytes: i64,
-    pub skipped: i64,
+    pub taken: Taken,
 }
 
 impl<'a> Transaction<'a> {
@@ -150,15 +162,13 @@ impl<'a> Transaction<'a> {
     /// Writes everything that is not written yet.
     pub fn write_back(&mut self) -> DbResult<()> {
         let Known { rows, dirty, .. } = &mut *self.known;
+        let (now, limits, reserved) = (self.now, self.rooms.limits(), &mut self.rooms.reserved);
         let written = dirty.drain(..).filter_map(|key| {
             let row = rows.get_mut(&key)?;
             row.dirty = false;
-            Some(Taking {
-                key: key.0,
-                last_seq: row.last_seq,
-                outbox_bytes: row.outbox_bytes,
-                skipped: row.skipped,
-            })
+            let taken = row.numbers.store(row.may_reserve, now, &limits);
+            reserved.note(key, row.numbers);
+            taken.map(|taken| Taking { key: key.0, taken })
         });
         let takings: Vec<_> = written.collect();
         self.dialect.write_back(self.conn, &takings)?;
@@ -169,11 +179,19 @@ impl<'a> Transaction<'a> {
     /// What was read of a session row.
     pub fn remember(
         &mut self,
-        (key, sid, user_id, connection, node, last_seq, outbox_bytes, skipped): RowColumns,
+        (key, sid, user_id, connection, node, last_seq, bytes, skipped, reserves): RowColumns,
     ) -> SessionKey {
         let key = SessionKey(key);
         self.known.keys.insert(sid.clone(), Some(key));
+        let may_reserve =
+            self.dialect.may_reserve() && (node.is_none() || reserves == Some(connection));
         let connection = ConnectionId(connection);
+        let written = Taken {
+            last_seq,
+            skipped,
+            bytes,
+        };
+        let numbers = self.rooms.reserved.numbers(key, connection, written);
         self.known.rows.insert(
             key,
             Row {
@@ -181,10 +199,9 @@ impl<'a> Transaction<'a> {
                 user_id,
                 connection,
                 node: node.map(Arc::from),
-                last_seq,
-                before: last_seq,
-                outbox_bytes,
-                skipped,
+                numbers,
+                before: numbers.taken.last_seq,
+                may_reserve,
                 dirty: false,
             },
         );
@@ -216,10 +233,11 @@ impl<'a> Transaction<'a> {
         let Some(row) = rows.get_mut(&key) else {
             return Ok(None);
         };
-        let number = self.rooms.floor.next(row.last_seq, self.now);
-        row.skipped += number - row.last_seq - 1;
-        row.before = std::mem::replace(&mut row.last_seq, number);
-        row.outbox_bytes += payload.map_or(0, |payload| payload.len() as i64);
+        let taken = &mut row.numbers.taken;
+        let number = self.rooms.floor.next(taken.last_seq, self.now);
+        taken.skipped += number - taken.last_seq - 1;
+        row.before = std::mem::replace(&mut taken.last_seq, number);
+        taken.bytes += payload.map_or(0, |payload| payload.len() as i64);
         if !std::mem::replace(&mut row.dirty, true) {
             dirty.push(key);
         }
@@ -277,11 +295,11 @@ impl<'a> Transaction<'a> {
         let Some(row) = self.row(key)? else {
             return Ok(None);
         };
-        let taken = Taken {
-            messages: row.last_seq - row.skipped,
-            bytes: row.outbox_bytes,
+        let taken = Amount {
+            messages: row.numbers.taken.messages(),
+            bytes: row.numbers.taken.bytes,
         };
-        let then = Taken {
+        let then = Amount {
             messages: taken.messages + messages,
             bytes: taken.bytes + bytes,
         };
@@ -297,13 +315,18 @@ impl<'a> Transaction<'a> {
     }
 
     /// Counts what an outbox has, and learns how much more it takes. A message without company always fits.
-    fn count(&mut self, key: SessionKey, taken: Taken, then: Taken) -> DbResult<Option<OutboxCap>> {
+    fn count(
+        &mut self,
+        key: SessionKey,
+        taken: Amount,
+        then: Amount,
+    ) -> DbResult<Option<OutboxCap>> {
         let limits = self.rooms.limits();
         let theirs = outbox::table.filter(outbox::session.eq(key.0));
         let sizes = (diesel::dsl::count_star(), sum(octet_length(outbox::msg)));
         let (messages, bytes): (i64, Option<i64>) =
             theirs.select(sizes).get_result(self.beside()?)?;
-        let mut until = Taken {
+        let mut until = Amount {
             messages: taken.messages + limits.outbox - messages,
             bytes: taken.bytes + limits.outbox_bytes - bytes.unwrap_or(0),
         };
@@ -354,6 +377,7 @@ type RowSelection = (
     session::last_seq,
     session::outbox_bytes,
     session::skipped,
+    session::reserves,
 );
 const ROW: RowSelection = (
     session::key,
@@ -364,6 +388,7 @@ const ROW: RowSelection = (
     session::last_seq,
     session::outbox_bytes,
     session::skipped,
+    session::reserves,
 );
 
 macro_rules! delegate {

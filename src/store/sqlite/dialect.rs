@@ -61,14 +61,19 @@ impl Dialect {
         self.write(conn)?;
         for taking in takings {
             let numbers = [
-                taking.last_seq,
-                taking.outbox_bytes,
-                taking.skipped,
+                taking.taken.last_seq,
+                taking.taken.bytes,
+                taking.taken.skipped,
                 taking.key,
             ];
             execute::<UpdateSession, _>(conn, numbers.map(Long))?;
         }
         Ok(())
+    }
+
+    /// Whether numbers may be reserved.
+    pub fn may_reserve(&self) -> bool {
+        true
     }
 
     /// What comes next is maintenance.

@@ -90,8 +90,12 @@ impl WriterLine {
                 }
             })
         });
+        match &result {
+            Ok(_) => self.rooms.reserved.committed(),
+            Err(Undo::Said(_)) => self.rooms.rolled_back(),
+            Err(Undo::Failed(_)) => self.rooms.forget(),
+        }
         if result.is_err() {
-            self.rooms.forget();
             self.known.forget();
         }
         ended.outcome(result, &mut self.spoilt)

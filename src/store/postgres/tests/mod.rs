@@ -83,6 +83,21 @@ impl Schema {
         conn.batch_execute(&before).expect("set");
         conn.batch_execute(sql).expect(sql);
     }
+
+    /// What a query of one text column says in the store's schema.
+    fn texts(&self, query: &str) -> Vec<String> {
+        #[derive(QueryableByName)]
+        struct Row {
+            #[diesel(sql_type = diesel::sql_types::Text)]
+            text: String,
+        }
+        let mut conn = PgConnection::establish(&server()).expect("the test's PostgreSQL");
+        conn.batch_execute(&format!("SET search_path TO \"{}\"", self.0))
+            .expect("set");
+        let query = format!("SELECT given.text FROM ({query}) AS given (text)");
+        let rows: Vec<Row> = diesel::sql_query(query).load(&mut conn).expect("rows");
+        rows.into_iter().map(|row| row.text).collect()
+    }
 }
 
 impl Drop for Schema {
@@ -127,6 +142,17 @@ impl Node {
         match self.run(register).await {
             Registered::Held(session) => session.holder,
             other => panic!("not held: {other:?}"),
+        }
+    }
+
+    /// Stores a message; its number.
+    async fn store(&self, message: Effect) -> i64 {
+        match self.run(call(vec![message])).await {
+            UnitOutcome::Committed(effects) => match effects[..] {
+                [EffectOutcome::Stored(seq)] => seq,
+                _ => panic!("not stored: {effects:?}"),
+            },
+            refused => panic!("not stored: {refused:?}"),
         }
     }
 

@@ -55,6 +55,60 @@ async fn a_role_that_must_not_set_sequences_goes_without() {
     schema.execute(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}"));
 }
 
+/// A connection that stores for a session again and again writes its row once for many messages.
+#[actix::test]
+async fn the_session_row_is_not_written_for_each_message() {
+    let schema = Schema::new();
+    let node = Node::attach("a", schema.settings()).expect("opens");
+    node.open("s1").await;
+    let versions = || schema.texts("SELECT xmin::text FROM session");
+    for _ in 0..20 {
+        node.run(call(vec![to("s1", "m")])).await;
+    }
+    let before = versions();
+    for _ in 0..20 {
+        node.run(call(vec![to("s1", "m")])).await;
+    }
+    assert_eq!(versions(), before);
+}
+
+/// Neither is a number given again where the last commits of a standby lack a range that was in use, and one after it.
+#[actix::test]
+async fn numbers_of_lost_ranges_are_not_given_again() {
+    let schema = Schema::new();
+    let one = Node::attach("a", schema.settings_to_cut()).expect("opens");
+    let other = Node::attach("b", schema.settings_to_cut()).expect("opens");
+    one.open("s1").await;
+    let mut given = Vec::new();
+    for _ in 0..3 {
+        for node in [&one, &other] {
+            for _ in 0..20 {
+                given.push(node.store(to("s1", "m")).await);
+            }
+        }
+        schema.execute(
+            "DELETE FROM outbox; UPDATE session SET last_seq = 0, outbox_bytes = 0, skipped = 0",
+        );
+        schema.cut_all();
+    }
+    assert!(given.windows(2).all(|pair| pair[0] < pair[1]), "{given:?}");
+}
+
+/// A node of the version before takes what the row says for what is stored. So nothing is reserved for its sessions.
+#[actix::test]
+async fn nothing_is_reserved_for_a_session_on_a_node_of_the_version_before() {
+    let schema = Schema::new();
+    let node = Node::attach("a", schema.settings()).expect("opens");
+    node.open("s1").await;
+    schema.execute("UPDATE session SET connection = connection + 1, node = 'old'");
+    let mut newest = 0;
+    for _ in 0..20 {
+        newest = node.store(to("s1", "m")).await;
+    }
+    let row = schema.texts("SELECT last_seq::text FROM session");
+    assert_eq!(row, [newest.to_string()]);
+}
+
 /// A node of the version before gives the number after the newest, and knows of no gaps. What it leaves is right for those
 /// that do.
 #[actix::test]

@@ -1,0 +1,1 @@
+ALTER TABLE matssocket_session DROP COLUMN reserves;
