@@ -64,7 +64,10 @@ impl Dialect {
 
     /// Writes what was gathered.
     pub fn write(&mut self, conn: &mut PgConn) -> DbResult<()> {
-        std::mem::take(&mut self.pending).write(conn)
+        let pending = std::mem::take(&mut self.pending);
+        let deleted = pending.deletes() as u64;
+        self.shared.deleted.fetch_add(deleted, Ordering::Relaxed);
+        pending.write(conn)
     }
 
     /// Writes what was gathered, and what the outboxes of sessions have taken.

@@ -44,9 +44,10 @@ mod settings;
 mod sql;
 #[cfg(test)]
 pub mod tests;
+mod vacuum;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use diesel::connection::{CacheSize, SimpleConnection};
@@ -58,6 +59,7 @@ use self::line::PgLine;
 use self::needs::Needs;
 pub use self::query::{Value, sql};
 pub use self::settings::Postgres;
+use self::vacuum::Vacuum;
 use super::limits::Limits;
 use super::statements::{Cutter, Database, Line};
 use super::{Access, StoreConfig, StoreError};
@@ -80,6 +82,8 @@ struct PgDatabase {
     writers: usize,
     handlers: usize,
     readers: usize,
+    /// Not where it is only read.
+    _vacuum: Option<Vacuum>,
 }
 
 /// What all connections share.
@@ -94,9 +98,26 @@ pub struct Shared {
     answer_timeout: Duration,
     /// How far the database's clock is ahead of ours, in milliseconds.
     ahead: AtomicI64,
+    /// Rows that were deleted, roughly: those of messages.
+    deleted: AtomicU64,
 }
 
 impl Shared {
+    fn new(settings: &Postgres, config: &StoreConfig, access: Access) -> Shared {
+        Shared {
+            conninfo: careful(&settings.url, "matssocket"),
+            pooled: settings.pooled,
+            needs: Needs::new(settings, config, access),
+            limits: config.into(),
+            patience: config.busy_timeout,
+            answer_timeout: config
+                .answer_timeout
+                .max(config.busy_timeout.saturating_add(Duration::from_secs(1))),
+            ahead: AtomicI64::new(0),
+            deleted: AtomicU64::new(0),
+        }
+    }
+
     fn connect(&self) -> Result<PgConn, String> {
         self.prepared(PgConn::connect(&self.conninfo, self.answer_timeout)?)
     }
@@ -137,18 +158,13 @@ pub fn open_to_read(
 }
 
 fn database(settings: &Postgres, config: &StoreConfig, access: Access) -> Arc<dyn Database> {
+    let shared = Arc::new(Shared::new(settings, config, access));
     Arc::new(PgDatabase {
-        shared: Arc::new(Shared {
-            conninfo: careful(&settings.url, "matssocket"),
-            pooled: settings.pooled,
-            needs: Needs::new(settings, config, access),
-            limits: config.into(),
-            patience: config.busy_timeout,
-            answer_timeout: config
-                .answer_timeout
-                .max(config.busy_timeout.saturating_add(Duration::from_secs(1))),
-            ahead: AtomicI64::new(0),
-        }),
+        _vacuum: match access {
+            Access::Full => Vacuum::start(&shared),
+            Access::Read => None,
+        },
+        shared,
         writers: config.writers.max(1),
         handlers: config.handlers.max(1),
         readers: config.readers.max(1),

@@ -15,6 +15,7 @@ pub struct Needs {
     local: String,
     /// Writes and reads, or reads only.
     access: Access,
+    schema: String,
 }
 
 /// What is acknowledged must be on the disk; whoever waits for more than that (a standby) goes on doing so.
@@ -35,7 +36,16 @@ impl Needs {
             SET LOCAL idle_in_transaction_session_timeout TO {idle_timeout}; {DURABLE}",
             quoted(&settings.schema)
         );
-        Needs { local, access }
+        Needs {
+            local,
+            access,
+            schema: settings.schema.clone(),
+        }
+    }
+
+    /// The schema of the tables.
+    pub fn schema(&self) -> &str {
+        &self.schema
     }
 
     /// Begins a transaction. Where others use the connection in between, it sets everything anew.

@@ -90,6 +90,11 @@ pub struct Part<'a> {
 }
 
 impl Pending {
+    /// How many rows it deletes.
+    pub fn deletes(&self) -> usize {
+        self.forgotten.len() + self.completed.0.len()
+    }
+
     /// Writes it. No part sees the rows of another.
     pub fn write(mut self, conn: &mut PgConn) -> DbResult<()> {
         let forgotten = self.forgotten.take().into_iter().unzip();

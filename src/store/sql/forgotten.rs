@@ -22,6 +22,12 @@ impl Forgotten {
         of_session.is_some_and(|of_session| of_session.contains(cmid))
     }
 
+    /// How many there are.
+    #[allow(dead_code)] // SQLite does not ask
+    pub fn len(&self) -> usize {
+        self.0.values().map(HashSet::len).sum()
+    }
+
     /// All of them, sorted; then there are none.
     pub fn take(&mut self) -> Vec<(i64, String)> {
         let all = self.0.drain();

@@ -8,6 +8,7 @@ mod plans;
 #[path = "../../../../tests/common/proxy.rs"]
 mod proxy;
 mod restored;
+mod vacuum;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;

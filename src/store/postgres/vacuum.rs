@@ -1,0 +1,182 @@
+//! Vacuums the store's own tables while there is traffic.
+//!
+//! Messages come and go: their rows are dead a moment later. PostgreSQL's autovacuum looks once a minute by default, by
+//! which time there are millions of dead rows, the tables have outgrown the server's memory, and everything is half as fast.
+//! So a node looks each second, as long as its own transactions delete rows. Autovacuum remains for all else, and for roles
+//! that may not vacuum the tables.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::sql_types::{Bool, Text};
+
+use super::connection::PgConn;
+use super::query::{Value, sql};
+use super::{Shared, quoted};
+use crate::store::statements::DbResult;
+
+/// How often it looks.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Rows that this process must have deleted since the last look.
+const DELETED: u64 = 5_000;
+
+/// Dead rows for which a table is vacuumed. What is reused so soon is still in the server's memory.
+const DEAD: i64 = 20_000;
+
+/// A table rests for so many times as long as vacuuming it took: that may be a hundredth of a second, or minutes.
+const REST: u32 = 10;
+
+/// A table whose dead rows cannot be removed, since an old transaction could still see them, is left alone for so long.
+const HELD: Duration = Duration::from_secs(30);
+
+/// How long a statement may take before the connection is given up.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// The connection is closed after so long without anything to do.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Ends the thread when it is dropped.
+pub struct Vacuum {
+    _ends: Sender<()>,
+}
+
+impl Vacuum {
+    /// Starts the thread. Without one, autovacuum does what it can.
+    pub fn start(shared: &Arc<Shared>) -> Option<Vacuum> {
+        let (ends, ended) = bounded(0);
+        let shared = shared.clone();
+        let thread = thread::Builder::new().name("matssocket-vacuum".into());
+        match thread.spawn(move || Vacuumer::new(shared).run(&ended)) {
+            Ok(_) => Some(Vacuum { _ends: ends }),
+            Err(error) => {
+                log::warn!(
+                    "no thread to vacuum PostgreSQL's tables, which is left to autovacuum: {error}"
+                );
+                None
+            }
+        }
+    }
+}
+
+/// The thread.
+pub(super) struct Vacuumer {
+    shared: Arc<Shared>,
+    conn: Option<PgConn>,
+    /// When there was something to do last.
+    used: Instant,
+    /// Tables that are left alone, and until when.
+    resting: HashMap<String, Instant>,
+    /// What this process had deleted at the last look.
+    deleted: u64,
+    /// It was said that the role may not.
+    refused: bool,
+}
+
+impl Vacuumer {
+    pub(super) fn new(shared: Arc<Shared>) -> Vacuumer {
+        Vacuumer {
+            shared,
+            conn: None,
+            used: Instant::now(),
+            resting: HashMap::new(),
+            deleted: 0,
+            refused: false,
+        }
+    }
+
+    fn run(&mut self, ended: &Receiver<()>) {
+        while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            let deleted = self.shared.deleted.load(Ordering::Relaxed);
+            if deleted - self.deleted >= DELETED {
+                self.deleted = deleted;
+                self.used = Instant::now();
+                if let Err(why) = self.look(DEAD) {
+                    // What is wrong with the database is said by those who need it more.
+                    log::debug!("the tables were not vacuumed: {why}");
+                }
+            } else if self.used.elapsed() > IDLE {
+                self.conn = None;
+            }
+        }
+    }
+
+    /// Vacuums the tables with so many dead rows; their names.
+    pub(super) fn look(&mut self, dead: i64) -> Result<Vec<String>, String> {
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.shared.connect()?,
+        };
+        conn.be_patient(PATIENCE);
+        let done = self.vacuum(&mut conn, dead);
+        // After an error it may be of no use.
+        self.conn = done.is_ok().then_some(conn);
+        done
+    }
+
+    fn vacuum(&mut self, conn: &mut PgConn, dead: i64) -> Result<Vec<String>, String> {
+        let shared = self.shared.clone();
+        let schema = shared.needs.schema();
+        let in_words = |error: diesel::result::Error| error.to_string();
+        let mut done = Vec::new();
+        for (table, may) in tables(conn, schema, dead).map_err(in_words)? {
+            if !may {
+                self.refuse(&table);
+                continue;
+            }
+            let now = Instant::now();
+            if self.resting.get(&table).is_some_and(|until| now < *until) {
+                continue;
+            }
+            vacuum(conn, schema, &table).map_err(in_words)?;
+            let left = tables(conn, schema, dead).map_err(in_words)?;
+            let is_held = left.iter().any(|(still, _)| *still == table);
+            let rest = now.elapsed() * REST;
+            let rest = if is_held { rest.max(HELD) } else { rest };
+            self.resting.insert(table.clone(), Instant::now() + rest);
+            done.push(table);
+        }
+        Ok(done)
+    }
+
+    fn refuse(&mut self, table: &str) {
+        if !std::mem::replace(&mut self.refused, true) {
+            log::warn!(
+                "the database's role may not vacuum table {table:?}, and autovacuum looks only once in a while: under load, \
+                PostgreSQL will be slower. Make the role the tables' owner, grant it MAINTAIN (from PostgreSQL 17 on), or \
+                set autovacuum_naptime to a few seconds"
+            );
+        }
+    }
+}
+
+/// The tables with so many dead rows, and whether we may vacuum them.
+fn tables(conn: &mut PgConn, schema: &str, dead: i64) -> DbResult<Vec<(String, bool)>> {
+    let may = match conn.server_version() {
+        Some(170_000..) => {
+            "pg_has_role(class.relowner, 'USAGE') OR has_table_privilege(class.oid, 'MAINTAIN')"
+        }
+        _ => "pg_has_role(class.relowner, 'USAGE')",
+    };
+    let ask = format!(
+        "SELECT stat.relname::text, {may} FROM pg_stat_user_tables AS stat JOIN pg_class AS class ON class.oid = stat.relid \
+        WHERE stat.schemaname = ? AND stat.n_dead_tup >= ? ORDER BY stat.n_dead_tup"
+    );
+    sql::<(Text, Bool)>(ask, [Value::Text(schema), Value::Long(dead)]).load(conn)
+}
+
+/// Whoever vacuums it already goes on; nobody waits for it, and it waits for nobody.
+fn vacuum(conn: &mut PgConn, schema: &str, table: &str) -> DbResult<()> {
+    let options = "SKIP_LOCKED, INDEX_CLEANUP ON, TRUNCATE OFF";
+    conn.batch_execute(&format!(
+        "VACUUM ({options}) {}.{}",
+        quoted(schema),
+        quoted(table)
+    ))
+}
