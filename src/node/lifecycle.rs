@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use actix::Actor;
@@ -137,6 +137,7 @@ async fn begin(
         running: RunningHandlers::default(),
         revocations: registry::SeenRevocations::default(),
         unserved: service::Unserved::default(),
+        ended: Mutex::default(),
         published: RwLock::default(),
         mistakes: Seldom::default(),
         failures: SeldomBy::default(),

@@ -11,7 +11,7 @@ mod user_counts;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use actix::Addr;
@@ -37,7 +37,7 @@ use crate::server::Listeners;
 use crate::store::operation::{
     CloseLater, CloseSession, CloseTarget, ClosedSession, FindHome, SessionHome,
 };
-use crate::store::{StoreError, StoreHandle, TroubleKind};
+use crate::store::{Looks, StoreError, StoreHandle, TroubleKind};
 use crate::upkeep::TASKS;
 use crate::wire::{check_id, shown};
 
@@ -66,6 +66,8 @@ pub(crate) struct Node {
     pub(crate) revocations: registry::SeenRevocations,
     /// Work that no living node can do, as far as this node knows.
     pub(crate) unserved: crate::service::Unserved,
+    /// Where the looks for requests that have ended have come to.
+    ended: Mutex<Looks<i64>>,
     /// In whose name the node's services were last published.
     published: RwLock<Option<Arc<str>>>,
     mistakes: Seldom,
@@ -137,6 +139,11 @@ impl Node {
     /// The node's own thread.
     pub(crate) fn arbiter(&self) -> &actix::ArbiterHandle {
         self.system.arbiter()
+    }
+
+    /// Where the looks for requests that have ended have come to.
+    pub(crate) fn ended_looks(&self) -> MutexGuard<'_, Looks<i64>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn stopped(&self) -> bool {

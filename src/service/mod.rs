@@ -29,8 +29,10 @@ pub(crate) use self::work::{Ping, ping};
 use crate::metrics::metered;
 use crate::node::Node;
 use crate::seldom::log_seldom;
-use crate::store::StoreError;
-use crate::store::operation::{ClaimForwarded, ClaimedForwarded, Forwarded, GiveBackForwarded};
+use crate::store::operation::{
+    ClaimForwarded, ClaimedForwarded, Forwarded, GiveBackForwarded, Looked,
+};
+use crate::store::{Looks, StoreError};
 
 /// Name of the service behind the built-in endpoint `MatsSocket.matsPing`.
 pub(crate) const PING: &str = "MatsSocket.matsPing";
@@ -104,6 +106,8 @@ struct Desk {
     claim_again: bool,
     /// When rows are looked for, beside the intervals.
     next_look: Option<Instant>,
+    /// What the looks have found out.
+    looks: Looks<Looked>,
 }
 
 impl Desk {
@@ -131,6 +135,7 @@ impl Desk {
             claiming: false,
             claim_again: false,
             next_look: None,
+            looks: Looks::default(),
             node,
         }
     }
@@ -167,6 +172,7 @@ impl Desk {
         let name = self.node.name();
         if !Arc::ptr_eq(&name, &self.name) {
             self.name = name;
+            self.looks.forget();
             for places in self.places.values_mut() {
                 places.forget_waiting();
             }
@@ -224,11 +230,13 @@ impl Desk {
             places.expect_more(false);
         }
         let held = self.places.values().flat_map(Places::ids);
+        let asked = std::time::Instant::now();
         Some(ClaimForwarded {
             holding: held.chain(self.going_back.iter().copied()).collect(),
             rooms,
             hearing: self.node.config.lease,
-            asked: std::time::Instant::now(),
+            asked,
+            looked: self.looks.begin(asked),
         })
     }
 
@@ -241,7 +249,12 @@ impl Desk {
     /// What a claim has brought.
     fn claimed(&mut self, claimed: Result<ClaimedForwarded, StoreError>, me: &Addr<Services>) {
         self.claiming = false;
-        let ClaimedForwarded { rows, more } = match claimed {
+        let ClaimedForwarded {
+            rows,
+            more,
+            looked,
+            took,
+        } = match claimed {
             Ok(claimed) => claimed,
             Err(error) => {
                 log_seldom!(
@@ -251,6 +264,7 @@ impl Desk {
                 return;
             }
         };
+        self.looks.end(looked, took, std::time::Instant::now());
         // If nothing could be had, somebody else is about to take what there is.
         for service in more.iter().filter(|_| !rows.is_empty()) {
             self.expect_more(service);

@@ -15,9 +15,16 @@ pub(crate) const MOST_SERVICES: usize = 100;
 /// As long as it goes on, it is said again after this.
 const AGAIN: Duration = Duration::from_secs(600);
 
+/// It is looked for during one part in so many of the time at most.
+const PARTS: u32 = 100;
+
 /// What this node knows of work that no living node can do.
 #[derive(Debug, Default)]
-pub(crate) struct Unserved(Mutex<BTreeMap<String, Waiting>>);
+pub(crate) struct Unserved {
+    waiting: Mutex<BTreeMap<String, Waiting>>,
+    /// Not looked for before this.
+    next: Mutex<Option<Instant>>,
+}
 
 /// What waits for one service.
 #[derive(Debug)]
@@ -39,14 +46,26 @@ enum News {
 impl Unserved {
     /// How many messages wait, by service.
     pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let count = |(service, waiting): (&String, &Waiting)| (service.clone(), waiting.messages);
         known.iter().map(count).collect()
     }
 
+    /// Whether it is time to look for it.
+    fn is_time(&self, now: Instant) -> bool {
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        next.is_none_or(|next| next <= now)
+    }
+
+    /// It was looked for: rests, so that this costs a small part of the time, however much there is in the way.
+    fn rest(&self, begun: Instant, now: Instant) {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        *next = Some(now + (now - begun) * PARTS);
+    }
+
     /// This is what waits now. Returns what is to be said: the first time at once, then seldom.
     fn learn(&self, found: Vec<UnservedWork>, now: Instant) -> Vec<News> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut before = std::mem::take(&mut *known);
         let mut news = Vec::new();
         for work in found {
@@ -67,9 +86,15 @@ impl Unserved {
 
 /// Looks for it.
 pub(crate) async fn note_unserved(node: &Node) -> Result<(), StoreError> {
+    let begun = Instant::now();
+    if !node.unserved.is_time(begun) {
+        return Ok(());
+    }
     let limit = MOST_SERVICES;
     let found = node.store.run(FindUnserved { limit }).await?;
-    for news in node.unserved.learn(found, Instant::now()) {
+    let now = Instant::now();
+    node.unserved.rest(begun, now);
+    for news in node.unserved.learn(found, now) {
         match news {
             News::Waits(work) => log::warn!(
                 "messages wait for the service {}, which no node that is up has: {} of them. They are worked on when such a \
@@ -96,6 +121,15 @@ mod tests {
             messages,
             oldest: 0,
         }
+    }
+
+    #[test]
+    fn what_takes_long_is_looked_for_seldom() {
+        let (unserved, start) = (Unserved::default(), Instant::now());
+        let at = |ms| start + Duration::from_millis(ms);
+        assert!(unserved.is_time(start));
+        unserved.rest(at(0), at(10));
+        assert!(!unserved.is_time(at(1_009)) && unserved.is_time(at(1_010)));
     }
 
     #[test]

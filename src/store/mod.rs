@@ -17,6 +17,7 @@ mod lane;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod limits;
 mod lines;
+mod looks;
 mod meaning;
 mod metrics;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -45,6 +46,7 @@ use crate::wire::shown;
 pub use config::StoreConfig;
 pub(crate) use fair::{Fair, Share, Shared};
 pub(crate) use health::{Trouble, TroubleKind};
+pub(crate) use looks::Looks;
 pub use metrics::StoreMetricsSnapshot;
 use operation::News;
 #[cfg(feature = "postgres")]

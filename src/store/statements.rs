@@ -219,7 +219,7 @@ macro_rules! operations {
             Write Messages complete(Complete) -> Fenced;
             Write Messages mark_redelivery(MarkRedelivery) -> MarkedRedelivery;
             Read Messages read_correlation(ReadCorrelation) -> Option<Correlation>;
-            Write Messages claim_ended_correlations(ClaimEndedCorrelations) -> Vec<EndedCorrelation>;
+            Write Messages claim_ended_correlations(ClaimEndedCorrelations) -> ClaimedCorrelations;
             Write Messages claim_forwarded(ClaimForwarded) -> ClaimedForwarded;
             Write Messages give_back_forwarded(GiveBackForwarded) -> ();
             Write Messages postpone_forwarded(PostponeForwarded) -> bool;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::endpoint::{Call, Context, Origin, RawOutcome, Run, take_effects};
 use crate::node::Node;
 use crate::seldom::log_seldom;
 use crate::store::operation::{
-    Cause, ClaimEndedCorrelations, Effect, EndedCorrelation, Unit, UnitOutcome,
+    Cause, ClaimEndedCorrelations, ClaimedCorrelations, Effect, EndedCorrelation, Unit, UnitOutcome,
 };
 use crate::store::{Share, StoreError};
 use crate::wire::shown;
@@ -20,13 +20,15 @@ pub(super) const AGAIN: Duration = Duration::from_secs(60);
 
 pub(super) async fn requests(node: &Arc<Node>) -> Result<(), StoreError> {
     loop {
-        let ended = node
-            .store
-            .run(ClaimEndedCorrelations {
-                limit: PART,
-                again: AGAIN,
-            })
-            .await?;
+        let begun = Instant::now();
+        let claim = ClaimEndedCorrelations {
+            limit: PART,
+            again: AGAIN,
+            since: node.ended_looks().begin(begun),
+        };
+        let ClaimedCorrelations { ended, since } = node.store.run(claim).await?;
+        let now = Instant::now();
+        node.ended_looks().end(since, now - begun, now);
         if ended.is_empty() {
             return Ok(());
         }

@@ -323,3 +323,107 @@ pub async fn bytes_that_clients_forward_are_bounded(mut base: Base) {
     while !committed(a.run(unit("5", 9_000)).await) {}
     assert_eq!(a.run(unit("6", 2)).await, refused);
 }
+
+/// A look that goes on where the one before was finds what one that begins anew would.
+pub async fn a_look_goes_on_where_the_last_one_was(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let free = || NewForward {
+        here: false,
+        ..of("anna", "service")
+    };
+    let go_on = |rows: usize, looked: &Looked| ClaimForwarded {
+        looked: Some(looked.clone()),
+        hearing: secs(1_000),
+        ..claim(rows, &[])
+    };
+    forward(&a, 3, free()).await;
+    let claimed = b.run(claim(2, &[])).await;
+    assert_eq!(claimed.rows.len(), 2);
+    base.clock.advance(secs(10));
+    let claimed = b.run(go_on(9, &claimed.looked)).await;
+    assert_eq!(claimed.rows.len(), 1, "the one that was left");
+    let back = PostponeForwarded {
+        id: claimed.rows[0].id,
+        epoch: claimed.rows[0].epoch,
+        attempts: 1,
+        delay: secs(15),
+    };
+    assert!(b.run(back).await);
+    forward(&a, 1, free()).await;
+    base.clock.advance(secs(10));
+    let claimed = b.run(go_on(0, &claimed.looked)).await;
+    assert_eq!(claimed.rows.len(), 0, "there is no room");
+    let claimed = b.run(go_on(1, &claimed.looked)).await;
+    assert_eq!(claimed.rows.len(), 1, "what came meanwhile");
+    base.clock.advance(secs(10));
+    let claimed = b.run(go_on(9, &claimed.looked)).await;
+    assert_eq!(claimed.rows.len(), 1, "what was postponed");
+    let claimed = b.run(go_on(9, &claimed.looked)).await;
+    assert_eq!(claimed.rows.len(), 0);
+}
+
+pub async fn what_is_held_is_looked_at_again_when_it_is_not_held_any_more(base: Base) {
+    let a = base.node("a").await;
+    let (known, unheard) = (a.forward("known").await, a.forward("unheard").await);
+    let look = |holding: &[i64], looked| ClaimForwarded {
+        looked,
+        ..claim(10, holding)
+    };
+    let claimed = a.run(look(&[known.id, unheard.id], None)).await;
+    base.clock.advance(secs(11));
+    let claimed = a.run(look(&[known.id], Some(claimed.looked))).await;
+    assert_eq!(claimed.rows.len(), 1);
+    assert_eq!(claimed.rows[0].id, unheard.id);
+    base.clock.advance(secs(8));
+    let holding = [known.id, unheard.id];
+    let claimed = a.run(look(&holding, Some(claimed.looked))).await;
+    assert!(claimed.rows.is_empty());
+    let claimed = a.run(look(&holding[1..], Some(claimed.looked))).await;
+    assert_eq!(claimed.rows.len(), 1, "it was held, and is not any more");
+    assert_eq!(claimed.rows[0].id, known.id);
+}
+
+pub async fn looks_that_go_on_find_what_dead_nodes_have_left(base: Base) {
+    let (a, b, c) = (
+        base.node("a").await,
+        base.node("b").await,
+        base.node("c").await,
+    );
+    let renew = || RenewLease {
+        join: false,
+        lease: secs(60),
+    };
+    let look = |looked: &Looked| ClaimForwarded {
+        looked: Some(looked.clone()),
+        ..claim_of([("service", room(2)), ("full", room(0))])
+    };
+    forward(&a, 3, of("anna", "service")).await;
+    forward(&a, 1, of("anna", "full")).await;
+    forward(&c, 1, of("anna", "service")).await;
+    let claimed = b.run(claim(9, &[])).await;
+    assert!(claimed.rows.is_empty());
+    base.clock.advance(secs(30));
+    assert!(b.run(renew()).await && c.run(renew()).await);
+    base.clock.advance(secs(31));
+    let claimed = b.run(look(&claimed.looked)).await;
+    assert_eq!(counts(&claimed), [("service", 2)]);
+    let held: Vec<i64> = claimed.rows.iter().map(|row| row.id).collect();
+    let claimed = b.run(look(&claimed.looked)).await;
+    assert_eq!(counts(&claimed), [("service", 1)], "the rest");
+    let with_room = ClaimForwarded {
+        rooms: [("full".to_owned(), room(1))].into(),
+        ..look(&claimed.looked)
+    };
+    let claimed = b.run(with_room).await;
+    assert_eq!(counts(&claimed), [("full", 1)], "when there was room");
+    // The next one dies.
+    base.clock.advance(secs(28));
+    assert!(b.run(renew()).await);
+    base.clock.advance(secs(2));
+    let look = ClaimForwarded {
+        holding: held.into_iter().collect(),
+        hearing: secs(1_000),
+        ..look(&claimed.looked)
+    };
+    assert_eq!(counts(&b.run(look).await), [("service", 1)]);
+}

@@ -66,12 +66,14 @@ suite! {
         let_go_and_come_again_in_one_group;
     units: all_or_nothing idempotency effects_and_news no_session_is_dropped full_outbox full_of_bytes full_of_a_users_bytes correlations_are_taken_once
         settle_by_epoch settle_by_token settled_once_in_one_group;
-    outbox: fetch_in_order fetch_by_bytes large_ones_in_parts complete_and_nack correlations_time_out closed_session_ends_correlations
+    outbox: fetch_in_order fetch_by_bytes large_ones_in_parts complete_and_nack correlations_time_out
+        requests_that_end_are_found_from_where_the_last_look_was closed_session_ends_correlations
         dead_letters redrive_moves_the_correlation old_dead_letters_go excess_dead_letters_go;
     forwarded: postponed postponed_with_what_was_sent sent_once_beside_a_quick_reply due_by_the_clock taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired buried_and_redriven
         renamed_node_loses_its_claims unheard_claims_are_claimed_again how_long_it_fails_and_its_client_waits;
     claims: each_service_has_its_own_room taken_over_service_by_service users_take_turns claims_are_bounded_in_bytes given_back what_nobody_can_do_waits what_nobody_can_do_is_found
-        what_clients_forward_is_bounded bytes_that_clients_forward_are_bounded;
+        a_look_goes_on_where_the_last_one_was what_is_held_is_looked_at_again_when_it_is_not_held_any_more
+        looks_that_go_on_find_what_dead_nodes_have_left what_clients_forward_is_bounded bytes_that_clients_forward_are_bounded;
     mend: without_end a_dead_node_s_lease a_living_node_s_lease work_and_requests sessions nothing;
     nodes: listed the_application_that_came_first_has_it;
     numbers: take_up_the_time of_a_dead_letter gaps_fill_no_outbox of_publications seen_ahead_of_the_store;
@@ -297,9 +299,14 @@ impl Node {
     }
 
     async fn ended(&self) -> Vec<EndedCorrelation> {
+        self.ended_since(None).await.ended
+    }
+
+    async fn ended_since(&self, since: Option<i64>) -> ClaimedCorrelations {
         self.run(ClaimEndedCorrelations {
             limit: 10,
             again: Duration::from_secs(10),
+            since,
         })
         .await
     }
@@ -433,6 +440,7 @@ fn claim(limit: usize, holding: &[i64]) -> ClaimForwarded {
         holding: holding.iter().copied().collect(),
         hearing: secs(10),
         asked: Instant::now(),
+        looked: None,
     }
 }
 

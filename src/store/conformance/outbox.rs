@@ -187,6 +187,40 @@ pub async fn correlations_time_out(base: Base) {
     assert!(a.ended().await.is_empty());
 }
 
+/// A look that goes on where the one before was finds what one that begins anew would.
+pub async fn requests_that_end_are_found_from_where_the_last_look_was(base: Base) {
+    let a = base.node("a").await;
+    let holder = a.open("user", "s1").await.holder;
+    let store = |tid: &'static str| call(vec![to("s1", request(tid))]);
+    let look = async |looked: &ClaimedCorrelations| a.ended_since(Some(looked.since)).await;
+    let none = a.ended_since(None).await;
+    a.run(store("m1")).await;
+    base.clock.advance(secs(20));
+    let late = look(&none).await;
+    assert_eq!(late.ended.len(), 1, "it has timed out");
+    let none = look(&late).await;
+    assert!(none.ended.is_empty(), "it is taken");
+    a.run(store("m2")).await;
+    a.run(Complete {
+        holder,
+        acked: vec![],
+        nacked: vec![2],
+    })
+    .await;
+    let refused = look(&none).await;
+    assert_eq!(refused.ended.len(), 1, "its client has refused it");
+    base.clock.advance(secs(9));
+    let none = look(&refused).await;
+    assert!(none.ended.is_empty(), "both are taken");
+    base.clock.advance(secs(1));
+    let again = look(&none).await;
+    assert_eq!(
+        again.ended.len(),
+        2,
+        "whoever took them did not settle them"
+    );
+}
+
 pub async fn closed_session_ends_correlations(base: Base) {
     let a = base.node("a").await;
     let session = a.open("user", "s1").await.holder.session;

@@ -18,6 +18,25 @@ pub struct ClaimForwarded {
     pub hearing: Duration,
     /// When the caller knew of no others: it may wait for its turn.
     pub asked: Instant,
+    /// What the caller's last look has found out; `None`: this one begins anew.
+    pub looked: Option<Looked>,
+}
+
+/// What a look for rows has found out, so that the next one begins where there are some. (Rows that are gone may stay in
+/// the indexes for hours, and a look from the start of an index steps over all of them.)
+///
+/// Rows that come to light in places that were passed already, because a transaction took long or a clock was set back,
+/// are found when a look begins anew. So one must, now and then.
+#[derive(Clone, Debug, Default)]
+pub struct Looked {
+    /// No free row of these services is due before this.
+    pub(crate) free: HashMap<String, i64>,
+    /// Nodes that are gone, and hold nothing that the caller's node could do.
+    pub(crate) emptied: HashSet<String>,
+    /// Of the rows that the caller's node has claimed before this, it knew all
+    pub(crate) own_before: i64,
+    /// but these, which it was holding: should it hold one of them no longer, that is looked at again.
+    pub(crate) held: HashSet<i64>,
 }
 
 /// How much there is room for.
@@ -36,6 +55,10 @@ pub struct ClaimedForwarded {
     pub rows: Vec<Forwarded>,
     /// Services of which there are more rows than were claimed.
     pub more: HashSet<String>,
+    /// For the next look.
+    pub looked: Looked,
+    /// How long it took, without waiting for its turn and without the commit.
+    pub took: Duration,
 }
 
 /// Gives rows back that the caller's node has claimed and not begun: free at once, for any node. Those claimed anew or

@@ -97,6 +97,18 @@ pub struct ClaimEndedCorrelations {
     pub limit: u32,
     /// How long nobody else gets them.
     pub again: Duration,
+    /// Where the caller's last look has come to ([`ClaimedCorrelations::since`]); `None`: this one begins anew, which one
+    /// must now and then, as with [`Looked`](super::Looked).
+    pub since: Option<i64>,
+}
+
+/// Outcome of [`ClaimEndedCorrelations`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimedCorrelations {
+    /// Those that were taken.
+    pub ended: Vec<EndedCorrelation>,
+    /// None is due before this.
+    pub since: i64,
 }
 
 /// A correlation that ended without reply.

@@ -85,7 +85,7 @@ pub struct Sweep;
 pub struct SweptSession {
     /// Who holds it.
     pub holder: Holder,
-    /// Newest sequence number in its outbox; 0 if that is empty.
+    /// Newest sequence number in its outbox; 0 if there is none, or none above what its client has acknowledged.
     pub newest: i64,
 }
 

@@ -129,7 +129,7 @@ pub struct CloseDue {
 }
 
 /// Outcome of [`CloseDue`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClosedDue {
     /// These were closed.
     pub closed: Vec<ClosedSession>,

@@ -11,10 +11,12 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 
 use super::Shared;
 use super::connection::PgConn;
+use super::needs::Needs;
 use super::pending::Pending;
 use super::query::{Value, sql};
 use super::rows::{NewOutboxRow, PublicationRow};
-use super::sql::{Found, RowColumns, SAVEPOINT, Taking, Transaction, Wanted};
+use super::schema::session;
+use super::sql::{Found, Owner, RowColumns, SAVEPOINT, Taking, Transaction, Wanted};
 use crate::clock::Clock;
 use crate::store::numbers::{BEGINNING, PER_MS};
 use crate::store::operation::*;
@@ -64,6 +66,8 @@ impl Dialect {
 
     /// Writes what was gathered.
     pub fn write(&mut self, conn: &mut PgConn) -> DbResult<()> {
+        let (sessions, seqs) = &self.pending.completed;
+        self.shared.known.note(sessions, seqs);
         let pending = std::mem::take(&mut self.pending);
         let deleted = pending.deletes() as u64;
         self.shared.deleted.fetch_add(deleted, Ordering::Relaxed);
@@ -101,10 +105,11 @@ impl Dialect {
         // A handler may compute for a while without asking the database.
         let longest = limit.as_millis().clamp(1000, i32::MAX as u128);
         conn.batch_execute(&format!(
-            "SET LOCAL search_path TO DEFAULT; SET LOCAL enable_seqscan TO DEFAULT; SET LOCAL jit TO DEFAULT; \
+            "SET LOCAL search_path TO DEFAULT; {}; SET LOCAL jit TO DEFAULT; \
             SET LOCAL statement_timeout TO DEFAULT; \
             SET LOCAL plan_cache_mode TO DEFAULT; \
-            SET LOCAL idle_in_transaction_session_timeout TO {longest}; SAVEPOINT {SAVEPOINT}"
+            SET LOCAL idle_in_transaction_session_timeout TO {longest}; SAVEPOINT {SAVEPOINT}",
+            Needs::free_plans()
         ))
     }
 
@@ -177,7 +182,10 @@ impl Transaction<'_> {
         // The transaction's id comes with them: should the answer to COMMIT be lost, it tells what became of it.
         let lock = "SELECT key, sid, user_id, connection, node, last_seq, outbox_bytes, skipped, reserves, \
             pg_current_xact_id()::text::bigint \
-            FROM session WHERE key = ANY(?) OR sid = ANY(?) ORDER BY key FOR NO KEY UPDATE";
+            FROM session WHERE key = ANY(ARRAY( \
+                SELECT unnest(?) UNION ALL SELECT found.key FROM unnest(?) AS named (sid) \
+                CROSS JOIN LATERAL (SELECT key FROM session WHERE session.sid = named.sid LIMIT 1) AS found \
+            )) ORDER BY key FOR NO KEY UPDATE";
         let values = [Value::Longs(keys), Value::Texts(&sids)];
         let rows: Vec<(RowColumns, i64)> = sql::<Columns>(lock, values).load(self.apart())?;
         for sid in sids {
@@ -311,6 +319,74 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// The sessions that a node holds: key, connection and the newest number in the outbox, unless the client has
+    /// acknowledged that or a later one. (The session row may say more than is stored: numbers are reserved.) The look
+    /// begins behind what was acknowledged: what is gone is not stepped over again and again.
+    pub fn newest_of_sessions(&mut self, node: &str) -> DbResult<Vec<(i64, i64, Option<i64>)>> {
+        let held = session::table
+            .filter(session::node.eq(node))
+            .select((session::key, session::connection));
+        let held: Vec<(i64, i64)> = held.load(self.direct()?)?;
+        let shared = self.dialect.shared.clone();
+        let keys: Vec<i64> = held.iter().map(|(key, _)| *key).collect();
+        let since = shared.known.of(&keys);
+        let ask = "SELECT found.seq \
+            FROM unnest(?, ?) WITH ORDINALITY AS given (session, since, place) LEFT JOIN LATERAL ( \
+                SELECT seq FROM outbox WHERE outbox.session = given.session AND outbox.seq > given.since \
+                ORDER BY seq DESC LIMIT 1 \
+            ) AS found ON true ORDER BY given.place";
+        let values = [Value::Longs(&keys), Value::Longs(&since)];
+        let newest: Vec<Option<i64>> = sql::<Nullable<BigInt>>(ask, values).load(self.apart())?;
+        let rows = held.into_iter().zip(newest);
+        Ok(rows
+            .map(|((key, connection), newest)| (key, connection, newest))
+            .collect())
+    }
+
+    /// Counts what a user has forwarded and was stored since: all, those of one of his sessions, the bytes of all, and when
+    /// the first one was stored.
+    pub fn forwarded_since(
+        &mut self,
+        user_id: &str,
+        sid: &str,
+        since: i64,
+    ) -> DbResult<(i64, i64, Option<i64>, Option<i64>)> {
+        type Columns = (BigInt, BigInt, Nullable<BigInt>, Nullable<BigInt>);
+        let count = "SELECT count(*), count(*) FILTER (WHERE sid = ?), sum(bytes)::bigint, min(created) \
+            FROM forwarded WHERE user_id = ? AND created >= ?";
+        let values = [Value::Text(sid), Value::Text(user_id), Value::Long(since)];
+        sql::<Columns>(count, values).get_result(self.apart())
+    }
+
+    /// Which of these services have rows of this owner's that are due, each from a time on.
+    pub fn services_with_rows(
+        &mut self,
+        owner: Owner<'_>,
+        wanted: &[(String, i64)],
+        now: i64,
+    ) -> DbResult<Vec<String>> {
+        let (services, since): (Vec<_>, Vec<_>) = wanted.iter().cloned().unzip();
+        let owned = match owner {
+            Owner::Nobody => "forwarded.node IS NULL",
+            Owner::Node(_) => "forwarded.node = ?",
+        };
+        let ask = format!(
+            "SELECT wanted.service FROM unnest(?, ?) AS wanted (service, since) CROSS JOIN LATERAL ( \
+                SELECT FROM forwarded WHERE forwarded.service = wanted.service AND forwarded.due >= wanted.since \
+                AND forwarded.due <= ? AND {owned} LIMIT 1 \
+            ) AS found"
+        );
+        let mut values = vec![
+            Value::Texts(&services),
+            Value::Longs(&since),
+            Value::Long(now),
+        ];
+        if let Owner::Node(node) = owner {
+            values.push(Value::Text(node));
+        }
+        sql::<Text>(ask, values).load(self.apart())
+    }
+
     /// Whether the clock may have been set back: the database's can be at any time.
     pub fn may_be_set_back(&mut self) -> bool {
         true
@@ -359,8 +435,8 @@ impl Transaction<'_> {
             .map(|(topic, seen)| (topic.clone(), seen.unwrap_or(i64::MAX)))
             .unzip();
         let insert = "INSERT INTO subscription (session, topic, since) \
-            SELECT ?, new.topic, least(new.seen, newest.id) FROM unnest(?, ?) AS new (topic, seen), \
-            (SELECT coalesce(max(id), 0) AS id FROM publication) AS newest ON CONFLICT DO NOTHING";
+            SELECT ?, new.topic, least(new.seen, (SELECT coalesce(max(id), 0) FROM publication)) \
+            FROM unnest(?, ?) AS new (topic, seen) ON CONFLICT DO NOTHING";
         let values = [
             Value::Long(op.holder.session.0),
             Value::Texts(&topics),
@@ -374,25 +450,30 @@ impl Transaction<'_> {
     /// without it.
     pub fn page(&mut self, wanted: Wanted<'_>) -> DbResult<PublicationPage> {
         type Columns = ((BigInt, BigInt, Text, Text, Text), Nullable<BigInt>);
-        let (of_topic, topic) = match &wanted.topic {
-            Some(topic) => ("topic = ? AND ", Some(Value::Text(topic))),
-            None => ("", None),
+        // By topic and number at once: each of them alone might lead through the index of the other.
+        let (which, order) = match wanted.topic {
+            Some(_) => (
+                "(topic, id) > (?, ?) AND (topic, id) <= (?, ?)",
+                "topic, id",
+            ),
+            None => ("id > ? AND id <= ?", "id"),
         };
         let read = format!(
             "SELECT id, created, topic, tid, msg, next FROM ( \
                 SELECT *, sum(size) OVER in_order AS bytes, lead(id) OVER in_order AS next FROM ( \
                     SELECT id, created, topic, tid, msg, \
                         octet_length(msg) + octet_length(tid) + octet_length(topic) + {ENVELOPE_BYTES} AS size \
-                    FROM publication WHERE {of_topic} id > ? AND id <= ? ORDER BY id LIMIT ? \
+                    FROM publication WHERE {which} ORDER BY {order} LIMIT ? \
                 ) AS sized WINDOW in_order AS (ORDER BY id) \
             ) AS summed WHERE bytes <= ? OR bytes = size ORDER BY id"
         );
-        let numbers = [wanted.after, wanted.up_to, wanted.most_rows()];
-        let mut values: Vec<_> = topic.into_iter().collect();
-        values.extend(numbers.map(Value::Long));
-        values.push(Value::Long(
-            i64::try_from(wanted.max_bytes).unwrap_or(i64::MAX),
-        ));
+        let mut values = Vec::new();
+        for end in [wanted.after, wanted.up_to] {
+            values.extend(wanted.topic.map(Value::Text));
+            values.push(Value::Long(end));
+        }
+        let max_bytes = i64::try_from(wanted.max_bytes).unwrap_or(i64::MAX);
+        values.extend([wanted.most_rows(), max_bytes].map(Value::Long));
         let rows: Vec<(PublicationRow, Option<i64>)> =
             sql::<Columns>(read, values).load(self.apart())?;
         let next = rows.last().and_then(|(_, next)| *next);
@@ -421,8 +502,8 @@ impl Transaction<'_> {
             ) AS seen \
             CROSS JOIN LATERAL ( \
                 SELECT min(id) AS first, count(*) FROM ( \
-                    SELECT id FROM publication WHERE topic = heard.topic AND id > heard.after AND id <= ? \
-                    ORDER BY id LIMIT ? \
+                    SELECT id FROM publication WHERE (topic, id) > (heard.topic, heard.after) \
+                    AND (topic, id) <= (heard.topic, ?) ORDER BY topic, id LIMIT ? \
                 ) AS after_it \
             ) AS missed \
             ORDER BY heard.index";
@@ -455,8 +536,11 @@ impl Transaction<'_> {
         let (keys, positions): (Vec<i64>, Vec<i64>) = positions
             .map(|(session, position)| (session.0, *position))
             .unzip();
-        let update = "UPDATE session SET position = new.position FROM unnest(?, ?) AS new (key, position) \
-            WHERE session.key = new.key AND (session.position IS NULL OR session.position < new.position)";
+        let update = "UPDATE session SET position = new.position FROM ( \
+                SELECT found.ctid AS place, given.position FROM unnest(?, ?) AS given (key, position) \
+                CROSS JOIN LATERAL (SELECT ctid, position FROM session WHERE session.key = given.key LIMIT 1) AS found \
+                WHERE found.position IS NULL OR found.position < given.position \
+            ) AS new WHERE session.ctid = new.place";
         let values = [Value::Longs(&keys), Value::Longs(&positions)];
         sql::<()>(update, values).execute(self.apart())?;
         Ok(())
@@ -467,8 +551,10 @@ impl Transaction<'_> {
         let (keys, connections): (Vec<i64>, Vec<i64>) = held
             .map(|holder| (holder.session.0, holder.connection.0))
             .unzip();
-        let update = "UPDATE session SET alive = ? FROM unnest(?, ?) AS held (key, connection) \
-            WHERE session.key = held.key AND session.connection = held.connection";
+        let update = "UPDATE session SET alive = ? WHERE ctid = ANY(ARRAY( \
+                SELECT found.ctid FROM unnest(?, ?) AS held (key, connection) \
+                CROSS JOIN LATERAL (SELECT ctid, connection FROM session WHERE session.key = held.key LIMIT 1) AS found \
+                WHERE found.connection = held.connection))";
         let values = [
             Value::Long(self.now),
             Value::Longs(&keys),

@@ -20,7 +20,7 @@ use crate::store::statements::{
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 pub struct PgLine {
-    conn: PgConn,
+    pub(super) conn: PgConn,
     shared: Arc<Shared>,
     /// When its server came up.
     came_up: String,

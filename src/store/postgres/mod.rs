@@ -30,6 +30,7 @@ macro_rules! prefix {
 
 mod connection;
 mod dialect;
+mod known_numbers;
 mod line;
 mod migrate;
 mod needs;
@@ -55,6 +56,7 @@ use diesel::prelude::*;
 
 use self::connection::PgConn;
 use self::dialect::Dialect;
+use self::known_numbers::KnownNumbers;
 use self::line::PgLine;
 use self::needs::Needs;
 pub use self::query::{Value, sql};
@@ -100,6 +102,8 @@ pub struct Shared {
     ahead: AtomicI64,
     /// Rows that were deleted, roughly: those of messages.
     deleted: AtomicU64,
+    /// What sessions of this process's nodes need not be told of.
+    known: KnownNumbers,
 }
 
 impl Shared {
@@ -115,6 +119,7 @@ impl Shared {
                 .max(config.busy_timeout.saturating_add(Duration::from_secs(1))),
             ahead: AtomicI64::new(0),
             deleted: AtomicU64::new(0),
+            known: KnownNumbers::default(),
         }
     }
 

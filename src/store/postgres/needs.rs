@@ -22,15 +22,19 @@ pub struct Needs {
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', true) \
     WHERE current_setting('synchronous_commit') = 'off'";
 
+/// Every statement finds its rows by an index, in the order in which it wants them. Tables that fill and empty all the time
+/// mislead the planner: what it believes to be empty it reads as a whole, be it to join, to sort, or to hash it.
+const PLANS: &str = "SET LOCAL enable_seqscan TO off; SET LOCAL enable_bitmapscan TO off; \
+    SET LOCAL enable_hashjoin TO off; SET LOCAL enable_mergejoin TO off; SET LOCAL enable_material TO off";
+
 impl Needs {
     pub fn new(settings: &Postgres, config: &StoreConfig, access: Access) -> Needs {
         let lock_timeout = config.busy_timeout.as_millis().max(1);
         let idle_timeout = IDLE_TIMEOUT.as_millis();
-        // Every statement has its index, and tables that fill and empty all the time mislead the planner. Planned once
-        // for all values, a statement takes half the time. No statement is cut short by a limit that is meant for the
-        // application's own: how long it may take is watched from this side.
+        // Planned once for all values, a statement takes half the time. No statement is cut short by a limit that is
+        // meant for the application's own: how long it may take is watched from this side.
         let local = format!(
-            "SET LOCAL statement_timeout TO 0; SET LOCAL search_path TO {}; SET LOCAL enable_seqscan TO off; \
+            "SET LOCAL statement_timeout TO 0; SET LOCAL search_path TO {}; {PLANS}; \
             SET LOCAL jit TO off; SET LOCAL plan_cache_mode TO force_generic_plan; \
             SET LOCAL lock_timeout TO {lock_timeout}; \
             SET LOCAL idle_in_transaction_session_timeout TO {idle_timeout}; {DURABLE}",
@@ -67,6 +71,11 @@ impl Needs {
     /// The settings, for the transaction that is under way.
     pub fn local(&self) -> &str {
         &self.local
+    }
+
+    /// Lets the planner choose freely, for the transaction that is under way: what comes next is a handler's.
+    pub fn free_plans() -> String {
+        PLANS.replace("off", "DEFAULT")
     }
 
     /// The settings, for all transactions of a connection.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::store::Looks;
 use crate::store::limits::Limits;
 use crate::store::operation::{ForwardLimit, NewForward};
 
@@ -25,6 +26,9 @@ pub struct Allowances {
     limits: Limits,
     users: HashMap<String, User>,
     sessions: HashMap<String, Left>,
+    /// From when on the rows of a user are counted: there are none that were stored before. It stays, whatever is rolled
+    /// back.
+    counts: HashMap<String, Looks<i64>>,
 }
 
 /// What is left of one thing.
@@ -47,6 +51,8 @@ pub struct Counted {
     pub of_session: i64,
     pub of_user: i64,
     pub bytes_of_user: i64,
+    /// None was stored before this.
+    pub since: i64,
 }
 
 /// Whether something may be forwarded.
@@ -64,7 +70,22 @@ impl Allowances {
             limits,
             users: HashMap::new(),
             sessions: HashMap::new(),
+            counts: HashMap::new(),
         }
+    }
+
+    /// From when on the rows of a user are to be counted; `None`: all of them.
+    pub fn count_since(&mut self, user_id: &str, now: Instant) -> Option<i64> {
+        self.counts.get_mut(user_id)?.begin(now)
+    }
+
+    /// The rows of a user were counted, which took so long: none was stored before `since`.
+    pub fn counted_since(&mut self, user_id: &str, since: i64, took: Duration, now: Instant) {
+        if self.counts.len() >= MOST && !self.counts.contains_key(user_id) {
+            self.counts.clear();
+        }
+        let looks = self.counts.entry(user_id.to_owned()).or_default();
+        looks.end(since, took, now);
     }
 
     /// Whether this may be forwarded; if so, it is taken off.
@@ -175,6 +196,7 @@ mod tests {
             of_session,
             of_user,
             bytes_of_user,
+            since: 0,
         }
     }
 

@@ -1,14 +1,17 @@
 //! Claims of forwarded rows, service by service: the rows of one that has no room are not even looked at, however many
-//! there are. Which services have rows is learnt by hopping along an index from one name to the next.
+//! there are. Whose rows there are is learnt by hopping along an index from one name to the next. A look begins where the
+//! one before has come to ([`Looked`]).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
+use super::passed::{from, passed};
 use super::rows::ForwardedRow;
-use super::schema::forwarded;
+use super::schema::{forwarded, node};
 use super::{MOST_VALUES, Transaction};
 use crate::clock::ms;
 use crate::store::operation::*;
@@ -22,7 +25,7 @@ const MOST_ROWS: usize = 500;
 
 /// Whoever holds rows that may be claimed.
 #[derive(Clone, Copy)]
-pub(super) enum Owner<'a> {
+pub enum Owner<'a> {
     Nobody,
     Node(&'a str),
 }
@@ -36,8 +39,19 @@ impl Owner<'_> {
     }
 }
 
-/// A row that may be claimed: its id, its user, its bytes.
-type Candidate = (i64, String, i32);
+/// A row that may be claimed: its id, its user, its bytes, and since when it is due.
+type Candidate = (i64, String, i32, i64);
+const CANDIDATE: (
+    forwarded::id,
+    forwarded::user_id,
+    forwarded::bytes,
+    forwarded::due,
+) = (
+    forwarded::id,
+    forwarded::user_id,
+    forwarded::bytes,
+    forwarded::due,
+);
 
 /// A claim under way: how much room is left.
 struct Claim<'a> {
@@ -50,11 +64,38 @@ struct Claim<'a> {
 impl<'a> Claim<'a> {
     fn new(op: &'a ClaimForwarded) -> Claim<'a> {
         let rooms = op.rooms.iter().map(|(name, room)| (name.as_str(), *room));
+        let mut claimed = ClaimedForwarded::default();
+        if let Some(looked) = &op.looked {
+            // Not every service is looked at each time.
+            claimed.looked.free.clone_from(&looked.free);
+        }
         Claim {
             op,
             rooms: rooms.collect(),
-            claimed: ClaimedForwarded::default(),
+            claimed,
         }
+    }
+
+    /// The services whose rows are looked for, each with when the first of them may be due.
+    fn wanted(&self, owner: Owner<'_>, now: i64) -> Vec<(String, i64)> {
+        let services = self.rooms.keys().filter(|service| match owner {
+            Owner::Nobody => self.has_room(service),
+            // Whether it holds anything is what is to be learnt.
+            Owner::Node(_) => true,
+        });
+        let since = |service: &str| match owner {
+            Owner::Nobody => from(self.claimed.looked.free.get(service).copied(), now),
+            Owner::Node(_) => i64::MIN,
+        };
+        services
+            .map(|service| ((*service).to_owned(), since(service)))
+            .collect()
+    }
+
+    /// Free rows of a service were looked for, and the first that is left is due then, if any is.
+    fn note_free(&mut self, service: &str, first: Option<i64>, now: i64) {
+        let since = first.unwrap_or(now).min(passed(now));
+        self.claimed.looked.free.insert(service.to_owned(), since);
     }
 
     /// Whether a row of this service may be claimed.
@@ -70,7 +111,7 @@ impl<'a> Claim<'a> {
             return Vec::new();
         };
         let mut chosen = Vec::new();
-        for (id, _, bytes) in in_turns(candidates) {
+        for (id, _, bytes, _) in in_turns(candidates) {
             if room.rows == 0 || room.bytes == 0 || chosen.len() >= most {
                 break;
             }
@@ -112,34 +153,82 @@ fn in_turns(candidates: Vec<Candidate>) -> impl Iterator<Item = Candidate> {
 impl Transaction<'_> {
     pub fn claim_forwarded(&mut self, op: &ClaimForwarded) -> DbResult<ClaimedForwarded> {
         let (by, lease_time) = (self.by.clone(), self.lease_time()?);
+        let begun = Instant::now();
         // Leases alone may have a time of their own, which lags: what is due is due by the clock.
         let now = self.now;
         let mut claim = Claim::new(op);
         // What dead nodes have left behind first: it gets no more, so nothing waits for it forever.
-        for node in self.dead_nodes(&by, lease_time)? {
-            self.claim_of(Owner::Node(&node), now, &mut claim)?;
+        for node in self.dead_holders(&by, lease_time, &mut claim)? {
+            if !self.claim_of(Owner::Node(&node), now, &mut claim)? {
+                claim.claimed.looked.emptied.insert(node);
+            }
         }
         self.claim_unheard(&by, now, &mut claim)?;
         self.claim_of(Owner::Nobody, now, &mut claim)?;
+        claim.claimed.took = begun.elapsed();
         Ok(claim.claimed)
     }
 
-    /// Claims what one owner has.
-    fn claim_of(&mut self, owner: Owner<'_>, now: i64, claim: &mut Claim<'_>) -> DbResult<()> {
+    /// Nodes whose leases have run out and that may hold rows.
+    fn dead_holders(&mut self, by: &str, now: i64, claim: &mut Claim<'_>) -> DbResult<Vec<String>> {
+        let gone = node::table
+            .filter(node::lease_until.le(now).and(node::name.ne(by)))
+            .select(node::name);
+        let gone: Vec<String> = gone.load(self.apart())?;
+        let emptied = &mut claim.claimed.looked.emptied;
+        let holders: Vec<String> = match &claim.op.looked {
+            Some(looked) => {
+                let may_hold = |name: &&String| !looked.emptied.contains(*name);
+                gone.iter().filter(may_hold).cloned().collect()
+            }
+            // Among them may be some that nobody knows any more.
+            None => self.dead_nodes(by, now)?,
+        };
+        emptied.extend(gone.into_iter().filter(|name| !holders.contains(name)));
+        Ok(holders)
+    }
+
+    /// Claims what one owner has. False: it has nothing.
+    fn claim_of(&mut self, owner: Owner<'_>, now: i64, claim: &mut Claim<'_>) -> DbResult<bool> {
         if claim.is_enough() {
-            return Ok(());
+            return Ok(true);
         }
-        let mut services = self.services_of(owner)?;
-        services.retain(|service| claim.has_room(service));
+        let wanted = claim.wanted(owner, now);
+        let services = self.services_with_rows(owner, &wanted, now)?;
+        let has_rows = !services.is_empty();
         let share = MOST_ROWS / services.len().max(1);
-        for service in services {
-            let room = claim.rooms.get(&*service).map_or(0, |room| room.rows);
-            let most = room.min(share.max(1));
-            let candidates = self.oldest(owner, &service, now, most * CHOICE)?;
-            let chosen = claim.choose(&service, candidates, most);
-            self.take(owner, &chosen, now, claim)?;
+        for (service, since) in wanted {
+            let mut first = None;
+            if services.contains(&service) && claim.has_room(&service) {
+                let room = claim.rooms.get(&*service).map_or(0, |room| room.rows);
+                let most = room.min(share.max(1));
+                let range = (since, now);
+                first = self.claim_of_service(owner, &service, range, most, claim)?;
+            }
+            if matches!(owner, Owner::Nobody) {
+                claim.note_free(&service, first, now);
+            }
         }
-        Ok(())
+        Ok(has_rows)
+    }
+
+    /// Claims the oldest rows of a service that are due. Returns when the first that is left is due, if any may be.
+    fn claim_of_service(
+        &mut self,
+        owner: Owner<'_>,
+        service: &str,
+        (since, now): (i64, i64),
+        most: usize,
+        claim: &mut Claim<'_>,
+    ) -> DbResult<Option<i64>> {
+        let candidates = self.oldest(owner, service, (since, now), most * CHOICE)?;
+        let (all, last) = (candidates.len() < most * CHOICE, candidates.last());
+        let behind = last.map(|row| row.3).filter(|_| !all);
+        let due: Vec<(i64, i64)> = candidates.iter().map(|row| (row.0, row.3)).collect();
+        let chosen = claim.choose(service, candidates, most);
+        let taken = self.take(owner, &chosen, now, claim)?;
+        let left = due.into_iter().filter(|(id, _)| !taken.contains(id));
+        Ok(left.map(|(_, due)| due).chain(behind).min())
     }
 
     /// What the caller holds itself it need not take from itself, whatever its own lease, unless it has never heard of
@@ -148,18 +237,25 @@ impl Transaction<'_> {
         // Of what was claimed while this waited for its turn it does not know.
         let waited = claim.op.asked.elapsed();
         let heard = now.saturating_sub(ms(claim.op.hearing.saturating_add(waited)));
-        let mine: Vec<(String, Candidate)> = forwarded::table
-            .filter(forwarded::node.eq(by).and(forwarded::due.lt(heard)))
-            .select((
-                forwarded::service,
-                (forwarded::id, forwarded::user_id, forwarded::bytes),
-            ))
-            .load(self.apart())?;
+        let holding = &claim.op.holding;
+        let mut mine = self.claimed_before(by, heard, claim.op)?;
+        let looked = &mut claim.claimed.looked;
+        looked.held = mine
+            .keys()
+            .filter(|id| holding.contains(id))
+            .copied()
+            .collect();
+        if let Some(before) = &claim.op.looked {
+            looked.held.extend(before.held.intersection(holding));
+        }
+        mine.retain(|id, _| !holding.contains(id));
+        // What was claimed before this is known by now: so much is waited for it anyway.
+        looked.own_before = heard;
         let mut unheard: HashMap<String, Vec<Candidate>> = HashMap::new();
-        for (service, row) in mine {
-            if !claim.op.holding.contains(&row.0) {
-                unheard.entry(service).or_default().push(row);
-            }
+        for (service, row) in mine.into_values() {
+            // Until it is claimed, it is found again.
+            looked.own_before = looked.own_before.min(row.3);
+            unheard.entry(service).or_default().push(row);
         }
         for (service, candidates) in unheard {
             let chosen = claim.choose(&service, candidates, MOST_ROWS);
@@ -168,38 +264,75 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// The caller's rows, by id, that were claimed before this, unless the last look has shown that it knows of them.
+    fn claimed_before(
+        &mut self,
+        by: &str,
+        heard: i64,
+        op: &ClaimForwarded,
+    ) -> DbResult<HashMap<i64, (String, Candidate)>> {
+        let looked = op.looked.as_ref();
+        let since = from(looked.map(|looked| looked.own_before), self.now);
+        let wanted: Vec<_> = op.rooms.keys().map(|it| (it.clone(), since)).collect();
+        let mut mine: Vec<(String, Candidate)> = Vec::new();
+        // One service at a time: for several, PostgreSQL goes through all the rows that the node has.
+        for service in self.services_with_rows(Owner::Node(by), &wanted, heard)? {
+            let rows = forwarded::table
+                .filter(forwarded::node.eq(by))
+                .filter(forwarded::service.eq(service))
+                .filter(forwarded::due.ge(since).and(forwarded::due.lt(heard)))
+                .select((forwarded::service, CANDIDATE));
+            mine.extend(rows.load::<(String, Candidate)>(self.apart())?);
+        }
+        let held = looked.into_iter().flat_map(|looked| &looked.held);
+        let gone: Vec<i64> = held
+            .filter(|id| !op.holding.contains(id))
+            .copied()
+            .collect();
+        for ids in gone.chunks(MOST_VALUES) {
+            // By their ids alone, as in `take`.
+            let rows: Vec<(Option<String>, (String, Candidate))> = forwarded::table
+                .filter(forwarded::id.eq_any(ids))
+                .select((forwarded::node, (forwarded::service, CANDIDATE)))
+                .load(self.apart())?;
+            let rows = rows
+                .into_iter()
+                .filter(|(node, (_, row))| node.as_deref() == Some(by) && row.3 < heard);
+            mine.extend(rows.map(|(_, row)| row));
+        }
+        Ok(mine.into_iter().map(|row| (row.1.0, row)).collect())
+    }
+
     /// The services of which somebody has rows.
-    pub(super) fn services_of(&mut self, owner: Owner<'_>) -> DbResult<Vec<String>> {
+    pub fn services_of(&mut self, owner: Owner<'_>) -> DbResult<Vec<String>> {
         let conn = self.apart();
         match owner {
             Owner::Nobody => sql::<Text>(concat!(
-                "WITH RECURSIVE waiting (service) AS (\
-                 SELECT min(service) FROM ",
+                "WITH RECURSIVE waiting (service) AS (SELECT (SELECT service FROM ",
                 prefix!(),
-                "forwarded WHERE node IS NULL UNION ALL \
-                 SELECT (SELECT min(service) FROM ",
+                "forwarded WHERE node IS NULL ORDER BY service LIMIT 1) \
+                 UNION ALL SELECT (SELECT forwarded.service FROM ",
                 prefix!(),
-                "forwarded AS forwarded \
-                 WHERE node IS NULL AND forwarded.service > waiting.service) \
+                "forwarded AS forwarded WHERE node IS NULL AND forwarded.service > waiting.service \
+                 ORDER BY forwarded.service LIMIT 1) \
                  FROM waiting WHERE waiting.service IS NOT NULL\
                  ) SELECT service FROM waiting WHERE service IS NOT NULL"
             ))
             .load(conn),
             Owner::Node(node) => sql::<Text>(concat!(
-                "WITH RECURSIVE waiting (service) AS (\
-                 SELECT min(service) FROM ",
+                "WITH RECURSIVE waiting (service) AS (SELECT (SELECT service FROM ",
                 prefix!(),
                 "forwarded WHERE node = "
             ))
             .bind::<Text, _>(node)
             .sql(concat!(
-                " UNION ALL SELECT (SELECT min(service) FROM ",
+                " ORDER BY service LIMIT 1) UNION ALL SELECT (SELECT forwarded.service FROM ",
                 prefix!(),
                 "forwarded AS forwarded WHERE node = "
             ))
             .bind::<Text, _>(node)
             .sql(
-                " AND forwarded.service > waiting.service) \
+                " AND forwarded.service > waiting.service ORDER BY forwarded.service LIMIT 1) \
                  FROM waiting WHERE waiting.service IS NOT NULL\
                  ) SELECT service FROM waiting WHERE service IS NOT NULL",
             )
@@ -210,13 +343,12 @@ impl Transaction<'_> {
     /// Nodes that hold rows although their leases have run out.
     pub(super) fn dead_nodes(&mut self, by: &str, now: i64) -> DbResult<Vec<String>> {
         sql::<Text>(concat!(
-            "WITH RECURSIVE holder (node) AS (\
-             SELECT min(node) FROM ",
+            "WITH RECURSIVE holder (node) AS (SELECT (SELECT node FROM ",
             prefix!(),
-            "forwarded WHERE node IS NOT NULL UNION ALL \
-             SELECT (SELECT min(node) FROM ",
+            "forwarded WHERE node IS NOT NULL ORDER BY node LIMIT 1) \
+             UNION ALL SELECT (SELECT forwarded.node FROM ",
             prefix!(),
-            "forwarded AS forwarded WHERE forwarded.node > holder.node) \
+            "forwarded AS forwarded WHERE forwarded.node > holder.node ORDER BY forwarded.node LIMIT 1) \
              FROM holder WHERE holder.node IS NOT NULL\
              ) SELECT node FROM holder WHERE node <> "
         ))
@@ -236,15 +368,15 @@ impl Transaction<'_> {
         &mut self,
         owner: Owner<'_>,
         service: &str,
-        now: i64,
+        (since, now): (i64, i64),
         limit: usize,
     ) -> DbResult<Vec<Candidate>> {
         let rows = forwarded::table
             .filter(forwarded::service.eq(service))
-            .filter(forwarded::due.le(now))
+            .filter(forwarded::due.between(since, now))
             .order((forwarded::due, forwarded::id))
             .limit(i64::try_from(limit).unwrap_or(i64::MAX))
-            .select((forwarded::id, forwarded::user_id, forwarded::bytes));
+            .select(CANDIDATE);
         let conn = self.apart();
         match owner {
             Owner::Nobody => rows.filter(forwarded::node.is_null()).load(conn),
@@ -252,14 +384,15 @@ impl Transaction<'_> {
         }
     }
 
-    /// Claims rows, except those that are no longer this owner's, or just being claimed by somebody else.
+    /// Claims rows, except those that are no longer this owner's, or just being claimed by somebody else; which ones.
     fn take(
         &mut self,
         owner: Owner<'_>,
         ids: &[i64],
         now: i64,
         claim: &mut Claim<'_>,
-    ) -> DbResult<()> {
+    ) -> DbResult<HashSet<i64>> {
+        let mut all = HashSet::new();
         let (by, read) = (self.by.clone(), self.now);
         let conn = self.apart();
         for ids in ids.chunks(MOST_VALUES) {
@@ -285,9 +418,10 @@ impl Transaction<'_> {
                 taken.into_iter().map(|row| (row.id, row)).collect();
             // In the order in which they were chosen.
             for row in ids.iter().filter_map(|id| taken.remove(id)) {
+                all.insert(row.id);
                 claim.claimed.rows.push(row.read_at(read)?);
             }
         }
-        Ok(())
+        Ok(all)
     }
 }

@@ -1,9 +1,12 @@
 //! Sessions that are to be closed later, or make room for others.
 
+use std::time::Instant;
+
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
 use super::Transaction;
+use super::passed::{from, passed};
 use super::schema::{node, session};
 use super::sessions::{CLOSING, Closing};
 use crate::clock::ms;
@@ -90,17 +93,17 @@ impl Transaction<'_> {
 
     pub fn close_due(&mut self, op: &CloseDue) -> DbResult<ClosedDue> {
         let now = self.lease_time()?;
+        let mut outcome = ClosedDue::default();
+        let Some(first) = self.first_to_close(now)? else {
+            return Ok(outcome);
+        };
         let due: Vec<(i64, Option<String>)> = with_living_nodes!(now)
-            .filter(session::close_at.le(now))
+            .filter(session::close_at.between(first, now))
             .order(session::close_at)
             .limit(op.limit.into())
             .select((session::key, node::name.nullable()))
             .load(self.direct()?)?;
-        let mut outcome = ClosedDue {
-            closed: Vec::new(),
-            connected: Vec::new(),
-            more: due.len() >= op.limit as usize,
-        };
+        outcome.more = due.len() >= op.limit as usize;
         for (key, living) in due {
             // Its client may have come back, or another node be at it, just now.
             let still = session::table
@@ -128,6 +131,25 @@ impl Transaction<'_> {
             }
         }
         Ok(outcome)
+    }
+
+    /// When the first session was to be closed that is to be by now. The look for it begins where the one before has come
+    /// to.
+    pub fn first_to_close(&mut self, now: i64) -> DbResult<Option<i64>> {
+        let begun = Instant::now();
+        let since = from(self.rooms().closing.begin(begun), now);
+        let first: Option<Option<i64>> = session::table
+            .filter(session::close_at.between(since, now))
+            .order(session::close_at)
+            .limit(1)
+            .select(session::close_at)
+            .get_result(self.direct()?)
+            .optional()?;
+        let first = first.flatten();
+        let since = first.unwrap_or(now).min(passed(now));
+        let ended = Instant::now();
+        self.rooms().closing.end(since, ended - begun, ended);
+        Ok(first)
     }
 
     fn close_at(&mut self, key: i64, at: Option<i64>) -> DbResult<()> {

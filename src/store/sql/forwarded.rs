@@ -3,17 +3,32 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use diesel::dsl::{count, count_star, sql, sum};
+use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable};
+use diesel::sql_types::{BigInt, Nullable, Text};
 
 use super::Transaction;
 use super::allowances::{Allowed, Counted};
+use super::passed::{from, passed};
 use super::rows::{ForwardedRow, NewDeadLetterRow, NewForwardedRow, debug_text, secret};
 use super::schema::{dead_letter, forwarded};
 use crate::clock::ms;
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
+
+diesel::define_sql_function! {
+    fn coalesce(text: Nullable<Text>, otherwise: Text) -> Text;
+}
+
+/// Whether a row, which is found by its id, is claimed so. (The node is compared so that PostgreSQL does not look for the row
+/// in the index of those that nodes hold, all of which it may go through.)
+macro_rules! is_claim {
+    ($epoch:expr, $by:expr) => {
+        forwarded::epoch
+            .eq($epoch)
+            .and(coalesce(forwarded::node, "").eq(&*$by))
+    };
+}
 
 impl Transaction<'_> {
     /// Stores work, claimed by the caller's node if that has the service: `None` if not.
@@ -75,12 +90,14 @@ impl Transaction<'_> {
     }
 
     fn refuse_forward(&mut self, work: &NewForward) -> DbResult<Option<ForwardLimit>> {
-        let now = Instant::now();
-        let mut allowed = self.allowances().spend(work, now);
+        let begun = Instant::now();
+        let mut allowed = self.allowances().spend(work, begun);
         if allowed == Allowed::Unknown {
             let counted = self.count_forwarded(work)?;
+            let now = Instant::now();
             let allowances = self.allowances();
             allowances.learn(work, counted, now);
+            allowances.counted_since(&work.user_id, counted.since, now - begun, now);
             allowed = allowances.spend(work, now);
         }
         Ok(match allowed {
@@ -90,18 +107,15 @@ impl Transaction<'_> {
     }
 
     fn count_forwarded(&mut self, work: &NewForward) -> DbResult<Counted> {
-        let (of_user, of_session, bytes): (i64, i64, Option<i64>) = forwarded::table
-            .filter(forwarded::user_id.eq(&work.user_id))
-            .select((
-                count_star(),
-                count(forwarded::sid).aggregate_filter(forwarded::sid.eq(&work.sid)),
-                sum(forwarded::bytes),
-            ))
-            .get_result(self.apart())?;
+        let now = self.now;
+        let known = self.allowances().count_since(&work.user_id, Instant::now());
+        let counts = self.forwarded_since(&work.user_id, &work.sid, from(known, now))?;
+        let (of_user, of_session, bytes, oldest) = counts;
         Ok(Counted {
             of_user,
             of_session,
             bytes_of_user: bytes.unwrap_or_default(),
+            since: oldest.unwrap_or(now).min(passed(now)),
         })
     }
 
@@ -115,7 +129,7 @@ impl Transaction<'_> {
             for ids in ids.chunks(super::MOST_VALUES) {
                 let mine = forwarded::table
                     .filter(forwarded::id.eq_any(ids))
-                    .filter(forwarded::epoch.eq(epoch).and(forwarded::node.eq(&*by)));
+                    .filter(is_claim!(epoch, by));
                 diesel::update(mine)
                     .set((
                         forwarded::node.eq(None::<&str>),
@@ -130,9 +144,7 @@ impl Transaction<'_> {
 
     pub fn postpone_forwarded(&mut self, op: &PostponeForwarded) -> DbResult<bool> {
         let (by, now) = (self.by.clone(), self.now);
-        let mine = forwarded::table
-            .find(op.id)
-            .filter(forwarded::epoch.eq(op.epoch).and(forwarded::node.eq(&*by)));
+        let mine = forwarded::table.find(op.id).filter(is_claim!(op.epoch, by));
         let failed = (op.attempts > 0).then_some(now);
         let failed = sql::<Nullable<BigInt>>("coalesce(failed, ")
             .bind::<Nullable<BigInt>, _>(failed)
@@ -152,9 +164,7 @@ impl Transaction<'_> {
     pub fn bury_forwarded(&mut self, op: &BuryForwarded) -> DbResult<bool> {
         let (by, now) = (self.by.clone(), self.now);
         let conn = self.apart();
-        let mine = forwarded::table
-            .find(op.id)
-            .filter(forwarded::epoch.eq(op.epoch).and(forwarded::node.eq(&*by)));
+        let mine = forwarded::table.find(op.id).filter(is_claim!(op.epoch, by));
         let row: Option<ForwardedRow> = diesel::delete(mine)
             .returning(ForwardedRow::as_returning())
             .get_result(conn)

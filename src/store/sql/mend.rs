@@ -97,6 +97,8 @@ impl Transaction<'_> {
     /// somebody was to tell, are told now.
     fn mend_requests(&mut self, op: &MendTimes, now: i64) -> DbResult<usize> {
         let ahead = now.saturating_add(AHEAD);
+        // No time-out is negative: all that are open and too late are due after this as well, which has an index.
+        let late = correlation::due.gt(ahead);
         let open = correlation::reason
             .is_null()
             // Subtracted, since a sum may be too large for the database.
@@ -105,7 +107,7 @@ impl Transaction<'_> {
             .is_not_null()
             .and(correlation::due.gt(ahead.saturating_add(ms(op.again))));
         let found = correlation::table
-            .filter(open.or(ended))
+            .filter(late.and(open.or(ended)))
             .limit(op.limit.into())
             .select((
                 correlation::session,

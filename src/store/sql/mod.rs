@@ -25,6 +25,7 @@ mod inbox;
 mod mend;
 mod nodes;
 mod outbox;
+mod passed;
 mod reserved;
 mod rooms;
 mod scavenge;
@@ -42,6 +43,7 @@ const MOST_VALUES: usize = 500;
 pub const SAVEPOINT: &str = "matssocket_handler";
 
 use super::{Conn, Dialect, is_lost, lendable, rows, schema};
+pub use claims::Owner;
 pub use forgotten::Forgotten;
 pub use rooms::Rooms;
 pub use topics::{Found, Wanted};

@@ -1,10 +1,9 @@
 //! Nodes: their leases, what they hold.
 
-use diesel::dsl::max;
 use diesel::prelude::*;
 
 use super::Transaction;
-use super::schema::{forwarded, node, outbox, session};
+use super::schema::{forwarded, node, session};
 use super::unserved::services_in;
 use crate::clock::ms;
 use crate::store::operation::*;
@@ -111,16 +110,7 @@ impl Transaction<'_> {
 
     pub fn sweep(&mut self, _: &Sweep) -> DbResult<Swept> {
         let by = self.by.clone();
-        // The session row may say more than is stored: numbers are reserved.
-        let newest = outbox::table
-            .filter(outbox::session.eq(session::key))
-            .select(max(outbox::seq))
-            .single_value();
-        let rows: Vec<(i64, i64, Option<i64>)> = session::table
-            .filter(session::node.eq(&*by))
-            .order(session::key)
-            .select((session::key, session::connection, newest))
-            .load(self.direct()?)?;
+        let rows = self.newest_of_sessions(&by)?;
         let swept = |(key, connection, newest): (i64, i64, Option<i64>)| SweptSession {
             holder: Holder {
                 session: SessionKey(key),
@@ -128,12 +118,13 @@ impl Transaction<'_> {
             },
             newest: newest.unwrap_or(0),
         };
+        let mut sessions: Vec<_> = rows.into_iter().map(swept).collect();
+        sessions.sort_unstable_by_key(|swept| swept.holder.session);
         let newest_publication = self.newest_publication(&NewestPublication)?;
         let now = self.now;
-        let due = session::table.filter(session::close_at.le(now));
-        let close_due = diesel::select(diesel::dsl::exists(due)).get_result(self.direct()?)?;
+        let close_due = self.first_to_close(now)?.is_some();
         Ok(Swept {
-            sessions: rows.into_iter().map(swept).collect(),
+            sessions,
             newest_publication,
             close_due,
         })

@@ -3,6 +3,7 @@
 use diesel::prelude::*;
 
 use super::Transaction;
+use super::passed::{from, passed};
 use super::rows::{CorrelationRow, NewCorrelationRow, NewOutboxRow, OutboxRow, debug_text};
 use super::schema::{correlation, outbox};
 use super::sizes::{MAX_ANSWER, byte_length, bytes, fitting, octet_length};
@@ -187,21 +188,25 @@ impl Transaction<'_> {
     pub fn claim_ended_correlations(
         &mut self,
         op: &ClaimEndedCorrelations,
-    ) -> DbResult<Vec<EndedCorrelation>> {
+    ) -> DbResult<ClaimedCorrelations> {
+        type Columns = (i64, i64, i64, Option<i32>, Option<i32>);
         let now = self.now;
         let conn = self.apart();
         let due = correlation::table
+            .filter(correlation::due.ge(from(op.since, now)))
             .filter(correlation::due.le(now))
             .order(correlation::due)
             .limit(op.limit.into())
             .select((
+                correlation::due,
                 correlation::session,
                 correlation::seq,
                 octet_length(correlation::string),
                 byte_length(correlation::bytes),
             ));
-        let due: Vec<(i64, i64, Option<i32>, Option<i32>)> = unclaimed!(due).load(conn)?;
-        let due = due.into_iter().map(|(session, seq, string, blob)| {
+        let due: Vec<Columns> = unclaimed!(due).load(conn)?;
+        let since = due.first().map_or(now, |(due, ..)| *due);
+        let due = due.into_iter().map(|(_, session, seq, string, blob)| {
             let key = (session, seq);
             (key, bytes(string) + bytes(blob))
         });
@@ -227,6 +232,9 @@ impl Transaction<'_> {
                 reason,
             });
         }
-        Ok(ended)
+        Ok(ClaimedCorrelations {
+            ended,
+            since: since.min(passed(now)),
+        })
     }
 }

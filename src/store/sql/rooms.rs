@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::allowances::Allowances;
 use super::reserved::Reserved;
+use crate::store::Looks;
 use crate::store::limits::Limits;
 use crate::store::numbers::Floor;
 use crate::store::operation::SessionKey;
@@ -50,6 +51,10 @@ pub struct Rooms {
     users: HashMap<String, User>,
     /// What may be forwarded.
     pub forwards: Allowances,
+    /// No session is to be closed before this.
+    pub closing: Looks<i64>,
+    /// There are no publications below this number: the oldest go first.
+    pub oldest_publication: i64,
     /// The numbers of sessions.
     pub reserved: Reserved,
     /// The lowest number that this connection may give: it stays, whatever is rolled back.
@@ -65,6 +70,8 @@ impl Rooms {
             until: HashMap::new(),
             users: HashMap::new(),
             forwards: Allowances::new(limits),
+            closing: Looks::default(),
+            oldest_publication: i64::MIN,
             reserved: Reserved::default(),
             floor: Floor::default(),
             begun: Arc::default(),

@@ -68,13 +68,13 @@ macro_rules! between {
     }};
 }
 
-/// Whether a row's session is gone. (Not NOT IN: with many sessions, PostgreSQL would read all of them for each row.)
+/// Whether a row's session is gone: looked up for each row. (With the OFFSET, PostgreSQL makes no join of it, for which it
+/// might read all sessions.)
 macro_rules! is_orphan {
-    ($table:ident) => {
-        not(exists(
-            session::table.filter(session::key.eq($table::session)),
-        ))
-    };
+    ($table:ident) => {{
+        let its = session::table.filter(session::key.eq($table::session));
+        not(exists(its.select(session::key).offset(0)))
+    }};
 }
 
 impl Transaction<'_> {
@@ -111,9 +111,11 @@ impl Transaction<'_> {
             return Ok((0, Some(next)));
         };
         let cutoff = self.now.saturating_sub(ms(op.inbox_older));
-        let rows = between!(inbox, cmid: Text, (first.0, &first.1), (last.0, &last.1));
-        let unwanted = rows.filter(inbox::created.lt(cutoff).or(is_orphan!(inbox)));
-        let deleted = diesel::delete(unwanted).execute(self.direct()?)?;
+        let rows = || between!(inbox, cmid: Text, (first.0, &first.1), (last.0, &last.1));
+        // One after the other: for both at once, PostgreSQL may read all sessions.
+        let old = diesel::delete(rows().filter(inbox::created.lt(cutoff)));
+        let mut deleted = old.execute(self.direct()?)?;
+        deleted += diesel::delete(rows().filter(is_orphan!(inbox))).execute(self.direct()?)?;
         let go_on = ScavengeFrom::Inbox(last.0, last.1.clone());
         Ok((deleted, Some(op.after(keys.len(), go_on, next))))
     }

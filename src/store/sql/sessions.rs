@@ -231,9 +231,14 @@ impl Transaction<'_> {
     pub fn find_home(&mut self, op: &FindHome) -> DbResult<SessionHome> {
         let now = self.lease_time()?;
         let conn = self.direct()?;
-        let found: Option<Option<String>> = with_living_nodes!(now)
+        // Not joined, for which PostgreSQL may go through all sessions in the order of their nodes.
+        let living = node::table
+            .filter(node::name.nullable().eq(session::node))
+            .filter(node::lease_until.gt(now))
+            .select(node::name);
+        let found: Option<Option<String>> = session::table
             .filter(session::sid.eq(&op.sid))
-            .select(node::name.nullable())
+            .select(living.single_value())
             .get_result(conn)
             .optional()?;
         Ok(match found {

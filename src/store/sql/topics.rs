@@ -129,13 +129,26 @@ impl Transaction<'_> {
     /// All that was published up to this number is gone, and all after it is there: old publications are deleted in their
     /// order, and never the newest.
     fn gone_publications(&mut self) -> DbResult<i64> {
-        let oldest: Option<(i64, Option<i64>)> = publication::table
+        let known = self.rooms().oldest_publication;
+        let mut oldest = self.oldest_publication(known)?;
+        if oldest.is_none() && known > i64::MIN {
+            // A pooler may have led to another database, which was restored.
+            oldest = self.oldest_publication(i64::MIN)?;
+        }
+        self.rooms().oldest_publication = oldest.map_or(i64::MIN, |(id, _)| id);
+        Ok(oldest.map_or(0, |(id, previous)| previous.unwrap_or(id - 1)))
+    }
+
+    /// The oldest publication, which has this number or a higher one, and the one before it if that is known. (Those that
+    /// are gone may still be in the index, where each look from its start would step over them.)
+    fn oldest_publication(&mut self, from: i64) -> DbResult<Option<(i64, Option<i64>)>> {
+        publication::table
+            .filter(publication::id.ge(from))
             .order(publication::id)
             .limit(1)
             .select((publication::id, publication::previous))
             .get_result(self.apart())
-            .optional()?;
-        Ok(oldest.map_or(0, |(id, previous)| previous.unwrap_or(id - 1)))
+            .optional()
     }
 }
 

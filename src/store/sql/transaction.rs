@@ -131,6 +131,11 @@ impl<'a> Transaction<'a> {
         }
     }
 
+    /// What is remembered from one transaction of this connection to the next.
+    pub fn rooms(&mut self) -> &mut Rooms {
+        self.rooms
+    }
+
     /// What clients may forward.
     pub fn allowances(&mut self) -> &mut Allowances {
         &mut self.rooms.forwards

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::connection::{AnsiTransactionManager, DefaultLoadingMode, SimpleConnection};
+use diesel::dsl::{count, count_star, max, sum};
 use diesel::prelude::*;
 
 use super::held::Held;
 use super::hot::Value::{Long, Maybe, Text};
 use super::hot::{DeleteInbox, DeleteOutbox, InsertInbox, InsertOutbox, UpdateSession, execute};
 use super::rows::{NewOutboxRow, PublicationRow};
-use super::schema::{outbox, publication, session, subscription};
-use super::sql::{Forgotten, Found, SAVEPOINT, Taking, Transaction, Wanted};
+use super::schema::{forwarded, outbox, publication, session, subscription};
+use super::sql::{Forgotten, Found, Owner, SAVEPOINT, Taking, Transaction, Wanted};
 use crate::clock::{Clock, ms};
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
@@ -119,6 +120,50 @@ fn runs(sorted: &[(i64, i64)]) -> Vec<(i64, i64, i64)> {
 }
 
 impl Transaction<'_> {
+    /// The sessions that a node holds: key, connection and the newest number in the outbox. (The session row may say more
+    /// than is stored: numbers are reserved.)
+    pub fn newest_of_sessions(&mut self, node: &str) -> DbResult<Vec<(i64, i64, Option<i64>)>> {
+        let newest = outbox::table
+            .filter(outbox::session.eq(session::key))
+            .select(max(outbox::seq))
+            .single_value();
+        session::table
+            .filter(session::node.eq(node))
+            .select((session::key, session::connection, newest))
+            .load(self.direct()?)
+    }
+
+    /// Counts what a user has forwarded: all, those of one of his sessions, the bytes of all, and when the first one was
+    /// stored, which is not looked for. (Nor does it matter since when: rows that are gone are gone.)
+    pub fn forwarded_since(
+        &mut self,
+        user_id: &str,
+        sid: &str,
+        _: i64,
+    ) -> DbResult<(i64, i64, Option<i64>, Option<i64>)> {
+        let (all, of_session, bytes) = forwarded::table
+            .filter(forwarded::user_id.eq(user_id))
+            .select((
+                count_star(),
+                count(forwarded::sid).aggregate_filter(forwarded::sid.eq(sid)),
+                sum(forwarded::bytes),
+            ))
+            .get_result(self.apart())?;
+        Ok((all, of_session, bytes, None))
+    }
+
+    /// Which of these services have rows of this owner's. (From when on does not matter: rows that are gone are gone.)
+    pub fn services_with_rows(
+        &mut self,
+        owner: Owner<'_>,
+        wanted: &[(String, i64)],
+        _: i64,
+    ) -> DbResult<Vec<String>> {
+        let mut services = self.services_of(owner)?;
+        services.retain(|service| wanted.iter().any(|(name, _)| name == service));
+        Ok(services)
+    }
+
     /// The time by which leases are measured: it stands still while a handler keeps everybody from renewing theirs.
     pub fn lease_time(&mut self) -> DbResult<i64> {
         Ok(self.now - ms(self.dialect.held.so_far()))

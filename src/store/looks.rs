@@ -1,0 +1,93 @@
+//! When a look that comes again and again begins anew.
+//!
+//! What is looked for is ordered by when it is due, and a look begins where the one before has come to: rows that are gone
+//! may stay in PostgreSQL's indexes for as long as any old transaction runs, and whoever begins at the start of an index
+//! steps over all of them. But something may come to light behind a look's back. So now and then one begins anew.
+
+use std::time::{Duration, Instant};
+
+/// A look begins anew after this,
+const ANEW: Duration = Duration::from_secs(60);
+
+/// or, where it takes long, after so many times as long as the last one of its kind took: it costs one part in so many.
+const PARTS: u32 = 100;
+
+/// What the last look has found out, and when the next one begins anew.
+#[derive(Debug)]
+pub(crate) struct Looks<T> {
+    known: Option<T>,
+    /// `None`: at once.
+    anew: Option<Instant>,
+    /// The look under way has begun anew.
+    is_anew: bool,
+}
+
+impl<T> Default for Looks<T> {
+    fn default() -> Self {
+        Looks {
+            known: None,
+            anew: None,
+            is_anew: true,
+        }
+    }
+}
+
+impl<T: Clone> Looks<T> {
+    /// A look begins. What it may build upon; `None`: it begins anew. (Should it fail, the next one goes on from what is
+    /// known: a look that takes too long is not tried again and again.)
+    pub(crate) fn begin(&mut self, now: Instant) -> Option<T> {
+        self.is_anew = self.known.is_none() || self.anew.is_none_or(|anew| anew <= now);
+        if self.is_anew {
+            self.anew = Some(now + ANEW);
+            return None;
+        }
+        self.known.clone()
+    }
+
+    /// The look has found this out, and taken so long.
+    pub(crate) fn end(&mut self, found: T, took: Duration, now: Instant) {
+        self.known = Some(found);
+        if self.is_anew {
+            self.anew = self.anew.max(Some(now + took * PARTS));
+        }
+    }
+
+    /// Nothing that is known holds any more.
+    pub(crate) fn forget(&mut self) {
+        *self = Looks::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_look_begins_anew_at_first_then_after_a_minute_or_later_if_it_takes_long() {
+        let (mut looks, start) = (Looks::default(), Instant::now());
+        let at = |seconds| start + SECOND * seconds;
+        assert_eq!(looks.begin(at(0)), None);
+        looks.end(1, SECOND / 10, at(0));
+        assert_eq!(looks.begin(at(59)), Some(1));
+        looks.end(2, SECOND * 10, at(59));
+        assert_eq!(looks.begin(at(60)), None);
+        looks.end(3, SECOND, at(61));
+        assert_eq!(looks.begin(at(160)), Some(3));
+        assert_eq!(looks.begin(at(161)), None);
+        looks.forget();
+        assert_eq!(looks.begin(at(162)), None);
+    }
+
+    #[test]
+    fn one_that_fails_leaves_what_was_known_before() {
+        let (mut looks, start) = (Looks::default(), Instant::now());
+        assert_eq!(looks.begin(start), None);
+        assert_eq!(looks.begin(start), None, "nothing is known yet");
+        looks.end(1, SECOND, start);
+        let later = start + SECOND * 100;
+        assert_eq!(looks.begin(later), None);
+        assert_eq!(looks.begin(later + SECOND), Some(1));
+    }
+}
