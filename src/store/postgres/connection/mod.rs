@@ -7,6 +7,8 @@
 //! what applications know; the statements before and after them run on the same one.
 
 mod libpq;
+#[cfg(test)]
+pub mod plain;
 mod row;
 mod socket;
 mod sqlstate;
@@ -350,10 +352,14 @@ impl Statement {
             })
             .collect::<QueryResult<Vec<_>>>()?;
         match cached {
-            PrepareForCache::No => Ok(Statement::Plain {
-                text: text.to_owned(),
-                types,
-            }),
+            PrepareForCache::No => {
+                #[cfg(test)]
+                plain::note(text, &types);
+                Ok(Statement::Plain {
+                    text: text.to_owned(),
+                    types,
+                })
+            }
             PrepareForCache::Yes { counter } => {
                 let name = format!("matssocket_{counter}");
                 match preparing.libpq.prepare(&name, text, &types) {

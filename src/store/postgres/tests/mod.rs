@@ -4,6 +4,8 @@ mod bytes;
 mod faults;
 mod nodes;
 mod plans;
+mod polls;
+mod probe;
 #[allow(dead_code)] // what the tests of whole servers need of it is more
 #[path = "../../../../tests/common/proxy.rs"]
 mod proxy;
