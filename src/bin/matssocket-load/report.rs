@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::args::{Args, Load, Pace, Scenario, Via};
+use crate::mix::Kind;
 use crate::process;
 use crate::tally::{Faults, Tally};
 
@@ -224,7 +225,11 @@ impl Report {
                 format!("{}, {endpoint}, {size} characters", pace(load))
             }
             Scenario::Pushes(load) => pushes(load),
-            Scenario::Sustained(load, _) => format!("{}, {}", load.mix, pushes(load)),
+            Scenario::Sustained(load, _) => match load.mix.kinds().any(|kind| kind == Kind::Pushes)
+            {
+                true => format!("{}, {}", load.mix, pushes(load)),
+                false => format!("{}, {}, {} characters", load.mix, pace(load), load.size),
+            },
             Scenario::Fanout { rate } => format!("{rate} publications per second"),
             Scenario::Idle { settle, ping } => {
                 let ping = ping.map_or("no PING".to_owned(), |ping| {

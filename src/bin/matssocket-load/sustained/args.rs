@@ -37,6 +37,7 @@ pub struct Sustained {
 }
 
 /// The store's PostgreSQL.
+#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
 #[derive(Clone, Debug)]
 pub struct Postgres {
     pub url: String,

@@ -5,10 +5,8 @@ use serde::Serialize;
 use super::window::{short, thousands};
 
 const MB: f64 = 1e6;
-/// Bytes of a page, unless PostgreSQL was built with another size.
-const PAGE: f64 = 8192.0;
 /// Of a table's figures.
-const COLUMN: usize = 28;
+const COLUMN: usize = 27;
 /// So many wait events are told, those of the most backends.
 const WAITS: usize = 4;
 
@@ -97,15 +95,10 @@ impl Inside {
         parts
     }
 
-    /// A full page may be written without the hole in its middle.
+    /// How large a full page is there is not to be had: it is written without the hole in its middle.
     fn tell_wal(&self) -> String {
-        let (each, pages) = (self.wal_bytes_each(), self.full_pages as f64);
-        let share = 100.0 * pages * PAGE / self.wal_bytes.max(1) as f64;
-        let pages = short(pages);
-        format!(
-            "WAL {each:.0} B per message, {pages} full pages (up to {:.0} %)",
-            share.min(100.0)
-        )
+        let (each, pages) = (self.wal_bytes_each(), short(self.full_pages as f64));
+        format!("WAL {each:.0} B per message, {pages} full pages")
     }
 
     fn tell_waits(&self) -> String {
@@ -133,14 +126,14 @@ impl Inside {
 impl Table {
     fn tell(&self) -> String {
         let text = format!(
-            "{} {}+{}, {:.0}+{:.0}",
+            "{} {}+{} {:.0}+{:.0}",
             self.name,
             short(self.live as f64),
             short(self.dead as f64),
             self.heap_bytes as f64 / MB,
             self.index_bytes as f64 / MB
         );
-        format!("{text:<COLUMN$}")
+        format!("{text:<COLUMN$} ")
     }
 }
 
@@ -207,9 +200,9 @@ pub mod tests {
         let lines = window.lines(&Mix::only(Kind::Requests));
         let text = lines.join("\n");
         for told in [
-            "inbox 512+1.24M, 310+415",
+            "inbox 512+1.24M 310+415",
             "disk 1450 MB",
-            "WAL 812 B per message, 12k full pages (up to 19 %)",
+            "WAL 812 B per message, 12k full pages",
             "backends: running 1.3, IO:WALSync 0.9",
             "vacuum of inbox 90 % of the time (70 % asleep), 1 ended",
             "checkpoint begun by WAL, 1,201 pages",

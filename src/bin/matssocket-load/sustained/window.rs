@@ -9,7 +9,7 @@ use crate::tally::Tally;
 /// No line is longer than this.
 pub const WIDTH: usize = 120;
 /// In front of what is told of the database.
-const INDENT: &str = "        ";
+const INDENT: &str = "      ";
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Window {

@@ -109,7 +109,7 @@ impl Values {
         let value = |tick| self.low + step * tick as f64;
         let named = |value: f64| match self.is_logarithmic {
             true => (10_f64.powf(value), format!("{}", 10_f64.powf(value))),
-            false => (value, short(value)),
+            false => (value, short(value).replace(".00M", "M").replace(".0k", "k")),
         };
         (0..=ticks).map(value).map(named).collect()
     }
@@ -125,6 +125,8 @@ mod tests {
         let names: Vec<_> = values.ticks().into_iter().map(|(_, name)| name).collect();
         assert_eq!(names, ["0", "20k", "40k", "60k", "80k"]);
         assert_eq!(values.part(40_000.0), 0.5);
+        let ticks = Values::linear([4_900_000.0].into_iter()).ticks();
+        assert_eq!(ticks.last().map(|(_, name)| name.as_str()), Some("6M"));
     }
 
     #[test]
