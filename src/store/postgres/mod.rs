@@ -39,6 +39,7 @@ mod query;
 mod rows;
 #[path = "../schema.rs"]
 mod schema;
+mod segments;
 mod settings;
 #[path = "../sql/mod.rs"]
 mod sql;
@@ -57,6 +58,7 @@ use self::dialect::Dialect;
 use self::line::PgLine;
 use self::needs::Needs;
 pub use self::query::{Value, sql};
+use self::segments::Segments;
 pub use self::settings::Postgres;
 use super::limits::Limits;
 use super::statements::{Cutter, Database, Line};
@@ -94,6 +96,7 @@ pub struct Shared {
     answer_timeout: Duration,
     /// How far the database's clock is ahead of ours, in milliseconds.
     ahead: AtomicI64,
+    segments: Segments,
 }
 
 impl Shared {
@@ -148,6 +151,7 @@ fn database(settings: &Postgres, config: &StoreConfig, access: Access) -> Arc<dy
                 .answer_timeout
                 .max(config.busy_timeout.saturating_add(Duration::from_secs(1))),
             ahead: AtomicI64::new(0),
+            segments: Segments::default(),
         }),
         writers: config.writers.max(1),
         handlers: config.handlers.max(1),
@@ -217,5 +221,9 @@ impl Database for PgDatabase {
 
     fn lines_are_alike(&self) -> bool {
         true
+    }
+
+    fn wants_rotation(&self) -> bool {
+        self.shared.segments.take_use()
     }
 }
