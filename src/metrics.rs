@@ -347,8 +347,8 @@ pub struct ClusterMetrics {
 /// How often each task of the upkeep has run, and failed.
 #[derive(Debug, Default)]
 pub(crate) struct UpkeepCounters {
-    pub(crate) runs: [AtomicU64; 7],
-    pub(crate) failures: [AtomicU64; 7],
+    pub(crate) runs: [AtomicU64; 8],
+    pub(crate) failures: [AtomicU64; 8],
 }
 
 /// What one task of the upkeep has done so far.

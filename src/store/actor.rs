@@ -397,6 +397,12 @@ impl Opened {
         writers.chain(readers.map(|lane| (TroubleKind::Read, lane)))
     }
 
+    /// See [`Database::wants_rotation`].
+    pub fn wants_rotation(&self) -> bool {
+        let open = self.open();
+        open.database.as_ref().is_some_and(|it| it.wants_rotation())
+    }
+
     /// See [`Database::held`].
     pub fn held(&self) -> Duration {
         let open = self.open();

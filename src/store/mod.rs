@@ -455,6 +455,12 @@ impl StoreHandle {
         self.store.spare_a_connection();
     }
 
+    /// Whether rows were written of which [`Rotate`](operation::Rotate) takes care: see
+    /// [`statements::Database::wants_rotation`].
+    pub(crate) fn wants_rotation(&self) -> bool {
+        self.store.wants_rotation()
+    }
+
     /// For how long, up to now, handlers have kept everybody else from writing: see [`statements::Database::held`].
     pub(crate) fn held(&self) -> Duration {
         self.store.held()

@@ -166,6 +166,11 @@ pub trait Database: Send + Sync + 'static {
         true
     }
 
+    /// Whether there is something for [`Rotate`] to look at since this was asked last.
+    fn wants_rotation(&self) -> bool {
+        false
+    }
+
     /// Bytes of the write-ahead log beside the database's file. Zero where there is none.
     fn log_bytes(&self) -> u64 {
         0
@@ -211,6 +216,7 @@ macro_rules! operations {
             Alone Maintenance time_out_sessions(TimeOutSessions) -> Vec<ClosedSession>;
             Alone Maintenance mend_times(MendTimes) -> u64;
             Alone Maintenance scavenge(Scavenge) -> Scavenged;
+            Alone Maintenance rotate(Rotate) -> Rotated;
             Write Messages subscribe(Subscribe) -> Fenced;
             Write Messages unsubscribe(Unsubscribe) -> Fenced;
             Read Messages read_answer(ReadAnswer) -> Option<Option<String>>;

@@ -16,7 +16,7 @@ touch_nothing! {
     CloseDue ReadStanding FindHome ListSessions CountSessions TimeOutSessions Scavenge ReadAnswer FetchOutbox ReadCorrelation
     ClaimEndedCorrelations ClaimForwarded GiveBackForwarded PostponeForwarded BuryForwarded ReadForwarded ListDeadLetters
     RedriveDeadLetter DropDeadLetter DeadLettersBeyond ScavengeDeadLetters FetchPublications NewestPublication FindMissed ReadTopic RenewLease LeaveNode
-    ListNodes MendTimes Sweep WhichExist NoteServices AllHaveSaid FindUnserved ClaimApplication RenameApplication
+    ListNodes MendTimes Sweep WhichExist NoteServices AllHaveSaid FindUnserved ClaimApplication RenameApplication Rotate
 }
 
 /// Operations on behalf of a connection.

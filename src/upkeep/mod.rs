@@ -1,4 +1,4 @@
-//! Upkeep: leases, sweep, take-overs, liveliness, time-outs, scavenging, each at its interval.
+//! Upkeep: leases, sweep, take-overs, liveliness, time-outs, scavenging, rotation, each at its interval.
 
 mod ended;
 mod tasks;
@@ -18,7 +18,7 @@ use crate::service;
 use crate::store::StoreError;
 
 /// The tasks, by the index that they are counted under.
-pub(crate) const TASKS: [&str; 7] = [
+pub(crate) const TASKS: [&str; 8] = [
     "lease",
     "sweep",
     "takeover",
@@ -26,6 +26,7 @@ pub(crate) const TASKS: [&str; 7] = [
     "liveliness",
     "timeout",
     "scavenge",
+    "rotate",
 ];
 
 /// Longer intervals (`Duration::MAX`, say, for a task that is not wanted) would overflow the timer.
@@ -41,6 +42,9 @@ const BACK_OFF: Duration = Duration::from_millis(500);
 /// Timing out and scavenging run within this time after the start.
 const FIRST_CLEANING: Duration = Duration::from_secs(60);
 
+/// How often it is looked at how large the tables of young rows are, if there are new ones.
+const ROTATION: Duration = Duration::from_secs(1);
+
 /// One task; its number is its index in [`TASKS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Task {
@@ -51,6 +55,7 @@ enum Task {
     Liveliness,
     Timeout,
     Scavenge,
+    Rotate,
 }
 
 impl Task {
@@ -62,6 +67,7 @@ impl Task {
         Task::Liveliness,
         Task::Timeout,
         Task::Scavenge,
+        Task::Rotate,
     ];
 
     fn interval(self, config: &Config) -> Duration {
@@ -76,6 +82,7 @@ impl Task {
                 .mul_f64(1.0 + rand::random::<f64>() / 10.0),
             Task::Timeout => config.timeout_interval,
             Task::Scavenge => config.scavenge_interval,
+            Task::Rotate => ROTATION,
         };
         interval.clamp(LEAST_WAIT, NEVER)
     }

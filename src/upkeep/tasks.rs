@@ -12,14 +12,19 @@ use crate::server::SessionChange;
 use crate::service;
 use crate::store::StoreError;
 use crate::store::operation::{
-    CloseDue, DeadLettersBeyond, Liveliness, MendTimes, NotePositions, RenewLease, Scavenge,
-    ScavengeDeadLetters, ScavengeFrom, Sweep, TimeOutSessions, WhichExist,
+    CloseDue, DeadLettersBeyond, Liveliness, MendTimes, NotePositions, RenewLease, Rotate, Rotated,
+    Scavenge, ScavengeDeadLetters, ScavengeFrom, Sweep, TimeOutSessions, WhichExist,
 };
 
 /// Dead letters deleted in one go: they may be large.
 const DEAD_LETTERS: u32 = 2_000;
 /// Sessions closed in one go.
 const PART: u32 = 200;
+
+/// Bytes of a table beyond which it takes no more young rows. Those in use at a time fit into the database's memory.
+const LARGE_SEGMENT: u64 = 8 << 20;
+/// How long it is until a table that somebody uses is tried again.
+const HELD: Duration = Duration::from_millis(5);
 
 /// Sessions whose positions are stored by one operation.
 const POSITIONS_AT_A_TIME: usize = 1_000;
@@ -40,6 +45,7 @@ pub(super) async fn run(
         Task::Liveliness => liveliness(node).await,
         Task::Timeout => time_out(node).await,
         Task::Scavenge => scavenge(node).await,
+        Task::Rotate => rotate(node).await,
     }
 }
 
@@ -198,6 +204,26 @@ async fn close_due(node: &Node) -> Result<(), StoreError> {
             return Ok(());
         }
     }
+}
+
+/// Keeps young rows apart from old ones. (Who idles asks nothing.)
+async fn rotate(node: &Node) -> Result<(), StoreError> {
+    let rotate = Rotate {
+        beyond: LARGE_SEGMENT,
+    };
+    let mut tries = 0;
+    while !node.stopping() && (tries > 0 || node.store.wants_rotation()) && tries < 20 {
+        match node.store.run(rotate).await? {
+            Rotated::Done => break,
+            Rotated::More => tries = 1,
+            // Whoever reads has ended in a moment; a backup has not.
+            Rotated::Held => {
+                tries += 1;
+                tokio::time::sleep(HELD).await;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Deletes what nobody needs any more, in parts: others have their turn between them.

@@ -166,12 +166,13 @@ async fn a_right_that_is_taken_away_is_said_by_ready() {
     let mut line = nodes.open("anna").await;
     until_ready(nodes.server(), true).await;
     let name = schema.name();
-    role.run(&format!("REVOKE INSERT ON {name}.inbox FROM $"));
+    let all = format!("INSERT ON ALL TABLES IN SCHEMA {name}");
+    role.run(&format!("REVOKE {all} FROM $"));
     let cmid = line.request("test.do", json!({})).await;
     line.expect_id("RETRY", &cmid).await;
     let why = until_ready(nodes.server(), false).await;
     assert!(why.contains("refuses"), "{why}");
-    role.run(&format!("GRANT INSERT ON {name}.inbox TO $"));
+    role.run(&format!("GRANT {all} TO $"));
     let begun = Instant::now();
     let cmid = line.request("test.do", json!({})).await;
     line.expect_id("RESOLVE", &cmid).await;

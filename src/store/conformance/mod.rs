@@ -55,6 +55,8 @@ macro_rules! suite {
         on!(postgres, super::super::Base::postgres, $($cases)*);
         #[cfg(feature = "postgres")]
         on!(postgres_pooled, super::super::Base::postgres_pooled, $($cases)*);
+        #[cfg(feature = "postgres")]
+        on!(postgres_rotating, super::super::Base::postgres_rotating, $($cases)*);
     };
 }
 
@@ -94,6 +96,8 @@ pub struct Base {
     config: StoreConfig,
     clock: Clock,
     _dir: Option<tempfile::TempDir>,
+    /// By this, young rows are moved on before each operation.
+    rotates: Option<StoreHandle>,
     #[cfg(feature = "postgres")]
     _schema: Option<super::postgres::tests::Schema>,
 }
@@ -123,6 +127,17 @@ impl Base {
         Base::in_schema(|settings| settings.pooled(None))
     }
 
+    /// With young rows that are moved on before each operation.
+    #[cfg(feature = "postgres")]
+    fn postgres_rotating() -> Base {
+        let mut base = Base::postgres();
+        let settings = base._schema.as_ref().map(|schema| schema.settings());
+        let store = Store::from(settings.expect("it has a schema"));
+        let handle = store.visit("rotates", &StoreConfig::default());
+        base.rotates = Some(handle.expect("the store opens"));
+        base
+    }
+
     #[cfg(feature = "postgres")]
     fn in_schema(change: fn(super::Postgres) -> super::Postgres) -> Base {
         let schema = super::postgres::tests::Schema::new();
@@ -148,6 +163,7 @@ impl Base {
             config: StoreConfig::default(),
             clock: Clock::fixed(START),
             _dir: None,
+            rotates: None,
             #[cfg(feature = "postgres")]
             _schema: None,
         }
@@ -173,7 +189,12 @@ impl Base {
                 crate::metrics::Mailbox::new(&news, &std::sync::Arc::default()),
             )
             .expect("the store opens");
-        let node = Node { store, news };
+        let rotates = self.rotates.clone();
+        let node = Node {
+            store,
+            news,
+            rotates,
+        };
         assert!(
             node.run(RenewLease {
                 join: true,
@@ -223,10 +244,15 @@ impl Handler<Take> for Collector {
 struct Node {
     store: StoreHandle,
     news: Addr<Collector>,
+    rotates: Option<StoreHandle>,
 }
 
 impl Node {
     async fn run<O: Operation>(&self, operation: O) -> O::Outcome {
+        if let Some(rotates) = &self.rotates {
+            let rotated = rotates.run(Rotate { beyond: 0 }).await;
+            rotated.expect("the store works");
+        }
         self.store.run(operation).await.expect("the store works")
     }
 

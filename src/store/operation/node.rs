@@ -76,6 +76,25 @@ pub struct MendTimes {
     pub limit: u32,
 }
 
+/// Takes the next step in keeping young rows apart from old ones, where the database does that: see
+/// `store/postgres/segments`.
+#[derive(Clone, Copy, Debug)]
+pub struct Rotate {
+    /// Bytes of a table beyond which it takes no more new rows.
+    pub beyond: u64,
+}
+
+/// Outcome of [`Rotate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotated {
+    /// There is nothing to be done.
+    Done,
+    /// There may be another step.
+    More,
+    /// Somebody uses what the next step needs.
+    Held,
+}
+
 /// All sessions that the store believes to be on the caller's node.
 #[derive(Clone, Debug)]
 pub struct Sweep;

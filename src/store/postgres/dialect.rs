@@ -16,6 +16,7 @@ use super::pending::Pending;
 use super::query::{Value, sql};
 use super::rows::{NewOutboxRow, PublicationRow};
 use super::schema::session;
+use super::segments::Segments;
 use super::sql::{Found, Owner, RowColumns, SAVEPOINT, Taking, Transaction, Wanted};
 use crate::clock::Clock;
 use crate::store::numbers::{BEGINNING, PER_MS};
@@ -25,6 +26,9 @@ use crate::store::statements::{Care, DbResult, Group, Touched};
 
 /// How long one part of maintenance may take, whatever the role's own limit is.
 const LONGEST_MAINTENANCE: Duration = Duration::from_secs(30);
+
+/// What is read before a handler runs is read behind it.
+const LOOKING: &str = "matssocket_looking";
 
 /// The advisory lock of whoever raises the sequences.
 const RAISING: i64 = 0x6d61_7473_6e75_6d00;
@@ -54,6 +58,11 @@ impl Dialect {
         }
     }
 
+    /// What is known of the segments.
+    pub fn segments(&self) -> &Segments {
+        &self.shared.segments
+    }
+
     /// The database's time, as well as it is known here.
     pub fn now(&mut self, clock: &Clock) -> i64 {
         self.real_time = clock.is_real();
@@ -71,7 +80,7 @@ impl Dialect {
         let pending = std::mem::take(&mut self.pending);
         let deleted = pending.deletes() as u64;
         self.shared.deleted.fetch_add(deleted, Ordering::Relaxed);
-        pending.write(conn)
+        pending.write(conn, &self.shared.segments)
     }
 
     /// Writes what was gathered, and what the outboxes of sessions have taken.
@@ -100,12 +109,18 @@ impl Dialect {
         conn.batch_execute(&format!("SET LOCAL statement_timeout TO {longest}"))
     }
 
+    /// What is read next is read before a handler runs. It may run for long, and keeps no lock from that.
+    pub fn look_before_handler(&self, conn: &mut PgConn) -> DbResult<()> {
+        conn.batch_execute(&format!("SAVEPOINT {LOOKING}"))
+    }
+
     /// The connection is going to be a handler's for at most so long. Its own tables are where the user's settings say.
     pub fn lend(&self, conn: &mut PgConn, limit: Duration) -> DbResult<()> {
         // A handler may compute for a while without asking the database.
         let longest = limit.as_millis().clamp(1000, i32::MAX as u128);
         conn.batch_execute(&format!(
-            "SET LOCAL search_path TO DEFAULT; {}; SET LOCAL jit TO DEFAULT; \
+            "ROLLBACK TO SAVEPOINT {LOOKING}; RELEASE SAVEPOINT {LOOKING}; \
+            SET LOCAL search_path TO DEFAULT; {}; SET LOCAL jit TO DEFAULT; \
             SET LOCAL statement_timeout TO DEFAULT; \
             SET LOCAL plan_cache_mode TO DEFAULT; \
             SET LOCAL idle_in_transaction_session_timeout TO {longest}; SAVEPOINT {SAVEPOINT}",

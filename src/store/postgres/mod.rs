@@ -40,6 +40,7 @@ mod query;
 mod rows;
 #[path = "../schema.rs"]
 mod schema;
+mod segments;
 mod settings;
 #[path = "../sql/mod.rs"]
 mod sql;
@@ -60,6 +61,7 @@ use self::known_numbers::KnownNumbers;
 use self::line::PgLine;
 use self::needs::Needs;
 pub use self::query::{Value, sql};
+use self::segments::Segments;
 pub use self::settings::Postgres;
 use self::vacuum::Vacuum;
 use super::limits::Limits;
@@ -104,6 +106,7 @@ pub struct Shared {
     deleted: AtomicU64,
     /// What sessions of this process's nodes need not be told of.
     known: KnownNumbers,
+    segments: Segments,
 }
 
 impl Shared {
@@ -119,6 +122,7 @@ impl Shared {
                 .max(config.busy_timeout.saturating_add(Duration::from_secs(1))),
             ahead: AtomicI64::new(0),
             deleted: AtomicU64::new(0),
+            segments: Segments::default(),
             known: KnownNumbers::default(),
         }
     }
@@ -238,5 +242,9 @@ impl Database for PgDatabase {
 
     fn lines_are_alike(&self) -> bool {
         true
+    }
+
+    fn wants_rotation(&self) -> bool {
+        self.shared.segments.take_use()
     }
 }

@@ -36,7 +36,7 @@ impl Needs {
         let local = format!(
             "SET LOCAL statement_timeout TO 0; SET LOCAL search_path TO {}; {PLANS}; \
             SET LOCAL jit TO off; SET LOCAL plan_cache_mode TO force_generic_plan; \
-            SET LOCAL lock_timeout TO {lock_timeout}; \
+            SET LOCAL lock_timeout TO {lock_timeout}; SET LOCAL matssocket.segments TO known; \
             SET LOCAL idle_in_transaction_session_timeout TO {idle_timeout}; {DURABLE}",
             quoted(&settings.schema)
         );

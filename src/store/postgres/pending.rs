@@ -4,16 +4,17 @@
 //! Plans are made once, often while a table is still empty, and kept. In a plain join, the planner is then free to walk
 //! through the whole table, and through the array for each of its rows, dead ones included: ten times slower an hour
 //! later. So each element is looked up by itself (`LATERAL … LIMIT 1`), by its key, whatever the statistics say. (Rows are
-//! named by their place, `ctid`: their sessions are locked, so that nobody moves them meanwhile.)
+//! named by their place in one table, `ctid`: their sessions are locked, so that nobody else changes them meanwhile.)
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use diesel::prelude::*;
 use diesel::result::DatabaseErrorKind;
+use diesel::sql_types::BigInt;
 
 use super::connection::PgConn;
 use super::query::{Value, sql};
+use super::segments::{CURRENT, Segment, Segments};
 use super::sql::Forgotten;
 use crate::sabotage::{Broken, is_broken};
 use crate::store::statements::{DbError, DbResult};
@@ -81,13 +82,17 @@ pub struct Takings {
     pub skipped: Vec<i64>,
 }
 
-/// A part of the one statement.
+/// A part of the one statement: queries in its `WITH`, each with its name.
 pub struct Part<'a> {
-    pub text: &'static str,
+    text: String,
     /// How many rows it is given.
     rows: usize,
-    pub values: Vec<Value<'a>>,
+    values: Vec<Value<'a>>,
 }
+
+/// What the one statement tells: the segment that takes new rows, and how many rows were deleted from the inbox, deleted
+/// from the outbox, and inserted into the inbox.
+type Told = (i64, i64, i64, i64);
 
 impl Pending {
     /// How many rows it deletes.
@@ -96,96 +101,214 @@ impl Pending {
     }
 
     /// Writes it. No part sees the rows of another.
-    pub fn write(mut self, conn: &mut PgConn) -> DbResult<()> {
-        let forgotten = self.forgotten.take().into_iter().unzip();
-        let mut parts = Vec::from(self.parts(&forgotten));
-        parts.retain(|part| part.rows > 0);
-        // The last part is the statement, and what that has changed is told; those before are done as well.
-        let Some(last) = parts.pop() else {
-            return Ok(());
-        };
-        let text = match &parts[..] {
-            [] => last.text.into(),
-            _ => {
-                let before = parts.iter().enumerate();
-                let before: Vec<_> = before
-                    .map(|(index, part)| format!("part{index} AS ({})", part.text))
-                    .collect();
-                Cow::Owned(format!("WITH {} {}", before.join(", "), last.text))
+    pub fn write(mut self, conn: &mut PgConn, segments: &Segments) -> DbResult<()> {
+        let forgotten: (Vec<_>, Vec<_>) = self.forgotten.take().into_iter().unzip();
+        let given = self.completed.0.len() + forgotten.0.len();
+        let (mut deleted, mut segment) = (0, segments.current());
+        let inserted = loop {
+            let Some((text, values)) = self.statement(&forgotten, segment) else {
+                return Ok(());
+            };
+            let (is_current, forgotten, completed, inserted): Told =
+                sql::<(BigInt, BigInt, BigInt, BigInt)>(text, values).get_result(conn)?;
+            deleted += forgotten as usize + completed as usize;
+            let is_current = Segment(is_current as i32);
+            if is_current == segment {
+                break inserted as usize;
             }
+            // It has inserted nothing, and what else it has done may be done again.
+            segments.note_current(is_current);
+            segment = is_current;
         };
-        parts.push(last);
-        let values: Vec<_> = parts.into_iter().flat_map(|part| part.values).collect();
-        let changed = sql::<()>(text, values).execute(conn)?;
-        let incoming = self.incoming.session.len();
-        if changed < incoming && !is_broken(Broken::Deduplication) {
+        if self.incoming.session.len() + self.outgoing.session.len() > 0 {
+            segments.note_use();
+        }
+        if deleted < given {
+            self.delete_older(conn, &forgotten, segment)?;
+        }
+        if inserted < self.incoming.session.len() && !is_broken(Broken::Deduplication) {
             return Err(duplicate());
         }
         Ok(())
     }
 
-    pub(super) fn parts<'a>(&'a self, forgotten: &'a (Vec<i64>, Vec<String>)) -> [Part<'a>; 6] {
-        let part = |text, rows, values| Part { text, rows, values };
+    /// Deletes rows that are not in the newest segments any more.
+    fn delete_older(
+        &self,
+        conn: &mut PgConn,
+        forgotten: &(Vec<i64>, Vec<String>),
+        segment: Segment,
+    ) -> DbResult<()> {
+        let tables = segment.older();
+        if !tables.is_empty() {
+            let parts = self.deletions(forgotten, &tables);
+            if let Some((text, values)) = joined(parts) {
+                sql::<(BigInt, BigInt, BigInt, BigInt)>(text, values).get_result::<Told>(conn)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The one statement, and its values; `None`: there is nothing to write.
+    pub(super) fn statement<'a>(
+        &'a self,
+        forgotten: &'a (Vec<i64>, Vec<String>),
+        segment: Segment,
+    ) -> Option<(String, Vec<Value<'a>>)> {
+        let parts = self.insertions(segment).into_iter();
+        let parts = parts.chain(self.deletions(forgotten, &segment.newest()));
+        joined(parts.chain(self.updates()))
+    }
+
+    /// New rows go to the segment, if that is the current one.
+    fn insertions(&self, segment: Segment) -> [Part<'_>; 2] {
+        let (inbox, outbox) = (segment.table("inbox"), segment.table("outbox"));
+        let if_current = format!("(SELECT current FROM state) = {}", segment.0);
+        // The primary key knows the duplicates in its own table. The session is locked, so that none comes meanwhile.
+        let is_new = match elsewhere(segment) {
+            Some(others) => format!("({others}) IS NULL"),
+            None => "true".into(),
+        };
         let Pending {
-            incoming,
-            outgoing,
-            completed,
+            incoming, outgoing, ..
+        } = self;
+        [
+            Part {
+                text: format!(
+                    "new_outbox AS (INSERT INTO {outbox} \
+                    (session, seq, kind, eid, cmid, tid, msg, debug, deliveries, created) \
+                    SELECT * FROM unnest(?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE {if_current})"
+                ),
+                rows: outgoing.session.len(),
+                values: outgoing.values(),
+            },
+            Part {
+                text: format!(
+                    "new_inbox AS (INSERT INTO {inbox} (session, cmid, answer, created) \
+                    SELECT * FROM unnest(?, ?, ?, ?) AS new (session, cmid, answer, created) \
+                    WHERE {if_current} AND {is_new} ON CONFLICT DO NOTHING RETURNING 1)"
+                ),
+                rows: incoming.session.len(),
+                values: incoming.values(),
+            },
+        ]
+    }
+
+    /// Rows are deleted in these tables, of which the first is looked into first.
+    fn deletions<'a>(
+        &'a self,
+        forgotten: &'a (Vec<i64>, Vec<String>),
+        tables: &[Segment],
+    ) -> [Part<'a>; 2] {
+        [
+            Part {
+                text: deletion("inbox", "cmid", tables),
+                rows: forgotten.0.len(),
+                values: vec![Value::Longs(&forgotten.0), Value::Texts(&forgotten.1)],
+            },
+            Part {
+                text: deletion("outbox", "seq", tables),
+                rows: self.completed.0.len(),
+                values: vec![
+                    Value::Longs(&self.completed.0),
+                    Value::Longs(&self.completed.1),
+                ],
+            },
+        ]
+    }
+
+    fn updates(&self) -> [Part<'_>; 2] {
+        let Pending {
             takings,
             newest_publication,
             ..
         } = self;
         [
-            part(
-                "INSERT INTO outbox (session, seq, kind, eid, cmid, tid, msg, debug, deliveries, created) \
-                SELECT * FROM unnest(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                outgoing.session.len(),
-                outgoing.values(),
-            ),
-            part(
-                "DELETE FROM outbox WHERE ctid = ANY(ARRAY( \
-                SELECT found.ctid FROM unnest(?, ?) AS done (session, seq) \
-                CROSS JOIN LATERAL (SELECT ctid FROM outbox \
-                WHERE outbox.session = done.session AND outbox.seq = done.seq LIMIT 1) AS found))",
-                completed.0.len(),
-                vec![Value::Longs(&completed.0), Value::Longs(&completed.1)],
-            ),
-            part(
-                "DELETE FROM inbox WHERE ctid = ANY(ARRAY( \
-                SELECT found.ctid FROM unnest(?, ?) AS done (session, cmid) \
-                CROSS JOIN LATERAL (SELECT ctid FROM inbox \
-                WHERE inbox.session = done.session AND inbox.cmid = done.cmid LIMIT 1) AS found))",
-                forgotten.0.len(),
-                vec![Value::Longs(&forgotten.0), Value::Texts(&forgotten.1)],
-            ),
-            part(
-                "UPDATE session SET last_seq = new.seq, outbox_bytes = new.bytes, skipped = new.skipped FROM ( \
-                SELECT found.ctid AS place, given.seq, given.bytes, given.skipped \
-                FROM unnest(?, ?, ?, ?) AS given (key, seq, bytes, skipped) \
-                CROSS JOIN LATERAL (SELECT ctid FROM session \
-                WHERE session.key = given.key LIMIT 1) AS found) AS new \
-                WHERE session.ctid = new.place",
-                takings.session.len(),
-                vec![
+            Part {
+                text: "takings AS (\
+                    UPDATE session SET last_seq = new.seq, outbox_bytes = new.bytes, skipped = new.skipped FROM ( \
+                    SELECT found.ctid AS place, given.seq, given.bytes, given.skipped \
+                    FROM unnest(?, ?, ?, ?) AS given (key, seq, bytes, skipped) \
+                    CROSS JOIN LATERAL (SELECT ctid FROM session \
+                    WHERE session.key = given.key LIMIT 1) AS found) AS new \
+                    WHERE session.ctid = new.place)"
+                    .into(),
+                rows: takings.session.len(),
+                values: vec![
                     Value::Longs(&takings.session),
                     Value::Longs(&takings.last_seq),
                     Value::Longs(&takings.outbox_bytes),
                     Value::Longs(&takings.skipped),
                 ],
-            ),
-            part(
-                "UPDATE publication_clock SET newest = ?",
-                newest_publication.iter().len(),
-                vec![Value::Long(newest_publication.unwrap_or_default())],
-            ),
-            // The last, of which it is known how many rows it has inserted.
-            part(
-                "INSERT INTO inbox (session, cmid, answer, created) \
-                SELECT * FROM unnest(?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                incoming.session.len(),
-                incoming.values(),
-            ),
+            },
+            Part {
+                text: "clock AS (UPDATE publication_clock SET newest = ?)".into(),
+                rows: newest_publication.iter().len(),
+                values: vec![Value::Long(newest_publication.unwrap_or_default())],
+            },
         ]
     }
+}
+
+/// The parts that are given rows, as one statement, and what it [tells](Told).
+fn joined<'a>(parts: impl IntoIterator<Item = Part<'a>>) -> Option<(String, Vec<Value<'a>>)> {
+    let parts = parts.into_iter().filter(|part| part.rows > 0);
+    let (texts, values): (Vec<_>, Vec<_>) = parts.map(|part| (part.text, part.values)).unzip();
+    if texts.is_empty() {
+        return None;
+    }
+    let before = texts.join(", ");
+    // Of a part that is not there, nothing is counted.
+    let count = |name: &str| match before.contains(&format!("{name} AS")) {
+        true => format!("(SELECT count(*) FROM {name})"),
+        false => "0::bigint".to_owned(),
+    };
+    let counts = ["gone_inbox", "gone_outbox", "new_inbox"]
+        .map(count)
+        .join(", ");
+    let text = format!(
+        "WITH state AS MATERIALIZED ({CURRENT}), {before} \
+        SELECT (SELECT current FROM state)::bigint, {counts}"
+    );
+    Some((text, values.into_iter().flatten().collect()))
+}
+
+/// Finds each row by its key, in one table after the other until it is found, and deletes it there by its place: two
+/// tables may have a row at the same place.
+fn deletion(name: &str, second: &str, tables: &[Segment]) -> String {
+    let tables = tables.iter().map(|it| it.table(name)).enumerate();
+    let tables: Vec<_> = tables.collect();
+    let looks = tables.iter().map(|(at, table)| {
+        format!(
+            "SELECT {at} AS at, ctid AS place FROM ONLY {table} AS it \
+            WHERE it.session = done.session AND it.{second} = done.{second}"
+        )
+    });
+    let looks = looks.collect::<Vec<_>>().join(" UNION ALL ");
+    let mut text = format!(
+        "gone_{name} AS (SELECT found.at, found.place FROM unnest(?, ?) AS done (session, {second}) \
+        CROSS JOIN LATERAL ({looks} LIMIT 1) AS found)"
+    );
+    for (at, table) in tables {
+        text += &format!(
+            ", {table}_gone AS (DELETE FROM ONLY {table} \
+            WHERE ctid = ANY(ARRAY(SELECT place FROM gone_{name} WHERE at = {at})))"
+        );
+    }
+    text
+}
+
+/// Finds a new row of the inbox in the tables, other than the one that it goes to, where it may be already.
+fn elsewhere(segment: Segment) -> Option<String> {
+    let others = segment.newest().into_iter().skip(1).chain(segment.older());
+    let looks = others.map(|other| {
+        format!(
+            "SELECT true FROM ONLY {} AS it WHERE it.session = new.session AND it.cmid = new.cmid",
+            other.table("inbox")
+        )
+    });
+    let looks: Vec<_> = looks.collect();
+    (!looks.is_empty()).then(|| format!("{} LIMIT 1", looks.join(" UNION ALL ")))
 }
 
 impl Incoming {

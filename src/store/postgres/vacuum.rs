@@ -156,7 +156,7 @@ impl Vacuumer {
     }
 }
 
-/// The tables with so many dead rows, and whether we may vacuum them.
+/// The tables with so many dead rows, and whether we may vacuum them. (Segments are truncated.)
 fn tables(conn: &mut PgConn, schema: &str, dead: i64) -> DbResult<Vec<(String, bool)>> {
     let may = match conn.server_version() {
         Some(170_000..) => {
@@ -166,7 +166,8 @@ fn tables(conn: &mut PgConn, schema: &str, dead: i64) -> DbResult<Vec<(String, b
     };
     let ask = format!(
         "SELECT stat.relname::text, {may} FROM pg_stat_user_tables AS stat JOIN pg_class AS class ON class.oid = stat.relid \
-        WHERE stat.schemaname = ? AND stat.n_dead_tup >= ? ORDER BY stat.n_dead_tup"
+        WHERE stat.schemaname = ? AND stat.n_dead_tup >= ? \
+        AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = stat.relid) ORDER BY stat.n_dead_tup"
     );
     sql::<(Text, Bool)>(ask, [Value::Text(schema), Value::Long(dead)]).load(conn)
 }

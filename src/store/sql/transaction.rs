@@ -434,6 +434,7 @@ impl Transaction<'_> {
     /// Runs a handler. On PostgreSQL its session is not locked meanwhile, which may be long: what was true before is
     /// looked at again after it, when the lock is taken.
     fn run_handler(&mut self, operation: &mut Transact) -> DbResult<Transacted> {
+        self.with_dialect(|dialect, conn| dialect.look_before_handler(conn))?;
         if !self.seems_to_hold(operation.holder)? {
             return Ok(Transacted::Unit(UnitOutcome::FencedOff));
         }

@@ -82,6 +82,11 @@ impl Dialect {
         Ok(())
     }
 
+    /// What is read next is read before a handler runs.
+    pub fn look_before_handler(&self, _: &mut SqliteConnection) -> DbResult<()> {
+        Ok(())
+    }
+
     /// The connection is going to be a handler's.
     pub fn lend(&self, conn: &mut SqliteConnection, _: Duration) -> DbResult<()> {
         conn.batch_execute(&format!("SAVEPOINT {SAVEPOINT}"))?;
@@ -227,6 +232,11 @@ impl Transaction<'_> {
     pub fn publication_number(&mut self) -> DbResult<(i64, i64)> {
         let newest = self.newest_publication(&NewestPublication)?;
         Ok((newest, self.number_after(newest)))
+    }
+
+    /// What is deleted here leaves nothing behind.
+    pub fn rotate(&mut self, _: &Rotate) -> DbResult<Rotated> {
+        Ok(Rotated::Done)
     }
 
     /// Whether the clock may have been set back: it never is while a process runs, only before it started.

@@ -10,6 +10,7 @@ mod probe;
 #[path = "../../../../tests/common/proxy.rs"]
 mod proxy;
 mod restored;
+mod segments;
 mod vacuum;
 
 use diesel::connection::SimpleConnection;
@@ -76,15 +77,28 @@ impl Schema {
         format!("\"{}\".", self.0)
     }
 
-    /// Runs statements in the store's schema.
-    fn execute(&self, sql: &str) {
+    /// A connection to the store's schema.
+    fn connect(&self) -> PgConnection {
         let mut conn = PgConnection::establish(&server()).expect("the test's PostgreSQL");
         let before = format!(
             "SET client_min_messages TO warning; SET search_path TO \"{}\"",
             self.0
         );
         conn.batch_execute(&before).expect("set");
-        conn.batch_execute(sql).expect(sql);
+        conn
+    }
+
+    /// Runs statements in the store's schema.
+    fn execute(&self, sql: &str) {
+        self.connect().batch_execute(sql).expect(sql);
+    }
+}
+
+impl Schema {
+    /// The number that a query in the store's schema finds.
+    fn number(&self, sql: &str) -> i64 {
+        let found = diesel::dsl::sql::<diesel::sql_types::BigInt>(sql);
+        found.get_result(&mut self.connect()).expect(sql)
     }
 
     /// What a query of one text column says in the store's schema.
@@ -94,11 +108,10 @@ impl Schema {
             #[diesel(sql_type = diesel::sql_types::Text)]
             text: String,
         }
-        let mut conn = PgConnection::establish(&server()).expect("the test's PostgreSQL");
-        conn.batch_execute(&format!("SET search_path TO \"{}\"", self.0))
-            .expect("set");
         let query = format!("SELECT given.text FROM ({query}) AS given (text)");
-        let rows: Vec<Row> = diesel::sql_query(query).load(&mut conn).expect("rows");
+        let rows: Vec<Row> = diesel::sql_query(query)
+            .load(&mut self.connect())
+            .expect("rows");
         rows.into_iter().map(|row| row.text).collect()
     }
 }
@@ -129,20 +142,7 @@ impl Node {
     }
 
     async fn open(&self, sid: &str) -> Holder {
-        let register = Register {
-            session: NewOrResumed::New {
-                sid: sid.into(),
-                smid_prefix: "p".into(),
-            },
-            user_id: "user".into(),
-            client: "test,1".into(),
-            app_name: "App".into(),
-            app_version: "1".into(),
-            max_sessions_per_user: 1000,
-            min_absence: std::time::Duration::from_secs(60),
-            of_the_dead: true,
-        };
-        match self.run(register).await {
+        match self.run(register(sid)).await {
             Registered::Held(session) => session.holder,
             other => panic!("not held: {other:?}"),
         }
@@ -180,6 +180,59 @@ impl Node {
         };
         let fetched = self.run(all).await.messages.into_iter();
         fetched.map(|message| message.tid).collect()
+    }
+}
+
+/// A new session.
+fn register(sid: &str) -> Register {
+    Register {
+        session: NewOrResumed::New {
+            sid: sid.into(),
+            smid_prefix: "p".into(),
+        },
+        user_id: "user".into(),
+        client: "test,1".into(),
+        app_name: "App".into(),
+        app_version: "1".into(),
+        max_sessions_per_user: 1000,
+        min_absence: std::time::Duration::from_secs(60),
+        of_the_dead: true,
+    }
+}
+
+/// A role that has these rights on the tables, and may use the sequences.
+struct LimitedRole(String);
+
+impl LimitedRole {
+    fn new(schema: &Schema, rights: &str) -> LimitedRole {
+        schema.settings().migrate().expect("migrates");
+        let role = format!("{}_role", schema.0);
+        schema.execute(&format!(
+            "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA \"{0}\" TO {role}; \
+            GRANT {rights} ON ALL TABLES IN SCHEMA \"{0}\" TO {role}; \
+            GRANT USAGE ON ALL SEQUENCES IN SCHEMA \"{0}\" TO {role}",
+            schema.0
+        ));
+        LimitedRole(role)
+    }
+
+    /// The store as this role has it.
+    fn settings(&self, schema: &Schema) -> Postgres {
+        let mut settings = schema.settings().without_migrations();
+        let url = settings
+            .url
+            .replace("://postgres@", &format!("://{}@", self.0));
+        settings.url = url;
+        settings
+    }
+}
+
+impl Drop for LimitedRole {
+    fn drop(&mut self) {
+        let mut conn = PgConnection::establish(&server()).expect("the test's PostgreSQL");
+        let role = &self.0;
+        conn.batch_execute(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}"))
+            .expect("the role goes");
     }
 }
 

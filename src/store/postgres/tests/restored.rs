@@ -37,22 +37,11 @@ async fn keys_and_ids_are_not_given_again() {
 #[actix::test]
 async fn a_role_that_must_not_set_sequences_goes_without() {
     let schema = Schema::new();
-    schema.settings().migrate().expect("migrates");
-    let role = format!("{}_role", schema.0);
-    schema.execute(&format!(
-        "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA \"{0}\" TO {role}; \
-        GRANT ALL ON ALL TABLES IN SCHEMA \"{0}\" TO {role}; \
-        GRANT USAGE ON ALL SEQUENCES IN SCHEMA \"{0}\" TO {role}",
-        schema.0
-    ));
-    let mut settings = schema.settings().without_migrations();
-    settings.url = settings.url.replace("://postgres@", &format!("://{role}@"));
-    let node = Node::attach("a", settings).expect("opens");
+    let role = LimitedRole::new(&schema, "ALL");
+    let node = Node::attach("a", role.settings(&schema)).expect("opens");
     node.open("s1").await;
     let (first, second) = (node.forward(work()).await, node.forward(work()).await);
     assert_eq!(second, first + 1);
-    drop(node);
-    schema.execute(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}"));
 }
 
 /// A connection that stores for a session again and again writes its row once for many messages.

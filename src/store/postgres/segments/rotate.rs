@@ -1,0 +1,172 @@
+//! Goes on to the next segment, and empties those that have been current: one step at a time, each a transaction.
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool};
+
+use super::super::connection::PgConn;
+use super::super::query::{Value, sql};
+use super::super::sql::Transaction;
+use super::{COUNT, Segment};
+use crate::store::operation::{Rotate, Rotated};
+use crate::store::statements::{DbResult, Meaning};
+
+/// Rows that are moved in one step.
+const MOVED: usize = 5_000;
+
+/// How it stands.
+struct State {
+    current: Segment,
+    /// Whether the segment before the previous one is empty.
+    emptied: bool,
+    /// Whether there is no node, and was none until a moment ago, that does not know segments.
+    all_know: bool,
+}
+
+impl Transaction<'_> {
+    /// Does the next step, if there is one.
+    pub fn rotate(&mut self, op: &Rotate) -> DbResult<Rotated> {
+        self.maintain()?;
+        if !may_truncate(self.apart())? {
+            self.with_dialect(|dialect, _| dialect.segments().note_refused());
+            return Ok(Rotated::Done);
+        }
+        let rotated = self.take_step(op.beyond)?;
+        self.with_dialect(|dialect, _| dialect.segments().note_held(rotated == Rotated::Held));
+        Ok(rotated)
+    }
+
+    fn take_step(&mut self, beyond: u64) -> DbResult<Rotated> {
+        let conn = self.apart();
+        // Whole tables are read here. And nobody is waited for.
+        conn.batch_execute("SET LOCAL enable_seqscan TO on; SET LOCAL lock_timeout TO '50ms'")?;
+        // Another node may be at it.
+        let Some(state) = state(conn)? else {
+            return Ok(Rotated::Done);
+        };
+        let current = state.current;
+        if current == Segment::PARENT {
+            return match state.all_know {
+                true => begin(conn),
+                false => Ok(Rotated::Done),
+            };
+        }
+        if !state.emptied {
+            return empty(conn, current.ago(2));
+        }
+        if size(conn, current)? <= beyond {
+            return Ok(Rotated::Done);
+        }
+        let next = current.next();
+        if size(conn, next)? > 0 && !truncate(conn, next)? {
+            return Ok(Rotated::Held);
+        }
+        go_on_to(conn, next, false)
+    }
+}
+
+/// Whether segments may be truncated by this role.
+fn may_truncate(conn: &mut PgConn) -> DbResult<bool> {
+    let ask = "SELECT bool_and(has_table_privilege(name || '_' || number, 'TRUNCATE')) \
+        FROM unnest(ARRAY['inbox', 'outbox']) AS name, generate_series(1, ?) AS number";
+    sql::<Bool>(ask, [Value::Long(COUNT.into())]).get_result(conn)
+}
+
+/// How it stands, and stays until the end of the transaction; `None`: somebody else is about to change it.
+fn state(conn: &mut PgConn) -> DbResult<Option<State>> {
+    if !lock(conn, "segments", "SHARE ROW EXCLUSIVE")? {
+        return Ok(None);
+    }
+    // Only now: a node that has come by then is seen, and one that comes later waits for the lock.
+    let ask = "SELECT current::bigint, emptied, \
+        not_before <= now() AND NOT EXISTS (SELECT FROM node WHERE node.segments IS NULL) \
+        FROM segments ORDER BY turn DESC LIMIT 1";
+    let (current, emptied, all_know): (i64, bool, bool) =
+        sql::<(BigInt, Bool, Bool)>(ask, []).get_result(conn)?;
+    Ok(Some(State {
+        current: Segment(current as i32),
+        emptied,
+        all_know,
+    }))
+}
+
+/// The first segment takes new rows from now on. All of them are empty; what was in them may still be there.
+fn begin(conn: &mut PgConn) -> DbResult<Rotated> {
+    for segment in Segment::all() {
+        if size(conn, segment)? > 0 && !truncate(conn, segment)? {
+            return Ok(Rotated::Held);
+        }
+    }
+    go_on_to(conn, Segment(1), true)
+}
+
+fn go_on_to(conn: &mut PgConn, segment: Segment, emptied: bool) -> DbResult<Rotated> {
+    let next = "WITH before AS (DELETE FROM segments RETURNING turn, not_before) \
+        INSERT INTO segments (turn, current, emptied, not_before) \
+        SELECT turn + 1, ?, ? > 0, not_before FROM before";
+    let values = [segment.0.into(), i64::from(emptied)].map(Value::Long);
+    sql::<()>(next, values).execute(conn)?;
+    Ok(Rotated::More)
+}
+
+/// Moves rows that survive in a segment to the parents, a part at a time. Backups do not keep it from that.
+fn empty(conn: &mut PgConn, segment: Segment) -> DbResult<Rotated> {
+    if !lock(conn, &tables(segment), "EXCLUSIVE")? {
+        return Ok(Rotated::Held);
+    }
+    for name in ["inbox", "outbox"] {
+        let table = segment.table(name);
+        let text = format!(
+            "WITH moved AS (DELETE FROM ONLY {table} \
+            WHERE ctid = ANY(ARRAY(SELECT ctid FROM ONLY {table} LIMIT {MOVED})) RETURNING *) \
+            INSERT INTO {name} SELECT * FROM moved ON CONFLICT DO NOTHING"
+        );
+        let moved = sql::<()>(text, []).execute(conn)?;
+        if moved == MOVED {
+            return Ok(Rotated::More);
+        }
+    }
+    sql::<()>("UPDATE segments SET emptied = true", []).execute(conn)?;
+    Ok(Rotated::More)
+}
+
+/// Makes a segment anew, if nobody uses it just now. False: somebody does.
+fn truncate(conn: &mut PgConn, segment: Segment) -> DbResult<bool> {
+    let tables = tables(segment);
+    let is_locked = lock(conn, &tables, "ACCESS EXCLUSIVE")?;
+    if is_locked {
+        conn.batch_execute(&format!("TRUNCATE {tables}"))?;
+    }
+    Ok(is_locked)
+}
+
+/// Both tables of a segment, as statements name them.
+fn tables(segment: Segment) -> String {
+    let (inbox, outbox) = (segment.table("inbox"), segment.table("outbox"));
+    format!("ONLY {inbox}, ONLY {outbox}")
+}
+
+/// Locks tables until the end of the transaction. False: somebody else has one of them.
+fn lock(conn: &mut PgConn, tables: &str, mode: &str) -> DbResult<bool> {
+    const SAVEPOINT: &str = "matssocket_lock";
+    conn.batch_execute(&format!("SAVEPOINT {SAVEPOINT}"))?;
+    match conn.batch_execute(&format!("LOCK TABLE {tables} IN {mode} MODE NOWAIT")) {
+        Ok(()) => Ok(true),
+        Err(error) if conn.meaning_of(&error) == Meaning::Again => {
+            conn.batch_execute(&format!("ROLLBACK TO SAVEPOINT {SAVEPOINT}"))?;
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Bytes of the larger one of a segment's tables, long texts included.
+fn size(conn: &mut PgConn, segment: Segment) -> DbResult<u64> {
+    let (inbox, outbox) = (segment.table("inbox"), segment.table("outbox"));
+    let ask = "SELECT max(pg_relation_size(oid) + \
+        CASE WHEN reltoastrelid = 0 THEN 0 ELSE pg_relation_size(reltoastrelid) END) \
+        FROM pg_class WHERE oid IN (?::text::regclass, ?::text::regclass)";
+    let values = [Value::Text(&inbox), Value::Text(&outbox)];
+    let size: i64 = sql::<BigInt>(ask, values).get_result(conn)?;
+    Ok(size.max(0) as u64)
+}
