@@ -211,7 +211,7 @@ fn a_mix_over_time_is_told_window_by_window_and_judged() {
     let mut sums = [0.0; 3];
     for at in ["0.5", "1", "1.5"] {
         let line: Vec<_> = lines.next().expect("a line for each window").collect();
-        assert_eq!((line[0], line.len()), (at, 10), "{text}");
+        assert_eq!((line[0], line.len() >= 10), (at, true), "{text}");
         for (sum, rate) in sums.iter_mut().zip([line[1], line[4], line[7]]) {
             *sum += rate.replace(',', "").parse::<f64>().expect("a number");
         }

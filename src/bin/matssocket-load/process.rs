@@ -16,6 +16,34 @@ fn cpu_of(pid: u32) -> Option<Duration> {
     Some(Duration::from_millis(10 * (ticks()? + ticks()?)))
 }
 
+/// What all cores of this machine together have not been used for, so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unused {
+    pub idle: Duration,
+    /// Idle, and the disk was waited for.
+    pub disk: Duration,
+    /// The machine is a virtual one, and another one had the core.
+    pub stolen: Duration,
+}
+
+pub fn unused() -> Option<Unused> {
+    unused_of(&fs::read_to_string("/proc/stat").ok()?)
+}
+
+fn unused_of(stat: &str) -> Option<Unused> {
+    // user, nice, system, idle, iowait, irq, softirq, steal; in hundredths of a second.
+    let fields: Vec<u64> = (stat.lines().next()?.strip_prefix("cpu ")?)
+        .split_whitespace()
+        .map_while(|field| field.parse().ok())
+        .collect();
+    let time = |place: usize| Some(Duration::from_millis(10 * fields.get(place)?));
+    Some(Unused {
+        idle: time(3)?,
+        disk: time(4)?,
+        stolen: time(7)?,
+    })
+}
+
 /// Bytes in memory now.
 pub fn resident(pids: &[u32]) -> Option<u64> {
     pids.iter().map(|pid| status(*pid, "VmRSS:")).sum()
@@ -49,6 +77,19 @@ fn kib(text: &str, name: &str) -> Option<u64> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_unused_is_read_from_the_first_line() {
+        let stat = "cpu  10 20 30 400 50 60 70 8 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\n";
+        let unused = Unused {
+            idle: Duration::from_secs(4),
+            disk: Duration::from_millis(500),
+            stolen: Duration::from_millis(80),
+        };
+        assert_eq!(unused_of(stat), Some(unused));
+        assert_eq!(unused_of("cpu  1 2"), None);
+        assert!(super::unused().is_some());
+    }
 
     #[test]
     fn this_process_uses_something() {

@@ -20,6 +20,8 @@ sustained:
   --schema NAME       where its tables are (default matssocket)
   --hold-xmin A..B    from second A to second B, a transaction on that PostgreSQL keeps dead rows from being removed
   --plot FILE         draws all of it there, as SVG
+  Beside the messages, the lines tell how many cores of this machine the server (--server-pid) kept busy, and how many
+  were idle, waited for the disk, or were had by other virtual machines.
   Exit code 1 also if:
   --worst SHARE       the slowest window has less than this share of the median window's rate
   --p99 S             a window has a p99 above this

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::args::Sustained;
 use super::postgres::Observer;
-use super::window::{self, Done, Window};
+use super::window::{self, Cores, Done, Window};
 use crate::args::{Args, Load};
 use crate::mix::Mix;
-use crate::process;
+use crate::process::{self, Unused};
 use crate::stage::Shared;
 
 /// The titles come again after so many windows.
@@ -19,7 +19,7 @@ pub struct Course {
     mix: Mix,
     window: Duration,
     server: Vec<u32>,
-    cpu: Option<Duration>,
+    used: Used,
     observer: Option<Observer>,
     begun: Instant,
     windows: Vec<Window>,
@@ -35,7 +35,7 @@ impl Course {
             mix: load.mix,
             window: sustained.window,
             server: args.server.clone(),
-            cpu: None,
+            used: Used::default(),
             observer: observer.transpose()?,
             begun: Instant::now(),
             windows: Vec::new(),
@@ -46,7 +46,7 @@ impl Course {
     /// The messages begin.
     pub fn begin(&mut self, shared: &Arc<Shared>, begun: Instant) -> Result<(), String> {
         self.begun = begun;
-        self.cpu = self.server_cpu();
+        self.used = Used::now(&self.server);
         if let Some(observer) = &mut self.observer {
             observer.begin(shared.clone(), begun, self.window)?;
         }
@@ -83,25 +83,51 @@ impl Course {
             .kinds()
             .filter(|kind| turn.is_none_or(|turn| turn == *kind));
         let done = in_turn.map(|kind| Done::new(kind, &tallies[kind as usize], seconds));
-        let cpu = self.server_cpu();
-        let before = std::mem::replace(&mut self.cpu, cpu);
-        let used = cpu.and_then(|cpu| cpu.checked_sub(before?));
+        let used = Used::now(&self.server);
+        let cores = used.since(&self.used, seconds);
+        self.used = used;
         Window {
             at: (begun + self.window).as_secs_f64(),
             looked,
             done: done.collect(),
-            server_cores: used.map(|used| used.as_secs_f64() / seconds),
+            cores,
             inside: self.observer.as_ref().map(Observer::next_window),
         }
-    }
-
-    fn server_cpu(&self) -> Option<Duration> {
-        (!self.server.is_empty()).then(|| process::cpu(&self.server))?
     }
 
     /// All windows; and what the tables took of the disk before the first, in bytes.
     pub fn end(self) -> (Vec<Window>, Option<u64>) {
         let before = self.observer.as_ref().map(Observer::disk_before);
         (self.windows, before)
+    }
+}
+
+/// What the cores were used for so far.
+#[derive(Default)]
+struct Used {
+    server: Option<Duration>,
+    unused: Option<Unused>,
+}
+
+impl Used {
+    fn now(server: &[u32]) -> Used {
+        Used {
+            server: (!server.is_empty()).then(|| process::cpu(server)).flatten(),
+            unused: process::unused(),
+        }
+    }
+
+    /// Since another moment, which was so many seconds ago.
+    fn since(&self, before: &Used, seconds: f64) -> Cores {
+        let cores = |now: Option<Duration>, before: Option<Duration>| {
+            Some(now?.checked_sub(before?)?.as_secs_f64() / seconds)
+        };
+        let unused = |of: fn(Unused) -> Duration| cores(self.unused.map(of), before.unused.map(of));
+        Cores {
+            server: cores(self.server, before.server),
+            idle: unused(|unused| unused.idle),
+            disk: unused(|unused| unused.disk),
+            stolen: unused(|unused| unused.stolen),
+        }
     }
 }

@@ -20,10 +20,34 @@ pub struct Window {
     pub looked: f64,
     /// Of each kind whose turn it was.
     pub done: Vec<Done>,
-    /// How many cores the server kept busy.
-    pub server_cores: Option<f64>,
+    pub cores: Cores,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inside: Option<Inside>,
+}
+
+/// What became of the machine's cores, where the system tells.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Cores {
+    /// How many the server kept busy.
+    pub server: Option<f64>,
+    pub idle: Option<f64>,
+    /// How many were idle because the disk was waited for.
+    pub disk: Option<f64>,
+    /// How many other virtual machines had.
+    pub stolen: Option<f64>,
+}
+
+impl Cores {
+    fn named(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let all = [
+            ("server", self.server),
+            ("idle", self.idle),
+            ("disk", self.disk),
+            ("stolen", self.stolen),
+        ];
+        let known = |(name, cores): (_, Option<f64>)| Some((name, cores?));
+        all.into_iter().filter_map(known)
+    }
 }
 
 /// Messages of one kind that were done in a window. Times are in milliseconds.
@@ -52,10 +76,10 @@ pub fn titles(mix: &Mix, window: &Window) -> Vec<String> {
     let mut line = format!("{:>7}", "s");
     for kind in mix.kinds() {
         let title = format!("{}/s", kind.name());
-        line += &format!(" {title:>13} {:>8} {:>8}", "p50 ms", "p99 ms");
+        line += &format!(" {title:>11} {:>7} {:>7}", "p50 ms", "p99 ms");
     }
-    if window.server_cores.is_some() {
-        line += &format!(" {:>12}", "server cores");
+    for (name, _) in window.cores.named() {
+        line += &format!(" {name:>6}");
     }
     let of_tables = format!("{INDENT}table live+dead rows, heap+index MB");
     let of_tables = window.inside.is_some().then_some(of_tables);
@@ -77,17 +101,17 @@ impl Window {
         let mut line = format!("{:>7}", self.at);
         for kind in mix.kinds() {
             line += &match self.of(kind) {
-                None => format!(" {:>13} {:>8} {:>8}", "-", "-", "-"),
+                None => format!(" {:>11} {:>7} {:>7}", "-", "-", "-"),
                 Some(done) => format!(
-                    " {:>13} {:>8.1} {:>8.1}",
+                    " {:>11} {:>7.1} {:>7.1}",
                     thousands(done.per_second),
                     done.p50,
                     done.p99
                 ),
             };
         }
-        if let Some(cores) = self.server_cores {
-            line += &format!(" {cores:>12.2}");
+        for (_, cores) in self.cores.named() {
+            line += &format!(" {cores:>6.2}");
         }
         let mut lines = vec![line];
         if let Some(inside) = &self.inside {
@@ -152,7 +176,11 @@ pub mod tests {
             at,
             looked: at,
             done: vec![done],
-            server_cores: Some(0.95),
+            cores: Cores {
+                server: Some(0.95),
+                idle: Some(0.1),
+                ..Cores::default()
+            },
             inside: None,
         }
     }
@@ -162,9 +190,9 @@ pub mod tests {
         let mix = Mix::only(Kind::Requests);
         let window = window(1800.0, 66_123.4, 31.2);
         let (titles, lines) = (titles(&mix, &window), window.lines(&mix));
-        let title = "      s    requests/s   p50 ms   p99 ms server cores";
+        let title = "      s  requests/s  p50 ms  p99 ms server   idle";
         assert_eq!(titles, [title]);
-        let line = "   1800        66,123     15.6     31.2         0.95";
+        let line = "   1800      66,123    15.6    31.2   0.95   0.10";
         assert_eq!(lines, [line]);
     }
 
