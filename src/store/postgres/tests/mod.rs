@@ -13,6 +13,8 @@ mod restored;
 mod segments;
 mod vacuum;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
@@ -20,6 +22,12 @@ use self::proxy::Proxy;
 use super::Postgres;
 use crate::store::operation::*;
 use crate::store::{Operation, Store, StoreConfig, StoreError, StoreHandle};
+
+/// One test at a time, as long as this is there: an old transaction keeps the dead rows of all schemas.
+fn dead_rows_are_ours() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The server that tests use.
 fn server() -> String {

@@ -18,14 +18,22 @@ const A_FEW: i64 = 40;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A transaction that sees everything as it was when it began, for as long as this is there.
-struct Report(#[allow(dead_code)] PgConnection);
+struct Report {
+    _conn: PgConnection,
+    /// Let go after the transaction has ended.
+    _alone: MutexGuard<'static, ()>,
+}
 
 impl Report {
     fn begin() -> Report {
+        let alone = dead_rows_are_ours();
         let mut conn = PgConnection::establish(&server()).expect("the test's PostgreSQL");
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class";
         conn.batch_execute(begin).expect("begins");
-        Report(conn)
+        Report {
+            _conn: conn,
+            _alone: alone,
+        }
     }
 }
 

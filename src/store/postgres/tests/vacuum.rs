@@ -39,6 +39,7 @@ fn vacuumer(settings: &Postgres) -> Vacuumer {
 
 #[test]
 fn tables_with_many_dead_rows_are_vacuumed_and_then_rest() {
+    let _alone = dead_rows_are_ours();
     let schema = Schema::new();
     schema.settings().migrate().expect("migrates");
     leave_dead_rows(&schema, 1_000);
@@ -52,6 +53,7 @@ fn tables_with_many_dead_rows_are_vacuumed_and_then_rest() {
 /// Vacuuming them again and again would cost more and more, and help nothing.
 #[test]
 fn tables_whose_dead_rows_an_old_transaction_can_see_are_left_alone_for_a_while() {
+    let _alone = dead_rows_are_ours();
     let schema = Schema::new();
     schema.settings().migrate().expect("migrates");
     let mut old = PgConnection::establish(&server()).expect("the test's PostgreSQL");
