@@ -37,7 +37,7 @@ pub(crate) use mount::mount;
 pub use mount::no_upgrade;
 pub(crate) use origin::{Host, Origin};
 pub(crate) use peer::Network;
-pub use socket::on_connect;
+pub use socket::{listen, on_connect};
 
 use std::rc::Rc;
 use std::sync::Arc;

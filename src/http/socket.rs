@@ -1,7 +1,8 @@
 //! Accepted sockets: their options, and their end.
 
 use std::any::Any;
-use std::net::Shutdown;
+use std::io;
+use std::net::{Shutdown, TcpListener, ToSocketAddrs};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,6 +12,21 @@ use socket2::SockRef;
 
 /// How long sent bytes may stay unacknowledged, or a client's window closed, before the kernel ends the connection.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How many clients may wait to be accepted; the system may let fewer.
+const BACKLOG: i32 = 4096;
+
+/// A socket for [`HttpServer::listen`](actix_web::HttpServer::listen) at which thousands of clients may wait to be
+/// accepted, as they do when another node has died. At one of the standard library's 128 may; whoever finds no place tries
+/// again after a second, then after three. ([`HttpServer::bind`](actix_web::HttpServer::bind) sees to it by itself.)
+///
+/// # Errors
+/// The address is taken, not one of this machine's, or none.
+pub fn listen(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    SockRef::from(&listener).listen(BACKLOG)?;
+    Ok(listener)
+}
 
 /// For [`HttpServer::on_connect`](actix_web::HttpServer::on_connect): lets the server end a WebSocket's socket itself.
 ///
