@@ -4,9 +4,12 @@
 //! ```sh
 //! cargo bench --features postgres,load --bench load
 //! cargo bench --features postgres,load --bench load -- --seconds 3 --only cycles
+//! cargo bench --features postgres,load --bench load -- --only sustained --seconds 1800
+//! cargo bench --features postgres,load --bench load -- --only "PostgreSQL: sustained" --more "--hold-xmin 3..6"
 //! ```
 //!
-//! Load generator, server and database share the machine. Each row has a server of its own, fresh.
+//! Load generator, server and database share the machine. Each row has a server of its own, fresh. What is sustained is
+//! told in windows of 10 seconds, or of a tenth of a short time; the plots are in `target/tmp/sustained`.
 
 #[path = "../common/conformance.rs"]
 mod conformance;
@@ -16,6 +19,7 @@ mod foreign;
 mod process;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::process::Command;
 
 use conformance::Database::{self, Postgres, Sqlite};
@@ -34,6 +38,8 @@ fn main() {
 struct Args {
     seconds: String,
     only: Option<String>,
+    /// Options for what is sustained.
+    more: Vec<String>,
 }
 
 impl Args {
@@ -41,13 +47,19 @@ impl Args {
         let mut args = Args {
             seconds: "10".to_owned(),
             only: None,
+            more: Vec::new(),
         };
         let mut given = std::env::args().skip(1).filter(|name| name != "--bench");
         while let Some(name) = given.next() {
             match (name.as_str(), given.next()) {
                 ("--seconds", Some(seconds)) => args.seconds = seconds,
                 ("--only", Some(only)) => args.only = Some(only),
-                _ => panic!("{name} is not understood: there are --seconds S and --only TEXT"),
+                ("--more", Some(more)) => {
+                    args.more = more.split_whitespace().map(str::to_owned).collect();
+                }
+                _ => panic!(
+                    "{name} is not understood: there are --seconds S, --only TEXT and --more OPTIONS"
+                ),
             }
         }
         args
@@ -107,6 +119,11 @@ impl Bench {
         self.foreign();
         self.idle();
         self.storm();
+        for database in [Sqlite, Postgres] {
+            self.sustained(database, "requests", "requests");
+            self.sustained(database, "pushes", "pushes");
+            self.sustained(database, "mix", "requests=3,pushes=1,forwards=1");
+        }
     }
 
     fn wanted(&self, name: &str) -> bool {
@@ -210,6 +227,43 @@ impl Bench {
             figures["seconds"].as_f64().unwrap_or(f64::NAN)
         );
         print_row(name, &figures);
+    }
+
+    /// Shows what the load generator says in the course of time.
+    fn sustained(&self, database: Database, name: &str, mix: &str) {
+        let title = format!("{}: sustained {name}", database.name());
+        if !self.wanted(&title) {
+            return;
+        }
+        println!("\n{title}");
+        let plots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sustained");
+        std::fs::create_dir_all(&plots).expect("a directory can be made");
+        let plot = plots.join(format!("{}-{name}.svg", database.name().to_lowercase()));
+        let seconds: f64 = self.args.seconds.parse().expect("--seconds is a number");
+        let window = match seconds >= 100.0 && seconds % 10.0 == 0.0 {
+            true => 10.0,
+            false => seconds / 10.0,
+        };
+        let server = self.servers.start(database, "a");
+        let mut load = Command::new(LOAD);
+        load.args(["sustained", "--mix", mix, "--url", &server.url])
+            .args(["--server-pid", &server.id().to_string()])
+            .args([
+                "--seconds",
+                &self.args.seconds,
+                "--window",
+                &window.to_string(),
+            ])
+            .arg("--plot")
+            .arg(&plot);
+        if database == Postgres {
+            load.args(["--postgres", &server.database]);
+        }
+        let done = load.args(&self.args.more).status();
+        assert!(
+            done.is_ok_and(|status| status.code() != Some(2)),
+            "{title}: it could not be run"
+        );
     }
 
     /// Runs the load generator; its figures.

@@ -181,6 +181,80 @@ fn a_trial_in_which_nobody_asks_too_much() {
     assert_eq!(figures["leases lost"], 0.0, "{figures:#}");
 }
 
+/// Runs `sustained` for three windows, with a plot; its exit code, what it printed, and its figures.
+fn sustained(arguments: &str, server: &Server) -> (Option<i32>, String, Value) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (json, plot) = (path("figures.json"), path("plot.svg"));
+    let url = &server.urls()[0];
+    let output = load(&format!(
+        "sustained --sessions 4 --window 0.5 --seconds 1.5 --quiet --url {url} --json {json} --plot {plot} {arguments}"
+    ));
+    let read = |path: &str| {
+        std::fs::read_to_string(path).unwrap_or_else(|why| panic!("{path}: {why}: {output:?}"))
+    };
+    assert!(read(&plot).contains("messages per second"), "{output:?}");
+    let figures = serde_json::from_str(&read(&json)).expect("it is JSON");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code(), text, figures)
+}
+
+#[test]
+fn a_mix_over_time_is_told_window_by_window_and_judged() {
+    let server = Server::start();
+    let mix = "--mix requests=3,pushes=1,forwards=1";
+    let (code, text, figures) = sustained(mix, &server);
+    assert_eq!(code, Some(0), "{text}");
+    let mut lines = text.lines().map(str::split_whitespace);
+    let titles: Vec<_> = lines.next().expect("titles").collect();
+    assert_eq!(titles[..5], ["s", "requests/s", "p50", "ms", "p99"]);
+    let mut sums = [0.0; 3];
+    for at in ["0.5", "1", "1.5"] {
+        let line: Vec<_> = lines.next().expect("a line for each window").collect();
+        assert_eq!((line[0], line.len()), (at, 10), "{text}");
+        for (sum, rate) in sums.iter_mut().zip([line[1], line[4], line[7]]) {
+            *sum += rate.replace(',', "").parse::<f64>().expect("a number");
+        }
+    }
+    assert!(sums.iter().all(|sum| *sum > 0.0), "{text}");
+    assert!(
+        text.contains("all: slowest window, % of the median"),
+        "{text}"
+    );
+    assert!(text.ends_with("sustained: kept\n"), "{text}");
+    let windows = figures["sustained"]["windows"].as_array();
+    assert_eq!(windows.map(Vec::len), Some(3), "{figures:#}");
+}
+
+#[test]
+fn kinds_that_take_turns_are_judged_one_by_one() {
+    let turns = "--mix requests,pushes --phase 0.5 --p99 0.001ms";
+    let (code, text, figures) = sustained(turns, &Server::start());
+    assert_eq!(code, Some(1), "{text}");
+    let failed = [
+        "requests: highest p99 of a window, ms",
+        "pushes: highest p99 of a window, ms",
+    ];
+    assert_eq!(figures["sustained"]["verdict"]["failed"], json!(failed));
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn a_run_tells_what_goes_on_in_its_postgres() {
+    let schema = crate::postgres::Schema::new();
+    let (database, name) = (crate::postgres::url(), schema.name());
+    let server = Server::start_with(&["--database", &database, "--schema", name]);
+    let observe = format!("--postgres {database} --schema {name} --hold-xmin 0..1.5");
+    let (code, text, figures) = sustained(&observe, &server);
+    assert_eq!(code, Some(0), "{text}");
+    for told in ["inbox ", "WAL ", "xmin held"] {
+        assert!(text.contains(told), "{told:?} is not in:\n{text}");
+    }
+    let inside = &figures["sustained"]["windows"][2]["inside"];
+    let wal_bytes = inside["wal_bytes"].as_u64();
+    assert!(wal_bytes.is_some_and(|bytes| bytes > 0), "{figures:#}");
+}
+
 /// Two processes on one PostgreSQL; the one that holds all sessions is killed.
 #[cfg(feature = "postgres")]
 #[test]
@@ -345,6 +419,11 @@ fn what_it_does_not_understand_is_refused() {
         (format!("memory {url}"), "--server-pid"),
         (format!("memory {url} --case holes"), "holes"),
         (format!("services {url} --kill-pid 1"), "second --url"),
+        (format!("requests {url} --window 1"), "--window"),
+        (format!("sustained {url} --mix rain"), "rain"),
+        (format!("sustained {url} --seconds 15"), "--seconds"),
+        (format!("sustained {url} --growth 200"), "--postgres"),
+        (format!("sustained {url} --rate 5 --burst 2"), "one by one"),
     ] {
         let output = load(&arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments}: {output:?}");

@@ -127,10 +127,16 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Server {
+        Server::start_with(&[])
+    }
+
+    /// With more arguments.
+    pub fn start_with(more: &[&str]) -> Server {
         let directory = tempfile::tempdir().expect("a directory");
         let mut command = conformance();
         command
             .args(["--ports", "0,0"])
+            .args(more)
             .env("TMPDIR", directory.path());
         let mut program = Program::start(&mut command);
         let (first, second) = (ready(&program.line()), ready(&program.line()));

@@ -6,6 +6,8 @@ use std::time::Duration;
 use lexopt::prelude::*;
 use tokio_tungstenite::tungstenite::http::Uri;
 
+use crate::mix::{Kind, Mix};
+use crate::sustained::args::{self as sustained, Sustained};
 use crate::trial::args as trial;
 
 /// What `--help` prints.
@@ -23,28 +25,30 @@ Scenarios:
   idle       connected sessions that only keep their lines open: memory of each, CPU at rest
   storm      sessions with a backlog lose their lines all at once, and come back without a pause
   echo       plain WebSocket texts, for a server that echoes them: a ceiling for all of the above
+  sustained  any mix of requests, pushes and forwarded requests, for as long as it takes to see what time does to it
 
 For all:
   --url URL,…         ws:// only; sessions are spread over them (--kill-pid: all begin at the first)
   --sessions N        default 100
-  --seconds S         how long to go on (default 10; not for storm)
+  --seconds S         how long to go on (default 10, sustained 60; not for storm)
   --patience S        how long what is missing in the end is waited for (default 20)
   --threads N         default 1
   --server-pid P,…    processes whose CPU time and memory are told (Linux)
   --json FILE         writes the figures there as well
   --quiet             no progress
 
-requests, pushes, echo:
+requests, pushes, echo, sustained:
   --in-flight K       messages (pushes: orders) under way per session (default 10; pushes 1)
   --size C            characters of a message's text (default 200; also storm)
-requests:
+requests, sustained:
   --rate R            per second, of all sessions, whatever becomes of those before; times are from when each was due
+requests:
   --endpoint ID       default Test.matsSocketPing
   --user NAME         whose sessions all of them are, instead of a user for each
-pushes:
+pushes, sustained:
   --via burst|thread  ordered from Bench.burst, --burst messages at a time in one transaction (default), or from
                       Test.server.send.thread, one by one
-  --burst COUNT       default 100
+  --burst COUNT       default 100; sustained 10, and 1 at a --rate
 fanout:
   --rate R            publications per second (default 100)
 idle:
@@ -78,19 +82,36 @@ pub struct Args {
     pub scenario: Scenario,
 }
 
+/// Requests, and messages that are ordered from the server.
+#[derive(Clone, Debug)]
+pub struct Load {
+    pub mix: Mix,
+    /// Of plain requests.
+    pub endpoint: String,
+    pub via: Via,
+    pub size: usize,
+    pub pace: Pace,
+}
+
+impl Load {
+    /// Nothing but requests to one endpoint.
+    pub fn requests(endpoint: &str, size: usize, pace: Pace) -> Load {
+        Load {
+            mix: Mix::only(Kind::Requests),
+            endpoint: endpoint.to_owned(),
+            via: Via::Thread,
+            size,
+            pace,
+        }
+    }
+}
+
 /// A scenario and what it is run with.
 #[derive(Clone, Debug)]
 pub enum Scenario {
-    Requests {
-        endpoint: String,
-        size: usize,
-        pace: Pace,
-    },
-    Pushes {
-        via: Via,
-        in_flight: usize,
-        size: usize,
-    },
+    Requests(Load),
+    Pushes(Load),
+    Sustained(Load, Sustained),
     Fanout {
         rate: f64,
     },
@@ -112,8 +133,9 @@ pub enum Scenario {
 impl Scenario {
     pub fn name(&self) -> &'static str {
         match self {
-            Scenario::Requests { .. } => "requests",
-            Scenario::Pushes { .. } => "pushes",
+            Scenario::Requests(_) => "requests",
+            Scenario::Pushes(_) => "pushes",
+            Scenario::Sustained(..) => "sustained",
             Scenario::Fanout { .. } => "fanout",
             Scenario::Idle { .. } => "idle",
             Scenario::Storm { .. } => "storm",
@@ -124,11 +146,11 @@ impl Scenario {
     /// Messages per second that come due by themselves.
     pub fn rate(&self) -> Option<f64> {
         match self {
-            Scenario::Requests {
-                pace: Pace::Open { rate },
-                ..
-            }
-            | Scenario::Fanout { rate } => Some(*rate),
+            Scenario::Requests(load) | Scenario::Sustained(load, _) => match load.pace {
+                Pace::Open { rate } => Some(rate),
+                Pace::Closed { .. } => None,
+            },
+            Scenario::Fanout { rate } => Some(*rate),
             _ => None,
         }
     }
@@ -165,6 +187,7 @@ struct Given {
     ping: Option<f64>,
     backlog: Option<u32>,
     kill: Option<u32>,
+    sustained: sustained::Given,
 }
 
 /// Reads the command line.
@@ -183,7 +206,7 @@ pub fn parse() -> Result<Command, lexopt::Error> {
         urls: Vec::new(),
         sessions: 100,
         user: None,
-        time: Duration::from_secs(10),
+        time: Duration::from_secs(if name == "sustained" { 60 } else { 10 }),
         patience: Duration::from_secs(20),
         threads: 1,
         server: Vec::new(),
@@ -213,13 +236,17 @@ pub fn parse() -> Result<Command, lexopt::Error> {
             Long("backlog") => given.backlog = Some(parser.value()?.parse_with(count)?),
             Long("kill-pid") => given.kill = Some(parser.value()?.parse()?),
             Short('h') | Long("help") => return Ok(Command::Help),
+            Long(name) => match sustained::option(name) {
+                Some(option) => given.sustained.take(option, parser.value()?)?,
+                None => return Err(argument.unexpected()),
+            },
             _ => return Err(argument.unexpected()),
         }
     }
     if name == "requests" {
         args.user = given.user.take();
     }
-    args.scenario = scenario(&name, given)?;
+    args.scenario = scenario(&name, given, args.time)?;
     args.threads = args.threads.min(args.sessions);
     if args.urls.is_empty() {
         return Err(
@@ -234,38 +261,40 @@ pub fn parse() -> Result<Command, lexopt::Error> {
     Ok(Command::Run(args))
 }
 
-fn scenario(name: &str, mut given: Given) -> Result<Scenario, lexopt::Error> {
+fn scenario(name: &str, mut given: Given, time: Duration) -> Result<Scenario, lexopt::Error> {
     let scenario = match name {
         "requests" => {
-            let in_flight = given.in_flight.take();
-            if in_flight.is_some() && given.rate.is_some() {
-                return Err("--in-flight is a closed loop, --rate an open one: choose".into());
-            }
-            let pace = match given.rate.take() {
-                Some(0.0) => return Err("--rate must be more than 0".into()),
-                Some(rate) => Pace::Open { rate },
-                None => Pace::Closed {
-                    in_flight: in_flight.unwrap_or(10),
-                },
-            };
-            let endpoint = given.endpoint.take();
-            Scenario::Requests {
-                endpoint: endpoint.unwrap_or_else(|| "Test.matsSocketPing".to_owned()),
-                size: given.size.take().unwrap_or(200),
-                pace,
-            }
+            let (pace, endpoint) = (given.pace()?, given.endpoint.take());
+            let endpoint = endpoint.as_deref().unwrap_or(PING);
+            Scenario::Requests(Load::requests(endpoint, given.size(), pace))
         }
-        "pushes" => {
-            let via = match given.via.take().as_deref() {
-                None | Some("burst") => Via::Burst(given.burst.take().unwrap_or(100)),
-                Some("thread") => Via::Thread,
-                Some(other) => return Err(format!("--via {other:?}: burst or thread").into()),
-            };
-            Scenario::Pushes {
-                via,
+        "pushes" => Scenario::Pushes(Load {
+            mix: Mix::only(Kind::Pushes),
+            pace: Pace::Closed {
                 in_flight: given.in_flight.take().unwrap_or(1),
-                size: given.size.take().unwrap_or(200),
-            }
+            },
+            endpoint: PING.to_owned(),
+            via: given.via(100)?,
+            size: given.size(),
+        }),
+        "sustained" => {
+            let pace = given.pace()?;
+            let burst = match pace {
+                Pace::Open { .. } if given.burst.is_some() => {
+                    return Err("at a --rate, messages come due one by one: no --burst".into());
+                }
+                Pace::Open { .. } => 1,
+                Pace::Closed { .. } => 10,
+            };
+            let (mix, sustained) = std::mem::take(&mut given.sustained).checked(time)?;
+            let load = Load {
+                mix,
+                pace,
+                endpoint: PING.to_owned(),
+                via: given.via(burst)?,
+                size: given.size(),
+            };
+            Scenario::Sustained(load, sustained)
         }
         "fanout" => match given.rate.take().unwrap_or(100.0) {
             0.0 => return Err("--rate must be more than 0".into()),
@@ -279,15 +308,15 @@ fn scenario(name: &str, mut given: Given) -> Result<Scenario, lexopt::Error> {
         },
         "storm" => Scenario::Storm {
             backlog: given.backlog.take().unwrap_or(20),
-            size: given.size.take().unwrap_or(200),
+            size: given.size(),
             kill: given.kill.take(),
         },
         "echo" => Scenario::Echo {
             in_flight: given.in_flight.take().unwrap_or(10),
-            size: given.size.take().unwrap_or(200),
+            size: given.size(),
         },
         _ => {
-            let all = "requests, pushes, fanout, idle, storm, echo";
+            let all = "requests, pushes, fanout, idle, storm, echo, sustained";
             let why = format!(
                 "there is no scenario {name:?}: choose one of {all}, {}",
                 trial::NAMES
@@ -301,7 +330,35 @@ fn scenario(name: &str, mut given: Given) -> Result<Scenario, lexopt::Error> {
     }
 }
 
+/// The endpoint of plain requests, unless another one is named.
+const PING: &str = "Test.matsSocketPing";
+
 impl Given {
+    fn size(&mut self) -> usize {
+        self.size.take().unwrap_or(200)
+    }
+
+    fn pace(&mut self) -> Result<Pace, lexopt::Error> {
+        match (self.rate.take(), self.in_flight.take()) {
+            (Some(_), Some(_)) => {
+                Err("--in-flight is a closed loop, --rate an open one: choose".into())
+            }
+            (Some(0.0), None) => Err("--rate must be more than 0".into()),
+            (Some(rate), None) => Ok(Pace::Open { rate }),
+            (None, in_flight) => Ok(Pace::Closed {
+                in_flight: in_flight.unwrap_or(10),
+            }),
+        }
+    }
+
+    fn via(&mut self, burst: u32) -> Result<Via, lexopt::Error> {
+        match self.via.take().as_deref() {
+            None | Some("burst") => Ok(Via::Burst(self.burst.take().unwrap_or(burst))),
+            Some("thread") => Ok(Via::Thread),
+            Some(other) => Err(format!("--via {other:?}: burst or thread").into()),
+        }
+    }
+
     /// An option that nobody has taken.
     fn rest(&self) -> Option<&'static str> {
         [
@@ -319,6 +376,7 @@ impl Given {
         ]
         .into_iter()
         .find_map(|(given, name)| given.then_some(name))
+        .or(self.sustained.first())
     }
 }
 

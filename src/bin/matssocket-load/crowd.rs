@@ -15,6 +15,7 @@ use crate::pace;
 use crate::report::{Report, Usage};
 use crate::scenario::play;
 use crate::stage::{Shared, Stage};
+use crate::sustained::Course;
 use crate::tally::Tally;
 
 /// How often it is looked whether all are ready, or done.
@@ -22,11 +23,11 @@ const LOOK: Duration = Duration::from_millis(5);
 /// Longest time to close what is open.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// Runs a scenario from beginning to end.
+/// Runs a scenario from beginning to end; a course tells how it goes, if there is one.
 ///
 /// # Errors
 /// Nothing could be measured: not every session could be opened, or a process is not there.
-pub fn run(args: Args) -> Result<Report, String> {
+pub fn run(args: Args, mut course: Option<&mut Course>) -> Result<Report, String> {
     let shared = Shared::new(args);
     let pids = &shared.args.server;
     let empty = Usage::now(pids)?;
@@ -45,8 +46,17 @@ pub fn run(args: Args) -> Result<Report, String> {
         thread::sleep(settle);
         before = Usage::now(pids)?;
     }
+    if let Some(course) = &mut course {
+        progress.end();
+        course.begin(&shared, begun)?;
+    }
     let mut last = 0;
     wait(&shared, &threads, || {
+        let is_over = shared.finished.load(Ordering::Relaxed) == shared.players();
+        if let Some(course) = &mut course {
+            course.look(&shared, Instant::now());
+            return is_over;
+        }
         let done = shared.done.load(Ordering::Relaxed);
         progress.tell(|| {
             let faults = shared.faults.load(Ordering::Relaxed);
@@ -54,7 +64,7 @@ pub fn run(args: Args) -> Result<Report, String> {
             let seconds = begun.elapsed().as_secs();
             format!("{seconds:>4} s  {done:>12} done  {second:>9} since  {faults} errors")
         });
-        shared.finished.load(Ordering::Relaxed) == shared.players()
+        is_over
     })?;
     progress.end();
     let ended = Instant::now();
@@ -72,6 +82,7 @@ pub fn run(args: Args) -> Result<Report, String> {
         empty,
         before,
         after,
+        sustained: None,
     })
 }
 

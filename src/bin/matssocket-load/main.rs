@@ -3,11 +3,13 @@
 //!
 //! [`scenario`] has what a session does in each scenario, [`crowd`] runs all of them on a few threads, [`session`],
 //! [`line`] and [`pipeline`] speak the protocol at little cost per message, [`tally`] counts, [`report`] tells. In a
-//! [`trial`], one user asks too much, and what becomes of the others is held against numbers.
+//! [`trial`], one user asks too much, and what becomes of the others is held against numbers; [`sustained`] does so with
+//! what becomes of a server in time.
 
 mod args;
 mod crowd;
 mod line;
+mod mix;
 mod pace;
 mod pipeline;
 mod process;
@@ -15,21 +17,24 @@ mod report;
 mod scenario;
 mod session;
 mod stage;
+mod sustained;
 mod tally;
 mod trial;
+mod verdict;
 
 use std::process::ExitCode;
 
-use args::Command;
+use args::{Args, Command, Scenario};
 use report::Report;
 
 fn main() -> ExitCode {
     let done = match args::parse() {
         Ok(Command::Help) => {
-            print!("{}\n{}", args::USAGE, trial::args::USAGE);
+            let sustained = sustained::args::USAGE;
+            print!("{}{sustained}\n{}", args::USAGE, trial::args::USAGE);
             return ExitCode::SUCCESS;
         }
-        Ok(Command::Run(args)) => crowd::run(args).and_then(|report| tell(&report)),
+        Ok(Command::Run(args)) => run(args),
         Ok(Command::Try(args)) => trial::run(args),
         Err(why) => {
             eprintln!("matssocket-load: {why}\nmatssocket-load --help tells what there is");
@@ -43,6 +48,13 @@ fn main() -> ExitCode {
             eprintln!("matssocket-load: {why}");
             ExitCode::from(2)
         }
+    }
+}
+
+fn run(args: Args) -> Result<bool, String> {
+    match args.scenario.clone() {
+        Scenario::Sustained(load, sustained) => sustained::run(args, &load, &sustained),
+        _ => crowd::run(args, None).and_then(|report| tell(&report)),
     }
 }
 

@@ -4,8 +4,10 @@ use std::fs::File;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::args::{Args, Scenario, Via};
+use crate::args::{Args, Load, Pace, Scenario, Via};
+use crate::mix::Kind;
 use crate::process;
 use crate::tally::{Faults, Tally};
 
@@ -47,6 +49,8 @@ pub struct Report {
     /// When it began; idle: when memory had settled.
     pub before: Usage,
     pub after: Usage,
+    /// The windows and the verdict.
+    pub sustained: Option<Value>,
 }
 
 /// The figures, as JSON has them. Times in milliseconds, memory in bytes.
@@ -75,6 +79,8 @@ struct Figures<'a> {
     resident_bytes_per_session: Option<i64>,
     kernel_bytes_per_session: Option<i64>,
     client_cpu_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sustained: Option<&'a Value>,
 }
 
 fn used(before: Option<Duration>, after: Option<Duration>) -> Option<f64> {
@@ -133,6 +139,7 @@ impl Report {
             resident_bytes_per_session: per_session(|usage| usage.resident),
             kernel_bytes_per_session: per_session(|usage| usage.kernel),
             client_cpu_seconds: used(self.before.own_cpu, self.after.own_cpu),
+            sustained: self.sustained.as_ref(),
         }
     }
 
@@ -198,8 +205,9 @@ impl Report {
     /// What is counted.
     fn unit(&self) -> &'static str {
         match self.args.scenario {
-            Scenario::Requests { .. } => "cycles",
-            Scenario::Pushes { .. } => "pushes",
+            Scenario::Requests(_) => "cycles",
+            Scenario::Pushes(_) => "pushes",
+            Scenario::Sustained(..) => "messages",
             Scenario::Fanout { .. } => "deliveries",
             Scenario::Idle { .. } | Scenario::Storm { .. } => "sessions",
             Scenario::Echo { .. } => "echoes",
@@ -207,33 +215,21 @@ impl Report {
     }
 
     /// What was run, in a line.
-    fn what(&self) -> String {
+    pub fn what(&self) -> String {
         let sessions = self.args.sessions;
         let plural = |count: usize| if count == 1 { "" } else { "s" };
         let threads = self.args.threads;
         let rest = match &self.args.scenario {
-            Scenario::Requests {
-                endpoint,
-                size,
-                pace: crate::args::Pace::Closed { in_flight },
-            } => format!("{in_flight} in flight each, {endpoint}, {size} characters"),
-            Scenario::Requests {
-                endpoint,
-                size,
-                pace: crate::args::Pace::Open { rate },
-            } => format!("{rate} per second, {endpoint}, {size} characters"),
-            Scenario::Pushes {
-                via: Via::Burst(count),
-                in_flight,
-                size,
-            } => format!("{in_flight} × {count} in flight each, by Bench.burst, {size} characters"),
-            Scenario::Pushes {
-                via: Via::Thread,
-                in_flight,
-                size,
-            } => {
-                format!("{in_flight} in flight each, by Test.server.send.thread, {size} characters")
+            Scenario::Requests(load) => {
+                let Load { endpoint, size, .. } = load;
+                format!("{}, {endpoint}, {size} characters", pace(load))
             }
+            Scenario::Pushes(load) => pushes(load),
+            Scenario::Sustained(load, _) => match load.mix.kinds().any(|kind| kind == Kind::Pushes)
+            {
+                true => format!("{}, {}", load.mix, pushes(load)),
+                false => format!("{}, {}, {} characters", load.mix, pace(load), load.size),
+            },
             Scenario::Fanout { rate } => format!("{rate} publications per second"),
             Scenario::Idle { settle, ping } => {
                 let ping = ping.map_or("no PING".to_owned(), |ping| {
@@ -271,6 +267,21 @@ impl Report {
             Ok(())
         };
         write().map_err(|why| format!("{} cannot be written: {why}", path.display()))
+    }
+}
+
+fn pace(load: &Load) -> String {
+    match load.pace {
+        Pace::Closed { in_flight } => format!("{in_flight} in flight each"),
+        Pace::Open { rate } => format!("{rate} per second"),
+    }
+}
+
+fn pushes(load: &Load) -> String {
+    let (pace, size) = (pace(load), load.size);
+    match load.via {
+        Via::Burst(count) => format!("{pace}, by Bench.burst × {count}, {size} characters"),
+        Via::Thread => format!("{pace}, by Test.server.send.thread, {size} characters"),
     }
 }
 

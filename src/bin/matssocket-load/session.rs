@@ -70,10 +70,15 @@ impl Session {
 
     /// Says a REQUEST or SEND; its cmid.
     pub fn say(&mut self, t: &str, endpoint: &str, tid: impl Display, msg: &str) -> u64 {
-        self.last_cmid += 1;
-        let cmid = self.last_cmid;
+        let cmid = self.next_cmid();
         self.say_again(t, cmid, endpoint, tid, msg);
         cmid
+    }
+
+    /// An id for the next message.
+    pub fn next_cmid(&mut self) -> u64 {
+        self.last_cmid += 1;
+        self.last_cmid
     }
 
     pub fn say_again(&mut self, t: &str, cmid: u64, endpoint: &str, tid: impl Display, msg: &str) {

@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_tungstenite::tungstenite::http::Uri;
 
 use crate::args::{Args, Scenario};
+use crate::mix::{ByKind, Kind};
 use crate::session::Session;
 use crate::tally::{Fault, Tally};
 
@@ -36,11 +37,15 @@ pub struct Shared {
     pub topic: String,
     /// Numbers of publications in the order in which they came to whoever was first.
     pub order: Mutex<Vec<u64>>,
+    /// What was done in the current window of time, by kind; `None`: nobody asks.
+    window: Option<Mutex<ByKind<Tally>>>,
 }
 
 impl Shared {
     pub fn new(args: Args) -> Arc<Shared> {
+        let window = matches!(args.scenario, Scenario::Sustained(..)).then(Mutex::default);
         Arc::new(Shared {
+            window,
             due: Mutex::new(vec![None; args.sessions + 1]),
             args,
             ready: AtomicUsize::new(0),
@@ -59,6 +64,18 @@ impl Shared {
     pub fn players(&self) -> usize {
         let publisher = matches!(self.args.scenario, Scenario::Fanout { .. });
         self.args.sessions + usize::from(publisher)
+    }
+
+    /// What was done since this was asked last, by kind.
+    pub fn next_window(&self) -> ByKind<Tally> {
+        let fresh = ByKind::default();
+        let Some(window) = &self.window else {
+            return fresh;
+        };
+        std::mem::replace(
+            &mut *window.lock().unwrap_or_else(PoisonError::into_inner),
+            fresh,
+        )
     }
 
     pub fn failure(&self) -> Option<String> {
@@ -147,6 +164,15 @@ impl Stage {
     pub fn done(&self, since: Instant, now: Instant) {
         self.tally.borrow_mut().done(since, now);
         self.shared.done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One of this kind is done.
+    pub fn done_of(&self, kind: Kind, since: Instant, now: Instant) {
+        self.done(since, now);
+        if let Some(window) = &self.shared.window {
+            let mut tallies = window.lock().unwrap_or_else(PoisonError::into_inner);
+            tallies[kind as usize].done(since, now);
+        }
     }
 
     pub fn fault(&self, fault: Fault, what: impl FnOnce() -> String) {

@@ -101,6 +101,14 @@ impl PgLine {
         }
     }
 
+    fn did_not_begin(&mut self, error: DbError) -> Fault {
+        self.rooms.rolled_back();
+        match self.conn.meaning_of(&error) {
+            Meaning::Unable => Fault::Begin(error, Meaning::Unable),
+            _ => Fault::Lost(error),
+        }
+    }
+
     /// What is to be done about an error before the commit.
     fn fault(&mut self, error: DbError) -> Fault {
         let meaning = self.conn.meaning_of(&error);
@@ -119,15 +127,13 @@ impl Line for PgLine {
     fn transaction(&mut self, group: &mut dyn Group, care: Care) -> Result<Verdict, Fault> {
         self.conn.be_patient(self.shared.answer_timeout);
         if let Err(error) = self.conn.begin(&self.begin) {
-            return Err(match self.conn.meaning_of(&error) {
-                Meaning::Unable => Fault::Begin(error, Meaning::Unable),
-                _ => Fault::Lost(error),
-            });
+            return Err(self.did_not_begin(error));
         }
         match self.run(group, care) {
             Ok((Verdict::Commit, xid)) => self.commit(xid),
             Ok((Verdict::RollBack, _)) if !self.roll_back() => Ok(Verdict::Discard),
             Ok((verdict, _)) => Ok(verdict),
+            Err(error) if self.conn.has_not_begun() => Err(self.did_not_begin(error)),
             Err(error) => Err(self.fault(error)),
         }
     }

@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 use std::time::Instant;
 
 use super::{Said, Talk, talk};
+use crate::mix::Kind;
 use crate::pace;
 use crate::pipeline::{Envelope, parse};
 use crate::session::Session;
@@ -126,7 +127,7 @@ impl Talk for Publisher<'_> {
         let tid = format_args!("publication-{number}");
         let cmid = session.say("SEND", PUBLISH, tid, &self.topic());
         let since = pace::due(self.begun, number, self.rate);
-        self.said.add(cmid, since, number);
+        self.said.add(cmid, since, Kind::Pushes, number);
     }
 
     fn take(&mut self, session: &mut Session, envelope: &Envelope<'_>, now: Instant) {

@@ -3,8 +3,8 @@
 mod echo;
 mod fanout;
 mod idle;
-mod pushes;
-mod requests;
+mod mixed;
+mod orders;
 pub mod storm;
 
 use std::collections::{HashMap, VecDeque};
@@ -14,6 +14,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{sleep_until, timeout_at};
 
 use crate::args::Scenario;
+use crate::mix::{ByKind, Kind};
 use crate::pipeline::{Envelope, parse};
 use crate::session::Session;
 use crate::stage::Stage;
@@ -25,16 +26,9 @@ const BACK_OFF: Duration = Duration::from_millis(500);
 /// Plays the part of this session; what is left is to be closed.
 pub async fn play(stage: &Stage, number: usize) -> Option<Session> {
     match &stage.args().scenario {
-        Scenario::Requests {
-            endpoint,
-            size,
-            pace,
-        } => requests::play(stage, number, endpoint, *size, *pace).await,
-        Scenario::Pushes {
-            via,
-            in_flight,
-            size,
-        } => pushes::play(stage, number, *via, *in_flight, *size).await,
+        Scenario::Requests(load) | Scenario::Pushes(load) | Scenario::Sustained(load, _) => {
+            mixed::play(stage, number, load).await
+        }
         Scenario::Fanout { rate } => fanout::play(stage, number, *rate).await,
         Scenario::Idle { settle, ping } => idle::play(stage, number, *settle, *ping).await,
         Scenario::Storm {
@@ -132,10 +126,11 @@ async fn next_due(due: &mut Option<UnboundedReceiver<u64>>) -> Option<u64> {
     due.as_mut()?.recv().await
 }
 
-/// A message of ours: since when, and of what number.
+/// A message of ours: since when, what it asks for, and of what number.
 #[derive(Clone, Copy)]
 struct Message {
     since: Instant,
+    kind: Kind,
     number: u64,
     /// It was acknowledged; its reply is still to come.
     acked: bool,
@@ -147,21 +142,39 @@ struct Said {
     messages: HashMap<u64, Message>,
     /// When which is to be said again.
     again: VecDeque<(Instant, u64)>,
+    under_way: ByKind<usize>,
 }
 
 impl Said {
-    fn add(&mut self, cmid: u64, since: Instant, number: u64) {
+    fn add(&mut self, cmid: u64, since: Instant, kind: Kind, number: u64) {
         let message = Message {
             since,
+            kind,
             number,
             acked: false,
         };
         self.messages.insert(cmid, message);
+        self.under_way[kind as usize] += 1;
+    }
+
+    fn get(&self, cmid: &str) -> Option<Message> {
+        self.messages.get(&cmid.parse().ok()?).copied()
+    }
+
+    fn remove(&mut self, cmid: u64) -> Option<Message> {
+        let message = self.messages.remove(&cmid)?;
+        self.under_way[message.kind as usize] -= 1;
+        Some(message)
     }
 
     /// What is done by its ACK.
     fn forget(&mut self, cmid: u64) {
-        self.messages.remove(&cmid);
+        self.remove(cmid);
+    }
+
+    /// Those of this kind that are not settled.
+    fn under_way(&self, kind: Kind) -> usize {
+        self.under_way[kind as usize]
     }
 
     fn next_again(&mut self, now: Instant) -> Option<u64> {
@@ -177,7 +190,7 @@ impl Said {
             session.out.ack(smid);
         }
         let cmid = envelope.cmid?;
-        let message = self.messages.remove(&cmid.parse().ok()?)?;
+        let message = self.remove(cmid.parse().ok()?)?;
         if !message.acked {
             session.out.ack2(cmid);
         }
@@ -207,7 +220,7 @@ impl Said {
                 for cmid in envelope.cmids() {
                     session.out.ack2(cmid);
                     if let Ok(cmid) = cmid.parse() {
-                        self.messages.remove(&cmid);
+                        self.forget(cmid);
                     }
                     stage.fault(Fault::Refused, || {
                         format!("{} {}", envelope.t, envelope.description())

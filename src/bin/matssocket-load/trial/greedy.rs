@@ -10,10 +10,10 @@ use tokio::time::sleep;
 
 use super::args::Args;
 use super::others::{Others, Phase};
-use super::verdict::Verdict;
 use super::{SECOND, apart, server, tell};
-use crate::args::{self as load, Pace, Scenario};
+use crate::args::{self as load, Load, Pace, Scenario};
 use crate::crowd;
+use crate::verdict::Verdict;
 
 const ENDPOINT: &str = "Test.matsSocketPing";
 
@@ -33,7 +33,7 @@ pub async fn run(
     drop(busy);
     others.next_phase();
     let greedy = requests(args, sessions, in_flight);
-    let greedy = apart(move || crowd::run(greedy)).await;
+    let greedy = apart(move || crowd::run(greedy, None)).await;
     let phases = others.end().await;
 
     let (quiet, busy, loaded) = (&phases[0], &phases[1], &phases[2]);
@@ -115,10 +115,6 @@ fn requests(args: &Args, sessions: usize, in_flight: usize) -> load::Args {
         server: Vec::new(),
         json: None,
         quiet: true,
-        scenario: Scenario::Requests {
-            endpoint: ENDPOINT.to_owned(),
-            size: 200,
-            pace: Pace::Closed { in_flight },
-        },
+        scenario: Scenario::Requests(Load::requests(ENDPOINT, 200, Pace::Closed { in_flight })),
     }
 }

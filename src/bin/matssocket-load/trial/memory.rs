@@ -11,10 +11,10 @@ use tokio_tungstenite::tungstenite::http::Uri;
 use super::args::{Args, Case};
 use super::others::Others;
 use super::server::Memory;
-use super::verdict::Verdict;
 use super::{SECOND, apart, backlog, on_one_thread, tell};
 use crate::pipeline::parse;
 use crate::session::{Lost, Session};
+use crate::verdict::Verdict;
 
 const TOPIC: &str = "heavy";
 /// Characters of a publication, of a message of the outbox, and of a fragment.

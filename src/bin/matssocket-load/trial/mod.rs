@@ -9,7 +9,6 @@ mod others;
 mod resume;
 mod server;
 mod services;
-mod verdict;
 
 use std::thread;
 use std::time::Duration;
@@ -18,9 +17,9 @@ use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 use tokio::time::sleep;
 
+use crate::verdict::Verdict;
 use args::{Args, Trial};
 use others::{Others, Phase};
-use verdict::Verdict;
 
 /// The slowest hundredth of newcomers and of requests may take so long while one user asks too much.
 const SECOND: Duration = Duration::from_secs(1);

@@ -11,10 +11,10 @@ use tokio_tungstenite::tungstenite::http::Uri;
 use super::args::Args;
 use super::others::Others;
 use super::server::Memory;
-use super::verdict::Verdict;
 use super::{SECOND, apart, backlog, memory::mib, on_one_thread, tell};
 use crate::scenario::storm::receive;
 use crate::session::{Lost, Session};
+use crate::verdict::Verdict;
 
 /// How long the last of them is waited for, beyond the time that was given.
 const PATIENCE: Duration = Duration::from_secs(1_800);

@@ -12,8 +12,8 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::http::Uri;
 
-use super::verdict::Verdict;
 use crate::process;
+use crate::verdict::Verdict;
 
 /// How often its memory is looked at.
 const LOOK: Duration = Duration::from_millis(50);

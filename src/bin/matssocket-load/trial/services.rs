@@ -7,10 +7,10 @@ use tokio::time::{sleep, timeout_at};
 
 use super::args::Args;
 use super::others::Others;
-use super::verdict::Verdict;
 use super::{SECOND, tell};
 use crate::pipeline::parse;
 use crate::session::Session;
+use crate::verdict::Verdict;
 
 /// It forwards to a service that answers at once.
 const QUICK: &str = "Test.single";

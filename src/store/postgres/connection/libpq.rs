@@ -50,6 +50,15 @@ pub struct Refusal {
 /// A value on its way to the server, in PostgreSQL's binary format; `None` is NULL.
 pub type Bound = Option<Vec<u8>>;
 
+/// A statement to run.
+#[derive(Clone, Copy, Debug)]
+pub enum Said<'a> {
+    /// It was prepared under this name.
+    Prepared(&'a str),
+    /// Nothing of it is kept.
+    Text { text: &'a str, types: &'a [u32] },
+}
+
 /// Where a transaction stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -116,49 +125,73 @@ impl Libpq {
         self.answer(sent).map(drop)
     }
 
-    /// Runs a statement that was prepared under this name.
-    pub fn run_prepared(&mut self, name: &str, values: &[Bound]) -> Result<Answer, Failure> {
-        let name = text(name)?;
-        let given = Given::new(values)?;
-        // SAFETY: each array has as many elements as said, and lives until libpq has copied it.
-        let sent = unsafe {
-            PQsendQueryPrepared(
-                self.conn.as_ptr(),
-                name.as_ptr(),
-                given.count,
-                given.values.as_ptr(),
-                given.lengths.as_ptr(),
-                given.formats.as_ptr(),
-                BINARY,
-            )
-        };
+    /// Runs a statement.
+    pub fn run(&mut self, statement: Said<'_>, values: &[Bound]) -> Result<Answer, Failure> {
+        let sent = self.send(statement, values)?;
         self.answer(sent)
     }
 
-    /// Runs a statement, of which nothing is kept.
-    pub fn run(
+    /// Runs a statement after another one that begins the transaction: both are sent at once, and answered at once. If the
+    /// first fails, the second is not run.
+    pub fn run_after(
         &mut self,
-        statement: &str,
-        types: &[u32],
+        begin: &str,
+        statement: Said<'_>,
         values: &[Bound],
     ) -> Result<Answer, Failure> {
-        debug_assert_eq!(types.len(), values.len());
-        let statement = text(statement)?;
-        let given = Given::new(values)?;
-        // SAFETY: as above.
-        let sent = unsafe {
-            PQsendQueryParams(
-                self.conn.as_ptr(),
-                statement.as_ptr(),
-                given.count,
-                types.as_ptr(),
-                given.values.as_ptr(),
-                given.lengths.as_ptr(),
-                given.formats.as_ptr(),
-                BINARY,
-            )
+        let conn = self.conn.as_ptr();
+        let begin = Said::Text {
+            text: begin,
+            types: &[],
         };
-        self.answer(sent)
+        // SAFETY: nobody else uses the connection, here and below.
+        let sent = unsafe { PQenterPipelineMode(conn) } == 1
+            && self.send(begin, &[])? == 1
+            && self.send(statement, values)? == 1
+            && unsafe { PQpipelineSync(conn) } == 1;
+        let answer = self.answers(c_int::from(sent), true);
+        if !self.given_up && unsafe { PQexitPipelineMode(conn) } != 1 {
+            return Err(self.give_up("an answer was left over"));
+        }
+        answer
+    }
+
+    fn send(&mut self, statement: Said<'_>, values: &[Bound]) -> Result<c_int, Failure> {
+        let given = Given::new(values)?;
+        let conn = self.conn.as_ptr();
+        let (values, lengths) = (given.values.as_ptr(), given.lengths.as_ptr());
+        let formats = given.formats.as_ptr();
+        match statement {
+            Said::Prepared(name) => {
+                let name = text(name)?;
+                // SAFETY: each array has as many elements as said, and lives until libpq has copied it.
+                Ok(unsafe {
+                    let name = name.as_ptr();
+                    PQsendQueryPrepared(conn, name, given.count, values, lengths, formats, BINARY)
+                })
+            }
+            Said::Text {
+                text: statement,
+                types,
+            } => {
+                debug_assert_eq!(types.len(), usize::try_from(given.count).unwrap_or(0));
+                let statement = text(statement)?;
+                // SAFETY: as above.
+                Ok(unsafe {
+                    let (text, types) = (statement.as_ptr(), types.as_ptr());
+                    PQsendQueryParams(
+                        conn,
+                        text,
+                        given.count,
+                        types,
+                        values,
+                        lengths,
+                        formats,
+                        BINARY,
+                    )
+                })
+            }
+        }
     }
 
     /// The server's version: 150004 is 15.4.
@@ -185,6 +218,12 @@ impl Libpq {
 
     /// Waits for the answer to what was sent.
     fn answer(&mut self, sent: c_int) -> Result<Answer, Failure> {
+        self.answers(sent, false)
+    }
+
+    /// Waits for the answers to what was sent: the last of them, or the first failure. In a pipeline there are several, of
+    /// each of which the end is told; they are followed by the answer to the synchronisation.
+    fn answers(&mut self, sent: c_int, in_pipeline: bool) -> Result<Answer, Failure> {
         if self.given_up || sent != 1 {
             return Err(self.give_up("nothing can be sent"));
         }
@@ -195,9 +234,19 @@ impl Libpq {
             self.wait_until_there()?;
             // SAFETY: nobody else uses the connection; what is returned is ours to clear.
             let Some(result) = NonNull::new(unsafe { PQgetResult(self.conn.as_ptr()) }) else {
-                break;
+                match in_pipeline {
+                    true => continue,
+                    false => break,
+                }
             };
-            match Answer(result).checked() {
+            let answer = Answer(result);
+            match answer.status() {
+                ExecStatusType::PGRES_PIPELINE_SYNC => break,
+                // What follows a failure.
+                ExecStatusType::PGRES_PIPELINE_ABORTED => continue,
+                _ => {}
+            }
+            match answer.checked() {
                 Ok(answer) => last = Some(answer),
                 Err(refused) => {
                     let is_lost = refused.sqlstate.is_empty();
@@ -374,10 +423,14 @@ impl Given {
 pub struct Answer(NonNull<PGresult>);
 
 impl Answer {
+    fn status(&self) -> ExecStatusType {
+        // SAFETY: the result is valid until it is dropped, here and below.
+        unsafe { PQresultStatus(self.0.as_ptr()) }
+    }
+
     fn checked(self) -> Result<Answer, Box<Refusal>> {
         use ExecStatusType::*;
-        // SAFETY: the result is valid until it is dropped, here and below.
-        match unsafe { PQresultStatus(self.0.as_ptr()) } {
+        match self.status() {
             PGRES_COMMAND_OK | PGRES_TUPLES_OK | PGRES_EMPTY_QUERY => Ok(self),
             PGRES_FATAL_ERROR | PGRES_NONFATAL_ERROR | PGRES_BAD_RESPONSE => {
                 Err(Box::new(self.refusal()))

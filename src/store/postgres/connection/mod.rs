@@ -30,7 +30,7 @@ use diesel::query_builder::{Query, QueryFragment, QueryId};
 use diesel::r2d2::R2D2Connection;
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error};
 
-use self::libpq::{Answer, Bound, Failure, Libpq, Refusal, Standing};
+use self::libpq::{Answer, Bound, Failure, Libpq, Refusal, Said, Standing};
 use self::row::{Cursor, Row, Rows};
 use self::socket::{Mark, Socket};
 use crate::conninfo;
@@ -52,6 +52,8 @@ enum Inner {
     Own {
         libpq: Libpq,
         statements: StatementCache<Pg, Statement>,
+        /// A transaction is to begin with the next statement.
+        begin: Option<String>,
     },
     /// Diesel's, for handlers, and by what its socket is known.
     Lent(PgConnection, Arc<Mark>),
@@ -71,7 +73,11 @@ impl PgConn {
     pub fn connect(url: &str, patience: Duration) -> Result<PgConn, String> {
         let libpq = Libpq::connect(url, patience).map_err(|error| conninfo::refusal(&error))?;
         let statements = StatementCache::new();
-        let mut conn = PgConn::new(Inner::Own { libpq, statements });
+        let mut conn = PgConn::new(Inner::Own {
+            libpq,
+            statements,
+            begin: None,
+        });
         conn.set("SET TIME ZONE 'UTC'; SET CLIENT_ENCODING TO 'UTF8'")
             .map_err(|error| conninfo::one_line(&error))?;
         Ok(conn)
@@ -149,16 +155,42 @@ impl PgConn {
         }
     }
 
-    /// Begins a transaction by this statement.
-    pub fn begin(&mut self, begin: &str) -> QueryResult<()> {
+    /// Begins a transaction by this statement, which is sent together with the next one: nobody has to wait for it.
+    pub fn begin(&mut self, statement: &str) -> QueryResult<()> {
         match &mut self.inner {
-            Inner::Own { .. } => self.batch_execute(begin),
-            Inner::Lent(conn, _) => AnsiTransactionManager::begin_transaction_sql(conn, begin),
+            // Several statements can be sent together with no other one.
+            Inner::Own { .. } if statement.contains(';') => self.batch_execute(statement),
+            Inner::Own { begin, .. } => {
+                *begin = Some(statement.to_owned());
+                Ok(())
+            }
+            Inner::Lent(conn, _) => AnsiTransactionManager::begin_transaction_sql(conn, statement),
+        }
+    }
+
+    /// Whether a transaction was to begin, and did not.
+    pub fn has_not_begun(&self) -> bool {
+        match &self.inner {
+            Inner::Own { libpq, begin, .. } => {
+                begin.is_none() && libpq.standing() == Standing::Idle
+            }
+            Inner::Lent(..) => false,
+        }
+    }
+
+    /// Takes back that a transaction is to begin. False: it has begun.
+    fn begins_no_more(&mut self) -> bool {
+        match &mut self.inner {
+            Inner::Own { begin, .. } => begin.take().is_some(),
+            Inner::Lent(..) => false,
         }
     }
 
     /// Commits the transaction.
     pub fn commit(&mut self) -> Committed {
+        if self.begins_no_more() {
+            return Committed::Yes;
+        }
         let result = match &mut self.inner {
             // COMMIT would roll it back, and call that a success.
             Inner::Own { libpq, .. } if libpq.standing() == Standing::Failed => {
@@ -184,6 +216,9 @@ impl PgConn {
 
     /// Rolls the transaction back. False: the connection is of no use any more.
     pub fn roll_back(&mut self) -> bool {
+        if self.begins_no_more() {
+            return true;
+        }
         let meant = self.meaning;
         let rolled_back = match &mut self.inner {
             Inner::Own { .. } => self.batch_execute("ROLLBACK"),
@@ -242,7 +277,12 @@ impl PgConn {
         self.meaning = None;
         let mut bound = RawBytesBindCollector::<Pg>::new();
         source.collect_binds(&mut bound, self, &Pg)?;
-        let Inner::Own { libpq, statements } = &mut self.inner else {
+        let Inner::Own {
+            libpq,
+            statements,
+            begin,
+        } = &mut self.inner
+        else {
             return Err(Error::BrokenTransactionManager);
         };
         let mut preparing = Preparing {
@@ -258,7 +298,7 @@ impl PgConn {
             &mut *self.instrumentation,
         );
         let answer = match prepared {
-            Ok(statement) => Ok(statement.run(preparing.libpq, &bound.binds)),
+            Ok(statement) => Ok(statement.run(preparing.libpq, begin.take(), &bound.binds)),
             Err(error) => match preparing.failed.take() {
                 Some(failure) => Ok(Err(failure)),
                 None => Err(error),
@@ -367,10 +407,19 @@ impl Statement {
         }
     }
 
-    fn run(&self, libpq: &mut Libpq, values: &[Bound]) -> Result<Answer, Failure> {
-        match self {
-            Statement::Prepared { name } => libpq.run_prepared(name, values),
-            Statement::Plain { text, types } => libpq.run(text, types, values),
+    fn run(
+        &self,
+        libpq: &mut Libpq,
+        begin: Option<String>,
+        values: &[Bound],
+    ) -> Result<Answer, Failure> {
+        let said = match self {
+            Statement::Prepared { name } => Said::Prepared(name),
+            Statement::Plain { text, types } => Said::Text { text, types },
+        };
+        match begin {
+            Some(begin) => libpq.run_after(&begin, said, values),
+            None => libpq.run(said, values),
         }
     }
 }
@@ -380,9 +429,12 @@ impl ConnectionSealed for PgConn {}
 impl SimpleConnection for PgConn {
     fn batch_execute(&mut self, statements: &str) -> QueryResult<()> {
         match &mut self.inner {
-            Inner::Own { libpq, .. } => {
+            Inner::Own { libpq, begin, .. } => {
                 self.meaning = None;
-                let result = libpq.run_all(statements);
+                let result = match begin.take() {
+                    Some(begin) => libpq.run_all(&format!("{begin}; {statements}")),
+                    None => libpq.run_all(statements),
+                };
                 self.noted(result).map(drop)
             }
             Inner::Lent(conn, _) => conn.batch_execute(statements),

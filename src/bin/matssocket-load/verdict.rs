@@ -1,4 +1,4 @@
-//! The figures of a trial, and the numbers that they are held against.
+//! Figures, and the numbers that they are held against.
 
 use std::fs::File;
 use std::path::Path;
@@ -35,6 +35,12 @@ impl Verdict {
         self.figure(name.into(), figure, Some(most));
     }
 
+    /// A figure that must be no less than this, if anything.
+    pub fn at_least(&mut self, name: impl Into<String>, figure: f64, least: Option<f64>) {
+        let wanted = least.map(|least| (format!("at least {least:.1}"), figure >= least));
+        self.judged(name.into(), figure, wanted);
+    }
+
     /// What must not happen.
     pub fn none(&mut self, name: impl Into<String>, times: u64) {
         self.at_most(name, times as f64, 0.0);
@@ -56,11 +62,17 @@ impl Verdict {
         }
     }
 
-    fn figure(&mut self, name: String, figure: f64, most: Option<f64>) {
-        let (wanted, verdict) = match most {
+    /// A figure that must be no more than this, if anything.
+    pub fn figure(&mut self, name: String, figure: f64, most: Option<f64>) {
+        let wanted = most.map(|most| (format!("at most {most:.1}"), figure <= most));
+        self.judged(name, figure, wanted);
+    }
+
+    fn judged(&mut self, name: String, figure: f64, wanted: Option<(String, bool)>) {
+        let (wanted, verdict) = match wanted {
             None => (String::new(), ""),
-            Some(most) if figure <= most => (format!("at most {most:.1}"), "kept"),
-            Some(most) => (format!("at most {most:.1}"), "NOT KEPT"),
+            Some((wanted, true)) => (wanted, "kept"),
+            Some((wanted, false)) => (wanted, "NOT KEPT"),
         };
         if !self.quiet {
             println!("  {name:<52} {figure:>12.1}  {wanted:<18} {verdict}");
@@ -71,22 +83,28 @@ impl Verdict {
         self.figures.insert(name, json!(figure));
     }
 
-    /// Whether all were kept; writes them where they are wanted.
-    pub fn end(mut self, trial: &str, path: Option<&Path>) -> Result<bool, String> {
+    /// Says whether all were kept; and gives the figures.
+    pub fn close(mut self, name: &str) -> (bool, Map<String, Value>) {
         let kept = self.failed.is_empty();
         println!(
-            "{trial}: {}",
+            "{name}: {}",
             match kept {
                 true => "kept".to_owned(),
                 false => format!("NOT KEPT: {}", self.failed.join("; ")),
             }
         );
+        self.figures.insert("failed".into(), json!(self.failed));
+        (kept, self.figures)
+    }
+
+    /// Whether all were kept; writes them where they are wanted.
+    pub fn end(self, trial: &str, path: Option<&Path>) -> Result<bool, String> {
+        let (kept, mut figures) = self.close(trial);
         if let Some(path) = path {
-            self.figures.insert("trial".into(), json!(trial));
-            self.figures.insert("failed".into(), json!(self.failed));
+            figures.insert("trial".into(), json!(trial));
             let file = File::create(path).map_err(|why| why.to_string());
             file.and_then(|file| {
-                serde_json::to_writer_pretty(file, &self.figures).map_err(|why| why.to_string())
+                serde_json::to_writer_pretty(file, &figures).map_err(|why| why.to_string())
             })
             .map_err(|why| format!("{} cannot be written: {why}", path.display()))?;
         }

@@ -1,0 +1,101 @@
+//! What was ordered from the server: messages that the client acknowledges.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use serde::Deserialize;
+
+use crate::args::Via;
+use crate::pipeline::Envelope;
+use crate::tally::Fault;
+
+/// The orders of one session that have not come whole, by number; the trace id has it.
+pub struct Orders {
+    /// Messages of each.
+    pub count: u32,
+    pub endpoint: &'static str,
+    pub payload: String,
+    orders: HashMap<u64, Order>,
+    last: u64,
+}
+
+struct Order {
+    since: Instant,
+    /// The number of the next message.
+    next: u32,
+}
+
+#[derive(Deserialize)]
+struct Numbered {
+    number: f64,
+}
+
+impl Orders {
+    pub fn new(via: Via, size: usize) -> Orders {
+        let (count, endpoint, payload) = match via {
+            Via::Burst(count) => (
+                count,
+                "Bench.burst",
+                format!(r#"{{"count":{count},"size":{size}}}"#),
+            ),
+            Via::Thread => (
+                1,
+                "Test.server.send.thread",
+                format!(r#"{{"number":0,"string":"{}"}}"#, "x".repeat(size)),
+            ),
+        };
+        Orders {
+            count,
+            endpoint,
+            payload,
+            orders: HashMap::new(),
+            last: 0,
+        }
+    }
+
+    /// A new one, since then; its number.
+    pub fn add(&mut self, since: Instant) -> u64 {
+        self.last += 1;
+        self.orders.insert(self.last, Order { since, next: 0 });
+        self.last
+    }
+
+    /// It was refused: nothing will come.
+    pub fn remove(&mut self, number: u64) {
+        self.orders.remove(&number);
+    }
+
+    pub fn under_way(&self) -> usize {
+        self.orders.len()
+    }
+
+    /// Messages that have not come.
+    pub fn missing(&self) -> u64 {
+        let missing = |order: &Order| u64::from(self.count - order.next);
+        self.orders.values().map(missing).sum()
+    }
+
+    /// Takes in a message that was ordered; when that was.
+    pub fn received(&mut self, envelope: &Envelope<'_>) -> Result<Instant, Fault> {
+        let number = envelope.tid.and_then(order_of).unwrap_or_default();
+        let order = self.orders.get_mut(&number).ok_or(Fault::Doubled)?;
+        let msg = envelope.msg.map_or("", |msg| msg.get());
+        let numbered: Numbered = serde_json::from_str(msg).map_err(|_| Fault::Broken)?;
+        let (since, expected) = (order.since, f64::from(order.next));
+        order.next += 1;
+        if order.next == self.count {
+            self.orders.remove(&number);
+        }
+        match numbered.number {
+            number if number == expected => Ok(since),
+            number if number < expected => Err(Fault::Doubled),
+            _ => Err(Fault::Reordered),
+        }
+    }
+}
+
+/// The number of an order by its trace id, to which the server may have added something.
+fn order_of(tid: &str) -> Option<u64> {
+    let tid = tid.strip_prefix("order-")?;
+    tid.split(':').next()?.parse().ok()
+}

@@ -1,0 +1,107 @@
+//! A run as it goes: closes each window when its time is over, and prints it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::args::Sustained;
+use super::postgres::Observer;
+use super::window::{self, Done, Window};
+use crate::args::{Args, Load};
+use crate::mix::Mix;
+use crate::process;
+use crate::stage::Shared;
+
+/// The titles come again after so many windows.
+const TITLES_EVERY: usize = 20;
+
+/// The windows of a run so far.
+pub struct Course {
+    mix: Mix,
+    window: Duration,
+    server: Vec<u32>,
+    cpu: Option<Duration>,
+    observer: Option<Observer>,
+    begun: Instant,
+    windows: Vec<Window>,
+    /// Of all windows together.
+    most: usize,
+}
+
+impl Course {
+    /// Connects to the database, if it is to be observed.
+    pub fn new(args: &Args, load: &Load, sustained: &Sustained) -> Result<Course, String> {
+        let observer = sustained.postgres.as_ref().map(Observer::connect);
+        Ok(Course {
+            mix: load.mix,
+            window: sustained.window,
+            server: args.server.clone(),
+            cpu: None,
+            observer: observer.transpose()?,
+            begun: Instant::now(),
+            windows: Vec::new(),
+            most: (args.time.as_micros() / sustained.window.as_micros()) as usize,
+        })
+    }
+
+    /// The messages begin.
+    pub fn begin(&mut self, shared: &Arc<Shared>, begun: Instant) -> Result<(), String> {
+        self.begun = begun;
+        self.cpu = self.server_cpu();
+        if let Some(observer) = &mut self.observer {
+            observer.begin(shared.clone(), begun, self.window)?;
+        }
+        Ok(())
+    }
+
+    /// Called every few milliseconds. Only whole windows count, and nothing of what comes after the last.
+    pub fn look(&mut self, shared: &Shared, now: Instant) {
+        let end = self.begun + self.window * (self.windows.len() + 1) as u32;
+        if now < end || self.windows.len() == self.most {
+            return;
+        }
+        let window = self.close(shared, now);
+        let titles = match self.windows.len().is_multiple_of(TITLES_EVERY) {
+            true => window::titles(&self.mix, &window),
+            false => Vec::new(),
+        };
+        for line in titles.iter().chain(&window.lines(&self.mix)) {
+            println!("{line}");
+        }
+        self.windows.push(window);
+    }
+
+    fn close(&mut self, shared: &Shared, now: Instant) -> Window {
+        let begun = self.window * self.windows.len() as u32;
+        // A look that comes late makes a window longer, and the next one shorter.
+        let last = self.windows.last().map_or(0.0, |window| window.looked);
+        let looked = now.duration_since(self.begun).as_secs_f64();
+        let seconds = looked - last;
+        let turn = self.mix.turn(begun);
+        let tallies = shared.next_window();
+        let in_turn = self
+            .mix
+            .kinds()
+            .filter(|kind| turn.is_none_or(|turn| turn == *kind));
+        let done = in_turn.map(|kind| Done::new(kind, &tallies[kind as usize], seconds));
+        let cpu = self.server_cpu();
+        let before = std::mem::replace(&mut self.cpu, cpu);
+        let used = cpu.and_then(|cpu| cpu.checked_sub(before?));
+        Window {
+            at: (begun + self.window).as_secs_f64(),
+            looked,
+            done: done.collect(),
+            server_cores: used.map(|used| used.as_secs_f64() / seconds),
+            inside: self.observer.as_ref().map(Observer::next_window),
+        }
+    }
+
+    fn server_cpu(&self) -> Option<Duration> {
+        (!self.server.is_empty()).then(|| process::cpu(&self.server))?
+    }
+
+    /// All windows; and what the tables took of the disk before the first, in bytes.
+    pub fn end(self) -> (Vec<Window>, Option<u64>) {
+        let before = self.observer.as_ref().map(Observer::disk_before);
+        (self.windows, before)
+    }
+}
