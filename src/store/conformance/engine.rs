@@ -445,7 +445,8 @@ pub async fn resumed_in_one_group(base: Base) {
     let sids = ["s1", "s2", "s3", "s4", "s5"];
     let mut before = Vec::new();
     for sid in sids {
-        before.push(a.open("user", sid).await.holder);
+        // Each has a user of its own, of the same name.
+        before.push(a.open(sid, sid).await.holder);
         a.send(sid, "m").await;
     }
     let holder = before[1];
@@ -474,10 +475,10 @@ pub async fn resumed_in_one_group(base: Base) {
 
     let resume = |user, sid: &str| register_of(user, NewOrResumed::Resumed { sid: sid.into() });
     let open = close_gate(&a);
-    let resumed = sids.map(|sid| b.store.run(resume("user", sid)));
+    let resumed = sids.map(|sid| b.store.run(resume(sid, sid)));
     let stolen = b.store.run(resume("thief", "s2"));
     let missing = b.store.run(resume("user", "none"));
-    let again = a.store.run(resume("user", "s2"));
+    let again = a.store.run(resume("s2", "s2"));
     let sent = a.store.run(call(vec![to("s2", send("behind"))]));
     open.send(()).expect("the gate waits");
 
