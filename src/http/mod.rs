@@ -9,7 +9,7 @@
 //! - goes out: session → frames by `frame` → the queue in `state` → response body in `outgoing` → actix-http → socket;
 //!   all but texts by way of `connection`.
 //!
-//! `socket` keeps a second handle of accepted sockets, so that TCP can be ended when the WebSocket is closed.
+//! `socket` keeps a handle of accepted sockets, so that TCP can be ended when the WebSocket is closed.
 //! Everything of one WebSocket lives on the thread of the worker that accepted it. No actix `System` is needed.
 
 mod admission;
