@@ -127,7 +127,7 @@ pub use endpoint::{
     Context, Forward, Incoming, Outcome, ReplyToken, ServiceFailure, ServiceMetrics, ServiceOptions,
 };
 pub use error::{HandlerError, SendError, StartError};
-pub use http::{no_upgrade, on_connect};
+pub use http::{listen, no_upgrade, on_connect};
 pub use message::ReplyTo;
 pub use metrics::{ClusterMetrics, MailboxMetrics, Metrics, UpkeepMetrics};
 pub use server::{

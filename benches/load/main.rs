@@ -190,7 +190,7 @@ impl Bench {
     }
 
     fn idle(&self) {
-        // Each connection takes two handles of the server's, and there may be no more than 20,000.
+        // Half as many as there may be file descriptors on small systems: where it is not Linux, each takes two.
         let name = "idle sessions, 9,900";
         if !self.wanted(name) {
             return;

@@ -88,7 +88,7 @@ async fn run(args: Args) -> Result<(), String> {
 /// Listens on both loopback addresses; port 0 takes a free one.
 fn listen(port: u16) -> Result<(u16, Vec<TcpListener>), String> {
     let at = |ip: IpAddr, port: u16| {
-        TcpListener::bind((ip, port)).map_err(|why| {
+        matssocket::listen((ip, port)).map_err(|why| {
             (
                 why.kind(),
                 format!("cannot listen on {ip} port {port}: {why}"),
@@ -147,8 +147,6 @@ fn serve(server: &MatsSocketServer, listeners: Vec<TcpListener>) -> io::Result<S
             .configure(mounted.mount(PATH))
     })
     .on_connect(matssocket::on_connect)
-    // Thousands of clients may come back at once: as many as Linux lets wait.
-    .backlog(4096)
     .shutdown_timeout(1)
     .disable_signals();
     for listener in listeners {

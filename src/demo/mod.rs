@@ -77,7 +77,7 @@ async fn start(nodes: &Nodes) -> Result<(), String> {
 fn listen(port: u16) -> Result<(u16, TcpListener), String> {
     let cannot =
         |why| format!("cannot listen on 127.0.0.1 port {port}: {why}; choose others with --ports");
-    let listener = TcpListener::bind(("127.0.0.1", port)).map_err(cannot)?;
+    let listener = matssocket::listen(("127.0.0.1", port)).map_err(cannot)?;
     let port = listener.local_addr().map_err(cannot)?.port();
     Ok((port, listener))
 }

@@ -14,7 +14,7 @@ use bytestring::ByteString;
 
 use super::before_hello::Place;
 use super::frame::{close_frame, frame};
-use super::state::{Ending, LineState, Seen};
+use super::state::{Ending, LineState, Seen, Wire};
 use super::{Backend, NewLine};
 use crate::auth::Authenticator;
 use crate::clock::after;
@@ -168,6 +168,7 @@ impl Connection {
             return;
         }
         self.phase = Phase::Closing;
+        self.state.closed.set(true);
         self.discard();
         let description = (!close.reason().is_empty()).then(|| close.reason().to_owned());
         let close = close_frame(Some(CloseReason {
@@ -218,6 +219,7 @@ impl Connection {
             return;
         }
         self.phase = Phase::Done;
+        self.state.closed.set(true);
         self.discard();
         self.state.ending.set(ending);
         ctx.stop();
@@ -302,7 +304,10 @@ impl Actor for Connection {
     fn started(&mut self, ctx: &mut Context) {
         if let Some(opening) = self.opening.take() {
             let session = self.backend.open(NewLine {
-                line: Mailbox::new(&ctx.address(), self.backend.meter()),
+                line: Box::new(Wire {
+                    state: self.state.clone(),
+                    actor: Mailbox::new(&ctx.address(), self.backend.meter()),
+                }),
                 flow: self.state.flow.clone(),
                 authenticator: opening.authenticator,
                 remote: opening.remote,
@@ -356,11 +361,7 @@ impl Handler<ToLine> for Connection {
 
     fn handle(&mut self, message: ToLine, ctx: &mut Context) {
         match message {
-            ToLine::Text(text) => {
-                if matches!(self.phase, Phase::Open | Phase::Complained) {
-                    self.state.push_text(frame(OpCode::Text, text.as_bytes()));
-                }
-            }
+            ToLine::Text(text) => self.state.send_text(&text),
             ToLine::Established => {
                 self.state.established.set(true);
                 self.before_hello = None;

@@ -7,6 +7,7 @@ use actix_web::rt::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use crate::config::Config;
+use crate::session::line::Text;
 
 /// Longest frame header in bytes: two, eight of length, four of mask.
 pub(super) const MAX_HEADER_BYTES: usize = 14;
@@ -210,6 +211,15 @@ pub(super) fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(sent_header_bytes(payload.len()) + payload.len());
     Parser::write_message(&mut frame, payload, opcode, true, false);
     frame.freeze()
+}
+
+/// A text to the client, whole.
+pub(super) fn text_frame(text: &Text) -> Bytes {
+    let make = |text: &str| frame(OpCode::Text, text.as_bytes());
+    match text {
+        Text::Own(text) => make(text),
+        Text::Shared(shared) => shared.frame(make),
+    }
 }
 
 /// A Close to the client.

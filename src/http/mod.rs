@@ -6,10 +6,10 @@
 //!
 //! - comes in: socket → actix-http → `guard` (judges frame headers by `frame`, waits for its `turn`, reserves room by
 //!   `receiving`, holds back) → decoder → `connection` (joins fragments) → session;
-//! - goes out: session → `connection` (makes frames by `frame`) → the queue in `state` → response body in `outgoing` →
-//!   actix-http → socket.
+//! - goes out: session → frames by `frame` → the queue in `state` → response body in `outgoing` → actix-http → socket;
+//!   all but texts by way of `connection`.
 //!
-//! `socket` keeps a second handle of accepted sockets, so that TCP can be ended when the WebSocket is closed.
+//! `socket` keeps a handle of accepted sockets, so that TCP can be ended when the WebSocket is closed.
 //! Everything of one WebSocket lives on the thread of the worker that accepted it. No actix `System` is needed.
 
 mod admission;
@@ -37,7 +37,7 @@ pub(crate) use mount::mount;
 pub use mount::no_upgrade;
 pub(crate) use origin::{Host, Origin};
 pub(crate) use peer::Network;
-pub use socket::on_connect;
+pub use socket::{listen, on_connect};
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ use crate::config::Config;
 use crate::metrics::{Mailbox, Meter};
 use crate::node::Gate;
 use crate::node::budget::NodeBudget;
-use crate::session::line::{Flow, FromLine, ToLine};
+use crate::session::line::{Flow, FromLine, Line};
 
 /// What the edge needs from the server behind it.
 pub(crate) trait Backend: Send + Sync + 'static {
@@ -76,7 +76,7 @@ pub(crate) trait Backend: Send + Sync + 'static {
 /// A line just upgraded.
 pub(crate) struct NewLine {
     /// Where the session sends.
-    pub(crate) line: Mailbox<ToLine>,
+    pub(crate) line: Box<dyn Line>,
     /// The line's flow.
     pub(crate) flow: Flow,
     /// The connection's authenticator.

@@ -41,6 +41,7 @@ async fn drive(actor: Pin<Box<impl Stream + 'static>>, state: Rc<LineState>) {
         })
         .await;
     }
+    state.closed.set(true);
     state.finished.set(true);
     state.writer.ring();
     if state.ending.get() != Ending::GiveUp {

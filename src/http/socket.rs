@@ -1,7 +1,10 @@
 //! Accepted sockets: their options, and their end.
 
 use std::any::Any;
-use std::net::Shutdown;
+use std::io;
+use std::net::{Shutdown, TcpListener, ToSocketAddrs};
+#[cfg(target_os = "linux")]
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,6 +15,21 @@ use socket2::SockRef;
 /// How long sent bytes may stay unacknowledged, or a client's window closed, before the kernel ends the connection.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How many clients may wait to be accepted; the system may let fewer.
+const BACKLOG: i32 = 4096;
+
+/// A socket for [`HttpServer::listen`](actix_web::HttpServer::listen) at which thousands of clients may wait to be
+/// accepted, as they do when another node has died. At one of the standard library's 128 may; whoever finds no place tries
+/// again after a second, then after three. ([`HttpServer::bind`](actix_web::HttpServer::bind) sees to it by itself.)
+///
+/// # Errors
+/// The address is taken, not one of this machine's, or none.
+pub fn listen(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    SockRef::from(&listener).listen(BACKLOG)?;
+    Ok(listener)
+}
+
 /// For [`HttpServer::on_connect`](actix_web::HttpServer::on_connect): lets the server end a WebSocket's socket itself.
 ///
 /// - A closed WebSocket's TCP connection ends at once. Without it, too, but only by way of an error in actix-web's
@@ -20,7 +38,8 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 ///   case. Without it such a client keeps its socket, though not its session, until it goes away.
 /// - Small messages leave at once (`TCP_NODELAY`).
 ///
-/// Costs a second file descriptor per connection. For connections other than plain TCP it does nothing.
+/// On Linux it costs nothing; elsewhere, a second file descriptor per connection. For connections other than plain TCP it
+/// does nothing.
 ///
 /// ```
 /// # use actix_web::{App, HttpServer};
@@ -39,9 +58,9 @@ pub fn on_connect(connection: &dyn Any, extensions: &mut Extensions) {
     if let Err(error) = socket.set_tcp_user_timeout(Some(USER_TIMEOUT)) {
         log::debug!("TCP_USER_TIMEOUT: {error}");
     }
-    match socket.try_clone() {
+    match Socket::of(&socket) {
         Ok(socket) => {
-            extensions.insert(Socket(Rc::new(socket)));
+            extensions.insert(socket);
         }
         Err(error) => log::debug!("second handle of a socket: {error}"),
     }
@@ -49,9 +68,24 @@ pub fn on_connect(connection: &dyn Any, extensions: &mut Extensions) {
 
 /// A handle of an accepted socket beside that of actix-web.
 #[derive(Clone)]
-pub(super) struct Socket(Rc<socket2::Socket>);
+pub(super) enum Socket {
+    /// The file descriptor of actix-web itself, which closes it together with the connection's response body, and the
+    /// number that the kernel gives to no other socket.
+    #[cfg(target_os = "linux")]
+    Shared(RawFd, u64),
+    /// A file descriptor of its own, where sockets have no such number.
+    Own(Rc<socket2::Socket>),
+}
 
 impl Socket {
+    fn of(socket: &SockRef<'_>) -> io::Result<Socket> {
+        #[cfg(target_os = "linux")]
+        if let Ok(cookie) = socket.cookie() {
+            return Ok(Socket::Shared(socket.as_raw_fd(), cookie));
+        }
+        Ok(Socket::Own(Rc::new(socket.try_clone()?)))
+    }
+
     /// Ends TCP in good order: what was sent still arrives, what the client still sends is read.
     pub(super) fn end(&self) {
         self.shut(Shutdown::Write);
@@ -63,9 +97,61 @@ impl Socket {
     }
 
     fn shut(&self, how: Shutdown) {
+        let shut = match self {
+            #[cfg(target_os = "linux")]
+            Socket::Shared(fd, cookie) => shut_shared(*fd, *cookie, how),
+            Socket::Own(socket) => socket.shutdown(how),
+        };
         // Fails when the connection has ended already.
-        if let Err(error) = self.0.shutdown(how) {
+        if let Err(error) = shut {
             log::trace!("shutdown: {error}");
+        }
+    }
+}
+
+/// Shuts a socket down by a file descriptor that others own. Callers have seen that the response body is still there, so it
+/// is open; should a middleware have kept the body for longer than the connection, another socket's number tells.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn shut_shared(fd: RawFd, cookie: u64, how: Shutdown) -> io::Result<()> {
+    // SAFETY: nothing is read, written or closed by it, and a descriptor that is not open, or not this socket's, is left
+    // alone: `cookie` fails, or gives another number. It does not outlive this call.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    let socket = SockRef::from(&fd);
+    match socket.cookie()? == cookie {
+        true => socket.shutdown(how),
+        false => Err(io::ErrorKind::NotConnected.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+
+    /// The server's and the client's end.
+    fn connected(listener: &TcpListener) -> (TcpStream, TcpStream) {
+        let address = listener.local_addr().expect("it listens");
+        let client = TcpStream::connect(address).expect("there is room");
+        (listener.accept().expect("it is connected").0, client)
+    }
+
+    #[test]
+    fn a_socket_is_ended_and_another_one_in_its_place_is_not() {
+        let listener = listen("127.0.0.1:0").expect("a port is free");
+        let (server, mut client) = connected(&listener);
+        let socket = Socket::of(&SockRef::from(&server)).expect("it is open");
+        socket.end();
+        assert_eq!(client.read(&mut [0]).expect("it has ended in order"), 0);
+        drop(server);
+        // The first of them is likely to have the same file descriptor.
+        let mut others: Vec<_> = (0..8).map(|_| connected(&listener)).collect();
+        socket.give_up();
+        for (server, client) in &mut others {
+            server.write_all(b"x").expect("it was not shut down");
+            client.read_exact(&mut [0]).expect("it was not shut down");
         }
     }
 }

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use actix_web::rt::time::Instant;
 use bytes::Bytes;
 
+use super::frame::text_frame;
 use super::socket::Socket;
 use crate::config::Config;
 use crate::metrics::Mailbox;
 use crate::node::budget::NodeBudget;
-use crate::session::line::{Bell, Flow, FromLine};
+use crate::session::line::{Bell, Flow, FromLine, Line, Text, ToLine};
 use crate::wire::Close;
 
 /// What the guard tells the connection actor.
@@ -47,6 +48,26 @@ struct Chunk {
     counted: usize,
 }
 
+/// The session's way to the connection actor. Texts take a shorter one, straight into the queue: they are most of what is
+/// sent, and the actor would only have to be woken for each.
+pub(super) struct Wire {
+    pub(super) state: Rc<LineState>,
+    pub(super) actor: Mailbox<ToLine>,
+}
+
+impl Line for Wire {
+    fn tell(&self, message: ToLine) {
+        match message {
+            ToLine::Text(text) => self.state.send_text(&text),
+            ToLine::Close(_) => {
+                self.state.closed.set(true);
+                self.actor.tell(message);
+            }
+            ToLine::Established | ToLine::Ping(_) => self.actor.tell(message),
+        }
+    }
+}
+
 /// The shared state of one WebSocket.
 pub(super) struct LineState {
     pub(super) config: Arc<Config>,
@@ -59,6 +80,8 @@ pub(super) struct LineState {
 
     /// HELLO is done.
     pub(super) established: Cell<bool>,
+    /// Close is out, or on its way through the actor, or the actor is done: no more texts go out.
+    pub(super) closed: Cell<bool>,
     /// Our Close is out or about to be: what the client still sends is discarded.
     pub(super) discarding: Cell<bool>,
     /// Bytes held for the message that is coming in.
@@ -103,6 +126,7 @@ impl LineState {
             socket,
             session: OnceCell::new(),
             established: Cell::new(false),
+            closed: Cell::new(false),
             discarding: Cell::new(false),
             receiving: Cell::new(0),
             whole: Cell::new(0),
@@ -122,8 +146,12 @@ impl LineState {
         })
     }
 
-    /// A text frame to send: its bytes count.
-    pub(super) fn push_text(&self, frame: Bytes) {
+    /// A text to send, unless Close is out: its bytes count.
+    pub(super) fn send_text(&self, text: &Text) {
+        if self.closed.get() {
+            return;
+        }
+        let frame = text_frame(text);
         self.flow.written(frame.len());
         if self.flow.unsent() > self.config.max_unsent / 2 {
             self.filled.set(true);

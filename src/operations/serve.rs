@@ -1,7 +1,6 @@
 //! `matssocket serve`: a server to try things out with, and to be taken as an example.
 
 use std::io;
-use std::net::TcpListener;
 
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{App, HttpResponse, HttpServer};
@@ -46,7 +45,7 @@ pub async fn run(parser: Parser) -> Result<(), Failure> {
             _ => Failure::Undone(text),
         }
     };
-    let listener = TcpListener::bind(&settings.listen).map_err(cannot)?;
+    let listener = matssocket::listen(&settings.listen).map_err(cannot)?;
     let address = listener.local_addr().map_err(cannot)?;
 
     let server = start(&settings, &format!("serve {address}")).await?;

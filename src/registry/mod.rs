@@ -3,6 +3,7 @@
 //! It hands news to the sessions of this node, and passes the rest on to cluster-notify.
 
 mod publications;
+mod published;
 mod revocations;
 mod sweep;
 mod takeover;
@@ -18,6 +19,7 @@ use tokio::sync::oneshot;
 
 use publications::Listening;
 pub(crate) use publications::{Positions, Received, SubscribeTopics, UnsubscribeTopic};
+pub(crate) use published::Published;
 use revocations::Revocations;
 pub(crate) use revocations::{SeenRevocations, UserHash};
 pub(crate) use sweep::{BeginSweep, EndSweep, NotSwept, SweepNow};
@@ -31,7 +33,7 @@ use crate::service::{Dispatch, LookSoon};
 use crate::session::LiveSession;
 pub(crate) use crate::store::operation::Revocation;
 use crate::store::operation::{
-    ClosedSession, ConnectionId, Holder, OutboxMessage, Publication, SessionKey, StoredMessage,
+    ClosedSession, ConnectionId, Holder, OutboxMessage, SessionKey, StoredMessage,
 };
 use crate::store::{NewsOf, StoreHandle};
 
@@ -47,7 +49,7 @@ pub(crate) enum ToSession {
     /// The newest sequence number stored for you is this one.
     Swept(i64),
     /// Something was published on a topic you listen to.
-    Published(Arc<Publication>),
+    Published(Arc<Published>),
     /// Somebody's authorization, or right to a topic, was revoked: yours, perhaps.
     Revoked(Arc<Revocation>),
     /// Another registration holds your session.

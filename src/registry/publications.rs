@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, WrapFuture};
 
-use super::{Registry, ToSession};
+use super::{Published, Registry, ToSession};
 use crate::seldom::log_seldom;
 use crate::store::operation::{
     FetchPublications, Holder, NODES_TOPIC, Publication, PublicationPage, SessionKey,
@@ -112,14 +112,14 @@ impl Registry {
             let Some(listeners) = self.topics.get(&publication.topic) else {
                 continue;
             };
-            let publication = Arc::new(publication);
+            let published = Arc::new(Published::new(publication));
             for session in listeners {
                 if let Some(entry) = self.sessions.get_mut(session) {
                     if let Some(listening) = &mut entry.listening {
-                        listening.given = publication.id;
+                        listening.given = published.publication.id;
                         listening.is_all = false;
                     }
-                    entry.to.tell(ToSession::Published(publication.clone()));
+                    entry.to.tell(ToSession::Published(published.clone()));
                 }
             }
         }

@@ -8,10 +8,11 @@ use std::task::{Context, Waker};
 use actix::Message;
 use bytestring::ByteString;
 
+use crate::metrics::Mailbox;
 use crate::node::UserCounts;
 use crate::node::budget::{Held, NodeBudget, SMALL};
 use crate::store::Share;
-use crate::wire::Close;
+use crate::wire::{Close, SharedText};
 
 /// From the line to the session.
 #[derive(Debug, Message)]
@@ -38,13 +39,44 @@ pub(crate) enum FromLine {
 #[rtype(result = "()")]
 pub(crate) enum ToLine {
     /// A text message to send.
-    Text(String),
+    Text(Text),
     /// HELLO is done: the wider limits apply.
     Established,
     /// Send a WebSocket ping with this number, behind everything before it.
     Ping(u64),
     /// Send Close, then end the connection. Nothing comes after it.
     Close(Close),
+}
+
+/// A text message to send.
+#[derive(Debug)]
+pub(crate) enum Text {
+    /// For this line alone.
+    Own(String),
+    /// The same for many lines.
+    Shared(Arc<SharedText>),
+}
+
+impl Text {
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Text::Own(text) => text,
+            Text::Shared(shared) => shared.text(),
+        }
+    }
+}
+
+/// A session's way to its line, on the same thread.
+pub(crate) trait Line {
+    /// Tells the line. What it is told is done in order, except that a text may overtake a ping or
+    /// [`Established`](ToLine::Established).
+    fn tell(&self, message: ToLine);
+}
+
+impl Line for Mailbox<ToLine> {
+    fn tell(&self, message: ToLine) {
+        Mailbox::tell(self, message);
+    }
 }
 
 /// Whose line it is.

@@ -1,5 +1,6 @@
 //! Introspection: the sessions connected to a node, with their last envelopes.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use crate::wire::{Envelope, MAX_ID_BYTES, MessageType, cut, shown};
@@ -43,6 +44,37 @@ fn name<S: serde::Serializer>(t: &MessageType, to: S) -> Result<S::Ok, S::Error>
     to.serialize_str(t.name())
 }
 
+/// What an envelope is, without what it says.
+pub(super) struct Outline<'a> {
+    pub(super) message_type: MessageType,
+    /// Endpoint or topic.
+    pub(super) endpoint: Option<&'a str>,
+    /// Message id: the client's or the server's; for several, how many.
+    pub(super) id: Option<Cow<'a, str>>,
+    pub(super) trace_id: Option<&'a str>,
+}
+
+impl<'a> Outline<'a> {
+    pub(super) fn of(envelope: &'a Envelope) -> Outline<'a> {
+        let id = envelope.cmid.as_ref().or(envelope.smid.as_ref());
+        let many = || {
+            envelope
+                .ids
+                .as_ref()
+                .map(|ids| format!("{} ids", ids.len()))
+        };
+        Outline {
+            message_type: envelope.t,
+            endpoint: envelope.eid.as_deref(),
+            id: match id {
+                Some(id) => Some(id.into()),
+                None => many().map(Cow::Owned),
+            },
+            trace_id: envelope.tid.as_deref(),
+        }
+    }
+}
+
 /// The last envelopes of a session, a bounded number. There are many sessions, so they are kept as bytes, one behind
 /// the other: time (8), message type and direction (1), length of endpoint (2) and id (2), and these.
 #[derive(Debug, Default)]
@@ -58,29 +90,18 @@ const NONE: u16 = u16::MAX;
 const INCOMING: u8 = 128;
 
 impl Recent {
-    pub(super) fn add(&mut self, most: usize, at: i64, incoming: bool, envelope: &Envelope) {
+    pub(super) fn add(&mut self, most: usize, at: i64, incoming: bool, envelope: &Outline<'_>) {
         if most == 0 {
             return;
         }
         while self.count >= most {
             self.drop_oldest();
         }
-        let (endpoint, id) = (
-            &envelope.eid,
-            envelope.cmid.as_ref().or(envelope.smid.as_ref()),
-        );
-        let many = match (id, &envelope.ids) {
-            (None, Some(ids)) => Some(format!("{} ids", ids.len())),
-            _ => None,
-        };
-        let texts = [
-            endpoint.as_deref(),
-            id.or(many.as_ref()).map(String::as_str),
-        ]
-        .map(|it| it.map(short));
+        let texts = [envelope.endpoint, envelope.id.as_deref()].map(|it| it.map(short));
         let direction = if incoming { INCOMING } else { 0 };
         self.bytes.extend(at.to_le_bytes());
-        self.bytes.push_back(envelope.t as u8 | direction);
+        self.bytes
+            .push_back(envelope.message_type as u8 | direction);
         for text in texts {
             let length = text.map_or(NONE, |text| text.len() as u16);
             self.bytes.extend(length.to_le_bytes());
@@ -147,28 +168,24 @@ mod tests {
             ids: (ids > 0).then(|| vec!["x".to_owned(); ids]),
             ..Envelope::new(t)
         };
+        let mut add = |at, incoming, envelope: &Envelope| {
+            recent.add(3, at, incoming, &Outline::of(envelope));
+        };
         let long = "ä".repeat(MAX_ID_BYTES);
         for at in 0..100 {
-            recent.add(
-                3,
+            add(
                 at,
                 true,
                 &envelope(MessageType::PING, Some("dropped"), None, 0),
             );
         }
-        recent.add(
-            3,
+        add(
             1,
             true,
             &envelope(MessageType::REQUEST, Some("ende"), Some(&long), 0),
         );
-        recent.add(3, 2, false, &envelope(MessageType::ACK, None, None, 12));
-        recent.add(
-            3,
-            -3,
-            false,
-            &envelope(MessageType::PONG, Some(""), None, 0),
-        );
+        add(2, false, &envelope(MessageType::ACK, None, None, 12));
+        add(-3, false, &envelope(MessageType::PONG, Some(""), None, 0));
         let listed: Vec<_> = recent
             .list()
             .into_iter()

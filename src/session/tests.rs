@@ -79,7 +79,10 @@ async fn hello(listener: Listener) -> Tried {
     let session = Session::open(
         server.node.clone(),
         NewLine {
-            line: Mailbox::new(&Line(out).start(), &Arc::<Meter>::default()),
+            line: Box::new(Mailbox::<ToLine>::new(
+                &Line(out).start(),
+                &Arc::<Meter>::default(),
+            )),
             flow: Flow::new(&server.node.budget),
             authenticator: std::rc::Rc::new(Anybody),
             remote: None,
@@ -119,7 +122,7 @@ async fn next_close(from: &Receiver<ToLine>) -> Option<Close> {
 async fn next_envelope(from: &Receiver<ToLine>, t: MessageType) -> Envelope {
     while let Some(told) = next(from).await {
         let ToLine::Text(text) = told else { continue };
-        let mut envelopes = parse_pipeline(&text).expect("it speaks the protocol");
+        let mut envelopes = parse_pipeline(text.as_str()).expect("it speaks the protocol");
         if let Some(at) = envelopes.iter().position(|envelope| envelope.t == t) {
             return envelopes.swap_remove(at);
         }

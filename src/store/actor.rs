@@ -495,7 +495,11 @@ fn start_lanes(
     };
     let read = match database.readers() {
         0 => None,
-        readers => Some(start("matssocket-reader", readers, writer::Role::Read)?),
+        threads => Some(start(
+            "matssocket-reader",
+            threads,
+            writer::Role::Read { threads },
+        )?),
     };
     Ok(Lanes {
         writers,

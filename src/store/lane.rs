@@ -108,9 +108,9 @@ impl Lane {
         self.filled.notify_all();
     }
 
-    /// What is to be done next, at most so many in one group; waits for it. `None`: there is nothing, and nothing more
-    /// will come.
-    pub fn take(&self, most: usize) -> Option<Next> {
+    /// What is to be done next, at most so many in one group, and no more than the share of one of so many threads; waits
+    /// for it. `None`: there is nothing, and nothing more will come.
+    pub fn take(&self, most: usize, threads: usize) -> Option<Next> {
         let mut waiting = self.lock();
         let mut yields = 0;
         let woken = waiting.woken;
@@ -118,7 +118,8 @@ impl Lane {
             if std::mem::take(&mut waiting.check) {
                 return Some(Next::Check);
             }
-            let group = waiting.next(most);
+            let share = waiting.len().div_ceil(threads);
+            let group = waiting.next(most.min(share));
             if !group.is_empty() {
                 return Some(Next::Group(group));
             }
@@ -147,6 +148,10 @@ impl Lane {
 }
 
 impl Waiting {
+    fn len(&self) -> usize {
+        self.control.len() + self.sessions.len() + self.messages.len() + self.maintenance.len()
+    }
+
     fn next(&mut self, most: usize) -> Vec<Job> {
         let mut group = Vec::new();
         if !self.control.is_empty() {

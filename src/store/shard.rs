@@ -57,7 +57,7 @@ pub fn share_of<O: Operation>(operation: &O) -> Share {
     operation.touches(&mut |touched| {
         user.get_or_insert_with(|| match touched {
             Touched::Session(SessionKey(key)) => key as u64,
-            Touched::Sid(text) | Touched::User(text) => hash(text),
+            Touched::Sid(text) | Touched::Resumed(text) | Touched::User(text) => hash(text),
             Touched::Publications => 0,
         });
     });
@@ -71,7 +71,7 @@ pub fn share_of<O: Operation>(operation: &O) -> Share {
 pub fn of(touched: Touched<'_>) -> i64 {
     match touched {
         Touched::Session(SessionKey(key)) => key.rem_euclid(SHARDS),
-        Touched::Sid(sid) => of_sid(sid),
+        Touched::Sid(sid) | Touched::Resumed(sid) => of_sid(sid),
         Touched::User(user_id) => of_sid(user_id),
         Touched::Publications => 0,
     }

@@ -86,6 +86,8 @@ pub enum Touched<'a> {
     Session(SessionKey),
     /// The session with this id.
     Sid(&'a str),
+    /// The session with this id, which is resumed.
+    Resumed(&'a str),
     /// The number of sessions of this user.
     User(&'a str),
     /// The order of publications.

@@ -37,7 +37,7 @@ impl Touches for Register {
         match &self.session {
             // Sessions that a user opens at the same time are counted one after the other.
             NewOrResumed::New { .. } => see(Touched::User(&self.user_id)),
-            NewOrResumed::Resumed { sid } => see(Touched::Sid(sid)),
+            NewOrResumed::Resumed { sid } => see(Touched::Resumed(sid)),
         }
     }
 }

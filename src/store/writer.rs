@@ -26,16 +26,20 @@ pub enum Role<'a> {
     Write { batch: usize },
     /// It runs transactional handlers, one at a time, until it is taken for lost.
     Handle(&'a Arc<Handlers>),
-    /// It reads.
-    Read,
+    /// It reads, as one of so many that share what is to be read.
+    Read { threads: usize },
 }
+
+/// Most operations that are read in one transaction: beginning and ending it are round trips, and the first of them is
+/// answered with the last.
+const READ_TOGETHER: usize = 16;
 
 /// Does what comes through a lane, until that is closed; begins anew when it panics.
 pub fn serve(lane: &Lane, lines: &Arc<Lines>, role: Role<'_>, queue: &Queue) {
-    let (most, purpose) = match role {
-        Role::Write { batch } => (batch, Purpose::Write),
-        Role::Handle(_) => (1, Purpose::Handle),
-        Role::Read => (1, Purpose::Read),
+    let (most, threads, purpose) = match role {
+        Role::Write { batch } => (batch, 1, Purpose::Write),
+        Role::Handle(_) => (1, 1, Purpose::Handle),
+        Role::Read { threads } => (READ_TOGETHER, threads, Purpose::Read),
     };
     let mut serve = || {
         let mut worker = Worker {
@@ -46,12 +50,12 @@ pub fn serve(lane: &Lane, lines: &Arc<Lines>, role: Role<'_>, queue: &Queue) {
             health: &lane.health,
             watched: None,
         };
-        while let Some(next) = lane.take(most) {
+        while let Some(next) = lane.take(most, threads) {
             match next {
                 Next::Group(mut group) => {
                     worker.watched = match role {
                         Role::Handle(handlers) => group.first_mut().map(|job| handlers.begin(job)),
-                        Role::Write { .. } | Role::Read => None,
+                        Role::Write { .. } | Role::Read { .. } => None,
                     };
                     worker.work(group);
                     let watched = worker.watched.take();

@@ -123,7 +123,7 @@ impl Actor for Line {
         };
         let edge = Edge(self.node.clone());
         self.session = Some(edge.open(NewLine {
-            line: Mailbox::new(&ctx.address(), edge.meter()),
+            line: Box::new(Mailbox::<ToLine>::new(&ctx.address(), edge.meter())),
             flow: self.flow.clone(),
             authenticator,
             remote: Some("testkit".to_owned()),
@@ -157,7 +157,7 @@ impl Handler<ToLine> for Line {
     fn handle(&mut self, message: ToLine, ctx: &mut Self::Context) {
         match message {
             ToLine::Text(text) => {
-                let answer = self.peer().receive(self.generation, &text);
+                let answer = self.peer().receive(self.generation, text.as_str());
                 if let Some(answer) = answer {
                     self.send(answer);
                 }

@@ -10,6 +10,7 @@ mod id;
 mod message_type;
 mod pipeline;
 mod print;
+mod shared_text;
 mod text;
 mod value;
 
@@ -25,6 +26,7 @@ pub(crate) use pipeline::{Unread, read_envelope, read_pipeline};
 #[cfg(feature = "client")]
 pub(crate) use print::print_envelope;
 pub use print::print_pipeline;
+pub(crate) use shared_text::SharedText;
 pub use text::{MAX_SHOWN_CHARS, quoted, shown, steers};
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use tokio::sync::mpsc;
 
 use crate::http::NewLine;
-use crate::metrics::{Mailbox, metered};
+use crate::metrics::metered;
 use crate::node::UserCounts;
 use crate::node::budget::NodeBudget;
-use crate::session::line::{Flow, FromLine, LineUser, ToLine};
+use crate::session::line::{Flow, FromLine, Line, LineUser, Text, ToLine};
 use crate::store::Share;
 use crate::wire::{Close, CloseCode};
 
@@ -39,7 +39,7 @@ pub(super) enum Event {
 }
 
 pub(super) struct Session {
-    line: Mailbox<ToLine>,
+    line: Box<dyn Line>,
     flow: Flow,
     max_unsent: usize,
     budget: Arc<NodeBudget>,
@@ -79,7 +79,7 @@ impl Session {
     }
 
     fn say(&self, text: impl Into<String>) {
-        self.line.tell(ToLine::Text(text.into()));
+        self.line.tell(ToLine::Text(Text::Own(text.into())));
     }
 
     fn flood(&mut self, ctx: &mut Context<Self>) {

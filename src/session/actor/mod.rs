@@ -16,7 +16,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
 use tokio::task::AbortHandle;
 
 use super::handle::HandlerEnded;
-use super::line::{Flow, FromLine, LineUser, ToLine};
+use super::line::{Flow, FromLine, Line, LineUser, ToLine};
 use super::state::{Action, Event, Keep, State, Surroundings};
 use crate::auth::Authenticator;
 use crate::http::NewLine;
@@ -48,7 +48,7 @@ struct Brought(Event, Reserved);
 pub(crate) struct Session {
     node: Arc<Node>,
     state: State,
-    line: Mailbox<ToLine>,
+    line: Box<dyn Line>,
     flow: Flow,
     authenticator: Rc<dyn Authenticator>,
     /// The timer for the state's next deadline.

@@ -1,7 +1,7 @@
 //! What comes in, and what comes out.
 
 use super::super::handle::HandlerEnded;
-use super::super::line::FromLine;
+use super::super::line::{FromLine, Text};
 use crate::auth::{AuthError, Verdict};
 use crate::registry::ToSession;
 use crate::store::StoreError;
@@ -114,7 +114,7 @@ pub(in crate::session) enum Subscribed {
 #[derive(Debug)]
 pub(in crate::session) enum Action {
     /// Send this text to the client.
-    Send(String),
+    Send(Text),
     /// HELLO is done.
     Established,
     /// A message of so many bytes was taken in.

@@ -4,6 +4,8 @@ use std::borrow::Borrow;
 
 use bytestring::ByteString;
 
+use super::super::line::Text;
+use super::super::live::Outline;
 use super::pipeline::{Pipeline, Step, is_taken_at_once};
 use super::{Acks, Action, Hello, Identity, State, Waiting};
 use crate::clock::ms;
@@ -105,7 +107,7 @@ impl State {
                 pipeline.authorization = true;
                 at_once.authorization = Some(value.clone());
             }
-            self.record(true, &envelope);
+            self.record(true, Outline::of(&envelope));
             if self.identity().is_none() && needs_session(envelope.t) {
                 return Err(protocol_error(format!("{} before HELLO", envelope.t)));
             }
@@ -355,10 +357,10 @@ impl State {
     /// Sends envelopes at once, as one pipeline.
     pub(super) fn send_now(&mut self, envelopes: Vec<impl Borrow<Envelope>>) {
         for envelope in &envelopes {
-            self.record(false, envelope.borrow());
+            self.record(false, Outline::of(envelope.borrow()));
         }
         let text = print_pipeline(envelopes.iter().map(Borrow::borrow));
-        self.actions.push(Action::Send(text));
+        self.actions.push(Action::Send(Text::Own(text)));
     }
 
     /// Debug options in effect for a request of the client's: those that it asks for itself.

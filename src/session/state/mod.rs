@@ -41,14 +41,14 @@ use self::standing::Rumour;
 use self::subscribing::Subscribing;
 use self::topics::Topics;
 use super::line::FromLine;
-use super::live::{LiveSession, Recent};
+use super::live::{LiveSession, Outline, Recent};
 use crate::clock::{Clock, ms};
 use crate::config::Config;
 use crate::registry::ToSession;
 use crate::server::{Listeners, MessageEvent};
 use crate::store::account_of;
 use crate::store::operation::Holder;
-use crate::wire::{Close, CloseCode, Envelope, shown};
+use crate::wire::{Close, CloseCode, shown};
 
 /// What the pipeline at hand waits for.
 #[derive(Debug)]
@@ -482,10 +482,10 @@ impl State {
         room.is_some()
     }
 
-    fn record(&mut self, incoming: bool, envelope: &Envelope) {
+    fn record(&mut self, incoming: bool, envelope: Outline<'_>) {
         let at = self.clock.now();
         self.recent
-            .add(self.config.recent_envelopes, at, incoming, envelope);
+            .add(self.config.recent_envelopes, at, incoming, &envelope);
         if self.listeners.message.is_empty() {
             return;
         }
@@ -493,9 +493,9 @@ impl State {
             session_id: self.identity().map_or("", |identity| &identity.sid),
             user_id: self.user_id(),
             incoming,
-            message_type: envelope.t,
-            endpoint: envelope.eid.as_deref(),
-            trace_id: envelope.tid.as_deref(),
+            message_type: envelope.message_type,
+            endpoint: envelope.endpoint,
+            trace_id: envelope.trace_id,
         });
     }
 

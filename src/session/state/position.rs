@@ -111,7 +111,7 @@ impl State {
             let unsent = self.topics.topics.get(topic)?.unsent()?;
             Some(unsent.first - 1)
         });
-        let waiting = more.waiting.iter().map(|it| it.id - 1);
+        let waiting = more.waiting.iter().map(|it| it.publication.id - 1);
         let unsent = behind.chain(waiting).min();
         Some(unsent.map_or(more.position.heard, |it| it.min(more.position.heard)))
     }

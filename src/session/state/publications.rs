@@ -8,11 +8,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::State;
+use super::super::line::Text;
+use super::super::live::Outline;
 use super::authorize::Outgoing;
-use super::topics::{Unsent, envelope};
-use crate::store::operation::Publication;
-use crate::wire::Envelope;
+use super::topics::Unsent;
+use super::{Action, State};
+use crate::registry::Published;
+use crate::wire::{Envelope, MessageType};
 
 impl State {
     /// Whether publications may go out now.
@@ -31,13 +33,14 @@ impl State {
     fn ask_outgoing(&mut self) {
         if self.authorization.outgoing == Outgoing::Ask {
             self.authorization.outgoing = Outgoing::Asking;
-            self.actions.push(super::Action::ReevaluateOutgoing);
+            self.actions.push(Action::ReevaluateOutgoing);
         }
     }
 
     /// Something was published: it waits to be delivered with the others of this moment, unless it would overtake what is
     /// to be read before it.
-    pub(super) fn published(&mut self, publication: Arc<Publication>) {
+    pub(super) fn published(&mut self, published: Arc<Published>) {
+        let publication = &published.publication;
         let (topic, number) = (&publication.topic, publication.id);
         if let Some(more) = self.topics.if_more() {
             more.position.heard(number);
@@ -53,13 +56,14 @@ impl State {
             Some(_) | None => return,
         };
         let most = (self.config.window, self.config.window_bytes);
-        let fits = waits && self.has_room_for(publication.msg.get().len());
+        let bytes = publication.msg.get().len();
+        let fits = waits && self.has_room_for(bytes);
         let more = self.topics.more();
         if !fits || more.waiting.len() >= most.0 || more.waiting_bytes >= most.1 {
-            return self.leave_behind(&publication.topic, number);
+            return self.leave_behind(topic, number);
         }
-        more.waiting_bytes += publication.msg.get().len();
-        more.waiting.push_back(publication);
+        more.waiting_bytes += bytes;
+        more.waiting.push_back(published);
     }
 
     /// Delivers publications, if they may go out; asks whether they may, if that is not known.
@@ -84,12 +88,13 @@ impl State {
 
     /// What waits is left to be read from the store.
     fn shut_publications_out(&mut self) {
-        for publication in self.take_waiting() {
+        for published in self.take_waiting() {
+            let publication = &published.publication;
             self.leave_behind(&publication.topic, publication.id);
         }
     }
 
-    fn take_waiting(&mut self) -> VecDeque<Arc<Publication>> {
+    fn take_waiting(&mut self) -> VecDeque<Arc<Published>> {
         let Some(more) = self.topics.if_more() else {
             return VecDeque::new();
         };
@@ -97,10 +102,10 @@ impl State {
         std::mem::take(&mut more.waiting)
     }
 
-    fn wait_on(&mut self, waiting: VecDeque<Arc<Publication>>) {
+    fn wait_on(&mut self, waiting: VecDeque<Arc<Published>>) {
         if !waiting.is_empty() {
             let more = self.topics.more();
-            more.waiting_bytes = waiting.iter().map(|it| it.msg.get().len()).sum();
+            more.waiting_bytes = waiting.iter().map(bytes_of).sum();
             more.waiting = waiting;
         }
     }
@@ -110,10 +115,10 @@ impl State {
             return;
         }
         let waiting = self.take_waiting();
-        let mut envelopes = Vec::with_capacity(waiting.len());
+        let mut sent = Vec::with_capacity(waiting.len());
         let mut later = VecDeque::new();
-        for publication in waiting {
-            let (topic, number) = (&publication.topic, publication.id);
+        for published in waiting {
+            let (topic, number) = (&published.publication.topic, published.publication.id);
             let is_subscribing = self.is_subscribing(topic);
             match self.topics.topics.get_mut(topic) {
                 Some(it) if it.is_in_force() => {
@@ -122,18 +127,38 @@ impl State {
                         self.topics.fall_behind(topic, Unsent::one(number));
                     } else if it.is_behind() && number >= it.first_missed {
                         // What is being read comes first.
-                        later.push_back(publication);
+                        later.push_back(published);
                     } else {
                         it.position = number;
-                        envelopes.push(envelope(&publication));
+                        sent.push(published);
                     }
                 }
-                Some(_) | None if is_subscribing => later.push_back(publication),
+                Some(_) | None if is_subscribing => later.push_back(published),
                 Some(_) | None => {}
             }
         }
         self.wait_on(later);
-        self.send_of_topics(envelopes);
+        if let [alone] = &sent[..] {
+            return self.send_alone(alone);
+        }
+        let sent = sent.iter().map(|it| it.publication.envelope());
+        self.send_of_topics(sent.collect());
+    }
+
+    /// Sends a publication as all others are sent it who are sent nothing else: mostly everybody.
+    fn send_alone(&mut self, published: &Published) {
+        self.topics.more().position.sent();
+        self.record(
+            false,
+            Outline {
+                message_type: MessageType::PUB,
+                endpoint: Some(&published.publication.topic),
+                id: Some(published.smid.as_str().into()),
+                trace_id: Some(&published.publication.tid),
+            },
+        );
+        let text = Text::Shared(published.alone());
+        self.actions.push(Action::Send(text));
     }
 
     /// Sends publications, or word that some are lost.
@@ -148,10 +173,15 @@ impl State {
     pub(super) fn read_later(&mut self, topic: &str) {
         let waiting = self.take_waiting();
         let (theirs, others): (VecDeque<_>, _) =
-            waiting.into_iter().partition(|it| it.topic == topic);
-        for publication in theirs {
-            self.topics.fall_behind(topic, Unsent::one(publication.id));
+            (waiting.into_iter()).partition(|it| it.publication.topic == topic);
+        for published in theirs {
+            let number = published.publication.id;
+            self.topics.fall_behind(topic, Unsent::one(number));
         }
         self.wait_on(others);
     }
+}
+
+fn bytes_of(published: &Arc<Published>) -> usize {
+    published.publication.msg.get().len()
 }

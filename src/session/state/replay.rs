@@ -6,7 +6,7 @@
 
 use std::ops::Bound::{Excluded, Unbounded};
 
-use super::topics::{about, envelope};
+use super::topics::about;
 use super::{Action, State};
 use crate::seldom::log_seldom;
 use crate::store::StoreError;
@@ -111,7 +111,7 @@ impl State {
         };
         let before = subscription.position;
         let new: Vec<_> = publications.iter().filter(|it| it.id > before).collect();
-        let envelopes: Vec<_> = new.iter().map(|it| envelope(it)).collect();
+        let envelopes: Vec<_> = new.iter().map(|it| it.envelope()).collect();
         let read = u32::try_from(publications.len()).unwrap_or(u32::MAX);
         subscription.missed = subscription.missed.saturating_sub(read);
         match next {

@@ -13,13 +13,14 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::auth::{AuthError, Principal, Verdict};
+use crate::registry::Published;
 use crate::session::handle::{End, HandlerEnded};
 use crate::store::StoreError;
 use crate::store::operation::{
     ConnectionId, Fenced, FetchedOutbox, HeldSession, Holder, Missed, OutboxMessage, Publication,
     PublicationPage, Registered, SessionKey, Standing,
 };
-use crate::wire::MessageType;
+use crate::wire::{Envelope, MessageType};
 
 /// A state with its surroundings, driven step by step.
 struct Driven {
@@ -148,8 +149,8 @@ impl Driven {
     }
 
     fn publish(&mut self, id: i64) -> Vec<Action> {
-        let publication = Arc::new(publication(id));
-        self.on(Event::Registry(ToSession::Published(publication)))
+        let published = Arc::new(Published::new(publication(id)));
+        self.on(Event::Registry(ToSession::Published(published)))
     }
 
     /// A page of topic T was read.
@@ -193,7 +194,7 @@ fn has(actions: &[Action], name: &str) -> bool {
 fn sent(actions: &[Action]) -> Vec<Value> {
     let texts = actions.iter().filter_map(|action| match action {
         Action::Send(text) => {
-            Some(serde_json::from_str::<Vec<Value>>(text).expect("we send JSON arrays"))
+            Some(serde_json::from_str::<Vec<Value>>(text.as_str()).expect("we send JSON arrays"))
         }
         _ => None,
     });

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::position::Position;
-use crate::store::operation::Publication;
+use crate::registry::Published;
 use crate::wire::{Envelope, MessageType};
 
 /// Subscriptions by topic. They belong to the session: stored with it, in force again after a reconnect.
@@ -22,7 +22,7 @@ pub(super) struct Topics {
 pub(super) struct More {
     /// Publications that wait: for the word whether anything may go out, for the line to take more, for their topic to be
     /// in force, or for what is read of it before them.
-    pub(super) waiting: VecDeque<Arc<Publication>>,
+    pub(super) waiting: VecDeque<Arc<Published>>,
     pub(super) waiting_bytes: usize,
     /// Topics of which the client has not been sent everything.
     pub(super) behind: BTreeSet<String>,
@@ -256,25 +256,10 @@ impl Topics {
     }
 }
 
-/// A publication's id on the wire: its number and its time, so that it means nothing in another database.
-pub(super) fn publication_id(publication: &Publication) -> String {
-    format!("{}.{}", publication.id, publication.created)
-}
-
 /// Number and time, out of a publication's id on the wire.
 pub(super) fn parse_publication_id(id: &str) -> Option<(i64, i64)> {
     let (number, created) = id.split_once('.')?;
     Some((number.parse().ok()?, created.parse().ok()?))
-}
-
-pub(super) fn envelope(publication: &Publication) -> Envelope {
-    Envelope {
-        smid: Some(publication_id(publication)),
-        tid: Some(publication.tid.clone()),
-        eid: Some(publication.topic.clone()),
-        msg: Some(publication.msg.clone()),
-        ..Envelope::new(MessageType::PUB)
-    }
 }
 
 /// An answer about a topic.

@@ -437,3 +437,82 @@ pub async fn closed_before_the_next_is_opened(mut base: Base) {
     let opened = opened.await.expect("it works");
     assert!(matches!(opened, Registered::Held(_)), "{opened:?}");
 }
+
+/// Those that are resumed together are read and written together: each must get what is its own, and what comes behind in
+/// the same group must see it.
+pub async fn resumed_in_one_group(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let sids = ["s1", "s2", "s3", "s4", "s5"];
+    let mut before = Vec::new();
+    for sid in sids {
+        // Each has a user of its own, of the same name.
+        before.push(a.open(sid, sid).await.holder);
+        a.send(sid, "m").await;
+    }
+    let holder = before[1];
+    a.run(Unit {
+        cause: Cause::Incoming {
+            holder,
+            cmid: "of s2".into(),
+            answer: None,
+            settles: None,
+        },
+        effects: Vec::new(),
+    })
+    .await;
+    a.run(Subscribe {
+        holder: before[2],
+        topics: vec![("of s3".into(), None)],
+    })
+    .await;
+    let first = a.fetch(before[3].session).await.remove(0);
+    a.run(Complete {
+        holder: before[3],
+        acked: vec![first.seq],
+        nacked: Vec::new(),
+    })
+    .await;
+
+    let resume = |user, sid: &str| register_of(user, NewOrResumed::Resumed { sid: sid.into() });
+    let open = close_gate(&a);
+    let resumed = sids.map(|sid| b.store.run(resume(sid, sid)));
+    let stolen = b.store.run(resume("thief", "s2"));
+    let missing = b.store.run(resume("user", "none"));
+    let again = a.store.run(resume("s2", "s2"));
+    let sent = a.store.run(call(vec![to("s2", send("behind"))]));
+    open.send(()).expect("the gate waits");
+
+    let mut all = Vec::new();
+    for (it, before) in resumed.into_iter().zip(&before) {
+        let held = held(it.await.expect("the store works"));
+        assert_eq!(held.replaced, Some(("a".into(), before.connection)));
+        assert!(held.holder.connection > before.connection);
+        all.push(held);
+    }
+    let inboxes = all.iter().map(|it| it.inbox.len());
+    assert_eq!(inboxes.collect::<Vec<_>>(), [0, 1, 0, 0, 0]);
+    let topics = all.iter().map(|it| it.topics.len());
+    assert_eq!(topics.collect::<Vec<_>>(), [0, 0, 1, 0, 0]);
+    let outboxes = all.iter().map(|it| it.has_outbox);
+    let with_messages = [true, true, true, false, true];
+    assert_eq!(outboxes.collect::<Vec<_>>(), with_messages);
+    let prefixes = all.iter().map(|it| it.smid_prefix.as_str());
+    assert_eq!(
+        prefixes.collect::<Vec<_>>(),
+        ["s1-", "s2-", "s3-", "s4-", "s5-"]
+    );
+
+    let refused = (stolen.await.unwrap(), missing.await.unwrap());
+    assert!(matches!(
+        refused,
+        (Registered::WrongUser, Registered::NoSuchSession)
+    ));
+    let last = held(again.await.unwrap());
+    let second = all[1].holder;
+    assert_eq!(last.replaced, Some(("b".into(), second.connection)));
+    assert!(last.holder.connection > second.connection);
+    let stored = UnitOutcome::Committed(vec![EffectOutcome::Stored(2)]);
+    assert_eq!(sent.await.unwrap(), stored);
+    assert_eq!(a.home("s2").await.as_deref(), Some("a"));
+    assert_eq!(a.home("s5").await.as_deref(), Some("b"));
+}

@@ -1,7 +1,7 @@
 //! Topics.
 
 use super::SessionKey;
-use crate::wire::Payload;
+use crate::wire::{Envelope, MessageType, Payload};
 
 /// A published message.
 #[derive(Clone, Debug)]
@@ -16,6 +16,24 @@ pub struct Publication {
     pub tid: String,
     /// Payload.
     pub msg: Payload,
+}
+
+impl Publication {
+    /// Its message id on the wire: its number and its time, so that it means nothing in another database.
+    pub fn smid(&self) -> String {
+        format!("{}.{}", self.id, self.created)
+    }
+
+    /// As it is sent to clients.
+    pub fn envelope(&self) -> Envelope {
+        Envelope {
+            smid: Some(self.smid()),
+            tid: Some(self.tid.clone()),
+            eid: Some(self.topic.clone()),
+            msg: Some(self.msg.clone()),
+            ..Envelope::new(MessageType::PUB)
+        }
+    }
 }
 
 /// Reads publications in order.

@@ -14,6 +14,7 @@ use super::connection::PgConn;
 use super::needs::Needs;
 use super::pending::Pending;
 use super::query::{Value, sql};
+use super::resumed::Resumed;
 use super::rows::{NewOutboxRow, PublicationRow};
 use super::schema::session;
 use super::segments::Segments;
@@ -40,6 +41,7 @@ pub struct Dialect {
     /// Whether times are the system's, not a test's.
     real_time: bool,
     pending: Pending,
+    pub resumed: Resumed,
     /// The newest publication's number, once it is locked.
     newest_publication: Option<i64>,
     /// The transaction's id, if it is known.
@@ -53,6 +55,7 @@ impl Dialect {
             care,
             real_time: true,
             pending: Pending::default(),
+            resumed: Resumed::default(),
             newest_publication: None,
             xid: None,
         }
@@ -75,6 +78,7 @@ impl Dialect {
 
     /// Writes what was gathered.
     pub fn write(&mut self, conn: &mut PgConn) -> DbResult<()> {
+        self.resumed.write(conn)?;
         let (sessions, seqs) = &self.pending.completed;
         self.shared.known.note(sessions, seqs);
         let pending = std::mem::take(&mut self.pending);
@@ -157,11 +161,21 @@ impl Transaction<'_> {
     /// Locks what a group touches: users, then sessions by their keys, then the order of publications.
     pub fn lock(&mut self, group: &dyn Group) -> DbResult<()> {
         let (mut keys, mut sids, mut users, mut publications) = (vec![], vec![], vec![], false);
-        group.touches(&mut |touched| match touched {
-            Touched::Session(key) => keys.push(key.0),
-            Touched::Sid(sid) => sids.push(sid.to_owned()),
-            Touched::User(user_id) => users.push(lock_of(user_id)),
-            Touched::Publications => publications = true,
+        let (mut resumed, mut only_resumed) = (vec![], true);
+        group.touches(&mut |touched| {
+            only_resumed &= matches!(touched, Touched::Resumed(_));
+            match touched {
+                Touched::Session(key) => keys.push(key.0),
+                Touched::Sid(sid) => sids.push(sid.to_owned()),
+                Touched::Resumed(sid) => {
+                    sids.push(sid.to_owned());
+                    if only_resumed {
+                        resumed.push(sid.to_owned());
+                    }
+                }
+                Touched::User(user_id) => users.push(lock_of(user_id)),
+                Touched::Publications => publications = true,
+            }
         });
         keys.sort_unstable();
         keys.dedup();
@@ -174,6 +188,9 @@ impl Transaction<'_> {
         }
         if !keys.is_empty() || !sids.is_empty() {
             self.lock_sessions(&keys, sids)?;
+        }
+        if !resumed.is_empty() {
+            self.read_resumed(resumed)?;
         }
         if publications {
             self.newest_publication_locked()?;

@@ -46,6 +46,7 @@ use super::{Conn, Dialect, is_lost, lendable, rows, schema};
 pub use claims::Owner;
 pub use forgotten::Forgotten;
 pub use rooms::Rooms;
+pub use sessions::ToResume;
 pub use topics::{Found, Wanted};
 #[allow(unused_imports)] // SQLite reads no rows beforehand
 pub use transaction::{Known, RowColumns, Taking, Transaction};

@@ -59,7 +59,7 @@ pub struct Numbers {
     /// What was taken.
     pub taken: Taken,
     /// What the row says.
-    written: Taken,
+    pub written: Taken,
     /// Transactions in a row that have stored for the session.
     in_a_row: u32,
 }

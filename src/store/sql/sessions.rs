@@ -29,6 +29,20 @@ pub const CLOSING: (
     session::connection,
 );
 
+/// What is to be known of a session to resume it.
+pub struct ToResume {
+    pub key: i64,
+    pub user_id: String,
+    pub smid_prefix: String,
+    /// The registration before, and its node if it is connected.
+    pub connection: i64,
+    pub node: Option<String>,
+    pub last_seq: i64,
+    pub inbox: Vec<(String, u64)>,
+    pub topics: Vec<(String, Option<i64>)>,
+    pub has_outbox: bool,
+}
+
 /// A boxed query of sessions and nodes, filtered but for the version, which SQL cannot compare.
 macro_rules! only_wanted {
     ($query:expr, $filter:expr) => {{
@@ -48,7 +62,6 @@ macro_rules! only_wanted {
 
 impl Transaction<'_> {
     pub fn register(&mut self, op: &Register) -> DbResult<Registered> {
-        self.direct()?;
         match &op.session {
             NewOrResumed::New { sid, smid_prefix } => self.open(op, sid, smid_prefix),
             NewOrResumed::Resumed { sid } => self.resume(op, sid),
@@ -63,6 +76,7 @@ impl Transaction<'_> {
     }
 
     fn open(&mut self, op: &Register, sid: &str, smid_prefix: &str) -> DbResult<Registered> {
+        self.direct()?;
         self.lock_user(&op.user_id)?;
         let Some(made_room) = self.make_room(op)? else {
             return Ok(Registered::TooManySessions);
@@ -106,6 +120,34 @@ impl Transaction<'_> {
     }
 
     fn resume(&mut self, op: &Register, sid: &str) -> DbResult<Registered> {
+        let Some(found) = self.find_to_resume(sid)? else {
+            return Ok(Registered::NoSuchSession);
+        };
+        if found.user_id != op.user_id {
+            return Ok(Registered::WrongUser);
+        }
+        let connection = ConnectionId(self.number_after(found.connection));
+        let holder = Holder {
+            session: SessionKey(found.key),
+            connection,
+        };
+        self.note_resumed(holder, op)?;
+        Ok(Registered::Held(Box::new(HeldSession {
+            holder,
+            new: false,
+            sid: sid.into(),
+            smid_prefix: found.smid_prefix,
+            replaced: (found.node).map(|node| (node, ConnectionId(found.connection))),
+            last_seq: found.last_seq,
+            inbox: found.inbox,
+            topics: found.topics,
+            has_outbox: found.has_outbox,
+            made_room: Vec::new(),
+        })))
+    }
+
+    /// Reads what is to be known of a session to resume it.
+    pub fn read_to_resume(&mut self, sid: &str) -> DbResult<Option<ToResume>> {
         type Columns = (i64, String, String, i64, Option<String>, i64);
         let columns = (
             session::key,
@@ -116,29 +158,11 @@ impl Transaction<'_> {
             session::last_seq,
         );
         let found = session::table.filter(session::sid.eq(sid)).select(columns);
-        let found: Option<Columns> = locked!(found).get_result(self.apart()).optional()?;
-        let Some((key, user_id, smid_prefix, before, node, last_seq)) = found else {
-            return Ok(Registered::NoSuchSession);
+        let conn = self.direct()?;
+        let found: Option<Columns> = locked!(found).get_result(conn).optional()?;
+        let Some((key, user_id, smid_prefix, connection, node, last_seq)) = found else {
+            return Ok(None);
         };
-        if user_id != op.user_id {
-            return Ok(Registered::WrongUser);
-        }
-        let (by, now) = (self.by.clone(), self.now);
-        let connection = self.number_after(before);
-        let conn = self.apart();
-        diesel::update(session::table.find(key))
-            .set((
-                session::connection.eq(connection),
-                session::reserves.eq(connection),
-                session::node.eq(&*by),
-                session::client.eq(&op.client),
-                session::app_name.eq(&op.app_name),
-                session::app_version.eq(&op.app_version),
-                session::alive.eq(now),
-                session::close_at.eq(None::<i64>),
-                session::close_connection.eq(None::<i64>),
-            ))
-            .execute(conn)?;
         let has_outbox = outbox::table
             .filter(outbox::session.eq(key))
             .select(outbox::seq)
@@ -147,15 +171,12 @@ impl Transaction<'_> {
             .filter(inbox::session.eq(key))
             .select((inbox::cmid, octet_length(inbox::answer)))
             .load(conn)?;
-        Ok(Registered::Held(Box::new(HeldSession {
-            holder: Holder {
-                session: SessionKey(key),
-                connection: ConnectionId(connection),
-            },
-            new: false,
-            sid: sid.into(),
+        Ok(Some(ToResume {
+            key,
+            user_id,
             smid_prefix,
-            replaced: node.map(|node| (node, ConnectionId(before))),
+            connection,
+            node,
             last_seq,
             inbox: answers
                 .into_iter()
@@ -166,8 +187,7 @@ impl Transaction<'_> {
                 .select((subscription::topic, subscription::since))
                 .load(conn)?,
             has_outbox: has_outbox.optional()?.is_some(),
-            made_room: Vec::new(),
-        })))
+        }))
     }
 
     pub fn deregister(&mut self, op: &Deregister) -> DbResult<bool> {

@@ -67,6 +67,12 @@ pub struct Row {
 }
 
 impl Row {
+    /// The newest sequence number, as the row has it.
+    #[allow(dead_code)] // SQLite reads rows anew
+    pub fn written_seq(&self) -> i64 {
+        self.numbers.written.last_seq
+    }
+
     /// The newest sequence number.
     pub fn seq(&self) -> i64 {
         self.numbers.taken.last_seq
@@ -268,6 +274,40 @@ impl<'a> Transaction<'a> {
     #[allow(dead_code)] // SQLite looks at none beforehand
     pub fn remember_none(&mut self, sid: String) {
         self.known.keys.insert(sid, None);
+    }
+
+    /// What is known of the session with this id. `None`: whether there is one is not known.
+    #[allow(dead_code)] // SQLite looks at none beforehand
+    pub fn known(&self, sid: &str) -> Option<Option<(SessionKey, &Row)>> {
+        let key = self.known.keys.get(sid)?;
+        let Some(key) = *key else { return Some(None) };
+        Some(Some((key, self.known.rows.get(&key)?)))
+    }
+
+    /// A session whose row is known is this registration's from now on.
+    #[allow(dead_code)] // SQLite writes that at once, and forgets the row
+    pub fn remember_holder(&mut self, holder: Holder) {
+        if let Some(row) = self.known.rows.remove(&holder.session) {
+            let Taken {
+                last_seq,
+                bytes,
+                skipped,
+            } = row.numbers.written;
+            let (key, connection) = (holder.session.0, holder.connection.0);
+            let node = Some(self.by.to_string());
+            let reserves = Some(connection);
+            self.remember((
+                key,
+                row.sid,
+                row.user_id,
+                connection,
+                node,
+                last_seq,
+                bytes,
+                skipped,
+                reserves,
+            ));
+        }
     }
 
     /// The key of the session with this id.

@@ -13,7 +13,7 @@ use super::hot::Value::{Long, Maybe, Text};
 use super::hot::{DeleteInbox, DeleteOutbox, InsertInbox, InsertOutbox, UpdateSession, execute};
 use super::rows::{NewOutboxRow, PublicationRow};
 use super::schema::{forwarded, outbox, publication, session, subscription};
-use super::sql::{Forgotten, Found, Owner, SAVEPOINT, Taking, Transaction, Wanted};
+use super::sql::{Forgotten, Found, Owner, SAVEPOINT, Taking, ToResume, Transaction, Wanted};
 use crate::clock::{Clock, ms};
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
@@ -257,6 +257,28 @@ impl Transaction<'_> {
     /// The key of a new session; `None`: the table gives it.
     pub fn new_session_key(&mut self, _: &str) -> DbResult<Option<i64>> {
         Ok(None)
+    }
+
+    pub fn find_to_resume(&mut self, sid: &str) -> DbResult<Option<ToResume>> {
+        self.read_to_resume(sid)
+    }
+
+    pub fn note_resumed(&mut self, holder: Holder, op: &Register) -> DbResult<()> {
+        let (by, now) = (self.by.clone(), self.now);
+        diesel::update(session::table.find(holder.session.0))
+            .set((
+                session::connection.eq(holder.connection.0),
+                session::reserves.eq(holder.connection.0),
+                session::node.eq(&*by),
+                session::client.eq(&op.client),
+                session::app_name.eq(&op.app_name),
+                session::app_version.eq(&op.app_version),
+                session::alive.eq(now),
+                session::close_at.eq(None::<i64>),
+                session::close_connection.eq(None::<i64>),
+            ))
+            .execute(self.direct()?)?;
+        Ok(())
     }
 
     /// A new session of this user is going to be counted.

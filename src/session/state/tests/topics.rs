@@ -224,11 +224,12 @@ fn other_topics_go_on_beside_a_replay() {
     driven.let_out();
     let of_u = |id| {
         let topic = "U".to_owned();
-        let publication = Arc::new(Publication {
+        let publication = Publication {
             topic,
             ..publication(id)
-        });
-        Event::Registry(ToSession::Published(publication))
+        };
+        let published = Arc::new(Published::new(publication));
+        Event::Registry(ToSession::Published(published))
     };
     assert_eq!(ids(&driven.on(of_u(101))), ["101.5"]);
     assert!(driven.publish(102).is_empty());

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use diesel::sql_types::{BigInt, Text};
 
@@ -134,6 +135,8 @@ impl Probe {
 
     /// Runs statements. (Not on another connection, whose pages would be counted late.)
     pub fn execute(&mut self, statements: &str) {
+        // A busy machine may take a while to fill so many tables.
+        self.line.conn.be_patient(Duration::from_secs(120));
         let executed = self.line.conn.batch_execute(statements);
         executed.expect(statements);
     }
