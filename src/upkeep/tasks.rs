@@ -21,8 +21,8 @@ const DEAD_LETTERS: u32 = 2_000;
 /// Sessions closed in one go.
 const PART: u32 = 200;
 
-/// Bytes of a table beyond which it takes no more young rows: they fit into the database's memory.
-const LARGE_SEGMENT: u64 = 16 << 20;
+/// Bytes of a table beyond which it takes no more young rows. Those in use at a time fit into the database's memory.
+const LARGE_SEGMENT: u64 = 8 << 20;
 /// How long it is until a table that somebody uses is tried again.
 const HELD: Duration = Duration::from_millis(5);
 

@@ -13,6 +13,8 @@ mod reconnect;
 mod restored;
 mod retries;
 mod rolling;
+#[cfg(feature = "postgres")]
+mod segments;
 mod services;
 mod store_away;
 mod sweep;

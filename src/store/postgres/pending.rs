@@ -4,7 +4,7 @@
 //! Plans are made once, often while a table is still empty, and kept. In a plain join, the planner is then free to walk
 //! through the whole table, and through the array for each of its rows, dead ones included: ten times slower an hour
 //! later. So each element is looked up by itself (`LATERAL … LIMIT 1`), by its key, whatever the statistics say. (Rows are
-//! named by their place, `ctid`: their sessions are locked, so that nobody moves them meanwhile.)
+//! named by their place in one table, `ctid`: their sessions are locked, so that nobody else changes them meanwhile.)
 
 use std::collections::HashMap;
 

@@ -160,11 +160,12 @@ fn lock(conn: &mut PgConn, tables: &str, mode: &str) -> DbResult<bool> {
     }
 }
 
-/// Bytes of the larger one of a segment's tables.
+/// Bytes of the larger one of a segment's tables, long texts included.
 fn size(conn: &mut PgConn, segment: Segment) -> DbResult<u64> {
     let (inbox, outbox) = (segment.table("inbox"), segment.table("outbox"));
-    let ask =
-        "SELECT greatest(pg_relation_size(?::text::regclass), pg_relation_size(?::text::regclass))";
+    let ask = "SELECT max(pg_relation_size(oid) + \
+        CASE WHEN reltoastrelid = 0 THEN 0 ELSE pg_relation_size(reltoastrelid) END) \
+        FROM pg_class WHERE oid IN (?::text::regclass, ?::text::regclass)";
     let values = [Value::Text(&inbox), Value::Text(&outbox)];
     let size: i64 = sql::<BigInt>(ask, values).get_result(conn)?;
     Ok(size.max(0) as u64)

@@ -549,3 +549,16 @@ async fn a_role_that_must_not_truncate_goes_without() {
     node.run(call(vec![to("s1", "m2")])).await;
     assert_eq!(schema.number("SELECT count(*) FROM ONLY outbox_1"), 1);
 }
+
+/// Long texts are stored elsewhere, and do not make the table itself large.
+#[actix::test]
+async fn long_messages_make_a_segment_large() {
+    let case = Case::begin().await;
+    case.schema.execute(
+        "INSERT INTO outbox_1 (session, seq, kind, tid, msg, deliveries, created) \
+        SELECT 0, 1, 'SEND', 't', string_agg(md5(i::text), ''), 0, 0 FROM generate_series(1, 5000) AS i",
+    );
+    let large = Rotate { beyond: 100_000 };
+    assert_eq!(case.node.run(large).await, Rotated::More);
+    assert_eq!(case.current(), 2);
+}
