@@ -39,7 +39,8 @@ ALTER TABLE node ALTER COLUMN segments SET DEFAULT nullif(current_setting('matss
 -- within one table, and looks for duplicates in the parent alone. So before it comes, the rows go to the parents, and none
 -- is written to a segment until it has been gone for a while. (Whoever writes to a segment looks at `current` by a
 -- statement that has locked the segment first, so that here all of them have ended, or have not looked yet.)
-CREATE FUNCTION leave_segments() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION leave_segments() RETURNS trigger LANGUAGE plpgsql
+    SET search_path FROM CURRENT AS $$
 BEGIN
     LOCK TABLE segments IN SHARE ROW EXCLUSIVE MODE;
     IF EXISTS (SELECT FROM segments WHERE current > 0) THEN
@@ -59,7 +60,8 @@ CREATE TRIGGER leave_segments AFTER INSERT ON node FOR EACH ROW WHEN (NEW.segmen
     EXECUTE FUNCTION leave_segments();
 
 -- What such a node was doing when it left may still be under way.
-CREATE FUNCTION await_segments() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION await_segments() RETURNS trigger LANGUAGE plpgsql
+    SET search_path FROM CURRENT AS $$
 BEGIN
     LOCK TABLE segments IN SHARE ROW EXCLUSIVE MODE;
     UPDATE segments SET not_before = now() + INTERVAL '1 minute';
