@@ -1,0 +1,64 @@
+// The protocol as data: how envelopes become a WebSocket message, and the other way round.
+
+import type { Envelope } from "./api.js";
+
+export const Close = {
+  violatedPolicy: 1008,
+  unexpectedCondition: 1011,
+  serviceRestart: 1012,
+  closeSession: 4000,
+  sessionLost: 4001,
+  reconnect: 4002,
+  disconnect: 4003,
+  protocolError: 4004,
+} as const;
+
+/** A receipt: ACK or NACK of a server's message, or ACK2 of its answer to one of ours. */
+export interface Receipt {
+  t: "ACK" | "NACK" | "ACK2";
+  id: string;
+  desc?: string;
+}
+
+/** Most ids in one envelope. */
+const MAX_IDS = 1_000;
+
+/** Reads a WebSocket message. Throws if it is not an array of envelopes. */
+export function parsePipeline(data: unknown): Envelope[] {
+  const pipeline: unknown = typeof data === "string" ? JSON.parse(data) : undefined;
+  if (!Array.isArray(pipeline) || !pipeline.every((envelope) => typeof envelope?.t === "string")) {
+    throw new Error("it is not an array of envelopes");
+  }
+  return pipeline;
+}
+
+/** Prints an envelope whose payload is JSON already, so that it is serialised once only. */
+export function printEnvelope(envelope: Envelope, payload?: string): string {
+  const head = JSON.stringify(envelope);
+  return payload === undefined ? head : `${head.slice(0, -1)},"msg":${payload}}`;
+}
+
+/** The ids that a receipt of the server names; clients number their messages as they like. */
+export function idsOf(envelope: Envelope, key: "cmid" | "smid"): string[] {
+  const single = envelope[key];
+  return [...(single === undefined ? [] : [single]), ...(envelope.ids ?? [])].map(String);
+}
+
+/** Receipts of one kind share an envelope; those with a description keep their own. */
+export function mergeReceipts(receipts: Receipt[]): Envelope[] {
+  const merged: Envelope[] = [];
+  for (const t of ["ACK", "NACK", "ACK2"] as const) {
+    const key = t === "ACK2" ? "cmid" : "smid";
+    const ofKind = receipts.filter((receipt) => receipt.t === t);
+    for (const { id, desc } of ofKind) {
+      if (desc !== undefined) merged.push({ t, [key]: id, desc });
+    }
+    const plain = new Set(ofKind.filter(({ desc }) => desc === undefined).map(({ id }) => id));
+    const ids = [...plain];
+    for (let from = 0; from < ids.length; from += MAX_IDS) {
+      const part = ids.slice(from, from + MAX_IDS);
+      merged.push(part.length === 1 ? { t, [key]: part[0]! } : { t, ids: part });
+    }
+  }
+  return merged;
+}
