@@ -408,6 +408,7 @@ export class Core {
       const pause = backOff(FIRST_PAUSE, this.#failures++, LONGEST_PAUSE, this.#options.random);
       this.#wait(this.#failures === 1 ? pause * this.#options.random() : pause, reason);
     } else {
+      this.#failures = 0;
       this.#wait(FIRST_PAUSE * this.#options.random(), reason);
     }
   }
@@ -612,7 +613,6 @@ export class Core {
     const resumed = this.#sessionId === sessionId;
     if (!resumed) this.#store("meta", "sessionId", sessionId);
     this.#sessionId = sessionId;
-    if (now - this.#establishedAt >= SHORT_LIVED) this.#failures = 0;
     this.#establishedAt = now;
     this.#welcomeDue = Infinity;
     this.#authorization.welcome();
