@@ -44,6 +44,7 @@ export class TabClient implements Client, HubListener {
   readonly #topics = new Map<string, Subscription>();
   readonly #ready: Promise<void>;
   readonly #stopListening: () => void;
+  /** Set once `#ready` is. */
   #hub!: Hub;
   #line: LineState = { status: "idle" };
   #number = 0;
@@ -69,12 +70,9 @@ export class TabClient implements Client, HubListener {
     });
     this.endpoint("MatsSocket.renewAuth", () => this.#renewAuthorization());
     this.#ready = this.#begin(urls[0]!);
+    // At once: a page that goes away has no time for promises.
     this.#stopListening = environment.listen((event) => {
-      void this.#ready.then(() => {
-        if (this.#closed) return;
-        if (event === "wake") this.#hub.wake();
-        else this.#hub[event]();
-      });
+      if (!this.#closed) this.#hub?.[event]();
     });
   }
 
