@@ -14,14 +14,19 @@ const VERSION = 1;
 type StoreName = Write[0];
 const STORES: StoreName[] = ["outbox", "seen", "inbox", "failed", "meta"];
 
+/** What the holder of the session begins with. */
+export interface Lead extends Saved {
+  epoch: number;
+  /** Takes writes until there is another holder. */
+  journal: Journal;
+}
+
 /** Another tab has become the holder of the session: this one's writes no longer count. */
 export class FencedError extends Error {}
 
-export class IndexedDbJournal implements Journal {
-  readonly durable = true;
+export class IndexedDbJournal {
   readonly #database: IDBDatabase;
   readonly #onFull: () => void;
-  #epoch = 0;
 
   private constructor(database: IDBDatabase, onFull: () => void) {
     this.#database = database;
@@ -53,7 +58,7 @@ export class IndexedDbJournal implements Journal {
   }
 
   /** Becomes the one holder of the session: writes of any earlier one fail from now on. Gives what is stored. */
-  async lead(): Promise<Saved & { epoch: number }> {
+  async lead(): Promise<Lead> {
     return this.#run(STORES, "readwrite", async (store) => {
       const [epoch, sessionId, outboxKeys, outbox, seenKeys, seen, inbox] = await Promise.all([
         result<number | undefined>(store("meta").get("epoch")),
@@ -64,10 +69,11 @@ export class IndexedDbJournal implements Journal {
         result<("ACK" | "NACK")[]>(store("seen").getAll()),
         result<Delivery[]>(store("inbox").getAll()),
       ]);
-      this.#epoch = (epoch ?? 0) + 1;
-      store("meta").put(this.#epoch, "epoch");
+      const mine = (epoch ?? 0) + 1;
+      store("meta").put(mine, "epoch");
       return {
-        epoch: this.#epoch,
+        epoch: mine,
+        journal: { durable: true, commit: (writes) => this.#commit(mine, writes) },
         sessionId,
         outbox: withKeys(outboxKeys, outbox),
         seen: seenKeys.map((smid, nth) => [String(smid), seen[nth]!]),
@@ -104,20 +110,20 @@ export class IndexedDbJournal implements Journal {
    * Writes of the holder. Fails with `FencedError` if it is not the holder any more. With a full disk, what comes in
    * is handled without being stored: better that than a page that stands still.
    */
-  async commit(writes: Write[]): Promise<void> {
+  async #commit(epoch: number, writes: Write[]): Promise<void> {
     try {
-      await this.#write(writes);
+      await this.#write(epoch, writes);
     } catch (error) {
       if ((error as Error | null)?.name !== "QuotaExceededError") throw error;
       this.#onFull();
-      await this.#write(writes.filter(([store, , value]) => store !== "inbox" || value === undefined));
+      await this.#write(epoch, writes.filter(([store, , value]) => store !== "inbox" || value === undefined));
     }
   }
 
-  async #write(writes: Write[]): Promise<void> {
+  async #write(epoch: number, writes: Write[]): Promise<void> {
     const names = new Set(writes.map(([name]) => name));
     await this.#run([...names.add("meta")], "readwrite", async (store) => {
-      if ((await result(store("meta").get("epoch"))) !== this.#epoch) throw new FencedError("another tab leads");
+      if ((await result(store("meta").get("epoch"))) !== epoch) throw new FencedError("another tab leads");
       for (const [name, key, value] of writes) {
         if (value === undefined) store(name).delete(key);
         else store(name).put(value, key);

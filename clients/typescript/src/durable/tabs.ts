@@ -216,6 +216,8 @@ export class TabsHub implements Hub {
   }
 
   async #lead(membership: number): Promise<void> {
+    // The grant of a lock that is stolen by now may come late.
+    if (membership !== this.#membership) return;
     try {
       const saved = await this.#journal.lead();
       if (membership !== this.#membership) return;
@@ -224,7 +226,7 @@ export class TabsHub implements Hub {
       this.#epoch = saved.epoch;
       this.#runningElsewhere = new Map();
       this.#watched = new Set();
-      const holder = new this.#options.Holder(this.#environment, this.#options.engine, this.#journal, this.#me, {
+      const holder = new this.#options.Holder(this.#environment, this.#options.engine, saved.journal, this.#me, {
         send: (told, tab) => this.#tell(told, tab),
         traced: () => this.#listener.traced(),
         broken: (error) => this.#broken(membership, error),

@@ -1,10 +1,16 @@
 // Web Locks and broadcast channels among the pages of a test.
 
 type Mode = "exclusive" | "shared";
+
+/** What runs code: not while it is frozen, and never again once it is gone. */
+export interface Runner {
+  run(callback: () => void): void;
+}
+
 interface Request {
   name: string;
   mode: Mode;
-  page: object;
+  page: Runner;
   grant: () => void;
   /** Ends the hold by force. */
   rob: () => void;
@@ -15,7 +21,7 @@ export class FakeLocks {
   #waiting: Request[] = [];
 
   /** What one page sees as `navigator.locks`. */
-  of(page: object): LockManager {
+  of(page: Runner): LockManager {
     const request = (name: string, ...rest: unknown[]) => {
       const callback = rest.pop() as (lock: unknown) => unknown;
       return this.#request(page, name, (rest[0] ?? {}) as LockOptions, callback);
@@ -30,13 +36,14 @@ export class FakeLocks {
     this.#grant();
   }
 
-  #request(page: object, name: string, options: LockOptions, callback: (lock: unknown) => unknown): Promise<unknown> {
+  #request(page: Runner, name: string, options: LockOptions, callback: (lock: unknown) => unknown): Promise<unknown> {
     return new Promise((resolve, reject) => {
       const request: Request = {
         name, page, mode: options.mode ?? "exclusive",
-        rob: () => reject(new DOMException("the lock was stolen", "AbortError")),
+        rob: () => page.run(() => reject(new DOMException("the lock was stolen", "AbortError"))),
         grant: () => {
-          void Promise.resolve().then(() => callback({ name })).then(resolve, reject).finally(() => {
+          const begun = new Promise<void>((begin) => page.run(begin));
+          void begun.then(() => callback({ name })).then(resolve, reject).finally(() => {
             this.#held = this.#held.filter((held) => held !== request);
             this.#grant();
           });
@@ -102,6 +109,7 @@ export class FakeChannels {
   }
 
   #post(from: Member, data: unknown): void {
+    if (!this.#members.has(from)) return; // the page is gone
     for (const member of this.#members) {
       if (member === from || member.name !== from.name) continue;
       const deliver = () => {

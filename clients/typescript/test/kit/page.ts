@@ -3,7 +3,7 @@ import "fake-indexeddb/auto"; // IDBKeyRange
 import type { ConnectOptions, WebSocketClass } from "../../src/api.js";
 import { TabClient } from "../../src/client.js";
 import type { Environment, PageEvent } from "../../src/environment.js";
-import { FakeClock } from "./clock.js";
+import { FakeClock, settle } from "./clock.js";
 import { FakeChannels, FakeLocks } from "./locks.js";
 import { FakeWebSocket } from "./socket.js";
 
@@ -43,9 +43,9 @@ export class Page {
     this.environment = {
       WebSocket: class extends FakeWebSocket {
         constructor(url: string, protocol: string) {
-          super(url, protocol);
+          super(url, protocol, (callback) => page.run(callback));
           page.sockets.push(this);
-          browser.onSocket?.(this);
+          if (page.alive) browser.onSocket?.(this);
         }
       } as unknown as WebSocketClass,
       indexedDB: browser.indexedDB,
@@ -55,8 +55,8 @@ export class Page {
       wall: () => clock.now + clock.wallLead,
       random: () => browser.random(),
       randomId: () => (ids++ === 0 ? this.name : `${this.name}t${ids}`),
-      after: (millis, callback) => clock.after(millis, () => this.#run(callback)),
-      soon: (callback) => queueMicrotask(() => this.#run(callback)),
+      after: (millis, callback) => clock.after(millis, () => this.run(callback)),
+      soon: (callback) => queueMicrotask(() => this.run(callback)),
       fetch: () => Promise.reject(new Error("there is no HTTP in this test")),
       beacon: (url) => void browser.beacons.push(url),
       hidden: () => this.hidden,
@@ -86,14 +86,17 @@ export class Page {
     for (const listener of this.#listeners) listener(event);
   }
 
-  #run(callback: () => void): void {
+  /** Runs code of the page: not while it is frozen, and never once it is killed. */
+  run(callback: () => void): void {
     if (!this.alive) return;
     if (this.#frozen) this.#frozen.push(callback);
     else callback();
   }
 
   /** Nothing runs in the page until it is thawed. Its locks stay its own. */
-  freeze(): void {
+  async freeze(): Promise<void> {
+    // What IndexedDB has to say cannot be held back here, so it says it before.
+    await settle();
     this.#frozen = [];
     this.browser.channels.freeze(this);
   }

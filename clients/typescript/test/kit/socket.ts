@@ -16,7 +16,10 @@ export class FakeWebSocket {
   onPipeline: ((pipeline: Envelope[]) => void) | undefined;
   onGone: (() => void) | undefined;
 
-  constructor(readonly url: string, readonly protocol: string) {}
+  constructor(
+    readonly url: string, readonly protocol: string,
+    readonly run: (callback: () => void) => void = (callback) => callback(),
+  ) {}
 
   send(text: string): void {
     assert.equal(this.readyState, 1, "sent on a socket that is not open");
@@ -38,21 +41,21 @@ export class FakeWebSocket {
 
   accept(): void {
     this.readyState = 1;
-    this.onopen?.();
+    this.run(() => this.onopen?.());
   }
 
   say(...envelopes: Envelope[]): void {
-    if (this.readyState === 1) this.onmessage?.({ data: JSON.stringify(envelopes) });
+    if (this.readyState === 1) this.sayText(JSON.stringify(envelopes));
   }
 
   sayText(data: unknown): void {
-    this.onmessage?.({ data });
+    this.run(() => this.onmessage?.({ data }));
   }
 
   end(code: number, reason = ""): void {
     if (this.readyState === 3) return;
     this.readyState = 3;
-    this.onclose?.({ code, reason });
+    this.run(() => this.onclose?.({ code, reason }));
   }
 
   get envelopes(): Envelope[] {

@@ -384,7 +384,7 @@ test("a leader that is frozen is robbed within 1.3 seconds, and does no harm whe
     client.terminator("T", (payload, { redelivered }) => void got.push([name, payload, redelivered]));
   }
   await clock.advance(1_000);
-  first.page.freeze();
+  await first.page.freeze();
   const sending = second.client.send("X", 1);
   await clock.advance(1_300);
   await sending;
