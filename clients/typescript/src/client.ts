@@ -86,7 +86,7 @@ export class TabClient implements Client, HubListener {
     const timeout = options.timeout ?? this.#options.timeout ?? DEFAULT_TIMEOUT;
     const waiter = this.#post(this.#requestHead(options, timeout), id, payload, options);
     const takeBack = (error: unknown) => {
-      void this.#ready.then(() => this.#hub.abandon(waiter.about.id));
+      this.#whenReady((hub) => hub.abandon(waiter.about.id));
       this.#fail(waiter.about.id, error);
     };
     waiter.onSettled(this.#environment.after(timeout, () => {
@@ -138,7 +138,8 @@ export class TabClient implements Client, HubListener {
       // It may have been taken back meanwhile.
       if (!this.#waiters.has(entry.id)) return;
       await this.#hub.post(entry);
-      waiter.accept();
+      if (this.#waiters.has(entry.id)) waiter.accept();
+      else this.#hub.abandon(entry.id);
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause);
       this.#fail(entry.id, new NotStoredError(`the message could not be stored, and is not sent: ${why}`, { cause }));
@@ -302,13 +303,20 @@ export class TabClient implements Client, HubListener {
   }
 
   setAuthorization(authorization: Authorization): void {
-    void this.#ready.then(() => this.#hub.setAuthorization(authorization));
+    this.#whenReady((hub) => hub.setAuthorization(authorization));
   }
 
   reconnect(): void {
-    void this.#ready.then(() => {
-      if (!this.#closed) this.#hub.start();
-    });
+    this.#whenReady((hub) => hub.start());
+  }
+
+  /** At once, if that is possible. */
+  #whenReady(action: (hub: Hub) => void): void {
+    const act = () => {
+      if (!this.#closed) action(this.#hub);
+    };
+    if (this.#hub) act();
+    else void this.#ready.then(act);
   }
 
   async unresolved(): Promise<Unresolved[]> {

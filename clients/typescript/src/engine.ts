@@ -27,6 +27,7 @@ export interface EngineListener {
 const SLEPT = 5_000;
 const CLOSE_WITHIN = 3_000;
 const OPEN = 1;
+const CLOSED = 3;
 
 export class Engine {
   readonly #environment: Environment;
@@ -242,6 +243,7 @@ export class Engine {
     if (!socket) return;
     this.#socket = undefined;
     socket.onopen = socket.onmessage = socket.onclose = null;
+    if (socket.readyState === CLOSED) return;
     this.#closing = new Promise((resolve) => {
       const cancel = this.#environment.after(CLOSE_WITHIN, resolve);
       socket.onclose = () => {

@@ -64,7 +64,7 @@ const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 15_000;
 /** Between two nodes of the list. */
 const NEXT_URL = 150;
-/** A session that ends sooner than this after WELCOME counts as a failed attempt. */
+/** A line that ends sooner than this after WELCOME, and brought nothing, counts as a failed attempt. */
 const SHORT_LIVED = 5_000;
 /** Characters of HELLO and the SUBs with it: servers take little before the session is there. */
 const FIRST_PIPELINE = 16 << 10;
@@ -94,6 +94,8 @@ export class Core {
   #line = 0;
   #opened = false;
   #establishedAt = -Infinity;
+  /** The line has brought more than WELCOME. */
+  #useful = false;
   #attemptAt = -Infinity;
   #welcomeDue = Infinity;
   #reconnectAt = Infinity;
@@ -403,7 +405,8 @@ export class Core {
 
   /** A line is lost that was good: back almost at once, but not all clients of a node in the same instant. */
   #comeBack(reason: string, established: boolean): void {
-    if (!established || this.#options.now() - this.#establishedAt < SHORT_LIVED) {
+    const good = established && (this.#useful || this.#options.now() - this.#establishedAt >= SHORT_LIVED);
+    if (!good) {
       // Else a server that takes us in and throws us out at once would see a storm.
       const pause = backOff(FIRST_PAUSE, this.#failures++, LONGEST_PAUSE, this.#options.random);
       this.#wait(this.#failures === 1 ? pause * this.#options.random() : pause, reason);
@@ -560,6 +563,7 @@ export class Core {
   // ---- incoming -----------------------------------------------------------------------------------------------
 
   #receive(envelope: Envelope): void {
+    this.#useful = envelope.t !== "WELCOME";
     if (this.#options.traced()) this.#tell({ e: "envelope", direction: "in", envelope });
     switch (envelope.t) {
       case "WELCOME":
