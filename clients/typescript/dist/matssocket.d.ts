@@ -1,5 +1,5 @@
 /** What went wrong, for a `switch`. */
-export type ErrorCode = "refused" | "rejected" | "retries-exhausted" | "timeout" | "closed" | "unauthorized" | "unknown" | "not-stored" | "limit" | "aborted";
+export type ErrorCode = "refused" | "rejected" | "retries-exhausted" | "timeout" | "closed" | "unauthorized" | "unknown" | "not-stored" | "limit";
 /** The base of every error that this client raises. */
 export declare class MatsSocketError extends Error {
     name: string;
@@ -58,11 +58,6 @@ export declare class NotStoredError extends MatsSocketError {
 export declare class LimitError extends MatsSocketError {
     name: string;
     constructor(message: string);
-}
-/** The caller took the message back before it was sent. */
-export declare class AbortedError extends MatsSocketError {
-    name: string;
-    constructor(message: string, options?: ErrorOptions);
 }
 
 /**

@@ -1,10 +1,10 @@
 // The client as a tab's application sees it: promises, handlers, topics and events, on top of a hub.
 
 import type {
-  Api, Authorization, AuthorizationNeed, Authorize, Client, ClientEvents, ConnectionState, ConnectOptions, Envelope, LateReply,
+  Authorization, AuthorizationNeed, Authorize, Client, ClientEvents, ConnectionState, ConnectOptions, Envelope, LateReply,
   Message, RequestOptions, Requesting, Sending, SendOptions, Topic, Unresolved,
 } from "./api.js";
-import { AbortedError, ClosedError, LimitError, MatsSocketError, NotStoredError, RejectedError, TimeoutError } from "./errors.js";
+import { ClosedError, LimitError, MatsSocketError, NotStoredError, RejectedError, TimeoutError } from "./errors.js";
 import type { EngineOptions } from "./engine.js";
 import type { Environment } from "./environment.js";
 import { Events } from "./events.js";
@@ -16,6 +16,7 @@ import { Value } from "./observable.js";
 import { topicOf, type Subscriber } from "./topic.js";
 import { errorOf, Waiter } from "./waiting.js";
 import { printEnvelope } from "./wire.js";
+import { text } from "./text.js";
 
 const DEFAULT_TIMEOUT = 120_000;
 const MAX_OUTSTANDING = 10_000;
@@ -94,7 +95,7 @@ export class TabClient implements Client, HubListener {
     }));
     const { signal } = options;
     if (signal) {
-      const abort = () => takeBack(signal.reason ?? new AbortedError("taken back"));
+      const abort = () => takeBack(signal.reason);
       if (signal.aborted) abort();
       signal.addEventListener("abort", abort);
       waiter.onSettled(() => signal.removeEventListener("abort", abort));
@@ -141,8 +142,8 @@ export class TabClient implements Client, HubListener {
       if (this.#waiters.has(entry.id)) waiter.accept();
       else this.#hub.abandon(entry.id);
     } catch (cause) {
-      const why = cause instanceof Error ? cause.message : String(cause);
-      this.#fail(entry.id, new NotStoredError(`the message could not be stored, and is not sent: ${why}`, { cause }));
+      const message = `the message could not be stored, and is not sent: ${text(cause)}`;
+      this.#fail(entry.id, new NotStoredError(message, { cause }));
     }
   }
 
@@ -321,16 +322,7 @@ export class TabClient implements Client, HubListener {
 
   async unresolved(): Promise<Unresolved[]> {
     await this.#ready;
-    return (await this.#hub.failed()).map(({ entry, why, description }) => ({
-      id: entry.id,
-      kind: entry.t === "REQUEST" ? "request" : "send",
-      endpoint: entry.endpoint,
-      traceId: entry.traceId,
-      payload: (JSON.parse(entry.text) as Envelope).msg,
-      why,
-      description,
-      sentAt: entry.at,
-    }));
+    return this.#hub.unresolved();
   }
 
   async discard(id: string): Promise<void> {
@@ -523,9 +515,3 @@ function shuffled(urls: string[], random: () => number): string[] {
   const left = [...urls];
   return urls.map(() => left.splice(Math.floor(random() * left.length), 1)[0]!);
 }
-
-function text(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-export type { Api };

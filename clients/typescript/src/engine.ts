@@ -5,6 +5,7 @@ import { Core, type CoreOptions, type Effect, type Saved } from "./core/session.
 import type { Environment } from "./environment.js";
 import type { Journal } from "./journal.js";
 import type { Entry, LineState, Told, Write } from "./messages.js";
+import { text } from "./text.js";
 
 export interface EngineOptions {
   app: string;
@@ -57,15 +58,7 @@ export class Engine {
     this.#listener = listener;
     this.#lead = environment.wall() - environment.now();
     this.#core = new Core({
-      ...options,
-      library: environment.library,
-      durable: journal.durable,
-      traced: listener.traced,
-      handles: listener.handles,
-      now: environment.now,
-      wall: environment.wall,
-      random: environment.random,
-      hidden: environment.hidden,
+      ...environment, ...options, durable: journal.durable, traced: listener.traced, handles: listener.handles,
     }, saved);
   }
 
@@ -251,11 +244,7 @@ export class Engine {
         resolve();
       };
     });
-    try {
-      socket.close(code, code === undefined ? undefined : cut(reason ?? ""));
-    } catch {
-      socket.close();
-    }
+    socket.close(code, reason);
   }
 
   // ---- time ---------------------------------------------------------------------------------------------------
@@ -302,13 +291,4 @@ function httpUrl(url: string): string {
 
 function closeUrl(url: string, sessionId: string): string {
   return `${httpUrl(url).split("?")[0]}/close_session?session_id=${encodeURIComponent(sessionId)}`;
-}
-
-/** A close reason has room for 123 bytes. */
-function cut(reason: string): string {
-  return new TextDecoder().decode(new TextEncoder().encode(reason).subarray(0, 120)).replace(/\uFFFD+$/, "");
-}
-
-function text(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -3,7 +3,7 @@
 /** What went wrong, for a `switch`. */
 export type ErrorCode =
   | "refused" | "rejected" | "retries-exhausted" | "timeout" | "closed" | "unauthorized"
-  | "unknown" | "not-stored" | "limit" | "aborted";
+  | "unknown" | "not-stored" | "limit";
 
 /** The base of every error that this client raises. */
 export class MatsSocketError extends Error {
@@ -98,13 +98,5 @@ export class LimitError extends MatsSocketError {
   override name = "LimitError";
   constructor(message: string) {
     super("limit", message);
-  }
-}
-
-/** The caller took the message back before it was sent. */
-export class AbortedError extends MatsSocketError {
-  override name = "AbortedError";
-  constructor(message: string, options?: ErrorOptions) {
-    super("aborted", message, options);
   }
 }

@@ -1,11 +1,11 @@
 // What a tab speaks to: the session's holder, in this tab or in another.
 
-import type { Authorization } from "./api.js";
+import type { Authorization, Unresolved } from "./api.js";
 import { Holder } from "./holder.js";
 import type { Environment } from "./environment.js";
 import type { EngineOptions } from "./engine.js";
 import { NO_JOURNAL } from "./journal.js";
-import type { Delivery, Entry, FailedEntry, Registration, Told } from "./messages.js";
+import type { Delivery, Entry, Registration, Told } from "./messages.js";
 
 /** The tab, as the hub sees it. */
 export interface HubListener {
@@ -42,7 +42,7 @@ export interface Hub {
   /** The page goes away; it may come back. */
   leave(): void;
   return(): void;
-  failed(): Promise<FailedEntry[]>;
+  unresolved(): Promise<Unresolved[]>;
   discard(id: string): Promise<void>;
   close(): Promise<void>;
   logOut(): Promise<void>;
@@ -112,7 +112,7 @@ export class LoneHub implements Hub {
     this.start();
   }
 
-  async failed(): Promise<FailedEntry[]> {
+  async unresolved(): Promise<Unresolved[]> {
     return [];
   }
 

@@ -2,8 +2,8 @@
 
 import type { Initiation, Reply, Requesting, Sending } from "./api.js";
 import {
-  AbortedError, ClosedError, MatsSocketError, RefusedError, RejectedError, RetriesExhaustedError, TimeoutError,
-  UnauthorizedError, UnknownOutcomeError,
+  ClosedError, MatsSocketError, RefusedError, RejectedError, RetriesExhaustedError, TimeoutError, UnauthorizedError,
+  UnknownOutcomeError, type ErrorCode,
 } from "./errors.js";
 import type { Delivery, WireError } from "./messages.js";
 
@@ -95,26 +95,17 @@ export class Waiter {
   }
 }
 
+const CLASSES: Partial<Record<ErrorCode, new (message: string, closeCode?: number) => MatsSocketError>> = {
+  refused: RefusedError,
+  "retries-exhausted": RetriesExhaustedError,
+  timeout: TimeoutError,
+  closed: ClosedError,
+  unauthorized: UnauthorizedError,
+  unknown: UnknownOutcomeError,
+};
+
 /** An error as data becomes one that a program can tell apart. */
 export function errorOf({ code, message, closeCode }: WireError): MatsSocketError {
-  switch (code) {
-    case "refused":
-      return new RefusedError(message);
-    case "retries-exhausted":
-      return new RetriesExhaustedError(message);
-    case "timeout":
-      return new TimeoutError(message);
-    case "closed":
-      return new ClosedError(message, closeCode);
-    case "unauthorized":
-      return new UnauthorizedError(message, closeCode);
-    case "unknown":
-      return new UnknownOutcomeError(message);
-    case "aborted":
-      return new AbortedError(message);
-    case "rejected":
-    case "not-stored":
-    case "limit":
-      return new MatsSocketError(code, message);
-  }
+  const Class = CLASSES[code];
+  return Class ? new Class(message, closeCode) : new MatsSocketError(code, message);
 }

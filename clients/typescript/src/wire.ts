@@ -2,16 +2,15 @@
 
 import type { Envelope } from "./api.js";
 
-export const Close = {
-  violatedPolicy: 1008,
-  unexpectedCondition: 1011,
-  serviceRestart: 1012,
-  closeSession: 4000,
-  sessionLost: 4001,
-  reconnect: 4002,
-  disconnect: 4003,
-  protocolError: 4004,
-} as const;
+// Codes that a WebSocket is closed with, and that mean something to us; after any other the session is kept.
+export const VIOLATED_POLICY = 1008;
+export const UNEXPECTED_CONDITION = 1011;
+export const SERVICE_RESTART = 1012;
+export const CLOSE_SESSION = 4000;
+export const SESSION_LOST = 4001;
+export const RECONNECT = 4002;
+export const DISCONNECT = 4003;
+export const PROTOCOL_ERROR = 4004;
 
 /** A receipt: ACK or NACK of a server's message, or ACK2 of its answer to one of ours. */
 export interface Receipt {

@@ -5,12 +5,16 @@
 
 import type { Authorization, AuthorizationNeed, Envelope } from "../api.js";
 import type { Delivery, Entry, FailedEntry, LineState, Told, WireError, Write } from "../messages.js";
-import { Close, idsOf, parsePipeline, printEnvelope } from "../wire.js";
+import {
+  CLOSE_SESSION, DISCONNECT, idsOf, parsePipeline, printEnvelope, PROTOCOL_ERROR, RECONNECT, SERVICE_RESTART, SESSION_LOST,
+  UNEXPECTED_CONDITION, VIOLATED_POLICY,
+} from "../wire.js";
 import { AuthorizationState } from "./authorization.js";
 import { backOff } from "./backoff.js";
 import { Outbox } from "./outbox.js";
 import { Receipts } from "./receipts.js";
 import { Topics } from "./topics.js";
+import { text } from "../text.js";
 
 export type Effect =
   | { do: "write"; write: Write }
@@ -18,8 +22,8 @@ export type Effect =
   /** Open a WebSocket. Whatever it says carries the line's number. */
   | { do: "open"; line: number; url: string; authorization: string | undefined }
   | { do: "send"; line: number; text: string }
-  /** Close the WebSocket, and hear no more of it. */
-  | { do: "shut"; line: number; code?: number; reason?: string }
+  /** Close the WebSocket, and hear no more of it. A reason has room for 123 bytes. */
+  | { do: "shut"; line: number; code?: number | undefined; reason?: string | undefined }
   /** Close the session by HTTP, through any of these servers. */
   | { do: "closeOutOfBand"; sessionId: string; urls: string[] }
   | { do: "tell"; told: Told };
@@ -197,7 +201,7 @@ export class Core {
   /** Closes the session for good. */
   close(reason: string): void {
     if (this.#opened) {
-      this.#endLine(Close.closeSession, reason);
+      this.#endLine(CLOSE_SESSION, reason);
     } else {
       this.#endLine();
       if (this.#sessionId !== undefined) {
@@ -225,7 +229,7 @@ export class Core {
     this.#authorizing = false;
     const { status } = this.#state;
     if (!this.#authorization.accept(authorization, this.#options.now())) {
-      this.#unauthorized("the server refused the authorization, and there is no other", Close.violatedPolicy);
+      this.#unauthorized("the server refused the authorization", VIOLATED_POLICY);
     } else if (status === "connecting" && this.#welcomeDue === Infinity) {
       this.#open();
     } else if (status === "established") {
@@ -268,7 +272,7 @@ export class Core {
     try {
       envelopes = parsePipeline(data);
     } catch (error) {
-      this.#lost(`the server sent something unreadable: ${error instanceof Error ? error.message : error}`);
+      this.#lost(`the server sent something unreadable: ${text(error)}`);
       return;
     }
     for (const envelope of envelopes) this.#receive(envelope);
@@ -280,35 +284,35 @@ export class Core {
     const established = this.#state.status === "established";
     const shown = reason || `closed with ${code}`;
     switch (code) {
-      case Close.disconnect:
+      case DISCONNECT:
         this.#endLine();
         this.#setState("disconnected", { reason: reason || "another connection has the session" });
         break;
-      case Close.sessionLost:
+      case SESSION_LOST:
         this.#endLine();
         this.#endSession(code, shown, { reopened: true });
         this.#comeBack(shown, established);
         break;
-      case Close.unexpectedCondition:
+      case UNEXPECTED_CONDITION:
         this.#endLine();
         if (established) this.#endSession(code, shown, { reopened: true });
         this.#connectFailed(shown);
         break;
-      case Close.violatedPolicy:
+      case VIOLATED_POLICY:
         if (established) this.#closedByServer(code, shown);
         else this.#refused(shown);
         break;
-      case Close.closeSession:
+      case CLOSE_SESSION:
         this.#closedByServer(code, shown);
         break;
-      case Close.protocolError:
+      case PROTOCOL_ERROR:
         if (established) this.#closedByServer(code, shown);
         else this.#stop({ code: "closed", message: shown, closeCode: code });
         break;
       default:
         this.#endLine();
         // The next node is the better guess when this one is stopping.
-        if (code === Close.serviceRestart) this.#nextUrl();
+        if (code === SERVICE_RESTART) this.#nextUrl();
         if (established) this.#comeBack(shown, true);
         else this.#connectFailed(shown);
     }
@@ -333,7 +337,7 @@ export class Core {
         break;
       case "connecting":
         if (now >= this.#welcomeDue) {
-          this.#endLine(Close.reconnect, "no WELCOME in time");
+          this.#endLine(RECONNECT, "no WELCOME in time");
           this.#connectFailed("no WELCOME in time");
         }
         break;
@@ -426,13 +430,13 @@ export class Core {
   }
 
   #lost(reason: string): void {
-    this.#endLine(Close.reconnect, reason);
+    this.#endLine(RECONNECT, "the line is of no use");
     this.#comeBack(reason, true);
   }
 
   /** Nothing that the line still says is heard. */
   #endLine(code?: number, reason?: string): void {
-    this.#effects.push({ do: "shut", line: this.#line, ...(code ? { code, reason: reason ?? "" } : {}) });
+    this.#effects.push({ do: "shut", line: this.#line, code, reason });
     this.#line++;
     this.#opened = false;
     this.#welcomeDue = this.#reconnectAt = this.#pingAt = this.#pongDue = this.#flushAt = Infinity;
@@ -447,7 +451,7 @@ export class Core {
       this.#endLine();
       this.#wait(0, reason);
     } else {
-      this.#unauthorized(reason, Close.violatedPolicy);
+      this.#unauthorized(reason, VIOLATED_POLICY);
     }
   }
 
@@ -603,12 +607,7 @@ export class Core {
         return this.#authorization.request();
       case "PONG":
         return this.#pong(envelope.x);
-      case "HELLO":
-      case "AUTH":
-      case "PING":
-      case "SUB":
-      case "UNSUB":
-        return; // not for clients
+      // The others are not for clients, or come from a newer server.
     }
   }
 

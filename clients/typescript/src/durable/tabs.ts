@@ -7,12 +7,12 @@
 // The journal is the truth, and what goes over the channel a hint: a tab puts its messages into the journal itself, and
 // then says "look". So nothing is lost or doubled when the leader changes in between.
 
-import type { Authorization } from "../api.js";
+import type { Authorization, Envelope, Unresolved } from "../api.js";
 import type { EngineOptions } from "../engine.js";
 import type { Environment } from "../environment.js";
 import type { Holder } from "../holder.js";
 import type { Hub, HubListener } from "../hub.js";
-import type { Delivery, Entry, FailedEntry, Registration, Told } from "../messages.js";
+import type { Delivery, Entry, Registration, Told } from "../messages.js";
 import { FencedError, type IndexedDbJournal } from "./indexeddb.js";
 import { Intake } from "./intake.js";
 
@@ -135,8 +135,17 @@ export class TabsHub implements Hub {
     this.#join();
   }
 
-  failed(): Promise<FailedEntry[]> {
-    return this.#journal.failed();
+  async unresolved(): Promise<Unresolved[]> {
+    return (await this.#journal.failed()).map(({ entry, why, description }) => ({
+      id: entry.id,
+      kind: entry.t === "REQUEST" ? "request" : "send",
+      endpoint: entry.endpoint,
+      traceId: entry.traceId,
+      payload: (JSON.parse(entry.text) as Envelope).msg,
+      why,
+      description,
+      sentAt: entry.at,
+    }));
   }
 
   discard(id: string): Promise<void> {

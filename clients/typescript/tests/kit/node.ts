@@ -13,7 +13,7 @@ const PROGRAM = process.env["MATSSOCKET_CONFORMANCE"] ?? "../../target/debug/exa
 
 /** One process of the example server, with one node or several, on a database that outlives it. */
 export class Nodes {
-  readonly #directory = mkdtempSync(join(tmpdir(), "matssocket-e2e-"));
+  readonly #directory = mkdtempSync(join(tmpdir(), "matssocket-nodes-"));
   #process: ChildProcess | undefined;
   /** Of each node. The ports stay the same when the process starts again. */
   ports: number[] = [];

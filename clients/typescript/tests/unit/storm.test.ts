@@ -2,7 +2,7 @@
 // server away, its sessions resumed. What was accepted is handled once and in order; what the server sent is handled, and
 // twice only where a crash interrupted the handler, which is told so.
 //
-// A seed that failed can be tried alone: STORM_SEED=17 node --test .build/test/unit/storm.test.js
+// A seed that failed can be tried alone: STORM_SEED=17 node --test .build/tests/unit/storm.test.js
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
