@@ -371,6 +371,7 @@ export interface Envelope {
     tid?: string;
     auth?: string;
     sid?: string;
+    keep?: boolean;
     rd?: number;
     eid?: string;
     to?: number;

@@ -56,7 +56,8 @@ export function platform(WebSocket: WebSocketClass | undefined): Environment {
       const timer = setTimeout(callback, Math.min(millis, 0x7fffffff));
       return () => clearTimeout(timer);
     },
-    soon: queueMicrotask,
+    // Browsers want to see their own object as `this`.
+    soon: (callback) => queueMicrotask(callback),
     fetch: (url, init) => fetch(url, init),
     beacon(url) {
       if (!navigator?.sendBeacon?.(url)) fetch(url, { method: "POST", keepalive: true }).catch(() => {});

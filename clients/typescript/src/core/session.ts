@@ -248,11 +248,13 @@ export class Core {
   /** The WebSocket is open: HELLO and the subscriptions go first, the rest after WELCOME. */
   opened(line: number): void {
     if (line !== this.#line) return;
-    const { app, version, library, debug } = this.#options;
+    const { app, version, library, debug, durable } = this.#options;
     const hello: Envelope = { t: "HELLO", clv: library, an: app, av: version };
     const auth = this.#authorization.forHello();
     if (auth !== undefined) hello.auth = auth;
     if (this.#sessionId !== undefined) hello.sid = this.#sessionId;
+    // A page that crashes closes its socket with 1001, which ends a session that nobody wants to keep.
+    if (durable) hello.keep = true;
     if (debug) hello.rd = debug;
     this.#opened = true;
     this.#control = this.#topics.envelopes();

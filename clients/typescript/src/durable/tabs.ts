@@ -382,8 +382,13 @@ export class TabsHub implements Hub {
   /** What a leader does for the other tabs. */
   #serve(holder: Holder, intake: Intake, message: Message): void {
     switch (message.m) {
+      case "finished":
+        return holder.finished(message.id);
+      case "abandon":
+        return holder.act((core) => core.abandon(message.id));
+      case "gone":
+        return holder.setTab(message.from, undefined);
       case "look":
-        void intake.look();
         break;
       case "here":
         for (const id of message.running) this.#runningElsewhere.set(id, message.from);
@@ -396,16 +401,11 @@ export class TabsHub implements Hub {
       case "command":
         this.#perform(message.command);
         break;
-      case "finished":
-        return holder.finished(message.id);
-      case "abandon":
-        return holder.act((core) => core.abandon(message.id));
-      case "gone":
-        return holder.setTab(message.from, undefined);
       default:
         return;
     }
-    this.#say({ m: "ok", to: message.from });
+    // Only now: a page that Chromium has frozen still gets messages, but nothing from its database.
+    void intake.look().then(() => this.#say({ m: "ok", to: message.from }));
   }
 
   /** A tab waits for what becomes of these messages. It may have missed that, if another tab led then. */
