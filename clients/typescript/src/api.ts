@@ -283,7 +283,8 @@ export interface Client<A extends Api = Api> {
    * Registers, or replaces, where messages of the server go. The messages of one terminator are handled one after the
    * other. With several tabs, one of those that have the terminator gets the message. Gives what removes the handler.
    *
-   * Register right after `connect` what the server may send unasked: a message for which there is no handler is refused.
+   * Register right after `connect` what the server may send unasked: a message for which there is no handler is refused;
+   * or, where the client persists, waits for one.
    */
   terminator<K extends Id<A["clientTerminators"]>>(
     id: K, handler: (payload: A["clientTerminators"][K], message: Message<A["clientTerminators"][K]>) => unknown,

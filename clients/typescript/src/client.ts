@@ -73,7 +73,7 @@ export class TabClient implements Client, HubListener {
     this.#ready = this.#begin(urls[0]!);
     // At once: a page that goes away has no time for promises.
     this.#stopListening = environment.listen((event) => {
-      if (!this.#closed) this.#hub?.[event]();
+      if (!this.#closed) this.#hub?.happens(event);
     });
   }
 
@@ -142,7 +142,7 @@ export class TabClient implements Client, HubListener {
       if (this.#waiters.has(entry.id)) waiter.accept();
       else this.#hub.abandon(entry.id);
     } catch (cause) {
-      const message = `the message could not be stored, and is not sent: ${text(cause)}`;
+      const message = `not stored, so not sent: ${text(cause)}`;
       this.#fail(entry.id, new NotStoredError(message, { cause }));
     }
   }
@@ -158,9 +158,7 @@ export class TabClient implements Client, HubListener {
 
   #cannotPost({ text }: Entry): MatsSocketError | undefined {
     if (this.#closed) return this.#closed;
-    if (this.#line.status === "closed" && this.#hub && !this.#hub.durable) {
-      return this.state.value.error ?? new ClosedError("the session is closed");
-    }
+    if (this.#line.error && !this.#hub.durable) return this.state.value.error;
     const { maxOutstanding = MAX_OUTSTANDING, maxMessageBytes = MAX_MESSAGE_BYTES } = this.#options;
     if (this.#waiters.size >= maxOutstanding) return new LimitError(`${this.#waiters.size} messages are outstanding`);
     const bytes = text.length * 3 > maxMessageBytes ? new TextEncoder().encode(text).length : 0;
@@ -361,7 +359,7 @@ export class TabClient implements Client, HubListener {
     // What went wrong is the application's affair, not the server's.
     const fresh = await Promise.resolve(this.#engineOptions.authorize("requested")).catch((error: unknown) => {
       this.#events.emit("error", error);
-      throw new RejectedError("the client got no fresh authorization", null);
+      throw new RejectedError("no fresh authorization", null);
     });
     this.#hub.setAuthorization(fresh);
     return {};
@@ -395,7 +393,7 @@ export class TabClient implements Client, HubListener {
       ...(reason === undefined ? {} : { reason }),
     });
     if (user === undefined || !persist) return lone();
-    if (!indexedDB || !locks || !BroadcastChannel) return lone("there is no IndexedDB, or there are no Web Locks here");
+    if (!indexedDB || !locks || !BroadcastChannel) return lone("there is no IndexedDB here, or no Web Locks");
     try {
       const name = `matssocket/${app}/${user}/${server.split("?")[0]}`;
       const { openDurable } = await import("./durable/index.js");
@@ -491,7 +489,7 @@ export class TabClient implements Client, HubListener {
   /** Goes on in memory. What was accepted stays where it is, for a page that can use it. */
   lost(reason: string): void {
     if (this.#closed || !this.#hub?.durable) return;
-    this.#hub.leave();
+    this.#hub.happens("leave");
     this.#handlers.drop();
     for (const id of this.waiting()) this.#fail(id, new ClosedError(`${reason}; what was accepted is kept`));
     this.#begun(new LoneHub(this.#environment, this.#engineOptions, this.#me, this), reason);

@@ -36,7 +36,11 @@ export type PageEvent =
   /** The page goes away, and may come back from the browser's cache. */
   | "leave"
   /** The page is back. */
-  | "return";
+  | "return"
+  /** The browser stops the page, which keeps what it holds. Some of its code may still run, but its database does not. */
+  | "freeze"
+  /** The browser lets the page run again. */
+  | "resume";
 
 const VERSION = "0.1.0";
 
@@ -90,7 +94,8 @@ function listen(listener: (event: PageEvent) => void): () => void {
   const wake = (): PageEvent => "wake";
   on(globalThis, "online", wake);
   on(globalThis, "offline", wake);
-  on(document, "resume", wake);
+  on(document, "freeze", () => "freeze");
+  on(document, "resume", () => "resume");
   on(document, "visibilitychange", () => (document.visibilityState === "visible" ? "wake" : undefined));
   on(globalThis, "pagehide", () => "leave");
   on(globalThis, "pageshow", (event) => ((event as PageTransitionEvent).persisted ? "return" : undefined));

@@ -10,8 +10,13 @@ export interface HolderListener {
   /** Hands something to one tab, or to all. */
   send(told: Told, tab?: string): void;
   traced(): boolean;
+  /** Whether what no tab handles is taken all the same, and waits for one that does. */
+  keeps(t: "SEND" | "REQUEST"): boolean;
   broken(error: unknown): void;
 }
+
+/** Deliveries that wait for a tab; beyond that they are refused. */
+const MAX_HOMELESS = 1_000;
 
 export class Holder {
   readonly #listener: HolderListener;
@@ -31,7 +36,8 @@ export class Holder {
     this.#me = me;
     this.engine = new Engine(environment, options, journal, {
       tell: (told) => this.#tell(told),
-      handles: (t, endpoint) => this.#handlerOf(t, endpoint) !== undefined,
+      handles: (t, endpoint) => this.#handlerOf(t, endpoint) !== undefined
+        || (listener.keeps(t) && this.#homeless.size < MAX_HOMELESS),
       traced: listener.traced,
       broken: listener.broken,
     }, saved);

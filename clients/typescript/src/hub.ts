@@ -2,7 +2,7 @@
 
 import type { Authorization, Unresolved } from "./api.js";
 import { Holder } from "./holder.js";
-import type { Environment } from "./environment.js";
+import type { Environment, PageEvent } from "./environment.js";
 import type { EngineOptions } from "./engine.js";
 import { NO_JOURNAL } from "./journal.js";
 import type { Delivery, Entry, Registration, Told } from "./messages.js";
@@ -38,10 +38,8 @@ export interface Hub {
   registered(): void;
   start(): void;
   setAuthorization(authorization: Authorization): void;
-  wake(): void;
-  /** The page goes away; it may come back. */
-  leave(): void;
-  return(): void;
+  /** What the page goes through. */
+  happens(event: PageEvent): void;
   unresolved(): Promise<Unresolved[]>;
   discard(id: string): Promise<void>;
   close(): Promise<void>;
@@ -64,6 +62,7 @@ export class LoneHub implements Hub {
     this.#holder = new Holder(environment, options, NO_JOURNAL, me, {
       send: (told) => listener.told(told, 0),
       traced: () => listener.traced(),
+      keeps: () => false,
       broken: (error) => listener.lost(String(error)),
     });
   }
@@ -97,19 +96,18 @@ export class LoneHub implements Hub {
     this.#holder.act((core) => core.setAuthorization(authorization));
   }
 
-  wake(): void {
-    this.#holder.act((core) => core.wake());
-  }
-
-  /** The server ends the session unless the page is back within half a minute. */
-  leave(): void {
-    const { sessionId } = this.#holder.engine;
-    this.#holder.act((core) => core.leave());
-    if (sessionId !== undefined) this.#holder.engine.closeOutOfBand(sessionId, this.#urls);
-  }
-
-  return(): void {
-    this.start();
+  happens(event: PageEvent): void {
+    const { engine } = this.#holder;
+    const { sessionId } = engine;
+    if (event === "return") {
+      this.start();
+    } else if (event === "leave") {
+      engine.act((core) => core.leave());
+      // The server ends the session unless the page is back within half a minute.
+      if (sessionId !== undefined) engine.closeOutOfBand(sessionId, this.#urls);
+    } else if (event !== "freeze") {
+      engine.act((core) => core.wake());
+    }
   }
 
   async unresolved(): Promise<Unresolved[]> {

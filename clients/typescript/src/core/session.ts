@@ -653,7 +653,7 @@ export class Core {
 
   #retry(id: string, desc: string | undefined): void {
     if (this.#outbox.retry(id, this.#options.now(), this.#options.random)) return;
-    const message = desc ?? "the server could not handle the message, however often it was sent";
+    const message = desc ?? "the server took it none of the times it was sent";
     this.#fail(this.#outbox.get(id)!, { code: "retries-exhausted", message });
   }
 

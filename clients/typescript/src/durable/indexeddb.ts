@@ -14,6 +14,8 @@ const VERSION = 1;
 type StoreName = Write[0];
 const STORES: StoreName[] = ["outbox", "seen", "inbox", "failed", "meta"];
 
+type Body<T> = (store: (name: StoreName) => IDBObjectStore) => Promise<T>;
+
 /** What the holder of the session begins with. */
 export interface Lead extends Saved {
   epoch: number;
@@ -27,6 +29,10 @@ export class FencedError extends Error {}
 export class IndexedDbJournal {
   readonly #database: IDBDatabase;
   readonly #onFull: () => void;
+  readonly #running = new Set<IDBTransaction>();
+  /** While the page is frozen. */
+  #resumed: Promise<void> | undefined;
+  #resume = () => {};
 
   private constructor(database: IDBDatabase, onFull: () => void) {
     this.#database = database;
@@ -168,16 +174,46 @@ export class IndexedDbJournal {
     this.#database.close();
   }
 
+  /** A transaction that a frozen page has open would keep every other page from the database: none is, until `resume`. */
+  freeze(): void {
+    this.#resumed ??= new Promise((resolve) => {
+      this.#resume = resolve;
+    });
+    for (const transaction of this.#running) transaction.abort();
+  }
+
+  /** What `freeze` interrupted begins again. */
+  resume(): void {
+    this.#resumed = undefined;
+    this.#resume();
+  }
+
+  async #run<T>(stores: StoreName[], mode: IDBTransactionMode, body: Body<T>): Promise<T> {
+    for (;;) {
+      await this.#resumed;
+      try {
+        return await this.#runOnce(stores, mode, body);
+      } catch (error) {
+        if (!this.#resumed) throw error;
+      }
+    }
+  }
+
   /** One transaction. It is done when it is committed; if the body fails, nothing of it is kept. */
-  #run<T>(
-    stores: StoreName[], mode: IDBTransactionMode, body: (store: (name: StoreName) => IDBObjectStore) => Promise<T>,
-  ): Promise<T> {
+  #runOnce<T>(stores: StoreName[], mode: IDBTransactionMode, body: Body<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const transaction = this.#database.transaction(stores, mode);
+      this.#running.add(transaction);
       let outcome: T;
       let failure: unknown;
-      transaction.oncomplete = () => resolve(outcome);
-      transaction.onabort = () => reject(failure ?? transaction.error ?? new Error("the transaction was aborted"));
+      transaction.oncomplete = () => {
+        this.#running.delete(transaction);
+        resolve(outcome);
+      };
+      transaction.onabort = () => {
+        this.#running.delete(transaction);
+        reject(failure ?? transaction.error ?? new Error("the transaction was aborted"));
+      };
       body((name) => transaction.objectStore(name)).then(
         (value) => {
           outcome = value;

@@ -9,7 +9,7 @@
 
 import type { Authorization, Envelope, Unresolved } from "../api.js";
 import type { EngineOptions } from "../engine.js";
-import type { Environment } from "../environment.js";
+import type { Environment, PageEvent } from "../environment.js";
 import type { Holder } from "../holder.js";
 import type { Hub, HubListener } from "../hub.js";
 import type { Delivery, Entry, Registration, Told } from "../messages.js";
@@ -68,6 +68,8 @@ export class TabsHub implements Hub {
   /** Raised whenever this tab joins or leaves, so that what is left of before is recognised. */
   #membership = 0;
   #cancelWait: (() => void) | undefined;
+  /** While the page is frozen: what has come meanwhile. */
+  #frozen: Message[] | undefined;
   /** Commands that no leader has confirmed yet. */
   #commands: Command[] = [];
   /** As the leader: what the tabs have said since. Told what they are busy with. */
@@ -122,17 +124,20 @@ export class TabsHub implements Hub {
     this.#command({ do: "authorize", authorization });
   }
 
-  wake(): void {
-    // To have an answer matters, too: the leader may be frozen since this tab was looked at last.
-    this.#command({ do: "wake" });
-  }
-
-  leave(): void {
-    this.#leave();
-  }
-
-  return(): void {
-    this.#join();
+  happens(event: PageEvent): void {
+    switch (event) {
+      case "wake":
+        // To have an answer matters, too: the leader may be frozen since this tab was looked at last.
+        return this.#command({ do: "wake" });
+      case "leave":
+        return this.#leave();
+      case "return":
+        return this.#join();
+      case "freeze":
+        return this.#freeze();
+      case "resume":
+        return this.#resume();
+    }
   }
 
   async unresolved(): Promise<Unresolved[]> {
@@ -191,6 +196,29 @@ export class TabsHub implements Hub {
     this.#channel = undefined;
   }
 
+  /**
+   * Another tab shall lead. This one touches nothing any more: a transaction that it began would not end, and keep all
+   * other tabs from the database.
+   */
+  #freeze(): void {
+    this.#frozen ??= [];
+    this.#journal.freeze();
+    this.#membership++;
+    this.#stepDown();
+    this.#release?.();
+    this.#cancelWait?.();
+    this.#cancelWait = undefined;
+  }
+
+  #resume(): void {
+    const missed = this.#frozen ?? [];
+    this.#frozen = undefined;
+    this.#journal.resume();
+    this.#queue(false);
+    for (const message of missed) this.#receive(message);
+    this.#announce();
+  }
+
   /** Waits for the lock, or takes it by force. */
   #queue(steal: boolean): void {
     this.#release?.();
@@ -235,9 +263,12 @@ export class TabsHub implements Hub {
       this.#epoch = saved.epoch;
       this.#runningElsewhere = new Map();
       this.#watched = new Set();
+      const begun = this.#environment.now();
       const holder = new this.#options.Holder(this.#environment, this.#options.engine, saved.journal, this.#me, {
         send: (told, tab) => this.#tell(told, tab),
         traced: () => this.#listener.traced(),
+        // A tab that has the handler may not have said so yet, may be frozen, or is still to be opened.
+        keeps: (t) => t === "SEND" || this.#environment.now() < begun + HEAR_WITHIN,
         broken: (error) => this.#broken(membership, error),
       }, saved);
       this.#holder = holder;
@@ -347,6 +378,10 @@ export class TabsHub implements Hub {
   }
 
   #receive(message: Message): void {
+    if (this.#frozen) {
+      this.#frozen.push(message);
+      return;
+    }
     switch (message.m) {
       case "ok":
         if (message.to === this.#me) this.#answered();
@@ -404,7 +439,7 @@ export class TabsHub implements Hub {
       default:
         return;
     }
-    // Only now: a page that Chromium has frozen still gets messages, but nothing from its database.
+    // Only now, as a proof that this tab does more than answer.
     void intake.look().then(() => this.#say({ m: "ok", to: message.from }));
   }
 

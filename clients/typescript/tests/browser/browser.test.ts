@@ -79,7 +79,7 @@ test("a leader that crashes, and one that freezes, is followed by another tab wi
   const times: number[] = [];
   let leader = await open(user);
   let follower = await open(user);
-  for (let round = 0; round < 6; round++) {
+  for (let round = 0; round < 10; round++) {
     if (round % 2) await leader.freeze(true);
     else leader.crash();
     const begun = performance.now();
@@ -207,7 +207,11 @@ test(`${MISHAPS} reloads, crashes, kills and lost lines over ${TABS} tabs: nothi
       ...numbers(records, "asked").filter((one) => !answered.has(one)),
     ];
   };
-  await site.until(() => missing().length === 0, PATIENCE, () => `${missing().length} are lost: ${missing().slice(0, 20)} …`);
+  await site.until(() => missing().length === 0, PATIENCE, () => `${missing().length} are lost: ${missing().slice(0, 20)} …`)
+    .catch(async (error: Error) => {
+      for (const tab of alive) error.message += `\n${await tab.evaluate("inspect()").catch(String)}`;
+      throw error;
+    });
 
   const messages = new Map<number, Set<unknown>>();
   const fresh: unknown[] = [];

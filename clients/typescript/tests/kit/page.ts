@@ -33,6 +33,7 @@ export class Page {
   hidden = false;
   readonly name: string;
   #frozen: (() => void)[] | undefined;
+  #told = false;
   #listeners = new Set<(event: PageEvent) => void>();
 
   constructor(readonly browser: Browser, overrides: Partial<Environment> = {}) {
@@ -93,8 +94,10 @@ export class Page {
     else callback();
   }
 
-  /** Nothing runs in the page until it is thawed. Its locks stay its own. */
-  async freeze(): Promise<void> {
+  /** Nothing runs in the page until it is thawed. Its locks stay its own. `told`: the browser says so before. */
+  async freeze(told = false): Promise<void> {
+    if (told) this.happens("freeze");
+    this.#told = told;
     // What IndexedDB has to say cannot be held back here, so it says it before.
     await settle();
     this.#frozen = [];
@@ -106,6 +109,8 @@ export class Page {
     this.#frozen = undefined;
     this.browser.channels.thaw(this);
     for (const callback of callbacks) callback();
+    if (this.#told) this.happens("resume");
+    this.#told = false;
   }
 
   /** The page crashes. */

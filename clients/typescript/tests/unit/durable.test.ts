@@ -401,6 +401,25 @@ test("a leader that is frozen is robbed within 1.3 seconds, and does no harm whe
   assert.deepEqual(server.handled.map(({ msg }) => msg), [1, 2]);
 });
 
+test("a leader that is told of its freezing lets another tab lead at once", async () => {
+  const { server, clock, open } = world();
+  const [first, second] = [open(), open()];
+  const got: unknown[] = [];
+  first.client.terminator("T", (payload) => void got.push(payload));
+  await clock.advance(1_000);
+  const pending = first.client.request("Echo", "before");
+  await first.page.freeze(true);
+  const request = second.client.request("Echo", "after");
+  await clock.advance(100);
+  assert.deepEqual(await request, { echo: "after" });
+  assert.equal(second.client.state.value.tab, "leader");
+  server.post("SEND", "T", 1);
+  await clock.advance(100);
+  first.page.thaw();
+  await clock.advance(1_000);
+  assert.deepEqual([await pending, got], [{ echo: "before" }, [1]]);
+});
+
 test("what a tab was given and did not finish goes to another one when it crashes", async () => {
   const { server, clock, open } = world();
   const [, second, third] = [open(), open(), open()];

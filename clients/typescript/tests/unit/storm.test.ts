@@ -110,7 +110,7 @@ class Storm {
     } else if (chance < 0.81) {
       if (tab) {
         this.log(`freeze ${tab.page.name}`);
-        await tab.page.freeze();
+        await tab.page.freeze(this.random() < 0.5);
         tab.frozen = true;
       }
     } else if (chance < 0.87) {
