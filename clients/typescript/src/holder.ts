@@ -25,6 +25,8 @@ export class Holder {
   readonly #tabs = new Map<string, Registration>();
   /** Deliveries that no tab has a handler for yet. */
   readonly #homeless = new Map<string, Delivery>();
+  /** New deliveries, while those that an earlier page did not finish are still to come. */
+  #held: Delivery[] | undefined;
   /** Deliveries at a tab that has not finished them. */
   readonly #running = new Map<string, { delivery: Delivery; tab: string }>();
 
@@ -34,6 +36,7 @@ export class Holder {
   ) {
     this.#listener = listener;
     this.#me = me;
+    if (saved?.inbox.length) this.#held = [];
     this.engine = new Engine(environment, options, journal, {
       tell: (told) => this.#tell(told),
       handles: (t, endpoint) => this.#handlerOf(t, endpoint) !== undefined
@@ -76,11 +79,15 @@ export class Holder {
       if (tab !== undefined) this.#running.set(delivery.id, { delivery, tab });
       else this.#route({ ...delivery, redelivered: true });
     }
+    for (const delivery of this.#held ?? []) this.#route(delivery);
+    this.#held = undefined;
   }
 
   /** The requests whose answers are at a tab, or wait for one. */
   answered(): Set<string | undefined> {
-    const deliveries = [...[...this.#running.values()].map(({ delivery }) => delivery), ...this.#homeless.values()];
+    const deliveries = [
+      ...[...this.#running.values()].map(({ delivery }) => delivery), ...this.#homeless.values(), ...(this.#held ?? []),
+    ];
     return new Set(deliveries.map(({ request }) => request?.id));
   }
 
@@ -109,7 +116,9 @@ export class Holder {
   #tell(told: Told): void {
     switch (told.e) {
       case "deliver":
-        return this.#route(told.delivery);
+        if (this.#held) this.#held.push(told.delivery);
+        else this.#route(told.delivery);
+        return;
       case "received":
       case "failed":
         if (this.#tabs.has(told.tab)) this.#listener.send(told, told.tab);

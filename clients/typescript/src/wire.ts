@@ -19,9 +19,6 @@ export interface Receipt {
   desc?: string;
 }
 
-/** Most ids in one envelope. */
-const MAX_IDS = 1_000;
-
 /** Reads a WebSocket message. Throws if it is not an array of envelopes. */
 export function parsePipeline(data: unknown): Envelope[] {
   const pipeline: unknown = typeof data === "string" ? JSON.parse(data) : undefined;
@@ -52,12 +49,8 @@ export function mergeReceipts(receipts: Receipt[]): Envelope[] {
     for (const { id, desc } of ofKind) {
       if (desc !== undefined) merged.push({ t, [key]: id, desc });
     }
-    const plain = new Set(ofKind.filter(({ desc }) => desc === undefined).map(({ id }) => id));
-    const ids = [...plain];
-    for (let from = 0; from < ids.length; from += MAX_IDS) {
-      const part = ids.slice(from, from + MAX_IDS);
-      merged.push(part.length === 1 ? { t, [key]: part[0]! } : { t, ids: part });
-    }
+    const ids = [...new Set(ofKind.filter(({ desc }) => desc === undefined).map(({ id }) => id))];
+    if (ids.length > 0) merged.push(ids.length === 1 ? { t, [key]: ids[0]! } : { t, ids });
   }
   return merged;
 }

@@ -135,7 +135,7 @@ test("another user on the same database: nothing is sent, nothing is wiped", asy
   await again.close();
 });
 
-test(`${MISHAPS} reloads, crashes, kills and lost lines over ${TABS} tabs: nothing lost, nothing doubled`, async () => {
+test(`${MISHAPS} reloads, crashes, kills and lost lines over ${TABS} tabs: nothing lost, doubled, or out of order`, async () => {
   const begun = performance.now();
   const random = seeded(SEED);
   const user = nextUser();
@@ -219,6 +219,11 @@ test(`${MISHAPS} reloads, crashes, kills and lost lines over ${TABS} tabs: nothi
     if (what !== "got" && what !== "answered") continue;
     messages.set(one as number, (messages.get(one as number) ?? new Set()).add(messageId));
     if (!redelivered) fresh.push(messageId);
+  }
+  for (const page of new Set(records.map((record) => record.page))) {
+    const order = records.filter((record) => record.page === page && record.what === "got" && !record["redelivered"])
+      .map(({ messageId }) => BigInt(/\d+$/.exec(messageId as string)![0]));
+    assert.ok(order.every((one, nth) => nth === 0 || one > order[nth - 1]!), `${page} had messages out of order: ${order}`);
   }
   const doubled = [...messages].filter(([, ids]) => ids.size > 1).map(([one]) => one);
   assert.deepEqual(doubled, [], "the server handled these twice");

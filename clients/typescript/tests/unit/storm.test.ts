@@ -32,8 +32,8 @@ class Storm {
   readonly accepted = new Map<string, number[]>();
   readonly posted: number[] = [];
   readonly got: { payload: number; redelivered: boolean }[] = [];
-  /** Requests without an answer yet, of tabs that live. */
-  readonly answers = new Map<number, Promise<unknown>>();
+  /** By tab, what its handler was given for the first time, in order. What a tab left behind may come later elsewhere. */
+  readonly order = new Map<string, number[]>();
   #number = 0;
 
   constructor(seed: number) {
@@ -57,6 +57,7 @@ class Storm {
       // A page that was killed in the midst of something goes on in this test, as no page would.
       if (!page.alive) return new Promise(() => {});
       this.got.push({ payload, redelivered });
+      if (!redelivered) this.order.set(page.name, [...(this.order.get(page.name) ?? []), payload]);
       return undefined;
     });
     client.onLateReply(() => {});
@@ -152,6 +153,9 @@ class Storm {
     const fresh = this.got.filter(({ redelivered }) => !redelivered).map(({ payload }) => payload);
     assert.equal(new Set(fresh).size, fresh.length, "a handler ran twice and was not told so");
     assert.deepEqual([...new Set(this.got.map(({ payload }) => payload))].sort((a, b) => a - b), this.posted, "what the server sent");
+    for (const [name, inOrder] of this.order) {
+      assert.deepEqual(inOrder, [...inOrder].sort((a, b) => a - b), `the order in tab ${name}`);
+    }
     assert.equal(this.server.sessions.size <= 1, true, "more than one session");
   }
 }
