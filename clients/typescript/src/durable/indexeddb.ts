@@ -190,7 +190,7 @@ export class IndexedDbJournal {
 
   async #run<T>(stores: StoreName[], mode: IDBTransactionMode, body: Body<T>): Promise<T> {
     for (;;) {
-      await this.#resumed;
+      while (this.#resumed) await this.#resumed;
       try {
         return await this.#runOnce(stores, mode, body);
       } catch (error) {
