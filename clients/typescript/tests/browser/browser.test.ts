@@ -74,6 +74,21 @@ test("without a user there is nothing kept, and the state says so", async () => 
   await tab.close();
 });
 
+test("a cookie that the pre-connect request sets comes with the handshake, also after a lost line", async () => {
+  const user = nextUser();
+  // Cookies know no ports, but the browser's site and the server must be of one host.
+  const tab = await chromium.open(`${site.url}/?tab=cookie&preconnect&user=${user}&url=${encodeURIComponent(nodes.urls[0]!)}`);
+  await ready(tab);
+  const authorization = () => tab.evaluate(
+    `client.request("Test.replyWithCookieAuthorization", {}).then(({ string }) => string)`,
+  );
+  assert.equal(await authorization(), `DummyAuth:${user}:-1`);
+  await nodes.kill();
+  await nodes.start();
+  assert.equal(await authorization(), `DummyAuth:${user}:-1`);
+  await tab.close();
+});
+
 test("a leader that crashes, and one that freezes, is followed by another tab within two seconds", async () => {
   const user = nextUser();
   const times: number[] = [];

@@ -67,12 +67,20 @@ export class Proxy {
   /** What the clients have sent so far, in bytes. */
   bytes = 0;
   accepting = true;
+  /** Answers every HTTP request so, as a captive portal or a proxy without a node does. */
+  answer: string | undefined;
   port = 0;
 
   constructor(target: () => number) {
     this.#server = createServer((client) => {
       if (!this.accepting) {
         client.resetAndDestroy();
+        return;
+      }
+      const { answer } = this;
+      if (answer !== undefined) {
+        client.on("error", () => {});
+        client.once("data", () => client.end(answer));
         return;
       }
       const node = connect(target(), "127.0.0.1");

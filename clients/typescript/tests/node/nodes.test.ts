@@ -211,6 +211,26 @@ test("a node that stops sends its clients elsewhere", async () => {
   await Promise.all([first.end(), second.end()]);
 });
 
+test("a captive portal that answers everything with a page, and a proxy without a node, are outlasted", async () => {
+  const proxy = await new Proxy(() => nodes.ports[0]!).start();
+  const html = "<html>Please log in</html>";
+  const one = client([proxy.url]);
+  await reaches(one, ({ status }) => status === "established");
+  for (const head of ["200 OK", "503 Service Unavailable"]) {
+    proxy.answer = `HTTP/1.1 ${head}\r\nContent-Type: text/html\r\nContent-Length: ${html.length}\r\n\r\n${html}`;
+    proxy.cut();
+    const sending = one.send("Test.server.send.thread", {});
+    await reaches(one, ({ status }) => status === "waiting");
+    await reaches(one, ({ status }) => status === "connecting");
+    await reaches(one, ({ status }) => status === "waiting");
+    proxy.answer = undefined;
+    one.reconnect();
+    await sending;
+  }
+  await one.close();
+  proxy.end();
+});
+
 test("close tells the server, also where the line is lost", async () => {
   const proxy = await new Proxy(() => nodes.ports[0]!).start();
   const one = client([proxy.url]);
