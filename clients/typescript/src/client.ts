@@ -86,6 +86,7 @@ export class TabClient implements Client, HubListener {
   request(id: string, payload: unknown, options: RequestOptions = {}): Requesting<any> {
     const timeout = options.timeout ?? this.#options.timeout ?? DEFAULT_TIMEOUT;
     const waiter = this.#post(this.#requestHead(options, timeout), id, payload, options);
+    if (!this.#waiters.has(waiter.about.id)) return waiter.requesting(); // it has failed already
     const takeBack = (error: unknown) => {
       this.#whenReady((hub) => hub.abandon(waiter.about.id));
       this.#fail(waiter.about.id, error);

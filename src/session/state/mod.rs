@@ -241,7 +241,9 @@ impl State {
             FromLine::Violation(close) => self.close(close),
             FromLine::Closed(code) => {
                 let keep = match code {
-                    Some(1001) if self.keep => Keep::Deregister,
+                    Some(code) if self.keep && code == CloseCode::GoingAway.code() => {
+                        Keep::Deregister
+                    }
                     Some(code) if CloseCode::client_closes_session(code) => {
                         Keep::Close(format!("the client closed the session ({code})"))
                     }

@@ -489,7 +489,7 @@ export class Core {
       } else if (how.wiped) {
         this.#fail(entry, { code: "closed", message: `the session was closed: ${reason}` });
       } else if (!this.#outbox.isUntouched(entry.id)) {
-        this.#fail(entry, { code: "unknown", message: `the session was lost while this was under way: ${reason}` });
+        this.#fail(entry, { code: "unknown", message: `the session was lost meanwhile: ${reason}` });
       } else if (!how.reopened && !this.#options.durable) {
         this.#fail(entry, { code: "closed", message: `the session was closed: ${reason}`, closeCode });
       } else if (entry.session !== "") {
@@ -653,7 +653,7 @@ export class Core {
 
   #retry(id: string, desc: string | undefined): void {
     if (this.#outbox.retry(id, this.#options.now(), this.#options.random)) return;
-    const message = desc ?? "the server took it none of the times it was sent";
+    const message = desc ?? "the server never took it";
     this.#fail(this.#outbox.get(id)!, { code: "retries-exhausted", message });
   }
 

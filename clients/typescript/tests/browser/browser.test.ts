@@ -247,7 +247,7 @@ test(`${MISHAPS} reloads, crashes, kills and lost lines over ${TABS} tabs: nothi
   assert.deepEqual([...new Set(records.filter(({ what }) => what === "error").map(({ error }) => error))], []);
   console.log(
     `${numbers(records, "accepted").length} messages accepted and ${numbers(records, "asked").length} requests, `
-    + `${numbers(records, "got").length} messages handled (${numbers(records, "got").length - fresh.length} again), `
+    + `each handled; ${records.filter(({ redelivered }) => redelivered).length} were left by one page to another; `
     + `${JSON.stringify(mishaps)}, in ${Math.round((performance.now() - begun) / 1_000)} s`,
   );
 });
