@@ -44,7 +44,8 @@ async function declarations() {
     tsc("--emitDeclarationOnly", "--outDir", directory);
     const read = (name) => readFile(join(directory, "src", `${name}.d.ts`), "utf8");
     const parts = await Promise.all(["errors", "api", "index"].map(read));
-    return parts.map(publicPart).join("\n");
+    // For `await using`, whatever libraries the application's compiler is told of.
+    return `/// <reference lib="esnext.disposable" />\n\n${parts.map(publicPart).join("\n")}`;
   } finally {
     await rm(directory, { recursive: true });
   }

@@ -1,3 +1,5 @@
+/// <reference lib="esnext.disposable" />
+
 /** What went wrong, for a `switch`. */
 export type ErrorCode = "refused" | "rejected" | "retries-exhausted" | "timeout" | "closed" | "unauthorized" | "unknown" | "not-stored" | "limit";
 /** The base of every error that this client raises. */
