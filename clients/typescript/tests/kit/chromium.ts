@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { WebSocket } from "ws";
+import { atExit } from "./cleanup.js";
 
 const PROGRAM = process.env["MATSSOCKET_CHROMIUM"] ?? "chromium";
 const FLAGS = [
@@ -30,6 +31,8 @@ export class Chromium {
       detached: true, // so that all of its processes can be killed
     });
     this.#process = child;
+    const forget = atExit(() => process.kill(-child.pid!, "SIGKILL"));
+    child.once("exit", forget);
     const failed = once(child, "error").then(([error]) => {
       throw error;
     });

@@ -7,6 +7,7 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { atExit } from "./cleanup.js";
 
 /** The program `cargo build --example conformance` makes. */
 const PROGRAM = process.env["MATSSOCKET_CONFORMANCE"] ?? "../../target/debug/examples/conformance";
@@ -30,6 +31,8 @@ export class Nodes {
       stdio: ["ignore", "pipe", "inherit"],
     });
     this.#process = child;
+    const forget = atExit(() => child.kill("SIGKILL"));
+    child.once("exit", forget);
     const ready: number[] = [];
     const failed = once(child, "error").then(([error]) => {
       throw error;
