@@ -41,6 +41,8 @@ pub struct Envelope {
     pub av: Option<String>,
     /// Session id, with HELLO and WELCOME.
     pub sid: Option<String>,
+    /// HELLO: the client keeps its session, so that it lasts when the page goes away (1001).
+    pub keep: Option<bool>,
     /// Requested debug options, a bit set.
     pub rd: Option<u32>,
     /// Endpoint or topic id.
@@ -86,6 +88,7 @@ impl fmt::Debug for Envelope {
         field(&mut out, "an", &self.an);
         field(&mut out, "av", &self.av);
         field(&mut out, "sid", &self.sid);
+        field(&mut out, "keep", &self.keep);
         field(&mut out, "rd", &self.rd);
         field(&mut out, "eid", &self.eid);
         field(&mut out, "to", &self.to);

@@ -29,7 +29,7 @@ pub struct PipelineError(pub String);
 /// deeply a payload is nested.
 ///
 /// A field that cannot be read harms only its own envelope: it is left out, and [`Envelope::fault`] says why. What a
-/// client can do without (`rd`, `to`, `desc`, `debug`) is left out silently; a PING's `x` is kept as it came; half a
+/// client can do without (`keep`, `rd`, `to`, `desc`, `debug`) is left out silently; a PING's `x` is kept as it came; half a
 /// surrogate pair in a text of a HELLO is replaced by U+FFFD.
 ///
 /// # Errors
@@ -196,6 +196,7 @@ impl EnvelopeSeed<'_> {
                 }
             }
             Field::X => envelope.x = ping_id(value),
+            Field::Keep => envelope.keep = value.parse().ok(),
             Field::Rd => envelope.rd = value.parse().ok(),
             Field::To => envelope.to = timeout(value),
             Field::Desc => envelope.desc = string(value),
@@ -277,6 +278,7 @@ impl Envelope {
             Field::T | Field::Msg | Field::Unknown => {}
             Field::X => self.x = None,
             Field::Ids => self.ids = None,
+            Field::Keep => self.keep = None,
             Field::Rd => self.rd = None,
             Field::To => self.to = None,
             Field::Debug => self.debug = None,
@@ -304,6 +306,7 @@ impl Envelope {
             Field::T
             | Field::X
             | Field::Ids
+            | Field::Keep
             | Field::Rd
             | Field::To
             | Field::Msg
@@ -405,6 +408,7 @@ enum Field {
     An,
     Av,
     Sid,
+    Keep,
     Rd,
     Eid,
     To,
@@ -416,7 +420,7 @@ enum Field {
 
 impl Field {
     /// The keys in the order in which they are printed.
-    const NAMES: [(Field, &'static str); 17] = [
+    const NAMES: [(Field, &'static str); 18] = [
         (Field::T, "t"),
         (Field::Smid, "smid"),
         (Field::Cmid, "cmid"),
@@ -428,6 +432,7 @@ impl Field {
         (Field::An, "an"),
         (Field::Av, "av"),
         (Field::Sid, "sid"),
+        (Field::Keep, "keep"),
         (Field::Rd, "rd"),
         (Field::Eid, "eid"),
         (Field::To, "to"),

@@ -50,7 +50,7 @@ pub(crate) fn print_envelope(out: &mut String, envelope: &Envelope) {
     print_text(out, "cmid", &envelope.cmid);
     match &envelope.x {
         Some(PingId::Text(x)) => print_key(out, "x", |out| print_string(out, x)),
-        Some(PingId::Number(x)) => print_number(out, "x", Some(x)),
+        Some(PingId::Number(x)) => print_plain(out, "x", Some(x)),
         Some(PingId::Other(x)) => print_key(out, "x", |out| out.push_str(x)),
         None => {}
     }
@@ -63,9 +63,10 @@ pub(crate) fn print_envelope(out: &mut String, envelope: &Envelope) {
     print_text(out, "an", &envelope.an);
     print_text(out, "av", &envelope.av);
     print_text(out, "sid", &envelope.sid);
-    print_number(out, "rd", envelope.rd);
+    print_plain(out, "keep", envelope.keep);
+    print_plain(out, "rd", envelope.rd);
     print_text(out, "eid", &envelope.eid);
-    print_number(out, "to", envelope.to);
+    print_plain(out, "to", envelope.to);
     print_text(out, "desc", &envelope.desc);
     if let Some(msg) = &envelope.msg {
         print_key(out, "msg", |out| out.push_str(msg.get()));
@@ -90,7 +91,7 @@ fn print_text(out: &mut String, key: &str, value: &Option<String>) {
     }
 }
 
-fn print_number(out: &mut String, key: &str, value: Option<impl fmt::Display>) {
+fn print_plain(out: &mut String, key: &str, value: Option<impl fmt::Display>) {
     if let Some(value) = value {
         print_key(out, key, |out| {
             write!(out, "{value}").expect("writing to a string works")

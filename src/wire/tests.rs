@@ -348,7 +348,14 @@ fn envelope() -> impl Strategy<Value = Envelope> {
         proptest::option::of(any::<Vec<String>>()),
         text(),
     );
-    let hello = (text(), text(), text(), text(), text());
+    let hello = (
+        text(),
+        text(),
+        text(),
+        text(),
+        text(),
+        any::<Option<bool>>(),
+    );
     let rest = (
         any::<Option<u32>>(),
         text(),
@@ -363,8 +370,11 @@ fn envelope() -> impl Strategy<Value = Envelope> {
         rest,
     )
         .prop_map(|(t, ids, hello, rest)| {
-            let ((smid, cmid, x, ids, tid), (auth, clv, an, av, sid), (rd, eid, to, desc, msg)) =
-                (ids, hello, rest);
+            let (
+                (smid, cmid, x, ids, tid),
+                (auth, clv, an, av, sid, keep),
+                (rd, eid, to, desc, msg),
+            ) = (ids, hello, rest);
             let debug = rd.map(|resd| Debug {
                 resd,
                 mscts: Some(5),
@@ -383,6 +393,7 @@ fn envelope() -> impl Strategy<Value = Envelope> {
                 an,
                 av,
                 sid,
+                keep,
                 rd,
                 eid,
                 to,

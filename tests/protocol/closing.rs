@@ -281,6 +281,21 @@ async fn a_stopping_node_lets_its_handlers_finish() {
     within("the stop", stopping).await.unwrap();
 }
 
+/// A browser closes with 1001 when a page crashes, whatever the page would like.
+#[actix_web::test]
+async fn a_page_that_keeps_its_session_may_go_away() {
+    let nodes = Nodes::one().await;
+    let mut line = Client::new("anna").connect(&nodes[0].url).await;
+    let mut hello = line.client.hello();
+    hello["keep"] = json!(true);
+    line.send(json!([hello])).await;
+    let welcome = line.expect("WELCOME").await;
+    let session = welcome["sid"].as_str().unwrap().to_owned();
+    line.leave(1001).await;
+    nodes.control.event("deregister", &session).await;
+    nodes.until_stored("anna", 1).await;
+}
+
 #[actix_web::test]
 async fn what_the_client_says_in_its_close_decides_about_the_session() {
     let nodes = Nodes::one().await;

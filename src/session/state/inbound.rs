@@ -213,6 +213,7 @@ impl State {
         let [client, app_name, app_version] =
             [client, app_name, app_version].map(|it| shown(&it).into_owned());
         let trace_id = hello.tid;
+        self.keep = hello.keep == Some(true);
         let hello = Hello {
             session: hello.sid,
             client,

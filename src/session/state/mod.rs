@@ -111,6 +111,8 @@ pub(super) struct State {
     around: Surroundings,
     /// `None` until HELLO is done.
     identity: Option<Identity>,
+    /// The client keeps its session, so a page that goes away (1001) is a lost line.
+    keep: bool,
     /// Trace id of the HELLO, for its WELCOME.
     welcome_trace: Option<Box<str>>,
     work: VecDeque<ByteString>,
@@ -153,6 +155,7 @@ impl State {
             listeners,
             around: Surroundings::default(),
             identity: None,
+            keep: false,
             welcome_trace: None,
             work: VecDeque::new(),
             work_bytes: 0,
@@ -238,6 +241,9 @@ impl State {
             FromLine::Violation(close) => self.close(close),
             FromLine::Closed(code) => {
                 let keep = match code {
+                    Some(code) if self.keep && code == CloseCode::GoingAway.code() => {
+                        Keep::Deregister
+                    }
                     Some(code) if CloseCode::client_closes_session(code) => {
                         Keep::Close(format!("the client closed the session ({code})"))
                     }

@@ -101,7 +101,11 @@ impl Driven {
     }
 
     fn hello(&mut self, outcome: Result<Registered, StoreError>) -> Vec<Action> {
-        let actions = self.text(HELLO);
+        self.hello_with(HELLO, outcome)
+    }
+
+    fn hello_with(&mut self, hello: &str, outcome: Result<Registered, StoreError>) -> Vec<Action> {
+        let actions = self.text(hello);
         assert!(has(&actions, "Authenticate"), "{actions:?}");
         let actions = self.on(Event::Authenticated(Ok(Verdict::Authenticated(
             Principal::user("u"),
@@ -570,16 +574,25 @@ fn a_rumour_that_comes_before_welcome_is_asked_about_then() {
 
 #[test]
 fn closes_of_the_client() {
-    let keep = |code| {
-        let mut driven = Driven::established(Config::default());
+    let keep_after = |hello: &str, code| {
+        let mut driven = Driven::fresh(Config::default());
+        driven.hello_with(hello, held(0, &[]));
         let actions = driven.on(Event::Line(FromLine::Closed(code)));
         actions.into_iter().find_map(|action| match action {
             Action::End { close: None, keep } => Some(keep),
             _ => None,
         })
     };
+    let keep = |code| keep_after(HELLO, code);
     assert!(matches!(keep(Some(1001)), Some(Keep::Close(_))));
     assert!(matches!(keep(Some(4000)), Some(Keep::Close(_))));
+    // A browser closes with 1001 whatever its page would like: a page that keeps its session says so before.
+    let keeping = HELLO.replace(r#""tid""#, r#""keep":true,"tid""#);
+    assert_eq!(keep_after(&keeping, Some(1001)), Some(Keep::Deregister));
+    assert!(matches!(
+        keep_after(&keeping, Some(4000)),
+        Some(Keep::Close(_))
+    ));
     for code in [None, Some(1000), Some(1006), Some(4002), Some(4003)] {
         assert_eq!(keep(code), Some(Keep::Deregister), "{code:?}");
     }

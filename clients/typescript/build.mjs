@@ -1,0 +1,98 @@
+// Builds `dist` from `src`: the module, the part of it that only persisting clients load, the types. Checks the sizes.
+//
+//   node build.mjs            writes dist
+//   node build.mjs --check    fails if dist is not what src makes of it
+//   node build.mjs --tests    writes the tests and the sources, module by module, to .build
+
+import { spawnSync } from "node:child_process";
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { build } from "esbuild";
+
+/** Most bytes of each module, gzipped. */
+const LIMITS = { "matssocket.js": 12 << 10, "durable.js": 4 << 10 };
+const TARGET = "es2022";
+process.chdir(import.meta.dirname ?? new URL(".", import.meta.url).pathname);
+
+/** Keeps the second module apart: the first one loads it when a client persists. */
+const apart = {
+  name: "apart",
+  setup({ onResolve }) {
+    onResolve({ filter: /durable\/index\.js$/ }, () => ({ path: "./durable.js", external: true }));
+  },
+};
+
+async function module(entryPoint) {
+  const { outputFiles } = await build({
+    entryPoints: [entryPoint], bundle: true, write: false, format: "esm", target: TARGET, minify: true,
+    legalComments: "none", charset: "utf8", plugins: [apart],
+  });
+  return outputFiles[0].text;
+}
+
+function tsc(...args) {
+  const { status } = spawnSync("node_modules/.bin/tsc", args, { stdio: "inherit" });
+  if (status !== 0) throw new Error("tsc failed");
+}
+
+/** The declarations of what is public, as one module: its parts import nothing but each other. */
+async function declarations() {
+  const directory = await mkdtemp(join(tmpdir(), "matssocket-"));
+  try {
+    tsc("--emitDeclarationOnly", "--outDir", directory);
+    const read = (name) => readFile(join(directory, "src", `${name}.d.ts`), "utf8");
+    const parts = await Promise.all(["errors", "api", "index"].map(read));
+    // For `await using`, whatever libraries the application's compiler is told of.
+    return `/// <reference lib="esnext.disposable" />\n\n${parts.map(publicPart).join("\n")}`;
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+}
+
+function publicPart(text) {
+  return text
+    .replaceAll(/^(import|export \*) .*from ".*";\n/gm, "")
+    .replace(/^(\/\/.*\n)+/, "")
+    .replaceAll(/^export \{\};\n/gm, "")
+    .trim() + "\n";
+}
+
+async function writeTests() {
+  await rm(".build", { recursive: true, force: true });
+  const files = async (directory) => (await readdir(directory, { recursive: true }))
+    .filter((name) => name.endsWith(".ts")).map((name) => `${directory}/${name}`);
+  const entryPoints = [...await files("src"), ...await files("tests")];
+  await build({
+    entryPoints, outdir: ".build", outbase: ".", format: "esm", target: TARGET, sourcemap: "inline", logLevel: "warning",
+  });
+}
+
+async function main() {
+  if (process.argv.includes("--tests")) return writeTests();
+  const built = {
+    "matssocket.js": await module("src/index.ts"),
+    "durable.js": await module("src/durable/index.ts"),
+    "matssocket.d.ts": await declarations(),
+  };
+  for (const [name, limit] of Object.entries(LIMITS)) {
+    const size = gzipSync(built[name], { level: 9 }).length;
+    console.log(`dist/${name}: ${built[name].length} bytes, ${size} gzipped, at most ${limit}`);
+    if (size > limit) throw new Error(`dist/${name} has become too large`);
+  }
+  if (process.argv.includes("--check")) {
+    for (const [name, text] of Object.entries(built)) {
+      const current = await readFile(`dist/${name}`, "utf8").catch(() => "");
+      if (current !== text) throw new Error(`dist/${name} is not current: run \`npm run build\``);
+    }
+    return;
+  }
+  await mkdir("dist", { recursive: true });
+  for (const [name, text] of Object.entries(built)) await writeFile(`dist/${name}`, text);
+}
+
+main().catch((error) => {
+  console.error(`error: ${error.message}`);
+  process.exit(1);
+});

@@ -1,0 +1,50 @@
+// What the compiler has to accept and to refuse, against the declarations that are published. It is compiled, not run.
+
+import { connect, RejectedError, type Client } from "../dist/matssocket.js";
+
+interface Shop {
+  endpoints: {
+    "Orders.place": { request: { item: string; pieces: number }; reply: { number: number } };
+  };
+  terminators: { "Visits.end": string };
+  topics: { "prices/1": { price: number } };
+  clientEndpoints: { "Shop.stock": { request: string; reply: number } };
+  clientTerminators: { "Shop.news": string };
+}
+
+export async function typed(): Promise<void> {
+  await using client = connect<Shop>("wss://example.org/matssocket", { app: "Shop", version: "1", authorize: "token" });
+  const { number } = await client.request("Orders.place", { item: "apples", pieces: 3 });
+  number.toFixed();
+  // @ts-expect-error: a payload that lacks something
+  await client.request("Orders.place", { item: "apples" });
+  // @ts-expect-error: an endpoint that is not there
+  await client.request("Orders.cancel", {});
+  // @ts-expect-error: an answer that has no such field
+  (await client.request("Orders.place", { item: "apples", pieces: 3 })).total;
+  await client.send("Visits.end", "bye").accepted;
+  // @ts-expect-error: a payload of another type
+  await client.send("Visits.end", 1);
+  for await (const { price } of client.topic("prices/1")) price.toFixed();
+  // @ts-expect-error: a topic that is not there
+  client.topic("prices");
+  client.terminator("Shop.news", (news, { traceId }) => `${news.toUpperCase()} ${traceId}`);
+  client.endpoint("Shop.stock", async (item) => item.length);
+  // @ts-expect-error: an answer of another type
+  client.endpoint("Shop.stock", () => "many");
+}
+
+export async function untyped(client: Client): Promise<string> {
+  const answer: string = await client.request("Anything", { at: "all" });
+  client.terminator("Anything", (payload) => payload.field);
+  client.on("state", ({ status }) => {
+    // @ts-expect-error: not a status
+    if (status === "nothing") return;
+  });
+  try {
+    await client.request("Anything", 1, { signal: AbortSignal.timeout(100), timeout: 50 });
+  } catch (error) {
+    if (error instanceof RejectedError) return error.payload;
+  }
+  return answer;
+}
