@@ -1,7 +1,7 @@
 //! Services as the server keeps them: their handlers, their bounds, and what they have done so far.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -217,6 +217,8 @@ pub(crate) struct ServiceCounters {
     pub(crate) failed: AtomicU64,
     pub(crate) timed_out: AtomicU64,
     pub(crate) given_back: AtomicU64,
+    /// Older messages wait for it in the store than those that come now.
+    pub(crate) has_backlog: AtomicBool,
 }
 
 /// What one service does on this node, and has done so far.

@@ -109,6 +109,12 @@ impl Node {
             .clone()
     }
 
+    /// Whether work for a service begins here as soon as it is stored: not if older work for it waits in the store.
+    pub(crate) fn takes_at_once(&self, service: &str) -> bool {
+        let service = self.services.get(service);
+        service.is_some_and(|it| !it.counters.has_backlog.load(Ordering::Relaxed))
+    }
+
     /// Milliseconds on a monotonic clock.
     pub(crate) fn uptime(&self) -> i64 {
         ms(self.born.elapsed())

@@ -226,8 +226,10 @@ impl Desk {
             return None;
         }
         self.claiming = true;
-        for places in self.places.values_mut() {
-            places.expect_more(false);
+        for (name, places) in &mut self.places {
+            if let Some(room) = rooms.get(name) {
+                places.claims(*room);
+            }
         }
         let held = self.places.values().flat_map(Places::ids);
         let asked = std::time::Instant::now();
@@ -242,7 +244,7 @@ impl Desk {
 
     fn expect_more(&mut self, service: &str) {
         if let Some(places) = self.places.get_mut(service) {
-            places.expect_more(true);
+            places.expect_more();
         }
     }
 
@@ -268,6 +270,9 @@ impl Desk {
         // If nothing could be had, somebody else is about to take what there is.
         for service in more.iter().filter(|_| !rows.is_empty()) {
             self.expect_more(service);
+        }
+        for places in self.places.values_mut() {
+            places.claimed_all();
         }
         self.take_in(rows, me);
     }

@@ -39,6 +39,8 @@ pub(super) struct Places {
     waited: bool,
     /// The store may have more rows for it.
     more: bool,
+    /// Rows for it are being claimed.
+    claiming: bool,
     counters: Arc<ServiceCounters>,
 }
 
@@ -54,6 +56,7 @@ impl Places {
             ended_before: 0,
             waited: false,
             more: false,
+            claiming: false,
             counters,
         }
     }
@@ -154,9 +157,24 @@ impl Places {
         }
     }
 
-    /// Whether the store may have more rows for it than are here or asked for.
-    pub(super) fn expect_more(&mut self, more: bool) {
-        self.more = more;
+    /// The store may have more rows for it than are here or asked for. Until it has none, what comes has to wait there, too:
+    /// those that have been waiting would wait for as long as others come.
+    pub(super) fn expect_more(&mut self) {
+        self.more = true;
+        self.counters.has_backlog.store(true, Relaxed);
+    }
+
+    /// Rows are claimed, so many.
+    pub(super) fn claims(&mut self, room: Room) {
+        self.claiming = room.rows > 0;
+        self.more &= !self.claiming;
+    }
+
+    /// Rows were claimed; if it was for this service, the store has no more.
+    pub(super) fn claimed_all(&mut self) {
+        if std::mem::take(&mut self.claiming) {
+            self.counters.has_backlog.store(self.more, Relaxed);
+        }
     }
 
     /// It runs dry although the store may have more rows for it.
@@ -258,11 +276,32 @@ mod tests {
         assert_eq!(places.room().rows, 2 + 6, "as in the interval before");
         places.look();
         assert_eq!(places.room().rows, 2);
-        places.expect_more(true);
+        places.expect_more();
         assert!(places.wants_more());
         add(&mut places, 10..14);
         begin(&mut places);
         assert!(!places.wants_more(), "enough waits");
+    }
+
+    /// While new ones kept coming, those that had been given back were not claimed for as long.
+    #[test]
+    fn what_comes_does_not_go_ahead_of_what_waits_in_the_store() {
+        let mut places = places(2, 3, 1_000);
+        let has_backlog = |places: &Places| places.counters.has_backlog.load(Relaxed);
+        places.expect_more();
+        assert!(has_backlog(&places));
+        let none = Room { rows: 0, bytes: 1 };
+        places.claims(none);
+        places.claimed_all();
+        assert!(has_backlog(&places), "it was not looked for");
+        places.claims(places.room());
+        places.expect_more();
+        places.claimed_all();
+        assert!(has_backlog(&places), "there are more");
+        places.claims(places.room());
+        assert!(has_backlog(&places), "not known yet");
+        places.claimed_all();
+        assert!(!has_backlog(&places));
     }
 
     #[test]

@@ -156,7 +156,7 @@ fn forward_on(
     forward: crate::endpoint::Forward,
 ) -> Result<NewForward, HandlerError> {
     Ok(NewForward {
-        here: node.services.contains_key(&forward.service),
+        here: node.takes_at_once(&forward.service),
         service: forward.service,
         msg: forward.payload?,
         correlation: forward

@@ -337,7 +337,7 @@ fn forwarded(job: &Job, forward: crate::endpoint::Forward) -> Result<NewForward,
     let endpoint = job.envelope.eid.clone().unwrap_or_default();
     let adapter = job.node.endpoints.get(&endpoint);
     Ok(NewForward {
-        here: job.node.services.contains_key(&forward.service),
+        here: job.node.takes_at_once(&forward.service),
         left: patience(job).filter(|_| request),
         adapted: Some(adapter.is_some_and(|endpoint| endpoint.adapter.is_some())),
         service: forward.service,
