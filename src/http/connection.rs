@@ -367,11 +367,7 @@ impl Handler<ToLine> for Connection {
                 self.before_hello = None;
                 self.state.flow.reader().ring();
             }
-            ToLine::Ping(number) => {
-                if self.phase == Phase::Open {
-                    self.send(OpCode::Ping, &number.to_be_bytes());
-                }
-            }
+            ToLine::Ping(number) => self.state.send_ping(number),
             ToLine::Close(close) => {
                 // It knows, whoever closed first.
                 self.told = true;

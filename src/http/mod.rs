@@ -7,7 +7,7 @@
 //! - comes in: socket → actix-http → `guard` (judges frame headers by `frame`, waits for its `turn`, reserves room by
 //!   `receiving`, holds back) → decoder → `connection` (joins fragments) → session;
 //! - goes out: session → frames by `frame` → the queue in `state` → response body in `outgoing` → actix-http → socket;
-//!   all but texts by way of `connection`.
+//!   all but texts and pings by way of `connection`.
 //!
 //! `socket` keeps a handle of accepted sockets, so that TCP can be ended when the WebSocket is closed.
 //! Everything of one WebSocket lives on the thread of the worker that accepted it. No actix `System` is needed.

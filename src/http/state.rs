@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use actix_http::ws::OpCode;
 use actix_web::rt::time::Instant;
 use bytes::Bytes;
 
-use super::frame::text_frame;
+use super::frame::{frame, text_frame};
 use super::socket::Socket;
 use crate::config::Config;
 use crate::metrics::Mailbox;
@@ -48,8 +49,8 @@ struct Chunk {
     counted: usize,
 }
 
-/// The session's way to the connection actor. Texts take a shorter one, straight into the queue: they are most of what is
-/// sent, and the actor would only have to be woken for each.
+/// The session's way to the connection actor. Texts and pings take a shorter one, straight into the queue: they are most of
+/// what is sent, and the actor would only have to be woken for each.
 pub(super) struct Wire {
     pub(super) state: Rc<LineState>,
     pub(super) actor: Mailbox<ToLine>,
@@ -59,11 +60,13 @@ impl Line for Wire {
     fn tell(&self, message: ToLine) {
         match message {
             ToLine::Text(text) => self.state.send_text(&text),
+            // The same way: what it proves to have arrived is what was sent before it, and no more.
+            ToLine::Ping(number) => self.state.send_ping(number),
             ToLine::Close(_) => {
                 self.state.closed.set(true);
                 self.actor.tell(message);
             }
-            ToLine::Established | ToLine::Ping(_) => self.actor.tell(message),
+            ToLine::Established => self.actor.tell(message),
         }
     }
 }
@@ -160,6 +163,13 @@ impl LineState {
             counted: frame.len(),
             bytes: frame,
         });
+    }
+
+    /// A ping to send, unless Close is out.
+    pub(super) fn send_ping(&self, number: u64) {
+        if !self.closed.get() {
+            self.push_control(frame(OpCode::Ping, &number.to_be_bytes()));
+        }
     }
 
     /// A control frame to send.

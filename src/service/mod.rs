@@ -263,6 +263,8 @@ impl Desk {
                     warn,
                     "no forwarded messages could be claimed, tried again soon: {error}"
                 );
+                // What becomes of a database that was away is not known here.
+                self.looks.forget();
                 return;
             }
         };

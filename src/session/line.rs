@@ -68,8 +68,8 @@ impl Text {
 
 /// A session's way to its line, on the same thread.
 pub(crate) trait Line {
-    /// Tells the line. What it is told is done in order, except that a text may overtake a ping or
-    /// [`Established`](ToLine::Established).
+    /// Tells the line. What it is told is done in order, except that [`Established`](ToLine::Established)
+    /// may be overtaken.
     fn tell(&self, message: ToLine);
 }
 

@@ -7,10 +7,13 @@
 use std::time::{Duration, Instant};
 
 /// A look begins anew after this,
-const ANEW: Duration = Duration::from_secs(60);
+const ANEW: Duration = Duration::from_secs(5);
 
 /// or, where it takes long, after so many times as long as the last one of its kind took: it costs one part in so many.
-const PARTS: u32 = 100;
+const PARTS: u32 = 20;
+
+/// Not later than this, though.
+const LATEST: Duration = Duration::from_secs(60);
 
 /// What the last look has found out, and when the next one begins anew.
 #[derive(Debug)]
@@ -48,7 +51,8 @@ impl<T: Clone> Looks<T> {
     pub(crate) fn end(&mut self, found: T, took: Duration, now: Instant) {
         self.known = Some(found);
         if self.is_anew {
-            self.anew = self.anew.max(Some(now + took * PARTS));
+            let rest = took.saturating_mul(PARTS).min(LATEST);
+            self.anew = self.anew.max(Some(now + rest));
         }
     }
 
@@ -65,19 +69,22 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_look_begins_anew_at_first_then_after_a_minute_or_later_if_it_takes_long() {
+    fn a_look_begins_anew_at_first_then_after_seconds_or_later_if_it_takes_long() {
         let (mut looks, start) = (Looks::default(), Instant::now());
         let at = |seconds| start + SECOND * seconds;
         assert_eq!(looks.begin(at(0)), None);
         looks.end(1, SECOND / 10, at(0));
-        assert_eq!(looks.begin(at(59)), Some(1));
-        looks.end(2, SECOND * 10, at(59));
-        assert_eq!(looks.begin(at(60)), None);
-        looks.end(3, SECOND, at(61));
-        assert_eq!(looks.begin(at(160)), Some(3));
-        assert_eq!(looks.begin(at(161)), None);
+        assert_eq!(looks.begin(at(4)), Some(1));
+        looks.end(2, SECOND * 10, at(4));
+        assert_eq!(looks.begin(at(5)), None);
+        looks.end(3, SECOND, at(6));
+        assert_eq!(looks.begin(at(25)), Some(3));
+        assert_eq!(looks.begin(at(26)), None);
+        looks.end(4, SECOND * 100, at(126));
+        assert_eq!(looks.begin(at(185)), Some(4));
+        assert_eq!(looks.begin(at(186)), None, "not later than after a minute");
         looks.forget();
-        assert_eq!(looks.begin(at(162)), None);
+        assert_eq!(looks.begin(at(187)), None);
     }
 
     #[test]

@@ -44,8 +44,9 @@ CREATE FUNCTION leave_segments() RETURNS trigger LANGUAGE plpgsql
 BEGIN
     LOCK TABLE segments IN SHARE ROW EXCLUSIVE MODE;
     IF EXISTS (SELECT FROM segments WHERE current > 0) THEN
-        LOCK TABLE ONLY inbox_1, ONLY inbox_2, ONLY inbox_3, ONLY inbox_4,
-            ONLY outbox_1, ONLY outbox_2, ONLY outbox_3, ONLY outbox_4 IN EXCLUSIVE MODE;
+        -- In the order in which writers insert.
+        LOCK TABLE ONLY outbox_1, ONLY outbox_2, ONLY outbox_3, ONLY outbox_4,
+            ONLY inbox_1, ONLY inbox_2, ONLY inbox_3, ONLY inbox_4 IN EXCLUSIVE MODE;
         FOR number IN 1..4 LOOP
             EXECUTE format('WITH moved AS (DELETE FROM ONLY inbox_%s RETURNING *) '
                 'INSERT INTO inbox SELECT * FROM moved ON CONFLICT DO NOTHING', number);

@@ -440,6 +440,38 @@ pub async fn closed_before_the_next_is_opened(mut base: Base) {
 
 /// Those that are resumed together are read and written together: each must get what is its own, and what comes behind in
 /// the same group must see it.
+/// What is stored for a session behind its registration, in one group, has a number beyond what the registration was told.
+pub async fn resumed_twice_and_sent_to_in_one_group(base: Base) {
+    let a = base.node("a").await;
+    let holder = a.open("user", "s1").await.holder;
+    for _ in 0..20 {
+        a.send("s1", "m").await;
+    }
+    let acked = a.fetch(holder.session).await;
+    a.run(Complete {
+        holder,
+        acked: acked.into_iter().map(|it| it.seq).collect(),
+        nacked: Vec::new(),
+    })
+    .await;
+    let open = close_gate(&a);
+    let resume = || register_of("user", NewOrResumed::Resumed { sid: "s1".into() });
+    let (first, second) = (a.store.run(resume()), a.store.run(resume()));
+    let sent = a.store.run(call(vec![to("s1", send("behind"))]));
+    open.send(()).expect("the gate waits");
+    let first = held(first.await.expect("the store works"));
+    let second = held(second.await.expect("the store works"));
+    assert!(first.holder.connection < second.holder.connection);
+    assert!(!second.has_outbox, "all was acknowledged");
+    match sent.await.expect("the store works") {
+        UnitOutcome::Committed(effects) => match effects[..] {
+            [EffectOutcome::Stored(seq)] => assert!(seq > second.last_seq),
+            _ => panic!("not stored: {effects:?}"),
+        },
+        refused => panic!("not stored: {refused:?}"),
+    }
+}
+
 pub async fn resumed_in_one_group(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     let sids = ["s1", "s2", "s3", "s4", "s5"];

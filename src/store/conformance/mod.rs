@@ -84,7 +84,7 @@ suite! {
         newest_survives_scavenging;
     transact: committed refused rolled_back panicked timed_out redriven_to_its_own_session_only;
     engine: order_under_concurrency bad_one_fails_alone panic_is_survived news_before_the_answer busy order_beyond_the_queue panic_of_a_read_is_survived control_comes_first one_users_flood closed_before_the_next_is_opened
-        dropped_future_still_runs reopened_by_a_second_node metrics come_and_go_in_one_group resumed_in_one_group;
+        dropped_future_still_runs reopened_by_a_second_node metrics come_and_go_in_one_group resumed_in_one_group resumed_twice_and_sent_to_in_one_group;
 }
 
 /// So long ago that numbers follow one another from 1 on; what becomes of them later is tested in `numbers`.

@@ -146,7 +146,11 @@ impl Transaction<'_> {
         noted.app_name.push(op.app_name.clone());
         noted.app_version.push(op.app_version.clone());
         noted.alive.push(now);
-        self.remember_holder(holder);
+        if self.remember_holder(holder) {
+            return Ok(());
+        }
+        // What comes after it in the group reads the row.
+        self.beside()?;
         Ok(())
     }
 }

@@ -286,8 +286,10 @@ impl<'a> Transaction<'a> {
 
     /// A session whose row is known is this registration's from now on.
     #[allow(dead_code)] // SQLite writes that at once, and forgets the row
-    pub fn remember_holder(&mut self, holder: Holder) {
-        if let Some(row) = self.known.rows.remove(&holder.session) {
+    pub fn remember_holder(&mut self, holder: Holder) -> bool {
+        let row = self.known.rows.remove(&holder.session);
+        let is_known = row.is_some();
+        if let Some(row) = row {
             let Taken {
                 last_seq,
                 bytes,
@@ -308,6 +310,7 @@ impl<'a> Transaction<'a> {
                 reserves,
             ));
         }
+        is_known
     }
 
     /// The key of the session with this id.

@@ -12,7 +12,7 @@ use crate::store::operation::{Rotate, Rotated};
 use crate::store::statements::{DbResult, Meaning};
 
 /// Rows that are moved in one step.
-const MOVED: usize = 5_000;
+const MOVED: i64 = 5_000;
 
 /// How it stands.
 struct State {
@@ -118,10 +118,10 @@ fn empty(conn: &mut PgConn, segment: Segment) -> DbResult<Rotated> {
         let table = segment.table(name);
         let text = format!(
             "WITH moved AS (DELETE FROM ONLY {table} \
-            WHERE ctid = ANY(ARRAY(SELECT ctid FROM ONLY {table} LIMIT {MOVED})) RETURNING *) \
-            INSERT INTO {name} SELECT * FROM moved ON CONFLICT DO NOTHING"
+            WHERE ctid = ANY(ARRAY(SELECT ctid FROM ONLY {table} LIMIT {MOVED})) RETURNING *), \
+            kept AS (INSERT INTO {name} SELECT * FROM moved ON CONFLICT DO NOTHING) SELECT count(*) FROM moved"
         );
-        let moved = sql::<()>(text, []).execute(conn)?;
+        let moved: i64 = sql::<BigInt>(text, []).get_result(conn)?;
         if moved == MOVED {
             return Ok(Rotated::More);
         }
