@@ -29,10 +29,8 @@ pub(crate) use self::work::{Ping, ping};
 use crate::metrics::metered;
 use crate::node::Node;
 use crate::seldom::log_seldom;
-use crate::store::operation::{
-    ClaimForwarded, ClaimedForwarded, Forwarded, GiveBackForwarded, Looked,
-};
-use crate::store::{Looks, StoreError};
+use crate::store::StoreError;
+use crate::store::operation::{ClaimForwarded, ClaimedForwarded, Forwarded, GiveBackForwarded};
 
 /// Name of the service behind the built-in endpoint `MatsSocket.matsPing`.
 pub(crate) const PING: &str = "MatsSocket.matsPing";
@@ -106,8 +104,6 @@ struct Desk {
     claim_again: bool,
     /// When rows are looked for, beside the intervals.
     next_look: Option<Instant>,
-    /// What the looks have found out.
-    looks: Looks<Looked>,
 }
 
 impl Desk {
@@ -135,7 +131,6 @@ impl Desk {
             claiming: false,
             claim_again: false,
             next_look: None,
-            looks: Looks::default(),
             node,
         }
     }
@@ -172,7 +167,6 @@ impl Desk {
         let name = self.node.name();
         if !Arc::ptr_eq(&name, &self.name) {
             self.name = name;
-            self.looks.forget();
             for places in self.places.values_mut() {
                 places.forget_waiting();
             }
@@ -238,7 +232,8 @@ impl Desk {
             rooms,
             hearing: self.node.config.lease,
             asked,
-            looked: self.looks.begin(asked),
+            // Each claim begins anew: after an outage, work was passed over by claims that built upon the last one.
+            looked: None,
         })
     }
 
@@ -251,24 +246,16 @@ impl Desk {
     /// What a claim has brought.
     fn claimed(&mut self, claimed: Result<ClaimedForwarded, StoreError>, me: &Addr<Services>) {
         self.claiming = false;
-        let ClaimedForwarded {
-            rows,
-            more,
-            looked,
-            took,
-        } = match claimed {
+        let ClaimedForwarded { rows, more, .. } = match claimed {
             Ok(claimed) => claimed,
             Err(error) => {
                 log_seldom!(
                     warn,
                     "no forwarded messages could be claimed, tried again soon: {error}"
                 );
-                // What becomes of a database that was away is not known here.
-                self.looks.forget();
                 return;
             }
         };
-        self.looks.end(looked, took, std::time::Instant::now());
         // If nothing could be had, somebody else is about to take what there is.
         for service in more.iter().filter(|_| !rows.is_empty()) {
             self.expect_more(service);

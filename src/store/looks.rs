@@ -13,7 +13,7 @@ const ANEW: Duration = Duration::from_secs(5);
 const PARTS: u32 = 20;
 
 /// Not later than this, though.
-const LATEST: Duration = Duration::from_secs(60);
+const LATEST: Duration = Duration::from_secs(10);
 
 /// What the last look has found out, and when the next one begins anew.
 #[derive(Debug)]
@@ -55,11 +55,6 @@ impl<T: Clone> Looks<T> {
             self.anew = self.anew.max(Some(now + rest));
         }
     }
-
-    /// Nothing that is known holds any more.
-    pub(crate) fn forget(&mut self) {
-        *self = Looks::default();
-    }
 }
 
 #[cfg(test)]
@@ -77,14 +72,12 @@ mod tests {
         assert_eq!(looks.begin(at(4)), Some(1));
         looks.end(2, SECOND * 10, at(4));
         assert_eq!(looks.begin(at(5)), None);
-        looks.end(3, SECOND, at(6));
-        assert_eq!(looks.begin(at(25)), Some(3));
-        assert_eq!(looks.begin(at(26)), None);
-        looks.end(4, SECOND * 100, at(126));
-        assert_eq!(looks.begin(at(185)), Some(4));
-        assert_eq!(looks.begin(at(186)), None, "not later than after a minute");
-        looks.forget();
-        assert_eq!(looks.begin(at(187)), None);
+        looks.end(3, SECOND / 3, at(6));
+        assert_eq!(looks.begin(at(12)), Some(3));
+        assert_eq!(looks.begin(at(13)), None);
+        looks.end(4, SECOND * 100, at(113));
+        assert_eq!(looks.begin(at(122)), Some(4));
+        assert_eq!(looks.begin(at(123)), None, "not much later, though");
     }
 
     #[test]
