@@ -175,6 +175,7 @@ impl Handlers {
         });
         let late = late.count();
         state.lost += late;
+        self.queue.metrics.lost_threads(state.lost);
         let (all_lost, lost) = (state.lost >= MOST_LOST, state.lost);
         drop(state);
         if !given_up.is_empty() {
@@ -206,7 +207,6 @@ impl Handlers {
                 ""
             }
         );
-        self.queue.metrics.lost_threads(lost);
         for _ in 0..late {
             let started = match all_lost {
                 true => None,

@@ -272,7 +272,8 @@ async fn a_handler_that_does_not_come_back_costs_neither_its_client_nor_the_next
         "another thread does it"
     );
     go_on.send(()).expect("it waits");
-    while node.0.metrics().lost_threads != 1 {
+    // It comes back.
+    while node.0.metrics().lost_threads > 0 {
         tokio::task::yield_now().await;
     }
     assert_eq!(
