@@ -48,8 +48,8 @@
 //! | `service` | what forwarded messages reach: dispatch, retries, replies |
 //! | `store` | the store actor, group commit, and the database behind one narrow trait: `store::sqlite`, `store::postgres`, and `store::sql`, which both share |
 //! | `node`, `upkeep` | a running node: start and stop, leases, sweep, liveliness, time-outs, scavenging |
-//! | [`wire`] | the protocol as data: knows no actor, no database, no clock |
-//! | `client` | a Rust client of the same protocol (feature `client`) |
+//! | [`wire`] | the protocol as data: the package `matssocket-wire` |
+//! | `client` | a Rust client of the same protocol: the package `matssocket-client` (feature `client`) |
 //! | [`testkit`] | drives an application's endpoints in its tests, without a socket |
 //!
 //! Connection and session actors live on the thread of the HTTP worker that accepted the socket; registry, cluster,
@@ -82,11 +82,12 @@
 //!
 //! A slim server: `default-features = false, features = ["sqlite"]`.
 
+// src/store/sql is compiled once for each database, on purpose.
+#![allow(clippy::duplicate_mod)]
+
 mod auth;
 #[doc(hidden)] // for the benches, and for nobody else
 pub mod bench;
-#[cfg(feature = "client")]
-pub mod client;
 mod clock;
 mod cluster;
 mod config;
@@ -114,7 +115,12 @@ mod session;
 mod store;
 pub mod testkit;
 mod upkeep;
-pub mod wire;
+
+#[cfg(feature = "client")]
+#[doc(inline)]
+pub use matssocket_client as client;
+#[doc(inline)]
+pub use matssocket_wire as wire;
 
 pub use auth::{
     AuthError, Authentication, Authenticator, Principal, Refused, ResponseHeaders, Verdict,
