@@ -101,7 +101,7 @@ mod metrics;
 mod node;
 mod registry;
 #[cfg(feature = "sabotage")]
-#[doc(hidden)] // for examples/chaos, and for nobody else
+#[doc(hidden)] // for tests/tools/chaos, and for nobody else
 pub mod sabotage;
 #[cfg(not(feature = "sabotage"))]
 #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]

@@ -1,11 +1,9 @@
 //! What goes wrong all the time is logged now and then: logs are proportional to events, not to load.
 
-mod common;
-
 use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
-use common::*;
+use matssocket_testing::*;
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 use matssocket::{Config, Store, StoreConfig};

@@ -2,16 +2,13 @@
 //! may do too little. Each says how long it took until clients were served again.
 #![cfg(feature = "postgres")]
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod failover;
 mod roles;
 mod silent;
 
 use std::time::{Duration, Instant};
 
-use common::*;
+use matssocket_testing::*;
 use futures_util::SinkExt;
 use matssocket::{Config, MatsSocketServer, Postgres};
 use tokio_tungstenite::tungstenite::Message;
