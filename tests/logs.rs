@@ -3,10 +3,10 @@
 use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
-use matssocket_testing::*;
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 use matssocket::{Config, Store, StoreConfig};
+use matssocket_testing::*;
 
 /// Keeps the lines that an operator sees.
 struct Lines(Mutex<Vec<String>>);

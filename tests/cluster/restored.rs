@@ -126,9 +126,9 @@ async fn what_a_restored_file_sends_is_new_to_its_clients() {
 #[cfg(feature = "postgres")]
 mod postgres {
     use super::*;
-    use matssocket_testing::postgres::{Schema, url};
     use diesel::PgConnection;
     use matssocket::Postgres;
+    use matssocket_testing::postgres::{Schema, url};
 
     const TABLES: [&str; 9] = [
         "session",

@@ -8,9 +8,9 @@ mod silent;
 
 use std::time::{Duration, Instant};
 
-use matssocket_testing::*;
 use futures_util::SinkExt;
 use matssocket::{Config, MatsSocketServer, Postgres};
+use matssocket_testing::*;
 use tokio_tungstenite::tungstenite::Message;
 
 /// Short intervals, so that what takes minutes in earnest takes seconds here.

@@ -280,9 +280,7 @@ impl ClientBuilder {
             return Err(BuildError("no URL to connect to".into()));
         }
         for url in &self.config.urls {
-            if !(url.starts_with("ws://")
-                || cfg!(feature = "tls") && url.starts_with("wss://"))
-            {
+            if !(url.starts_with("ws://") || cfg!(feature = "tls") && url.starts_with("wss://")) {
                 return Err(BuildError(format!(
                     "not a URL this client connects to: {:?}",
                     without_credentials(url)

@@ -7,6 +7,7 @@
 //! what becomes of a server in time.
 
 mod args;
+mod command_line;
 mod crowd;
 mod line;
 mod mix;
@@ -24,22 +25,14 @@ mod verdict;
 
 use std::process::ExitCode;
 
-use args::{Args, Command, Scenario};
+use args::{Args, Scenario};
+use command_line::Command;
 use report::Report;
 
 fn main() -> ExitCode {
-    let done = match args::parse() {
-        Ok(Command::Help) => {
-            let sustained = sustained::args::USAGE;
-            print!("{}{sustained}\n{}", args::USAGE, trial::args::USAGE);
-            return ExitCode::SUCCESS;
-        }
-        Ok(Command::Run(args)) => run(args),
-        Ok(Command::Try(args)) => trial::run(args),
-        Err(why) => {
-            eprintln!("matssocket-load: {why}\nmatssocket-load --help tells what there is");
-            return ExitCode::from(2);
-        }
+    let done = match command_line::read() {
+        Command::Run(args) => run(args),
+        Command::Try(args) => trial::run(args),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -409,7 +409,10 @@ fn what_it_does_not_understand_is_refused() {
             "http://localhost/",
         ),
         (format!("requests {url} --sessions 0"), "0 is too few"),
-        (format!("requests {url} --in-flight 2 --rate 3"), "choose"),
+        (
+            format!("requests {url} --in-flight 2 --rate 3"),
+            "cannot be used with",
+        ),
         (format!("idle {url} --rate 3"), "--rate"),
         (format!("storm {url} --kill-pid 1"), "second --url"),
         (format!("idle {url} --user anna"), "--user"),

@@ -89,10 +89,7 @@ pub fn read_pipeline<E>(
 
 /// Reads the envelope that starts at this place of a text which [`read_pipeline`] has read before. Gives the place of
 /// the one behind it, too, if there is one.
-pub fn read_envelope(
-    text: &str,
-    start: usize,
-) -> Result<(Envelope, Option<usize>), PipelineError> {
+pub fn read_envelope(text: &str, start: usize) -> Result<(Envelope, Option<usize>), PipelineError> {
     let seed = EnvelopeSeed {
         text,
         index: 1,

@@ -1,78 +1,110 @@
 //! The command line.
 
+use std::convert::Infallible;
+use std::num::ParseIntError;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lexopt::prelude::*;
+use clap::{Parser, Subcommand};
 use matssocket::sabotage::Broken;
 
 use crate::database::Url;
 use crate::node::{self, DieAt};
 use crate::scenario::Scenario;
 
-/// What `--help` prints.
-pub const USAGE: &str = "\
-Nodes in processes of their own, clients that watch, and faults: checks that no message is lost, processed twice, out of
-order, or given to the wrong one. Exit code 1: a promise was broken. 2: it could not be run.
-
-Usage: chaos run [--scenario NAME] [OPTION…]
-
-  --scenario NAME   kill      a node is killed (kill -9) and started again, and so on (default)
-                    database  PostgreSQL ends as in a crash, and comes back
-                    listen    the lines by which nodes hear each other are cut
-                    pause     a node is stopped for longer than its lease, and continued
-                    rolling   node after node is told to end, and started again
-                    steps     a node dies at each step of a transactional message
-                    silent    the lines to PostgreSQL lead nowhere any more, and stay open
-                    failover  PostgreSQL ends as in a crash, and its standby takes over
-                    read-only the way to PostgreSQL leads to the standby for a while
-                    slots     the nodes get fewer connections than they want
-                    all       one after the other
-  --nodes N         nodes (default 3; 1 on SQLite)
-  --clients N       clients (default 200)
-  --faults N        at least so many kills, pauses or restarts (default 20; also --kills)
-  --messages N      at least so many messages, both ways (default 20,000)
-  --every MS        mean time between faults (default 2,000)
-  --think MS        mean time between a client's reply and its next request of that kind (default 300)
-  --pushes N        messages that each node sends by itself, per second (default 100)
-  --lease MS        lease of a node (default 3,000)
-  --patience S      after the load, how long nothing may happen before what is missing counts as lost (default 20)
-  --store URL       postgres://… or an SQLite file (default: a PostgreSQL of its own)
-  --directory PATH  where logs and journals go (default: a temporary one, kept if a promise was broken)
-  --json FILE       writes the figures there as well
-  --sabotage NAME   breaks a promise on purpose: deduplication, fencing or redelivery. The checker must notice.
+const CLOSING: &str = "\
+Scenarios:
+  kill       a node is killed (kill -9) and started again, and so on
+  database   PostgreSQL ends as in a crash, and comes back
+  listen     the lines by which nodes hear each other are cut
+  pause      a node is stopped for longer than its lease, and continued
+  rolling    node after node is told to end, and started again
+  steps      a node dies at each step of a transactional message
+  silent     the lines to PostgreSQL lead nowhere any more, and stay open
+  failover   PostgreSQL ends as in a crash, and its standby takes over
+  read-only  the way to PostgreSQL leads to the standby for a while
+  slots      the nodes get fewer connections than they want
+  all        one after the other
 
 The full scale, on a release build (about 10 minutes for each scenario):
 
   cargo run --release --features postgres,sabotage --example chaos -- run --scenario all \\
-      --nodes 3 --clients 200 --faults 100 --messages 200000
-";
+      --nodes 3 --clients 200 --faults 100 --messages 200000";
+
+/// Nodes in processes of their own, clients that watch, and faults: checks that no message is lost, processed twice, out
+/// of order, or given to the wrong one
+///
+/// Exit codes: 0 every promise was kept, 1 one was broken, 2 it could not be run.
+#[derive(Parser)]
+#[command(name = "chaos", args_override_self = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
 
 /// What to do.
+#[derive(Subcommand)]
 pub enum Command {
-    Help,
+    /// Run scenarios
     Run(Run),
+    /// Be one node, as the command `run` starts it
+    #[command(hide = true)]
     Node(node::Args),
 }
 
 /// How to run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = CLOSING)]
 pub struct Run {
-    pub scenarios: Vec<Scenario>,
+    /// What is done to the nodes, see below
+    #[arg(long = "scenario", value_name = "NAME", default_value = "kill", value_parser = scenarios)]
+    pub scenarios: Scenarios,
+    /// How many nodes; 0: three, or one on SQLite
+    #[arg(long, value_name = "N", default_value = "0")]
     pub nodes: usize,
+    /// How many clients
+    #[arg(long, value_name = "N", default_value = "200", value_parser = positive)]
     pub clients: usize,
+    /// At least so many kills, pauses or restarts
+    #[arg(long, alias = "kills", value_name = "N", default_value = "20")]
     pub faults: u64,
+    /// At least so many messages, both ways
+    #[arg(long, value_name = "N", default_value = "20000")]
     pub messages: u64,
+    /// Mean time between faults, in milliseconds
+    #[arg(long, value_name = "MS", default_value = "2,000", value_parser = millis)]
     pub every: Duration,
+    /// Mean time between a client's reply and its next request of that kind, in milliseconds
+    #[arg(long, value_name = "MS", default_value = "300", value_parser = millis)]
     pub think: Duration,
+    /// Messages that each node sends by itself, per second
+    #[arg(long, value_name = "N", default_value = "100")]
     pub pushes: f64,
+    /// Lease of a node, in milliseconds
+    #[arg(long, value_name = "MS", default_value = "3,000", value_parser = millis)]
     pub lease: Duration,
+    /// Seconds after the load in which nothing may happen before what is missing counts as lost
+    #[arg(long, value_name = "S", default_value = "20", value_parser = seconds)]
     pub patience: Duration,
+    /// postgres://… or an SQLite file (default: a PostgreSQL of its own)
+    #[arg(long, value_name = "URL", value_parser = url)]
     pub store: Option<Url>,
+    /// Where logs and journals go (default: a temporary directory, kept if a promise was broken)
+    #[arg(long, value_name = "PATH")]
     pub directory: Option<PathBuf>,
+    /// Write the figures there as well
+    #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    pub sabotage: Option<(String, Broken)>,
+    /// Break a promise on purpose: deduplication, fencing or redelivery. The checker must notice
+    #[arg(long, value_name = "NAME", value_parser = promise)]
+    pub sabotage: Option<Promise>,
 }
+
+/// (To clap, a `Vec` would be an option that may be given several times.)
+type Scenarios = Vec<Scenario>;
+
+/// A promise to break, and its name.
+type Promise = (String, Broken);
 
 const PROMISES: [(&str, Broken); 3] = [
     ("deduplication", Broken::Deduplication),
@@ -80,97 +112,35 @@ const PROMISES: [(&str, Broken); 3] = [
     ("redelivery", Broken::Redelivery),
 ];
 
-/// Reads the command line.
-pub fn parse() -> Result<Command, lexopt::Error> {
-    let mut parser = lexopt::Parser::from_env();
-    match parser.next()? {
-        Some(Value(command)) if command == "run" => parse_run(parser),
-        Some(Value(command)) if command == "node" => parse_node(parser),
-        Some(Short('h') | Long("help")) | None => Ok(Command::Help),
-        Some(other) => Err(other.unexpected()),
+/// Reads the command line. Ends the process if it asks for help, or is not understood.
+pub fn parse() -> Command {
+    CommandLine::parse().command
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("is not a whole number".to_owned()),
     }
 }
 
-fn parse_run(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
-    let mut run = Run {
-        scenarios: vec![Scenario::Kill],
-        nodes: 0,
-        clients: 200,
-        faults: 20,
-        messages: 20_000,
-        every: Duration::from_millis(2_000),
-        think: Duration::from_millis(300),
-        pushes: 100.0,
-        lease: Duration::from_millis(3_000),
-        patience: Duration::from_secs(20),
-        store: None,
-        directory: None,
-        json: None,
-        sabotage: None,
-    };
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Long("scenario") => run.scenarios = parser.value()?.parse_with(scenarios)?,
-            Long("nodes") => run.nodes = parser.value()?.parse()?,
-            Long("clients") => run.clients = parser.value()?.parse()?,
-            Long("faults" | "kills") => run.faults = parser.value()?.parse()?,
-            Long("messages") => run.messages = parser.value()?.parse()?,
-            Long("every") => run.every = parser.value()?.parse_with(millis)?,
-            Long("think") => run.think = parser.value()?.parse_with(millis)?,
-            Long("pushes") => run.pushes = parser.value()?.parse()?,
-            Long("lease") => run.lease = parser.value()?.parse_with(millis)?,
-            Long("patience") => run.patience = parser.value()?.parse_with(millis)? * 1_000,
-            Long("store") => run.store = Some(Url::parse(&parser.value()?.string()?)),
-            Long("directory") => run.directory = Some(parser.value()?.into()),
-            Long("json") => run.json = Some(parser.value()?.into()),
-            Long("sabotage") => run.sabotage = Some(parser.value()?.parse_with(promise)?),
-            Short('h') | Long("help") => return Ok(Command::Help),
-            _ => return Err(argument.unexpected()),
-        }
-    }
-    if run.clients == 0 {
-        return Err("--clients must be at least 1".into());
-    }
-    Ok(Command::Run(run))
+/// A store: everything that is no PostgreSQL is the name of a file.
+pub fn url(text: &str) -> Result<Url, Infallible> {
+    Ok(Url::parse(text))
 }
 
-fn parse_node(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
-    let (mut store, mut process, mut port, mut directory) = (None, None, None, None);
-    let (mut pushes, mut lease) = (0.0, Duration::from_secs(3));
-    let (mut sabotage, mut die_at) = (None, None);
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Long("store") => store = Some(Url::parse(&parser.value()?.string()?)),
-            Long("process") => process = Some(parser.value()?.parse()?),
-            Long("port") => port = Some(parser.value()?.parse()?),
-            Long("directory") => directory = Some(parser.value()?.into()),
-            Long("pushes") => pushes = parser.value()?.parse()?,
-            Long("lease") => lease = parser.value()?.parse_with(millis)?,
-            Long("sabotage") => sabotage = Some(parser.value()?.parse_with(promise)?.1),
-            Long("die-at") => die_at = Some(parser.value()?.parse_with(step)?),
-            _ => return Err(argument.unexpected()),
-        }
-    }
-    let missing = |what: &str| lexopt::Error::from(format!("{what} is missing"));
-    Ok(Command::Node(node::Args {
-        store: store.ok_or_else(|| missing("--store"))?,
-        process: process.ok_or_else(|| missing("--process"))?,
-        port: port.ok_or_else(|| missing("--port"))?,
-        directory: directory.ok_or_else(|| missing("--directory"))?,
-        pushes,
-        lease,
-        sabotage,
-        die_at,
-    }))
+fn seconds(text: &str) -> Result<Duration, ParseIntError> {
+    Ok(millis(text)? * 1_000)
 }
 
-fn millis(text: &str) -> Result<Duration, std::num::ParseIntError> {
+pub fn millis(text: &str) -> Result<Duration, ParseIntError> {
     text.replace([',', '_'], "")
         .parse()
         .map(Duration::from_millis)
 }
 
-fn scenarios(text: &str) -> Result<Vec<Scenario>, String> {
+fn scenarios(text: &str) -> Result<Scenarios, String> {
     match text {
         "all" => Ok(Scenario::ALL
             .iter()
@@ -180,11 +150,15 @@ fn scenarios(text: &str) -> Result<Vec<Scenario>, String> {
     }
 }
 
-fn promise(text: &str) -> Result<(String, Broken), String> {
-    named("promise", text, &PROMISES).map(|promise| (text.to_owned(), promise))
+fn promise(text: &str) -> Result<Promise, String> {
+    Ok((text.to_owned(), broken(text)?))
 }
 
-fn step(text: &str) -> Result<DieAt, String> {
+pub fn broken(text: &str) -> Result<Broken, String> {
+    named("promise", text, &PROMISES)
+}
+
+pub fn step(text: &str) -> Result<DieAt, String> {
     named("step", text, &DieAt::ALL)
 }
 

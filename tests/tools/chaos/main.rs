@@ -42,13 +42,8 @@ use scenario::Scenario;
 async fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let done = match args::parse() {
-        Ok(Command::Help) => {
-            print!("{}", args::USAGE);
-            return ExitCode::SUCCESS;
-        }
-        Ok(Command::Node(args)) => node::run(args).await.map(|()| true),
-        Ok(Command::Run(run)) => run_all(run).await,
-        Err(why) => Err(why.to_string()),
+        Command::Node(args) => node::run(args).await.map(|()| true),
+        Command::Run(run) => run_all(run).await,
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

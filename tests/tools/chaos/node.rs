@@ -13,6 +13,7 @@ use matssocket::{
     ServerBuilder, StoreConfig, Verdict, auth_fn,
 };
 
+use crate::args;
 use crate::data::{Answer, Ask, Mail, Process, endpoint, now, terminator};
 use crate::database::Url;
 use crate::pusher::Pusher;
@@ -21,18 +22,26 @@ use crate::pusher::Pusher;
 pub const PATH: &str = "/matssocket";
 
 /// What a node is started with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Args {
+    #[arg(long, value_parser = args::url)]
     pub store: Url,
+    #[arg(long)]
     pub process: Process,
+    #[arg(long)]
     pub port: u16,
     /// Where journals and the list of sessions are.
+    #[arg(long)]
     pub directory: PathBuf,
     /// Pushes per second.
+    #[arg(long, default_value = "0")]
     pub pushes: f64,
-    /// How long a lease holds.
+    /// How long a lease holds, in milliseconds.
+    #[arg(long, default_value = "3000", value_parser = args::millis)]
     pub lease: Duration,
+    #[arg(long, value_parser = args::broken)]
     pub sabotage: Option<Broken>,
+    #[arg(long, value_parser = args::step)]
     pub die_at: Option<DieAt>,
 }
 

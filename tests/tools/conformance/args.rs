@@ -2,29 +2,44 @@
 
 use std::time::Duration;
 
-use lexopt::prelude::*;
+use clap::Parser;
 use matssocket::Config;
 
 use super::database::{self, Named};
 
-/// What `--help` prints.
-pub const USAGE: &str = "\
-A server with the fixed set of endpoints that clients of the MatsSocket protocol are tested against.
+/// A server with the fixed set of endpoints that clients of the MatsSocket protocol are tested against
+#[derive(Parser)]
+#[command(name = "conformance", args_override_self = true)]
+struct CommandLine {
+    /// One node per port, all in this process; 0 takes a free one [default: 8080,8081]
+    #[arg(long, value_name = "PORT,…", value_parser = parse_ports, conflicts_with_all = ["node", "port"])]
+    ports: Option<Ports>,
+    /// A single node of this name
+    #[arg(long, value_name = "NAME", requires = "port")]
+    node: Option<String>,
+    /// Its port
+    #[arg(long, value_name = "PORT", value_parser = parse_port, requires = "node")]
+    port: Option<u16>,
+    /// An SQLite file, as a path or sqlite://PATH (default: a temporary file), or, built with the feature postgres,
+    /// postgres://…, which several processes may share
+    #[arg(long, value_name = "URL", value_parser = database::parse)]
+    database: Option<Named>,
+    /// Where its tables are in PostgreSQL
+    #[arg(long, value_name = "NAME", default_value = "matssocket")]
+    schema: String,
+    /// Empty that database first
+    #[arg(long)]
+    fresh: bool,
+    /// Instead of the default
+    #[arg(long, value_name = "BYTES")]
+    max_node_bytes: Option<usize>,
+    /// Instead of the default
+    #[arg(long, value_name = "SECONDS")]
+    scavenge_interval: Option<u64>,
+}
 
-Usage: conformance --ports PORT[,PORT…] [--database URL] [--fresh]
-       conformance --node NAME --port PORT --database URL
-
-  --ports PORT,…   one node per port, all in this process (default 8080,8081; 0 takes a free one)
-  --node NAME      a single node of this name
-  --port PORT      its port
-  --database URL   an SQLite file, as a path or sqlite://PATH (default: a temporary file), or, built with the feature
-                   postgres, postgres://…, which several processes may share
-  --schema NAME    where its tables are in PostgreSQL (default matssocket)
-  --fresh          empties that database first
-  --max-node-bytes BYTES, --scavenge-interval SECONDS
-                   instead of the defaults
-  --help           prints this
-";
+/// (To clap, a `Vec` would be an option that may be given several times.)
+type Ports = Vec<u16>;
 
 /// What to run.
 #[derive(Debug)]
@@ -41,44 +56,45 @@ pub struct Args {
     pub config: Config,
 }
 
-/// Reads the command line; `None` asks for help.
-pub fn parse() -> Result<Option<Args>, lexopt::Error> {
-    let (mut ports, mut node, mut port, mut database, mut fresh) = (None, None, None, None, false);
-    let mut schema = "matssocket".to_owned();
+/// Reads the command line. Ends the process if it asks for help.
+///
+/// # Errors
+/// What is wrong, in one line.
+pub fn parse() -> Result<Args, String> {
+    let given = match CommandLine::try_parse() {
+        Ok(given) => given,
+        Err(help) if !help.use_stderr() => help.exit(),
+        Err(mistake) => return Err(in_one_line(&mistake)),
+    };
     let mut config = Config::default();
     // Clients try the largest messages that there are.
     config.max_envelope = config.max_message;
-    let mut parser = lexopt::Parser::from_env();
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Long("ports") => ports = Some(parser.value()?.parse_with(parse_ports)?),
-            Long("node") => node = Some(parser.value()?.string()?),
-            Long("port") => port = Some(parser.value()?.parse_with(parse_port)?),
-            Long("database") => database = Some(parser.value()?.parse_with(database::parse)?),
-            Long("schema") => schema = parser.value()?.string()?,
-            Long("fresh") => fresh = true,
-            Long("max-node-bytes") => config.max_node_bytes = parser.value()?.parse()?,
-            Long("scavenge-interval") => {
-                config.scavenge_interval = Duration::from_secs(parser.value()?.parse()?);
-            }
-            Short('h') | Long("help") => return Ok(None),
-            _ => return Err(argument.unexpected()),
-        }
+    if let Some(bytes) = given.max_node_bytes {
+        config.max_node_bytes = bytes;
     }
-    let nodes = match (ports, node, port) {
-        (Some(ports), None, None) => ports.into_iter().map(|port| (None, port)).collect(),
-        (None, None, None) => vec![(None, 8080), (None, 8081)],
-        (None, Some(node), Some(port)) => vec![(Some(node), port)],
-        (None, _, _) => return Err("--node NAME and --port PORT go together".into()),
-        (Some(_), _, _) => return Err("--ports excludes --node and --port".into()),
+    if let Some(seconds) = given.scavenge_interval {
+        config.scavenge_interval = Duration::from_secs(seconds);
+    }
+    let nodes = match (given.ports, given.port) {
+        (Some(ports), _) => ports.into_iter().map(|port| (None, port)).collect(),
+        (None, Some(port)) => vec![(given.node, port)],
+        (None, None) => vec![(None, 8080), (None, 8081)],
     };
-    Ok(Some(Args {
+    Ok(Args {
         nodes,
-        database,
-        schema,
-        fresh,
+        database: given.database,
+        schema: given.schema,
+        fresh: given.fresh,
         config,
-    }))
+    })
+}
+
+/// What clap says up to the first blank line; tips and usage are behind it.
+fn in_one_line(mistake: &clap::Error) -> String {
+    let text = mistake.render().to_string();
+    let words = text.lines().take_while(|line| !line.is_empty());
+    let line = words.map(str::trim).collect::<Vec<_>>().join(" ");
+    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }
 
 fn parse_port(text: &str) -> Result<u16, String> {
@@ -87,7 +103,7 @@ fn parse_port(text: &str) -> Result<u16, String> {
         .map_err(|_| format!("{text:?} is not a port (0 to 65535)"))
 }
 
-fn parse_ports(text: &str) -> Result<Vec<u16>, String> {
+fn parse_ports(text: &str) -> Result<Ports, String> {
     let ports = text
         .split(',')
         .map(parse_port)

@@ -9,7 +9,7 @@ use matssocket::Postgres;
 use matssocket::{Cluster, Store};
 
 /// What `--database` names.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Named {
     /// An SQLite file.
     Sqlite(PathBuf),

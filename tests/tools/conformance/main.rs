@@ -34,12 +34,8 @@ const PATH: &str = "/matssocket";
 async fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let args = match args::parse() {
-        Ok(Some(args)) => args,
-        Ok(None) => {
-            print!("{}", args::USAGE);
-            return ExitCode::SUCCESS;
-        }
-        Err(why) => return fail(&why.to_string()),
+        Ok(args) => args,
+        Err(why) => return fail(&why),
     };
     match run(args).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,7 +1,6 @@
-//! The demo, on the library's public face only: [`args`] what was asked for; [`node`] a node that can be stopped and
-//! started again; [`endpoints`] what it serves over the WebSocket; [`web`] the page and the buttons over HTTP.
+//! The demo: [`node`] is a node that can be stopped and started again; [`endpoints`] what it serves over the WebSocket;
+//! [`web`] the page and the buttons over HTTP.
 
-mod args;
 pub mod endpoints;
 mod node;
 mod web;
@@ -9,29 +8,68 @@ mod web;
 use std::fmt::Write as _;
 use std::io;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use args::Args;
 use futures_util::future::join_all;
 use matssocket::{Cluster, Store};
 use node::{Node, Nodes, Shared};
 pub use web::hardened;
 
-use crate::operations::Failure;
-use crate::operations::output::print;
+use crate::failure::Failure;
+use crate::output::print;
 
-/// Runs until SIGINT or SIGTERM.
+/// Nodes are named by letters, and shown side by side.
+const MOST_NODES: usize = 8;
+
+/// Several nodes in one process, and a page to watch them
 ///
-/// # Errors
-/// One line that says why it could not start, and what to do.
-pub async fn run(parser: lexopt::Parser) -> Result<(), String> {
-    // What is quoted may be a URL with a password that was put in the wrong place.
-    let parsed = args::parse(parser).map_err(|why| Failure::from(why).to_string())?;
-    let Some(Args { ports, database }) = parsed else {
-        print(args::USAGE);
-        return Ok(());
-    };
+/// The page shows what the library promises, while lines are cut and nodes stopped. This is what runs without a command.
+#[derive(clap::Args)]
+pub struct Demo {
+    /// One node per port; 0 takes a free one
+    #[arg(long, value_name = "PORT,…", default_value = "8080,8081", value_parser = parse_ports)]
+    ports: Ports,
+    /// The SQLite file, created if missing
+    #[arg(long, value_name = "PATH", default_value = "matssocket-demo.db")]
+    database: PathBuf,
+}
+
+/// (To clap, a `Vec` would be an option that may be given several times.)
+type Ports = Vec<u16>;
+
+fn parse_ports(text: &str) -> Result<Ports, String> {
+    let mut ports = Vec::new();
+    for part in text.split(',') {
+        let port = part
+            .trim()
+            .parse()
+            .map_err(|_| format!("is not a list of ports (0 to 65535): {part:?}"))?;
+        if port != 0 && ports.contains(&port) {
+            return Err(format!("has port {port} twice"));
+        }
+        ports.push(port);
+    }
+    if ports.len() > MOST_NODES {
+        return Err(format!("has more than {MOST_NODES} ports"));
+    }
+    Ok(ports)
+}
+
+impl Demo {
+    /// Runs until SIGINT or SIGTERM.
+    ///
+    /// # Errors
+    /// One line that says why it could not start, and what to do.
+    pub async fn run(self) -> Result<(), Failure> {
+        run(self.ports, self.database).await.map_err(Failure::Usage)
+    }
+}
+
+async fn run(ports: Ports, database: PathBuf) -> Result<(), String> {
+    if database.as_os_str().is_empty() {
+        return Err("--database needs the path of a file".into());
+    }
     let signal = shutdown_signal().map_err(|why| why.to_string())?;
     // The ports first: a taken one is found before the database is touched.
     let listeners = ports

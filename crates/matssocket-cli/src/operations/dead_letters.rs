@@ -1,104 +1,115 @@
 //! `matssocket dead-letters`.
 
-use lexopt::{Parser, ValueExt};
+use clap::{Args, Subcommand};
 use matssocket::{Admin, DeadLetter, StoreError};
 use serde::Serialize;
 use serde_json::json;
 
-use super::Failure;
-use super::help::DEAD_LETTERS;
-use super::masked::masked;
-use super::output::{self, Table, counted, relative, shortened};
+use super::options::{Asked, StoreOptions};
+use crate::command_line::number;
+use crate::failure::Failure;
+use crate::output::{self, Table, counted, relative, shortened};
 
 /// Dead letters read from the store in one go.
 const PAGE: u32 = 500;
 
-#[derive(Default)]
-struct Wanted {
+/// List, redrive and drop messages that were given up
+///
+/// An SQLite file is open to one process at a time: stop its server first.
+#[derive(Args)]
+pub struct DeadLetters {
+    #[command(flatten)]
+    options: StoreOptions,
+    #[command(subcommand)]
     action: Option<Action>,
-    ids: Vec<i64>,
-    all: bool,
-    after: i64,
-    limit: Option<u32>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Subcommand)]
 enum Action {
-    List,
-    Redrive,
-    Drop,
+    /// List them; payloads, and long trace ids in full, are shown with --json
+    List {
+        /// Only ids greater than this
+        #[arg(long, value_name = "ID", default_value = "0", value_parser = number::<i64>, allow_hyphen_values = true)]
+        after: i64,
+        /// At most so many
+        #[arg(long, value_name = "NUMBER", default_value = "100", value_parser = number::<u32>)]
+        limit: u32,
+    },
+    /// Put them back to be delivered
+    Redrive(Named),
+    /// Delete them
+    Drop(Named),
 }
 
-impl Wanted {
-    fn read(&mut self, word: &str, parser: &mut Parser) -> Result<bool, Failure> {
-        match (word, self.action) {
-            ("list", None) => self.action = Some(Action::List),
-            ("redrive", None) => self.action = Some(Action::Redrive),
-            ("drop", None) => self.action = Some(Action::Drop),
-            ("--after", Some(Action::List)) => self.after = parser.value()?.parse()?,
-            ("--limit", Some(Action::List)) => self.limit = Some(parser.value()?.parse()?),
-            ("--all", Some(Action::Redrive | Action::Drop)) => self.all = true,
-            (id, Some(Action::Redrive | Action::Drop)) if !id.starts_with("--") => {
-                let id = id.parse().map_err(|_| {
-                    Failure::Usage(format!(
-                        "{:?} is not the id of a dead letter, which is a number",
-                        masked(id)
-                    ))
-                })?;
-                self.ids.push(id);
+/// Which ones.
+#[derive(Args)]
+struct Named {
+    /// The ids of dead letters
+    #[arg(value_name = "ID", value_parser = id, allow_negative_numbers = true)]
+    ids: Vec<i64>,
+    /// Every dead letter there is
+    #[arg(long)]
+    all: bool,
+}
+
+fn id(text: &str) -> Result<i64, String> {
+    let wrong = "is not the id of a dead letter, which is a number";
+    text.parse().map_err(|_| wrong.to_owned())
+}
+
+impl DeadLetters {
+    /// # Errors
+    /// Why it was not done.
+    pub async fn run(self) -> Result<(), Failure> {
+        let asked = self.options.load()?;
+        match self.action {
+            Some(Action::List { after, limit }) => {
+                list(&asked.open_to_read().await?, after, limit, asked.json).await
             }
-            _ => return Ok(false),
+            Some(Action::Redrive(named)) => named.redrive(asked).await,
+            Some(Action::Drop(named)) => named.drop(asked).await,
+            None => Err(Failure::Usage(
+                "what about dead letters? list, redrive or drop (see matssocket dead-letters --help)"
+                    .into(),
+            )),
         }
-        Ok(true)
     }
 }
 
-pub async fn run(parser: Parser) -> Result<(), Failure> {
-    let mut wanted = Wanted::default();
-    let Some(asked) = DEAD_LETTERS.read(parser, |word, parser| wanted.read(word, parser))? else {
-        return Ok(());
-    };
-    let Some(action) = wanted.action else {
-        let why =
-            "what about dead letters? list, redrive or drop (see matssocket dead-letters --help)";
-        return Err(Failure::Usage(why.into()));
-    };
-    if let Action::List = action {
-        let admin = asked.open_to_read().await?;
-        return list(
-            &admin,
-            wanted.after,
-            wanted.limit.unwrap_or(100),
-            asked.json,
-        )
-        .await;
-    }
-    if wanted.all != wanted.ids.is_empty() {
-        return Err(Failure::Usage(
-            "name the dead letters by their ids, or take --all".into(),
-        ));
-    }
-    let admin = asked.open().await?;
-    if wanted.all {
-        wanted.ids = all(&admin).await?;
-    }
-    let mut done = Done::default();
-    for id in wanted.ids {
-        let worked = match action {
-            Action::Drop => admin.drop_dead_letter(id).await?,
-            Action::Redrive | Action::List => admin.redrive_dead_letter(id).await?,
-        };
-        match worked {
-            true => done.ids.push(id),
-            false => done.left.push(Left {
-                id,
-                why: why_not(&admin, id).await?,
-            }),
+impl Named {
+    async fn redrive(self, asked: Asked) -> Result<(), Failure> {
+        let admin = self.open(&asked).await?;
+        let mut done = Done::default();
+        for id in self.ids(&admin).await? {
+            let worked = admin.redrive_dead_letter(id).await?;
+            done.note(&admin, id, worked).await?;
         }
+        done.tell("redriven", asked.json)
     }
-    match action {
-        Action::Drop => done.tell("dropped", asked.json),
-        Action::Redrive | Action::List => done.tell("redriven", asked.json),
+
+    async fn drop(self, asked: Asked) -> Result<(), Failure> {
+        let admin = self.open(&asked).await?;
+        let mut done = Done::default();
+        for id in self.ids(&admin).await? {
+            let worked = admin.drop_dead_letter(id).await?;
+            done.note(&admin, id, worked).await?;
+        }
+        done.tell("dropped", asked.json)
+    }
+
+    async fn open(&self, asked: &Asked) -> Result<Admin, Failure> {
+        if self.all != self.ids.is_empty() {
+            let why = "name the dead letters by their ids, or take --all";
+            return Err(Failure::Usage(why.into()));
+        }
+        asked.open().await
+    }
+
+    async fn ids(self, admin: &Admin) -> Result<Vec<i64>, StoreError> {
+        match self.all {
+            true => all(admin).await,
+            false => Ok(self.ids),
+        }
     }
 }
 
@@ -193,6 +204,17 @@ struct Left {
 }
 
 impl Done {
+    async fn note(&mut self, admin: &Admin, id: i64, worked: bool) -> Result<(), StoreError> {
+        match worked {
+            true => self.ids.push(id),
+            false => self.left.push(Left {
+                id,
+                why: why_not(admin, id).await?,
+            }),
+        }
+        Ok(())
+    }
+
     fn tell(self, how: &str, json: bool) -> Result<(), Failure> {
         if json {
             output::print_json(&json!({ how: self.ids, "left": self.left }));

@@ -1,23 +1,33 @@
 //! `matssocket migrate`.
 
-use lexopt::{Parser, ValueExt};
 use serde_json::json;
 
-use super::help::MIGRATE;
-use super::{Failure, output};
+use super::options::StoreOptions;
+use crate::failure::Failure;
+use crate::output;
 
-pub async fn run(parser: Parser) -> Result<(), Failure> {
-    let mut rename = None;
-    let own = |word: &str, parser: &mut Parser| match word {
-        "--rename-app" => {
-            rename = Some(parser.value()?.string()?);
-            Ok(true)
-        }
-        _ => Ok(false),
-    };
-    let Some(asked) = MIGRATE.read(parser, own)? else {
-        return Ok(());
-    };
+/// Create the store's tables, or bring them up to date
+///
+/// Servers do that themselves when they start. An SQLite file is open to one process at a time: stop its server first.
+#[derive(clap::Args)]
+pub struct Migrate {
+    /// The application that has this store is called NAME from now on; another one is refused at start
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    rename_app: Option<String>,
+    #[command(flatten)]
+    options: StoreOptions,
+}
+
+impl Migrate {
+    /// # Errors
+    /// Why the tables are not up to date.
+    pub async fn run(self) -> Result<(), Failure> {
+        migrate(self.rename_app, self.options).await
+    }
+}
+
+async fn migrate(rename: Option<String>, options: StoreOptions) -> Result<(), Failure> {
+    let asked = options.load()?;
     let settings = &asked.loaded.settings;
     let ran = settings.migrate().await?;
     let renamed = match &rename {

@@ -1,31 +1,42 @@
 //! `matssocket nodes`.
 
-use lexopt::Parser;
 use matssocket::{StoredNode, UnservedWork};
 use serde_json::json;
 
-use super::Failure;
-use super::help::NODES;
-use super::output::{self, Table, counted, relative};
+use super::options::StoreOptions;
+use crate::failure::Failure;
+use crate::output::{self, Table, counted, relative};
 
 /// What the names of built-in services begin with: all nodes have them, or they belong to an endpoint.
 const BUILT_IN: &str = "MatsSocket.";
 
-pub async fn run(parser: Parser) -> Result<(), Failure> {
-    let Some(asked) = NODES.read(parser, |_, _| Ok(false))? else {
-        return Ok(());
-    };
-    let admin = asked.open_to_read().await?;
-    let (nodes, unserved) = (admin.nodes().await?, admin.unserved().await?);
-    if asked.json {
-        output::print_json(&json!({ "nodes": nodes, "unserved": unserved }));
-        return Ok(());
+/// List the nodes of the cluster
+///
+/// With their leases, the number of sessions that each holds, and their services; and the services for which messages
+/// wait although no node has them. An SQLite file is open to one process at a time: stop its server first.
+#[derive(clap::Args)]
+pub struct Nodes {
+    #[command(flatten)]
+    options: StoreOptions,
+}
+
+impl Nodes {
+    /// # Errors
+    /// Why they are not known.
+    pub async fn run(self) -> Result<(), Failure> {
+        let asked = self.options.load()?;
+        let admin = asked.open_to_read().await?;
+        let (nodes, unserved) = (admin.nodes().await?, admin.unserved().await?);
+        if asked.json {
+            output::print_json(&json!({ "nodes": nodes, "unserved": unserved }));
+            return Ok(());
+        }
+        let living = nodes.iter().filter(|node| node.lives).count();
+        print_nodes(nodes);
+        output::print(&format!("{} up\n", counted(living as u64, "node")));
+        print_unserved(unserved);
+        Ok(())
     }
-    let living = nodes.iter().filter(|node| node.lives).count();
-    print_nodes(nodes);
-    output::print(&format!("{} up\n", counted(living as u64, "node")));
-    print_unserved(unserved);
-    Ok(())
 }
 
 fn print_nodes(nodes: Vec<StoredNode>) {

@@ -2,10 +2,10 @@
 
 use matssocket::{Admin, Store};
 
-use super::Failure;
-use super::command_line::Asked;
+use super::options::Asked;
 use super::settings::Settings;
 use super::store_url::StoreUrl;
+use crate::failure::Failure;
 
 impl Asked {
     /// The store, which must be there already, with its tables.

@@ -4,35 +4,59 @@ use std::io;
 
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{App, HttpResponse, HttpServer};
-use lexopt::Parser;
 use matssocket::MatsSocketServer;
 use serde_json::json;
 
-use super::help::SERVE;
 use super::masked::masked;
+use super::options::{Asked, ServerOptions};
 use super::settings::Settings;
-use super::{Failure, output};
 use crate::demo::{endpoints, hardened};
+use crate::failure::Failure;
+use crate::output;
 
 /// Where the WebSocket is mounted.
 const PATH: &str = "/matssocket";
 
-pub async fn run(parser: Parser) -> Result<(), Failure> {
-    let mut only_print = false;
-    let own = |word: &str, _: &mut Parser| {
-        only_print |= word == "--print-config";
-        Ok(word == "--print-config")
-    };
-    let Some(asked) = SERVE.read(parser, own)? else {
-        return Ok(());
-    };
-    if only_print {
+const CLOSING: &str = "\
+Each setting is also an entry of the configuration file (stop_grace = \"5s\") and a variable of the environment
+(MATSSOCKET_STOP_GRACE=5s). The command line comes before the environment, and that before the file.
+
+GET /health, /ready and /metrics tell how the server is.";
+
+/// Run one node, with a configuration file
+///
+/// The node is at ws://ADDRESS/matssocket, with the demo's endpoints (Demo.echo, Demo.slow, Demo.pushLater, Demo.say). It
+/// is for trying things out: clients log in with the authorization value Demo:<name>, and any name is accepted. Stops in
+/// good order on SIGTERM and SIGINT.
+#[derive(clap::Args)]
+#[command(after_help = CLOSING)]
+pub struct Serve {
+    /// Print what would be in effect, with passwords masked, and end
+    #[arg(long)]
+    print_config: bool,
+    #[command(flatten)]
+    options: ServerOptions,
+}
+
+impl Serve {
+    /// Serves until a signal ends it.
+    ///
+    /// # Errors
+    /// Why it could not start, or ended.
+    pub async fn run(self) -> Result<(), Failure> {
+        let asked = self.options.load()?;
+        if !self.print_config {
+            return serve(asked).await;
+        }
         match asked.json {
             true => output::print_json(&asked.loaded.to_json()),
             false => output::print(&asked.loaded.to_toml()),
         }
-        return Ok(());
+        Ok(())
     }
+}
+
+async fn serve(asked: Asked) -> Result<(), Failure> {
     let settings = asked.loaded.settings;
     // The port first: a taken one is found before the database is touched.
     let cannot = |why: io::Error| {

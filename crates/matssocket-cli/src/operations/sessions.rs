@@ -1,108 +1,166 @@
 //! `matssocket sessions`.
 
-use lexopt::{Parser, ValueExt};
+use clap::{Args, Subcommand};
 use matssocket::wire::shown;
 use matssocket::{Admin, SendError, SessionFilter, StoredSession};
 use serde_json::json;
 
-use super::Failure;
-use super::help::SESSIONS;
-use super::output::{self, Table, counted, relative};
+use super::options::{Asked, StoreOptions};
+use crate::command_line::number;
+use crate::failure::Failure;
+use crate::output::{self, Table, counted, relative};
 
 /// What its client's reply terminators are told, unless `--reason` says otherwise.
 const REASON: &str = "closed by the operator";
 
-#[derive(Default)]
-struct Wanted {
-    filter: SessionFilter,
+/// List, count and close sessions; revoke authorizations
+///
+/// Lists the sessions of the whole cluster, oldest first, unless a word says what else to do with them. An SQLite file is
+/// open to one process at a time: stop its server first.
+#[derive(Args)]
+pub struct Sessions {
+    #[command(flatten)]
+    list: List,
+    #[command(flatten)]
+    options: StoreOptions,
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Args)]
+struct List {
+    /// Only this user's
+    #[arg(long, allow_hyphen_values = true)]
+    user: Option<String>,
+    /// Only this app's
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    app: Option<String>,
+    /// Only those connected to a node
+    #[arg(long)]
+    connected: bool,
+    /// At most so many [default: 100]
+    #[arg(long, value_name = "NUMBER", value_parser = number::<u32>)]
     limit: Option<u32>,
+    /// Only their number
+    #[arg(long)]
     count: bool,
-    action: Action,
-    begun: bool,
-    sid: Option<String>,
-    reason: Option<String>,
-    topic: Option<String>,
 }
 
-/// What is to be done with them: the first word says so.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+/// What is to be done with them.
+#[derive(Subcommand)]
 enum Action {
-    #[default]
-    List,
-    /// The session to close follows, or the user whose sessions are closed.
-    Close,
-    /// The user follows whose authorization ends.
-    Revoke,
+    /// Close one session, or all of a user: their messages are deleted, their clients are told
+    Close {
+        /// The id of the session
+        sid: Option<String>,
+        /// All sessions of this user
+        #[arg(long, allow_hyphen_values = true)]
+        user: Option<String>,
+        /// What the client's reply terminators are told
+        #[arg(long, value_name = "TEXT", default_value = REASON, allow_hyphen_values = true)]
+        reason: String,
+    },
+    /// End a user's authorization: nothing reaches him, nor is taken from him, until he logs in again
+    Revoke {
+        /// Whose
+        #[arg(long, allow_hyphen_values = true)]
+        user: Option<String>,
+        /// Only the right to this topic
+        #[arg(long, allow_hyphen_values = true)]
+        topic: Option<String>,
+    },
 }
 
-impl Wanted {
-    fn read(&mut self, word: &str, parser: &mut Parser) -> Result<bool, Failure> {
-        let first = !std::mem::replace(&mut self.begun, true);
-        match (word, self.action) {
-            ("close", Action::List) if first => self.action = Action::Close,
-            ("revoke", Action::List) if first => self.action = Action::Revoke,
-            ("--user", _) => self.filter.user_id = Some(parser.value()?.string()?),
-            ("--app", Action::List) => self.filter.app_name = Some(parser.value()?.string()?),
-            ("--connected", Action::List) => self.filter.connected_only = true,
-            ("--limit", Action::List) => self.limit = Some(parser.value()?.parse()?),
-            ("--count", Action::List) => self.count = true,
-            ("--reason", Action::Close) => self.reason = Some(parser.value()?.string()?),
-            ("--topic", Action::Revoke) => self.topic = Some(parser.value()?.string()?),
-            (sid, Action::Close) if self.sid.is_none() && !sid.starts_with("--") => {
-                self.sid = Some(sid.to_owned());
+impl Sessions {
+    /// # Errors
+    /// Why it was not done.
+    pub async fn run(self) -> Result<(), Failure> {
+        let Sessions {
+            list,
+            options,
+            action,
+        } = self;
+        let asked = options.load()?;
+        match action {
+            None => list.run(asked).await,
+            Some(action) => match list.first() {
+                None => action.run(asked).await,
+                Some(option) => Err(Failure::Usage(format!(
+                    "{option} is for listing sessions, or stands behind {}",
+                    action.name()
+                ))),
+            },
+        }
+    }
+}
+
+impl Action {
+    fn name(&self) -> &'static str {
+        match self {
+            Action::Close { .. } => "close",
+            Action::Revoke { .. } => "revoke",
+        }
+    }
+
+    async fn run(self, asked: Asked) -> Result<(), Failure> {
+        let usage = |text: &str| Err(Failure::Usage(text.into()));
+        match self {
+            Action::Close { sid, user, reason } => match (sid, user) {
+                (Some(sid), None) => close(&asked.open().await?, &sid, &reason, asked.json).await,
+                (None, Some(user)) => {
+                    close_all(&asked.open().await?, &user, &reason, asked.json).await
+                }
+                _ => usage(
+                    "sessions close needs the id of a session, or a user: sessions close SID, or --user USER",
+                ),
+            },
+            Action::Revoke {
+                user: Some(user),
+                topic,
+            } => revoke(&asked.open().await?, &user, topic.as_deref(), asked.json).await,
+            Action::Revoke { user: None, .. } => {
+                usage("sessions revoke needs a user: sessions revoke --user USER")
             }
-            _ => return Ok(false),
         }
-        Ok(true)
     }
 }
 
-pub async fn run(parser: Parser) -> Result<(), Failure> {
-    let mut wanted = Wanted::default();
-    let Some(asked) = SESSIONS.read(parser, |word, parser| wanted.read(word, parser))? else {
-        return Ok(());
-    };
-    let usage = |text: &str| Err(Failure::Usage(text.into()));
-    match (wanted.action, wanted.sid, wanted.filter.user_id.clone()) {
-        (Action::List, ..) => {}
-        (Action::Close, Some(sid), None) => {
-            let reason = wanted.reason.as_deref().unwrap_or(REASON);
-            return close(&asked.open().await?, &sid, reason, asked.json).await;
-        }
-        (Action::Close, None, Some(user)) => {
-            let reason = wanted.reason.as_deref().unwrap_or(REASON);
-            return close_all(&asked.open().await?, &user, reason, asked.json).await;
-        }
-        (Action::Close, ..) => {
-            return usage(
-                "sessions close needs the id of a session, or a user: sessions close SID, or --user USER",
-            );
-        }
-        (Action::Revoke, _, Some(user)) => {
-            let topic = wanted.topic.as_deref();
-            return revoke(&asked.open().await?, &user, topic, asked.json).await;
-        }
-        (Action::Revoke, _, None) => {
-            return usage("sessions revoke needs a user: sessions revoke --user USER");
-        }
+impl List {
+    /// One of its options that was given.
+    fn first(&self) -> Option<&'static str> {
+        let given = [
+            (self.user.is_some(), "--user"),
+            (self.app.is_some(), "--app"),
+            (self.connected, "--connected"),
+            (self.limit.is_some(), "--limit"),
+            (self.count, "--count"),
+        ];
+        given
+            .into_iter()
+            .find_map(|(given, option)| given.then_some(option))
     }
-    let admin = asked.open_to_read().await?;
-    let total = admin.count_sessions(wanted.filter.clone()).await?;
-    if wanted.count {
+
+    async fn run(self, asked: Asked) -> Result<(), Failure> {
+        let mut filter = SessionFilter::default();
+        filter.user_id.clone_from(&self.user);
+        filter.app_name.clone_from(&self.app);
+        filter.connected_only = self.connected;
+        let admin = asked.open_to_read().await?;
+        let total = admin.count_sessions(filter.clone()).await?;
+        if self.count {
+            match asked.json {
+                true => output::print_json(&json!({ "count": total })),
+                false => output::print(&format!("{total}\n")),
+            }
+            return Ok(());
+        }
+        let sessions = admin.sessions(filter, self.limit.unwrap_or(100)).await?;
         match asked.json {
-            true => output::print_json(&json!({ "count": total })),
-            false => output::print(&format!("{total}\n")),
+            true => output::print_json(&json!({ "sessions": sessions, "count": total })),
+            false => show(sessions, total),
         }
-        return Ok(());
+        Ok(())
     }
-    let sessions = admin
-        .sessions(wanted.filter, wanted.limit.unwrap_or(100))
-        .await?;
-    match asked.json {
-        true => output::print_json(&json!({ "sessions": sessions, "count": total })),
-        false => show(sessions, total),
-    }
-    Ok(())
 }
 
 async fn close(admin: &Admin, sid: &str, reason: &str, json: bool) -> Result<(), Failure> {

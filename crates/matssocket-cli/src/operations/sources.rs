@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
-use super::Failure;
 use super::masked::masked;
-use super::output::{tame, toml_text};
 use super::settings::{SETTINGS, Setting, Settings};
+use crate::failure::Failure;
+use crate::output::{tame, toml_text};
 
 /// Where a value was written.
 #[derive(Clone, Debug)]

@@ -17,10 +17,10 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use matssocket_testing::bench::conformance::Database::{self, Postgres, Sqlite};
-use matssocket_testing::bench::conformance::{Server, Servers};
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
+use matssocket_testing::bench::conformance::Database::{self, Postgres, Sqlite};
+use matssocket_testing::bench::conformance::{Server, Servers};
 
 /// The load generator.
 const LOAD: &str = env!("CARGO_BIN_EXE_matssocket-load");

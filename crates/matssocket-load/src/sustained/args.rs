@@ -1,33 +1,11 @@
 //! The options that `sustained` alone has.
 
-use std::ffi::OsString;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lexopt::ValueExt;
-
 use crate::args::{rate, seconds};
 use crate::mix::Mix;
-
-/// What `--help` prints of them.
-pub const USAGE: &str = "\
-sustained:
-  --mix KIND=N,…      how many of all messages are of which kind: requests, pushes, forwards (default requests=1)
-  --phase S           the kinds take turns of this length, instead of being mixed
-  --window S          between the lines (default 10); --seconds and --phase are multiples of it
-  --postgres URL      the store's PostgreSQL: each line tells what goes on in there as well
-  --schema NAME       where its tables are (default matssocket)
-  --hold-xmin A..B    from second A to second B, a transaction on that PostgreSQL keeps dead rows from being removed
-  --plot FILE         draws all of it there, as SVG
-  Beside the messages, the lines tell how many cores of this machine the server (--server-pid) kept busy, and how many
-  were idle, waited for the disk, or were had by other virtual machines.
-  Exit code 1 also if:
-  --worst SHARE       the slowest window has less than this share of the median window's rate
-  --p99 S             a window has a p99 above this
-  --growth MB         the tables take so much more disk at any time than they did at first
-  Times are in seconds, or with a unit: 50ms, 10s, 30min.
-";
 
 /// How to watch, and what to judge by.
 #[derive(Clone, Debug)]
@@ -57,100 +35,67 @@ pub struct Wanted {
     pub growth: Option<f64>,
 }
 
-/// The options as given.
-#[derive(Default)]
-pub struct Given {
-    mix: Option<Mix>,
+/// The options as given. Times are in seconds, or with a unit: 50ms, 10s, 30min.
+#[derive(clap::Args)]
+#[command(next_help_heading = "What to watch, and what to judge by")]
+pub struct Options {
+    /// How many of all messages are of which kind: requests, pushes, forwards
+    #[arg(long, value_name = "KIND=N,…", default_value = "requests", value_parser = Mix::parse)]
+    mix: Mix,
+    /// The kinds take turns of this length, instead of being mixed
+    #[arg(long, value_name = "S", value_parser = time)]
     phase: Option<Duration>,
-    window: Option<Duration>,
+    /// Between the lines; --seconds and --phase are multiples of it
+    #[arg(long, value_name = "S", default_value = "10s", value_parser = time)]
+    window: Duration,
+    /// The store's PostgreSQL: each line tells what goes on in there as well
+    #[arg(long, value_name = "URL")]
     postgres: Option<String>,
+    /// Where its tables are [default: matssocket]
+    #[arg(long, value_name = "NAME", requires = "postgres")]
     schema: Option<String>,
-    hold: Option<Range<f64>>,
+    /// From second A to second B, a transaction on that PostgreSQL keeps dead rows from being removed
+    #[arg(long, value_name = "A..B", value_parser = span, requires = "postgres")]
+    hold_xmin: Option<Range<f64>>,
+    /// Draw all of it there, as SVG
+    #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
-    wanted: Wanted,
-    /// The first of them.
-    first: Option<&'static str>,
+    /// Fail if the slowest window has less than this share of the median window's rate
+    #[arg(long, value_name = "SHARE", value_parser = rate)]
+    worst: Option<f64>,
+    /// Fail if a window has a p99 above this
+    #[arg(long, value_name = "S", value_parser = time)]
+    p99: Option<Duration>,
+    /// Fail if the tables take so many MB more disk at any time than they did at first
+    #[arg(long, value_name = "MB", value_parser = rate, requires = "postgres")]
+    growth: Option<f64>,
 }
 
-const OPTIONS: [&str; 10] = [
-    "--mix",
-    "--phase",
-    "--window",
-    "--postgres",
-    "--schema",
-    "--hold-xmin",
-    "--plot",
-    "--worst",
-    "--p99",
-    "--growth",
-];
-
-/// An option of this scenario's, by its name without dashes.
-pub fn option(name: &str) -> Option<&'static str> {
-    OPTIONS.into_iter().find(|option| option[2..] == *name)
-}
-
-impl Given {
-    /// Takes the value of one of the [options](option).
-    pub fn take(&mut self, option: &'static str, value: OsString) -> Result<(), lexopt::Error> {
-        self.first.get_or_insert(option);
-        match option {
-            "--mix" => self.mix = Some(value.parse_with(Mix::parse)?),
-            "--phase" => self.phase = Some(value.parse_with(time)?),
-            "--window" => self.window = Some(value.parse_with(time)?),
-            "--postgres" => self.postgres = Some(value.string()?),
-            "--schema" => self.schema = Some(value.string()?),
-            "--hold-xmin" => self.hold = Some(value.parse_with(span)?),
-            "--plot" => self.plot = Some(value.into()),
-            "--worst" => self.wanted.worst = Some(value.parse_with(rate)?),
-            "--p99" => self.wanted.p99 = Some(value.parse_with(time)?),
-            _ => self.wanted.growth = Some(value.parse_with(rate)?),
-        }
-        Ok(())
-    }
-
-    /// One that was given.
-    pub fn first(&self) -> Option<&'static str> {
-        self.first
-    }
-
+impl Options {
     /// All of them together, for a run of this length.
-    pub fn checked(self, run: Duration) -> Result<(Mix, Sustained), lexopt::Error> {
-        let window = self.window.unwrap_or(Duration::from_secs(10));
-        let mut mix = match self.mix {
-            Some(mix) => mix,
-            None => Mix::parse("requests")?,
-        };
+    pub fn checked(self, run: Duration) -> Result<(Mix, Sustained), String> {
+        let (window, mut mix) = (self.window, self.mix);
         mix.phase = self.phase;
         for (option, time) in [("--seconds", Some(run)), ("--phase", self.phase)] {
             if time.is_some_and(|time| !is_multiple(time, window)) {
-                return Err(format!(
-                    "{option} must be a multiple of --window, which is {window:?}"
-                )
-                .into());
+                let why = format!("{option} must be a multiple of --window, which is {window:?}");
+                return Err(why);
             }
         }
-        let only_postgres = [
-            (self.schema.is_some(), "--schema"),
-            (self.hold.is_some(), "--hold-xmin"),
-            (self.wanted.growth.is_some(), "--growth"),
-        ];
-        let postgres = match self.postgres {
-            Some(url) => Some(Postgres {
-                url,
-                schema: self.schema.unwrap_or_else(|| "matssocket".to_owned()),
-                hold: self.hold,
-            }),
-            None => match only_postgres.iter().find(|(given, _)| *given) {
-                Some((_, option)) => return Err(format!("{option} needs --postgres").into()),
-                None => None,
-            },
-        };
+        let postgres = self.postgres.map(|url| Postgres {
+            url,
+            schema: self.schema.unwrap_or_else(|| "matssocket".to_owned()),
+            hold: self.hold_xmin,
+        });
         let sustained = Sustained {
             window,
             postgres,
             plot: self.plot,
-            wanted: self.wanted,
+            wanted: Wanted {
+                worst: self.worst,
+                p99: self.p99,
+                growth: self.growth,
+            },
         };
         Ok((mix, sustained))
     }

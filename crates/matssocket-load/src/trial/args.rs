@@ -3,56 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lexopt::prelude::*;
+use clap::{Subcommand, ValueEnum};
 use tokio_tungstenite::tungstenite::http::Uri;
 
-use crate::args::{count, pids, positive, rate, seconds, urls, whole};
-
-/// What `--help` prints of them.
-pub const USAGE: &str = "\
-Trials: first the server is left in peace, then one user asks too much of it, while others do what they always do. What
-becomes of them is held against numbers that must be kept. Exit code 1: one was not.
-  greedy     one user's sessions send requests without a pause
-  memory     one user makes the server hold all that it will hold for him, in four ways
-  resume     sessions with big backlogs come back all at once
-  services   one service has work that does not end, and another is to answer
-  steady     nobody asks too much: for what the server does of its own accord, such as scavenging
-
-For all trials:
-  --url URL,…         services: the second one is of a node that goes on when --kill-pid is gone
-  --server-pid P      the process whose memory is told (Linux)
-  --quiet-seconds S   how long the server is left in peace at first (default 10; not for steady)
-  --seconds S         how long one user asks too much (default 30)
-  --idle N            sessions that only keep their lines open (default 10)
-  --paced N           sessions that send requests at a rate, each of a user of its own (default 10)
-  --rate R            of each of them, per second (default 20)
-  --newcomers R       new users per second (default 2)
-  --json FILE         writes the figures there as well
-  --quiet             only whether the numbers were kept
-greedy:
-  --sessions N        of the one user (default 40)
-  --in-flight K       requests under way for each (default 500)
-memory:
-  --case NAME         frames: messages that are never complete; fragments: the same in many frames; history: a topic's
-                      publications that nobody reads; outbox: messages for sessions that come back (default: all)
-  --connections N     default 40; history 15; outbox 2
-  --bytes B           that each asks for (default 50 MiB; history 57 MiB; outbox 800 MB)
-memory, resume:
-  --budget B          the server's max_node_bytes (default 512 MiB): its memory may be a fifth more
-  --base B            and this: what is not counted, such as the program itself (default 0)
-resume:
-  --sessions N        default 1,000
-  --backlog B         messages waiting for each session (default 20)
-  --size C            characters of a message's text (default 1,000,000)
-  --stored            the sessions back-0, back-1 … of users of the same names are in the store already, and their messages
-services:
-  --jobs N            default 1,000
-  --users N           whose jobs they are (default 20)
-  --kill-pid P        kills the process of the first URL (kill -9), with the jobs on it
-";
-
-/// The trials' names.
-pub const NAMES: &str = "greedy, memory, resume, services, steady";
+use crate::args::{above_zero, count, pid, positive, seconds, url, whole};
 
 /// What to try.
 #[derive(Clone, Debug)]
@@ -119,17 +73,19 @@ impl Trial {
 }
 
 /// A way to make the server hold much.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Case {
+    /// Messages that are never complete
     Frames,
+    /// The same in many frames
     Fragments,
+    /// A topic's publications that nobody reads
     History,
+    /// Messages for sessions that come back
     Outbox,
 }
 
 impl Case {
-    const ALL: [Case; 4] = [Case::Frames, Case::Fragments, Case::History, Case::Outbox];
-
     pub fn name(self) -> &'static str {
         match self {
             Case::Frames => "frames",
@@ -156,167 +112,209 @@ impl Case {
     }
 }
 
-/// Options as given; which of them a trial knows is checked when it is made.
-#[derive(Default)]
-struct Given {
-    sessions: Option<usize>,
-    in_flight: Option<usize>,
-    case: Option<Case>,
-    connections: Option<usize>,
-    bytes: Option<usize>,
+/// The trials, as they are given.
+#[derive(Subcommand)]
+pub enum TrialCommand {
+    /// Trial: one user's sessions send requests without a pause
+    Greedy {
+        /// Of the one user
+        #[arg(long, value_name = "N", default_value = "40", value_parser = positive)]
+        sessions: usize,
+        /// Requests under way for each
+        #[arg(long, value_name = "K", default_value = "500", value_parser = positive)]
+        in_flight: usize,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Trial: one user makes the server hold all that it will hold for him, in four ways
+    Memory {
+        /// Which of the ways [default: all]
+        #[arg(long, value_enum, value_name = "NAME")]
+        case: Option<Case>,
+        /// How many there are [default: 40; history 15; outbox 2]
+        #[arg(long, value_name = "N", value_parser = positive)]
+        connections: Option<usize>,
+        /// What each asks for [default: 50 MiB; history 57 MiB; outbox 800 MB]
+        #[arg(long, value_name = "B", value_parser = positive)]
+        bytes: Option<usize>,
+        #[command(flatten)]
+        most: Most,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Trial: sessions with big backlogs come back all at once
+    Resume {
+        /// How many there are
+        #[arg(long, value_name = "N", default_value = "1,000", value_parser = positive)]
+        sessions: usize,
+        /// Messages waiting for each session
+        #[arg(long, value_name = "B", default_value = "20", value_parser = count)]
+        backlog: u32,
+        /// Characters of a message's text
+        #[arg(long, value_name = "C", default_value = "1,000,000", value_parser = positive)]
+        size: usize,
+        /// The sessions back-0, back-1 … of users of the same names are in the store already, and their messages
+        #[arg(long)]
+        stored: bool,
+        #[command(flatten)]
+        most: Most,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Trial: one service has work that does not end, and another is to answer
+    Services {
+        /// How many there are
+        #[arg(long, value_name = "N", default_value = "1,000", value_parser = positive)]
+        jobs: usize,
+        /// Whose jobs they are
+        #[arg(long, value_name = "N", default_value = "20", value_parser = positive)]
+        users: usize,
+        /// Kill the process of the first URL (kill -9), with the jobs on it; the second URL's node goes on
+        #[arg(long, value_name = "P", value_parser = pid)]
+        kill_pid: Option<u32>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Trial: nobody asks too much: for what the server does of its own accord, such as scavenging
+    Steady {
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// What every trial takes.
+#[derive(clap::Args)]
+#[command(next_help_heading = "For all trials")]
+pub struct Common {
+    /// Where the server is, ws:// only
+    #[arg(long = "url", value_name = "URL,…", required = true, value_delimiter = ',', value_parser = url)]
+    urls: Vec<Uri>,
+    /// The process whose memory is told (Linux)
+    #[arg(long, value_name = "P,…", value_delimiter = ',', value_parser = pid)]
+    server_pid: Vec<u32>,
+    /// Seconds that the server is left in peace at first (not for steady)
+    #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
+    quiet_seconds: Duration,
+    /// Seconds that one user asks too much
+    #[arg(long, value_name = "S", default_value = "30", value_parser = seconds)]
+    seconds: Duration,
+    /// Sessions that only keep their lines open
+    #[arg(long, value_name = "N", default_value = "10", value_parser = whole)]
+    idle: usize,
+    /// Sessions that send requests at a rate, each of a user of its own
+    #[arg(long, value_name = "N", default_value = "10", value_parser = positive)]
+    paced: usize,
+    /// Of each of them, per second
+    #[arg(long, value_name = "R", default_value = "20", value_parser = above_zero)]
+    rate: f64,
+    /// New users per second
+    #[arg(long, value_name = "R", default_value = "2", value_parser = above_zero)]
+    newcomers: f64,
+    /// Write the figures there as well
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Only whether the numbers were kept
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// The memory that the server may take.
+#[derive(clap::Args)]
+pub struct Most {
+    /// The server's max_node_bytes [default: 512 MiB]: its memory may be a fifth more
+    #[arg(long, value_name = "B", value_parser = positive)]
     budget: Option<usize>,
-    base: Option<usize>,
-    backlog: Option<u32>,
-    size: Option<usize>,
-    stored: bool,
-    jobs: Option<usize>,
-    users: Option<usize>,
-    kill: Option<u32>,
+    /// And this: what is not counted, such as the program itself
+    #[arg(long, value_name = "B", default_value = "0", value_parser = whole)]
+    base: usize,
 }
 
-/// The name of a trial.
-pub fn named(name: &str) -> Option<&'static str> {
-    NAMES.split(", ").find(|known| *known == name)
-}
-
-/// Reads on after the trial's name; `None` asks for help.
-pub fn parse(
-    name: &'static str,
-    mut parser: lexopt::Parser,
-) -> Result<Option<Args>, lexopt::Error> {
-    let mut given = Given::default();
-    let mut args = Args {
-        urls: Vec::new(),
-        server: Vec::new(),
-        quiet: Duration::from_secs(10),
-        time: Duration::from_secs(30),
-        others: Others {
-            idle: 10,
-            paced: 10,
-            rate: 20.0,
-            newcomers: 2.0,
-        },
-        json: None,
-        only_verdict: false,
-        trial: Trial::Steady,
-    };
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Long("url") => args.urls = parser.value()?.parse_with(urls)?,
-            Long("server-pid") => args.server = parser.value()?.parse_with(pids)?,
-            Long("quiet-seconds") => args.quiet = parser.value()?.parse_with(seconds)?,
-            Long("seconds") => args.time = parser.value()?.parse_with(seconds)?,
-            Long("idle") => args.others.idle = parser.value()?.parse_with(whole)?,
-            Long("paced") => args.others.paced = parser.value()?.parse_with(positive)?,
-            Long("rate") => args.others.rate = parser.value()?.parse_with(above_zero)?,
-            Long("newcomers") => args.others.newcomers = parser.value()?.parse_with(above_zero)?,
-            Long("json") => args.json = Some(parser.value()?.into()),
-            Long("quiet") => args.only_verdict = true,
-            Long("sessions") => given.sessions = Some(parser.value()?.parse_with(positive)?),
-            Long("in-flight") => given.in_flight = Some(parser.value()?.parse_with(positive)?),
-            Long("case") => given.case = Some(parser.value()?.parse_with(case)?),
-            Long("connections") => given.connections = Some(parser.value()?.parse_with(positive)?),
-            Long("bytes") => given.bytes = Some(parser.value()?.parse_with(positive)?),
-            Long("budget") => given.budget = Some(parser.value()?.parse_with(positive)?),
-            Long("base") => given.base = Some(parser.value()?.parse_with(whole)?),
-            Long("backlog") => given.backlog = Some(parser.value()?.parse_with(count)?),
-            Long("size") => given.size = Some(parser.value()?.parse_with(positive)?),
-            Long("stored") => given.stored = true,
-            Long("jobs") => given.jobs = Some(parser.value()?.parse_with(positive)?),
-            Long("users") => given.users = Some(parser.value()?.parse_with(positive)?),
-            Long("kill-pid") => given.kill = Some(parser.value()?.parse()?),
-            Short('h') | Long("help") => return Ok(None),
-            _ => return Err(argument.unexpected()),
-        }
-    }
-    args.trial = given.trial(name)?;
-    check(&args)?;
-    Ok(Some(args))
-}
-
-fn check(args: &Args) -> Result<(), lexopt::Error> {
-    let kills = matches!(args.trial, Trial::Services { kill: Some(_), .. });
-    match (args.urls.len(), &args.trial) {
-        (0, _) => {
-            Err("--url is missing: the server's, such as ws://127.0.0.1:8080/matssocket".into())
-        }
-        (1, _) if kills => Err("--kill-pid needs a second --url, of the node that goes on".into()),
-        (_, Trial::Memory { .. } | Trial::Resume { .. }) if args.server.is_empty() => {
-            Err("--server-pid is missing: the process whose memory is to be watched".into())
-        }
-        _ => Ok(()),
+impl Most {
+    fn bytes(&self) -> u64 {
+        let budget = self.budget.unwrap_or(512 << 20);
+        (budget + budget / 5 + self.base) as u64
     }
 }
 
-impl Given {
-    fn trial(mut self, name: &str) -> Result<Trial, lexopt::Error> {
-        let trial = match name {
-            "greedy" => Trial::Greedy {
-                sessions: self.sessions.take().unwrap_or(40),
-                in_flight: self.in_flight.take().unwrap_or(500),
+impl Common {
+    fn with(self, trial: Trial) -> Args {
+        Args {
+            urls: self.urls,
+            server: self.server_pid,
+            quiet: self.quiet_seconds,
+            time: self.seconds,
+            others: Others {
+                idle: self.idle,
+                paced: self.paced,
+                rate: self.rate,
+                newcomers: self.newcomers,
             },
-            "memory" => Trial::Memory {
-                cases: (self.case.take()).map_or(Case::ALL.to_vec(), |case| vec![case]),
-                connections: self.connections.take(),
-                bytes: self.bytes.take(),
-                most: self.most(),
-            },
-            "resume" => Trial::Resume {
-                sessions: self.sessions.take().unwrap_or(1_000),
-                backlog: self.backlog.take().unwrap_or(20),
-                size: self.size.take().unwrap_or(1_000_000),
-                stored: std::mem::take(&mut self.stored),
-                most: self.most(),
-            },
-            "services" => Trial::Services {
-                jobs: self.jobs.take().unwrap_or(1_000),
-                users: self.users.take().unwrap_or(20),
-                kill: self.kill.take(),
-            },
-            _ => Trial::Steady,
-        };
-        match self.rest() {
-            Some(option) => Err(format!("{option} is not for the trial {name}").into()),
-            None => Ok(trial),
+            json: self.json,
+            only_verdict: self.quiet,
+            trial,
+        }
+    }
+}
+
+impl TrialCommand {
+    /// What to try; options that do not go together are refused.
+    pub fn checked(self) -> Result<Args, String> {
+        let args = self.args();
+        let kills = matches!(args.trial, Trial::Services { kill: Some(_), .. });
+        match (args.urls.len(), &args.trial) {
+            (1, _) if kills => {
+                Err("--kill-pid needs a second --url, of the node that goes on".into())
+            }
+            (_, Trial::Memory { .. } | Trial::Resume { .. }) if args.server.is_empty() => {
+                Err("--server-pid is missing: the process whose memory is to be watched".into())
+            }
+            _ => Ok(args),
         }
     }
 
-    /// The memory that the server may take.
-    fn most(&mut self) -> u64 {
-        let budget = self.budget.take().unwrap_or(512 << 20);
-        (budget + budget / 5 + self.base.take().unwrap_or(0)) as u64
-    }
-
-    /// An option that nobody has taken.
-    fn rest(&self) -> Option<&'static str> {
-        [
-            (self.sessions.is_some(), "--sessions"),
-            (self.in_flight.is_some(), "--in-flight"),
-            (self.case.is_some(), "--case"),
-            (self.connections.is_some(), "--connections"),
-            (self.bytes.is_some(), "--bytes"),
-            (self.budget.is_some(), "--budget"),
-            (self.base.is_some(), "--base"),
-            (self.backlog.is_some(), "--backlog"),
-            (self.size.is_some(), "--size"),
-            (self.stored, "--stored"),
-            (self.jobs.is_some(), "--jobs"),
-            (self.users.is_some(), "--users"),
-            (self.kill.is_some(), "--kill-pid"),
-        ]
-        .into_iter()
-        .find_map(|(given, name)| given.then_some(name))
-    }
-}
-
-fn case(text: &str) -> Result<Case, String> {
-    let known = Case::ALL.into_iter().find(|case| case.name() == text);
-    known.ok_or_else(|| format!("{text:?} is none of frames, fragments, history, outbox"))
-}
-
-fn above_zero(text: &str) -> Result<f64, String> {
-    match rate(text)? {
-        0.0 => Err("0 is too few".to_owned()),
-        rate => Ok(rate),
+    fn args(self) -> Args {
+        match self {
+            TrialCommand::Greedy {
+                sessions,
+                in_flight,
+                common,
+            } => common.with(Trial::Greedy {
+                sessions,
+                in_flight,
+            }),
+            TrialCommand::Memory {
+                case,
+                connections,
+                bytes,
+                most,
+                common,
+            } => common.with(Trial::Memory {
+                cases: case.map_or(Case::value_variants().to_vec(), |case| vec![case]),
+                connections,
+                bytes,
+                most: most.bytes(),
+            }),
+            TrialCommand::Resume {
+                sessions,
+                backlog,
+                size,
+                stored,
+                most,
+                common,
+            } => common.with(Trial::Resume {
+                sessions,
+                backlog,
+                size,
+                stored,
+                most: most.bytes(),
+            }),
+            TrialCommand::Services {
+                jobs,
+                users,
+                kill_pid: kill,
+                common,
+            } => common.with(Trial::Services { jobs, users, kill }),
+            TrialCommand::Steady { common } => common.with(Trial::Steady),
+        }
     }
 }

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::Command;
 
 use diesel::prelude::*;
-use matssocket_client::Client;
 use matssocket::testkit::TestClient;
 use matssocket::{Admin, Store};
+use matssocket_client::Client;
 use serde_json::{Value, json};
 
 use super::serving::{Served, serve};
