@@ -76,11 +76,11 @@
 //! - `sqlite` (default): the store on SQLite, which is bundled.
 //! - `postgres`: the store on PostgreSQL, and clusters of several processes, by the system's libpq. `postgres-bundled`: with
 //!   libpq and OpenSSL built in.
-//! - `client` (default): the client. `client-tls`: its `wss://`.
-//! - `demo` (default): the program `matssocket`, which is the demo and the commands for operations.
-//! - `load`: the program `matssocket-load`, a load generator for any server that carries the conformance endpoints.
+//! - `client`: the Rust client, as `matssocket::client`; a service that is nothing but a client takes the package `matssocket-client`
+//!   instead, which brings neither actix nor a database. `client-tls`: its `wss://`.
 //!
-//! A slim server: `default-features = false, features = ["sqlite"]`.
+//! The program `matssocket` (the demo, and the commands for operations) is the package `matssocket-cli`, the load generator
+//! `matssocket-load`.
 
 // src/store/sql is compiled once for each database, on purpose.
 #![allow(clippy::duplicate_mod)]
@@ -153,6 +153,6 @@ pub use wire::{DebugOptions, MessageType};
 pub mod security {}
 
 /// The README's examples compile.
-#[cfg(all(doctest, feature = "sqlite", feature = "client"))]
+#[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

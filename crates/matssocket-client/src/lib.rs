@@ -89,6 +89,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{broadcast, oneshot, watch};
 
+/// The protocol's own types, some of which are in the signatures here.
 pub use matssocket_wire as wire;
 
 pub use authorization::{Authorization, AuthorizationError, AuthorizationNeed};
@@ -357,3 +358,8 @@ impl Client {
         self.shared().core().round_trip
     }
 }
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -12,7 +12,7 @@ pub const MAX_SHOWN_CHARS: usize = 300;
 /// [`MAX_SHOWN_CHARS`] is cut, and ends with an ellipsis.
 ///
 /// ```
-/// use matssocket::wire::shown;
+/// use matssocket_wire::shown;
 /// assert_eq!(shown("order 17"), "order 17");
 /// assert_eq!(shown("\u{1b}[2J"), r"\u{1b}[2J");
 /// assert_eq!(shown(&"x".repeat(301)), "x".repeat(300) + "…");

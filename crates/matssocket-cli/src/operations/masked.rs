@@ -3,6 +3,10 @@
 //! Values are shown only if their keys are known to hold no secret: somebody who mistypes a key, or puts a value where
 //! it does not belong, must not see a password in a log. Rather too much is hidden than too little.
 
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
 const MASK: &str = "***";
 
 /// Keys of libpq whose values may be shown. (`options` may set anything, `password` and `sslpassword` speak for
@@ -173,20 +177,8 @@ fn shown_key(key: &str) -> &str {
 }
 
 /// A piece of a URL without percent-encoding.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let code = match after {
-            [high, low, ..] if *first == b'%' => std::str::from_utf8(&[*high, *low])
-                .ok()
-                .and_then(|code| u8::from_str_radix(code, 16).ok()),
-            _ => None,
-        };
-        bytes.push(code.unwrap_or(*first));
-        rest = &rest[if code.is_some() { 3 } else { 1 }..];
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+fn decoded(text: &str) -> Cow<'_, str> {
+    percent_decode_str(text).decode_utf8_lossy()
 }
 
 #[cfg(test)]
