@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use matssocket::{
-    Context, Forward, HandlerError, Incoming, MatsSocketServer, Outcome, ServerBuilder,
-};
+use matssocket::{Forward, HandlerError, Incoming, Outcome, ServerBuilder};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

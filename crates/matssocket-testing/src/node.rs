@@ -26,9 +26,12 @@ type Extend = Box<dyn Fn(ServerBuilder, &Control, usize) -> ServerBuilder>;
 enum Database {
     /// All in one, in this process.
     Shared(Store),
-    /// Each by a connection of its own to one PostgreSQL, as in processes of their own.
+    /// Each by a connection of its own to one PostgreSQL, as in processes of their own. The schema lives as long as this.
     #[cfg(feature = "postgres")]
-    Postgres(Rc<Schema>, Postgres),
+    Postgres {
+        _schema: Rc<Schema>,
+        settings: Postgres,
+    },
     /// As before, in one that is the test's own.
     #[cfg(feature = "postgres")]
     Own(Postgres),
@@ -42,7 +45,10 @@ impl Database {
             Ok("postgres") => {
                 let schema = Schema::new();
                 let settings = schema.settings();
-                Database::Postgres(Rc::new(schema), settings)
+                Database::Postgres {
+                    _schema: Rc::new(schema),
+                    settings,
+                }
             }
             Ok(other) if other != "sqlite" => {
                 panic!(
@@ -57,7 +63,9 @@ impl Database {
         match self {
             Database::Shared(store) => store.clone(),
             #[cfg(feature = "postgres")]
-            Database::Postgres(_, settings) | Database::Own(settings) => settings.clone().into(),
+            Database::Postgres { settings, .. } | Database::Own(settings) => {
+                settings.clone().into()
+            }
         }
     }
 }
@@ -108,7 +116,10 @@ impl Setup {
     /// On PostgreSQL, as it is used by nodes in processes of their own.
     #[cfg(feature = "postgres")]
     pub fn postgres(mut self, schema: Schema, settings: Postgres) -> Setup {
-        self.database = Database::Postgres(Rc::new(schema), settings);
+        self.database = Database::Postgres {
+            _schema: Rc::new(schema),
+            settings,
+        };
         self.cluster = None;
         self
     }

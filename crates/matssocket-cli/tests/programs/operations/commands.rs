@@ -1,5 +1,6 @@
 //! `migrate`, `sessions`, `dead-letters` and `nodes`.
 
+use std::fs;
 use std::path::Path;
 
 use matssocket::testkit::TestClient;
@@ -39,6 +40,27 @@ fn every_command_explains_itself() {
     );
     let left = directory.path().read_dir().expect("readable").count();
     assert_eq!(left, 0, "help touches nothing");
+}
+
+#[test]
+fn shells_and_man_are_told_all_commands_and_settings() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let there = directory.path();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = done(there, &["completions", shell]);
+        for word in ["dead-letters", "rename-app", "max-inbox"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    done(there, &["man", "."]);
+    let page = fs::read_to_string(there.join("matssocket-serve.1")).expect("written");
+    assert!(page.contains("max\\-inbox"), "{page}");
+    let pages = there.read_dir().expect("readable").count();
+    assert!(pages >= 10, "{pages}");
+    let output = run(&mut matssocket(there, &["man", "nowhere"]));
+    assert_failed(&output, 1, &["nowhere"]);
+    let output = run(&mut matssocket(there, &["completions", "cmd"]));
+    assert_failed(&output, 2, &["cmd", "bash"]);
 }
 
 #[test]
