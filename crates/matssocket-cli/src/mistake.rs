@@ -40,10 +40,14 @@ pub fn explained(error: &clap::Error, program: &Command) -> Failure {
             named(ContextKind::ValidValue)
         ),
         ErrorKind::TooManyValues => format!("{argument} takes no value (see {help})"),
-        ErrorKind::ArgumentConflict => format!(
-            "{argument} does not go together with {}",
-            named(ContextKind::PriorArg)
-        ),
+        ErrorKind::ArgumentConflict => {
+            let later = match argument.is_empty() {
+                true => named(ContextKind::InvalidSubcommand),
+                false => argument,
+            };
+            let before = named(ContextKind::PriorArg);
+            format!("{later} does not go together with {before} (see {help})")
+        }
         ErrorKind::MissingRequiredArgument => format!("{argument} is missing (see {help})"),
         _ => first_line(error),
     })
