@@ -76,10 +76,8 @@ fn place_of(error: &clap::Error) -> Vec<String> {
 }
 
 fn subcommands(program: &Command, place: &[String]) -> Vec<String> {
-    let inner = place.iter().skip(1);
-    let found = inner.fold(Some(program), |command, name| {
-        command.and_then(|command| command.find_subcommand(name))
-    });
+    let mut words = place.iter().skip(1);
+    let found = words.try_fold(program, |command, name| command.find_subcommand(name));
     let all = found.unwrap_or(program).get_subcommands();
     all.map(|command| command.get_name().to_owned()).collect()
 }
