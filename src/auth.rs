@@ -53,6 +53,7 @@ impl std::fmt::Debug for Principal {
 
 /// What an authenticator says of an authorization value.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Verdict {
     /// Authenticated (anew).
     Authenticated(Principal),
@@ -62,15 +63,40 @@ pub enum Verdict {
     Invalid(String),
 }
 
-/// The authenticator itself failed (its database is away, say): the client is sent away with its session kept.
+/// The authenticator itself failed, for example because its database is unavailable: the connection is closed with 1012
+/// and the session is kept, so that the client tries again.
+///
+/// ```
+/// # use matssocket::AuthError;
+/// fn cache_size(setting: &str) -> Result<usize, AuthError> {
+///     setting.parse().map_err(AuthError::new)
+/// }
+/// # assert!(cache_size("x").is_err());
+/// let timeout = AuthError::new("the directory did not answer in time");
+/// # drop(timeout);
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("authentication is not possible now: {0}")]
-pub struct AuthError(pub String);
+pub struct AuthError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
-/// The HTTP upgrade was refused.
-#[derive(Debug, thiserror::Error)]
+impl AuthError {
+    /// A failure with this error, or text, as its cause. It goes to the log, not to the client.
+    pub fn new(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> AuthError {
+        AuthError(cause.into())
+    }
+}
+
+/// The HTTP upgrade was refused: the client gets 403.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Refused(pub String);
+pub struct Refused(String);
+
+impl Refused {
+    /// A refusal with this reason, which goes to the log, not to the client.
+    pub fn new(reason: impl Into<String>) -> Refused {
+        Refused(reason.into())
+    }
+}
 
 /// Headers that a handshake adds to its response.
 #[derive(Debug, Default)]

@@ -222,8 +222,8 @@ pub struct Config {
     pub stop_grace: Duration,
     /// Time over which a stopping server spreads the closing of its sockets. Zero: all at once. Default 1 s.
     pub stop_spread: Duration,
-    /// Tell clients the text of every handler error, not only of those made with
-    /// `HandlerError::public`. Default false.
+    /// Tell clients the text of every handler error and its sources, not only of errors made by
+    /// [`HandlerError::public`](crate::HandlerError::public). For development. Default false.
     pub reveal_errors: bool,
 
     /// The store's limits.

@@ -101,7 +101,7 @@ fn made(reject: &OnFailure, failure: &ServiceFailure) -> Option<Payload> {
     let why = match made {
         Ok(Ok(payload)) => return Some(payload),
         Ok(Err(error)) => error.to_string(),
-        Err(panic) => super::panicked(panic).text().to_owned(),
+        Err(panic) => super::panicked(panic).to_string(),
     };
     log::error!(
         "the on_failure function of service {:?} failed: {}",

@@ -169,10 +169,10 @@ fn adapt(node: &Node, row: &Forwarded, adapted: Handled) -> Adapted {
                 "the reply adapter of {:?} failed (trace id {}): {}",
                 row.work.endpoint,
                 shown(&row.work.tid),
-                shown(error.text())
+                shown(&error.to_string())
             );
             node.failed(&row.work.endpoint, &what);
-            reject(&shown(error.for_client(node.config.reveal_errors)))
+            reject(&shown(&error.for_client(node.config.reveal_errors)))
         }
     }
 }

@@ -76,7 +76,7 @@ async fn attempt(node: &Arc<Node>, service: &Service, row: &Forwarded) -> Result
         node.counters
             .handler_failures
             .fetch_add(1, Ordering::Relaxed);
-        Failed(error.text().to_owned())
+        Failed(error.to_string())
     })?;
     match handled {
         RawOutcome::Resolve(payload) => {
@@ -92,7 +92,7 @@ async fn attempt(node: &Arc<Node>, service: &Service, row: &Forwarded) -> Result
         RawOutcome::Done => settle(node, row, effects, None).await,
         RawOutcome::Forward(forward) => {
             let onward =
-                forward_on(node, row, forward).map_err(|error| Failed(error.text().to_owned()))?;
+                forward_on(node, row, forward).map_err(|error| Failed(error.to_string()))?;
             effects.push(Effect::Forward(Box::new(onward)));
             commit_settled(node, row, effects).await
         }

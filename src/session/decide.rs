@@ -39,7 +39,7 @@ pub(super) fn decide(kind: MessageType, handled: Handled, reveal: bool) -> Decis
     };
     let request = kind == MessageType::REQUEST;
     match handled {
-        Err(error) => refuse(error.for_client(reveal)),
+        Err(error) => refuse(&error.for_client(reveal)),
         Ok(RawOutcome::Done) if request => refuse("the handler did not settle the request"),
         Ok(RawOutcome::Done) => keep(Answer::Ack),
         Ok(RawOutcome::Deny(why)) => keep(Answer::Nack(why.unwrap_or_else(|| "denied".to_owned()))),

@@ -299,7 +299,7 @@ pub(super) fn unit(
             Ok(forwarded) => effects.push(Effect::Forward(Box::new(forwarded))),
             Err(error) => {
                 effects.clear();
-                answer = Answer::Nack(error.for_client(reveal).to_owned());
+                answer = Answer::Nack(error.for_client(reveal).into_owned());
             }
         }
     }
@@ -328,7 +328,7 @@ fn described(job: &Job, error: &HandlerError) -> String {
         job.envelope.t,
         shown(job.envelope.eid.as_deref().unwrap_or("reply")),
         shown(job.envelope.tid.as_deref().unwrap_or_default()),
-        shown(error.text())
+        shown(&error.to_string())
     )
 }
 

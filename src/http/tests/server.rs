@@ -105,7 +105,7 @@ impl Authentication for Authenticates {
             std::future::pending::<()>().await;
         }
         if request.query_string().contains("refuse") {
-            return Err(Refused("the query says so".into()));
+            return Err(Refused::new("the query says so"));
         }
         response.add(
             "set-cookie".parse().unwrap(),

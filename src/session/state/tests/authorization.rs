@@ -177,7 +177,7 @@ fn an_answer_that_was_long_in_the_making_is_asked_about() {
     assert_eq!(types(&actions), ["REAUTH"]);
     driven.text(&auth("fine"));
     assert_eq!(types(&driven.accepted()), ["RESOLVE"]);
-    let (_, actions) = slow(Err(AuthError("away".into())));
+    let (_, actions) = slow(Err(AuthError::new("away")));
     assert_eq!(ending(&actions).0, 1012);
 }
 
