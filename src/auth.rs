@@ -11,6 +11,7 @@ use crate::wire::DebugOptions;
 
 /// Who a client is.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Principal {
     /// The user id: a session belongs to one user for its whole life.
     pub user_id: String,
@@ -31,12 +32,14 @@ impl Principal {
     }
 
     /// With data that handlers find again by its type.
+    #[must_use]
     pub fn with_data(mut self, data: impl Any + Send + Sync) -> Principal {
         self.data = Arc::new(data);
         self
     }
 
     /// With debug options that this user may ask for.
+    #[must_use]
     pub fn with_debug_options(mut self, options: DebugOptions) -> Principal {
         self.debug_options = options;
         self

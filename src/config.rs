@@ -10,14 +10,22 @@ pub use check::ConfigMistake;
 
 /// Limits and intervals. The defaults are the protocol's.
 ///
-/// A server does not start with values that cannot be meant ([`check`](Config::check)): zero, unless it is said below
-/// what zero means, or two that contradict each other.
+/// Start from the default and assign what should differ; fields may be added in any version. A server does not start with
+/// values that make no sense ([`check`](Config::check)): zero, unless a field says what zero means, or two values that
+/// contradict each other.
 ///
 /// ```
-/// let mut config = matssocket::Config::default();
+/// use std::time::Duration;
+/// use matssocket::{Config, MatsSocketServer};
+///
+/// let mut config = Config::default();
 /// config.max_sessions_per_user = 10;
+/// config.store.queue_wait = Duration::from_secs(1);
+/// let builder = MatsSocketServer::builder("shop").config(config);
+/// # drop(builder);
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Config {
     /// Largest WebSocket message before HELLO, in bytes: HELLO, with all its SUBs. Default 512 KiB.
     pub max_message_before_hello: usize,

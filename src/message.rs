@@ -14,6 +14,7 @@ use crate::wire::{Debug, MessageType, check_id, shown};
 
 /// Where the reply to a server request goes: a terminator of this server, with what it needs to go on.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct ReplyTo {
     pub(crate) terminator: String,
     string: Option<String>,

@@ -27,6 +27,7 @@ pub(crate) struct Meter {
 
 /// The figures of one kind of actor. Times are in microseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct MailboxMetrics {
     /// Messages waiting now.
     pub depth: u64,
@@ -333,6 +334,7 @@ impl ClusterCounters {
 
 /// What the node's line to the others has done so far. Nodes in one process have none: all 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ClusterMetrics {
     /// Notices sent, coalesced.
     pub sent: u64,
@@ -353,6 +355,7 @@ pub(crate) struct UpkeepCounters {
 
 /// What one task of the upkeep has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct UpkeepMetrics {
     /// How often it ran.
     pub runs: u64,
@@ -362,6 +365,7 @@ pub struct UpkeepMetrics {
 
 /// What a server has done so far. Serialises to JSON.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Metrics {
     /// The application's name.
     pub app: String,

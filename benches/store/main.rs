@@ -174,12 +174,10 @@ fn payload() -> Box<RawValue> {
 fn run_store(store: &Store, batch: usize, writers: usize, args: &Args) -> (f64, f64) {
     let many = UNDER_WAY * batch * writers;
     actix::System::new().block_on(async {
-        let config = StoreConfig {
-            batch,
-            writers,
-            queue: many,
-            ..StoreConfig::default()
-        };
+        let mut config = StoreConfig::default();
+        config.batch = batch;
+        config.writers = writers;
+        config.queue = many;
         let seat = Seat::take(store, &config).expect("a store can be opened");
         let opened = (0..args.sessions).map(|number| open_session(&seat, number));
         let sessions = join_all(opened).await;

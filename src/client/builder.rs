@@ -45,6 +45,7 @@ pub(super) struct Config {
 
 /// Sets up a [`Client`].
 #[derive(Clone)]
+#[must_use = "a builder does nothing until `build` or `start` is called"]
 pub struct ClientBuilder {
     pub(super) config: Config,
     shuffle: bool,

@@ -7,6 +7,7 @@ use thiserror::Error;
 /// Why a session ended. What was outstanding fails with it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("the session is closed ({}): {reason}", code.map_or("no close code".to_owned(), |code| code.to_string()))]
+#[non_exhaustive]
 pub struct SessionClosed {
     /// The WebSocket close code; `None` if the client ended the session without the server's help.
     pub code: Option<u16>,
@@ -16,6 +17,7 @@ pub struct SessionClosed {
 
 /// Why a message did not get through.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum SendError {
     /// The server refused the message (NACK).
     #[error("refused by the server: {desc}")]
@@ -60,6 +62,7 @@ pub enum SendError {
 
 /// Why a request got no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum RequestError {
     /// The request did not get through.
     #[error(transparent)]

@@ -8,6 +8,7 @@ mod notify;
 #[cfg(feature = "postgres")]
 mod postgres;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,12 @@ pub struct Cluster {
     pub(crate) transport: Arc<dyn Transport>,
 }
 
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").finish_non_exhaustive()
+    }
+}
+
 impl Cluster {
     /// Nodes in one process.
     pub fn local() -> Cluster {
@@ -94,6 +101,7 @@ impl Cluster {
 
 /// What a faulty transport does to notices. The default does nothing.
 #[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub struct Faults {
     /// Probability that a notice is lost, 0.0 to 1.0.
     pub drop: f64,

@@ -9,6 +9,7 @@ use serde_json::value::to_raw_value;
 use crate::wire::Payload;
 
 /// What a handler decides about the message it was given. `R` is the type of the reply.
+#[must_use = "an outcome decides nothing until the handler returns it"]
 pub struct Outcome<R> {
     raw: Result<RawOutcome, serde_json::Error>,
     reply: PhantomData<fn() -> R>,
@@ -102,6 +103,7 @@ impl<R> std::fmt::Debug for Outcome<R> {
 
 /// Work for a service: which one, and what it gets.
 #[derive(Debug)]
+#[must_use = "work goes nowhere until the handler returns `Outcome::forward`"]
 pub struct Forward {
     pub(crate) service: String,
     pub(crate) payload: Result<Payload, serde_json::Error>,

@@ -26,6 +26,7 @@ use crate::config::Config;
 /// ```
 #[derive(Clone, Default)]
 #[non_exhaustive]
+#[must_use]
 pub struct ServiceOptions {
     max_running: Option<usize>,
     time_limit: Option<Duration>,
@@ -38,7 +39,6 @@ pub struct ServiceOptions {
 impl ServiceOptions {
     /// At most so many of its messages are in work at a time, per node; at least 1. The default is
     /// [`Config::max_running_per_service`].
-    #[must_use]
     pub fn max_running(mut self, many: usize) -> Self {
         self.max_running = Some(many);
         self
@@ -49,7 +49,6 @@ impl ServiceOptions {
     ///
     /// The service's future is dropped where it awaits something: one that never awaits cannot be stopped. Work that
     /// takes hours is better handed to a queue of its own, see [`Outcome::later`](crate::Outcome::later).
-    #[must_use]
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = Some(limit);
         self
@@ -61,7 +60,6 @@ impl ServiceOptions {
     /// A REQUEST is given up earlier if its next attempt would begin when its client no longer waits (the protocol's `to`).
     /// Its first attempt is always made: what was acknowledged is worked on, however long it had to wait for a node that
     /// can.
-    #[must_use]
     pub fn attempts(mut self, many: u32) -> Self {
         self.attempts = Some(many);
         self
@@ -70,7 +68,6 @@ impl ServiceOptions {
     /// The wait before the second attempt, which doubles before each further one, and the longest wait. Up to half of each
     /// wait is left out at random. The defaults are [`Config::service_backoff`] and
     /// [`Config::service_longest_backoff`].
-    #[must_use]
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.backoff = Some((first, longest));
         self
@@ -78,7 +75,6 @@ impl ServiceOptions {
 
     /// It is given up, too, if the next attempt would begin later than this after the first one failed. The default is no
     /// such limit.
-    #[must_use]
     pub fn retry_for(mut self, time: Duration) -> Self {
         self.retry_for = Some(time);
         self
@@ -89,7 +85,6 @@ impl ServiceOptions {
     /// of attempts; that is what the client gets, too, if the function panics or its result cannot be written as JSON.
     ///
     /// It must not block. It is not called for a message that becomes a dead letter.
-    #[must_use]
     pub fn on_failure<R: Serialize>(
         mut self,
         reject: impl Fn(&ServiceFailure) -> R + Send + Sync + 'static,

@@ -1,5 +1,7 @@
 //! Looking after a cluster without being a node of it.
 
+use std::fmt;
+
 use tokio::sync::oneshot;
 
 use crate::error::SendError;
@@ -36,6 +38,12 @@ use crate::wire::{check_id, shown};
 #[derive(Clone)]
 pub struct Admin {
     store: StoreHandle,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").finish_non_exhaustive()
+    }
 }
 
 impl Admin {

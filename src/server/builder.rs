@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -21,6 +22,7 @@ use crate::store::Store;
 use crate::wire::check_id;
 
 /// Configures a server. Mistakes are collected and reported by [`start`](ServerBuilder::start).
+#[must_use = "a builder does nothing until `start` is called and awaited"]
 pub struct ServerBuilder {
     pub(crate) app: String,
     pub(crate) store: Option<Store>,
@@ -36,6 +38,20 @@ pub struct ServerBuilder {
     /// Connection types that transactional handlers ask for, with the endpoint's id.
     pub(crate) connections: Vec<(String, std::any::TypeId)>,
     pub(crate) mistakes: Vec<String>,
+}
+
+impl fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerBuilder")
+            .field("app", &self.app)
+            .field("store", &self.store)
+            .field("node_name", &self.node_name)
+            .field("endpoints", &self.endpoints.keys())
+            .field("services", &self.services.keys())
+            .field("config", &self.config)
+            .field("mistakes", &self.mistakes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ServerBuilder {

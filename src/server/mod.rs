@@ -6,6 +6,7 @@ mod listeners;
 mod live;
 mod run;
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -33,6 +34,14 @@ use crate::store::operation::{
 #[derive(Clone)]
 pub struct MatsSocketServer {
     pub(crate) node: Arc<Node>,
+}
+
+impl fmt::Debug for MatsSocketServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MatsSocketServer")
+            .field("node_name", &self.node_name())
+            .finish_non_exhaustive()
+    }
 }
 
 impl MatsSocketServer {

@@ -7,6 +7,7 @@ use crate::wire::{Envelope, MAX_ID_BYTES, MessageType, cut, shown};
 
 /// A session connected to this node.
 #[derive(Clone, Debug, serde::Serialize)]
+#[non_exhaustive]
 pub struct LiveSession {
     /// Session id.
     pub session_id: String,
@@ -26,6 +27,7 @@ pub struct LiveSession {
 
 /// An envelope as kept for introspection: without payload and authorization.
 #[derive(Clone, Debug, serde::Serialize)]
+#[non_exhaustive]
 pub struct RecentEnvelope {
     /// When, in ms since the epoch.
     pub at: i64,

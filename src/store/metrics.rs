@@ -88,6 +88,7 @@ impl StoreMetrics {
 
 /// The store's numbers at one moment; all but the depths, sizes and maxima only ever grow.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub struct StoreMetricsSnapshot {
     /// Operations waiting or running.
     pub depth: u64,

@@ -1,5 +1,6 @@
 //! The client of a test.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,14 @@ pub struct TestClient {
     publications: AsyncMutex<mpsc::UnboundedReceiver<Publication>>,
     reauths: AsyncMutex<mpsc::UnboundedReceiver<()>>,
     closed: watch::Receiver<Option<(u16, String)>>,
+}
+
+impl fmt::Debug for TestClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestClient")
+            .field("session_id", &self.session_id())
+            .finish_non_exhaustive()
+    }
 }
 
 impl TestClient {

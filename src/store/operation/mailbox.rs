@@ -141,6 +141,7 @@ pub struct ListDeadLetters {
 
 /// A message that was given up.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct DeadLetter {
     /// Its id.
     pub id: i64,

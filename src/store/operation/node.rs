@@ -51,6 +51,7 @@ pub struct ListNodes;
 
 /// A node as the store knows it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct StoredNode {
     /// Its name: another one for each incarnation.
     pub name: String,

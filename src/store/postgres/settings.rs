@@ -12,6 +12,7 @@ use crate::store::{Access, Store, StoreConfig, StoreError};
 /// let store = Store::from(Postgres::at("postgres://app@db.example/app").schema("messages"));
 /// ```
 #[derive(Clone)]
+#[must_use]
 pub struct Postgres {
     pub(super) url: String,
     pub(super) schema: String,
