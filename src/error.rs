@@ -48,6 +48,43 @@ pub enum StartError {
     Store(#[from] StoreError),
 }
 
+/// Why a node is not ready to serve. Its text is fit for anybody: details, which may name hosts and roles, are in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.reason())]
+#[non_exhaustive]
+pub enum NotReady {
+    /// The node does not hold its lease: the store has been unavailable for too long.
+    StoreAway,
+    /// The server is being stopped.
+    Stopping,
+    /// The server has stopped.
+    Stopped,
+    /// The threads that write to the store do not get through.
+    StoreNotWritable,
+    /// The threads that read from the store do not get through.
+    StoreNotReadable,
+    /// The database is full, read-only, or refuses to store anything.
+    StoreRefuses,
+    /// The connection on which the node hears the others is down.
+    CannotHearOthers,
+}
+
+impl NotReady {
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            NotReady::StoreAway => "the store is away",
+            NotReady::Stopping => "the server is stopping",
+            NotReady::Stopped => "the server has stopped",
+            NotReady::StoreNotWritable => "the store cannot be written to",
+            NotReady::StoreNotReadable => "the store cannot be read",
+            NotReady::StoreRefuses => "the database is full, read-only, or refuses to store anything",
+            NotReady::CannotHearOthers => {
+                "the node cannot hear the others: its LISTEN line is down"
+            }
+        }
+    }
+}
+
 /// A handler's failure.
 ///
 /// `?` makes one of whatever converts into `Box<dyn Error + Send + Sync>`: an error that can be sent between threads, a

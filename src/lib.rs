@@ -126,7 +126,7 @@ pub use config::{Config, ConfigMistake};
 pub use endpoint::{
     Context, Forward, Incoming, Outcome, ReplyToken, ServiceFailure, ServiceMetrics, ServiceOptions,
 };
-pub use error::{HandlerError, SendError, StartError};
+pub use error::{HandlerError, NotReady, SendError, StartError};
 pub use http::{listen, no_upgrade, on_connect};
 pub use message::ReplyTo;
 pub use metrics::{ClusterMetrics, MailboxMetrics, Metrics, UpkeepMetrics};

@@ -73,7 +73,7 @@ async fn admit(
         return Err((StatusCode::FORBIDDEN, "this host is not served"));
     }
     if let Err(why) = backend.lets_in() {
-        return Err((StatusCode::SERVICE_UNAVAILABLE, why));
+        return Err((StatusCode::SERVICE_UNAVAILABLE, why.reason()));
     }
     if admits_page(backend, request).is_err() {
         return Err((StatusCode::FORBIDDEN, "this origin may not connect"));

@@ -19,7 +19,7 @@ pub(crate) use listeners::Listeners;
 pub use listeners::{MessageEvent, SessionChange, SessionEvent};
 
 use crate::endpoint::ReplyToken;
-use crate::error::SendError;
+use crate::error::{NotReady, SendError};
 use crate::message::{self, Maker, ReplyTo};
 use crate::metrics::Metrics;
 use crate::node::Node;
@@ -57,11 +57,11 @@ impl MatsSocketServer {
     }
 
     /// Whether this node can serve: it holds its lease, its threads can write to the store and read from it, and it hears
-    /// the other nodes; if not, why. For readiness probes: the path `ready` beside that of the WebSocket answers by it.
+    /// the other nodes. For readiness probes: the path `ready` below that of the WebSocket answers by it.
     ///
     /// # Errors
-    /// The reason, as text for people.
-    pub fn ready(&self) -> Result<(), &'static str> {
+    /// The first reason found why it cannot.
+    pub fn ready(&self) -> Result<(), NotReady> {
         self.node.ready()
     }
 
