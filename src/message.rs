@@ -76,7 +76,7 @@ impl Maker<'_> {
         payload: &T,
     ) -> Result<Effect, SendError> {
         self.message(
-            MessageType::SEND,
+            MessageType::Send,
             session_id,
             trace_id,
             terminator,
@@ -107,7 +107,7 @@ impl Maker<'_> {
             timeout_ms: timeout.as_millis().min(i64::MAX as u128) as i64,
         };
         self.message(
-            MessageType::REQUEST,
+            MessageType::Request,
             session_id,
             trace_id,
             endpoint,

@@ -228,7 +228,7 @@ async fn open_session(seat: &Seat, number: usize) -> (String, Holder) {
 
 async fn pair(seat: &Seat, sid: &str, holder: Holder, msg: &RawValue) {
     let message = NewMessage {
-        kind: MessageType::SEND,
+        kind: MessageType::Send,
         eid: Some("Bench.terminator".into()),
         cmid: None,
         tid: "a-trace-id".into(),

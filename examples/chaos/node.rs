@@ -244,8 +244,8 @@ fn insert(
 fn die_by_listening(builder: ServerBuilder, step: DieAt) -> ServerBuilder {
     builder.on_message(move |event| {
         let at = match (event.incoming, event.message_type) {
-            (true, MessageType::REQUEST) => DieAt::Received,
-            (false, MessageType::RESOLVE) => DieAt::Answering,
+            (true, MessageType::Request) => DieAt::Received,
+            (false, MessageType::Resolve) => DieAt::Answering,
             _ => return,
         };
         if at == step {

@@ -49,7 +49,7 @@ fn forwarding(builder: ServerBuilder) -> ServerBuilder {
                 number2: reply.payload.number,
                 request_timestamp,
             };
-            Ok(if reply.message_type() == MessageType::REJECT {
+            Ok(if reply.message_type() == MessageType::Reject {
                 Outcome::reject(answer)
             } else {
                 Outcome::resolve(answer)

@@ -128,13 +128,13 @@ impl Core {
         out: Outgoing,
         done: oneshot::Sender<Result<(), SendError>>,
     ) -> Result<(), SendError> {
-        self.queue(MessageType::SEND, out, Waiter::Send(done))
+        self.queue(MessageType::Send, out, Waiter::Send(done))
             .map(|_| ())
     }
 
     /// Queues a REQUEST; gives its id.
     pub(super) fn request(&mut self, out: Outgoing, reply: ReplySender) -> Result<u64, SendError> {
-        let cmid = self.queue(MessageType::REQUEST, out, Waiter::Request)?;
+        let cmid = self.queue(MessageType::Request, out, Waiter::Request)?;
         self.requests.insert(cmid, reply);
         Ok(cmid)
     }
@@ -202,7 +202,7 @@ impl Core {
                 smid,
                 tid,
                 desc: Some(error.to_string()),
-                ..Envelope::new(MessageType::REJECT)
+                ..Envelope::new(MessageType::Reject)
             };
             if let Err(error) = self.push(reject, Waiter::Reply) {
                 log::error!("a reply cannot be sent: {error}");
@@ -301,14 +301,14 @@ impl Core {
         if auth.is_some() {
             pipeline.envelope(&Envelope {
                 auth,
-                ..Envelope::new(MessageType::AUTH)
+                ..Envelope::new(MessageType::Auth)
             });
         }
         if let Some(x) = ping {
             let x = Some(PingId::Number(x as i64));
             pipeline.envelope(&Envelope {
                 x,
-                ..Envelope::new(MessageType::PING)
+                ..Envelope::new(MessageType::Ping)
             });
         }
         for envelope in self.control.drain(..) {

@@ -155,7 +155,7 @@ impl Client {
         payload: &(impl Serialize + ?Sized),
     ) -> Result<Outgoing, SendError> {
         let msg = Some(request::payload(payload)?);
-        let debug = self.shared().config.debug.0;
+        let debug = self.shared().config.debug.bits();
         Ok(Outgoing {
             trace_id: trace_id.into(),
             endpoint: endpoint.into(),

@@ -111,7 +111,7 @@ impl Origin {
             authorization: None,
             trace_id: ended.tid.clone(),
             endpoint: ended.correlation.terminator.clone(),
-            kind: MessageType::REJECT,
+            kind: MessageType::Reject,
             debug: DebugOptions::default(),
             correlation_string: ended.correlation.string.clone(),
             correlation_bytes: ended.correlation.bytes.clone(),

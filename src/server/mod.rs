@@ -154,7 +154,7 @@ impl MatsSocketServer {
         crate::service::reply_by_token(
             &self.node,
             token,
-            crate::wire::MessageType::RESOLVE,
+            crate::wire::MessageType::Resolve,
             payload,
         )
         .await
@@ -170,7 +170,7 @@ impl MatsSocketServer {
         payload: &T,
     ) -> Result<(), SendError> {
         let payload = to_raw_value(payload)?;
-        crate::service::reply_by_token(&self.node, token, crate::wire::MessageType::REJECT, payload)
+        crate::service::reply_by_token(&self.node, token, crate::wire::MessageType::Reject, payload)
             .await
     }
 

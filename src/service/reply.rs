@@ -24,14 +24,14 @@ pub(super) struct Reply {
 impl Reply {
     pub(super) fn resolve(payload: Payload) -> Reply {
         Reply {
-            kind: MessageType::RESOLVE,
+            kind: MessageType::Resolve,
             payload,
         }
     }
 
     pub(super) fn reject(payload: Payload) -> Reply {
         Reply {
-            kind: MessageType::REJECT,
+            kind: MessageType::Reject,
             payload,
         }
     }

@@ -138,7 +138,7 @@ pub(super) fn origin(node: &Node, row: &Forwarded, kind: MessageType, endpoint: 
         trace_id: row.work.tid.clone(),
         endpoint: endpoint.to_owned(),
         kind,
-        debug: DebugOptions(row.work.debug.as_ref().map_or(0, |debug| debug.resd)),
+        debug: DebugOptions::from_bits(row.work.debug.as_ref().map_or(0, |debug| debug.resd)),
         correlation_string: None,
         correlation_bytes: None,
         forwarded: row.work.correlation.clone(),

@@ -225,7 +225,7 @@ fn find<'a>(job: &'a Job, id: &str) -> Result<&'a Endpoint, String> {
         .endpoints
         .get(id)
         .ok_or_else(|| format!("there is no endpoint \"{}\"", shown(id)))?;
-    if job.envelope.t == MessageType::REQUEST && !endpoint.replies {
+    if job.envelope.t == MessageType::Request && !endpoint.replies {
         return Err(format!(
             "{id:?} is a terminator: it takes a SEND, and never replies to a REQUEST"
         ));
@@ -333,7 +333,7 @@ fn described(job: &Job, error: &HandlerError) -> String {
 }
 
 fn forwarded(job: &Job, forward: crate::endpoint::Forward) -> Result<NewForward, HandlerError> {
-    let request = job.envelope.t == MessageType::REQUEST;
+    let request = job.envelope.t == MessageType::Request;
     let endpoint = job.envelope.eid.clone().unwrap_or_default();
     let adapter = job.node.endpoints.get(&endpoint);
     Ok(NewForward {
@@ -365,7 +365,7 @@ fn patience(job: &Job) -> Option<Duration> {
 
 fn received_debug(job: &Job) -> Option<Debug> {
     (!job.debug.is_empty()).then(|| Debug {
-        resd: job.debug.0,
+        resd: job.debug.bits(),
         cmrts: Some(job.received),
         cmrnn: Some(job.node.name().to_string()),
         ..Debug::default()
@@ -374,10 +374,10 @@ fn received_debug(job: &Job) -> Option<Debug> {
 
 fn envelope(job: &Job, answer: Answer) -> Envelope {
     let (t, desc, msg) = match answer {
-        Answer::Ack => (MessageType::ACK, None, None),
-        Answer::Nack(why) => (MessageType::NACK, Some(shown(&why).into_owned()), None),
-        Answer::Resolve(payload) => (MessageType::RESOLVE, None, Some(payload)),
-        Answer::Reject(payload) => (MessageType::REJECT, None, Some(payload)),
+        Answer::Ack => (MessageType::Ack, None, None),
+        Answer::Nack(why) => (MessageType::Nack, Some(shown(&why).into_owned()), None),
+        Answer::Resolve(payload) => (MessageType::Resolve, None, Some(payload)),
+        Answer::Reject(payload) => (MessageType::Reject, None, Some(payload)),
     };
     let cmid = job.envelope.cmid.clone();
     let reply = t.is_reply();

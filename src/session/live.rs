@@ -178,16 +178,16 @@ mod tests {
             add(
                 at,
                 true,
-                &envelope(MessageType::PING, Some("dropped"), None, 0),
+                &envelope(MessageType::Ping, Some("dropped"), None, 0),
             );
         }
         add(
             1,
             true,
-            &envelope(MessageType::REQUEST, Some("ende"), Some(&long), 0),
+            &envelope(MessageType::Request, Some("ende"), Some(&long), 0),
         );
-        add(2, false, &envelope(MessageType::ACK, None, None, 12));
-        add(-3, false, &envelope(MessageType::PONG, Some(""), None, 0));
+        add(2, false, &envelope(MessageType::Ack, None, None, 12));
+        add(-3, false, &envelope(MessageType::Pong, Some(""), None, 0));
         let listed: Vec<_> = recent
             .list()
             .into_iter()

@@ -89,7 +89,7 @@ impl TestClientBuilder {
             clv: Some(format!("testkit,v{}", env!("CARGO_PKG_VERSION"))),
             an: Some(self.app.0.clone()),
             av: Some(self.app.1.clone()),
-            ..Envelope::new(MessageType::HELLO)
+            ..Envelope::new(MessageType::Hello)
         }
     }
 }

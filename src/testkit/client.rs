@@ -105,11 +105,11 @@ impl TestClient {
         let envelope = Envelope {
             eid: Some(endpoint.to_owned()),
             msg: Some(json(payload)?),
-            ..Envelope::new(MessageType::REQUEST)
+            ..Envelope::new(MessageType::Request)
         };
         let what = format!("the reply of {endpoint:?}");
         match self.settle(envelope, &what).await? {
-            Settled::Replied(MessageType::RESOLVE, payload) => {
+            Settled::Replied(MessageType::Resolve, payload) => {
                 parse(&what, &payload).map(Reply::Resolved)
             }
             Settled::Replied(_, payload) => parse(&what, &payload).map(Reply::Rejected),
@@ -129,7 +129,7 @@ impl TestClient {
         let envelope = Envelope {
             eid: Some(endpoint.to_owned()),
             msg: Some(json(payload)?),
-            ..Envelope::new(MessageType::SEND)
+            ..Envelope::new(MessageType::Send)
         };
         let what = format!("the ACK of {endpoint:?}");
         self.settle(envelope, &what).await.map(drop)
@@ -144,7 +144,7 @@ impl TestClient {
         request: &Push,
         reply: &(impl Serialize + ?Sized),
     ) -> Result<(), Error> {
-        self.reply(MessageType::RESOLVE, request, json(reply)?)
+        self.reply(MessageType::Resolve, request, json(reply)?)
             .await
     }
 
@@ -157,7 +157,7 @@ impl TestClient {
         request: &Push,
         reply: &(impl Serialize + ?Sized),
     ) -> Result<(), Error> {
-        self.reply(MessageType::REJECT, request, json(reply)?).await
+        self.reply(MessageType::Reject, request, json(reply)?).await
     }
 
     /// Acknowledges a message of the server with a NACK: it cannot be handled.
@@ -172,7 +172,7 @@ impl TestClient {
             "refuse a message",
             print_pipeline([&Envelope {
                 smid: Some(push.message_id.clone()),
-                ..Envelope::new(MessageType::NACK)
+                ..Envelope::new(MessageType::Nack)
             }]),
         )
     }
@@ -244,7 +244,7 @@ impl TestClient {
         lock(&self.authorization).clone_from(&value);
         let auth = Envelope {
             auth: Some(value),
-            ..Envelope::new(MessageType::AUTH)
+            ..Envelope::new(MessageType::Auth)
         };
         self.write("send authorization", print_pipeline([&auth]))
     }

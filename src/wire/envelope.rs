@@ -109,7 +109,7 @@ mod tests {
         let envelope = Envelope {
             auth: Some("secret".into()),
             tid: Some("t1".into()),
-            ..Envelope::new(MessageType::AUTH)
+            ..Envelope::new(MessageType::Auth)
         };
         assert_eq!(
             format!("{envelope:?}"),

@@ -363,7 +363,7 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
         }
         envelope.t = t.ok_or_else(|| self.wrong("`t` is missing"))?;
         // What a HELLO says is for people: repaired, it does.
-        if envelope.t == MessageType::HELLO {
+        if envelope.t == MessageType::Hello {
             envelope.fault.take_if(|fault| fault.ends_with(HALF_A_PAIR));
         }
         let extent = first.zip(last).map(|(key, value)| self.extent(key, value));

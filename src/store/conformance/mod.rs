@@ -405,7 +405,7 @@ fn json(text: &str) -> Payload {
 
 fn send(tid: &str) -> NewMessage {
     NewMessage {
-        kind: MessageType::SEND,
+        kind: MessageType::Send,
         eid: Some("terminator".into()),
         cmid: None,
         tid: tid.into(),
@@ -424,7 +424,7 @@ fn request(tid: &str) -> NewMessage {
         timeout_ms: 5000,
     };
     NewMessage {
-        kind: MessageType::REQUEST,
+        kind: MessageType::Request,
         correlation: Some(correlation),
         ..send(tid)
     }
@@ -437,7 +437,7 @@ fn work(tid: &str) -> NewForward {
         sid: "s1".into(),
         user_id: "user".into(),
         cmid: Some("c1".into()),
-        kind: MessageType::REQUEST,
+        kind: MessageType::Request,
         tid: tid.into(),
         msg: json("[1]"),
         correlation: Some(json("\"beside\"")),

@@ -23,7 +23,7 @@ async fn a_service_replies_through_the_endpoints_adapter() {
                 let kept: Option<String> = square.correlation()?;
                 let text = format!("{} {}", square.payload, kept.unwrap_or_default());
                 match square.message_type() {
-                    MessageType::RESOLVE => Ok(Outcome::resolve(text)),
+                    MessageType::Resolve => Ok(Outcome::resolve(text)),
                     _ => Ok(Outcome::reject(text)),
                 }
             },
@@ -123,7 +123,7 @@ async fn what_a_handler_sends_is_one_unit_with_its_outcome() {
         let push = client.next_message().await.unwrap();
         assert_eq!(push.endpoint, endpoint);
         assert_eq!(push.payload::<String>().unwrap(), "well");
-        if push.message_type == MessageType::REQUEST {
+        if push.message_type == MessageType::Request {
             client.resolve(&push, &()).await.unwrap();
         }
     }

@@ -60,7 +60,7 @@ async fn a_request_that_ends_without_reply_is_told_to_its_terminator() {
     let (kind, correlation, reason) = ended.recv().await.unwrap();
     assert_eq!(
         (kind, correlation.as_deref()),
-        (MessageType::REJECT, Some("brief"))
+        (MessageType::Reject, Some("brief"))
     );
     assert!(reason.is_some());
 
@@ -70,7 +70,7 @@ async fn a_request_that_ends_without_reply_is_told_to_its_terminator() {
     let (kind, correlation, reason) = ended.recv().await.unwrap();
     assert_eq!(
         (kind, correlation.as_deref()),
-        (MessageType::REJECT, Some("closed"))
+        (MessageType::Reject, Some("closed"))
     );
     assert!(reason.is_some());
     server.stop().await;
@@ -111,7 +111,7 @@ async fn listeners_and_introspection_see_what_goes_on() {
             .iter()
             .any(|envelope| envelope.message_type == t)
     };
-    assert!(recent(MessageType::REQUEST) && recent(MessageType::RESOLVE));
+    assert!(recent(MessageType::Request) && recent(MessageType::Resolve));
 
     client.lose_line();
     client.reconnect().await.unwrap();
