@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -167,15 +168,15 @@ pub trait Authenticator: 'static {
         Ok(Verdict::StillValid)
     }
 
-    /// Asked before messages and publications are delivered to the client, with the accepted value and the time (ms since
-    /// the epoch) at which it was last found valid. For publications the answer holds for
+    /// Asked before messages and publications are delivered to the client, with the accepted value and the time at which
+    /// it was last found valid. For publications the answer holds for
     /// [`Config::outgoing_check_interval`](crate::Config::outgoing_check_interval). The default asks
     /// [`reevaluate`](Self::reevaluate).
     async fn reevaluate_outgoing(
         &self,
         accepted: &str,
         current: &Principal,
-        last_valid: i64,
+        last_valid: SystemTime,
     ) -> Result<Verdict, AuthError> {
         let _ = last_valid;
         self.reevaluate(accepted, current).await

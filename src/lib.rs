@@ -121,7 +121,7 @@ pub use auth::{
     auth_fn, same_host,
 };
 pub use clock::Clock;
-pub use cluster::{Cluster, Faults};
+pub use cluster::Cluster;
 pub use config::{Config, ConfigMistake};
 pub use endpoint::{
     Context, Forward, Incoming, Outcome, ReplyToken, ServiceFailure, ServiceMetrics, ServiceOptions,

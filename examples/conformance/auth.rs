@@ -160,7 +160,7 @@ impl Authenticator for DummyAuthenticator {
         &self,
         authorization: &str,
         current: &Principal,
-        _last_valid: i64,
+        _last_valid: SystemTime,
     ) -> Result<Verdict, AuthError> {
         if authorization.contains(":fail_reevaluateAuthenticationForOutgoingMessage:") {
             return Ok(Verdict::Invalid(

@@ -302,7 +302,7 @@ impl Context {
     fn maker(&self) -> Maker<'_> {
         Maker {
             node: &self.0.origin.node,
-            now: self.0.origin.clock.now(),
+            now: self.0.origin.clock.now_ms(),
         }
     }
 

@@ -307,7 +307,7 @@ impl MatsSocketServer {
     fn maker<'a>(&self, node: &'a str) -> Maker<'a> {
         Maker {
             node,
-            now: self.node.clock.now(),
+            now: self.node.clock.now_ms(),
         }
     }
 

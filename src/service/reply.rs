@@ -111,7 +111,7 @@ pub(super) async fn reply_effect(
 pub(super) fn plain_reply(node: &Node, row: &Forwarded, reply: Reply) -> Option<Effect> {
     let cmid = row.work.cmid.clone()?;
     let debug = row.work.debug.clone().map(|debug| crate::wire::Debug {
-        mmrrts: Some(node.clock.now()),
+        mmrrts: Some(node.clock.now_ms()),
         mmrrnn: Some(node.name().to_string()),
         ..debug
     });

@@ -26,7 +26,7 @@ impl Default for Decisions {
     fn default() -> Self {
         let state = State::new(
             Arc::new(Config::default()),
-            Clock::fixed(1_000),
+            Clock::fixed_ms(1_000),
             "node".into(),
             Arc::default(),
             None,

@@ -350,7 +350,7 @@ fn forwarded(job: &Job, forward: crate::endpoint::Forward) -> Result<NewForward,
         msg: forward.payload?,
         correlation: forward.correlation.transpose()?,
         debug: received_debug(job).map(|debug| Debug {
-            mmsts: Some(job.node.clock.now()),
+            mmsts: Some(job.node.clock.now_ms()),
             ..debug
         }),
     })
@@ -359,7 +359,7 @@ fn forwarded(job: &Job, forward: crate::endpoint::Forward) -> Result<NewForward,
 /// How long the client of a REQUEST still waits for its reply, if it has said so.
 fn patience(job: &Job) -> Option<Duration> {
     let whole = job.envelope.to.filter(|ms| *ms > 0)?;
-    let gone = job.node.clock.now().saturating_sub(job.received).max(0);
+    let gone = job.node.clock.now_ms().saturating_sub(job.received).max(0);
     Some(Duration::from_millis(whole.saturating_sub(gone as u64)))
 }
 

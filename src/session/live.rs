@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::time::SystemTime;
 
+use crate::clock::wall_time;
 use crate::wire::{Envelope, MAX_ID_BYTES, MessageType, cut, shown};
 
 /// A session connected to this node.
@@ -29,8 +31,9 @@ pub struct LiveSession {
 #[derive(Clone, Debug, serde::Serialize)]
 #[non_exhaustive]
 pub struct RecentEnvelope {
-    /// When, in ms since the epoch.
-    pub at: i64,
+    /// When. Serialised as milliseconds since the epoch.
+    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
+    pub at: SystemTime,
     /// True: from the client.
     pub incoming: bool,
     /// Message type.
@@ -134,7 +137,7 @@ impl Recent {
                 Some(shown(&text).into_owned())
             });
             Some(RecentEnvelope {
-                at: i64::from_le_bytes(at),
+                at: wall_time(i64::from_le_bytes(at)),
                 incoming: kind & INCOMING != 0,
                 message_type: *MessageType::ALL.get(usize::from(kind & !INCOMING))?,
                 endpoint,
@@ -160,6 +163,7 @@ fn short(id: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::epoch_ms;
 
     #[test]
     fn the_last_envelopes_are_listed_as_they_were() {
@@ -193,7 +197,7 @@ mod tests {
             .into_iter()
             .map(|it| {
                 (
-                    it.at,
+                    epoch_ms(it.at),
                     it.incoming,
                     it.message_type.name(),
                     it.endpoint,

@@ -7,6 +7,7 @@ use rand::RngExt;
 use serde_json::value::RawValue;
 
 use super::schema::{correlation, dead_letter, forwarded, outbox, publication};
+use crate::clock::wall_time;
 use crate::store::operation::*;
 use crate::store::statements::{DbError, DbResult};
 use crate::wire::{Debug, MessageType, Payload};
@@ -299,7 +300,7 @@ impl From<DeadLetterRow> for DeadLetter {
             payload: row.msg,
             reason: row.reason,
             deliveries: row.deliveries.max(0) as u32,
-            died: row.died,
+            died: wall_time(row.died),
         }
     }
 }

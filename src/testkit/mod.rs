@@ -46,7 +46,23 @@ pub use client::TestClient;
 pub use error::Error;
 pub use message::{Publication, Push, Reply};
 
+pub use crate::cluster::Faults;
+
 use crate::auth::{Authentication, Principal, Verdict, auth_fn};
+use crate::cluster::Cluster;
+
+/// A cluster of nodes in one process that lose, double and delay the notices between them. What was missed is found by
+/// each node's [sweep](crate::Config::sweep_interval): an application that counts on notices shows itself here.
+///
+/// ```
+/// use matssocket::testkit::{Faults, faulty_cluster};
+///
+/// let deaf = faulty_cluster(Faults::default().drop(1.0));
+/// # drop(deaf);
+/// ```
+pub fn faulty_cluster(faults: Faults) -> Cluster {
+    Cluster::faulty(faults)
+}
 
 /// An authentication for tests: the authorization value *is* the user id. The empty one is refused.
 pub fn any_user() -> impl Authentication {

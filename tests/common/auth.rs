@@ -1,5 +1,7 @@
 //! Authentication under a test's control: `<user>:<anything>`, valid until the test says otherwise by a flag.
 
+use std::time::SystemTime;
+
 use actix_web::HttpRequest;
 use async_trait::async_trait;
 
@@ -82,7 +84,7 @@ impl Authenticator for Connection {
         &self,
         value: &str,
         _: &Principal,
-        _: i64,
+        _: SystemTime,
     ) -> Result<Verdict, AuthError> {
         if self.0.is_set(&format!("outgoing broken:{value}")) {
             return Err(AuthError::new("its database is away"));

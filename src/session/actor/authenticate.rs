@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 
 use super::super::state::Event;
 use crate::auth::{AuthError, Verdict};
+use crate::clock::wall_time;
 use crate::endpoint::panicked;
 
 use super::{Happened, Session};
@@ -105,7 +106,7 @@ impl Session {
         let Some(principal) = self.state.principal().cloned() else {
             return;
         };
-        let last_valid = self.state.last_valid();
+        let last_valid = wall_time(self.state.last_valid());
         let question = async move {
             match accepted {
                 Some(accepted) => {

@@ -300,7 +300,7 @@ impl State {
 
     /// The authorization is good: what was held goes first.
     fn authorized(&mut self) {
-        if self.authorization.accept(self.clock.now()) {
+        if self.authorization.accept(self.clock.now_ms()) {
             self.doubt_topics();
         }
         self.release_replies();

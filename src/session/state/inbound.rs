@@ -397,7 +397,7 @@ impl State {
             ..debug
         };
         if effective.contains(DebugOptions::TIMESTAMPS) {
-            debug.mscts = Some(self.clock.now());
+            debug.mscts = Some(self.clock.now_ms());
         } else {
             (debug.cmrts, debug.mmsts, debug.mmrrts, debug.smcts) = (None, None, None, None);
         }

@@ -83,7 +83,7 @@ impl Driven {
     fn fresh(config: Config) -> Driven {
         let state = State::new(
             Arc::new(config),
-            Clock::fixed(1_000),
+            Clock::fixed_ms(1_000),
             "node".into(),
             Arc::default(),
             None,

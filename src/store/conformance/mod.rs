@@ -161,7 +161,7 @@ impl Base {
         Base {
             store,
             config: StoreConfig::default(),
-            clock: Clock::fixed(START),
+            clock: Clock::fixed_ms(START),
             _dir: None,
             rotates: None,
             #[cfg(feature = "postgres")]
@@ -172,7 +172,7 @@ impl Base {
     /// The same at another time.
     fn at(self, ms: i64) -> Base {
         Base {
-            clock: Clock::fixed(ms),
+            clock: Clock::fixed_ms(ms),
             ..self
         }
     }

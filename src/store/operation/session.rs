@@ -1,6 +1,6 @@
 //! What can be done with sessions and their subscriptions.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::{ConnectionId, Holder, SessionKey};
 
@@ -271,10 +271,12 @@ pub struct StoredSession {
     pub app_name: String,
     /// App version.
     pub app_version: String,
-    /// When it was first registered, ms since the epoch.
-    pub created: i64,
-    /// When it was last known to be alive, ms since the epoch.
-    pub alive: i64,
+    /// When it was first registered. Serialised as milliseconds since the epoch.
+    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
+    pub created: SystemTime,
+    /// When it was last known to be alive. Serialised as milliseconds since the epoch.
+    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
+    pub alive: SystemTime,
 }
 
 /// Counts stored sessions.
