@@ -82,8 +82,11 @@
 //!
 //! A slim server: `default-features = false, features = ["sqlite"]`.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod auth;
-#[doc(hidden)] // for the benches, and for nobody else
+#[cfg(feature = "__bench")]
+#[doc(hidden)]
 pub mod bench;
 #[cfg(feature = "client")]
 pub mod client;
@@ -128,7 +131,7 @@ pub use endpoint::{
 };
 pub use error::{HandlerError, NotReady, SendError, StartError};
 pub use http::{listen, no_upgrade, on_connect};
-pub use message::ReplyTo;
+pub use message::{IdempotencyKey, ReplyTo};
 pub use metrics::{ClusterMetrics, MailboxMetrics, Metrics, UpkeepMetrics};
 pub use server::{
     Admin, LiveSession, MatsSocketServer, MessageEvent, RecentEnvelope, ServerBuilder,

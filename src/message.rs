@@ -52,6 +52,24 @@ impl ReplyTo {
     }
 }
 
+/// Tells a repeated [`send_once`](crate::MatsSocketServer::send_once) from a new one: 1 to 255 bytes without control
+/// characters, unique among the messages of the application. It is remembered for
+/// [`Config::idempotency`](crate::Config::idempotency).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// A key that names one message, such as `"shipped-17"`; it is checked when it is used.
+    pub fn new(key: impl Into<String>) -> IdempotencyKey {
+        IdempotencyKey(key.into())
+    }
+
+    pub(crate) fn checked(self) -> Result<String, SendError> {
+        check_id("idempotency key", &self.0).map_err(SendError::InvalidId)?;
+        Ok(self.0)
+    }
+}
+
 /// Who makes a message, and when.
 pub(crate) struct Maker<'a> {
     pub(crate) node: &'a str,

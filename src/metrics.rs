@@ -426,6 +426,7 @@ pub struct Metrics {
 }
 
 /// What `benches/decisions` needs to send messages through a mailbox.
+#[cfg(feature = "__bench")]
 pub mod bench {
     use actix::{Actor, Context, Handler, Message};
 

@@ -20,7 +20,7 @@ pub use listeners::{MessageEvent, SessionChange, SessionEvent};
 
 use crate::endpoint::ReplyToken;
 use crate::error::{NotReady, SendError};
-use crate::message::{self, Maker, ReplyTo};
+use crate::message::{self, IdempotencyKey, Maker, ReplyTo};
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::store::StoreError;
@@ -88,23 +88,33 @@ impl MatsSocketServer {
         self.call(effect, None).await
     }
 
-    /// As [`send`](Self::send), but a repeat with the same idempotency key does nothing.
+    /// As [`send`](Self::send), but a repeat with the same key does nothing. For callers that may be run again, and for
+    /// repeating a call after [`StoreError::Unknown`].
     ///
     /// # Errors
     /// As [`send`](Self::send).
+    ///
+    /// ```no_run
+    /// # async fn example(server: matssocket::MatsSocketServer, session_id: &str) -> Result<(), matssocket::SendError> {
+    /// use matssocket::IdempotencyKey;
+    ///
+    /// let key = IdempotencyKey::new("shipped-17");
+    /// server.send_once(key, session_id, "order 17 shipped", "Orders.shipped", &17).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn send_once<T: Serialize + ?Sized>(
         &self,
-        idempotency_key: &str,
+        key: IdempotencyKey,
         session_id: &str,
         trace_id: &str,
         terminator: &str,
         payload: &T,
     ) -> Result<(), SendError> {
-        crate::wire::check_id("idempotency key", idempotency_key).map_err(SendError::InvalidId)?;
+        let key = key.checked()?;
         let effect = self
             .maker(&self.node.name())
             .send(session_id, trace_id, terminator, payload)?;
-        self.call(effect, Some(idempotency_key.to_owned())).await
+        self.call(effect, Some(key)).await
     }
 
     /// Sends a request to a client endpoint; the reply goes to a terminator of this application, on whatever node.

@@ -2,6 +2,7 @@
 //! ([`state`]): what came in, and what is to be done about it.
 
 mod actor;
+#[cfg(feature = "__bench")]
 pub mod bench;
 mod decide;
 mod handle;

@@ -5,6 +5,7 @@
 
 mod actor;
 mod attached;
+#[cfg(feature = "__bench")]
 pub mod bench;
 mod config;
 #[cfg(all(test, feature = "sqlite"))]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use async_trait::async_trait;
+use matssocket::testkit::{Faults, faulty_cluster};
 use matssocket::{
-    AuthError, Authentication, Authenticator, Cluster, Faults, Principal, Refused, ResponseHeaders,
-    Verdict, auth_fn,
+    AuthError, Authentication, Authenticator, Principal, Refused, ResponseHeaders, Verdict, auth_fn,
 };
 
 use crate::common::line::refused;

@@ -124,7 +124,7 @@ impl Base {
     /// As through a pooler in transaction mode.
     #[cfg(feature = "postgres")]
     fn postgres_pooled() -> Base {
-        Base::in_schema(|settings| settings.pooled(None))
+        Base::in_schema(|settings| settings.pooled())
     }
 
     /// With young rows that are moved on before each operation.

@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::endpoint::{Incoming, Outcome, ServiceOptions};
 use crate::error::SendError;
 use crate::message::ReplyTo;
+use crate::message::IdempotencyKey;
 use crate::server::{MatsSocketServer, SessionChange};
 use crate::store::Store;
 use crate::testkit::any_user;
@@ -18,6 +19,7 @@ async fn a_repeat_with_the_same_key_is_not_sent() {
     let client = alice(&server).await;
     let sid = client.session_id();
     for (key, number) in [("a", 1), ("a", 2), ("b", 3)] {
+        let key = IdempotencyKey::new(key);
         let sent = server.send_once(key, &sid, "t", "Number", &number).await;
         sent.unwrap();
     }
