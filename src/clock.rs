@@ -34,6 +34,11 @@ pub(crate) fn as_epoch_ms<S: Serializer>(time: &SystemTime, to: S) -> Result<S::
     to.serialize_i64(epoch_ms(*time))
 }
 
+/// Serialises a duration as whole microseconds.
+pub(crate) fn as_micros<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+}
+
 /// So much later; an interval beyond all measure never ends.
 pub(crate) fn after(time: tokio::time::Instant, interval: Duration) -> tokio::time::Instant {
     const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
