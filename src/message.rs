@@ -12,7 +12,17 @@ use crate::store::operation::{
 };
 use crate::wire::{Debug, MessageType, check_id, shown};
 
-/// Where the reply to a server request goes: a terminator of this server, with what it needs to go on.
+/// Where the reply to a server request goes: a terminator of this application, with the correlation data that it needs.
+///
+/// ```
+/// use std::time::Duration;
+/// use matssocket::ReplyTo;
+///
+/// let reply_to = ReplyTo::terminator("Orders.confirmed")
+///     .correlation_string("17")
+///     .timeout(Duration::from_secs(600));
+/// # drop(reply_to);
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ReplyTo {
@@ -33,19 +43,20 @@ impl ReplyTo {
         }
     }
 
-    /// With a correlation string, given back with the reply.
+    /// With a correlation string, which comes back with the reply.
     pub fn correlation_string(mut self, string: impl Into<String>) -> ReplyTo {
         self.string = Some(string.into());
         self
     }
 
-    /// With correlation bytes, given back with the reply.
+    /// With correlation bytes, which come back with the reply.
     pub fn correlation_bytes(mut self, bytes: impl Into<Vec<u8>>) -> ReplyTo {
         self.bytes = Some(bytes.into());
         self
     }
 
-    /// With a time-out of its own, after which the terminator is told of a REJECT.
+    /// With its own timeout, after which the terminator gets a REJECT with an
+    /// [`end_reason`](crate::Context::end_reason). The default is [`Config::request_timeout`](crate::Config::request_timeout).
     pub fn timeout(mut self, timeout: Duration) -> ReplyTo {
         self.timeout = Some(timeout);
         self

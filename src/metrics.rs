@@ -431,6 +431,7 @@ pub struct Metrics {
 
 /// What `benches/decisions` needs to send messages through a mailbox.
 #[cfg(feature = "__bench")]
+#[allow(missing_debug_implementations)]
 pub mod bench {
     use actix::{Actor, Context, Handler, Message};
 

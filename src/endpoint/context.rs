@@ -1,6 +1,5 @@
 //! What a handler is given.
 
-use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,12 +14,25 @@ use crate::seldom::log_seldom;
 use crate::store::operation::{Effect, EndedCorrelation};
 use crate::wire::{DebugOptions, MessageType, Payload};
 
-/// A message for a handler: its payload, and the [`Context`] it came in (to which this dereferences).
+/// A message for a handler.
+///
+/// ```
+/// use matssocket::{HandlerError, Incoming, Outcome};
+///
+/// async fn place(order: Incoming<u32>) -> Result<Outcome<u32>, HandlerError> {
+///     let (pieces, context) = order.into_parts();
+///     context.send(context.session_id(), context.trace_id(), "Orders.news", "packed")?;
+///     Ok(Outcome::resolve(pieces))
+/// }
+/// # drop(place);
+/// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Incoming<T> {
     /// The payload.
     pub payload: T,
-    context: Context,
+    /// Where the message comes from, and the way to send others.
+    pub context: Context,
 }
 
 impl<T> Incoming<T> {
@@ -31,14 +43,6 @@ impl<T> Incoming<T> {
     /// Takes payload and context apart.
     pub fn into_parts(self) -> (T, Context) {
         (self.payload, self.context)
-    }
-}
-
-impl<T> Deref for Incoming<T> {
-    type Target = Context;
-
-    fn deref(&self) -> &Context {
-        &self.context
     }
 }
 
@@ -89,10 +93,19 @@ impl std::fmt::Debug for Authorization {
 /// Names work in a service whose reply comes [later](crate::Outcome::later). It can be stored, sent elsewhere, and used on
 /// any node of the cluster: see [`MatsSocketServer::reply`](crate::MatsSocketServer::reply). Replying twice does no harm.
 /// Whoever has it can reply, so keep it as you would a password.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyToken {
     pub(crate) id: i64,
     pub(crate) secret: String,
+}
+
+/// Not its secret.
+impl std::fmt::Debug for ReplyToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReplyToken")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Origin {

@@ -114,7 +114,8 @@ async fn ask(
     match answer {
         Ok(Ok(authenticator)) => Ok(authenticator.into()),
         Ok(Err(refused)) => {
-            let why = shown(&refused.0);
+            let why = refused.to_string();
+            let why = shown(&why);
             match admission.logs.refused_handshake.count() {
                 Some(count) => log::info!(
                     "handshakes refused since the last such line: {count}; this one: {why}"

@@ -36,7 +36,7 @@ use crate::wire::check_id;
 ///         Ok(Outcome::resolve(prices.payload.iter().sum::<u32>()))
 ///     })
 ///     .terminator("Orders.seen", async |order: Incoming<u32>| {
-///         log::info!("{} has seen order {}", order.user_id(), order.payload);
+///         log::info!("{} has seen order {}", order.context.user_id(), order.payload);
 ///         Ok(Outcome::done())
 ///     })
 ///     .start()

@@ -3,6 +3,7 @@
 
 mod actor;
 #[cfg(feature = "__bench")]
+#[allow(missing_debug_implementations)]
 pub mod bench;
 mod decide;
 mod handle;

@@ -6,6 +6,7 @@
 mod actor;
 mod attached;
 #[cfg(feature = "__bench")]
+#[allow(missing_debug_implementations)]
 pub mod bench;
 mod config;
 #[cfg(all(test, feature = "sqlite"))]
@@ -245,7 +246,7 @@ impl Inner {
 #[rtype(result = "()")]
 pub(crate) struct NewsOf(pub News);
 
-/// What must not happen, did. Refusals are outcomes of the operations instead.
+/// An unexpected failure of the store. What can be expected, such as a session that does not exist, is not one.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {

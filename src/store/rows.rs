@@ -1,5 +1,7 @@
 //! Rows as they are stored, and their way to and from what the operations speak of.
 
+#![allow(missing_debug_implementations)] // nobody looks at rows, some of which hold secrets
+
 use std::time::{Duration, Instant};
 
 use diesel::prelude::*;

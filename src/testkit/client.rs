@@ -213,7 +213,7 @@ impl TestClient {
             .await?
     }
 
-    /// Ends a subscription. There is no answer: what the server is told later, it hears later.
+    /// Ends a subscription. There is no answer: the server processes what is sent after it in order.
     ///
     /// # Errors
     /// [`Error::NoLine`].
@@ -230,7 +230,7 @@ impl TestClient {
         self.next(&self.publications, "a publication").await
     }
 
-    /// Topics of which the server said after a reconnect that messages may be missing (SUB_LOST); each is told once.
+    /// Topics for which the server sent SUB_LOST after a reconnect: messages may be missing. Each is returned once.
     pub fn lost_topics(&self) -> Vec<String> {
         self.peer().take_lost_topics()
     }
@@ -257,7 +257,7 @@ impl TestClient {
         self.next(&self.reauths, "REAUTH").await
     }
 
-    /// Sends a pipeline as it is: for what a correct client would not say.
+    /// Sends a pipeline as it is: for what a correct client would not send.
     ///
     /// # Errors
     /// [`Error::NoLine`].
@@ -265,14 +265,14 @@ impl TestClient {
         self.write("send", pipeline.into())
     }
 
-    /// The line breaks, without a word. The session waits for [`reconnect`](Self::reconnect); nothing that the server
-    /// says is heard before.
+    /// Drops the connection without closing it. The session waits for [`reconnect`](Self::reconnect); what the server sends
+    /// until then is lost.
     pub fn lose_line(&self) {
         self.hang_up(None);
     }
 
-    /// A new line, on which the session is resumed: what neither side has is sent again, exactly once is kept. A line
-    /// that is still there is lost first.
+    /// Opens a new connection and resumes the session: both sides send again what was not acknowledged. A connection that
+    /// is still open is dropped first.
     ///
     /// # Errors
     /// As [`connect`](Self::connect); with code 4001 the session is gone.

@@ -15,7 +15,7 @@
 //!     .store(Store::sqlite_in_memory())
 //!     .authentication(any_user())
 //!     .endpoint("Orders.place", |order: Incoming<u32>| async move {
-//!         order.send(order.session_id(), order.trace_id(), "Orders.placed", &order.payload)?;
+//!         order.context.send(order.context.session_id(), order.context.trace_id(), "Orders.placed", &order.payload)?;
 //!         Ok(Outcome::resolve(order.payload + 1))
 //!     })
 //!     .start()

@@ -369,7 +369,7 @@ pub async fn time_out(base: Base) {
     assert_eq!(left.len(), 1);
     assert_eq!(
         (left[0].session_id.as_str(), left[0].alive),
-        ("connected", START)
+        ("connected", wall_time(START))
     );
 
     a.run(Liveliness {

@@ -123,10 +123,10 @@ async fn requests_of_the_server_are_answered() {
     let noted = notes.clone();
     let server = builder()
         .terminator("Answer", move |answer: Incoming<Option<u32>>| {
-            let correlation = answer.correlation_string().unwrap_or_default();
+            let correlation = answer.context.correlation_string().unwrap_or_default();
             noted.add(format!(
                 "{} {:?} {correlation}",
-                answer.message_type(),
+                answer.context.message_type(),
                 answer.payload
             ));
             async { Ok(Outcome::done()) }

@@ -41,9 +41,9 @@ async fn a_request_that_ends_without_reply_is_told_to_its_terminator() {
     let server = builder()
         .config(config)
         .terminator("Answer", move |answer: Incoming<Option<u32>>| {
-            let reason = answer.end_reason().map(str::to_owned);
-            let correlation = answer.correlation_string().map(str::to_owned);
-            let told = ends.send((answer.message_type(), correlation, reason));
+            let reason = answer.context.end_reason().map(str::to_owned);
+            let correlation = answer.context.correlation_string().map(str::to_owned);
+            let told = ends.send((answer.context.message_type(), correlation, reason));
             async move {
                 told?;
                 Ok(Outcome::done())
