@@ -1,7 +1,7 @@
 //! What goes on in memory: parsing and printing pipelines, a session's decisions, and the way through a mailbox.
 //!
 //! ```sh
-//! cargo bench --features __bench --bench decisions
+//! cargo bench --bench decisions
 //! ```
 //!
 //! Each is shown per message; next to parsing, what `serde_json` takes to check the same text without keeping anything.

@@ -9,7 +9,7 @@
 //! the store has at the time. The ratio is to the second.
 //!
 //! ```sh
-//! cargo bench --features __bench,postgres --bench store -- --rounds 9 --millis 300 --sessions 10 --postgres URL
+//! cargo bench --features postgres --bench store -- --rounds 9 --millis 300 --sessions 10 --postgres URL
 //! ```
 //!
 //! With `--batch` or `--writers`, only those of this size and this number are measured.

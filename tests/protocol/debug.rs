@@ -2,7 +2,7 @@
 
 use std::time::UNIX_EPOCH;
 
-use crate::common::*;
+use matssocket_testing::*;
 
 fn keys(envelope: &Value) -> Vec<&str> {
     let mut keys: Vec<&str> = envelope["debug"]
