@@ -6,14 +6,15 @@ use std::fmt;
 
 use crate::store::StoreError;
 use crate::store::operation::FullOutbox;
+use crate::wire::InvalidId;
 
 /// A message that could not be sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
     /// An id (session, trace, endpoint, topic …) is empty, too long, or has control characters. Correct the id.
-    #[error("{0}")]
-    InvalidId(String),
+    #[error(transparent)]
+    InvalidId(#[from] InvalidId),
     /// The payload cannot be written as JSON.
     #[error("the payload cannot be written as JSON: {0}")]
     Payload(#[from] serde_json::Error),
@@ -77,7 +78,9 @@ impl NotReady {
             NotReady::Stopped => "the server has stopped",
             NotReady::StoreNotWritable => "the store cannot be written to",
             NotReady::StoreNotReadable => "the store cannot be read",
-            NotReady::StoreRefuses => "the database is full, read-only, or refuses to store anything",
+            NotReady::StoreRefuses => {
+                "the database is full, read-only, or refuses to store anything"
+            }
             NotReady::CannotHearOthers => {
                 "the node cannot hear the others: its LISTEN line is down"
             }
@@ -289,8 +292,12 @@ mod tests {
         assert_eq!(failed(|| Err("text")?).to_string(), "text");
         assert_eq!(failed(|| Err(String::from("text"))?).to_string(), "text");
         assert_eq!(failed(|| Err(Cow::from("text"))?).to_string(), "text");
-        let anyhow = || -> anyhow::Result<()> { Err(anyhow::anyhow!(no_invoice()).context("July")) };
-        assert_eq!(failed(|| Ok(anyhow()?)).to_string(), format!("July: {CHAIN}"));
+        let anyhow =
+            || -> anyhow::Result<()> { Err(anyhow::anyhow!(no_invoice()).context("July")) };
+        assert_eq!(
+            failed(|| Ok(anyhow()?)).to_string(),
+            format!("July: {CHAIN}")
+        );
     }
 
     #[test]
@@ -313,6 +320,9 @@ mod tests {
     #[test]
     fn a_source_that_the_text_quotes_is_not_repeated() {
         let quoting = SendError::from(serde_json::from_str::<u8>("x").unwrap_err());
-        assert_eq!(HandlerError::from_error(&quoting).to_string(), quoting.to_string());
+        assert_eq!(
+            HandlerError::from_error(&quoting).to_string(),
+            quoting.to_string()
+        );
     }
 }

@@ -10,7 +10,7 @@ use crate::store::StoreHandle;
 use crate::store::operation::{
     Cause, Correlation, Effect, NODES_TOPIC, NewMessage, Revocation, Unit,
 };
-use crate::wire::{Debug, MessageType, check_id, shown};
+use crate::wire::{Debug, InvalidId, MessageType, check_id, shown};
 
 /// Where the reply to a server request goes: a terminator of this application, with the correlation data that it needs.
 ///
@@ -76,7 +76,7 @@ impl IdempotencyKey {
     }
 
     pub(crate) fn checked(self) -> Result<String, SendError> {
-        check_id("idempotency key", &self.0).map_err(SendError::InvalidId)?;
+        check_id("idempotency key", &self.0)?;
         Ok(self.0)
     }
 }
@@ -125,7 +125,7 @@ impl Maker<'_> {
     ) -> Result<Effect, SendError> {
         if reply_to.string.as_ref().is_some_and(|it| it.contains('\0')) {
             let why = "the correlation string contains NUL, which not every database can store";
-            return Err(SendError::InvalidId(why.into()));
+            return Err(InvalidId::new(why).into());
         }
         let timeout = reply_to.timeout.unwrap_or(default_timeout);
         let correlation = Correlation {
@@ -159,7 +159,7 @@ impl Maker<'_> {
             ("trace id", trace_id),
             ("client endpoint", endpoint),
         ] {
-            check_id(what, id).map_err(SendError::InvalidId)?;
+            check_id(what, id)?;
         }
         Ok(Effect::Message {
             sid: session_id.to_owned(),
@@ -182,12 +182,13 @@ pub(crate) fn publish<T: Serialize + ?Sized>(
     trace_id: &str,
     payload: &T,
 ) -> Result<Effect, SendError> {
-    check_id("trace id", trace_id).map_err(SendError::InvalidId)?;
+    check_id("trace id", trace_id)?;
     if topic.is_empty() || topic.contains(char::is_control) {
-        return Err(SendError::InvalidId(format!(
+        return Err(InvalidId::new(format!(
             "the topic \"{}\" is empty, or has a control character",
             shown(topic)
-        )));
+        ))
+        .into());
     }
     Ok(Effect::Publish {
         topic: topic.to_owned(),
@@ -202,7 +203,7 @@ pub(crate) async fn revoke(
     user_id: &str,
     topic: Option<&str>,
 ) -> Result<(), SendError> {
-    check_id("user id", user_id).map_err(SendError::InvalidId)?;
+    check_id("user id", user_id)?;
     let revocation = Revocation {
         user_id: user_id.to_owned(),
         topic: topic.map(str::to_owned),

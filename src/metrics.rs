@@ -47,7 +47,10 @@ pub struct MailboxMetrics {
     #[serde(rename = "handling_us", serialize_with = "crate::clock::as_micros")]
     pub handling: Duration,
     /// Longest time a message took to handle.
-    #[serde(rename = "longest_handling_us", serialize_with = "crate::clock::as_micros")]
+    #[serde(
+        rename = "longest_handling_us",
+        serialize_with = "crate::clock::as_micros"
+    )]
     pub longest_handling: Duration,
 }
 

@@ -80,7 +80,9 @@ impl Node {
             return;
         }
         match trouble {
-            Some(Trouble { kind, why }) => log::error!("not ready: {} ({why})", NotReady::from(kind)),
+            Some(Trouble { kind, why }) => {
+                log::error!("not ready: {} ({why})", NotReady::from(kind))
+            }
             None => log::info!("ready again"),
         }
     }

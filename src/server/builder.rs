@@ -430,7 +430,7 @@ impl ServerBuilder {
 
     fn check(&mut self, what: &str, id: &str) {
         if let Err(mistake) = check_id(what, id) {
-            self.mistakes.push(mistake);
+            self.mistakes.push(mistake.to_string());
         }
         let lower = id.to_ascii_lowercase();
         if lower.starts_with("mats") || lower.starts_with("ms.") {

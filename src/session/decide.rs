@@ -128,9 +128,21 @@ mod tests {
         ];
         for (name, outcome, [send, request, reply]) in rows {
             assert_eq!(told(MessageType::Send, outcome()), send, "SEND, {name}");
-            assert_eq!(told(MessageType::Request, outcome()), request, "REQUEST, {name}");
-            assert_eq!(told(MessageType::Resolve, outcome()), reply, "RESOLVE, {name}");
-            assert_eq!(told(MessageType::Reject, outcome()), reply, "REJECT, {name}");
+            assert_eq!(
+                told(MessageType::Request, outcome()),
+                request,
+                "REQUEST, {name}"
+            );
+            assert_eq!(
+                told(MessageType::Resolve, outcome()),
+                reply,
+                "RESOLVE, {name}"
+            );
+            assert_eq!(
+                told(MessageType::Reject, outcome()),
+                reply,
+                "REJECT, {name}"
+            );
         }
     }
 

@@ -191,7 +191,7 @@ impl Peer {
         let pipeline = match parse_pipeline(text) {
             Ok(pipeline) => pipeline,
             Err(error) => {
-                self.fail_all(&Error::Protocol(format!("{}: {text}", error.0)));
+                self.fail_all(&Error::Protocol(format!("{}: {text}", error)));
                 return None;
             }
         };

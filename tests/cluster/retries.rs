@@ -201,8 +201,11 @@ async fn what_the_database_refuses_is_a_failed_attempt_and_ends() {
                 control.ran(node, "bills", &incoming.context, &incoming.payload);
                 async move {
                     for _ in 0..2 {
-                        let (session, tid) = (incoming.context.session_id(), incoming.context.trace_id());
-                        incoming.context.send(session, tid, "client.x", &incoming.payload)?;
+                        let (session, tid) =
+                            (incoming.context.session_id(), incoming.context.trace_id());
+                        incoming
+                            .context
+                            .send(session, tid, "client.x", &incoming.payload)?;
                     }
                     match incoming.payload["fail"].as_str() {
                         Some(why) => Err(HandlerError::internal(why)),

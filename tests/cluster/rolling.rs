@@ -220,7 +220,9 @@ async fn a_clients_reply_reaches_its_terminator_wherever_it_comes_in() {
                 control.ran(node, "only here", &reply.context, &reply.payload);
                 async move {
                     let (session, tid) = (reply.context.session_id(), reply.context.trace_id());
-                    reply.context.send(session, tid, "client.effect", &reply.payload)?;
+                    reply
+                        .context
+                        .send(session, tid, "client.effect", &reply.payload)?;
                     Ok(Outcome::done())
                 }
             })
@@ -273,7 +275,9 @@ fn adapted() -> Setup {
                 },
                 |reply: Incoming<Value>| async move {
                     let (session, tid) = (reply.context.session_id(), reply.context.trace_id());
-                    reply.context.send(session, tid, "client.effect", &reply.payload)?;
+                    reply
+                        .context
+                        .send(session, tid, "client.effect", &reply.payload)?;
                     let adapted = json!({
                         "of": reply.context.message_type().name(),
                         "for": reply.context.correlation::<String>()?,

@@ -151,8 +151,8 @@ impl Core {
         if messages >= self.config.max_outbox_messages || bytes >= self.config.max_outbox_bytes {
             return Err(SendError::OutboxFull { messages, bytes });
         }
-        check_id("the trace id", &out.trace_id).map_err(SendError::InvalidId)?;
-        check_id("the endpoint", &out.endpoint).map_err(SendError::InvalidId)?;
+        check_id("the trace id", &out.trace_id)?;
+        check_id("the endpoint", &out.endpoint)?;
         let envelope = Envelope {
             tid: Some(out.trace_id),
             eid: Some(out.endpoint),
@@ -230,7 +230,7 @@ impl Core {
         topic: &str,
         callback: Handler<()>,
     ) -> Result<Option<Handler<()>>, SendError> {
-        check_id("the topic", topic).map_err(SendError::InvalidId)?;
+        check_id("the topic", topic)?;
         self.unsubscribed.retain(|gone| gone != topic);
         let replaced = self.topics.subscribe(topic, callback);
         if replaced.is_none() {

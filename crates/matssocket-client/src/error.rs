@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use matssocket_wire::InvalidId;
 use thiserror::Error;
 
 /// Why a session ended. What was outstanding fails with it.
@@ -53,8 +54,8 @@ pub enum SendError {
         limit: usize,
     },
     /// The trace id, endpoint or topic is not a proper id. Nothing was queued.
-    #[error("{0}")]
-    InvalidId(String),
+    #[error(transparent)]
+    InvalidId(#[from] InvalidId),
     /// The payload cannot be turned into JSON. Nothing was queued.
     #[error("the payload does not serialise: {0}")]
     Payload(String),

@@ -131,7 +131,12 @@ fn terminators(builder: ServerBuilder, control: &Control, node: usize) -> Server
         })
         // Publishes to the topic that the payload names.
         .terminator("test.publish", move |incoming: Incoming<String>| {
-            publish.ran(node, "test.publish", &incoming.context, &json!(incoming.payload));
+            publish.ran(
+                node,
+                "test.publish",
+                &incoming.context,
+                &json!(incoming.payload),
+            );
             async move {
                 incoming.context.publish(
                     &incoming.payload,

@@ -32,7 +32,7 @@ pub use debug::{Debug, DebugOptions};
 pub use envelope::{Envelope, PingId};
 #[doc(hidden)] // for the server
 pub use id::cut;
-pub use id::{MAX_ID_BYTES, check_id, random_id};
+pub use id::{InvalidId, MAX_ID_BYTES, check_id, random_id};
 pub use message_type::MessageType;
 pub use pipeline::{MAX_PIPELINE_ITEMS, PipelineError, parse_pipeline};
 #[doc(hidden)] // for the server, which reads a large pipeline piece by piece

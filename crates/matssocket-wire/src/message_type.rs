@@ -54,26 +54,8 @@ impl MessageType {
     pub const ALL: [MessageType; 20] = {
         use MessageType::*;
         [
-            Hello,
-            Welcome,
-            Send,
-            Request,
-            Resolve,
-            Reject,
-            Ack,
-            Nack,
-            Ack2,
-            Retry,
-            Sub,
-            Unsub,
-            SubOk,
-            SubLost,
-            SubNoAuth,
-            Pub,
-            Reauth,
-            Auth,
-            Ping,
-            Pong,
+            Hello, Welcome, Send, Request, Resolve, Reject, Ack, Nack, Ack2, Retry, Sub, Unsub,
+            SubOk, SubLost, SubNoAuth, Pub, Reauth, Auth, Ping, Pong,
         ]
     };
 

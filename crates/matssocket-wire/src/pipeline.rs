@@ -20,7 +20,7 @@ pub const MAX_PIPELINE_ITEMS: usize = 100_000;
 /// Why a text is not a pipeline. The text says what was wrong, and never quotes an authorization value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct PipelineError(pub String);
+pub struct PipelineError(String);
 
 /// Parses a JSON array of envelopes.
 ///

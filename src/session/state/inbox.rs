@@ -175,11 +175,12 @@ impl State {
         // A message without endpoint is refused like one to an endpoint that cannot be.
         let eid = envelope.eid.as_deref().unwrap_or_default();
         let eid = Some(eid).filter(|_| !envelope.t.is_reply());
-        let unusable = check_id("cmid", &cmid).err();
+        let wrong_id = |what: &str, id: &str| Some(check_id(what, id).err()?.to_string());
+        let unusable = wrong_id("cmid", &cmid);
         let ids = [("trace id", envelope.tid.as_deref()), ("endpoint id", eid)];
         let wrong = || {
             let mut ids = ids.iter();
-            ids.find_map(|(what, id)| id.and_then(|id| check_id(what, id).err()))
+            ids.find_map(|(what, id)| id.and_then(|id| wrong_id(what, id)))
         };
         let fault = envelope.fault.take().map(String::from);
         if let Some(why) = unusable.clone().or(fault).or_else(wrong) {

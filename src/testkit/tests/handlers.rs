@@ -156,7 +156,8 @@ async fn dead_letters_are_listed_redriven_and_dropped() {
                 if broken {
                     return Err(HandlerError::public("no paper"));
                 }
-                text.context.send(text.context.session_id(), "t", "Printed", &text.payload)?;
+                text.context
+                    .send(text.context.session_id(), "t", "Printed", &text.payload)?;
                 Ok(Outcome::<()>::done())
             }
         })

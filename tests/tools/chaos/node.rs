@@ -205,7 +205,12 @@ fn add_endpoints<C: SimpleConnection + 'static>(
             let Ask { client, number, to } = &ask.payload;
             let (to, session) = to.as_ref().ok_or_else(nobody)?;
             let relayed = mail(*to, *client, *number);
-            ask.context.send(session, ask.context.trace_id(), terminator::RELAYED, &relayed)?;
+            ask.context.send(
+                session,
+                ask.context.trace_id(),
+                terminator::RELAYED,
+                &relayed,
+            )?;
             Ok(Outcome::resolve(mail(*client, *client, *number)))
         })
         .endpoint(endpoint::WORK, async |ask: Incoming<Ask>| {
@@ -217,7 +222,12 @@ fn add_endpoints<C: SimpleConnection + 'static>(
             move |ask: Incoming<Ask>| async move {
                 take_a_while().await;
                 let done = mail(ask.payload.client, ask.payload.client, ask.payload.number);
-                ask.context.send(ask.context.session_id(), ask.context.trace_id(), terminator::NEWS, &done)?;
+                ask.context.send(
+                    ask.context.session_id(),
+                    ask.context.trace_id(),
+                    terminator::NEWS,
+                    &done,
+                )?;
                 Ok(Outcome::resolve(done))
             },
         )

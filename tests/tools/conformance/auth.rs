@@ -71,8 +71,9 @@ impl Authentication for DummyAuthentication {
                 .decode(found.value())
                 .ok()
                 .and_then(|bytes| String::from_utf8(bytes).ok());
-            let value = value
-                .ok_or_else(|| Refused::new(format!("the cookie {COOKIE} is not base64 of a text")))?;
+            let value = value.ok_or_else(|| {
+                Refused::new(format!("the cookie {COOKIE} is not base64 of a text"))
+            })?;
             if value.contains(":fail_checkHandshake:") {
                 return Err(Refused::new("asked to fail the handshake"));
             }

@@ -58,13 +58,19 @@ pub fn add(builder: ServerBuilder) -> ServerBuilder {
             let session = session.unwrap_or(incoming.context.session_id());
             incoming.payload.each(|message| {
                 let tid = incoming.context.trace_id();
-                incoming.context.send(session, tid, "ClientSide.terminator", message)?;
+                incoming
+                    .context
+                    .send(session, tid, "ClientSide.terminator", message)?;
                 Ok(())
             })
         })
         .terminator("Bench.publish", async |incoming: Incoming<Order>| {
             incoming.payload.each(|message| {
-                incoming.context.publish(&incoming.payload.topic, incoming.context.trace_id(), message)?;
+                incoming.context.publish(
+                    &incoming.payload.topic,
+                    incoming.context.trace_id(),
+                    message,
+                )?;
                 Ok(())
             })
         })

@@ -189,7 +189,11 @@ fn sending(builder: ServerBuilder, handle: &Handle) -> ServerBuilder {
             move |incoming: Incoming<IgnoredAny>| close_soon(close.clone(), incoming),
         )
         .terminator("Test.publish", async |incoming: Incoming<String>| {
-            incoming.context.publish(&incoming.payload, incoming.context.trace_id(), &published())?;
+            incoming.context.publish(
+                &incoming.payload,
+                incoming.context.trace_id(),
+                &published(),
+            )?;
             Ok(Outcome::done())
         })
 }

@@ -47,7 +47,9 @@ pub fn add(builder: ServerBuilder) -> ServerBuilder {
                 let session = beside(&incoming.context)?.session_id;
                 let trace_id = format!("{}:SentFromMatsStage", incoming.context.trace_id());
                 let data = Data::new(incoming.payload.number, &*session, 1);
-                incoming.context.send(&session, &trace_id, "ClientSide.terminator", &data)?;
+                incoming
+                    .context
+                    .send(&session, &trace_id, "ClientSide.terminator", &data)?;
                 Ok(Outcome::<()>::done())
             },
         )
@@ -71,7 +73,12 @@ pub fn add(builder: ServerBuilder) -> ServerBuilder {
                 let reply = beside
                     .reply
                     .ok_or_else(|| HandlerError::internal("no kind of reply came along"))?;
-                reply_arrived(&incoming.context, &beside.session_id, &incoming.payload, &reply)?;
+                reply_arrived(
+                    &incoming.context,
+                    &beside.session_id,
+                    &incoming.payload,
+                    &reply,
+                )?;
                 Ok(Outcome::<()>::done())
             },
         )

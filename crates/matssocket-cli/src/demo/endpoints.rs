@@ -139,7 +139,9 @@ async fn say(node: Arc<str>, incoming: Incoming<Text>) -> Result<Outcome<()>, Ha
         text: &incoming.payload.text,
         node: &node,
     };
-    incoming.context.publish("Demo.chat", incoming.context.trace_id(), &said)?;
+    incoming
+        .context
+        .publish("Demo.chat", incoming.context.trace_id(), &said)?;
     Ok(Outcome::done())
 }
 

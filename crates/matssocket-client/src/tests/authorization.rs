@@ -186,7 +186,10 @@ async fn an_expired_answer_of_the_callback_is_a_failure() {
     assert_eq!(line.welcome("S1").await.auth.as_deref(), Some("Auth:1"));
 
     line.send(r#"[{"t":"REAUTH"}]"#).await;
-    assert_eq!(line.next(MessageType::Auth).await.auth.as_deref(), Some("Auth:3"));
+    assert_eq!(
+        line.next(MessageType::Auth).await.auth.as_deref(),
+        Some("Auth:3")
+    );
     for need in [
         AuthorizationNeed::First,
         AuthorizationNeed::Expired,
@@ -256,7 +259,12 @@ async fn without_a_callback_an_expired_value_is_told_and_not_sent() {
     client.set_authorization("Auth:old", Some(SystemTime::now()));
     while in_time(events.recv()).await.unwrap() != wanted {}
     let _sending = client.send("t", "E", &1);
-    assert_eq!(line.next_of(&[MessageType::Auth, MessageType::Send]).await.t, MessageType::Send);
+    assert_eq!(
+        line.next_of(&[MessageType::Auth, MessageType::Send])
+            .await
+            .t,
+        MessageType::Send
+    );
     client.cut();
     client.reconnect();
     let hello = mock.accept().await.welcome("S1").await;

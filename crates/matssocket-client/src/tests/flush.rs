@@ -48,7 +48,10 @@ async fn flush_waits_for_acknowledgements_and_sends_its_own() {
     let flush = flushing(&client).await;
     // Sent later: not waited for.
     let _later = client.send("t", "E", &3);
-    assert_eq!(line.next(MessageType::Send).await.cmid.as_deref(), Some("3"));
+    assert_eq!(
+        line.next(MessageType::Send).await.cmid.as_deref(),
+        Some("3")
+    );
     line.send(r#"[{"t":"ACK","cmid":"1"},{"t":"PONG","x":1}]"#)
         .await;
     assert!(!flush.is_finished());
@@ -72,14 +75,20 @@ async fn flush_waits_for_replies_and_for_acknowledgements_alone() {
     line.send(&format!(r#"[{{"t":"ACK","cmid":"{reply}"}}]"#))
         .await;
     in_time(flush).await.unwrap().unwrap();
-    assert_eq!(line.next(MessageType::Ack2).await.cmid.as_deref(), Some(&*reply));
+    assert_eq!(
+        line.next(MessageType::Ack2).await.cmid.as_deref(),
+        Some(&*reply)
+    );
 
     let mut handled = listen(&client, "T");
     line.send(r#"[{"t":"SEND","smid":"s2","tid":"t","eid":"T","msg":1}]"#)
         .await;
     in_time(handled.recv()).await.unwrap();
     in_time(client.flush()).await.unwrap();
-    assert_eq!(line.next(MessageType::Ack).await.smid.as_deref(), Some("s2"));
+    assert_eq!(
+        line.next(MessageType::Ack).await.smid.as_deref(),
+        Some("s2")
+    );
 }
 
 #[tokio::test]

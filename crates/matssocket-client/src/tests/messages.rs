@@ -48,8 +48,14 @@ async fn after_a_cut_the_same_messages_go_again() {
     let mut events = client.connection_events();
     let one = client.send("t1", "E", &1);
     let two = tokio::spawn(client.send("t2", "E", &2));
-    assert_eq!(line.next(MessageType::Send).await.cmid.as_deref(), Some("1"));
-    assert_eq!(line.next(MessageType::Send).await.cmid.as_deref(), Some("2"));
+    assert_eq!(
+        line.next(MessageType::Send).await.cmid.as_deref(),
+        Some("1")
+    );
+    assert_eq!(
+        line.next(MessageType::Send).await.cmid.as_deref(),
+        Some("2")
+    );
     line.send(r#"[{"t":"ACK","cmid":"1"}]"#).await;
     in_time(one).await.unwrap();
     client.cut();
@@ -57,7 +63,10 @@ async fn after_a_cut_the_same_messages_go_again() {
     let mut line = mock.accept().await;
     let hello = line.welcome("S1").await;
     assert_eq!(hello.sid.as_deref(), Some("S1"));
-    assert_eq!(line.next(MessageType::Send).await.cmid.as_deref(), Some("2"));
+    assert_eq!(
+        line.next(MessageType::Send).await.cmid.as_deref(),
+        Some("2")
+    );
     line.send(r#"[{"t":"ACK","cmid":"2"}]"#).await;
     in_time(two).await.unwrap().unwrap();
     assert!(matches!(
@@ -86,15 +95,24 @@ async fn a_message_that_comes_twice_is_handled_once() {
     let mut handled = listen(&client, "T");
     let push = r#"[{"t":"SEND","smid":"s1","tid":"t","eid":"T","msg":"one"}]"#;
     line.send(push).await;
-    assert_eq!(line.next(MessageType::Ack).await.smid.as_deref(), Some("s1"));
+    assert_eq!(
+        line.next(MessageType::Ack).await.smid.as_deref(),
+        Some("s1")
+    );
     line.send(push).await;
-    assert_eq!(line.next(MessageType::Ack).await.smid.as_deref(), Some("s1"));
+    assert_eq!(
+        line.next(MessageType::Ack).await.smid.as_deref(),
+        Some("s1")
+    );
     // Also through a reconnect.
     client.cut();
     let mut line = mock.accept().await;
     line.welcome("S1").await;
     line.send(push).await;
-    assert_eq!(line.next(MessageType::Ack).await.smid.as_deref(), Some("s1"));
+    assert_eq!(
+        line.next(MessageType::Ack).await.smid.as_deref(),
+        Some("s1")
+    );
     line.send(
         r#"[{"t":"ACK2","smid":"s1"},{"t":"SEND","smid":"s2","tid":"t","eid":"T","msg":"two"}]"#,
     )
@@ -159,13 +177,19 @@ async fn retry_sends_again_until_attempts_run_out() {
     let one = client.send("t", "E", &1);
     line.next(MessageType::Send).await;
     line.send(r#"[{"t":"RETRY","cmid":"1"}]"#).await;
-    assert_eq!(line.next(MessageType::Send).await.cmid.as_deref(), Some("1"));
+    assert_eq!(
+        line.next(MessageType::Send).await.cmid.as_deref(),
+        Some("1")
+    );
     line.send(r#"[{"t":"ACK","cmid":"1"}]"#).await;
     in_time(one).await.unwrap();
 
     let two = client.request::<()>("t", "E", &2).into_future();
     for _ in 0..10 {
-        assert_eq!(line.next(MessageType::Request).await.cmid.as_deref(), Some("2"));
+        assert_eq!(
+            line.next(MessageType::Request).await.cmid.as_deref(),
+            Some("2")
+        );
         line.send(r#"[{"t":"RETRY","cmid":"2","desc":"busy"}]"#)
             .await;
     }
@@ -194,7 +218,10 @@ async fn requests_are_resolved_rejected_and_refused() {
     let reply = in_time(resolved).await.unwrap();
     assert_eq!(reply.debug.as_ref().unwrap().mscts, Some(5));
     assert_eq!(reply.resolved().unwrap(), 42);
-    assert_eq!(line.next(MessageType::Ack2).await.cmid.as_deref(), Some("1"));
+    assert_eq!(
+        line.next(MessageType::Ack2).await.cmid.as_deref(),
+        Some("1")
+    );
 
     // With smid it is a message of its own; the request counts as taken as well.
     let rejected = client.request::<u32>("t", "E", &1).into_future();
@@ -203,10 +230,19 @@ async fn requests_are_resolved_rejected_and_refused() {
     line.send(reject).await;
     let rejection = in_time(rejected).await.unwrap().resolved().unwrap_err();
     assert_eq!(rejection.payload::<Value>().unwrap(), json!({"why": 7}));
-    assert_eq!(line.next(MessageType::Ack).await.smid.as_deref(), Some("s1"));
-    assert_eq!(line.next(MessageType::Ack2).await.cmid.as_deref(), Some("2"));
+    assert_eq!(
+        line.next(MessageType::Ack).await.smid.as_deref(),
+        Some("s1")
+    );
+    assert_eq!(
+        line.next(MessageType::Ack2).await.cmid.as_deref(),
+        Some("2")
+    );
     line.send(reject).await;
-    assert_eq!(line.next(MessageType::Ack).await.smid.as_deref(), Some("s1"));
+    assert_eq!(
+        line.next(MessageType::Ack).await.smid.as_deref(),
+        Some("s1")
+    );
 
     let refused = client.request::<u32>("t", "E", &1).into_future();
     line.next(MessageType::Request).await;
@@ -225,8 +261,14 @@ async fn a_late_answer_is_ignored_but_acknowledged() {
     line.next(MessageType::Request).await;
     line.send(r#"[{"t":"RESOLVE","cmid":"1","smid":"s1","tid":"t","msg":42}]"#)
         .await;
-    assert_eq!(line.next(MessageType::Ack).await.smid.as_deref(), Some("s1"));
-    assert_eq!(line.next(MessageType::Ack2).await.cmid.as_deref(), Some("1"));
+    assert_eq!(
+        line.next(MessageType::Ack).await.smid.as_deref(),
+        Some("s1")
+    );
+    assert_eq!(
+        line.next(MessageType::Ack2).await.cmid.as_deref(),
+        Some("1")
+    );
 }
 
 #[tokio::test]
@@ -248,7 +290,9 @@ async fn the_answers_to_server_requests_go_again_until_acknowledged() {
     }
     let mut replies = Vec::new();
     for _ in 0..3 {
-        let reply = line.next_of(&[MessageType::Resolve, MessageType::Reject]).await;
+        let reply = line
+            .next_of(&[MessageType::Resolve, MessageType::Reject])
+            .await;
         replies.push((
             reply.smid.unwrap(),
             reply.t,
@@ -261,7 +305,10 @@ async fn the_answers_to_server_requests_go_again_until_acknowledged() {
         (replies[0].1, replies[0].2.as_deref()),
         (MessageType::Reject, Some(r#""zero""#))
     );
-    assert_eq!((replies[1].1, replies[1].2.as_deref()), (MessageType::Reject, None));
+    assert_eq!(
+        (replies[1].1, replies[1].2.as_deref()),
+        (MessageType::Reject, None)
+    );
     assert_eq!(
         (replies[2].1, replies[2].2.as_deref()),
         (MessageType::Resolve, Some("4"))
@@ -277,7 +324,10 @@ async fn the_answers_to_server_requests_go_again_until_acknowledged() {
     let mut line = mock.accept().await;
     line.welcome("S1").await;
     assert_eq!(
-        line.next_of(&[MessageType::Resolve, MessageType::Reject]).await.cmid.unwrap(),
+        line.next_of(&[MessageType::Resolve, MessageType::Reject])
+            .await
+            .cmid
+            .unwrap(),
         replies[2].3
     );
 }

@@ -45,15 +45,24 @@ async fn a_lost_session_is_replaced_and_its_subscriptions_go_along() {
     client.cut();
 
     let mut line = mock.accept().await;
-    assert_eq!(line.next(MessageType::Hello).await.sid.as_deref(), Some("S1"));
+    assert_eq!(
+        line.next(MessageType::Hello).await.sid.as_deref(),
+        Some("S1")
+    );
     line.close(4001, "gone").await;
     assert_eq!(in_time(sending).await.unwrap_err(), gone(4001).into());
     assert_eq!(in_time(request).await.unwrap_err(), gone(4001).into());
     let next = client.send("t", "E", &3);
     let mut line = mock.accept().await;
     let first = line.pipeline().await;
-    assert_eq!((first[0].t, first[0].sid.as_deref()), (MessageType::Hello, None));
-    assert_eq!((first[1].t, first[1].eid.as_deref()), (MessageType::Sub, Some("Topic")));
+    assert_eq!(
+        (first[0].t, first[0].sid.as_deref()),
+        (MessageType::Hello, None)
+    );
+    assert_eq!(
+        (first[1].t, first[1].eid.as_deref()),
+        (MessageType::Sub, Some("Topic"))
+    );
     line.send(r#"[{"t":"WELCOME","sid":"S2"}]"#).await;
     let send = line.next(MessageType::Send).await;
     assert_eq!(

@@ -17,7 +17,10 @@ async fn reauth_is_answered_by_the_callback() {
     let mut line = mock.accept().await;
     assert_eq!(line.welcome("S1").await.auth.as_deref(), Some("Auth:0"));
     line.send(r#"[{"t":"REAUTH"}]"#).await;
-    assert_eq!(line.next(MessageType::Auth).await.auth.as_deref(), Some("Auth:1"));
+    assert_eq!(
+        line.next(MessageType::Auth).await.auth.as_deref(),
+        Some("Auth:1")
+    );
     assert_eq!(asked.load(Ordering::Relaxed), 2);
 }
 
@@ -36,7 +39,10 @@ async fn the_built_in_endpoint_renews_the_authorization() {
         line.next(MessageType::Auth).await.auth.as_deref(),
         Some("Auth:Requested")
     );
-    assert_eq!(line.next(MessageType::Resolve).await.smid.as_deref(), Some("s1"));
+    assert_eq!(
+        line.next(MessageType::Resolve).await.smid.as_deref(),
+        Some("s1")
+    );
 }
 
 #[tokio::test]
@@ -50,7 +56,10 @@ async fn without_a_callback_reauth_is_told_to_the_application() {
         ConnectionEvent::AuthorizationWanted
     );
     client.set_authorization("Auth:new", None);
-    assert_eq!(line.next(MessageType::Auth).await.auth.as_deref(), Some("Auth:new"));
+    assert_eq!(
+        line.next(MessageType::Auth).await.auth.as_deref(),
+        Some("Auth:new")
+    );
 }
 
 /// An expired value is replaced before messages go out; a failing callback is asked again.
@@ -263,7 +272,10 @@ async fn subscriptions_are_renewed_from_what_was_last_seen() {
         assert_eq!(line.next(MessageType::Sub).await.smid, None);
     }
     client.unsubscribe("Old");
-    assert_eq!(line.next(MessageType::Unsub).await.eid.as_deref(), Some("Old"));
+    assert_eq!(
+        line.next(MessageType::Unsub).await.eid.as_deref(),
+        Some("Old")
+    );
     line.send(r#"[{"t":"SUB_OK","eid":"Topic"},{"t":"SUB_NO_AUTH","eid":"Secret"}]"#)
         .await;
     assert_eq!(
@@ -285,7 +297,10 @@ async fn subscriptions_are_renewed_from_what_was_last_seen() {
 
     let mut line = mock.accept().await;
     let first = line.pipeline().await;
-    assert_eq!((first[0].t, first[1].t, first.len()), (MessageType::Hello, MessageType::Sub, 2));
+    assert_eq!(
+        (first[0].t, first[1].t, first.len()),
+        (MessageType::Hello, MessageType::Sub, 2)
+    );
     assert_eq!(
         (first[1].eid.as_deref(), first[1].smid.as_deref()),
         (Some("Topic"), Some("p1"))
@@ -299,7 +314,10 @@ async fn subscriptions_are_renewed_from_what_was_last_seen() {
         }
     );
     // Whether it had arrived is not known.
-    assert_eq!(line.next(MessageType::Unsub).await.eid.as_deref(), Some("Old"));
+    assert_eq!(
+        line.next(MessageType::Unsub).await.eid.as_deref(),
+        Some("Old")
+    );
 }
 
 #[tokio::test]
