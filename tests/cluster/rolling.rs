@@ -61,7 +61,7 @@ pub async fn impatient(line: &mut Line, eid: &str, msg: Value, ms: u64) -> Strin
 
 pub async fn expect_reply(line: &mut Line, t: &str, cmid: &str) -> Value {
     let reply = line.expect_id(t, cmid).await;
-    line.ack(&reply.context).await;
+    line.ack(&reply).await;
     reply
 }
 

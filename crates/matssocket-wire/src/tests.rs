@@ -280,7 +280,11 @@ fn errors_name_field_and_position() {
             "trailing characters at line 1 column 16",
         ),
     ] {
-        assert_eq!(parse_pipeline(text).unwrap_err().to_string(), error, "{text}");
+        assert_eq!(
+            parse_pipeline(text).unwrap_err().to_string(),
+            error,
+            "{text}"
+        );
     }
 }
 
