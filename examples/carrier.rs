@@ -84,7 +84,9 @@ async fn survive_a_restart(
         std::future::ready(())
     });
     carrier.is_away.store(true, Ordering::Relaxed);
-    client.send("pick-up-1", "Parcels.pickUp", "the letter and the piano").await?;
+    client
+        .send("pick-up-1", "Parcels.pickUp", "the letter and the piano")
+        .await?;
     println!("pick-up: acknowledged; now the server stops, with the work undone");
     let port = shop.address.port();
     shop.stop().await;
@@ -117,7 +119,10 @@ impl Shop {
             .attempts(3)
             .backoff(Duration::from_millis(200), Duration::from_millis(400))
             .on_failure(|failure: &ServiceFailure| {
-                format!("given up after {} attempts, please call us", failure.attempts)
+                format!(
+                    "given up after {} attempts, please call us",
+                    failure.attempts
+                )
             });
         let server = MatsSocketServer::builder("carrier")
             .store(Store::sqlite(file))
@@ -126,7 +131,10 @@ impl Shop {
             }))
             // Handlers of endpoints should be quick: this one only stores the work.
             .endpoint("Parcels.book", async |parcel: Incoming<String>| {
-                Ok(Outcome::<String>::forward(Forward::to("Booking", &parcel.payload)))
+                Ok(Outcome::<String>::forward(Forward::to(
+                    "Booking",
+                    &parcel.payload,
+                )))
             })
             .service_with("Booking", impatient, move |parcel: Incoming<String>| {
                 book_with(carrier.clone(), call_me_back.clone(), parcel)
@@ -201,7 +209,12 @@ async fn pick_up(
 ) -> Result<Outcome<()>, HandlerError> {
     carrier.pick_up().await?;
     // Stored in the same transaction as the end of this work: it is sent once.
-    what.send(what.session_id(), what.trace_id(), "Shop.pickedUp", &what.payload)?;
+    what.send(
+        what.session_id(),
+        what.trace_id(),
+        "Shop.pickedUp",
+        &what.payload,
+    )?;
     Ok(Outcome::done())
 }
 

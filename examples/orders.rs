@@ -92,7 +92,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         announced += tally.announced;
     }
 
-    let placed = number(&mut database, "SELECT count(*) AS number FROM orders_example.placed")?;
+    let placed = number(
+        &mut database,
+        "SELECT count(*) AS number FROM orders_example.placed",
+    )?;
     let left = "SELECT pieces::bigint AS number FROM orders_example.stock";
     let left = number(&mut database, left)?;
     println!(
@@ -114,7 +117,11 @@ async fn start_node(
     name: &str,
 ) -> Result<(MatsSocketServer, String), Box<dyn Error>> {
     let server = MatsSocketServer::builder("orders")
-        .store(Postgres::at(database).schema("orders_example_messages"))
+        .store(
+            Postgres::at(database)
+                .schema("orders_example_messages")
+                .into(),
+        )
         .node_name(name)
         .authentication(auth_fn(async |customer: String| {
             Ok(Verdict::Authenticated(Principal::user(customer)))
@@ -150,15 +157,16 @@ fn place(
     .bind::<Text, _>(item)
     .execute(database)?;
     if taken == 0 {
-        let left: Option<Number> = sql_query(
-            "SELECT pieces::bigint AS number FROM orders_example.stock WHERE item = $1",
-        )
-        .bind::<Text, _>(item)
-        .load(database)?
-        .pop();
+        let left: Option<Number> =
+            sql_query("SELECT pieces::bigint AS number FROM orders_example.stock WHERE item = $1")
+                .bind::<Text, _>(item)
+                .load(database)?
+                .pop();
         let left = left.map_or(0, |left| left.number);
         // A rejection rolls back whatever was written here.
-        return Ok(Outcome::reject(format!("there are only {left} {item} left")));
+        return Ok(Outcome::reject(format!(
+            "there are only {left} {item} left"
+        )));
     }
     let placed: Number = sql_query(
         "INSERT INTO orders_example.placed (customer, item, pieces) VALUES ($1, $2, $3) RETURNING number",
@@ -168,7 +176,12 @@ fn place(
     .bind::<Integer, _>(pieces)
     .get_result(database)?;
     // This message is part of the transaction, too.
-    order.send(order.session_id(), order.trace_id(), "Orders.placed", &placed.number)?;
+    order.send(
+        order.session_id(),
+        order.trace_id(),
+        "Orders.placed",
+        &placed.number,
+    )?;
     Ok(Outcome::resolve(placed.number))
 }
 

@@ -100,7 +100,10 @@ fn path(name: &str) -> PathBuf {
     path.push("examples");
     path.push(name);
     let shown = path.display();
-    assert!(path.exists(), "{shown} is missing: run `cargo build --examples`");
+    assert!(
+        path.exists(),
+        "{shown} is missing: run `cargo build --examples`"
+    );
     path
 }
 
@@ -118,8 +121,14 @@ fn database() -> String {
 /// The number right before a word.
 #[cfg(feature = "postgres")]
 fn number_before(line: &str, word: &str) -> usize {
-    let (before, _) = line.split_once(word).unwrap_or_else(|| panic!("no {word:?} in {line:?}"));
-    let number = before.trim().rsplit(' ').next().and_then(|it| it.parse().ok());
+    let (before, _) = line
+        .split_once(word)
+        .unwrap_or_else(|| panic!("no {word:?} in {line:?}"));
+    let number = before
+        .trim()
+        .rsplit(' ')
+        .next()
+        .and_then(|it| it.parse().ok());
     number.unwrap_or_else(|| panic!("no number before {word:?} in {line:?}"))
 }
 
@@ -159,7 +168,10 @@ fn chat() {
     for person in people {
         let seen = person.end();
         let said: Vec<_> = seen.iter().filter(|line| !line.starts_with('(')).collect();
-        assert_eq!(said, ["anna: hello, bert", "bert: are you there?", "anna: yes"]);
+        assert_eq!(
+            said,
+            ["anna: hello, bert", "bert: are you there?", "anna: yes"]
+        );
     }
 }
 
@@ -167,7 +179,10 @@ fn chat() {
 #[test]
 fn orders() {
     let seen = Example::start("orders", &[&database()], &directory()).end();
-    assert!(seen.iter().any(|line| line == "node 1 is stopped"), "{seen:#?}");
+    assert!(
+        seen.iter().any(|line| line == "node 1 is stopped"),
+        "{seen:#?}"
+    );
     let end = seen.last().expect("a line");
     assert_eq!(
         end,
@@ -226,8 +241,14 @@ fn behind_nginx() {
         assert!(seen.contains(&format!("restarting {node}")), "{seen:#?}");
     }
     let end = seen.last().expect("a line");
-    let (requests, answers) = (number_before(end, " requests"), number_before(end, " answers"));
+    let (requests, answers) = (
+        number_before(end, " requests"),
+        number_before(end, " answers"),
+    );
     assert_eq!(requests, answers, "{end}");
     assert!(requests > 100, "{end}");
-    assert!(number_before(end, " by node-1") > 0 && number_before(end, " by node-2") > 0, "{end}");
+    assert!(
+        number_before(end, " by node-1") > 0 && number_before(end, " by node-2") > 0,
+        "{end}"
+    );
 }

@@ -29,9 +29,7 @@ use std::time::Duration;
 
 use actix_web::{App, HttpServer, rt};
 use matssocket::client::Client;
-use matssocket::{
-    Incoming, MatsSocketServer, Outcome, Postgres, Principal, Verdict, auth_fn,
-};
+use matssocket::{Incoming, MatsSocketServer, Outcome, Postgres, Principal, Verdict, auth_fn};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, interval, sleep};
 
@@ -53,7 +51,7 @@ async fn main() -> Result<(), Failure> {
 async fn serve(name: &str, port: u16, database: &str) -> Result<(), Failure> {
     let node: &'static str = name.to_owned().leak();
     let server = MatsSocketServer::builder("behind nginx")
-        .store(Postgres::at(database).schema("behind_nginx_example"))
+        .store(Postgres::at(database).schema("behind_nginx_example").into())
         .node_name(node)
         // The addresses of the proxies, and no others: from them, and only from them, the server takes who the client is.
         .trusted_proxies(["127.0.0.1"])
@@ -123,10 +121,7 @@ struct Asked {
 }
 
 /// Sends a request every 20 ms until told to end, and waits for all answers.
-async fn ask(
-    url: String,
-    mut ended: oneshot::Receiver<()>,
-) -> Result<Asked, Failure> {
+async fn ask(url: String, mut ended: oneshot::Receiver<()>) -> Result<Asked, Failure> {
     let client = Client::builder("Behind nginx", "1.0")
         .url(url)
         .authorization_value("anna")
@@ -202,12 +197,7 @@ impl Node {
     }
 }
 
-fn start_nginx(
-    directory: &Path,
-    port: u16,
-    first: u16,
-    second: u16,
-) -> Result<Process, Failure> {
+fn start_nginx(directory: &Path, port: u16, first: u16, second: u16) -> Result<Process, Failure> {
     let configuration = include_str!("nginx.conf")
         .replace("LISTEN", &port.to_string())
         .replace("NODE_1", &first.to_string())

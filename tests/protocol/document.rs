@@ -78,9 +78,10 @@ fn shop(builder: ServerBuilder, control: &Control, _: usize) -> ServerBuilder {
             order.request(session, trace, "Shop.confirm", &order.payload, reply_to)?;
             Ok(Outcome::done())
         })
-        .terminator("Visits.note", async |_: Incoming<Value>| {
-            Ok(Outcome::done())
-        })
+        .terminator(
+            "Visits.note",
+            async |_: Incoming<Value>| Ok(Outcome::done()),
+        )
         .terminator("Visits.subscribe", async |visit: Incoming<Value>| {
             let (session, trace) = (visit.session_id(), visit.trace_id());
             visit.send(session, trace, "Shop.news", "apples are back")?;
