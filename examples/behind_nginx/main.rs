@@ -58,7 +58,7 @@ async fn serve(name: &str, port: u16, database: &str) -> Result<(), Failure> {
         .authentication(auth_fn(async |user: String| {
             Ok(Verdict::Authenticated(Principal::user(user)))
         }))
-        .endpoint("Node.name", async move |_: Incoming<u32>| {
+        .endpoint("Node.name", move |_: Incoming<u32>| async move {
             Ok(Outcome::resolve(node))
         })
         .start()
