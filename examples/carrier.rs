@@ -1,7 +1,7 @@
 //! Work with a slow and unreliable third party, done durably.
 //!
 //! ```sh
-//! cargo run --features client --example carrier
+//! cargo run --example carrier
 //! ```
 //!
 //! A shop books parcels with a carrier whose system is slow and often fails. Each booking is a request that is forwarded to a
@@ -31,11 +31,11 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, rt};
-use matssocket::client::{Client, Message};
 use matssocket::{
     Forward, HandlerError, Incoming, MatsSocketServer, Outcome, Principal, ReplyToken,
     ServiceFailure, ServiceOptions, Store, Verdict, auth_fn,
 };
+use matssocket_client::{Client, Message};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::sleep;
 

@@ -1,9 +1,9 @@
 //! A chat over a topic, for several people at several terminals.
 //!
 //! ```sh
-//! cargo run --features client --example chat -- serve        # in one terminal
-//! cargo run --features client --example chat -- join anna    # in another
-//! cargo run --features client --example chat -- join bert    # and in a third
+//! cargo run --example chat -- serve        # in one terminal
+//! cargo run --example chat -- join anna    # in another
+//! cargo run --example chat -- join bert    # and in a third
 //! ```
 //!
 //! Whatever anna types appears at both terminals:
@@ -21,8 +21,8 @@ use std::error::Error;
 use std::io::BufRead;
 
 use actix_web::{App, HttpServer, rt};
-use matssocket::client::{Client, ConnectionEvent, Message};
 use matssocket::{Incoming, MatsSocketServer, Outcome, Principal, Store, Verdict, auth_fn};
+use matssocket_client::{Client, ConnectionEvent, Message};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 

@@ -1,7 +1,7 @@
 //! Orders that are placed exactly once: the order and the stock change in the same PostgreSQL transaction as the message.
 //!
 //! ```sh
-//! cargo run --features client,postgres --example orders -- postgres://user:password@localhost/shop
+//! cargo run --features postgres --example orders -- postgres://user:password@localhost/shop
 //! ```
 //!
 //! Two nodes run in this process. Three customers order three apples at a time until none are left, and half-way one of
@@ -30,10 +30,10 @@ use diesel::connection::SimpleConnection;
 use diesel::sql_types::{BigInt, Integer, Text};
 use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl, sql_query};
 use futures_util::future::try_join_all;
-use matssocket::client::{Client, Message};
 use matssocket::{
     HandlerError, Incoming, MatsSocketServer, Outcome, Postgres, Principal, Verdict, auth_fn,
 };
+use matssocket_client::{Client, Message};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 

@@ -1,7 +1,7 @@
 //! A Rust service that is a client: a warehouse that reports to a shop, follows its prices, and answers its questions.
 //!
 //! ```sh
-//! cargo run --features client --example stock_service
+//! cargo run --example stock_service
 //! ```
 //!
 //! The warehouse is everything in `warehouse()`, and the only part that such a program needs. For the demonstration a small
@@ -11,9 +11,10 @@
 //! warehouse: a token is needed (First)
 //! warehouse: connected
 //! shop: the warehouse reports 10 apples
-//! …
-//! warehouse: apples cost 1.75
 //! shop: 12 apples, says the warehouse
+//! shop: the warehouse reports 12 apples
+//! warehouse: apples cost 2
+//! …
 //! warehouse: a token is needed (Expired)
 //! …
 //! warehouse: everything is reported, goodbye
@@ -26,11 +27,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::{App, HttpRequest, HttpServer, rt};
 use async_trait::async_trait;
-use matssocket::client::{Authorization, Client, ConnectionEvent, Message};
 use matssocket::{
     AuthError, Authentication, Authenticator, HandlerError, Incoming, MatsSocketServer, Outcome,
     Principal, Refused, ReplyTo, ResponseHeaders, Store, Verdict,
 };
+use matssocket_client::{Authorization, Client, ConnectionEvent, Message};
 use tokio::time::{interval, sleep};
 
 const TOKENS_LAST: Duration = Duration::from_secs(2);

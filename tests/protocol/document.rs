@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use matssocket::wire::{CloseCode, MessageType, parse_pipeline, print_pipeline};
 use matssocket::{Forward, HandlerError, Incoming, Outcome, ReplyTo, ServerBuilder};
 
-use crate::common::*;
+use matssocket_testing::*;
 
 const DOCUMENT: &str = include_str!("../../docs/protocol.md");
 
