@@ -84,9 +84,11 @@
 
 // src/store/sql is compiled once for each database, on purpose.
 #![allow(clippy::duplicate_mod)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod auth;
-#[doc(hidden)] // for the benches, and for nobody else
+#[cfg(feature = "__bench")]
+#[doc(hidden)]
 pub mod bench;
 mod clock;
 mod cluster;
@@ -127,14 +129,14 @@ pub use auth::{
     auth_fn, same_host,
 };
 pub use clock::Clock;
-pub use cluster::{Cluster, Faults};
+pub use cluster::Cluster;
 pub use config::{Config, ConfigMistake};
 pub use endpoint::{
     Context, Forward, Incoming, Outcome, ReplyToken, ServiceFailure, ServiceMetrics, ServiceOptions,
 };
-pub use error::{HandlerError, SendError, StartError};
+pub use error::{HandlerError, NotReady, SendError, StartError};
 pub use http::{listen, no_upgrade, on_connect};
-pub use message::ReplyTo;
+pub use message::{IdempotencyKey, ReplyTo};
 pub use metrics::{ClusterMetrics, MailboxMetrics, Metrics, UpkeepMetrics};
 pub use server::{
     Admin, LiveSession, MatsSocketServer, MessageEvent, RecentEnvelope, ServerBuilder,

@@ -8,6 +8,7 @@ mod notify;
 #[cfg(feature = "postgres")]
 mod postgres;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,12 @@ pub struct Cluster {
     pub(crate) transport: Arc<dyn Transport>,
 }
 
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").finish_non_exhaustive()
+    }
+}
+
 impl Cluster {
     /// Nodes in one process.
     pub fn local() -> Cluster {
@@ -84,23 +91,44 @@ impl Cluster {
         }
     }
 
-    /// Nodes in one process over a transport that loses, doubles and delays notices. For tests.
-    pub fn faulty(faults: Faults) -> Cluster {
+    /// Nodes in one process over a transport that loses, doubles and delays notices.
+    pub(crate) fn faulty(faults: Faults) -> Cluster {
         Cluster {
             transport: Arc::new(local::LocalTransport::new(faults)),
         }
     }
 }
 
-/// What a faulty transport does to notices. The default does nothing.
+/// What a faulty transport does to the notices between nodes. The default is none of it.
 #[derive(Clone, Copy, Debug, Default)]
+#[must_use]
 pub struct Faults {
-    /// Probability that a notice is lost, 0.0 to 1.0.
-    pub drop: f64,
-    /// Probability that a notice comes twice, 0.0 to 1.0.
-    pub duplicate: f64,
+    /// Probability that a notice is lost.
+    drop: f64,
+    /// Probability that a notice comes twice.
+    duplicate: f64,
     /// How long each notice is kept back.
-    pub delay: Duration,
+    delay: Duration,
+}
+
+impl Faults {
+    /// A notice is lost with this probability, 0.0 to 1.0.
+    pub fn drop(mut self, probability: f64) -> Faults {
+        self.drop = probability.clamp(0.0, 1.0);
+        self
+    }
+
+    /// A notice comes twice with this probability, 0.0 to 1.0.
+    pub fn duplicate(mut self, probability: f64) -> Faults {
+        self.duplicate = probability.clamp(0.0, 1.0);
+        self
+    }
+
+    /// Each notice is kept back for this time.
+    pub fn delay(mut self, delay: Duration) -> Faults {
+        self.delay = delay;
+        self
+    }
 }
 
 /// Carries notices between nodes.

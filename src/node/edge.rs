@@ -6,6 +6,7 @@ use super::budget::NodeBudget;
 use super::{Gate, Node};
 use crate::auth::Authentication;
 use crate::config::Config;
+use crate::error::NotReady;
 use crate::http::{Admission, Backend, NewLine};
 use crate::metrics::{Mailbox, Meter};
 use crate::session::Session;
@@ -39,11 +40,11 @@ impl Backend for Edge {
         &self.0.admission
     }
 
-    fn ready(&self) -> Result<(), &'static str> {
+    fn ready(&self) -> Result<(), NotReady> {
         self.0.ready()
     }
 
-    fn lets_in(&self) -> Result<(), &'static str> {
+    fn lets_in(&self) -> Result<(), NotReady> {
         self.0.lets_in()
     }
 

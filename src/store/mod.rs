@@ -5,6 +5,8 @@
 
 mod actor;
 mod attached;
+#[cfg(feature = "__bench")]
+#[allow(missing_debug_implementations)]
 pub mod bench;
 mod config;
 #[cfg(all(test, feature = "sqlite"))]
@@ -34,6 +36,7 @@ mod touches;
 mod version;
 mod writer;
 
+use std::fmt;
 #[cfg(feature = "sqlite")]
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -89,6 +92,15 @@ struct Slots {
     full: Option<Arc<actor::Opened>>,
     /// Opened to read only: closed with the last handle, so that nodes can attach later.
     read: Weak<actor::Opened>,
+}
+
+/// Not where it is, which may hold a password.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("connection", &self.inner.connection.1)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Store {
@@ -234,8 +246,9 @@ impl Inner {
 #[rtype(result = "()")]
 pub(crate) struct NewsOf(pub News);
 
-/// What must not happen, did. Refusals are outcomes of the operations instead.
+/// An unexpected failure of the store. What can be expected, such as a session that does not exist, is not one.
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// The database cannot be opened: says which and why, and what to do.
     #[error("{0}")]

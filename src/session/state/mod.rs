@@ -489,7 +489,7 @@ impl State {
     }
 
     fn record(&mut self, incoming: bool, envelope: Outline<'_>) {
-        let at = self.clock.now();
+        let at = self.clock.now_ms();
         self.recent
             .add(self.config.recent_envelopes, at, incoming, &envelope);
         if self.listeners.message.is_empty() {
