@@ -95,6 +95,7 @@ mod conninfo;
 mod endpoint;
 mod error;
 mod http;
+mod mailbox;
 mod message;
 mod metrics;
 mod node;
@@ -121,7 +122,7 @@ pub use auth::{
     auth_fn, same_host,
 };
 pub use clock::Clock;
-pub use cluster::{Cluster, Faults};
+pub use cluster::{Cluster, ClusterMetrics, Faults};
 pub use config::{Config, ConfigMistake};
 pub use endpoint::{
     Context, Forward, Incoming, Outcome, ReplyToken, ServiceFailure, ServiceMetrics, ServiceOptions,
@@ -129,7 +130,8 @@ pub use endpoint::{
 pub use error::{HandlerError, SendError, StartError};
 pub use http::{listen, no_upgrade, on_connect};
 pub use message::ReplyTo;
-pub use metrics::{ClusterMetrics, MailboxMetrics, Metrics, UpkeepMetrics};
+pub use mailbox::MailboxMetrics;
+pub use metrics::Metrics;
 pub use server::{
     Admin, LiveSession, MatsSocketServer, MessageEvent, RecentEnvelope, ServerBuilder,
     SessionChange, SessionEvent,
@@ -141,6 +143,7 @@ pub use store::operation::{
     UnservedWork,
 };
 pub use store::{Store, StoreConfig, StoreError, StoreMetricsSnapshot};
+pub use upkeep::UpkeepMetrics;
 pub use wire::{DebugOptions, MessageType};
 
 #[doc = include_str!("../docs/security.md")]

@@ -3,6 +3,7 @@
 //! A notice is a hint: it may be lost, doubled or late. The database is the truth, and the sweep finds what was not
 //! told.
 
+mod counters;
 mod local;
 mod notify;
 #[cfg(feature = "postgres")]
@@ -13,9 +14,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+pub(crate) use counters::ClusterCounters;
+pub use counters::ClusterMetrics;
 pub(crate) use notify::{ClusterNotify, FromCluster, Tell};
 
-use crate::metrics::ClusterCounters;
 use crate::store::operation::{ConnectionId, SessionKey};
 
 /// What one node tells another.

@@ -18,7 +18,7 @@ use super::state::{Ending, LineState, Seen, Wire};
 use super::{Backend, NewLine};
 use crate::auth::Authenticator;
 use crate::clock::after;
-use crate::metrics::{Mailbox, metered};
+use crate::mailbox::{Mailbox, metered};
 use crate::session::line::{FromLine, ToLine};
 use crate::wire::{Close, CloseCode};
 

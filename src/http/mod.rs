@@ -44,7 +44,7 @@ use std::sync::Arc;
 
 use crate::auth::{Authentication, Authenticator};
 use crate::config::Config;
-use crate::metrics::{Mailbox, Meter};
+use crate::mailbox::{Mailbox, Meter};
 use crate::node::Gate;
 use crate::node::budget::NodeBudget;
 use crate::session::line::{Flow, FromLine, Line};

@@ -7,7 +7,7 @@ use super::{Gate, Node};
 use crate::auth::Authentication;
 use crate::config::Config;
 use crate::http::{Admission, Backend, NewLine};
-use crate::metrics::{Mailbox, Meter};
+use crate::mailbox::{Mailbox, Meter};
 use crate::session::Session;
 use crate::session::line::FromLine;
 

@@ -9,7 +9,7 @@ use actix::Actor;
 use tokio::sync::oneshot;
 
 use super::budget::NodeBudget;
-use super::{Gate, LeaseClock, Node, RunningHandlers, State, UserCounts, health};
+use super::{Counters, Gate, LeaseClock, Meters, Node, RunningHandlers, State, UserCounts, health};
 use crate::auth::Authentication;
 use crate::cluster::{ClusterNotify, Tell};
 use crate::endpoint::{
@@ -17,7 +17,7 @@ use crate::endpoint::{
 };
 use crate::error::{HandlerError, StartError};
 use crate::http::Admission;
-use crate::metrics::{Counters, Mailbox, Meters};
+use crate::mailbox::Mailbox;
 use crate::registry::{self, Registry, ToSession};
 use crate::seldom::{Seldom, SeldomBy};
 use crate::server::{MatsSocketServer, ServerBuilder};
@@ -26,7 +26,7 @@ use crate::store::operation::{
     ClaimApplication, LeaveNode, NewestPublication, NoteServices, RenewLease,
 };
 use crate::store::{Store, StoreError, StoreHandle};
-use crate::upkeep::Upkeep;
+use crate::upkeep::{Upkeep, UpkeepCounters};
 use crate::wire::quoted;
 
 /// Id of the built-in ping that resolves at once.
@@ -134,6 +134,7 @@ async fn begin(
         listeners: Arc::new(builder.listeners),
         meters,
         counters,
+        upkeep: UpkeepCounters::default(),
         running: RunningHandlers::default(),
         revocations: registry::SeenRevocations::default(),
         unserved: service::Unserved::default(),

@@ -1,6 +1,7 @@
 //! A running node: what its rooms share, and how it starts and stops.
 
 pub(crate) mod budget;
+mod counters;
 mod edge;
 mod gate;
 mod health;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use actix::Addr;
 
+pub(crate) use counters::{Counters, Meters};
 pub(crate) use edge::Edge;
 pub(crate) use gate::{Gate, Permit};
 pub(crate) use lease_clock::LeaseClock;
@@ -30,7 +32,8 @@ use crate::cluster::Tell;
 use crate::config::Config;
 use crate::endpoint::{Endpoint, Service};
 use crate::error::SendError;
-use crate::metrics::{Counters, Mailbox, Meters, Metrics, UpkeepMetrics};
+use crate::mailbox::Mailbox;
+use crate::metrics::Metrics;
 use crate::registry::{self, Registry};
 use crate::seldom::{Seldom, SeldomBy, and_others};
 use crate::server::Listeners;
@@ -38,7 +41,7 @@ use crate::store::operation::{
     CloseLater, CloseSession, CloseTarget, ClosedSession, FindHome, SessionHome,
 };
 use crate::store::{Looks, StoreError, StoreHandle, TroubleKind};
-use crate::upkeep::TASKS;
+use crate::upkeep::UpkeepCounters;
 use crate::wire::{check_id, shown};
 
 /// What all rooms of one running node share.
@@ -60,6 +63,7 @@ pub(crate) struct Node {
     pub(crate) listeners: Arc<Listeners>,
     pub(crate) meters: Meters,
     pub(crate) counters: Counters,
+    pub(crate) upkeep: UpkeepCounters,
     pub(crate) running: RunningHandlers,
     /// Handlers that run, by user.
     pub(crate) handlers_of: Arc<UserCounts>,
@@ -172,9 +176,9 @@ impl Node {
     where
         M: actix::Message + Send + 'static,
         M::Result: Send,
-        Registry: actix::Handler<crate::metrics::Metered<M>>,
+        Registry: actix::Handler<crate::mailbox::Metered<M>>,
         <Registry as actix::Actor>::Context:
-            actix::dev::ToEnvelope<Registry, crate::metrics::Metered<M>>,
+            actix::dev::ToEnvelope<Registry, crate::mailbox::Metered<M>>,
     {
         Mailbox::new(&self.registry, &self.meters.registry)
     }
@@ -291,16 +295,6 @@ impl Node {
         .map(|(name, meter)| (name, meter.snapshot()))
         .collect();
         actors.insert("store", self.store.mailbox());
-        let upkeep = &self.counters.upkeep;
-        let upkeep = TASKS.iter().enumerate().map(|(index, name)| {
-            (
-                *name,
-                UpkeepMetrics {
-                    runs: get(&upkeep.runs[index]),
-                    failures: get(&upkeep.failures[index]),
-                },
-            )
-        });
         let services = self.services.iter();
         // Those that stand in for endpoints are none of the application's.
         let services = services.filter(|(name, _)| !crate::service::is_of_endpoint(name));
@@ -312,7 +306,7 @@ impl Node {
             actors,
             store,
             cluster: self.counters.cluster.snapshot(),
-            upkeep: upkeep.collect(),
+            upkeep: self.upkeep.snapshot(),
             services: services.collect(),
             unserved: self.unserved.counts(),
             handlers_running: get(&self.counters.handlers_running),

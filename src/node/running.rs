@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Node;
-use crate::metrics::Mailbox;
+use crate::mailbox::Mailbox;
 use crate::session::{End, HandlerEnded};
 use crate::store::operation::{Holder, SessionKey};
 use crate::wire::MessageType;

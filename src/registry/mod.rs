@@ -27,7 +27,7 @@ pub(crate) use takeover::{ComeBack, TakeOver};
 use takeover::{Waiter, Waiting};
 
 use crate::cluster::{FromCluster, Notice, Tell};
-use crate::metrics::{Mailbox, metered};
+use crate::mailbox::{Mailbox, metered};
 use crate::seldom::log_seldom;
 use crate::service::{Dispatch, LookSoon};
 use crate::session::LiveSession;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Entry, Registry, ToSession};
-use crate::metrics::Mailbox;
+use crate::mailbox::Mailbox;
 use crate::store::operation::{Publication, Revocation};
 
 /// How many revocations this node has seen; shared with the sessions.

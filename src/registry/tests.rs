@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::cluster::{ClusterNotify, Transport};
-use crate::metrics::{ClusterCounters, Meter};
+use crate::cluster::{ClusterCounters, ClusterNotify, Transport};
+use crate::mailbox::Meter;
 
 /// A session that does nothing; it ends when told to let go.
 struct Quiet;

@@ -26,7 +26,7 @@ use self::places::{Bounds, Places};
 pub(crate) use self::reply::reply_by_token;
 pub(crate) use self::unserved::{MOST_SERVICES, Unserved, note_unserved};
 pub(crate) use self::work::{Ping, ping};
-use crate::metrics::metered;
+use crate::mailbox::metered;
 use crate::node::Node;
 use crate::seldom::log_seldom;
 use crate::store::StoreError;

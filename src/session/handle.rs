@@ -14,7 +14,7 @@ use crate::endpoint::{
     Authorization, Call, Context, Endpoint, Handled, Origin, RawOutcome, Run, take_effects,
 };
 use crate::error::HandlerError;
-use crate::metrics::Mailbox;
+use crate::mailbox::Mailbox;
 use crate::node::{Counted, Node, Owner, Running};
 use crate::seldom::log_seldom;
 use crate::store::operation::{

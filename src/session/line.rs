@@ -8,7 +8,7 @@ use std::task::{Context, Waker};
 use actix::Message;
 use bytestring::ByteString;
 
-use crate::metrics::Mailbox;
+use crate::mailbox::Mailbox;
 use crate::node::UserCounts;
 use crate::node::budget::{Held, NodeBudget, SMALL};
 use crate::store::Share;

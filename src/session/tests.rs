@@ -11,7 +11,7 @@ use super::line::{Flow, FromLine, ToLine};
 use crate::auth::{AuthError, Authenticator, Principal, Verdict};
 use crate::endpoint::{Incoming, Outcome};
 use crate::http::NewLine;
-use crate::metrics::{Mailbox, Meter, metered};
+use crate::mailbox::{Mailbox, Meter, metered};
 use crate::node::State;
 use crate::registry::Holders;
 use crate::server::{MatsSocketServer, SessionChange};

@@ -20,7 +20,7 @@ use super::queue::Queue;
 use super::statements::{Database, Mode, Rank};
 use super::{Operation, StoreConfig, StoreError, shard, writer};
 use crate::clock::after;
-use crate::metrics::MailboxMetrics;
+use crate::mailbox::MailboxMetrics;
 
 /// When the store is closed, its threads get so much longer than an answer may take.
 const GRACE: Duration = Duration::from_secs(5);

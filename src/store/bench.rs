@@ -14,7 +14,7 @@ use actix::{Actor, Context, Handler};
 
 use super::{NewsOf, Operation, Store, StoreConfig, StoreError, StoreHandle, StoreMetricsSnapshot};
 use crate::clock::Clock;
-use crate::metrics::{Mailbox, Meter, metered};
+use crate::mailbox::{Mailbox, Meter, metered};
 
 /// A seat in the store whose news nobody reads.
 pub struct Seat(StoreHandle);

@@ -11,7 +11,7 @@ use super::queue::Queue;
 use super::statements::{DbResult, Mode, Rank, Statements, Touched, Verdict};
 use super::{NewsOf, Operation, StoreError, shard};
 use crate::clock::Clock;
-use crate::metrics::Mailbox;
+use crate::mailbox::Mailbox;
 
 /// A node attached to the store.
 pub struct Seat {

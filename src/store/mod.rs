@@ -155,7 +155,7 @@ impl Store {
         node: &str,
         config: &StoreConfig,
         clock: &crate::clock::Clock,
-        news: crate::metrics::Mailbox<NewsOf>,
+        news: crate::mailbox::Mailbox<NewsOf>,
     ) -> Result<StoreHandle, StoreError> {
         let mut slots = self.slots();
         let seat = job::Seat::new(node, clock.clone(), Some(news));
@@ -467,7 +467,7 @@ impl StoreHandle {
     }
 
     /// How long operations wait for a writer or reader.
-    pub(crate) fn mailbox(&self) -> crate::metrics::MailboxMetrics {
+    pub(crate) fn mailbox(&self) -> crate::mailbox::MailboxMetrics {
         self.store.mailbox()
     }
 

@@ -13,7 +13,7 @@ use super::Error;
 use super::peer::Peer;
 use crate::auth::{Authenticator, ResponseHeaders};
 use crate::http::{Backend, NewLine, admits_page};
-use crate::metrics::{Mailbox, metered};
+use crate::mailbox::{Mailbox, metered};
 use crate::node::{Edge, Node};
 use crate::session::line::{Flow, FromLine, ToLine};
 

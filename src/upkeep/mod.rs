@@ -1,5 +1,6 @@
 //! Upkeep: leases, sweep, take-overs, liveliness, time-outs, scavenging, rotation, each at its interval.
 
+mod counters;
 mod ended;
 mod tasks;
 
@@ -9,16 +10,19 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
 
+pub(crate) use counters::UpkeepCounters;
+pub use counters::UpkeepMetrics;
+
 use crate::clock::jittered;
 use crate::config::Config;
-use crate::metrics::{Mailbox, metered};
+use crate::mailbox::{Mailbox, metered};
 use crate::node::Node;
 use crate::registry::SweepNow;
 use crate::service;
 use crate::store::StoreError;
 
 /// The tasks, by the index that they are counted under.
-pub(crate) const TASKS: [&str; 8] = [
+const TASKS: [&str; 8] = [
     "lease",
     "sweep",
     "takeover",
@@ -182,7 +186,7 @@ impl Handler<Due> for Upkeep {
             _ => log::Level::Debug,
         };
         actix::spawn(async move {
-            let counters = &node.counters.upkeep;
+            let counters = &node.upkeep;
             counters.runs[index].fetch_add(1, Ordering::Relaxed);
             let result = tasks::run(task, &node, &services).await;
             // A task that was late is no failure of a node that stops.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Task, ended};
-use crate::metrics::Mailbox;
+use crate::mailbox::Mailbox;
 use crate::node::{LeaseClock, Node};
 use crate::registry::{BeginSweep, Closed, ComeBack, EndSweep, Holders, NotSwept, Positions};
 use crate::server::SessionChange;

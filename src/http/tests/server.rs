@@ -16,7 +16,7 @@ use super::session::{Event, Session};
 use crate::auth::*;
 use crate::config::Config;
 use crate::http::{Access, Admission, Backend, NewLine, mount, no_upgrade, on_connect};
-use crate::metrics::{Mailbox, Meter};
+use crate::mailbox::{Mailbox, Meter};
 use crate::node::Gate;
 use crate::node::budget::NodeBudget;
 use crate::session::line::FromLine;

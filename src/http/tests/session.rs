@@ -7,7 +7,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use tokio::sync::mpsc;
 
 use crate::http::NewLine;
-use crate::metrics::metered;
+use crate::mailbox::metered;
 use crate::node::UserCounts;
 use crate::node::budget::NodeBudget;
 use crate::session::line::{Flow, FromLine, Line, LineUser, Text, ToLine};

@@ -20,7 +20,7 @@ use super::line::{Flow, FromLine, Line, LineUser, ToLine};
 use super::state::{Action, Event, Keep, State, Surroundings};
 use crate::auth::Authenticator;
 use crate::http::NewLine;
-use crate::metrics::{Mailbox, metered};
+use crate::mailbox::{Mailbox, metered};
 use crate::node::Node;
 use crate::node::budget::{Reserved, SMALL};
 use crate::registry::ToSession;
@@ -343,8 +343,8 @@ impl Session {
     where
         M: Message + Send + 'static,
         M::Result: Send,
-        Session: Handler<crate::metrics::Metered<M>>,
-        Context<Self>: actix::dev::ToEnvelope<Session, crate::metrics::Metered<M>>,
+        Session: Handler<crate::mailbox::Metered<M>>,
+        Context<Self>: actix::dev::ToEnvelope<Session, crate::mailbox::Metered<M>>,
     {
         Mailbox::new(&ctx.address(), &self.node.meters.session)
     }

@@ -186,7 +186,7 @@ impl Base {
                 name,
                 &self.config,
                 &self.clock,
-                crate::metrics::Mailbox::new(&news, &std::sync::Arc::default()),
+                crate::mailbox::Mailbox::new(&news, &std::sync::Arc::default()),
             )
             .expect("the store opens");
         let rotates = self.rotates.clone();
@@ -214,7 +214,7 @@ impl Actor for Collector {
     type Context = Context<Collector>;
 }
 
-crate::metrics::metered!(Collector: NewsOf);
+crate::mailbox::metered!(Collector: NewsOf);
 
 impl Handler<NewsOf> for Collector {
     type Result = ();

@@ -7,7 +7,7 @@ use actix::Actor;
 
 use super::{attach, keyed, refusal};
 use crate::clock::Clock;
-use crate::metrics::{Mailbox, metered};
+use crate::mailbox::{Mailbox, metered};
 use crate::store::operation::*;
 use crate::store::{NewsOf, Store, StoreConfig, StoreError, StoreHandle};
 
