@@ -94,7 +94,9 @@ mod config;
 mod conninfo;
 mod endpoint;
 mod error;
+mod events;
 mod http;
+mod introspection;
 mod mailbox;
 mod message;
 mod metrics;
@@ -128,14 +130,13 @@ pub use endpoint::{
     Context, Forward, Incoming, Outcome, ReplyToken, ServiceFailure, ServiceMetrics, ServiceOptions,
 };
 pub use error::{HandlerError, SendError, StartError};
+pub use events::{MessageEvent, SessionChange, SessionEvent};
 pub use http::{listen, no_upgrade, on_connect};
 pub use message::ReplyTo;
+pub use introspection::{LiveSession, RecentEnvelope};
 pub use mailbox::MailboxMetrics;
 pub use metrics::Metrics;
-pub use server::{
-    Admin, LiveSession, MatsSocketServer, MessageEvent, RecentEnvelope, ServerBuilder,
-    SessionChange, SessionEvent,
-};
+pub use server::{Admin, MatsSocketServer, ServerBuilder};
 #[cfg(feature = "postgres")]
 pub use store::Postgres;
 pub use store::operation::{

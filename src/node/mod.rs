@@ -32,11 +32,11 @@ use crate::cluster::Tell;
 use crate::config::Config;
 use crate::endpoint::{Endpoint, Service};
 use crate::error::SendError;
+use crate::events::{Listeners, SessionChange};
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
 use crate::registry::{self, Registry};
 use crate::seldom::{Seldom, SeldomBy, and_others};
-use crate::server::Listeners;
 use crate::store::operation::{
     CloseLater, CloseSession, CloseTarget, ClosedSession, FindHome, SessionHome,
 };
@@ -265,7 +265,7 @@ impl Node {
     pub(crate) fn tell_closed(&self, sessions: Vec<ClosedSession>, reason: &str) {
         for closed in sessions.iter().filter(|closed| closed.home.is_none()) {
             self.listeners.session(
-                crate::server::SessionChange::Close,
+                SessionChange::Close,
                 &closed.sid,
                 &closed.user_id,
             );

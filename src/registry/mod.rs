@@ -27,10 +27,10 @@ pub(crate) use takeover::{ComeBack, TakeOver};
 use takeover::{Waiter, Waiting};
 
 use crate::cluster::{FromCluster, Notice, Tell};
+use crate::introspection::LiveSession;
 use crate::mailbox::{Mailbox, metered};
 use crate::seldom::log_seldom;
 use crate::service::{Dispatch, LookSoon};
-use crate::session::LiveSession;
 pub(crate) use crate::store::operation::Revocation;
 use crate::store::operation::{
     ClosedSession, ConnectionId, Holder, OutboxMessage, SessionKey, StoredMessage,

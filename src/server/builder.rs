@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Listeners, MatsSocketServer, MessageEvent, SessionEvent};
+use super::MatsSocketServer;
 use crate::auth::Authentication;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
@@ -16,6 +16,7 @@ use crate::endpoint::{
     Endpoint, Handler, Incoming, Outcome, Run, ServiceOptions, async_handler, transactional_handler,
 };
 use crate::error::{HandlerError, StartError};
+use crate::events::{Listeners, MessageEvent, SessionEvent};
 use crate::http::{Access, Host, Network, Origin};
 use crate::store::Store;
 use crate::wire::check_id;

@@ -2,7 +2,6 @@
 
 mod admin;
 mod builder;
-mod listeners;
 mod live;
 mod run;
 
@@ -11,14 +10,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-pub use crate::session::{LiveSession, RecentEnvelope};
 pub use admin::Admin;
 pub use builder::ServerBuilder;
-pub(crate) use listeners::Listeners;
-pub use listeners::{MessageEvent, SessionChange, SessionEvent};
 
 use crate::endpoint::ReplyToken;
 use crate::error::SendError;
+use crate::introspection::LiveSession;
 use crate::message::{self, Maker, ReplyTo};
 use crate::metrics::Metrics;
 use crate::node::Node;

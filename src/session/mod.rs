@@ -6,7 +6,6 @@ pub mod bench;
 mod decide;
 mod handle;
 pub(crate) mod line;
-mod live;
 mod state;
 #[cfg(all(test, feature = "sqlite"))]
 mod tests;
@@ -15,4 +14,3 @@ mod turns;
 
 pub(crate) use actor::Session;
 pub(crate) use handle::{End, HandlerEnded};
-pub use live::{LiveSession, RecentEnvelope};

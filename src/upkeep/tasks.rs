@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Task, ended};
+use crate::events::SessionChange;
 use crate::mailbox::Mailbox;
 use crate::node::{LeaseClock, Node};
 use crate::registry::{BeginSweep, Closed, ComeBack, EndSweep, Holders, NotSwept, Positions};
-use crate::server::SessionChange;
 use crate::service;
 use crate::store::StoreError;
 use crate::store::operation::{

@@ -5,8 +5,8 @@ use std::borrow::Borrow;
 use bytestring::ByteString;
 
 use super::super::line::Text;
-use super::super::live::Outline;
 use super::pipeline::{Pipeline, Step, is_taken_at_once};
+use super::recent::Outline;
 use super::{Acks, Action, Hello, Identity, State, Waiting};
 use crate::clock::ms;
 use crate::sabotage::{Broken, is_broken};

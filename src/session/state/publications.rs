@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::super::line::Text;
-use super::super::live::Outline;
 use super::authorize::Outgoing;
+use super::recent::Outline;
 use super::topics::Unsent;
 use super::{Action, State};
 use crate::registry::Published;

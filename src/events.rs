@@ -1,4 +1,4 @@
-//! Listeners for sessions and messages.
+//! What happens to the sessions and messages of a node, for the application's listeners.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
