@@ -102,6 +102,7 @@ mod message;
 mod metrics;
 mod node;
 mod registry;
+mod request;
 #[cfg(feature = "sabotage")]
 #[doc(hidden)] // for examples/chaos, and for nobody else
 pub mod sabotage;

@@ -1,7 +1,7 @@
 //! The actix-web edge: upgrade, payload guard, connection actor, and what stands beside the WebSocket.
 //!
 //! A request enters by `mount`. `upgrade` lets it in, if it is proper (`handshake`), comes from where it may (`admission`,
-//! by `peer` and `origin`), and there is room (`before_hello`); what it refuses ends with its connection (`refusal`).
+//! by its peer and its origin, see [`request`](crate::request)), and there is room (`before_hello`); what it refuses ends with its connection (`refusal`).
 //! It becomes a WebSocket, and from then on
 //!
 //! - comes in: socket → actix-http → `guard` (judges frame headers by `frame`, waits for its `turn`, reserves room by
@@ -15,14 +15,11 @@
 mod admission;
 mod before_hello;
 mod connection;
-mod forwarded;
 mod frame;
 mod guard;
 mod handshake;
 mod mount;
-mod origin;
 mod outgoing;
-mod peer;
 mod receiving;
 mod refusal;
 mod socket;
@@ -32,11 +29,9 @@ mod tests;
 mod turn;
 mod upgrade;
 
-pub(crate) use admission::{Access, Admission, admits_page, same_host};
+pub(crate) use admission::{Access, Admission, admits_page};
 pub(crate) use mount::mount;
 pub use mount::no_upgrade;
-pub(crate) use origin::{Host, Origin};
-pub(crate) use peer::Network;
 pub use socket::{listen, on_connect};
 
 use std::rc::Rc;

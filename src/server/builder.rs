@@ -17,7 +17,8 @@ use crate::endpoint::{
 };
 use crate::error::{HandlerError, StartError};
 use crate::events::{Listeners, MessageEvent, SessionEvent};
-use crate::http::{Access, Host, Network, Origin};
+use crate::http::Access;
+use crate::request::{Host, Network, Origin};
 use crate::store::Store;
 use crate::wire::check_id;
 
