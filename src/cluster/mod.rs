@@ -18,6 +18,7 @@ pub(crate) use counters::ClusterCounters;
 pub use counters::ClusterMetrics;
 pub(crate) use notify::{ClusterNotify, FromCluster, Tell};
 
+use crate::store::Store;
 use crate::store::operation::{ConnectionId, SessionKey};
 
 /// What one node tells another.
@@ -83,6 +84,17 @@ impl Cluster {
                 url.as_ref(),
                 schema.as_ref(),
             )),
+        }
+    }
+
+    /// How nodes on this store hear each other, unless they are told otherwise.
+    pub(crate) fn for_store(store: &Store) -> Cluster {
+        match store.listen() {
+            #[cfg(feature = "postgres")]
+            Some(at) => Cluster::postgres(&at.url, &at.schema),
+            #[cfg(not(feature = "postgres"))]
+            Some(_) => Cluster::local(),
+            None => Cluster::local(),
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::budget::NodeBudget;
 use super::{Counters, Gate, LeaseClock, Meters, Node, RunningHandlers, State, UserCounts, health};
 use crate::auth::Authentication;
-use crate::cluster::{ClusterNotify, Tell};
+use crate::cluster::{Cluster, ClusterNotify, Tell};
 use crate::endpoint::{
     Endpoint, Forward, Handler, Incoming, Outcome, Run, Service, ServiceOptions, async_handler,
 };
@@ -25,7 +25,7 @@ use crate::service::{self, Services};
 use crate::store::operation::{
     ClaimApplication, LeaveNode, NewestPublication, NoteServices, RenewLease,
 };
-use crate::store::{Store, StoreError, StoreHandle};
+use crate::store::{Store, StoreError, StoreHandle, Subscribers};
 use crate::upkeep::{Upkeep, UpkeepCounters};
 use crate::wire::quoted;
 
@@ -77,7 +77,7 @@ async fn begin(
     let meters = Meters::default();
     let registry = Registry::new().start();
     let from_cluster = Mailbox::new(&registry, &meters.registry);
-    let cluster = builder.cluster.take().unwrap_or_else(|| store.cluster());
+    let cluster = builder.cluster.take().unwrap_or_else(|| Cluster::for_store(&store));
     let counters = Counters::default();
     let to_cluster = counters.cluster.clone();
     let cluster = ClusterNotify::new(cluster.transport, from_cluster, to_cluster).start();
@@ -86,8 +86,11 @@ async fn begin(
 
     let stem = builder.node_name.take().unwrap_or_else(host_name);
     let name = incarnation(&stem);
-    let news = Mailbox::new(&registry, &meters.registry);
-    let store = store.attach(&name, &builder.config.store, &builder.clock, news)?;
+    let subscribers = Subscribers {
+        news: Mailbox::new(&registry, &meters.registry),
+        work: Mailbox::new(&services, &meters.services),
+    };
+    let store = store.attach(&name, &builder.config.store, &builder.clock, subscribers)?;
     claim_application(&store, &builder.app).await?;
     let joined = LeaseClock::now(&store);
     store
@@ -159,7 +162,6 @@ async fn begin(
         node: name,
         store,
         cluster,
-        services: Mailbox::new(&services, &node.meters.services),
         work: Mailbox::new(&services, &node.meters.services),
         newest_publication,
         takeover_wait: node.config.takeover_wait,

@@ -30,12 +30,12 @@ use crate::cluster::{FromCluster, Notice, Tell};
 use crate::introspection::LiveSession;
 use crate::mailbox::{Mailbox, metered};
 use crate::seldom::log_seldom;
-use crate::service::{Dispatch, LookSoon};
+use crate::service::LookSoon;
 pub(crate) use crate::store::operation::Revocation;
 use crate::store::operation::{
     ClosedSession, ConnectionId, Holder, OutboxMessage, SessionKey, StoredMessage,
 };
-use crate::store::{NewsOf, StoreHandle};
+use crate::store::{CommitNews, StoreHandle};
 
 /// From the registry to a session of this node.
 #[derive(Debug, Message)]
@@ -81,7 +81,6 @@ pub(crate) struct Registry {
     node: String,
     store: Option<StoreHandle>,
     cluster: Option<Mailbox<Tell>>,
-    services: Option<Mailbox<Dispatch>>,
     work: Option<Mailbox<LookSoon>>,
     upkeep: Option<Mailbox<SweepNow>>,
     sessions: HashMap<SessionKey, Entry>,
@@ -107,7 +106,6 @@ pub(crate) struct Begin {
     pub(crate) node: String,
     pub(crate) store: StoreHandle,
     pub(crate) cluster: Mailbox<Tell>,
-    pub(crate) services: Mailbox<Dispatch>,
     pub(crate) work: Mailbox<LookSoon>,
     pub(crate) newest_publication: i64,
     pub(crate) takeover_wait: Duration,
@@ -166,7 +164,6 @@ impl Registry {
             node: String::new(),
             store: None,
             cluster: None,
-            services: None,
             work: None,
             upkeep: None,
             sessions: HashMap::new(),
@@ -297,7 +294,6 @@ impl Handler<Begin> for Registry {
         self.node = begin.node;
         self.store = Some(begin.store);
         self.cluster = Some(begin.cluster);
-        self.services = Some(begin.services);
         self.work = Some(begin.work);
         self.upkeep = Some(begin.upkeep);
         self.horizon = begin.newest_publication;
@@ -394,15 +390,12 @@ impl Handler<Closed> for Registry {
     }
 }
 
-impl Handler<NewsOf> for Registry {
+impl Handler<CommitNews> for Registry {
     type Result = ();
 
-    fn handle(&mut self, NewsOf(news): NewsOf, ctx: &mut Self::Context) {
+    fn handle(&mut self, news: CommitNews, ctx: &mut Self::Context) {
         for stored in news.stored {
             self.hand_over(stored);
-        }
-        if let (false, Some(services)) = (news.forwarded.is_empty(), &self.services) {
-            services.tell(Dispatch(news.forwarded));
         }
         if news.work {
             self.tell_cluster(Tell::Others(Notice::Work));
@@ -457,6 +450,6 @@ impl Handler<WhenEmpty> for Registry {
 }
 
 metered!(Registry:
-    Begin, Rename, Attach, Detach, TakeOver, Closed, ComeBack, NewsOf, FromCluster, List, Holders, WhenEmpty,
+    Begin, Rename, Attach, Detach, TakeOver, Closed, ComeBack, CommitNews, FromCluster, List, Holders, WhenEmpty,
     SubscribeTopics, UnsubscribeTopic, Received, Positions, BeginSweep, EndSweep, NotSwept,
 );

@@ -29,7 +29,7 @@ pub(crate) use self::work::{Ping, ping};
 use crate::mailbox::metered;
 use crate::node::Node;
 use crate::seldom::log_seldom;
-use crate::store::StoreError;
+use crate::store::{Dispatch, StoreError};
 use crate::store::operation::{ClaimForwarded, ClaimedForwarded, Forwarded, GiveBackForwarded};
 
 /// Name of the service behind the built-in endpoint `MatsSocket.matsPing`.
@@ -39,11 +39,6 @@ pub(crate) const PING: &str = "MatsSocket.matsPing";
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Begin(pub(crate) Arc<Node>);
-
-/// Forwarded rows claimed by this node: work on them.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Dispatch(pub(crate) Vec<Forwarded>);
 
 /// Comes at intervals: looks for rows that are due, or whose node is gone.
 #[derive(Message)]

@@ -10,7 +10,7 @@ use super::health::Health;
 use super::job::{Job, Seat};
 use super::lane::{Lane, Next};
 use super::lines::{Held, Lines, Purpose};
-use super::operation::News;
+use super::news::News;
 use super::queue::Queue;
 use super::statements::{
     Care, DbError, DbResult, Fault, Group, Meaning, Mode, Statements, Touched, Verdict, in_words,

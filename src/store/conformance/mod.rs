@@ -21,7 +21,7 @@ use actix::prelude::*;
 use serde_json::value::RawValue;
 
 use super::operation::*;
-use super::{NewsOf, Operation, Store, StoreConfig, StoreHandle};
+use super::{CommitNews, Dispatch, Operation, Store, StoreConfig, StoreHandle, Subscribers};
 use crate::clock::Clock;
 use crate::wire::{MessageType, Payload};
 
@@ -179,15 +179,14 @@ impl Base {
 
     /// Attaches a node that has joined the cluster for a minute.
     async fn node(&self, name: &str) -> Node {
-        let news = Collector::default().start();
+        let (news, meter) = (Collector::default().start(), std::sync::Arc::default());
+        let subscribers = Subscribers {
+            news: crate::mailbox::Mailbox::new(&news, &meter),
+            work: crate::mailbox::Mailbox::new(&news, &meter),
+        };
         let store = self
             .store
-            .attach(
-                name,
-                &self.config,
-                &self.clock,
-                crate::mailbox::Mailbox::new(&news, &std::sync::Arc::default()),
-            )
+            .attach(name, &self.config, &self.clock, subscribers)
             .expect("the store opens");
         let rotates = self.rotates.clone();
         let node = Node {
@@ -214,13 +213,38 @@ impl Actor for Collector {
     type Context = Context<Collector>;
 }
 
-crate::mailbox::metered!(Collector: NewsOf);
+crate::mailbox::metered!(Collector: CommitNews, Dispatch);
 
-impl Handler<NewsOf> for Collector {
+impl Handler<CommitNews> for Collector {
     type Result = ();
 
-    fn handle(&mut self, NewsOf(news): NewsOf, _: &mut Context<Collector>) {
-        self.0.push(news);
+    fn handle(&mut self, news: CommitNews, _: &mut Context<Collector>) {
+        let CommitNews {
+            stored,
+            work,
+            published,
+        } = news;
+        self.0.push(News {
+            stored,
+            forwarded: Vec::new(),
+            work,
+            published,
+        });
+    }
+}
+
+impl Handler<Dispatch> for Collector {
+    type Result = ();
+
+    /// It comes behind the news of the same commit, if there are any.
+    fn handle(&mut self, Dispatch(forwarded): Dispatch, _: &mut Context<Collector>) {
+        match self.0.last_mut().filter(|news| news.forwarded.is_empty()) {
+            Some(news) => news.forwarded = forwarded,
+            None => self.0.push(News {
+                forwarded,
+                ..News::default()
+            }),
+        }
     }
 }
 
