@@ -8,6 +8,7 @@ mod line;
 mod packet;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU32;
