@@ -15,11 +15,11 @@ use bytestring::ByteString;
 use super::before_hello::Place;
 use super::frame::{close_frame, frame};
 use super::state::{Ending, LineState, Seen, Wire};
-use super::{Backend, NewLine};
+use super::Backend;
 use crate::auth::Authenticator;
 use crate::clock::after;
 use crate::mailbox::{Mailbox, metered};
-use crate::session::line::{FromLine, ToLine};
+use crate::session::line::{FromLine, NewLine, ToLine};
 use crate::wire::{Close, CloseCode};
 
 /// How long the session has to answer a violation with its Close.

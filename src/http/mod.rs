@@ -34,15 +34,14 @@ pub(crate) use mount::mount;
 pub use mount::no_upgrade;
 pub use socket::{listen, on_connect};
 
-use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::auth::{Authentication, Authenticator};
+use crate::auth::Authentication;
 use crate::config::Config;
 use crate::mailbox::{Mailbox, Meter};
 use crate::node::Gate;
 use crate::node::budget::NodeBudget;
-use crate::session::line::{Flow, FromLine, Line};
+use crate::session::line::{FromLine, NewLine};
 
 /// What the edge needs from the server behind it.
 pub(crate) trait Backend: Send + Sync + 'static {
@@ -66,16 +65,4 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn open(&self, line: NewLine) -> Mailbox<FromLine>;
     /// Closes a session from outside.
     fn close_session(&self, session_id: String);
-}
-
-/// A line just upgraded.
-pub(crate) struct NewLine {
-    /// Where the session sends.
-    pub(crate) line: Box<dyn Line>,
-    /// The line's flow.
-    pub(crate) flow: Flow,
-    /// The connection's authenticator.
-    pub(crate) authenticator: Rc<dyn Authenticator>,
-    /// The client's address, for introspection.
-    pub(crate) remote: Option<String>,
 }

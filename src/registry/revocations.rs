@@ -31,15 +31,15 @@ impl UserHash {
 const REMEMBERED: usize = 1_000;
 
 /// The last revocations.
-#[derive(Default)]
 pub(super) struct Revocations {
     seen: SeenRevocations,
     last: VecDeque<Arc<Revocation>>,
 }
 
 impl Revocations {
-    pub(super) fn share(&mut self, seen: SeenRevocations) {
-        self.seen = seen;
+    pub(super) fn new(seen: SeenRevocations) -> Revocations {
+        let last = VecDeque::new();
+        Revocations { seen, last }
     }
 
     fn add(&mut self, revocation: Arc<Revocation>) {

@@ -2,8 +2,11 @@
 
 mod admin;
 mod builder;
+mod edge;
 mod live;
+mod metrics;
 mod run;
+mod start;
 
 use std::sync::Arc;
 
@@ -12,6 +15,7 @@ use serde_json::value::to_raw_value;
 
 pub use admin::Admin;
 pub use builder::ServerBuilder;
+pub(crate) use edge::Edge;
 
 use crate::endpoint::ReplyToken;
 use crate::error::SendError;
@@ -25,11 +29,14 @@ use crate::store::operation::{
     FindUnserved, ListDeadLetters, ListNodes, ListSessions, RedriveDeadLetter, SessionFilter,
     SessionHome, StoredNode, StoredSession, Unit, UnitOutcome, UnservedWork,
 };
+use crate::upkeep::UpkeepCounters;
 
 /// A running server: one node of a cluster. Cheap to clone; made by [`MatsSocketServer::builder`].
 #[derive(Clone)]
 pub struct MatsSocketServer {
     pub(crate) node: Arc<Node>,
+    pub(crate) edge: Arc<Edge>,
+    upkeep: Arc<UpkeepCounters>,
 }
 
 impl MatsSocketServer {
@@ -248,7 +255,7 @@ impl MatsSocketServer {
     /// # Errors
     /// The store failed.
     pub async fn unserved(&self) -> Result<Vec<UnservedWork>, StoreError> {
-        let limit = crate::service::MOST_SERVICES;
+        let limit = crate::node::MOST_SERVICES;
         self.node.store.run(FindUnserved { limit }).await
     }
 
@@ -283,13 +290,13 @@ impl MatsSocketServer {
 
     /// What every actor, the store and the upkeep have done so far; serialises to JSON.
     pub fn metrics(&self) -> Metrics {
-        self.node.metrics()
+        metrics::snapshot(&self.node, &self.upkeep)
     }
 
     /// Stops serving: no new sockets, handlers finish within the grace time, sockets are closed with 1012 (paced),
     /// sessions deregistered, the node leaves. Safe to call twice.
     pub async fn stop(&self) {
-        run::stop(&self.node).await;
+        self.node.stop().await;
     }
 
     fn maker<'a>(&self, node: &'a str) -> Maker<'a> {

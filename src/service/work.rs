@@ -6,44 +6,22 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use serde::{Deserialize, Serialize};
 
 use super::giving_up::give_up;
 use super::insist::{Unsettled, insist};
-use super::of_endpoint::is_of_endpoint;
 use super::reply::{Reply, reply_effect, text};
 use crate::clock::jittered;
 use crate::endpoint::{
-    Call, Context, Handled, Handler, Incoming, Origin, Outcome, RawOutcome, ReplyToken, Service,
-    async_handler, panicked, take_effects,
+    Call, Context, Handled, Origin, RawOutcome, ReplyToken, Service, is_stand_in, panicked,
+    take_effects,
 };
 use crate::error::HandlerError;
 use crate::node::Node;
 use crate::store::operation::{
-    Cause, Effect, EffectOutcome, Forwarded, NewForward, PostponeForwarded, Proof, ReadForwarded,
+    Cause, Effect, Forwarded, NewForward, PostponeForwarded, Proof, ReadForwarded,
     Unit, UnitOutcome,
 };
 use crate::wire::{DebugOptions, MessageType, shown};
-
-/// What the built-in pings take and give.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct Ping {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) payload: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) number: Option<f64>,
-}
-
-/// The service behind `MatsSocket.matsPing`: number × π.
-pub(crate) fn ping() -> Handler {
-    async_handler(|incoming: Incoming<Option<Ping>>| async move {
-        let (ping, _) = incoming.into_parts();
-        let ping = ping.unwrap_or_default();
-        let number = ping.number.map(|number| number * std::f64::consts::PI);
-        Ok(Outcome::resolve(Ping { number, ..ping }))
-    })
-}
 
 /// An attempt that has failed, and why.
 pub(super) struct Failed(pub(super) String);
@@ -167,7 +145,7 @@ fn forward_on(
                 row.work
                     .correlation
                     .clone()
-                    .filter(|_| !is_of_endpoint(&row.work.service))
+                    .filter(|_| !is_stand_in(&row.work.service))
             }),
         left: row.left(),
         ..(*row.work).clone()
@@ -347,20 +325,6 @@ pub(super) fn unless_stopped<T>(told: Result<T, Unsettled>) -> Result<Option<T>,
         Err(Unsettled::Stopped) => Ok(None),
         Err(Unsettled::Refused(why)) => {
             Err(Failed(format!("the store does not take its result: {why}")))
-        }
-    }
-}
-
-impl Node {
-    pub(crate) fn count_dropped(&self, effects: &[EffectOutcome]) {
-        let dropped = effects
-            .iter()
-            .filter(|effect| **effect == EffectOutcome::NoSession)
-            .count() as u64;
-        if dropped > 0 {
-            self.counters
-                .messages_without_session
-                .fetch_add(dropped, Ordering::Relaxed);
         }
     }
 }

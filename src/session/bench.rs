@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::handle::{End, HandlerEnded};
+use super::handler::{End, HandlerEnded};
 use super::line::FromLine;
 use super::state::{Action, Event, State, Surroundings};
 use crate::auth::{Principal, Verdict};

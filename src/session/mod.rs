@@ -3,14 +3,11 @@
 
 mod actor;
 pub mod bench;
-mod decide;
-mod handle;
+mod handler;
 pub(crate) mod line;
 mod state;
 #[cfg(all(test, feature = "sqlite"))]
 mod tests;
-mod transact;
-mod turns;
 
 pub(crate) use actor::Session;
-pub(crate) use handle::{End, HandlerEnded};
+pub(crate) use handler::RunningHandlers;

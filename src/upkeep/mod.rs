@@ -127,14 +127,20 @@ struct Schedule {
 pub(crate) struct Upkeep {
     node: Arc<Node>,
     services: Mailbox<service::Claim>,
+    counters: Arc<UpkeepCounters>,
     schedules: [Schedule; TASKS.len()],
 }
 
 impl Upkeep {
-    pub(crate) fn new(node: Arc<Node>, services: Mailbox<service::Claim>) -> Upkeep {
+    pub(crate) fn new(
+        node: Arc<Node>,
+        services: Mailbox<service::Claim>,
+        counters: Arc<UpkeepCounters>,
+    ) -> Upkeep {
         Upkeep {
             node,
             services,
+            counters,
             schedules: Default::default(),
         }
     }
@@ -180,13 +186,13 @@ impl Handler<Due> for Upkeep {
         schedule.begun = Some(Instant::now());
         let me: Mailbox<Ended> = Mailbox::new(&ctx.address(), &self.node.meters.upkeep);
         let (node, services) = (self.node.clone(), self.services.clone());
+        let counters = self.counters.clone();
         let level = match schedule.failures {
             0 => log::Level::Warn,
             // Said once, not each time.
             _ => log::Level::Debug,
         };
         actix::spawn(async move {
-            let counters = &node.upkeep;
             counters.runs[index].fetch_add(1, Ordering::Relaxed);
             let result = tasks::run(task, &node, &services).await;
             // A task that was late is no failure of a node that stops.

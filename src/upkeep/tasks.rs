@@ -104,7 +104,7 @@ async fn sweep(node: &Node) -> Result<(), StoreError> {
     if is_close_due {
         close_due(node).await?;
     }
-    service::note_unserved(node).await
+    node.note_unserved().await
 }
 
 async fn liveliness(node: &Node) -> Result<(), StoreError> {

@@ -15,11 +15,10 @@ use std::sync::atomic::Ordering;
 use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
 use tokio::task::AbortHandle;
 
-use super::handle::HandlerEnded;
-use super::line::{Flow, FromLine, Line, LineUser, ToLine};
+use super::handler::{HandlerEnded, RunningHandlers};
+use super::line::{Flow, FromLine, Line, LineUser, NewLine, ToLine};
 use super::state::{Action, Event, Keep, State, Surroundings};
 use crate::auth::Authenticator;
-use crate::http::NewLine;
 use crate::mailbox::{Mailbox, metered};
 use crate::node::Node;
 use crate::node::budget::{Reserved, SMALL};
@@ -47,6 +46,8 @@ struct Brought(Event, Reserved);
 /// The actor of one registration of a session; lives on the thread of its line.
 pub(crate) struct Session {
     node: Arc<Node>,
+    /// The handlers that run on this node.
+    running: Arc<RunningHandlers>,
     state: State,
     line: Box<dyn Line>,
     flow: Flow,
@@ -89,7 +90,11 @@ struct Attached {
 
 impl Session {
     /// Starts the actor for a new line, on this thread.
-    pub(crate) fn open(node: Arc<Node>, new: NewLine) -> Mailbox<FromLine> {
+    pub(crate) fn open(
+        node: Arc<Node>,
+        running: Arc<RunningHandlers>,
+        new: NewLine,
+    ) -> Mailbox<FromLine> {
         let state = State::new(
             node.config.clone(),
             node.clock.clone(),
@@ -100,6 +105,7 @@ impl Session {
         let meter = node.meters.session.clone();
         let session = Session {
             node,
+            running,
             state,
             line: new.line,
             flow: new.flow,

@@ -1,6 +1,6 @@
 //! What comes in, and what comes out.
 
-use super::super::handle::HandlerEnded;
+use super::super::handler::HandlerEnded;
 use super::super::line::{FromLine, Text};
 use crate::auth::{AuthError, Verdict};
 use crate::registry::ToSession;

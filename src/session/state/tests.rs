@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::auth::{AuthError, Principal, Verdict};
 use crate::registry::Published;
-use crate::session::handle::{End, HandlerEnded};
+use crate::session::handler::{End, HandlerEnded};
 use crate::store::StoreError;
 use crate::store::operation::{
     ConnectionId, Fenced, FetchedOutbox, HeldSession, Holder, Missed, OutboxMessage, Publication,
