@@ -3,6 +3,7 @@
 mod authenticate;
 mod message;
 mod registration;
+mod report;
 mod topics;
 mod watch;
 
@@ -17,7 +18,7 @@ use tokio::task::AbortHandle;
 
 use super::handler::{HandlerEnded, RunningHandlers};
 use super::line::{Flow, FromLine, Line, LineUser, NewLine, ToLine};
-use super::state::{Action, Event, Keep, State, Surroundings};
+use super::state::{Action, Event, Keep, State, Environment};
 use crate::auth::Authenticator;
 use crate::mailbox::{Mailbox, metered};
 use crate::node::Node;
@@ -97,9 +98,8 @@ impl Session {
     ) -> Mailbox<FromLine> {
         let state = State::new(
             node.config.clone(),
-            node.clock.clone(),
             node.name(),
-            node.listeners.clone(),
+            !node.listeners.message.is_empty(),
             new.remote,
         );
         let meter = node.meters.session.clone();
@@ -123,7 +123,7 @@ impl Session {
         Mailbox::new(&session.start(), &meter)
     }
 
-    fn surroundings(&self) -> Surroundings {
+    fn sample_environment(&self) -> Environment {
         let config = &self.node.config;
         let unsent = self.flow.unsent();
         // A pipeline is held together with what is made of it.
@@ -131,10 +131,11 @@ impl Session {
         let outgoing_room = self.flow.outgoing().room(SMALL);
         let no_room = outgoing_room == 0 && unsent > SMALL;
         self.flow.await_drain(no_room);
-        Surroundings {
+        Environment {
             now: self.node.uptime(),
+            wall: self.node.clock.now(),
             going_out: unsent > 0,
-            clogged: unsent > config.max_unsent || no_room,
+            backpressured: unsent > config.max_unsent || no_room,
             filling: unsent > config.max_unsent / 2,
             incoming_room,
             outgoing_room,
@@ -149,8 +150,8 @@ impl Session {
         let mut events = VecDeque::new();
         let mut next = Some(event);
         while let Some(event) = next {
-            let around = self.surroundings();
-            for action in self.state.on(event, around) {
+            let environment = self.sample_environment();
+            for action in self.state.on(event, environment) {
                 self.perform(action, &mut events, ctx);
             }
             next = events.pop_front();
@@ -288,6 +289,9 @@ impl Session {
                     .fetch_add(1, Ordering::Relaxed);
             }
             Action::Mistake(what) => self.node.mistake(&what),
+            Action::Failed(failure) => failure.log(),
+            Action::Recorded(recorded) => self.node.listeners.message(&recorded.event()),
+            Action::Introspected { to, live } => drop(to.send(*live)),
             Action::End { close, keep } => self.end(close, keep, ctx),
         }
     }

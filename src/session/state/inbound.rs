@@ -27,7 +27,7 @@ impl State {
         while !self.ended
             && matches!(self.waiting, Waiting::Nothing)
             && self.leaving.is_none()
-            && !self.around.clogged
+            && !self.environment.backpressured
             && self.unstored_acks() < MAX_UNSTORED_ACKS
         {
             match &self.current {
@@ -154,7 +154,7 @@ impl State {
             self.proves_position(*newest);
         }
         let settled = acks.acked.iter().chain(&acks.nacked);
-        self.window.acknowledged(settled, self.around.now);
+        self.window.acknowledged(settled, self.environment.now);
         self.complete_later(acks);
         let droppable = self.inbox.acknowledged(at_once.ack2);
         self.to_drop.extend(droppable);
@@ -261,7 +261,7 @@ impl State {
             CloseCode::ServiceRestart,
             "the store is away, please come back",
         );
-        self.leave_at(self.around.now.saturating_add(delay), close);
+        self.leave_at(self.environment.now.saturating_add(delay), close);
         self.drop_work();
     }
 
@@ -397,7 +397,7 @@ impl State {
             ..debug
         };
         if effective.contains(DebugOptions::TIMESTAMPS) {
-            debug.mscts = Some(self.clock.now());
+            debug.mscts = Some(self.environment.wall);
         } else {
             (debug.cmrts, debug.mmsts, debug.mmrrts, debug.smcts) = (None, None, None, None);
         }

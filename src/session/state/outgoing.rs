@@ -1,9 +1,8 @@
 //! Delivery of the outbox, and the client's acknowledgements.
 
 use super::authorize::Outgoing;
-use super::{Acks, Action, State};
+use super::{Acks, Action, Failure, State};
 use crate::clock::ms;
-use crate::seldom::log_seldom;
 use crate::store::StoreError;
 use crate::store::operation::{Fenced, FetchedOutbox, OutboxMessage};
 use crate::wire::Envelope;
@@ -21,10 +20,10 @@ impl State {
         if self.ended || self.leaving.is_some() {
             return;
         }
-        if self.around.lease_in_doubt {
+        if self.environment.lease_in_doubt {
             return self.try_again();
         }
-        while self.window.has_ready() && !self.around.clogged && self.authorization.is_good() {
+        while self.window.has_ready() && !self.environment.backpressured && self.authorization.is_good() {
             match self.authorization.outgoing {
                 Outgoing::Ask => {
                     self.authorization.outgoing = Outgoing::Asking;
@@ -42,13 +41,13 @@ impl State {
         if self.authorization.outgoing == Outgoing::Granted {
             self.authorization.outgoing = Outgoing::Ask;
         }
-        if self.retry_at.is_none() && !self.around.clogged {
+        if self.retry_at.is_none() && !self.environment.backpressured {
             self.actions.extend(self.window.fetch(&self.config));
         }
     }
 
     fn send_round(&mut self) {
-        let round = self.window.next_round(self.config.round, self.around.now);
+        let round = self.window.next_round(self.config.round, self.environment.now);
         let mut envelopes = Vec::with_capacity(round.len());
         for message in round {
             if let (true, Some(cmid)) = (message.kind.is_reply(), &message.cmid) {
@@ -87,7 +86,7 @@ impl State {
             }) => self.window.first_is_too_large(bytes),
             Ok(FetchedOutbox { messages, more, .. }) => self.window.fetched(messages, more),
             Err(error) => {
-                log_seldom!(warn, "an outbox could not be read, trying again: {error}");
+                self.actions.push(Action::Failed(Failure::ReadOutbox(error)));
                 self.window.fetch_failed();
                 self.try_again();
             }
@@ -136,10 +135,8 @@ impl State {
             Ok(Fenced::Done) => self.queue_ack2(acks.smids),
             Ok(Fenced::FencedOff) => self.fenced_off(),
             Err(error) => {
-                log_seldom!(
-                    warn,
-                    "acknowledged messages could not be deleted, trying again: {error}"
-                );
+                let failure = Failure::DeleteAcknowledged(error);
+                self.actions.push(Action::Failed(failure));
                 self.complete_later(acks);
                 self.try_again();
             }
@@ -151,7 +148,7 @@ impl State {
         let evidence = ms(self.config.redelivery_evidence);
         let seqs = self
             .window
-            .count_unacknowledged(self.around.now.saturating_sub(evidence));
+            .count_unacknowledged(self.environment.now.saturating_sub(evidence));
         if !seqs.is_empty() {
             self.actions.push(Action::MarkRedelivery(seqs));
         }
@@ -159,6 +156,6 @@ impl State {
 
     /// The store did not take something: it is tried again in a while.
     pub(super) fn try_again(&mut self) {
-        self.retry_at.get_or_insert(self.around.now + AGAIN);
+        self.retry_at.get_or_insert(self.environment.now + AGAIN);
     }
 }

@@ -22,10 +22,10 @@ use crate::store::operation::{
 };
 use crate::wire::{Envelope, MessageType};
 
-/// A state with its surroundings, driven step by step.
+/// A state with its environment, driven step by step.
 struct Driven {
     state: State,
-    around: Surroundings,
+    environment: Environment,
 }
 
 fn holder() -> Holder {
@@ -83,14 +83,16 @@ impl Driven {
     fn fresh(config: Config) -> Driven {
         let state = State::new(
             Arc::new(config),
-            Clock::fixed(1_000),
             "node".into(),
-            Arc::default(),
+            false,
             None,
         );
         Driven {
             state,
-            around: Surroundings::default(),
+            environment: Environment {
+                wall: 1_000,
+                ..Environment::default()
+            },
         }
     }
 
@@ -115,7 +117,7 @@ impl Driven {
     }
 
     fn on(&mut self, event: Event) -> Vec<Action> {
-        self.state.on(event, self.around)
+        self.state.on(event, self.environment)
     }
 
     fn text(&mut self, text: &str) -> Vec<Action> {
@@ -132,7 +134,7 @@ impl Driven {
     }
 
     fn after(&mut self, time: Duration) -> Vec<Action> {
-        self.around.now += time.as_millis() as i64;
+        self.environment.now += time.as_millis() as i64;
         self.on(Event::Tick)
     }
 
