@@ -47,13 +47,13 @@
 //! | `cluster` | cluster-notify: tells other nodes about news; notices may be lost, doubled or late |
 //! | `service` | what forwarded messages reach: dispatch, retries, replies |
 //! | `store` | the store actor, group commit, and the database behind one narrow trait: `store::sqlite`, `store::postgres`, and `store::sql`, which both share |
-//! | `node`, `upkeep` | a running node: start and stop, leases, sweep, liveliness, time-outs, scavenging |
+//! | `node`, `maintenance` | a running node: start and stop, leases, sweep, liveliness, time-outs, scavenging |
 //! | [`wire`] | the protocol as data: knows no actor, no database, no clock |
 //! | `client` | a Rust client of the same protocol (feature `client`) |
 //! | [`testkit`] | drives an application's endpoints in its tests, without a socket |
 //!
 //! Connection and session actors live on the thread of the HTTP worker that accepted the socket; registry, cluster,
-//! services and upkeep on a thread of the node's own, the store on threads of its own.
+//! services and maintenance on a thread of the node's own, the store on threads of its own.
 //!
 //! # One message, from room to room
 //!
@@ -98,6 +98,7 @@ mod events;
 mod http;
 mod introspection;
 mod mailbox;
+mod maintenance;
 mod message;
 mod metrics;
 mod node;
@@ -105,10 +106,10 @@ mod registry;
 mod request;
 #[cfg(feature = "sabotage")]
 #[doc(hidden)] // for examples/chaos, and for nobody else
-pub mod sabotage;
+pub mod fault_injection;
 #[cfg(not(feature = "sabotage"))]
 #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]
-mod sabotage;
+mod fault_injection;
 mod seldom;
 mod server;
 mod service;
@@ -117,7 +118,6 @@ mod session;
 #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]
 mod store;
 pub mod testkit;
-mod upkeep;
 pub mod wire;
 
 pub use auth::{
@@ -136,6 +136,7 @@ pub use http::{listen, no_upgrade, on_connect};
 pub use message::ReplyTo;
 pub use introspection::{LiveSession, RecentEnvelope};
 pub use mailbox::MailboxMetrics;
+pub use maintenance::UpkeepMetrics;
 pub use metrics::Metrics;
 pub use server::{Admin, MatsSocketServer, ServerBuilder};
 #[cfg(feature = "postgres")]
@@ -145,7 +146,6 @@ pub use store::operation::{
     UnservedWork,
 };
 pub use store::{Store, StoreConfig, StoreError, StoreMetricsSnapshot};
-pub use upkeep::UpkeepMetrics;
 pub use wire::{DebugOptions, MessageType};
 
 #[doc = include_str!("../docs/security.md")]

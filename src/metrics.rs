@@ -8,7 +8,7 @@ use crate::cluster::ClusterMetrics;
 use crate::endpoint::ServiceMetrics;
 use crate::mailbox::MailboxMetrics;
 use crate::store::StoreMetricsSnapshot;
-use crate::upkeep::UpkeepMetrics;
+use crate::maintenance::UpkeepMetrics;
 
 /// What a server has done so far. Serialises to JSON.
 #[derive(Clone, Debug, Serialize)]
@@ -25,7 +25,7 @@ pub struct Metrics {
     pub store: StoreMetricsSnapshot,
     /// The line to other nodes.
     pub cluster: ClusterMetrics,
-    /// Upkeep tasks by name.
+    /// Maintenance tasks by name.
     pub upkeep: BTreeMap<&'static str, UpkeepMetrics>,
     /// What each service of this node does, by name.
     pub services: BTreeMap<String, ServiceMetrics>,

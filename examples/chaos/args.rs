@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lexopt::prelude::*;
-use matssocket::sabotage::Broken;
+use matssocket::fault_injection::Broken;
 
 use crate::database::Url;
 use crate::node::{self, DieAt};

@@ -12,7 +12,7 @@ pub(crate) struct Meters {
     pub(crate) registry: Arc<Meter>,
     pub(crate) cluster: Arc<Meter>,
     pub(crate) services: Arc<Meter>,
-    pub(crate) upkeep: Arc<Meter>,
+    pub(crate) maintenance: Arc<Meter>,
     pub(crate) session: Arc<Meter>,
     pub(crate) connection: Arc<Meter>,
 }

@@ -52,7 +52,7 @@ pub(crate) struct Links {
     pub(crate) store: StoreHandle,
     pub(crate) cluster: Mailbox<Tell>,
     pub(crate) services: Mailbox<LookSoon>,
-    pub(crate) upkeep: Mailbox<SweepNow>,
+    pub(crate) maintenance: Mailbox<SweepNow>,
     /// Publications up to this number are handed to nobody here.
     pub(crate) newest_publication: i64,
     pub(crate) takeover_wait: Duration,
@@ -65,7 +65,7 @@ pub(crate) struct Registry {
     store: StoreHandle,
     cluster: Mailbox<Tell>,
     services: Mailbox<LookSoon>,
-    upkeep: Mailbox<SweepNow>,
+    maintenance: Mailbox<SweepNow>,
     sessions: HashMap<SessionKey, Entry>,
     /// New holders that wait for the registration before them to let go.
     waiting: HashMap<SessionKey, Waiting>,
@@ -89,7 +89,7 @@ impl Registry {
             store: links.store,
             cluster: links.cluster,
             services: links.services,
-            upkeep: links.upkeep,
+            maintenance: links.maintenance,
             sessions: HashMap::new(),
             waiting: HashMap::new(),
             topics: HashMap::new(),
@@ -190,7 +190,7 @@ impl Registry {
             Notice::Work => self.services.tell(LookSoon),
             // The sweep finds publications as well.
             Notice::Missed => {
-                self.upkeep.tell(SweepNow);
+                self.maintenance.tell(SweepNow);
                 self.services.tell(LookSoon);
             }
         }

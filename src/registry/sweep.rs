@@ -9,7 +9,7 @@ use super::{Registry, ToSession, Waiter};
 use crate::seldom::log_seldom;
 use crate::store::operation::{Deregister, Holder, SessionKey, Swept};
 
-/// To the upkeep: notices were missed, so the next sweep must not wait for its time.
+/// To the maintenance: notices were missed, so the next sweep must not wait for its time.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct SweepNow;

@@ -28,7 +28,7 @@ impl Handler<ToSession> for Quiet {
 
 metered!(Quiet: ToSession);
 
-/// Services and upkeep, of which nothing is wanted.
+/// Services and maintenance, of which nothing is wanted.
 struct Deaf;
 
 impl Actor for Deaf {
@@ -88,7 +88,7 @@ fn registry() -> (Addr<Registry>, Arc<Written>) {
             store: store.expect("the store opens"),
             cluster: Mailbox::new(&cluster, &meter),
             services: Mailbox::new(&deaf, &meter),
-            upkeep: Mailbox::new(&deaf, &meter),
+            maintenance: Mailbox::new(&deaf, &meter),
             newest_publication: 0,
             takeover_wait: Duration::MAX,
             revocations: SeenRevocations::default(),

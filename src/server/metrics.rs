@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::endpoint::is_stand_in;
 use crate::metrics::Metrics;
 use crate::node::Node;
-use crate::upkeep::UpkeepCounters;
+use crate::maintenance::MaintenanceCounters;
 
-/// What a node's actors, its store and its upkeep have done so far.
-pub(super) fn snapshot(node: &Node, upkeep: &UpkeepCounters) -> Metrics {
+/// What a node's actors, its store and its maintenance have done so far.
+pub(super) fn snapshot(node: &Node, maintenance: &MaintenanceCounters) -> Metrics {
     let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let in_use = node.budget.in_use();
     let store = node.store.metrics();
@@ -18,7 +18,7 @@ pub(super) fn snapshot(node: &Node, upkeep: &UpkeepCounters) -> Metrics {
         ("registry", &meters.registry),
         ("cluster", &meters.cluster),
         ("services", &meters.services),
-        ("upkeep", &meters.upkeep),
+        ("upkeep", &meters.maintenance),
         ("session", &meters.session),
         ("connection", &meters.connection),
     ]
@@ -37,7 +37,7 @@ pub(super) fn snapshot(node: &Node, upkeep: &UpkeepCounters) -> Metrics {
         actors,
         store,
         cluster: node.counters.cluster.snapshot(),
-        upkeep: upkeep.snapshot(),
+        upkeep: maintenance.snapshot(),
         services: services.collect(),
         unserved: node.unserved.counts(),
         handlers_running: get(&node.counters.handlers_running),

@@ -29,14 +29,14 @@ use crate::store::operation::{
     FindUnserved, ListDeadLetters, ListNodes, ListSessions, RedriveDeadLetter, SessionFilter,
     SessionHome, StoredNode, StoredSession, Unit, UnitOutcome, UnservedWork,
 };
-use crate::upkeep::UpkeepCounters;
+use crate::maintenance::MaintenanceCounters;
 
 /// A running server: one node of a cluster. Cheap to clone; made by [`MatsSocketServer::builder`].
 #[derive(Clone)]
 pub struct MatsSocketServer {
     pub(crate) node: Arc<Node>,
     pub(crate) edge: Arc<Edge>,
-    upkeep: Arc<UpkeepCounters>,
+    maintenance: Arc<MaintenanceCounters>,
 }
 
 impl MatsSocketServer {
@@ -288,9 +288,9 @@ impl MatsSocketServer {
         self.node.store.run(DropDeadLetter { id }).await
     }
 
-    /// What every actor, the store and the upkeep have done so far; serialises to JSON.
+    /// What every actor, the store and maintenance have done so far; serialises to JSON.
     pub fn metrics(&self) -> Metrics {
-        metrics::snapshot(&self.node, &self.upkeep)
+        metrics::snapshot(&self.node, &self.maintenance)
     }
 
     /// Stops serving: no new sockets, handlers finish within the grace time, sockets are closed with 1012 (paced),

@@ -22,7 +22,7 @@ use crate::registry::{Links, Registry};
 use crate::service::Services;
 use crate::store::operation::{ClaimApplication, NewestPublication, RenewLease};
 use crate::store::{Store, StoreError, StoreHandle, Subscribers};
-use crate::upkeep::{Upkeep, UpkeepCounters};
+use crate::maintenance::{Maintenance, MaintenanceCounters};
 use crate::wire::quoted;
 
 /// What a server is started with; checked.
@@ -104,16 +104,16 @@ async fn begin(setup: Setup) -> Result<MatsSocketServer, StartError> {
     }));
     node.publish_services().await?;
 
-    let upkeep_counters = Arc::<UpkeepCounters>::default();
+    let maintenance_counters = Arc::<MaintenanceCounters>::default();
     let claim = Mailbox::new(&to_services, &node.meters.services);
-    let upkeep = Upkeep::new(node.clone(), claim, upkeep_counters.clone()).start();
+    let maintenance = Maintenance::new(node.clone(), claim, maintenance_counters.clone()).start();
     cluster.tell(Tell::Join { node: name.clone() });
     registry.run(Registry::new(Links {
         node: name,
         store,
         cluster,
         services: Mailbox::new(&to_services, &node.meters.services),
-        upkeep: Mailbox::new(&upkeep, &node.meters.upkeep),
+        maintenance: Mailbox::new(&maintenance, &node.meters.maintenance),
         newest_publication: joined.newest_publication,
         takeover_wait: node.config.takeover_wait,
         revocations: node.revocations.clone(),
@@ -123,7 +123,7 @@ async fn begin(setup: Setup) -> Result<MatsSocketServer, StartError> {
     Ok(MatsSocketServer {
         edge: Arc::new(Edge::new(node.clone(), admission)),
         node,
-        upkeep: upkeep_counters,
+        maintenance: maintenance_counters,
     })
 }
 

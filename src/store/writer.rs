@@ -15,7 +15,7 @@ use super::queue::Queue;
 use super::statements::{
     Care, DbError, DbResult, Fault, Group, Meaning, Mode, Statements, Touched, Verdict, in_words,
 };
-use crate::sabotage::{Step, reached};
+use crate::fault_injection::{Step, reached};
 use crate::seldom::log_seldom;
 use crate::wire::shown;
 

@@ -9,7 +9,7 @@ use super::pipeline::{Pipeline, Step, is_taken_at_once};
 use super::recent::Outline;
 use super::{Acks, Action, Hello, Identity, State, Waiting};
 use crate::clock::ms;
-use crate::sabotage::{Broken, is_broken};
+use crate::fault_injection::{Broken, is_broken};
 use crate::store::StoreError;
 use crate::store::operation::Registered;
 use crate::wire::{

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::{Action, Failure, Handle, State};
 use crate::config::Config;
-use crate::sabotage::{Broken, is_broken};
+use crate::fault_injection::{Broken, is_broken};
 use crate::session::handler::{End, HandlerEnded};
 use crate::store::StoreError;
 use crate::store::operation::Fenced;

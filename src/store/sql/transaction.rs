@@ -18,7 +18,7 @@ use super::schema::{outbox, session};
 use super::sizes::octet_length;
 use super::{Conn, Dialect, Rooms};
 use crate::clock::Clock;
-use crate::sabotage::{Broken, Step, is_broken, reached};
+use crate::fault_injection::{Broken, Step, is_broken, reached};
 use crate::store::operation::*;
 use crate::store::statements::{DbError, DbResult, Statements, operations};
 

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 
 use super::Transaction;
 use super::schema::{correlation, forwarded, publication, sent_key};
-use crate::sabotage::{Broken, is_broken};
+use crate::fault_injection::{Broken, is_broken};
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
 

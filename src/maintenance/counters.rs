@@ -1,4 +1,4 @@
-//! How often each task of the upkeep has run, and failed.
+//! How often each task of maintenance has run, and failed.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -7,14 +7,14 @@ use serde::Serialize;
 
 use super::TASKS;
 
-/// How often each task of the upkeep has run, and failed.
+/// How often each task of maintenance has run, and failed.
 #[derive(Debug, Default)]
-pub(crate) struct UpkeepCounters {
+pub(crate) struct MaintenanceCounters {
     pub(super) runs: [AtomicU64; TASKS.len()],
     pub(super) failures: [AtomicU64; TASKS.len()],
 }
 
-impl UpkeepCounters {
+impl MaintenanceCounters {
     /// The figures of each task, by its name.
     pub(crate) fn snapshot(&self) -> BTreeMap<&'static str, UpkeepMetrics> {
         let counts = self.runs.iter().zip(&self.failures);
@@ -29,7 +29,7 @@ impl UpkeepCounters {
     }
 }
 
-/// What one task of the upkeep has done so far.
+/// What one task of maintenance has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct UpkeepMetrics {
     /// How often it ran.

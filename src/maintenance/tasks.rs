@@ -1,4 +1,4 @@
-//! What each task of the upkeep does.
+//! What each task of maintenance does.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
