@@ -37,20 +37,28 @@
 //!
 //! # The rooms
 //!
+//! They form layers: each room imports only rooms that stand above it in this table, and `tests/layers.rs` holds the
+//! source to that. Where a room has something to tell to one further down, it defines the message itself.
+//!
 //! | room | holds |
 //! |---|---|
-//! | `server` | the face: [`ServerBuilder`], [`MatsSocketServer`], listeners, mounting, running and stopping |
-//! | `endpoint`, `auth`, `config`, `error`, `message`, `metrics`, `clock` | more of the face: handlers and their outcomes, the authentication plugin, every limit, errors, messages in the making, mailbox meters, time |
-//! | `http` | the actix-web edge: upgrade, guard of the incoming bytes, one connection actor per WebSocket |
-//! | `session` | one session actor per registration of a session; `session::state` decides, without I/O, and the actor carries it out |
-//! | `registry` | one actor per node: which sessions live here, who listens to which topic |
-//! | `cluster` | cluster-notify: tells other nodes about news; notices may be lost, doubled or late |
-//! | `service` | what forwarded messages reach: dispatch, retries, replies |
-//! | `store` | the store actor, group commit, and the database behind one narrow trait: `store::sqlite`, `store::postgres`, and `store::sql`, which both share |
-//! | `node`, `maintenance` | a running node: start and stop, leases, sweep, liveliness, time-outs, scavenging |
 //! | [`wire`] | the protocol as data: knows no actor, no database, no clock |
-//! | `client` | a Rust client of the same protocol (feature `client`) |
+//! | `clock`, `conninfo`, `fault_injection`, `mailbox`, `request`, `seldom` | the ground: an injectable clock, PostgreSQL's connection strings, switches that break promises on purpose, metered mailboxes, who sent an HTTP request, log lines at a bounded rate |
+//! | `auth`, `events`, `introspection` | plain data and traits of the face: the authentication plugin, what listeners are told, what a connected session looks like |
+//! | `store` | the store actor, group commit, and the database behind one narrow trait: `store::sqlite`, `store::postgres`, and `store::sql`, which both share |
+//! | `config`, `error`, `message` | more of the face: every limit, errors, messages in the making |
+//! | `cluster` | cluster-notify: tells other nodes about news; notices may be lost, doubled or late |
+//! | `registry` | one actor per node: which sessions live here, who listens to which topic |
+//! | `endpoint` | handlers with their types erased, their contexts and outcomes; the built-in endpoints |
+//! | `node` | what the rooms of one running node share: its name, its lease, its limits |
+//! | `session` | one session actor per registration of a session; `session::state` decides, without I/O, and the actor carries it out; `session::handler` runs handlers |
+//! | `service` | what forwarded messages reach: dispatch, retries, replies |
+//! | `http` | the actix-web edge: upgrade, guard of the incoming bytes, one connection actor per WebSocket |
+//! | `maintenance` | what a node does at intervals: lease, sweep, liveliness, time-outs, scavenging |
+//! | `metrics` | the snapshot of all figures |
+//! | `server` | puts everything together: [`ServerBuilder`], [`MatsSocketServer`], mounting, running and stopping |
 //! | [`testkit`] | drives an application's endpoints in its tests, without a socket |
+//! | `client` | a Rust client of the same protocol (feature `client`); it knows [`wire`] only |
 //!
 //! Connection and session actors live on the thread of the HTTP worker that accepted the socket; registry, cluster,
 //! services and maintenance on a thread of the node's own, the store on threads of its own.

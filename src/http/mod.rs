@@ -4,7 +4,7 @@
 //! by its peer and its origin, see [`request`](crate::request)), and there is room (`before_hello`); what it refuses ends with its connection (`refusal`).
 //! It becomes a WebSocket, and from then on
 //!
-//! - comes in: socket → actix-http → `guard` (judges frame headers by `frame`, waits for its `turn`, reserves room by
+//! - comes in: socket → actix-http → `payload_guard` (judges frame headers by `frame`, waits for its `turn`, reserves room by
 //!   `receiving`, holds back) → decoder → `connection` (joins fragments) → session;
 //! - goes out: session → frames by `frame` → the queue in `state` → response body in `outgoing` → actix-http → socket;
 //!   all but texts and pings by way of `connection`.
@@ -16,10 +16,10 @@ mod admission;
 mod before_hello;
 mod connection;
 mod frame;
-mod guard;
 mod handshake;
 mod mount;
 mod outgoing;
+mod payload_guard;
 mod receiving;
 mod refusal;
 mod socket;

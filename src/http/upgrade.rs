@@ -20,7 +20,7 @@ use super::Backend;
 use super::admission::admits_page;
 use super::before_hello::Place;
 use super::connection::Connection;
-use super::guard::{Guard, PART};
+use super::payload_guard::{Guard, PART};
 use super::handshake::{self, SUB_PROTOCOL};
 use super::outgoing::{Outgoing, pump};
 use super::refusal::refuse;

@@ -1,6 +1,6 @@
 //! The registry alone, with sessions that are no more than mailboxes.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use actix::Addr;
 

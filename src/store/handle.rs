@@ -11,14 +11,14 @@ use super::operation::{
     CloseSession, CloseTarget, ClosedSession, ListSessions, SessionFilter,
 };
 use super::statements::Mode;
-use super::{Access, Operation, StoreError, actor, job};
+use super::{Access, Operation, StoreError, job, opened};
 use crate::mailbox::MailboxMetrics;
 use crate::wire::shown;
 
 /// A node's access to the store.
 #[derive(Clone)]
 pub(crate) struct StoreHandle {
-    pub(super) store: Arc<actor::Opened>,
+    pub(super) store: Arc<opened::Opened>,
     pub(super) seat: Arc<job::Seat>,
     pub(super) access: Access,
     /// `None`: it is no node's.

@@ -16,6 +16,7 @@ mod handlers;
 mod health;
 mod job;
 mod lane;
+mod lanes;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod limits;
 mod lines;
@@ -25,6 +26,7 @@ mod metrics;
 mod news;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod numbers;
+mod opened;
 pub mod operation;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -99,9 +101,9 @@ struct Inner {
 /// The database, if it is open.
 #[derive(Default)]
 struct Slots {
-    full: Option<Arc<actor::Opened>>,
+    full: Option<Arc<opened::Opened>>,
     /// Opened to read only: closed with the last handle, so that nodes can attach later.
-    read: Weak<actor::Opened>,
+    read: Weak<opened::Opened>,
 }
 
 impl Store {
@@ -225,9 +227,9 @@ impl Store {
         })
     }
 
-    fn open(&self, config: &StoreConfig, access: Access) -> Result<Arc<actor::Opened>, StoreError> {
+    fn open(&self, config: &StoreConfig, access: Access) -> Result<Arc<opened::Opened>, StoreError> {
         let database = (self.inner.open)(config, access)?;
-        Ok(Arc::new(actor::Opened::start(database, config)?))
+        Ok(Arc::new(opened::Opened::start(database, config)?))
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {

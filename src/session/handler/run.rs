@@ -19,7 +19,7 @@ use crate::mailbox::Mailbox;
 use crate::node::{Counted, Node};
 use crate::seldom::log_seldom;
 use crate::store::operation::{
-    Cause, Correlation, Effect, Holder, NewForward, ReadAnswer, ReadCorrelation, Unit, UnitOutcome,
+    Cause, Correlation, Effect, Holder, NewForward, ReadAnswer, ReadCorrelation, UnitOutcome,
 };
 use crate::store::{Share, StoreError};
 use crate::wire::{DebugOptions, Envelope, MessageType, shown};

@@ -1,11 +1,15 @@
-//! Delivery of the outbox, and the client's acknowledgements.
+//! What goes out: the outbox, the client's acknowledgements of it, and what debug objects show.
 
+use std::borrow::Borrow;
+
+use super::super::line::Text;
 use super::authorize::Outgoing;
+use super::recent::Outline;
 use super::{Acks, Action, Failure, State};
 use crate::clock::ms;
 use crate::store::StoreError;
 use crate::store::operation::{Fenced, FetchedOutbox, OutboxMessage};
-use crate::wire::Envelope;
+use crate::wire::{Debug, DebugOptions, Envelope, print_pipeline};
 
 /// Milliseconds until something that the store did not take is tried again.
 const AGAIN: i64 = 500;
@@ -157,5 +161,59 @@ impl State {
     /// The store did not take something: it is tried again in a while.
     pub(super) fn try_again(&mut self) {
         self.retry_at.get_or_insert(self.environment.now + AGAIN);
+    }
+
+    /// Sends envelopes at once, as one pipeline.
+    pub(super) fn send_now(&mut self, envelopes: Vec<impl Borrow<Envelope>>) {
+        for envelope in &envelopes {
+            self.record(false, Outline::of(envelope.borrow()));
+        }
+        let text = print_pipeline(envelopes.iter().map(Borrow::borrow));
+        self.actions.push(Action::Send(Text::Own(text)));
+    }
+
+    /// Debug options in effect for a request of the client's: those that it asks for itself.
+    pub(super) fn debug_of(&self, envelope: &Envelope) -> DebugOptions {
+        self.allowed(DebugOptions(envelope.rd.unwrap_or_default()))
+    }
+
+    /// Debug options in effect for messages that the server makes.
+    pub(super) fn debug_of_server(&self) -> DebugOptions {
+        self.allowed(self.requested_debug)
+    }
+
+    fn allowed(&self, requested: DebugOptions) -> DebugOptions {
+        self.principal()
+            .map_or(DebugOptions::default(), |principal| {
+                requested.and(principal.debug_options)
+            })
+    }
+
+    /// The debug object of a reply: it shows what its request asked for.
+    pub(super) fn debug_of_reply(&self, debug: Debug) -> Option<Debug> {
+        let effective = DebugOptions(debug.resd);
+        self.debug_to_send(debug, effective)
+    }
+
+    /// What the client may see of a debug object, completed for sending.
+    pub(super) fn debug_to_send(&self, debug: Debug, effective: DebugOptions) -> Option<Debug> {
+        if effective.is_empty() {
+            return None;
+        }
+        let mut debug = Debug {
+            resd: effective.0,
+            ..debug
+        };
+        if effective.contains(DebugOptions::TIMESTAMPS) {
+            debug.mscts = Some(self.environment.wall);
+        } else {
+            (debug.cmrts, debug.mmsts, debug.mmrrts, debug.smcts) = (None, None, None, None);
+        }
+        if effective.contains(DebugOptions::NODES) {
+            debug.mscnn = Some(self.node.to_string());
+        } else {
+            (debug.cmrnn, debug.mmrrnn, debug.smcnn) = (None, None, None);
+        }
+        Some(debug)
     }
 }

@@ -36,6 +36,7 @@ mod migrate;
 mod needs;
 mod pending;
 mod query;
+mod reads;
 mod resumed;
 #[path = "../rows.rs"]
 mod rows;
