@@ -103,6 +103,12 @@ mod conninfo;
 mod endpoint;
 mod error;
 mod events;
+#[cfg(feature = "sabotage")]
+#[doc(hidden)] // for examples/chaos, and for nobody else
+pub mod fault_injection;
+#[cfg(not(feature = "sabotage"))]
+#[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]
+mod fault_injection;
 mod http;
 mod introspection;
 mod mailbox;
@@ -112,12 +118,6 @@ mod metrics;
 mod node;
 mod registry;
 mod request;
-#[cfg(feature = "sabotage")]
-#[doc(hidden)] // for examples/chaos, and for nobody else
-pub mod fault_injection;
-#[cfg(not(feature = "sabotage"))]
-#[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]
-mod fault_injection;
 mod seldom;
 mod server;
 mod service;
@@ -141,10 +141,10 @@ pub use endpoint::{
 pub use error::{HandlerError, SendError, StartError};
 pub use events::{MessageEvent, SessionChange, SessionEvent};
 pub use http::{listen, no_upgrade, on_connect};
-pub use message::ReplyTo;
 pub use introspection::{LiveSession, RecentEnvelope};
 pub use mailbox::MailboxMetrics;
 pub use maintenance::UpkeepMetrics;
+pub use message::ReplyTo;
 pub use metrics::Metrics;
 pub use server::{Admin, MatsSocketServer, ServerBuilder};
 #[cfg(feature = "postgres")]

@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::cluster::ClusterMetrics;
 use crate::endpoint::ServiceMetrics;
 use crate::mailbox::MailboxMetrics;
-use crate::store::StoreMetricsSnapshot;
 use crate::maintenance::UpkeepMetrics;
+use crate::store::StoreMetricsSnapshot;
 
 /// What a server has done so far. Serialises to JSON.
 #[derive(Clone, Debug, Serialize)]

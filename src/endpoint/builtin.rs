@@ -35,7 +35,10 @@ pub(crate) fn endpoints(max_bytes: usize) -> [(&'static str, Endpoint); 2] {
         ..Endpoint::new(true, Run::Async(at_most(max_bytes, handler)))
     };
     [
-        (SOCKET_PING, endpoint(multiply_by(std::f64::consts::E), true)),
+        (
+            SOCKET_PING,
+            endpoint(multiply_by(std::f64::consts::E), true),
+        ),
         (SERVICE_PING, endpoint(service_ping, false)),
     ]
 }

@@ -12,10 +12,10 @@ use actix_web_actors::ws::{self, CloseReason, Message, ProtocolError};
 use bytes::BytesMut;
 use bytestring::ByteString;
 
+use super::Backend;
 use super::before_hello::Place;
 use super::frame::{close_frame, frame};
 use super::state::{Ending, LineState, Seen, Wire};
-use super::Backend;
 use crate::auth::Authenticator;
 use crate::clock::after;
 use crate::mailbox::{Mailbox, metered};

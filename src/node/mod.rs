@@ -328,11 +328,8 @@ impl Node {
     /// Tells those who hold these sessions, and the listeners, that they are closed.
     pub(crate) fn tell_closed(&self, sessions: Vec<ClosedSession>, reason: &str) {
         for closed in sessions.iter().filter(|closed| closed.home.is_none()) {
-            self.listeners.session(
-                SessionChange::Close,
-                &closed.sid,
-                &closed.user_id,
-            );
+            self.listeners
+                .session(SessionChange::Close, &closed.sid, &closed.user_id);
         }
         if !sessions.is_empty() {
             self.registry().tell(registry::Closed {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::endpoint::is_stand_in;
+use crate::maintenance::MaintenanceCounters;
 use crate::metrics::Metrics;
 use crate::node::Node;
-use crate::maintenance::MaintenanceCounters;
 
 /// What a node's actors, its store and its maintenance have done so far.
 pub(super) fn snapshot(node: &Node, maintenance: &MaintenanceCounters) -> Metrics {

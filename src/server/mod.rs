@@ -20,6 +20,7 @@ pub(crate) use edge::Edge;
 use crate::endpoint::ReplyToken;
 use crate::error::SendError;
 use crate::introspection::LiveSession;
+use crate::maintenance::MaintenanceCounters;
 use crate::message::{self, Maker, ReplyTo};
 use crate::metrics::Metrics;
 use crate::node::Node;
@@ -29,7 +30,6 @@ use crate::store::operation::{
     FindUnserved, ListDeadLetters, ListNodes, ListSessions, RedriveDeadLetter, SessionFilter,
     SessionHome, StoredNode, StoredSession, Unit, UnitOutcome, UnservedWork,
 };
-use crate::maintenance::MaintenanceCounters;
 
 /// A running server: one node of a cluster. Cheap to clone; made by [`MatsSocketServer::builder`].
 #[derive(Clone)]

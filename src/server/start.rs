@@ -17,12 +17,12 @@ use crate::error::StartError;
 use crate::events::Listeners;
 use crate::http::{Access, Admission};
 use crate::mailbox::Mailbox;
+use crate::maintenance::{Maintenance, MaintenanceCounters};
 use crate::node::{Counters, LeaseClock, Meters, Node, Parts, incarnation};
 use crate::registry::{Links, Registry};
 use crate::service::Services;
 use crate::store::operation::{ClaimApplication, NewestPublication, RenewLease};
 use crate::store::{Store, StoreError, StoreHandle, Subscribers};
-use crate::maintenance::{Maintenance, MaintenanceCounters};
 use crate::wire::quoted;
 
 /// What a server is started with; checked.

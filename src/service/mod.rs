@@ -25,8 +25,8 @@ use crate::mailbox::metered;
 use crate::node::{Node, WhenIdle};
 use crate::registry::LookSoon;
 use crate::seldom::log_seldom;
-use crate::store::{Dispatch, StoreError};
 use crate::store::operation::{ClaimForwarded, ClaimedForwarded, Forwarded, GiveBackForwarded};
+use crate::store::{Dispatch, StoreError};
 
 /// Comes at intervals: looks for rows that are due, or whose node is gone.
 #[derive(Message)]

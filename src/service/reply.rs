@@ -6,9 +6,7 @@ use std::sync::atomic::Ordering;
 use serde_json::value::to_raw_value;
 
 use super::work::{origin, within};
-use crate::endpoint::{
-    Call, Context, Handled, RawOutcome, ReplyToken, take_effects, to_adapter,
-};
+use crate::endpoint::{Call, Context, Handled, RawOutcome, ReplyToken, take_effects, to_adapter};
 use crate::error::{HandlerError, SendError};
 use crate::node::Node;
 use crate::store::operation::{

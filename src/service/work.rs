@@ -18,8 +18,8 @@ use crate::endpoint::{
 use crate::error::HandlerError;
 use crate::node::Node;
 use crate::store::operation::{
-    Cause, Effect, Forwarded, NewForward, PostponeForwarded, Proof, ReadForwarded,
-    Unit, UnitOutcome,
+    Cause, Effect, Forwarded, NewForward, PostponeForwarded, Proof, ReadForwarded, Unit,
+    UnitOutcome,
 };
 use crate::wire::{DebugOptions, MessageType, shown};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::handler::{End, HandlerEnded};
 use super::line::FromLine;
-use super::state::{Action, Event, State, Environment};
+use super::state::{Action, Environment, Event, State};
 use crate::auth::{Principal, Verdict};
 use crate::config::Config;
 use crate::registry::ToSession;
@@ -23,12 +23,7 @@ pub struct Decisions {
 
 impl Default for Decisions {
     fn default() -> Self {
-        let state = State::new(
-            Arc::new(Config::default()),
-            "node".into(),
-            false,
-            None,
-        );
+        let state = State::new(Arc::new(Config::default()), "node".into(), false, None);
         let mut decisions = Decisions {
             state,
             environment: Environment {

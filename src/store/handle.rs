@@ -7,9 +7,7 @@ use super::attached::Attached;
 use super::fair::Share;
 use super::health::Trouble;
 use super::metrics::StoreMetricsSnapshot;
-use super::operation::{
-    CloseSession, CloseTarget, ClosedSession, ListSessions, SessionFilter,
-};
+use super::operation::{CloseSession, CloseTarget, ClosedSession, ListSessions, SessionFilter};
 use super::statements::Mode;
 use super::{Access, Operation, StoreError, job, opened};
 use crate::mailbox::MailboxMetrics;

@@ -132,7 +132,10 @@ fn start_handlers(
     Ok(handlers)
 }
 
-pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+pub fn spawn(
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, StoreError> {
     thread::Builder::new()
         .name(name.into())
         .spawn(run)

@@ -227,7 +227,11 @@ impl Store {
         })
     }
 
-    fn open(&self, config: &StoreConfig, access: Access) -> Result<Arc<opened::Opened>, StoreError> {
+    fn open(
+        &self,
+        config: &StoreConfig,
+        access: Access,
+    ) -> Result<Arc<opened::Opened>, StoreError> {
         let database = (self.inner.open)(config, access)?;
         Ok(Arc::new(opened::Opened::start(database, config)?))
     }

@@ -125,10 +125,7 @@ pub trait Operation: Send + 'static {
 
     /// Runs it. May run again if its transaction was rolled back, unless its mode is `Handler`.
     #[doc(hidden)]
-    fn apply(
-        &mut self,
-        statements: &mut dyn Statements,
-    ) -> DbResult<Self::Outcome>;
+    fn apply(&mut self, statements: &mut dyn Statements) -> DbResult<Self::Outcome>;
 
     /// Gives up the messages that it has stored, to those who are told of them. Comes after the commit.
     #[doc(hidden)]

@@ -1,7 +1,7 @@
 //! Keeps a node's LISTEN line up: opens it again when it is lost, and gives it up when it is stuck.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};

@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 
 use super::handler::{HandlerEnded, RunningHandlers};
 use super::line::{Flow, FromLine, Line, LineUser, NewLine, ToLine};
-use super::state::{Action, Event, Keep, State, Environment};
+use super::state::{Action, Environment, Event, Keep, State};
 use crate::auth::Authenticator;
 use crate::mailbox::{Mailbox, metered};
 use crate::node::Node;

@@ -380,7 +380,8 @@ impl State {
         match answer {
             Ok(answer) => self.duplicate(cmid, answer.flatten()),
             Err(error) => {
-                self.actions.push(Action::Failed(Failure::ReadAnswer(error)));
+                self.actions
+                    .push(Action::Failed(Failure::ReadAnswer(error)));
                 let why = "an earlier answer could not be read";
                 match kind.is_reply() {
                     true => self.leave(Close::new(CloseCode::Reconnect, why)),

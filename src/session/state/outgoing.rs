@@ -27,7 +27,10 @@ impl State {
         if self.environment.lease_in_doubt {
             return self.try_again();
         }
-        while self.window.has_ready() && !self.environment.backpressured && self.authorization.is_good() {
+        while self.window.has_ready()
+            && !self.environment.backpressured
+            && self.authorization.is_good()
+        {
             match self.authorization.outgoing {
                 Outgoing::Ask => {
                     self.authorization.outgoing = Outgoing::Asking;
@@ -51,7 +54,9 @@ impl State {
     }
 
     fn send_round(&mut self) {
-        let round = self.window.next_round(self.config.round, self.environment.now);
+        let round = self
+            .window
+            .next_round(self.config.round, self.environment.now);
         let mut envelopes = Vec::with_capacity(round.len());
         for message in round {
             if let (true, Some(cmid)) = (message.kind.is_reply(), &message.cmid) {
@@ -90,7 +95,8 @@ impl State {
             }) => self.window.first_is_too_large(bytes),
             Ok(FetchedOutbox { messages, more, .. }) => self.window.fetched(messages, more),
             Err(error) => {
-                self.actions.push(Action::Failed(Failure::ReadOutbox(error)));
+                self.actions
+                    .push(Action::Failed(Failure::ReadOutbox(error)));
                 self.window.fetch_failed();
                 self.try_again();
             }

@@ -82,12 +82,7 @@ const HELLO: &str = r#"[{"t":"HELLO","clv":"test","an":"app","av":"1","auth":"go
 
 impl Driven {
     fn fresh(config: Config) -> Driven {
-        let state = State::new(
-            Arc::new(config),
-            "node".into(),
-            false,
-            None,
-        );
+        let state = State::new(Arc::new(config), "node".into(), false, None);
         Driven {
             state,
             environment: Environment {
@@ -229,4 +224,30 @@ fn ending(actions: &[Action]) -> (u16, Keep) {
 
 fn send(cmid: u32) -> String {
     format!(r#"[{{"t":"SEND","eid":"e","tid":"t","cmid":{cmid},"msg":1}}]"#)
+}
+
+/// Sends what is at hand; the authenticator lets it pass.
+fn deliver(driven: &mut Driven, actions: Vec<Action>) -> Vec<Value> {
+    let mut all = actions;
+    while all
+        .iter()
+        .filter(|action| matches!(action, Action::ReevaluateOutgoing))
+        .count()
+        > all
+            .iter()
+            .filter(|action| matches!(action, Action::Processed(usize::MAX)))
+            .count()
+    {
+        all.push(Action::Processed(usize::MAX));
+        let more = driven.on(Event::OutgoingAuthenticated(Ok(Verdict::StillValid)));
+        all.extend(more);
+    }
+    sent(&all)
+}
+
+fn standing(connection: i64) -> Standing {
+    Standing {
+        connection: ConnectionId(connection),
+        closes: false,
+    }
 }

@@ -208,6 +208,19 @@ impl Base {
     }
 }
 
+pub(super) fn register_of(user: &str, session: NewOrResumed) -> Register {
+    Register {
+        session,
+        user_id: user.into(),
+        client: "test,1".into(),
+        app_name: "App".into(),
+        app_version: "1.0".into(),
+        max_sessions_per_user: 3,
+        min_absence: Duration::from_secs(60),
+        of_the_dead: true,
+    }
+}
+
 fn held(registered: Registered) -> HeldSession {
     match registered {
         Registered::Held(session) => *session,

@@ -159,7 +159,12 @@ impl Node {
     }
 
     /// Scavenges everything, in parts of a few rows; how many there were.
-    pub(super) async fn scavenge(&self, inbox: Duration, publications: Duration, keys: Duration) -> u64 {
+    pub(super) async fn scavenge(
+        &self,
+        inbox: Duration,
+        publications: Duration,
+        keys: Duration,
+    ) -> u64 {
         let mut scavenge = Scavenge {
             inbox_older: inbox,
             publications_older: publications,
@@ -197,18 +202,5 @@ impl Node {
             .await;
         let mut news = self.news().await;
         news.remove(0).forwarded.remove(0)
-    }
-}
-
-pub(super) fn register_of(user: &str, session: NewOrResumed) -> Register {
-    Register {
-        session,
-        user_id: user.into(),
-        client: "test,1".into(),
-        app_name: "App".into(),
-        app_version: "1.0".into(),
-        max_sessions_per_user: 3,
-        min_absence: Duration::from_secs(60),
-        of_the_dead: true,
     }
 }

@@ -15,10 +15,9 @@ use super::needs::Needs;
 use super::pending::Pending;
 use super::query::{Value, sql};
 use super::resumed::Resumed;
-use super::rows::{NewOutboxRow, PublicationRow};
-use super::schema::session;
+use super::rows::NewOutboxRow;
 use super::segments::Segments;
-use super::sql::{Found, Owner, RowColumns, SAVEPOINT, Taking, Transaction, Wanted};
+use super::sql::{RowColumns, SAVEPOINT, Taking, Transaction};
 use crate::clock::Clock;
 use crate::store::numbers::{BEGINNING, PER_MS};
 use crate::store::operation::*;
@@ -36,7 +35,7 @@ const RAISING: i64 = 0x6d61_7473_6e75_6d00;
 
 /// What a transaction has to remember.
 pub struct Dialect {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     care: Care,
     /// Whether times are the system's, not a test's.
     real_time: bool,
@@ -184,7 +183,7 @@ impl Transaction<'_> {
         users.sort_unstable();
         users.dedup();
         if !users.is_empty() {
-            lock_users(self.apart(), &users)?;
+            lock_users(self.raw_conn(), &users)?;
         }
         if !keys.is_empty() || !sids.is_empty() {
             self.lock_sessions(&keys, sids)?;
@@ -219,7 +218,7 @@ impl Transaction<'_> {
                 CROSS JOIN LATERAL (SELECT key FROM session WHERE session.sid = named.sid LIMIT 1) AS found \
             )) ORDER BY key FOR NO KEY UPDATE";
         let values = [Value::Longs(keys), Value::Texts(&sids)];
-        let rows: Vec<(RowColumns, i64)> = sql::<Columns>(lock, values).load(self.apart())?;
+        let rows: Vec<(RowColumns, i64)> = sql::<Columns>(lock, values).load(self.raw_conn())?;
         for sid in sids {
             self.remember_none(sid);
         }
@@ -235,7 +234,7 @@ impl Transaction<'_> {
             return Ok(newest);
         }
         let lock = "SELECT newest FROM publication_clock FOR UPDATE";
-        let newest: i64 = sql::<BigInt>(lock, []).get_result(self.apart())?;
+        let newest: i64 = sql::<BigInt>(lock, []).get_result(self.raw_conn())?;
         self.dialect.newest_publication = Some(newest);
         Ok(newest)
     }
@@ -256,7 +255,7 @@ impl Transaction<'_> {
             return Ok(self.dialect.xid);
         }
         let ask = "SELECT pg_current_xact_id_if_assigned()::text::bigint";
-        sql::<Nullable<BigInt>>(ask, []).get_result(self.apart())
+        sql::<Nullable<BigInt>>(ask, []).get_result(self.raw_conn())
     }
 
     /// The time by which leases are measured: the database's, asked now, since a process may have been stopped between
@@ -264,7 +263,7 @@ impl Transaction<'_> {
     pub fn lease_time(&mut self) -> DbResult<i64> {
         if self.dialect.real_time {
             let ask = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
-            let now = sql::<BigInt>(ask, []).get_result(self.apart())?;
+            let now = sql::<BigInt>(ask, []).get_result(self.raw_conn())?;
             let ahead = now - Clock::system().now();
             self.dialect.shared.ahead.store(ahead, Ordering::Relaxed);
             self.now = now;
@@ -289,7 +288,7 @@ impl Transaction<'_> {
     ) -> DbResult<bool> {
         // It may be let go and come again in one group.
         if self.dialect.pending.forgotten.has(session, cmid) {
-            self.beside()?;
+            self.flushed_conn()?;
         }
         if self.known_answer(session, cmid)?.is_some() {
             return Ok(false);
@@ -307,7 +306,7 @@ impl Transaction<'_> {
         // One that comes and goes in one group must be there to be deleted.
         let incoming = &self.dialect.pending.incoming;
         if cmids.iter().any(|cmid| incoming.has(session.0, cmid)) {
-            self.beside()?;
+            self.flushed_conn()?;
         }
         self.dialect.pending.forgotten.add(session, cmids);
         Ok(())
@@ -334,7 +333,7 @@ impl Transaction<'_> {
     fn gathered(&mut self, text: Option<&str>) -> DbResult<()> {
         self.dialect.pending.bytes += text.map_or(0, str::len);
         if self.dialect.pending.is_large() {
-            self.beside()?;
+            self.flushed_conn()?;
         }
         Ok(())
     }
@@ -343,7 +342,7 @@ impl Transaction<'_> {
         // As in the inbox.
         let outgoing = &self.dialect.pending.outgoing;
         if outgoing.has_any(session.0, seqs) {
-            self.beside()?;
+            self.flushed_conn()?;
         }
         let (sessions, completed) = &mut self.dialect.pending.completed;
         sessions.extend(seqs.iter().map(|_| session.0));
@@ -374,7 +373,7 @@ impl Transaction<'_> {
             WHERE is_ours AND coalesce(pg_sequence_last_value(name::regclass), 0) < number \
             AND has_sequence_privilege(name, 'UPDATE')";
         let values = [BEGINNING, PER_MS, RAISING].map(Value::Long);
-        sql::<BigInt>(raise, values).get_result::<i64>(self.apart())?;
+        sql::<BigInt>(raise, values).get_result::<i64>(self.raw_conn())?;
         self.note_begun();
         Ok(())
     }
@@ -384,13 +383,13 @@ impl Transaction<'_> {
         self.raise_sequences()?;
         let ask = "SELECT nextval('session_number') * ? + ?";
         let values = [Value::Long(SHARDS), Value::Long(shard::of_sid(sid))];
-        let key: i64 = sql::<BigInt>(ask, values).get_result(self.apart())?;
+        let key: i64 = sql::<BigInt>(ask, values).get_result(self.raw_conn())?;
         Ok(Some(key))
     }
 
     /// A new session of this user is going to be counted: nobody else opens one meanwhile.
     pub fn lock_user(&mut self, user_id: &str) -> DbResult<()> {
-        lock_users(self.apart(), &[lock_of(user_id)])
+        lock_users(self.raw_conn(), &[lock_of(user_id)])
     }
 
     pub fn insert_subscriptions(&mut self, op: &Subscribe) -> DbResult<()> {
@@ -406,7 +405,7 @@ impl Transaction<'_> {
             Value::Texts(&topics),
             Value::Longs(&seen),
         ];
-        sql::<()>(insert, values).execute(self.apart())?;
+        sql::<()>(insert, values).execute(self.raw_conn())?;
         Ok(())
     }
 
@@ -421,7 +420,7 @@ impl Transaction<'_> {
                 WHERE found.position IS NULL OR found.position < given.position \
             ) AS new WHERE session.ctid = new.place";
         let values = [Value::Longs(&keys), Value::Longs(&positions)];
-        sql::<()>(update, values).execute(self.apart())?;
+        sql::<()>(update, values).execute(self.raw_conn())?;
         Ok(())
     }
 
@@ -439,7 +438,7 @@ impl Transaction<'_> {
             Value::Longs(&keys),
             Value::Longs(&connections),
         ];
-        sql::<()>(update, values).execute(self.direct()?)?;
+        sql::<()>(update, values).execute(self.reset_conn()?)?;
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ impl Transaction<'_> {
         let held = session::table
             .filter(session::node.eq(node))
             .select((session::key, session::connection));
-        let held: Vec<(i64, i64)> = held.load(self.direct()?)?;
+        let held: Vec<(i64, i64)> = held.load(self.reset_conn()?)?;
         let shared = self.dialect.shared.clone();
         let keys: Vec<i64> = held.iter().map(|(key, _)| *key).collect();
         let since = shared.known.of(&keys);
@@ -28,7 +28,8 @@ impl Transaction<'_> {
                 ORDER BY seq DESC LIMIT 1 \
             ) AS found ON true ORDER BY given.place";
         let values = [Value::Longs(&keys), Value::Longs(&since)];
-        let newest: Vec<Option<i64>> = sql::<Nullable<BigInt>>(ask, values).load(self.apart())?;
+        let newest: Vec<Option<i64>> =
+            sql::<Nullable<BigInt>>(ask, values).load(self.raw_conn())?;
         let rows = held.into_iter().zip(newest);
         Ok(rows
             .map(|((key, connection), newest)| (key, connection, newest))
@@ -47,7 +48,7 @@ impl Transaction<'_> {
         let count = "SELECT count(*), count(*) FILTER (WHERE sid = ?), sum(bytes)::bigint, min(created) \
             FROM forwarded WHERE user_id = ? AND created >= ?";
         let values = [Value::Text(sid), Value::Text(user_id), Value::Long(since)];
-        sql::<Columns>(count, values).get_result(self.apart())
+        sql::<Columns>(count, values).get_result(self.raw_conn())
     }
 
     /// Which of these services have rows of this owner's that are due, each from a time on.
@@ -76,7 +77,7 @@ impl Transaction<'_> {
         if let Owner::Node(node) = owner {
             values.push(Value::Text(node));
         }
-        sql::<Text>(ask, values).load(self.apart())
+        sql::<Text>(ask, values).load(self.raw_conn())
     }
 
     /// Publications, as many as fit, by one statement. What does not fit is not read: of a long text, its length is known
@@ -108,7 +109,7 @@ impl Transaction<'_> {
         let max_bytes = i64::try_from(wanted.max_bytes).unwrap_or(i64::MAX);
         values.extend([wanted.most_rows(), max_bytes].map(Value::Long));
         let rows: Vec<(PublicationRow, Option<i64>)> =
-            sql::<Columns>(read, values).load(self.apart())?;
+            sql::<Columns>(read, values).load(self.raw_conn())?;
         let next = rows.last().and_then(|(_, next)| *next);
         let publications = rows.into_iter().map(|(row, _)| Publication::try_from(row));
         Ok(PublicationPage {
@@ -148,7 +149,7 @@ impl Transaction<'_> {
             Value::Long(i64::from(op.limit) + 1),
         ];
         let rows: Vec<(i64, Option<i64>, i64)> =
-            sql::<(BigInt, Nullable<BigInt>, BigInt)>(ask, values).load(self.apart())?;
+            sql::<(BigInt, Nullable<BigInt>, BigInt)>(ask, values).load(self.raw_conn())?;
         let found = rows.into_iter().map(|(seen, first, count)| Found {
             seen: seen > 0,
             first,
@@ -160,7 +161,7 @@ impl Transaction<'_> {
     pub fn which_exist(&mut self, op: &WhichExist) -> DbResult<Vec<SessionKey>> {
         let keys: Vec<i64> = op.sessions.iter().map(|key| key.0).collect();
         let ask = "SELECT key FROM session WHERE key = ANY(?)";
-        let found: Vec<i64> = sql::<BigInt>(ask, [Value::Longs(&keys)]).load(self.direct()?)?;
+        let found: Vec<i64> = sql::<BigInt>(ask, [Value::Longs(&keys)]).load(self.reset_conn()?)?;
         Ok(found.into_iter().map(SessionKey).collect())
     }
 }

@@ -174,7 +174,7 @@ impl Transaction<'_> {
         let gone = node::table
             .filter(node::lease_until.le(now).and(node::name.ne(by)))
             .select(node::name);
-        let gone: Vec<String> = gone.load(self.apart())?;
+        let gone: Vec<String> = gone.load(self.raw_conn())?;
         let emptied = &mut claim.claimed.looked.emptied;
         let holders: Vec<String> = match &claim.op.looked {
             Some(looked) => {
@@ -282,7 +282,7 @@ impl Transaction<'_> {
                 .filter(forwarded::service.eq(service))
                 .filter(forwarded::due.ge(since).and(forwarded::due.lt(heard)))
                 .select((forwarded::service, CANDIDATE));
-            mine.extend(rows.load::<(String, Candidate)>(self.apart())?);
+            mine.extend(rows.load::<(String, Candidate)>(self.raw_conn())?);
         }
         let held = looked.into_iter().flat_map(|looked| &looked.held);
         let gone: Vec<i64> = held
@@ -294,7 +294,7 @@ impl Transaction<'_> {
             let rows: Vec<(Option<String>, (String, Candidate))> = forwarded::table
                 .filter(forwarded::id.eq_any(ids))
                 .select((forwarded::node, (forwarded::service, CANDIDATE)))
-                .load(self.apart())?;
+                .load(self.raw_conn())?;
             let rows = rows
                 .into_iter()
                 .filter(|(node, (_, row))| node.as_deref() == Some(by) && row.3 < heard);
@@ -305,7 +305,7 @@ impl Transaction<'_> {
 
     /// The services of which somebody has rows.
     pub fn services_of(&mut self, owner: Owner<'_>) -> DbResult<Vec<String>> {
-        let conn = self.apart();
+        let conn = self.raw_conn();
         match owner {
             Owner::Nobody => sql::<Text>(concat!(
                 "WITH RECURSIVE waiting (service) AS (SELECT (SELECT service FROM ",
@@ -360,7 +360,7 @@ impl Transaction<'_> {
         ))
         .bind::<BigInt, _>(now)
         .sql(")")
-        .load(self.apart())
+        .load(self.raw_conn())
     }
 
     /// Somebody's oldest rows of a service that are due.
@@ -377,7 +377,7 @@ impl Transaction<'_> {
             .order((forwarded::due, forwarded::id))
             .limit(i64::try_from(limit).unwrap_or(i64::MAX))
             .select(CANDIDATE);
-        let conn = self.apart();
+        let conn = self.raw_conn();
         match owner {
             Owner::Nobody => rows.filter(forwarded::node.is_null()).load(conn),
             Owner::Node(node) => rows.filter(forwarded::node.eq(node)).load(conn),
@@ -394,7 +394,7 @@ impl Transaction<'_> {
     ) -> DbResult<HashSet<i64>> {
         let mut all = HashSet::new();
         let (by, read) = (self.by.clone(), self.now);
-        let conn = self.apart();
+        let conn = self.raw_conn();
         for ids in ids.chunks(MOST_VALUES) {
             // By their ids alone, or PostgreSQL goes through all the rows that the owner has.
             let rows = forwarded::table

@@ -61,7 +61,7 @@ impl Transaction<'_> {
         let id = diesel::insert_into(forwarded::table)
             .values(&new)
             .returning(forwarded::id)
-            .get_result(self.apart())?;
+            .get_result(self.raw_conn())?;
         let claimed = work.here.then(|| Forwarded {
             id,
             epoch: 1,
@@ -136,7 +136,7 @@ impl Transaction<'_> {
                         forwarded::due.eq(now),
                         forwarded::postponed.eq(now),
                     ))
-                    .execute(self.apart())?;
+                    .execute(self.raw_conn())?;
             }
         }
         Ok(())
@@ -157,13 +157,13 @@ impl Transaction<'_> {
                 forwarded::attempts.eq(op.attempts.min(i32::MAX as u32) as i32),
                 forwarded::failed.eq(failed),
             ))
-            .execute(self.apart())?;
+            .execute(self.raw_conn())?;
         Ok(changed == 1)
     }
 
     pub fn bury_forwarded(&mut self, op: &BuryForwarded) -> DbResult<bool> {
         let (by, now) = (self.by.clone(), self.now);
-        let conn = self.apart();
+        let conn = self.raw_conn();
         let mine = forwarded::table.find(op.id).filter(is_claim!(op.epoch, by));
         let row: Option<ForwardedRow> = diesel::delete(mine)
             .returning(ForwardedRow::as_returning())
@@ -204,7 +204,7 @@ impl Transaction<'_> {
             .find(op.id)
             .filter(forwarded::secret.eq(&op.secret))
             .select(ForwardedRow::as_select())
-            .get_result(self.apart())
+            .get_result(self.raw_conn())
             .optional()?;
         row.map(|row| row.read_at(now)).transpose()
     }

@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use diesel::result::DatabaseErrorKind;
 
 use super::Transaction;
-use crate::fault_injection::{Step, reached};
+use super::schema::session;
 use crate::store::operation::*;
 use crate::store::statements::{DbError, DbResult};
 
@@ -28,10 +28,10 @@ impl Transaction<'_> {
             &mut operation.run,
             Box::new(|_| Err(Box::new("already run"))),
         );
-        self.direct()?;
-        self.dialect.lend(self.conn, operation.limit)?;
+        self.reset_conn()?;
+        self.with_dialect(|dialect, conn| dialect.lend(conn, operation.limit))?;
         let started = Instant::now();
-        let conn: &mut dyn Any = super::lendable(self.conn);
+        let conn: &mut dyn Any = super::lendable(self.raw_conn());
         // The connection of a panicked handler is thrown away, so nobody sees what state it is in.
         let result = catch_unwind(AssertUnwindSafe(|| run(conn)));
         let took = started.elapsed();
@@ -41,9 +41,9 @@ impl Transaction<'_> {
             // Whatever it says: the database may have cut it off, which looks like a failure of its own.
             Ok(_) if took > operation.limit => Ok(Transacted::TimedOut(took)),
             // It is the database that has failed, whatever the handler made of that.
-            Ok(_) if super::is_lost(self.conn) => Err(DbError::BrokenTransactionManager),
+            Ok(_) if super::is_lost(self.raw_conn()) => Err(DbError::BrokenTransactionManager),
             Ok(Err(failure)) => Ok(Transacted::RolledBack(failure)),
-            Ok(Ok(unit)) => match self.dialect.take_back(self.conn) {
+            Ok(Ok(unit)) => match self.with_dialect(|dialect, conn| dialect.take_back(conn)) {
                 Ok(()) => self.keep(operation, unit),
                 Err(error) if may_go_well_again(&error) => Err(error),
                 Err(error) => Ok(Transacted::Spoilt(error.to_string())),
@@ -64,12 +64,12 @@ impl Transaction<'_> {
         Ok(Transacted::Unit(outcome))
     }
 
-    /// Whether this registration held its session a moment ago: nothing is locked.
+    /// Whether this registration held its session a moment ago: nothing is locked. (Nothing of this transaction is pending yet.)
     fn seems_to_hold(&mut self, holder: Holder) -> DbResult<bool> {
         let connection: Option<i64> = session::table
             .find(holder.session.0)
             .select(session::connection)
-            .get_result(self.conn)
+            .get_result(self.raw_conn())
             .optional()?;
         Ok(connection == Some(holder.connection.0))
     }

@@ -17,7 +17,7 @@ impl Transaction<'_> {
         inbox::table
             .find((session.0, cmid))
             .select(inbox::answer)
-            .get_result(self.beside()?)
+            .get_result(self.flushed_conn()?)
             .optional()
     }
 

@@ -1,15 +1,11 @@
 //! A transaction under way: the connection, the session rows that are known, and what it has not written yet.
 
-use std::any::Any;
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use diesel::dsl::sum;
 use diesel::prelude::*;
-use diesel::result::DatabaseErrorKind;
 
 use super::allowances::Allowances;
 use super::reserved::{Numbers, Taken};
@@ -20,7 +16,7 @@ use super::{Conn, Dialect, Rooms};
 use crate::clock::Clock;
 use crate::fault_injection::{Broken, Step, is_broken, reached};
 use crate::store::operation::*;
-use crate::store::statements::{DbError, DbResult, Statements, operations};
+use crate::store::statements::{DbResult, Statements, operations};
 
 /// What is known of session rows. Where nobody else writes them it outlives the transaction, unless that is rolled
 /// back; whatever changes them otherwise makes a transaction forget it all first.
@@ -148,18 +144,18 @@ impl<'a> Transaction<'a> {
     }
 
     /// The connection, for tables whose rows are never pending: all but `session`, `inbox` and `outbox`.
-    pub fn apart(&mut self) -> &mut Conn {
+    pub fn raw_conn(&mut self) -> &mut Conn {
         self.conn
     }
 
     /// The connection, for tables other than `session`: what is pending for them is written.
-    pub fn beside(&mut self) -> DbResult<&mut Conn> {
+    pub fn flushed_conn(&mut self) -> DbResult<&mut Conn> {
         self.dialect.write(self.conn)?;
         Ok(self.conn)
     }
 
     /// The connection, for anything: what is known of the session rows is written back and forgotten.
-    pub fn direct(&mut self) -> DbResult<&mut Conn> {
+    pub fn reset_conn(&mut self) -> DbResult<&mut Conn> {
         self.write_back()?;
         self.known.forget();
         Ok(self.conn)
@@ -373,7 +369,7 @@ impl<'a> Transaction<'a> {
         let theirs = outbox::table.filter(outbox::session.eq(key.0));
         let sizes = (diesel::dsl::count_star(), sum(octet_length(outbox::msg)));
         let (messages, bytes): (i64, Option<i64>) =
-            theirs.select(sizes).get_result(self.beside()?)?;
+            theirs.select(sizes).get_result(self.flushed_conn()?)?;
         let mut until = Amount {
             messages: taken.messages + limits.outbox - messages,
             bytes: taken.bytes + limits.outbox_bytes - bytes.unwrap_or(0),
@@ -406,7 +402,7 @@ impl<'a> Transaction<'a> {
                 let counted: Option<i64> = outbox::table
                     .filter(outbox::session.eq_any(sessions))
                     .select(sum(octet_length(outbox::msg)))
-                    .get_result(self.beside()?)?;
+                    .get_result(self.flushed_conn()?)?;
                 let counted = counted.unwrap_or(0);
                 self.rooms.learn_user(&user_id, counted, bytes, now)
             }

@@ -75,7 +75,7 @@ impl Transaction<'_> {
                 let known: Option<i64> = sent_key::table
                     .find(key)
                     .select(sent_key::created)
-                    .get_result(self.apart())
+                    .get_result(self.raw_conn())
                     .optional()?;
                 Ok(known.map(|_| UnitOutcome::Repeated))
             }
@@ -102,7 +102,7 @@ impl Transaction<'_> {
         let columns = (forwarded::epoch, forwarded::node, forwarded::secret);
         let row: Option<(i64, Option<String>, String)> =
             locked!(forwarded::table.find(id).select(columns))
-                .get_result(self.apart())
+                .get_result(self.raw_conn())
                 .optional()?;
         let Some((epoch, node, secret)) = row else {
             return Ok(false);
@@ -172,7 +172,7 @@ impl Transaction<'_> {
                 }
             }
             Cause::Forwarded { id, .. } => {
-                diesel::delete(forwarded::table.find(id)).execute(self.apart())?;
+                diesel::delete(forwarded::table.find(id)).execute(self.raw_conn())?;
             }
             Cause::Postponed {
                 back,
@@ -198,12 +198,12 @@ impl Transaction<'_> {
         let now = self.now;
         diesel::insert_into(sent_key::table)
             .values((sent_key::key.eq(key), sent_key::created.eq(now)))
-            .execute(self.apart())?;
+            .execute(self.raw_conn())?;
         Ok(())
     }
 
     fn take_correlation(&mut self, session: SessionKey, seq: i64) -> DbResult<()> {
-        diesel::delete(correlation::table.find((session.0, seq))).execute(self.apart())?;
+        diesel::delete(correlation::table.find((session.0, seq))).execute(self.raw_conn())?;
         Ok(())
     }
 
@@ -229,7 +229,7 @@ impl Transaction<'_> {
                         publication::tid.eq(tid),
                         publication::msg.eq(msg.get()),
                     ))
-                    .execute(self.apart())?;
+                    .execute(self.raw_conn())?;
                 self.news.published = true;
                 Ok(EffectOutcome::Published(number))
             }
@@ -250,7 +250,7 @@ impl Transaction<'_> {
                     .filter(correlation::reason.is_null());
                 diesel::update(open)
                     .set((correlation::due.eq(now), correlation::reason.eq(reason)))
-                    .execute(self.apart())?;
+                    .execute(self.raw_conn())?;
                 Ok(EffectOutcome::Ended)
             }
         }

@@ -226,25 +226,6 @@ fn the_thousand_and_first_handler_is_told_to_retry() {
     assert_eq!(sent(&actions)[0]["t"], "RETRY");
 }
 
-/// Sends what is at hand; the authenticator lets it pass.
-fn deliver(driven: &mut Driven, actions: Vec<Action>) -> Vec<Value> {
-    let mut all = actions;
-    while all
-        .iter()
-        .filter(|action| matches!(action, Action::ReevaluateOutgoing))
-        .count()
-        > all
-            .iter()
-            .filter(|action| matches!(action, Action::Processed(usize::MAX)))
-            .count()
-    {
-        all.push(Action::Processed(usize::MAX));
-        let more = driven.on(Event::OutgoingAuthenticated(Ok(Verdict::StillValid)));
-        all.extend(more);
-    }
-    sent(&all)
-}
-
 #[test]
 fn whoever_is_fenced_off_lets_go_and_changes_nothing() {
     let fenced_off = || {
@@ -272,13 +253,6 @@ fn whoever_is_fenced_off_lets_go_and_changes_nothing() {
         let actions = driven.after(Duration::from_secs(1));
         assert!(has(&actions, "AskStanding"), "{actions:?}");
         assert_eq!(ending(&driven.on(Event::Standing(Ok(standing)))), end);
-    }
-}
-
-fn standing(connection: i64) -> Standing {
-    Standing {
-        connection: ConnectionId(connection),
-        closes: false,
     }
 }
 
