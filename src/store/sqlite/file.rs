@@ -114,7 +114,7 @@ pub fn create(path: &Path) -> io::Result<File> {
 }
 
 /// The file of this name with a suffix.
-pub fn flushed_conn(path: &Path, suffix: &str) -> PathBuf {
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
