@@ -42,7 +42,7 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`wire`] | the protocol as data: knows no actor, no database, no clock |
+//! | [`wire`] | the protocol as data: the package `matssocket-wire`, which knows no actor, no database, no clock |
 //! | `clock`, `conninfo`, `fault_injection`, `mailbox`, `request`, `seldom` | the ground: an injectable clock, PostgreSQL's connection strings, switches that break promises on purpose, metered mailboxes, who sent an HTTP request, log lines at a bounded rate |
 //! | `auth`, `events`, `introspection` | plain data and traits of the face: the authentication plugin, what listeners are told, what a connected session looks like |
 //! | `store` | the store actor, group commit, and the database behind one narrow trait: `store::sqlite`, `store::postgres`, and `store::sql`, which both share |
@@ -58,7 +58,7 @@
 //! | `metrics` | the snapshot of all figures |
 //! | `server` | puts everything together: [`ServerBuilder`], [`MatsSocketServer`], mounting, running and stopping |
 //! | [`testkit`] | drives an application's endpoints in its tests, without a socket |
-//! | `client` | a Rust client of the same protocol (feature `client`); it knows [`wire`] only |
+//! | `client` | a Rust client of the same protocol: the package `matssocket-client` (feature `client`), which knows [`wire`] only |
 //!
 //! Connection and session actors live on the thread of the HTTP worker that accepted the socket; registry, cluster,
 //! services and maintenance on a thread of the node's own, the store on threads of its own.
@@ -84,17 +84,18 @@
 //! - `sqlite` (default): the store on SQLite, which is bundled.
 //! - `postgres`: the store on PostgreSQL, and clusters of several processes, by the system's libpq. `postgres-bundled`: with
 //!   libpq and OpenSSL built in.
-//! - `client` (default): the client. `client-tls`: its `wss://`.
-//! - `demo` (default): the program `matssocket`, which is the demo and the commands for operations.
-//! - `load`: the program `matssocket-load`, a load generator for any server that carries the conformance endpoints.
+//! - `client`: the Rust client, as `matssocket::client`; a service that is nothing but a client takes the package `matssocket-client`
+//!   instead, which brings neither actix nor a database. `client-tls`: its `wss://`.
 //!
-//! A slim server: `default-features = false, features = ["sqlite"]`.
+//! The program `matssocket` (the demo, and the commands for operations) is the package `matssocket-cli`, the load generator
+//! `matssocket-load`.
+
+// src/store/sql is compiled once for each database, on purpose.
+#![allow(clippy::duplicate_mod)]
 
 mod auth;
 #[doc(hidden)] // for the benches, and for nobody else
 pub mod bench;
-#[cfg(feature = "client")]
-pub mod client;
 mod clock;
 mod cluster;
 mod config;
@@ -104,7 +105,7 @@ mod endpoint;
 mod error;
 mod events;
 #[cfg(feature = "sabotage")]
-#[doc(hidden)] // for examples/chaos, and for nobody else
+#[doc(hidden)] // for tests/tools/chaos, and for nobody else
 pub mod fault_injection;
 #[cfg(not(feature = "sabotage"))]
 #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]
@@ -126,7 +127,12 @@ mod session;
 #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]
 mod store;
 pub mod testkit;
-pub mod wire;
+
+#[cfg(feature = "client")]
+#[doc(inline)]
+pub use matssocket_client as client;
+#[doc(inline)]
+pub use matssocket_wire as wire;
 
 pub use auth::{
     AuthError, Authentication, Authenticator, Principal, Refused, ResponseHeaders, Verdict,
@@ -160,6 +166,6 @@ pub use wire::{DebugOptions, MessageType};
 pub mod security {}
 
 /// The README's examples compile.
-#[cfg(all(doctest, feature = "sqlite", feature = "client"))]
+#[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -6,6 +6,7 @@ mod message;
 mod publications;
 mod published;
 mod revocations;
+mod shared_text;
 mod sweep;
 mod takeover;
 #[cfg(all(test, feature = "sqlite"))]
@@ -25,6 +26,7 @@ pub(crate) use publications::{Positions, Received, SubscribeTopics, UnsubscribeT
 pub(crate) use published::Published;
 use revocations::Revocations;
 pub(crate) use revocations::{SeenRevocations, UserHash};
+pub(crate) use shared_text::SharedText;
 pub(crate) use sweep::{BeginSweep, EndSweep, NotSwept, SweepNow};
 pub(crate) use takeover::{ComeBack, TakeOver};
 use takeover::{Waiter, Waiting};

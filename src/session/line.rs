@@ -12,8 +12,9 @@ use crate::auth::Authenticator;
 use crate::mailbox::Mailbox;
 use crate::node::UserCounts;
 use crate::node::budget::{Held, NodeBudget, SMALL};
+use crate::registry::SharedText;
 use crate::store::Share;
-use crate::wire::{Close, SharedText};
+use crate::wire::Close;
 
 /// From the line to the session.
 #[derive(Debug, Message)]

@@ -48,7 +48,7 @@ impl Transaction<'_> {
         let count = "SELECT count(*), count(*) FILTER (WHERE sid = ?), sum(bytes)::bigint, min(created) \
             FROM forwarded WHERE user_id = ? AND created >= ?";
         let values = [Value::Text(sid), Value::Text(user_id), Value::Long(since)];
-        sql::<Columns>(count, values).get_result(self.raw_conn())
+        sql::<Columns>(count, values).get_result(self.flushed_forwarded_conn()?)
     }
 
     /// Which of these services have rows of this owner's that are due, each from a time on.
