@@ -12,7 +12,7 @@ use crate::registry::{self, ToSession};
 use crate::store::StoreError;
 use crate::store::operation::{LeaveNode, NoteServices, RenewLease};
 
-/// A node that stops signs off within this time, or not at all.
+/// How long a stopping node tries to deregister.
 const SIGN_OFF: Duration = Duration::from_secs(5);
 
 /// How long a stopping node waits for its last notices to be sent.
@@ -162,17 +162,17 @@ impl Node {
         match tokio::time::timeout(SIGN_OFF, self.store.run(LeaveNode)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                log::warn!("the node could not sign off, its lease has to run out: {error}");
+                log::warn!("could not deregister the node; its lease will expire: {error}");
             }
             Err(_) => log::warn!(
-                "the node could not sign off within {SIGN_OFF:?}, its lease has to run out"
+                "could not deregister the node within {SIGN_OFF:?}; its lease will expire"
             ),
         }
         let (done, left) = oneshot::channel();
         self.cluster.tell(Tell::Leave(done));
         if tokio::time::timeout(LEAVE, left).await.is_err() {
             log::warn!(
-                "what the node told last may not be heard, the sweep of other nodes finds it"
+                "the last notices of this node may not have been sent; the sweep of other nodes finds what they said"
             );
         }
         let patience = self.config.stop_grace.max(CLOSE);

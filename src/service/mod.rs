@@ -6,9 +6,9 @@
 
 mod fair;
 mod giving_up;
-mod insist;
 mod places;
 mod reply;
+mod retry;
 mod work;
 
 use std::collections::{HashMap, HashSet};
@@ -207,7 +207,7 @@ impl Desk {
         Some(ClaimForwarded {
             holding: held.chain(self.going_back.iter().copied()).collect(),
             rooms,
-            hearing: self.node.config.lease,
+            claim_grace: self.node.config.lease,
             asked,
             looked: self.looks.begin(asked),
         })
@@ -251,7 +251,7 @@ impl Desk {
     }
 }
 
-/// A row in work. Whichever way that ends, be it by a panic, its place is free again.
+/// A row in work, whose place is freed on every exit path, panics included.
 struct Running(Finished, Addr<Services>);
 
 impl Running {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::giving_up::give_up;
-use super::insist::{Unsettled, insist};
 use super::reply::{Reply, reply_effect, text};
+use super::retry::{Unsettled, retry_until_stopped};
 use crate::clock::jittered;
 use crate::endpoint::{
     Call, Context, Handled, Origin, RawOutcome, ReplyToken, Service, is_stand_in, panicked,
@@ -261,7 +261,8 @@ async fn send_all_the_same(
         id: row.id,
         secret: row.secret.clone(),
     };
-    let left = insist(node, || node.store.run_for(row.work.share(), read.clone())).await;
+    let left =
+        retry_until_stopped(node, || node.store.run_for(row.work.share(), read.clone())).await;
     if let Some(None) = unless_stopped(left)? {
         let cause = Cause::Call {
             idempotency_key: Some(key_of(row)),
@@ -283,7 +284,7 @@ pub(super) async fn postpone(
         attempts,
         delay,
     };
-    let postponed = insist(node, || {
+    let postponed = retry_until_stopped(node, || {
         node.store.run_for(row.work.share(), postpone.clone())
     });
     if let Err(Unsettled::Refused(why)) = postponed.await {
@@ -304,7 +305,7 @@ async fn commit(
     row: &Forwarded,
     unit: Unit,
 ) -> Result<Option<UnitOutcome>, Failed> {
-    let outcome = insist(node, || {
+    let outcome = retry_until_stopped(node, || {
         let unit = Unit {
             cause: unit.cause.clone(),
             effects: unit.effects.clone(),

@@ -70,7 +70,7 @@ pub(super) struct PostgresTransport {
 impl PostgresTransport {
     pub(super) fn new(url: &str, schema: &str) -> PostgresTransport {
         PostgresTransport {
-            conninfo: conninfo::careful(url, "matssocket-listen"),
+            conninfo: conninfo::with_keepalives(url, "matssocket-listen"),
             all: format!("matssocket-all:{}", tail(schema)),
             nodes: Mutex::default(),
         }

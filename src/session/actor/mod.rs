@@ -369,7 +369,7 @@ impl Actor for Session {
     }
 }
 
-/// However it ends, be it by a panic.
+/// Runs on every exit path, panics included.
 impl Drop for Session {
     fn drop(&mut self) {
         self.uncount();

@@ -1,4 +1,4 @@
-//! How a session is got hold of, and let go.
+//! Acquiring and releasing a session.
 
 use std::rc::Rc;
 use std::sync::atomic::Ordering;

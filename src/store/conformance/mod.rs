@@ -294,7 +294,7 @@ fn claim(limit: usize, holding: &[i64]) -> ClaimForwarded {
     ClaimForwarded {
         rooms: [("service".to_owned(), room(limit))].into(),
         holding: holding.iter().copied().collect(),
-        hearing: secs(10),
+        claim_grace: secs(10),
         asked: Instant::now(),
         looked: None,
     }

@@ -250,7 +250,7 @@ impl Transaction<'_> {
     fn claim_unheard(&mut self, by: &str, now: i64, claim: &mut Claim<'_>) -> DbResult<()> {
         // Of what was claimed while this waited for its turn it does not know.
         let waited = claim.op.asked.elapsed();
-        let heard = now.saturating_sub(ms(claim.op.hearing.saturating_add(waited)));
+        let heard = now.saturating_sub(ms(claim.op.claim_grace.saturating_add(waited)));
         let holding = &claim.op.holding;
         let mut mine = self.claimed_before(by, heard, claim.op)?;
         let looked = &mut claim.claimed.looked;
