@@ -4,6 +4,7 @@ mod authentication;
 mod authorization;
 mod closing;
 mod debug;
+mod document;
 mod foreign_text;
 mod hello;
 mod http;
