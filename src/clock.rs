@@ -1,4 +1,4 @@
-//! Time and chance, injected: tests move the clock and fix the ids.
+//! An injectable clock that tests can freeze and advance.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};

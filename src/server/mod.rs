@@ -2,23 +2,25 @@
 
 mod admin;
 mod builder;
-mod listeners;
+mod edge;
 mod live;
+mod metrics;
 mod run;
+mod start;
 
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-pub use crate::session::{LiveSession, RecentEnvelope};
 pub use admin::Admin;
 pub use builder::ServerBuilder;
-pub(crate) use listeners::Listeners;
-pub use listeners::{MessageEvent, SessionChange, SessionEvent};
+pub(crate) use edge::Edge;
 
 use crate::endpoint::ReplyToken;
 use crate::error::SendError;
+use crate::introspection::LiveSession;
+use crate::maintenance::MaintenanceCounters;
 use crate::message::{self, Maker, ReplyTo};
 use crate::metrics::Metrics;
 use crate::node::Node;
@@ -33,6 +35,8 @@ use crate::store::operation::{
 #[derive(Clone)]
 pub struct MatsSocketServer {
     pub(crate) node: Arc<Node>,
+    pub(crate) edge: Arc<Edge>,
+    maintenance: Arc<MaintenanceCounters>,
 }
 
 impl MatsSocketServer {
@@ -251,7 +255,7 @@ impl MatsSocketServer {
     /// # Errors
     /// The store failed.
     pub async fn unserved(&self) -> Result<Vec<UnservedWork>, StoreError> {
-        let limit = crate::service::MOST_SERVICES;
+        let limit = crate::node::MOST_SERVICES;
         self.node.store.run(FindUnserved { limit }).await
     }
 
@@ -284,15 +288,15 @@ impl MatsSocketServer {
         self.node.store.run(DropDeadLetter { id }).await
     }
 
-    /// What every actor, the store and the upkeep have done so far; serialises to JSON.
+    /// What every actor, the store and maintenance have done so far; serialises to JSON.
     pub fn metrics(&self) -> Metrics {
-        self.node.metrics()
+        metrics::snapshot(&self.node, &self.maintenance)
     }
 
     /// Stops serving: no new sockets, handlers finish within the grace time, sockets are closed with 1012 (paced),
     /// sessions deregistered, the node leaves. Safe to call twice.
     pub async fn stop(&self) {
-        run::stop(&self.node).await;
+        self.node.stop().await;
     }
 
     fn maker<'a>(&self, node: &'a str) -> Maker<'a> {
