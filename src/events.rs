@@ -9,6 +9,7 @@ use crate::wire::MessageType;
 /// What happened to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum SessionChange {
     /// It was opened.
     New,
@@ -24,6 +25,7 @@ pub enum SessionChange {
 
 /// Something happened to a session of this node.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SessionEvent {
     /// What.
     pub change: SessionChange,
@@ -35,6 +37,7 @@ pub struct SessionEvent {
 
 /// An envelope received from, or sent to, a client of this node.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct MessageEvent<'a> {
     /// Session id.
     pub session_id: &'a str,

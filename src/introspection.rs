@@ -1,9 +1,12 @@
 //! What the sessions connected to a node look like from outside.
 
+use std::time::SystemTime;
+
 use crate::wire::MessageType;
 
 /// A session connected to this node.
 #[derive(Clone, Debug, serde::Serialize)]
+#[non_exhaustive]
 pub struct LiveSession {
     /// Session id.
     pub session_id: String,
@@ -23,9 +26,11 @@ pub struct LiveSession {
 
 /// An envelope as kept for introspection: without payload and authorization.
 #[derive(Clone, Debug, serde::Serialize)]
+#[non_exhaustive]
 pub struct RecentEnvelope {
-    /// When, in ms since the epoch.
-    pub at: i64,
+    /// When. Serialised as milliseconds since the epoch.
+    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
+    pub at: SystemTime,
     /// True: from the client.
     pub incoming: bool,
     /// Message type.

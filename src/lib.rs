@@ -92,9 +92,11 @@
 
 // src/store/sql is compiled once for each database, on purpose.
 #![allow(clippy::duplicate_mod)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod auth;
-#[doc(hidden)] // for the benches, and for nobody else
+#[cfg(feature = "__bench")]
+#[doc(hidden)]
 pub mod bench;
 mod clock;
 mod cluster;
@@ -139,18 +141,18 @@ pub use auth::{
     auth_fn, same_host,
 };
 pub use clock::Clock;
-pub use cluster::{Cluster, ClusterMetrics, Faults};
+pub use cluster::{Cluster, ClusterMetrics};
 pub use config::{Config, ConfigMistake};
 pub use endpoint::{
     Context, Forward, Incoming, Outcome, ReplyToken, ServiceFailure, ServiceMetrics, ServiceOptions,
 };
-pub use error::{HandlerError, SendError, StartError};
+pub use error::{HandlerError, NotReady, SendError, StartError};
 pub use events::{MessageEvent, SessionChange, SessionEvent};
 pub use http::{listen, no_upgrade, on_connect};
 pub use introspection::{LiveSession, RecentEnvelope};
 pub use mailbox::MailboxMetrics;
 pub use maintenance::UpkeepMetrics;
-pub use message::ReplyTo;
+pub use message::{IdempotencyKey, ReplyTo};
 pub use metrics::Metrics;
 pub use server::{Admin, MatsSocketServer, ServerBuilder};
 #[cfg(feature = "postgres")]

@@ -24,8 +24,9 @@ pub(crate) struct Meter {
     longest_handling_ns: AtomicU64,
 }
 
-/// The figures of one kind of actor. Times are in microseconds.
+/// The figures of one kind of actor. Times are serialised as microseconds, under names that end in `_us`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct MailboxMetrics {
     /// Messages waiting now.
     pub depth: u64,
@@ -36,13 +37,20 @@ pub struct MailboxMetrics {
     /// Messages that were lost, their actor having ended before.
     pub lost: u64,
     /// Sum of the times messages waited.
-    pub waited_us: u64,
+    #[serde(rename = "waited_us", serialize_with = "crate::clock::as_micros")]
+    pub waited: Duration,
     /// Longest time a message waited.
-    pub longest_wait_us: u64,
+    #[serde(rename = "longest_wait_us", serialize_with = "crate::clock::as_micros")]
+    pub longest_wait: Duration,
     /// Sum of the times messages took to handle.
-    pub handling_us: u64,
+    #[serde(rename = "handling_us", serialize_with = "crate::clock::as_micros")]
+    pub handling: Duration,
     /// Longest time a message took to handle.
-    pub longest_handling_us: u64,
+    #[serde(
+        rename = "longest_handling_us",
+        serialize_with = "crate::clock::as_micros"
+    )]
+    pub longest_handling: Duration,
 }
 
 impl Meter {
@@ -82,16 +90,16 @@ impl Meter {
     pub(crate) fn snapshot(&self) -> MailboxMetrics {
         let left = self.left.load(Relaxed);
         let handled = self.handled.load(Relaxed);
-        let us = |ns: &AtomicU64| ns.load(Relaxed) / 1_000;
+        let time = |ns: &AtomicU64| Duration::from_nanos(ns.load(Relaxed));
         MailboxMetrics {
             depth: self.entered.load(Relaxed).saturating_sub(left),
             high_water: self.high_water.load(Relaxed),
             handled,
             lost: left.saturating_sub(handled),
-            waited_us: us(&self.waited_ns),
-            longest_wait_us: us(&self.longest_wait_ns),
-            handling_us: us(&self.handling_ns),
-            longest_handling_us: us(&self.longest_handling_ns),
+            waited: time(&self.waited_ns),
+            longest_wait: time(&self.longest_wait_ns),
+            handling: time(&self.handling_ns),
+            longest_handling: time(&self.longest_handling_ns),
         }
     }
 }
@@ -256,6 +264,8 @@ macro_rules! metered {
 pub(crate) use metered;
 
 /// What `benches/decisions` needs to send messages through a mailbox.
+#[cfg(feature = "__bench")]
+#[allow(missing_debug_implementations)]
 pub mod bench {
     use actix::{Actor, Context, Handler, Message};
 

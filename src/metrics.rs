@@ -12,6 +12,7 @@ use crate::store::StoreMetricsSnapshot;
 
 /// What a server has done so far. Serialises to JSON.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Metrics {
     /// The application's name.
     pub app: String,

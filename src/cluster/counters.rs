@@ -53,6 +53,7 @@ impl ClusterCounters {
 
 /// What the node's line to the others has done so far. Nodes in one process have none: all 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ClusterMetrics {
     /// Notices sent, coalesced.
     pub sent: u64,

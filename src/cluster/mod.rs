@@ -10,6 +10,7 @@ mod notify;
 mod postgres;
 mod transport;
 
+use std::fmt;
 use std::sync::Arc;
 
 pub(crate) use counters::ClusterCounters;
@@ -24,6 +25,12 @@ use crate::store::Store;
 #[derive(Clone)]
 pub struct Cluster {
     pub(crate) transport: Arc<dyn Transport>,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").finish_non_exhaustive()
+    }
 }
 
 impl Cluster {
@@ -67,8 +74,8 @@ impl Cluster {
         }
     }
 
-    /// Nodes in one process over a transport that loses, doubles and delays notices. For tests.
-    pub fn faulty(faults: Faults) -> Cluster {
+    /// Nodes in one process over a transport that loses, doubles and delays notices.
+    pub(crate) fn faulty(faults: Faults) -> Cluster {
         Cluster {
             transport: Arc::new(local::LocalTransport::new(faults)),
         }

@@ -38,15 +38,36 @@ pub(crate) enum Notice {
     Missed,
 }
 
-/// What a faulty transport does to notices. The default does nothing.
+/// What a faulty transport does to the notices between nodes. The default is none of it.
 #[derive(Clone, Copy, Debug, Default)]
+#[must_use]
 pub struct Faults {
-    /// Probability that a notice is lost, 0.0 to 1.0.
-    pub drop: f64,
-    /// Probability that a notice comes twice, 0.0 to 1.0.
-    pub duplicate: f64,
+    /// Probability that a notice is lost.
+    pub(super) drop: f64,
+    /// Probability that a notice comes twice.
+    pub(super) duplicate: f64,
     /// How long each notice is kept back.
-    pub delay: Duration,
+    pub(super) delay: Duration,
+}
+
+impl Faults {
+    /// A notice is lost with this probability, 0.0 to 1.0.
+    pub fn drop(mut self, probability: f64) -> Faults {
+        self.drop = probability.clamp(0.0, 1.0);
+        self
+    }
+
+    /// A notice comes twice with this probability, 0.0 to 1.0.
+    pub fn duplicate(mut self, probability: f64) -> Faults {
+        self.duplicate = probability.clamp(0.0, 1.0);
+        self
+    }
+
+    /// Each notice is kept back for this time.
+    pub fn delay(mut self, delay: Duration) -> Faults {
+        self.delay = delay;
+        self
+    }
 }
 
 /// Carries notices between nodes.

@@ -48,7 +48,7 @@ fn pass_on() -> Handler {
         let kind = call.context.message_type();
         let payload = call.payload.unwrap_or_else(|| RawValue::NULL.to_owned());
         let passed = match kind {
-            MessageType::RESOLVE => RawOutcome::Resolve(payload),
+            MessageType::Resolve => RawOutcome::Resolve(payload),
             _ => RawOutcome::Reject(payload),
         };
         async move { Ok(passed) }.boxed_local()

@@ -38,6 +38,7 @@ use std::sync::Arc;
 
 use crate::auth::Authentication;
 use crate::config::Config;
+use crate::error::NotReady;
 use crate::mailbox::{Mailbox, Meter};
 use crate::node::Gate;
 use crate::node::budget::NodeBudget;
@@ -58,9 +59,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Whom this node lets in.
     fn admission(&self) -> &Admission;
     /// Whether this node is ready for all that its users may do; if not, why.
-    fn ready(&self) -> Result<(), &'static str>;
+    fn ready(&self) -> Result<(), NotReady>;
     /// Whether new clients are let in; if not, why.
-    fn lets_in(&self) -> Result<(), &'static str>;
+    fn lets_in(&self) -> Result<(), NotReady>;
     /// Starts a session actor on this thread for a new line.
     fn open(&self, line: NewLine) -> Mailbox<FromLine>;
     /// Closes a session from outside.

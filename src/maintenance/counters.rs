@@ -31,6 +31,7 @@ impl MaintenanceCounters {
 
 /// What one task of maintenance has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct UpkeepMetrics {
     /// How often it ran.
     pub runs: u64,

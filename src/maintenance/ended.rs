@@ -87,7 +87,7 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
                 let why = format!(
                     "the reply terminator {terminator:?} failed for a request that ended ({}): {}",
                     shown(&ended.reason),
-                    shown(error.text())
+                    shown(&error.to_string())
                 );
                 node.failed(terminator, &why);
             }

@@ -30,7 +30,7 @@ use crate::clock::{Clock, ms};
 use crate::cluster::Tell;
 use crate::config::Config;
 use crate::endpoint::{Endpoint, Service};
-use crate::error::SendError;
+use crate::error::{NotReady, SendError};
 use crate::events::{Listeners, SessionChange};
 use crate::mailbox::Mailbox;
 use crate::registry::{self, Registry};
@@ -201,12 +201,12 @@ impl Node {
     }
 
     /// Whether it holds its lease and is not stopping; if not, why.
-    pub(crate) fn serves(&self) -> Result<(), &'static str> {
+    pub(crate) fn serves(&self) -> Result<(), NotReady> {
         match self.state.load(Ordering::Acquire) {
             0 => Ok(()),
-            1 => Err("the store is away"),
-            2 => Err("the server is stopping"),
-            _ => Err("the server has stopped"),
+            1 => Err(NotReady::StoreAway),
+            2 => Err(NotReady::Stopping),
+            _ => Err(NotReady::Stopped),
         }
     }
 

@@ -127,7 +127,7 @@ mod tests {
         UnservedWork {
             service: service.into(),
             messages,
-            oldest: 0,
+            oldest: std::time::SystemTime::UNIX_EPOCH,
         }
     }
 

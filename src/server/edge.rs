@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::auth::Authentication;
 use crate::config::Config;
+use crate::error::NotReady;
 use crate::http::{Admission, Backend};
 use crate::mailbox::{Mailbox, Meter};
 use crate::node::budget::NodeBudget;
@@ -53,11 +54,11 @@ impl Backend for Edge {
         &self.admission
     }
 
-    fn ready(&self) -> Result<(), &'static str> {
+    fn ready(&self) -> Result<(), NotReady> {
         self.node.ready()
     }
 
-    fn lets_in(&self) -> Result<(), &'static str> {
+    fn lets_in(&self) -> Result<(), NotReady> {
         self.node.lets_in()
     }
 

@@ -23,14 +23,14 @@ pub(super) struct Reply {
 impl Reply {
     pub(super) fn resolve(payload: Payload) -> Reply {
         Reply {
-            kind: MessageType::RESOLVE,
+            kind: MessageType::Resolve,
             payload,
         }
     }
 
     pub(super) fn reject(payload: Payload) -> Reply {
         Reply {
-            kind: MessageType::REJECT,
+            kind: MessageType::Reject,
             payload,
         }
     }
@@ -111,7 +111,7 @@ pub(super) async fn reply_effect(
 pub(super) fn plain_reply(node: &Node, row: &Forwarded, reply: Reply) -> Option<Effect> {
     let cmid = row.work.cmid.clone()?;
     let debug = row.work.debug.clone().map(|debug| crate::wire::Debug {
-        mmrrts: Some(node.clock.now()),
+        mmrrts: Some(node.clock.now_ms()),
         mmrrnn: Some(node.name().to_string()),
         ..debug
     });
@@ -169,10 +169,10 @@ fn adapt(node: &Node, row: &Forwarded, adapted: Handled) -> Adapted {
                 "the reply adapter of {:?} failed (trace id {}): {}",
                 row.work.endpoint,
                 shown(&row.work.tid),
-                shown(error.text())
+                shown(&error.to_string())
             );
             node.failed(&row.work.endpoint, &what);
-            reject(&shown(error.for_client(node.config.reveal_errors)))
+            reject(&shown(&error.for_client(node.config.reveal_errors)))
         }
     }
 }

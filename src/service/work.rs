@@ -54,7 +54,7 @@ async fn attempt(node: &Arc<Node>, service: &Service, row: &Forwarded) -> Result
         node.counters
             .handler_failures
             .fetch_add(1, Ordering::Relaxed);
-        Failed(error.text().to_owned())
+        Failed(error.to_string())
     })?;
     match handled {
         RawOutcome::Resolve(payload) => {
@@ -70,7 +70,7 @@ async fn attempt(node: &Arc<Node>, service: &Service, row: &Forwarded) -> Result
         RawOutcome::Done => settle(node, row, effects, None).await,
         RawOutcome::Forward(forward) => {
             let onward =
-                forward_on(node, row, forward).map_err(|error| Failed(error.text().to_owned()))?;
+                forward_on(node, row, forward).map_err(|error| Failed(error.to_string()))?;
             effects.push(Effect::Forward(Box::new(onward)));
             commit_settled(node, row, effects).await
         }
@@ -116,7 +116,7 @@ pub(super) fn origin(node: &Node, row: &Forwarded, kind: MessageType, endpoint: 
         trace_id: row.work.tid.clone(),
         endpoint: endpoint.to_owned(),
         kind,
-        debug: DebugOptions(row.work.debug.as_ref().map_or(0, |debug| debug.resd)),
+        debug: DebugOptions::from_bits(row.work.debug.as_ref().map_or(0, |debug| debug.resd)),
         correlation_string: None,
         correlation_bytes: None,
         forwarded: row.work.correlation.clone(),

@@ -100,7 +100,7 @@ impl Decisions {
                 cmid: handle.envelope.cmid,
                 tid: handle.envelope.tid,
                 msg: handle.envelope.msg,
-                ..Envelope::new(MessageType::RESOLVE)
+                ..Envelope::new(MessageType::Resolve)
             });
             let end = End::Answered {
                 answer,
@@ -108,7 +108,7 @@ impl Decisions {
             };
             self.on(Event::HandlerEnded(HandlerEnded {
                 cmid,
-                kind: MessageType::REQUEST,
+                kind: MessageType::Request,
                 end,
             }));
         }
@@ -129,7 +129,7 @@ impl Decisions {
         for seq in first..=self.seq {
             let message = OutboxMessage {
                 seq,
-                kind: MessageType::SEND,
+                kind: MessageType::Send,
                 eid: Some("Client.terminator".into()),
                 cmid: None,
                 tid: "a-trace-id".into(),
@@ -181,7 +181,7 @@ mod tests {
                 .find(|it| it.incoming == incoming)
                 .map(|it| it.message_type)
         };
-        assert_eq!(last(true), Some(MessageType::ACK));
-        assert_eq!(last(false), Some(MessageType::ACK2));
+        assert_eq!(last(true), Some(MessageType::Ack));
+        assert_eq!(last(false), Some(MessageType::Ack2));
     }
 }

@@ -2,6 +2,8 @@
 //! ([`state`]): what came in, and what is to be done about it.
 
 mod actor;
+#[cfg(feature = "__bench")]
+#[allow(missing_debug_implementations)]
 pub mod bench;
 mod handler;
 pub(crate) mod line;

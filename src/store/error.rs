@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// What must not happen, did. Refusals are outcomes of the operations instead.
+/// An unexpected failure of the store. What can be expected, such as a session that does not exist, is not one.
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// The database cannot be opened: says which and why, and what to do.
     #[error("{0}")]

@@ -5,6 +5,8 @@
 
 mod actor;
 mod attached;
+#[cfg(feature = "__bench")]
+#[allow(missing_debug_implementations)]
 pub mod bench;
 mod config;
 #[cfg(all(test, feature = "sqlite"))]
@@ -39,6 +41,7 @@ mod touches;
 mod version;
 mod writer;
 
+use std::fmt;
 #[cfg(feature = "sqlite")]
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -104,6 +107,15 @@ struct Slots {
     full: Option<Arc<opened::Opened>>,
     /// Opened to read only: closed with the last handle, so that nodes can attach later.
     read: Weak<opened::Opened>,
+}
+
+/// Not where it is, which may hold a password.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("connection", &self.inner.connection.1)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Store {

@@ -26,7 +26,7 @@ impl Session {
             principal: self.state.principal().cloned(),
             authorization: self.state.accepted_authorization().map(str::to_owned),
             debug: message.debug,
-            received: self.node.clock.now(),
+            received: self.node.clock.now_ms(),
             settles: message.settles,
             transactions,
             _counted: Some(self.node.handlers_of.enter(self.state.account())),

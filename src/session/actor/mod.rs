@@ -133,7 +133,7 @@ impl Session {
         self.flow.await_drain(no_room);
         Environment {
             now: self.node.uptime(),
-            wall: self.node.clock.now(),
+            wall: self.node.clock.now_ms(),
             going_out: unsent > 0,
             backpressured: unsent > config.max_unsent || no_room,
             filling: unsent > config.max_unsent / 2,

@@ -37,9 +37,9 @@ pub(super) fn decide(kind: MessageType, handled: Handled, reveal: bool) -> Decis
         forward: None,
         effects: false,
     };
-    let request = kind == MessageType::REQUEST;
+    let request = kind == MessageType::Request;
     match handled {
-        Err(error) => refuse(error.for_client(reveal)),
+        Err(error) => refuse(&error.for_client(reveal)),
         Ok(RawOutcome::Done) if request => refuse("the handler did not settle the request"),
         Ok(RawOutcome::Done) => keep(Answer::Ack),
         Ok(RawOutcome::Deny(why)) => keep(Answer::Nack(why.unwrap_or_else(|| "denied".to_owned()))),
@@ -62,7 +62,6 @@ pub(super) fn decide(kind: MessageType, handled: Handled, reveal: bool) -> Decis
 mod tests {
     use super::*;
     use crate::error::HandlerError;
-    use MessageType::{REJECT, REQUEST, RESOLVE, SEND};
     use serde_json::value::to_raw_value;
 
     fn told(kind: MessageType, handled: Handled) -> &'static str {
@@ -128,10 +127,22 @@ mod tests {
             ),
         ];
         for (name, outcome, [send, request, reply]) in rows {
-            assert_eq!(told(SEND, outcome()), send, "SEND, {name}");
-            assert_eq!(told(REQUEST, outcome()), request, "REQUEST, {name}");
-            assert_eq!(told(RESOLVE, outcome()), reply, "RESOLVE, {name}");
-            assert_eq!(told(REJECT, outcome()), reply, "REJECT, {name}");
+            assert_eq!(told(MessageType::Send, outcome()), send, "SEND, {name}");
+            assert_eq!(
+                told(MessageType::Request, outcome()),
+                request,
+                "REQUEST, {name}"
+            );
+            assert_eq!(
+                told(MessageType::Resolve, outcome()),
+                reply,
+                "RESOLVE, {name}"
+            );
+            assert_eq!(
+                told(MessageType::Reject, outcome()),
+                reply,
+                "REJECT, {name}"
+            );
         }
     }
 
@@ -142,7 +153,7 @@ mod tests {
             answer: Answer::Nack(hidden),
             effects,
             ..
-        } = decide(SEND, fails(), false)
+        } = decide(MessageType::Send, fails(), false)
         else {
             panic!("a failure is a NACK");
         };
@@ -150,7 +161,7 @@ mod tests {
         let Decision::Keep {
             answer: Answer::Nack(shown),
             ..
-        } = decide(SEND, fails(), true)
+        } = decide(MessageType::Send, fails(), true)
         else {
             panic!("a failure is a NACK");
         };

@@ -196,7 +196,7 @@ fn find<'a>(job: &'a Job, id: &str) -> Result<&'a Endpoint, String> {
         .endpoints
         .get(id)
         .ok_or_else(|| format!("there is no endpoint \"{}\"", shown(id)))?;
-    if job.envelope.t == MessageType::REQUEST && !endpoint.replies {
+    if job.envelope.t == MessageType::Request && !endpoint.replies {
         return Err(format!(
             "{id:?} is a terminator: it takes a SEND, and never replies to a REQUEST"
         ));

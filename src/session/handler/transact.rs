@@ -58,7 +58,7 @@ pub(super) async fn transact(
         Ok(Transacted::Unit(outcome)) => {
             // None: refused before the handler ran.
             let answer = answered.try_recv();
-            let answer = answer.unwrap_or_else(|_| Box::new(Envelope::new(MessageType::ACK)));
+            let answer = answer.unwrap_or_else(|_| Box::new(Envelope::new(MessageType::Ack)));
             return end(job, holder, outcome, answer);
         }
         Ok(Transacted::RolledBack(what)) => match what.downcast::<Undone>().map(|it| *it) {
@@ -95,5 +95,5 @@ enum Undone {
 
 /// Whether an answer is a NACK: then the application's rows are not to be kept.
 fn refused(answer: &Envelope) -> bool {
-    answer.t == MessageType::NACK
+    answer.t == MessageType::Nack
 }

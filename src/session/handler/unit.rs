@@ -51,7 +51,7 @@ pub(super) fn unit(
             Ok(forwarded) => effects.push(Effect::Forward(Box::new(forwarded))),
             Err(error) => {
                 effects.clear();
-                answer = Answer::Nack(error.for_client(reveal).to_owned());
+                answer = Answer::Nack(error.for_client(reveal).into_owned());
             }
         }
     }
@@ -80,12 +80,12 @@ fn described(job: &Job, error: &HandlerError) -> String {
         job.envelope.t,
         shown(job.envelope.eid.as_deref().unwrap_or("reply")),
         shown(job.envelope.tid.as_deref().unwrap_or_default()),
-        shown(error.text())
+        shown(&error.to_string())
     )
 }
 
 fn forwarded(job: &Job, forward: Forward) -> Result<NewForward, HandlerError> {
-    let request = job.envelope.t == MessageType::REQUEST;
+    let request = job.envelope.t == MessageType::Request;
     let endpoint = job.envelope.eid.clone().unwrap_or_default();
     let adapter = job.node.endpoints.get(&endpoint);
     Ok(NewForward {
@@ -102,7 +102,7 @@ fn forwarded(job: &Job, forward: Forward) -> Result<NewForward, HandlerError> {
         msg: forward.payload?,
         correlation: forward.correlation.transpose()?,
         debug: received_debug(job).map(|debug| Debug {
-            mmsts: Some(job.node.clock.now()),
+            mmsts: Some(job.node.clock.now_ms()),
             ..debug
         }),
     })
@@ -111,13 +111,13 @@ fn forwarded(job: &Job, forward: Forward) -> Result<NewForward, HandlerError> {
 /// How long the client of a REQUEST still waits for its reply, if it has said so.
 fn patience(job: &Job) -> Option<Duration> {
     let whole = job.envelope.to.filter(|ms| *ms > 0)?;
-    let gone = job.node.clock.now().saturating_sub(job.received).max(0);
+    let gone = job.node.clock.now_ms().saturating_sub(job.received).max(0);
     Some(Duration::from_millis(whole.saturating_sub(gone as u64)))
 }
 
 pub(super) fn received_debug(job: &Job) -> Option<Debug> {
     (!job.debug.is_empty()).then(|| Debug {
-        resd: job.debug.0,
+        resd: job.debug.bits(),
         cmrts: Some(job.received),
         cmrnn: Some(job.node.name().to_string()),
         ..Debug::default()
@@ -126,10 +126,10 @@ pub(super) fn received_debug(job: &Job) -> Option<Debug> {
 
 fn envelope(job: &Job, answer: Answer) -> Envelope {
     let (t, desc, msg) = match answer {
-        Answer::Ack => (MessageType::ACK, None, None),
-        Answer::Nack(why) => (MessageType::NACK, Some(shown(&why).into_owned()), None),
-        Answer::Resolve(payload) => (MessageType::RESOLVE, None, Some(payload)),
-        Answer::Reject(payload) => (MessageType::REJECT, None, Some(payload)),
+        Answer::Ack => (MessageType::Ack, None, None),
+        Answer::Nack(why) => (MessageType::Nack, Some(shown(&why).into_owned()), None),
+        Answer::Resolve(payload) => (MessageType::Resolve, None, Some(payload)),
+        Answer::Reject(payload) => (MessageType::Reject, None, Some(payload)),
     };
     let cmid = job.envelope.cmid.clone();
     let reply = t.is_reply();

@@ -394,7 +394,7 @@ impl State {
 
     pub(super) fn ask_for_authorization(&mut self) {
         if !std::mem::replace(&mut self.authorization.reauth_sent, true) {
-            self.send_now(vec![Envelope::new(MessageType::REAUTH)]);
+            self.send_now(vec![Envelope::new(MessageType::Reauth)]);
         }
     }
 
@@ -487,5 +487,5 @@ impl State {
 /// Whether an envelope is for somebody whose authorization is valid.
 fn needs_authorization(envelope: &Envelope) -> bool {
     envelope.t.is_information_bearing()
-        || matches!(envelope.t, MessageType::SUB | MessageType::UNSUB)
+        || matches!(envelope.t, MessageType::Sub | MessageType::Unsub)
 }

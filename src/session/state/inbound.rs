@@ -108,24 +108,24 @@ impl State {
                 return Err(protocol_error(format!("{} before HELLO", envelope.t)));
             }
             match envelope.t {
-                MessageType::PING => at_once.pongs.push(Envelope {
+                MessageType::Ping => at_once.pongs.push(Envelope {
                     x: envelope.x.take(),
-                    ..Envelope::new(MessageType::PONG)
+                    ..Envelope::new(MessageType::Pong)
                 }),
-                MessageType::ACK | MessageType::NACK => {
+                MessageType::Ack | MessageType::Nack => {
                     self.acknowledged(envelope, &mut at_once.acks)?
                 }
-                MessageType::ACK2 => {
+                MessageType::Ack2 => {
                     let cmids = one_or_several(&envelope, "cmid", &envelope.cmid)?;
                     at_once.ack2.extend(cmids);
                 }
-                MessageType::HELLO if pipeline.hello.is_some() => {
+                MessageType::Hello if pipeline.hello.is_some() => {
                     return Err(Close::new(
                         CloseCode::ViolatedPolicy,
                         "two HELLOs in one pipeline",
                     ));
                 }
-                MessageType::HELLO => pipeline.hello = Some(Box::new(envelope)),
+                MessageType::Hello => pipeline.hello = Some(Box::new(envelope)),
                 t if is_taken_at_once(t) => {}
                 _ => pipeline.push(envelope, bytes, extent.start, text),
             }
@@ -137,7 +137,7 @@ impl State {
     /// Does what needs no authorization.
     fn take_at_once(&mut self, at_once: AtOnce) {
         if let Some(requested) = at_once.requested_debug {
-            self.requested_debug = DebugOptions(requested);
+            self.requested_debug = DebugOptions::from_bits(requested);
         }
         if let Some(value) = at_once.authorization {
             self.authorization.offer(value);
@@ -164,7 +164,7 @@ impl State {
             // An id that is not ours (of an earlier session, say) has nothing to delete: it is answered all the same.
             let seq = self.identity().and_then(|identity| identity.seq_of(&smid));
             if let Some(seq) = seq.filter(|seq| self.window.knows(*seq)) {
-                let seqs = if envelope.t == MessageType::ACK {
+                let seqs = if envelope.t == MessageType::Ack {
                     &mut acks.acked
                 } else {
                     &mut acks.nacked
@@ -284,7 +284,7 @@ impl State {
             sid: Some(held.sid),
             tid: self.welcome_trace.take().map(String::from),
             desc: Some(desc.to_owned()),
-            ..Envelope::new(MessageType::WELCOME)
+            ..Envelope::new(MessageType::Welcome)
         };
         self.send_now(vec![welcome]);
         // What was heard before.
@@ -303,7 +303,7 @@ impl State {
         }
         match next {
             None => return self.resume_topics(),
-            Some(MessageType::SUB) => return self.subscribe(),
+            Some(MessageType::Sub) => return self.subscribe(),
             Some(_) => {}
         }
         let Some(envelope) = self
@@ -314,28 +314,28 @@ impl State {
             return;
         };
         match envelope.t {
-            MessageType::SEND
-            | MessageType::REQUEST
-            | MessageType::RESOLVE
-            | MessageType::REJECT => {
+            MessageType::Send
+            | MessageType::Request
+            | MessageType::Resolve
+            | MessageType::Reject => {
                 self.accept(envelope);
             }
-            MessageType::UNSUB => self.unsubscribe(*envelope),
-            MessageType::SUB
-            | MessageType::HELLO
-            | MessageType::WELCOME
-            | MessageType::ACK
-            | MessageType::NACK
-            | MessageType::ACK2
-            | MessageType::RETRY
-            | MessageType::SUB_OK
-            | MessageType::SUB_LOST
-            | MessageType::SUB_NO_AUTH
-            | MessageType::PUB
-            | MessageType::REAUTH
-            | MessageType::AUTH
-            | MessageType::PING
-            | MessageType::PONG => {
+            MessageType::Unsub => self.unsubscribe(*envelope),
+            MessageType::Sub
+            | MessageType::Hello
+            | MessageType::Welcome
+            | MessageType::Ack
+            | MessageType::Nack
+            | MessageType::Ack2
+            | MessageType::Retry
+            | MessageType::SubOk
+            | MessageType::SubLost
+            | MessageType::SubNoAuth
+            | MessageType::Pub
+            | MessageType::Reauth
+            | MessageType::Auth
+            | MessageType::Ping
+            | MessageType::Pong => {
                 self.violation(format!("{} is not for a client to send", envelope.t))
             }
         }
@@ -378,8 +378,8 @@ struct AtOnce {
 }
 
 fn needs_session(t: MessageType) -> bool {
-    use MessageType::{ACK, ACK2, NACK, PING, PONG};
-    matches!(t, PING | PONG | ACK | NACK | ACK2)
+    use MessageType::{Ack, Ack2, Nack, Ping, Pong};
+    matches!(t, Ping | Pong | Ack | Nack | Ack2)
 }
 
 pub(super) fn protocol_error(why: impl Into<String>) -> Close {

@@ -174,11 +174,12 @@ impl State {
         // A message without endpoint is refused like one to an endpoint that cannot be.
         let eid = envelope.eid.as_deref().unwrap_or_default();
         let eid = Some(eid).filter(|_| !envelope.t.is_reply());
-        let unusable = check_id("cmid", &cmid).err();
+        let wrong_id = |what: &str, id: &str| Some(check_id(what, id).err()?.to_string());
+        let unusable = wrong_id("cmid", &cmid);
         let ids = [("trace id", envelope.tid.as_deref()), ("endpoint id", eid)];
         let wrong = || {
             let mut ids = ids.iter();
-            ids.find_map(|(what, id)| id.and_then(|id| check_id(what, id).err()))
+            ids.find_map(|(what, id)| id.and_then(|id| wrong_id(what, id)))
         };
         let fault = envelope.fault.take().map(String::from);
         if let Some(why) = unusable.clone().or(fault).or_else(wrong) {
@@ -186,7 +187,7 @@ impl State {
             if unusable.is_some() || !ends_request {
                 // Nothing of it is stored: it could not be.
                 self.mistake(&why);
-                return self.answer(MessageType::NACK, cmid, Some(why), self.config.ack_delay);
+                return self.answer(MessageType::Nack, cmid, Some(why), self.config.ack_delay);
             }
             envelope.fault = Some(why.into());
         }
@@ -252,7 +253,7 @@ impl State {
             self.to_drop.push(cmid.clone());
         }
         match end {
-            End::Answered { answer, .. } if settled && answer.t == MessageType::ACK => {}
+            End::Answered { answer, .. } if settled && answer.t == MessageType::Ack => {}
             End::Answered { answer, at_once } => self.answered(kind, answer, at_once),
             End::Duplicate(answer) => self.duplicate(cmid, answer),
             End::NothingToSettle => self.nothing_to_settle(cmid),
@@ -292,11 +293,11 @@ impl State {
         // If nothing else is on its way, there is no company to wait for.
         let alone = self.inbox.running == 0 && self.work.is_empty() && self.current.is_none();
         let delay = match answer.t {
-            MessageType::RESOLVE | MessageType::REJECT if at_once || alone => {
+            MessageType::Resolve | MessageType::Reject if at_once || alone => {
                 std::time::Duration::ZERO
             }
-            MessageType::RESOLVE => config.resolve_delay,
-            MessageType::ACK if kind != MessageType::SEND => config.lazy_ack_delay,
+            MessageType::Resolve => config.resolve_delay,
+            MessageType::Ack if kind != MessageType::Send => config.lazy_ack_delay,
             _ => config.ack_delay,
         };
         answer.debug = answer
@@ -315,7 +316,7 @@ impl State {
             Some(answer) => answer,
             None => Envelope {
                 cmid: Some(cmid),
-                ..Envelope::new(MessageType::ACK)
+                ..Envelope::new(MessageType::Ack)
             },
         };
         answer.desc = Some(match answer.desc {
@@ -350,7 +351,7 @@ impl State {
     fn nothing_to_settle(&mut self, cmid: String) {
         let why = "dupe: there is no request left that this could settle";
         self.answer(
-            MessageType::ACK,
+            MessageType::Ack,
             cmid,
             Some(why.to_owned()),
             self.config.ack_delay,
@@ -360,7 +361,7 @@ impl State {
     pub(super) fn retry(&mut self, cmid: Option<String>, why: &str) {
         self.actions.push(Action::Retried);
         self.answer(
-            MessageType::RETRY,
+            MessageType::Retry,
             cmid.unwrap_or_default(),
             Some(why.to_owned()),
             self.config.ack_delay,

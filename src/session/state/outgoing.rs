@@ -180,7 +180,7 @@ impl State {
 
     /// Debug options in effect for a request of the client's: those that it asks for itself.
     pub(super) fn debug_of(&self, envelope: &Envelope) -> DebugOptions {
-        self.allowed(DebugOptions(envelope.rd.unwrap_or_default()))
+        self.allowed(DebugOptions::from_bits(envelope.rd.unwrap_or_default()))
     }
 
     /// Debug options in effect for messages that the server makes.
@@ -191,13 +191,13 @@ impl State {
     fn allowed(&self, requested: DebugOptions) -> DebugOptions {
         self.principal()
             .map_or(DebugOptions::default(), |principal| {
-                requested.and(principal.debug_options)
+                requested & principal.debug_options
             })
     }
 
     /// The debug object of a reply: it shows what its request asked for.
     pub(super) fn debug_of_reply(&self, debug: Debug) -> Option<Debug> {
-        let effective = DebugOptions(debug.resd);
+        let effective = DebugOptions::from_bits(debug.resd);
         self.debug_to_send(debug, effective)
     }
 
@@ -207,7 +207,7 @@ impl State {
             return None;
         }
         let mut debug = Debug {
-            resd: effective.0,
+            resd: effective.bits(),
             ..debug
         };
         if effective.contains(DebugOptions::TIMESTAMPS) {

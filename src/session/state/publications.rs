@@ -151,7 +151,7 @@ impl State {
         self.record(
             false,
             Outline {
-                message_type: MessageType::PUB,
+                message_type: MessageType::Pub,
                 endpoint: Some(&published.publication.topic),
                 id: Some(published.smid.as_str().into()),
                 trace_id: Some(&published.publication.tid),

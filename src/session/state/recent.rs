@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use crate::clock::wall_time;
 use crate::introspection::RecentEnvelope;
 use crate::wire::{Envelope, MAX_ID_BYTES, MessageType, cut, shown};
 
@@ -94,7 +95,7 @@ impl Recent {
                 Some(shown(&text).into_owned())
             });
             Some(RecentEnvelope {
-                at: i64::from_le_bytes(at),
+                at: wall_time(i64::from_le_bytes(at)),
                 incoming: kind & INCOMING != 0,
                 message_type: *MessageType::ALL.get(usize::from(kind & !INCOMING))?,
                 endpoint,
@@ -120,6 +121,7 @@ fn short(id: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::epoch_ms;
 
     #[test]
     fn the_last_envelopes_are_listed_as_they_were() {
@@ -138,22 +140,22 @@ mod tests {
             add(
                 at,
                 true,
-                &envelope(MessageType::PING, Some("dropped"), None, 0),
+                &envelope(MessageType::Ping, Some("dropped"), None, 0),
             );
         }
         add(
             1,
             true,
-            &envelope(MessageType::REQUEST, Some("ende"), Some(&long), 0),
+            &envelope(MessageType::Request, Some("ende"), Some(&long), 0),
         );
-        add(2, false, &envelope(MessageType::ACK, None, None, 12));
-        add(-3, false, &envelope(MessageType::PONG, Some(""), None, 0));
+        add(2, false, &envelope(MessageType::Ack, None, None, 12));
+        add(-3, false, &envelope(MessageType::Pong, Some(""), None, 0));
         let listed: Vec<_> = recent
             .list()
             .into_iter()
             .map(|it| {
                 (
-                    it.at,
+                    epoch_ms(it.at),
                     it.incoming,
                     it.message_type.name(),
                     it.endpoint,

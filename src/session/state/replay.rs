@@ -70,7 +70,7 @@ impl State {
         if let Some(subscription) = self.topics.topics.get_mut(&topic) {
             subscription.reach(subscription.behind);
             self.caught_up(&topic);
-            self.send_of_topics(vec![about(MessageType::SUB_LOST, topic)]);
+            self.send_of_topics(vec![about(MessageType::SubLost, topic)]);
         }
     }
 

@@ -54,7 +54,7 @@ fn held(last_seq: i64, inbox: &[&str]) -> Result<Registered, StoreError> {
 fn stored(seq: i64) -> OutboxMessage {
     OutboxMessage {
         seq,
-        kind: MessageType::SEND,
+        kind: MessageType::Send,
         eid: Some("client".into()),
         cmid: None,
         tid: format!("t{seq}"),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::clock::wall_time;
 
 /// Work of a user for a service.
 fn of(user: &str, service: &str) -> NewForward {
@@ -110,7 +111,7 @@ pub async fn what_nobody_can_do_is_found(base: Base) {
     let work = |service: &str, messages, oldest| UnservedWork {
         service: service.into(),
         messages,
-        oldest,
+        oldest: wall_time(oldest),
     };
     assert_eq!(b.run(find).await, [work("typo", 2, START)]);
     for service in ["a's", "both's", "b's", "typo"] {

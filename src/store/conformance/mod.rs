@@ -128,7 +128,7 @@ impl Base {
     /// As through a pooler in transaction mode.
     #[cfg(feature = "postgres")]
     fn postgres_pooled() -> Base {
-        Base::in_schema(|settings| settings.pooled(None))
+        Base::in_schema(|settings| settings.pooled())
     }
 
     /// With young rows that are moved on before each operation.
@@ -165,7 +165,7 @@ impl Base {
         Base {
             store,
             config: StoreConfig::default(),
-            clock: Clock::fixed(START),
+            clock: Clock::fixed_ms(START),
             _dir: None,
             rotates: None,
             #[cfg(feature = "postgres")]
@@ -176,7 +176,7 @@ impl Base {
     /// The same at another time.
     fn at(self, ms: i64) -> Base {
         Base {
-            clock: Clock::fixed(ms),
+            clock: Clock::fixed_ms(ms),
             ..self
         }
     }
@@ -235,7 +235,7 @@ fn json(text: &str) -> Payload {
 
 fn send(tid: &str) -> NewMessage {
     NewMessage {
-        kind: MessageType::SEND,
+        kind: MessageType::Send,
         eid: Some("terminator".into()),
         cmid: None,
         tid: tid.into(),
@@ -254,7 +254,7 @@ fn request(tid: &str) -> NewMessage {
         timeout_ms: 5000,
     };
     NewMessage {
-        kind: MessageType::REQUEST,
+        kind: MessageType::Request,
         correlation: Some(correlation),
         ..send(tid)
     }
@@ -267,7 +267,7 @@ fn work(tid: &str) -> NewForward {
         sid: "s1".into(),
         user_id: "user".into(),
         cmid: Some("c1".into()),
-        kind: MessageType::REQUEST,
+        kind: MessageType::Request,
         tid: tid.into(),
         msg: json("[1]"),
         correlation: Some(json("\"beside\"")),

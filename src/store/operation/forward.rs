@@ -1,7 +1,7 @@
 //! Forwarded rows: work for services.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::Forwarded;
 
@@ -121,6 +121,7 @@ pub struct UnservedWork {
     pub service: String,
     /// Messages that wait for it; no more than 10,000 of what one node has left are counted.
     pub messages: u64,
-    /// When the one that has waited longest was stored, ms since the epoch.
-    pub oldest: i64,
+    /// When the one that has waited longest was stored. Serialised as milliseconds since the epoch.
+    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
+    pub oldest: SystemTime,
 }

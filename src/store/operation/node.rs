@@ -1,6 +1,6 @@
 //! Nodes: their leases, their services, and what they look after.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::{Holder, SessionKey};
 
@@ -50,13 +50,15 @@ pub struct ListNodes;
 
 /// A node as the store knows it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct StoredNode {
     /// Its name: another one for each incarnation.
     pub name: String,
     /// Whether its lease holds. If not, it is gone, or has been cut off from the database for too long.
     pub lives: bool,
-    /// Until when its lease holds, ms since the epoch (PostgreSQL: on the database's clock).
-    pub lease_until: i64,
+    /// Until when its lease holds (PostgreSQL: on the database's clock). Serialised as milliseconds since the epoch.
+    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
+    pub lease_until: SystemTime,
     /// Sessions that it holds; those of a node that does not live are not connected.
     pub sessions: u64,
     /// The services that it has; `None` (JSON null): not known, it being of an earlier version.

@@ -98,7 +98,7 @@ impl Dialect {
             true => self.shared.ahead.load(Ordering::Relaxed),
             false => 0,
         };
-        clock.now() + ahead
+        clock.now_ms() + ahead
     }
 
     /// Writes what was gathered.
@@ -295,7 +295,7 @@ impl Transaction<'_> {
         if self.dialect.real_time {
             let ask = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
             let now = sql::<BigInt>(ask, []).get_result(self.raw_conn())?;
-            let ahead = now - Clock::system().now();
+            let ahead = now - Clock::system().now_ms();
             self.dialect.shared.ahead.store(ahead, Ordering::Relaxed);
             self.now = now;
         }

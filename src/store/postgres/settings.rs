@@ -11,6 +11,7 @@ use crate::store::{Access, ListenAt, Store, StoreConfig, StoreError};
 /// let store = Store::from(Postgres::at("postgres://app@db.example/app").schema("messages"));
 /// ```
 #[derive(Clone)]
+#[must_use]
 pub struct Postgres {
     pub(super) url: String,
     pub(super) schema: String,
@@ -50,11 +51,21 @@ impl Postgres {
     }
 
     /// The URL leads to a pooler in transaction mode, such as PgBouncer: nothing is kept on a connection beyond its
-    /// transaction, not even a prepared statement. LISTEN does not work through it: the nodes hear each other by
-    /// `listen_url`, which leads past the pooler; without one, each node finds news by its sweep alone.
-    pub fn pooled(mut self, listen_url: Option<String>) -> Postgres {
+    /// transaction, not even a prepared statement. LISTEN does not work through a pooler: give a
+    /// [`listen_url`](Self::listen_url) that leads past it, else each node finds news by its sweep alone.
+    ///
+    /// ```
+    /// # use matssocket::Postgres;
+    /// let postgres = Postgres::at("postgres://app@pgbouncer.example/app")
+    ///     .pooled()
+    ///     .listen_url("postgres://app@db.example/app");
+    /// # drop(postgres);
+    /// ```
+    pub fn pooled(mut self) -> Postgres {
         self.pooled = true;
-        self.listen = listen_url.map_or(Listen::Not, Listen::At);
+        if matches!(self.listen, Listen::Same) {
+            self.listen = Listen::Not;
+        }
         self
     }
 

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use super::Transaction;
 use super::schema::{forwarded, node, session};
 use super::unserved::services_in;
-use crate::clock::ms;
+use crate::clock::{ms, wall_time};
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
 
@@ -101,7 +101,7 @@ impl Transaction<'_> {
         let stored = |(name, lease_until, services, sessions): NodeColumns| StoredNode {
             name,
             lives: lease_until > now,
-            lease_until: lease_until.saturating_add(behind),
+            lease_until: wall_time(lease_until.saturating_add(behind)),
             sessions: sessions.max(0) as u64,
             services: services_in(services.as_deref()),
         };

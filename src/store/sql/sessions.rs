@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use super::Transaction;
 use super::schema::{correlation, inbox, node, outbox, session, subscription};
 use super::sizes::{bytes, octet_length};
-use crate::clock::ms;
+use crate::clock::{ms, wall_time};
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
 use crate::store::version;
@@ -378,8 +378,8 @@ fn stored(columns: Columns) -> StoredSession {
         client,
         app_name,
         app_version,
-        created,
-        alive,
+        created: wall_time(created),
+        alive: wall_time(alive),
     }
 }
 

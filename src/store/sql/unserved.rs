@@ -9,6 +9,7 @@ use diesel::sql_types::{BigInt, Text};
 use super::Transaction;
 use super::claims::Owner;
 use super::schema::{forwarded, node};
+use crate::clock::wall_time;
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
 
@@ -67,6 +68,7 @@ impl Transaction<'_> {
             let Some(oldest) = self.stored_first(owner, &service)? else {
                 continue;
             };
+            let oldest = wall_time(oldest);
             let messages = self.count_of(owner, &service)?;
             let entry = unserved.entry(service.clone());
             let work = entry.or_insert(UnservedWork {

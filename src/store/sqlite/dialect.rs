@@ -43,7 +43,7 @@ impl Dialect {
     }
 
     pub fn now(&mut self, clock: &Clock) -> i64 {
-        clock.now()
+        clock.now_ms()
     }
 
     /// Does what is to be done yet: rows that are neighbours are deleted one after the other, or by one statement.

@@ -144,7 +144,7 @@ fn a_message_that_comes_again_is_not_handled_again() {
         handled(&driven.valid(&send(1))).is_empty(),
         "its handler runs"
     );
-    driven.ended("1", MessageType::SEND, answered(MessageType::ACK, "1"));
+    driven.ended("1", MessageType::Send, answered(MessageType::Ack, "1"));
     let actions = driven.valid(&send(1));
     assert!(
         has(&actions, r#"ReadAnswer { cmid: "1""#),
@@ -152,7 +152,7 @@ fn a_message_that_comes_again_is_not_handled_again() {
     );
     driven.on(Event::AnswerRead {
         cmid: "1".into(),
-        kind: MessageType::SEND,
+        kind: MessageType::Send,
         answer: Ok(Some(None)),
     });
     let actions = driven.after(Config::default().ack_delay);
@@ -168,7 +168,7 @@ fn ack2_does_not_overtake_the_handler() {
     driven.valid(&send(1));
     let actions = driven.text(r#"[{"t":"ACK2","cmid":"1"}]"#);
     assert!(!has(&actions, "DropInbox"), "its handler runs: {actions:?}");
-    let actions = driven.ended("1", MessageType::SEND, answered(MessageType::ACK, "1"));
+    let actions = driven.ended("1", MessageType::Send, answered(MessageType::Ack, "1"));
     assert!(has(&actions, r#"DropInbox(["1"])"#), "{actions:?}");
 }
 
@@ -176,9 +176,9 @@ fn ack2_does_not_overtake_the_handler() {
 fn an_ack_that_waits_is_dropped_for_the_resolve() {
     let mut driven = Driven::established(Config::default());
     driven.valid(r#"[{"t":"REQUEST","eid":"e","tid":"t","cmid":"1"}]"#);
-    driven.ended("1", MessageType::REQUEST, answered(MessageType::ACK, "1"));
+    driven.ended("1", MessageType::Request, answered(MessageType::Ack, "1"));
     let mut reply = stored(1);
-    reply.kind = MessageType::RESOLVE;
+    reply.kind = MessageType::Resolve;
     reply.cmid = Some("1".into());
     driven.on(Event::Registry(ToSession::Stored(reply.seq - 1, reply)));
     let mut actions = driven.on(Event::OutgoingAuthenticated(Ok(Verdict::StillValid)));
@@ -201,7 +201,7 @@ fn acknowledgements_are_merged() {
         driven.valid(&send(cmid));
     }
     for cmid in ["1", "2", "3"] {
-        driven.ended(cmid, MessageType::SEND, answered(MessageType::ACK, cmid));
+        driven.ended(cmid, MessageType::Send, answered(MessageType::Ack, cmid));
     }
     let actions = driven.after(Config::default().ack_delay);
     assert_eq!(
@@ -231,7 +231,7 @@ fn whoever_is_fenced_off_lets_go_and_changes_nothing() {
     let fenced_off = || {
         let mut driven = Driven::established(Config::default());
         driven.valid(&send(1));
-        let actions = driven.ended("1", MessageType::SEND, End::FencedOff(holder()));
+        let actions = driven.ended("1", MessageType::Send, End::FencedOff(holder()));
         assert!(
             !has(&actions, "End"),
             "whether it was taken over or closed is about to be told"
@@ -356,7 +356,7 @@ fn a_stopping_server_waits_for_handlers_but_not_for_ever() {
         handled(&driven.valid(&send(2))).is_empty(),
         "nothing more is taken in"
     );
-    let actions = driven.ended("1", MessageType::SEND, answered(MessageType::ACK, "1"));
+    let actions = driven.ended("1", MessageType::Send, answered(MessageType::Ack, "1"));
     assert_eq!(
         sent(&actions),
         [json!({"t": "ACK", "cmid": "1"})],
