@@ -66,7 +66,7 @@ fn a_store_that_is_away_sends_the_client_away_after_a_while() {
 fn an_authenticator_that_fails_is_no_refusal() {
     let mut driven = Driven::established(Config::default());
     driven.text(&send(1));
-    let actions = driven.on(Event::Authenticated(Err(AuthError("database away".into()))));
+    let actions = driven.on(Event::Authenticated(Err(AuthError::new("database away"))));
     assert_eq!(ending(&actions), (1012, Keep::Deregister));
 }
 
