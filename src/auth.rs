@@ -198,7 +198,7 @@ pub trait Authenticator: 'static {
 /// [trusted proxies](crate::ServerBuilder::trusted_proxies) that send `X-Forwarded-Proto`. Other proxies' headers are
 /// ignored, except for the `Host` that they send.
 pub fn same_host(origin: &str, request: &HttpRequest) -> bool {
-    crate::http::same_host(origin, request)
+    crate::request::same_host(origin, request)
 }
 
 /// An authentication made of one async function from authorization value to [`Verdict`], for applications that need not

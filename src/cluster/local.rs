@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::{Deliver, Done, Faults, Notice, Transport};
-use crate::metrics::ClusterCounters;
+use super::{ClusterCounters, Deliver, Done, Faults, Notice, Transport};
 
 /// Notices waiting for one node; more are dropped, for the sweep to make good.
 const QUEUE: usize = 10_000;

@@ -1,10 +1,10 @@
 //! The actix-web edge: upgrade, payload guard, connection actor, and what stands beside the WebSocket.
 //!
 //! A request enters by `mount`. `upgrade` lets it in, if it is proper (`handshake`), comes from where it may (`admission`,
-//! by `peer` and `origin`), and there is room (`before_hello`); what it refuses ends with its connection (`refusal`).
+//! by its peer and its origin, see [`request`](crate::request)), and there is room (`before_hello`); what it refuses ends with its connection (`refusal`).
 //! It becomes a WebSocket, and from then on
 //!
-//! - comes in: socket → actix-http → `guard` (judges frame headers by `frame`, waits for its `turn`, reserves room by
+//! - comes in: socket → actix-http → `payload_guard` (judges frame headers by `frame`, waits for its `turn`, reserves room by
 //!   `receiving`, holds back) → decoder → `connection` (joins fragments) → session;
 //! - goes out: session → frames by `frame` → the queue in `state` → response body in `outgoing` → actix-http → socket;
 //!   all but texts and pings by way of `connection`.
@@ -15,14 +15,11 @@
 mod admission;
 mod before_hello;
 mod connection;
-mod forwarded;
 mod frame;
-mod guard;
 mod handshake;
 mod mount;
-mod origin;
 mod outgoing;
-mod peer;
+mod payload_guard;
 mod receiving;
 mod refusal;
 mod socket;
@@ -32,23 +29,20 @@ mod tests;
 mod turn;
 mod upgrade;
 
-pub(crate) use admission::{Access, Admission, admits_page, same_host};
+pub(crate) use admission::{Access, Admission, admits_page};
 pub(crate) use mount::mount;
 pub use mount::no_upgrade;
-pub(crate) use origin::{Host, Origin};
-pub(crate) use peer::Network;
 pub use socket::{listen, on_connect};
 
-use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::auth::{Authentication, Authenticator};
+use crate::auth::Authentication;
 use crate::config::Config;
 use crate::error::NotReady;
-use crate::metrics::{Mailbox, Meter};
+use crate::mailbox::{Mailbox, Meter};
 use crate::node::Gate;
 use crate::node::budget::NodeBudget;
-use crate::session::line::{Flow, FromLine, Line};
+use crate::session::line::{FromLine, NewLine};
 
 /// What the edge needs from the server behind it.
 pub(crate) trait Backend: Send + Sync + 'static {
@@ -72,16 +66,4 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn open(&self, line: NewLine) -> Mailbox<FromLine>;
     /// Closes a session from outside.
     fn close_session(&self, session_id: String);
-}
-
-/// A line just upgraded.
-pub(crate) struct NewLine {
-    /// Where the session sends.
-    pub(crate) line: Box<dyn Line>,
-    /// The line's flow.
-    pub(crate) flow: Flow,
-    /// The connection's authenticator.
-    pub(crate) authenticator: Rc<dyn Authenticator>,
-    /// The client's address, for introspection.
-    pub(crate) remote: Option<String>,
 }

@@ -173,7 +173,7 @@ impl Admin {
     /// # Errors
     /// See [`StoreError`].
     pub async fn unserved(&self) -> Result<Vec<UnservedWork>, StoreError> {
-        let limit = crate::service::MOST_SERVICES;
+        let limit = crate::node::MOST_SERVICES;
         self.store.run(FindUnserved { limit }).await
     }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Listeners, MatsSocketServer, MessageEvent, SessionEvent};
+use super::MatsSocketServer;
+use super::start::{Setup, start};
 use crate::auth::Authentication;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
@@ -17,7 +18,9 @@ use crate::endpoint::{
     Endpoint, Handler, Incoming, Outcome, Run, ServiceOptions, async_handler, transactional_handler,
 };
 use crate::error::{HandlerError, StartError};
-use crate::http::{Access, Host, Network, Origin};
+use crate::events::{Listeners, MessageEvent, SessionEvent};
+use crate::http::Access;
+use crate::request::{Host, Network, Origin};
 use crate::store::Store;
 use crate::wire::check_id;
 
@@ -46,20 +49,20 @@ use crate::wire::check_id;
 /// ```
 #[must_use = "a builder does nothing until `start` is called and awaited"]
 pub struct ServerBuilder {
-    pub(crate) app: String,
-    pub(crate) store: Option<Store>,
-    pub(crate) cluster: Option<Cluster>,
-    pub(crate) authentication: Option<Arc<dyn Authentication>>,
-    pub(crate) access: Access,
-    pub(crate) config: Config,
-    pub(crate) clock: Clock,
-    pub(crate) node_name: Option<String>,
-    pub(crate) endpoints: HashMap<String, Endpoint>,
-    pub(crate) services: HashMap<String, (Handler, ServiceOptions)>,
-    pub(crate) listeners: Listeners,
+    app: String,
+    store: Option<Store>,
+    cluster: Option<Cluster>,
+    authentication: Option<Arc<dyn Authentication>>,
+    access: Access,
+    config: Config,
+    clock: Clock,
+    node_name: Option<String>,
+    endpoints: HashMap<String, Endpoint>,
+    services: HashMap<String, (Handler, ServiceOptions)>,
+    listeners: Listeners,
     /// Connection types that transactional handlers ask for, with the endpoint's id.
-    pub(crate) connections: Vec<(String, std::any::TypeId)>,
-    pub(crate) mistakes: Vec<String>,
+    connections: Vec<(String, std::any::TypeId)>,
+    mistakes: Vec<String>,
 }
 
 impl fmt::Debug for ServerBuilder {
@@ -193,14 +196,7 @@ impl ServerBuilder {
         F: Fn(Incoming<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Outcome<R>, HandlerError>> + 'static,
     {
-        self.add(
-            id,
-            Endpoint {
-                replies: true,
-                run: Run::Async(async_handler(handler)),
-                adapter: None,
-            },
-        )
+        self.add(id, Endpoint::new(true, Run::Async(async_handler(handler))))
     }
 
     /// As [`endpoint`](Self::endpoint), with a reply adapter that turns a service's reply (its
@@ -224,9 +220,8 @@ impl ServerBuilder {
         self.add(
             id,
             Endpoint {
-                replies: true,
-                run: Run::Async(async_handler(handler)),
                 adapter,
+                ..Endpoint::new(true, Run::Async(async_handler(handler)))
             },
         )
     }
@@ -238,14 +233,7 @@ impl ServerBuilder {
         F: Fn(Incoming<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Outcome<()>, HandlerError>> + 'static,
     {
-        self.add(
-            id,
-            Endpoint {
-                replies: false,
-                run: Run::Async(async_handler(handler)),
-                adapter: None,
-            },
-        )
+        self.add(id, Endpoint::new(false, Run::Async(async_handler(handler))))
     }
 
     /// An endpoint whose handler runs inside the store's transaction, on its Diesel connection `C`
@@ -267,14 +255,7 @@ impl ServerBuilder {
         self.connections
             .push((id.to_owned(), std::any::TypeId::of::<C>()));
         let run = Run::Transactional(transactional_handler(handler));
-        self.add(
-            id,
-            Endpoint {
-                replies: true,
-                run,
-                adapter: None,
-            },
-        )
+        self.add(id, Endpoint::new(true, run))
     }
 
     /// As [`transactional`](Self::transactional), for a terminator. As a reply terminator it gets replies only, not requests
@@ -288,14 +269,7 @@ impl ServerBuilder {
         self.connections
             .push((id.to_owned(), std::any::TypeId::of::<C>()));
         let run = Run::Transactional(transactional_handler(handler));
-        self.add(
-            id,
-            Endpoint {
-                replies: false,
-                run,
-                adapter: None,
-            },
-        )
+        self.add(id, Endpoint::new(false, run))
     }
 
     /// A service: a handler of the work that [`Outcome::forward`] stores for it. It resolves or rejects (the reply goes back
@@ -384,7 +358,20 @@ impl ServerBuilder {
         self.check_whole(store.as_ref(), authentication.is_some());
         match (store, authentication) {
             (Some(store), Some(authentication)) if self.mistakes.is_empty() => {
-                crate::node::start(self, store, authentication).await
+                start(Setup {
+                    app: self.app,
+                    store,
+                    cluster: self.cluster,
+                    authentication,
+                    access: self.access,
+                    config: self.config,
+                    clock: self.clock,
+                    node_name: self.node_name,
+                    endpoints: self.endpoints,
+                    services: self.services,
+                    listeners: self.listeners,
+                })
+                .await
             }
             _ => Err(StartError::Configuration(self.mistakes.join("; "))),
         }

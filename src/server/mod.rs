@@ -2,9 +2,11 @@
 
 mod admin;
 mod builder;
-mod listeners;
+mod edge;
 mod live;
+mod metrics;
 mod run;
+mod start;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,14 +14,14 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-pub use crate::session::{LiveSession, RecentEnvelope};
 pub use admin::Admin;
 pub use builder::ServerBuilder;
-pub(crate) use listeners::Listeners;
-pub use listeners::{MessageEvent, SessionChange, SessionEvent};
+pub(crate) use edge::Edge;
 
 use crate::endpoint::ReplyToken;
 use crate::error::{NotReady, SendError};
+use crate::introspection::LiveSession;
+use crate::maintenance::MaintenanceCounters;
 use crate::message::{self, IdempotencyKey, Maker, ReplyTo};
 use crate::metrics::Metrics;
 use crate::node::Node;
@@ -35,6 +37,8 @@ use crate::store::operation::{
 #[derive(Clone)]
 pub struct MatsSocketServer {
     pub(crate) node: Arc<Node>,
+    pub(crate) edge: Arc<Edge>,
+    maintenance: Arc<MaintenanceCounters>,
 }
 
 impl fmt::Debug for MatsSocketServer {
@@ -273,7 +277,7 @@ impl MatsSocketServer {
     /// # Errors
     /// The store failed.
     pub async fn unserved(&self) -> Result<Vec<UnservedWork>, StoreError> {
-        let limit = crate::service::MOST_SERVICES;
+        let limit = crate::node::MOST_SERVICES;
         self.node.store.run(FindUnserved { limit }).await
     }
 
@@ -308,14 +312,14 @@ impl MatsSocketServer {
 
     /// Figures of every actor, the store and the maintenance tasks so far. They serialise to JSON.
     pub fn metrics(&self) -> Metrics {
-        self.node.metrics()
+        metrics::snapshot(&self.node, &self.maintenance)
     }
 
     /// Stops the node: no new sockets are accepted, running handlers get [`Config::stop_grace`](crate::Config::stop_grace)
     /// to finish, sockets are closed with 1012 over [`Config::stop_spread`](crate::Config::stop_spread), sessions are
     /// deregistered, and the node leaves the cluster. It may be called twice.
     pub async fn stop(&self) {
-        run::stop(&self.node).await;
+        self.node.stop().await;
     }
 
     fn maker<'a>(&self, node: &'a str) -> Maker<'a> {

@@ -5,9 +5,8 @@ use std::sync::atomic::Ordering;
 
 use serde_json::value::to_raw_value;
 
-use super::of_endpoint::to_adapter;
 use super::work::{origin, within};
-use crate::endpoint::{Call, Context, Handled, RawOutcome, ReplyToken, take_effects};
+use crate::endpoint::{Call, Context, Handled, RawOutcome, ReplyToken, take_effects, to_adapter};
 use crate::error::{HandlerError, SendError};
 use crate::node::Node;
 use crate::store::operation::{
@@ -84,7 +83,8 @@ pub(super) async fn reply_effect(
     let reply = reply.unwrap_or_else(|| Reply::reject(text("the service ended without a reply")));
     let endpoint = node.endpoints.get(&row.work.endpoint);
     if endpoint.is_none() && row.work.adapted == Some(true) && node.hands_on().await {
-        return Some(Effect::Forward(Box::new(to_adapter(row, reply))));
+        let work = to_adapter(row, reply.kind, reply.payload);
+        return Some(Effect::Forward(Box::new(work)));
     }
     let reply = match endpoint.and_then(|endpoint| endpoint.adapter.as_ref()) {
         Some(adapter) => {

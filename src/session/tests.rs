@@ -7,14 +7,14 @@ use std::time::Duration;
 use actix::{Actor, Context, Handler};
 
 use super::Session;
-use super::line::{Flow, FromLine, ToLine};
+use super::line::{Flow, FromLine, NewLine, ToLine};
 use crate::auth::{AuthError, Authenticator, Principal, Verdict};
 use crate::endpoint::{Incoming, Outcome};
-use crate::http::NewLine;
-use crate::metrics::{Mailbox, Meter, metered};
+use crate::events::SessionChange;
+use crate::mailbox::{Mailbox, Meter, metered};
 use crate::node::State;
 use crate::registry::Holders;
-use crate::server::{MatsSocketServer, SessionChange};
+use crate::server::MatsSocketServer;
 use crate::store::Store;
 use crate::store::operation::{Cause, FetchOutbox, ReadAnswer, SessionFilter, Unit, UnitOutcome};
 use crate::wire::{Close, Envelope, MessageType, parse_pipeline};
@@ -78,6 +78,7 @@ async fn hello(listener: Listener) -> Tried {
     let (out, line) = channel();
     let session = Session::open(
         server.node.clone(),
+        server.edge.running.clone(),
         NewLine {
             line: Box::new(Mailbox::<ToLine>::new(
                 &Line(out).start(),

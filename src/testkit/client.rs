@@ -292,7 +292,7 @@ impl TestClient {
         self.lose_line();
         let generation = self.peer().next_line();
         let line = Line::open(
-            server.node.clone(),
+            server.edge.clone(),
             self.peer.clone(),
             generation,
             self.settings.headers.clone(),

@@ -16,11 +16,11 @@ use super::session::{Event, Session};
 use crate::auth::*;
 use crate::config::Config;
 use crate::error::NotReady;
-use crate::http::{Access, Admission, Backend, NewLine, mount, no_upgrade, on_connect};
-use crate::metrics::{Mailbox, Meter};
+use crate::http::{Access, Admission, Backend, mount, no_upgrade, on_connect};
+use crate::mailbox::{Mailbox, Meter};
 use crate::node::Gate;
 use crate::node::budget::NodeBudget;
-use crate::session::line::FromLine;
+use crate::session::line::{FromLine, NewLine};
 
 pub(super) struct Fake {
     config: Arc<Config>,

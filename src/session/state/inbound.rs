@@ -1,20 +1,16 @@
 //! Incoming pipelines, taken apart strictly in order.
 
-use std::borrow::Borrow;
-
 use bytestring::ByteString;
 
-use super::super::line::Text;
-use super::super::live::Outline;
 use super::pipeline::{Pipeline, Step, is_taken_at_once};
+use super::recent::Outline;
 use super::{Acks, Action, Hello, Identity, State, Waiting};
 use crate::clock::ms;
-use crate::sabotage::{Broken, is_broken};
+use crate::fault_injection::{Broken, is_broken};
 use crate::store::StoreError;
 use crate::store::operation::Registered;
 use crate::wire::{
-    Close, CloseCode, Debug, DebugOptions, Envelope, MessageType, Unread, check_id, print_pipeline,
-    read_pipeline, shown,
+    Close, CloseCode, DebugOptions, Envelope, MessageType, Unread, check_id, read_pipeline, shown,
 };
 
 /// Acknowledgements that may wait for the store before a client's messages have to wait.
@@ -27,7 +23,7 @@ impl State {
         while !self.ended
             && matches!(self.waiting, Waiting::Nothing)
             && self.leaving.is_none()
-            && !self.around.clogged
+            && !self.environment.backpressured
             && self.unstored_acks() < MAX_UNSTORED_ACKS
         {
             match &self.current {
@@ -154,7 +150,7 @@ impl State {
             self.proves_position(*newest);
         }
         let settled = acks.acked.iter().chain(&acks.nacked);
-        self.window.acknowledged(settled, self.around.now);
+        self.window.acknowledged(settled, self.environment.now);
         self.complete_later(acks);
         let droppable = self.inbox.acknowledged(at_once.ack2);
         self.to_drop.extend(droppable);
@@ -261,7 +257,7 @@ impl State {
             CloseCode::ServiceRestart,
             "the store is away, please come back",
         );
-        self.leave_at(self.around.now.saturating_add(delay), close);
+        self.leave_at(self.environment.now.saturating_add(delay), close);
         self.drop_work();
     }
 
@@ -353,60 +349,6 @@ impl State {
             // It was one when it was looked through.
             Some(Err(error)) => self.violation(format!("not a pipeline: {error}")),
         }
-    }
-
-    /// Sends envelopes at once, as one pipeline.
-    pub(super) fn send_now(&mut self, envelopes: Vec<impl Borrow<Envelope>>) {
-        for envelope in &envelopes {
-            self.record(false, Outline::of(envelope.borrow()));
-        }
-        let text = print_pipeline(envelopes.iter().map(Borrow::borrow));
-        self.actions.push(Action::Send(Text::Own(text)));
-    }
-
-    /// Debug options in effect for a request of the client's: those that it asks for itself.
-    pub(super) fn debug_of(&self, envelope: &Envelope) -> DebugOptions {
-        self.allowed(DebugOptions::from_bits(envelope.rd.unwrap_or_default()))
-    }
-
-    /// Debug options in effect for messages that the server makes.
-    pub(super) fn debug_of_server(&self) -> DebugOptions {
-        self.allowed(self.requested_debug)
-    }
-
-    fn allowed(&self, requested: DebugOptions) -> DebugOptions {
-        self.principal()
-            .map_or(DebugOptions::default(), |principal| {
-                requested & principal.debug_options
-            })
-    }
-
-    /// The debug object of a reply: it shows what its request asked for.
-    pub(super) fn debug_of_reply(&self, debug: Debug) -> Option<Debug> {
-        let effective = DebugOptions::from_bits(debug.resd);
-        self.debug_to_send(debug, effective)
-    }
-
-    /// What the client may see of a debug object, completed for sending.
-    pub(super) fn debug_to_send(&self, debug: Debug, effective: DebugOptions) -> Option<Debug> {
-        if effective.is_empty() {
-            return None;
-        }
-        let mut debug = Debug {
-            resd: effective.bits(),
-            ..debug
-        };
-        if effective.contains(DebugOptions::TIMESTAMPS) {
-            debug.mscts = Some(self.clock.now_ms());
-        } else {
-            (debug.cmrts, debug.mmsts, debug.mmrrts, debug.smcts) = (None, None, None, None);
-        }
-        if effective.contains(DebugOptions::NODES) {
-            debug.mscnn = Some(self.node.to_string());
-        } else {
-            (debug.cmrnn, debug.mmrrnn, debug.smcnn) = (None, None, None);
-        }
-        Some(debug)
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::{Action, Handle, State};
+use super::{Action, Failure, Handle, State};
 use crate::config::Config;
-use crate::sabotage::{Broken, is_broken};
-use crate::seldom::log_seldom;
-use crate::session::handle::{End, HandlerEnded};
+use crate::fault_injection::{Broken, is_broken};
+use crate::session::handler::{End, HandlerEnded};
 use crate::store::StoreError;
 use crate::store::operation::Fenced;
 use crate::wire::{Close, CloseCode, Envelope, MessageType, check_id, parse_pipeline};
@@ -221,11 +220,11 @@ impl State {
         let bytes = super::authorize::size(&envelope);
         let refusal = if self.inbox.running >= config.max_handlers {
             Some("too many handlers are running for this session")
-        } else if self.around.user_is_busy {
+        } else if self.environment.user_is_busy {
             Some("too many handlers are running for this user")
         } else if let Some(why) = self.inbox.full(config, &cmid) {
             Some(why)
-        } else if bytes > self.around.incoming_room {
+        } else if bytes > self.environment.incoming_room {
             Some("there is no room for more messages of this user, or on this node")
         } else {
             None
@@ -235,7 +234,7 @@ impl State {
             Some(why) => self.retry(Some(cmid), why),
             None => {
                 let debug = self.debug_of(&envelope);
-                self.around.incoming_room -= bytes;
+                self.environment.incoming_room -= bytes;
                 self.inbox.start(cmid);
                 self.actions.push(Action::Handle(Handle {
                     envelope,
@@ -333,7 +332,7 @@ impl State {
 
     /// Reads the next answer to a message that came again, while the client takes what it is sent.
     pub(super) fn read_answers(&mut self) {
-        let full = self.around.clogged || self.replies.bytes() > self.config.max_unsent;
+        let full = self.environment.backpressured || self.replies.bytes() > self.config.max_unsent;
         if self.ended || self.inbox.reading || full {
             return;
         }
@@ -382,7 +381,8 @@ impl State {
         match answer {
             Ok(answer) => self.duplicate(cmid, answer.flatten()),
             Err(error) => {
-                log_seldom!(warn, "an earlier answer could not be read: {error}");
+                self.actions
+                    .push(Action::Failed(Failure::ReadAnswer(error)));
                 let why = "an earlier answer could not be read";
                 match kind.is_reply() {
                     true => self.leave(Close::new(CloseCode::Reconnect, why)),

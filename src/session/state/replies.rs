@@ -172,7 +172,7 @@ impl State {
 
     /// Queues an answer to a message of the client's.
     pub(super) fn reply(&mut self, mut envelope: Box<Envelope>, delay: Duration) {
-        let due = self.around.now + i64::try_from(delay.as_millis()).unwrap_or(i64::MAX / 2);
+        let due = self.environment.now + i64::try_from(delay.as_millis()).unwrap_or(i64::MAX / 2);
         let plain =
             matches!(envelope.t, MessageType::Ack | MessageType::Nack) && envelope.desc.is_none();
         match envelope.cmid.take() {
@@ -192,13 +192,13 @@ impl State {
                 self.replies.push(due, What::Envelope(envelope));
             }
         }
-        if due <= self.around.now {
+        if due <= self.environment.now {
             self.flush_due();
         }
     }
 
     pub(super) fn queue_ack2(&mut self, smids: Vec<String>) {
-        let due = self.around.now
+        let due = self.environment.now
             + i64::try_from(self.config.ack2_delay.as_millis()).unwrap_or(i64::MAX / 2);
         for smid in smids {
             self.replies.push(due, What::Ack2(smid));
@@ -206,7 +206,7 @@ impl State {
     }
 
     pub(super) fn flush_due(&mut self) {
-        let now = self.around.now;
+        let now = self.environment.now;
         if self.replies.deadline().is_some_and(|due| due <= now) {
             self.flush(now + ALONG);
         }

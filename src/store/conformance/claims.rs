@@ -334,7 +334,7 @@ pub async fn a_look_goes_on_where_the_last_one_was(base: Base) {
     };
     let go_on = |rows: usize, looked: &Looked| ClaimForwarded {
         looked: Some(looked.clone()),
-        hearing: secs(1_000),
+        claim_grace: secs(1_000),
         ..claim(rows, &[])
     };
     forward(&a, 3, free()).await;
@@ -427,7 +427,7 @@ pub async fn looks_that_go_on_find_what_dead_nodes_have_left(base: Base) {
     base.clock.advance(secs(2));
     let look = ClaimForwarded {
         holding: held.into_iter().collect(),
-        hearing: secs(1_000),
+        claim_grace: secs(1_000),
         ..look(&claimed.looked)
     };
     assert_eq!(counts(&b.run(look).await), [("service", 1)]);

@@ -14,8 +14,8 @@ pub struct ClaimForwarded {
     pub rooms: HashMap<String, Room>,
     /// Rows that the caller knows it has claimed.
     pub holding: HashSet<i64>,
-    /// So long after a claim the caller must have heard of it.
-    pub hearing: Duration,
+    /// After this time, a claim that the caller does not hold counts as lost.
+    pub claim_grace: Duration,
     /// When the caller knew of no others: it may wait for its turn.
     pub asked: Instant,
     /// What the caller's last look has found out; `None`: this one begins anew.

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use crate::cluster::Cluster;
-use crate::store::{Access, Store, StoreConfig, StoreError};
+use crate::store::{Access, ListenAt, Store, StoreConfig, StoreError};
 
 /// A PostgreSQL database, shared by all nodes of a cluster.
 ///
@@ -107,13 +106,17 @@ impl Postgres {
         [&self.url].into_iter().chain(listen).map(String::as_str)
     }
 
-    /// How the nodes hear each other.
-    pub(crate) fn cluster(&self) -> Cluster {
-        match &self.listen {
-            Listen::Same => Cluster::postgres(&self.url, &self.schema),
-            Listen::At(url) => Cluster::postgres(url, &self.schema),
-            Listen::Not => Cluster::local(),
-        }
+    /// Where the nodes hear each other; `None`: nowhere.
+    fn listen(&self) -> Option<ListenAt> {
+        let url = match &self.listen {
+            Listen::Same => &self.url,
+            Listen::At(url) => url,
+            Listen::Not => return None,
+        };
+        Some(ListenAt {
+            url: url.clone(),
+            schema: self.schema.clone(),
+        })
     }
 }
 
@@ -129,13 +132,13 @@ impl fmt::Debug for Postgres {
 
 impl From<Postgres> for Store {
     fn from(settings: Postgres) -> Store {
-        let cluster = settings.clone();
+        let listen = settings.listen();
         Store::new::<diesel::PgConnection>(
             move |config: &StoreConfig, access| match access {
                 Access::Full => super::open(&settings, config),
                 Access::Read => super::open_to_read(&settings, config),
             },
-            Some(Box::new(move || cluster.cluster())),
+            listen,
         )
     }
 }

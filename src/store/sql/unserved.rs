@@ -19,7 +19,7 @@ impl Transaction<'_> {
         let services = serde_json::to_string(&op.services).unwrap_or_else(|_| "[]".into());
         diesel::update(node::table.find(&*by))
             .set(node::services.eq(services))
-            .execute(self.apart())?;
+            .execute(self.raw_conn())?;
         Ok(())
     }
 
@@ -44,7 +44,7 @@ impl Transaction<'_> {
     /// The services that living nodes have; `None`: one of them takes all work, or has not said yet what it has.
     fn served(&mut self, now: i64) -> DbResult<Option<HashSet<String>>> {
         let living = node::table.filter(node::lease_until.gt(now));
-        let services: Vec<Option<String>> = living.select(node::services).load(self.apart())?;
+        let services: Vec<Option<String>> = living.select(node::services).load(self.raw_conn())?;
         let named = |services: Option<String>| services_in(services.as_deref());
         let named: Option<Vec<Vec<String>>> = services.into_iter().map(named).collect();
         Ok(named.map(|named| named.into_iter().flatten().collect()))
@@ -89,7 +89,7 @@ impl Transaction<'_> {
             .order((forwarded::due, forwarded::id))
             .select(forwarded::created)
             .limit(1);
-        let conn = self.apart();
+        let conn = self.raw_conn();
         match owner {
             Owner::Nobody => rows.filter(forwarded::node.is_null()).get_result(conn),
             Owner::Node(node) => rows.filter(forwarded::node.eq(node)).get_result(conn),
@@ -106,7 +106,7 @@ impl Transaction<'_> {
         );
         const REST: &str = " LIMIT 10000) AS counted";
         let rows = sql::<BigInt>(FIRST).bind::<Text, _>(service);
-        let conn = self.apart();
+        let conn = self.raw_conn();
         let counted: i64 = match owner {
             Owner::Nobody => rows.sql(" AND node IS NULL").sql(REST).get_result(conn)?,
             Owner::Node(node) => rows

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix_web::{App, HttpServer, web};
 use diesel::connection::SimpleConnection;
 use diesel::{PgConnection, SqliteConnection};
-use matssocket::sabotage::{self, Broken, Step};
+use matssocket::fault_injection::{self, Broken, Step};
 use matssocket::{
     Config, Forward, HandlerError, Incoming, MatsSocketServer, MessageType, Outcome, Principal,
     ServerBuilder, Verdict, auth_fn,
@@ -94,7 +94,7 @@ pub fn config(lease: Duration) -> Config {
 /// Serves until SIGTERM, or until whoever started it is gone.
 pub async fn run(args: Args) -> Result<(), String> {
     if let Some(promise) = args.sabotage {
-        sabotage::break_promise(promise);
+        fault_injection::break_promise(promise);
     }
     let builder = MatsSocketServer::builder("chaos")
         .node_name(format!("node-{}", args.process))
@@ -177,8 +177,8 @@ fn add_endpoints<C: SimpleConnection + 'static>(
             insert(row, "effect", client, "", number, process)?;
             match die_at {
                 Some(DieAt::Inserted) => std::process::abort(),
-                Some(DieAt::BeforeCommit) => sabotage::die_at(Step::BeforeCommit),
-                Some(DieAt::AfterCommit) => sabotage::die_at(Step::AfterCommit),
+                Some(DieAt::BeforeCommit) => fault_injection::die_at(Step::BeforeCommit),
+                Some(DieAt::AfterCommit) => fault_injection::die_at(Step::AfterCommit),
                 Some(DieAt::Received | DieAt::Answering) | None => {}
             }
             Ok(Outcome::resolve(mail(client, client, number)))

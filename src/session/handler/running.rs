@@ -7,9 +7,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Node;
-use crate::metrics::Mailbox;
-use crate::session::{End, HandlerEnded};
+use super::ended::{End, HandlerEnded};
+use crate::mailbox::Mailbox;
 use crate::store::operation::{Holder, SessionKey};
 use crate::wire::MessageType;
 
@@ -18,14 +17,14 @@ use crate::wire::MessageType;
 pub(crate) struct RunningHandlers(Mutex<HashMap<(SessionKey, String), Owner>>);
 
 /// On whose behalf a handler's outcome is committed, and who is told.
-pub(crate) struct Owner {
-    pub(crate) holder: Holder,
-    pub(crate) to: Mailbox<HandlerEnded>,
+pub(super) struct Owner {
+    pub(super) holder: Holder,
+    pub(super) to: Mailbox<HandlerEnded>,
 }
 
 /// A handler's entry. Should its task be dropped, its owner is told to have the message sent again.
-pub(crate) struct Running {
-    node: Arc<Node>,
+pub(super) struct Running {
+    handlers: Arc<RunningHandlers>,
     key: (SessionKey, String),
     kind: MessageType,
     ended: bool,
@@ -39,42 +38,40 @@ impl RunningHandlers {
 
 impl Running {
     /// Enters a handler that is about to run. `None`: one for this message runs already, and belongs to this owner now.
-    pub(crate) fn enter(
-        node: &Arc<Node>,
+    pub(super) fn enter(
+        handlers: Arc<RunningHandlers>,
         cmid: &str,
         kind: MessageType,
         owner: Owner,
     ) -> Option<Running> {
         let key = (owner.holder.session, cmid.to_owned());
-        match node.running.lock().entry(key.clone()) {
+        match handlers.lock().entry(key.clone()) {
             Entry::Occupied(mut running) => {
                 if running.get().holder.connection < owner.holder.connection {
                     running.insert(owner);
                 }
-                None
+                return None;
             }
-            Entry::Vacant(vacant) => {
-                vacant.insert(owner);
-                Some(Running {
-                    node: node.clone(),
-                    key,
-                    kind,
-                    ended: false,
-                })
-            }
+            Entry::Vacant(vacant) => drop(vacant.insert(owner)),
         }
+        Some(Running {
+            handlers,
+            key,
+            kind,
+            ended: false,
+        })
     }
 
     /// On whose behalf the outcome is to be committed by now.
-    pub(crate) fn holder(&self) -> Option<Holder> {
-        let running = self.node.running.lock();
+    pub(super) fn holder(&self) -> Option<Holder> {
+        let running = self.handlers.lock();
         running.get(&self.key).map(|owner| owner.holder)
     }
 
     /// The handler has ended. Returned is the owner to tell.
-    pub(crate) fn end(mut self) -> Option<Owner> {
+    pub(super) fn end(mut self) -> Option<Owner> {
         self.ended = true;
-        self.node.running.lock().remove(&self.key)
+        self.handlers.lock().remove(&self.key)
     }
 }
 
@@ -83,7 +80,7 @@ impl Drop for Running {
         if self.ended {
             return;
         }
-        let owner = self.node.running.lock().remove(&self.key);
+        let owner = self.handlers.lock().remove(&self.key);
         if let Some(owner) = owner {
             // What it has done may be on its way to the store.
             owner.to.tell(HandlerEnded {

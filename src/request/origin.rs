@@ -21,7 +21,7 @@ pub(crate) struct Host {
 
 impl Origin {
     /// An origin as a browser serialises it. `None` for anything else, `null` included.
-    pub(super) fn parse(text: &str) -> Option<Origin> {
+    pub(crate) fn parse(text: &str) -> Option<Origin> {
         let (scheme, authority) = text.split_once("://")?;
         // The URL parser is as lenient as a browser's address bar; an `Origin` header has no reason to be.
         if !is_bare(authority) {
@@ -82,7 +82,7 @@ impl Origin {
 
     /// Whether a page of this origin was served by the host that a request names. `scheme` is that of our side, if it
     /// is known; if not, TLS may end at a proxy that we know nothing of, and the origin's own scheme is taken.
-    pub(super) fn is_of(&self, host: &str, scheme: Option<Scheme>) -> bool {
+    pub(crate) fn is_of(&self, host: &str, scheme: Option<Scheme>) -> bool {
         if !matches!(self.scheme.as_str(), "http" | "https") {
             return false;
         }
@@ -95,7 +95,7 @@ impl Origin {
 
 impl Host {
     /// The `Host` of a request, or an entry of the allowed hosts.
-    pub(super) fn parse(text: &str) -> Option<Host> {
+    pub(crate) fn parse(text: &str) -> Option<Host> {
         if text.is_empty() || !is_bare(text) {
             return None;
         }
@@ -125,7 +125,7 @@ impl Host {
 
     /// Whether this entry of the allowed hosts admits a request's host. Without a port it admits any port; a request
     /// that names none means its scheme's default, which is either one while the scheme is unknown.
-    pub(super) fn admits(&self, host: &Host, scheme: Option<Scheme>) -> bool {
+    pub(crate) fn admits(&self, host: &Host, scheme: Option<Scheme>) -> bool {
         if self.name != host.name {
             return false;
         }
@@ -140,14 +140,14 @@ impl Host {
 
 /// How a client reached us, where that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scheme {
+pub(crate) enum Scheme {
     Http,
     Https,
 }
 
 impl Scheme {
     /// The scheme that a proxy names; it may name that of the WebSocket.
-    pub(super) fn parse(text: &str) -> Option<Scheme> {
+    pub(crate) fn parse(text: &str) -> Option<Scheme> {
         match text.to_ascii_lowercase().as_str() {
             "http" | "ws" => Some(Scheme::Http),
             "https" | "wss" => Some(Scheme::Https),

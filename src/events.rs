@@ -1,4 +1,4 @@
-//! Listeners for sessions and messages.
+//! What happens to the sessions and messages of a node, for the application's listeners.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -85,7 +85,7 @@ impl Listeners {
     }
 }
 
-/// A listener that panics takes nobody with it: neither the session nor the upkeep that called it.
+/// A listener that panics takes nobody with it: neither the session nor the maintenance that called it.
 fn guarded(call: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(call)).is_err() {
         log_seldom!(error, "a listener panicked");

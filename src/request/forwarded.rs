@@ -1,11 +1,10 @@
 //! What proxies say of a request: `X-Forwarded-*`, or `Forwarded` (RFC 7239).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
 use super::origin::Scheme;
-use super::peer::address;
 
 /// What each proxy said of who spoke to it, the nearest proxy's word last. Which word is whose can be told from the
 /// right only: a client may send such headers, too, and proxies add to them.
@@ -125,4 +124,18 @@ fn unquoted(value: &str) -> String {
         Some(quoted) => quoted.replace('\\', ""),
         None => value.to_owned(),
     }
+}
+
+/// An address in a proxy's header: with or without brackets and port.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map(|(address, _)| address)?,
+        None => match text.split_once(':') {
+            Some((v4, _)) if v4.parse::<Ipv4Addr>().is_ok() => v4,
+            _ => text,
+        },
+    };
+    bare.parse::<IpAddr>()
+        .ok()
+        .map(|address| address.to_canonical())
 }

@@ -1,5 +1,6 @@
-//! Upkeep: leases, sweep, take-overs, liveliness, time-outs, scavenging, rotation, each at its interval.
+//! Maintenance: leases, sweep, take-overs, liveliness, time-outs, scavenging, rotation, each at its interval.
 
+mod counters;
 mod ended;
 mod tasks;
 
@@ -9,16 +10,19 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
 
+pub(crate) use counters::MaintenanceCounters;
+pub use counters::UpkeepMetrics;
+
 use crate::clock::jittered;
 use crate::config::Config;
-use crate::metrics::{Mailbox, metered};
+use crate::mailbox::{Mailbox, metered};
 use crate::node::Node;
 use crate::registry::SweepNow;
 use crate::service;
 use crate::store::StoreError;
 
 /// The tasks, by the index that they are counted under.
-pub(crate) const TASKS: [&str; 8] = [
+const TASKS: [&str; 8] = [
     "lease",
     "sweep",
     "takeover",
@@ -120,24 +124,30 @@ struct Schedule {
 }
 
 /// The actor: starts each task when it is due, one run of each at a time.
-pub(crate) struct Upkeep {
+pub(crate) struct Maintenance {
     node: Arc<Node>,
     services: Mailbox<service::Claim>,
+    counters: Arc<MaintenanceCounters>,
     schedules: [Schedule; TASKS.len()],
 }
 
-impl Upkeep {
-    pub(crate) fn new(node: Arc<Node>, services: Mailbox<service::Claim>) -> Upkeep {
-        Upkeep {
+impl Maintenance {
+    pub(crate) fn new(
+        node: Arc<Node>,
+        services: Mailbox<service::Claim>,
+        counters: Arc<MaintenanceCounters>,
+    ) -> Maintenance {
+        Maintenance {
             node,
             services,
+            counters,
             schedules: Default::default(),
         }
     }
 
     /// Sets the one timer of a task.
     fn run_in(&mut self, task: Task, wait: Duration, ctx: &mut Context<Self>) {
-        let me: Mailbox<Due> = Mailbox::new(&ctx.address(), &self.node.meters.upkeep);
+        let me: Mailbox<Due> = Mailbox::new(&ctx.address(), &self.node.meters.maintenance);
         let timer = ctx.run_later(wait, move |_, _| me.tell(Due(task)));
         if let Some(before) = self.schedules[task as usize].timer.replace(timer) {
             ctx.cancel_future(before);
@@ -145,7 +155,7 @@ impl Upkeep {
     }
 }
 
-impl Actor for Upkeep {
+impl Actor for Maintenance {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
@@ -163,7 +173,7 @@ impl Actor for Upkeep {
     }
 }
 
-impl Handler<Due> for Upkeep {
+impl Handler<Due> for Maintenance {
     type Result = ();
 
     fn handle(&mut self, Due(task): Due, ctx: &mut Self::Context) {
@@ -174,15 +184,15 @@ impl Handler<Due> for Upkeep {
         }
         schedule.timer = None;
         schedule.begun = Some(Instant::now());
-        let me: Mailbox<Ended> = Mailbox::new(&ctx.address(), &self.node.meters.upkeep);
+        let me: Mailbox<Ended> = Mailbox::new(&ctx.address(), &self.node.meters.maintenance);
         let (node, services) = (self.node.clone(), self.services.clone());
+        let counters = self.counters.clone();
         let level = match schedule.failures {
             0 => log::Level::Warn,
             // Said once, not each time.
             _ => log::Level::Debug,
         };
         actix::spawn(async move {
-            let counters = &node.counters.upkeep;
             counters.runs[index].fetch_add(1, Ordering::Relaxed);
             let result = tasks::run(task, &node, &services).await;
             // A task that was late is no failure of a node that stops.
@@ -192,14 +202,14 @@ impl Handler<Due> for Upkeep {
                 && failed
             {
                 counters.failures[index].fetch_add(1, Ordering::Relaxed);
-                log::log!(level, "upkeep, {}: {error}", TASKS[index]);
+                log::log!(level, "maintenance, {}: {error}", TASKS[index]);
             }
             me.tell(Ended { task, failed });
         });
     }
 }
 
-impl Handler<Ended> for Upkeep {
+impl Handler<Ended> for Maintenance {
     type Result = ();
 
     fn handle(&mut self, Ended { task, failed }: Ended, ctx: &mut Self::Context) {
@@ -219,7 +229,7 @@ impl Handler<Ended> for Upkeep {
     }
 }
 
-impl Handler<SweepNow> for Upkeep {
+impl Handler<SweepNow> for Maintenance {
     type Result = ();
 
     fn handle(&mut self, _: SweepNow, ctx: &mut Self::Context) {
@@ -231,7 +241,7 @@ impl Handler<SweepNow> for Upkeep {
     }
 }
 
-metered!(Upkeep: Due, Ended, SweepNow);
+metered!(Maintenance: Due, Ended, SweepNow);
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,5 @@
-//! What only nodes can do that have a certain endpoint, done for those that do not have it: each is a built-in service,
-//! named after the endpoint, of the nodes that have it.
+//! Services that stand in for endpoints: what only nodes can do that have a certain endpoint, done for those that do not
+//! have it. Each is a built-in service, named after the endpoint, of the nodes that have it.
 //!
 //! A service's reply goes to its endpoint's reply adapter; a client's reply goes to its reply terminator. In a rolling
 //! deploy, the node at which it arrives may have neither.
@@ -10,33 +10,22 @@ use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::reply::Reply;
-use crate::endpoint::{Call, Endpoint, Handler, RawOutcome, Run, take_effects};
-use crate::node::Node;
+use super::{Call, Endpoint, Handler, RawOutcome, Run, take_effects};
 use crate::seldom::log_seldom;
-use crate::store::operation::{AllHaveSaid, Correlation, Forwarded, NewForward};
-use crate::wire::MessageType;
+use crate::store::operation::{Correlation, Forwarded, NewForward};
+use crate::wire::{MessageType, Payload};
 
 /// What the names of these services begin with; the endpoint follows. No application's service has such a name.
 const ADAPTER: &str = "MatsSocket.adapter/";
 const TERMINATOR: &str = "MatsSocket.terminator/";
 
 /// Whether it is one of these services.
-pub(crate) fn is_of_endpoint(service: &str) -> bool {
+pub(crate) fn is_stand_in(service: &str) -> bool {
     service.starts_with(ADAPTER) || service.starts_with(TERMINATOR)
 }
 
-impl Node {
-    /// Whether work may be stored for these services. A node of an earlier version, which claims whatever there is, would
-    /// fail what it does not know: as long as there is one, all goes as it did then.
-    pub(crate) async fn hands_on(&self) -> bool {
-        // If that cannot be learnt, what comes next will not be stored either, most likely.
-        self.store.run(AllHaveSaid).await.unwrap_or(true)
-    }
-}
-
 /// The built-in services of a node that has this endpoint.
-pub(crate) fn services_of(id: &str, endpoint: &Endpoint) -> Vec<(String, Handler)> {
+pub(crate) fn stand_ins_of(id: &str, endpoint: &Endpoint) -> Vec<(String, Handler)> {
     let mut services = Vec::new();
     // All nodes have the built-in ones.
     if id.starts_with("MatsSocket.") {
@@ -67,11 +56,11 @@ fn pass_on() -> Handler {
 }
 
 /// The reply as work for a node that has the adapter.
-pub(super) fn to_adapter(row: &Forwarded, reply: Reply) -> NewForward {
+pub(crate) fn to_adapter(row: &Forwarded, kind: MessageType, payload: Payload) -> NewForward {
     NewForward {
         service: format!("{ADAPTER}{}", row.work.endpoint),
-        kind: reply.kind,
-        msg: reply.payload,
+        kind,
+        msg: payload,
         left: row.left(),
         here: false,
         ..(*row.work).clone()

@@ -1,4 +1,5 @@
-//! What must be said to the store is said again until it listens; but not for ever, if it is this that the store refuses.
+//! Retries what the store must be told until it succeeds or the node stops; an operation that the store refuses is given
+//! up.
 
 use std::time::Duration;
 
@@ -31,12 +32,15 @@ enum State {
     Stopped,
 }
 
-/// A row claimed by this node would stay so while the node lives: what must be told the store is told again until it
-/// listens, refuses, or the node stops.
+/// Retries an operation until it succeeds, the store refuses it, or the node stops. Without it, a row that this node has
+/// claimed would stay claimed for as long as the node lives.
 ///
 /// # Errors
 /// See [`Unsettled`].
-pub(super) async fn insist<T, F>(node: &Node, operation: impl Fn() -> F) -> Result<T, Unsettled>
+pub(super) async fn retry_until_stopped<T, F>(
+    node: &Node,
+    operation: impl Fn() -> F,
+) -> Result<T, Unsettled>
 where
     F: Future<Output = Result<T, StoreError>>,
 {

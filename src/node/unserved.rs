@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::node::Node;
+use super::Node;
 use crate::store::StoreError;
 use crate::store::operation::{FindUnserved, UnservedWork};
 use crate::wire::quoted;
@@ -84,18 +84,27 @@ impl Unserved {
     }
 }
 
-/// Looks for it.
-pub(crate) async fn note_unserved(node: &Node) -> Result<(), StoreError> {
-    let begun = Instant::now();
-    if !node.unserved.is_time(begun) {
-        return Ok(());
+impl Node {
+    /// Looks for it.
+    pub(crate) async fn note_unserved(&self) -> Result<(), StoreError> {
+        let begun = Instant::now();
+        if !self.unserved.is_time(begun) {
+            return Ok(());
+        }
+        let limit = MOST_SERVICES;
+        let found = self.store.run(FindUnserved { limit }).await?;
+        let now = Instant::now();
+        self.unserved.rest(begun, now);
+        for news in self.unserved.learn(found, now) {
+            news.log();
+        }
+        Ok(())
     }
-    let limit = MOST_SERVICES;
-    let found = node.store.run(FindUnserved { limit }).await?;
-    let now = Instant::now();
-    node.unserved.rest(begun, now);
-    for news in node.unserved.learn(found, now) {
-        match news {
+}
+
+impl News {
+    fn log(&self) {
+        match self {
             News::Waits(work) => log::warn!(
                 "messages wait for the service {}, which no node that is up has: {} of them. They are worked on when such a \
                 node comes; if there is to be none, a handler forwards to a wrong name",
@@ -104,11 +113,10 @@ pub(crate) async fn note_unserved(node: &Node) -> Result<(), StoreError> {
             ),
             News::Served(service) => log::info!(
                 "no messages wait any more for a node that has the service {}",
-                quoted(&service)
+                quoted(service)
             ),
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

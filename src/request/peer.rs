@@ -2,7 +2,7 @@
 //!
 //! What a proxy adds to a request, anybody can add. So it is believed only of proxies that were configured.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::{HttpMessage, HttpRequest};
@@ -14,11 +14,11 @@ use super::origin::Scheme;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
     /// The client's address, or that of the last proxy that is known.
-    pub(super) address: Option<IpAddr>,
+    pub(crate) address: Option<IpAddr>,
     /// The host, with its port if that is named, that the client sent its request to.
-    pub(super) host: Option<String>,
+    pub(crate) host: Option<String>,
     /// `None`: TLS may end at a proxy that is not configured.
-    pub(super) scheme: Option<Scheme>,
+    pub(crate) scheme: Option<Scheme>,
 }
 
 /// Addresses of proxies: one, or all with the same front bits.
@@ -30,7 +30,7 @@ pub(crate) struct Network {
 
 impl Peer {
     /// The peer of a request that came by these proxies; remembered with the request.
-    pub(super) fn by(request: &HttpRequest, proxies: &[Network]) -> Peer {
+    pub(crate) fn by(request: &HttpRequest, proxies: &[Network]) -> Peer {
         let peer = Peer::new(request, proxies);
         request.extensions_mut().insert(peer.clone());
         peer
@@ -38,7 +38,7 @@ impl Peer {
 
     /// The peer of a request, as it was found with the proxies that are known; outside of our own routes none is, and
     /// none is trusted.
-    pub(super) fn of(request: &HttpRequest) -> Peer {
+    pub(crate) fn of(request: &HttpRequest) -> Peer {
         let known = request.extensions().get::<Peer>().cloned();
         known.unwrap_or_else(|| Peer::new(request, &[]))
     }
@@ -63,7 +63,7 @@ impl Peer {
         proxies: &[Network],
     ) -> Peer {
         let address = connected.map(|address| address.to_canonical());
-        let host = text(headers, header::HOST).or(authority);
+        let host = only_value(headers, header::HOST).or(authority);
         let direct = Peer {
             address,
             host: host.map(str::to_owned),
@@ -119,7 +119,7 @@ impl Network {
         }
     }
 
-    pub(super) fn contains(&self, address: IpAddr) -> bool {
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(ours), IpAddr::V4(theirs)) => same_front(
                 ours.to_bits().into(),
@@ -145,7 +145,7 @@ fn same_front(ours: u128, theirs: u128, width: u32, bits: u32) -> bool {
 }
 
 /// Whom an address stands for when clients are counted: an IPv6 client has a whole network of them.
-pub(super) fn counted(address: IpAddr) -> IpAddr {
+pub(crate) fn counted_address(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {
@@ -154,22 +154,8 @@ pub(super) fn counted(address: IpAddr) -> IpAddr {
     }
 }
 
-/// An address in a proxy's header: with or without brackets and port.
-pub(super) fn address(text: &str) -> Option<IpAddr> {
-    let bare = match text.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').map(|(address, _)| address)?,
-        None => match text.split_once(':') {
-            Some((v4, _)) if v4.parse::<Ipv4Addr>().is_ok() => v4,
-            _ => text,
-        },
-    };
-    bare.parse::<IpAddr>()
-        .ok()
-        .map(|address| address.to_canonical())
-}
-
 /// The only value of a header; several are nobody's.
-pub(super) fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+pub(crate) fn only_value(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name);
     let value = values.next()?;
     match values.next() {

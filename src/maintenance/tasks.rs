@@ -1,14 +1,14 @@
-//! What each task of the upkeep does.
+//! What each task of maintenance does.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Task, ended};
-use crate::metrics::Mailbox;
+use crate::events::SessionChange;
+use crate::mailbox::Mailbox;
 use crate::node::{LeaseClock, Node};
 use crate::registry::{BeginSweep, Closed, ComeBack, EndSweep, Holders, NotSwept, Positions};
-use crate::server::SessionChange;
 use crate::service;
 use crate::store::StoreError;
 use crate::store::operation::{
@@ -104,7 +104,7 @@ async fn sweep(node: &Node) -> Result<(), StoreError> {
     if is_close_due {
         close_due(node).await?;
     }
-    service::note_unserved(node).await
+    node.note_unserved().await
 }
 
 async fn liveliness(node: &Node) -> Result<(), StoreError> {

@@ -2,8 +2,8 @@
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::http::origin::Scheme;
-use crate::http::peer::{Network, Peer};
+use crate::request::origin::Scheme;
+use crate::request::{Network, Peer, same_host};
 
 fn proxies(texts: &[&str]) -> Vec<Network> {
     let read = |text: &&str| Network::parse(text).unwrap();
@@ -68,10 +68,10 @@ fn what_the_application_asks_changes_nothing_for_the_server() {
         .insert_header(("x-forwarded-proto", "https"))
         .to_http_request();
     let origin = "https://shop.example";
-    assert!(!crate::same_host(origin, &request), "nobody is trusted yet");
+    assert!(!same_host(origin, &request), "nobody is trusted yet");
     let peer = Peer::by(&request, &proxies(&["10.0.0.0/8"]));
     assert_eq!(peer.host.as_deref(), Some("shop.example"));
-    assert!(crate::same_host(origin, &request));
+    assert!(same_host(origin, &request));
 }
 
 #[test]

@@ -4,74 +4,45 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use actix::Message;
-
-use super::decide::{Answer, Decision, decide};
+use super::ended::{End, HandlerEnded};
+use super::running::{Owner, Running, RunningHandlers};
 use super::transact::transact;
+use super::unit::{received_debug, unit};
 use crate::auth::Principal;
 use crate::clock::jittered;
 use crate::endpoint::{
     Authorization, Call, Context, Endpoint, Handled, Origin, RawOutcome, Run, take_effects,
+    to_terminator,
 };
 use crate::error::HandlerError;
-use crate::metrics::Mailbox;
-use crate::node::{Counted, Node, Owner, Running};
+use crate::mailbox::Mailbox;
+use crate::node::{Counted, Node};
 use crate::seldom::log_seldom;
 use crate::store::operation::{
-    Cause, Correlation, Effect, Holder, NewForward, ReadAnswer, ReadCorrelation, Unit, UnitOutcome,
+    Cause, Correlation, Effect, Holder, NewForward, ReadAnswer, ReadCorrelation, UnitOutcome,
 };
 use crate::store::{Share, StoreError};
-use crate::wire::{Debug, DebugOptions, Envelope, MessageType, print_pipeline, shown};
-
-/// A handler has ended.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct HandlerEnded {
-    pub(crate) cmid: String,
-    pub(crate) kind: MessageType,
-    pub(crate) end: End,
-}
-
-/// How a handler ended.
-#[derive(Debug)]
-pub(crate) enum End {
-    /// Committed: this is the answer.
-    Answered {
-        answer: Box<Envelope>,
-        /// It does not wait for company.
-        at_once: bool,
-    },
-    /// The message was in the inbox already: the answer given then, `None` for a plain ACK.
-    Duplicate(Option<String>),
-    /// There is no correlation left that a reply could settle: acknowledged as a duplicate, nothing kept.
-    NothingToSettle,
-    /// Nothing was kept; the client tries again.
-    Retry(Option<String>),
-    /// Whether it was kept is not known; the client tries again, and the inbox will tell.
-    Unknown,
-    /// Another registration than this one holds the session; nothing was kept.
-    FencedOff(Holder),
-}
+use crate::wire::{DebugOptions, Envelope, MessageType, shown};
 
 /// One message to be handled.
-pub(super) struct Job {
-    pub(super) node: Arc<Node>,
-    pub(super) holder: Holder,
-    pub(super) to: Mailbox<HandlerEnded>,
-    pub(super) sid: String,
-    pub(super) user_id: String,
-    pub(super) principal: Option<Principal>,
-    pub(super) authorization: Option<String>,
-    pub(super) debug: DebugOptions,
+pub(in crate::session) struct Job {
+    pub(in crate::session) node: Arc<Node>,
+    pub(in crate::session) holder: Holder,
+    pub(in crate::session) to: Mailbox<HandlerEnded>,
+    pub(in crate::session) sid: String,
+    pub(in crate::session) user_id: String,
+    pub(in crate::session) principal: Option<Principal>,
+    pub(in crate::session) authorization: Option<String>,
+    pub(in crate::session) debug: DebugOptions,
     /// When the message was received, ms since the epoch.
-    pub(super) received: i64,
+    pub(in crate::session) received: i64,
     /// For a reply: the sequence number of our request.
-    pub(super) settles: Option<i64>,
+    pub(in crate::session) settles: Option<i64>,
     /// Held while a transactional handler of the session runs, or waits for the store to run it.
-    pub(super) transactions: Arc<tokio::sync::Mutex<()>>,
+    pub(in crate::session) transactions: Arc<tokio::sync::Mutex<()>>,
     /// Counts it as one of its user's handlers. `None` in the copy that the store is given.
-    pub(super) _counted: Option<Counted>,
-    pub(super) envelope: Box<Envelope>,
+    pub(in crate::session) _counted: Option<Counted>,
+    pub(in crate::session) envelope: Box<Envelope>,
 }
 
 /// Attempts to store a client's reply, which cannot be told to RETRY.
@@ -79,15 +50,15 @@ const REPLY_ATTEMPTS: u32 = 8;
 
 /// Runs the handler of a message, unless one runs for it already. `HandlerEnded` goes to whoever holds the session
 /// then.
-pub(super) async fn handle(job: Box<Job>) {
-    let node = job.node.clone();
+pub(in crate::session) async fn handle(job: Box<Job>, running: Arc<RunningHandlers>) {
+    let node = &job.node;
     let cmid = job.envelope.cmid.clone().unwrap_or_default();
     let kind = job.envelope.t;
     let owner = Owner {
         holder: job.holder,
         to: job.to.clone(),
     };
-    let Some(mut running) = Running::enter(&node, &cmid, kind, owner) else {
+    let Some(mut running) = Running::enter(running, &cmid, kind, owner) else {
         return;
     };
     node.counters
@@ -200,7 +171,7 @@ async fn hand_on(job: &Job, running: &mut Running, correlation: Correlation) -> 
         adapted: Some(false),
         here: false,
     };
-    let work = crate::service::to_terminator(correlation, work);
+    let work = to_terminator(correlation, work);
     let effects = vec![Effect::Forward(Box::new(work))];
     commit(job, running, Ok(RawOutcome::Done), effects).await
 }
@@ -258,141 +229,6 @@ fn origin(job: &Job, endpoint: String, correlation: Option<Correlation>) -> Orig
     }
 }
 
-/// The unit that stands for what a handler did, and the answer in it.
-pub(super) fn unit(
-    job: &Job,
-    handled: Handled,
-    mut effects: Vec<Effect>,
-) -> Result<(Unit, Box<Envelope>), Option<String>> {
-    let mut ends = None;
-    match &handled {
-        Err(error) if error.is_of_client() => {
-            job.node.mistake(&described(job, error));
-            ends = job.settles;
-        }
-        Err(error) => {
-            job.node
-                .counters
-                .handler_failures
-                .fetch_add(1, Ordering::Relaxed);
-            job.node.failed(
-                job.envelope.eid.as_deref().unwrap_or("reply"),
-                &described(job, error),
-            );
-        }
-        Ok(_) => {}
-    }
-    let reveal = job.node.config.reveal_errors;
-    let (mut answer, forward, keep) = match decide(job.envelope.t, handled, reveal) {
-        Decision::Keep {
-            answer,
-            forward,
-            effects,
-        } => (answer, forward, effects),
-        Decision::Retry(why) => return Err(why),
-    };
-    if !keep {
-        effects.clear();
-    }
-    if let Some(forward) = forward {
-        match forwarded(job, forward) {
-            Ok(forwarded) => effects.push(Effect::Forward(Box::new(forwarded))),
-            Err(error) => {
-                effects.clear();
-                answer = Answer::Nack(error.for_client(reveal).into_owned());
-            }
-        }
-    }
-    let plain = matches!(answer, Answer::Ack);
-    let answer = Box::new(envelope(job, answer));
-    if let Some(seq) = ends {
-        effects.push(Effect::EndRequest {
-            session: job.holder.session,
-            seq,
-            reason: "the client's reply cannot be read".to_owned(),
-        });
-    }
-    let cause = Cause::Incoming {
-        holder: job.holder,
-        cmid: job.envelope.cmid.clone().unwrap_or_default(),
-        answer: (!plain).then(|| print_pipeline([&*answer])),
-        settles: job.settles.filter(|_| ends.is_none()),
-    };
-    Ok((Unit { cause, effects }, answer))
-}
-
-/// A failure as it is logged.
-fn described(job: &Job, error: &HandlerError) -> String {
-    format!(
-        "{} {} failed (trace id {}): {}",
-        job.envelope.t,
-        shown(job.envelope.eid.as_deref().unwrap_or("reply")),
-        shown(job.envelope.tid.as_deref().unwrap_or_default()),
-        shown(&error.to_string())
-    )
-}
-
-fn forwarded(job: &Job, forward: crate::endpoint::Forward) -> Result<NewForward, HandlerError> {
-    let request = job.envelope.t == MessageType::Request;
-    let endpoint = job.envelope.eid.clone().unwrap_or_default();
-    let adapter = job.node.endpoints.get(&endpoint);
-    Ok(NewForward {
-        here: job.node.takes_at_once(&forward.service),
-        left: patience(job).filter(|_| request),
-        adapted: Some(adapter.is_some_and(|endpoint| endpoint.adapter.is_some())),
-        service: forward.service,
-        endpoint,
-        sid: job.sid.clone(),
-        user_id: job.user_id.clone(),
-        cmid: job.envelope.cmid.clone().filter(|_| request),
-        kind: job.envelope.t,
-        tid: job.envelope.tid.clone().unwrap_or_default(),
-        msg: forward.payload?,
-        correlation: forward.correlation.transpose()?,
-        debug: received_debug(job).map(|debug| Debug {
-            mmsts: Some(job.node.clock.now_ms()),
-            ..debug
-        }),
-    })
-}
-
-/// How long the client of a REQUEST still waits for its reply, if it has said so.
-fn patience(job: &Job) -> Option<Duration> {
-    let whole = job.envelope.to.filter(|ms| *ms > 0)?;
-    let gone = job.node.clock.now_ms().saturating_sub(job.received).max(0);
-    Some(Duration::from_millis(whole.saturating_sub(gone as u64)))
-}
-
-fn received_debug(job: &Job) -> Option<Debug> {
-    (!job.debug.is_empty()).then(|| Debug {
-        resd: job.debug.bits(),
-        cmrts: Some(job.received),
-        cmrnn: Some(job.node.name().to_string()),
-        ..Debug::default()
-    })
-}
-
-fn envelope(job: &Job, answer: Answer) -> Envelope {
-    let (t, desc, msg) = match answer {
-        Answer::Ack => (MessageType::Ack, None, None),
-        Answer::Nack(why) => (MessageType::Nack, Some(shown(&why).into_owned()), None),
-        Answer::Resolve(payload) => (MessageType::Resolve, None, Some(payload)),
-        Answer::Reject(payload) => (MessageType::Reject, None, Some(payload)),
-    };
-    let cmid = job.envelope.cmid.clone();
-    let reply = t.is_reply();
-    let tid = job.envelope.tid.clone().filter(|_| reply);
-    let debug = if reply { received_debug(job) } else { None };
-    Envelope {
-        cmid,
-        tid,
-        desc,
-        msg,
-        debug,
-        ..Envelope::new(t)
-    }
-}
-
 /// Commits on behalf of whoever holds the session on this node by now.
 pub(super) async fn commit(
     job: &Job,
@@ -440,7 +276,9 @@ pub(super) fn end(job: &Job, holder: Holder, outcome: UnitOutcome, answer: Box<E
     match outcome {
         UnitOutcome::Committed(effects) => {
             job.node.count_dropped(&effects);
-            let at_once = job.envelope.eid.as_deref() == Some(crate::node::SOCKET_PING);
+            let endpoint = job.envelope.eid.as_deref();
+            let endpoint = endpoint.and_then(|id| job.node.endpoints.get(id));
+            let at_once = endpoint.is_some_and(|endpoint| endpoint.at_once);
             End::Answered { answer, at_once }
         }
         UnitOutcome::Duplicate(stored) => End::Duplicate(stored),
@@ -469,12 +307,12 @@ pub(super) fn retry(error: &StoreError) -> End {
 
 impl Job {
     /// On whose account the store does what is done for this message.
-    pub(super) fn share(&self) -> Share {
+    pub(in crate::session) fn share(&self) -> Share {
         Share::of(&self.user_id, self.holder.session)
     }
 
     /// Bytes of its payload.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::session) fn bytes(&self) -> usize {
         let payload = self.envelope.msg.as_ref();
         payload.map_or(0, |payload| payload.get().len())
     }

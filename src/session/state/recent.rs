@@ -1,53 +1,11 @@
-//! Introspection: the sessions connected to a node, with their last envelopes.
+//! The last envelopes of a session, kept for introspection.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::time::SystemTime;
 
 use crate::clock::wall_time;
+use crate::introspection::RecentEnvelope;
 use crate::wire::{Envelope, MAX_ID_BYTES, MessageType, cut, shown};
-
-/// A session connected to this node.
-#[derive(Clone, Debug, serde::Serialize)]
-#[non_exhaustive]
-pub struct LiveSession {
-    /// Session id.
-    pub session_id: String,
-    /// Its user.
-    pub user_id: String,
-    /// The client's address.
-    pub remote: Option<String>,
-    /// Topics subscribed.
-    pub topics: Vec<String>,
-    /// Handlers running.
-    pub handlers: usize,
-    /// Messages sent and not acknowledged.
-    pub unacknowledged: usize,
-    /// The last envelopes, oldest first.
-    pub recent: Vec<RecentEnvelope>,
-}
-
-/// An envelope as kept for introspection: without payload and authorization.
-#[derive(Clone, Debug, serde::Serialize)]
-#[non_exhaustive]
-pub struct RecentEnvelope {
-    /// When. Serialised as milliseconds since the epoch.
-    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
-    pub at: SystemTime,
-    /// True: from the client.
-    pub incoming: bool,
-    /// Message type.
-    #[serde(serialize_with = "name")]
-    pub message_type: MessageType,
-    /// Endpoint or topic.
-    pub endpoint: Option<String>,
-    /// Message id: the client's or the server's; for several, how many.
-    pub id: Option<String>,
-}
-
-fn name<S: serde::Serializer>(t: &MessageType, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(t.name())
-}
 
 /// What an envelope is, without what it says.
 pub(super) struct Outline<'a> {

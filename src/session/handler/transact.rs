@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use super::handle::{End, Job, commit, end, retry, unit};
+use super::ended::End;
+use super::run::{Job, commit, end, retry};
+use super::running::Running;
+use super::unit::unit;
 use crate::endpoint::{Call, Context, Handled, RawOutcome, panicked, take_effects};
 use crate::error::HandlerError;
-use crate::node::Running;
 use crate::store::StoreError;
 use crate::store::operation::{Transact, TransactBody, Transacted};
 use crate::wire::{Envelope, MessageType};

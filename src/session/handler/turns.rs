@@ -52,7 +52,11 @@ impl Drop for Runs {
 }
 
 /// Starts a handler of so many bytes on somebody's account, behind those of its session that were given before.
-pub(super) fn start(share: Share, bytes: usize, handler: impl Future<Output = ()> + 'static) {
+pub(in crate::session) fn start(
+    share: Share,
+    bytes: usize,
+    handler: impl Future<Output = ()> + 'static,
+) {
     let turns = TURNS.with(Rc::clone);
     if turns.running.get() < FREELY && !turns.given.get() {
         return turns.run(handler);

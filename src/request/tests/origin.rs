@@ -1,6 +1,6 @@
 //! Origins and hosts, compared as browsers do it.
 
-use crate::http::origin::{Host, Origin, Scheme};
+use crate::request::origin::{Host, Origin, Scheme};
 
 fn same(origin: &str, host: &str, scheme: Option<Scheme>) -> bool {
     Origin::parse(origin).is_some_and(|origin| origin.is_of(host, scheme))
