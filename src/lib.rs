@@ -77,6 +77,7 @@
 //! - `postgres`: the store on PostgreSQL, and clusters of several processes, by the system's libpq. `postgres-bundled`: with
 //!   libpq and OpenSSL built in.
 //! - `client` (default): the client. `client-tls`: its `wss://`.
+//! - `browser-client`: the server also serves the browser client, below the path of its WebSocket.
 //! - `demo` (default): the program `matssocket`, which is the demo and the commands for operations.
 //! - `load`: the program `matssocket-load`, a load generator for any server that carries the conformance endpoints.
 //!
@@ -127,6 +128,8 @@ pub use endpoint::{
     Context, Forward, Incoming, Outcome, ReplyToken, ServiceFailure, ServiceMetrics, ServiceOptions,
 };
 pub use error::{HandlerError, SendError, StartError};
+#[cfg(feature = "browser-client")]
+pub use http::BROWSER_CLIENT;
 pub use http::{listen, no_upgrade, on_connect};
 pub use message::ReplyTo;
 pub use metrics::{ClusterMetrics, MailboxMetrics, Metrics, UpkeepMetrics};
@@ -150,3 +153,8 @@ pub mod security {}
 #[cfg(all(doctest, feature = "sqlite", feature = "client"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples of the guide to pages compile.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../docs/browser.md")]
+struct BrowserGuide;

@@ -14,6 +14,8 @@
 
 mod admission;
 mod before_hello;
+#[cfg(feature = "browser-client")]
+mod browser_client;
 mod connection;
 mod forwarded;
 mod frame;
@@ -33,6 +35,8 @@ mod turn;
 mod upgrade;
 
 pub(crate) use admission::{Access, Admission, admits_page, same_host};
+#[cfg(feature = "browser-client")]
+pub use browser_client::BROWSER_CLIENT;
 pub(crate) use mount::mount;
 pub use mount::no_upgrade;
 pub(crate) use origin::{Host, Origin};

@@ -5,6 +5,8 @@ mod common;
 
 mod authentication;
 mod authorization;
+#[cfg(feature = "browser-client")]
+mod browser_client;
 mod closing;
 mod debug;
 mod foreign_text;
