@@ -11,11 +11,6 @@
 //! Commits are those of the whole database (`pg_stat_database`, seconds late): use one that nobody else uses. Those of
 //! the stores' writers are counted by the nodes.
 
-#[path = "common/postgres.rs"]
-mod place;
-#[path = "common/process.rs"]
-mod process;
-
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -24,13 +19,12 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use futures_util::future::join_all;
-use matssocket::client::{Client, Message};
 use matssocket::{HandlerError, Incoming, MatsSocketServer, Outcome, Postgres, SendError};
+use matssocket_client::{Client, Message};
+use matssocket_testing::bench::postgres::{self as place, Schema};
+use matssocket_testing::bench::process::{self, Server, on_one_thread, serve};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-
-use place::Schema;
-use process::{Server, on_one_thread, serve};
 
 const PUSH: &str = "Bench.push";
 const COUNT: &str = "Bench.count";

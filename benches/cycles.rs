@@ -13,12 +13,6 @@
 
 #![allow(missing_docs)] // what `diesel::table!` makes
 
-#[path = "common/postgres.rs"]
-#[cfg(feature = "postgres")]
-mod place;
-#[path = "common/process.rs"]
-mod process;
-
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
@@ -29,14 +23,15 @@ use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 #[cfg(feature = "postgres")]
 use matssocket::Postgres;
-use matssocket::client::Client;
 use matssocket::{HandlerError, Incoming, MatsSocketServer, Outcome, Store};
+use matssocket_client::Client;
+#[cfg(feature = "postgres")]
+use matssocket_testing::bench::postgres as place;
+use matssocket_testing::bench::process::{self, Server, on_one_thread, serve};
 use serde_json::value::RawValue;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{accept_async, connect_async};
-
-use process::{Server, on_one_thread, serve};
 
 const ENDPOINT: &str = "Bench.endpoint";
 /// Built in; its answer does not wait for company.

@@ -48,8 +48,8 @@
 //! | `service` | what forwarded messages reach: dispatch, retries, replies |
 //! | `store` | the store actor, group commit, and the database behind one narrow trait: `store::sqlite`, `store::postgres`, and `store::sql`, which both share |
 //! | `node`, `upkeep` | a running node: start and stop, leases, sweep, liveliness, time-outs, scavenging |
-//! | [`wire`] | the protocol as data: knows no actor, no database, no clock |
-//! | `client` | a Rust client of the same protocol (feature `client`) |
+//! | [`wire`] | the protocol as data: the package `matssocket-wire` |
+//! | `client` | a Rust client of the same protocol: the package `matssocket-client` (feature `client`) |
 //! | [`testkit`] | drives an application's endpoints in its tests, without a socket |
 //!
 //! Connection and session actors live on the thread of the HTTP worker that accepted the socket; registry, cluster,
@@ -76,18 +76,19 @@
 //! - `sqlite` (default): the store on SQLite, which is bundled.
 //! - `postgres`: the store on PostgreSQL, and clusters of several processes, by the system's libpq. `postgres-bundled`: with
 //!   libpq and OpenSSL built in.
-//! - `client` (default): the client. `client-tls`: its `wss://`.
+//! - `client`: the Rust client, as `matssocket::client`; a service that is nothing but a client takes the package `matssocket-client`
+//!   instead, which brings neither actix nor a database. `client-tls`: its `wss://`.
 //! - `browser-client`: the server also serves the browser client, below the path of its WebSocket.
-//! - `demo` (default): the program `matssocket`, which is the demo and the commands for operations.
-//! - `load`: the program `matssocket-load`, a load generator for any server that carries the conformance endpoints.
 //!
-//! A slim server: `default-features = false, features = ["sqlite"]`.
+//! The program `matssocket` (the demo, and the commands for operations) is the package `matssocket-cli`, the load generator
+//! `matssocket-load`.
+
+// src/store/sql is compiled once for each database, on purpose.
+#![allow(clippy::duplicate_mod)]
 
 mod auth;
 #[doc(hidden)] // for the benches, and for nobody else
 pub mod bench;
-#[cfg(feature = "client")]
-pub mod client;
 mod clock;
 mod cluster;
 mod config;
@@ -101,7 +102,7 @@ mod metrics;
 mod node;
 mod registry;
 #[cfg(feature = "sabotage")]
-#[doc(hidden)] // for examples/chaos, and for nobody else
+#[doc(hidden)] // for tests/tools/chaos, and for nobody else
 pub mod sabotage;
 #[cfg(not(feature = "sabotage"))]
 #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]
@@ -115,7 +116,12 @@ mod session;
 mod store;
 pub mod testkit;
 mod upkeep;
-pub mod wire;
+
+#[cfg(feature = "client")]
+#[doc(inline)]
+pub use matssocket_client as client;
+#[doc(inline)]
+pub use matssocket_wire as wire;
 
 pub use auth::{
     AuthError, Authentication, Authenticator, Principal, Refused, ResponseHeaders, Verdict,
@@ -150,7 +156,7 @@ pub use wire::{DebugOptions, MessageType};
 pub mod security {}
 
 /// The README's examples compile.
-#[cfg(all(doctest, feature = "sqlite", feature = "client"))]
+#[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 

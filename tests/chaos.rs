@@ -1,4 +1,4 @@
-//! The chaos checker, `examples/chaos`, at a small scale: every scenario keeps every promise; and with a promise broken
+//! The chaos checker, `tests/tools/chaos`, at a small scale: every scenario keeps every promise; and with a promise broken
 //! on purpose, it says so.
 #![cfg(target_os = "linux")]
 

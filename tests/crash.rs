@@ -1,13 +1,11 @@
 //! kill -9: what was accepted is there when the process is back, and is done once.
 #![cfg(target_os = "linux")]
 
-mod common;
-
 use std::collections::HashSet;
 
-use common::child::{Process, serve_if_child};
-use common::line::http;
-use common::*;
+use matssocket_testing::child::{Process, serve_if_child};
+use matssocket_testing::line::http;
+use matssocket_testing::*;
 
 #[test]
 fn child() {
@@ -154,7 +152,7 @@ async fn a_second_process_on_the_same_file_is_refused() {
     let _process = Process::start("child", &path);
     let refused = matssocket::MatsSocketServer::builder("second")
         .store(matssocket::Store::sqlite(&path))
-        .authentication(common::auth::TestAuth(Control::new()))
+        .authentication(matssocket_testing::auth::TestAuth(Control::new()))
         .start()
         .await;
     let error = refused

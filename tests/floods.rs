@@ -3,15 +3,13 @@
 //! Without the guard, a flood of empty fragments took a plain actix-web-actors handler from 9 MiB to 4 GiB in 10 s.
 #![cfg(target_os = "linux")]
 
-mod common;
-
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use common::child::{Process, serve_if_child};
-use common::line::http;
-use common::*;
+use matssocket_testing::child::{Process, serve_if_child};
+use matssocket_testing::line::http;
+use matssocket_testing::*;
 
 /// How much a node's resident memory may grow under a flood, in MiB.
 const GROWTH: f64 = 20.0;

@@ -1,10 +1,8 @@
 //! Every limit, hit once: what is told, to whom, and that others notice nothing.
 
-mod common;
-
 use std::time::Duration;
 
-use common::*;
+use matssocket_testing::*;
 
 #[actix_web::test]
 async fn a_message_that_is_too_big_before_hello_is_closed_with_1008() {

@@ -1,14 +1,12 @@
 //! What goes wrong all the time is logged now and then: logs are proportional to events, not to load.
 
-mod common;
-
 use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
-use common::*;
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 use matssocket::{Config, Store, StoreConfig};
+use matssocket_testing::*;
 
 /// Keeps the lines that an operator sees.
 struct Lines(Mutex<Vec<String>>);

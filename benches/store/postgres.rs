@@ -1,8 +1,5 @@
 //! PostgreSQL: by number of writers. The bare loop runs on as many connections, each on a thread of its own.
 
-#[path = "../common/postgres.rs"]
-mod place;
-
 use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
@@ -10,9 +7,9 @@ use std::time::Instant;
 use diesel::prelude::*;
 use matssocket::Store;
 use matssocket::bench::{Value, sql};
+use matssocket_testing::bench::postgres::{self as place, Schema};
 
 use super::{Args, BEHIND, Medians, payload, run_store};
-use place::Schema;
 
 const WRITERS: [usize; 4] = [1, 2, 4, 8];
 

@@ -5,6 +5,7 @@
 mod publications;
 mod published;
 mod revocations;
+mod shared_text;
 mod sweep;
 mod takeover;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub(crate) use publications::{Positions, Received, SubscribeTopics, UnsubscribeT
 pub(crate) use published::Published;
 use revocations::Revocations;
 pub(crate) use revocations::{SeenRevocations, UserHash};
+pub(crate) use shared_text::SharedText;
 pub(crate) use sweep::{BeginSweep, EndSweep, NotSwept, SweepNow};
 pub(crate) use takeover::{ComeBack, TakeOver};
 use takeover::{Waiter, Waiting};

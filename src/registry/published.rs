@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::SharedText;
 use crate::store::operation::Publication;
-use crate::wire::{SharedText, print_pipeline};
+use crate::wire::print_pipeline;
 
 /// The same for all sessions of this node: what each would make of it is made once.
 #[derive(Debug)]

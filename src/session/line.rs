@@ -11,8 +11,9 @@ use bytestring::ByteString;
 use crate::metrics::Mailbox;
 use crate::node::UserCounts;
 use crate::node::budget::{Held, NodeBudget, SMALL};
+use crate::registry::SharedText;
 use crate::store::Share;
-use crate::wire::{Close, SharedText};
+use crate::wire::Close;
 
 /// From the line to the session.
 #[derive(Debug, Message)]

@@ -58,7 +58,7 @@ pub fn share_of<O: Operation>(operation: &O) -> Share {
         user.get_or_insert_with(|| match touched {
             Touched::Session(SessionKey(key)) => key as u64,
             Touched::Sid(text) | Touched::Resumed(text) | Touched::User(text) => hash(text),
-            Touched::Publications => 0,
+            Touched::Forwarded(_) | Touched::Publications => 0,
         });
     });
     Share {
@@ -73,6 +73,7 @@ pub fn of(touched: Touched<'_>) -> i64 {
         Touched::Session(SessionKey(key)) => key.rem_euclid(SHARDS),
         Touched::Sid(sid) | Touched::Resumed(sid) => of_sid(sid),
         Touched::User(user_id) => of_sid(user_id),
+        Touched::Forwarded(id) => id.rem_euclid(SHARDS),
         Touched::Publications => 0,
     }
 }

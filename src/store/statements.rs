@@ -90,6 +90,8 @@ pub enum Touched<'a> {
     Resumed(&'a str),
     /// The number of sessions of this user.
     User(&'a str),
+    /// The forwarded row with this id.
+    Forwarded(i64),
     /// The order of publications.
     Publications,
 }

@@ -86,6 +86,12 @@ impl Touches for Unit {
                 Effect::EndRequest { session, .. } => see(Touched::Session(*session)),
             }
         }
+        // Last: whatever goes to a session keeps its order there, whoever has sent it.
+        match &self.cause {
+            Cause::Forwarded { id, .. } => see(Touched::Forwarded(*id)),
+            Cause::Postponed { back, .. } => see(Touched::Forwarded(back.id)),
+            Cause::Incoming { .. } | Cause::EndedCorrelation { .. } | Cause::Call { .. } => {}
+        }
     }
 
     fn bytes(&self) -> usize {

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
-import { MatsSocketClient } from "../../src/demo/page/client.js";
+import { MatsSocketClient } from "../../crates/matssocket-cli/src/demo/page/client.js";
 
 const URLS = ["ws://one/matssocket", "ws://two/matssocket"];
 let sockets, beacons;

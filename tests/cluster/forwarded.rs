@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use matssocket::SendError;
 
-use crate::common::*;
+use matssocket_testing::*;
 
 fn quick(config: &mut matssocket::Config) {
     config.service_backoff = Duration::from_millis(10);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use matssocket::Clock;
 
-use crate::common::*;
+use matssocket_testing::*;
 
 fn quick(config: &mut matssocket::Config) {
     config.lease = Duration::from_secs(3);

@@ -2,8 +2,8 @@
 
 use matssocket::{Cluster, Store};
 
-use crate::common::postgres::{Schema, Server, url};
-use crate::common::*;
+use matssocket_testing::postgres::{Schema, Server, url};
+use matssocket_testing::*;
 
 #[actix_web::test]
 async fn nodes_tell_each_other_everything() {

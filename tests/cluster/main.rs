@@ -1,8 +1,5 @@
 //! What a cluster promises: lines that break, sessions that move, nodes that fall silent.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod forwarded;
 mod lease;
 #[cfg(feature = "postgres")]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use matssocket::{Config, Postgres};
 
-use crate::common::pooler::Pooler;
-use crate::common::postgres::{Schema, url};
-use crate::common::*;
+use matssocket_testing::pooler::Pooler;
+use matssocket_testing::postgres::{Schema, url};
+use matssocket_testing::*;
 
 async fn two_nodes(
     sweep: Duration,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::*;
+use matssocket_testing::*;
 
 /// How far a request has come when its line is cut.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -8,7 +8,7 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 use matssocket::Store;
 
-use crate::common::*;
+use matssocket_testing::*;
 
 /// A client, and what it remembers of what it was sent: it would drop as a duplicate what it knows already.
 struct Remembering {
@@ -126,9 +126,9 @@ async fn what_a_restored_file_sends_is_new_to_its_clients() {
 #[cfg(feature = "postgres")]
 mod postgres {
     use super::*;
-    use crate::common::postgres::{Schema, url};
     use diesel::PgConnection;
     use matssocket::Postgres;
+    use matssocket_testing::postgres::{Schema, url};
 
     const TABLES: [&str; 9] = [
         "session",

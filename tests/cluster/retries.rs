@@ -8,7 +8,7 @@ use diesel::{Connection, RunQueryDsl, SqliteConnection};
 use matssocket::{HandlerError, Incoming, Outcome, ReplyTo, ServiceOptions, Store};
 
 use super::rolling::{expect_reply, impatient, strict, with_endpoint};
-use crate::common::*;
+use matssocket_testing::*;
 
 /// A service that fails, with these options.
 fn failing(options: ServiceOptions) -> Setup {

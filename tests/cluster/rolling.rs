@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use matssocket::{Config, Forward, Incoming, Outcome, ReplyTo, ServerBuilder};
 
-use crate::common::*;
+use matssocket_testing::*;
 
 /// One failed attempt is one too many.
 pub fn strict(config: &mut Config) {

@@ -5,8 +5,8 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
-use crate::common::postgres::{Schema, url};
-use crate::common::*;
+use matssocket_testing::postgres::{Schema, url};
+use matssocket_testing::*;
 
 /// The database, as an operator sees it.
 struct Tables(PgConnection);

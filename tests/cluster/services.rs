@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use matssocket::{Forward, Incoming, Outcome, ServerBuilder, ServiceMetrics, ServiceOptions};
 
-use crate::common::*;
+use matssocket_testing::*;
 
 fn quick(config: &mut matssocket::Config) {
     config.service_backoff = Duration::from_millis(10);

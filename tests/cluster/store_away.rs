@@ -7,7 +7,7 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 use matssocket::{SendError, Store};
 
-use crate::common::*;
+use matssocket_testing::*;
 
 /// Keeps every writer out until dropped.
 fn lock(file: &Path) -> SqliteConnection {

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use matssocket::{Cluster, Faults};
 
-use crate::common::control::holder_of;
-use crate::common::*;
+use matssocket_testing::control::holder_of;
+use matssocket_testing::*;
 
 /// Sweeps often; what is found by it must come within a second.
 const INTERVAL: Duration = Duration::from_millis(100);

@@ -1,8 +1,8 @@
 //! A standby takes over.
 
 use super::*;
-use crate::common::postgres::Server;
-use crate::common::proxy::Proxy;
+use matssocket_testing::postgres::Server;
+use matssocket_testing::proxy::Proxy;
 
 /// What a client was promised by the primary comes from the standby: the commits waited for it.
 #[actix_web::test]

@@ -2,18 +2,15 @@
 //! may do too little. Each says how long it took until clients were served again.
 #![cfg(feature = "postgres")]
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod failover;
 mod roles;
 mod silent;
 
 use std::time::{Duration, Instant};
 
-use common::*;
 use futures_util::SinkExt;
 use matssocket::{Config, MatsSocketServer, Postgres};
+use matssocket_testing::*;
 use tokio_tungstenite::tungstenite::Message;
 
 /// Short intervals, so that what takes minutes in earnest takes seconds here.

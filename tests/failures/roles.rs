@@ -5,7 +5,7 @@ use diesel::{Connection, PgConnection};
 use matssocket::Postgres;
 
 use super::*;
-use crate::common::postgres::{Schema, url};
+use matssocket_testing::postgres::{Schema, url};
 
 /// A role of a test's own, which may make schemas: gone at its end, with all that is its own.
 struct Role(String);

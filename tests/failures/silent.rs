@@ -1,9 +1,9 @@
 //! Lines that lead nowhere any more, and look well from this side.
 
 use super::*;
-use crate::common::pooler::Pooler;
-use crate::common::postgres::{Schema, url};
-use crate::common::proxy::Proxy;
+use matssocket_testing::pooler::Pooler;
+use matssocket_testing::postgres::{Schema, url};
+use matssocket_testing::proxy::Proxy;
 
 /// Keep-alives do not help: the proxy answers them.
 #[actix_web::test]

@@ -1,6 +1,6 @@
 //! Authorization that runs out: messages are held, asked for once, and go on in order.
 
-use crate::common::*;
+use matssocket_testing::*;
 
 async fn expired() -> (Nodes, Line) {
     expired_with(Setup::new()).await

@@ -9,8 +9,8 @@ use matssocket::{
     Verdict, auth_fn,
 };
 
-use crate::common::line::refused;
-use crate::common::*;
+use matssocket_testing::line::refused;
+use matssocket_testing::*;
 
 /// What handlers saw as the authorization, in order.
 fn authorizations(nodes: &Nodes, what: &str) -> Vec<String> {

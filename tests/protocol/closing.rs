@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::common::*;
+use matssocket_testing::*;
 
 /// The session is gone: coming back is answered with 4001.
 async fn assert_lost(nodes: &Nodes, client: Client) {

@@ -1,6 +1,6 @@
 //! The debug object: what was requested and is allowed, and exactly the fields of each way a message can go.
 
-use crate::common::*;
+use matssocket_testing::*;
 
 fn keys(envelope: &Value) -> Vec<&str> {
     let mut keys: Vec<&str> = envelope["debug"]

@@ -1,6 +1,6 @@
 //! What comes from clients and cannot be meant: it harms only itself, and is shown escaped and cut.
 
-use crate::common::*;
+use matssocket_testing::*;
 
 /// A NACK's description, as a client gets it.
 async fn refused(line: &mut Line, cmid: &str) -> String {

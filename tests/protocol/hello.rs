@@ -1,7 +1,7 @@
 //! HELLO and WELCOME: opening, resuming, and who may.
 
-use crate::common::control::holder_of;
-use crate::common::*;
+use matssocket_testing::control::holder_of;
+use matssocket_testing::*;
 
 #[actix_web::test]
 async fn welcome_opens_a_session_with_an_unguessable_id() {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::common::line::{http, refused};
-use crate::common::*;
+use matssocket_testing::line::{http, refused};
+use matssocket_testing::*;
 
 #[actix_web::test]
 async fn close_session_answers_204_whatever_it_is_given() {

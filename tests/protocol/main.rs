@@ -1,8 +1,5 @@
 //! What one node says and does over the wire, tested through real sockets.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod authentication;
 mod authorization;
 #[cfg(feature = "browser-client")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use matssocket::SendError;
 
-use crate::common::*;
+use matssocket_testing::*;
 
 /// Receives so many SENDs, acknowledging as it goes.
 async fn receive(line: &mut Line, many: usize) -> Vec<Value> {

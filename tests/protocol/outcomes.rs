@@ -1,7 +1,7 @@
 //! The outcome table: what a client is told for what a handler decides.
 
-use crate::common::endpoints::SECRET;
-use crate::common::*;
+use matssocket_testing::endpoints::SECRET;
+use matssocket_testing::*;
 
 /// Handler's decision, answer to a SEND, answer to a REQUEST.
 const TABLE: [(&str, &str, &str); 9] = [

@@ -1,6 +1,6 @@
 //! Pipelines and envelopes: ids, pings, order, and what one message may do to others.
 
-use crate::common::*;
+use matssocket_testing::*;
 
 #[actix_web::test]
 async fn message_ids_are_text_or_numbers() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use matssocket::ReplyTo;
 
-use crate::common::*;
+use matssocket_testing::*;
 
 fn reply_to() -> ReplyTo {
     ReplyTo::terminator("test.reply")

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::common::control::holder_of;
-use crate::common::*;
+use matssocket_testing::control::holder_of;
+use matssocket_testing::*;
 
 #[actix_web::test]
 async fn the_newer_connection_wins_and_the_older_is_told() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::*;
+use matssocket_testing::*;
 
 async fn subscribe(line: &mut Line, topic: &str) {
     line.send(json!([{"t": "SUB", "eid": topic}])).await;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use diesel::prelude::*;
 use matssocket::{Incoming, Outcome, ServerBuilder, Store};
 
-use crate::common::*;
+use matssocket_testing::*;
 
 /// How long the handler takes: more than twice the node's lease.
 const TAKES: Duration = Duration::from_secs(2);

@@ -33,7 +33,7 @@ impl Operation for Gate {
 }
 
 /// Writes something, then does as the variant says.
-enum Bad {
+pub(super) enum Bad {
     Fails,
     Panics,
 }
@@ -56,7 +56,7 @@ impl Operation for Bad {
     }
 }
 
-fn close_gate(node: &Node) -> mpsc::Sender<()> {
+pub(super) fn close_gate(node: &Node) -> mpsc::Sender<()> {
     let (open, gate) = mpsc::channel();
     drop(node.store.run(Gate(Some(gate))));
     open

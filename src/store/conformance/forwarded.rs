@@ -1,3 +1,5 @@
+use super::engine::{Bad, close_gate};
+use super::units::settle;
 use super::*;
 
 pub async fn postponed(base: Base) {
@@ -353,4 +355,124 @@ pub async fn how_long_it_fails_and_its_client_waits(base: Base) {
     base.clock.advance(secs(1));
     let read = b.run(read).await.expect("it is there");
     assert_eq!(read.failing, secs(26));
+}
+
+/// Work for a service, sent to the writer of `s1`.
+fn forward_of_s1(tid: &str, here: bool) -> Unit {
+    let work = NewForward { here, ..work(tid) };
+    call(vec![to("s1", send(tid)), Effect::Forward(Box::new(work))])
+}
+
+/// Those that share a transaction are written together, and settled together: each must get what is its own.
+pub async fn many_in_one_group(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    a.open("user", "s1").await;
+    let tids: Vec<String> = (0..300).map(|number| format!("f{number}")).collect();
+    a.news().await;
+    let open = close_gate(&a);
+    let stored = tids.iter().enumerate();
+    let stored = stored.map(|(at, tid)| a.store.run(forward_of_s1(tid, at % 3 > 0)));
+    let stored: Vec<_> = stored.collect();
+    open.send(()).expect("the gate waits");
+    let mut ids = Vec::new();
+    for outcome in futures_util::future::join_all(stored).await {
+        match outcome.expect("the store works") {
+            UnitOutcome::Committed(effects) => match effects[..] {
+                [EffectOutcome::Stored(_), EffectOutcome::Forwarded(id)] => ids.push(id),
+                _ => panic!("not forwarded: {effects:?}"),
+            },
+            refused => panic!("not forwarded: {refused:?}"),
+        }
+    }
+    assert!(
+        ids.is_sorted_by(|one, next| one < next),
+        "in their order: {ids:?}"
+    );
+    let mut known: Vec<Forwarded> = Vec::new();
+    for mut news in a.news().await {
+        known.append(&mut news.forwarded);
+    }
+    assert_eq!(known.len(), 200, "those that its node has the service for");
+    let free = b.run(claim(300, &[])).await.rows;
+    assert_eq!(free.len(), 100, "the others");
+    known.extend(free);
+    known.sort_by_key(|row| row.id);
+    let seen: Vec<_> = known
+        .iter()
+        .map(|row| (row.id, row.work.tid.clone()))
+        .collect();
+    let given: Vec<_> = ids.iter().copied().zip(tids).collect();
+    assert_eq!(seen, given);
+
+    let open = close_gate(&a);
+    let proof = |row: &Forwarded| Proof::Token(row.secret.clone());
+    let settled = known.iter().chain(&known);
+    let settled = settled.map(|row| a.store.run(settle(row, proof(row))));
+    let settled: Vec<_> = settled.collect();
+    open.send(()).expect("the gate waits");
+    let outcomes = futures_util::future::join_all(settled).await;
+    let (first, again) = outcomes.split_at(300);
+    let is_committed = |it: &Result<_, _>| matches!(it, Ok(UnitOutcome::Committed(_)));
+    assert!(first.iter().all(is_committed), "{first:?}");
+    let is_settled = |it: &Result<_, _>| matches!(it, Ok(UnitOutcome::AlreadySettled));
+    assert!(again.iter().all(is_settled), "{again:?}");
+    for row in &known {
+        let read = ReadForwarded {
+            id: row.id,
+            secret: row.secret.clone(),
+        };
+        assert!(a.run(read).await.is_none(), "{} is gone", row.id);
+    }
+}
+
+/// What was read of a row when the group began is not true any more behind an operation that changes it.
+pub async fn postponed_and_settled_in_one_group(base: Base) {
+    let a = base.node("a").await;
+    a.open("user", "s1").await;
+    let row = a.forward("f").await;
+    let later = Unit {
+        cause: Cause::Postponed {
+            back: PostponeForwarded {
+                id: row.id,
+                epoch: row.epoch,
+                attempts: 0,
+                delay: secs(10),
+            },
+            idempotency_key: None,
+        },
+        effects: vec![to("s1", send("m1"))],
+    };
+    let open = close_gate(&a);
+    let postponed = a.store.run(later);
+    let by_claim = a.store.run(settle(&row, Proof::Epoch(row.epoch)));
+    let by_token = a.store.run(settle(&row, Proof::Token(row.secret.clone())));
+    let again = a.store.run(settle(&row, Proof::Token(row.secret.clone())));
+    open.send(()).expect("the gate waits");
+    assert!(matches!(
+        postponed.await.unwrap(),
+        UnitOutcome::Committed(_)
+    ));
+    assert_eq!(by_claim.await.unwrap(), UnitOutcome::AlreadySettled);
+    assert!(matches!(by_token.await.unwrap(), UnitOutcome::Committed(_)));
+    assert_eq!(again.await.unwrap(), UnitOutcome::AlreadySettled);
+    base.clock.advance(secs(10));
+    assert!(a.claim().await.is_empty(), "it is gone");
+}
+
+/// A group that fails is run again one by one: what was forwarded in it is there once, and what was settled is not.
+pub async fn rolled_back_beside_others(base: Base) {
+    let a = base.node("a").await;
+    a.open("user", "s1").await;
+    let row = a.forward("settled").await;
+    let open = close_gate(&a);
+    let settled = a.store.run(settle(&row, Proof::Epoch(row.epoch)));
+    let stored = a.store.run(forward_of_s1("stored", false));
+    let bad = a.store.run(Bad::Fails);
+    open.send(()).expect("the gate waits");
+    assert!(matches!(settled.await.unwrap(), UnitOutcome::Committed(_)));
+    assert!(matches!(stored.await.unwrap(), UnitOutcome::Committed(_)));
+    bad.await.expect_err("it fails");
+    let claimed = a.run(claim(10, &[row.id])).await.rows;
+    let tids: Vec<_> = claimed.iter().map(|row| row.work.tid.as_str()).collect();
+    assert_eq!(tids, ["stored"]);
 }

@@ -72,7 +72,8 @@ suite! {
         requests_that_end_are_found_from_where_the_last_look_was closed_session_ends_correlations
         dead_letters redrive_moves_the_correlation old_dead_letters_go excess_dead_letters_go;
     forwarded: postponed postponed_with_what_was_sent sent_once_beside_a_quick_reply due_by_the_clock taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired buried_and_redriven
-        renamed_node_loses_its_claims unheard_claims_are_claimed_again how_long_it_fails_and_its_client_waits;
+        renamed_node_loses_its_claims unheard_claims_are_claimed_again how_long_it_fails_and_its_client_waits
+        many_in_one_group postponed_and_settled_in_one_group rolled_back_beside_others;
     claims: each_service_has_its_own_room taken_over_service_by_service users_take_turns claims_are_bounded_in_bytes given_back what_nobody_can_do_waits what_nobody_can_do_is_found
         a_look_goes_on_where_the_last_one_was what_is_held_is_looked_at_again_when_it_is_not_held_any_more
         looks_that_go_on_find_what_dead_nodes_have_left what_clients_forward_is_bounded bytes_that_clients_forward_are_bounded;

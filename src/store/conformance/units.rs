@@ -329,7 +329,7 @@ pub async fn correlations_are_taken_once(base: Base) {
     assert_eq!(a.run(read).await, None);
 }
 
-fn settle(forwarded: &Forwarded, proof: Proof) -> Unit {
+pub(super) fn settle(forwarded: &Forwarded, proof: Proof) -> Unit {
     Unit {
         cause: Cause::Forwarded {
             id: forwarded.id,

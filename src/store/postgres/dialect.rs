@@ -11,6 +11,7 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 
 use super::Shared;
 use super::connection::PgConn;
+use super::forwards::Forwards;
 use super::needs::Needs;
 use super::pending::Pending;
 use super::query::{Value, sql};
@@ -42,6 +43,7 @@ pub struct Dialect {
     real_time: bool,
     pending: Pending,
     pub resumed: Resumed,
+    forwards: Forwards,
     /// The newest publication's number, once it is locked.
     newest_publication: Option<i64>,
     /// The transaction's id, if it is known.
@@ -56,9 +58,33 @@ impl Dialect {
             real_time: true,
             pending: Pending::default(),
             resumed: Resumed::default(),
+            forwards: Forwards::default(),
             newest_publication: None,
             xid: None,
         }
+    }
+
+    /// What is known of forwarded rows.
+    pub fn forwards(&mut self) -> &mut Forwards {
+        &mut self.forwards
+    }
+
+    /// What is known of forwarded rows may not be true any more.
+    pub fn forget_forwarded(&mut self) {
+        self.forwards.forget();
+    }
+
+    /// Writes what was gathered, if forwarded rows are among it.
+    pub fn write_forwarded(&mut self, conn: &mut PgConn) -> DbResult<()> {
+        match self.forwards.is_written() {
+            true => Ok(()),
+            false => self.write(conn),
+        }
+    }
+
+    /// Whether a pooler stands before the database.
+    pub fn is_pooled(&self) -> bool {
+        self.shared.pooled
     }
 
     /// What is known of the segments.
@@ -81,7 +107,8 @@ impl Dialect {
         self.resumed.write(conn)?;
         let (sessions, seqs) = &self.pending.completed;
         self.shared.known.note(sessions, seqs);
-        let pending = std::mem::take(&mut self.pending);
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.forwards = self.forwards.take_unwritten();
         let deleted = pending.deletes() as u64;
         self.shared.deleted.fetch_add(deleted, Ordering::Relaxed);
         pending.write(conn, &self.shared.segments)
@@ -102,7 +129,7 @@ impl Dialect {
     /// Whether numbers may be reserved. Behind a pooler, a connection does not notice that another server has taken over,
     /// which may not have the last commits: what was reserved there is not.
     pub fn may_reserve(&self) -> bool {
-        !self.shared.pooled
+        !self.is_pooled()
     }
 
     /// What comes next is maintenance: the limits that the role or the database sets for an application's statements are
@@ -158,9 +185,11 @@ fn lock_of(user_id: &str) -> i64 {
 }
 
 impl Transaction<'_> {
-    /// Locks what a group touches: users, then sessions by their keys, then the order of publications.
+    /// Locks what a group touches: users, then sessions by their keys, then forwarded rows by their ids, then the order of
+    /// publications.
     pub fn lock(&mut self, group: &dyn Group) -> DbResult<()> {
         let (mut keys, mut sids, mut users, mut publications) = (vec![], vec![], vec![], false);
+        let mut forwarded = vec![];
         let (mut resumed, mut only_resumed) = (vec![], true);
         group.touches(&mut |touched| {
             only_resumed &= matches!(touched, Touched::Resumed(_));
@@ -174,6 +203,7 @@ impl Transaction<'_> {
                     }
                 }
                 Touched::User(user_id) => users.push(lock_of(user_id)),
+                Touched::Forwarded(id) => forwarded.push(id),
                 Touched::Publications => publications = true,
             }
         });
@@ -192,6 +222,7 @@ impl Transaction<'_> {
         if !resumed.is_empty() {
             self.read_resumed(resumed)?;
         }
+        self.lock_forwarded(forwarded)?;
         if publications {
             self.newest_publication_locked()?;
         }
@@ -331,7 +362,7 @@ impl Transaction<'_> {
     }
 
     /// A text was gathered, which may be long.
-    fn gathered(&mut self, text: Option<&str>) -> DbResult<()> {
+    pub fn gathered(&mut self, text: Option<&str>) -> DbResult<()> {
         self.dialect.pending.bytes += text.map_or(0, str::len);
         if self.dialect.pending.is_large() {
             self.beside()?;
@@ -387,7 +418,7 @@ impl Transaction<'_> {
         let count = "SELECT count(*), count(*) FILTER (WHERE sid = ?), sum(bytes)::bigint, min(created) \
             FROM forwarded WHERE user_id = ? AND created >= ?";
         let values = [Value::Text(sid), Value::Text(user_id), Value::Long(since)];
-        sql::<Columns>(count, values).get_result(self.apart())
+        sql::<Columns>(count, values).get_result(self.beside_forwarded()?)
     }
 
     /// Which of these services have rows of this owner's that are due, each from a time on.

@@ -30,6 +30,7 @@ macro_rules! prefix {
 
 mod connection;
 mod dialect;
+mod forwards;
 mod known_numbers;
 mod line;
 mod migrate;

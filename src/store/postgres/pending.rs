@@ -13,6 +13,7 @@ use diesel::result::DatabaseErrorKind;
 use diesel::sql_types::BigInt;
 
 use super::connection::PgConn;
+use super::forwards::Forwards;
 use super::query::{Value, sql};
 use super::segments::{CURRENT, Segment, Segments};
 use super::sql::Forgotten;
@@ -31,6 +32,8 @@ pub struct Pending {
     pub forgotten: Forgotten,
     /// Session and number of outbox rows to delete.
     pub completed: (Vec<i64>, Vec<i64>),
+    /// Forwarded rows to insert and to delete.
+    pub forwards: Forwards,
     /// What outboxes have taken.
     pub takings: Takings,
     /// The newest publication's number, if it has changed.
@@ -84,10 +87,10 @@ pub struct Takings {
 
 /// A part of the one statement: queries in its `WITH`, each with its name.
 pub struct Part<'a> {
-    text: String,
+    pub text: String,
     /// How many rows it is given.
-    rows: usize,
-    values: Vec<Value<'a>>,
+    pub rows: usize,
+    pub values: Vec<Value<'a>>,
 }
 
 /// What the one statement tells: the segment that takes new rows, and how many rows were deleted from the inbox, deleted
@@ -97,7 +100,7 @@ type Told = (i64, i64, i64, i64);
 impl Pending {
     /// How many rows it deletes.
     pub fn deletes(&self) -> usize {
-        self.forgotten.len() + self.completed.0.len()
+        self.forgotten.len() + self.completed.0.len() + self.forwards.deletes()
     }
 
     /// Writes it. No part sees the rows of another.
@@ -155,15 +158,16 @@ impl Pending {
         forgotten: &'a (Vec<i64>, Vec<String>),
         segment: Segment,
     ) -> Option<(String, Vec<Value<'a>>)> {
-        let parts = self.insertions(segment).into_iter();
+        let if_current = format!("(SELECT current FROM state) = {}", segment.0);
+        let parts = self.insertions(segment, &if_current).into_iter();
         let parts = parts.chain(self.deletions(forgotten, &segment.newest()));
+        let parts = parts.chain(self.forwards.parts(&if_current));
         joined(parts.chain(self.updates()))
     }
 
     /// New rows go to the segment, if that is the current one.
-    fn insertions(&self, segment: Segment) -> [Part<'_>; 2] {
+    fn insertions(&self, segment: Segment, if_current: &str) -> [Part<'_>; 2] {
         let (inbox, outbox) = (segment.table("inbox"), segment.table("outbox"));
-        let if_current = format!("(SELECT current FROM state) = {}", segment.0);
         // The primary key knows the duplicates in its own table. The session is locked, so that none comes meanwhile.
         let is_new = match elsewhere(segment) {
             Some(others) => format!("({others}) IS NULL"),

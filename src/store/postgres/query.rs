@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text};
 
 /// A value, or many.
 #[derive(Clone, Copy)]
@@ -18,6 +18,8 @@ pub enum Value<'a> {
     Ints(&'a [i32]),
     Texts(&'a [String]),
     Maybes(&'a [Option<String>]),
+    MaybeLongs(&'a [Option<i64>]),
+    MaybeBools(&'a [Option<bool>]),
 }
 
 /// A statement with a `?` for each value, cached by its text. `T` are the types of its columns.
@@ -56,6 +58,12 @@ impl<T> QueryFragment<Pg> for Sql<'_, T> {
                     Some(Value::Texts(values)) => out.push_bind_param::<Array<Text>, _>(*values)?,
                     Some(Value::Maybes(values)) => {
                         out.push_bind_param::<Array<Nullable<Text>>, _>(*values)?
+                    }
+                    Some(Value::MaybeLongs(values)) => {
+                        out.push_bind_param::<Array<Nullable<BigInt>>, _>(*values)?
+                    }
+                    Some(Value::MaybeBools(values)) => {
+                        out.push_bind_param::<Array<Nullable<Bool>>, _>(*values)?
                     }
                     None => {
                         return Err(diesel::result::Error::QueryBuilderError(

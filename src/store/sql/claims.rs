@@ -152,6 +152,7 @@ fn in_turns(candidates: Vec<Candidate>) -> impl Iterator<Item = Candidate> {
 
 impl Transaction<'_> {
     pub fn claim_forwarded(&mut self, op: &ClaimForwarded) -> DbResult<ClaimedForwarded> {
+        self.direct_forwarded()?;
         let (by, lease_time) = (self.by.clone(), self.lease_time()?);
         let begun = Instant::now();
         // Leases alone may have a time of their own, which lags: what is due is due by the clock.

@@ -30,6 +30,9 @@ macro_rules! is_claim {
     };
 }
 
+/// Who may settle a forwarded row: epoch and node of its claim, and the secret of its token.
+pub type ClaimOfRow = (i64, Option<String>, String);
+
 impl Transaction<'_> {
     /// Stores work, claimed by the caller's node if that has the service: `None` if not.
     pub fn store_forwarded(&mut self, work: &NewForward) -> DbResult<(i64, Option<Forwarded>)> {
@@ -58,10 +61,7 @@ impl Transaction<'_> {
             adapted: work.adapted,
             postponed: (!work.here).then_some(now),
         };
-        let id = diesel::insert_into(forwarded::table)
-            .values(&new)
-            .returning(forwarded::id)
-            .get_result(self.apart())?;
+        let id = self.insert_forwarded(&new)?;
         let claimed = work.here.then(|| Forwarded {
             id,
             epoch: 1,
@@ -72,6 +72,14 @@ impl Transaction<'_> {
             work: Box::new(work.clone()),
         });
         Ok((id, claimed))
+    }
+
+    /// Who may settle a forwarded row, which is locked: its epoch, node and secret.
+    pub fn read_claim_of_forwarded(&mut self, id: i64) -> DbResult<Option<ClaimOfRow>> {
+        let columns = (forwarded::epoch, forwarded::node, forwarded::secret);
+        locked!(forwarded::table.find(id).select(columns))
+            .get_result(self.beside_forwarded()?)
+            .optional()
     }
 
     /// Why what a client's message forwards must wait, if so. What a service forwards goes on with what is there already.
@@ -120,6 +128,7 @@ impl Transaction<'_> {
     }
 
     pub fn give_back_forwarded(&mut self, op: &GiveBackForwarded) -> DbResult<()> {
+        self.direct_forwarded()?;
         let (by, now) = (self.by.clone(), self.now);
         let mut by_epoch: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
         for (id, epoch) in &op.rows {
@@ -143,6 +152,7 @@ impl Transaction<'_> {
     }
 
     pub fn postpone_forwarded(&mut self, op: &PostponeForwarded) -> DbResult<bool> {
+        self.direct_forwarded()?;
         let (by, now) = (self.by.clone(), self.now);
         let mine = forwarded::table.find(op.id).filter(is_claim!(op.epoch, by));
         let failed = (op.attempts > 0).then_some(now);
@@ -163,7 +173,7 @@ impl Transaction<'_> {
 
     pub fn bury_forwarded(&mut self, op: &BuryForwarded) -> DbResult<bool> {
         let (by, now) = (self.by.clone(), self.now);
-        let conn = self.apart();
+        let conn = self.direct_forwarded()?;
         let mine = forwarded::table.find(op.id).filter(is_claim!(op.epoch, by));
         let row: Option<ForwardedRow> = diesel::delete(mine)
             .returning(ForwardedRow::as_returning())
@@ -204,7 +214,7 @@ impl Transaction<'_> {
             .find(op.id)
             .filter(forwarded::secret.eq(&op.secret))
             .select(ForwardedRow::as_select())
-            .get_result(self.apart())
+            .get_result(self.beside_forwarded()?)
             .optional()?;
         row.map(|row| row.read_at(now)).transpose()
     }

@@ -45,6 +45,7 @@ pub const SAVEPOINT: &str = "matssocket_handler";
 use super::{Conn, Dialect, is_lost, lendable, rows, schema};
 pub use claims::Owner;
 pub use forgotten::Forgotten;
+pub use forwarded::ClaimOfRow;
 pub use rooms::Rooms;
 pub use sessions::ToResume;
 pub use topics::{Found, Wanted};

@@ -57,6 +57,9 @@ pub struct Rooms {
     pub oldest_publication: i64,
     /// The numbers of sessions.
     pub reserved: Reserved,
+    /// Ids for forwarded rows that nobody else gets, the next one last: they stay, whatever is rolled back.
+    #[allow(dead_code)] // SQLite gives them itself
+    pub forwarded_ids: Vec<i64>,
     /// The lowest number that this connection may give: it stays, whatever is rolled back.
     pub floor: Floor,
     /// What is to be done once is done: through each connection, unless several share this.
@@ -73,6 +76,7 @@ impl Rooms {
             closing: Looks::default(),
             oldest_publication: i64::MIN,
             reserved: Reserved::default(),
+            forwarded_ids: Vec::new(),
             floor: Floor::default(),
             begun: Arc::default(),
         }

@@ -147,7 +147,7 @@ impl<'a> Transaction<'a> {
         &mut self.rooms.forwards
     }
 
-    /// The connection, for tables whose rows are never pending: all but `session`, `inbox` and `outbox`.
+    /// The connection, for tables whose rows are never pending: all but `session`, `inbox`, `outbox` and `forwarded`.
     pub fn apart(&mut self) -> &mut Conn {
         self.conn
     }
@@ -158,16 +158,29 @@ impl<'a> Transaction<'a> {
         Ok(self.conn)
     }
 
+    /// The connection, for reading `forwarded`: what is pending for it is written.
+    pub fn beside_forwarded(&mut self) -> DbResult<&mut Conn> {
+        self.dialect.write_forwarded(self.conn)?;
+        Ok(self.conn)
+    }
+
+    /// The connection, for changing `forwarded`: what is known of locked rows is forgotten, too.
+    pub fn direct_forwarded(&mut self) -> DbResult<&mut Conn> {
+        self.dialect.forget_forwarded();
+        self.beside_forwarded()
+    }
+
     /// The connection, for anything: what is known of the session rows is written back and forgotten.
     pub fn direct(&mut self) -> DbResult<&mut Conn> {
         self.write_back()?;
         self.known.forget();
+        self.dialect.forget_forwarded();
         Ok(self.conn)
     }
 
     /// Lets the dialect do something to the connection.
-    pub fn with_dialect<T>(&mut self, run: impl FnOnce(&Dialect, &mut Conn) -> T) -> T {
-        run(&self.dialect, self.conn)
+    pub fn with_dialect<T>(&mut self, run: impl FnOnce(&mut Dialect, &mut Conn) -> T) -> T {
+        run(&mut self.dialect, self.conn)
     }
 
     /// Writes everything that is not written yet.

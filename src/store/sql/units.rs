@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 
 use super::Transaction;
-use super::schema::{correlation, forwarded, publication, sent_key};
+use super::schema::{correlation, publication, sent_key};
 use crate::sabotage::{Broken, is_broken};
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
@@ -99,12 +99,7 @@ impl Transaction<'_> {
     }
 
     fn may_settle(&mut self, id: i64, proof: &Proof) -> DbResult<bool> {
-        let columns = (forwarded::epoch, forwarded::node, forwarded::secret);
-        let row: Option<(i64, Option<String>, String)> =
-            locked!(forwarded::table.find(id).select(columns))
-                .get_result(self.apart())
-                .optional()?;
-        let Some((epoch, node, secret)) = row else {
+        let Some((epoch, node, secret)) = self.claim_of_forwarded(id)? else {
             return Ok(false);
         };
         Ok(match proof {
@@ -172,7 +167,7 @@ impl Transaction<'_> {
                 }
             }
             Cause::Forwarded { id, .. } => {
-                diesel::delete(forwarded::table.find(id)).execute(self.apart())?;
+                self.delete_forwarded(*id)?;
             }
             Cause::Postponed {
                 back,

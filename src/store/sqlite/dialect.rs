@@ -11,9 +11,11 @@ use diesel::prelude::*;
 use super::held::Held;
 use super::hot::Value::{Long, Maybe, Text};
 use super::hot::{DeleteInbox, DeleteOutbox, InsertInbox, InsertOutbox, UpdateSession, execute};
-use super::rows::{NewOutboxRow, PublicationRow};
+use super::rows::{NewForwardedRow, NewOutboxRow, PublicationRow};
 use super::schema::{forwarded, outbox, publication, session, subscription};
-use super::sql::{Forgotten, Found, Owner, SAVEPOINT, Taking, ToResume, Transaction, Wanted};
+use super::sql::{
+    ClaimOfRow, Forgotten, Found, Owner, SAVEPOINT, Taking, ToResume, Transaction, Wanted,
+};
 use crate::clock::{Clock, ms};
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
@@ -56,6 +58,13 @@ impl Dialect {
         }
         Ok(())
     }
+
+    /// Nothing is kept of forwarded rows: each is written at once.
+    pub fn write_forwarded(&mut self, _: &mut SqliteConnection) -> DbResult<()> {
+        Ok(())
+    }
+
+    pub fn forget_forwarded(&mut self) {}
 
     /// Writes what is not written yet, and what the outboxes of sessions have taken.
     pub fn write_back(&mut self, conn: &mut SqliteConnection, takings: &[Taking]) -> DbResult<()> {
@@ -136,6 +145,25 @@ impl Transaction<'_> {
             .filter(session::node.eq(node))
             .select((session::key, session::connection, newest))
             .load(self.direct()?)
+    }
+
+    /// Who may settle a forwarded row; `None`: there is none.
+    pub fn claim_of_forwarded(&mut self, id: i64) -> DbResult<Option<ClaimOfRow>> {
+        self.read_claim_of_forwarded(id)
+    }
+
+    /// Inserts a forwarded row; its id.
+    pub fn insert_forwarded(&mut self, row: &NewForwardedRow<'_>) -> DbResult<i64> {
+        diesel::insert_into(forwarded::table)
+            .values(row)
+            .returning(forwarded::id)
+            .get_result(self.apart())
+    }
+
+    /// Deletes a forwarded row.
+    pub fn delete_forwarded(&mut self, id: i64) -> DbResult<()> {
+        diesel::delete(forwarded::table.find(id)).execute(self.apart())?;
+        Ok(())
     }
 
     /// Counts what a user has forwarded: all, those of one of his sessions, the bytes of all, and when the first one was

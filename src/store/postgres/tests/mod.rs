@@ -6,9 +6,6 @@ mod nodes;
 mod plans;
 mod polls;
 mod probe;
-#[allow(dead_code)] // what the tests of whole servers need of it is more
-#[path = "../../../../tests/common/proxy.rs"]
-mod proxy;
 mod restored;
 mod segments;
 mod vacuum;
@@ -18,7 +15,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
-use self::proxy::Proxy;
+use matssocket_testing::proxy::{self, Proxy};
+
 use super::Postgres;
 use crate::store::operation::*;
 use crate::store::{Operation, Store, StoreConfig, StoreError, StoreHandle};

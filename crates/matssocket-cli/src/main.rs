@@ -1,0 +1,22 @@
+//! The `matssocket` program: the demo, and the commands of an operator. It uses the library's public face only.
+
+mod command_line;
+mod demo;
+mod failure;
+mod mistake;
+mod operations;
+mod output;
+
+use std::process::ExitCode;
+
+#[actix_web::main]
+async fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    match command_line::run(std::env::args_os()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("matssocket: {failure}");
+            failure.exit_code()
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Opening the store that the settings name.
+
+use matssocket::{Admin, Store};
+
+use super::options::Asked;
+use super::settings::Settings;
+use super::store_url::StoreUrl;
+use crate::failure::Failure;
+
+impl Asked {
+    /// The store, which must be there already, with its tables.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be opened.
+    pub async fn open(&self) -> Result<Admin, Failure> {
+        Ok(Admin::open(&self.existing_store()?).await?)
+    }
+
+    /// The same, for a command that only reads: it leaves no trace.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be opened.
+    pub async fn open_to_read(&self) -> Result<Admin, Failure> {
+        Ok(Admin::open_to_read(&self.existing_store()?).await?)
+    }
+
+    fn existing_store(&self) -> Result<Store, Failure> {
+        let settings = &self.loaded.settings;
+        settings.check_store()?;
+        match &settings.store {
+            StoreUrl::Sqlite(path) if path.exists() => Ok(Store::sqlite(path)),
+            StoreUrl::Sqlite(path) => Err(Failure::Undone(format!(
+                "there is no SQLite file {}; name the store by --store URL, MATSSOCKET_STORE, or store in the \
+                 configuration file",
+                path.display()
+            ))),
+            #[cfg(feature = "postgres")]
+            StoreUrl::Postgres(url) => Ok(settings.postgres(url).without_migrations().into()),
+            #[cfg(not(feature = "postgres"))]
+            StoreUrl::Postgres(_) => Err(without_postgres()),
+        }
+    }
+}
+
+impl Settings {
+    /// The store, not opened yet. It is made if it is missing.
+    ///
+    /// # Errors
+    /// The settings do not go together.
+    pub fn store(&self) -> Result<Store, Failure> {
+        self.check_store()?;
+        match &self.store {
+            StoreUrl::Sqlite(path) => Ok(Store::sqlite(path)),
+            #[cfg(feature = "postgres")]
+            StoreUrl::Postgres(url) => Ok(self.postgres(url).into()),
+            #[cfg(not(feature = "postgres"))]
+            StoreUrl::Postgres(_) => Err(without_postgres()),
+        }
+    }
+
+    /// Creates the tables, or brings them up to date. The names of the migrations that ran, if the store tells.
+    ///
+    /// # Errors
+    /// The store cannot be opened.
+    pub async fn migrate(&self) -> Result<Option<Vec<String>>, Failure> {
+        #[cfg(feature = "postgres")]
+        if let StoreUrl::Postgres(url) = &self.store {
+            return Ok(Some(self.postgres(url).migrate()?));
+        }
+        Admin::open(&self.store()?).await?;
+        Ok(None)
+    }
+
+    fn check_store(&self) -> Result<(), Failure> {
+        let given = [
+            ("schema", self.schema.is_some()),
+            ("listen_url", self.listen_url.is_some()),
+            ("pooled", self.pooled),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((key, _)) if matches!(self.store, StoreUrl::Sqlite(_)) => Err(Failure::Usage(
+                format!("{key} is for PostgreSQL, but the store is {}", self.store),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    fn postgres(&self, url: &str) -> matssocket::Postgres {
+        let mut postgres = matssocket::Postgres::at(url);
+        if let Some(schema) = &self.schema {
+            postgres = postgres.schema(schema);
+        }
+        match &self.listen_url {
+            listen_url if self.pooled => postgres.pooled(listen_url.clone()),
+            Some(listen_url) => postgres.listen_url(listen_url),
+            None => postgres,
+        }
+    }
+}
+
+#[cfg(not(feature = "postgres"))]
+fn without_postgres() -> Failure {
+    let why = "this program was built without PostgreSQL: build it with --features postgres, or name an SQLite file";
+    Failure::Usage(why.into())
+}

@@ -1,0 +1,114 @@
+//! The options that all commands have in common: the [settings](super::settings), and the few beside them.
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
+
+use super::settings::{SETTINGS, Setting, Settings};
+use super::sources::{Loaded, Sources};
+use crate::failure::Failure;
+
+const CONFIG: &str = "config";
+const JSON: &str = "json";
+
+/// What a server takes: everything that can be set.
+pub type ServerOptions = Options<true>;
+
+/// What the commands take that look after a store: which store.
+pub type StoreOptions = Options<false>;
+
+/// The common options, as given.
+pub struct Options<const SERVES: bool> {
+    sources: Sources,
+    json: bool,
+}
+
+/// What was asked of a command, beside what is its own.
+pub struct Asked {
+    pub loaded: Loaded,
+    /// Print one JSON document.
+    pub json: bool,
+}
+
+impl<const SERVES: bool> Options<SERVES> {
+    /// Puts them together with the environment and the configuration file.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn load(self) -> Result<Asked, Failure> {
+        let loaded = self.sources.load()?;
+        Ok(Asked {
+            loaded,
+            json: self.json,
+        })
+    }
+
+    fn settings() -> impl Iterator<Item = &'static Setting> {
+        SETTINGS.iter().filter(|setting| SERVES || setting.of_store)
+    }
+}
+
+impl<const SERVES: bool> Args for Options<SERVES> {
+    fn augment_args(command: Command) -> Command {
+        let config = Arg::new(CONFIG)
+            .long("config")
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help("The configuration file, TOML (or MATSSOCKET_CONFIG)");
+        let json = Arg::new(JSON)
+            .long("json")
+            .action(ArgAction::SetTrue)
+            .help("Print JSON instead of text");
+        let defaults = Settings::default();
+        let settings = Self::settings().map(|setting| argument(setting, &defaults));
+        let common = [config, json].into_iter().chain(settings);
+        // Before the word that says what to do with sessions, or behind it.
+        command.args(common.map(|argument| argument.global(!SERVES)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+fn argument(setting: &'static Setting, defaults: &Settings) -> Arg {
+    let help = match setting.field.show(defaults) {
+        Some(default) => format!("{} (default {default})", setting.help),
+        None => setting.help.to_owned(),
+    };
+    let argument = Arg::new(setting.key)
+        .long(setting.key.replace('_', "-"))
+        .help(help)
+        .help_heading("Settings");
+    match setting.field.placeholder() {
+        "" => argument
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_name("true|false"),
+        placeholder => argument.value_name(placeholder).allow_hyphen_values(true),
+    }
+}
+
+impl<const SERVES: bool> FromArgMatches for Options<SERVES> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut sources = Sources::default();
+        if let Some(file) = matches.get_one::<PathBuf>(CONFIG) {
+            sources.file(file.clone());
+        }
+        for setting in Self::settings() {
+            if let Some(text) = matches.get_one::<String>(setting.key) {
+                sources.option(setting, text.clone());
+            }
+        }
+        Ok(Options {
+            sources,
+            json: matches.get_flag(JSON),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}

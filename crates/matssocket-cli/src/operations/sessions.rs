@@ -1,0 +1,230 @@
+//! `matssocket sessions`.
+
+use clap::{Args, Subcommand};
+use matssocket::wire::shown;
+use matssocket::{Admin, SendError, SessionFilter, StoredSession};
+use serde_json::json;
+
+use super::options::{Asked, StoreOptions};
+use crate::command_line::number;
+use crate::failure::Failure;
+use crate::output::{self, Table, counted, relative};
+
+/// What its client's reply terminators are told, unless `--reason` says otherwise.
+const REASON: &str = "closed by the operator";
+
+/// List, count and close sessions; revoke authorizations
+///
+/// Lists the sessions of the whole cluster, oldest first, unless a word says what else to do with them. An SQLite file is
+/// open to one process at a time: stop its server first.
+#[derive(Args)]
+pub struct Sessions {
+    #[command(flatten)]
+    list: List,
+    #[command(flatten)]
+    options: StoreOptions,
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Args)]
+struct List {
+    /// Only this user's
+    #[arg(long, allow_hyphen_values = true)]
+    user: Option<String>,
+    /// Only this app's
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    app: Option<String>,
+    /// Only those connected to a node
+    #[arg(long)]
+    connected: bool,
+    /// At most so many [default: 100]
+    #[arg(long, value_name = "NUMBER", value_parser = number::<u32>)]
+    limit: Option<u32>,
+    /// Only their number
+    #[arg(long)]
+    count: bool,
+}
+
+/// What is to be done with them.
+#[derive(Subcommand)]
+enum Action {
+    /// Close one session, or all of a user: their messages are deleted, their clients are told
+    Close {
+        /// The id of the session
+        sid: Option<String>,
+        /// All sessions of this user
+        #[arg(long, allow_hyphen_values = true)]
+        user: Option<String>,
+        /// What the client's reply terminators are told
+        #[arg(long, value_name = "TEXT", default_value = REASON, allow_hyphen_values = true)]
+        reason: String,
+    },
+    /// End a user's authorization: nothing reaches him, nor is taken from him, until he logs in again
+    Revoke {
+        /// Whose
+        #[arg(long, allow_hyphen_values = true)]
+        user: Option<String>,
+        /// Only the right to this topic
+        #[arg(long, allow_hyphen_values = true)]
+        topic: Option<String>,
+    },
+}
+
+impl Sessions {
+    /// # Errors
+    /// Why it was not done.
+    pub async fn run(self) -> Result<(), Failure> {
+        let Sessions {
+            list,
+            options,
+            action,
+        } = self;
+        let asked = options.load()?;
+        match action {
+            None => list.run(asked).await,
+            Some(action) => match list.first() {
+                None => action.run(asked).await,
+                Some(option) => Err(Failure::Usage(format!(
+                    "{option} is for listing sessions, or stands behind {}",
+                    action.name()
+                ))),
+            },
+        }
+    }
+}
+
+impl Action {
+    fn name(&self) -> &'static str {
+        match self {
+            Action::Close { .. } => "close",
+            Action::Revoke { .. } => "revoke",
+        }
+    }
+
+    async fn run(self, asked: Asked) -> Result<(), Failure> {
+        let usage = |text: &str| Err(Failure::Usage(text.into()));
+        match self {
+            Action::Close { sid, user, reason } => match (sid, user) {
+                (Some(sid), None) => close(&asked.open().await?, &sid, &reason, asked.json).await,
+                (None, Some(user)) => {
+                    close_all(&asked.open().await?, &user, &reason, asked.json).await
+                }
+                _ => usage(
+                    "sessions close needs the id of a session, or a user: sessions close SID, or --user USER",
+                ),
+            },
+            Action::Revoke {
+                user: Some(user),
+                topic,
+            } => revoke(&asked.open().await?, &user, topic.as_deref(), asked.json).await,
+            Action::Revoke { user: None, .. } => {
+                usage("sessions revoke needs a user: sessions revoke --user USER")
+            }
+        }
+    }
+}
+
+impl List {
+    /// One of its options that was given.
+    fn first(&self) -> Option<&'static str> {
+        let given = [
+            (self.user.is_some(), "--user"),
+            (self.app.is_some(), "--app"),
+            (self.connected, "--connected"),
+            (self.limit.is_some(), "--limit"),
+            (self.count, "--count"),
+        ];
+        given
+            .into_iter()
+            .find_map(|(given, option)| given.then_some(option))
+    }
+
+    async fn run(self, asked: Asked) -> Result<(), Failure> {
+        let mut filter = SessionFilter::default();
+        filter.user_id.clone_from(&self.user);
+        filter.app_name.clone_from(&self.app);
+        filter.connected_only = self.connected;
+        let admin = asked.open_to_read().await?;
+        let total = admin.count_sessions(filter.clone()).await?;
+        if self.count {
+            match asked.json {
+                true => output::print_json(&json!({ "count": total })),
+                false => output::print(&format!("{total}\n")),
+            }
+            return Ok(());
+        }
+        let sessions = admin.sessions(filter, self.limit.unwrap_or(100)).await?;
+        match asked.json {
+            true => output::print_json(&json!({ "sessions": sessions, "count": total })),
+            false => show(sessions, total),
+        }
+        Ok(())
+    }
+}
+
+async fn close(admin: &Admin, sid: &str, reason: &str, json: bool) -> Result<(), Failure> {
+    if !admin.close_session(sid, reason).await? {
+        return Err(Failure::Undone(format!("there is no session {sid}")));
+    }
+    match json {
+        true => output::print_json(&json!({ "closed": sid })),
+        false => output::print(&format!("session {} is closed\n", shown(sid))),
+    }
+    Ok(())
+}
+
+async fn close_all(admin: &Admin, user: &str, reason: &str, json: bool) -> Result<(), Failure> {
+    let closed = admin.close_sessions_of(user, reason).await?;
+    match json {
+        true => output::print_json(&json!({ "user": user, "closed": closed })),
+        false => {
+            let closed = counted(closed, "session");
+            output::print(&format!("{closed} of {} closed\n", shown(user)));
+        }
+    }
+    Ok(())
+}
+
+async fn revoke(admin: &Admin, user: &str, topic: Option<&str>, json: bool) -> Result<(), Failure> {
+    let failed = |error: SendError| Failure::Undone(error.to_string());
+    admin.revoke(user, topic).await.map_err(failed)?;
+    let what = match topic {
+        Some(topic) => format!("the right of {} to {}", shown(user), shown(topic)),
+        None => format!("the authorization of {}", shown(user)),
+    };
+    match json {
+        true => output::print_json(&json!({ "revoked": user, "topic": topic })),
+        false => output::print(&format!(
+            "{what} is revoked: each node heeds it at its next sweep\n"
+        )),
+    }
+    Ok(())
+}
+
+fn show(sessions: Vec<StoredSession>, total: u64) {
+    let shown = sessions.len() as u64;
+    if shown > 0 {
+        let now = output::now();
+        let mut table = Table::new(["SESSION", "USER", "APP", "CREATED", "ALIVE", "NODE"]);
+        for session in sessions {
+            table.row([
+                session.session_id,
+                session.user_id,
+                format!("{} {}", session.app_name, session.app_version),
+                relative(now, session.created),
+                relative(now, session.alive),
+                session.node.unwrap_or_else(|| "-".into()),
+            ]);
+        }
+        table.print();
+        output::print("\n");
+    }
+    output::print(&match shown < total {
+        true => format!(
+            "{shown} of {} (--limit shows more)\n",
+            counted(total, "session")
+        ),
+        false => counted(total, "session") + "\n",
+    });
+}

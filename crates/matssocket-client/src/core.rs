@@ -1,0 +1,385 @@
+//! The session's state on the client's side: what is sent next, and what becomes of what comes in.
+//! No I/O here, and no time but the one given.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tokio::time::{Duration, Instant};
+
+use super::authorization::{AlreadyExpired, AuthState};
+use super::builder::Config;
+use super::error::{RequestError, SendError, SessionClosed};
+use super::flush::Flushes;
+use super::handler::{Handler, Settled};
+use super::inbox::{Acks, Inbox};
+use super::outbox::{Outbox, Waiter};
+use super::pipeline::Pipeline;
+use super::topic::Topics;
+use matssocket_wire::{Envelope, MessageType, Payload, PingId, check_id, print_envelope};
+
+/// The answer to a request, not deserialised yet.
+#[derive(Debug)]
+pub(super) struct RawReply {
+    pub(super) resolved: bool,
+    pub(super) envelope: Envelope,
+}
+
+pub(super) type ReplySender = oneshot::Sender<Result<RawReply, RequestError>>;
+
+/// What the handle tells the driver to do.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Close the session.
+    Close {
+        reason: String,
+        done: oneshot::Sender<()>,
+    },
+    /// Leave the server, keep the session.
+    Disconnect { done: oneshot::Sender<()> },
+    /// Drop the line as if it were lost.
+    Cut,
+    /// Connect now.
+    Reconnect,
+    /// The last handle is gone.
+    Shutdown,
+}
+
+pub(super) struct Core {
+    pub(super) config: Arc<Config>,
+    /// Raised when a session ends, so that late replies of its handlers are dropped.
+    pub(super) epoch: u64,
+    /// Whether there shall be a connection.
+    pub(super) wanted: bool,
+    pub(super) closed: Option<SessionClosed>,
+    pub(super) session_id: Option<String>,
+    pub(super) commands: VecDeque<Command>,
+    pub(super) terminators: HashMap<String, Handler<()>>,
+    pub(super) endpoints: HashMap<String, Handler<Settled>>,
+    pub(super) round_trip: Option<Duration>,
+    pub(super) auth: AuthState,
+    /// Whether the connection of now takes anything but HELLO.
+    pub(super) may_send: bool,
+    last_cmid: u64,
+    pub(super) outbox: Outbox,
+    pub(super) requests: HashMap<u64, ReplySender>,
+    pub(super) inbox: Inbox,
+    pub(super) acks: Acks,
+    pub(super) topics: Topics,
+    /// SUBs and UNSUBs to send.
+    control: Vec<Envelope>,
+    /// UNSUBs of this session, sent again after a reconnect since nothing tells whether they arrived.
+    unsubscribed: VecDeque<String>,
+    pub(super) flushes: Flushes,
+}
+
+/// A message to queue. What is absent is left out.
+#[derive(Default)]
+pub(super) struct Outgoing {
+    pub(super) trace_id: String,
+    pub(super) endpoint: String,
+    pub(super) msg: Option<Payload>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) debug: u32,
+}
+
+impl Core {
+    /// Bytes of HELLO and the SUBs with it: servers take 20 KiB before the session is there.
+    const FIRST_PIPELINE_BYTES: usize = 16 << 10;
+    const MAX_UNSUBSCRIBED: usize = 1_000;
+
+    pub(super) fn new(config: Arc<Config>) -> Core {
+        let auth = AuthState::new(config.authorization.clone());
+        Core {
+            config,
+            epoch: 0,
+            wanted: false,
+            closed: None,
+            session_id: None,
+            commands: VecDeque::new(),
+            terminators: HashMap::new(),
+            endpoints: HashMap::new(),
+            round_trip: None,
+            auth,
+            may_send: false,
+            last_cmid: 0,
+            outbox: Outbox::default(),
+            requests: HashMap::new(),
+            inbox: Inbox::default(),
+            acks: Acks::default(),
+            topics: Topics::default(),
+            control: Vec::new(),
+            unsubscribed: VecDeque::new(),
+            flushes: Flushes::default(),
+        }
+    }
+
+    /// There shall be a connection, with a session of its own if the last one is closed. True if
+    /// it is.
+    pub(super) fn reconnect(&mut self) -> bool {
+        self.wanted = true;
+        self.commands.push_back(Command::Reconnect);
+        self.closed.take().is_some()
+    }
+
+    /// Queues a SEND.
+    pub(super) fn send(
+        &mut self,
+        out: Outgoing,
+        done: oneshot::Sender<Result<(), SendError>>,
+    ) -> Result<(), SendError> {
+        self.queue(MessageType::SEND, out, Waiter::Send(done))
+            .map(|_| ())
+    }
+
+    /// Queues a REQUEST; gives its id.
+    pub(super) fn request(&mut self, out: Outgoing, reply: ReplySender) -> Result<u64, SendError> {
+        let cmid = self.queue(MessageType::REQUEST, out, Waiter::Request)?;
+        self.requests.insert(cmid, reply);
+        Ok(cmid)
+    }
+
+    fn queue(&mut self, t: MessageType, out: Outgoing, waiter: Waiter) -> Result<u64, SendError> {
+        if let Some(closed) = &self.closed {
+            return Err(closed.clone().into());
+        }
+        let (messages, bytes) = (
+            self.outbox.len().max(self.requests.len()),
+            self.outbox.bytes(),
+        );
+        if messages >= self.config.max_outbox_messages || bytes >= self.config.max_outbox_bytes {
+            return Err(SendError::OutboxFull { messages, bytes });
+        }
+        check_id("the trace id", &out.trace_id).map_err(SendError::InvalidId)?;
+        check_id("the endpoint", &out.endpoint).map_err(SendError::InvalidId)?;
+        let envelope = Envelope {
+            tid: Some(out.trace_id),
+            eid: Some(out.endpoint),
+            to: out.timeout.map(|timeout| timeout.as_millis() as u64),
+            rd: (out.debug != 0).then_some(out.debug),
+            msg: out.msg,
+            ..Envelope::new(t)
+        };
+        self.push(envelope, waiter)
+    }
+
+    /// Gives the envelope its id and queues it.
+    fn push(&mut self, mut envelope: Envelope, waiter: Waiter) -> Result<u64, SendError> {
+        let cmid = self.last_cmid + 1;
+        envelope.cmid = Some(cmid.to_string());
+        let mut text =
+            String::with_capacity(128 + envelope.msg.as_ref().map_or(0, |msg| msg.get().len()));
+        print_envelope(&mut text, &envelope);
+        let limit = self.config.max_message_bytes;
+        if text.len() > limit {
+            return Err(SendError::TooLarge {
+                bytes: text.len(),
+                limit,
+            });
+        }
+        self.last_cmid = cmid;
+        self.outbox.push(cmid, text, waiter);
+        self.wanted = true;
+        Ok(cmid)
+    }
+
+    /// Queues the answer to a server request. It has no limit of its own: the server's requests do.
+    pub(super) fn reply(&mut self, epoch: u64, smid: String, trace_id: String, settled: Settled) {
+        if epoch != self.epoch {
+            return;
+        }
+        let envelope = Envelope {
+            smid: Some(smid),
+            tid: Some(trace_id),
+            msg: settled.msg,
+            desc: settled.desc,
+            ..Envelope::new(settled.t)
+        };
+        let (smid, tid) = (envelope.smid.clone(), envelope.tid.clone());
+        if let Err(error) = self.push(envelope, Waiter::Reply) {
+            // Too large: the server must learn of something, or its request stays open.
+            let reject = Envelope {
+                smid,
+                tid,
+                desc: Some(error.to_string()),
+                ..Envelope::new(MessageType::REJECT)
+            };
+            if let Err(error) = self.push(reject, Waiter::Reply) {
+                log::error!("a reply cannot be sent: {error}");
+            }
+        }
+    }
+
+    /// The caller waits no longer for its answer.
+    pub(super) fn abandon(&mut self, cmid: u64) {
+        if self.requests.remove(&cmid).is_some() {
+            self.outbox.remove_if_never_sent(cmid);
+            self.settle_flushes();
+        }
+    }
+
+    /// The id of the last message that was queued.
+    pub(super) fn last_cmid(&self) -> u64 {
+        self.last_cmid
+    }
+
+    /// Gives the callback that was replaced.
+    pub(super) fn subscribe(
+        &mut self,
+        topic: &str,
+        callback: Handler<()>,
+    ) -> Result<Option<Handler<()>>, SendError> {
+        check_id("the topic", topic).map_err(SendError::InvalidId)?;
+        self.unsubscribed.retain(|gone| gone != topic);
+        let replaced = self.topics.subscribe(topic, callback);
+        if replaced.is_none() {
+            self.control.push(Topics::sub(topic, None));
+        }
+        self.wanted |= self.closed.is_none();
+        Ok(replaced)
+    }
+
+    /// Gives the callback of the topic.
+    pub(super) fn unsubscribe(&mut self, topic: &str) -> Option<Handler<()>> {
+        let callback = self.topics.remove(topic)?;
+        self.control.push(Topics::unsub(topic));
+        if self.unsubscribed.len() >= Self::MAX_UNSUBSCRIBED {
+            self.unsubscribed.pop_front();
+        }
+        self.unsubscribed.push_back(topic.to_owned());
+        Some(callback)
+    }
+
+    /// A WebSocket is open: gives the first pipeline, HELLO and SUBs. Not if the authorization has
+    /// expired while connecting.
+    pub(super) fn begin_connection(
+        &mut self,
+        mut hello: Envelope,
+        now: Instant,
+    ) -> Result<String, AlreadyExpired> {
+        hello.auth = self.auth.for_hello()?;
+        hello.sid = self.session_id.clone();
+        self.may_send = self.session_id.is_none() && !self.config.wait_for_welcome;
+        self.outbox.requeue_all();
+        self.acks.requeue(now);
+        let mut first = Pipeline::new();
+        first.envelope(&hello);
+        // The session keeps its subscriptions, but only a SUB says what was last seen, and it must
+        // be in force before anything else arrives.
+        self.control.clear();
+        for sub in self.topics.subs() {
+            if first.len() < Self::FIRST_PIPELINE_BYTES {
+                first.envelope(&sub);
+            } else {
+                self.control.push(sub);
+            }
+        }
+        self.control
+            .extend(self.unsubscribed.iter().map(|topic| Topics::unsub(topic)));
+        Ok(first.finish().expect("HELLO is in it"))
+    }
+
+    /// The next pipeline, if something is to be sent now. `hold` keeps messages back, since they
+    /// need a fresh authorization first.
+    pub(super) fn take_pipeline(
+        &mut self,
+        now: Instant,
+        ping: Option<u64>,
+        hold: bool,
+    ) -> Option<String> {
+        if !self.may_send {
+            return None;
+        }
+        self.outbox.queue_due(now);
+        let acks_due = self.acks.due().is_some_and(|due| due <= now);
+        let messages = !hold && self.outbox.has_queued();
+        let auth = self.auth.for_auth();
+        if !(messages || acks_due || ping.is_some() || auth.is_some() || !self.control.is_empty()) {
+            return None;
+        }
+        let mut pipeline = Pipeline::new();
+        if auth.is_some() {
+            pipeline.envelope(&Envelope {
+                auth,
+                ..Envelope::new(MessageType::AUTH)
+            });
+        }
+        if let Some(x) = ping {
+            let x = Some(PingId::Number(x as i64));
+            pipeline.envelope(&Envelope {
+                x,
+                ..Envelope::new(MessageType::PING)
+            });
+        }
+        for envelope in self.control.drain(..) {
+            pipeline.envelope(&envelope);
+        }
+        for envelope in self.acks.take() {
+            pipeline.envelope(envelope);
+        }
+        if messages {
+            self.take_messages(&mut pipeline);
+        }
+        pipeline.finish()
+    }
+
+    fn take_messages(&mut self, pipeline: &mut Pipeline) {
+        for nth in 0..self.config.pipeline_messages {
+            let room = self.config.pipeline_bytes.saturating_sub(pipeline.len());
+            match self.outbox.next(room, nth == 0) {
+                Some(text) => pipeline.text(text),
+                None => break,
+            }
+        }
+    }
+
+    /// When [`take_pipeline`](Core::take_pipeline) should be called again at the latest.
+    pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
+        if !self.may_send {
+            return None;
+        }
+        [
+            self.acks.due(),
+            self.outbox.next_due(),
+            self.auth.pause(now),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Everything that was taken is written.
+    pub(super) fn written(&mut self) {
+        self.acks.written();
+        self.settle_flushes();
+    }
+
+    /// The session is gone: everything outstanding fails with it. Subscriptions stay, for the next one.
+    pub(super) fn close_session(&mut self, closed: SessionClosed) {
+        self.epoch += 1;
+        self.session_id = None;
+        self.wanted = false;
+        self.may_send = false;
+        (self.inbox, self.acks) = (Inbox::default(), Acks::default());
+        self.unsubscribed.clear();
+        self.control.clear();
+        self.auth.session_ended();
+        self.flushes.fail(&closed);
+        for entry in self.outbox.drain() {
+            if let Waiter::Send(done) = entry.waiter {
+                let _ = done.send(Err(closed.clone().into()));
+            }
+        }
+        for (_, reply) in self.requests.drain() {
+            let _ = reply.send(Err(closed.clone().into()));
+        }
+        self.closed = Some(closed);
+    }
+
+    /// The session is gone, and another one shall take its place.
+    pub(super) fn replace_session(&mut self, closed: SessionClosed) {
+        self.close_session(closed);
+        self.closed = None;
+        self.wanted = true;
+    }
+}

@@ -1,0 +1,110 @@
+//! Subscriptions and what was last seen of each.
+
+use std::collections::BTreeMap;
+
+use super::handler::Handler;
+use matssocket_wire::{Envelope, MessageType};
+
+struct Topic {
+    callback: Handler<()>,
+    /// Server id of the last message seen; outlives sessions.
+    last_seen: Option<String>,
+}
+
+/// The topics subscribed to.
+#[derive(Default)]
+pub(super) struct Topics {
+    topics: BTreeMap<String, Topic>,
+}
+
+impl Topics {
+    pub(super) fn sub(topic: &str, last_seen: Option<String>) -> Envelope {
+        Envelope {
+            eid: Some(topic.to_owned()),
+            smid: last_seen,
+            ..Envelope::new(MessageType::SUB)
+        }
+    }
+
+    pub(super) fn unsub(topic: &str) -> Envelope {
+        Envelope {
+            eid: Some(topic.to_owned()),
+            ..Envelope::new(MessageType::UNSUB)
+        }
+    }
+
+    /// Adds a topic, or gives the callback that was replaced.
+    pub(super) fn subscribe(&mut self, topic: &str, callback: Handler<()>) -> Option<Handler<()>> {
+        if let Some(known) = self.topics.get_mut(topic) {
+            return Some(std::mem::replace(&mut known.callback, callback));
+        }
+        self.topics.insert(
+            topic.to_owned(),
+            Topic {
+                callback,
+                last_seen: None,
+            },
+        );
+        None
+    }
+
+    /// Forgets a topic; gives its callback.
+    pub(super) fn remove(&mut self, topic: &str) -> Option<Handler<()>> {
+        self.topics.remove(topic).map(|topic| topic.callback)
+    }
+
+    /// Every SUB, for a new connection.
+    pub(super) fn subs(&self) -> impl Iterator<Item = Envelope> {
+        self.topics
+            .iter()
+            .map(|(eid, topic)| Topics::sub(eid, topic.last_seen.clone()))
+    }
+
+    /// A message of a topic came: its callback, unless nobody listens or it came before.
+    pub(super) fn seen(&mut self, topic: &str, smid: Option<&str>) -> Option<Handler<()>> {
+        let topic = self.topics.get_mut(topic)?;
+        if smid.is_some() && smid == topic.last_seen.as_deref() {
+            return None;
+        }
+        topic.last_seen = smid.map(str::to_owned).or(topic.last_seen.take());
+        Some(topic.callback.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handler::terminator;
+    use crate::message::Message;
+    use matssocket_wire::print_pipeline;
+
+    fn callback() -> Handler<()> {
+        terminator(|_: Message<()>| async {})
+    }
+
+    #[test]
+    fn a_reconnect_names_what_was_last_seen() {
+        let mut topics = Topics::default();
+        assert!(topics.subscribe("a", callback()).is_none());
+        assert!(topics.subscribe("a", callback()).is_some());
+        topics.subscribe("b", callback());
+        assert!(topics.seen("a", Some("s1")).is_some());
+        assert!(topics.seen("a", Some("s1")).is_none(), "a repeat");
+        assert!(topics.seen("unknown", Some("s1")).is_none());
+        let subs: Vec<Envelope> = topics.subs().collect();
+        assert_eq!(
+            print_pipeline(&subs),
+            r#"[{"t":"SUB","smid":"s1","eid":"a"},{"t":"SUB","eid":"b"}]"#
+        );
+    }
+
+    #[test]
+    fn a_removed_topic_is_gone() {
+        let mut topics = Topics::default();
+        topics.subscribe("a", callback());
+        assert!(topics.remove("a").is_some());
+        assert!(topics.remove("a").is_none());
+        assert!(topics.seen("a", Some("s1")).is_none());
+        assert_eq!(topics.subs().count(), 0);
+    }
+}

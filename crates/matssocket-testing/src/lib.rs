@@ -1,0 +1,34 @@
+//! What the tests, benches and tools of this workspace share: nodes in one process, a raw client of the protocol,
+//! programs run as they are, and PostgreSQL servers. Never published.
+#![allow(missing_docs)]
+
+pub mod auth;
+pub mod bench;
+pub mod child;
+pub mod control;
+pub mod endpoints;
+pub mod line;
+pub mod node;
+#[cfg(feature = "postgres")]
+pub mod pooler;
+pub mod postgres;
+pub mod program;
+pub mod proxy;
+
+pub use control::{Control, Seen};
+pub use line::{Client, Line};
+pub use node::{Node, Nodes, Setup};
+pub use serde_json::{Value, json};
+
+use std::time::Duration;
+
+/// How long a test waits for something that must come.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Fails the test, saying what it waited for, when this takes too long.
+pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("waited {PATIENCE:?} in vain for {what}"),
+    }
+}

@@ -1,0 +1,461 @@
+//! Pipelines, the JSON arrays that go over the line: how they are read.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::value::{id, ping_id, repaired, string, timeout};
+use super::{Envelope, MessageType, shown};
+
+/// Most envelopes and listed ids in one pipeline, counted together.
+///
+/// Parsed, an envelope takes some thirty times the bytes of the shortest text that makes one; this
+/// bound keeps a large message of nothing but `{"t":"PING"}` from multiplying in memory.
+pub const MAX_PIPELINE_ITEMS: usize = 100_000;
+
+/// Why a text is not a pipeline. The text says what was wrong, and never quotes an authorization value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct PipelineError(pub String);
+
+/// Parses a JSON array of envelopes.
+///
+/// Unknown fields are ignored, a field that is `null` counts as absent (save for `msg`, where it is
+/// a payload), and of a field given twice the last counts. Neither time nor stack grow with how
+/// deeply a payload is nested.
+///
+/// A field that cannot be read harms only its own envelope: it is left out, and [`Envelope::fault`] says why. What a
+/// client can do without (`keep`, `rd`, `to`, `desc`, `debug`) is left out silently; a PING's `x` is kept as it came; half a
+/// surrogate pair in a text of a HELLO is replaced by U+FFFD.
+///
+/// # Errors
+/// Not JSON, not an array of objects with a known `t`, a `cmid` that is neither a string nor an integral number, or more
+/// than [`MAX_PIPELINE_ITEMS`]; the text names the envelope (counted from 1), field and position.
+pub fn parse_pipeline(text: &str) -> Result<Vec<Envelope>, PipelineError> {
+    // An envelope is large to move: space for as many as there are likely to be, in a text of ordinary messages.
+    let mut envelopes = Vec::with_capacity((text.len() / 256).min(64));
+    let read = read_pipeline(text, |envelope, _| {
+        envelopes.push(envelope);
+        Ok::<_, Infallible>(true)
+    });
+    match read {
+        Ok(()) => Ok(envelopes),
+        Err(Unread::Malformed(error)) => Err(error),
+    }
+}
+
+/// Why a pipeline was not read to its end.
+#[derive(Debug)]
+pub enum Unread<E> {
+    /// It is none.
+    Malformed(PipelineError),
+    /// Whoever takes its envelopes does not want more.
+    Stopped(E),
+}
+
+/// Reads a JSON array of envelopes as [`parse_pipeline`] does, one by one, so that not all of them need be in memory.
+///
+/// Each is given away with its place in the text; the answer says whether the payloads of those behind it are wanted.
+/// That the text as a whole is a pipeline is not known before the end.
+pub fn read_pipeline<E>(
+    text: &str,
+    mut take: impl FnMut(Envelope, Range<usize>) -> Result<bool, E>,
+) -> Result<(), Unread<E>> {
+    let wrong = |error: serde_json::Error| Unread::Malformed(PipelineError(error.to_string()));
+    // serde_json would quote what it found instead.
+    if !text
+        .trim_start_matches([' ', '\t', '\r', '\n'])
+        .starts_with('[')
+    {
+        let error = PipelineError("a pipeline is a JSON array".into());
+        return Err(Unread::Malformed(error));
+    }
+    let mut json = serde_json::Deserializer::from_str(text);
+    let mut stopped = None;
+    let read = json.deserialize_seq(PipelineVisitor {
+        text,
+        take: |envelope, extent| take(envelope, extent).map_err(|error| stopped = Some(error)),
+    });
+    if let Some(error) = stopped {
+        return Err(Unread::Stopped(error));
+    }
+    read.map_err(wrong)?;
+    json.end().map_err(wrong)
+}
+
+/// Reads the envelope that starts at this place of a text which [`read_pipeline`] has read before. Gives the place of
+/// the one behind it, too, if there is one.
+pub fn read_envelope(text: &str, start: usize) -> Result<(Envelope, Option<usize>), PipelineError> {
+    let seed = EnvelopeSeed {
+        text,
+        index: 1,
+        budget: &Cell::new(MAX_PIPELINE_ITEMS),
+        payloads: true,
+    };
+    let mut json = serde_json::Deserializer::from_str(&text[start..]);
+    let (envelope, extent) = seed
+        .deserialize(&mut json)
+        .map_err(|error| PipelineError(error.to_string()))?;
+    // Between two envelopes there is nothing but a comma and white space.
+    let next = text[extent.end..].find(['{', ']']);
+    let next = next.map(|bytes| extent.end + bytes);
+    Ok((envelope, next.filter(|at| text.as_bytes()[*at] == b'{')))
+}
+
+struct PipelineVisitor<'t, F> {
+    text: &'t str,
+    /// Takes an envelope and its place, and says whether the payloads of those behind it are wanted.
+    take: F,
+}
+
+impl<'de, F> Visitor<'de> for PipelineVisitor<'de, F>
+where
+    F: FnMut(Envelope, Range<usize>) -> Result<bool, ()>,
+{
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of envelopes")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut array: A) -> Result<(), A::Error> {
+        let budget = Cell::new(MAX_PIPELINE_ITEMS);
+        let (mut index, mut payloads) = (1, true);
+        while let Some((envelope, extent)) = array.next_element_seed(EnvelopeSeed {
+            text: self.text,
+            index,
+            budget: &budget,
+            payloads,
+        })? {
+            index += 1;
+            let taken = (self.take)(envelope, extent);
+            payloads = taken.map_err(|()| de::Error::custom("not wanted"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads one envelope.
+#[derive(Clone, Copy)]
+struct EnvelopeSeed<'a> {
+    /// The text that it is in.
+    text: &'a str,
+    /// Place in the pipeline, counted from 1.
+    index: usize,
+    /// How many more envelopes and ids may come.
+    budget: &'a Cell<usize>,
+    /// Its payload is wanted.
+    payloads: bool,
+}
+
+impl EnvelopeSeed<'_> {
+    fn wrong<E: de::Error>(&self, what: impl fmt::Display) -> E {
+        E::custom(format_args!("envelope {}: {what}", self.index))
+    }
+
+    fn spend<E: de::Error>(&self) -> Result<(), E> {
+        let left = self.budget.get().checked_sub(1);
+        self.budget.set(
+            left.ok_or_else(|| self.wrong::<E>("too many envelopes and ids in one pipeline"))?,
+        );
+        Ok(())
+    }
+
+    /// Reads a field into the envelope. Fails only where the pipeline as a whole is at fault.
+    fn read<E: de::Error>(
+        &self,
+        envelope: &mut Envelope,
+        field: Field,
+        raw: &RawValue,
+    ) -> Result<(), E> {
+        let value = raw.get();
+        if field == Field::Msg {
+            envelope.msg = self.payloads.then(|| raw.to_owned());
+            return Ok(());
+        }
+        if value == "null" {
+            envelope.clear(field);
+            return Ok(());
+        }
+        match field {
+            // Read by the caller.
+            Field::T | Field::Msg | Field::Unknown => {}
+            Field::Cmid => envelope.cmid = Some(self.cmid(value)?),
+            Field::Ids => envelope.ids = self.ids(envelope, value)?,
+            Field::Smid => {
+                envelope.smid = id(value);
+                if envelope.smid.is_none() {
+                    envelope.blame(field, "is neither a string nor an integral number");
+                }
+            }
+            Field::X => envelope.x = ping_id(value),
+            Field::Keep => envelope.keep = value.parse().ok(),
+            Field::Rd => envelope.rd = value.parse().ok(),
+            Field::To => envelope.to = timeout(value),
+            Field::Desc => envelope.desc = string(value),
+            Field::Debug => envelope.debug = serde_json::from_str(value).ok(),
+            Field::Tid
+            | Field::Auth
+            | Field::Clv
+            | Field::An
+            | Field::Av
+            | Field::Sid
+            | Field::Eid => {
+                let text = string(value).or_else(|| {
+                    let repaired = repaired(value);
+                    envelope.blame(
+                        field,
+                        match repaired {
+                            Some(_) => HALF_A_PAIR,
+                            None => "is not a string",
+                        },
+                    );
+                    repaired
+                });
+                if let Some(place) = envelope.text(field) {
+                    *place = text;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The place of an envelope in the text, by its first key and its last value, which lie in it: there is nothing but
+    /// white space between them and its braces.
+    fn extent(&self, first: &RawValue, last: &RawValue) -> Range<usize> {
+        let place = |it: &RawValue| it.get().as_ptr().addr() - self.text.as_ptr().addr();
+        let end = place(last) + last.get().len();
+        let start = self.text[..place(first)].rfind('{').unwrap_or(0);
+        start..end + self.text[end..].find('}').map_or(0, |space| space + 1)
+    }
+
+    fn cmid<E: de::Error>(&self, json: &str) -> Result<String, E> {
+        id(json).ok_or_else(|| self.wrong("`cmid` is neither a string nor an integral number"))
+    }
+
+    /// Elements that are no ids are left out. Anything but an array is as good as absent.
+    fn ids<E: de::Error>(
+        &self,
+        envelope: &mut Envelope,
+        json: &str,
+    ) -> Result<Option<Vec<String>>, E> {
+        if !json.starts_with('[') {
+            return Ok(None);
+        }
+        let mut json = serde_json::Deserializer::from_str(json);
+        // The inner error's position would be one within the array; the outer one is added anyway.
+        let read = json.deserialize_seq(IdsVisitor(*self));
+        let (ids, all) = read.map_err(|_| {
+            self.wrong(format_args!("`ids` has more than {MAX_PIPELINE_ITEMS} ids"))
+        })?;
+        if !all {
+            envelope.blame(Field::Ids, "has something other than ids");
+        }
+        Ok(Some(ids))
+    }
+}
+
+/// What is wrong with a text that is fit for nothing but to be shown.
+const HALF_A_PAIR: &str = "has half a surrogate pair";
+
+impl Envelope {
+    /// Notes what is wrong with a field, unless something is noted already.
+    fn blame(&mut self, field: Field, what: &str) {
+        self.fault
+            .get_or_insert_with(|| format!("`{}` {what}", field.name()).into());
+    }
+
+    /// Of a field given twice, the last counts.
+    fn clear(&mut self, field: Field) {
+        match field {
+            Field::T | Field::Msg | Field::Unknown => {}
+            Field::X => self.x = None,
+            Field::Ids => self.ids = None,
+            Field::Keep => self.keep = None,
+            Field::Rd => self.rd = None,
+            Field::To => self.to = None,
+            Field::Debug => self.debug = None,
+            _ => {
+                if let Some(text) = self.text(field) {
+                    *text = None;
+                }
+            }
+        }
+    }
+
+    /// The place of a field that is a text.
+    fn text(&mut self, field: Field) -> Option<&mut Option<String>> {
+        Some(match field {
+            Field::Smid => &mut self.smid,
+            Field::Cmid => &mut self.cmid,
+            Field::Tid => &mut self.tid,
+            Field::Auth => &mut self.auth,
+            Field::Clv => &mut self.clv,
+            Field::An => &mut self.an,
+            Field::Av => &mut self.av,
+            Field::Sid => &mut self.sid,
+            Field::Eid => &mut self.eid,
+            Field::Desc => &mut self.desc,
+            Field::T
+            | Field::X
+            | Field::Ids
+            | Field::Keep
+            | Field::Rd
+            | Field::To
+            | Field::Msg
+            | Field::Debug
+            | Field::Unknown => return None,
+        })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for EnvelopeSeed<'_> {
+    type Value = (Envelope, Range<usize>);
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        // "Any" leads a string into `visit_str`; asked for a map, serde_json would quote it.
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
+    /// The envelope, and its place in the text.
+    type Value = (Envelope, Range<usize>);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an object as envelope {}", self.index)
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<Self::Value, E> {
+        Err(self.wrong("a string instead of an object"))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        self.spend()?;
+        let mut envelope = Envelope::default();
+        let mut t = None;
+        let (mut first, mut last) = (None, None);
+        // Raw, since even a key may have half a surrogate pair.
+        while let Some(key) = map.next_key::<&RawValue>()? {
+            let field = Field::of(key.get());
+            let raw = map.next_value::<&RawValue>()?;
+            first = first.or(Some(key));
+            last = Some(raw);
+            if field == Field::Unknown {
+                continue;
+            }
+            if field == Field::T {
+                let name = string(raw.get()).ok_or_else(|| self.wrong("`t` is not a string"))?;
+                t = Some(MessageType::from_name(&name).ok_or_else(|| {
+                    let name: String = name.chars().take(20).collect();
+                    self.wrong(format_args!("unknown `t` \"{}\"", shown(&name)))
+                })?);
+            } else {
+                self.read(&mut envelope, field, raw)?;
+            }
+        }
+        envelope.t = t.ok_or_else(|| self.wrong("`t` is missing"))?;
+        // What a HELLO says is for people: repaired, it does.
+        if envelope.t == MessageType::HELLO {
+            envelope.fault.take_if(|fault| fault.ends_with(HALF_A_PAIR));
+        }
+        let extent = first.zip(last).map(|(key, value)| self.extent(key, value));
+        Ok((envelope, extent.unwrap_or_default()))
+    }
+}
+
+struct IdsVisitor<'a>(EnvelopeSeed<'a>);
+
+impl<'de> Visitor<'de> for IdsVisitor<'_> {
+    /// The ids, and whether all that was there is one.
+    type Value = (Vec<String>, bool);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of ids")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+        let (mut ids, mut all) = (Vec::new(), true);
+        while let Some(raw) = array.next_element::<&RawValue>()? {
+            self.0.spend()?;
+            match id(raw.get()) {
+                Some(id) => ids.push(id),
+                None => all = false,
+            }
+        }
+        Ok((ids, all))
+    }
+}
+
+/// The keys of an envelope.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Field {
+    T,
+    Smid,
+    Cmid,
+    X,
+    Ids,
+    Tid,
+    Auth,
+    Clv,
+    An,
+    Av,
+    Sid,
+    Keep,
+    Rd,
+    Eid,
+    To,
+    Desc,
+    Msg,
+    Debug,
+    Unknown,
+}
+
+impl Field {
+    /// The keys in the order in which they are printed.
+    const NAMES: [(Field, &'static str); 18] = [
+        (Field::T, "t"),
+        (Field::Smid, "smid"),
+        (Field::Cmid, "cmid"),
+        (Field::X, "x"),
+        (Field::Ids, "ids"),
+        (Field::Tid, "tid"),
+        (Field::Auth, "auth"),
+        (Field::Clv, "clv"),
+        (Field::An, "an"),
+        (Field::Av, "av"),
+        (Field::Sid, "sid"),
+        (Field::Keep, "keep"),
+        (Field::Rd, "rd"),
+        (Field::Eid, "eid"),
+        (Field::To, "to"),
+        (Field::Desc, "desc"),
+        (Field::Msg, "msg"),
+        (Field::Debug, "debug"),
+    ];
+
+    /// The field of a key, given as JSON.
+    fn of(key: &str) -> Field {
+        let known = |name: &str| {
+            let mut names = Field::NAMES.iter();
+            names
+                .find(|(_, known)| *known == name)
+                .map_or(Field::Unknown, |(field, _)| *field)
+        };
+        match key.strip_prefix('"').and_then(|it| it.strip_suffix('"')) {
+            Some(name) if !name.contains('\\') => known(name),
+            Some(_) | None => string(key).map_or(Field::Unknown, |name| known(&name)),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        Field::NAMES
+            .iter()
+            .find(|(field, _)| *field == self)
+            .map_or("?", |(_, name)| name)
+    }
+}
