@@ -29,8 +29,10 @@ pub(crate) use self::work::{Ping, ping};
 use crate::metrics::metered;
 use crate::node::Node;
 use crate::seldom::log_seldom;
-use crate::store::StoreError;
-use crate::store::operation::{ClaimForwarded, ClaimedForwarded, Forwarded, GiveBackForwarded};
+use crate::store::operation::{
+    ClaimForwarded, ClaimedForwarded, Forwarded, GiveBackForwarded, Looked,
+};
+use crate::store::{Looks, StoreError};
 
 /// Name of the service behind the built-in endpoint `MatsSocket.matsPing`.
 pub(crate) const PING: &str = "MatsSocket.matsPing";
@@ -104,6 +106,8 @@ struct Desk {
     claim_again: bool,
     /// When rows are looked for, beside the intervals.
     next_look: Option<Instant>,
+    /// What the looks have found out.
+    looks: Looks<Looked>,
 }
 
 impl Desk {
@@ -131,6 +135,7 @@ impl Desk {
             claiming: false,
             claim_again: false,
             next_look: None,
+            looks: Looks::default(),
             node,
         }
     }
@@ -167,6 +172,7 @@ impl Desk {
         let name = self.node.name();
         if !Arc::ptr_eq(&name, &self.name) {
             self.name = name;
+            self.looks.doubt(std::time::Instant::now());
             for places in self.places.values_mut() {
                 places.forget_waiting();
             }
@@ -232,8 +238,7 @@ impl Desk {
             rooms,
             hearing: self.node.config.lease,
             asked,
-            // Each claim begins anew: after an outage, work was passed over by claims that built upon the last one.
-            looked: None,
+            looked: self.looks.begin(asked),
         })
     }
 
@@ -246,16 +251,24 @@ impl Desk {
     /// What a claim has brought.
     fn claimed(&mut self, claimed: Result<ClaimedForwarded, StoreError>, me: &Addr<Services>) {
         self.claiming = false;
-        let ClaimedForwarded { rows, more, .. } = match claimed {
+        let now = std::time::Instant::now();
+        let ClaimedForwarded {
+            rows,
+            more,
+            looked,
+            took,
+        } = match claimed {
             Ok(claimed) => claimed,
             Err(error) => {
                 log_seldom!(
                     warn,
                     "no forwarded messages could be claimed, tried again soon: {error}"
                 );
+                self.looks.doubt(now);
                 return;
             }
         };
+        self.looks.end(looked, took, now);
         // If nothing could be had, somebody else is about to take what there is.
         for service in more.iter().filter(|_| !rows.is_empty()) {
             self.expect_more(service);

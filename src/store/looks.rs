@@ -15,6 +15,9 @@ const PARTS: u32 = 20;
 /// Not later than this, though.
 const LATEST: Duration = Duration::from_secs(10);
 
+/// After an outage, each look begins anew for so long: whatever was under way when it began may be committed when it ends.
+const DOUBT: Duration = Duration::from_secs(30);
+
 /// What the last look has found out, and when the next one begins anew.
 #[derive(Debug)]
 pub(crate) struct Looks<T> {
@@ -23,6 +26,8 @@ pub(crate) struct Looks<T> {
     anew: Option<Instant>,
     /// The look under way has begun anew.
     is_anew: bool,
+    /// Nothing that is found out before this is built upon.
+    doubted_until: Option<Instant>,
 }
 
 impl<T> Default for Looks<T> {
@@ -31,6 +36,7 @@ impl<T> Default for Looks<T> {
             known: None,
             anew: None,
             is_anew: true,
+            doubted_until: None,
         }
     }
 }
@@ -49,11 +55,18 @@ impl<T: Clone> Looks<T> {
 
     /// The look has found this out, and taken so long.
     pub(crate) fn end(&mut self, found: T, took: Duration, now: Instant) {
-        self.known = Some(found);
+        let is_doubted = self.doubted_until.is_some_and(|until| now < until);
+        self.known = (!is_doubted).then_some(found);
         if self.is_anew {
             let rest = took.saturating_mul(PARTS).min(LATEST);
             self.anew = self.anew.max(Some(now + rest));
         }
+    }
+
+    /// There was an outage, and it may have just ended.
+    pub(crate) fn doubt(&mut self, now: Instant) {
+        self.known = None;
+        self.doubted_until = Some(now + DOUBT);
     }
 }
 
@@ -78,6 +91,23 @@ mod tests {
         looks.end(4, SECOND * 100, at(113));
         assert_eq!(looks.begin(at(122)), Some(4));
         assert_eq!(looks.begin(at(123)), None, "not much later, though");
+    }
+
+    #[test]
+    fn after_an_outage_looks_begin_anew_for_a_while() {
+        let (mut looks, start) = (Looks::default(), Instant::now());
+        looks.begin(start);
+        looks.end(1, SECOND, start);
+        looks.doubt(start);
+        for second in 0..30 {
+            let now = start + SECOND * second;
+            assert_eq!(looks.begin(now), None, "after {second} s");
+            looks.end(2, SECOND / 100, now);
+        }
+        let later = start + SECOND * 30;
+        assert_eq!(looks.begin(later), None);
+        looks.end(3, SECOND / 100, later);
+        assert_eq!(looks.begin(later + SECOND), Some(3));
     }
 
     #[test]

@@ -416,6 +416,10 @@ pub async fn looks_that_go_on_find_what_dead_nodes_have_left(base: Base) {
     };
     let claimed = b.run(with_room).await;
     assert_eq!(counts(&claimed), [("full", 1)], "when there was room");
+    // Whatever the dead node had under way may be committed yet.
+    forward(&a, 1, of("anna", "service")).await;
+    let claimed = b.run(look(&claimed.looked)).await;
+    assert_eq!(counts(&claimed), [("service", 1)], "committed late");
     // The next one dies.
     base.clock.advance(secs(28));
     assert!(b.run(renew()).await);

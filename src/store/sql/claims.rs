@@ -159,8 +159,8 @@ impl Transaction<'_> {
         let now = self.now;
         let mut claim = Claim::new(op);
         // What dead nodes have left behind first: it gets no more, so nothing waits for it forever.
-        for node in self.dead_holders(&by, lease_time, &mut claim)? {
-            if !self.claim_of(Owner::Node(&node), now, &mut claim)? {
+        for (node, is_long_gone) in self.dead_holders(&by, lease_time, &mut claim)? {
+            if !self.claim_of(Owner::Node(&node), now, &mut claim)? && is_long_gone {
                 claim.claimed.looked.emptied.insert(node);
             }
         }
@@ -170,23 +170,36 @@ impl Transaction<'_> {
         Ok(claim.claimed)
     }
 
-    /// Nodes whose leases have run out and that may hold rows.
-    fn dead_holders(&mut self, by: &str, now: i64, claim: &mut Claim<'_>) -> DbResult<Vec<String>> {
+    /// Nodes whose leases have run out and that may hold rows; whether that was so long ago that no commit of theirs comes
+    /// to light any more.
+    fn dead_holders(
+        &mut self,
+        by: &str,
+        now: i64,
+        claim: &mut Claim<'_>,
+    ) -> DbResult<Vec<(String, bool)>> {
         let gone = node::table
             .filter(node::lease_until.le(now).and(node::name.ne(by)))
-            .select(node::name);
-        let gone: Vec<String> = gone.load(self.apart())?;
-        let emptied = &mut claim.claimed.looked.emptied;
+            .select((node::name, node::lease_until));
+        let gone: HashMap<String, i64> = gone.load(self.apart())?.into_iter().collect();
+        // Of those that nobody knows any more, it was long ago.
+        let is_long_gone = |name: &str| gone.get(name).is_none_or(|until| *until <= passed(now));
         let holders: Vec<String> = match &claim.op.looked {
             Some(looked) => {
                 let may_hold = |name: &&String| !looked.emptied.contains(*name);
-                gone.iter().filter(may_hold).cloned().collect()
+                gone.keys().filter(may_hold).cloned().collect()
             }
             // Among them may be some that nobody knows any more.
             None => self.dead_nodes(by, now)?,
         };
-        emptied.extend(gone.into_iter().filter(|name| !holders.contains(name)));
-        Ok(holders)
+        let empty = gone.keys().filter(|name| !holders.contains(name));
+        let empty = empty.filter(|name| is_long_gone(name));
+        claim.claimed.looked.emptied.extend(empty.cloned());
+        let with_age = |name: String| {
+            let is_long_gone = is_long_gone(&name);
+            (name, is_long_gone)
+        };
+        Ok(holders.into_iter().map(with_age).collect())
     }
 
     /// Claims what one owner has. False: it has nothing.

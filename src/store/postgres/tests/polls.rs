@@ -81,7 +81,7 @@ fn free() -> NewForward {
 fn a_claim_steps_over_what_is_gone_once() {
     let (_schema, mut probe, _report) = begin();
     probe.execute(&format!(
-        "INSERT INTO node (name, lease_until) VALUES ('dead', {NOW} - 1000); \
+        "INSERT INTO node (name, lease_until) VALUES ('dead', {NOW} - 30000); \
         INSERT INTO forwarded (epoch, node, due, attempts, secret, created, service, endpoint, sid, user_id, kind, tid, msg) \
         SELECT 1, CASE i % 4 WHEN 0 THEN '{ME}' WHEN 1 THEN 'dead' END, {NOW} - 30000 - i % 1000, 0, 's', {NOW}, 'service', \
             'e', 's', 'u', 'SEND', 't', '1' \
