@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use matssocket::BROWSER_CLIENT;
 
-use crate::common::line::http;
-use crate::common::*;
+use matssocket_testing::line::http;
+use matssocket_testing::*;
 
 const DIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/typescript/dist");
 
