@@ -77,7 +77,7 @@ test("a chat goes on through a stopped node, reloads and cut lines: each line on
   assert.equal(await tab.evaluate("matsDemo.counters.outOfOrder"), 0);
 
   await until(tab, `matsDemo.sent.every(({ kind, taken, answered }) => taken && (kind === "send" || answered))`);
-  const ways: string[] = await tab.evaluate(`[...document.querySelectorAll(".way")].map(({ innerText }) => innerText)`);
+  const ways: string[] = await tab.evaluate(`[...document.querySelectorAll(".way")].map(({ textContent }) => textContent)`);
   assert.equal(ways.length, 6);
   for (const way of ways) assert.match(way, /stored here.*sent.*taken by.*node-[AB]/s);
   assert.equal(ways.filter((way) => /answered by.*node-B/s.test(way)).length, 1);
