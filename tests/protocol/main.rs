@@ -6,6 +6,7 @@ mod authorization;
 mod browser_client;
 mod closing;
 mod debug;
+mod document;
 mod foreign_text;
 mod hello;
 mod http;
