@@ -180,7 +180,11 @@ async fn book_with(
     if parcel.payload == "piano" {
         // The carrier takes heavy freight by a form that a human reads. It gets the token, and whoever has the answer
         // one day replies by it. If nobody does within a minute, the service is called again.
-        let token = parcel.reply_token().expect("services have one").clone();
+        let token = parcel
+            .context
+            .reply_token()
+            .expect("services have one")
+            .clone();
         println!("piano: the carrier will call back");
         let _ = call_me_back.send((token, parcel.payload.clone()));
         return Ok(Outcome::later(Duration::from_secs(60)));
@@ -209,9 +213,9 @@ async fn pick_up(
 ) -> Result<Outcome<()>, HandlerError> {
     carrier.pick_up().await?;
     // Stored in the same transaction as the end of this work: it is sent once.
-    what.send(
-        what.session_id(),
-        what.trace_id(),
+    what.context.send(
+        what.context.session_id(),
+        what.context.trace_id(),
         "Shop.pickedUp",
         &what.payload,
     )?;

@@ -60,12 +60,13 @@ async fn serve(port: u16) -> Result<(), Box<dyn Error>> {
         }))
         .terminator("Chat.say", async |said: Incoming<String>| {
             let line = Line {
-                user: said.user_id().to_owned(),
+                user: said.context.user_id().to_owned(),
                 text: said.payload.clone(),
             };
             // The publication is stored in the same transaction as the id of this message, so a line that a client
             // sends again is not published again.
-            said.publish(TOPIC, said.trace_id(), &line)?;
+            said.context
+                .publish(TOPIC, said.context.trace_id(), &line)?;
             Ok(Outcome::done())
         })
         .start()

@@ -171,14 +171,14 @@ fn place(
     let placed: Number = sql_query(
         "INSERT INTO orders_example.placed (customer, item, pieces) VALUES ($1, $2, $3) RETURNING number",
     )
-    .bind::<Text, _>(order.user_id())
+    .bind::<Text, _>(order.context.user_id())
     .bind::<Text, _>(item)
     .bind::<Integer, _>(pieces)
     .get_result(database)?;
     // This message is part of the transaction, too.
-    order.send(
-        order.session_id(),
-        order.trace_id(),
+    order.context.send(
+        order.context.session_id(),
+        order.context.trace_id(),
         "Orders.placed",
         &placed.number,
     )?;

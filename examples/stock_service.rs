@@ -142,8 +142,10 @@ async fn reported(apples: Incoming<u32>) -> Result<Outcome<()>, HandlerError> {
     println!("shop: the warehouse reports {} apples", apples.payload);
     if apples.payload % 4 == 2 {
         let reply_to = ReplyTo::terminator("Stock.counted");
-        let (session, trace) = (apples.session_id(), apples.trace_id());
-        apples.request(session, trace, "Warehouse.count", "apples", reply_to)?;
+        let (session, trace) = (apples.context.session_id(), apples.context.trace_id());
+        apples
+            .context
+            .request(session, trace, "Warehouse.count", "apples", reply_to)?;
     }
     Ok(Outcome::done())
 }

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -11,6 +12,7 @@ use crate::wire::DebugOptions;
 
 /// Who a client is.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Principal {
     /// The user id: a session belongs to one user for its whole life.
     pub user_id: String,
@@ -31,12 +33,14 @@ impl Principal {
     }
 
     /// With data that handlers find again by its type.
+    #[must_use]
     pub fn with_data(mut self, data: impl Any + Send + Sync) -> Principal {
         self.data = Arc::new(data);
         self
     }
 
     /// With debug options that this user may ask for.
+    #[must_use]
     pub fn with_debug_options(mut self, options: DebugOptions) -> Principal {
         self.debug_options = options;
         self
@@ -51,26 +55,52 @@ impl std::fmt::Debug for Principal {
     }
 }
 
-/// What an authenticator says of an authorization value.
+/// An authenticator's answer about an authorization value.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Verdict {
-    /// Authenticated (anew).
+    /// Valid: the client is this principal.
     Authenticated(Principal),
-    /// Still who it was.
+    /// Still valid, for the current principal.
     StillValid,
-    /// Not valid; the reason is told to the client.
+    /// Not valid, for this reason, which the client gets to see.
     Invalid(String),
 }
 
-/// The authenticator itself failed (its database is away, say): the client is sent away with its session kept.
+/// The authenticator itself failed, for example because its database is unavailable: the connection is closed with 1012
+/// and the session is kept, so that the client tries again.
+///
+/// ```
+/// # use matssocket::AuthError;
+/// fn cache_size(setting: &str) -> Result<usize, AuthError> {
+///     setting.parse().map_err(AuthError::new)
+/// }
+/// # assert!(cache_size("x").is_err());
+/// let timeout = AuthError::new("the directory did not answer in time");
+/// # drop(timeout);
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("authentication is not possible now: {0}")]
-pub struct AuthError(pub String);
+pub struct AuthError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
-/// The HTTP upgrade was refused.
-#[derive(Debug, thiserror::Error)]
+impl AuthError {
+    /// A failure with this error, or text, as its cause. It goes to the log, not to the client.
+    pub fn new(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> AuthError {
+        AuthError(cause.into())
+    }
+}
+
+/// The HTTP upgrade was refused: the client gets 403.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Refused(pub String);
+pub struct Refused(String);
+
+impl Refused {
+    /// A refusal with this reason, which goes to the log, not to the client.
+    pub fn new(reason: impl Into<String>) -> Refused {
+        Refused(reason.into())
+    }
+}
 
 /// Headers that a handshake adds to its response.
 #[derive(Debug, Default)]
@@ -86,18 +116,18 @@ impl ResponseHeaders {
 /// The application's authentication: one per server, shared by all threads.
 #[async_trait(?Send)]
 pub trait Authentication: Send + Sync + 'static {
-    /// Whether a page of this origin may connect. Not asked when the request has no `Origin` header, or an opaque one
-    /// (`null`), nor when [`allowed_origins`](crate::ServerBuilder::allowed_origins) decides.
-    /// The default allows the same host (and port) as the request was made to.
+    /// Whether a page of this origin may connect. It is not called when the request has no `Origin` header, or an opaque one
+    /// (`null`), nor when [`allowed_origins`](crate::ServerBuilder::allowed_origins) decides. The default allows the host
+    /// (and port) that the request was made to.
     fn check_origin(&self, origin: &str, request: &HttpRequest) -> bool {
         same_host(origin, request)
     }
 
-    /// Looks at the upgrade request and makes the connection's authenticator. An `Err` refuses the upgrade with 403;
-    /// its text goes to the log, not to the client.
+    /// Looks at the upgrade request and makes the connection's authenticator. An `Err` refuses the upgrade with 403; its
+    /// text goes to the log, not to the client.
     ///
-    /// It has [`authentication_timeout`](crate::Config::authentication_timeout) to answer, after which the upgrade is
-    /// refused with 503. It is cancelled then, and when the client leaves meanwhile: it is dropped at an `await`.
+    /// After [`authentication_timeout`](crate::Config::authentication_timeout) the upgrade is refused with 503. The future
+    /// is dropped then, and also when the client leaves.
     async fn handshake(
         &self,
         request: &HttpRequest,
@@ -105,14 +135,14 @@ pub trait Authentication: Send + Sync + 'static {
     ) -> Result<Box<dyn Authenticator>, Refused>;
 }
 
-/// One connection's authenticator. Every step may take its time, up to
-/// [`Config::authentication_timeout`](crate::Config::authentication_timeout). An `Err` is not a refusal but a failure:
-/// the connection is closed with 1012, the session kept.
+/// One connection's authenticator. Each call may take up to
+/// [`Config::authentication_timeout`](crate::Config::authentication_timeout). An `Err` is a failure, not a refusal: the
+/// connection is closed with 1012 and the session is kept.
 ///
 /// A value that a client *offers* is judged by [`authenticate`](Self::authenticate) or
-/// [`reauthenticate`](Self::reauthenticate). Only when one of them has accepted it do handlers and the other steps see
-/// it; a value that was refused is never seen again, and the one accepted before stays. While a refusal stands, nothing
-/// goes in or out until another value is accepted.
+/// [`reauthenticate`](Self::reauthenticate). Handlers and the other methods see it only once one of them has accepted it. A
+/// refused value is never seen again, and the one accepted before stays; but nothing goes in or out until another value is
+/// accepted.
 #[async_trait(?Send)]
 pub trait Authenticator: 'static {
     /// The connection's first authorization value.
@@ -131,30 +161,30 @@ pub trait Authenticator: 'static {
         self.authenticate(offered).await
     }
 
-    /// Asked before messages are handled, with the accepted value and the current principal: whether it has expired,
-    /// say. The default says that it is still valid.
+    /// Called before messages are handled, with the accepted value and the current principal, for example to see whether the
+    /// value has expired. The default says that it is still valid.
     async fn reevaluate(&self, accepted: &str, current: &Principal) -> Result<Verdict, AuthError> {
         let _ = (accepted, current);
         Ok(Verdict::StillValid)
     }
 
-    /// Asked before messages and publications are delivered to the client, with the accepted value and the time (ms since
-    /// the epoch) at which it was last found valid. For publications the answer holds for
-    /// [`Config::outgoing_check_interval`](crate::Config::outgoing_check_interval). The default asks
+    /// Called before messages and publications are delivered to the client, with the accepted value and the time at which it
+    /// was last found valid. For publications the answer is relied on for
+    /// [`Config::outgoing_check_interval`](crate::Config::outgoing_check_interval). The default calls
     /// [`reevaluate`](Self::reevaluate).
     async fn reevaluate_outgoing(
         &self,
         accepted: &str,
         current: &Principal,
-        last_valid: i64,
+        last_valid: SystemTime,
     ) -> Result<Verdict, AuthError> {
         let _ = last_valid;
         self.reevaluate(accepted, current).await
     }
 
-    /// Whether this user may subscribe to a topic. Asked again when a new value is accepted, and at an interval
-    /// ([`Config::topic_check_interval`](crate::Config::topic_check_interval)): a right that was withdrawn ends the
-    /// subscription. The default says yes.
+    /// Whether this user may subscribe to a topic. It is called again when a new value is accepted, and every
+    /// [`Config::topic_check_interval`](crate::Config::topic_check_interval): once the answer is no, the subscription ends.
+    /// The default says yes.
     async fn authorize_topic(&self, topic: &str, current: &Principal) -> Result<bool, AuthError> {
         let _ = (topic, current);
         Ok(true)
@@ -164,15 +194,15 @@ pub trait Authenticator: 'static {
 /// Whether an `Origin` header (`https://shop.example`) names the host that the request was made to, as browsers compare
 /// them: letter case and default ports make no difference.
 ///
-/// The scheme must be the request's, too, if that is known, which it is on a TLS socket of this server and behind
+/// The scheme must be the request's, too, if that is known: on a TLS socket of this server, and behind
 /// [trusted proxies](crate::ServerBuilder::trusted_proxies) that send `X-Forwarded-Proto`. Other proxies' headers are
-/// not believed: what they name as the host is the `Host` that they send.
+/// ignored, except for the `Host` that they send.
 pub fn same_host(origin: &str, request: &HttpRequest) -> bool {
-    crate::http::same_host(origin, request)
+    crate::request::same_host(origin, request)
 }
 
-/// An authentication out of one async function from authorization value to [`Verdict`]: for applications whose
-/// handshake needs no look.
+/// An authentication made of one async function from authorization value to [`Verdict`], for applications that need not
+/// look at the upgrade request.
 ///
 /// ```
 /// use matssocket::{auth_fn, Principal, Verdict};

@@ -1,5 +1,5 @@
 //! What the benches need of private rooms. Not part of the public API: it may change or go in any release.
 
-pub use crate::metrics::bench::Hop;
+pub use crate::mailbox::bench::Hop;
 pub use crate::session::bench::Decisions;
 pub use crate::store::bench::*;

@@ -1,12 +1,42 @@
-//! Time and chance, injected: tests move the clock and fix the ids.
+//! An injectable clock that tests can freeze and advance.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde::Serializer;
+
 /// A duration in milliseconds; one too long for them is the longest there is.
 pub(crate) fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A wall time out of milliseconds since the epoch, in which the store and the protocol keep it.
+pub(crate) fn wall_time(ms: i64) -> SystemTime {
+    let distance = Duration::from_millis(ms.unsigned_abs());
+    let time = match ms {
+        0.. => UNIX_EPOCH.checked_add(distance),
+        _ => UNIX_EPOCH.checked_sub(distance),
+    };
+    time.unwrap_or(UNIX_EPOCH)
+}
+
+/// Milliseconds since the epoch.
+pub(crate) fn epoch_ms(time: SystemTime) -> i64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => ms(since),
+        Err(before) => -ms(before.duration()),
+    }
+}
+
+/// Serialises a wall time as milliseconds since the epoch.
+pub(crate) fn as_epoch_ms<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_i64(epoch_ms(*time))
+}
+
+/// Serialises a duration as whole microseconds.
+pub(crate) fn as_micros<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// So much later; an interval beyond all measure never ends.
@@ -37,9 +67,8 @@ impl Steady {
     }
 
     fn new(wall: SystemTime, then: Instant) -> Steady {
-        let wall = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
         Steady {
-            wall: ms(wall),
+            wall: epoch_ms(wall).max(0),
             then,
         }
     }
@@ -70,16 +99,35 @@ impl Clock {
         Clock::default()
     }
 
-    /// A clock that stands at `ms` since the epoch until it is [advanced](Clock::advance).
-    pub fn fixed(ms: i64) -> Clock {
+    /// A clock that stands at this time, to the millisecond, until it is [advanced](Clock::advance).
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use matssocket::Clock;
+    ///
+    /// let clock = Clock::fixed_ms(SystemTime::UNIX_EPOCH);
+    /// clock.advance(Duration::from_secs(3600));
+    /// assert_eq!(clock.now_ms(), SystemTime::UNIX_EPOCH + Duration::from_secs(3600));
+    /// ```
+    pub fn fixed(time: SystemTime) -> Clock {
+        Clock::fixed_ms(epoch_ms(time))
+    }
+
+    /// The time, to the millisecond.
+    pub fn now(&self) -> SystemTime {
+        wall_time(self.now_ms())
+    }
+
+    /// As [`fixed`](Self::fixed), in milliseconds since the epoch.
+    pub(crate) fn fixed_ms(ms: i64) -> Clock {
         Clock {
             fixed: Some(ms),
             ..Clock::default()
         }
     }
 
-    /// Milliseconds since the epoch.
-    pub fn now(&self) -> i64 {
+    /// The time in milliseconds since the epoch.
+    pub(crate) fn now_ms(&self) -> i64 {
         let base = self
             .fixed
             .unwrap_or_else(|| Steady::of_process().at(Instant::now()));
@@ -114,11 +162,20 @@ mod tests {
     }
 
     #[test]
+    fn wall_times_are_milliseconds_since_the_epoch_and_back() {
+        for ms in [0, 1, -1, 1_700_000_000_123, -5_000] {
+            assert_eq!(epoch_ms(wall_time(ms)), ms);
+        }
+        assert_eq!(wall_time(1_500), UNIX_EPOCH + Duration::from_millis(1_500));
+        let _ = (wall_time(i64::MAX), wall_time(i64::MIN));
+    }
+
+    #[test]
     fn the_system_s_clock_is_one_and_starts_with_the_wall() {
         let (a, b) = (Clock::system(), Clock::system());
         let wall = SystemTime::now().duration_since(UNIX_EPOCH);
         let wall = ms(wall.expect("it is later"));
-        let (first, second) = (a.now(), b.now());
+        let (first, second) = (a.now_ms(), b.now_ms());
         assert!(first <= second && second - first < 1_000);
         assert!((first - wall).abs() < 60_000, "{first} is not about {wall}");
     }

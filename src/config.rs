@@ -10,14 +10,22 @@ pub use check::ConfigMistake;
 
 /// Limits and intervals. The defaults are the protocol's.
 ///
-/// A server does not start with values that cannot be meant ([`check`](Config::check)): zero, unless it is said below
-/// what zero means, or two that contradict each other.
+/// Start from the default and assign what should differ; fields may be added in any version. A server does not start with
+/// values that make no sense ([`check`](Config::check)): zero, unless a field says what zero means, or two values that
+/// contradict each other.
 ///
 /// ```
-/// let mut config = matssocket::Config::default();
+/// use std::time::Duration;
+/// use matssocket::{Config, MatsSocketServer};
+///
+/// let mut config = Config::default();
 /// config.max_sessions_per_user = 10;
+/// config.store.queue_wait = Duration::from_secs(1);
+/// let builder = MatsSocketServer::builder("shop").config(config);
+/// # drop(builder);
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Config {
     /// Largest WebSocket message before HELLO, in bytes: HELLO, with all its SUBs. Default 512 KiB.
     pub max_message_before_hello: usize,
@@ -26,30 +34,29 @@ pub struct Config {
     pub max_message: usize,
     /// Largest envelope of a message, in bytes; beyond that close 4004. Default 4 MiB.
     pub max_envelope: usize,
-    /// Bytes per second that a message must bring on average until it is whole; what is slower is closed with 4002
-    /// (session kept), before HELLO with 1008. Time for which the server does not read does not count. Zero: any rate
-    /// will do. Default 4 KiB.
+    /// Bytes per second at which a message must arrive on average until it is complete. Slower connections are closed with
+    /// 4002 (session kept), before HELLO with 1008. Time during which the server does not read does not count. Zero: no
+    /// minimum. Default 4 KiB.
     pub min_receive_rate: usize,
-    /// From when on the rate of a message is looked at. Default 10 s.
+    /// Time after which the rate of a message is checked. Default 10 s.
     pub receive_grace: Duration,
-    /// How long a message of which fragments have come may wait for room for the next one, before its connection is
-    /// closed with 4002 (session kept): those who hold parts could wait for each other. Default 5 s.
+    /// How long a partly received message may wait for memory for its next fragment before its connection is closed with
+    /// 4002 (session kept). Without this limit, connections that each hold a part could wait for each other. Default 5 s.
     pub max_fragment_wait: Duration,
-    /// Time after the upgrade until HELLO has arrived. Default 5 s.
+    /// Time after the upgrade within which HELLO must arrive. Default 5 s.
     pub hello_timeout: Duration,
-    /// Most lines of a node whose HELLO is not done; beyond that upgrades get 503. Default 5,000.
+    /// Most connections of a node that have not completed HELLO; beyond that upgrades get 503. Default 5,000.
     pub max_lines_before_hello: usize,
-    /// Most such lines of one client address (of IPv6, of one /64 network). It applies only where
-    /// [trusted proxies](crate::ServerBuilder::trusted_proxies) are configured, if only an empty list: otherwise the
+    /// Most such connections from one client address (for IPv6, one /64 network). It applies only where
+    /// [trusted proxies](crate::ServerBuilder::trusted_proxies) are configured, even if the list is empty: otherwise the
     /// address may be that of a proxy. Default 100.
     pub max_lines_before_hello_per_address: usize,
-    /// Time limit of each question to the authentication plugin, its handshake and `authenticate` included.
-    /// Default 30 s.
+    /// Time limit of each call of the authentication plugin, including its handshake. Default 30 s.
     pub authentication_timeout: Duration,
-    /// Most handshakes and first authentications of a node under way at a time; beyond that upgrades get 503.
+    /// Most handshakes and first authentications in progress at a time, per node; beyond that upgrades get 503.
     /// Default 1,000.
     pub max_authentications_pending: usize,
-    /// A connection on which nothing comes in for so long is closed (session kept). Default 75 s.
+    /// Time without incoming data after which a connection is closed (session kept). Default 75 s.
     pub idle_timeout: Duration,
     /// Interval of WebSocket pings to the client. Default 25 s.
     pub ping_interval: Duration,
@@ -59,69 +66,72 @@ pub struct Config {
     pub max_unprocessed: usize,
     /// Bytes written but not yet taken by the client at which sending pauses, per connection. Default 1 MiB.
     pub max_unsent: usize,
-    /// A client that takes nothing for so long, though bytes wait for it, is given up (session kept). Default 30 s.
+    /// Time after which a connection is dropped whose client reads nothing although bytes wait for it (session kept).
+    /// Default 30 s.
     pub write_timeout: Duration,
-    /// How long to wait for the client's Close after ours. Default 3 s.
+    /// How long to wait for the client's Close after the server's. Default 3 s.
     pub close_timeout: Duration,
-    /// Bytes that all connections of a node may hold: half of it for what comes in, counted from when a frame announces
-    /// it until it is processed, half for what goes out. What does not fit is not read for now, or stays in the store.
-    /// Up to 64 KiB per connection and direction wait for nobody, so that many connections may hold more. Default
-    /// 512 MiB.
+    /// Bytes that all connections of a node may hold together: half for incoming data, counted from when a frame announces
+    /// it until it is processed, half for outgoing data. Beyond that, incoming data is not read for now and outgoing
+    /// messages stay in the store. Up to 64 KiB per connection and direction are always allowed, so very many connections
+    /// may hold more. Default 512 MiB.
     pub max_node_bytes: usize,
-    /// How much of that the connections of one user may hold, in each direction; never more than all connections may
-    /// of what comes in. A message larger than this is closed with 1009, one in fragments if it is larger than half of
-    /// this. Default 128 MiB.
+    /// How much of that the connections of one user may hold, in each direction; never more than the incoming half of all
+    /// connections. A larger message closes its connection with 1009; a fragmented one does so from half of this on.
+    /// Default 128 MiB.
     pub max_user_bytes: usize,
-    /// How much of that, and of what comes in, lines may hold whose HELLO is not done; at most a quarter of it. Default
-    /// 64 MiB.
+    /// How much of that connections may hold for incoming data before they have completed HELLO; at most a quarter of it.
+    /// Default 64 MiB.
     pub max_bytes_before_hello: usize,
 
     /// Most sessions of one user. Default 75.
     pub max_sessions_per_user: u32,
-    /// Whether `POST <path>/close_session` is there. Default true.
+    /// Whether `POST <path>/close_session` is served. Default true.
     pub close_session_out_of_band: bool,
-    /// How long after `POST <path>/close_session` the session is closed, unless its client comes back before. Zero: at
-    /// once. Default 30 s.
+    /// How long after `POST <path>/close_session` the session is closed, unless its client comes back first. Zero:
+    /// immediately. Default 30 s.
     pub close_session_grace: Duration,
-    /// Most topics of one session. Zero: no topics. Default 1,500.
+    /// Most topics that one session may subscribe to. Zero: none. Default 1,500.
     pub max_topics: usize,
     /// Longest topic id, in characters. Default 256.
     pub max_topic_length: usize,
     /// Most handlers running at a time for one session; beyond that messages get RETRY. Default 1,000.
     pub max_handlers: usize,
     /// Most handlers running at a time for all sessions of one user on a node; beyond that messages get RETRY. From half of
-    /// it on, his lines are not read from until a good part has ended, or for a second at a time. Default 2,000.
+    /// this on, the user's connections are not read from until a good part of the handlers has ended, or for a second at a
+    /// time. Default 2,000.
     pub max_handlers_per_user: usize,
-    /// Largest payload, in bytes, that the built-in pings (`MatsSocket.matsPing` and `MatsSocket.matsSocketPing`) take;
-    /// beyond that they are answered with NACK. Default 4 KiB.
+    /// Largest payload, in bytes, that the built-in pings (`MatsSocket.matsPing` and `MatsSocket.matsSocketPing`) accept;
+    /// beyond that they get NACK. Default 4 KiB.
     pub max_ping_payload: usize,
     /// Most rows in one session's inbox; beyond that messages get RETRY. Default 10,000.
     pub max_inbox: usize,
-    /// Most bytes of answers in one session's inbox, which are there until its client has acknowledged them (ACK2); beyond
-    /// that messages get RETRY. The answers of handlers that run already come on top. The sessions of one user may have
+    /// Most bytes of answers in one session's inbox, where they stay until the client acknowledges them (ACK2); beyond that
+    /// messages get RETRY. The answers of handlers that already run come on top. All sessions of one user may have
     /// [`max_sessions_per_user`](Self::max_sessions_per_user) times as many. Default 16 MiB.
     pub max_inbox_bytes: usize,
     /// Most information-bearing messages held while authorization is awaited; beyond that RETRY. Default 100.
     pub max_held: usize,
-    /// Most payload bytes held while authorization is awaited (one message is always held, even with zero). Default 20 MiB.
+    /// Most payload bytes held while authorization is awaited; one message is always held, even with zero. Default 20 MiB.
     pub max_held_bytes: usize,
     /// Most SUB and UNSUB held while authorization is awaited; beyond that close 1008. Default 3,000.
     pub max_held_subscriptions: usize,
     /// Most information-bearing messages received while authorization is awaited; beyond that close 1008. Default 500.
     pub max_received_while_held: usize,
-    /// Most authorization values refused on one connection, of which one is forgotten each minute; beyond that close 1008.
-    /// Zero: the first closes. Default 10.
+    /// Most refused authorization values of one connection, of which one is forgotten each minute; beyond that close 1008.
+    /// Zero: the first refusal closes. Default 10.
     pub max_refused_authorizations: u32,
-    /// How long a publication may be delivered on the strength of the last answer to whether anything may go out
-    /// ([`Authenticator::reevaluate_outgoing`](crate::Authenticator::reevaluate_outgoing)), and the answer to a request on
-    /// that of the last answer to whether the authorization holds. Zero: each time. Default 1 s.
+    /// How long an answer of the authenticator is relied on when publications are delivered
+    /// ([`Authenticator::reevaluate_outgoing`](crate::Authenticator::reevaluate_outgoing)) and when requests are answered.
+    /// Zero: it is asked each time. Default 1 s.
     pub outgoing_check_interval: Duration,
-    /// Interval at which the rights to subscribed topics are asked about again. Zero: never. Default 5 min.
+    /// Interval at which the authenticator is asked again whether subscribed topics are still allowed. Zero: never.
+    /// Default 5 min.
     pub topic_check_interval: Duration,
-    /// Least time between two WebSocket pings by which a session finds out what its client has received of its topics: so
-    /// much may be repeated when the client comes back. Default 5 s.
+    /// Least time between two WebSocket pings by which a session finds out which publications its client has received. What
+    /// was published in this time may be repeated when the client comes back. Default 5 s.
     pub position_interval: Duration,
-    /// A connection may be authenticated anew as another user. A session can still only be resumed by the user who
+    /// Whether a connection may be authenticated again as another user. A session can still be resumed only by the user who
     /// opened it. Default false.
     pub allow_user_change: bool,
 
@@ -131,43 +141,43 @@ pub struct Config {
     pub window: usize,
     /// Most payload bytes sent and not acknowledged, per session (one message is always sent). Default 1 MiB.
     pub window_bytes: usize,
-    /// A client that has taken all it was sent, but has not acknowledged anything for so long although something is in
-    /// flight, is sent away (4002: it may come back, its session is kept). If it was heard of meanwhile, that counts as
-    /// a delivery without acknowledgement. Clients acknowledge what they receive, not what their users or handlers have
-    /// done with it, so one that works never comes near; and while bytes wait to go out, as with a slow line, only
-    /// `write_timeout` applies. It should be long enough for what the buffers of the network between hold (a few MiB)
-    /// to reach a slow client. Default 2 min.
+    /// Time after which a connection is closed with 4002 (session kept) whose client has received everything but
+    /// acknowledged nothing although messages are in flight. If the client sent anything meanwhile, that counts as a
+    /// delivery without acknowledgement. Clients acknowledge what they receive, not what their users or handlers do with
+    /// it, so a working client never comes near this. While bytes wait to go out, as on a slow network, only
+    /// `write_timeout` applies. It should be long enough for what network buffers hold (a few MiB) to reach a slow
+    /// client. Default 2 min.
     pub acknowledge_timeout: Duration,
     /// Counted redeliveries after which a message becomes a dead letter. Zero: the first is one too many. Default 10.
     pub max_redeliveries: u32,
-    /// A message counts as received without acknowledgement when the client said something at least so long after it
-    /// was sent. Zero: anything that it says afterwards. Default 10 s.
+    /// A message counts as received but not acknowledged if the client sent something at least this long after the message
+    /// went out. Zero: whenever it sent anything afterwards. Default 10 s.
     pub redelivery_evidence: Duration,
-    /// ACK of a SEND, NACK and REJECT wait so long for company. Zero, here and with the next three: not at all.
+    /// How long the ACK of a SEND, a NACK or a REJECT may wait to be batched. Zero, here and for the next three: not at all.
     /// Default 4 ms.
     pub ack_delay: Duration,
-    /// RESOLVE waits so long for company. Default 2 ms.
+    /// How long a RESOLVE may wait to be batched. Default 2 ms.
     pub resolve_delay: Duration,
-    /// ACK of a REQUEST or of a reply waits so long for its RESOLVE or for company. Default 100 ms.
+    /// How long the ACK of a REQUEST or of a reply may wait for its RESOLVE or to be batched. Default 100 ms.
     pub lazy_ack_delay: Duration,
-    /// ACK2 waits so long for company. Default 25 ms.
+    /// How long an ACK2 may wait to be batched. Default 25 ms.
     pub ack2_delay: Duration,
-    /// How long HELLO waits for another node to let go of the session. Zero: not at all. Default 250 ms.
+    /// How long HELLO waits for another node to release the session. Zero: not at all. Default 250 ms.
     pub takeover_wait: Duration,
-    /// How long a socket stays open when the store is away, before it is closed with 1012. Zero: closed at once.
-    /// Default 2 s.
+    /// How long a connection stays open while the store is unavailable, before it is closed with 1012. Zero: it is closed
+    /// immediately. Default 2 s.
     pub store_away_delay: Duration,
     /// Recent envelopes kept per session for introspection. Zero: none. Default 200.
     pub recent_envelopes: usize,
 
     /// Time limit of a transactional handler: one that took longer is rolled back, and its message gets a NACK. It cannot be
-    /// stopped before its end; with SQLite nothing else is written meanwhile. Default 2 s.
+    /// interrupted; with SQLite nothing else is written while it runs. Default 2 s.
     pub transaction_limit: Duration,
     /// Attempts of a service before a forwarded message is rejected or becomes a dead letter, unless its
     /// [options](crate::ServiceOptions::attempts) say otherwise. Default 15: with the other defaults, about 7 minutes.
     pub service_attempts: u32,
     /// Back-off before a service's second attempt, which doubles before each further one, unless its
-    /// [options](crate::ServiceOptions::backoff) say otherwise. Up to half of it is left out at random. Default 1 s.
+    /// [options](crate::ServiceOptions::backoff) say otherwise. It is shortened by up to half at random. Default 1 s.
     pub service_backoff: Duration,
     /// Longest back-off between attempts of a service, unless its [options](crate::ServiceOptions::backoff) say otherwise.
     /// Default 1 min.
@@ -175,41 +185,42 @@ pub struct Config {
     /// Most forwarded messages of one service in work at a time, per node, unless its
     /// [options](crate::ServiceOptions::max_running) say otherwise. Default 100.
     pub max_running_per_service: usize,
-    /// Most forwarded messages of one service that wait in memory for one of its places, per node; beyond that they wait
-    /// in the store, for any node. Default 400.
+    /// Most forwarded messages that wait in memory for one service, per node; beyond that they wait in the store, for any
+    /// node. Default 400.
     pub max_waiting_per_service: usize,
     /// Most bytes of one service's forwarded messages in work and waiting in memory, per node (one message is always in
     /// work). Default 32 MiB.
     pub max_bytes_per_service: usize,
     /// Time limit of a service's attempt, unless its [options](crate::ServiceOptions::time_limit) say otherwise, and of a
-    /// reply adapter. Beyond it the attempt is dropped, and counts as failed. `Duration::MAX`: none. Default 5 min.
+    /// reply adapter. An attempt that takes longer is dropped and counts as failed. `Duration::MAX`: no limit.
+    /// Default 5 min.
     pub service_time_limit: Duration,
-    /// Time-out of a server request, unless it is given with the request. Default 90 s.
+    /// Timeout of a server request, unless the request [has its own](crate::ReplyTo::timeout). Default 90 s.
     pub request_timeout: Duration,
 
-    /// How long a node's lease holds. Default 15 s.
+    /// How long a node's lease lasts. Default 15 s.
     pub lease: Duration,
-    /// Interval of lease renewal. Default 5 s.
+    /// Interval at which the lease is renewed. Default 5 s.
     pub lease_interval: Duration,
-    /// Interval of the sweep that finds what was not told. Default 5 s.
+    /// Interval of the sweep, which finds what notices between nodes have missed. Default 5 s.
     pub sweep_interval: Duration,
-    /// Interval of the look for forwarded messages to take over and requests that timed out. Default 1 s.
+    /// Interval of looking for forwarded messages to take over and for requests that have timed out. Default 1 s.
     pub takeover_interval: Duration,
-    /// Interval of writing that held sessions are alive (plus 0–10 %). Default 54 s.
+    /// Interval of recording that held sessions are alive (plus 0–10 %). Default 54 s.
     pub liveliness_interval: Duration,
-    /// Interval of looking for sessions that timed out. Default 5 min.
+    /// Interval of looking for sessions that have timed out. Default 5 min.
     pub timeout_interval: Duration,
-    /// Sessions without liveliness for so long time out. Default 3 days.
+    /// Time after which a session times out that was not recorded as alive. Default 3 days.
     pub session_timeout: Duration,
     /// Interval of scavenging. Default 90 min.
     pub scavenge_interval: Duration,
     /// How long published messages are kept, for clients that come back. Zero: until the next scavenging.
     /// Default 1 h.
     pub topic_history: Duration,
-    /// Most messages repeated to a client that comes back to a topic; beyond that SUB_LOST. Zero: none is
-    /// repeated. Default 1,000.
+    /// Most messages repeated to a client that comes back to a topic; beyond that it gets SUB_LOST. Zero: none are repeated.
+    /// Default 1,000.
     pub max_topic_history: u32,
-    /// How long dead letters are kept, those that nobody has redriven or dropped. Default 30 days.
+    /// How long dead letters are kept that nobody has redriven or dropped. Default 30 days.
     pub dead_letter_age: Duration,
     /// Most dead letters kept, of all sessions and services; the oldest go first. Default 100,000.
     pub max_dead_letters: usize,
@@ -220,10 +231,10 @@ pub struct Config {
 
     /// How long a stopping server waits for running handlers. Zero: not at all. Default 10 s.
     pub stop_grace: Duration,
-    /// Time over which a stopping server spreads the closing of its sockets. Zero: all at once. Default 1 s.
+    /// Time over which a stopping server spreads the closing of its connections. Zero: all at once. Default 1 s.
     pub stop_spread: Duration,
-    /// Tell clients the text of every handler error, not only of those made with
-    /// `HandlerError::public`. Default false.
+    /// Tell clients the text of every handler error and its sources, not only of errors made by
+    /// [`HandlerError::public`](crate::HandlerError::public). For development. Default false.
     pub reveal_errors: bool,
 
     /// The store's limits.

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-/// A peer that has vanished is noticed, be it while connecting, while all is quiet, or while an answer is awaited.
+/// A dead peer is detected while connecting, while the connection is idle, and while an answer is awaited.
 const CAREFUL: [(&str, &str); 5] = [
     ("connect_timeout", "5"),
     ("keepalives_idle", "5"),
@@ -15,7 +15,7 @@ const CAREFUL: [(&str, &str); 5] = [
 const WRITABLE: (&str, &str) = ("target_session_attrs", "read-write");
 
 /// The URL, or list of `key=value`, with time-outs and a name for `pg_stat_activity`, unless it has them.
-pub(crate) fn careful(url: &str, name: &str) -> String {
+pub(crate) fn with_keepalives(url: &str, name: &str) -> String {
     let writable = has_several_hosts(url).then_some(WRITABLE);
     let wanted = CAREFUL
         .into_iter()
@@ -131,9 +131,9 @@ mod tests {
             ("postgres://host/db?sslmode=require", "&"),
             ("postgres://host/db?sslmode=require&", ""),
         ] {
-            assert_eq!(careful(url, "me"), format!("{url}{sign}{added}"));
+            assert_eq!(with_keepalives(url, "me"), format!("{url}{sign}{added}"));
         }
-        let given = careful(
+        let given = with_keepalives(
             "postgres://host/db?tcp_user_timeout=0&connect_timeout=60",
             "me",
         );
@@ -142,7 +142,7 @@ mod tests {
             "postgres://host/db?tcp_user_timeout=0&connect_timeout=60&keepalives_idle=5&keepalives_interval=2&\
             keepalives_count=3&fallback_application_name=me"
         );
-        let list = careful("host=db connect_timeout = 60", "me");
+        let list = with_keepalives("host=db connect_timeout = 60", "me");
         assert!(
             list.starts_with("connect_timeout=5 ")
                 && list.ends_with(" host=db connect_timeout = 60")
@@ -162,10 +162,10 @@ mod tests {
             ("postgres://a/db?application_name=x,y", false),
             ("host=a application_name=x,y", false),
         ] {
-            let added = careful(url, "me").contains("target_session_attrs=read-write");
+            let added = with_keepalives(url, "me").contains("target_session_attrs=read-write");
             assert_eq!(added, several, "{url}");
         }
-        let any = careful("postgres://a,b/db?target_session_attrs=any", "me");
+        let any = with_keepalives("postgres://a,b/db?target_session_attrs=any", "me");
         assert!(!any.contains("read-write"), "{any}");
     }
 
@@ -190,7 +190,7 @@ mod tests {
             "postgres://user:secret@127.0.0.1:1/db?application_name=x",
             "host=127.0.0.1 port=1 password='se cret' connect_timeout = 60",
         ] {
-            let error = PgConnection::establish(&careful(url, "me"))
+            let error = PgConnection::establish(&with_keepalives(url, "me"))
                 .err()
                 .expect("nobody listens there");
             assert!(refusal(&error).contains("refused"), "{url}: {error}");
@@ -226,7 +226,7 @@ mod tests {
             "password=sec ret",
             "user:sec/ret@host/db",
         ] {
-            let error = PgConnection::establish(&careful(url, "me"))
+            let error = PgConnection::establish(&with_keepalives(url, "me"))
                 .err()
                 .expect("no URL");
             let shown = refusal(&error);

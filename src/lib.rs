@@ -37,23 +37,31 @@
 //!
 //! # The rooms
 //!
+//! They form layers: each room imports only rooms that stand above it in this table, and `tests/layers.rs` holds the
+//! source to that. Where a room has something to tell to one further down, it defines the message itself.
+//!
 //! | room | holds |
 //! |---|---|
-//! | `server` | the face: [`ServerBuilder`], [`MatsSocketServer`], listeners, mounting, running and stopping |
-//! | `endpoint`, `auth`, `config`, `error`, `message`, `metrics`, `clock` | more of the face: handlers and their outcomes, the authentication plugin, every limit, errors, messages in the making, mailbox meters, time |
-//! | `http` | the actix-web edge: upgrade, guard of the incoming bytes, one connection actor per WebSocket |
-//! | `session` | one session actor per registration of a session; `session::state` decides, without I/O, and the actor carries it out |
-//! | `registry` | one actor per node: which sessions live here, who listens to which topic |
-//! | `cluster` | cluster-notify: tells other nodes about news; notices may be lost, doubled or late |
-//! | `service` | what forwarded messages reach: dispatch, retries, replies |
+//! | [`wire`] | the protocol as data: the package `matssocket-wire`, which knows no actor, no database, no clock |
+//! | `clock`, `conninfo`, `fault_injection`, `mailbox`, `request`, `seldom` | the ground: an injectable clock, PostgreSQL's connection strings, switches that break promises on purpose, metered mailboxes, who sent an HTTP request, log lines at a bounded rate |
+//! | `auth`, `events`, `introspection` | plain data and traits of the face: the authentication plugin, what listeners are told, what a connected session looks like |
 //! | `store` | the store actor, group commit, and the database behind one narrow trait: `store::sqlite`, `store::postgres`, and `store::sql`, which both share |
-//! | `node`, `upkeep` | a running node: start and stop, leases, sweep, liveliness, time-outs, scavenging |
-//! | [`wire`] | the protocol as data: the package `matssocket-wire` |
-//! | `client` | a Rust client of the same protocol: the package `matssocket-client` (feature `client`) |
+//! | `config`, `error`, `message` | more of the face: every limit, errors, messages in the making |
+//! | `cluster` | cluster-notify: tells other nodes about news; notices may be lost, doubled or late |
+//! | `registry` | one actor per node: which sessions live here, who listens to which topic |
+//! | `endpoint` | handlers with their types erased, their contexts and outcomes; the built-in endpoints |
+//! | `node` | what the rooms of one running node share: its name, its lease, its limits |
+//! | `session` | one session actor per registration of a session; `session::state` decides, without I/O, and the actor carries it out; `session::handler` runs handlers |
+//! | `service` | what forwarded messages reach: dispatch, retries, replies |
+//! | `http` | the actix-web edge: upgrade, guard of the incoming bytes, one connection actor per WebSocket |
+//! | `maintenance` | what a node does at intervals: lease, sweep, liveliness, time-outs, scavenging |
+//! | `metrics` | the snapshot of all figures |
+//! | `server` | puts everything together: [`ServerBuilder`], [`MatsSocketServer`], mounting, running and stopping |
 //! | [`testkit`] | drives an application's endpoints in its tests, without a socket |
+//! | `client` | a Rust client of the same protocol: the package `matssocket-client` (feature `client`), which knows [`wire`] only |
 //!
 //! Connection and session actors live on the thread of the HTTP worker that accepted the socket; registry, cluster,
-//! services and upkeep on a thread of the node's own, the store on threads of its own.
+//! services and maintenance on a thread of the node's own, the store on threads of its own.
 //!
 //! # One message, from room to room
 //!
@@ -85,9 +93,11 @@
 
 // src/store/sql is compiled once for each database, on purpose.
 #![allow(clippy::duplicate_mod)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod auth;
-#[doc(hidden)] // for the benches, and for nobody else
+#[cfg(feature = "__bench")]
+#[doc(hidden)]
 pub mod bench;
 mod clock;
 mod cluster;
@@ -96,17 +106,22 @@ mod config;
 mod conninfo;
 mod endpoint;
 mod error;
+mod events;
+#[cfg(feature = "sabotage")]
+#[doc(hidden)] // for tests/tools/chaos, and for nobody else
+pub mod fault_injection;
+#[cfg(not(feature = "sabotage"))]
+#[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]
+mod fault_injection;
 mod http;
+mod introspection;
+mod mailbox;
+mod maintenance;
 mod message;
 mod metrics;
 mod node;
 mod registry;
-#[cfg(feature = "sabotage")]
-#[doc(hidden)] // for tests/tools/chaos, and for nobody else
-pub mod sabotage;
-#[cfg(not(feature = "sabotage"))]
-#[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]
-mod sabotage;
+mod request;
 mod seldom;
 mod server;
 mod service;
@@ -115,7 +130,6 @@ mod session;
 #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]
 mod store;
 pub mod testkit;
-mod upkeep;
 
 #[cfg(feature = "client")]
 #[doc(inline)]
@@ -128,21 +142,22 @@ pub use auth::{
     auth_fn, same_host,
 };
 pub use clock::Clock;
-pub use cluster::{Cluster, Faults};
+pub use cluster::{Cluster, ClusterMetrics};
 pub use config::{Config, ConfigMistake};
 pub use endpoint::{
     Context, Forward, Incoming, Outcome, ReplyToken, ServiceFailure, ServiceMetrics, ServiceOptions,
 };
-pub use error::{HandlerError, SendError, StartError};
+pub use error::{HandlerError, NotReady, SendError, StartError};
+pub use events::{MessageEvent, SessionChange, SessionEvent};
 #[cfg(feature = "browser-client")]
 pub use http::BROWSER_CLIENT;
 pub use http::{listen, no_upgrade, on_connect};
-pub use message::ReplyTo;
-pub use metrics::{ClusterMetrics, MailboxMetrics, Metrics, UpkeepMetrics};
-pub use server::{
-    Admin, LiveSession, MatsSocketServer, MessageEvent, RecentEnvelope, ServerBuilder,
-    SessionChange, SessionEvent,
-};
+pub use introspection::{LiveSession, RecentEnvelope};
+pub use mailbox::MailboxMetrics;
+pub use maintenance::UpkeepMetrics;
+pub use message::{IdempotencyKey, ReplyTo};
+pub use metrics::Metrics;
+pub use server::{Admin, MatsSocketServer, ServerBuilder};
 #[cfg(feature = "postgres")]
 pub use store::Postgres;
 pub use store::operation::{

@@ -10,10 +10,21 @@ use crate::store::StoreHandle;
 use crate::store::operation::{
     Cause, Correlation, Effect, NODES_TOPIC, NewMessage, Revocation, Unit,
 };
-use crate::wire::{Debug, MessageType, check_id, shown};
+use crate::wire::{Debug, InvalidId, MessageType, check_id, shown};
 
-/// Where the reply to a server request goes: a terminator of this server, with what it needs to go on.
+/// Where the reply to a server request goes: a terminator of this application, with the correlation data that it needs.
+///
+/// ```
+/// use std::time::Duration;
+/// use matssocket::ReplyTo;
+///
+/// let reply_to = ReplyTo::terminator("Orders.confirmed")
+///     .correlation_string("17")
+///     .timeout(Duration::from_secs(600));
+/// # drop(reply_to);
+/// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct ReplyTo {
     pub(crate) terminator: String,
     string: Option<String>,
@@ -32,22 +43,41 @@ impl ReplyTo {
         }
     }
 
-    /// With a correlation string, given back with the reply.
+    /// With a correlation string, which comes back with the reply.
     pub fn correlation_string(mut self, string: impl Into<String>) -> ReplyTo {
         self.string = Some(string.into());
         self
     }
 
-    /// With correlation bytes, given back with the reply.
+    /// With correlation bytes, which come back with the reply.
     pub fn correlation_bytes(mut self, bytes: impl Into<Vec<u8>>) -> ReplyTo {
         self.bytes = Some(bytes.into());
         self
     }
 
-    /// With a time-out of its own, after which the terminator is told of a REJECT.
+    /// With its own timeout, after which the terminator gets a REJECT with an
+    /// [`end_reason`](crate::Context::end_reason). The default is [`Config::request_timeout`](crate::Config::request_timeout).
     pub fn timeout(mut self, timeout: Duration) -> ReplyTo {
         self.timeout = Some(timeout);
         self
+    }
+}
+
+/// Tells a repeated [`send_once`](crate::MatsSocketServer::send_once) from a new one: 1 to 255 bytes without control
+/// characters, unique among the messages of the application. It is remembered for
+/// [`Config::idempotency`](crate::Config::idempotency).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// A key that names one message, such as `"shipped-17"`; it is checked when it is used.
+    pub fn new(key: impl Into<String>) -> IdempotencyKey {
+        IdempotencyKey(key.into())
+    }
+
+    pub(crate) fn checked(self) -> Result<String, SendError> {
+        check_id("idempotency key", &self.0)?;
+        Ok(self.0)
     }
 }
 
@@ -75,7 +105,7 @@ impl Maker<'_> {
         payload: &T,
     ) -> Result<Effect, SendError> {
         self.message(
-            MessageType::SEND,
+            MessageType::Send,
             session_id,
             trace_id,
             terminator,
@@ -95,7 +125,7 @@ impl Maker<'_> {
     ) -> Result<Effect, SendError> {
         if reply_to.string.as_ref().is_some_and(|it| it.contains('\0')) {
             let why = "the correlation string contains NUL, which not every database can store";
-            return Err(SendError::InvalidId(why.into()));
+            return Err(InvalidId::new(why).into());
         }
         let timeout = reply_to.timeout.unwrap_or(default_timeout);
         let correlation = Correlation {
@@ -106,7 +136,7 @@ impl Maker<'_> {
             timeout_ms: timeout.as_millis().min(i64::MAX as u128) as i64,
         };
         self.message(
-            MessageType::REQUEST,
+            MessageType::Request,
             session_id,
             trace_id,
             endpoint,
@@ -129,7 +159,7 @@ impl Maker<'_> {
             ("trace id", trace_id),
             ("client endpoint", endpoint),
         ] {
-            check_id(what, id).map_err(SendError::InvalidId)?;
+            check_id(what, id)?;
         }
         Ok(Effect::Message {
             sid: session_id.to_owned(),
@@ -152,12 +182,13 @@ pub(crate) fn publish<T: Serialize + ?Sized>(
     trace_id: &str,
     payload: &T,
 ) -> Result<Effect, SendError> {
-    check_id("trace id", trace_id).map_err(SendError::InvalidId)?;
+    check_id("trace id", trace_id)?;
     if topic.is_empty() || topic.contains(char::is_control) {
-        return Err(SendError::InvalidId(format!(
+        return Err(InvalidId::new(format!(
             "the topic \"{}\" is empty, or has a control character",
             shown(topic)
-        )));
+        ))
+        .into());
     }
     Ok(Effect::Publish {
         topic: topic.to_owned(),
@@ -172,7 +203,7 @@ pub(crate) async fn revoke(
     user_id: &str,
     topic: Option<&str>,
 ) -> Result<(), SendError> {
-    check_id("user id", user_id).map_err(SendError::InvalidId)?;
+    check_id("user id", user_id)?;
     let revocation = Revocation {
         user_id: user_id.to_owned(),
         topic: topic.map(str::to_owned),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
-use matssocket::{Config, Store, StoreConfig};
+use matssocket::{Config, Store};
 use matssocket_testing::*;
 
 /// Keeps the lines that an operator sees.
@@ -50,13 +50,8 @@ async fn a_database_that_is_away_is_tens_of_lines() {
     let nodes = Setup::new()
         .store(Store::sqlite(&file))
         .config(|config| {
-            *config = Config {
-                store: StoreConfig {
-                    busy_timeout: Duration::from_millis(5),
-                    ..StoreConfig::default()
-                },
-                ..Config::default()
-            }
+            *config = Config::default();
+            config.store.busy_timeout = Duration::from_millis(5);
         })
         .start(1)
         .await;

@@ -174,12 +174,10 @@ fn payload() -> Box<RawValue> {
 fn run_store(store: &Store, batch: usize, writers: usize, args: &Args) -> (f64, f64) {
     let many = UNDER_WAY * batch * writers;
     actix::System::new().block_on(async {
-        let config = StoreConfig {
-            batch,
-            writers,
-            queue: many,
-            ..StoreConfig::default()
-        };
+        let mut config = StoreConfig::default();
+        config.batch = batch;
+        config.writers = writers;
+        config.queue = many;
         let seat = Seat::take(store, &config).expect("a store can be opened");
         let opened = (0..args.sessions).map(|number| open_session(&seat, number));
         let sessions = join_all(opened).await;
@@ -230,7 +228,7 @@ async fn open_session(seat: &Seat, number: usize) -> (String, Holder) {
 
 async fn pair(seat: &Seat, sid: &str, holder: Holder, msg: &RawValue) {
     let message = NewMessage {
-        kind: MessageType::SEND,
+        kind: MessageType::Send,
         eid: Some("Bench.terminator".into()),
         cmid: None,
         tid: "a-trace-id".into(),

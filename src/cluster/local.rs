@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::{Deliver, Done, Faults, Notice, Transport};
-use crate::metrics::ClusterCounters;
+use super::{ClusterCounters, Deliver, Done, Faults, Notice, Transport};
 
 /// Notices waiting for one node; more are dropped, for the sweep to make good.
 const QUEUE: usize = 10_000;
@@ -29,11 +28,10 @@ impl LocalTransport {
     }
 
     fn put(&self, node: &Sender<Notice>, notice: &Notice) {
-        if self.faults.drop > 0.0 && rand::random_bool(self.faults.drop.clamp(0.0, 1.0)) {
+        if self.faults.drop > 0.0 && rand::random_bool(self.faults.drop) {
             return;
         }
-        let doubled =
-            self.faults.duplicate > 0.0 && rand::random_bool(self.faults.duplicate.clamp(0.0, 1.0));
+        let doubled = self.faults.duplicate > 0.0 && rand::random_bool(self.faults.duplicate);
         for _ in 0..1 + usize::from(doubled) {
             if node.try_send(notice.clone()).is_err() {
                 log::debug!("a notice was dropped: the node's queue is full, or the node has left");
@@ -113,14 +111,8 @@ mod tests {
 
     #[test]
     fn a_faulty_transport_drops_and_doubles() {
-        let dropping = LocalTransport::new(Faults {
-            drop: 1.0,
-            ..Faults::default()
-        });
-        let doubling = LocalTransport::new(Faults {
-            duplicate: 1.0,
-            ..Faults::default()
-        });
+        let dropping = LocalTransport::new(Faults::default().drop(1.0));
+        let doubling = LocalTransport::new(Faults::default().duplicate(1.0));
         let (a, b) = (join(&dropping, "a"), join(&doubling, "b"));
         dropping.tell("a", "a", Notice::Published);
         doubling.tell("b", "b", Notice::Published);

@@ -3,55 +3,34 @@
 //! A notice is a hint: it may be lost, doubled or late. The database is the truth, and the sweep finds what was not
 //! told.
 
+mod counters;
 mod local;
 mod notify;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod transport;
 
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::oneshot;
-
+pub(crate) use counters::ClusterCounters;
+pub use counters::ClusterMetrics;
 pub(crate) use notify::{ClusterNotify, FromCluster, Tell};
+pub use transport::Faults;
+pub(crate) use transport::{Deliver, Done, Notice, Transport};
 
-use crate::metrics::ClusterCounters;
-use crate::store::operation::{ConnectionId, SessionKey};
-
-/// What one node tells another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Notice {
-    /// Messages were stored for these sessions, which you hold.
-    Stored(Vec<SessionKey>),
-    /// This session has been registered anew, by that node: let go of it, and tell that node.
-    TakenOver {
-        session: SessionKey,
-        connection: ConnectionId,
-        by: String,
-    },
-    /// The registration before this one has let go of the session.
-    Released {
-        session: SessionKey,
-        connection: ConnectionId,
-    },
-    /// This session, which you hold, was closed.
-    Closed { session: SessionKey, reason: String },
-    /// The client of this session, which you hold, is to come back if it is there: somebody wants to close the session.
-    ComeBack { session: SessionKey },
-    /// Something was published.
-    Published,
-    /// Work was stored for services that the teller does not have: whoever has them may claim it.
-    Work,
-    /// From the transport of this node itself: something may have been told that nobody heard.
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
-    // nothing is missed within one process
-    Missed,
-}
+use crate::store::Store;
 
 /// How the nodes of a cluster hear each other. Cheap to clone; clones are the same cluster.
 #[derive(Clone)]
 pub struct Cluster {
     pub(crate) transport: Arc<dyn Transport>,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").finish_non_exhaustive()
+    }
 }
 
 impl Cluster {
@@ -84,39 +63,21 @@ impl Cluster {
         }
     }
 
-    /// Nodes in one process over a transport that loses, doubles and delays notices. For tests.
-    pub fn faulty(faults: Faults) -> Cluster {
+    /// How nodes on this store hear each other, unless they are told otherwise.
+    pub(crate) fn for_store(store: &Store) -> Cluster {
+        match store.listen() {
+            #[cfg(feature = "postgres")]
+            Some(at) => Cluster::postgres(&at.url, &at.schema),
+            #[cfg(not(feature = "postgres"))]
+            Some(_) => Cluster::local(),
+            None => Cluster::local(),
+        }
+    }
+
+    /// Nodes in one process over a transport that loses, doubles and delays notices.
+    pub(crate) fn faulty(faults: Faults) -> Cluster {
         Cluster {
             transport: Arc::new(local::LocalTransport::new(faults)),
         }
     }
 }
-
-/// What a faulty transport does to notices. The default does nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Faults {
-    /// Probability that a notice is lost, 0.0 to 1.0.
-    pub drop: f64,
-    /// Probability that a notice comes twice, 0.0 to 1.0.
-    pub duplicate: f64,
-    /// How long each notice is kept back.
-    pub delay: Duration,
-}
-
-/// Carries notices between nodes.
-pub(crate) trait Transport: Send + Sync + 'static {
-    /// From now on, notices for this node go to `deliver`.
-    fn join(&self, node: &str, deliver: Deliver, counters: Arc<ClusterCounters>);
-    /// No more notices for this node. `done` is dropped when what it told before is on its way.
-    fn leave(&self, node: &str, done: Done);
-    /// This node, which has joined, tells another one.
-    fn tell(&self, teller: &str, node: &str, notice: Notice);
-    /// This node, which has joined, tells all others.
-    fn tell_others(&self, teller: &str, notice: Notice);
-}
-
-/// Where a transport puts the notices for a node.
-pub(crate) type Deliver = Box<dyn Fn(Notice) + Send>;
-
-/// Dropped when a node has left.
-pub(crate) type Done = oneshot::Sender<()>;

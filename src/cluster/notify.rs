@@ -7,8 +7,8 @@ use actix::{Actor, AsyncContext, Context, Handler, Message};
 
 use tokio::sync::oneshot;
 
-use super::{Done, Notice, Transport};
-use crate::metrics::{ClusterCounters, Mailbox, metered};
+use super::{ClusterCounters, Done, Notice, Transport};
+use crate::mailbox::{Mailbox, metered};
 use crate::store::operation::SessionKey;
 
 /// A notice that came in, for the registry.

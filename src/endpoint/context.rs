@@ -1,6 +1,5 @@
 //! What a handler is given.
 
-use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,12 +14,25 @@ use crate::seldom::log_seldom;
 use crate::store::operation::{Effect, EndedCorrelation};
 use crate::wire::{DebugOptions, MessageType, Payload};
 
-/// A message for a handler: its payload, and the [`Context`] it came in (to which this dereferences).
+/// A message for a handler.
+///
+/// ```
+/// use matssocket::{HandlerError, Incoming, Outcome};
+///
+/// async fn place(order: Incoming<u32>) -> Result<Outcome<u32>, HandlerError> {
+///     let (pieces, context) = order.into_parts();
+///     context.send(context.session_id(), context.trace_id(), "Orders.news", "packed")?;
+///     Ok(Outcome::resolve(pieces))
+/// }
+/// # drop(place);
+/// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Incoming<T> {
     /// The payload.
     pub payload: T,
-    context: Context,
+    /// Where the message comes from, and the way to send others.
+    pub context: Context,
 }
 
 impl<T> Incoming<T> {
@@ -34,16 +46,9 @@ impl<T> Incoming<T> {
     }
 }
 
-impl<T> Deref for Incoming<T> {
-    type Target = Context;
-
-    fn deref(&self) -> &Context {
-        &self.context
-    }
-}
-
-/// Where a message comes from, and the way to send others in one transaction with the handler's outcome.
-/// Cheap to clone; what is sent through it after the handler has returned is lost (and logged).
+/// Where a message comes from, and the way to send others in one transaction with the handler's outcome: either all of them
+/// are stored with the outcome, or none. Clones are cheap. What is sent through it after the handler has returned is lost,
+/// and logged; use the [server handle](crate::MatsSocketServer::send) there.
 #[derive(Clone, Debug)]
 pub struct Context(Arc<Inner>);
 
@@ -85,12 +90,22 @@ impl std::fmt::Debug for Authorization {
     }
 }
 
-/// Names work in a service that waits for its reply: can be stored, sent elsewhere, and used on any node of the
-/// cluster. Replying twice does no harm. Whoever has it can reply: keep it as you would a password.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Names work in a service whose reply comes [later](crate::Outcome::later). It can be stored, sent elsewhere, and used on
+/// any node of the cluster: see [`MatsSocketServer::reply`](crate::MatsSocketServer::reply). Replying twice does no harm.
+/// Whoever has it can reply, so keep it as you would a password.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyToken {
     pub(crate) id: i64,
     pub(crate) secret: String,
+}
+
+/// Not its secret.
+impl std::fmt::Debug for ReplyToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReplyToken")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Origin {
@@ -111,7 +126,7 @@ impl Origin {
             authorization: None,
             trace_id: ended.tid.clone(),
             endpoint: ended.correlation.terminator.clone(),
-            kind: MessageType::REJECT,
+            kind: MessageType::Reject,
             debug: DebugOptions::default(),
             correlation_string: ended.correlation.string.clone(),
             correlation_bytes: ended.correlation.bytes.clone(),
@@ -140,7 +155,8 @@ impl Context {
         &self.0.origin.user_id
     }
 
-    /// The principal. `None` in services and for requests that ended without reply: no connection is at hand there.
+    /// The principal, as the authenticator made it. `None` in services and for requests that ended without a reply, where
+    /// there is no connection.
     pub fn principal(&self) -> Option<&Principal> {
         self.0.origin.principal.as_ref()
     }
@@ -150,7 +166,7 @@ impl Context {
         self.principal()?.data.downcast_ref()
     }
 
-    /// The connection's newest authorization value. `None` where no connection is at hand.
+    /// The authorization value that was accepted last on the connection. `None` where there is no connection.
     pub fn authorization(&self) -> Option<&str> {
         self.0
             .origin
@@ -189,10 +205,10 @@ impl Context {
         self.0.origin.correlation_bytes.as_deref()
     }
 
-    /// In a service or reply adapter: what was given to [`Forward::correlation`](super::Forward::correlation).
+    /// In a service or reply adapter: what was given to [`Forward::correlation`](super::Forward::correlation), if anything.
     ///
     /// # Errors
-    /// It was something else.
+    /// It is not a `C`.
     pub fn correlation<C: DeserializeOwned>(&self) -> Result<Option<C>, serde_json::Error> {
         self.0
             .origin
@@ -202,7 +218,7 @@ impl Context {
             .transpose()
     }
 
-    /// In a reply terminator: why the request ended without a reply (time-out, NACK, session closed).
+    /// In a reply terminator: why the request ended without a reply (timeout, NACK, session closed). `None` if a reply came.
     pub fn end_reason(&self) -> Option<&str> {
         self.0.origin.ended.as_deref()
     }
@@ -215,7 +231,8 @@ impl Context {
     /// Sends a message to a client terminator, together with the handler's outcome.
     ///
     /// # Errors
-    /// An id or the payload is not acceptable. If the session is gone by then, the message is dropped and counted.
+    /// An id is invalid, or the payload cannot be written as JSON. If the session is gone when the outcome is stored, the
+    /// message is dropped and counted ([`Metrics::messages_without_session`](crate::Metrics::messages_without_session)).
     pub fn send<T: Serialize + ?Sized>(
         &self,
         session_id: &str,
@@ -302,7 +319,7 @@ impl Context {
     fn maker(&self) -> Maker<'_> {
         Maker {
             node: &self.0.origin.node,
-            now: self.0.origin.clock.now(),
+            now: self.0.origin.clock.now_ms(),
         }
     }
 

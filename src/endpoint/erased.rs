@@ -37,6 +37,20 @@ pub(crate) struct Endpoint {
     pub(crate) run: Run,
     /// Turns a service's reply into the endpoint's.
     pub(crate) adapter: Option<Handler>,
+    /// Its answers are sent at once, instead of waiting a moment to be batched with others.
+    pub(crate) at_once: bool,
+}
+
+impl Endpoint {
+    /// One without a reply adapter.
+    pub(crate) fn new(replies: bool, run: Run) -> Endpoint {
+        Endpoint {
+            replies,
+            run,
+            adapter: None,
+            at_once: false,
+        }
+    }
 }
 
 /// How an endpoint runs.

@@ -3,11 +3,13 @@
 //! A handler is an async function from [`Incoming`] to an [`Outcome`]. What it sends, requests, publishes and forwards
 //! through its [`Context`] is stored in one transaction with its outcome: all of it, or nothing.
 
+pub(crate) mod builtin;
 mod context;
 mod erased;
 mod outcome;
 mod retry;
 mod service;
+mod stand_in;
 
 pub(crate) use context::{Authorization, Origin, take_effects};
 pub use context::{Context, Incoming, ReplyToken};
@@ -21,3 +23,4 @@ pub use retry::ServiceFailure;
 pub(crate) use retry::{plain_rejection, rejection};
 pub(crate) use service::{Service, ServiceCounters};
 pub use service::{ServiceMetrics, ServiceOptions};
+pub(crate) use stand_in::{is_stand_in, stand_ins_of, to_adapter, to_terminator};

@@ -8,7 +8,11 @@ use serde_json::value::to_raw_value;
 
 use crate::wire::Payload;
 
-/// What a handler decides about the message it was given. `R` is the type of the reply.
+/// What a handler decides about its message. `R` is the type of the reply.
+///
+/// The outcome is stored in one transaction with whatever the handler sent through its [context](crate::Context), and is
+/// given again if the client repeats the message.
+#[must_use = "an outcome decides nothing until the handler returns it"]
 pub struct Outcome<R> {
     raw: Result<RawOutcome, serde_json::Error>,
     reply: PhantomData<fn() -> R>,
@@ -27,22 +31,23 @@ pub(crate) enum RawOutcome {
 }
 
 impl<R> Outcome<R> {
-    /// Taken, with nothing to reply. A REQUEST must be replied to or forwarded: for it, this is a refusal.
+    /// The message is handled and there is nothing to reply. A REQUEST must be replied to or forwarded: for one, this is a
+    /// failure, and the client gets a NACK.
     pub fn done() -> Outcome<R> {
         Outcome::from_raw(RawOutcome::Done)
     }
 
-    /// Refused: the client gets a NACK.
+    /// The message is refused: the client gets a NACK.
     pub fn deny() -> Outcome<R> {
         Outcome::from_raw(RawOutcome::Deny(None))
     }
 
-    /// Refused: the client gets a NACK with this description.
+    /// The message is refused: the client gets a NACK with this description.
     pub fn deny_with(description: impl Into<String>) -> Outcome<R> {
         Outcome::from_raw(RawOutcome::Deny(Some(description.into())))
     }
 
-    /// A REQUEST is resolved.
+    /// A REQUEST is resolved with this reply.
     pub fn resolve(reply: R) -> Outcome<R>
     where
         R: Serialize,
@@ -53,7 +58,7 @@ impl<R> Outcome<R> {
         }
     }
 
-    /// A REQUEST is rejected; the payload may be of another type than a resolve's.
+    /// A REQUEST is rejected with this reply, which may be of another type than a resolve's.
     pub fn reject(reply: impl Serialize) -> Outcome<R> {
         Outcome {
             raw: to_raw_value(&reply).map(RawOutcome::Reject),
@@ -61,12 +66,21 @@ impl<R> Outcome<R> {
         }
     }
 
-    /// Goes to a service, stored first: it is worked on although this node may die.
+    /// The work goes to a service. It is stored first, so it survives this node.
+    ///
+    /// ```
+    /// use matssocket::{Forward, HandlerError, Incoming, Outcome};
+    ///
+    /// async fn place(order: Incoming<u32>) -> Result<Outcome<String>, HandlerError> {
+    ///     Ok(Outcome::forward(Forward::to("Billing", &order.payload).correlation(&"retail")))
+    /// }
+    /// # drop(place);
+    /// ```
     pub fn forward(forward: Forward) -> Outcome<R> {
         Outcome::from_raw(RawOutcome::Forward(forward))
     }
 
-    /// Not now: nothing is kept, and the client (or, in a service, this server) tries again later.
+    /// Not now: nothing is kept, and the client (for a service, the server) tries again later.
     pub fn retry() -> Outcome<R> {
         Outcome::from_raw(RawOutcome::Retry(None))
     }
@@ -76,8 +90,8 @@ impl<R> Outcome<R> {
         Outcome::from_raw(RawOutcome::Retry(Some(description.into())))
     }
 
-    /// In a service: the work was handed to an external queue, and its reply comes by
-    /// [reply token](super::Context::reply_token). If none has come after `timeout`, the service is called again.
+    /// In a service: the work was handed to an external queue, and its reply will come through the
+    /// [reply token](super::Context::reply_token). If there is none after `timeout`, the service is called again.
     pub fn later(timeout: Duration) -> Outcome<R> {
         Outcome::from_raw(RawOutcome::Later(timeout))
     }
@@ -100,8 +114,9 @@ impl<R> std::fmt::Debug for Outcome<R> {
     }
 }
 
-/// Work for a service: which one, and what it gets.
+/// Work for a service: which one, and what it gets. For [`Outcome::forward`].
 #[derive(Debug)]
+#[must_use = "work goes nowhere until the handler returns `Outcome::forward`"]
 pub struct Forward {
     pub(crate) service: String,
     pub(crate) payload: Result<Payload, serde_json::Error>,
@@ -109,7 +124,7 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// This payload goes to this service.
+    /// Work for this service, with this payload. If the payload cannot be written as JSON, the handler fails.
     pub fn to(service: impl Into<String>, payload: &impl Serialize) -> Forward {
         Forward {
             service: service.into(),
@@ -118,7 +133,8 @@ impl Forward {
         }
     }
 
-    /// What travels beside the payload, to the service and to the endpoint's reply adapter.
+    /// Data that travels beside the payload, to the service and to the endpoint's reply adapter, where
+    /// [`Context::correlation`](super::Context::correlation) reads it.
     pub fn correlation(mut self, correlation: &impl Serialize) -> Forward {
         self.correlation = Some(to_raw_value(correlation));
         self

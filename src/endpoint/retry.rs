@@ -43,8 +43,8 @@ impl Retry {
     }
 }
 
-/// A REQUEST that a service has not been able to answer, and that is given up:
-/// [`ServiceOptions::on_failure`](crate::ServiceOptions::on_failure) says what its client is told.
+/// A REQUEST that is given up because a service could not answer it. For
+/// [`ServiceOptions::on_failure`](crate::ServiceOptions::on_failure), which makes the client's REJECT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServiceFailure {
@@ -60,8 +60,7 @@ pub struct ServiceFailure {
     pub trace_id: String,
     /// How many attempts have failed.
     pub attempts: u32,
-    /// What the last one failed with, escaped and cut as in a log line. It may say what is none of the client's
-    /// business.
+    /// The error of the last one, escaped and shortened as in a log line. It may contain what the client should not see.
     pub reason: String,
 }
 
@@ -101,7 +100,7 @@ fn made(reject: &OnFailure, failure: &ServiceFailure) -> Option<Payload> {
     let why = match made {
         Ok(Ok(payload)) => return Some(payload),
         Ok(Err(error)) => error.to_string(),
-        Err(panic) => super::panicked(panic).text().to_owned(),
+        Err(panic) => super::panicked(panic).to_string(),
     };
     log::error!(
         "the on_failure function of service {:?} failed: {}",

@@ -10,7 +10,7 @@ use super::Handler;
 use super::retry::{OnFailure, Retry, ServiceFailure, on_failure};
 use crate::config::Config;
 
-/// How one service runs, where the [`Config`]'s values do not fit it.
+/// How one service runs, where the [`Config`]'s values do not suit it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,6 +26,7 @@ use crate::config::Config;
 /// ```
 #[derive(Clone, Default)]
 #[non_exhaustive]
+#[must_use]
 pub struct ServiceOptions {
     max_running: Option<usize>,
     time_limit: Option<Duration>,
@@ -36,60 +37,52 @@ pub struct ServiceOptions {
 }
 
 impl ServiceOptions {
-    /// At most so many of its messages are in work at a time, per node; at least 1. The default is
-    /// [`Config::max_running_per_service`].
-    #[must_use]
+    /// Most messages in work at a time, per node; at least 1. The default is [`Config::max_running_per_service`].
     pub fn max_running(mut self, many: usize) -> Self {
         self.max_running = Some(many);
         self
     }
 
-    /// An attempt that takes longer is dropped, and counts as failed; it must not be zero, and `Duration::MAX` is no
-    /// limit. The default is [`Config::service_time_limit`].
+    /// Time limit of an attempt: one that takes longer is dropped and counts as failed. It must not be zero;
+    /// `Duration::MAX` means no limit. The default is [`Config::service_time_limit`].
     ///
-    /// The service's future is dropped where it awaits something: one that never awaits cannot be stopped. Work that
-    /// takes hours is better handed to a queue of its own, see [`Outcome::later`](crate::Outcome::later).
-    #[must_use]
+    /// The service's future is dropped where it awaits something: one that never awaits cannot be stopped. Work that takes
+    /// hours is better handed to an external queue, see [`Outcome::later`](crate::Outcome::later).
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = Some(limit);
         self
     }
 
-    /// After this many attempts have failed it is given up: a REQUEST is rejected, anything else becomes a dead letter. At
-    /// least 1, which is no retry at all. The default is [`Config::service_attempts`].
+    /// Attempts after which a message is given up: a REQUEST is rejected, anything else becomes a dead letter. At least 1,
+    /// which means no retry. The default is [`Config::service_attempts`].
     ///
     /// A REQUEST is given up earlier if its next attempt would begin when its client no longer waits (the protocol's `to`).
-    /// Its first attempt is always made: what was acknowledged is worked on, however long it had to wait for a node that
-    /// can.
-    #[must_use]
+    /// The first attempt is always made, however long the message had to wait for a node that has the service.
     pub fn attempts(mut self, many: u32) -> Self {
         self.attempts = Some(many);
         self
     }
 
-    /// The wait before the second attempt, which doubles before each further one, and the longest wait. Up to half of each
-    /// wait is left out at random. The defaults are [`Config::service_backoff`] and
+    /// The wait before the second attempt, which doubles before each further one, and the longest wait. Each wait is
+    /// shortened by up to half at random. The defaults are [`Config::service_backoff`] and
     /// [`Config::service_longest_backoff`].
-    #[must_use]
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.backoff = Some((first, longest));
         self
     }
 
-    /// It is given up, too, if the next attempt would begin later than this after the first one failed. The default is no
-    /// such limit.
-    #[must_use]
+    /// Time after the first failure beyond which no attempt begins: the message is then given up. The default is no such
+    /// limit.
     pub fn retry_for(mut self, time: Duration) -> Self {
         self.retry_for = Some(time);
         self
     }
 
-    /// What a client is told, as the payload of a REJECT, whose REQUEST is given up: the result of this function. It passes
-    /// through the endpoint's reply adapter, if there is one. The default is a text that names the service and the number
-    /// of attempts; that is what the client gets, too, if the function panics or its result cannot be written as JSON.
+    /// Makes the payload of the REJECT that a client gets when its REQUEST is given up. It passes through the endpoint's
+    /// reply adapter, if there is one. The default is a text that names the service and the number of attempts; the client
+    /// also gets that if the function panics or its result cannot be written as JSON.
     ///
     /// It must not block. It is not called for a message that becomes a dead letter.
-    #[must_use]
     pub fn on_failure<R: Serialize>(
         mut self,
         reject: impl Fn(&ServiceFailure) -> R + Send + Sync + 'static,

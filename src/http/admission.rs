@@ -9,9 +9,8 @@ use actix_web::http::header;
 
 use super::Backend;
 use super::before_hello::{LinesBeforeHello, Place};
-use super::origin::{Host, Origin};
-use super::peer::{self, Network, Peer};
 use crate::config::Config;
+use crate::request::{Host, Network, Origin, Peer, only_value};
 use crate::seldom::Seldom;
 use crate::wire::shown;
 
@@ -148,7 +147,7 @@ pub(crate) fn admits_page(backend: &dyn Backend, request: &HttpRequest) -> Resul
             _ => Ok(()),
         };
     };
-    let why = match peer::text(headers, header::ORIGIN) {
+    let why = match only_value(headers, header::ORIGIN) {
         None => "its origin is no text, or there are several",
         Some("null") => match site {
             Some(site) if site.eq_ignore_ascii_case(b"same-origin") => return Ok(()),
@@ -167,15 +166,6 @@ fn allows_origin(backend: &dyn Backend, origin: &str, request: &HttpRequest) -> 
         Some(allowed) => Origin::parse(origin).is_some_and(|origin| allowed.contains(&origin)),
         None => backend.authentication().check_origin(origin, request),
     }
-}
-
-/// Whether an `Origin` header names the host that the request was made to: what [`crate::same_host`] says.
-pub(crate) fn same_host(origin: &str, request: &HttpRequest) -> bool {
-    let peer = Peer::of(request);
-    let (Some(origin), Some(host)) = (Origin::parse(origin), peer.host) else {
-        return false;
-    };
-    origin.is_of(&host, peer.scheme)
 }
 
 #[cfg(test)]

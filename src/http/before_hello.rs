@@ -5,9 +5,9 @@ use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::peer::counted;
 use crate::config::Config;
 use crate::node::{Gate, Permit};
+use crate::request::counted_address;
 
 /// Counts the lines of a node whose HELLO is not done, together and by client address.
 pub(super) struct LinesBeforeHello {
@@ -50,7 +50,7 @@ impl LinesBeforeHello {
         let address = match (&self.by_address, address) {
             (Some(by_address), Some(address)) => Some(
                 by_address
-                    .enter(counted(address))
+                    .enter(counted_address(address))
                     .ok_or("max_lines_before_hello_per_address")?,
             ),
             _ => None,

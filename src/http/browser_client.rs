@@ -7,9 +7,9 @@ use actix_web::{HttpRequest, HttpResponse, Resource, guard, web};
 
 use super::mount::other_method;
 
-/// The file name of the browser client that never changes: `client-<version>.js`, below the path of
-/// [`MatsSocketServer::mount`](crate::MatsSocketServer::mount). Browsers keep it for a year without asking again, so a page
-/// that names it has to be made by the server that serves it.
+/// The name of the browser client's file for this version of the crate, `client-<version>.js`, below the path that
+/// `MatsSocketServer::mount` was given. Browsers keep it for a year without asking again, so a page that names it has to be
+/// made by the server that serves it.
 ///
 /// ```
 /// let script = format!(r#"<link rel="modulepreload" href="/matssocket/{}">"#, matssocket::BROWSER_CLIENT);

@@ -12,14 +12,14 @@ use actix_web_actors::ws::{self, CloseReason, Message, ProtocolError};
 use bytes::BytesMut;
 use bytestring::ByteString;
 
+use super::Backend;
 use super::before_hello::Place;
 use super::frame::{close_frame, frame};
 use super::state::{Ending, LineState, Seen, Wire};
-use super::{Backend, NewLine};
 use crate::auth::Authenticator;
 use crate::clock::after;
-use crate::metrics::{Mailbox, metered};
-use crate::session::line::{FromLine, ToLine};
+use crate::mailbox::{Mailbox, metered};
+use crate::session::line::{FromLine, NewLine, ToLine};
 use crate::wire::{Close, CloseCode};
 
 /// How long the session has to answer a violation with its Close.

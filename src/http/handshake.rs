@@ -76,7 +76,7 @@ fn is_key(key: &str) -> bool {
 
 /// The value of a header that comes once.
 fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    super::peer::text(headers, name).map(str::trim)
+    crate::request::only_value(headers, name).map(str::trim)
 }
 
 /// The comma-separated values of a header that may come several times.

@@ -1,10 +1,10 @@
 //! The actix-web edge: upgrade, payload guard, connection actor, and what stands beside the WebSocket.
 //!
 //! A request enters by `mount`. `upgrade` lets it in, if it is proper (`handshake`), comes from where it may (`admission`,
-//! by `peer` and `origin`), and there is room (`before_hello`); what it refuses ends with its connection (`refusal`).
+//! by its peer and its origin, see [`request`](crate::request)), and there is room (`before_hello`); what it refuses ends with its connection (`refusal`).
 //! It becomes a WebSocket, and from then on
 //!
-//! - comes in: socket → actix-http → `guard` (judges frame headers by `frame`, waits for its `turn`, reserves room by
+//! - comes in: socket → actix-http → `payload_guard` (judges frame headers by `frame`, waits for its `turn`, reserves room by
 //!   `receiving`, holds back) → decoder → `connection` (joins fragments) → session;
 //! - goes out: session → frames by `frame` → the queue in `state` → response body in `outgoing` → actix-http → socket;
 //!   all but texts and pings by way of `connection`.
@@ -17,14 +17,11 @@ mod before_hello;
 #[cfg(feature = "browser-client")]
 mod browser_client;
 mod connection;
-mod forwarded;
 mod frame;
-mod guard;
 mod handshake;
 mod mount;
-mod origin;
 mod outgoing;
-mod peer;
+mod payload_guard;
 mod receiving;
 mod refusal;
 mod socket;
@@ -34,24 +31,22 @@ mod tests;
 mod turn;
 mod upgrade;
 
-pub(crate) use admission::{Access, Admission, admits_page, same_host};
+pub(crate) use admission::{Access, Admission, admits_page};
 #[cfg(feature = "browser-client")]
 pub use browser_client::BROWSER_CLIENT;
 pub(crate) use mount::mount;
 pub use mount::no_upgrade;
-pub(crate) use origin::{Host, Origin};
-pub(crate) use peer::Network;
 pub use socket::{listen, on_connect};
 
-use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::auth::{Authentication, Authenticator};
+use crate::auth::Authentication;
 use crate::config::Config;
-use crate::metrics::{Mailbox, Meter};
+use crate::error::NotReady;
+use crate::mailbox::{Mailbox, Meter};
 use crate::node::Gate;
 use crate::node::budget::NodeBudget;
-use crate::session::line::{Flow, FromLine, Line};
+use crate::session::line::{FromLine, NewLine};
 
 /// What the edge needs from the server behind it.
 pub(crate) trait Backend: Send + Sync + 'static {
@@ -68,23 +63,11 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Whom this node lets in.
     fn admission(&self) -> &Admission;
     /// Whether this node is ready for all that its users may do; if not, why.
-    fn ready(&self) -> Result<(), &'static str>;
+    fn ready(&self) -> Result<(), NotReady>;
     /// Whether new clients are let in; if not, why.
-    fn lets_in(&self) -> Result<(), &'static str>;
+    fn lets_in(&self) -> Result<(), NotReady>;
     /// Starts a session actor on this thread for a new line.
     fn open(&self, line: NewLine) -> Mailbox<FromLine>;
     /// Closes a session from outside.
     fn close_session(&self, session_id: String);
-}
-
-/// A line just upgraded.
-pub(crate) struct NewLine {
-    /// Where the session sends.
-    pub(crate) line: Box<dyn Line>,
-    /// The line's flow.
-    pub(crate) flow: Flow,
-    /// The connection's authenticator.
-    pub(crate) authenticator: Rc<dyn Authenticator>,
-    /// The client's address, for introspection.
-    pub(crate) remote: Option<String>,
 }

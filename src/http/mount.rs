@@ -109,10 +109,10 @@ fn ready(backend: Arc<dyn Backend>, below: &str) -> actix_web::Resource {
     let ready = move || {
         let (mut response, answer) = match backend.ready() {
             Ok(()) => (HttpResponse::Ok(), serde_json::json!({"ready": true})),
-            Err(reason) => {
+            Err(why) => {
                 let mut response = HttpResponse::ServiceUnavailable();
                 response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));
-                let answer = serde_json::json!({"ready": false, "reason": reason});
+                let answer = serde_json::json!({"ready": false, "reason": why.reason()});
                 (response, answer)
             }
         };

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::frame::{frame, text_frame};
 use super::socket::Socket;
 use crate::config::Config;
-use crate::metrics::Mailbox;
+use crate::mailbox::Mailbox;
 use crate::node::budget::NodeBudget;
 use crate::session::line::{Bell, Flow, FromLine, Line, Text, ToLine};
 use crate::wire::Close;

@@ -20,9 +20,9 @@ use super::Backend;
 use super::admission::admits_page;
 use super::before_hello::Place;
 use super::connection::Connection;
-use super::guard::{Guard, PART};
 use super::handshake::{self, SUB_PROTOCOL};
 use super::outgoing::{Outgoing, pump};
+use super::payload_guard::{Guard, PART};
 use super::refusal::refuse;
 use super::socket::Socket;
 use super::state::LineState;
@@ -73,7 +73,7 @@ async fn admit(
         return Err((StatusCode::FORBIDDEN, "this host is not served"));
     }
     if let Err(why) = backend.lets_in() {
-        return Err((StatusCode::SERVICE_UNAVAILABLE, why));
+        return Err((StatusCode::SERVICE_UNAVAILABLE, why.reason()));
     }
     if admits_page(backend, request).is_err() {
         return Err((StatusCode::FORBIDDEN, "this origin may not connect"));
@@ -114,7 +114,8 @@ async fn ask(
     match answer {
         Ok(Ok(authenticator)) => Ok(authenticator.into()),
         Ok(Err(refused)) => {
-            let why = shown(&refused.0);
+            let why = refused.to_string();
+            let why = shown(&why);
             match admission.logs.refused_handshake.count() {
                 Some(count) => log::info!(
                     "handshakes refused since the last such line: {count}; this one: {why}"

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::Node;
+use crate::error::NotReady;
 use crate::store::{Trouble, TroubleKind};
 
 /// What was asked for is looked at after this time; and again and again, as long as something is wrong.
@@ -38,29 +39,30 @@ fn listen_trouble(node: &Node) -> Option<Trouble> {
     })
 }
 
-/// What people, and load balancers, are told. Not why: that may name hosts and roles, and is in the log.
-fn reason(kind: TroubleKind) -> &'static str {
-    match kind {
-        TroubleKind::Write => "the store cannot be written to",
-        TroubleKind::Read => "the store cannot be read",
-        TroubleKind::Unable => "the database is full, read-only, or refuses to store anything",
-        TroubleKind::Listen => "the node cannot hear the others: its LISTEN line is down",
+impl From<TroubleKind> for NotReady {
+    fn from(kind: TroubleKind) -> NotReady {
+        match kind {
+            TroubleKind::Write => NotReady::StoreNotWritable,
+            TroubleKind::Read => NotReady::StoreNotReadable,
+            TroubleKind::Unable => NotReady::StoreRefuses,
+            TroubleKind::Listen => NotReady::CannotHearOthers,
+        }
     }
 }
 
 impl Node {
     /// Whether it is ready for whatever its users may do; if not, why.
-    pub(crate) fn ready(&self) -> Result<(), &'static str> {
+    pub(crate) fn ready(&self) -> Result<(), NotReady> {
         self.serves()?;
-        self.trouble().map_or(Ok(()), |kind| Err(reason(kind)))
+        self.trouble().map_or(Ok(()), |kind| Err(kind.into()))
     }
 
     /// Whether new clients are let in; if not, why. A line between the nodes that is down is no reason to refuse them.
-    pub(crate) fn lets_in(&self) -> Result<(), &'static str> {
+    pub(crate) fn lets_in(&self) -> Result<(), NotReady> {
         self.serves()?;
         match self.trouble() {
             None | Some(TroubleKind::Listen) => Ok(()),
-            Some(kind) => Err(reason(kind)),
+            Some(kind) => Err(kind.into()),
         }
     }
 
@@ -78,7 +80,9 @@ impl Node {
             return;
         }
         match trouble {
-            Some(Trouble { kind, why }) => log::error!("not ready: {} ({why})", reason(kind)),
+            Some(Trouble { kind, why }) => {
+                log::error!("not ready: {} ({why})", NotReady::from(kind))
+            }
             None => log::info!("ready again"),
         }
     }

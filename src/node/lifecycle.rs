@@ -1,243 +1,27 @@
-//! How a node starts, comes back as a new incarnation, and stops.
+//! How a node comes back as a new incarnation, and stops.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use actix::Actor;
 use tokio::sync::oneshot;
 
-use super::budget::NodeBudget;
-use super::{Gate, LeaseClock, Node, RunningHandlers, State, UserCounts, health};
-use crate::auth::Authentication;
-use crate::cluster::{ClusterNotify, Tell};
-use crate::endpoint::{
-    Endpoint, Forward, Handler, Incoming, Outcome, Run, Service, ServiceOptions, async_handler,
-};
-use crate::error::{HandlerError, StartError};
-use crate::http::Admission;
-use crate::metrics::{Counters, Mailbox, Meters};
-use crate::registry::{self, Registry, ToSession};
-use crate::seldom::{Seldom, SeldomBy};
-use crate::server::{MatsSocketServer, ServerBuilder};
-use crate::service::{self, Services};
-use crate::store::operation::{
-    ClaimApplication, LeaveNode, NewestPublication, NoteServices, RenewLease,
-};
-use crate::store::{Store, StoreError, StoreHandle};
-use crate::upkeep::Upkeep;
-use crate::wire::quoted;
+use super::{LeaseClock, Node, State, WhenIdle};
+use crate::cluster::Tell;
+use crate::registry::{self, ToSession};
+use crate::store::StoreError;
+use crate::store::operation::{LeaveNode, NoteServices, RenewLease};
 
-/// Id of the built-in ping that resolves at once.
-pub(crate) const SOCKET_PING: &str = "MatsSocket.matsSocketPing";
-
-/// A node that stops signs off within this time, or not at all.
+/// How long a stopping node tries to deregister.
 const SIGN_OFF: Duration = Duration::from_secs(5);
 
-/// What a node told last gets so long to be on its way when it stops.
+/// How long a stopping node waits for its last notices to be sent.
 const LEAVE: Duration = Duration::from_secs(1);
 /// How long a stopping node waits at least for the store to be closed.
 const CLOSE: Duration = Duration::from_secs(1);
 
-/// Starts a node on a thread of its own, which is an actix system: so it works under any runtime.
-pub(crate) async fn start(
-    builder: ServerBuilder,
-    store: Store,
-    authentication: Arc<dyn Authentication>,
-) -> Result<MatsSocketServer, StartError> {
-    let (started, told) = oneshot::channel();
-    let thread = move || {
-        let system = actix::System::new();
-        let node = system.block_on(begin(builder, store, authentication));
-        let failed = node.is_err();
-        if started.send(node).is_err() || failed {
-            return;
-        }
-        if let Err(error) = system.run() {
-            log::error!("the server's thread ended: {error}");
-        }
-    };
-    std::thread::Builder::new()
-        .name("matssocket".into())
-        .spawn(thread)
-        .map_err(|error| StartError::Configuration(format!("no thread for the server: {error}")))?;
-    let node = told
-        .await
-        .map_err(|_| StartError::Configuration("the server's thread ended at start".into()))??;
-    Ok(MatsSocketServer { node })
-}
-
-async fn begin(
-    mut builder: ServerBuilder,
-    store: Store,
-    authentication: Arc<dyn Authentication>,
-) -> Result<Arc<Node>, StartError> {
-    add_built_ins(&mut builder);
-    let meters = Meters::default();
-    let registry = Registry::new().start();
-    let from_cluster = Mailbox::new(&registry, &meters.registry);
-    let cluster = builder.cluster.take().unwrap_or_else(|| store.cluster());
-    let counters = Counters::default();
-    let to_cluster = counters.cluster.clone();
-    let cluster = ClusterNotify::new(cluster.transport, from_cluster, to_cluster).start();
-    let cluster: Mailbox<Tell> = Mailbox::new(&cluster, &meters.cluster);
-    let services = Services::default().start();
-
-    let stem = builder.node_name.take().unwrap_or_else(host_name);
-    let name = incarnation(&stem);
-    let news = Mailbox::new(&registry, &meters.registry);
-    let store = store.attach(&name, &builder.config.store, &builder.clock, news)?;
-    claim_application(&store, &builder.app).await?;
-    let joined = LeaseClock::now(&store);
-    store
-        .run(RenewLease {
-            join: true,
-            lease: builder.config.lease,
-        })
-        .await?;
-    let newest_publication = store.run(NewestPublication).await?;
-
-    let authentications = Gate::new(builder.config.max_authentications_pending);
-    let admission = Admission::new(builder.access, &builder.config);
-    let mut services_known: HashMap<_, _> = builder
-        .services
-        .into_iter()
-        .map(|(name, (handler, options))| (name, Service::new(handler, &options, &builder.config)))
-        .collect();
-    // Outside all bounds: nothing keeps it waiting.
-    services_known.insert(
-        service::PING.to_owned(),
-        Service::built_in(service::ping(), &builder.config),
-    );
-    for (id, endpoint) in &builder.endpoints {
-        let (options, config) = (ServiceOptions::default(), &builder.config);
-        let services = service::services_of(id, endpoint).into_iter();
-        services_known
-            .extend(services.map(|(name, it)| (name, Service::new(it, &options, config))));
-    }
-    let node = Arc::new(Node {
-        app: builder.app,
-        budget: NodeBudget::new(&builder.config),
-        handlers_of: UserCounts::new(builder.config.max_handlers_per_user),
-        config: Arc::new(builder.config),
-        clock: builder.clock,
-        store: store.clone(),
-        registry: registry.clone(),
-        cluster: cluster.clone(),
-        services_idle: Mailbox::new(&services, &meters.services),
-        endpoints: builder.endpoints,
-        services: services_known,
-        authentication,
-        authentications,
-        admission,
-        listeners: Arc::new(builder.listeners),
-        meters,
-        counters,
-        running: RunningHandlers::default(),
-        revocations: registry::SeenRevocations::default(),
-        unserved: service::Unserved::default(),
-        ended: Mutex::default(),
-        published: RwLock::default(),
-        mistakes: Seldom::default(),
-        failures: SeldomBy::default(),
-        name: RwLock::new(name.as_str().into()),
-        name_stem: stem,
-        born: Instant::now(),
-        serving: RwLock::new(Instant::now()),
-        renewed: RwLock::new(joined),
-        state: AtomicU8::new(State::Up as u8),
-        trouble: RwLock::default(),
-        system: actix::System::current(),
-    });
-    node.publish_services().await?;
-    let claim = Mailbox::new(&services, &node.meters.services);
-    let upkeep = Upkeep::new(node.clone(), claim).start();
-    cluster.tell(Tell::Join { node: name.clone() });
-    node.registry().tell(registry::Begin {
-        node: name,
-        store,
-        cluster,
-        services: Mailbox::new(&services, &node.meters.services),
-        work: Mailbox::new(&services, &node.meters.services),
-        newest_publication,
-        takeover_wait: node.config.takeover_wait,
-        revocations: node.revocations.clone(),
-        upkeep: Mailbox::new(&upkeep, &node.meters.upkeep),
-    });
-    let begin: Mailbox<service::Begin> = Mailbox::new(&services, &node.meters.services);
-    begin.tell(service::Begin(node.clone()));
-    actix::spawn(health::watch(node.clone()));
-    Ok(node)
-}
-
-/// Fails if the store belongs to another application.
-async fn claim_application(store: &StoreHandle, name: &str) -> Result<(), StoreError> {
-    let claim = ClaimApplication { name: name.into() };
-    let owner = store.run(claim).await?;
-    if owner == name {
-        return Ok(());
-    }
-    Err(StoreError::Open(format!(
-        "this store belongs to the application {owner}, and this is {name}: their sessions, topics and messages would mix; \
-         give this application a store of its own, another SQLite file or another schema (`Postgres::schema`), or, if it \
-         was renamed, run `matssocket migrate --rename-app` or `Admin::rename_application`",
-        owner = quoted(&owner),
-        name = quoted(name),
-    )))
-}
-
-/// A built-in ping takes no more than so many bytes: nobody needs more, and it is free to anybody.
-fn at_most(bytes: usize, ping: Handler) -> Handler {
-    Arc::new(move |call| {
-        let length = call
-            .payload
-            .as_ref()
-            .map_or(0, |payload| payload.get().len());
-        if length <= bytes {
-            return ping(call);
-        }
-        let why = format!("a ping of {length} bytes: at most {bytes} are taken (max_ping_payload)");
-        Box::pin(std::future::ready(Err(HandlerError::of_client(why))))
-    })
-}
-
-fn add_built_ins(builder: &mut ServerBuilder) {
-    let most = builder.config.max_ping_payload;
-    let socket_ping = async_handler(|incoming: Incoming<Option<service::Ping>>| async move {
-        let (ping, _) = incoming.into_parts();
-        let ping = ping.unwrap_or_default();
-        let number = ping.number.map(|number| number * std::f64::consts::E);
-        Ok(Outcome::resolve(service::Ping { number, ..ping }))
-    });
-    let service_ping = async_handler(|incoming: Incoming<serde_json::Value>| async move {
-        Ok(Outcome::<()>::forward(Forward::to(
-            service::PING,
-            &incoming.payload,
-        )))
-    });
-    for (id, handler) in [(SOCKET_PING, socket_ping), (service::PING, service_ping)] {
-        builder.endpoints.insert(
-            id.to_owned(),
-            Endpoint {
-                replies: true,
-                run: Run::Async(at_most(most, handler)),
-                adapter: None,
-            },
-        );
-    }
-}
-
-fn host_name() -> String {
-    std::env::var("HOSTNAME")
-        .ok()
-        .or_else(|| std::fs::read_to_string("/etc/hostname").ok())
-        .map(|name| name.trim().to_owned())
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "node".to_owned())
-}
-
-fn incarnation(stem: &str) -> String {
+/// A name for a node, which none had before.
+pub(crate) fn incarnation(stem: &str) -> String {
     format!("{stem}-{}", crate::wire::random_id(8, &mut rand::rng()))
 }
 
@@ -359,7 +143,7 @@ impl Node {
             .stop_grace
             .saturating_add(self.config.close_timeout);
         let (idle, when_idle) = oneshot::channel();
-        self.services_idle.tell(service::WhenIdle(idle));
+        self.services_idle.tell(WhenIdle(idle));
         let (sessions, services) = tokio::join!(
             tokio::time::timeout(longest, when_empty),
             tokio::time::timeout(self.config.stop_grace, when_idle),
@@ -378,17 +162,17 @@ impl Node {
         match tokio::time::timeout(SIGN_OFF, self.store.run(LeaveNode)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                log::warn!("the node could not sign off, its lease has to run out: {error}");
+                log::warn!("could not deregister the node; its lease will expire: {error}");
             }
             Err(_) => log::warn!(
-                "the node could not sign off within {SIGN_OFF:?}, its lease has to run out"
+                "could not deregister the node within {SIGN_OFF:?}; its lease will expire"
             ),
         }
         let (done, left) = oneshot::channel();
         self.cluster.tell(Tell::Leave(done));
         if tokio::time::timeout(LEAVE, left).await.is_err() {
             log::warn!(
-                "what the node told last may not be heard, the sweep of other nodes finds it"
+                "the last notices of this node may not have been sent; the sweep of other nodes finds what they said"
             );
         }
         let patience = self.config.stop_grace.max(CLOSE);

@@ -1,12 +1,12 @@
-//! A running node: what its rooms share, and how it starts and stops.
+//! A running node: what its rooms share, and how it comes back and stops.
 
 pub(crate) mod budget;
-mod edge;
+mod counters;
 mod gate;
 mod health;
 mod lease_clock;
 mod lifecycle;
-mod running;
+mod unserved;
 mod user_counts;
 
 use std::collections::HashMap;
@@ -15,12 +15,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use actix::Addr;
+use tokio::sync::oneshot;
 
-pub(crate) use edge::Edge;
+pub(crate) use counters::{Counters, Meters};
 pub(crate) use gate::{Gate, Permit};
 pub(crate) use lease_clock::LeaseClock;
-pub(crate) use lifecycle::{SOCKET_PING, start};
-pub(crate) use running::{Owner, Running, RunningHandlers};
+pub(crate) use lifecycle::incarnation;
+pub(crate) use unserved::{MOST_SERVICES, Unserved};
 pub(crate) use user_counts::{Counted, UserCounts};
 
 use self::budget::NodeBudget;
@@ -29,16 +30,16 @@ use crate::clock::{Clock, ms};
 use crate::cluster::Tell;
 use crate::config::Config;
 use crate::endpoint::{Endpoint, Service};
-use crate::error::SendError;
-use crate::metrics::{Counters, Mailbox, Meters, Metrics, UpkeepMetrics};
+use crate::error::{NotReady, SendError};
+use crate::events::{Listeners, SessionChange};
+use crate::mailbox::Mailbox;
 use crate::registry::{self, Registry};
 use crate::seldom::{Seldom, SeldomBy, and_others};
-use crate::server::Listeners;
 use crate::store::operation::{
-    CloseLater, CloseSession, CloseTarget, ClosedSession, FindHome, SessionHome,
+    AllHaveSaid, CloseLater, CloseSession, CloseTarget, ClosedSession, EffectOutcome, FindHome,
+    SessionHome,
 };
 use crate::store::{Looks, StoreError, StoreHandle, TroubleKind};
-use crate::upkeep::TASKS;
 use crate::wire::{check_id, shown};
 
 /// What all rooms of one running node share.
@@ -49,23 +50,21 @@ pub(crate) struct Node {
     pub(crate) store: StoreHandle,
     pub(crate) registry: Addr<Registry>,
     pub(crate) cluster: Mailbox<Tell>,
-    services_idle: Mailbox<crate::service::WhenIdle>,
+    services_idle: Mailbox<WhenIdle>,
     pub(crate) endpoints: HashMap<String, Endpoint>,
     pub(crate) services: HashMap<String, Service>,
     pub(crate) authentication: Arc<dyn Authentication>,
     /// Bounds the handshakes and first authentications under way.
     pub(crate) authentications: Arc<Gate>,
-    admission: crate::http::Admission,
     pub(crate) budget: Arc<NodeBudget>,
     pub(crate) listeners: Arc<Listeners>,
     pub(crate) meters: Meters,
     pub(crate) counters: Counters,
-    pub(crate) running: RunningHandlers,
     /// Handlers that run, by user.
     pub(crate) handlers_of: Arc<UserCounts>,
     pub(crate) revocations: registry::SeenRevocations,
     /// Work that no living node can do, as far as this node knows.
-    pub(crate) unserved: crate::service::Unserved,
+    pub(crate) unserved: Unserved,
     /// Where the looks for requests that have ended have come to.
     ended: Mutex<Looks<i64>>,
     /// In whose name the node's services were last published.
@@ -86,6 +85,33 @@ pub(crate) struct Node {
     system: actix::System,
 }
 
+/// What a node is made of.
+pub(crate) struct Parts {
+    pub(crate) app: String,
+    pub(crate) config: Arc<Config>,
+    pub(crate) clock: Clock,
+    /// The node's name begins with this.
+    pub(crate) name_stem: String,
+    pub(crate) name: String,
+    pub(crate) store: StoreHandle,
+    /// When its lease was asked for.
+    pub(crate) joined: LeaseClock,
+    pub(crate) registry: Addr<Registry>,
+    pub(crate) cluster: Mailbox<Tell>,
+    pub(crate) services_idle: Mailbox<WhenIdle>,
+    pub(crate) endpoints: HashMap<String, Endpoint>,
+    pub(crate) services: HashMap<String, Service>,
+    pub(crate) authentication: Arc<dyn Authentication>,
+    pub(crate) listeners: Listeners,
+    pub(crate) meters: Meters,
+    pub(crate) counters: Counters,
+}
+
+/// To the services: tells, by dropping the sender, when none of them runs any more.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+pub(crate) struct WhenIdle(pub(crate) oneshot::Sender<()>);
+
 /// Whether a node serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -101,6 +127,48 @@ pub(crate) enum State {
 }
 
 impl Node {
+    /// A node that serves from now on. It lives on the actix system that this runs on, and ends with it.
+    pub(crate) fn new(parts: Parts) -> Node {
+        let config = parts.config;
+        Node {
+            app: parts.app,
+            budget: NodeBudget::new(&config),
+            authentications: Gate::new(config.max_authentications_pending),
+            handlers_of: UserCounts::new(config.max_handlers_per_user),
+            config,
+            clock: parts.clock,
+            store: parts.store,
+            registry: parts.registry,
+            cluster: parts.cluster,
+            services_idle: parts.services_idle,
+            endpoints: parts.endpoints,
+            services: parts.services,
+            authentication: parts.authentication,
+            listeners: Arc::new(parts.listeners),
+            meters: parts.meters,
+            counters: parts.counters,
+            revocations: registry::SeenRevocations::default(),
+            unserved: Unserved::default(),
+            ended: Mutex::default(),
+            published: RwLock::default(),
+            mistakes: Seldom::default(),
+            failures: SeldomBy::default(),
+            name: RwLock::new(parts.name.into()),
+            name_stem: parts.name_stem,
+            born: Instant::now(),
+            serving: RwLock::new(Instant::now()),
+            renewed: RwLock::new(parts.joined),
+            state: AtomicU8::new(State::Up as u8),
+            trouble: RwLock::default(),
+            system: actix::System::current(),
+        }
+    }
+
+    /// Watches over what its users need, until it has stopped.
+    pub(crate) async fn watch_health(self: Arc<Self>) {
+        health::watch(self).await;
+    }
+
     /// The node's name: an incarnation.
     pub(crate) fn name(&self) -> Arc<str> {
         self.name
@@ -133,12 +201,12 @@ impl Node {
     }
 
     /// Whether it holds its lease and is not stopping; if not, why.
-    pub(crate) fn serves(&self) -> Result<(), &'static str> {
+    pub(crate) fn serves(&self) -> Result<(), NotReady> {
         match self.state.load(Ordering::Acquire) {
             0 => Ok(()),
-            1 => Err("the store is away"),
-            2 => Err("the server is stopping"),
-            _ => Err("the server has stopped"),
+            1 => Err(NotReady::StoreAway),
+            2 => Err(NotReady::Stopping),
+            _ => Err(NotReady::Stopped),
         }
     }
 
@@ -172,9 +240,9 @@ impl Node {
     where
         M: actix::Message + Send + 'static,
         M::Result: Send,
-        Registry: actix::Handler<crate::metrics::Metered<M>>,
+        Registry: actix::Handler<crate::mailbox::Metered<M>>,
         <Registry as actix::Actor>::Context:
-            actix::dev::ToEnvelope<Registry, crate::metrics::Metered<M>>,
+            actix::dev::ToEnvelope<Registry, crate::mailbox::Metered<M>>,
     {
         Mailbox::new(&self.registry, &self.meters.registry)
     }
@@ -260,11 +328,8 @@ impl Node {
     /// Tells those who hold these sessions, and the listeners, that they are closed.
     pub(crate) fn tell_closed(&self, sessions: Vec<ClosedSession>, reason: &str) {
         for closed in sessions.iter().filter(|closed| closed.home.is_none()) {
-            self.listeners.session(
-                crate::server::SessionChange::Close,
-                &closed.sid,
-                &closed.user_id,
-            );
+            self.listeners
+                .session(SessionChange::Close, &closed.sid, &closed.user_id);
         }
         if !sessions.is_empty() {
             self.registry().tell(registry::Closed {
@@ -274,65 +339,23 @@ impl Node {
         }
     }
 
-    pub(crate) fn metrics(&self) -> Metrics {
-        let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let in_use = self.budget.in_use();
-        let store = self.store.metrics();
-        let meters = &self.meters;
-        let mut actors: std::collections::BTreeMap<_, _> = [
-            ("registry", &meters.registry),
-            ("cluster", &meters.cluster),
-            ("services", &meters.services),
-            ("upkeep", &meters.upkeep),
-            ("session", &meters.session),
-            ("connection", &meters.connection),
-        ]
-        .into_iter()
-        .map(|(name, meter)| (name, meter.snapshot()))
-        .collect();
-        actors.insert("store", self.store.mailbox());
-        let upkeep = &self.counters.upkeep;
-        let upkeep = TASKS.iter().enumerate().map(|(index, name)| {
-            (
-                *name,
-                UpkeepMetrics {
-                    runs: get(&upkeep.runs[index]),
-                    failures: get(&upkeep.failures[index]),
-                },
-            )
-        });
-        let services = self.services.iter();
-        // Those that stand in for endpoints are none of the application's.
-        let services = services.filter(|(name, _)| !crate::service::is_of_endpoint(name));
-        let services = services.map(|(name, service)| (name.clone(), service.metrics()));
-        Metrics {
-            app: self.app.clone(),
-            node: self.name().to_string(),
-            ready: self.ready().is_ok(),
-            actors,
-            store,
-            cluster: self.counters.cluster.snapshot(),
-            upkeep: upkeep.collect(),
-            services: services.collect(),
-            unserved: self.unserved.counts(),
-            handlers_running: get(&self.counters.handlers_running),
-            handler_failures: get(&self.counters.handler_failures),
-            messages_without_session: get(&self.counters.messages_without_session),
-            dead_letters: get(&self.counters.dead_letters),
-            redeliveries_counted: get(&self.counters.redeliveries_counted),
-            retries_told: get(&self.counters.retries_told),
-            forwards_refused: get(&self.counters.forwards_refused),
-            held_incoming: (in_use.incoming + in_use.before_hello) as u64,
-            held_before_hello: in_use.before_hello as u64,
-            held_outgoing: in_use.outgoing as u64,
-            readers_waiting: in_use.readers_waiting as u64,
-            closed_slow: get(&self.budget.closed_slow),
-            closed_waiting: get(&self.budget.closed_waiting),
-            scavenged: get(&self.counters.scavenged),
-            dead_letters_scavenged: get(&self.counters.dead_letters_scavenged),
-            incarnations: get(&self.counters.incarnations),
-            sessions_displaced: get(&self.counters.sessions_displaced),
-            client_mistakes: get(&self.counters.client_mistakes),
+    /// Counts the messages that were dropped because their session is gone.
+    pub(crate) fn count_dropped(&self, effects: &[EffectOutcome]) {
+        let dropped = effects
+            .iter()
+            .filter(|effect| **effect == EffectOutcome::NoSession)
+            .count() as u64;
+        if dropped > 0 {
+            self.counters
+                .messages_without_session
+                .fetch_add(dropped, Ordering::Relaxed);
         }
+    }
+
+    /// Whether work may be stored for these services. A node of an earlier version, which claims whatever there is, would
+    /// fail what it does not know: as long as there is one, all goes as it did then.
+    pub(crate) async fn hands_on(&self) -> bool {
+        // If that cannot be learnt, what comes next will not be stored either, most likely.
+        self.store.run(AllHaveSaid).await.unwrap_or(true)
     }
 }

@@ -2,22 +2,25 @@
 //!
 //! It hands news to the sessions of this node, and passes the rest on to cluster-notify.
 
+mod message;
 mod publications;
 mod published;
 mod revocations;
 mod shared_text;
 mod sweep;
 mod takeover;
-#[cfg(test)]
+#[cfg(all(test, feature = "sqlite"))]
 mod tests;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, Context, Handler, Message, MessageResult};
+use actix::{Actor, Context, Handler, MessageResult};
 use tokio::sync::oneshot;
 
+pub(crate) use message::{
+    Attach, Closed, Detach, Holders, List, LookSoon, Rename, ToSession, WhenEmpty,
+};
 use publications::Listening;
 pub(crate) use publications::{Positions, Received, SubscribeTopics, UnsubscribeTopic};
 pub(crate) use published::Published;
@@ -29,46 +32,11 @@ pub(crate) use takeover::{ComeBack, TakeOver};
 use takeover::{Waiter, Waiting};
 
 use crate::cluster::{FromCluster, Notice, Tell};
-use crate::metrics::{Mailbox, metered};
+use crate::mailbox::{Mailbox, metered};
 use crate::seldom::log_seldom;
-use crate::service::{Dispatch, LookSoon};
-use crate::session::LiveSession;
 pub(crate) use crate::store::operation::Revocation;
-use crate::store::operation::{
-    ClosedSession, ConnectionId, Holder, OutboxMessage, SessionKey, StoredMessage,
-};
-use crate::store::{NewsOf, StoreHandle};
-
-/// From the registry to a session of this node.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-#[allow(clippy::large_enum_variant)] // `Stored` is the common one: boxing it would cost an allocation each
-pub(crate) enum ToSession {
-    /// This message was just stored for you, and none between this sequence number and its own.
-    Stored(i64, OutboxMessage),
-    /// Something was stored for you.
-    Notice,
-    /// The newest sequence number stored for you is this one.
-    Swept(i64),
-    /// Something was published on a topic you listen to.
-    Published(Arc<Published>),
-    /// Somebody's authorization, or right to a topic, was revoked: yours, perhaps.
-    Revoked(Arc<Revocation>),
-    /// Another registration holds your session.
-    TakenOver,
-    /// Another node says that you do not hold your session any more (and why, if it was closed): ask the store.
-    Rumour(Option<String>),
-    /// Your client is to come back, if it is there: somebody wants to close its session.
-    ComeBack,
-    /// Your session was closed.
-    Closed(String),
-    /// Your session does not exist any more.
-    Gone,
-    /// The node stops, or must come back as a new incarnation.
-    Restart(&'static str),
-    /// Somebody wants to look at you.
-    Introspect(oneshot::Sender<LiveSession>),
-}
+use crate::store::operation::{ConnectionId, Holder, SessionKey, StoredMessage};
+use crate::store::{CommitNews, StoreHandle};
 
 struct Entry {
     holder: Holder,
@@ -78,14 +46,27 @@ struct Entry {
     listening: Option<Box<Listening>>,
 }
 
+/// What the registry of a node works with.
+pub(crate) struct Links {
+    /// The node's name.
+    pub(crate) node: String,
+    pub(crate) store: StoreHandle,
+    pub(crate) cluster: Mailbox<Tell>,
+    pub(crate) services: Mailbox<LookSoon>,
+    pub(crate) maintenance: Mailbox<SweepNow>,
+    /// Publications up to this number are handed to nobody here.
+    pub(crate) newest_publication: i64,
+    pub(crate) takeover_wait: Duration,
+    pub(crate) revocations: SeenRevocations,
+}
+
 /// The actor.
 pub(crate) struct Registry {
     node: String,
-    store: Option<StoreHandle>,
-    cluster: Option<Mailbox<Tell>>,
-    services: Option<Mailbox<Dispatch>>,
-    work: Option<Mailbox<LookSoon>>,
-    upkeep: Option<Mailbox<SweepNow>>,
+    store: StoreHandle,
+    cluster: Mailbox<Tell>,
+    services: Mailbox<LookSoon>,
+    maintenance: Mailbox<SweepNow>,
     sessions: HashMap<SessionKey, Entry>,
     /// New holders that wait for the registration before them to let go.
     waiting: HashMap<SessionKey, Waiting>,
@@ -102,92 +83,29 @@ pub(crate) struct Registry {
     when_empty: Vec<oneshot::Sender<()>>,
 }
 
-/// First message: what the registry works with.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Begin {
-    pub(crate) node: String,
-    pub(crate) store: StoreHandle,
-    pub(crate) cluster: Mailbox<Tell>,
-    pub(crate) services: Mailbox<Dispatch>,
-    pub(crate) work: Mailbox<LookSoon>,
-    pub(crate) newest_publication: i64,
-    pub(crate) takeover_wait: Duration,
-    pub(crate) upkeep: Mailbox<SweepNow>,
-    pub(crate) revocations: SeenRevocations,
-}
-
-/// This node is called like this from now on.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Rename(pub(crate) String);
-
-/// A session lives here now.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Attach {
-    pub(crate) holder: Holder,
-    pub(crate) to: Mailbox<ToSession>,
-    /// Whose it is; `None` if that may change.
-    pub(crate) user: Option<UserHash>,
-    /// How many revocations this node had seen when its user was authenticated: it is told of those since.
-    pub(crate) revocations: u64,
-}
-
-/// A session actor has let go: its line is closed, nothing is sent any more.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Detach(pub(crate) Holder);
-
-/// Sessions were closed in the store: tell those who hold them.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Closed {
-    pub(crate) sessions: Vec<ClosedSession>,
-    pub(crate) reason: String,
-}
-
-/// Everyone who lives here.
-#[derive(Message)]
-#[rtype(result = "Vec<Mailbox<ToSession>>")]
-pub(crate) struct List;
-
-/// Everyone who lives here, for liveliness.
-#[derive(Message)]
-#[rtype(result = "Vec<Holder>")]
-pub(crate) struct Holders;
-
-/// Tells when nobody lives here any more.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct WhenEmpty(pub(crate) oneshot::Sender<()>);
-
 impl Registry {
-    pub(crate) fn new() -> Registry {
+    pub(crate) fn new(links: Links) -> Registry {
         Registry {
-            node: String::new(),
-            store: None,
-            cluster: None,
-            services: None,
-            work: None,
-            upkeep: None,
+            node: links.node,
+            store: links.store,
+            cluster: links.cluster,
+            services: links.services,
+            maintenance: links.maintenance,
             sessions: HashMap::new(),
             waiting: HashMap::new(),
             topics: HashMap::new(),
-            revocations: Revocations::default(),
-            horizon: 0,
+            revocations: Revocations::new(links.revocations),
+            horizon: links.newest_publication,
             fetching: false,
             fetch_again: false,
             strays: HashMap::new(),
-            stray_age: Duration::MAX,
+            stray_age: links.takeover_wait.saturating_mul(4),
             when_empty: Vec::new(),
         }
     }
 
     fn tell_cluster(&self, tell: Tell) {
-        if let Some(cluster) = &self.cluster {
-            cluster.tell(tell);
-        }
+        self.cluster.tell(tell);
     }
 
     fn hand_over(&self, stored: StoredMessage) {
@@ -270,19 +188,11 @@ impl Registry {
             Notice::Closed { session, reason } => self.hint(session, Some(reason)),
             Notice::ComeBack { session } => self.hint(session, None),
             Notice::Published => self.fetch_publications(ctx),
-            Notice::Work => {
-                if let Some(work) = &self.work {
-                    work.tell(LookSoon);
-                }
-            }
+            Notice::Work => self.services.tell(LookSoon),
             // The sweep finds publications as well.
             Notice::Missed => {
-                if let Some(upkeep) = &self.upkeep {
-                    upkeep.tell(SweepNow);
-                }
-                if let Some(work) = &self.work {
-                    work.tell(LookSoon);
-                }
+                self.maintenance.tell(SweepNow);
+                self.services.tell(LookSoon);
             }
         }
     }
@@ -290,22 +200,6 @@ impl Registry {
 
 impl Actor for Registry {
     type Context = Context<Self>;
-}
-
-impl Handler<Begin> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, begin: Begin, _: &mut Self::Context) {
-        self.node = begin.node;
-        self.store = Some(begin.store);
-        self.cluster = Some(begin.cluster);
-        self.services = Some(begin.services);
-        self.work = Some(begin.work);
-        self.upkeep = Some(begin.upkeep);
-        self.horizon = begin.newest_publication;
-        self.revocations.share(begin.revocations);
-        self.stray_age = begin.takeover_wait.saturating_mul(4);
-    }
 }
 
 impl Handler<Rename> for Registry {
@@ -396,15 +290,12 @@ impl Handler<Closed> for Registry {
     }
 }
 
-impl Handler<NewsOf> for Registry {
+impl Handler<CommitNews> for Registry {
     type Result = ();
 
-    fn handle(&mut self, NewsOf(news): NewsOf, ctx: &mut Self::Context) {
+    fn handle(&mut self, news: CommitNews, ctx: &mut Self::Context) {
         for stored in news.stored {
             self.hand_over(stored);
-        }
-        if let (false, Some(services)) = (news.forwarded.is_empty(), &self.services) {
-            services.tell(Dispatch(news.forwarded));
         }
         if news.work {
             self.tell_cluster(Tell::Others(Notice::Work));
@@ -459,6 +350,6 @@ impl Handler<WhenEmpty> for Registry {
 }
 
 metered!(Registry:
-    Begin, Rename, Attach, Detach, TakeOver, Closed, ComeBack, NewsOf, FromCluster, List, Holders, WhenEmpty,
+    Rename, Attach, Detach, TakeOver, Closed, ComeBack, CommitNews, FromCluster, List, Holders, WhenEmpty,
     SubscribeTopics, UnsubscribeTopic, Received, Positions, BeginSweep, EndSweep, NotSwept,
 );

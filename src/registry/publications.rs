@@ -73,14 +73,13 @@ impl Registry {
 
     /// Reads what was published since, and hands it out. One read at a time, so that the order is kept.
     pub(super) fn fetch_publications(&mut self, ctx: &mut Context<Self>) {
-        let Some(store) = &self.store else { return };
         if self.fetching {
             self.fetch_again = true;
             return;
         }
         self.fetching = true;
         self.fetch_again = false;
-        let read = store.run(FetchPublications {
+        let read = self.store.run(FetchPublications {
             after: self.horizon,
             max_bytes: PART,
         });

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Entry, Registry, ToSession};
-use crate::metrics::Mailbox;
+use crate::mailbox::Mailbox;
 use crate::store::operation::{Publication, Revocation};
 
 /// How many revocations this node has seen; shared with the sessions.
@@ -31,15 +31,15 @@ impl UserHash {
 const REMEMBERED: usize = 1_000;
 
 /// The last revocations.
-#[derive(Default)]
 pub(super) struct Revocations {
     seen: SeenRevocations,
     last: VecDeque<Arc<Revocation>>,
 }
 
 impl Revocations {
-    pub(super) fn share(&mut self, seen: SeenRevocations) {
-        self.seen = seen;
+    pub(super) fn new(seen: SeenRevocations) -> Revocations {
+        let last = VecDeque::new();
+        Revocations { seen, last }
     }
 
     fn add(&mut self, revocation: Arc<Revocation>) {

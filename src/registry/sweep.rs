@@ -9,7 +9,7 @@ use super::{Registry, ToSession, Waiter};
 use crate::seldom::log_seldom;
 use crate::store::operation::{Deregister, Holder, SessionKey, Swept};
 
-/// To the upkeep: notices were missed, so the next sweep must not wait for its time.
+/// To the maintenance: notices were missed, so the next sweep must not wait for its time.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct SweepNow;
@@ -53,23 +53,21 @@ impl Registry {
             )
             .map(|holder| (holder, self.strays.get(&holder).copied().unwrap_or(now)))
             .collect();
-        if let Some(store) = &self.store {
-            let old = |since: &Instant| now.duration_since(*since) > self.stray_age;
-            for (&holder, _) in strays.iter().filter(|(_, since)| old(since)) {
-                log::info!(
-                    "session {} is not here, though the store believes so: deregistered",
-                    holder.session.0
-                );
-                let deregister = store.run(Deregister { holder });
-                actix::spawn(async move {
-                    if let Err(error) = deregister.await {
-                        log_seldom!(
-                            warn,
-                            "a stray session could not be deregistered, the next sweep tries again: {error}"
-                        );
-                    }
-                });
-            }
+        let old = |since: &Instant| now.duration_since(*since) > self.stray_age;
+        for (&holder, _) in strays.iter().filter(|(_, since)| old(since)) {
+            log::info!(
+                "session {} is not here, though the store believes so: deregistered",
+                holder.session.0
+            );
+            let deregister = self.store.run(Deregister { holder });
+            actix::spawn(async move {
+                if let Err(error) = deregister.await {
+                    log_seldom!(
+                        warn,
+                        "a stray session could not be deregistered, the next sweep tries again: {error}"
+                    );
+                }
+            });
         }
         self.strays = strays;
     }

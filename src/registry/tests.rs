@@ -1,10 +1,13 @@
 //! The registry alone, with sessions that are no more than mailboxes.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+
+use actix::Addr;
 
 use super::*;
-use crate::cluster::{ClusterNotify, Transport};
-use crate::metrics::{ClusterCounters, Meter};
+use crate::cluster::{ClusterCounters, ClusterNotify, Transport};
+use crate::mailbox::Meter;
+use crate::store::{Store, StoreConfig};
 
 /// A session that does nothing; it ends when told to let go.
 struct Quiet;
@@ -24,6 +27,27 @@ impl Handler<ToSession> for Quiet {
 }
 
 metered!(Quiet: ToSession);
+
+/// Services and maintenance, of which nothing is wanted.
+struct Deaf;
+
+impl Actor for Deaf {
+    type Context = Context<Self>;
+}
+
+impl Handler<LookSoon> for Deaf {
+    type Result = ();
+
+    fn handle(&mut self, _: LookSoon, _: &mut Self::Context) {}
+}
+
+impl Handler<SweepNow> for Deaf {
+    type Result = ();
+
+    fn handle(&mut self, _: SweepNow, _: &mut Self::Context) {}
+}
+
+metered!(Deaf: LookSoon, SweepNow);
 
 /// Writes down what other nodes are told.
 #[derive(Default)]
@@ -50,9 +74,32 @@ fn quiet() -> Mailbox<ToSession> {
     Mailbox::new(&Quiet.start(), &Arc::<Meter>::default())
 }
 
+/// A registry on a node called `here`, with what it tells other nodes.
+fn registry() -> (Addr<Registry>, Arc<Written>) {
+    let (written, meter) = (Arc::new(Written::default()), Arc::<Meter>::default());
+    let store = Store::sqlite_in_memory();
+    let store = store.visit("here", &StoreConfig::default());
+    let deaf = Deaf.start();
+    let registry = Registry::create(|ctx| {
+        let from_cluster = Mailbox::new(&actix::AsyncContext::address(ctx), &meter);
+        let cluster = ClusterNotify::new(written.clone(), from_cluster, Arc::default()).start();
+        Registry::new(Links {
+            node: "here".into(),
+            store: store.expect("the store opens"),
+            cluster: Mailbox::new(&cluster, &meter),
+            services: Mailbox::new(&deaf, &meter),
+            maintenance: Mailbox::new(&deaf, &meter),
+            newest_publication: 0,
+            takeover_wait: Duration::MAX,
+            revocations: SeenRevocations::default(),
+        })
+    });
+    (registry, written)
+}
+
 #[actix::test]
 async fn a_session_whose_actor_is_gone_does_not_live_here_any_more() {
-    let registry = Registry::new().start();
+    let (registry, _) = registry();
     let meter = Arc::<Meter>::default();
     let attach: Mailbox<Attach> = Mailbox::new(&registry, &meter);
     let begin: Mailbox<BeginSweep> = Mailbox::new(&registry, &meter);
@@ -81,7 +128,7 @@ async fn ended(session: &Mailbox<ToSession>) {
 
 #[actix::test]
 async fn a_registration_that_attaches_late_lets_go_for_the_one_that_waits_for_it() {
-    let registry = Registry::new().start();
+    let (registry, _) = registry();
     let meter = Arc::<Meter>::default();
     let attach: Mailbox<Attach> = Mailbox::new(&registry, &meter);
     let take_over: Mailbox<TakeOver> = Mailbox::new(&registry, &meter);
@@ -95,7 +142,7 @@ async fn a_registration_that_attaches_late_lets_go_for_the_one_that_waits_for_it
     let (released, done) = oneshot::channel();
     take_over.tell(TakeOver {
         holder: holder(3),
-        old_node: String::new(),
+        old_node: "here".into(),
         released,
     });
     attach.tell(Attach {
@@ -114,16 +161,8 @@ async fn a_registration_that_attaches_late_lets_go_for_the_one_that_waits_for_it
 
 #[actix::test]
 async fn a_take_over_is_told_to_the_other_node_though_an_older_registration_is_left_here() {
-    let written = Arc::new(Written::default());
-    let mut registry = Registry::new();
-    registry.node = "here".into();
+    let (registry, written) = registry();
     let meter = Arc::<Meter>::default();
-    let registry = Registry::create(|ctx| {
-        let from_cluster = Mailbox::new(&actix::AsyncContext::address(ctx), &meter);
-        let cluster = ClusterNotify::new(written.clone(), from_cluster, Arc::default()).start();
-        registry.cluster = Some(Mailbox::new(&cluster, &meter));
-        registry
-    });
     let attach: Mailbox<Attach> = Mailbox::new(&registry, &meter);
     let take_over: Mailbox<TakeOver> = Mailbox::new(&registry, &meter);
     attach.tell(Attach {

@@ -1,5 +1,7 @@
 //! Looking after a cluster without being a node of it.
 
+use std::fmt;
+
 use tokio::sync::oneshot;
 
 use crate::error::SendError;
@@ -11,11 +13,10 @@ use crate::store::operation::{
 use crate::store::{Store, StoreConfig, StoreError, StoreHandle};
 use crate::wire::{check_id, shown};
 
-/// What an operator can see and do on a store, without running a server: for command lines and scheduled jobs. The
-/// `matssocket` program is made of it. (An application that runs a server has the same on
-/// [`MatsSocketServer`](crate::MatsSocketServer).)
+/// What an operator can see and do on a store without running a server: for command lines and scheduled jobs. (An
+/// application that runs a server has the same on [`MatsSocketServer`](crate::MatsSocketServer).)
 ///
-/// Running nodes are not told of what is done here. They find out by themselves: of closed sessions and redriven
+/// Running nodes are not notified of what is done here. They find out by themselves: of closed sessions and redriven
 /// messages at their next [sweep](crate::Config::sweep_interval), of redriven work for a service at their next
 /// [take-over](crate::Config::takeover_interval).
 ///
@@ -38,8 +39,14 @@ pub struct Admin {
     store: StoreHandle,
 }
 
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").finish_non_exhaustive()
+    }
+}
+
 impl Admin {
-    /// Opens the store, and runs the migrations that are due. It is closed with the last clone.
+    /// Opens the store and runs pending migrations. It is closed with the last clone.
     ///
     /// # Errors
     /// The store cannot be opened. An SQLite file that a running server has open is refused: stop the server first,
@@ -49,8 +56,8 @@ impl Admin {
         Self::open_by(move || store.visit("operator", &StoreConfig::default())).await
     }
 
-    /// Opens the store to read only, and leaves no trace in it: no migration runs, no file is created or changed, and
-    /// an SQLite file still knows the nodes that it knew. What changes something fails with
+    /// Opens the store read-only, and leaves no trace in it: no migration runs, no file is created or changed, and
+    /// an SQLite file still knows the nodes that it knew. Whatever would change something fails with
     /// [`StoreError::ReadOnly`].
     ///
     /// ```
@@ -108,8 +115,8 @@ impl Admin {
         self.store.run(CountSessions { filter }).await
     }
 
-    /// The application that has this store is called `name` from now on; what it was called before, if it has been here.
-    /// Its nodes are refused at start as long as the store knows another name; those that run are not stopped.
+    /// Renames the application that the store belongs to, and returns its name before, if it had one. From now on nodes are
+    /// refused at start unless their application has this name; those that run are not stopped.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -118,8 +125,8 @@ impl Admin {
         self.store.run(RenameApplication { name }).await
     }
 
-    /// Closes a session: its messages are deleted; the node that holds it tells its client (4001) when it finds out.
-    /// False: there is none.
+    /// Closes a session: its messages are deleted. The node that holds it closes the client's connection with 4001 when it
+    /// finds out. Returns whether there was such a session.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -134,26 +141,25 @@ impl Admin {
         Ok(self.store.run(close).await?.is_some())
     }
 
-    /// Closes all sessions of a user; how many there were. As after [`close_session`](Self::close_session), their clients
-    /// are told when their nodes find out.
+    /// Closes all sessions of a user, as [`close_session`](Self::close_session) does, and returns how many there were.
     ///
     /// # Errors
-    /// See [`StoreError`]; some may be closed.
+    /// See [`StoreError`]; some of the sessions may have been closed.
     pub async fn close_sessions_of(&self, user_id: &str, reason: &str) -> Result<u64, StoreError> {
         Ok(self.store.close_all_of(user_id, reason).await?.len() as u64)
     }
 
-    /// Ends a user's authorization, or only his right to a topic, on all nodes that run. See
-    /// [`MatsSocketServer::revoke`](crate::MatsSocketServer::revoke) and
-    /// [`revoke_topic`](crate::MatsSocketServer::revoke_topic). The nodes find out at their next sweep.
+    /// Ends a user's authorization, or only the right to a topic, on all running nodes, which find out at their next sweep.
+    /// See [`MatsSocketServer::revoke`](crate::MatsSocketServer::revoke) and
+    /// [`revoke_topic`](crate::MatsSocketServer::revoke_topic).
     ///
     /// # Errors
-    /// The user id is no id, or the store failed.
+    /// The user id is not a valid id, or the store failed.
     pub async fn revoke(&self, user_id: &str, topic: Option<&str>) -> Result<(), SendError> {
         crate::message::revoke(&self.store, user_id, topic).await
     }
 
-    /// The nodes of the cluster, by name; also those whose lease ran out, until they are scavenged.
+    /// The nodes of the cluster, by name; those whose lease has expired are listed until they are scavenged.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -161,18 +167,18 @@ impl Admin {
         self.store.run(ListNodes).await
     }
 
-    /// Work that waits because no living node has its service, by service. It is empty, too, while a node of an earlier
-    /// version lives, which does not say what it has.
+    /// Work that waits because no living node has its service, by service. It is also empty while a node of an earlier
+    /// version lives, which does not announce its services.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn unserved(&self) -> Result<Vec<UnservedWork>, StoreError> {
-        let limit = crate::service::MOST_SERVICES;
+        let limit = crate::node::MOST_SERVICES;
         self.store.run(FindUnserved { limit }).await
     }
 
-    /// Messages that were given up, oldest first, with ids greater than `after`; at most `limit`, and fewer when they are
-    /// large: there are no more only when there is none.
+    /// Messages that were given up, oldest first, with ids greater than `after`. At most `limit`, and fewer when they are
+    /// large: only an empty page is the end.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -184,7 +190,7 @@ impl Admin {
         self.store.run(ListDeadLetters { after, limit }).await
     }
 
-    /// Puts a dead letter back to be delivered. False: there is none with this id, or its session is gone.
+    /// Puts a dead letter back to be delivered. Returns false if there is none with this id, or its session is gone.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -192,7 +198,7 @@ impl Admin {
         self.store.run(RedriveDeadLetter { id }).await
     }
 
-    /// Deletes a dead letter. False: there is none with this id.
+    /// Deletes a dead letter. Returns false if there is none with this id.
     ///
     /// # Errors
     /// See [`StoreError`].

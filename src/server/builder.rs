@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Listeners, MatsSocketServer, MessageEvent, SessionEvent};
+use super::MatsSocketServer;
+use super::start::{Setup, start};
 use crate::auth::Authentication;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
@@ -16,26 +18,65 @@ use crate::endpoint::{
     Endpoint, Handler, Incoming, Outcome, Run, ServiceOptions, async_handler, transactional_handler,
 };
 use crate::error::{HandlerError, StartError};
-use crate::http::{Access, Host, Network, Origin};
+use crate::events::{Listeners, MessageEvent, SessionEvent};
+use crate::http::Access;
+use crate::request::{Host, Network, Origin};
 use crate::store::Store;
 use crate::wire::check_id;
 
-/// Configures a server. Mistakes are collected and reported by [`start`](ServerBuilder::start).
+/// Configures a server. Mistakes are collected and reported together by [`start`](ServerBuilder::start).
+///
+/// ```
+/// use matssocket::testkit::any_user;
+/// use matssocket::{Incoming, MatsSocketServer, Outcome, Store};
+///
+/// # #[actix_web::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = MatsSocketServer::builder("orders")
+///     .store(Store::sqlite_in_memory())
+///     .authentication(any_user())
+///     .endpoint("Orders.total", async |prices: Incoming<Vec<u32>>| {
+///         Ok(Outcome::resolve(prices.payload.iter().sum::<u32>()))
+///     })
+///     .terminator("Orders.seen", async |order: Incoming<u32>| {
+///         log::info!("{} has seen order {}", order.context.user_id(), order.payload);
+///         Ok(Outcome::done())
+///     })
+///     .start()
+///     .await?;
+/// server.stop().await;
+/// # Ok(()) }
+/// ```
+#[must_use = "a builder does nothing until `start` is called and awaited"]
 pub struct ServerBuilder {
-    pub(crate) app: String,
-    pub(crate) store: Option<Store>,
-    pub(crate) cluster: Option<Cluster>,
-    pub(crate) authentication: Option<Arc<dyn Authentication>>,
-    pub(crate) access: Access,
-    pub(crate) config: Config,
-    pub(crate) clock: Clock,
-    pub(crate) node_name: Option<String>,
-    pub(crate) endpoints: HashMap<String, Endpoint>,
-    pub(crate) services: HashMap<String, (Handler, ServiceOptions)>,
-    pub(crate) listeners: Listeners,
+    app: String,
+    store: Option<Store>,
+    cluster: Option<Cluster>,
+    authentication: Option<Arc<dyn Authentication>>,
+    access: Access,
+    config: Config,
+    clock: Clock,
+    node_name: Option<String>,
+    endpoints: HashMap<String, Endpoint>,
+    services: HashMap<String, (Handler, ServiceOptions)>,
+    listeners: Listeners,
     /// Connection types that transactional handlers ask for, with the endpoint's id.
-    pub(crate) connections: Vec<(String, std::any::TypeId)>,
-    pub(crate) mistakes: Vec<String>,
+    connections: Vec<(String, std::any::TypeId)>,
+    mistakes: Vec<String>,
+}
+
+impl fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerBuilder")
+            .field("app", &self.app)
+            .field("store", &self.store)
+            .field("node_name", &self.node_name)
+            .field("endpoints", &self.endpoints.keys())
+            .field("services", &self.services.keys())
+            .field("config", &self.config)
+            .field("mistakes", &self.mistakes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ServerBuilder {
@@ -63,14 +104,14 @@ impl ServerBuilder {
         self
     }
 
-    /// How the nodes tell each other about news. The default with PostgreSQL is the database; with SQLite, it is a
-    /// cluster of this one node: nodes in one process share one [`Cluster::local`].
+    /// How the nodes notify each other. The default with PostgreSQL is the database itself; with SQLite it is a cluster of
+    /// this one node. Several nodes in one process share one [`Cluster::local`].
     pub fn cluster(mut self, cluster: Cluster) -> Self {
         self.cluster = Some(cluster);
         self
     }
 
-    /// Says who a client is. Required.
+    /// The authentication plugin, which decides who a client is. Required.
     pub fn authentication(mut self, authentication: impl Authentication) -> Self {
         self.authentication = Some(Arc::new(authentication));
         self
@@ -97,10 +138,10 @@ impl ServerBuilder {
         self
     }
 
-    /// The proxies through which clients connect: addresses (`::1`) or ranges of them (`10.0.0.0/8`). Only what they
-    /// say in `X-Forwarded-For`, `-Host` and `-Proto`, or in `Forwarded` where there are none of those, is believed;
-    /// each must set the headers it uses, and not pass on the client's. The client is then the right-most address that
-    /// is not a trusted proxy's. An empty list says that clients connect directly.
+    /// The proxies through which clients connect: addresses (`::1`) or ranges of them (`10.0.0.0/8`). Their
+    /// `X-Forwarded-For`, `-Host` and `-Proto` headers are trusted, or `Forwarded` where there are none of those; nobody
+    /// else's are. Each proxy must set the headers it uses, and not pass on the client's. The client is then the
+    /// right-most address that is not a trusted proxy's. An empty list says that clients connect directly.
     ///
     /// Once this is called, addresses are those of clients, and
     /// [`max_lines_before_hello_per_address`](Config::max_lines_before_hello_per_address) applies.
@@ -128,13 +169,13 @@ impl ServerBuilder {
         good
     }
 
-    /// Limits and intervals.
+    /// Limits and intervals, instead of the defaults.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
     }
 
-    /// The clock; for tests.
+    /// A clock to use instead of the system's, for tests: see [`Clock::fixed`].
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
@@ -146,7 +187,8 @@ impl ServerBuilder {
         self
     }
 
-    /// An endpoint: takes REQUESTs (and SENDs), and resolves, rejects, or forwards. A service's reply is passed on.
+    /// An endpoint: a handler of REQUESTs (and SENDs) that resolves, rejects or forwards them. The reply of a service that
+    /// it forwards to is passed on as it is.
     pub fn endpoint<T, R, F, Fut>(self, id: &str, handler: F) -> Self
     where
         T: DeserializeOwned + 'static,
@@ -154,14 +196,7 @@ impl ServerBuilder {
         F: Fn(Incoming<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Outcome<R>, HandlerError>> + 'static,
     {
-        self.add(
-            id,
-            Endpoint {
-                replies: true,
-                run: Run::Async(async_handler(handler)),
-                adapter: None,
-            },
-        )
+        self.add(id, Endpoint::new(true, Run::Async(async_handler(handler))))
     }
 
     /// As [`endpoint`](Self::endpoint), with a reply adapter that turns a service's reply (its
@@ -185,37 +220,31 @@ impl ServerBuilder {
         self.add(
             id,
             Endpoint {
-                replies: true,
-                run: Run::Async(async_handler(handler)),
                 adapter,
+                ..Endpoint::new(true, Run::Async(async_handler(handler)))
             },
         )
     }
 
-    /// A terminator: takes SENDs, and the replies to server requests. It never replies.
+    /// A terminator: a handler of SENDs, and of the replies to server requests. It never replies.
     pub fn terminator<T, F, Fut>(self, id: &str, handler: F) -> Self
     where
         T: DeserializeOwned + 'static,
         F: Fn(Incoming<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Outcome<()>, HandlerError>> + 'static,
     {
-        self.add(
-            id,
-            Endpoint {
-                replies: false,
-                run: Run::Async(async_handler(handler)),
-                adapter: None,
-            },
-        )
+        self.add(id, Endpoint::new(false, Run::Async(async_handler(handler))))
     }
 
-    /// An endpoint whose handler runs inside the store's transaction, with its Diesel connection `C`
-    /// (`diesel::SqliteConnection`): the application's own rows commit or vanish together with the message. It runs on
-    /// a thread of the store and holds it up: keep it short. It must not begin a transaction that outlives it.
+    /// An endpoint whose handler runs inside the store's transaction, on its Diesel connection `C`
+    /// (`diesel::SqliteConnection` or `diesel::PgConnection`): the application's own rows commit or roll back together with
+    /// the message. The handler occupies a thread of the store, so keep it short
+    /// ([`Config::transaction_limit`]). It must not begin a transaction that outlives it.
     ///
-    /// Its rows are kept if it is done, resolves or forwards, and rolled back if it rejects, denies, asks to retry, or
-    /// fails. If a statement of its has failed, PostgreSQL keeps nothing of the transaction: then whoever goes on is
-    /// answered with NACK. To go on, run that statement in a transaction of its own inside, `connection.transaction(…)`.
+    /// Its rows are kept if it is done, resolves or forwards. They are rolled back if it rejects, denies, asks to retry, or
+    /// fails. After a statement has failed, PostgreSQL keeps nothing of the transaction, so a handler that goes on
+    /// regardless is answered with NACK. To go on after a failure, run that statement in a nested transaction,
+    /// `connection.transaction(…)`.
     pub fn transactional<C, T, R, F>(mut self, id: &str, handler: F) -> Self
     where
         C: 'static,
@@ -226,18 +255,11 @@ impl ServerBuilder {
         self.connections
             .push((id.to_owned(), std::any::TypeId::of::<C>()));
         let run = Run::Transactional(transactional_handler(handler));
-        self.add(
-            id,
-            Endpoint {
-                replies: true,
-                run,
-                adapter: None,
-            },
-        )
+        self.add(id, Endpoint::new(true, run))
     }
 
-    /// As [`transactional`](Self::transactional), for a terminator. As a reply terminator it is told of replies only, not
-    /// of requests that ended without one: there is no message then whose transaction it could share.
+    /// As [`transactional`](Self::transactional), for a terminator. As a reply terminator it gets replies only, not requests
+    /// that ended without one: those have no message whose transaction it could share.
     pub fn transactional_terminator<C, T, F>(mut self, id: &str, handler: F) -> Self
     where
         C: 'static,
@@ -247,26 +269,18 @@ impl ServerBuilder {
         self.connections
             .push((id.to_owned(), std::any::TypeId::of::<C>()));
         let run = Run::Transactional(transactional_handler(handler));
-        self.add(
-            id,
-            Endpoint {
-                replies: false,
-                run,
-                adapter: None,
-            },
-        )
+        self.add(id, Endpoint::new(false, run))
     }
 
-    /// A service: what [`Outcome::forward`] reaches, durably. It resolves or rejects (the reply goes back through the
-    /// endpoint's adapter), is done, forwards to another service, asks to [retry](Outcome::retry), or says
-    /// [later](Outcome::later). An error is tried again with back-off, on any node that has this service.
+    /// A service: a handler of the work that [`Outcome::forward`] stores for it. It resolves or rejects (the reply goes back
+    /// through the endpoint's adapter), is done, forwards to another service, asks to [retry](Outcome::retry), or says
+    /// [later](Outcome::later). After an error it is tried again with back-off, on any node that has this service.
     ///
-    /// It has places of its own, [`Config::max_running_per_service`] of them, and each attempt a time limit,
+    /// At most [`Config::max_running_per_service`] messages are in work at a time, and each attempt has a time limit,
     /// [`Config::service_time_limit`]. After [`Config::service_attempts`] failed attempts, a REQUEST is rejected and
-    /// anything else becomes a dead letter; a REQUEST's attempts end with its client's patience, too.
+    /// anything else becomes a dead letter; a REQUEST is also given up once its client no longer waits for the reply.
     ///
-    /// Nodes need not have the same services: what is forwarded to one that this node does not have waits for a node that
-    /// has it.
+    /// Nodes need not have the same services: work for a service that this node does not have waits for a node that has it.
     pub fn service<T, R, F, Fut>(self, name: &str, handler: F) -> Self
     where
         T: DeserializeOwned + 'static,
@@ -277,7 +291,7 @@ impl ServerBuilder {
         self.service_with(name, ServiceOptions::default(), handler)
     }
 
-    /// As [`service`](Self::service), with places, a time limit, and retries of its own.
+    /// As [`service`](Self::service), with its own bounds, time limit and retries.
     ///
     /// ```
     /// use std::time::Duration;
@@ -318,14 +332,14 @@ impl ServerBuilder {
         self
     }
 
-    /// Is called when a session of this node is new, reconnects, deregisters, is closed, or times out: as soon as that
-    /// is decided, which may be shortly before the store has it. It must not block.
+    /// Calls a function when a session of this node is opened, reconnects, deregisters, is closed, or times out. It is called
+    /// as soon as that is decided, which may be shortly before it is stored. It must not block.
     pub fn on_session(mut self, listener: impl Fn(&SessionEvent) + Send + Sync + 'static) -> Self {
         self.listeners.session.push(Arc::new(listener));
         self
     }
 
-    /// Is called for every envelope that a session of this node receives or sends. It must not block.
+    /// Calls a function for every envelope that a session of this node receives or sends. It must not block.
     pub fn on_message(
         mut self,
         listener: impl Fn(&MessageEvent<'_>) + Send + Sync + 'static,
@@ -337,14 +351,27 @@ impl ServerBuilder {
     /// Opens the store, joins the cluster, and starts the node's actors on a thread of their own.
     ///
     /// # Errors
-    /// All mistakes in what was configured ([`Config::check`] says which values of it are refused), before anything is
-    /// opened; or the store cannot be opened.
+    /// All mistakes in the configuration, before anything is opened ([`Config::check`] describes which values are refused);
+    /// or the store cannot be opened.
     pub async fn start(mut self) -> Result<MatsSocketServer, StartError> {
         let (store, authentication) = (self.store.take(), self.authentication.take());
         self.check_whole(store.as_ref(), authentication.is_some());
         match (store, authentication) {
             (Some(store), Some(authentication)) if self.mistakes.is_empty() => {
-                crate::node::start(self, store, authentication).await
+                start(Setup {
+                    app: self.app,
+                    store,
+                    cluster: self.cluster,
+                    authentication,
+                    access: self.access,
+                    config: self.config,
+                    clock: self.clock,
+                    node_name: self.node_name,
+                    endpoints: self.endpoints,
+                    services: self.services,
+                    listeners: self.listeners,
+                })
+                .await
             }
             _ => Err(StartError::Configuration(self.mistakes.join("; "))),
         }
@@ -390,7 +417,7 @@ impl ServerBuilder {
 
     fn check(&mut self, what: &str, id: &str) {
         if let Err(mistake) = check_id(what, id) {
-            self.mistakes.push(mistake);
+            self.mistakes.push(mistake.to_string());
         }
         let lower = id.to_ascii_lowercase();
         if lower.starts_with("mats") || lower.starts_with("ms.") {

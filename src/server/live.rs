@@ -2,9 +2,9 @@
 
 use tokio::sync::oneshot;
 
+use crate::introspection::LiveSession;
 use crate::node::Node;
 use crate::registry::{List, ToSession};
-use crate::session::LiveSession;
 
 pub(super) async fn live_sessions(node: &Node) -> Vec<LiveSession> {
     let sessions = node.registry().ask(List).await.unwrap_or_default();

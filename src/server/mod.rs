@@ -2,24 +2,27 @@
 
 mod admin;
 mod builder;
-mod listeners;
+mod edge;
 mod live;
+mod metrics;
 mod run;
+mod start;
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-pub use crate::session::{LiveSession, RecentEnvelope};
 pub use admin::Admin;
 pub use builder::ServerBuilder;
-pub(crate) use listeners::Listeners;
-pub use listeners::{MessageEvent, SessionChange, SessionEvent};
+pub(crate) use edge::Edge;
 
 use crate::endpoint::ReplyToken;
-use crate::error::SendError;
-use crate::message::{self, Maker, ReplyTo};
+use crate::error::{NotReady, SendError};
+use crate::introspection::LiveSession;
+use crate::maintenance::MaintenanceCounters;
+use crate::message::{self, IdempotencyKey, Maker, ReplyTo};
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::store::StoreError;
@@ -29,30 +32,42 @@ use crate::store::operation::{
     SessionHome, StoredNode, StoredSession, Unit, UnitOutcome, UnservedWork,
 };
 
-/// A running server: one node of a cluster. Cheap to clone; made by [`MatsSocketServer::builder`].
+/// A running server: one node of a cluster. Made by [`MatsSocketServer::builder`]. Clones are cheap and share the node;
+/// call [`stop`](Self::stop), or [`run`](Self::run) it, since dropping the last one does not stop it.
 #[derive(Clone)]
 pub struct MatsSocketServer {
     pub(crate) node: Arc<Node>,
+    pub(crate) edge: Arc<Edge>,
+    maintenance: Arc<MaintenanceCounters>,
+}
+
+impl fmt::Debug for MatsSocketServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MatsSocketServer")
+            .field("node_name", &self.node_name())
+            .finish_non_exhaustive()
+    }
 }
 
 impl MatsSocketServer {
-    /// Starts to configure a server; `app` names the application, in logs, metrics and the store, which keeps out every
-    /// other one: two applications on one store would mix their sessions, topics and messages.
+    /// Starts to configure a server. `app` names the application in logs, metrics and the store. A store belongs to one
+    /// application and refuses any other, since two on one store would mix their sessions, topics and messages.
     pub fn builder(app: impl Into<String>) -> ServerBuilder {
         ServerBuilder::new(app.into())
     }
 
-    /// This node's name: host name and a random part. It changes when the node had to come back after a long pause.
+    /// This node's name: the host name and a random part. It changes when the node loses its lease, after a long pause, and
+    /// comes back as a new node.
     pub fn node_name(&self) -> String {
         self.node.name().to_string()
     }
 
     /// Whether this node can serve: it holds its lease, its threads can write to the store and read from it, and it hears
-    /// the other nodes; if not, why. For readiness probes: the path `ready` beside that of the WebSocket answers by it.
+    /// the other nodes. For readiness probes: the path `ready` below that of the WebSocket answers by it.
     ///
     /// # Errors
-    /// The reason, as text for people.
-    pub fn ready(&self) -> Result<(), &'static str> {
+    /// The first reason found why it cannot.
+    pub fn ready(&self) -> Result<(), NotReady> {
         self.node.ready()
     }
 
@@ -79,23 +94,33 @@ impl MatsSocketServer {
         self.call(effect, None).await
     }
 
-    /// As [`send`](Self::send), but a repeat with the same idempotency key does nothing.
+    /// As [`send`](Self::send), but a repeat with the same key does nothing. For callers that may be run again, and for
+    /// repeating a call after [`StoreError::Unknown`].
     ///
     /// # Errors
     /// As [`send`](Self::send).
+    ///
+    /// ```no_run
+    /// # async fn example(server: matssocket::MatsSocketServer, session_id: &str) -> Result<(), matssocket::SendError> {
+    /// use matssocket::IdempotencyKey;
+    ///
+    /// let key = IdempotencyKey::new("shipped-17");
+    /// server.send_once(key, session_id, "order 17 shipped", "Orders.shipped", &17).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn send_once<T: Serialize + ?Sized>(
         &self,
-        idempotency_key: &str,
+        key: IdempotencyKey,
         session_id: &str,
         trace_id: &str,
         terminator: &str,
         payload: &T,
     ) -> Result<(), SendError> {
-        crate::wire::check_id("idempotency key", idempotency_key).map_err(SendError::InvalidId)?;
+        let key = key.checked()?;
         let effect = self
             .maker(&self.node.name())
             .send(session_id, trace_id, terminator, payload)?;
-        self.call(effect, Some(idempotency_key.to_owned())).await
+        self.call(effect, Some(key)).await
     }
 
     /// Sends a request to a client endpoint; the reply goes to a terminator of this application, on whatever node.
@@ -121,7 +146,7 @@ impl MatsSocketServer {
     /// Publishes to every subscriber of a topic, on every node.
     ///
     /// # Errors
-    /// As [`send`](Self::send), except that nobody need be there.
+    /// As [`send`](Self::send), except that no subscriber is required.
     pub async fn publish<T: Serialize + ?Sized>(
         &self,
         topic: &str,
@@ -132,7 +157,7 @@ impl MatsSocketServer {
             .await
     }
 
-    /// Replies to work that a service said would come [later](crate::Outcome::later).
+    /// Resolves work for which a service said [later](crate::Outcome::later).
     ///
     /// # Errors
     /// [`SendError::AlreadyReplied`], or as [`send`](Self::send).
@@ -145,7 +170,7 @@ impl MatsSocketServer {
         crate::service::reply_by_token(
             &self.node,
             token,
-            crate::wire::MessageType::RESOLVE,
+            crate::wire::MessageType::Resolve,
             payload,
         )
         .await
@@ -161,11 +186,12 @@ impl MatsSocketServer {
         payload: &T,
     ) -> Result<(), SendError> {
         let payload = to_raw_value(payload)?;
-        crate::service::reply_by_token(&self.node, token, crate::wire::MessageType::REJECT, payload)
+        crate::service::reply_by_token(&self.node, token, crate::wire::MessageType::Reject, payload)
             .await
     }
 
-    /// Closes a session, wherever it is: its messages are deleted, its client is told (4000). False: there is none.
+    /// Closes a session, whichever node holds it: its messages are deleted, and its client's connection is closed with
+    /// 4000. Returns whether there was such a session.
     ///
     /// # Errors
     /// The store failed.
@@ -173,29 +199,29 @@ impl MatsSocketServer {
         self.node.close_session(session_id, reason).await
     }
 
-    /// Closes all sessions of a user, wherever they are; how many there were. A client may open a new one: let your
-    /// authenticator refuse it *before* you call this.
+    /// Closes all sessions of a user, whichever nodes hold them, and returns how many there were. A client may open a new one:
+    /// let your authenticator refuse it *before* you call this.
     ///
     /// # Errors
-    /// The store failed; some may be closed.
+    /// The store failed; some of the sessions may have been closed.
     pub async fn close_sessions_of(&self, user_id: &str, reason: &str) -> Result<u64, StoreError> {
         self.node.close_sessions_of(user_id, reason).await
     }
 
-    /// Ends a user's authorization at once, on all nodes: because a login was withdrawn, say. His sessions stay, but
-    /// nothing goes in or out until his client has sent an authorization value that is accepted (it is asked for one;
-    /// the value accepted before counts as a new one). Let your authenticator refuse what was withdrawn *before* you call
-    /// this. To end the sessions as well, see [`close_sessions_of`](Self::close_sessions_of).
+    /// Ends a user's authorization at once, on all nodes, for example because a login was withdrawn. The sessions stay, but
+    /// nothing goes in or out until the client has sent an authorization value that is accepted: it is asked for one, and
+    /// the value accepted before is judged anew. Let your authenticator refuse what was withdrawn *before* you call this.
+    /// To end the sessions as well, see [`close_sessions_of`](Self::close_sessions_of).
     ///
     /// # Errors
-    /// The user id is no id, or the store failed.
+    /// The user id is not a valid id, or the store failed.
     pub async fn revoke(&self, user_id: &str) -> Result<(), SendError> {
         message::revoke(&self.node.store, user_id, None).await
     }
 
-    /// Ends a user's subscriptions to a topic at once, on all nodes; his clients are told SUB_NO_AUTH. Nothing that is
-    /// published after this has returned reaches him, unless he subscribes again: let your authenticator's
-    /// [`authorize_topic`](crate::Authenticator::authorize_topic) refuse him *before* you call this.
+    /// Ends a user's subscriptions to a topic at once, on all nodes; the clients get SUB_NO_AUTH. Nothing that is published
+    /// after this has returned reaches the user without a new subscription: let your authenticator's
+    /// [`authorize_topic`](crate::Authenticator::authorize_topic) refuse that *before* you call this.
     ///
     /// # Errors
     /// As [`revoke`](Self::revoke).
@@ -203,7 +229,7 @@ impl MatsSocketServer {
         message::revoke(&self.node.store, user_id, Some(topic)).await
     }
 
-    /// Stored sessions of the whole cluster, connected or not, oldest first.
+    /// Stored sessions of the whole cluster, connected or not, oldest first; at most `limit`.
     ///
     /// # Errors
     /// The store failed.
@@ -245,18 +271,18 @@ impl MatsSocketServer {
         self.node.store.run(ListNodes).await
     }
 
-    /// Work that waits because no living node has its service, by service. It is empty, too, while a node of an earlier
-    /// version lives, which does not say what it has.
+    /// Work that waits because no living node has its service, by service. It is also empty while a node of an earlier
+    /// version lives, which does not announce its services.
     ///
     /// # Errors
     /// The store failed.
     pub async fn unserved(&self) -> Result<Vec<UnservedWork>, StoreError> {
-        let limit = crate::service::MOST_SERVICES;
+        let limit = crate::node::MOST_SERVICES;
         self.node.store.run(FindUnserved { limit }).await
     }
 
-    /// Messages that were given up, oldest first, with ids greater than `after`; at most `limit`, and fewer when they are
-    /// large: there are no more only when there is none.
+    /// Messages that were given up, oldest first, with ids greater than `after`. At most `limit`, and fewer when they are
+    /// large: only an empty page is the end.
     ///
     /// # Errors
     /// The store failed.
@@ -268,7 +294,7 @@ impl MatsSocketServer {
         self.node.store.run(ListDeadLetters { after, limit }).await
     }
 
-    /// Puts a dead letter back to be delivered. False: there is none with this id, or its session is gone.
+    /// Puts a dead letter back to be delivered. Returns false if there is none with this id, or its session is gone.
     ///
     /// # Errors
     /// The store failed.
@@ -276,7 +302,7 @@ impl MatsSocketServer {
         self.node.store.run(RedriveDeadLetter { id }).await
     }
 
-    /// Deletes a dead letter. False: there is none with this id.
+    /// Deletes a dead letter. Returns false if there is none with this id.
     ///
     /// # Errors
     /// The store failed.
@@ -284,21 +310,22 @@ impl MatsSocketServer {
         self.node.store.run(DropDeadLetter { id }).await
     }
 
-    /// What every actor, the store and the upkeep have done so far; serialises to JSON.
+    /// Figures of every actor, the store and the maintenance tasks so far. They serialise to JSON.
     pub fn metrics(&self) -> Metrics {
-        self.node.metrics()
+        metrics::snapshot(&self.node, &self.maintenance)
     }
 
-    /// Stops serving: no new sockets, handlers finish within the grace time, sockets are closed with 1012 (paced),
-    /// sessions deregistered, the node leaves. Safe to call twice.
+    /// Stops the node: no new sockets are accepted, running handlers get [`Config::stop_grace`](crate::Config::stop_grace)
+    /// to finish, sockets are closed with 1012 over [`Config::stop_spread`](crate::Config::stop_spread), sessions are
+    /// deregistered, and the node leaves the cluster. It may be called twice.
     pub async fn stop(&self) {
-        run::stop(&self.node).await;
+        self.node.stop().await;
     }
 
     fn maker<'a>(&self, node: &'a str) -> Maker<'a> {
         Maker {
             node,
-            now: self.node.clock.now(),
+            now: self.node.clock.now_ms(),
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 
 use actix_http::body::MessageBody;
 use actix_http::{Request, Response};
@@ -12,7 +11,6 @@ use actix_web::dev::AppConfig;
 use actix_web::web::ServiceConfig;
 
 use super::MatsSocketServer;
-use crate::node::Node;
 
 impl MatsSocketServer {
     /// Mounts the WebSocket (and what stands beside it) at a path, for `App::configure`.
@@ -24,7 +22,7 @@ impl MatsSocketServer {
     /// # let _ = app; }
     /// ```
     pub fn mount(&self, path: &str) -> impl FnOnce(&mut ServiceConfig) + Clone + use<> {
-        crate::http::mount(Arc::new(crate::node::Edge(self.node.clone())), path)
+        crate::http::mount(self.edge.clone(), path)
     }
 
     /// Runs an HTTP server until SIGINT or SIGTERM, then [stops](MatsSocketServer::stop) this server and the HTTP
@@ -104,8 +102,4 @@ fn shutdown_signal() -> impl Future<Output = &'static str> {
 async fn shutdown_signal() -> &'static str {
     let _ = tokio::signal::ctrl_c().await;
     "Ctrl-C"
-}
-
-pub(super) async fn stop(node: &Arc<Node>) {
-    node.stop().await;
 }

@@ -153,7 +153,7 @@ pub(super) mod tests {
             sid: session.into(),
             user_id: user.into(),
             cmid: None,
-            kind: MessageType::SEND,
+            kind: MessageType::Send,
             tid: "tid".into(),
             msg: serde_json::value::to_raw_value(&1).unwrap(),
             correlation: None,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::insist::insist;
 use super::reply::{Reply, plain_reply};
+use super::retry::retry_until_stopped;
 use super::work::{Again, Failed, commit_settled, postpone, settle, unless_stopped};
 use crate::endpoint::{Service, ServiceFailure, plain_rejection, rejection};
 use crate::node::Node;
@@ -73,7 +73,8 @@ async fn bury(node: &Arc<Node>, row: &Forwarded, reason: String) -> Result<(), F
         epoch: row.epoch,
         reason,
     };
-    let buried = insist(node, || node.store.run_for(row.work.share(), bury.clone())).await;
+    let buried =
+        retry_until_stopped(node, || node.store.run_for(row.work.share(), bury.clone())).await;
     if unless_stopped(buried)? == Some(true) {
         node.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
     }

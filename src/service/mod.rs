@@ -2,15 +2,13 @@
 //!
 //! Each service has places of its own: one that is slow keeps no other waiting. [`places`] says what is in work and what
 //! waits, [`fair`] in which order, [`work`] does it. A service that this node does not have is not its business: such rows
-//! are left to nodes that have it, and [`unserved`] says so if there are none.
+//! are left to nodes that have it.
 
 mod fair;
 mod giving_up;
-mod insist;
-mod of_endpoint;
 mod places;
 mod reply;
-mod unserved;
+mod retry;
 mod work;
 
 use std::collections::{HashMap, HashSet};
@@ -21,49 +19,24 @@ use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-pub(crate) use self::of_endpoint::{is_of_endpoint, services_of, to_terminator};
 use self::places::{Bounds, Places};
 pub(crate) use self::reply::reply_by_token;
-pub(crate) use self::unserved::{MOST_SERVICES, Unserved, note_unserved};
-pub(crate) use self::work::{Ping, ping};
-use crate::metrics::metered;
-use crate::node::Node;
+use crate::mailbox::metered;
+use crate::node::{Node, WhenIdle};
+use crate::registry::LookSoon;
 use crate::seldom::log_seldom;
 use crate::store::operation::{
     ClaimForwarded, ClaimedForwarded, Forwarded, GiveBackForwarded, Looked,
 };
-use crate::store::{Looks, StoreError};
-
-/// Name of the service behind the built-in endpoint `MatsSocket.matsPing`.
-pub(crate) const PING: &str = "MatsSocket.matsPing";
-
-/// First message: what the services work with.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Begin(pub(crate) Arc<Node>);
-
-/// Forwarded rows claimed by this node: work on them.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Dispatch(pub(crate) Vec<Forwarded>);
+use crate::store::{Dispatch, Looks, StoreError};
 
 /// Comes at intervals: looks for rows that are due, or whose node is gone.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Claim;
 
-/// Another node has stored work that this one may have the service for: looks for it soon.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct LookSoon;
-
-/// How soon: what many nodes tell within this time is one look.
+/// How soon it is looked for work that other nodes have stored: what many of them tell within this time is one look.
 const SOON: Duration = Duration::from_millis(10);
-
-/// Tells, by dropping the sender, when no service runs any more.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct WhenIdle(pub(crate) oneshot::Sender<()>);
 
 /// This row is done with, for now.
 #[derive(Message)]
@@ -84,10 +57,8 @@ struct GaveBack {
 }
 
 /// The actor: works on forwarded rows, a bounded number of each service at a time.
-#[derive(Default)]
 pub(crate) struct Services {
-    /// `None` until [`Begin`], before which nothing comes.
-    desk: Option<Desk>,
+    desk: Desk,
     /// Dropped, and so told, when no service runs.
     when_idle: Vec<oneshot::Sender<()>>,
 }
@@ -236,7 +207,7 @@ impl Desk {
         Some(ClaimForwarded {
             holding: held.chain(self.going_back.iter().copied()).collect(),
             rooms,
-            hearing: self.node.config.lease,
+            claim_grace: self.node.config.lease,
             asked,
             looked: self.looks.begin(asked),
         })
@@ -280,7 +251,7 @@ impl Desk {
     }
 }
 
-/// A row in work. Whichever way that ends, be it by a panic, its place is free again.
+/// A row in work, whose place is freed on every exit path, panics included.
 struct Running(Finished, Addr<Services>);
 
 impl Running {
@@ -309,29 +280,34 @@ impl Drop for Running {
 }
 
 impl Services {
+    pub(crate) fn new(node: Arc<Node>) -> Services {
+        Services {
+            desk: Desk::new(node),
+            when_idle: Vec::new(),
+        }
+    }
+
     fn claim(&mut self, ctx: &mut Context<Self>) {
-        let Some(desk) = &mut self.desk else { return };
-        let Some(claim) = desk.claim() else { return };
-        let claim = desk.node.store.run(claim).into_actor(self);
+        let Some(claim) = self.desk.claim() else {
+            return;
+        };
+        let claim = self.desk.node.store.run(claim).into_actor(self);
         ctx.spawn(claim.map(|claimed, services, ctx| {
-            if let Some(desk) = &mut services.desk {
-                desk.claimed(claimed, &ctx.address());
-            }
+            services.desk.claimed(claimed, &ctx.address());
             services.claim_more(ctx);
         }));
     }
 
     /// Claims at once for services that run dry although there is more for them.
     fn claim_more(&mut self, ctx: &mut Context<Self>) {
-        let wants = |desk: &Desk| desk.claim_again || desk.places.values().any(Places::wants_more);
-        if self.desk.as_ref().is_some_and(wants) {
+        if self.desk.claim_again || self.desk.places.values().any(Places::wants_more) {
             self.claim(ctx);
         }
     }
 
     /// Looks for rows after a while, unless that happens by itself before.
     fn look_after(&mut self, delay: Duration, ctx: &mut Context<Self>) {
-        let Some(desk) = &mut self.desk else { return };
+        let desk = &mut self.desk;
         if delay >= desk.node.config.takeover_interval {
             return;
         }
@@ -341,9 +317,7 @@ impl Services {
         }
         desk.next_look = Some(at);
         ctx.run_later(delay, move |services, ctx| {
-            if let Some(desk) = &mut services.desk
-                && desk.next_look.take_if(|it| *it == at).is_some()
-            {
+            if services.desk.next_look.take_if(|it| *it == at).is_some() {
                 services.claim(ctx);
             }
         });
@@ -354,21 +328,11 @@ impl Actor for Services {
     type Context = Context<Self>;
 }
 
-impl Handler<Begin> for Services {
-    type Result = ();
-
-    fn handle(&mut self, Begin(node): Begin, _: &mut Self::Context) {
-        self.desk = Some(Desk::new(node));
-    }
-}
-
 impl Handler<Dispatch> for Services {
     type Result = ();
 
     fn handle(&mut self, Dispatch(rows): Dispatch, ctx: &mut Self::Context) {
-        if let Some(desk) = &mut self.desk {
-            desk.take_in(rows, &ctx.address());
-        }
+        self.desk.take_in(rows, &ctx.address());
     }
 }
 
@@ -376,7 +340,7 @@ impl Handler<Finished> for Services {
     type Result = ();
 
     fn handle(&mut self, finished: Finished, ctx: &mut Self::Context) {
-        let Some(desk) = &mut self.desk else { return };
+        let desk = &mut self.desk;
         desk.notice_new_name();
         if let Some(places) = desk.places.get_mut(&finished.service) {
             places.end(finished.id);
@@ -396,7 +360,7 @@ impl Handler<GaveBack> for Services {
     type Result = ();
 
     fn handle(&mut self, GaveBack { service, ids }: GaveBack, ctx: &mut Self::Context) {
-        let Some(desk) = &mut self.desk else { return };
+        let desk = &mut self.desk;
         for id in &ids {
             desk.going_back.remove(id);
         }
@@ -409,7 +373,7 @@ impl Handler<Claim> for Services {
     type Result = ();
 
     fn handle(&mut self, _: Claim, ctx: &mut Self::Context) {
-        let Some(desk) = &mut self.desk else { return };
+        let desk = &mut self.desk;
         let looked = desk.places.iter_mut();
         let looked = looked.map(|(name, places)| (name.clone(), places.look()));
         let stuck: Vec<_> = looked.collect();
@@ -432,10 +396,10 @@ impl Handler<WhenIdle> for Services {
     type Result = ();
 
     fn handle(&mut self, WhenIdle(idle): WhenIdle, _: &mut Self::Context) {
-        if self.desk.as_ref().is_some_and(|desk| !desk.is_idle()) {
+        if !self.desk.is_idle() {
             self.when_idle.push(idle);
         }
     }
 }
 
-metered!(Services: Begin, Dispatch, Claim, LookSoon, WhenIdle);
+metered!(Services: Dispatch, Claim, LookSoon, WhenIdle);

@@ -5,9 +5,8 @@ use std::sync::atomic::Ordering;
 
 use serde_json::value::to_raw_value;
 
-use super::of_endpoint::to_adapter;
 use super::work::{origin, within};
-use crate::endpoint::{Call, Context, Handled, RawOutcome, ReplyToken, take_effects};
+use crate::endpoint::{Call, Context, Handled, RawOutcome, ReplyToken, take_effects, to_adapter};
 use crate::error::{HandlerError, SendError};
 use crate::node::Node;
 use crate::store::operation::{
@@ -24,14 +23,14 @@ pub(super) struct Reply {
 impl Reply {
     pub(super) fn resolve(payload: Payload) -> Reply {
         Reply {
-            kind: MessageType::RESOLVE,
+            kind: MessageType::Resolve,
             payload,
         }
     }
 
     pub(super) fn reject(payload: Payload) -> Reply {
         Reply {
-            kind: MessageType::REJECT,
+            kind: MessageType::Reject,
             payload,
         }
     }
@@ -84,7 +83,8 @@ pub(super) async fn reply_effect(
     let reply = reply.unwrap_or_else(|| Reply::reject(text("the service ended without a reply")));
     let endpoint = node.endpoints.get(&row.work.endpoint);
     if endpoint.is_none() && row.work.adapted == Some(true) && node.hands_on().await {
-        return Some(Effect::Forward(Box::new(to_adapter(row, reply))));
+        let work = to_adapter(row, reply.kind, reply.payload);
+        return Some(Effect::Forward(Box::new(work)));
     }
     let reply = match endpoint.and_then(|endpoint| endpoint.adapter.as_ref()) {
         Some(adapter) => {
@@ -111,7 +111,7 @@ pub(super) async fn reply_effect(
 pub(super) fn plain_reply(node: &Node, row: &Forwarded, reply: Reply) -> Option<Effect> {
     let cmid = row.work.cmid.clone()?;
     let debug = row.work.debug.clone().map(|debug| crate::wire::Debug {
-        mmrrts: Some(node.clock.now()),
+        mmrrts: Some(node.clock.now_ms()),
         mmrrnn: Some(node.name().to_string()),
         ..debug
     });
@@ -169,10 +169,10 @@ fn adapt(node: &Node, row: &Forwarded, adapted: Handled) -> Adapted {
                 "the reply adapter of {:?} failed (trace id {}): {}",
                 row.work.endpoint,
                 shown(&row.work.tid),
-                shown(error.text())
+                shown(&error.to_string())
             );
             node.failed(&row.work.endpoint, &what);
-            reject(&shown(error.for_client(node.config.reveal_errors)))
+            reject(&shown(&error.for_client(node.config.reveal_errors)))
         }
     }
 }

@@ -6,44 +6,22 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use serde::{Deserialize, Serialize};
 
 use super::giving_up::give_up;
-use super::insist::{Unsettled, insist};
-use super::of_endpoint::is_of_endpoint;
 use super::reply::{Reply, reply_effect, text};
+use super::retry::{Unsettled, retry_until_stopped};
 use crate::clock::jittered;
 use crate::endpoint::{
-    Call, Context, Handled, Handler, Incoming, Origin, Outcome, RawOutcome, ReplyToken, Service,
-    async_handler, panicked, take_effects,
+    Call, Context, Handled, Origin, RawOutcome, ReplyToken, Service, is_stand_in, panicked,
+    take_effects,
 };
 use crate::error::HandlerError;
 use crate::node::Node;
 use crate::store::operation::{
-    Cause, Effect, EffectOutcome, Forwarded, NewForward, PostponeForwarded, Proof, ReadForwarded,
-    Unit, UnitOutcome,
+    Cause, Effect, Forwarded, NewForward, PostponeForwarded, Proof, ReadForwarded, Unit,
+    UnitOutcome,
 };
 use crate::wire::{DebugOptions, MessageType, shown};
-
-/// What the built-in pings take and give.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct Ping {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) payload: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) number: Option<f64>,
-}
-
-/// The service behind `MatsSocket.matsPing`: number × π.
-pub(crate) fn ping() -> Handler {
-    async_handler(|incoming: Incoming<Option<Ping>>| async move {
-        let (ping, _) = incoming.into_parts();
-        let ping = ping.unwrap_or_default();
-        let number = ping.number.map(|number| number * std::f64::consts::PI);
-        Ok(Outcome::resolve(Ping { number, ..ping }))
-    })
-}
 
 /// An attempt that has failed, and why.
 pub(super) struct Failed(pub(super) String);
@@ -76,7 +54,7 @@ async fn attempt(node: &Arc<Node>, service: &Service, row: &Forwarded) -> Result
         node.counters
             .handler_failures
             .fetch_add(1, Ordering::Relaxed);
-        Failed(error.text().to_owned())
+        Failed(error.to_string())
     })?;
     match handled {
         RawOutcome::Resolve(payload) => {
@@ -92,7 +70,7 @@ async fn attempt(node: &Arc<Node>, service: &Service, row: &Forwarded) -> Result
         RawOutcome::Done => settle(node, row, effects, None).await,
         RawOutcome::Forward(forward) => {
             let onward =
-                forward_on(node, row, forward).map_err(|error| Failed(error.text().to_owned()))?;
+                forward_on(node, row, forward).map_err(|error| Failed(error.to_string()))?;
             effects.push(Effect::Forward(Box::new(onward)));
             commit_settled(node, row, effects).await
         }
@@ -138,7 +116,7 @@ pub(super) fn origin(node: &Node, row: &Forwarded, kind: MessageType, endpoint: 
         trace_id: row.work.tid.clone(),
         endpoint: endpoint.to_owned(),
         kind,
-        debug: DebugOptions(row.work.debug.as_ref().map_or(0, |debug| debug.resd)),
+        debug: DebugOptions::from_bits(row.work.debug.as_ref().map_or(0, |debug| debug.resd)),
         correlation_string: None,
         correlation_bytes: None,
         forwarded: row.work.correlation.clone(),
@@ -167,7 +145,7 @@ fn forward_on(
                 row.work
                     .correlation
                     .clone()
-                    .filter(|_| !is_of_endpoint(&row.work.service))
+                    .filter(|_| !is_stand_in(&row.work.service))
             }),
         left: row.left(),
         ..(*row.work).clone()
@@ -283,7 +261,8 @@ async fn send_all_the_same(
         id: row.id,
         secret: row.secret.clone(),
     };
-    let left = insist(node, || node.store.run_for(row.work.share(), read.clone())).await;
+    let left =
+        retry_until_stopped(node, || node.store.run_for(row.work.share(), read.clone())).await;
     if let Some(None) = unless_stopped(left)? {
         let cause = Cause::Call {
             idempotency_key: Some(key_of(row)),
@@ -305,7 +284,7 @@ pub(super) async fn postpone(
         attempts,
         delay,
     };
-    let postponed = insist(node, || {
+    let postponed = retry_until_stopped(node, || {
         node.store.run_for(row.work.share(), postpone.clone())
     });
     if let Err(Unsettled::Refused(why)) = postponed.await {
@@ -326,7 +305,7 @@ async fn commit(
     row: &Forwarded,
     unit: Unit,
 ) -> Result<Option<UnitOutcome>, Failed> {
-    let outcome = insist(node, || {
+    let outcome = retry_until_stopped(node, || {
         let unit = Unit {
             cause: unit.cause.clone(),
             effects: unit.effects.clone(),
@@ -347,20 +326,6 @@ pub(super) fn unless_stopped<T>(told: Result<T, Unsettled>) -> Result<Option<T>,
         Err(Unsettled::Stopped) => Ok(None),
         Err(Unsettled::Refused(why)) => {
             Err(Failed(format!("the store does not take its result: {why}")))
-        }
-    }
-}
-
-impl Node {
-    pub(crate) fn count_dropped(&self, effects: &[EffectOutcome]) {
-        let dropped = effects
-            .iter()
-            .filter(|effect| **effect == EffectOutcome::NoSession)
-            .count() as u64;
-        if dropped > 0 {
-            self.counters
-                .messages_without_session
-                .fetch_add(dropped, Ordering::Relaxed);
         }
     }
 }

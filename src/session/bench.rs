@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::handle::{End, HandlerEnded};
+use super::handler::{End, HandlerEnded};
 use super::line::FromLine;
-use super::state::{Action, Event, State, Surroundings};
+use super::state::{Action, Environment, Event, State};
 use crate::auth::{Principal, Verdict};
-use crate::clock::Clock;
 use crate::config::Config;
 use crate::registry::ToSession;
 use crate::store::operation::{
@@ -17,23 +16,20 @@ use crate::wire::{Envelope, MessageType, Payload};
 /// An established session that decides, and whose decisions are carried out at once by nobody.
 pub struct Decisions {
     state: State,
-    around: Surroundings,
+    environment: Environment,
     seq: i64,
     cmid: u64,
 }
 
 impl Default for Decisions {
     fn default() -> Self {
-        let state = State::new(
-            Arc::new(Config::default()),
-            Clock::fixed(1_000),
-            "node".into(),
-            Arc::default(),
-            None,
-        );
+        let state = State::new(Arc::new(Config::default()), "node".into(), false, None);
         let mut decisions = Decisions {
             state,
-            around: Surroundings::default(),
+            environment: Environment {
+                wall: 1_000,
+                ..Environment::default()
+            },
             seq: 0,
             cmid: 0,
         };
@@ -66,7 +62,7 @@ impl Decisions {
     }
 
     fn on(&mut self, event: Event) -> Vec<Action> {
-        self.state.on(event, self.around)
+        self.state.on(event, self.environment)
     }
 
     fn text(&mut self, text: String) -> Vec<Action> {
@@ -81,7 +77,7 @@ impl Decisions {
 
     /// Time passes until everything that waits for company has gone out.
     fn later(&mut self) -> Vec<Action> {
-        self.around.now += 1_000;
+        self.environment.now += 1_000;
         self.on(Event::Tick)
     }
 
@@ -104,7 +100,7 @@ impl Decisions {
                 cmid: handle.envelope.cmid,
                 tid: handle.envelope.tid,
                 msg: handle.envelope.msg,
-                ..Envelope::new(MessageType::RESOLVE)
+                ..Envelope::new(MessageType::Resolve)
             });
             let end = End::Answered {
                 answer,
@@ -112,7 +108,7 @@ impl Decisions {
             };
             self.on(Event::HandlerEnded(HandlerEnded {
                 cmid,
-                kind: MessageType::REQUEST,
+                kind: MessageType::Request,
                 end,
             }));
         }
@@ -133,7 +129,7 @@ impl Decisions {
         for seq in first..=self.seq {
             let message = OutboxMessage {
                 seq,
-                kind: MessageType::SEND,
+                kind: MessageType::Send,
                 eid: Some("Client.terminator".into()),
                 cmid: None,
                 tid: "a-trace-id".into(),
@@ -185,7 +181,7 @@ mod tests {
                 .find(|it| it.incoming == incoming)
                 .map(|it| it.message_type)
         };
-        assert_eq!(last(true), Some(MessageType::ACK));
-        assert_eq!(last(false), Some(MessageType::ACK2));
+        assert_eq!(last(true), Some(MessageType::Ack));
+        assert_eq!(last(false), Some(MessageType::Ack2));
     }
 }

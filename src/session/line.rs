@@ -8,7 +8,8 @@ use std::task::{Context, Waker};
 use actix::Message;
 use bytestring::ByteString;
 
-use crate::metrics::Mailbox;
+use crate::auth::Authenticator;
+use crate::mailbox::Mailbox;
 use crate::node::UserCounts;
 use crate::node::budget::{Held, NodeBudget, SMALL};
 use crate::registry::SharedText;
@@ -78,6 +79,18 @@ impl Line for Mailbox<ToLine> {
     fn tell(&self, message: ToLine) {
         Mailbox::tell(self, message);
     }
+}
+
+/// A line just upgraded.
+pub(crate) struct NewLine {
+    /// Where the session sends.
+    pub(crate) line: Box<dyn Line>,
+    /// The line's flow.
+    pub(crate) flow: Flow,
+    /// The connection's authenticator.
+    pub(crate) authenticator: Rc<dyn Authenticator>,
+    /// The client's address, for introspection.
+    pub(crate) remote: Option<String>,
 }
 
 /// Whose line it is.

@@ -2,17 +2,14 @@
 //! ([`state`]): what came in, and what is to be done about it.
 
 mod actor;
+#[cfg(feature = "__bench")]
+#[allow(missing_debug_implementations)]
 pub mod bench;
-mod decide;
-mod handle;
+mod handler;
 pub(crate) mod line;
-mod live;
 mod state;
 #[cfg(all(test, feature = "sqlite"))]
 mod tests;
-mod transact;
-mod turns;
 
 pub(crate) use actor::Session;
-pub(crate) use handle::{End, HandlerEnded};
-pub use live::{LiveSession, RecentEnvelope};
+pub(crate) use handler::RunningHandlers;

@@ -7,14 +7,14 @@ use std::time::Duration;
 use actix::{Actor, Context, Handler};
 
 use super::Session;
-use super::line::{Flow, FromLine, ToLine};
+use super::line::{Flow, FromLine, NewLine, ToLine};
 use crate::auth::{AuthError, Authenticator, Principal, Verdict};
 use crate::endpoint::{Incoming, Outcome};
-use crate::http::NewLine;
-use crate::metrics::{Mailbox, Meter, metered};
+use crate::events::SessionChange;
+use crate::mailbox::{Mailbox, Meter, metered};
 use crate::node::State;
 use crate::registry::Holders;
-use crate::server::{MatsSocketServer, SessionChange};
+use crate::server::MatsSocketServer;
 use crate::store::Store;
 use crate::store::operation::{Cause, FetchOutbox, ReadAnswer, SessionFilter, Unit, UnitOutcome};
 use crate::wire::{Close, Envelope, MessageType, parse_pipeline};
@@ -78,6 +78,7 @@ async fn hello(listener: Listener) -> Tried {
     let (out, line) = channel();
     let session = Session::open(
         server.node.clone(),
+        server.edge.running.clone(),
         NewLine {
             line: Box::new(Mailbox::<ToLine>::new(
                 &Line(out).start(),
@@ -139,7 +140,7 @@ async fn a_reply_that_was_settled_by_a_commit_of_which_nothing_was_learnt_leaves
     let reply_to = crate::ReplyTo::terminator("reply");
     let request = tried.server.request(sid, "t", "e", &1, reply_to).await;
     request.expect("it is stored");
-    let request = next_envelope(&tried.line, MessageType::REQUEST).await;
+    let request = next_envelope(&tried.line, MessageType::Request).await;
     let node = &tried.server.node;
     let holder = node.registry().ask(Holders).await.expect("it runs")[0];
     let fetch = FetchOutbox {
@@ -164,7 +165,7 @@ async fn a_reply_that_was_settled_by_a_commit_of_which_nothing_was_learnt_leaves
     let smid = request.smid.expect("a request has one");
     let reply = format!(r#"[{{"t":"RESOLVE","tid":"t","cmid":"1","smid":"{smid}","msg":1}}]"#);
     tried.session.tell(FromLine::Text(reply.into()));
-    let ack = next_envelope(&tried.line, MessageType::ACK).await;
+    let ack = next_envelope(&tried.line, MessageType::Ack).await;
     assert_eq!(ack.desc.as_deref(), Some("dupe ACK"), "it is in the inbox");
     let ack2 = r#"[{"t":"ACK2","cmid":"1"}]"#;
     tried.session.tell(FromLine::Text(ack2.into()));

@@ -1,92 +1,26 @@
-//! The store actor, and the life of an opened store: its threads, its queues, its end.
+//! The store actor: the lobby of operations for which there was no room.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::StoreError;
 use super::fair::Share;
-use super::handlers::Handlers;
-use super::health::{Trouble, TroubleKind};
-use super::job::{Job, Reply, Seat, Task, Work};
-use super::lane::Lane;
-use super::lines::Lines;
-use super::metrics::StoreMetricsSnapshot;
+use super::job::Job;
+use super::lanes::Lanes;
 use super::queue::Queue;
-use super::statements::{Database, Mode, Rank};
-use super::{Operation, StoreConfig, StoreError, shard, writer};
-use crate::clock::after;
-use crate::metrics::MailboxMetrics;
-
-/// When the store is closed, its threads get so much longer than an answer may take.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether a thread that runs handlers is lost.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// The queues in front of the threads.
-struct Lanes {
-    /// One for each thread that writes messages.
-    writers: Vec<Arc<Lane>>,
-    /// Where several may write at a time.
-    others: Option<Others>,
-    /// `None` where nothing reads beside the writer.
-    read: Option<Arc<Lane>>,
-}
-
-/// What is written beside messages.
-struct Others {
-    /// The node's own: a lease must wait neither for messages nor for somebody's lock on a session.
-    control: Arc<Lane>,
-    /// What touches no session, and maintenance.
-    background: Arc<Lane>,
-    /// Transactional handlers.
-    handlers: Arc<Handlers>,
-}
-
-impl Lanes {
-    fn send(&self, job: Job) {
-        self.lane_of(&*job).push(job);
-    }
-
-    /// The lane for an operation: always the same for those that touch the same first, so that their order is kept.
-    fn lane_of(&self, job: &dyn Work) -> &Lane {
-        if let (Mode::Read, Some(read)) = (job.mode(), &self.read) {
-            return read;
-        }
-        let Some(others) = &self.others else {
-            return &self.writers[0];
-        };
-        match (job.mode(), job.rank()) {
-            (Mode::Handler, _) => return &others.handlers.lane,
-            (_, Rank::Control) => return &others.control,
-            (_, Rank::Maintenance) => return &others.background,
-            (_, Rank::Sessions | Rank::Messages) => {}
-        }
-        match job.first_touched() {
-            Some(shard) => &self.writers[shard as usize % self.writers.len()],
-            None => &others.background,
-        }
-    }
-
-    /// Nothing more will come: the threads end when they have done what was sent before.
-    fn close(&self) {
-        let others = self.others.iter();
-        let others = others.flat_map(|it| [&it.control, &it.background, &it.handlers.lane]);
-        for lane in self.writers.iter().chain(others).chain(&self.read) {
-            lane.close();
-        }
-    }
-}
-
 /// Lets in, in order, as places come free, the operations for which there was no room: it is the lobby. What finds room
 /// goes straight to its thread, for each hop to another one costs more than many an operation. Lives on a thread of its
 /// own.
-struct StoreActor {
+pub struct StoreActor {
     queue: Arc<Queue>,
     /// `None` once stopped.
     lanes: Option<Arc<Lanes>>,
@@ -113,13 +47,13 @@ impl Actor for StoreActor {
 /// An operation for which there was no room.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Waiting {
-    share: Share,
-    until: Instant,
+pub struct Waiting {
+    pub share: Share,
+    pub until: Instant,
     /// Tells it that there is room, or that there was none for too long; then it is gone.
-    admit: Box<dyn FnOnce(Result<(), StoreError>) -> Option<Job> + Send>,
+    pub admit: Box<dyn FnOnce(Result<(), StoreError>) -> Option<Job> + Send>,
     /// How long it may wait.
-    patience: Duration,
+    pub patience: Duration,
 }
 
 impl Handler<Waiting> for StoreActor {
@@ -136,6 +70,17 @@ impl Handler<Waiting> for StoreActor {
 }
 
 impl StoreActor {
+    /// `stopped` is dropped once it has stopped.
+    pub fn new(queue: Arc<Queue>, lanes: Arc<Lanes>, stopped: oneshot::Sender<()>) -> StoreActor {
+        StoreActor {
+            queue,
+            lanes: Some(lanes),
+            lobby: HashMap::new(),
+            stopping: false,
+            stopped: Some(stopped),
+        }
+    }
+
     /// Lets the first of a slot in as soon as there is room, then those behind it.
     fn admit_first(&mut self, slot: usize, ctx: &mut Context<StoreActor>) {
         let Some(waiting) = self.lobby.get(&slot).and_then(|waits| waits.front()) else {
@@ -180,7 +125,7 @@ impl StoreActor {
 /// Nothing more will come.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Stop;
+pub struct Stop;
 
 impl Handler<Stop> for StoreActor {
     type Result = ();
@@ -188,354 +133,5 @@ impl Handler<Stop> for StoreActor {
     fn handle(&mut self, _: Stop, _: &mut Context<StoreActor>) {
         self.stopping = true;
         self.stop_if_done();
-    }
-}
-
-/// An opened store. Closing or dropping it lets everything that was sent be done, then ends the threads and closes the
-/// database.
-pub struct Opened {
-    queue: Arc<Queue>,
-    actor: Addr<StoreActor>,
-    lanes: Arc<Lanes>,
-    patience: Duration,
-    /// How long a check may take before something is wrong.
-    check_patience: Duration,
-    open: Mutex<Open>,
-}
-
-/// What there is of an opened store until it is closed.
-struct Open {
-    database: Option<Arc<dyn Database>>,
-    lines: Option<Arc<Lines>>,
-    threads: Vec<JoinHandle<()>>,
-    /// Nodes that are attached.
-    nodes: usize,
-    /// One that was has stopped.
-    had_stops: bool,
-}
-
-impl Opened {
-    /// How long operations wait for a thread.
-    pub fn mailbox(&self) -> MailboxMetrics {
-        self.queue.meter.snapshot()
-    }
-
-    /// Starts the actor and the threads.
-    pub fn start(database: Arc<dyn Database>, config: &StoreConfig) -> Result<Opened, StoreError> {
-        let queue = Arc::new(Queue::new(config.queue, config.queue_per_user));
-        let mut threads = Vec::new();
-        let patience = config.answer_timeout.max(config.busy_timeout);
-        let lines = Arc::new(Lines::new(database.clone(), patience));
-        let lanes = start_lanes(
-            &database,
-            &lines,
-            patience,
-            config.batch,
-            &queue,
-            &mut threads,
-        )?;
-        let lanes = Arc::new(lanes);
-        let (stopped, until_stopped) = oneshot::channel();
-        let actor = StoreActor {
-            queue: queue.clone(),
-            lanes: Some(lanes.clone()),
-            lobby: HashMap::new(),
-            stopping: false,
-            stopped: Some(stopped),
-        };
-        let (started, addr) = crossbeam_channel::bounded(1);
-        threads.push(spawn("matssocket-store", move || {
-            actix::System::new().block_on(async move {
-                // Held until then: an actor that nobody knows any more ends, whatever is in its mailbox.
-                let actor = actor.start();
-                let _ = started.send(actor.clone());
-                let _ = until_stopped.await;
-            });
-        })?);
-        let actor = addr
-            .recv()
-            .map_err(|_| StoreError::Open("the store's actor could not be started".into()))?;
-        Ok(Opened {
-            queue,
-            actor,
-            lanes,
-            patience: config.queue_wait,
-            check_patience: patience + Duration::from_secs(2),
-            open: Mutex::new(Open {
-                database: Some(database),
-                lines: Some(lines),
-                threads,
-                nodes: 0,
-                had_stops: false,
-            }),
-        })
-    }
-
-    fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A node is attached from now on.
-    pub fn attach_node(&self) {
-        self.open().nodes += 1;
-    }
-
-    /// A node whose start failed is not attached any more. False: it still is, for it is the last one after others that
-    /// have stopped, and so closes the store.
-    pub fn detach_unstarted(&self) -> bool {
-        let mut open = self.open();
-        if open.nodes == 1 && open.had_stops {
-            return false;
-        }
-        open.nodes -= 1;
-        true
-    }
-
-    /// A node has stopped, and is not attached any more. True: it was the last one.
-    pub fn detach_node(&self) -> bool {
-        let mut open = self.open();
-        open.had_stops = true;
-        open.nodes -= 1;
-        open.nodes == 0
-    }
-
-    /// Whether the database is still there after it was closed.
-    pub fn outlives_closing(&self) -> bool {
-        let open = self.open();
-        open.database
-            .as_ref()
-            .is_none_or(|database| database.outlives_closing())
-    }
-
-    /// Sends an operation to its thread: at once if there is room, and whatever keeps the node alive in any case.
-    pub fn send<O: Operation>(
-        &self,
-        operation: O,
-        reply: Reply<O>,
-        seat: &Arc<Seat>,
-        share: Option<Share>,
-    ) {
-        let share = share.unwrap_or_else(|| shard::share_of(&operation));
-        let task = Box::new(Task::new(
-            operation,
-            reply,
-            seat.clone(),
-            share,
-            &self.queue,
-        ));
-        // What comes after the end is dropped, which answers `Stopped`.
-        let lanes = &self.lanes;
-        if O::RANK != Rank::Messages {
-            return lanes.send(task);
-        }
-        if self.queue.try_enter(share) {
-            return lanes.send(task.admitted());
-        }
-        let until = after(Instant::now(), self.patience);
-        self.queue.enter_lobby(share);
-        let admit = move |admitted| match admitted {
-            Ok(()) => Some(task.admitted()),
-            Err(error) => {
-                task.fail(error);
-                None
-            }
-        };
-        self.actor.do_send(Waiting {
-            share,
-            until,
-            admit: Box::new(admit),
-            patience: self.patience,
-        });
-    }
-
-    /// The store's numbers.
-    pub fn metrics(&self) -> StoreMetricsSnapshot {
-        let open = self.open();
-        let bytes = open.database.as_ref().map(|it| it.log_bytes());
-        self.queue.metrics.snapshot(bytes.unwrap_or_default())
-    }
-
-    /// Asks the threads that users depend on whether they could do anything. What they find is told by
-    /// [`trouble`](Self::trouble).
-    pub fn ask_for_checks(&self) {
-        let held = self.held();
-        for (_, lane) in self.watched() {
-            lane.ask_for_check(held);
-        }
-    }
-
-    /// What keeps the store from serving, as far as is known.
-    pub fn trouble(&self) -> Option<Trouble> {
-        let (patience, held) = (self.check_patience, self.held());
-        let mut troubles = self
-            .watched()
-            .filter_map(|(kind, lane)| lane.health.trouble(kind, patience, held));
-        troubles.next().or_else(|| self.trouble_of_handlers())
-    }
-
-    fn trouble_of_handlers(&self) -> Option<Trouble> {
-        let others = self.lanes.others.as_ref()?;
-        others.handlers.are_all_lost().then(|| Trouble {
-            kind: TroubleKind::Write,
-            why: "too many transactional handlers have not come back: the process must be started again".into(),
-        })
-    }
-
-    /// Where there are too few connections, one is closed, for somebody else's to the same database.
-    pub fn spare_a_connection(&self) {
-        let lines = self.open().lines.clone();
-        if let Some(lines) = lines.filter(|lines| lines.are_too_few()) {
-            lines.spare_one();
-        }
-    }
-
-    /// The lanes that users depend on.
-    fn watched(&self) -> impl Iterator<Item = (TroubleKind, &Arc<Lane>)> {
-        let writers = self.lanes.writers.iter();
-        let writers = writers.map(|lane| (TroubleKind::Write, lane));
-        let readers = self.lanes.read.iter();
-        writers.chain(readers.map(|lane| (TroubleKind::Read, lane)))
-    }
-
-    /// See [`Database::wants_rotation`].
-    pub fn wants_rotation(&self) -> bool {
-        let open = self.open();
-        open.database.as_ref().is_some_and(|it| it.wants_rotation())
-    }
-
-    /// See [`Database::held`].
-    pub fn held(&self) -> Duration {
-        let open = self.open();
-        let held = open.database.as_ref().map(|it| it.held());
-        held.unwrap_or_default()
-    }
-
-    /// Closes it: everything that was sent is done, who comes later is answered `Stopped`. Takes as long as what is being
-    /// done; closing it again does nothing.
-    pub fn close(&self) {
-        // Those in the lobby are let in before.
-        self.actor.do_send(Stop);
-        if !self.actor.connected() {
-            self.lanes.close();
-        }
-        let (database, lines, threads) = {
-            let mut open = self.open();
-            (
-                open.database.take(),
-                open.lines.take(),
-                std::mem::take(&mut open.threads),
-            )
-        };
-        // The last handle may be dropped by an operation, on one of these threads: then they end by themselves.
-        let here = thread::current().id();
-        if threads.iter().all(|it| it.thread().id() != here) {
-            let handlers = self.lanes.others.as_ref().map(|others| &others.handlers);
-            join(threads, self.check_patience + GRACE, handlers);
-        }
-        // With the last of its connections.
-        drop((lines, database));
-    }
-}
-
-/// Waits for threads to end. One that is stuck, in the application's code or in a driver, is left behind.
-fn join(threads: Vec<JoinHandle<()>>, longest: Duration, handlers: Option<&Arc<Handlers>>) {
-    let until = std::time::Instant::now() + longest;
-    while threads.iter().any(|it| !it.is_finished()) && std::time::Instant::now() < until {
-        thread::sleep(Duration::from_millis(1));
-        if let Some(handlers) = handlers {
-            handlers.look();
-        }
-    }
-    let (ended, stuck): (Vec<_>, Vec<_>) = threads.into_iter().partition(|it| it.is_finished());
-    for thread in ended {
-        let _ = thread.join();
-    }
-    if !stuck.is_empty() {
-        log::error!(
-            "{} threads of the store have not ended within {longest:?}, and are left behind",
-            stuck.len()
-        );
-    }
-}
-
-/// Starts the threads that write and those that read, each with its lane.
-fn start_lanes(
-    database: &Arc<dyn Database>,
-    lines: &Arc<Lines>,
-    patience: Duration,
-    batch: usize,
-    queue: &Arc<Queue>,
-    threads: &mut Vec<JoinHandle<()>>,
-) -> Result<Lanes, StoreError> {
-    let handlers = match database.handlers() {
-        0 => None,
-        many => Some(start_handlers(lines, queue, patience, many, threads)?),
-    };
-    let mut start = |name, count: usize, role| {
-        let lane = Arc::<Lane>::default();
-        lines.know(&lane);
-        for _ in 0..count {
-            let (lane, lines, queue) = (lane.clone(), lines.clone(), queue.clone());
-            threads.push(spawn(name, move || {
-                writer::serve(&lane, &lines, role, &queue)
-            })?);
-        }
-        Ok::<_, StoreError>(lane)
-    };
-    let write = writer::Role::Write { batch };
-    let writers = (0..database.writers().max(1)).map(|_| start("matssocket-writer", 1, write));
-    let writers = writers.collect::<Result<_, _>>()?;
-    let others = match handlers {
-        None => None,
-        Some(handlers) => Some(Others {
-            control: start("matssocket-control", 1, write)?,
-            background: start("matssocket-background", 1, write)?,
-            handlers,
-        }),
-    };
-    let read = match database.readers() {
-        0 => None,
-        threads => Some(start(
-            "matssocket-reader",
-            threads,
-            writer::Role::Read { threads },
-        )?),
-    };
-    Ok(Lanes {
-        writers,
-        others,
-        read,
-    })
-}
-
-fn start_handlers(
-    lines: &Arc<Lines>,
-    queue: &Arc<Queue>,
-    patience: Duration,
-    many: usize,
-    threads: &mut Vec<JoinHandle<()>>,
-) -> Result<Arc<Handlers>, StoreError> {
-    let handlers = Arc::new(Handlers::new(lines, queue, patience));
-    for _ in 0..many {
-        let started = handlers.start();
-        threads.push(started.map_err(|error| no_thread("matssocket-handler", &error))?);
-    }
-    Ok(handlers)
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
-    thread::Builder::new()
-        .name(name.into())
-        .spawn(run)
-        .map_err(|error| no_thread(name, &error))
-}
-
-fn no_thread(name: &str, error: &std::io::Error) -> StoreError {
-    StoreError::Open(format!("the thread {name} cannot be started: {error}"))
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        self.close();
     }
 }

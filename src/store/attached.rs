@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::Inner;
-use super::actor::Opened;
+use super::opened::Opened;
 
 /// A node's being attached to an opened store.
 pub(super) struct Attached {

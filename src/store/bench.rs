@@ -12,9 +12,12 @@ pub use super::postgres::{Value, sql};
 
 use actix::{Actor, Context, Handler};
 
-use super::{NewsOf, Operation, Store, StoreConfig, StoreError, StoreHandle, StoreMetricsSnapshot};
+use super::{
+    CommitNews, Dispatch, Operation, Store, StoreConfig, StoreError, StoreHandle,
+    StoreMetricsSnapshot, Subscribers,
+};
 use crate::clock::Clock;
-use crate::metrics::{Mailbox, Meter, metered};
+use crate::mailbox::{Mailbox, Meter, metered};
 
 /// A seat in the store whose news nobody reads.
 pub struct Seat(StoreHandle);
@@ -25,8 +28,12 @@ impl Seat {
     /// # Errors
     /// The store cannot be opened.
     pub fn take(store: &Store, config: &StoreConfig) -> Result<Seat, StoreError> {
-        let news = Mailbox::new(&Reader.start(), &Arc::new(Meter::default()));
-        let handle = store.attach("bench", config, &Clock::system(), news)?;
+        let (reader, meter) = (Reader.start(), Arc::new(Meter::default()));
+        let subscribers = Subscribers {
+            news: Mailbox::new(&reader, &meter),
+            work: Mailbox::new(&reader, &meter),
+        };
+        let handle = store.attach("bench", config, &Clock::system(), subscribers)?;
         Ok(Seat(handle))
     }
 
@@ -53,12 +60,20 @@ impl Actor for Reader {
     type Context = Context<Reader>;
 }
 
-impl Handler<NewsOf> for Reader {
+impl Handler<CommitNews> for Reader {
     type Result = ();
 
-    fn handle(&mut self, news: NewsOf, _: &mut Context<Reader>) {
+    fn handle(&mut self, news: CommitNews, _: &mut Context<Reader>) {
         drop(news);
     }
 }
 
-metered!(Reader: NewsOf);
+impl Handler<Dispatch> for Reader {
+    type Result = ();
+
+    fn handle(&mut self, work: Dispatch, _: &mut Context<Reader>) {
+        drop(work);
+    }
+}
+
+metered!(Reader: CommitNews, Dispatch);

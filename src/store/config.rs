@@ -4,6 +4,7 @@ use std::time::Duration;
 
 /// Limits of the store.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct StoreConfig {
     /// Most operations in one transaction. Default 500.
     pub batch: usize,

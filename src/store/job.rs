@@ -6,27 +6,26 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::fair::{Share, Shared};
-use super::operation::News;
+use super::news::{News, Subscribers};
 use super::queue::Queue;
 use super::statements::{DbResult, Mode, Rank, Statements, Touched, Verdict};
-use super::{NewsOf, Operation, StoreError, shard};
+use super::{Operation, StoreError, shard};
 use crate::clock::Clock;
-use crate::metrics::Mailbox;
 
 /// A node attached to the store.
 pub struct Seat {
     name: RwLock<Arc<str>>,
     clock: Clock,
     /// `None`: nobody wants to know.
-    news: Option<Mailbox<NewsOf>>,
+    subscribers: Option<Subscribers>,
 }
 
 impl Seat {
-    pub fn new(name: &str, clock: Clock, news: Option<Mailbox<NewsOf>>) -> Seat {
+    pub fn new(name: &str, clock: Clock, subscribers: Option<Subscribers>) -> Seat {
         Seat {
             name: RwLock::new(name.into()),
             clock,
-            news,
+            subscribers,
         }
     }
 
@@ -43,8 +42,8 @@ impl Seat {
 
     /// Tells the node what was committed on its behalf.
     pub fn tell(&self, news: News) {
-        if let Some(mailbox) = &self.news {
-            mailbox.tell(NewsOf(news));
+        if let Some(subscribers) = &self.subscribers {
+            subscribers.tell(news);
         }
     }
 }

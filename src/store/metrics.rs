@@ -75,8 +75,8 @@ impl StoreMetrics {
             batch_last: self.batch_last.load(Relaxed),
             batch_mean: self.batched.load(Relaxed) as f64 / batches.max(1) as f64,
             batch_max: self.batch_max.load(Relaxed),
-            commit_us: self.commit_us.load(Relaxed),
-            commit_us_max: self.commit_us_max.load(Relaxed),
+            commit_time: Duration::from_micros(self.commit_us.load(Relaxed)),
+            commit_time_max: Duration::from_micros(self.commit_us_max.load(Relaxed)),
             failures: self.failures.load(Relaxed),
             panics: self.panics.load(Relaxed),
             refused_busy: self.refused_busy.load(Relaxed),
@@ -88,6 +88,7 @@ impl StoreMetrics {
 
 /// The store's numbers at one moment; all but the depths, sizes and maxima only ever grow.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub struct StoreMetricsSnapshot {
     /// Operations waiting or running.
     pub depth: u64,
@@ -103,10 +104,12 @@ pub struct StoreMetricsSnapshot {
     pub batch_mean: f64,
     /// Most operations in one.
     pub batch_max: u64,
-    /// Time spent in write transactions with their commits, in microseconds.
-    pub commit_us: u64,
-    /// The longest of them, in microseconds.
-    pub commit_us_max: u64,
+    /// Time spent in write transactions with their commits. Serialised as `commit_us`, in microseconds.
+    #[serde(rename = "commit_us", serialize_with = "crate::clock::as_micros")]
+    pub commit_time: Duration,
+    /// The longest of them. Serialised as `commit_us_max`, in microseconds.
+    #[serde(rename = "commit_us_max", serialize_with = "crate::clock::as_micros")]
+    pub commit_time_max: Duration,
     /// Operations that failed.
     pub failures: u64,
     /// Panics in the store's threads.

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::fair::Share;
 use super::metrics::StoreMetrics;
-use crate::metrics::Meter;
+use crate::mailbox::Meter;
 
 /// Users are told apart by so many bits of their hash: two that share a slot share its places.
 const SLOTS: usize = 1024;

@@ -1,5 +1,7 @@
 //! Rows as they are stored, and their way to and from what the operations speak of.
 
+#![allow(missing_debug_implementations)] // nobody looks at rows, some of which hold secrets
+
 use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
@@ -7,6 +9,7 @@ use rand::RngExt;
 use serde_json::value::RawValue;
 
 use super::schema::{correlation, dead_letter, forwarded, outbox, publication};
+use crate::clock::wall_time;
 use crate::store::operation::*;
 use crate::store::statements::{DbError, DbResult};
 use crate::wire::{Debug, MessageType, Payload};
@@ -299,7 +302,7 @@ impl From<DeadLetterRow> for DeadLetter {
             payload: row.msg,
             reason: row.reason,
             deliveries: row.deliveries.max(0) as u32,
-            died: row.died,
+            died: wall_time(row.died),
         }
     }
 }

@@ -96,6 +96,50 @@ pub enum Touched<'a> {
     Publications,
 }
 
+/// One kind of operation.
+pub trait Operation: Send + 'static {
+    /// What the caller is told after the commit.
+    type Outcome: Send + 'static;
+
+    /// How it runs.
+    #[doc(hidden)]
+    const MODE: Mode;
+
+    /// What it comes before.
+    #[doc(hidden)]
+    const RANK: Rank;
+
+    /// How long it may take, where the application's code runs in it.
+    #[doc(hidden)]
+    fn limit(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Shows what it touches.
+    #[doc(hidden)]
+    fn touches(&self, _see: &mut dyn FnMut(Touched<'_>)) {}
+
+    /// Bytes that it writes, about.
+    #[doc(hidden)]
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    /// Runs it. May run again if its transaction was rolled back, unless its mode is `Handler`.
+    #[doc(hidden)]
+    fn apply(&mut self, statements: &mut dyn Statements) -> DbResult<Self::Outcome>;
+
+    /// Gives up the messages that it has stored, to those who are told of them. Comes after the commit.
+    #[doc(hidden)]
+    fn give_messages(&mut self, _: &Self::Outcome, _told: &mut [StoredMessage]) {}
+
+    /// What becomes of its transaction; other than `Commit` only where the mode is `Handler`.
+    #[doc(hidden)]
+    fn verdict(_: &Self::Outcome) -> Verdict {
+        Verdict::Commit
+    }
+}
+
 /// Operations that share a transaction.
 pub trait Group {
     /// Shows what they touch.

@@ -10,12 +10,12 @@ use super::health::Health;
 use super::job::{Job, Seat};
 use super::lane::{Lane, Next};
 use super::lines::{Held, Lines, Purpose};
-use super::operation::News;
+use super::news::News;
 use super::queue::Queue;
 use super::statements::{
     Care, DbError, DbResult, Fault, Group, Meaning, Mode, Statements, Touched, Verdict, in_words,
 };
-use crate::sabotage::{Step, reached};
+use crate::fault_injection::{Step, reached};
 use crate::seldom::log_seldom;
 use crate::wire::shown;
 

@@ -1,5 +1,6 @@
 //! How a [`TestClient`] connects.
 
+use std::fmt;
 use std::time::Duration;
 
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -9,6 +10,7 @@ use crate::server::MatsSocketServer;
 use crate::wire::{Envelope, MessageType};
 
 /// What a [`TestClient`] says of itself, and how long it waits. Made by [`TestClient::builder`].
+#[must_use = "a builder does nothing until `connect` is called and awaited"]
 pub struct TestClientBuilder {
     pub(super) server: MatsSocketServer,
     pub(super) authorization: String,
@@ -16,6 +18,17 @@ pub struct TestClientBuilder {
     pub(super) app: (String, String),
     pub(super) timeout: Duration,
     pub(super) hold_acks: bool,
+}
+
+/// Neither the authorization value nor the headers.
+impl fmt::Debug for TestClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestClientBuilder")
+            .field("server", &self.server)
+            .field("app", &self.app)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 impl TestClientBuilder {
@@ -76,7 +89,7 @@ impl TestClientBuilder {
             clv: Some(format!("testkit,v{}", env!("CARGO_PKG_VERSION"))),
             an: Some(self.app.0.clone()),
             av: Some(self.app.1.clone()),
-            ..Envelope::new(MessageType::HELLO)
+            ..Envelope::new(MessageType::Hello)
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The client of a test.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,14 @@ pub struct TestClient {
     publications: AsyncMutex<mpsc::UnboundedReceiver<Publication>>,
     reauths: AsyncMutex<mpsc::UnboundedReceiver<()>>,
     closed: watch::Receiver<Option<(u16, String)>>,
+}
+
+impl fmt::Debug for TestClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestClient")
+            .field("session_id", &self.session_id())
+            .finish_non_exhaustive()
+    }
 }
 
 impl TestClient {
@@ -96,11 +105,11 @@ impl TestClient {
         let envelope = Envelope {
             eid: Some(endpoint.to_owned()),
             msg: Some(json(payload)?),
-            ..Envelope::new(MessageType::REQUEST)
+            ..Envelope::new(MessageType::Request)
         };
         let what = format!("the reply of {endpoint:?}");
         match self.settle(envelope, &what).await? {
-            Settled::Replied(MessageType::RESOLVE, payload) => {
+            Settled::Replied(MessageType::Resolve, payload) => {
                 parse(&what, &payload).map(Reply::Resolved)
             }
             Settled::Replied(_, payload) => parse(&what, &payload).map(Reply::Rejected),
@@ -120,7 +129,7 @@ impl TestClient {
         let envelope = Envelope {
             eid: Some(endpoint.to_owned()),
             msg: Some(json(payload)?),
-            ..Envelope::new(MessageType::SEND)
+            ..Envelope::new(MessageType::Send)
         };
         let what = format!("the ACK of {endpoint:?}");
         self.settle(envelope, &what).await.map(drop)
@@ -135,7 +144,7 @@ impl TestClient {
         request: &Push,
         reply: &(impl Serialize + ?Sized),
     ) -> Result<(), Error> {
-        self.reply(MessageType::RESOLVE, request, json(reply)?)
+        self.reply(MessageType::Resolve, request, json(reply)?)
             .await
     }
 
@@ -148,7 +157,7 @@ impl TestClient {
         request: &Push,
         reply: &(impl Serialize + ?Sized),
     ) -> Result<(), Error> {
-        self.reply(MessageType::REJECT, request, json(reply)?).await
+        self.reply(MessageType::Reject, request, json(reply)?).await
     }
 
     /// Acknowledges a message of the server with a NACK: it cannot be handled.
@@ -163,7 +172,7 @@ impl TestClient {
             "refuse a message",
             print_pipeline([&Envelope {
                 smid: Some(push.message_id.clone()),
-                ..Envelope::new(MessageType::NACK)
+                ..Envelope::new(MessageType::Nack)
             }]),
         )
     }
@@ -204,7 +213,7 @@ impl TestClient {
             .await?
     }
 
-    /// Ends a subscription. There is no answer: what the server is told later, it hears later.
+    /// Ends a subscription. There is no answer: the server processes what is sent after it in order.
     ///
     /// # Errors
     /// [`Error::NoLine`].
@@ -221,7 +230,7 @@ impl TestClient {
         self.next(&self.publications, "a publication").await
     }
 
-    /// Topics of which the server said after a reconnect that messages may be missing (SUB_LOST); each is told once.
+    /// Topics for which the server sent SUB_LOST after a reconnect: messages may be missing. Each is returned once.
     pub fn lost_topics(&self) -> Vec<String> {
         self.peer().take_lost_topics()
     }
@@ -235,7 +244,7 @@ impl TestClient {
         lock(&self.authorization).clone_from(&value);
         let auth = Envelope {
             auth: Some(value),
-            ..Envelope::new(MessageType::AUTH)
+            ..Envelope::new(MessageType::Auth)
         };
         self.write("send authorization", print_pipeline([&auth]))
     }
@@ -248,7 +257,7 @@ impl TestClient {
         self.next(&self.reauths, "REAUTH").await
     }
 
-    /// Sends a pipeline as it is: for what a correct client would not say.
+    /// Sends a pipeline as it is: for what a correct client would not send.
     ///
     /// # Errors
     /// [`Error::NoLine`].
@@ -256,14 +265,14 @@ impl TestClient {
         self.write("send", pipeline.into())
     }
 
-    /// The line breaks, without a word. The session waits for [`reconnect`](Self::reconnect); nothing that the server
-    /// says is heard before.
+    /// Drops the connection without closing it. The session waits for [`reconnect`](Self::reconnect); what the server sends
+    /// until then is lost.
     pub fn lose_line(&self) {
         self.hang_up(None);
     }
 
-    /// A new line, on which the session is resumed: what neither side has is sent again, exactly once is kept. A line
-    /// that is still there is lost first.
+    /// Opens a new connection and resumes the session: both sides send again what was not acknowledged. A connection that
+    /// is still open is dropped first.
     ///
     /// # Errors
     /// As [`connect`](Self::connect); with code 4001 the session is gone.
@@ -283,7 +292,7 @@ impl TestClient {
         self.lose_line();
         let generation = self.peer().next_line();
         let line = Line::open(
-            server.node.clone(),
+            server.edge.clone(),
             self.peer.clone(),
             generation,
             self.settings.headers.clone(),

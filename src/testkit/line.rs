@@ -12,10 +12,10 @@ use tokio::sync::oneshot;
 use super::Error;
 use super::peer::Peer;
 use crate::auth::{Authenticator, ResponseHeaders};
-use crate::http::{Backend, NewLine, admits_page};
-use crate::metrics::{Mailbox, metered};
-use crate::node::{Edge, Node};
-use crate::session::line::{Flow, FromLine, ToLine};
+use crate::http::{Backend, admits_page};
+use crate::mailbox::{Mailbox, metered};
+use crate::server::Edge;
+use crate::session::line::{Flow, FromLine, NewLine, ToLine};
 
 /// A pipeline for the server.
 #[derive(Message)]
@@ -29,7 +29,7 @@ pub(super) struct Hang(pub(super) Option<u16>);
 
 /// The actor.
 pub(super) struct Line {
-    node: Arc<Node>,
+    edge: Arc<Edge>,
     peer: Arc<Mutex<Peer>>,
     /// Which of the client's lines this is: what comes over an older one is lost.
     generation: u64,
@@ -42,19 +42,19 @@ impl Line {
     /// Upgrades as the HTTP edge would, and starts the actor: both on the server's own thread, so that the test needs
     /// no actix system, and handlers outlive their line as they do in production.
     pub(super) async fn open(
-        node: Arc<Node>,
+        edge: Arc<Edge>,
         peer: Arc<Mutex<Peer>>,
         generation: u64,
         headers: Vec<(HeaderName, HeaderValue)>,
     ) -> Result<Addr<Line>, Error> {
         let (tell, told) = oneshot::channel();
-        let arbiter = node.arbiter().clone();
+        let arbiter = edge.node.arbiter().clone();
         let start = move || {
             actix::spawn(async move {
-                let line = admit(&node, headers).await.map(|authenticator| {
+                let line = admit(&edge, headers).await.map(|authenticator| {
                     let line = Line {
-                        flow: Flow::new(&node.budget),
-                        node,
+                        flow: Flow::new(edge.budget()),
+                        edge,
                         peer,
                         generation,
                         opening: Some(authenticator),
@@ -93,17 +93,16 @@ impl Line {
 
 /// What the HTTP edge asks before it upgrades.
 async fn admit(
-    node: &Arc<Node>,
+    edge: &Edge,
     headers: Vec<(HeaderName, HeaderValue)>,
 ) -> Result<Rc<dyn Authenticator>, Error> {
-    let edge = Edge(node.clone());
     edge.lets_in()
         .map_err(|why| Error::Refused(format!("503 {why}")))?;
     let request = headers
         .into_iter()
         .fold(TestRequest::get(), TestRequest::append_header)
         .to_http_request();
-    admits_page(&edge, &request).map_err(|why| Error::Refused(format!("403 {why}")))?;
+    admits_page(edge, &request).map_err(|why| Error::Refused(format!("403 {why}")))?;
     let authentication = edge.authentication().clone();
     match authentication
         .handshake(&request, &mut ResponseHeaders::default())
@@ -121,7 +120,7 @@ impl Actor for Line {
         let Some(authenticator) = self.opening.take() else {
             return;
         };
-        let edge = Edge(self.node.clone());
+        let edge = self.edge.clone();
         self.session = Some(edge.open(NewLine {
             line: Box::new(Mailbox::<ToLine>::new(&ctx.address(), edge.meter())),
             flow: self.flow.clone(),

@@ -29,6 +29,7 @@ impl<T> Reply<T> {
 
 /// A SEND or REQUEST from the server.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Push {
     /// SEND or REQUEST.
     pub message_type: MessageType,
@@ -66,6 +67,7 @@ impl Push {
 
 /// A message of a topic.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Publication {
     /// The topic.
     pub topic: String,

@@ -15,7 +15,7 @@
 //!     .store(Store::sqlite_in_memory())
 //!     .authentication(any_user())
 //!     .endpoint("Orders.place", |order: Incoming<u32>| async move {
-//!         order.send(order.session_id(), order.trace_id(), "Orders.placed", &order.payload)?;
+//!         order.context.send(order.context.session_id(), order.context.trace_id(), "Orders.placed", &order.payload)?;
 //!         Ok(Outcome::resolve(order.payload + 1))
 //!     })
 //!     .start()
@@ -46,7 +46,23 @@ pub use client::TestClient;
 pub use error::Error;
 pub use message::{Publication, Push, Reply};
 
+pub use crate::cluster::Faults;
+
 use crate::auth::{Authentication, Principal, Verdict, auth_fn};
+use crate::cluster::Cluster;
+
+/// A cluster of nodes in one process that lose, double and delay the notices between them. What was missed is found by
+/// each node's [sweep](crate::Config::sweep_interval): an application that counts on notices shows itself here.
+///
+/// ```
+/// use matssocket::testkit::{Faults, faulty_cluster};
+///
+/// let deaf = faulty_cluster(Faults::default().drop(1.0));
+/// # drop(deaf);
+/// ```
+pub fn faulty_cluster(faults: Faults) -> Cluster {
+    Cluster::faulty(faults)
+}
 
 /// An authentication for tests: the authorization value *is* the user id. The empty one is refused.
 pub fn any_user() -> impl Authentication {

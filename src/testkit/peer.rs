@@ -104,7 +104,7 @@ impl Peer {
         let topics = self.topics.iter().map(|(topic, state)| Envelope {
             eid: Some(topic.clone()),
             smid: state.seen.clone(),
-            ..Envelope::new(MessageType::SUB)
+            ..Envelope::new(MessageType::Sub)
         });
         let again = self
             .outstanding
@@ -147,7 +147,7 @@ impl Peer {
         self.topics.entry(topic.to_owned()).or_default().waiting = Some(waiting);
         print_pipeline([&Envelope {
             eid: Some(topic.to_owned()),
-            ..Envelope::new(MessageType::SUB)
+            ..Envelope::new(MessageType::Sub)
         }])
     }
 
@@ -156,7 +156,7 @@ impl Peer {
         self.topics.remove(topic);
         print_pipeline([&Envelope {
             eid: Some(topic.to_owned()),
-            ..Envelope::new(MessageType::UNSUB)
+            ..Envelope::new(MessageType::Unsub)
         }])
     }
 
@@ -173,7 +173,7 @@ impl Peer {
         }
         let ack = Envelope {
             ids: Some(std::mem::take(&mut self.held)),
-            ..Envelope::new(MessageType::ACK)
+            ..Envelope::new(MessageType::Ack)
         };
         Some(print_pipeline([&ack]))
     }
@@ -191,7 +191,7 @@ impl Peer {
         let pipeline = match parse_pipeline(text) {
             Ok(pipeline) => pipeline,
             Err(error) => {
-                self.fail_all(&Error::Protocol(format!("{}: {text}", error.0)));
+                self.fail_all(&Error::Protocol(format!("{}: {text}", error)));
                 return None;
             }
         };
@@ -205,21 +205,21 @@ impl Peer {
     fn envelope(&mut self, envelope: Envelope, answers: &mut Vec<Envelope>) {
         use MessageType::*;
         match envelope.t {
-            WELCOME => {
+            Welcome => {
                 self.session_id = envelope.sid;
                 if let Some(welcome) = self.welcome.take() {
                     let _ = welcome.send(Ok(()));
                 }
             }
-            ACK | NACK | RETRY => self.acknowledged(envelope, answers),
-            RESOLVE | REJECT => self.replied(envelope, answers),
-            SEND | REQUEST => {
+            Ack | Nack | Retry => self.acknowledged(envelope, answers),
+            Resolve | Reject => self.replied(envelope, answers),
+            Send | Request => {
                 if self.came(&envelope, answers) {
                     let _ = self.outlets.pushes.send(Push::new(envelope));
                 }
             }
-            SUB_OK | SUB_LOST | SUB_NO_AUTH => self.subscribed(envelope),
-            PUB => {
+            SubOk | SubLost | SubNoAuth => self.subscribed(envelope),
+            Pub => {
                 if let Some(eid) = &envelope.eid
                     && let Some(topic) = self.topics.get_mut(eid)
                 {
@@ -227,12 +227,12 @@ impl Peer {
                 }
                 let _ = self.outlets.publications.send(Publication::new(envelope));
             }
-            REAUTH => {
+            Reauth => {
                 let _ = self.outlets.reauths.send(());
             }
             // Nothing to be done about them.
-            ACK2 | PONG => {}
-            HELLO | SUB | UNSUB | AUTH | PING => {
+            Ack2 | Pong => {}
+            Hello | Sub | Unsub | Auth | Ping => {
                 self.fail_all(&Error::Protocol(format!(
                     "it sent what only clients send: {envelope:?}"
                 )));
@@ -243,10 +243,10 @@ impl Peer {
     fn acknowledged(&mut self, envelope: Envelope, answers: &mut Vec<Envelope>) {
         let ids = envelope.ids.into_iter().flatten().chain(envelope.cmid);
         for id in ids {
-            if envelope.t != MessageType::RETRY {
+            if envelope.t != MessageType::Retry {
                 answers.push(Envelope {
                     cmid: Some(id.clone()),
-                    ..Envelope::new(MessageType::ACK2)
+                    ..Envelope::new(MessageType::Ack2)
                 });
             }
             let Some(cmid) = id.parse().ok() else {
@@ -254,8 +254,8 @@ impl Peer {
             };
             let desc = || envelope.desc.clone().unwrap_or_default();
             match envelope.t {
-                MessageType::NACK => self.settle(cmid, Err(Error::Nack(desc()))),
-                MessageType::RETRY => self.settle(cmid, Err(Error::Retry(desc()))),
+                MessageType::Nack => self.settle(cmid, Err(Error::Nack(desc()))),
+                MessageType::Retry => self.settle(cmid, Err(Error::Retry(desc()))),
                 _ => self.taken(cmid),
             }
         }
@@ -264,7 +264,7 @@ impl Peer {
     /// The server has this message.
     fn taken(&mut self, cmid: u64) {
         match self.outstanding.get_mut(&cmid) {
-            Some(message) if message.envelope.t == MessageType::REQUEST => {
+            Some(message) if message.envelope.t == MessageType::Request => {
                 message.acknowledged = true;
             }
             _ => self.settle(cmid, Ok(Settled::Acknowledged)),
@@ -278,7 +278,7 @@ impl Peer {
         } else {
             answers.push(Envelope {
                 cmid: envelope.cmid.clone(),
-                ..Envelope::new(MessageType::ACK2)
+                ..Envelope::new(MessageType::Ack2)
             });
         }
         if let Some(cmid) = envelope.cmid.and_then(|cmid| cmid.parse().ok()) {
@@ -299,7 +299,7 @@ impl Peer {
         } else {
             answers.push(Envelope {
                 smid: Some(smid.clone()),
-                ..Envelope::new(MessageType::ACK)
+                ..Envelope::new(MessageType::Ack)
             });
         }
         self.received.insert(smid.clone())
@@ -308,8 +308,8 @@ impl Peer {
     fn subscribed(&mut self, envelope: Envelope) {
         let topic = envelope.eid.unwrap_or_default();
         let answer = match envelope.t {
-            MessageType::SUB_NO_AUTH => Err(Error::NotAuthorized(topic.clone())),
-            MessageType::SUB_LOST => {
+            MessageType::SubNoAuth => Err(Error::NotAuthorized(topic.clone())),
+            MessageType::SubLost => {
                 self.lost_topics.push(topic.clone());
                 Ok(())
             }

@@ -52,13 +52,13 @@ async fn everything_crosses(nodes: &Nodes) {
 
 #[actix_web::test]
 async fn on_the_sweep_alone() {
-    let (nodes, _pooler) = two_nodes(Duration::from_millis(200), |at| at.pooled(None)).await;
+    let (nodes, _pooler) = two_nodes(Duration::from_millis(200), |at| at.pooled()).await;
     everything_crosses(&nodes).await;
 }
 
 #[actix_web::test]
 async fn with_a_listen_line_past_it() {
     let never = Duration::from_secs(3600);
-    let (nodes, _pooler) = two_nodes(never, |at| at.pooled(Some(url()))).await;
+    let (nodes, _pooler) = two_nodes(never, |at| at.pooled().listen_url(url())).await;
     everything_crosses(&nodes).await;
 }

@@ -456,10 +456,7 @@ async fn lines_that_break_during_hello_hold_no_session() {
             drop(line.cut())
         }
     }
-    let connected = || matssocket::SessionFilter {
-        connected_only: true,
-        ..Default::default()
-    };
+    let connected = || matssocket::SessionFilter::default().connected_only();
     let mut left = usize::MAX;
     let gone = async {
         while left > 0 {

@@ -20,7 +20,7 @@ fn failing(options: ServiceOptions) -> Setup {
                 "bills",
                 options.clone(),
                 move |incoming: Incoming<Value>| {
-                    control.ran(node, "bills", &incoming, &incoming.payload);
+                    control.ran(node, "bills", &incoming.context, &incoming.payload);
                     async { Err::<Outcome<()>, _>(HandlerError::internal("hunter2\0")) }
                 },
             )
@@ -150,11 +150,11 @@ async fn what_the_database_refuses_of_a_terminator_is_dropped() {
         .extend(|builder, control, node| {
             let control = control.clone();
             builder.terminator("poisonous", move |reply: Incoming<Value>| {
-                control.ran(node, "poisonous", &reply, &reply.payload);
+                control.ran(node, "poisonous", &reply.context, &reply.payload);
                 async move {
                     for _ in 0..2 {
-                        let (session, tid) = (reply.session_id(), reply.trace_id());
-                        reply.send(session, tid, "client.x", "poison")?;
+                        let (session, tid) = (reply.context.session_id(), reply.context.trace_id());
+                        reply.context.send(session, tid, "client.x", "poison")?;
                     }
                     Ok(Outcome::done())
                 }
@@ -198,11 +198,14 @@ async fn what_the_database_refuses_is_a_failed_attempt_and_ends() {
         .extend(move |builder, control, node| {
             let control = control.clone();
             let bills = move |incoming: Incoming<Value>| {
-                control.ran(node, "bills", &incoming, &incoming.payload);
+                control.ran(node, "bills", &incoming.context, &incoming.payload);
                 async move {
                     for _ in 0..2 {
-                        let (session, tid) = (incoming.session_id(), incoming.trace_id());
-                        incoming.send(session, tid, "client.x", &incoming.payload)?;
+                        let (session, tid) =
+                            (incoming.context.session_id(), incoming.context.trace_id());
+                        incoming
+                            .context
+                            .send(session, tid, "client.x", &incoming.payload)?;
                     }
                     match incoming.payload["fail"].as_str() {
                         Some(why) => Err(HandlerError::internal(why)),

@@ -26,7 +26,7 @@ pub fn with_endpoint(builder: ServerBuilder) -> ServerBuilder {
 fn with_service(builder: ServerBuilder, control: &Control, node: usize) -> ServerBuilder {
     let control = control.clone();
     builder.service("bills", move |incoming: Incoming<Value>| {
-        control.ran(node, "bills", &incoming, &incoming.payload);
+        control.ran(node, "bills", &incoming.context, &incoming.payload);
         async move {
             match incoming.payload["do"].as_str() {
                 Some("later") => Ok(Outcome::later(Duration::from_secs(3600))),
@@ -217,10 +217,12 @@ async fn a_clients_reply_reaches_its_terminator_wherever_it_comes_in() {
             }
             let control = control.clone();
             builder.terminator("only here", move |reply: Incoming<Value>| {
-                control.ran(node, "only here", &reply, &reply.payload);
+                control.ran(node, "only here", &reply.context, &reply.payload);
                 async move {
-                    let (session, tid) = (reply.session_id(), reply.trace_id());
-                    reply.send(session, tid, "client.effect", &reply.payload)?;
+                    let (session, tid) = (reply.context.session_id(), reply.context.trace_id());
+                    reply
+                        .context
+                        .send(session, tid, "client.effect", &reply.payload)?;
                     Ok(Outcome::done())
                 }
             })
@@ -272,11 +274,13 @@ fn adapted() -> Setup {
                     async move { Ok(Outcome::<Value>::forward(forward)) }
                 },
                 |reply: Incoming<Value>| async move {
-                    let (session, tid) = (reply.session_id(), reply.trace_id());
-                    reply.send(session, tid, "client.effect", &reply.payload)?;
+                    let (session, tid) = (reply.context.session_id(), reply.context.trace_id());
+                    reply
+                        .context
+                        .send(session, tid, "client.effect", &reply.payload)?;
                     let adapted = json!({
-                        "of": reply.message_type().name(),
-                        "for": reply.correlation::<String>()?,
+                        "of": reply.context.message_type().name(),
+                        "for": reply.context.correlation::<String>()?,
                         "is": reply.payload,
                     });
                     Ok(Outcome::resolve(adapted))

@@ -31,7 +31,7 @@ fn with_service(
         .service_with(name, options, move |incoming: Incoming<Value>| {
             let control = control.clone();
             async move {
-                control.ran(node, name, &incoming, &incoming.payload);
+                control.ran(node, name, &incoming.context, &incoming.payload);
                 if let Some(gate) = incoming.payload["gate"].as_str() {
                     control.pass(gate).await;
                 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use matssocket::{Cluster, Faults};
+use matssocket::testkit::{Faults, faulty_cluster};
 
 use matssocket_testing::control::holder_of;
 use matssocket_testing::*;
@@ -11,16 +11,12 @@ use matssocket_testing::*;
 const INTERVAL: Duration = Duration::from_millis(100);
 
 async fn silent() -> Nodes {
-    faulty(Faults {
-        drop: 1.0,
-        ..Faults::default()
-    })
-    .await
+    faulty(Faults::default().drop(1.0)).await
 }
 
 async fn faulty(faults: Faults) -> Nodes {
     Setup::new()
-        .cluster(Cluster::faulty(faults))
+        .cluster(faulty_cluster(faults))
         .config(|config| {
             config.sweep_interval = INTERVAL;
             config.takeover_interval = INTERVAL;
@@ -83,10 +79,7 @@ async fn an_untold_take_over_is_found() {
 #[actix_web::test]
 async fn a_node_that_was_not_told_of_a_take_over_changes_nothing() {
     let nodes = Setup::new()
-        .cluster(Cluster::faulty(Faults {
-            drop: 1.0,
-            ..Faults::default()
-        }))
+        .cluster(faulty_cluster(Faults::default().drop(1.0)))
         .config(|config| {
             config.sweep_interval = Duration::from_secs(3600);
             config.takeover_wait = Duration::from_millis(10);
@@ -168,12 +161,11 @@ async fn an_untold_close_is_found() {
 
 #[actix_web::test]
 async fn doubled_and_late_notices_do_no_harm() {
-    let nodes = faulty(Faults {
-        drop: 0.3,
-        duplicate: 0.5,
-        delay: Duration::from_millis(30),
-    })
-    .await;
+    let faults = Faults::default()
+        .drop(0.3)
+        .duplicate(0.5)
+        .delay(Duration::from_millis(30));
+    let nodes = faulty(faults).await;
     let mut line = nodes.open_on(0, "anna").await;
     line.send(json!([{"t": "SUB", "eid": "topic"}])).await;
     line.expect("SUB_OK").await;

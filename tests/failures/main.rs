@@ -24,12 +24,12 @@ fn quick(config: &mut Config) {
 }
 
 /// Waits until the server is ready, or is not.
-async fn until_ready(server: &MatsSocketServer, wanted: bool) -> &'static str {
+async fn until_ready(server: &MatsSocketServer, wanted: bool) -> String {
     within("the server's readiness to change", async {
         loop {
             match (server.ready(), wanted) {
-                (Ok(()), true) => return "ready",
-                (Err(why), false) => return why,
+                (Ok(()), true) => return "ready".to_owned(),
+                (Err(why), false) => return why.to_string(),
                 _ => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }

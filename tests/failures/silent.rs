@@ -70,7 +70,7 @@ async fn a_node_stops_within_its_limit_whatever_the_database_does() {
 async fn behind_a_pooler_that_pauses_a_node_says_so_and_goes_on() {
     let (schema, pooler) = (Schema::new(), Pooler::start());
     let settings = Postgres::at(pooler.url()).schema(schema.name());
-    let nodes = on(settings.pooled(None)).start(1).await;
+    let nodes = on(settings.pooled()).start(1).await;
     until_served(&nodes[0].url, "anna").await;
     pooler.pause();
     println!("ready says: {}", until_ready(nodes.server(), false).await);

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use async_trait::async_trait;
+use matssocket::testkit::{Faults, faulty_cluster};
 use matssocket::{
-    AuthError, Authentication, Authenticator, Cluster, Faults, Principal, Refused, ResponseHeaders,
-    Verdict, auth_fn,
+    AuthError, Authentication, Authenticator, Principal, Refused, ResponseHeaders, Verdict, auth_fn,
 };
 
 use matssocket_testing::line::refused;
@@ -278,10 +278,7 @@ async fn revoking_a_topic_ends_it_on_all_nodes() {
 /// A notice is a hint, but a revocation must hold.
 #[actix_web::test]
 async fn a_revocation_that_was_not_told_is_found_by_the_sweep() {
-    let deaf = Cluster::faulty(Faults {
-        drop: 1.0,
-        ..Faults::default()
-    });
+    let deaf = faulty_cluster(Faults::default().drop(1.0));
     let nodes = Setup::new()
         .cluster(deaf)
         .config(|config| config.sweep_interval = Duration::from_millis(50))

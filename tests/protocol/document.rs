@@ -74,8 +74,10 @@ fn shop(builder: ServerBuilder, control: &Control, _: usize) -> ServerBuilder {
         })
         .terminator("Orders.check", async |order: Incoming<Value>| {
             let reply_to = ReplyTo::terminator("test.take");
-            let (session, trace) = (order.session_id(), order.trace_id());
-            order.request(session, trace, "Shop.confirm", &order.payload, reply_to)?;
+            let (session, trace) = (order.context.session_id(), order.context.trace_id());
+            order
+                .context
+                .request(session, trace, "Shop.confirm", &order.payload, reply_to)?;
             Ok(Outcome::done())
         })
         .terminator(
@@ -83,12 +85,16 @@ fn shop(builder: ServerBuilder, control: &Control, _: usize) -> ServerBuilder {
             async |_: Incoming<Value>| Ok(Outcome::done()),
         )
         .terminator("Visits.subscribe", async |visit: Incoming<Value>| {
-            let (session, trace) = (visit.session_id(), visit.trace_id());
-            visit.send(session, trace, "Shop.news", "apples are back")?;
+            let (session, trace) = (visit.context.session_id(), visit.context.trace_id());
+            visit
+                .context
+                .send(session, trace, "Shop.news", "apples are back")?;
             Ok(Outcome::done())
         })
         .terminator("Prices.set", async |price: Incoming<f64>| {
-            price.publish("prices/apples", price.trace_id(), &price.payload)?;
+            price
+                .context
+                .publish("prices/apples", price.context.trace_id(), &price.payload)?;
             Ok(Outcome::done())
         })
 }
@@ -98,7 +104,7 @@ async fn place(order: Incoming<Value>) -> Result<Outcome<Value>, HandlerError> {
     if order.payload["pieces"] == 0 {
         return Ok(Outcome::reject(json!({"why": "no pieces"})));
     }
-    let number = order.trace_id().rsplit('-').next();
+    let number = order.context.trace_id().rsplit('-').next();
     let number: u64 = number.and_then(|it| it.parse().ok()).expect("a number");
     Ok(Outcome::resolve(json!({"number": number})))
 }

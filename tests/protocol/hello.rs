@@ -244,7 +244,7 @@ async fn listeners_and_introspection_see_the_sessions() {
         .extend(|builder, control, _| {
             let control = control.clone();
             builder.on_message(move |event| {
-                if event.message_type == matssocket::MessageType::REQUEST && event.incoming {
+                if event.message_type == matssocket::MessageType::Request && event.incoming {
                     control.set(&format!(
                         "saw {} {}",
                         event.endpoint.unwrap_or(""),

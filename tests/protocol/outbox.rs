@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use matssocket::SendError;
+use matssocket::{IdempotencyKey, SendError};
 
 use matssocket_testing::*;
 
@@ -288,13 +288,25 @@ async fn an_idempotency_key_makes_a_second_send_harmless() {
     for node in [0, 1, 0] {
         nodes[node]
             .server
-            .send_once("key 1", line.session(), "t", "client.x", &"once")
+            .send_once(
+                IdempotencyKey::new("key 1"),
+                line.session(),
+                "t",
+                "client.x",
+                &"once",
+            )
             .await
             .unwrap();
     }
     nodes
         .server()
-        .send_once("key 2", line.session(), "t", "client.x", &"other")
+        .send_once(
+            IdempotencyKey::new("key 2"),
+            line.session(),
+            "t",
+            "client.x",
+            &"other",
+        )
         .await
         .unwrap();
     assert_eq!(line.expect("SEND").await["msg"], "once");

@@ -326,7 +326,12 @@ mod transactional {
                             sql_query("CREATE TABLE IF NOT EXISTS app_rows (id INTEGER)")
                                 .execute(db)?;
                             sql_query("INSERT INTO app_rows VALUES (1)").execute(db)?;
-                            incoming.send(incoming.session_id(), "t", "client.effect", &1)?;
+                            incoming.context.send(
+                                incoming.context.session_id(),
+                                "t",
+                                "client.effect",
+                                &1,
+                            )?;
                             match incoming.payload["do"].as_str() {
                                 Some("panic") => panic!("{SECRET}"),
                                 Some("error") => Err(HandlerError::internal(SECRET)),
@@ -393,7 +398,7 @@ async fn a_message_to_a_session_that_is_gone_does_not_fail_its_sender() {
                 "test.tell",
                 |incoming: matssocket::Incoming<Vec<String>>| async move {
                     for session in &incoming.payload {
-                        incoming.send(session, "told", "client.told", &1)?;
+                        incoming.context.send(session, "told", "client.told", &1)?;
                     }
                     Ok(matssocket::Outcome::resolve("told"))
                 },
@@ -425,8 +430,13 @@ async fn a_handler_whose_session_is_closed_meanwhile_changes_nothing() {
                 move |incoming: matssocket::Incoming<String>| {
                     let control = control.clone();
                     async move {
-                        incoming.send(&incoming.payload, incoming.trace_id(), "client.told", &1)?;
-                        control.ran(0, "test.tell", &incoming, &json!(incoming.payload));
+                        incoming.context.send(
+                            &incoming.payload,
+                            incoming.context.trace_id(),
+                            "client.told",
+                            &1,
+                        )?;
+                        control.ran(0, "test.tell", &incoming.context, &json!(incoming.payload));
                         control.pass("g").await;
                         control.set("passed");
                         Ok(matssocket::Outcome::resolve("told"))

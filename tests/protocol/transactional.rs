@@ -199,7 +199,7 @@ macro_rules! row_keeper {
                         }
                         other => panic!("{other}"),
                     }
-                    incoming.send(incoming.session_id(), "t", "client.effect", &what)?;
+                    incoming.context.send(incoming.context.session_id(), "t", "client.effect", &what)?;
                     match what.rsplit(' ').next() {
                         Some("reject") => Ok(Outcome::reject("rejected")),
                         Some("deny") => Ok(Outcome::deny()),

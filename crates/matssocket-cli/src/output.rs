@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use matssocket::wire::{shown, steers};
 use serde::Serialize;
@@ -128,22 +128,19 @@ pub fn shortened(text: String) -> String {
     }
 }
 
-/// Milliseconds since the epoch.
-pub fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis().try_into().unwrap_or(i64::MAX))
-}
-
 /// How long a time is ago, or ahead: `4 min ago`, `in 12 s`.
-pub fn relative(now: i64, then: i64) -> String {
-    let seconds = now.saturating_sub(then) / 1_000;
-    let length = match seconds.unsigned_abs() {
+pub fn relative(now: SystemTime, then: SystemTime) -> String {
+    let (apart, is_ahead) = match now.duration_since(then) {
+        Ok(ago) => (ago, false),
+        Err(ahead) => (ahead.duration(), true),
+    };
+    let length = match apart.as_secs() {
         seconds @ ..120 => format!("{seconds} s"),
         seconds @ ..7_200 => format!("{} min", seconds / 60),
         seconds @ ..172_800 => format!("{} h", seconds / 3_600),
         seconds => format!("{} d", seconds / 86_400),
     };
-    match now < then {
+    match is_ahead {
         true => format!("in {length}"),
         false => format!("{length} ago"),
     }
@@ -151,6 +148,8 @@ pub fn relative(now: i64, then: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use serde_json::{Value, json};
 
     use super::{relative, shortened, tame, tame_json, toml_text};
@@ -201,17 +200,19 @@ mod tests {
 
     #[test]
     fn times_are_told_in_one_unit() {
-        const HOUR: i64 = 3_600_000;
+        const HOUR: u64 = 3_600_000;
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         for (ago, text) in [
             (0, "0 s ago"),
             (119_999, "119 s ago"),
             (120_000, "2 min ago"),
             (2 * HOUR, "2 h ago"),
             (49 * HOUR, "2 d ago"),
-            (-12_000, "in 12 s"),
-            (-HOUR, "in 60 min"),
         ] {
-            assert_eq!(relative(1_700_000_000_000, 1_700_000_000_000 - ago), text);
+            assert_eq!(relative(now, now - Duration::from_millis(ago)), text);
+        }
+        for (ahead, text) in [(12_000, "in 12 s"), (HOUR, "in 60 min")] {
+            assert_eq!(relative(now, now + Duration::from_millis(ahead)), text);
         }
     }
 }

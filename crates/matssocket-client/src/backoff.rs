@@ -6,6 +6,7 @@ use rand::RngExt;
 
 /// A wait that doubles with each failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Backoff {
     /// The first wait.
     pub first: Duration,
@@ -14,6 +15,11 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// A wait of `first` that doubles with each failure, up to `longest`.
+    pub const fn new(first: Duration, longest: Duration) -> Backoff {
+        Backoff { first, longest }
+    }
+
     /// The wait after this many failures (0: the first wait), without jitter.
     pub(super) fn plain(&self, failures: u32) -> Duration {
         self.first

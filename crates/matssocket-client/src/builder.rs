@@ -43,8 +43,9 @@ pub(super) struct Config {
     pub(super) pipeline_bytes: usize,
 }
 
-/// Sets up a [`Client`].
+/// Configures a [`Client`].
 #[derive(Clone)]
+#[must_use = "a builder does nothing until `build` or `start` is called"]
 pub struct ClientBuilder {
     pub(super) config: Config,
     shuffle: bool,
@@ -177,7 +178,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Gives up the session after so many failed connection attempts in a row. Default: never.
+    /// Gives up the session after this many failed connection attempts in a row; at least 1. Default: never.
     pub fn max_connect_attempts(mut self, attempts: u32) -> Self {
         self.config.max_connect_attempts = Some(attempts.max(1));
         self

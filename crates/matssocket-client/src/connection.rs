@@ -62,8 +62,8 @@ pub(super) fn hello(config: &Config) -> Envelope {
         clv: Some(clv),
         an: Some(config.app_name.clone()),
         av: Some(config.app_version.clone()),
-        rd: (config.debug != DebugOptions::default()).then_some(config.debug.0),
-        ..Envelope::new(MessageType::HELLO)
+        rd: (config.debug != DebugOptions::default()).then_some(config.debug.bits()),
+        ..Envelope::new(MessageType::Hello)
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) enum Command {
     /// Leave the server, keep the session.
     Disconnect { done: oneshot::Sender<()> },
     /// Drop the line as if it were lost.
+    #[cfg_attr(not(any(test, feature = "__test")), allow(dead_code))]
     Cut,
     /// Connect now.
     Reconnect,
@@ -128,13 +129,13 @@ impl Core {
         out: Outgoing,
         done: oneshot::Sender<Result<(), SendError>>,
     ) -> Result<(), SendError> {
-        self.queue(MessageType::SEND, out, Waiter::Send(done))
+        self.queue(MessageType::Send, out, Waiter::Send(done))
             .map(|_| ())
     }
 
     /// Queues a REQUEST; gives its id.
     pub(super) fn request(&mut self, out: Outgoing, reply: ReplySender) -> Result<u64, SendError> {
-        let cmid = self.queue(MessageType::REQUEST, out, Waiter::Request)?;
+        let cmid = self.queue(MessageType::Request, out, Waiter::Request)?;
         self.requests.insert(cmid, reply);
         Ok(cmid)
     }
@@ -150,8 +151,8 @@ impl Core {
         if messages >= self.config.max_outbox_messages || bytes >= self.config.max_outbox_bytes {
             return Err(SendError::OutboxFull { messages, bytes });
         }
-        check_id("the trace id", &out.trace_id).map_err(SendError::InvalidId)?;
-        check_id("the endpoint", &out.endpoint).map_err(SendError::InvalidId)?;
+        check_id("the trace id", &out.trace_id)?;
+        check_id("the endpoint", &out.endpoint)?;
         let envelope = Envelope {
             tid: Some(out.trace_id),
             eid: Some(out.endpoint),
@@ -202,7 +203,7 @@ impl Core {
                 smid,
                 tid,
                 desc: Some(error.to_string()),
-                ..Envelope::new(MessageType::REJECT)
+                ..Envelope::new(MessageType::Reject)
             };
             if let Err(error) = self.push(reject, Waiter::Reply) {
                 log::error!("a reply cannot be sent: {error}");
@@ -229,7 +230,7 @@ impl Core {
         topic: &str,
         callback: Handler<()>,
     ) -> Result<Option<Handler<()>>, SendError> {
-        check_id("the topic", topic).map_err(SendError::InvalidId)?;
+        check_id("the topic", topic)?;
         self.unsubscribed.retain(|gone| gone != topic);
         let replaced = self.topics.subscribe(topic, callback);
         if replaced.is_none() {
@@ -301,14 +302,14 @@ impl Core {
         if auth.is_some() {
             pipeline.envelope(&Envelope {
                 auth,
-                ..Envelope::new(MessageType::AUTH)
+                ..Envelope::new(MessageType::Auth)
             });
         }
         if let Some(x) = ping {
             let x = Some(PingId::Number(x as i64));
             pipeline.envelope(&Envelope {
                 x,
-                ..Envelope::new(MessageType::PING)
+                ..Envelope::new(MessageType::Ping)
             });
         }
         for envelope in self.control.drain(..) {

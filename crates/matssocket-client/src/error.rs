@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use matssocket_wire::InvalidId;
 use thiserror::Error;
 
 /// Why a session ended. What was outstanding fails with it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("the session is closed ({}): {reason}", code.map_or("no close code".to_owned(), |code| code.to_string()))]
+#[non_exhaustive]
 pub struct SessionClosed {
     /// The WebSocket close code; `None` if the client ended the session without the server's help.
     pub code: Option<u16>,
@@ -16,6 +18,7 @@ pub struct SessionClosed {
 
 /// Why a message did not get through.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum SendError {
     /// The server refused the message (NACK).
     #[error("refused by the server: {desc}")]
@@ -51,8 +54,8 @@ pub enum SendError {
         limit: usize,
     },
     /// The trace id, endpoint or topic is not a proper id. Nothing was queued.
-    #[error("{0}")]
-    InvalidId(String),
+    #[error(transparent)]
+    InvalidId(#[from] InvalidId),
     /// The payload cannot be turned into JSON. Nothing was queued.
     #[error("the payload does not serialise: {0}")]
     Payload(String),
@@ -60,6 +63,7 @@ pub enum SendError {
 
 /// Why a request got no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum RequestError {
     /// The request did not get through.
     #[error(transparent)]

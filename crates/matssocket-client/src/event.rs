@@ -78,6 +78,7 @@ pub enum TopicEvent {
 
 /// Where the client stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ConnectionState {
     /// Not connected and not trying to: fresh, or disconnected with its session kept.
     Idle,

@@ -47,6 +47,6 @@ fn is_welcome(text: &str) -> bool {
     parse_pipeline(text).is_ok_and(|envelopes| {
         envelopes
             .iter()
-            .any(|envelope| envelope.t == MessageType::WELCOME)
+            .any(|envelope| envelope.t == MessageType::Welcome)
     })
 }

@@ -56,8 +56,8 @@ where
         let (message, handler) = (message(envelope)?, handler.clone());
         Ok(async move {
             match handler(message).await {
-                Ok(value) => settled(MessageType::RESOLVE, &value),
-                Err(error) => settled(MessageType::REJECT, &error),
+                Ok(value) => settled(MessageType::Resolve, &value),
+                Err(error) => settled(MessageType::Reject, &error),
             }
         }
         .boxed())
@@ -77,7 +77,7 @@ fn settled(t: MessageType, value: &impl Serialize) -> Settled {
 
 fn rejected(desc: String) -> Settled {
     Settled {
-        t: MessageType::REJECT,
+        t: MessageType::Reject,
         msg: None,
         desc: Some(desc),
     }

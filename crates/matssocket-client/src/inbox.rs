@@ -78,7 +78,7 @@ impl Acks {
 
     /// Acknowledges a message of the server; a refusal may say why.
     pub(super) fn answer(&mut self, t: MessageType, smid: String, desc: Option<String>) {
-        if t == MessageType::NACK {
+        if t == MessageType::Nack {
             self.nack.push(Envelope {
                 smid: Some(smid),
                 desc,
@@ -120,11 +120,11 @@ impl Acks {
             self.in_flight.append(&mut self.again);
             let ack = std::mem::take(&mut self.ack);
             self.in_flight
-                .extend(Self::merge(MessageType::ACK, IdOf::Server, ack));
+                .extend(Self::merge(MessageType::Ack, IdOf::Server, ack));
             self.in_flight.append(&mut self.nack);
             let ack2 = std::mem::take(&mut self.ack2);
             self.in_flight
-                .extend(Self::merge(MessageType::ACK2, IdOf::Client, ack2));
+                .extend(Self::merge(MessageType::Ack2, IdOf::Client, ack2));
         }
         &self.in_flight[before..]
     }
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn what_must_go_again_is_not_out() {
         let mut acks = Acks::default();
-        acks.answer(MessageType::ACK, "1".into(), None);
+        acks.answer(MessageType::Ack, "1".into(), None);
         let round = acks.last_round();
         acks.take();
         acks.requeue(Instant::now());
@@ -190,17 +190,17 @@ mod tests {
     #[test]
     fn duplicates_are_known_until_forgotten() {
         let mut inbox = Inbox::default();
-        inbox.insert("a".into(), MessageType::ACK);
-        inbox.insert("b".into(), MessageType::NACK);
+        inbox.insert("a".into(), MessageType::Ack);
+        inbox.insert("b".into(), MessageType::Nack);
         assert_eq!(
             (inbox.answer("a"), inbox.answer("b")),
-            (Some(MessageType::ACK), Some(MessageType::NACK))
+            (Some(MessageType::Ack), Some(MessageType::Nack))
         );
         inbox.forget("b");
         inbox.forget("unknown");
         assert_eq!(
             (inbox.answer("a"), inbox.answer("b"), inbox.order.len()),
-            (Some(MessageType::ACK), None, 2)
+            (Some(MessageType::Ack), None, 2)
         );
         inbox.forget("a");
         assert!(inbox.order.is_empty() && inbox.seen.is_empty());
@@ -210,11 +210,11 @@ mod tests {
     fn the_inbox_is_bounded() {
         let mut inbox = Inbox::default();
         for id in 0..Inbox::MAX_IDS + 10 {
-            inbox.insert(id.to_string(), MessageType::ACK);
+            inbox.insert(id.to_string(), MessageType::Ack);
         }
         assert_eq!(
             (inbox.seen.len(), inbox.answer("9"), inbox.answer("10")),
-            (Inbox::MAX_IDS, None, Some(MessageType::ACK))
+            (Inbox::MAX_IDS, None, Some(MessageType::Ack))
         );
     }
 
@@ -224,8 +224,8 @@ mod tests {
         for id in ["1", "2"] {
             acks.ack2(id.into());
         }
-        acks.answer(MessageType::ACK, "s1".into(), None);
-        acks.answer(MessageType::NACK, "s2".into(), Some("no".into()));
+        acks.answer(MessageType::Ack, "s1".into(), None);
+        acks.answer(MessageType::Nack, "s2".into(), Some("no".into()));
         let envelopes: Vec<Envelope> = acks.take().to_vec();
         let expected = r#"[{"t":"ACK","smid":"s1"},{"t":"NACK","smid":"s2","desc":"no"},{"t":"ACK2","ids":["1","2"]}]"#;
         assert_eq!(print_pipeline(&envelopes), expected);

@@ -36,9 +36,9 @@ impl Core {
     fn receive_one(&mut self, mut envelope: Envelope, now: Instant, received: &mut Received) {
         use MessageType::*;
         match envelope.t {
-            WELCOME => received.welcome = Some(self.welcome(envelope)),
-            ACK | NACK => self.acknowledged(envelope),
-            ACK2 => {
+            Welcome => received.welcome = Some(self.welcome(envelope)),
+            Ack | Nack => self.acknowledged(envelope),
+            Ack2 => {
                 for smid in envelope
                     .smid
                     .into_iter()
@@ -47,10 +47,10 @@ impl Core {
                     self.inbox.forget(&smid);
                 }
             }
-            RETRY => self.retry(envelope, now),
-            RESOLVE | REJECT => self.settled(envelope),
-            SEND | REQUEST => self.message(envelope, received),
-            PUB => {
+            Retry => self.retry(envelope, now),
+            Resolve | Reject => self.settled(envelope),
+            Send | Request => self.message(envelope, received),
+            Pub => {
                 let topic = envelope.eid.as_deref().unwrap_or_default();
                 if let Some(callback) = self.topics.seen(topic, envelope.smid.as_deref()) {
                     let topic = topic.to_owned();
@@ -63,20 +63,20 @@ impl Core {
                     }
                 }
             }
-            SUB_OK | SUB_LOST | SUB_NO_AUTH => {
+            SubOk | SubLost | SubNoAuth => {
                 let topic = envelope.eid.take().unwrap_or_default();
                 received.topics.push(match envelope.t {
-                    SUB_OK => TopicEvent::Subscribed { topic },
-                    SUB_LOST => TopicEvent::Lost { topic },
+                    SubOk => TopicEvent::Subscribed { topic },
+                    SubLost => TopicEvent::Lost { topic },
                     _ => {
                         received.dropped.extend(self.topics.remove(&topic));
                         TopicEvent::Denied { topic }
                     }
                 });
             }
-            REAUTH => self.auth.request(),
-            PONG => received.pong = envelope.x,
-            HELLO | SUB | UNSUB | AUTH | PING => {
+            Reauth => self.auth.request(),
+            Pong => received.pong = envelope.x,
+            Hello | Sub | Unsub | Auth | Ping => {
                 log::warn!("unexpected {} from the server", envelope.t)
             }
         }
@@ -93,7 +93,7 @@ impl Core {
 
     /// The server took our messages, or refused them.
     fn acknowledged(&mut self, envelope: Envelope) {
-        let refused = envelope.t == MessageType::NACK;
+        let refused = envelope.t == MessageType::Nack;
         for cmid in envelope
             .cmid
             .into_iter()
@@ -153,9 +153,9 @@ impl Core {
         if let Some(smid) = envelope.smid.take() {
             let known = self.inbox.answer(&smid).is_some();
             if !known {
-                self.inbox.insert(smid.clone(), MessageType::ACK);
+                self.inbox.insert(smid.clone(), MessageType::Ack);
             }
-            self.acks.answer(MessageType::ACK, smid, None);
+            self.acks.answer(MessageType::Ack, smid, None);
             if known {
                 return;
             }
@@ -179,7 +179,7 @@ impl Core {
     fn settle(&mut self, cmid: &str, envelope: Envelope) -> Option<u64> {
         let number = cmid.parse().ok()?;
         if let Some(reply) = self.requests.remove(&number) {
-            let resolved = envelope.t == MessageType::RESOLVE;
+            let resolved = envelope.t == MessageType::Resolve;
             let _ = reply.send(Ok(RawReply { resolved, envelope }));
         }
         Some(number)
@@ -198,9 +198,9 @@ impl Core {
         let (answer, desc) = match self.prepare(envelope, &smid) {
             Ok(job) => {
                 received.jobs.push(job);
-                (MessageType::ACK, None)
+                (MessageType::Ack, None)
             }
-            Err(desc) => (MessageType::NACK, Some(desc)),
+            Err(desc) => (MessageType::Nack, Some(desc)),
         };
         self.inbox.insert(smid.clone(), answer);
         self.acks.answer(answer, smid, desc);
@@ -208,7 +208,7 @@ impl Core {
 
     fn prepare(&self, envelope: Envelope, smid: &str) -> Result<Job, String> {
         let eid = envelope.eid.as_deref().unwrap_or_default();
-        if envelope.t == MessageType::SEND {
+        if envelope.t == MessageType::Send {
             let handler = self
                 .terminators
                 .get(eid)

@@ -107,8 +107,8 @@ use self::shared::Shared;
 
 /// A client with one session. Clones are cheap and share it.
 ///
-/// When the last clone is dropped, the session is closed. (A handler that owns a clone keeps its
-/// client alive: call [`close`](Client::close).)
+/// When the last clone is dropped, the session is closed. A handler that owns a clone keeps its client alive: call
+/// [`close`](Client::close) to end it.
 #[derive(Clone)]
 pub struct Client {
     handle: Arc<Handle>,
@@ -160,7 +160,7 @@ impl Client {
         payload: &(impl Serialize + ?Sized),
     ) -> Result<Outgoing, SendError> {
         let msg = Some(request::payload(payload)?);
-        let debug = self.shared().config.debug.0;
+        let debug = self.shared().config.debug.bits();
         Ok(Outgoing {
             trace_id: trace_id.into(),
             endpoint: endpoint.into(),
@@ -170,10 +170,8 @@ impl Client {
         })
     }
 
-    /// Sends a message to a server terminator. The message is queued at once, in the order of the
-    /// calls; the future waits until the server has taken it, through reconnects if need be.
-    ///
-    /// Dropping the future does not take the message back.
+    /// Sends a message to a server terminator. The message is queued at once, in the order of the calls; the future resolves
+    /// when the server has taken it, through reconnects if need be. Dropping the future does not withdraw the message.
     ///
     /// # Errors
     /// See [`SendError`].
@@ -190,7 +188,8 @@ impl Client {
         Sending::new(self.shared(), out)
     }
 
-    /// A request to a server endpoint: await it for the [`Reply`], a RESOLVE or REJECT.
+    /// A request to a server endpoint. It is sent when it is awaited, which gives the [`Reply`], a RESOLVE or REJECT.
+    /// Dropping it withdraws the request.
     ///
     /// # Errors
     /// See [`RequestError`].
@@ -206,11 +205,11 @@ impl Client {
         )
     }
 
-    /// Registers, or replaces, a terminator: where SENDs of the server come to. Terminators and topic
-    /// callbacks run one after the other, in the order in which their messages came.
+    /// Registers or replaces a terminator: a handler of the server's SENDs. Terminators and topic callbacks run one after the
+    /// other, in the order in which their messages came.
     ///
-    /// Register before connecting ([`ClientBuilder::build`]) what the server may send unasked: a
-    /// message for which there is no terminator is refused.
+    /// A message for which there is no terminator is refused: register those that the server may send unasked before
+    /// connecting ([`ClientBuilder::build`]).
     pub fn terminator<T, F, Fut>(&self, id: impl Into<String>, handler: F)
     where
         T: DeserializeOwned + Send + 'static,
@@ -226,8 +225,8 @@ impl Client {
         drop(replaced);
     }
 
-    /// Registers, or replaces, an endpoint: where REQUESTs of the server come to. `Ok` resolves, `Err`
-    /// rejects. Endpoints start in the order of their messages and then run side by side.
+    /// Registers or replaces an endpoint: a handler of the server's REQUESTs. `Ok` resolves, `Err` rejects. Endpoints start in
+    /// the order of their messages and then run concurrently.
     pub fn endpoint<T, R, E, F, Fut>(&self, id: impl Into<String>, handler: F)
     where
         T: DeserializeOwned + Send + 'static,
@@ -245,11 +244,11 @@ impl Client {
         drop(replaced);
     }
 
-    /// Subscribes to a topic; if that is done already, replaces its callback. The server's answer is a
-    /// [`TopicEvent`]. A message whose payload is not a `T` is logged and dropped.
+    /// Subscribes to a topic, or replaces the callback of one that is subscribed to. The server's answer is a [`TopicEvent`].
+    /// A message whose payload is not a `T` is logged and dropped.
     ///
     /// # Errors
-    /// The topic is not a proper id.
+    /// The topic is not a valid id.
     pub fn subscribe<T, F, Fut>(&self, topic: &str, callback: F) -> Result<(), SendError>
     where
         T: DeserializeOwned + Send + 'static,
@@ -274,8 +273,8 @@ impl Client {
         self.shared().wake.notify_one();
     }
 
-    /// Connects now: for the first time, again after a disconnect, with a new session if the last one
-    /// was closed, or without waiting any longer after failures.
+    /// Connects now: for the first time, again after a disconnect, with a new session if the last one was closed, or without
+    /// further delay after failures.
     pub fn reconnect(&self) {
         let shared = self.shared();
         if shared.core().reconnect() {
@@ -284,9 +283,8 @@ impl Client {
         shared.wake.notify_one();
     }
 
-    /// Closes the session; everything outstanding fails. Returns when that is done. Without a line,
-    /// one more connection is tried for a few seconds; failing that, the server forgets the session in
-    /// its own time.
+    /// Closes the session; everything outstanding fails. Returns when that is done. If the client is not connected, it tries
+    /// one more connection for a few seconds; failing that, the server keeps the session until it times out.
     pub async fn close(&self, reason: impl Into<String>) {
         let (done, closed) = oneshot::channel();
         self.shared().command(Command::Close {
@@ -296,20 +294,21 @@ impl Client {
         let _ = closed.await;
     }
 
-    /// Leaves the server and keeps the session; the next message, or [`reconnect`](Client::reconnect),
-    /// connects again.
+    /// Disconnects and keeps the session; the next message, or [`reconnect`](Client::reconnect), connects again.
     pub async fn disconnect(&self) {
         let (done, left) = oneshot::channel();
         self.shared().command(Command::Disconnect { done });
         let _ = left.await;
     }
 
-    /// Drops the line without a word, as a dying network would; the client then reconnects. For tests.
+    /// Drops the connection without closing it, as a failing network would; the client then reconnects.
+    #[cfg(any(test, feature = "__test"))]
+    #[doc(hidden)]
     pub fn cut(&self) {
         self.shared().command(Command::Cut);
     }
 
-    /// What happens to the line and the session, from now on.
+    /// What happens to the connection and the session, from now on.
     pub fn connection_events(&self) -> broadcast::Receiver<ConnectionEvent> {
         self.shared().events.subscribe()
     }
@@ -319,12 +318,12 @@ impl Client {
         self.shared().topic_events.subscribe()
     }
 
-    /// Where the client stands.
+    /// The state of the connection and the session.
     pub fn state(&self) -> ConnectionState {
         self.shared().state.borrow().clone()
     }
 
-    /// Where the client stands, and each change of that.
+    /// The state of the connection and the session, and each change of it.
     pub fn watch_state(&self) -> watch::Receiver<ConnectionState> {
         self.shared().state.subscribe()
     }
@@ -353,7 +352,7 @@ impl Client {
         self.shared().core().session_id.clone()
     }
 
-    /// Time from the last PING to its PONG.
+    /// Time from the last PING to its PONG; `None` before the first.
     pub fn round_trip(&self) -> Option<Duration> {
         self.shared().core().round_trip
     }

@@ -42,6 +42,7 @@ pub enum Outcome<R> {
 /// A REJECT: the endpoint's own "no".
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the request was rejected{}{desc}", if desc.is_empty() { "" } else { ": " })]
+#[non_exhaustive]
 pub struct Rejection {
     /// Text for people; may be empty.
     pub desc: String,

@@ -98,7 +98,7 @@ impl<R> Request<R> {
     /// Debug options to request, instead of the client's default.
     pub fn debug_options(mut self, options: DebugOptions) -> Self {
         if let Ok(out) = &mut self.out {
-            out.debug = options.0;
+            out.debug = options.bits();
         }
         self
     }

@@ -16,9 +16,7 @@ use tokio::sync::mpsc;
 
 use self::mock::{Line, Mock, in_time};
 use super::*;
-use matssocket_wire::MessageType::{
-    ACK, ACK2, AUTH, HELLO, NACK, PING, REJECT, REQUEST, RESOLVE, SEND, SUB, UNSUB,
-};
+use matssocket_wire::MessageType;
 
 const QUICK: Backoff = Backoff {
     first: Duration::from_millis(20),

@@ -22,14 +22,14 @@ impl Topics {
         Envelope {
             eid: Some(topic.to_owned()),
             smid: last_seen,
-            ..Envelope::new(MessageType::SUB)
+            ..Envelope::new(MessageType::Sub)
         }
     }
 
     pub(super) fn unsub(topic: &str) -> Envelope {
         Envelope {
             eid: Some(topic.to_owned()),
-            ..Envelope::new(MessageType::UNSUB)
+            ..Envelope::new(MessageType::Unsub)
         }
     }
 

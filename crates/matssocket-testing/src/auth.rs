@@ -1,5 +1,7 @@
 //! Authentication under a test's control: `<user>:<anything>`, valid until the test says otherwise by a flag.
 
+use std::time::SystemTime;
+
 use actix_web::HttpRequest;
 use async_trait::async_trait;
 
@@ -29,7 +31,7 @@ impl Authentication for TestAuth {
         _: &mut ResponseHeaders,
     ) -> Result<Box<dyn Authenticator>, Refused> {
         if request.query_string().contains("refuse") {
-            return Err(Refused("the handshake's secret reason".into()));
+            return Err(Refused::new("the handshake's secret reason"));
         }
         Ok(Box::new(Connection(self.0.clone())))
     }
@@ -38,7 +40,7 @@ impl Authentication for TestAuth {
 impl Connection {
     fn check(&self, value: &str) -> Result<Option<Verdict>, AuthError> {
         if self.0.is_set(&format!("broken:{value}")) {
-            return Err(AuthError("its database is away".into()));
+            return Err(AuthError::new("its database is away"));
         }
         let invalid = self.0.is_set(&format!("invalid:{value}"));
         Ok(invalid.then(|| Verdict::Invalid("this authorization is refused".into())))
@@ -82,10 +84,10 @@ impl Authenticator for Connection {
         &self,
         value: &str,
         _: &Principal,
-        _: i64,
+        _: SystemTime,
     ) -> Result<Verdict, AuthError> {
         if self.0.is_set(&format!("outgoing broken:{value}")) {
-            return Err(AuthError("its database is away".into()));
+            return Err(AuthError::new("its database is away"));
         }
         if self.0.is_set(&format!("outgoing:{value}")) {
             return Ok(Verdict::Invalid("not for outgoing".into()));
@@ -95,7 +97,7 @@ impl Authenticator for Connection {
 
     async fn authorize_topic(&self, topic: &str, _: &Principal) -> Result<bool, AuthError> {
         if topic.starts_with("broken") {
-            return Err(AuthError("its database is away".into()));
+            return Err(AuthError::new("its database is away"));
         }
         if topic.starts_with("slow") {
             self.0.pass(topic).await;

@@ -129,17 +129,15 @@ async fn serve(
     node_bytes: Option<usize>,
 ) -> std::io::Result<()> {
     let control = Control::new();
-    let mut config = Config {
-        lease: Duration::from_secs(1),
-        lease_interval: Duration::from_millis(300),
-        takeover_interval: Duration::from_millis(100),
-        write_timeout: Duration::from_secs(2),
-        hello_timeout: Duration::from_secs(2),
-        // Wider than the kernel's buffers, so that not reading shows.
-        window: 1_000,
-        window_bytes: 8 << 20,
-        ..Config::default()
-    };
+    let mut config = Config::default();
+    config.lease = Duration::from_secs(1);
+    config.lease_interval = Duration::from_millis(300);
+    config.takeover_interval = Duration::from_millis(100);
+    config.write_timeout = Duration::from_secs(2);
+    config.hello_timeout = Duration::from_secs(2);
+    // Wider than the kernel's buffers, so that not reading shows.
+    config.window = 1_000;
+    config.window_bytes = 8 << 20;
     if let Some(bytes) = node_bytes {
         config.max_node_bytes = bytes;
         config.lease = Config::default().lease;

@@ -214,12 +214,8 @@ impl Control {
 
 /// Stored sessions of a user.
 pub async fn sessions_of(server: &MatsSocketServer, user: &str) -> usize {
-    let filter = SessionFilter {
-        user_id: Some(user.to_owned()),
-        ..SessionFilter::default()
-    };
     server
-        .count_sessions(filter)
+        .count_sessions(SessionFilter::default().user_id(user))
         .await
         .expect("the store counts") as usize
 }

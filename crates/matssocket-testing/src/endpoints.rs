@@ -53,7 +53,7 @@ fn endpoints(builder: ServerBuilder, control: &Control, node: usize) -> ServerBu
     builder
         // Does what the payload says; resolves with what it was given.
         .endpoint("test.do", move |incoming: Incoming<Value>| {
-            echo.ran(node, "test.do", &incoming, &incoming.payload);
+            echo.ran(node, "test.do", &incoming.context, &incoming.payload);
             async move { decide(&incoming.payload, incoming.payload.clone()) }
         })
         .endpoint("test.strict", |incoming: Incoming<Strict>| async move { Ok(Outcome::resolve(incoming.payload.number)) })
@@ -61,7 +61,7 @@ fn endpoints(builder: ServerBuilder, control: &Control, node: usize) -> ServerBu
         .endpoint("test.gate", move |incoming: Incoming<Value>| {
             let control = gate.clone();
             async move {
-                control.ran(node, "test.gate", &incoming, &incoming.payload);
+                control.ran(node, "test.gate", &incoming.context, &incoming.payload);
                 control.pass(incoming.payload["gate"].as_str().unwrap_or("gate")).await;
                 Ok(Outcome::resolve(incoming.payload.clone()))
             }
@@ -70,8 +70,8 @@ fn endpoints(builder: ServerBuilder, control: &Control, node: usize) -> ServerBu
         .endpoint("test.effect", move |incoming: Incoming<Value>| {
             let control = effect.clone();
             async move {
-                control.ran(node, "test.effect", &incoming, &incoming.payload);
-                incoming.send(incoming.session_id(), incoming.trace_id(), "client.effect", &incoming.payload)?;
+                control.ran(node, "test.effect", &incoming.context, &incoming.payload);
+                incoming.context.send(incoming.context.session_id(), incoming.context.trace_id(), "client.effect", &incoming.payload)?;
                 if let Some(gate) = incoming.payload["gate"].as_str() {
                     control.pass(gate).await;
                 }
@@ -82,15 +82,15 @@ fn endpoints(builder: ServerBuilder, control: &Control, node: usize) -> ServerBu
         .endpoint_with_adapter(
             "test.adapted",
             move |incoming: Incoming<Value>| {
-                adapted.ran(node, "test.adapted", &incoming, &incoming.payload);
+                adapted.ran(node, "test.adapted", &incoming.context, &incoming.payload);
                 let forward = Forward::to("work", &incoming.payload).correlation(&incoming.payload["adapter"]);
                 async move { Ok(Outcome::forward(forward)) }
             },
             move |incoming: Incoming<Value>| {
-                adapter.ran(node, "adapter:test.adapted", &incoming, &incoming.payload);
+                adapter.ran(node, "adapter:test.adapted", &incoming.context, &incoming.payload);
                 async move {
-                    let decision: Option<String> = incoming.correlation()?;
-                    let reply = json!({"adapted": incoming.payload, "type": incoming.message_type().name()});
+                    let decision: Option<String> = incoming.context.correlation()?;
+                    let reply = json!({"adapted": incoming.payload, "type": incoming.context.message_type().name()});
                     decide(&json!({"do": decision.unwrap_or_else(|| "done".to_owned())}), reply)
                 }
             },
@@ -106,17 +106,17 @@ fn terminators(builder: ServerBuilder, control: &Control, node: usize) -> Server
     );
     builder
         .terminator("test.take", move |incoming: Incoming<Value>| {
-            take.ran(node, "test.take", &incoming, &incoming.payload);
+            take.ran(node, "test.take", &incoming.context, &incoming.payload);
             async { Ok(Outcome::done()) }
         })
         // Takes the replies to server requests, and what else the payload says.
         .terminator("test.reply", move |incoming: Incoming<Value>| {
             let control = reply.clone();
             async move {
-                control.ran(node, "test.reply", &incoming, &incoming.payload);
-                incoming.send(
-                    incoming.session_id(),
-                    incoming.trace_id(),
+                control.ran(node, "test.reply", &incoming.context, &incoming.payload);
+                incoming.context.send(
+                    incoming.context.session_id(),
+                    incoming.context.trace_id(),
                     "client.effect",
                     &incoming.payload,
                 )?;
@@ -131,11 +131,16 @@ fn terminators(builder: ServerBuilder, control: &Control, node: usize) -> Server
         })
         // Publishes to the topic that the payload names.
         .terminator("test.publish", move |incoming: Incoming<String>| {
-            publish.ran(node, "test.publish", &incoming, &json!(incoming.payload));
+            publish.ran(
+                node,
+                "test.publish",
+                &incoming.context,
+                &json!(incoming.payload),
+            );
             async move {
-                incoming.publish(
+                incoming.context.publish(
                     &incoming.payload,
-                    incoming.trace_id(),
+                    incoming.context.trace_id(),
                     "published by a handler",
                 )?;
                 Ok(Outcome::done())
@@ -143,13 +148,13 @@ fn terminators(builder: ServerBuilder, control: &Control, node: usize) -> Server
         })
         // Asks its own client, through the context.
         .terminator("test.ask", move |incoming: Incoming<Value>| {
-            ask.ran(node, "test.ask", &incoming, &incoming.payload);
+            ask.ran(node, "test.ask", &incoming.context, &incoming.payload);
             async move {
                 let reply_to = matssocket::ReplyTo::terminator("test.reply")
                     .correlation_string("string ✓")
                     .correlation_bytes([0_u8, 1, 255]);
-                incoming.request(
-                    incoming.session_id(),
+                incoming.context.request(
+                    incoming.context.session_id(),
                     "asked",
                     "client.endpoint",
                     &incoming.payload,
@@ -167,16 +172,16 @@ fn services(builder: ServerBuilder, control: &Control, node: usize) -> ServerBui
         .service("work", move |incoming: Incoming<Value>| {
             let control = work.clone();
             async move {
-                control.ran(node, "work", &incoming, &incoming.payload);
+                control.ran(node, "work", &incoming.context, &incoming.payload);
                 if let Some(gate) = incoming.payload["work gate"].as_str() {
                     control.pass(gate).await;
                 }
-                let attempts = control.runs_of("work", incoming.trace_id());
+                let attempts = control.runs_of("work", incoming.context.trace_id());
                 match incoming.payload["work"].as_str().unwrap_or("resolve") {
                     "resolve" => Ok(Outcome::resolve(json!({"worked": incoming.payload}))),
                     "send" => {
-                        incoming.send(
-                            incoming.session_id(),
+                        incoming.context.send(
+                            incoming.context.session_id(),
                             "from service",
                             "client.effect",
                             &incoming.payload,
@@ -205,7 +210,7 @@ fn services(builder: ServerBuilder, control: &Control, node: usize) -> ServerBui
             }
         })
         .service("other", move |incoming: Incoming<Value>| {
-            other.ran(node, "other", &incoming, &incoming.payload);
+            other.ran(node, "other", &incoming.context, &incoming.payload);
             async move { Ok(Outcome::resolve(json!({"other worked": incoming.payload}))) }
         })
 }

@@ -1,6 +1,6 @@
 //! What the tests, benches and tools of this workspace share: nodes in one process, a raw client of the protocol,
 //! programs run as they are, and PostgreSQL servers. Never published.
-#![allow(missing_docs)]
+#![allow(missing_debug_implementations, missing_docs)]
 
 pub mod auth;
 pub mod bench;

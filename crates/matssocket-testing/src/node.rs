@@ -11,7 +11,6 @@ use actix_web::{App, HttpServer};
 use matssocket::Postgres;
 use matssocket::{
     Clock, Cluster, Config, DeadLetter, MatsSocketServer, ServerBuilder, StartError, Store,
-    StoreConfig,
 };
 
 use super::auth::TestAuth;
@@ -83,20 +82,16 @@ pub struct Setup {
 impl Setup {
     pub fn new() -> Setup {
         let database = Database::usual();
+        let mut config = Config::default();
+        config.store.writers = 2;
+        config.store.readers = 1;
+        config.stop_spread = Duration::ZERO;
+        // What is told must not need the sweep; the tests of the sweep set their own.
+        config.sweep_interval = Duration::from_secs(3600);
         Setup {
             cluster: matches!(database, Database::Shared(_)).then(Cluster::local),
             database,
-            config: Config {
-                store: StoreConfig {
-                    writers: 2,
-                    readers: 1,
-                    ..StoreConfig::default()
-                },
-                stop_spread: Duration::ZERO,
-                // What is told must not need the sweep; the tests of the sweep set their own.
-                sweep_interval: Duration::from_secs(3600),
-                ..Config::default()
-            },
+            config,
             clock: Clock::system(),
             extend: Box::new(|builder, _, _| builder),
         }

@@ -38,7 +38,7 @@ mod tests {
     fn one_id_is_named_several_are_listed() {
         let print = |of, ids: &[&str]| {
             print_pipeline([&acknowledge(
-                MessageType::ACK,
+                MessageType::Ack,
                 of,
                 ids.iter().map(|id| id.to_string()).collect(),
             )])

@@ -1,12 +1,23 @@
 //! Debug options and the `debug` object.
 
+use std::ops::{BitAnd, BitOr, BitOrAssign};
+
 use serde::{Deserialize, Serialize};
 
 /// A set of debug options: what a client requests, or what a user is allowed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DebugOptions(pub u32);
+///
+/// ```
+/// # use matssocket_wire::DebugOptions;
+/// let allowed = DebugOptions::TIMESTAMPS | DebugOptions::NODES;
+/// assert!(allowed.contains(DebugOptions::NODES));
+/// assert_eq!(allowed & DebugOptions::ALL, allowed);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DebugOptions(u32);
 
 impl DebugOptions {
+    /// No option.
+    pub const NONE: DebugOptions = DebugOptions(0);
     /// Timestamps of a message's stations.
     pub const TIMESTAMPS: DebugOptions = DebugOptions(1);
     /// Names of the nodes that handled it.
@@ -18,19 +29,48 @@ impl DebugOptions {
     /// Every option there is.
     pub const ALL: DebugOptions = DebugOptions(1 | 2 | 64 | 128);
 
-    /// The options in both sets.
-    pub fn and(self, other: DebugOptions) -> DebugOptions {
-        DebugOptions(self.0 & other.0)
+    /// The set with these bits, as they are on the wire. Bits without a name are kept.
+    pub const fn from_bits(bits: u32) -> DebugOptions {
+        DebugOptions(bits)
+    }
+
+    /// The bits on the wire.
+    pub const fn bits(self) -> u32 {
+        self.0
     }
 
     /// Whether every option of `other` is in this set.
-    pub fn contains(self, other: DebugOptions) -> bool {
+    pub const fn contains(self, other: DebugOptions) -> bool {
         self.0 & other.0 == other.0
     }
 
     /// Whether no option is set.
-    pub fn is_empty(self) -> bool {
+    pub const fn is_empty(self) -> bool {
         self.0 == 0
+    }
+}
+
+/// The options in either set.
+impl BitOr for DebugOptions {
+    type Output = DebugOptions;
+
+    fn bitor(self, other: DebugOptions) -> DebugOptions {
+        DebugOptions(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for DebugOptions {
+    fn bitor_assign(&mut self, other: DebugOptions) {
+        self.0 |= other.0;
+    }
+}
+
+/// The options in both sets.
+impl BitAnd for DebugOptions {
+    type Output = DebugOptions;
+
+    fn bitand(self, other: DebugOptions) -> DebugOptions {
+        DebugOptions(self.0 & other.0)
     }
 }
 

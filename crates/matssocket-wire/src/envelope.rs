@@ -16,6 +16,15 @@ pub enum PingId {
 }
 
 /// One envelope. A field that is absent on the wire is `None`; `None` is never sent as `null`.
+///
+/// Fields are added with new versions of the protocol, so build one by `..Envelope::new(t)`:
+///
+/// ```
+/// use matssocket_wire::{Envelope, MessageType, print_pipeline};
+///
+/// let ack = Envelope { cmid: Some("1".into()), ..Envelope::new(MessageType::Ack) };
+/// assert_eq!(print_pipeline([&ack]), r#"[{"t":"ACK","cmid":"1"}]"#);
+/// ```
 #[derive(Clone, Default)]
 #[allow(missing_docs)] // the fields' meanings are the protocol's, section 2
 pub struct Envelope {
@@ -109,7 +118,7 @@ mod tests {
         let envelope = Envelope {
             auth: Some("secret".into()),
             tid: Some("t1".into()),
-            ..Envelope::new(MessageType::AUTH)
+            ..Envelope::new(MessageType::Auth)
         };
         assert_eq!(
             format!("{envelope:?}"),

@@ -6,25 +6,43 @@ use rand::distr::Alphanumeric;
 /// Longest id (endpoint, trace id, message id …) in bytes.
 pub const MAX_ID_BYTES: usize = 255;
 
+/// A text that is not an id; says what it was to be, and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidId(String);
+
+impl InvalidId {
+    /// The error with this text, for ids that have rules of their own.
+    pub fn new(text: impl Into<String>) -> InvalidId {
+        InvalidId(text.into())
+    }
+}
+
 /// Checks an id: 1 to [`MAX_ID_BYTES`] bytes, no control characters.
 ///
+/// ```
+/// use matssocket_wire::check_id;
+/// assert!(check_id("endpoint", "Orders.place").is_ok());
+/// assert_eq!(check_id("endpoint", "").unwrap_err().to_string(), "endpoint is empty");
+/// ```
+///
 /// # Errors
-/// What is wrong, as text for people, naming `what`.
-pub fn check_id(what: &str, id: &str) -> Result<(), String> {
+/// It is none; `what` names it in the error's text.
+pub fn check_id(what: &str, id: &str) -> Result<(), InvalidId> {
     if id.is_empty() {
-        return Err(format!("{what} is empty"));
+        return Err(InvalidId(format!("{what} is empty")));
     }
     if id.len() > MAX_ID_BYTES {
-        return Err(format!(
+        return Err(InvalidId(format!(
             "{what} has {} bytes, at most {MAX_ID_BYTES} are allowed",
             id.len()
-        ));
+        )));
     }
     if id.chars().any(char::is_control) {
-        return Err(format!(
+        return Err(InvalidId(format!(
             "{what} has a control character: \"{}\"",
             super::shown(id)
-        ));
+        )));
     }
     Ok(())
 }
@@ -54,14 +72,14 @@ mod tests {
     fn ids_are_checked() {
         assert_eq!(check_id("eid", "Test.single"), Ok(()));
         assert_eq!(check_id("eid", &"x".repeat(255)), Ok(()));
-        assert_eq!(check_id("eid", ""), Err("eid is empty".into()));
+        assert_eq!(check_id("eid", ""), Err(InvalidId::new("eid is empty")));
         assert_eq!(
             check_id("tid", &"x".repeat(256)),
-            Err("tid has 256 bytes, at most 255 are allowed".into())
+            Err(InvalidId::new("tid has 256 bytes, at most 255 are allowed"))
         );
         assert_eq!(
             check_id("tid", "a\0b"),
-            Err(r#"tid has a control character: "a\u{0}b""#.into())
+            Err(InvalidId::new(r#"tid has a control character: "a\u{0}b""#))
         );
     }
 

@@ -9,7 +9,7 @@
 //!
 //! let text = r#"[{"t":"ACK","cmid":"1"}]"#;
 //! let envelopes = parse_pipeline(text)?;
-//! assert_eq!(envelopes[0].t, MessageType::ACK);
+//! assert_eq!(envelopes[0].t, MessageType::Ack);
 //! assert_eq!(envelopes[0].cmid.as_deref(), Some("1"));
 //! assert_eq!(print_pipeline(&envelopes), text);
 //! # Ok::<(), matssocket_wire::PipelineError>(())
@@ -32,7 +32,7 @@ pub use debug::{Debug, DebugOptions};
 pub use envelope::{Envelope, PingId};
 #[doc(hidden)] // for the server
 pub use id::cut;
-pub use id::{MAX_ID_BYTES, check_id, random_id};
+pub use id::{InvalidId, MAX_ID_BYTES, check_id, random_id};
 pub use message_type::MessageType;
 pub use pipeline::{MAX_PIPELINE_ITEMS, PipelineError, parse_pipeline};
 #[doc(hidden)] // for the server, which reads a large pipeline piece by piece

@@ -20,7 +20,7 @@ pub const MAX_PIPELINE_ITEMS: usize = 100_000;
 /// Why a text is not a pipeline. The text says what was wrong, and never quotes an authorization value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct PipelineError(pub String);
+pub struct PipelineError(String);
 
 /// Parses a JSON array of envelopes.
 ///
@@ -360,7 +360,7 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
         }
         envelope.t = t.ok_or_else(|| self.wrong("`t` is missing"))?;
         // What a HELLO says is for people: repaired, it does.
-        if envelope.t == MessageType::HELLO {
+        if envelope.t == MessageType::Hello {
             envelope.fault.take_if(|fault| fault.ends_with(HALF_A_PAIR));
         }
         let extent = first.zip(last).map(|(key, value)| self.extent(key, value));

@@ -280,7 +280,11 @@ fn errors_name_field_and_position() {
             "trailing characters at line 1 column 16",
         ),
     ] {
-        assert_eq!(parse_pipeline(text).unwrap_err().0, error, "{text}");
+        assert_eq!(
+            parse_pipeline(text).unwrap_err().to_string(),
+            error,
+            "{text}"
+        );
     }
 }
 
@@ -297,7 +301,7 @@ fn errors_never_quote_an_authorization() {
     ] {
         let error = match parse_pipeline(text) {
             Ok(envelopes) => envelopes[0].fault.clone().expect("it is at fault").into(),
-            Err(error) => error.0,
+            Err(error) => error.to_string(),
         };
         assert!(!error.contains("s3cret"), "{error}");
     }
@@ -313,7 +317,7 @@ fn items_are_bounded() {
     assert!(
         parse_pipeline(&pings(MAX_PIPELINE_ITEMS + 1))
             .unwrap_err()
-            .0
+            .to_string()
             .contains("too many")
     );
     let ids = |n: usize| format!(r#"[{{"t":"ACK2","ids":[{}]}}]"#, vec!["1"; n].join(","));

@@ -1,61 +1,18 @@
 //! Keeps a node's LISTEN line up: opens it again when it is lost, and gives it up when it is stuck.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
+use super::watch::Watch;
 use super::{Done, Post, line};
 
 /// How often a line is looked after.
 const LOOK: Duration = Duration::from_millis(500);
 /// First and longest wait before a lost line is opened again; it doubles, with up to half of it on top.
 const WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-
-/// What the thread of a line is doing.
-enum Doing {
-    Listening,
-    /// A call that should have returned by then.
-    Busy(Instant),
-    GivenUp,
-}
-
-/// Between the thread of a line and its keeper. A call on a line that leads nowhere any more may block for ever: the
-/// kernel sees nothing wrong as long as some proxy takes the bytes. Then the thread is left behind.
-pub(super) struct Watch(Mutex<Doing>);
-
-impl Watch {
-    fn doing(&self) -> MutexGuard<'_, Doing> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Makes a call that may block.
-    pub(super) fn during<T>(
-        &self,
-        longest: Duration,
-        call: impl FnOnce() -> Result<T, String>,
-    ) -> Result<T, String> {
-        *self.doing() = Doing::Busy(Instant::now() + longest);
-        let result = call();
-        let mut doing = self.doing();
-        if let Doing::GivenUp = *doing {
-            return Err("it was given up".into());
-        }
-        *doing = Doing::Listening;
-        result
-    }
-
-    /// Gives the line up if it is stuck: there may be another one now.
-    fn give_up(&self) -> bool {
-        let mut doing = self.doing();
-        let stuck = matches!(*doing, Doing::Busy(until) if until < Instant::now());
-        if stuck {
-            *doing = Doing::GivenUp;
-        }
-        stuck
-    }
-}
 
 pub(super) struct Keeper {
     pub(super) post: Arc<Post>,
@@ -88,7 +45,7 @@ impl Keeper {
 
     /// Runs one line until it is lost, or the node has left.
     fn line(&self) -> Result<(), String> {
-        let watch = Arc::new(Watch(Mutex::new(Doing::Listening)));
+        let watch = Arc::new(Watch::default());
         let (ended, end) = bounded(1);
         let (post, watched) = (self.post.clone(), watch.clone());
         std::thread::Builder::new()

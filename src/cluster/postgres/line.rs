@@ -8,8 +8,8 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Text};
 
-use super::keeper::Watch;
 use super::packet::{Kind, Packet, compose};
+use super::watch::Watch;
 use super::{Post, Told};
 use crate::cluster::Notice;
 use crate::conninfo::{one_line, refusal};

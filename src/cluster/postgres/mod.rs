@@ -8,6 +8,7 @@ mod line;
 mod packet;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU32;
@@ -69,7 +70,7 @@ pub(super) struct PostgresTransport {
 impl PostgresTransport {
     pub(super) fn new(url: &str, schema: &str) -> PostgresTransport {
         PostgresTransport {
-            conninfo: conninfo::careful(url, "matssocket-listen"),
+            conninfo: conninfo::with_keepalives(url, "matssocket-listen"),
             all: format!("matssocket-all:{}", tail(schema)),
             nodes: Mutex::default(),
         }

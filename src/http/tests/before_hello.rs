@@ -6,7 +6,8 @@ use std::time::Duration;
 use actix_web::rt::time::{Instant, sleep};
 
 use super::*;
-use crate::http::{Access, Network};
+use crate::http::Access;
+use crate::request::Network;
 
 const PROTOCOL: &str = "sec-websocket-protocol: matssocket\r\n";
 

@@ -17,7 +17,7 @@ use super::config;
 use super::server::frame;
 use crate::config::Config;
 use crate::http::frame::Header;
-use crate::http::guard::{Guard, PART};
+use crate::http::payload_guard::{Guard, PART};
 use crate::http::state::{LineState, Seen};
 use crate::node::budget::NodeBudget;
 

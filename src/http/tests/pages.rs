@@ -1,7 +1,8 @@
 //! Which pages may connect, and by which host names.
 
 use super::*;
-use crate::http::{Access, Host, Network, Origin};
+use crate::http::Access;
+use crate::request::{Host, Network, Origin};
 
 /// The status of an upgrade with these headers; `Host` is 127.0.0.1 and a port.
 async fn status(server: &Server, headers: &str) -> String {

@@ -15,11 +15,12 @@ use tokio::sync::mpsc;
 use super::session::{Event, Session};
 use crate::auth::*;
 use crate::config::Config;
-use crate::http::{Access, Admission, Backend, NewLine, mount, no_upgrade, on_connect};
-use crate::metrics::{Mailbox, Meter};
+use crate::error::NotReady;
+use crate::http::{Access, Admission, Backend, mount, no_upgrade, on_connect};
+use crate::mailbox::{Mailbox, Meter};
 use crate::node::Gate;
 use crate::node::budget::NodeBudget;
-use crate::session::line::FromLine;
+use crate::session::line::{FromLine, NewLine};
 
 pub(super) struct Fake {
     config: Arc<Config>,
@@ -52,13 +53,13 @@ impl Backend for Fake {
     fn budget(&self) -> &Arc<NodeBudget> {
         &self.budget
     }
-    fn ready(&self) -> Result<(), &'static str> {
+    fn ready(&self) -> Result<(), NotReady> {
         match self.down.load(Ordering::SeqCst) {
-            true => Err("store away"),
+            true => Err(NotReady::StoreAway),
             false => Ok(()),
         }
     }
-    fn lets_in(&self) -> Result<(), &'static str> {
+    fn lets_in(&self) -> Result<(), NotReady> {
         self.ready()
     }
     fn meter(&self) -> &Arc<Meter> {
@@ -105,7 +106,7 @@ impl Authentication for Authenticates {
             std::future::pending::<()>().await;
         }
         if request.query_string().contains("refuse") {
-            return Err(Refused("the query says so".into()));
+            return Err(Refused::new("the query says so"));
         }
         response.add(
             "set-cookie".parse().unwrap(),

@@ -6,11 +6,10 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use tokio::sync::mpsc;
 
-use crate::http::NewLine;
-use crate::metrics::metered;
+use crate::mailbox::metered;
 use crate::node::UserCounts;
 use crate::node::budget::NodeBudget;
-use crate::session::line::{Flow, FromLine, Line, LineUser, Text, ToLine};
+use crate::session::line::{Flow, FromLine, Line, LineUser, NewLine, Text, ToLine};
 use crate::store::Share;
 use crate::wire::{Close, CloseCode};
 

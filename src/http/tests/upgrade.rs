@@ -94,7 +94,10 @@ async fn tells_whether_it_is_ready() {
     server.fake.down.store(true, Ordering::SeqCst);
     let response = server.request("GET /matssocket/ready HTTP/1.1").await;
     assert!(response.starts_with("HTTP/1.1 503"), "{response}");
-    assert!(response.contains(r#""reason":"store away""#), "{response}");
+    assert!(
+        response.contains(r#""reason":"the store is away""#),
+        "{response}"
+    );
 }
 
 /// An application started with plain tokio has no actix System; the actors start in the server's workers all the same.

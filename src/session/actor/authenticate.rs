@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 
 use super::super::state::Event;
 use crate::auth::{AuthError, Verdict};
+use crate::clock::wall_time;
 use crate::endpoint::panicked;
 
 use super::{Happened, Session};
@@ -26,7 +27,7 @@ impl Session {
         event: impl FnOnce(Result<T, AuthError>) -> Event + 'static,
     ) {
         let answer = AssertUnwindSafe(question).catch_unwind().map(|answer| {
-            answer.unwrap_or_else(|panic| Err(AuthError(panicked(panic).text().to_owned())))
+            answer.unwrap_or_else(|panic| Err(AuthError::new(panicked(panic).to_string())))
         });
         let mut answer = Box::pin(answer);
         match answer
@@ -39,14 +40,14 @@ impl Session {
                 let permit = first.then(|| self.node.authentications.enter());
                 if let Some(None) = permit {
                     let why = "too many logins are under way (max_authentications_pending)";
-                    return events.push_back(event(Err(AuthError(why.into()))));
+                    return events.push_back(event(Err(AuthError::new(why))));
                 }
                 let limit = self.node.config.authentication_timeout;
                 let me = self.mailbox(ctx);
                 let waits = actix::spawn(async move {
                     let answer = tokio::time::timeout(limit, answer).await;
                     drop(permit);
-                    let late = |_| Err(AuthError(format!("no answer within {limit:?}")));
+                    let late = |_| Err(AuthError::new(format!("no answer within {limit:?}")));
                     me.tell(Happened(event(answer.unwrap_or_else(late))));
                 });
                 self.asking.retain(|question| !question.is_finished());
@@ -105,7 +106,7 @@ impl Session {
         let Some(principal) = self.state.principal().cloned() else {
             return;
         };
-        let last_valid = self.state.last_valid();
+        let last_valid = wall_time(self.state.last_valid());
         let question = async move {
             match accepted {
                 Some(accepted) => {

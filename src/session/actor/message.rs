@@ -4,9 +4,8 @@ use std::sync::atomic::Ordering;
 
 use actix::Context;
 
-use super::super::handle::{Job, handle};
+use super::super::handler::{Job, handle, turns};
 use super::super::state::{Event, Handle};
-use super::super::turns;
 use crate::seldom::log_seldom;
 use crate::store::operation::{MarkRedelivery, MarkedRedelivery};
 
@@ -27,7 +26,7 @@ impl Session {
             principal: self.state.principal().cloned(),
             authorization: self.state.accepted_authorization().map(str::to_owned),
             debug: message.debug,
-            received: self.node.clock.now(),
+            received: self.node.clock.now_ms(),
             settles: message.settles,
             transactions,
             _counted: Some(self.node.handlers_of.enter(self.state.account())),
@@ -36,8 +35,9 @@ impl Session {
         let job = Box::new(job);
         // It may run on when the session is gone, and its message counts until it ends.
         let on_hand = self.flow.on_hand(message.bytes);
+        let running = self.running.clone();
         turns::start(job.share(), job.bytes(), async move {
-            handle(job).await;
+            handle(job, running).await;
             drop(on_hand);
         });
     }

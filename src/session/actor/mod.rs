@@ -3,6 +3,7 @@
 mod authenticate;
 mod message;
 mod registration;
+mod report;
 mod topics;
 mod watch;
 
@@ -15,12 +16,11 @@ use std::sync::atomic::Ordering;
 use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
 use tokio::task::AbortHandle;
 
-use super::handle::HandlerEnded;
-use super::line::{Flow, FromLine, Line, LineUser, ToLine};
-use super::state::{Action, Event, Keep, State, Surroundings};
+use super::handler::{HandlerEnded, RunningHandlers};
+use super::line::{Flow, FromLine, Line, LineUser, NewLine, ToLine};
+use super::state::{Action, Environment, Event, Keep, State};
 use crate::auth::Authenticator;
-use crate::http::NewLine;
-use crate::metrics::{Mailbox, metered};
+use crate::mailbox::{Mailbox, metered};
 use crate::node::Node;
 use crate::node::budget::{Reserved, SMALL};
 use crate::registry::ToSession;
@@ -47,6 +47,8 @@ struct Brought(Event, Reserved);
 /// The actor of one registration of a session; lives on the thread of its line.
 pub(crate) struct Session {
     node: Arc<Node>,
+    /// The handlers that run on this node.
+    running: Arc<RunningHandlers>,
     state: State,
     line: Box<dyn Line>,
     flow: Flow,
@@ -89,17 +91,21 @@ struct Attached {
 
 impl Session {
     /// Starts the actor for a new line, on this thread.
-    pub(crate) fn open(node: Arc<Node>, new: NewLine) -> Mailbox<FromLine> {
+    pub(crate) fn open(
+        node: Arc<Node>,
+        running: Arc<RunningHandlers>,
+        new: NewLine,
+    ) -> Mailbox<FromLine> {
         let state = State::new(
             node.config.clone(),
-            node.clock.clone(),
             node.name(),
-            node.listeners.clone(),
+            !node.listeners.message.is_empty(),
             new.remote,
         );
         let meter = node.meters.session.clone();
         let session = Session {
             node,
+            running,
             state,
             line: new.line,
             flow: new.flow,
@@ -117,7 +123,7 @@ impl Session {
         Mailbox::new(&session.start(), &meter)
     }
 
-    fn surroundings(&self) -> Surroundings {
+    fn sample_environment(&self) -> Environment {
         let config = &self.node.config;
         let unsent = self.flow.unsent();
         // A pipeline is held together with what is made of it.
@@ -125,10 +131,11 @@ impl Session {
         let outgoing_room = self.flow.outgoing().room(SMALL);
         let no_room = outgoing_room == 0 && unsent > SMALL;
         self.flow.await_drain(no_room);
-        Surroundings {
+        Environment {
             now: self.node.uptime(),
+            wall: self.node.clock.now_ms(),
             going_out: unsent > 0,
-            clogged: unsent > config.max_unsent || no_room,
+            backpressured: unsent > config.max_unsent || no_room,
             filling: unsent > config.max_unsent / 2,
             incoming_room,
             outgoing_room,
@@ -143,8 +150,8 @@ impl Session {
         let mut events = VecDeque::new();
         let mut next = Some(event);
         while let Some(event) = next {
-            let around = self.surroundings();
-            for action in self.state.on(event, around) {
+            let environment = self.sample_environment();
+            for action in self.state.on(event, environment) {
                 self.perform(action, &mut events, ctx);
             }
             next = events.pop_front();
@@ -282,6 +289,9 @@ impl Session {
                     .fetch_add(1, Ordering::Relaxed);
             }
             Action::Mistake(what) => self.node.mistake(&what),
+            Action::Failed(failure) => failure.log(),
+            Action::Recorded(recorded) => self.node.listeners.message(&recorded.event()),
+            Action::Introspected { to, live } => drop(to.send(*live)),
             Action::End { close, keep } => self.end(close, keep, ctx),
         }
     }
@@ -343,8 +353,8 @@ impl Session {
     where
         M: Message + Send + 'static,
         M::Result: Send,
-        Session: Handler<crate::metrics::Metered<M>>,
-        Context<Self>: actix::dev::ToEnvelope<Session, crate::metrics::Metered<M>>,
+        Session: Handler<crate::mailbox::Metered<M>>,
+        Context<Self>: actix::dev::ToEnvelope<Session, crate::mailbox::Metered<M>>,
     {
         Mailbox::new(&ctx.address(), &self.node.meters.session)
     }
@@ -359,7 +369,7 @@ impl Actor for Session {
     }
 }
 
-/// However it ends, be it by a panic.
+/// Runs on every exit path, panics included.
 impl Drop for Session {
     fn drop(&mut self) {
         self.uncount();

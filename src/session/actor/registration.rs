@@ -1,4 +1,4 @@
-//! How a session is got hold of, and let go.
+//! Acquiring and releasing a session.
 
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 use super::super::line::ToLine;
 use super::super::state::{Event, Hello, Keep};
 use crate::clock::jittered;
+use crate::events::SessionChange;
 use crate::node::Node;
 use crate::registry::{Attach, Detach, TakeOver, ToSession, UserHash};
 use crate::seldom::log_seldom;
-use crate::server::SessionChange;
 use crate::store::operation::{
     CloseSession, CloseTarget, ClosedSession, Deregister, Holder, ReadStanding, Register,
     Registered,

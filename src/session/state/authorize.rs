@@ -5,11 +5,10 @@
 use std::collections::VecDeque;
 
 use super::pipeline::Step;
-use super::{Action, State, Waiting};
+use super::{Action, Failure, State, Waiting};
 use crate::auth::{AuthError, Principal, Verdict};
 use crate::clock::ms;
-use crate::seldom::log_seldom;
-use crate::wire::{Close, CloseCode, Envelope, MessageType, shown};
+use crate::wire::{Close, CloseCode, Envelope, MessageType};
 
 /// Who the client is, and what waits for that.
 #[derive(Default)]
@@ -259,7 +258,7 @@ impl State {
                 ));
             }
             Ok(Verdict::Invalid(_)) => {
-                self.authorization.refuse(self.around.now);
+                self.authorization.refuse(self.environment.now);
                 let most = self.config.max_refused_authorizations;
                 if self.authorization.refused > most {
                     let why = format!("more than {most} authorization values were refused");
@@ -272,7 +271,8 @@ impl State {
 
     /// An authenticator that fails has not refused: the client comes back elsewhere, its session is kept.
     pub(super) fn authenticator_failed(&mut self, error: &AuthError) {
-        log_seldom!(warn, "{}", shown(&error.to_string()));
+        let failure = Failure::Authenticator(error.to_string());
+        self.actions.push(Action::Failed(failure));
         let why = "authentication is not possible now, please come back";
         self.close(Close::new(CloseCode::ServiceRestart, why));
     }
@@ -300,7 +300,7 @@ impl State {
 
     /// The authorization is good: what was held goes first.
     fn authorized(&mut self) {
-        if self.authorization.accept(self.clock.now()) {
+        if self.authorization.accept(self.environment.wall) {
             self.doubt_topics();
         }
         self.release_replies();
@@ -371,9 +371,9 @@ impl State {
         }
         let full = held.messages > 0
             && (held.messages >= config.max_held || held.bytes + bytes > config.max_held_bytes);
-        let room = self.around.incoming_room.checked_sub(bytes);
+        let room = self.environment.incoming_room.checked_sub(bytes);
         if let (Some(room), false) = (room, full) {
-            self.around.incoming_room = room;
+            self.environment.incoming_room = room;
             held.messages += 1;
             held.bytes += bytes;
             held.envelopes.push_back(envelope);
@@ -394,7 +394,7 @@ impl State {
 
     pub(super) fn ask_for_authorization(&mut self) {
         if !std::mem::replace(&mut self.authorization.reauth_sent, true) {
-            self.send_now(vec![Envelope::new(MessageType::REAUTH)]);
+            self.send_now(vec![Envelope::new(MessageType::Reauth)]);
         }
     }
 
@@ -431,7 +431,7 @@ impl State {
         if !authorization.is_good() {
             return false;
         }
-        if self.around.now <= authorization.checked_at.saturating_add(interval) {
+        if self.environment.now <= authorization.checked_at.saturating_add(interval) {
             return true;
         }
         if !std::mem::replace(&mut authorization.asking_for_replies, true) {
@@ -465,15 +465,15 @@ impl State {
 
     /// The authorization was found valid just now: answers that waited for it may go.
     fn release_replies(&mut self) {
-        self.authorization.checked_at = self.around.now;
-        self.replies.release(self.around.now);
+        self.authorization.checked_at = self.environment.now;
+        self.replies.release(self.environment.now);
         self.flush_due();
     }
 
     fn let_out(&mut self) {
         let interval = ms(self.config.outgoing_check_interval);
         self.authorization.outgoing = Outgoing::Granted;
-        self.authorization.open_until = self.around.now.saturating_add(interval);
+        self.authorization.open_until = self.environment.now.saturating_add(interval);
     }
 
     /// This user's authorization was revoked: nothing goes in or out until a value is accepted, be it the same one.
@@ -487,5 +487,5 @@ impl State {
 /// Whether an envelope is for somebody whose authorization is valid.
 fn needs_authorization(envelope: &Envelope) -> bool {
     envelope.t.is_information_bearing()
-        || matches!(envelope.t, MessageType::SUB | MessageType::UNSUB)
+        || matches!(envelope.t, MessageType::Sub | MessageType::Unsub)
 }

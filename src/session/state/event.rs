@@ -1,8 +1,11 @@
 //! What comes in, and what comes out.
 
-use super::super::handle::HandlerEnded;
+use tokio::sync::oneshot;
+
+use super::super::handler::HandlerEnded;
 use super::super::line::{FromLine, Text};
 use crate::auth::{AuthError, Verdict};
+use crate::introspection::LiveSession;
 use crate::registry::ToSession;
 use crate::store::StoreError;
 use crate::store::operation::{
@@ -10,6 +13,45 @@ use crate::store::operation::{
     Standing,
 };
 use crate::wire::{Close, Envelope, MessageType};
+
+/// Inputs that are sampled before each event.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::session) struct Environment {
+    /// Milliseconds on a monotonic clock.
+    pub(in crate::session) now: i64,
+    /// Milliseconds since the epoch.
+    pub(in crate::session) wall: i64,
+    /// Bytes wait for the client to take them.
+    pub(in crate::session) going_out: bool,
+    /// The line takes no more for now.
+    pub(in crate::session) backpressured: bool,
+    /// It holds half of what it should, or more: what can wait is not written. The line tells when it holds less.
+    pub(in crate::session) filling: bool,
+    /// Bytes of what has come in that this session may hold more of.
+    pub(in crate::session) incoming_room: usize,
+    /// Bytes of what is to go out that it may hold more of.
+    pub(in crate::session) outgoing_room: usize,
+    /// The user's handlers on this node are as many as may be.
+    pub(in crate::session) user_is_busy: bool,
+    /// The node's lease may have run out, as after a long pause: the session may have moved, unheard of here.
+    pub(in crate::session) lease_in_doubt: bool,
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        Environment {
+            going_out: false,
+            now: 0,
+            wall: 0,
+            backpressured: false,
+            filling: false,
+            incoming_room: usize::MAX,
+            outgoing_room: usize::MAX,
+            user_is_busy: false,
+            lease_in_doubt: false,
+        }
+    }
+}
 
 /// What happened.
 #[derive(Debug)]
@@ -175,10 +217,46 @@ pub(in crate::session) enum Action {
     Retried,
     /// The client has sent what cannot be meant.
     Mistake(String),
+    /// Something that the session asked for has failed, which is for the log.
+    Failed(Failure),
+    /// Tell the listeners of an envelope.
+    Recorded(Box<Recorded>),
+    /// Tell whoever wanted to look at the session.
+    Introspected {
+        to: oneshot::Sender<LiveSession>,
+        live: Box<LiveSession>,
+    },
     /// Count a delivery without acknowledgement.
     MarkRedelivery(Vec<i64>),
     /// It is over: close the line (if it is still there), and do with the session what `keep` says.
     End { close: Option<Close>, keep: Keep },
+}
+
+/// What has failed, with the error.
+#[derive(Debug)]
+pub(in crate::session) enum Failure {
+    /// The authenticator, with the text of its error.
+    Authenticator(String),
+    /// Reading from the outbox; it is tried again.
+    ReadOutbox(StoreError),
+    /// Deleting what was acknowledged; it is tried again.
+    DeleteAcknowledged(StoreError),
+    /// Reading an earlier answer.
+    ReadAnswer(StoreError),
+    /// Reading what was published; it is tried again.
+    ReadTopic(StoreError),
+}
+
+/// An envelope of which listeners are told. (Only where there are any, so it costs nobody else anything.)
+#[derive(Debug)]
+pub(in crate::session) struct Recorded {
+    pub(in crate::session) session_id: Box<str>,
+    pub(in crate::session) user_id: Box<str>,
+    /// It is from the client.
+    pub(in crate::session) incoming: bool,
+    pub(in crate::session) message_type: MessageType,
+    pub(in crate::session) endpoint: Option<Box<str>>,
+    pub(in crate::session) trace_id: Option<Box<str>>,
 }
 
 /// A message to be handled.

@@ -1,20 +1,16 @@
 //! Incoming pipelines, taken apart strictly in order.
 
-use std::borrow::Borrow;
-
 use bytestring::ByteString;
 
-use super::super::line::Text;
-use super::super::live::Outline;
 use super::pipeline::{Pipeline, Step, is_taken_at_once};
+use super::recent::Outline;
 use super::{Acks, Action, Hello, Identity, State, Waiting};
 use crate::clock::ms;
-use crate::sabotage::{Broken, is_broken};
+use crate::fault_injection::{Broken, is_broken};
 use crate::store::StoreError;
 use crate::store::operation::Registered;
 use crate::wire::{
-    Close, CloseCode, Debug, DebugOptions, Envelope, MessageType, Unread, check_id, print_pipeline,
-    read_pipeline, shown,
+    Close, CloseCode, DebugOptions, Envelope, MessageType, Unread, check_id, read_pipeline, shown,
 };
 
 /// Acknowledgements that may wait for the store before a client's messages have to wait.
@@ -27,7 +23,7 @@ impl State {
         while !self.ended
             && matches!(self.waiting, Waiting::Nothing)
             && self.leaving.is_none()
-            && !self.around.clogged
+            && !self.environment.backpressured
             && self.unstored_acks() < MAX_UNSTORED_ACKS
         {
             match &self.current {
@@ -112,24 +108,24 @@ impl State {
                 return Err(protocol_error(format!("{} before HELLO", envelope.t)));
             }
             match envelope.t {
-                MessageType::PING => at_once.pongs.push(Envelope {
+                MessageType::Ping => at_once.pongs.push(Envelope {
                     x: envelope.x.take(),
-                    ..Envelope::new(MessageType::PONG)
+                    ..Envelope::new(MessageType::Pong)
                 }),
-                MessageType::ACK | MessageType::NACK => {
+                MessageType::Ack | MessageType::Nack => {
                     self.acknowledged(envelope, &mut at_once.acks)?
                 }
-                MessageType::ACK2 => {
+                MessageType::Ack2 => {
                     let cmids = one_or_several(&envelope, "cmid", &envelope.cmid)?;
                     at_once.ack2.extend(cmids);
                 }
-                MessageType::HELLO if pipeline.hello.is_some() => {
+                MessageType::Hello if pipeline.hello.is_some() => {
                     return Err(Close::new(
                         CloseCode::ViolatedPolicy,
                         "two HELLOs in one pipeline",
                     ));
                 }
-                MessageType::HELLO => pipeline.hello = Some(Box::new(envelope)),
+                MessageType::Hello => pipeline.hello = Some(Box::new(envelope)),
                 t if is_taken_at_once(t) => {}
                 _ => pipeline.push(envelope, bytes, extent.start, text),
             }
@@ -141,7 +137,7 @@ impl State {
     /// Does what needs no authorization.
     fn take_at_once(&mut self, at_once: AtOnce) {
         if let Some(requested) = at_once.requested_debug {
-            self.requested_debug = DebugOptions(requested);
+            self.requested_debug = DebugOptions::from_bits(requested);
         }
         if let Some(value) = at_once.authorization {
             self.authorization.offer(value);
@@ -154,7 +150,7 @@ impl State {
             self.proves_position(*newest);
         }
         let settled = acks.acked.iter().chain(&acks.nacked);
-        self.window.acknowledged(settled, self.around.now);
+        self.window.acknowledged(settled, self.environment.now);
         self.complete_later(acks);
         let droppable = self.inbox.acknowledged(at_once.ack2);
         self.to_drop.extend(droppable);
@@ -168,7 +164,7 @@ impl State {
             // An id that is not ours (of an earlier session, say) has nothing to delete: it is answered all the same.
             let seq = self.identity().and_then(|identity| identity.seq_of(&smid));
             if let Some(seq) = seq.filter(|seq| self.window.knows(*seq)) {
-                let seqs = if envelope.t == MessageType::ACK {
+                let seqs = if envelope.t == MessageType::Ack {
                     &mut acks.acked
                 } else {
                     &mut acks.nacked
@@ -261,7 +257,7 @@ impl State {
             CloseCode::ServiceRestart,
             "the store is away, please come back",
         );
-        self.leave_at(self.around.now.saturating_add(delay), close);
+        self.leave_at(self.environment.now.saturating_add(delay), close);
         self.drop_work();
     }
 
@@ -288,7 +284,7 @@ impl State {
             sid: Some(held.sid),
             tid: self.welcome_trace.take().map(String::from),
             desc: Some(desc.to_owned()),
-            ..Envelope::new(MessageType::WELCOME)
+            ..Envelope::new(MessageType::Welcome)
         };
         self.send_now(vec![welcome]);
         // What was heard before.
@@ -307,7 +303,7 @@ impl State {
         }
         match next {
             None => return self.resume_topics(),
-            Some(MessageType::SUB) => return self.subscribe(),
+            Some(MessageType::Sub) => return self.subscribe(),
             Some(_) => {}
         }
         let Some(envelope) = self
@@ -318,28 +314,28 @@ impl State {
             return;
         };
         match envelope.t {
-            MessageType::SEND
-            | MessageType::REQUEST
-            | MessageType::RESOLVE
-            | MessageType::REJECT => {
+            MessageType::Send
+            | MessageType::Request
+            | MessageType::Resolve
+            | MessageType::Reject => {
                 self.accept(envelope);
             }
-            MessageType::UNSUB => self.unsubscribe(*envelope),
-            MessageType::SUB
-            | MessageType::HELLO
-            | MessageType::WELCOME
-            | MessageType::ACK
-            | MessageType::NACK
-            | MessageType::ACK2
-            | MessageType::RETRY
-            | MessageType::SUB_OK
-            | MessageType::SUB_LOST
-            | MessageType::SUB_NO_AUTH
-            | MessageType::PUB
-            | MessageType::REAUTH
-            | MessageType::AUTH
-            | MessageType::PING
-            | MessageType::PONG => {
+            MessageType::Unsub => self.unsubscribe(*envelope),
+            MessageType::Sub
+            | MessageType::Hello
+            | MessageType::Welcome
+            | MessageType::Ack
+            | MessageType::Nack
+            | MessageType::Ack2
+            | MessageType::Retry
+            | MessageType::SubOk
+            | MessageType::SubLost
+            | MessageType::SubNoAuth
+            | MessageType::Pub
+            | MessageType::Reauth
+            | MessageType::Auth
+            | MessageType::Ping
+            | MessageType::Pong => {
                 self.violation(format!("{} is not for a client to send", envelope.t))
             }
         }
@@ -353,60 +349,6 @@ impl State {
             // It was one when it was looked through.
             Some(Err(error)) => self.violation(format!("not a pipeline: {error}")),
         }
-    }
-
-    /// Sends envelopes at once, as one pipeline.
-    pub(super) fn send_now(&mut self, envelopes: Vec<impl Borrow<Envelope>>) {
-        for envelope in &envelopes {
-            self.record(false, Outline::of(envelope.borrow()));
-        }
-        let text = print_pipeline(envelopes.iter().map(Borrow::borrow));
-        self.actions.push(Action::Send(Text::Own(text)));
-    }
-
-    /// Debug options in effect for a request of the client's: those that it asks for itself.
-    pub(super) fn debug_of(&self, envelope: &Envelope) -> DebugOptions {
-        self.allowed(DebugOptions(envelope.rd.unwrap_or_default()))
-    }
-
-    /// Debug options in effect for messages that the server makes.
-    pub(super) fn debug_of_server(&self) -> DebugOptions {
-        self.allowed(self.requested_debug)
-    }
-
-    fn allowed(&self, requested: DebugOptions) -> DebugOptions {
-        self.principal()
-            .map_or(DebugOptions::default(), |principal| {
-                requested.and(principal.debug_options)
-            })
-    }
-
-    /// The debug object of a reply: it shows what its request asked for.
-    pub(super) fn debug_of_reply(&self, debug: Debug) -> Option<Debug> {
-        let effective = DebugOptions(debug.resd);
-        self.debug_to_send(debug, effective)
-    }
-
-    /// What the client may see of a debug object, completed for sending.
-    pub(super) fn debug_to_send(&self, debug: Debug, effective: DebugOptions) -> Option<Debug> {
-        if effective.is_empty() {
-            return None;
-        }
-        let mut debug = Debug {
-            resd: effective.0,
-            ..debug
-        };
-        if effective.contains(DebugOptions::TIMESTAMPS) {
-            debug.mscts = Some(self.clock.now());
-        } else {
-            (debug.cmrts, debug.mmsts, debug.mmrrts, debug.smcts) = (None, None, None, None);
-        }
-        if effective.contains(DebugOptions::NODES) {
-            debug.mscnn = Some(self.node.to_string());
-        } else {
-            (debug.cmrnn, debug.mmrrnn, debug.smcnn) = (None, None, None);
-        }
-        Some(debug)
     }
 }
 
@@ -436,8 +378,8 @@ struct AtOnce {
 }
 
 fn needs_session(t: MessageType) -> bool {
-    use MessageType::{ACK, ACK2, NACK, PING, PONG};
-    matches!(t, PING | PONG | ACK | NACK | ACK2)
+    use MessageType::{Ack, Ack2, Nack, Ping, Pong};
+    matches!(t, Ping | Pong | Ack | Nack | Ack2)
 }
 
 pub(super) fn protocol_error(why: impl Into<String>) -> Close {

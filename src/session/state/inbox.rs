@@ -2,11 +2,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::{Action, Handle, State};
+use super::{Action, Failure, Handle, State};
 use crate::config::Config;
-use crate::sabotage::{Broken, is_broken};
-use crate::seldom::log_seldom;
-use crate::session::handle::{End, HandlerEnded};
+use crate::fault_injection::{Broken, is_broken};
+use crate::session::handler::{End, HandlerEnded};
 use crate::store::StoreError;
 use crate::store::operation::Fenced;
 use crate::wire::{Close, CloseCode, Envelope, MessageType, check_id, parse_pipeline};
@@ -175,11 +174,12 @@ impl State {
         // A message without endpoint is refused like one to an endpoint that cannot be.
         let eid = envelope.eid.as_deref().unwrap_or_default();
         let eid = Some(eid).filter(|_| !envelope.t.is_reply());
-        let unusable = check_id("cmid", &cmid).err();
+        let wrong_id = |what: &str, id: &str| Some(check_id(what, id).err()?.to_string());
+        let unusable = wrong_id("cmid", &cmid);
         let ids = [("trace id", envelope.tid.as_deref()), ("endpoint id", eid)];
         let wrong = || {
             let mut ids = ids.iter();
-            ids.find_map(|(what, id)| id.and_then(|id| check_id(what, id).err()))
+            ids.find_map(|(what, id)| id.and_then(|id| wrong_id(what, id)))
         };
         let fault = envelope.fault.take().map(String::from);
         if let Some(why) = unusable.clone().or(fault).or_else(wrong) {
@@ -187,7 +187,7 @@ impl State {
             if unusable.is_some() || !ends_request {
                 // Nothing of it is stored: it could not be.
                 self.mistake(&why);
-                return self.answer(MessageType::NACK, cmid, Some(why), self.config.ack_delay);
+                return self.answer(MessageType::Nack, cmid, Some(why), self.config.ack_delay);
             }
             envelope.fault = Some(why.into());
         }
@@ -220,11 +220,11 @@ impl State {
         let bytes = super::authorize::size(&envelope);
         let refusal = if self.inbox.running >= config.max_handlers {
             Some("too many handlers are running for this session")
-        } else if self.around.user_is_busy {
+        } else if self.environment.user_is_busy {
             Some("too many handlers are running for this user")
         } else if let Some(why) = self.inbox.full(config, &cmid) {
             Some(why)
-        } else if bytes > self.around.incoming_room {
+        } else if bytes > self.environment.incoming_room {
             Some("there is no room for more messages of this user, or on this node")
         } else {
             None
@@ -234,7 +234,7 @@ impl State {
             Some(why) => self.retry(Some(cmid), why),
             None => {
                 let debug = self.debug_of(&envelope);
-                self.around.incoming_room -= bytes;
+                self.environment.incoming_room -= bytes;
                 self.inbox.start(cmid);
                 self.actions.push(Action::Handle(Handle {
                     envelope,
@@ -253,7 +253,7 @@ impl State {
             self.to_drop.push(cmid.clone());
         }
         match end {
-            End::Answered { answer, .. } if settled && answer.t == MessageType::ACK => {}
+            End::Answered { answer, .. } if settled && answer.t == MessageType::Ack => {}
             End::Answered { answer, at_once } => self.answered(kind, answer, at_once),
             End::Duplicate(answer) => self.duplicate(cmid, answer),
             End::NothingToSettle => self.nothing_to_settle(cmid),
@@ -293,11 +293,11 @@ impl State {
         // If nothing else is on its way, there is no company to wait for.
         let alone = self.inbox.running == 0 && self.work.is_empty() && self.current.is_none();
         let delay = match answer.t {
-            MessageType::RESOLVE | MessageType::REJECT if at_once || alone => {
+            MessageType::Resolve | MessageType::Reject if at_once || alone => {
                 std::time::Duration::ZERO
             }
-            MessageType::RESOLVE => config.resolve_delay,
-            MessageType::ACK if kind != MessageType::SEND => config.lazy_ack_delay,
+            MessageType::Resolve => config.resolve_delay,
+            MessageType::Ack if kind != MessageType::Send => config.lazy_ack_delay,
             _ => config.ack_delay,
         };
         answer.debug = answer
@@ -316,7 +316,7 @@ impl State {
             Some(answer) => answer,
             None => Envelope {
                 cmid: Some(cmid),
-                ..Envelope::new(MessageType::ACK)
+                ..Envelope::new(MessageType::Ack)
             },
         };
         answer.desc = Some(match answer.desc {
@@ -332,7 +332,7 @@ impl State {
 
     /// Reads the next answer to a message that came again, while the client takes what it is sent.
     pub(super) fn read_answers(&mut self) {
-        let full = self.around.clogged || self.replies.bytes() > self.config.max_unsent;
+        let full = self.environment.backpressured || self.replies.bytes() > self.config.max_unsent;
         if self.ended || self.inbox.reading || full {
             return;
         }
@@ -351,7 +351,7 @@ impl State {
     fn nothing_to_settle(&mut self, cmid: String) {
         let why = "dupe: there is no request left that this could settle";
         self.answer(
-            MessageType::ACK,
+            MessageType::Ack,
             cmid,
             Some(why.to_owned()),
             self.config.ack_delay,
@@ -361,7 +361,7 @@ impl State {
     pub(super) fn retry(&mut self, cmid: Option<String>, why: &str) {
         self.actions.push(Action::Retried);
         self.answer(
-            MessageType::RETRY,
+            MessageType::Retry,
             cmid.unwrap_or_default(),
             Some(why.to_owned()),
             self.config.ack_delay,
@@ -381,7 +381,8 @@ impl State {
         match answer {
             Ok(answer) => self.duplicate(cmid, answer.flatten()),
             Err(error) => {
-                log_seldom!(warn, "an earlier answer could not be read: {error}");
+                self.actions
+                    .push(Action::Failed(Failure::ReadAnswer(error)));
                 let why = "an earlier answer could not be read";
                 match kind.is_reply() {
                     true => self.leave(Close::new(CloseCode::Reconnect, why)),

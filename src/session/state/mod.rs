@@ -1,5 +1,5 @@
-//! The session's decisions, pure: an [`Event`] comes in, [`Action`]s come out. No I/O, no actor, no clock but the `now`
-//! that it is given (ms on a monotonic clock).
+//! The session's decisions, pure: an [`Event`] comes in, [`Action`]s come out. No I/O, no actor, no log and no clock: the
+//! time is part of the [`Environment`] that comes with each event.
 //!
 //! [`inbound`] takes pipelines apart in order, [`pipeline`] is the one at hand, [`authorize`] holds what waits for authorization, [`inbox`] knows which
 //! messages are being handled, [`replies`] coalesces what is answered, [`outbox`] is the window of what was sent and
@@ -15,6 +15,7 @@ mod outgoing;
 mod pipeline;
 mod position;
 mod publications;
+mod recent;
 mod replay;
 mod replies;
 mod rights;
@@ -31,21 +32,22 @@ use bytestring::ByteString;
 
 use self::authorize::Authorization;
 pub(super) use self::event::{
-    Acks, Action, Event, Handle, Hello, Identity, Keep, Subscribed, ToSubscribe,
+    Acks, Action, Environment, Event, Failure, Handle, Hello, Identity, Keep, Recorded, Subscribed,
+    ToSubscribe,
 };
 use self::inbox::Inbox;
 use self::outbox::Window;
 use self::pipeline::Pipeline;
+use self::recent::{Outline, Recent};
 use self::replies::Replies;
 use self::standing::Rumour;
 use self::subscribing::Subscribing;
 use self::topics::Topics;
 use super::line::FromLine;
-use super::live::{LiveSession, Outline, Recent};
-use crate::clock::{Clock, ms};
+use crate::clock::ms;
 use crate::config::Config;
+use crate::introspection::LiveSession;
 use crate::registry::ToSession;
-use crate::server::{Listeners, MessageEvent};
 use crate::store::account_of;
 use crate::store::operation::Holder;
 use crate::wire::{Close, CloseCode, shown};
@@ -66,49 +68,13 @@ struct Leaving {
     close: Close,
 }
 
-/// What is told of the outside before each event.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Surroundings {
-    /// Milliseconds on a monotonic clock.
-    pub(super) now: i64,
-    /// Bytes wait for the client to take them.
-    pub(super) going_out: bool,
-    /// The line takes no more for now.
-    pub(super) clogged: bool,
-    /// It holds half of what it should, or more: what can wait is not written. The line tells when it holds less.
-    pub(super) filling: bool,
-    /// Bytes of what has come in that this session may hold more of.
-    pub(super) incoming_room: usize,
-    /// Bytes of what is to go out that it may hold more of.
-    pub(super) outgoing_room: usize,
-    /// The user's handlers on this node are as many as may be.
-    pub(super) user_is_busy: bool,
-    /// The node's lease may have run out, as after a long pause: the session may have moved, unheard of here.
-    pub(super) lease_in_doubt: bool,
-}
-
-impl Default for Surroundings {
-    fn default() -> Self {
-        Surroundings {
-            going_out: false,
-            now: 0,
-            clogged: false,
-            filling: false,
-            incoming_room: usize::MAX,
-            outgoing_room: usize::MAX,
-            user_is_busy: false,
-            lease_in_doubt: false,
-        }
-    }
-}
-
 /// The state of one session.
 pub(super) struct State {
     config: Arc<Config>,
-    clock: Clock,
     node: Arc<str>,
-    listeners: Arc<Listeners>,
-    around: Surroundings,
+    /// Somebody listens to all messages.
+    has_listeners: bool,
+    environment: Environment,
     /// `None` until HELLO is done.
     identity: Option<Identity>,
     /// The client keeps its session, so a page that goes away (1001) is a lost line.
@@ -143,17 +109,15 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(
         config: Arc<Config>,
-        clock: Clock,
         node: Arc<str>,
-        listeners: Arc<Listeners>,
+        has_listeners: bool,
         remote: Option<String>,
     ) -> State {
         State {
             config,
-            clock,
             node,
-            listeners,
-            around: Surroundings::default(),
+            has_listeners,
+            environment: Environment::default(),
             identity: None,
             keep: false,
             welcome_trace: None,
@@ -181,10 +145,10 @@ impl State {
     }
 
     /// Takes an event in; what is to be done comes out, in order.
-    pub(super) fn on(&mut self, event: Event, around: Surroundings) -> Vec<Action> {
-        self.around = around;
-        if around.going_out {
-            self.window.going_out(around.now);
+    pub(super) fn on(&mut self, event: Event, environment: Environment) -> Vec<Action> {
+        self.environment = environment;
+        if environment.going_out {
+            self.window.going_out(environment.now);
         }
         if !self.ended {
             self.take(event);
@@ -276,7 +240,10 @@ impl State {
             ToSession::Closed(reason) => self.closed(reason),
             ToSession::Gone => self.gone(),
             ToSession::Restart(why) => self.restart(why),
-            ToSession::Introspect(answer) => drop(answer.send(self.introspect())),
+            ToSession::Introspect(to) => {
+                let live = Box::new(self.introspect());
+                self.actions.push(Action::Introspected { to, live });
+            }
         }
     }
 
@@ -300,7 +267,7 @@ impl State {
     fn fenced_off(&mut self) {
         const WORD: i64 = 250;
         let close = Close::new(CloseCode::Disconnect, "fenced off");
-        self.leave_at(self.around.now + WORD, close);
+        self.leave_at(self.environment.now + WORD, close);
         self.drop_work();
     }
 
@@ -311,7 +278,7 @@ impl State {
             return self.leave(close);
         }
         let grace = ms(self.config.stop_grace);
-        self.leave_at(self.around.now.saturating_add(grace), close);
+        self.leave_at(self.environment.now.saturating_add(grace), close);
         self.drop_work();
     }
 
@@ -327,7 +294,7 @@ impl State {
     }
 
     fn tick(&mut self) {
-        let now = self.around.now;
+        let now = self.environment.now;
         if let Some(leaving) = self.leaving.take_if(|leaving| leaving.at <= now) {
             let close = leaving.close;
             if close.code == CloseCode::Disconnect {
@@ -483,26 +450,28 @@ impl State {
 
     /// Whether there is room for so many bytes more that are to go out.
     fn has_room_for(&mut self, bytes: usize) -> bool {
-        let room = self.around.outgoing_room.checked_sub(bytes);
-        self.around.outgoing_room = room.unwrap_or(self.around.outgoing_room);
+        let room = self.environment.outgoing_room.checked_sub(bytes);
+        self.environment.outgoing_room = room.unwrap_or(self.environment.outgoing_room);
         room.is_some()
     }
 
+    /// Keeps an envelope that came in or goes out, and has listeners told of it.
     fn record(&mut self, incoming: bool, envelope: Outline<'_>) {
-        let at = self.clock.now();
-        self.recent
-            .add(self.config.recent_envelopes, at, incoming, &envelope);
-        if self.listeners.message.is_empty() {
+        let (most, at) = (self.config.recent_envelopes, self.environment.wall);
+        self.recent.add(most, at, incoming, &envelope);
+        if !self.has_listeners {
             return;
         }
-        self.listeners.message(&MessageEvent {
-            session_id: self.identity().map_or("", |identity| &identity.sid),
-            user_id: self.user_id(),
+        let identity = self.identity();
+        let recorded = Recorded {
+            session_id: identity.map(|it| it.sid.clone()).unwrap_or_default(),
+            user_id: self.user_id().into(),
             incoming,
             message_type: envelope.message_type,
-            endpoint: envelope.endpoint,
-            trace_id: envelope.trace_id,
-        });
+            endpoint: envelope.endpoint.map(Box::from),
+            trace_id: envelope.trace_id.map(Box::from),
+        };
+        self.actions.push(Action::Recorded(Box::new(recorded)));
     }
 
     pub(super) fn introspect(&self) -> LiveSession {

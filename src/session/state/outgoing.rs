@@ -1,12 +1,15 @@
-//! Delivery of the outbox, and the client's acknowledgements.
+//! What goes out: the outbox, the client's acknowledgements of it, and what debug objects show.
 
+use std::borrow::Borrow;
+
+use super::super::line::Text;
 use super::authorize::Outgoing;
-use super::{Acks, Action, State};
+use super::recent::Outline;
+use super::{Acks, Action, Failure, State};
 use crate::clock::ms;
-use crate::seldom::log_seldom;
 use crate::store::StoreError;
 use crate::store::operation::{Fenced, FetchedOutbox, OutboxMessage};
-use crate::wire::Envelope;
+use crate::wire::{Debug, DebugOptions, Envelope, print_pipeline};
 
 /// Milliseconds until something that the store did not take is tried again.
 const AGAIN: i64 = 500;
@@ -21,10 +24,13 @@ impl State {
         if self.ended || self.leaving.is_some() {
             return;
         }
-        if self.around.lease_in_doubt {
+        if self.environment.lease_in_doubt {
             return self.try_again();
         }
-        while self.window.has_ready() && !self.around.clogged && self.authorization.is_good() {
+        while self.window.has_ready()
+            && !self.environment.backpressured
+            && self.authorization.is_good()
+        {
             match self.authorization.outgoing {
                 Outgoing::Ask => {
                     self.authorization.outgoing = Outgoing::Asking;
@@ -42,13 +48,15 @@ impl State {
         if self.authorization.outgoing == Outgoing::Granted {
             self.authorization.outgoing = Outgoing::Ask;
         }
-        if self.retry_at.is_none() && !self.around.clogged {
+        if self.retry_at.is_none() && !self.environment.backpressured {
             self.actions.extend(self.window.fetch(&self.config));
         }
     }
 
     fn send_round(&mut self) {
-        let round = self.window.next_round(self.config.round, self.around.now);
+        let round = self
+            .window
+            .next_round(self.config.round, self.environment.now);
         let mut envelopes = Vec::with_capacity(round.len());
         for message in round {
             if let (true, Some(cmid)) = (message.kind.is_reply(), &message.cmid) {
@@ -87,7 +95,8 @@ impl State {
             }) => self.window.first_is_too_large(bytes),
             Ok(FetchedOutbox { messages, more, .. }) => self.window.fetched(messages, more),
             Err(error) => {
-                log_seldom!(warn, "an outbox could not be read, trying again: {error}");
+                self.actions
+                    .push(Action::Failed(Failure::ReadOutbox(error)));
                 self.window.fetch_failed();
                 self.try_again();
             }
@@ -136,10 +145,8 @@ impl State {
             Ok(Fenced::Done) => self.queue_ack2(acks.smids),
             Ok(Fenced::FencedOff) => self.fenced_off(),
             Err(error) => {
-                log_seldom!(
-                    warn,
-                    "acknowledged messages could not be deleted, trying again: {error}"
-                );
+                let failure = Failure::DeleteAcknowledged(error);
+                self.actions.push(Action::Failed(failure));
                 self.complete_later(acks);
                 self.try_again();
             }
@@ -151,7 +158,7 @@ impl State {
         let evidence = ms(self.config.redelivery_evidence);
         let seqs = self
             .window
-            .count_unacknowledged(self.around.now.saturating_sub(evidence));
+            .count_unacknowledged(self.environment.now.saturating_sub(evidence));
         if !seqs.is_empty() {
             self.actions.push(Action::MarkRedelivery(seqs));
         }
@@ -159,6 +166,60 @@ impl State {
 
     /// The store did not take something: it is tried again in a while.
     pub(super) fn try_again(&mut self) {
-        self.retry_at.get_or_insert(self.around.now + AGAIN);
+        self.retry_at.get_or_insert(self.environment.now + AGAIN);
+    }
+
+    /// Sends envelopes at once, as one pipeline.
+    pub(super) fn send_now(&mut self, envelopes: Vec<impl Borrow<Envelope>>) {
+        for envelope in &envelopes {
+            self.record(false, Outline::of(envelope.borrow()));
+        }
+        let text = print_pipeline(envelopes.iter().map(Borrow::borrow));
+        self.actions.push(Action::Send(Text::Own(text)));
+    }
+
+    /// Debug options in effect for a request of the client's: those that it asks for itself.
+    pub(super) fn debug_of(&self, envelope: &Envelope) -> DebugOptions {
+        self.allowed(DebugOptions::from_bits(envelope.rd.unwrap_or_default()))
+    }
+
+    /// Debug options in effect for messages that the server makes.
+    pub(super) fn debug_of_server(&self) -> DebugOptions {
+        self.allowed(self.requested_debug)
+    }
+
+    fn allowed(&self, requested: DebugOptions) -> DebugOptions {
+        self.principal()
+            .map_or(DebugOptions::default(), |principal| {
+                requested & principal.debug_options
+            })
+    }
+
+    /// The debug object of a reply: it shows what its request asked for.
+    pub(super) fn debug_of_reply(&self, debug: Debug) -> Option<Debug> {
+        let effective = DebugOptions::from_bits(debug.resd);
+        self.debug_to_send(debug, effective)
+    }
+
+    /// What the client may see of a debug object, completed for sending.
+    pub(super) fn debug_to_send(&self, debug: Debug, effective: DebugOptions) -> Option<Debug> {
+        if effective.is_empty() {
+            return None;
+        }
+        let mut debug = Debug {
+            resd: effective.bits(),
+            ..debug
+        };
+        if effective.contains(DebugOptions::TIMESTAMPS) {
+            debug.mscts = Some(self.environment.wall);
+        } else {
+            (debug.cmrts, debug.mmsts, debug.mmrrts, debug.smcts) = (None, None, None, None);
+        }
+        if effective.contains(DebugOptions::NODES) {
+            debug.mscnn = Some(self.node.to_string());
+        } else {
+            (debug.cmrnn, debug.mmrrnn, debug.smcnn) = (None, None, None);
+        }
+        Some(debug)
     }
 }

@@ -130,25 +130,25 @@ impl Pipeline {
 /// Whether such an envelope is done with when its pipeline is looked through first: it needs no authorization.
 pub(super) fn is_taken_at_once(t: MessageType) -> bool {
     match t {
-        MessageType::AUTH
-        | MessageType::PING
-        | MessageType::PONG
-        | MessageType::ACK
-        | MessageType::NACK
-        | MessageType::ACK2
-        | MessageType::HELLO => true,
-        MessageType::SEND
-        | MessageType::REQUEST
-        | MessageType::RESOLVE
-        | MessageType::REJECT
-        | MessageType::SUB
-        | MessageType::UNSUB
-        | MessageType::WELCOME
-        | MessageType::RETRY
-        | MessageType::SUB_OK
-        | MessageType::SUB_LOST
-        | MessageType::SUB_NO_AUTH
-        | MessageType::PUB
-        | MessageType::REAUTH => false,
+        MessageType::Auth
+        | MessageType::Ping
+        | MessageType::Pong
+        | MessageType::Ack
+        | MessageType::Nack
+        | MessageType::Ack2
+        | MessageType::Hello => true,
+        MessageType::Send
+        | MessageType::Request
+        | MessageType::Resolve
+        | MessageType::Reject
+        | MessageType::Sub
+        | MessageType::Unsub
+        | MessageType::Welcome
+        | MessageType::Retry
+        | MessageType::SubOk
+        | MessageType::SubLost
+        | MessageType::SubNoAuth
+        | MessageType::Pub
+        | MessageType::Reauth => false,
     }
 }

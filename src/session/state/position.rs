@@ -121,7 +121,7 @@ impl State {
         let Some(up_to) = self.sent_up_to() else {
             return;
         };
-        let (now, seq) = (self.around.now, self.window.newest_known());
+        let (now, seq) = (self.environment.now, self.window.newest_known());
         let interval = ms(self.config.position_interval);
         let Some(more) = self.topics.if_more() else {
             return;

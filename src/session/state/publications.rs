@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::super::line::Text;
-use super::super::live::Outline;
 use super::authorize::Outgoing;
+use super::recent::Outline;
 use super::topics::Unsent;
 use super::{Action, State};
 use crate::registry::Published;
@@ -22,7 +22,7 @@ impl State {
         let authorization = &self.authorization;
         authorization.is_good()
             && (authorization.outgoing == Outgoing::Granted
-                || self.around.now < authorization.open_until)
+                || self.environment.now < authorization.open_until)
     }
 
     /// Whether it is known that nothing may go out.
@@ -71,7 +71,7 @@ impl State {
         let Some(more) = self.topics.peek_more() else {
             return;
         };
-        let to_send = !more.waiting.is_empty() && !self.around.clogged;
+        let to_send = !more.waiting.is_empty() && !self.environment.backpressured;
         if to_send || self.may_read_topics() {
             if self.may_publish() {
                 self.send_waiting();
@@ -111,7 +111,7 @@ impl State {
     }
 
     fn send_waiting(&mut self) {
-        if self.around.clogged {
+        if self.environment.backpressured {
             return;
         }
         let waiting = self.take_waiting();
@@ -151,7 +151,7 @@ impl State {
         self.record(
             false,
             Outline {
-                message_type: MessageType::PUB,
+                message_type: MessageType::Pub,
                 endpoint: Some(&published.publication.topic),
                 id: Some(published.smid.as_str().into()),
                 trace_id: Some(&published.publication.tid),

@@ -7,8 +7,7 @@
 use std::ops::Bound::{Excluded, Unbounded};
 
 use super::topics::about;
-use super::{Action, State};
-use crate::seldom::log_seldom;
+use super::{Action, Failure, State};
 use crate::store::StoreError;
 use crate::store::operation::PublicationPage;
 use crate::wire::MessageType;
@@ -19,8 +18,8 @@ impl State {
         let more = self.topics.peek_more();
         more.is_some_and(|more| more.reading.is_none() && !more.behind.is_empty())
             && self.retry_at.is_none()
-            && !self.around.filling
-            && !self.around.clogged
+            && !self.environment.filling
+            && !self.environment.backpressured
     }
 
     /// Reads a page of a topic of which the client has missed something. It is lost if it has become too much.
@@ -71,7 +70,7 @@ impl State {
         if let Some(subscription) = self.topics.topics.get_mut(&topic) {
             subscription.reach(subscription.behind);
             self.caught_up(&topic);
-            self.send_of_topics(vec![about(MessageType::SUB_LOST, topic)]);
+            self.send_of_topics(vec![about(MessageType::SubLost, topic)]);
         }
     }
 
@@ -92,10 +91,7 @@ impl State {
         let page = match outcome {
             Ok(page) => page,
             Err(error) => {
-                log_seldom!(
-                    warn,
-                    "what was published could not be read, trying again: {error}"
-                );
+                self.actions.push(Action::Failed(Failure::ReadTopic(error)));
                 return self.try_again();
             }
         };

@@ -109,7 +109,7 @@ impl Replies {
         for Waiting { what, .. } in due {
             self.bytes = self.bytes.saturating_sub(what.bytes());
             match what {
-                What::Plain(MessageType::NACK, cmid) => nacks.push(cmid),
+                What::Plain(MessageType::Nack, cmid) => nacks.push(cmid),
                 What::Plain(_, cmid) => acks.push(cmid),
                 What::Ack2(smid) => ack2s.push(smid),
                 What::Envelope(envelope) => envelopes.push(envelope),
@@ -118,9 +118,9 @@ impl Replies {
         self.waiting_due = self.waiting.iter().map(|waiting| waiting.due).min();
         let mut merged = Vec::with_capacity(envelopes.len() + 3);
         for (t, of, ids) in [
-            (MessageType::ACK, IdOf::Client, acks),
-            (MessageType::NACK, IdOf::Client, nacks),
-            (MessageType::ACK2, IdOf::Server, ack2s),
+            (MessageType::Ack, IdOf::Client, acks),
+            (MessageType::Nack, IdOf::Client, nacks),
+            (MessageType::Ack2, IdOf::Server, ack2s),
         ] {
             if !ids.is_empty() {
                 merged.push(Box::new(acknowledge(t, of, ids)));
@@ -138,7 +138,7 @@ fn earlier(known: Option<i64>, due: i64) -> Option<i64> {
 impl What {
     fn is_ack_of(&self, cmid: &str) -> bool {
         matches!(self, What::Envelope(envelope)
-            if envelope.t == MessageType::ACK && envelope.cmid.as_deref() == Some(cmid))
+            if envelope.t == MessageType::Ack && envelope.cmid.as_deref() == Some(cmid))
     }
 
     fn bytes(&self) -> usize {
@@ -172,13 +172,13 @@ impl State {
 
     /// Queues an answer to a message of the client's.
     pub(super) fn reply(&mut self, mut envelope: Box<Envelope>, delay: Duration) {
-        let due = self.around.now + i64::try_from(delay.as_millis()).unwrap_or(i64::MAX / 2);
+        let due = self.environment.now + i64::try_from(delay.as_millis()).unwrap_or(i64::MAX / 2);
         let plain =
-            matches!(envelope.t, MessageType::ACK | MessageType::NACK) && envelope.desc.is_none();
+            matches!(envelope.t, MessageType::Ack | MessageType::Nack) && envelope.desc.is_none();
         match envelope.cmid.take() {
             Some(cmid)
                 if plain
-                    && envelope.t == MessageType::ACK
+                    && envelope.t == MessageType::Ack
                     && delay == self.config.lazy_ack_delay =>
             {
                 self.replies.push_lazy(due, cmid);
@@ -192,13 +192,13 @@ impl State {
                 self.replies.push(due, What::Envelope(envelope));
             }
         }
-        if due <= self.around.now {
+        if due <= self.environment.now {
             self.flush_due();
         }
     }
 
     pub(super) fn queue_ack2(&mut self, smids: Vec<String>) {
-        let due = self.around.now
+        let due = self.environment.now
             + i64::try_from(self.config.ack2_delay.as_millis()).unwrap_or(i64::MAX / 2);
         for smid in smids {
             self.replies.push(due, What::Ack2(smid));
@@ -206,7 +206,7 @@ impl State {
     }
 
     pub(super) fn flush_due(&mut self) {
-        let now = self.around.now;
+        let now = self.environment.now;
         if self.replies.deadline().is_some_and(|due| due <= now) {
             self.flush(now + ALONG);
         }

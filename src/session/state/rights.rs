@@ -39,7 +39,7 @@ impl State {
         match i64::try_from(interval) {
             Ok(0) | Err(_) => {}
             Ok(interval) => {
-                let at = self.around.now.saturating_add(interval);
+                let at = self.environment.now.saturating_add(interval);
                 self.topics.more().check_at.get_or_insert(at);
             }
         }
@@ -47,7 +47,7 @@ impl State {
 
     /// It may be time to ask about all of them. They go on meanwhile.
     pub(super) fn check_topics_due(&mut self) {
-        let now = self.around.now;
+        let now = self.environment.now;
         if self.topics.check_at().is_some_and(|at| at <= now) {
             self.topics.more().check_at = None;
             for topic in self.topics_in_force() {

@@ -113,7 +113,7 @@ impl State {
         let envelopes = &mut self.current.as_mut()?.envelopes;
         let is_again = |topic: &String| before.topics.contains_key(topic);
         let next = envelopes.front()?;
-        let is_next = next.t == MessageType::SUB && !next.eid.as_ref().is_some_and(is_again);
+        let is_next = next.t == MessageType::Sub && !next.eid.as_ref().is_some_and(is_again);
         is_next
             .then(|| envelopes.pop_front())
             .flatten()
@@ -134,11 +134,11 @@ impl State {
         }
         // Nobody can publish to it.
         if envelope.fault.is_some() || topic.contains(char::is_control) {
-            return self.send_now(vec![about(MessageType::SUB_NO_AUTH, topic)]);
+            return self.send_now(vec![about(MessageType::SubNoAuth, topic)]);
         }
         let known = self.topics.topics.get(&topic);
         if known.is_some_and(|it| it.stage == Stage::Subscribed) {
-            return self.send_now(vec![about(MessageType::SUB_OK, topic)]);
+            return self.send_now(vec![about(MessageType::SubOk, topic)]);
         }
         let is_stored = known.is_some();
         if !is_stored && subscribing.new >= self.room_for_topics() {
@@ -245,7 +245,7 @@ impl State {
             if !self.drop_topic(topic.clone()) && is_stored {
                 self.actions.push(Action::UnsubscribeTopic(topic.clone()));
             }
-            envelopes.push(about(MessageType::SUB_NO_AUTH, topic.clone()));
+            envelopes.push(about(MessageType::SubNoAuth, topic.clone()));
             false
         });
         if !envelopes.is_empty() {
@@ -341,8 +341,8 @@ impl State {
             self.topics.fall_behind(topic, unsent);
         }
         match (lost, asked) {
-            (true, _) => Some(MessageType::SUB_LOST),
-            (false, Asked::Client) => Some(MessageType::SUB_OK),
+            (true, _) => Some(MessageType::SubLost),
+            (false, Asked::Client) => Some(MessageType::SubOk),
             (false, Asked::Session) => None,
         }
     }
@@ -402,7 +402,7 @@ impl State {
             return;
         }
         if self.drop_topic(topic.clone()) {
-            self.send_now(vec![about(MessageType::SUB_NO_AUTH, topic)]);
+            self.send_now(vec![about(MessageType::SubNoAuth, topic)]);
         }
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::clock::wall_time;
 
 /// Work of a user for a service.
 fn of(user: &str, service: &str) -> NewForward {
@@ -110,7 +111,7 @@ pub async fn what_nobody_can_do_is_found(base: Base) {
     let work = |service: &str, messages, oldest| UnservedWork {
         service: service.into(),
         messages,
-        oldest,
+        oldest: wall_time(oldest),
     };
     assert_eq!(b.run(find).await, [work("typo", 2, START)]);
     for service in ["a's", "both's", "b's", "typo"] {
@@ -333,7 +334,7 @@ pub async fn a_look_goes_on_where_the_last_one_was(base: Base) {
     };
     let go_on = |rows: usize, looked: &Looked| ClaimForwarded {
         looked: Some(looked.clone()),
-        hearing: secs(1_000),
+        claim_grace: secs(1_000),
         ..claim(rows, &[])
     };
     forward(&a, 3, free()).await;
@@ -426,7 +427,7 @@ pub async fn looks_that_go_on_find_what_dead_nodes_have_left(base: Base) {
     base.clock.advance(secs(2));
     let look = ClaimForwarded {
         holding: held.into_iter().collect(),
-        hearing: secs(1_000),
+        claim_grace: secs(1_000),
         ..look(&claimed.looked)
     };
     assert_eq!(counts(&b.run(look).await), [("service", 1)]);

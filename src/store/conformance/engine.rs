@@ -344,8 +344,8 @@ pub async fn metrics(base: Base) {
     assert!(metrics.batches >= 3 && metrics.batch_max <= 11 && metrics.batch_last >= 1);
     assert!(
         metrics.depth_max >= 2
-            && metrics.commit_us >= metrics.commit_us_max
-            && metrics.commit_us_max > 0
+            && metrics.commit_time >= metrics.commit_time_max
+            && metrics.commit_time_max > Duration::ZERO
     );
     assert!(
         serde_json::to_string(&metrics)

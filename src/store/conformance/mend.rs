@@ -6,7 +6,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Two nodes, and the clock of the second: the first stopped an hour ahead of it, so the clock was set back since.
 async fn set_back(base: &Base) -> (Node, Node, Clock) {
     let a = base.node("a").await;
-    let behind = Clock::fixed(START);
+    let behind = Clock::fixed_ms(START);
     base.clock.advance(HOUR);
     let base = Base {
         clock: behind.clone(),

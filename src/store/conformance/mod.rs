@@ -6,6 +6,7 @@ mod engine;
 mod forwarded;
 mod inbox;
 mod mend;
+mod node;
 mod nodes;
 mod numbers;
 mod outbox;
@@ -20,8 +21,10 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use serde_json::value::RawValue;
 
+use node::{Collector, Node};
+
 use super::operation::*;
-use super::{NewsOf, Operation, Store, StoreConfig, StoreHandle};
+use super::{CommitNews, Dispatch, Operation, Store, StoreConfig, StoreHandle, Subscribers};
 use crate::clock::Clock;
 use crate::wire::{MessageType, Payload};
 
@@ -125,7 +128,7 @@ impl Base {
     /// As through a pooler in transaction mode.
     #[cfg(feature = "postgres")]
     fn postgres_pooled() -> Base {
-        Base::in_schema(|settings| settings.pooled(None))
+        Base::in_schema(|settings| settings.pooled())
     }
 
     /// With young rows that are moved on before each operation.
@@ -162,7 +165,7 @@ impl Base {
         Base {
             store,
             config: StoreConfig::default(),
-            clock: Clock::fixed(START),
+            clock: Clock::fixed_ms(START),
             _dir: None,
             rotates: None,
             #[cfg(feature = "postgres")]
@@ -173,22 +176,21 @@ impl Base {
     /// The same at another time.
     fn at(self, ms: i64) -> Base {
         Base {
-            clock: Clock::fixed(ms),
+            clock: Clock::fixed_ms(ms),
             ..self
         }
     }
 
     /// Attaches a node that has joined the cluster for a minute.
     async fn node(&self, name: &str) -> Node {
-        let news = Collector::default().start();
+        let (news, meter) = (Collector::default().start(), std::sync::Arc::default());
+        let subscribers = Subscribers {
+            news: crate::mailbox::Mailbox::new(&news, &meter),
+            work: crate::mailbox::Mailbox::new(&news, &meter),
+        };
         let store = self
             .store
-            .attach(
-                name,
-                &self.config,
-                &self.clock,
-                crate::metrics::Mailbox::new(&news, &std::sync::Arc::default()),
-            )
+            .attach(name, &self.config, &self.clock, subscribers)
             .expect("the store opens");
         let rotates = self.rotates.clone();
         let node = Node {
@@ -204,179 +206,6 @@ impl Base {
             .await
         );
         node
-    }
-}
-
-/// Gathers the news of a node.
-#[derive(Default)]
-struct Collector(Vec<News>);
-
-impl Actor for Collector {
-    type Context = Context<Collector>;
-}
-
-crate::metrics::metered!(Collector: NewsOf);
-
-impl Handler<NewsOf> for Collector {
-    type Result = ();
-
-    fn handle(&mut self, NewsOf(news): NewsOf, _: &mut Context<Collector>) {
-        self.0.push(news);
-    }
-}
-
-/// What came until now.
-#[derive(Message)]
-#[rtype(result = "Told")]
-struct Take;
-
-#[derive(MessageResponse)]
-struct Told(Vec<News>);
-
-impl Handler<Take> for Collector {
-    type Result = Told;
-
-    fn handle(&mut self, _: Take, _: &mut Context<Collector>) -> Told {
-        Told(std::mem::take(&mut self.0))
-    }
-}
-
-/// A node attached to the store.
-struct Node {
-    store: StoreHandle,
-    news: Addr<Collector>,
-    rotates: Option<StoreHandle>,
-}
-
-impl Node {
-    async fn run<O: Operation>(&self, operation: O) -> O::Outcome {
-        if let Some(rotates) = &self.rotates {
-            let rotated = rotates.run(Rotate { beyond: 0 }).await;
-            rotated.expect("the store works");
-        }
-        self.store.run(operation).await.expect("the store works")
-    }
-
-    /// The news sent until now.
-    async fn news(&self) -> Vec<News> {
-        self.news.send(Take).await.expect("the collector lives").0
-    }
-
-    async fn register(&self, user: &str, session: NewOrResumed) -> Registered {
-        self.run(register_of(user, session)).await
-    }
-
-    async fn open(&self, user: &str, sid: &str) -> HeldSession {
-        held(
-            self.register(
-                user,
-                NewOrResumed::New {
-                    sid: sid.into(),
-                    smid_prefix: format!("{sid}-"),
-                },
-            )
-            .await,
-        )
-    }
-
-    async fn resume(&self, user: &str, sid: &str) -> HeldSession {
-        held(
-            self.register(user, NewOrResumed::Resumed { sid: sid.into() })
-                .await,
-        )
-    }
-
-    /// The node that a session is connected to, as all nodes see it.
-    async fn home(&self, sid: &str) -> Option<String> {
-        self.listed(sid).await.expect("it exists").node
-    }
-
-    async fn listed(&self, sid: &str) -> Option<StoredSession> {
-        let all = ListSessions {
-            filter: SessionFilter::default(),
-            limit: 1000,
-        };
-        let mut listed = self.run(all).await.into_iter();
-        listed.find(|session| session.session_id == sid)
-    }
-
-    /// Stores a SEND for a session.
-    async fn send(&self, sid: &str, tid: &str) -> UnitOutcome {
-        self.run(call(vec![to(sid, send(tid))])).await
-    }
-
-    async fn fetch(&self, session: SessionKey) -> Vec<OutboxMessage> {
-        self.run(FetchOutbox {
-            session,
-            after: 0,
-            limit: 1000,
-            max_bytes: u64::MAX,
-            max_first: u64::MAX,
-        })
-        .await
-        .messages
-    }
-
-    async fn tids(&self, session: SessionKey) -> Vec<String> {
-        self.fetch(session)
-            .await
-            .into_iter()
-            .map(|message| message.tid)
-            .collect()
-    }
-
-    async fn ended(&self) -> Vec<EndedCorrelation> {
-        self.ended_since(None).await.ended
-    }
-
-    async fn ended_since(&self, since: Option<i64>) -> ClaimedCorrelations {
-        self.run(ClaimEndedCorrelations {
-            limit: 10,
-            again: Duration::from_secs(10),
-            since,
-        })
-        .await
-    }
-
-    /// Scavenges everything, in parts of a few rows; how many there were.
-    async fn scavenge(&self, inbox: Duration, publications: Duration, keys: Duration) -> u64 {
-        let mut scavenge = Scavenge {
-            inbox_older: inbox,
-            publications_older: publications,
-            keys_older: keys,
-            from: ScavengeFrom::default(),
-            limit: 3,
-        };
-        let mut rows = 0;
-        loop {
-            let part = self.run(scavenge.clone()).await;
-            rows += part.rows;
-            match part.next {
-                Some(next) => scavenge.from = next,
-                None => return rows,
-            }
-        }
-    }
-
-    async fn claim(&self) -> Vec<Forwarded> {
-        self.run(claim(10, &[])).await.rows
-    }
-
-    async fn dead(&self) -> Vec<DeadLetter> {
-        self.run(ListDeadLetters {
-            after: 0,
-            limit: 10,
-        })
-        .await
-    }
-
-    /// Forwards a piece of work on behalf of nobody.
-    async fn forward(&self, tid: &str) -> Forwarded {
-        self.news().await;
-        self.run(call(vec![Effect::Forward(Box::new(work(tid)))]))
-            .await;
-        let mut news = self.news().await;
-        news.remove(0).forwarded.remove(0)
     }
 }
 
@@ -406,7 +235,7 @@ fn json(text: &str) -> Payload {
 
 fn send(tid: &str) -> NewMessage {
     NewMessage {
-        kind: MessageType::SEND,
+        kind: MessageType::Send,
         eid: Some("terminator".into()),
         cmid: None,
         tid: tid.into(),
@@ -425,7 +254,7 @@ fn request(tid: &str) -> NewMessage {
         timeout_ms: 5000,
     };
     NewMessage {
-        kind: MessageType::REQUEST,
+        kind: MessageType::Request,
         correlation: Some(correlation),
         ..send(tid)
     }
@@ -438,7 +267,7 @@ fn work(tid: &str) -> NewForward {
         sid: "s1".into(),
         user_id: "user".into(),
         cmid: Some("c1".into()),
-        kind: MessageType::REQUEST,
+        kind: MessageType::Request,
         tid: tid.into(),
         msg: json("[1]"),
         correlation: Some(json("\"beside\"")),
@@ -465,7 +294,7 @@ fn claim(limit: usize, holding: &[i64]) -> ClaimForwarded {
     ClaimForwarded {
         rooms: [("service".to_owned(), room(limit))].into(),
         holding: holding.iter().copied().collect(),
-        hearing: secs(10),
+        claim_grace: secs(10),
         asked: Instant::now(),
         looked: None,
     }

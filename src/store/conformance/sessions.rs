@@ -1,4 +1,5 @@
 use super::*;
+use crate::clock::wall_time;
 
 fn close(sid: &str) -> CloseSession {
     CloseSession {
@@ -33,7 +34,10 @@ pub async fn open_and_resume(base: Base) {
         (vec![("c1".into(), 0)], vec![("t".into(), Some(0))], true)
     );
     let listed = b.listed("s1").await.expect("it exists");
-    assert_eq!((listed.created, listed.alive), (START, START + 5_000));
+    assert_eq!(
+        (listed.created, listed.alive),
+        (wall_time(START), wall_time(START + 5_000))
+    );
     assert_eq!(listed.node.as_deref(), Some("b"));
 }
 
@@ -296,8 +300,8 @@ pub async fn listing(base: Base) {
         client: "lib".into(),
         app_name: "App".into(),
         app_version: "2.10".into(),
-        created: START,
-        alive: START,
+        created: wall_time(START),
+        alive: wall_time(START),
     };
     assert_eq!((listed.len(), &listed[0]), (2, &expected));
 }
@@ -365,7 +369,7 @@ pub async fn time_out(base: Base) {
     assert_eq!(left.len(), 1);
     assert_eq!(
         (left[0].session_id.as_str(), left[0].alive),
-        ("connected", START)
+        ("connected", wall_time(START))
     );
 
     a.run(Liveliness {

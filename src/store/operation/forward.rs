@@ -1,7 +1,7 @@
 //! Forwarded rows: work for services.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::Forwarded;
 
@@ -14,8 +14,8 @@ pub struct ClaimForwarded {
     pub rooms: HashMap<String, Room>,
     /// Rows that the caller knows it has claimed.
     pub holding: HashSet<i64>,
-    /// So long after a claim the caller must have heard of it.
-    pub hearing: Duration,
+    /// After this time, a claim that the caller does not hold counts as lost.
+    pub claim_grace: Duration,
     /// When the caller knew of no others: it may wait for its turn.
     pub asked: Instant,
     /// What the caller's last look has found out; `None`: this one begins anew.
@@ -121,6 +121,7 @@ pub struct UnservedWork {
     pub service: String,
     /// Messages that wait for it; no more than 10,000 of what one node has left are counted.
     pub messages: u64,
-    /// When the one that has waited longest was stored, ms since the epoch.
-    pub oldest: i64,
+    /// When the one that has waited longest was stored. Serialised as milliseconds since the epoch.
+    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
+    pub oldest: SystemTime,
 }

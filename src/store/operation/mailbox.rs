@@ -1,6 +1,6 @@
 //! A session's inbox and outbox, its open requests, and what was given up.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::{Correlation, Holder, OutboxMessage, SessionKey};
 
@@ -141,6 +141,7 @@ pub struct ListDeadLetters {
 
 /// A message that was given up.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct DeadLetter {
     /// Its id.
     pub id: i64,
@@ -158,8 +159,9 @@ pub struct DeadLetter {
     pub reason: String,
     /// Counted deliveries or attempts.
     pub deliveries: u32,
-    /// When it was given up, ms since the epoch.
-    pub died: i64,
+    /// When it was given up. Serialised as milliseconds since the epoch.
+    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
+    pub died: SystemTime,
 }
 
 /// Puts a dead letter back: at the end of its session's outbox (not if the session is gone), or as a free forwarded

@@ -20,6 +20,8 @@ pub use session::*;
 pub use topic::*;
 pub use unit::*;
 
+pub use super::news::{News, StoredMessage};
+
 /// The store's own key of a session; never used again after the session is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey(pub i64);

@@ -1,9 +1,8 @@
-//! Nodes, and what they are told after a commit.
+//! Nodes: their leases, their services, and what they look after.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use super::{ConnectionId, Forwarded, Holder, OutboxMessage, SessionKey};
+use super::{Holder, SessionKey};
 
 /// Makes the caller's node known, or renews its lease. False: the lease had run out (and the node may have been given
 /// up by others): it must come back as a new incarnation.
@@ -51,13 +50,15 @@ pub struct ListNodes;
 
 /// A node as the store knows it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct StoredNode {
     /// Its name: another one for each incarnation.
     pub name: String,
     /// Whether its lease holds. If not, it is gone, or has been cut off from the database for too long.
     pub lives: bool,
-    /// Until when its lease holds, ms since the epoch (PostgreSQL: on the database's clock).
-    pub lease_until: i64,
+    /// Until when its lease holds (PostgreSQL: on the database's clock). Serialised as milliseconds since the epoch.
+    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
+    pub lease_until: SystemTime,
     /// Sessions that it holds; those of a node that does not live are not connected.
     pub sessions: u64,
     /// The services that it has; `None` (JSON null): not known, it being of an earlier version.
@@ -124,37 +125,4 @@ pub struct Swept {
 pub struct WhichExist {
     /// Keys.
     pub sessions: Vec<SessionKey>,
-}
-
-/// What a commit brought about that somebody should be told: sent to the node on whose behalf it was committed.
-#[derive(Clone, Debug, Default)]
-pub struct News {
-    /// Messages stored, in commit order.
-    pub stored: Vec<StoredMessage>,
-    /// Forwarded rows stored and claimed by this node.
-    pub forwarded: Vec<Forwarded>,
-    /// Whether forwarded rows were stored that are free, this node not having their services.
-    pub work: bool,
-    /// Whether something was published.
-    pub published: bool,
-}
-
-impl News {
-    /// Whether there is nothing to tell.
-    pub fn is_empty(&self) -> bool {
-        self.stored.is_empty() && self.forwarded.is_empty() && !self.work && !self.published
-    }
-}
-
-/// A message just stored, and where its session is connected.
-#[derive(Clone, Debug)]
-pub struct StoredMessage {
-    /// The session.
-    pub session: SessionKey,
-    /// Node and registration, if it is connected.
-    pub home: Option<(Arc<str>, ConnectionId)>,
-    /// The session's newest sequence number before it: none was given between them.
-    pub after: i64,
-    /// The message, which saves reading it from the store.
-    pub message: Option<OutboxMessage>,
 }

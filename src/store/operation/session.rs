@@ -1,6 +1,6 @@
 //! What can be done with sessions and their subscriptions.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::{ConnectionId, Holder, SessionKey};
 
@@ -186,6 +186,7 @@ pub struct FindHome {
 
 /// Where a session is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SessionHome {
     /// There is no such session: it was closed, or has timed out.
     NoSuchSession,
@@ -195,8 +196,15 @@ pub enum SessionHome {
     Node(String),
 }
 
-/// Which sessions to list or count; all conditions must hold.
-#[derive(Clone, Debug, Default)]
+/// Which sessions to list or count; all conditions must hold. The default holds for every session.
+///
+/// ```
+/// use matssocket::SessionFilter;
+/// let online = SessionFilter::default().user_id("anna").connected_only();
+/// # assert!(online.connected_only);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SessionFilter {
     /// Only sessions connected to a node.
     pub connected_only: bool,
@@ -206,6 +214,36 @@ pub struct SessionFilter {
     pub app_name: Option<String>,
     /// Only this app version or a higher one (dotted numbers compared as numbers).
     pub app_version_at_or_above: Option<String>,
+}
+
+impl SessionFilter {
+    /// Only sessions connected to a node.
+    #[must_use]
+    pub fn connected_only(mut self) -> SessionFilter {
+        self.connected_only = true;
+        self
+    }
+
+    /// Only this user's sessions.
+    #[must_use]
+    pub fn user_id(mut self, user_id: impl Into<String>) -> SessionFilter {
+        self.user_id = Some(user_id.into());
+        self
+    }
+
+    /// Only sessions of the client app with this name.
+    #[must_use]
+    pub fn app_name(mut self, name: impl Into<String>) -> SessionFilter {
+        self.app_name = Some(name.into());
+        self
+    }
+
+    /// Only sessions of this version of the client app or a higher one; dotted numbers are compared as numbers.
+    #[must_use]
+    pub fn app_version_at_or_above(mut self, version: impl Into<String>) -> SessionFilter {
+        self.app_version_at_or_above = Some(version.into());
+        self
+    }
 }
 
 /// Lists stored sessions, oldest first.
@@ -219,6 +257,7 @@ pub struct ListSessions {
 
 /// A session as the store knows it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct StoredSession {
     /// Session id.
     pub session_id: String,
@@ -232,10 +271,12 @@ pub struct StoredSession {
     pub app_name: String,
     /// App version.
     pub app_version: String,
-    /// When it was first registered, ms since the epoch.
-    pub created: i64,
-    /// When it was last known to be alive, ms since the epoch.
-    pub alive: i64,
+    /// When it was first registered. Serialised as milliseconds since the epoch.
+    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
+    pub created: SystemTime,
+    /// When it was last known to be alive. Serialised as milliseconds since the epoch.
+    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
+    pub alive: SystemTime,
 }
 
 /// Counts stored sessions.

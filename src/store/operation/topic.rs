@@ -31,7 +31,7 @@ impl Publication {
             tid: Some(self.tid.clone()),
             eid: Some(self.topic.clone()),
             msg: Some(self.msg.clone()),
-            ..Envelope::new(MessageType::PUB)
+            ..Envelope::new(MessageType::Pub)
         }
     }
 }

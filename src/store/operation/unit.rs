@@ -344,6 +344,7 @@ pub enum EffectOutcome {
 }
 
 /// A handler that runs inside the transaction, with the Diesel connection. Never batched, never run twice.
+#[allow(missing_debug_implementations)] // a function
 pub struct Transact {
     /// On whose behalf.
     pub holder: Holder,
@@ -359,6 +360,7 @@ pub struct Transact {
 pub type TransactBody = Box<dyn FnOnce(&mut dyn Any) -> Result<Unit, Box<dyn Any + Send>> + Send>;
 
 /// Outcome of [`Transact`].
+#[derive(Debug)]
 pub enum Transacted {
     /// The handler ended well; what became of its unit.
     Unit(UnitOutcome),

@@ -16,10 +16,9 @@ use super::needs::Needs;
 use super::pending::Pending;
 use super::query::{Value, sql};
 use super::resumed::Resumed;
-use super::rows::{NewOutboxRow, PublicationRow};
-use super::schema::session;
+use super::rows::NewOutboxRow;
 use super::segments::Segments;
-use super::sql::{Found, Owner, RowColumns, SAVEPOINT, Taking, Transaction, Wanted};
+use super::sql::{RowColumns, SAVEPOINT, Taking, Transaction};
 use crate::clock::Clock;
 use crate::store::numbers::{BEGINNING, PER_MS};
 use crate::store::operation::*;
@@ -37,7 +36,7 @@ const RAISING: i64 = 0x6d61_7473_6e75_6d00;
 
 /// What a transaction has to remember.
 pub struct Dialect {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     care: Care,
     /// Whether times are the system's, not a test's.
     real_time: bool,
@@ -99,7 +98,7 @@ impl Dialect {
             true => self.shared.ahead.load(Ordering::Relaxed),
             false => 0,
         };
-        clock.now() + ahead
+        clock.now_ms() + ahead
     }
 
     /// Writes what was gathered.
@@ -214,7 +213,7 @@ impl Transaction<'_> {
         users.sort_unstable();
         users.dedup();
         if !users.is_empty() {
-            lock_users(self.apart(), &users)?;
+            lock_users(self.raw_conn(), &users)?;
         }
         if !keys.is_empty() || !sids.is_empty() {
             self.lock_sessions(&keys, sids)?;
@@ -250,7 +249,7 @@ impl Transaction<'_> {
                 CROSS JOIN LATERAL (SELECT key FROM session WHERE session.sid = named.sid LIMIT 1) AS found \
             )) ORDER BY key FOR NO KEY UPDATE";
         let values = [Value::Longs(keys), Value::Texts(&sids)];
-        let rows: Vec<(RowColumns, i64)> = sql::<Columns>(lock, values).load(self.apart())?;
+        let rows: Vec<(RowColumns, i64)> = sql::<Columns>(lock, values).load(self.raw_conn())?;
         for sid in sids {
             self.remember_none(sid);
         }
@@ -266,7 +265,7 @@ impl Transaction<'_> {
             return Ok(newest);
         }
         let lock = "SELECT newest FROM publication_clock FOR UPDATE";
-        let newest: i64 = sql::<BigInt>(lock, []).get_result(self.apart())?;
+        let newest: i64 = sql::<BigInt>(lock, []).get_result(self.raw_conn())?;
         self.dialect.newest_publication = Some(newest);
         Ok(newest)
     }
@@ -287,7 +286,7 @@ impl Transaction<'_> {
             return Ok(self.dialect.xid);
         }
         let ask = "SELECT pg_current_xact_id_if_assigned()::text::bigint";
-        sql::<Nullable<BigInt>>(ask, []).get_result(self.apart())
+        sql::<Nullable<BigInt>>(ask, []).get_result(self.raw_conn())
     }
 
     /// The time by which leases are measured: the database's, asked now, since a process may have been stopped between
@@ -295,8 +294,8 @@ impl Transaction<'_> {
     pub fn lease_time(&mut self) -> DbResult<i64> {
         if self.dialect.real_time {
             let ask = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
-            let now = sql::<BigInt>(ask, []).get_result(self.apart())?;
-            let ahead = now - Clock::system().now();
+            let now = sql::<BigInt>(ask, []).get_result(self.raw_conn())?;
+            let ahead = now - Clock::system().now_ms();
             self.dialect.shared.ahead.store(ahead, Ordering::Relaxed);
             self.now = now;
         }
@@ -320,7 +319,7 @@ impl Transaction<'_> {
     ) -> DbResult<bool> {
         // It may be let go and come again in one group.
         if self.dialect.pending.forgotten.has(session, cmid) {
-            self.beside()?;
+            self.flushed_conn()?;
         }
         if self.known_answer(session, cmid)?.is_some() {
             return Ok(false);
@@ -338,7 +337,7 @@ impl Transaction<'_> {
         // One that comes and goes in one group must be there to be deleted.
         let incoming = &self.dialect.pending.incoming;
         if cmids.iter().any(|cmid| incoming.has(session.0, cmid)) {
-            self.beside()?;
+            self.flushed_conn()?;
         }
         self.dialect.pending.forgotten.add(session, cmids);
         Ok(())
@@ -365,7 +364,7 @@ impl Transaction<'_> {
     pub fn gathered(&mut self, text: Option<&str>) -> DbResult<()> {
         self.dialect.pending.bytes += text.map_or(0, str::len);
         if self.dialect.pending.is_large() {
-            self.beside()?;
+            self.flushed_conn()?;
         }
         Ok(())
     }
@@ -374,80 +373,12 @@ impl Transaction<'_> {
         // As in the inbox.
         let outgoing = &self.dialect.pending.outgoing;
         if outgoing.has_any(session.0, seqs) {
-            self.beside()?;
+            self.flushed_conn()?;
         }
         let (sessions, completed) = &mut self.dialect.pending.completed;
         sessions.extend(seqs.iter().map(|_| session.0));
         completed.extend_from_slice(seqs);
         Ok(())
-    }
-
-    /// The sessions that a node holds: key, connection and the newest number in the outbox, unless the client has
-    /// acknowledged that or a later one. (The session row may say more than is stored: numbers are reserved.) The look
-    /// begins behind what was acknowledged: what is gone is not stepped over again and again.
-    pub fn newest_of_sessions(&mut self, node: &str) -> DbResult<Vec<(i64, i64, Option<i64>)>> {
-        let held = session::table
-            .filter(session::node.eq(node))
-            .select((session::key, session::connection));
-        let held: Vec<(i64, i64)> = held.load(self.direct()?)?;
-        let shared = self.dialect.shared.clone();
-        let keys: Vec<i64> = held.iter().map(|(key, _)| *key).collect();
-        let since = shared.known.of(&keys);
-        let ask = "SELECT found.seq \
-            FROM unnest(?, ?) WITH ORDINALITY AS given (session, since, place) LEFT JOIN LATERAL ( \
-                SELECT seq FROM outbox WHERE outbox.session = given.session AND outbox.seq > given.since \
-                ORDER BY seq DESC LIMIT 1 \
-            ) AS found ON true ORDER BY given.place";
-        let values = [Value::Longs(&keys), Value::Longs(&since)];
-        let newest: Vec<Option<i64>> = sql::<Nullable<BigInt>>(ask, values).load(self.apart())?;
-        let rows = held.into_iter().zip(newest);
-        Ok(rows
-            .map(|((key, connection), newest)| (key, connection, newest))
-            .collect())
-    }
-
-    /// Counts what a user has forwarded and was stored since: all, those of one of his sessions, the bytes of all, and when
-    /// the first one was stored.
-    pub fn forwarded_since(
-        &mut self,
-        user_id: &str,
-        sid: &str,
-        since: i64,
-    ) -> DbResult<(i64, i64, Option<i64>, Option<i64>)> {
-        type Columns = (BigInt, BigInt, Nullable<BigInt>, Nullable<BigInt>);
-        let count = "SELECT count(*), count(*) FILTER (WHERE sid = ?), sum(bytes)::bigint, min(created) \
-            FROM forwarded WHERE user_id = ? AND created >= ?";
-        let values = [Value::Text(sid), Value::Text(user_id), Value::Long(since)];
-        sql::<Columns>(count, values).get_result(self.beside_forwarded()?)
-    }
-
-    /// Which of these services have rows of this owner's that are due, each from a time on.
-    pub fn services_with_rows(
-        &mut self,
-        owner: Owner<'_>,
-        wanted: &[(String, i64)],
-        now: i64,
-    ) -> DbResult<Vec<String>> {
-        let (services, since): (Vec<_>, Vec<_>) = wanted.iter().cloned().unzip();
-        let owned = match owner {
-            Owner::Nobody => "forwarded.node IS NULL",
-            Owner::Node(_) => "forwarded.node = ?",
-        };
-        let ask = format!(
-            "SELECT wanted.service FROM unnest(?, ?) AS wanted (service, since) CROSS JOIN LATERAL ( \
-                SELECT FROM forwarded WHERE forwarded.service = wanted.service AND forwarded.due >= wanted.since \
-                AND forwarded.due <= ? AND {owned} LIMIT 1 \
-            ) AS found"
-        );
-        let mut values = vec![
-            Value::Texts(&services),
-            Value::Longs(&since),
-            Value::Long(now),
-        ];
-        if let Owner::Node(node) = owner {
-            values.push(Value::Text(node));
-        }
-        sql::<Text>(ask, values).load(self.apart())
     }
 
     /// Whether the clock may have been set back: the database's can be at any time.
@@ -473,7 +404,7 @@ impl Transaction<'_> {
             WHERE is_ours AND coalesce(pg_sequence_last_value(name::regclass), 0) < number \
             AND has_sequence_privilege(name, 'UPDATE')";
         let values = [BEGINNING, PER_MS, RAISING].map(Value::Long);
-        sql::<BigInt>(raise, values).get_result::<i64>(self.apart())?;
+        sql::<BigInt>(raise, values).get_result::<i64>(self.raw_conn())?;
         self.note_begun();
         Ok(())
     }
@@ -483,13 +414,13 @@ impl Transaction<'_> {
         self.raise_sequences()?;
         let ask = "SELECT nextval('session_number') * ? + ?";
         let values = [Value::Long(SHARDS), Value::Long(shard::of_sid(sid))];
-        let key: i64 = sql::<BigInt>(ask, values).get_result(self.apart())?;
+        let key: i64 = sql::<BigInt>(ask, values).get_result(self.raw_conn())?;
         Ok(Some(key))
     }
 
     /// A new session of this user is going to be counted: nobody else opens one meanwhile.
     pub fn lock_user(&mut self, user_id: &str) -> DbResult<()> {
-        lock_users(self.apart(), &[lock_of(user_id)])
+        lock_users(self.raw_conn(), &[lock_of(user_id)])
     }
 
     pub fn insert_subscriptions(&mut self, op: &Subscribe) -> DbResult<()> {
@@ -505,93 +436,8 @@ impl Transaction<'_> {
             Value::Texts(&topics),
             Value::Longs(&seen),
         ];
-        sql::<()>(insert, values).execute(self.apart())?;
+        sql::<()>(insert, values).execute(self.raw_conn())?;
         Ok(())
-    }
-
-    /// Publications, as many as fit, by one statement. What does not fit is not read: of a long text, its length is known
-    /// without it.
-    pub fn page(&mut self, wanted: Wanted<'_>) -> DbResult<PublicationPage> {
-        type Columns = ((BigInt, BigInt, Text, Text, Text), Nullable<BigInt>);
-        // By topic and number at once: each of them alone might lead through the index of the other.
-        let (which, order) = match wanted.topic {
-            Some(_) => (
-                "(topic, id) > (?, ?) AND (topic, id) <= (?, ?)",
-                "topic, id",
-            ),
-            None => ("id > ? AND id <= ?", "id"),
-        };
-        let read = format!(
-            "SELECT id, created, topic, tid, msg, next FROM ( \
-                SELECT *, sum(size) OVER in_order AS bytes, lead(id) OVER in_order AS next FROM ( \
-                    SELECT id, created, topic, tid, msg, \
-                        octet_length(msg) + octet_length(tid) + octet_length(topic) + {ENVELOPE_BYTES} AS size \
-                    FROM publication WHERE {which} ORDER BY {order} LIMIT ? \
-                ) AS sized WINDOW in_order AS (ORDER BY id) \
-            ) AS summed WHERE bytes <= ? OR bytes = size ORDER BY id"
-        );
-        let mut values = Vec::new();
-        for end in [wanted.after, wanted.up_to] {
-            values.extend(wanted.topic.map(Value::Text));
-            values.push(Value::Long(end));
-        }
-        let max_bytes = i64::try_from(wanted.max_bytes).unwrap_or(i64::MAX);
-        values.extend([wanted.most_rows(), max_bytes].map(Value::Long));
-        let rows: Vec<(PublicationRow, Option<i64>)> =
-            sql::<Columns>(read, values).load(self.apart())?;
-        let next = rows.last().and_then(|(_, next)| *next);
-        let publications = rows.into_iter().map(|(row, _)| Publication::try_from(row));
-        Ok(PublicationPage {
-            publications: publications.collect::<DbResult<_>>()?,
-            next,
-        })
-    }
-
-    /// What was published on each topic after a number; after none, if that is not known.
-    pub fn missed_of(&mut self, op: &FindMissed, starts: &[Option<i64>]) -> DbResult<Vec<Found>> {
-        let after: Vec<i64> = starts.iter().map(|start| start.unwrap_or(0)).collect();
-        let created = op.topics.iter().map(|(_, since)| match since {
-            Since::Seen { created, .. } => *created,
-            // None was made at a negative time.
-            Since::Subscribed(_) => -1,
-        });
-        let created: Vec<i64> = created.collect();
-        let topics: Vec<String> = op.topics.iter().map(|(topic, _)| topic.clone()).collect();
-        let ask = "SELECT seen.count, missed.first, missed.count \
-            FROM unnest(?, ?, ?) WITH ORDINALITY AS heard (topic, after, created, index) \
-            CROSS JOIN LATERAL ( \
-                SELECT count(*) FROM publication \
-                WHERE id = heard.after AND created = heard.created AND topic = heard.topic \
-            ) AS seen \
-            CROSS JOIN LATERAL ( \
-                SELECT min(id) AS first, count(*) FROM ( \
-                    SELECT id FROM publication WHERE (topic, id) > (heard.topic, heard.after) \
-                    AND (topic, id) <= (heard.topic, ?) ORDER BY topic, id LIMIT ? \
-                ) AS after_it \
-            ) AS missed \
-            ORDER BY heard.index";
-        let values = [
-            Value::Texts(&topics),
-            Value::Longs(&after),
-            Value::Longs(&created),
-            Value::Long(op.up_to),
-            Value::Long(i64::from(op.limit) + 1),
-        ];
-        let rows: Vec<(i64, Option<i64>, i64)> =
-            sql::<(BigInt, Nullable<BigInt>, BigInt)>(ask, values).load(self.apart())?;
-        let found = rows.into_iter().map(|(seen, first, count)| Found {
-            seen: seen > 0,
-            first,
-            count,
-        });
-        Ok(found.collect())
-    }
-
-    pub fn which_exist(&mut self, op: &WhichExist) -> DbResult<Vec<SessionKey>> {
-        let keys: Vec<i64> = op.sessions.iter().map(|key| key.0).collect();
-        let ask = "SELECT key FROM session WHERE key = ANY(?)";
-        let found: Vec<i64> = sql::<BigInt>(ask, [Value::Longs(&keys)]).load(self.direct()?)?;
-        Ok(found.into_iter().map(SessionKey).collect())
     }
 
     pub fn note_positions(&mut self, op: &NotePositions) -> DbResult<()> {
@@ -605,7 +451,7 @@ impl Transaction<'_> {
                 WHERE found.position IS NULL OR found.position < given.position \
             ) AS new WHERE session.ctid = new.place";
         let values = [Value::Longs(&keys), Value::Longs(&positions)];
-        sql::<()>(update, values).execute(self.apart())?;
+        sql::<()>(update, values).execute(self.raw_conn())?;
         Ok(())
     }
 
@@ -623,7 +469,7 @@ impl Transaction<'_> {
             Value::Longs(&keys),
             Value::Longs(&connections),
         ];
-        sql::<()>(update, values).execute(self.direct()?)?;
+        sql::<()>(update, values).execute(self.reset_conn()?)?;
         Ok(())
     }
 }

@@ -222,7 +222,7 @@ impl Transaction<'_> {
         };
         let draw = "SELECT nextval(sequence.name) FROM generate_series(1, ?), \
             (SELECT pg_get_serial_sequence('forwarded', 'id')::regclass AS name) AS sequence";
-        let mut ids: Vec<i64> = sql::<BigInt>(draw, [Value::Long(many)]).load(self.apart())?;
+        let mut ids: Vec<i64> = sql::<BigInt>(draw, [Value::Long(many)]).load(self.raw_conn())?;
         // The lowest one first.
         ids.sort_unstable_by(|one, other| other.cmp(one));
         let id = ids.pop().ok_or(diesel::result::Error::NotFound)?;

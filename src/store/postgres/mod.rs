@@ -37,6 +37,7 @@ mod migrate;
 mod needs;
 mod pending;
 mod query;
+mod reads;
 mod resumed;
 #[path = "../rows.rs"]
 mod rows;
@@ -69,7 +70,7 @@ use self::vacuum::Vacuum;
 use super::limits::Limits;
 use super::statements::{Cutter, Database, Line};
 use super::{Access, StoreConfig, StoreError};
-use crate::conninfo::{careful, is_ambiguous, one_line};
+use crate::conninfo::{is_ambiguous, one_line, with_keepalives};
 
 type Conn = PgConn;
 
@@ -114,7 +115,7 @@ pub struct Shared {
 impl Shared {
     fn new(settings: &Postgres, config: &StoreConfig, access: Access) -> Shared {
         Shared {
-            conninfo: careful(&settings.url, "matssocket"),
+            conninfo: with_keepalives(&settings.url, "matssocket"),
             pooled: settings.pooled,
             needs: Needs::new(settings, config, access),
             limits: config.into(),
@@ -192,7 +193,7 @@ fn connect(settings: &Postgres) -> Result<PgConn, StoreError> {
                    in a user, a password or a database, write %40 for @ and %2F for /";
         return Err(unusable(settings, why));
     }
-    let mut conn = PgConn::connect(&careful(&settings.url, "matssocket"), LOOK_UP)
+    let mut conn = PgConn::connect(&with_keepalives(&settings.url, "matssocket"), LOOK_UP)
         .map_err(|why| unusable(settings, &why))?;
     if settings.pooled {
         conn.set_prepared_statement_cache_size(CacheSize::Disabled);

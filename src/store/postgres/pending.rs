@@ -17,7 +17,7 @@ use super::forwards::Forwards;
 use super::query::{Value, sql};
 use super::segments::{CURRENT, Segment, Segments};
 use super::sql::Forgotten;
-use crate::sabotage::{Broken, is_broken};
+use crate::fault_injection::{Broken, is_broken};
 use crate::store::statements::{DbError, DbResult};
 
 /// Bytes gathered at most before they are written, but for the last message.

@@ -9,7 +9,7 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text};
 
 /// A value, or many.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
 pub enum Value<'a> {
     Long(i64),
@@ -23,6 +23,7 @@ pub enum Value<'a> {
 }
 
 /// A statement with a `?` for each value, cached by its text. `T` are the types of its columns.
+#[derive(Debug)]
 pub struct Sql<'a, T = ()> {
     text: Cow<'static, str>,
     values: Vec<Value<'a>>,

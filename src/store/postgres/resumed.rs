@@ -106,7 +106,7 @@ impl Transaction<'_> {
         }
         type Columns = (BigInt, BigInt, Text, Nullable<BigInt>);
         let rows: Vec<(i64, i64, String, Option<i64>)> =
-            sql::<Columns>(READ, [Value::Longs(&keys); 3]).load(self.apart())?;
+            sql::<Columns>(READ, [Value::Longs(&keys); 3]).load(self.raw_conn())?;
         for (key, what, text, number) in rows {
             let Some((_, it)) = found.get_mut(&key) else {
                 continue;
@@ -150,7 +150,7 @@ impl Transaction<'_> {
             return Ok(());
         }
         // What comes after it in the group reads the row.
-        self.beside()?;
+        self.flushed_conn()?;
         Ok(())
     }
 }

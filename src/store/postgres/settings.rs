@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use crate::cluster::Cluster;
-use crate::store::{Access, Store, StoreConfig, StoreError};
+use crate::store::{Access, ListenAt, Store, StoreConfig, StoreError};
 
 /// A PostgreSQL database, shared by all nodes of a cluster.
 ///
@@ -12,6 +11,7 @@ use crate::store::{Access, Store, StoreConfig, StoreError};
 /// let store = Store::from(Postgres::at("postgres://app@db.example/app").schema("messages"));
 /// ```
 #[derive(Clone)]
+#[must_use]
 pub struct Postgres {
     pub(super) url: String,
     pub(super) schema: String,
@@ -51,11 +51,21 @@ impl Postgres {
     }
 
     /// The URL leads to a pooler in transaction mode, such as PgBouncer: nothing is kept on a connection beyond its
-    /// transaction, not even a prepared statement. LISTEN does not work through it: the nodes hear each other by
-    /// `listen_url`, which leads past the pooler; without one, each node finds news by its sweep alone.
-    pub fn pooled(mut self, listen_url: Option<String>) -> Postgres {
+    /// transaction, not even a prepared statement. LISTEN does not work through a pooler: give a
+    /// [`listen_url`](Self::listen_url) that leads past it, else each node finds news by its sweep alone.
+    ///
+    /// ```
+    /// # use matssocket::Postgres;
+    /// let postgres = Postgres::at("postgres://app@pgbouncer.example/app")
+    ///     .pooled()
+    ///     .listen_url("postgres://app@db.example/app");
+    /// # drop(postgres);
+    /// ```
+    pub fn pooled(mut self) -> Postgres {
         self.pooled = true;
-        self.listen = listen_url.map_or(Listen::Not, Listen::At);
+        if matches!(self.listen, Listen::Same) {
+            self.listen = Listen::Not;
+        }
         self
     }
 
@@ -96,13 +106,17 @@ impl Postgres {
         [&self.url].into_iter().chain(listen).map(String::as_str)
     }
 
-    /// How the nodes hear each other.
-    pub(crate) fn cluster(&self) -> Cluster {
-        match &self.listen {
-            Listen::Same => Cluster::postgres(&self.url, &self.schema),
-            Listen::At(url) => Cluster::postgres(url, &self.schema),
-            Listen::Not => Cluster::local(),
-        }
+    /// Where the nodes hear each other; `None`: nowhere.
+    fn listen(&self) -> Option<ListenAt> {
+        let url = match &self.listen {
+            Listen::Same => &self.url,
+            Listen::At(url) => url,
+            Listen::Not => return None,
+        };
+        Some(ListenAt {
+            url: url.clone(),
+            schema: self.schema.clone(),
+        })
     }
 }
 
@@ -118,13 +132,13 @@ impl fmt::Debug for Postgres {
 
 impl From<Postgres> for Store {
     fn from(settings: Postgres) -> Store {
-        let cluster = settings.clone();
+        let listen = settings.listen();
         Store::new::<diesel::PgConnection>(
             move |config: &StoreConfig, access| match access {
                 Access::Full => super::open(&settings, config),
                 Access::Read => super::open_to_read(&settings, config),
             },
-            Some(Box::new(move || cluster.cluster())),
+            listen,
         )
     }
 }

@@ -180,7 +180,7 @@ mod tests {
             sid: session.into(),
             user_id: user.into(),
             cmid: None,
-            kind: MessageType::SEND,
+            kind: MessageType::Send,
             tid: "tid".into(),
             msg: serde_json::value::to_raw_value(&text).unwrap(),
             correlation: None,

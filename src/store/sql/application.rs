@@ -9,7 +9,7 @@ use crate::store::statements::DbResult;
 
 impl Transaction<'_> {
     pub fn claim_application(&mut self, op: &ClaimApplication) -> DbResult<String> {
-        let conn = self.apart();
+        let conn = self.raw_conn();
         if let Some(name) = name(conn)? {
             return Ok(name);
         }
@@ -25,7 +25,7 @@ impl Transaction<'_> {
     }
 
     pub fn rename_application(&mut self, op: &RenameApplication) -> DbResult<Option<String>> {
-        let conn = self.apart();
+        let conn = self.raw_conn();
         let before = name(conn)?;
         diesel::insert_into(application::table)
             .values((application::one.eq(1), application::name.eq(&op.name)))

@@ -152,7 +152,7 @@ fn in_turns(candidates: Vec<Candidate>) -> impl Iterator<Item = Candidate> {
 
 impl Transaction<'_> {
     pub fn claim_forwarded(&mut self, op: &ClaimForwarded) -> DbResult<ClaimedForwarded> {
-        self.direct_forwarded()?;
+        self.reset_forwarded_conn()?;
         let (by, lease_time) = (self.by.clone(), self.lease_time()?);
         let begun = Instant::now();
         // Leases alone may have a time of their own, which lags: what is due is due by the clock.
@@ -181,7 +181,7 @@ impl Transaction<'_> {
         let gone = node::table
             .filter(node::lease_until.le(now).and(node::name.ne(by)))
             .select((node::name, node::lease_until));
-        let gone: HashMap<String, i64> = gone.load(self.apart())?.into_iter().collect();
+        let gone: HashMap<String, i64> = gone.load(self.raw_conn())?.into_iter().collect();
         // Of those that nobody knows any more, it was long ago.
         let is_long_gone = |name: &str| gone.get(name).is_none_or(|until| *until <= passed(now));
         let holders: Vec<String> = match &claim.op.looked {
@@ -250,7 +250,7 @@ impl Transaction<'_> {
     fn claim_unheard(&mut self, by: &str, now: i64, claim: &mut Claim<'_>) -> DbResult<()> {
         // Of what was claimed while this waited for its turn it does not know.
         let waited = claim.op.asked.elapsed();
-        let heard = now.saturating_sub(ms(claim.op.hearing.saturating_add(waited)));
+        let heard = now.saturating_sub(ms(claim.op.claim_grace.saturating_add(waited)));
         let holding = &claim.op.holding;
         let mut mine = self.claimed_before(by, heard, claim.op)?;
         let looked = &mut claim.claimed.looked;
@@ -296,7 +296,7 @@ impl Transaction<'_> {
                 .filter(forwarded::service.eq(service))
                 .filter(forwarded::due.ge(since).and(forwarded::due.lt(heard)))
                 .select((forwarded::service, CANDIDATE));
-            mine.extend(rows.load::<(String, Candidate)>(self.apart())?);
+            mine.extend(rows.load::<(String, Candidate)>(self.raw_conn())?);
         }
         let held = looked.into_iter().flat_map(|looked| &looked.held);
         let gone: Vec<i64> = held
@@ -308,7 +308,7 @@ impl Transaction<'_> {
             let rows: Vec<(Option<String>, (String, Candidate))> = forwarded::table
                 .filter(forwarded::id.eq_any(ids))
                 .select((forwarded::node, (forwarded::service, CANDIDATE)))
-                .load(self.apart())?;
+                .load(self.raw_conn())?;
             let rows = rows
                 .into_iter()
                 .filter(|(node, (_, row))| node.as_deref() == Some(by) && row.3 < heard);
@@ -319,7 +319,7 @@ impl Transaction<'_> {
 
     /// The services of which somebody has rows.
     pub fn services_of(&mut self, owner: Owner<'_>) -> DbResult<Vec<String>> {
-        let conn = self.apart();
+        let conn = self.raw_conn();
         match owner {
             Owner::Nobody => sql::<Text>(concat!(
                 "WITH RECURSIVE waiting (service) AS (SELECT (SELECT service FROM ",
@@ -374,7 +374,7 @@ impl Transaction<'_> {
         ))
         .bind::<BigInt, _>(now)
         .sql(")")
-        .load(self.apart())
+        .load(self.raw_conn())
     }
 
     /// Somebody's oldest rows of a service that are due.
@@ -391,7 +391,7 @@ impl Transaction<'_> {
             .order((forwarded::due, forwarded::id))
             .limit(i64::try_from(limit).unwrap_or(i64::MAX))
             .select(CANDIDATE);
-        let conn = self.apart();
+        let conn = self.raw_conn();
         match owner {
             Owner::Nobody => rows.filter(forwarded::node.is_null()).load(conn),
             Owner::Node(node) => rows.filter(forwarded::node.eq(node)).load(conn),
@@ -408,7 +408,7 @@ impl Transaction<'_> {
     ) -> DbResult<HashSet<i64>> {
         let mut all = HashSet::new();
         let (by, read) = (self.by.clone(), self.now);
-        let conn = self.apart();
+        let conn = self.raw_conn();
         for ids in ids.chunks(MOST_VALUES) {
             // By their ids alone, or PostgreSQL goes through all the rows that the owner has.
             let rows = forwarded::table

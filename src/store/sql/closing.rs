@@ -47,7 +47,7 @@ impl Transaction<'_> {
             .order(session::alive)
             .limit(excess)
             .select(session::key)
-            .load(self.apart())?;
+            .load(self.raw_conn())?;
         let mut closed = Vec::new();
         for key in absent {
             if let Some(found) = self.still_idle(key, before)? {
@@ -63,7 +63,7 @@ impl Transaction<'_> {
     pub fn close_later(&mut self, op: &CloseLater) -> DbResult<Option<ClosesLater>> {
         type Columns = (i64, i64, Option<String>, Option<i64>);
         let at = self.lease_time()?.saturating_add(ms(op.after));
-        let conn = self.direct()?;
+        let conn = self.reset_conn()?;
         let found = session::table.filter(session::sid.eq(&op.sid)).select((
             session::key,
             session::connection,
@@ -102,7 +102,7 @@ impl Transaction<'_> {
             .order(session::close_at)
             .limit(op.limit.into())
             .select((session::key, node::name.nullable()))
-            .load(self.direct()?)?;
+            .load(self.reset_conn()?)?;
         outcome.more = due.len() >= op.limit as usize;
         for (key, living) in due {
             // Its client may have come back, or another node be at it, just now.
@@ -110,8 +110,9 @@ impl Transaction<'_> {
                 .find(key)
                 .filter(session::close_at.le(now))
                 .select((CLOSING, session::close_connection));
-            let found: Option<(Closing, Option<i64>)> =
-                unclaimed!(still).get_result(self.direct()?).optional()?;
+            let found: Option<(Closing, Option<i64>)> = unclaimed!(still)
+                .get_result(self.reset_conn()?)
+                .optional()?;
             let Some((found, noted)) = found else {
                 continue;
             };
@@ -143,7 +144,7 @@ impl Transaction<'_> {
             .order(session::close_at)
             .limit(1)
             .select(session::close_at)
-            .get_result(self.direct()?)
+            .get_result(self.reset_conn()?)
             .optional()?;
         let first = first.flatten();
         let since = first.unwrap_or(now).min(passed(now));
@@ -155,7 +156,7 @@ impl Transaction<'_> {
     fn close_at(&mut self, key: i64, at: Option<i64>) -> DbResult<()> {
         diesel::update(session::table.find(key))
             .set(session::close_at.eq(at))
-            .execute(self.direct()?)?;
+            .execute(self.reset_conn()?)?;
         Ok(())
     }
 
@@ -163,7 +164,7 @@ impl Transaction<'_> {
         let found: Option<(i64, Option<i64>)> = session::table
             .find(op.session.0)
             .select((session::connection, session::close_connection))
-            .get_result(self.direct()?)
+            .get_result(self.reset_conn()?)
             .optional()?;
         Ok(found.map(|(connection, noted)| Standing {
             connection: ConnectionId(connection),

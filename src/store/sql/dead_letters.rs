@@ -41,7 +41,7 @@ impl Transaction<'_> {
         reason: &str,
     ) -> DbResult<()> {
         let now = self.now;
-        let conn = self.beside()?;
+        let conn = self.flushed_conn()?;
         let (first, last) = seq.map_or((0, i64::MAX), |seq| (seq, seq));
         outbox::table
             .filter(outbox::session.eq(key.0))
@@ -88,7 +88,7 @@ impl Transaction<'_> {
     }
 
     pub fn list_dead_letters(&mut self, op: &ListDeadLetters) -> DbResult<Vec<DeadLetter>> {
-        let conn = self.apart();
+        let conn = self.raw_conn();
         let behind = dead_letter::table
             .filter(dead_letter::id.gt(op.after))
             .order(dead_letter::id);
@@ -114,13 +114,13 @@ impl Transaction<'_> {
     }
 
     pub fn drop_dead_letter(&mut self, op: &DropDeadLetter) -> DbResult<bool> {
-        Ok(diesel::delete(dead_letter::table.find(op.id)).execute(self.apart())? == 1)
+        Ok(diesel::delete(dead_letter::table.find(op.id)).execute(self.raw_conn())? == 1)
     }
 
     pub fn redrive_dead_letter(&mut self, op: &RedriveDeadLetter) -> DbResult<bool> {
         let found = dead_letter::table.find(op.id);
         let dead: Option<DeadLetterRow> = locked!(found.select(DeadLetterRow::as_select()))
-            .get_result(self.apart())
+            .get_result(self.raw_conn())
             .optional()?;
         let Some(dead) = dead else { return Ok(false) };
         let done = match (dead.session, &dead.service) {
@@ -129,7 +129,7 @@ impl Transaction<'_> {
             (None, None) => false,
         };
         if done {
-            diesel::delete(dead_letter::table.find(op.id)).execute(self.apart())?;
+            diesel::delete(dead_letter::table.find(op.id)).execute(self.raw_conn())?;
         }
         Ok(done)
     }
@@ -144,7 +144,7 @@ impl Transaction<'_> {
             return Ok(false);
         };
         let (seq, after, home) = (row.seq(), row.before, row.home());
-        let conn = self.beside()?;
+        let conn = self.flushed_conn()?;
         let new = NewOutboxRow {
             session: key.0,
             seq,
@@ -206,7 +206,7 @@ impl Transaction<'_> {
         };
         diesel::insert_into(forwarded::table)
             .values(&new)
-            .execute(self.apart())?;
+            .execute(self.raw_conn())?;
         Ok(true)
     }
 }

@@ -84,7 +84,7 @@ fn letter((died, id, length): Columns) -> Letter {
 
 impl Transaction<'_> {
     pub fn dead_letters_beyond(&mut self, op: &DeadLettersBeyond) -> DbResult<Option<DiedAt>> {
-        let conn = self.apart();
+        let conn = self.raw_conn();
         let mut room = Room {
             letters: op.max_letters,
             bytes: op.max_bytes,
@@ -127,7 +127,7 @@ impl Transaction<'_> {
         self.maintain()?;
         let begun = Instant::now();
         let before = self.now.saturating_sub(ms(op.older));
-        let conn = self.apart();
+        let conn = self.raw_conn();
         let oldest: Vec<Columns> = dead_letter::table
             .order((dead_letter::died, dead_letter::id))
             .limit(op.limit.into())

@@ -78,7 +78,7 @@ impl Transaction<'_> {
     pub fn read_claim_of_forwarded(&mut self, id: i64) -> DbResult<Option<ClaimOfRow>> {
         let columns = (forwarded::epoch, forwarded::node, forwarded::secret);
         locked!(forwarded::table.find(id).select(columns))
-            .get_result(self.beside_forwarded()?)
+            .get_result(self.flushed_forwarded_conn()?)
             .optional()
     }
 
@@ -128,7 +128,7 @@ impl Transaction<'_> {
     }
 
     pub fn give_back_forwarded(&mut self, op: &GiveBackForwarded) -> DbResult<()> {
-        self.direct_forwarded()?;
+        self.reset_forwarded_conn()?;
         let (by, now) = (self.by.clone(), self.now);
         let mut by_epoch: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
         for (id, epoch) in &op.rows {
@@ -145,14 +145,14 @@ impl Transaction<'_> {
                         forwarded::due.eq(now),
                         forwarded::postponed.eq(now),
                     ))
-                    .execute(self.apart())?;
+                    .execute(self.raw_conn())?;
             }
         }
         Ok(())
     }
 
     pub fn postpone_forwarded(&mut self, op: &PostponeForwarded) -> DbResult<bool> {
-        self.direct_forwarded()?;
+        self.reset_forwarded_conn()?;
         let (by, now) = (self.by.clone(), self.now);
         let mine = forwarded::table.find(op.id).filter(is_claim!(op.epoch, by));
         let failed = (op.attempts > 0).then_some(now);
@@ -167,13 +167,13 @@ impl Transaction<'_> {
                 forwarded::attempts.eq(op.attempts.min(i32::MAX as u32) as i32),
                 forwarded::failed.eq(failed),
             ))
-            .execute(self.apart())?;
+            .execute(self.raw_conn())?;
         Ok(changed == 1)
     }
 
     pub fn bury_forwarded(&mut self, op: &BuryForwarded) -> DbResult<bool> {
         let (by, now) = (self.by.clone(), self.now);
-        let conn = self.direct_forwarded()?;
+        let conn = self.reset_forwarded_conn()?;
         let mine = forwarded::table.find(op.id).filter(is_claim!(op.epoch, by));
         let row: Option<ForwardedRow> = diesel::delete(mine)
             .returning(ForwardedRow::as_returning())
@@ -214,7 +214,7 @@ impl Transaction<'_> {
             .find(op.id)
             .filter(forwarded::secret.eq(&op.secret))
             .select(ForwardedRow::as_select())
-            .get_result(self.beside_forwarded()?)
+            .get_result(self.flushed_forwarded_conn()?)
             .optional()?;
         row.map(|row| row.read_at(now)).transpose()
     }

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 
 use super::Transaction;
 use super::schema::inbox;
-use crate::sabotage::{Broken, is_broken};
+use crate::fault_injection::{Broken, is_broken};
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
 
@@ -17,7 +17,7 @@ impl Transaction<'_> {
         inbox::table
             .find((session.0, cmid))
             .select(inbox::answer)
-            .get_result(self.beside()?)
+            .get_result(self.flushed_conn()?)
             .optional()
     }
 

@@ -40,10 +40,10 @@ impl Transaction<'_> {
             .filter(session::alive.gt(now.saturating_add(AHEAD)))
             .limit(op.limit.into())
             .select(session::key);
-        let keys: Vec<i64> = unclaimed!(ahead).load(self.direct()?)?;
+        let keys: Vec<i64> = unclaimed!(ahead).load(self.reset_conn()?)?;
         diesel::update(session::table.filter(session::key.eq_any(keys)))
             .set(session::alive.eq(now))
-            .execute(self.direct()?)
+            .execute(self.reset_conn()?)
     }
 
     fn mend_closing(&mut self, op: &MendTimes, now: i64) -> DbResult<usize> {
@@ -52,10 +52,10 @@ impl Transaction<'_> {
             .filter(session::close_at.gt(at.saturating_add(AHEAD)))
             .limit(op.limit.into())
             .select(session::key);
-        let keys: Vec<i64> = unclaimed!(ahead).load(self.direct()?)?;
+        let keys: Vec<i64> = unclaimed!(ahead).load(self.reset_conn()?)?;
         diesel::update(session::table.filter(session::key.eq_any(keys)))
             .set(session::close_at.eq(at))
-            .execute(self.direct()?)
+            .execute(self.reset_conn()?)
     }
 
     /// Work that a node has claimed is due since then.
@@ -65,10 +65,10 @@ impl Transaction<'_> {
             .filter(forwarded::node.is_not_null())
             .limit(op.limit.into())
             .select(forwarded::id);
-        let ids: Vec<i64> = unclaimed!(ahead).load(self.apart())?;
+        let ids: Vec<i64> = unclaimed!(ahead).load(self.raw_conn())?;
         diesel::update(forwarded::table.filter(forwarded::id.eq_any(ids)))
             .set(forwarded::due.eq(now))
-            .execute(self.apart())
+            .execute(self.raw_conn())
     }
 
     /// Work that was postponed in the future is postponed for as long, from now on.
@@ -80,7 +80,7 @@ impl Transaction<'_> {
             .filter(forwarded::postponed.gt(ahead))
             .limit(op.limit.into())
             .select((forwarded::id, forwarded::due, forwarded::postponed));
-        let rows: Vec<(i64, i64, Option<i64>)> = unclaimed!(postponed).load(self.apart())?;
+        let rows: Vec<(i64, i64, Option<i64>)> = unclaimed!(postponed).load(self.raw_conn())?;
         for (id, due, postponed) in &rows {
             let delay = due.saturating_sub(postponed.unwrap_or(*due));
             diesel::update(forwarded::table.find(id))
@@ -88,7 +88,7 @@ impl Transaction<'_> {
                     forwarded::due.eq(now.saturating_add(delay)),
                     forwarded::postponed.eq(now),
                 ))
-                .execute(self.apart())?;
+                .execute(self.raw_conn())?;
         }
         Ok(rows.len())
     }
@@ -115,12 +115,12 @@ impl Transaction<'_> {
                 correlation::timeout_ms,
                 correlation::reason.is_not_null(),
             ));
-        let rows: Vec<(i64, i64, i64, bool)> = unclaimed!(found).load(self.apart())?;
+        let rows: Vec<(i64, i64, i64, bool)> = unclaimed!(found).load(self.raw_conn())?;
         for (session, seq, timeout_ms, has_ended) in &rows {
             let wait = if *has_ended { 0 } else { *timeout_ms };
             diesel::update(correlation::table.find((session, seq)))
                 .set(correlation::due.eq(now.saturating_add(wait)))
-                .execute(self.apart())?;
+                .execute(self.raw_conn())?;
         }
         Ok(rows.len())
     }

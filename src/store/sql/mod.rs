@@ -21,6 +21,7 @@ mod dead_letters;
 mod excess;
 mod forgotten;
 mod forwarded;
+mod handler;
 mod inbox;
 mod mend;
 mod nodes;

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use super::Transaction;
 use super::schema::{forwarded, node, session};
 use super::unserved::services_in;
-use crate::clock::ms;
+use crate::clock::{ms, wall_time};
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
 
@@ -18,7 +18,7 @@ impl Transaction<'_> {
         self.mend_leases(now)?;
         let until = now.saturating_add(ms(op.lease));
         let lease = Some(ms(op.lease));
-        let conn = self.apart();
+        let conn = self.raw_conn();
         if op.join {
             diesel::insert_into(node::table)
                 .values((
@@ -48,12 +48,12 @@ impl Transaction<'_> {
         let ahead = node::table
             .filter(ahead)
             .select((node::name, node::lease.assume_not_null()));
-        let ahead: Vec<(String, i64)> = unclaimed!(ahead).load(self.apart())?;
+        let ahead: Vec<(String, i64)> = unclaimed!(ahead).load(self.raw_conn())?;
         for (name, lease) in ahead {
             log::warn!("the clock was set back: the lease of {name} begins anew");
             diesel::update(node::table.find(name))
                 .set(node::lease_until.eq(now.saturating_add(lease)))
-                .execute(self.apart())?;
+                .execute(self.raw_conn())?;
         }
         Ok(())
     }
@@ -63,12 +63,12 @@ impl Transaction<'_> {
     pub fn lives(&mut self, now: i64) -> DbResult<bool> {
         let by = self.by.clone();
         let living = node::table.find(&*by).filter(node::lease_until.gt(now));
-        diesel::select(diesel::dsl::exists(living)).get_result(self.apart())
+        diesel::select(diesel::dsl::exists(living)).get_result(self.raw_conn())
     }
 
     pub fn leave_node(&mut self, _: &LeaveNode) -> DbResult<()> {
         let (by, now) = (self.by.clone(), self.now);
-        let conn = self.direct()?;
+        let conn = self.reset_conn()?;
         diesel::update(session::table.filter(session::node.eq(&*by)))
             .set(session::node.eq(None::<&str>))
             .execute(conn)?;
@@ -95,13 +95,13 @@ impl Transaction<'_> {
                 node::services,
                 diesel::dsl::count(session::key.nullable()),
             ))
-            .load(self.direct()?)?;
+            .load(self.reset_conn()?)?;
         // Where leases have a time of their own.
         let behind = self.now - now;
         let stored = |(name, lease_until, services, sessions): NodeColumns| StoredNode {
             name,
             lives: lease_until > now,
-            lease_until: lease_until.saturating_add(behind),
+            lease_until: wall_time(lease_until.saturating_add(behind)),
             sessions: sessions.max(0) as u64,
             services: services_in(services.as_deref()),
         };

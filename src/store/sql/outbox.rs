@@ -80,12 +80,12 @@ impl Transaction<'_> {
         };
         diesel::insert_into(correlation::table)
             .values(&new)
-            .execute(self.apart())?;
+            .execute(self.raw_conn())?;
         Ok(())
     }
 
     pub fn fetch_outbox(&mut self, op: &FetchOutbox) -> DbResult<FetchedOutbox> {
-        let conn = self.beside()?;
+        let conn = self.flushed_conn()?;
         let behind = outbox::table
             .filter(outbox::session.eq(op.session.0))
             .filter(outbox::seq.gt(op.after))
@@ -131,7 +131,7 @@ impl Transaction<'_> {
         let (session, now) = (op.holder.session.0, self.now);
         self.delete_outbox(op.holder.session, &op.acked)?;
         self.delete_outbox(op.holder.session, &op.nacked)?;
-        let conn = self.apart();
+        let conn = self.raw_conn();
         for seq in &op.nacked {
             let waiting = correlation::table
                 .find((session, *seq))
@@ -156,7 +156,7 @@ impl Transaction<'_> {
             let deliveries: Option<i32> = diesel::update(outbox::table.find((session.0, *seq)))
                 .set(outbox::deliveries.eq(outbox::deliveries + 1))
                 .returning(outbox::deliveries)
-                .get_result(self.beside()?)
+                .get_result(self.flushed_conn()?)
                 .optional()?;
             if deliveries.is_some_and(|deliveries| i64::from(deliveries) > op.max.into()) {
                 dead.push(*seq);
@@ -175,7 +175,7 @@ impl Transaction<'_> {
     ) -> DbResult<Option<CorrelationRow>> {
         let found = correlation::table.find((session.0, seq));
         locked!(found.select(CorrelationRow::as_select()))
-            .get_result(self.apart())
+            .get_result(self.raw_conn())
             .optional()
     }
 
@@ -191,7 +191,7 @@ impl Transaction<'_> {
     ) -> DbResult<ClaimedCorrelations> {
         type Columns = (i64, i64, i64, Option<i32>, Option<i32>);
         let now = self.now;
-        let conn = self.apart();
+        let conn = self.raw_conn();
         let due = correlation::table
             .filter(correlation::due.ge(from(op.since, now)))
             .filter(correlation::due.le(now))

@@ -41,7 +41,7 @@ macro_rules! next_keys {
             .order(($table::session, $table::$then))
             .limit($op.limit.into())
             .select(($table::session, $table::$then))
-            .load($it.direct()?)?
+            .load($it.reset_conn()?)?
     }};
 }
 
@@ -80,7 +80,7 @@ macro_rules! is_orphan {
 impl Transaction<'_> {
     /// What comes next is maintenance.
     pub fn maintain(&mut self) -> DbResult<()> {
-        self.direct()?;
+        self.reset_conn()?;
         self.with_dialect(|dialect, conn| dialect.maintain(conn))
     }
 
@@ -114,8 +114,8 @@ impl Transaction<'_> {
         let rows = || between!(inbox, cmid: Text, (first.0, &first.1), (last.0, &last.1));
         // One after the other: for both at once, PostgreSQL may read all sessions.
         let old = diesel::delete(rows().filter(inbox::created.lt(cutoff)));
-        let mut deleted = old.execute(self.direct()?)?;
-        deleted += diesel::delete(rows().filter(is_orphan!(inbox))).execute(self.direct()?)?;
+        let mut deleted = old.execute(self.reset_conn()?)?;
+        deleted += diesel::delete(rows().filter(is_orphan!(inbox))).execute(self.reset_conn()?)?;
         let go_on = ScavengeFrom::Inbox(last.0, last.1.clone());
         Ok((deleted, Some(op.after(keys.len(), go_on, next))))
     }
@@ -127,7 +127,8 @@ impl Transaction<'_> {
             return Ok((0, Some(next)));
         };
         let rows = between!(outbox, seq: BigInt, *first, *last);
-        let deleted = diesel::delete(rows.filter(is_orphan!(outbox))).execute(self.direct()?)?;
+        let deleted =
+            diesel::delete(rows.filter(is_orphan!(outbox))).execute(self.reset_conn()?)?;
         let go_on = ScavengeFrom::Outbox(last.0, last.1);
         Ok((deleted, Some(op.after(keys.len(), go_on, next))))
     }
@@ -140,7 +141,7 @@ impl Transaction<'_> {
         };
         let rows = between!(subscription, topic: Text, (first.0, &first.1), (last.0, &last.1));
         let orphans = rows.filter(is_orphan!(subscription));
-        let deleted = diesel::delete(orphans).execute(self.direct()?)?;
+        let deleted = diesel::delete(orphans).execute(self.reset_conn()?)?;
         let go_on = ScavengeFrom::Subscriptions(last.0, last.1.clone());
         Ok((deleted, Some(op.after(keys.len(), go_on, next))))
     }
@@ -149,7 +150,7 @@ impl Transaction<'_> {
     /// see that the oldest are gone. The newest one stays, so that the newest number never goes back.
     fn scavenge_publications(&mut self, op: &Scavenge, after: i64) -> DbResult<Part> {
         let cutoff = self.now.saturating_sub(ms(op.publications_older));
-        let conn = self.direct()?;
+        let conn = self.reset_conn()?;
         let rows: Vec<(i64, i64)> = publication::table
             .filter(publication::id.gt(after))
             .order(publication::id)
@@ -172,7 +173,7 @@ impl Transaction<'_> {
 
     fn scavenge_keys(&mut self, op: &Scavenge, since: i64) -> DbResult<Part> {
         let cutoff = self.now.saturating_sub(ms(op.keys_older));
-        let conn = self.direct()?;
+        let conn = self.reset_conn()?;
         let rows: Vec<(String, i64)> = sent_key::table
             .filter(
                 sent_key::created
@@ -196,7 +197,7 @@ impl Transaction<'_> {
     fn scavenge_nodes(&mut self) -> DbResult<usize> {
         let long_ago = self.now.saturating_sub(ms(FORGET_NODE_AFTER));
         let old = node::table.filter(node::lease_until.lt(long_ago));
-        diesel::delete(old).execute(self.direct()?)
+        diesel::delete(old).execute(self.reset_conn()?)
     }
 }
 

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use super::Transaction;
 use super::schema::{correlation, inbox, node, outbox, session, subscription};
 use super::sizes::{bytes, octet_length};
-use crate::clock::ms;
+use crate::clock::{ms, wall_time};
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
 use crate::store::version;
@@ -72,11 +72,11 @@ impl Transaction<'_> {
         session::table
             .filter(session::user_id.eq(user_id))
             .count()
-            .get_result(self.apart())
+            .get_result(self.raw_conn())
     }
 
     fn open(&mut self, op: &Register, sid: &str, smid_prefix: &str) -> DbResult<Registered> {
-        self.direct()?;
+        self.reset_conn()?;
         self.lock_user(&op.user_id)?;
         let Some(made_room) = self.make_room(op)? else {
             return Ok(Registered::TooManySessions);
@@ -101,7 +101,7 @@ impl Transaction<'_> {
                 session::last_seq.eq(0),
             ))
             .returning(session::key)
-            .get_result(self.apart())?;
+            .get_result(self.raw_conn())?;
         Ok(Registered::Held(Box::new(HeldSession {
             holder: Holder {
                 session: SessionKey(key),
@@ -158,7 +158,7 @@ impl Transaction<'_> {
             session::last_seq,
         );
         let found = session::table.filter(session::sid.eq(sid)).select(columns);
-        let conn = self.direct()?;
+        let conn = self.reset_conn()?;
         let found: Option<Columns> = locked!(found).get_result(conn).optional()?;
         let Some((key, user_id, smid_prefix, connection, node, last_seq)) = found else {
             return Ok(None);
@@ -198,12 +198,12 @@ impl Transaction<'_> {
             .filter(session::node.is_not_null());
         let changed = diesel::update(held)
             .set((session::node.eq(None::<&str>), session::alive.eq(now)))
-            .execute(self.direct()?)?;
+            .execute(self.reset_conn()?)?;
         Ok(changed == 1)
     }
 
     pub fn close_session(&mut self, op: &CloseSession) -> DbResult<Option<ClosedSession>> {
-        let conn = self.direct()?;
+        let conn = self.reset_conn()?;
         let found: Option<Closing> = match &op.target {
             CloseTarget::Sid(sid) => {
                 locked!(session::table.filter(session::sid.eq(sid)).select(CLOSING))
@@ -226,7 +226,7 @@ impl Transaction<'_> {
         reason: &str,
     ) -> DbResult<ClosedSession> {
         let now = self.now;
-        let conn = self.direct()?;
+        let conn = self.reset_conn()?;
         diesel::delete(session::table.find(key)).execute(conn)?;
         diesel::delete(inbox::table.filter(inbox::session.eq(key))).execute(conn)?;
         diesel::delete(outbox::table.filter(outbox::session.eq(key))).execute(conn)?;
@@ -250,7 +250,7 @@ impl Transaction<'_> {
 
     pub fn find_home(&mut self, op: &FindHome) -> DbResult<SessionHome> {
         let now = self.lease_time()?;
-        let conn = self.direct()?;
+        let conn = self.reset_conn()?;
         // Not joined, for which PostgreSQL may go through all sessions in the order of their nodes.
         let living = node::table
             .filter(node::name.nullable().eq(session::node))
@@ -270,7 +270,7 @@ impl Transaction<'_> {
 
     pub fn list_sessions(&mut self, op: &ListSessions) -> DbResult<Vec<StoredSession>> {
         let now = self.lease_time()?;
-        let conn = self.direct()?;
+        let conn = self.reset_conn()?;
         let mut sessions = Vec::new();
         let mut after = 0;
         // Which versions are wanted SQL cannot say: part by part, all that may be are looked at.
@@ -309,7 +309,7 @@ impl Transaction<'_> {
 
     pub fn count_sessions(&mut self, op: &CountSessions) -> DbResult<u64> {
         let now = self.lease_time()?;
-        let conn = self.direct()?;
+        let conn = self.reset_conn()?;
         let mut query = with_living_nodes!(now)
             .group_by(session::app_version)
             .select((session::app_version, diesel::dsl::count_star()))
@@ -329,7 +329,7 @@ impl Transaction<'_> {
         }
         let before = self.now.saturating_sub(ms(op.idle));
         self.maintain()?;
-        let conn = self.direct()?;
+        let conn = self.reset_conn()?;
         let idle: Vec<i64> = with_living_nodes!(now)
             .filter(session::alive.lt(before))
             // The sessions of a node that died are not connected either.
@@ -353,7 +353,7 @@ impl Transaction<'_> {
             .find(key)
             .filter(session::alive.lt(before))
             .select(CLOSING);
-        unclaimed!(still).get_result(self.direct()?).optional()
+        unclaimed!(still).get_result(self.reset_conn()?).optional()
     }
 }
 
@@ -378,8 +378,8 @@ fn stored(columns: Columns) -> StoredSession {
         client,
         app_name,
         app_version,
-        created,
-        alive,
+        created: wall_time(created),
+        alive: wall_time(alive),
     }
 }
 

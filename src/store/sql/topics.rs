@@ -50,7 +50,7 @@ impl Transaction<'_> {
             return Ok(Fenced::FencedOff);
         }
         diesel::delete(subscription::table.find((op.holder.session.0, &op.topic)))
-            .execute(self.apart())?;
+            .execute(self.raw_conn())?;
         Ok(Fenced::Done)
     }
 
@@ -66,7 +66,7 @@ impl Transaction<'_> {
     pub fn newest_publication(&mut self, _: &NewestPublication) -> DbResult<i64> {
         let newest: Option<i64> = publication::table
             .select(diesel::dsl::max(publication::id))
-            .get_result(self.apart())?;
+            .get_result(self.raw_conn())?;
         Ok(newest.unwrap_or(0))
     }
 
@@ -115,7 +115,7 @@ impl Transaction<'_> {
             true => session::table
                 .find(op.session.0)
                 .select(session::position)
-                .get_result(self.apart())
+                .get_result(self.raw_conn())
                 .optional()?,
             false => None,
         };
@@ -147,7 +147,7 @@ impl Transaction<'_> {
             .order(publication::id)
             .limit(1)
             .select((publication::id, publication::previous))
-            .get_result(self.apart())
+            .get_result(self.raw_conn())
             .optional()
     }
 }

@@ -1,15 +1,11 @@
 //! A transaction under way: the connection, the session rows that are known, and what it has not written yet.
 
-use std::any::Any;
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use diesel::dsl::sum;
 use diesel::prelude::*;
-use diesel::result::DatabaseErrorKind;
 
 use super::allowances::Allowances;
 use super::reserved::{Numbers, Taken};
@@ -18,9 +14,9 @@ use super::schema::{outbox, session};
 use super::sizes::octet_length;
 use super::{Conn, Dialect, Rooms};
 use crate::clock::Clock;
-use crate::sabotage::{Broken, Step, is_broken, reached};
+use crate::fault_injection::{Broken, Step, is_broken, reached};
 use crate::store::operation::*;
-use crate::store::statements::{DbError, DbResult, Statements, operations};
+use crate::store::statements::{DbResult, Statements, operations};
 
 /// What is known of session rows. Where nobody else writes them it outlives the transaction, unless that is rolled
 /// back; whatever changes them otherwise makes a transaction forget it all first.
@@ -148,30 +144,30 @@ impl<'a> Transaction<'a> {
     }
 
     /// The connection, for tables whose rows are never pending: all but `session`, `inbox`, `outbox` and `forwarded`.
-    pub fn apart(&mut self) -> &mut Conn {
+    pub fn raw_conn(&mut self) -> &mut Conn {
         self.conn
     }
 
     /// The connection, for tables other than `session`: what is pending for them is written.
-    pub fn beside(&mut self) -> DbResult<&mut Conn> {
+    pub fn flushed_conn(&mut self) -> DbResult<&mut Conn> {
         self.dialect.write(self.conn)?;
         Ok(self.conn)
     }
 
     /// The connection, for reading `forwarded`: what is pending for it is written.
-    pub fn beside_forwarded(&mut self) -> DbResult<&mut Conn> {
+    pub fn flushed_forwarded_conn(&mut self) -> DbResult<&mut Conn> {
         self.dialect.write_forwarded(self.conn)?;
         Ok(self.conn)
     }
 
     /// The connection, for changing `forwarded`: what is known of locked rows is forgotten, too.
-    pub fn direct_forwarded(&mut self) -> DbResult<&mut Conn> {
+    pub fn reset_forwarded_conn(&mut self) -> DbResult<&mut Conn> {
         self.dialect.forget_forwarded();
-        self.beside_forwarded()
+        self.flushed_forwarded_conn()
     }
 
     /// The connection, for anything: what is known of the session rows is written back and forgotten.
-    pub fn direct(&mut self) -> DbResult<&mut Conn> {
+    pub fn reset_conn(&mut self) -> DbResult<&mut Conn> {
         self.write_back()?;
         self.known.forget();
         self.dialect.forget_forwarded();
@@ -386,7 +382,7 @@ impl<'a> Transaction<'a> {
         let theirs = outbox::table.filter(outbox::session.eq(key.0));
         let sizes = (diesel::dsl::count_star(), sum(octet_length(outbox::msg)));
         let (messages, bytes): (i64, Option<i64>) =
-            theirs.select(sizes).get_result(self.beside()?)?;
+            theirs.select(sizes).get_result(self.flushed_conn()?)?;
         let mut until = Amount {
             messages: taken.messages + limits.outbox - messages,
             bytes: taken.bytes + limits.outbox_bytes - bytes.unwrap_or(0),
@@ -419,7 +415,7 @@ impl<'a> Transaction<'a> {
                 let counted: Option<i64> = outbox::table
                     .filter(outbox::session.eq_any(sessions))
                     .select(sum(octet_length(outbox::msg)))
-                    .get_result(self.beside()?)?;
+                    .get_result(self.flushed_conn()?)?;
                 let counted = counted.unwrap_or(0);
                 self.rooms.learn_user(&user_id, counted, bytes, now)
             }
@@ -485,86 +481,3 @@ macro_rules! delegate {
     };
 }
 operations!(delegate);
-
-impl Transaction<'_> {
-    /// Runs a handler. On PostgreSQL its session is not locked meanwhile, which may be long: what was true before is
-    /// looked at again after it, when the lock is taken.
-    fn run_handler(&mut self, operation: &mut Transact) -> DbResult<Transacted> {
-        self.with_dialect(|dialect, conn| dialect.look_before_handler(conn))?;
-        if !self.seems_to_hold(operation.holder)? {
-            return Ok(Transacted::Unit(UnitOutcome::FencedOff));
-        }
-        if let Some(answer) = self.answer(operation.holder.session, &operation.cmid)? {
-            return Ok(Transacted::Unit(UnitOutcome::Duplicate(answer)));
-        }
-        // Its mode being `Handler`, it is not run again.
-        let run = std::mem::replace(
-            &mut operation.run,
-            Box::new(|_| Err(Box::new("already run"))),
-        );
-        self.direct()?;
-        self.dialect.lend(self.conn, operation.limit)?;
-        let started = Instant::now();
-        let conn: &mut dyn Any = super::lendable(self.conn);
-        // The connection of a panicked handler is thrown away, so nobody sees what state it is in.
-        let result = catch_unwind(AssertUnwindSafe(|| run(conn)));
-        let took = started.elapsed();
-        self.dialect.returned();
-        match result {
-            Err(panic) => Ok(Transacted::Panicked(text_of(&*panic))),
-            // Whatever it says: the database may have cut it off, which looks like a failure of its own.
-            Ok(_) if took > operation.limit => Ok(Transacted::TimedOut(took)),
-            // It is the database that has failed, whatever the handler made of that.
-            Ok(_) if super::is_lost(self.conn) => Err(DbError::BrokenTransactionManager),
-            Ok(Err(failure)) => Ok(Transacted::RolledBack(failure)),
-            Ok(Ok(unit)) => match self.dialect.take_back(self.conn) {
-                Ok(()) => self.keep(operation, unit),
-                Err(error) if may_go_well_again(&error) => Err(error),
-                Err(error) => Ok(Transacted::Spoilt(error.to_string())),
-            },
-        }
-    }
-
-    /// Commits what a handler did, if its message still is to be handled by it.
-    fn keep(&mut self, operation: &Transact, mut unit: Unit) -> DbResult<Transacted> {
-        if !self.holds(operation.holder)? {
-            return Ok(Transacted::Unit(UnitOutcome::FencedOff));
-        }
-        if let Some(answer) = self.answer(operation.holder.session, &operation.cmid)? {
-            return Ok(Transacted::Unit(UnitOutcome::Duplicate(answer)));
-        }
-        let outcome = self.unit(&unit)?;
-        unit.give_messages(&outcome, &mut self.news.stored);
-        Ok(Transacted::Unit(outcome))
-    }
-
-    /// Whether this registration held its session a moment ago: nothing is locked.
-    fn seems_to_hold(&mut self, holder: Holder) -> DbResult<bool> {
-        let connection: Option<i64> = session::table
-            .find(holder.session.0)
-            .select(session::connection)
-            .get_result(self.conn)
-            .optional()?;
-        Ok(connection == Some(holder.connection.0))
-    }
-}
-
-/// The connection is gone, and with it the transaction.
-/// The connection is lost, or somebody else was quicker.
-fn may_go_well_again(error: &DbError) -> bool {
-    use DatabaseErrorKind::{ClosedConnection, SerializationFailure, UnableToSendCommand};
-    match error {
-        DbError::BrokenTransactionManager => true,
-        DbError::DatabaseError(kind, _) => matches!(
-            kind,
-            ClosedConnection | SerializationFailure | UnableToSendCommand
-        ),
-        _ => false,
-    }
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "panicked".into())
-}

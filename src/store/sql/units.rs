@@ -6,7 +6,7 @@ use diesel::prelude::*;
 
 use super::Transaction;
 use super::schema::{correlation, publication, sent_key};
-use crate::sabotage::{Broken, is_broken};
+use crate::fault_injection::{Broken, is_broken};
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
 
@@ -75,7 +75,7 @@ impl Transaction<'_> {
                 let known: Option<i64> = sent_key::table
                     .find(key)
                     .select(sent_key::created)
-                    .get_result(self.apart())
+                    .get_result(self.raw_conn())
                     .optional()?;
                 Ok(known.map(|_| UnitOutcome::Repeated))
             }
@@ -193,12 +193,12 @@ impl Transaction<'_> {
         let now = self.now;
         diesel::insert_into(sent_key::table)
             .values((sent_key::key.eq(key), sent_key::created.eq(now)))
-            .execute(self.apart())?;
+            .execute(self.raw_conn())?;
         Ok(())
     }
 
     fn take_correlation(&mut self, session: SessionKey, seq: i64) -> DbResult<()> {
-        diesel::delete(correlation::table.find((session.0, seq))).execute(self.apart())?;
+        diesel::delete(correlation::table.find((session.0, seq))).execute(self.raw_conn())?;
         Ok(())
     }
 
@@ -224,7 +224,7 @@ impl Transaction<'_> {
                         publication::tid.eq(tid),
                         publication::msg.eq(msg.get()),
                     ))
-                    .execute(self.apart())?;
+                    .execute(self.raw_conn())?;
                 self.news.published = true;
                 Ok(EffectOutcome::Published(number))
             }
@@ -245,7 +245,7 @@ impl Transaction<'_> {
                     .filter(correlation::reason.is_null());
                 diesel::update(open)
                     .set((correlation::due.eq(now), correlation::reason.eq(reason)))
-                    .execute(self.apart())?;
+                    .execute(self.raw_conn())?;
                 Ok(EffectOutcome::Ended)
             }
         }

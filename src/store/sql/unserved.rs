@@ -9,6 +9,7 @@ use diesel::sql_types::{BigInt, Text};
 use super::Transaction;
 use super::claims::Owner;
 use super::schema::{forwarded, node};
+use crate::clock::wall_time;
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
 
@@ -18,7 +19,7 @@ impl Transaction<'_> {
         let services = serde_json::to_string(&op.services).unwrap_or_else(|_| "[]".into());
         diesel::update(node::table.find(&*by))
             .set(node::services.eq(services))
-            .execute(self.apart())?;
+            .execute(self.raw_conn())?;
         Ok(())
     }
 
@@ -43,7 +44,7 @@ impl Transaction<'_> {
     /// The services that living nodes have; `None`: one of them takes all work, or has not said yet what it has.
     fn served(&mut self, now: i64) -> DbResult<Option<HashSet<String>>> {
         let living = node::table.filter(node::lease_until.gt(now));
-        let services: Vec<Option<String>> = living.select(node::services).load(self.apart())?;
+        let services: Vec<Option<String>> = living.select(node::services).load(self.raw_conn())?;
         let named = |services: Option<String>| services_in(services.as_deref());
         let named: Option<Vec<Vec<String>>> = services.into_iter().map(named).collect();
         Ok(named.map(|named| named.into_iter().flatten().collect()))
@@ -67,6 +68,7 @@ impl Transaction<'_> {
             let Some(oldest) = self.stored_first(owner, &service)? else {
                 continue;
             };
+            let oldest = wall_time(oldest);
             let messages = self.count_of(owner, &service)?;
             let entry = unserved.entry(service.clone());
             let work = entry.or_insert(UnservedWork {
@@ -87,7 +89,7 @@ impl Transaction<'_> {
             .order((forwarded::due, forwarded::id))
             .select(forwarded::created)
             .limit(1);
-        let conn = self.apart();
+        let conn = self.raw_conn();
         match owner {
             Owner::Nobody => rows.filter(forwarded::node.is_null()).get_result(conn),
             Owner::Node(node) => rows.filter(forwarded::node.eq(node)).get_result(conn),
@@ -104,7 +106,7 @@ impl Transaction<'_> {
         );
         const REST: &str = " LIMIT 10000) AS counted";
         let rows = sql::<BigInt>(FIRST).bind::<Text, _>(service);
-        let conn = self.apart();
+        let conn = self.raw_conn();
         let counted: i64 = match owner {
             Owner::Nobody => rows.sql(" AND node IS NULL").sql(REST).get_result(conn)?,
             Owner::Node(node) => rows

@@ -43,7 +43,7 @@ impl Dialect {
     }
 
     pub fn now(&mut self, clock: &Clock) -> i64 {
-        clock.now()
+        clock.now_ms()
     }
 
     /// Does what is to be done yet: rows that are neighbours are deleted one after the other, or by one statement.
@@ -144,7 +144,7 @@ impl Transaction<'_> {
         session::table
             .filter(session::node.eq(node))
             .select((session::key, session::connection, newest))
-            .load(self.direct()?)
+            .load(self.reset_conn()?)
     }
 
     /// Who may settle a forwarded row; `None`: there is none.
@@ -157,12 +157,12 @@ impl Transaction<'_> {
         diesel::insert_into(forwarded::table)
             .values(row)
             .returning(forwarded::id)
-            .get_result(self.apart())
+            .get_result(self.raw_conn())
     }
 
     /// Deletes a forwarded row.
     pub fn delete_forwarded(&mut self, id: i64) -> DbResult<()> {
-        diesel::delete(forwarded::table.find(id)).execute(self.apart())?;
+        diesel::delete(forwarded::table.find(id)).execute(self.raw_conn())?;
         Ok(())
     }
 
@@ -181,7 +181,7 @@ impl Transaction<'_> {
                 count(forwarded::sid).aggregate_filter(forwarded::sid.eq(sid)),
                 sum(forwarded::bytes),
             ))
-            .get_result(self.apart())?;
+            .get_result(self.raw_conn())?;
         Ok((all, of_session, bytes, None))
     }
 
@@ -217,10 +217,10 @@ impl Transaction<'_> {
         let now = self.now;
         // It may be let go and come again in one group.
         if self.dialect.forgotten.has(session, cmid) {
-            self.beside()?;
+            self.flushed_conn()?;
         }
         let values = [Long(session.0), Text(cmid), Maybe(answer), Long(now)];
-        let inserted = execute::<InsertInbox, _>(self.apart(), values)?;
+        let inserted = execute::<InsertInbox, _>(self.raw_conn(), values)?;
         Ok(inserted == 1)
     }
 
@@ -230,7 +230,7 @@ impl Transaction<'_> {
     }
 
     pub fn insert_outbox(&mut self, row: &NewOutboxRow<'_>) -> DbResult<()> {
-        let conn = self.apart();
+        let conn = self.raw_conn();
         if let (None, None, 0) = (row.cmid, row.debug, row.deliveries) {
             let values = [
                 Long(row.session),
@@ -305,7 +305,7 @@ impl Transaction<'_> {
                 session::close_at.eq(None::<i64>),
                 session::close_connection.eq(None::<i64>),
             ))
-            .execute(self.direct()?)?;
+            .execute(self.reset_conn()?)?;
         Ok(())
     }
 
@@ -316,7 +316,7 @@ impl Transaction<'_> {
 
     pub fn insert_subscriptions(&mut self, op: &Subscribe) -> DbResult<()> {
         let newest = self.newest_publication(&NewestPublication)?;
-        let conn = self.apart();
+        let conn = self.raw_conn();
         for (topic, seen) in &op.topics {
             let since = seen.map_or(newest, |seen| seen.min(newest));
             diesel::insert_into(subscription::table)
@@ -348,7 +348,7 @@ impl Transaction<'_> {
         if let Some(topic) = wanted.topic {
             sizes = sizes.filter(publication::topic.eq(topic));
         }
-        let conn = self.apart();
+        let conn = self.raw_conn();
         let mut bytes = 0;
         let (mut last, mut next) = (None, None);
         for row in sizes.load_iter::<(i64, i32), DefaultLoadingMode>(conn)? {
@@ -388,7 +388,7 @@ impl Transaction<'_> {
 
     /// What was published on each topic after a number; after none, if that is not known.
     pub fn missed_of(&mut self, op: &FindMissed, starts: &[Option<i64>]) -> DbResult<Vec<Found>> {
-        let conn = self.apart();
+        let conn = self.raw_conn();
         let topics = op.topics.iter().zip(starts);
         let missed = topics.map(|((topic, since), start)| {
             let seen = match since {
@@ -424,7 +424,7 @@ impl Transaction<'_> {
     }
 
     pub fn which_exist(&mut self, op: &WhichExist) -> DbResult<Vec<SessionKey>> {
-        let conn = self.direct()?;
+        let conn = self.reset_conn()?;
         let mut existing = Vec::new();
         for key in &op.sessions {
             let found = session::table
@@ -439,7 +439,7 @@ impl Transaction<'_> {
 
     pub fn liveliness(&mut self, op: &Liveliness) -> DbResult<()> {
         let now = self.now;
-        let conn = self.apart();
+        let conn = self.raw_conn();
         for holder in &op.holders {
             let held = session::table
                 .find(holder.session.0)
@@ -454,7 +454,7 @@ impl Transaction<'_> {
 
 impl Transaction<'_> {
     pub fn note_positions(&mut self, op: &NotePositions) -> DbResult<()> {
-        let conn = self.apart();
+        let conn = self.raw_conn();
         for (key, position) in &op.positions {
             let lower = session::position
                 .is_null()

@@ -20,10 +20,10 @@ async fn a_service_replies_through_the_endpoints_adapter() {
                 Ok(Outcome::forward(forward.correlation(&"kept")))
             },
             |square: Incoming<i64>| async move {
-                let kept: Option<String> = square.correlation()?;
+                let kept: Option<String> = square.context.correlation()?;
                 let text = format!("{} {}", square.payload, kept.unwrap_or_default());
-                match square.message_type() {
-                    MessageType::RESOLVE => Ok(Outcome::resolve(text)),
+                match square.context.message_type() {
+                    MessageType::Resolve => Ok(Outcome::resolve(text)),
                     _ => Ok(Outcome::reject(text)),
                 }
             },
@@ -58,7 +58,7 @@ async fn a_reply_comes_later_by_its_token() {
         .service("shipping", move |order: Incoming<u32>| {
             let tokens = tokens.clone();
             async move {
-                let token = order.reply_token().cloned();
+                let token = order.context.reply_token().cloned();
                 let token = token.ok_or_else(|| HandlerError::internal("no token"))?;
                 tokens.send(token)?;
                 Ok(Outcome::<()>::later(Duration::from_secs(60)))
@@ -98,11 +98,11 @@ async fn what_a_handler_sends_is_one_unit_with_its_outcome() {
     let server = builder()
         .terminator("Answered", |_: Incoming<()>| async { Ok(Outcome::done()) })
         .endpoint("Tell", |how: Incoming<String>| async move {
-            let sid = how.session_id();
-            how.send(sid, "t", "Sent", &how.payload)?;
+            let sid = how.context.session_id();
+            how.context.send(sid, "t", "Sent", &how.payload)?;
             let to = ReplyTo::terminator("Answered");
-            how.request(sid, "t", "Asked", &how.payload, to)?;
-            how.publish("news", "t", &how.payload)?;
+            how.context.request(sid, "t", "Asked", &how.payload, to)?;
+            how.context.publish("news", "t", &how.payload)?;
             match how.payload.as_str() {
                 "fail" => Err(HandlerError::internal("it failed")),
                 "panic" => panic!("told to"),
@@ -123,7 +123,7 @@ async fn what_a_handler_sends_is_one_unit_with_its_outcome() {
         let push = client.next_message().await.unwrap();
         assert_eq!(push.endpoint, endpoint);
         assert_eq!(push.payload::<String>().unwrap(), "well");
-        if push.message_type == MessageType::REQUEST {
+        if push.message_type == MessageType::Request {
             client.resolve(&push, &()).await.unwrap();
         }
     }
@@ -156,7 +156,8 @@ async fn dead_letters_are_listed_redriven_and_dropped() {
                 if broken {
                     return Err(HandlerError::public("no paper"));
                 }
-                text.send(text.session_id(), "t", "Printed", &text.payload)?;
+                text.context
+                    .send(text.context.session_id(), "t", "Printed", &text.payload)?;
                 Ok(Outcome::<()>::done())
             }
         })

@@ -64,7 +64,7 @@ async fn held_acks_bring_a_message_again_but_only_once_to_the_application() {
     let mut numbers = Vec::new();
     for _ in 1..=3 {
         let push = client.next_message().await.unwrap();
-        assert_eq!(push.message_type, MessageType::SEND);
+        assert_eq!(push.message_type, MessageType::Send);
         numbers.push(push.payload::<i32>().unwrap());
     }
     assert_eq!(numbers, [1, 2, 3]);
@@ -123,10 +123,10 @@ async fn requests_of_the_server_are_answered() {
     let noted = notes.clone();
     let server = builder()
         .terminator("Answer", move |answer: Incoming<Option<u32>>| {
-            let correlation = answer.correlation_string().unwrap_or_default();
+            let correlation = answer.context.correlation_string().unwrap_or_default();
             noted.add(format!(
                 "{} {:?} {correlation}",
-                answer.message_type(),
+                answer.context.message_type(),
                 answer.payload
             ));
             async { Ok(Outcome::done()) }
@@ -140,7 +140,7 @@ async fn requests_of_the_server_are_answered() {
         let sid = client.session_id();
         server.request(&sid, "t", "Ask", &(), to).await.unwrap();
         let push = client.next_message().await.unwrap();
-        assert_eq!(push.message_type, MessageType::REQUEST);
+        assert_eq!(push.message_type, MessageType::Request);
         match correlation {
             "one" => client.resolve(&push, &1).await.unwrap(),
             _ => client.reject(&push, &2).await.unwrap(),

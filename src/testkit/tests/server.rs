@@ -6,8 +6,9 @@ use super::{Notes, alice, builder};
 use crate::config::Config;
 use crate::endpoint::{Incoming, Outcome, ServiceOptions};
 use crate::error::SendError;
-use crate::message::ReplyTo;
-use crate::server::{MatsSocketServer, SessionChange};
+use crate::events::SessionChange;
+use crate::message::{IdempotencyKey, ReplyTo};
+use crate::server::MatsSocketServer;
 use crate::store::Store;
 use crate::testkit::any_user;
 use crate::wire::MessageType;
@@ -18,6 +19,7 @@ async fn a_repeat_with_the_same_key_is_not_sent() {
     let client = alice(&server).await;
     let sid = client.session_id();
     for (key, number) in [("a", 1), ("a", 2), ("b", 3)] {
+        let key = IdempotencyKey::new(key);
         let sent = server.send_once(key, &sid, "t", "Number", &number).await;
         sent.unwrap();
     }
@@ -39,9 +41,9 @@ async fn a_request_that_ends_without_reply_is_told_to_its_terminator() {
     let server = builder()
         .config(config)
         .terminator("Answer", move |answer: Incoming<Option<u32>>| {
-            let reason = answer.end_reason().map(str::to_owned);
-            let correlation = answer.correlation_string().map(str::to_owned);
-            let told = ends.send((answer.message_type(), correlation, reason));
+            let reason = answer.context.end_reason().map(str::to_owned);
+            let correlation = answer.context.correlation_string().map(str::to_owned);
+            let told = ends.send((answer.context.message_type(), correlation, reason));
             async move {
                 told?;
                 Ok(Outcome::done())
@@ -60,7 +62,7 @@ async fn a_request_that_ends_without_reply_is_told_to_its_terminator() {
     let (kind, correlation, reason) = ended.recv().await.unwrap();
     assert_eq!(
         (kind, correlation.as_deref()),
-        (MessageType::REJECT, Some("brief"))
+        (MessageType::Reject, Some("brief"))
     );
     assert!(reason.is_some());
 
@@ -70,7 +72,7 @@ async fn a_request_that_ends_without_reply_is_told_to_its_terminator() {
     let (kind, correlation, reason) = ended.recv().await.unwrap();
     assert_eq!(
         (kind, correlation.as_deref()),
-        (MessageType::REJECT, Some("closed"))
+        (MessageType::Reject, Some("closed"))
     );
     assert!(reason.is_some());
     server.stop().await;
@@ -111,7 +113,7 @@ async fn listeners_and_introspection_see_what_goes_on() {
             .iter()
             .any(|envelope| envelope.message_type == t)
     };
-    assert!(recent(MessageType::REQUEST) && recent(MessageType::RESOLVE));
+    assert!(recent(MessageType::Request) && recent(MessageType::Resolve));
 
     client.lose_line();
     client.reconnect().await.unwrap();

@@ -46,7 +46,8 @@ fn notes() -> ServerBuilder {
                 sql_query("INSERT INTO note VALUES (?)")
                     .bind::<Text, _>(&how.payload)
                     .execute(db)?;
-                how.send(how.session_id(), "t", "Noted", &how.payload)?;
+                how.context
+                    .send(how.context.session_id(), "t", "Noted", &how.payload)?;
                 match how.payload.as_str() {
                     "deny" => Ok(Outcome::deny_with("denied")),
                     "retry" => Ok(Outcome::retry()),

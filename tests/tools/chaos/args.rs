@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use matssocket::sabotage::Broken;
+use matssocket::fault_injection::Broken;
 
 use crate::database::Url;
 use crate::node::{self, DieAt};

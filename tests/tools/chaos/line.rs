@@ -40,7 +40,7 @@ pub fn hello(client: usize, session: Option<String>) -> Envelope {
         tid: text("hello"),
         auth: Some(user(client)),
         sid: session,
-        ..Envelope::new(MessageType::HELLO)
+        ..Envelope::new(MessageType::Hello)
     }
 }
 

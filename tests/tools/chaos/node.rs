@@ -7,10 +7,10 @@ use std::time::Duration;
 use actix_web::{App, HttpServer, web};
 use diesel::connection::SimpleConnection;
 use diesel::{PgConnection, SqliteConnection};
-use matssocket::sabotage::{self, Broken, Step};
+use matssocket::fault_injection::{self, Broken, Step};
 use matssocket::{
     Config, Forward, HandlerError, Incoming, MatsSocketServer, MessageType, Outcome, Principal,
-    ServerBuilder, StoreConfig, Verdict, auth_fn,
+    ServerBuilder, Verdict, auth_fn,
 };
 
 use crate::args;
@@ -73,32 +73,28 @@ impl DieAt {
 /// Short intervals: what takes minutes in earnest shall take seconds here.
 pub fn config(lease: Duration) -> Config {
     let ms = Duration::from_millis;
-    Config {
-        lease,
-        lease_interval: lease / 4,
-        sweep_interval: ms(1_000),
-        takeover_interval: ms(250),
-        service_backoff: ms(100),
-        service_attempts: 5,
-        // Also how long a node that is stopped in the midst of a handler's transaction can hold up the others.
-        transaction_limit: ms(1_000),
-        stop_grace: ms(3_000),
-        stop_spread: ms(500),
-        store: StoreConfig {
-            busy_timeout: ms(1_000),
-            answer_timeout: ms(2_000),
-            ..StoreConfig::default()
-        },
-        // A request waits for its client as long as it takes.
-        request_timeout: Duration::from_secs(3_600),
-        ..Config::default()
-    }
+    let mut config = Config::default();
+    config.lease = lease;
+    config.lease_interval = lease / 4;
+    config.sweep_interval = ms(1_000);
+    config.takeover_interval = ms(250);
+    config.service_backoff = ms(100);
+    config.service_attempts = 5;
+    // Also how long a node that is stopped in the midst of a handler's transaction can hold up the others.
+    config.transaction_limit = ms(1_000);
+    config.stop_grace = ms(3_000);
+    config.stop_spread = ms(500);
+    config.store.busy_timeout = ms(1_000);
+    config.store.answer_timeout = ms(2_000);
+    // A request waits for its client as long as it takes.
+    config.request_timeout = Duration::from_secs(3_600);
+    config
 }
 
 /// Serves until SIGTERM, or until whoever started it is gone.
 pub async fn run(args: Args) -> Result<(), String> {
     if let Some(promise) = args.sabotage {
-        sabotage::break_promise(promise);
+        fault_injection::break_promise(promise);
     }
     let builder = MatsSocketServer::builder("chaos")
         .node_name(format!("node-{}", args.process))
@@ -181,8 +177,8 @@ fn add_endpoints<C: SimpleConnection + 'static>(
             insert(row, "effect", client, "", number, process)?;
             match die_at {
                 Some(DieAt::Inserted) => std::process::abort(),
-                Some(DieAt::BeforeCommit) => sabotage::die_at(Step::BeforeCommit),
-                Some(DieAt::AfterCommit) => sabotage::die_at(Step::AfterCommit),
+                Some(DieAt::BeforeCommit) => fault_injection::die_at(Step::BeforeCommit),
+                Some(DieAt::AfterCommit) => fault_injection::die_at(Step::AfterCommit),
                 Some(DieAt::Received | DieAt::Answering) | None => {}
             }
             Ok(Outcome::resolve(mail(client, client, number)))
@@ -209,7 +205,12 @@ fn add_endpoints<C: SimpleConnection + 'static>(
             let Ask { client, number, to } = &ask.payload;
             let (to, session) = to.as_ref().ok_or_else(nobody)?;
             let relayed = mail(*to, *client, *number);
-            ask.send(session, ask.trace_id(), terminator::RELAYED, &relayed)?;
+            ask.context.send(
+                session,
+                ask.context.trace_id(),
+                terminator::RELAYED,
+                &relayed,
+            )?;
             Ok(Outcome::resolve(mail(*client, *client, *number)))
         })
         .endpoint(endpoint::WORK, async |ask: Incoming<Ask>| {
@@ -221,7 +222,12 @@ fn add_endpoints<C: SimpleConnection + 'static>(
             move |ask: Incoming<Ask>| async move {
                 take_a_while().await;
                 let done = mail(ask.payload.client, ask.payload.client, ask.payload.number);
-                ask.send(ask.session_id(), ask.trace_id(), terminator::NEWS, &done)?;
+                ask.context.send(
+                    ask.context.session_id(),
+                    ask.context.trace_id(),
+                    terminator::NEWS,
+                    &done,
+                )?;
                 Ok(Outcome::resolve(done))
             },
         )
@@ -257,8 +263,8 @@ fn insert(
 fn die_by_listening(builder: ServerBuilder, step: DieAt) -> ServerBuilder {
     builder.on_message(move |event| {
         let at = match (event.incoming, event.message_type) {
-            (true, MessageType::REQUEST) => DieAt::Received,
-            (false, MessageType::RESOLVE) => DieAt::Answering,
+            (true, MessageType::Request) => DieAt::Received,
+            (false, MessageType::Resolve) => DieAt::Answering,
             _ => return,
         };
         if at == step {

@@ -106,7 +106,7 @@ impl Walker<'_> {
             );
         }
         self.expect(true, "after it was sent again").await?;
-        let ack2 = acknowledge(MessageType::ACK2, IdOf::Client, vec!["1".to_owned()]);
+        let ack2 = acknowledge(MessageType::Ack2, IdOf::Client, vec!["1".to_owned()]);
         line.say(&[ack2]).await;
         self.forgotten().await?;
         self.fleet.kill(0);
@@ -121,7 +121,7 @@ impl Walker<'_> {
     async fn hello(&mut self) -> Result<Line, String> {
         let mut line = Line::open(self.fleet.ports[0]).await.ok_or("no line")?;
         line.say(&[hello(self.client, self.session.clone())]).await;
-        let welcome = of_type(&mut line, MessageType::WELCOME).await;
+        let welcome = of_type(&mut line, MessageType::Welcome).await;
         self.session = welcome.ok_or("no WELCOME")?.sid;
         Ok(line)
     }
@@ -130,7 +130,7 @@ impl Walker<'_> {
         let ask = Ask::new(self.client, 1, None);
         Envelope {
             cmid: Some("1".to_owned()),
-            ..ask.envelope(MessageType::REQUEST, endpoint::EFFECT)
+            ..ask.envelope(MessageType::Request, endpoint::EFFECT)
         }
     }
 
@@ -174,7 +174,7 @@ impl Walker<'_> {
 }
 
 async fn resolved(line: &mut Line) -> Option<Envelope> {
-    of_type(line, MessageType::RESOLVE).await
+    of_type(line, MessageType::Resolve).await
 }
 
 /// The next envelope of this type; `None`: the line has ended.

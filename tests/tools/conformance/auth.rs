@@ -65,16 +65,17 @@ impl Authentication for DummyAuthentication {
             let cleared = cookie(String::new(), Duration::ZERO).to_string();
             response.add(
                 SET_COOKIE,
-                HeaderValue::from_str(&cleared).map_err(|why| Refused(why.to_string()))?,
+                HeaderValue::from_str(&cleared).map_err(|why| Refused::new(why.to_string()))?,
             );
             let value = STANDARD
                 .decode(found.value())
                 .ok()
                 .and_then(|bytes| String::from_utf8(bytes).ok());
-            let value = value
-                .ok_or_else(|| Refused(format!("the cookie {COOKIE} is not base64 of a text")))?;
+            let value = value.ok_or_else(|| {
+                Refused::new(format!("the cookie {COOKIE} is not base64 of a text"))
+            })?;
             if value.contains(":fail_checkHandshake:") {
-                return Err(Refused("asked to fail the handshake".into()));
+                return Err(Refused::new("asked to fail the handshake"));
             }
             cookie_value = Some(value);
         }
@@ -160,7 +161,7 @@ impl Authenticator for DummyAuthenticator {
         &self,
         authorization: &str,
         current: &Principal,
-        _last_valid: i64,
+        _last_valid: SystemTime,
     ) -> Result<Verdict, AuthError> {
         if authorization.contains(":fail_reevaluateAuthenticationForOutgoingMessage:") {
             return Ok(Verdict::Invalid(

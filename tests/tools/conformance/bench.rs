@@ -55,16 +55,22 @@ pub fn add(builder: ServerBuilder) -> ServerBuilder {
     builder
         .terminator("Bench.burst", async |incoming: Incoming<Order>| {
             let session = incoming.payload.session.as_deref();
-            let session = session.unwrap_or(incoming.session_id());
+            let session = session.unwrap_or(incoming.context.session_id());
             incoming.payload.each(|message| {
-                let tid = incoming.trace_id();
-                incoming.send(session, tid, "ClientSide.terminator", message)?;
+                let tid = incoming.context.trace_id();
+                incoming
+                    .context
+                    .send(session, tid, "ClientSide.terminator", message)?;
                 Ok(())
             })
         })
         .terminator("Bench.publish", async |incoming: Incoming<Order>| {
             incoming.payload.each(|message| {
-                incoming.publish(&incoming.payload.topic, incoming.trace_id(), message)?;
+                incoming.context.publish(
+                    &incoming.payload.topic,
+                    incoming.context.trace_id(),
+                    message,
+                )?;
                 Ok(())
             })
         })

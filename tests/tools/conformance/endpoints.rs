@@ -36,7 +36,7 @@ pub fn published() -> Data {
 fn forwarding(builder: ServerBuilder) -> ServerBuilder {
     builder
         .endpoint_with_adapter("Test.single", to_single, async |reply: Incoming<Data>| {
-            let request_timestamp = reply.correlation()?.unwrap_or_default();
+            let request_timestamp = reply.context.correlation()?.unwrap_or_default();
             let length = reply
                 .payload
                 .string
@@ -49,7 +49,7 @@ fn forwarding(builder: ServerBuilder) -> ServerBuilder {
                 number2: reply.payload.number,
                 request_timestamp,
             };
-            Ok(if reply.message_type() == MessageType::REJECT {
+            Ok(if reply.context.message_type() == MessageType::Reject {
                 Outcome::reject(answer)
             } else {
                 Outcome::resolve(answer)
@@ -173,7 +173,7 @@ fn sending(builder: ServerBuilder, handle: &Handle) -> ServerBuilder {
             "Test.server.send.matsStage",
             async |incoming: Incoming<Data>| {
                 Ok(beside(
-                    &incoming,
+                    &incoming.context,
                     &incoming.payload,
                     "Test.server.send.matsStage",
                     None,
@@ -189,7 +189,11 @@ fn sending(builder: ServerBuilder, handle: &Handle) -> ServerBuilder {
             move |incoming: Incoming<IgnoredAny>| close_soon(close.clone(), incoming),
         )
         .terminator("Test.publish", async |incoming: Incoming<String>| {
-            incoming.publish(&incoming.payload, incoming.trace_id(), &published())?;
+            incoming.context.publish(
+                &incoming.payload,
+                incoming.context.trace_id(),
+                &published(),
+            )?;
             Ok(Outcome::done())
         })
 }
@@ -199,8 +203,8 @@ async fn send_from_task(
     incoming: Incoming<Data>,
 ) -> Result<Outcome<()>, HandlerError> {
     let server = started(&handle)?;
-    let session = incoming.session_id().to_owned();
-    let trace_id = format!("{}:SentFromThread", incoming.trace_id());
+    let session = incoming.context.session_id().to_owned();
+    let trace_id = format!("{}:SentFromThread", incoming.context.trace_id());
     let data = Data::new(incoming.payload.number, &*session, 2);
     rt::spawn(async move {
         if let Err(why) = server
@@ -218,7 +222,7 @@ async fn close_soon(
     incoming: Incoming<IgnoredAny>,
 ) -> Result<Outcome<()>, HandlerError> {
     let server = started(&handle)?;
-    let session = incoming.session_id().to_owned();
+    let session = incoming.context.session_id().to_owned();
     rt::spawn(async move {
         pause(250).await;
         if let Err(why) = server
@@ -245,8 +249,8 @@ fn requesting(builder: ServerBuilder) -> ServerBuilder {
             async |incoming: Incoming<Data>| {
                 let terminator = "Test.server.request.replyReceiver.direct";
                 services::request(
-                    &incoming,
-                    incoming.session_id(),
+                    &incoming.context,
+                    incoming.context.session_id(),
                     &incoming.payload,
                     terminator,
                 )?;
@@ -256,11 +260,11 @@ fn requesting(builder: ServerBuilder) -> ServerBuilder {
         .terminator(
             "Test.server.request.replyReceiver.direct",
             async |incoming: Incoming<Data>| {
-                check_correlation(&incoming, CORRELATION_STRING, CORRELATION_BYTES)?;
-                let reply = incoming.message_type().name();
+                check_correlation(&incoming.context, CORRELATION_STRING, CORRELATION_BYTES)?;
+                let reply = incoming.context.message_type().name();
                 services::reply_arrived(
-                    &incoming,
-                    incoming.session_id(),
+                    &incoming.context,
+                    incoming.context.session_id(),
                     &incoming.payload,
                     reply,
                 )?;
@@ -271,7 +275,7 @@ fn requesting(builder: ServerBuilder) -> ServerBuilder {
             "Test.server.request.viaMats",
             async |incoming: Incoming<Data>| {
                 Ok(beside(
-                    &incoming,
+                    &incoming.context,
                     &incoming.payload,
                     "Test.server.request.viaMats",
                     None,
@@ -281,10 +285,10 @@ fn requesting(builder: ServerBuilder) -> ServerBuilder {
         .terminator(
             "Test.server.request.replyReceiver.viaMats",
             async |incoming: Incoming<Data>| {
-                check_correlation(&incoming, CORRELATION_STRING, CORRELATION_BYTES)?;
-                let reply = Some(incoming.message_type().name());
+                check_correlation(&incoming.context, CORRELATION_STRING, CORRELATION_BYTES)?;
+                let reply = Some(incoming.context.message_type().name());
                 Ok(beside(
-                    &incoming,
+                    &incoming.context,
                     &incoming.payload,
                     "Test.server.request.replyReceiver.viaMats",
                     reply,
@@ -319,6 +323,7 @@ fn authorization(builder: ServerBuilder) -> ServerBuilder {
             "Test.replyWithCookieAuthorization",
             async |incoming: Incoming<Data>| {
                 let cookie = incoming
+                    .context
                     .principal_data::<CookieAuthorization>()
                     .and_then(|cookie| cookie.0.clone());
                 Ok(Outcome::resolve(Data {
@@ -331,9 +336,9 @@ fn authorization(builder: ServerBuilder) -> ServerBuilder {
             let reply_to = ReplyTo::terminator("Test.renewAuth_reply")
                 .correlation_string("123")
                 .correlation_bytes([1, 2, 3]);
-            incoming.request(
-                incoming.session_id(),
-                incoming.trace_id(),
+            incoming.context.request(
+                incoming.context.session_id(),
+                incoming.context.trace_id(),
                 "MatsSocket.renewAuth",
                 "",
                 reply_to,
@@ -343,11 +348,11 @@ fn authorization(builder: ServerBuilder) -> ServerBuilder {
         .terminator(
             "Test.renewAuth_reply",
             async |incoming: Incoming<IgnoredAny>| {
-                check_correlation(&incoming, "123", &[1, 2, 3])?;
-                let authorization = incoming.authorization();
-                incoming.send(
-                    incoming.session_id(),
-                    incoming.trace_id(),
+                check_correlation(&incoming.context, "123", &[1, 2, 3])?;
+                let authorization = incoming.context.authorization();
+                incoming.context.send(
+                    incoming.context.session_id(),
+                    incoming.context.trace_id(),
                     "Client.renewAuth_terminator",
                     &authorization,
                 )?;

@@ -44,19 +44,21 @@ pub fn add(builder: ServerBuilder) -> ServerBuilder {
         .service(
             "Test.server.send.matsStage",
             async |incoming: Incoming<Data>| {
-                let session = beside(&incoming)?.session_id;
-                let trace_id = format!("{}:SentFromMatsStage", incoming.trace_id());
+                let session = beside(&incoming.context)?.session_id;
+                let trace_id = format!("{}:SentFromMatsStage", incoming.context.trace_id());
                 let data = Data::new(incoming.payload.number, &*session, 1);
-                incoming.send(&session, &trace_id, "ClientSide.terminator", &data)?;
+                incoming
+                    .context
+                    .send(&session, &trace_id, "ClientSide.terminator", &data)?;
                 Ok(Outcome::<()>::done())
             },
         )
         .service(
             "Test.server.request.viaMats",
             async |incoming: Incoming<Data>| {
-                let session = beside(&incoming)?.session_id;
+                let session = beside(&incoming.context)?.session_id;
                 request(
-                    &incoming,
+                    &incoming.context,
                     &session,
                     &incoming.payload,
                     "Test.server.request.replyReceiver.viaMats",
@@ -67,11 +69,16 @@ pub fn add(builder: ServerBuilder) -> ServerBuilder {
         .service(
             "Test.server.request.replyReceiver.viaMats",
             async |incoming: Incoming<Data>| {
-                let beside = beside(&incoming)?;
+                let beside = beside(&incoming.context)?;
                 let reply = beside
                     .reply
                     .ok_or_else(|| HandlerError::internal("no kind of reply came along"))?;
-                reply_arrived(&incoming, &beside.session_id, &incoming.payload, &reply)?;
+                reply_arrived(
+                    &incoming.context,
+                    &beside.session_id,
+                    &incoming.payload,
+                    &reply,
+                )?;
                 Ok(Outcome::<()>::done())
             },
         )

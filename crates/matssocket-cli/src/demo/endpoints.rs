@@ -118,9 +118,9 @@ async fn push(node: Arc<str>, incoming: Incoming<PushLater>) -> Result<Outcome<(
     } = &incoming.payload;
     wait(*millis).await;
     for number in 1..=*count.min(&MOST_PUSHED) {
-        let trace_id = format!("{}#{number}", incoming.trace_id());
-        incoming.send(
-            incoming.session_id(),
+        let trace_id = format!("{}#{number}", incoming.context.trace_id());
+        incoming.context.send(
+            incoming.context.session_id(),
             &trace_id,
             "Demo.pushed",
             &Pushed {
@@ -135,11 +135,13 @@ async fn push(node: Arc<str>, incoming: Incoming<PushLater>) -> Result<Outcome<(
 
 async fn say(node: Arc<str>, incoming: Incoming<Text>) -> Result<Outcome<()>, HandlerError> {
     let said = Said {
-        user: incoming.user_id(),
+        user: incoming.context.user_id(),
         text: &incoming.payload.text,
         node: &node,
     };
-    incoming.publish("Demo.chat", incoming.trace_id(), &said)?;
+    incoming
+        .context
+        .publish("Demo.chat", incoming.context.trace_id(), &said)?;
     Ok(Outcome::done())
 }
 

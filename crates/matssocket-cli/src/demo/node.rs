@@ -281,9 +281,8 @@ async fn retire(http: ServerHandle) {
 
 /// A person waits for the stop button: what a service has not done by then, another node takes over.
 fn config() -> Config {
-    Config {
-        stop_grace: Duration::from_secs(1),
-        stop_spread: Duration::from_millis(200),
-        ..Config::default()
-    }
+    let mut config = Config::default();
+    config.stop_grace = Duration::from_secs(1);
+    config.stop_spread = Duration::from_millis(200);
+    config
 }

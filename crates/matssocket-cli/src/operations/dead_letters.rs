@@ -1,5 +1,7 @@
 //! `matssocket dead-letters`.
 
+use std::time::SystemTime;
+
 use clap::{Args, Subcommand};
 use matssocket::{Admin, DeadLetter, StoreError};
 use serde::Serialize;
@@ -138,7 +140,7 @@ async fn list(admin: &Admin, after: i64, limit: u32, json: bool) -> Result<(), F
 fn show(letters: Vec<DeadLetter>, more: bool) {
     let (shown, last) = (letters.len() as u64, letters.last().map(|letter| letter.id));
     if shown > 0 {
-        let now = output::now();
+        let now = SystemTime::now();
         let mut table = Table::new([
             ">ID", "DIED", "FROM", "ENDPOINT", "SESSION", "TRACE ID", ">TRIES", "REASON",
         ]);

@@ -1,5 +1,7 @@
 //! `matssocket nodes`.
 
+use std::time::SystemTime;
+
 use matssocket::{StoredNode, UnservedWork};
 use serde_json::json;
 
@@ -43,7 +45,7 @@ fn print_nodes(nodes: Vec<StoredNode>) {
     if nodes.is_empty() {
         return;
     }
-    let now = output::now();
+    let now = SystemTime::now();
     let mut table = Table::new(["NODE", "STATE", ">SESSIONS", "LEASE", "SERVICES"]);
     for node in nodes {
         let (state, lease) = match node.lives {
@@ -78,7 +80,7 @@ fn print_unserved(unserved: Vec<UnservedWork>) {
         return;
     }
     output::print("\nMessages wait for services that no node has that is up:\n");
-    let now = output::now();
+    let now = SystemTime::now();
     let mut table = Table::new(["SERVICE", ">MESSAGES", "OLDEST"]);
     for work in unserved {
         table.row([

@@ -91,8 +91,10 @@ impl Settings {
         if let Some(schema) = &self.schema {
             postgres = postgres.schema(schema);
         }
+        if self.pooled {
+            postgres = postgres.pooled();
+        }
         match &self.listen_url {
-            listen_url if self.pooled => postgres.pooled(listen_url.clone()),
             Some(listen_url) => postgres.listen_url(listen_url),
             None => postgres,
         }

@@ -1,5 +1,7 @@
 //! `matssocket sessions`.
 
+use std::time::SystemTime;
+
 use clap::{Args, Subcommand};
 use matssocket::wire::shown;
 use matssocket::{Admin, SendError, SessionFilter, StoredSession};
@@ -205,7 +207,7 @@ async fn revoke(admin: &Admin, user: &str, topic: Option<&str>, json: bool) -> R
 fn show(sessions: Vec<StoredSession>, total: u64) {
     let shown = sessions.len() as u64;
     if shown > 0 {
-        let now = output::now();
+        let now = SystemTime::now();
         let mut table = Table::new(["SESSION", "USER", "APP", "CREATED", "ALIVE", "NODE"]);
         for session in sessions {
             table.row([

@@ -64,16 +64,15 @@ async fn node(
     directory: &Path,
     extend: impl FnOnce(ServerBuilder) -> ServerBuilder,
 ) -> MatsSocketServer {
+    let mut config = Config::default();
+    config.service_attempts = 1;
+    config.max_redeliveries = 1;
+    config.redelivery_evidence = Duration::ZERO;
+    config.stop_spread = Duration::ZERO;
     let builder = MatsSocketServer::builder("tests")
         .store(Store::sqlite(directory.join("matssocket.db")))
         .authentication(any_user())
-        .config(Config {
-            service_attempts: 1,
-            max_redeliveries: 1,
-            redelivery_evidence: Duration::ZERO,
-            stop_spread: Duration::ZERO,
-            ..Config::default()
-        })
+        .config(config)
         .terminator("Tests.work", async |work: Incoming<String>| {
             Ok(Outcome::forward(Forward::to("Tests.work", &work.payload)))
         });

@@ -29,7 +29,7 @@ fn numbered(nth: u32) -> Result<Authorization, AuthorizationError> {
 }
 
 async fn refuse(mut line: Line, value: &str) -> Option<String> {
-    let hello = line.next(HELLO).await;
+    let hello = line.next(MessageType::Hello).await;
     assert_eq!(hello.auth.as_deref(), Some(value));
     line.close(1008, "stale").await;
     hello.sid
@@ -58,7 +58,7 @@ async fn a_refused_value_is_replaced_and_the_session_goes_on() {
     line.welcome("S1").await;
     in_time(client.established()).await.unwrap();
     let sending = client.send("t", "E", &1);
-    line.next(SEND).await;
+    line.next(MessageType::Send).await;
     client.cut();
 
     let sid = refuse(mock.accept().await, "Auth:0").await;
@@ -70,7 +70,7 @@ async fn a_refused_value_is_replaced_and_the_session_goes_on() {
         (hello.auth.as_deref(), hello.sid.as_deref()),
         (Some("Auth:1"), Some("S1"))
     );
-    let cmid = line.next(SEND).await.cmid.unwrap();
+    let cmid = line.next(MessageType::Send).await.cmid.unwrap();
     line.send(&format!(r#"[{{"t":"ACK","cmid":"{cmid}"}}]"#))
         .await;
     in_time(sending).await.unwrap(); // so WELCOME has come
@@ -186,7 +186,10 @@ async fn an_expired_answer_of_the_callback_is_a_failure() {
     assert_eq!(line.welcome("S1").await.auth.as_deref(), Some("Auth:1"));
 
     line.send(r#"[{"t":"REAUTH"}]"#).await;
-    assert_eq!(line.next(AUTH).await.auth.as_deref(), Some("Auth:3"));
+    assert_eq!(
+        line.next(MessageType::Auth).await.auth.as_deref(),
+        Some("Auth:3")
+    );
     for need in [
         AuthorizationNeed::First,
         AuthorizationNeed::Expired,
@@ -256,7 +259,12 @@ async fn without_a_callback_an_expired_value_is_told_and_not_sent() {
     client.set_authorization("Auth:old", Some(SystemTime::now()));
     while in_time(events.recv()).await.unwrap() != wanted {}
     let _sending = client.send("t", "E", &1);
-    assert_eq!(line.next_of(&[AUTH, SEND]).await.t, SEND);
+    assert_eq!(
+        line.next_of(&[MessageType::Auth, MessageType::Send])
+            .await
+            .t,
+        MessageType::Send
+    );
     client.cut();
     client.reconnect();
     let hello = mock.accept().await.welcome("S1").await;
@@ -348,7 +356,7 @@ async fn no_secret_is_shown() {
     client.reconnect();
     let mut line = mock.accept().await;
     assert_eq!(line.header("cookie"), "s3cret-cookie");
-    line.next(HELLO).await;
+    line.next(MessageType::Hello).await;
     line.close(1008, "s3cret-value is stale").await;
     let mut line = mock.accept().await;
     line.welcome("S1").await;

@@ -44,18 +44,21 @@ async fn flush_waits_for_acknowledgements_and_sends_its_own() {
     line.welcome("S1").await;
     drop(client.send("t", "E", &1));
     let request = client.request::<u32>("t", "E", &2).into_future();
-    line.next(REQUEST).await;
+    line.next(MessageType::Request).await;
     let flush = flushing(&client).await;
     // Sent later: not waited for.
     let _later = client.send("t", "E", &3);
-    assert_eq!(line.next(SEND).await.cmid.as_deref(), Some("3"));
+    assert_eq!(
+        line.next(MessageType::Send).await.cmid.as_deref(),
+        Some("3")
+    );
     line.send(r#"[{"t":"ACK","cmid":"1"},{"t":"PONG","x":1}]"#)
         .await;
     assert!(!flush.is_finished());
     // The request is taken; its answer is another matter.
     line.send(r#"[{"t":"ACK","cmid":"2"}]"#).await;
     in_time(flush).await.unwrap().unwrap();
-    assert_eq!(line.next(ACK2).await.ids.unwrap(), ["1", "2"]);
+    assert_eq!(line.next(MessageType::Ack2).await.ids.unwrap(), ["1", "2"]);
     drop(request);
 }
 
@@ -66,20 +69,26 @@ async fn flush_waits_for_replies_and_for_acknowledgements_alone() {
     client.endpoint("E", |n: Message<u32>| async move { Ok::<_, ()>(n.payload) });
     line.send(r#"[{"t":"REQUEST","smid":"s1","tid":"t","eid":"E","msg":1}]"#)
         .await;
-    let reply = line.next(RESOLVE).await.cmid.unwrap();
+    let reply = line.next(MessageType::Resolve).await.cmid.unwrap();
     let flush = flushing(&client).await;
     assert!(!flush.is_finished());
     line.send(&format!(r#"[{{"t":"ACK","cmid":"{reply}"}}]"#))
         .await;
     in_time(flush).await.unwrap().unwrap();
-    assert_eq!(line.next(ACK2).await.cmid.as_deref(), Some(&*reply));
+    assert_eq!(
+        line.next(MessageType::Ack2).await.cmid.as_deref(),
+        Some(&*reply)
+    );
 
     let mut handled = listen(&client, "T");
     line.send(r#"[{"t":"SEND","smid":"s2","tid":"t","eid":"T","msg":1}]"#)
         .await;
     in_time(handled.recv()).await.unwrap();
     in_time(client.flush()).await.unwrap();
-    assert_eq!(line.next(ACK).await.smid.as_deref(), Some("s2"));
+    assert_eq!(
+        line.next(MessageType::Ack).await.smid.as_deref(),
+        Some("s2")
+    );
 }
 
 #[tokio::test]
@@ -87,18 +96,18 @@ async fn flush_goes_through_reconnects_and_connects_who_was_disconnected() {
     let mock = Mock::start().await;
     let (client, mut line) = established(&mock).await;
     drop(client.send("t", "E", &1));
-    line.next(SEND).await;
+    line.next(MessageType::Send).await;
     let flush = flushing(&client).await;
     client.cut();
     let mut line = mock.accept().await;
     line.welcome("S1").await;
-    line.next(SEND).await;
+    line.next(MessageType::Send).await;
     assert!(!flush.is_finished());
     tokio::join!(line.close_code(), client.disconnect());
     let flush_too = flushing(&client).await;
     let mut line = mock.accept().await;
     line.welcome("S1").await;
-    line.next(SEND).await;
+    line.next(MessageType::Send).await;
     line.send(r#"[{"t":"ACK","cmid":"1"}]"#).await;
     in_time(flush).await.unwrap().unwrap();
     in_time(flush_too).await.unwrap().unwrap();
@@ -109,7 +118,7 @@ async fn flush_fails_with_the_session() {
     let mock = Mock::start().await;
     let (client, mut line) = established(&mock).await;
     drop(client.send("t", "E", &1));
-    line.next(SEND).await;
+    line.next(MessageType::Send).await;
     let flush = flushing(&client).await;
     line.close(1008, "not you").await;
     let closed = SessionClosed {

@@ -22,7 +22,7 @@ async fn hello_goes_first_and_the_rest_does_not_wait_for_welcome() {
     let hello = &first[0];
     assert_eq!(
         (hello.t, hello.auth.as_deref(), hello.sid.as_deref()),
-        (HELLO, Some("Auth:me"), None)
+        (MessageType::Hello, Some("Auth:me"), None)
     );
     assert_eq!(
         (hello.an.as_deref(), hello.av.as_deref()),
@@ -37,7 +37,7 @@ async fn hello_goes_first_and_the_rest_does_not_wait_for_welcome() {
         .await;
     in_time(one).await.unwrap();
     in_time(two).await.unwrap();
-    assert_eq!(line.next(ACK2).await.ids.unwrap(), ["1", "2"]);
+    assert_eq!(line.next(MessageType::Ack2).await.ids.unwrap(), ["1", "2"]);
     assert_eq!(client.session_id().as_deref(), Some("S1"));
 }
 
@@ -48,8 +48,14 @@ async fn after_a_cut_the_same_messages_go_again() {
     let mut events = client.connection_events();
     let one = client.send("t1", "E", &1);
     let two = tokio::spawn(client.send("t2", "E", &2));
-    assert_eq!(line.next(SEND).await.cmid.as_deref(), Some("1"));
-    assert_eq!(line.next(SEND).await.cmid.as_deref(), Some("2"));
+    assert_eq!(
+        line.next(MessageType::Send).await.cmid.as_deref(),
+        Some("1")
+    );
+    assert_eq!(
+        line.next(MessageType::Send).await.cmid.as_deref(),
+        Some("2")
+    );
     line.send(r#"[{"t":"ACK","cmid":"1"}]"#).await;
     in_time(one).await.unwrap();
     client.cut();
@@ -57,7 +63,10 @@ async fn after_a_cut_the_same_messages_go_again() {
     let mut line = mock.accept().await;
     let hello = line.welcome("S1").await;
     assert_eq!(hello.sid.as_deref(), Some("S1"));
-    assert_eq!(line.next(SEND).await.cmid.as_deref(), Some("2"));
+    assert_eq!(
+        line.next(MessageType::Send).await.cmid.as_deref(),
+        Some("2")
+    );
     line.send(r#"[{"t":"ACK","cmid":"2"}]"#).await;
     in_time(two).await.unwrap().unwrap();
     assert!(matches!(
@@ -86,15 +95,24 @@ async fn a_message_that_comes_twice_is_handled_once() {
     let mut handled = listen(&client, "T");
     let push = r#"[{"t":"SEND","smid":"s1","tid":"t","eid":"T","msg":"one"}]"#;
     line.send(push).await;
-    assert_eq!(line.next(ACK).await.smid.as_deref(), Some("s1"));
+    assert_eq!(
+        line.next(MessageType::Ack).await.smid.as_deref(),
+        Some("s1")
+    );
     line.send(push).await;
-    assert_eq!(line.next(ACK).await.smid.as_deref(), Some("s1"));
+    assert_eq!(
+        line.next(MessageType::Ack).await.smid.as_deref(),
+        Some("s1")
+    );
     // Also through a reconnect.
     client.cut();
     let mut line = mock.accept().await;
     line.welcome("S1").await;
     line.send(push).await;
-    assert_eq!(line.next(ACK).await.smid.as_deref(), Some("s1"));
+    assert_eq!(
+        line.next(MessageType::Ack).await.smid.as_deref(),
+        Some("s1")
+    );
     line.send(
         r#"[{"t":"ACK2","smid":"s1"},{"t":"SEND","smid":"s2","tid":"t","eid":"T","msg":"two"}]"#,
     )
@@ -111,13 +129,13 @@ async fn what_nobody_handles_is_refused() {
     line.send(r#"[{"t":"SEND","smid":"s1","tid":"t","eid":"Nope","msg":1}]"#)
         .await;
     assert_eq!(
-        line.next(NACK).await.desc.as_deref(),
+        line.next(MessageType::Nack).await.desc.as_deref(),
         Some(r#"no terminator "Nope""#)
     );
     line.send(r#"[{"t":"SEND","smid":"s2","tid":"t","eid":"T","msg":"text"}]"#)
         .await;
     assert!(
-        line.next(NACK)
+        line.next(MessageType::Nack)
             .await
             .desc
             .unwrap()
@@ -157,15 +175,21 @@ async fn retry_sends_again_until_attempts_run_out() {
     let mock = Mock::start().await;
     let (client, mut line) = established(&mock).await;
     let one = client.send("t", "E", &1);
-    line.next(SEND).await;
+    line.next(MessageType::Send).await;
     line.send(r#"[{"t":"RETRY","cmid":"1"}]"#).await;
-    assert_eq!(line.next(SEND).await.cmid.as_deref(), Some("1"));
+    assert_eq!(
+        line.next(MessageType::Send).await.cmid.as_deref(),
+        Some("1")
+    );
     line.send(r#"[{"t":"ACK","cmid":"1"}]"#).await;
     in_time(one).await.unwrap();
 
     let two = client.request::<()>("t", "E", &2).into_future();
     for _ in 0..10 {
-        assert_eq!(line.next(REQUEST).await.cmid.as_deref(), Some("2"));
+        assert_eq!(
+            line.next(MessageType::Request).await.cmid.as_deref(),
+            Some("2")
+        );
         line.send(r#"[{"t":"RETRY","cmid":"2","desc":"busy"}]"#)
             .await;
     }
@@ -187,29 +211,41 @@ async fn requests_are_resolved_rejected_and_refused() {
         .request::<u32>("t", "E", &1)
         .timeout(Duration::from_secs(9))
         .into_future();
-    assert_eq!(line.next(REQUEST).await.to, Some(9_000));
+    assert_eq!(line.next(MessageType::Request).await.to, Some(9_000));
     // Without smid the reply stands for the ACK.
     line.send(r#"[{"t":"RESOLVE","cmid":"1","tid":"t","msg":42,"debug":{"resd":1,"mscts":5}}]"#)
         .await;
     let reply = in_time(resolved).await.unwrap();
     assert_eq!(reply.debug.as_ref().unwrap().mscts, Some(5));
     assert_eq!(reply.resolved().unwrap(), 42);
-    assert_eq!(line.next(ACK2).await.cmid.as_deref(), Some("1"));
+    assert_eq!(
+        line.next(MessageType::Ack2).await.cmid.as_deref(),
+        Some("1")
+    );
 
     // With smid it is a message of its own; the request counts as taken as well.
     let rejected = client.request::<u32>("t", "E", &1).into_future();
-    line.next(REQUEST).await;
+    line.next(MessageType::Request).await;
     let reject = r#"[{"t":"REJECT","cmid":"2","smid":"s1","tid":"t","msg":{"why":7}}]"#;
     line.send(reject).await;
     let rejection = in_time(rejected).await.unwrap().resolved().unwrap_err();
     assert_eq!(rejection.payload::<Value>().unwrap(), json!({"why": 7}));
-    assert_eq!(line.next(ACK).await.smid.as_deref(), Some("s1"));
-    assert_eq!(line.next(ACK2).await.cmid.as_deref(), Some("2"));
+    assert_eq!(
+        line.next(MessageType::Ack).await.smid.as_deref(),
+        Some("s1")
+    );
+    assert_eq!(
+        line.next(MessageType::Ack2).await.cmid.as_deref(),
+        Some("2")
+    );
     line.send(reject).await;
-    assert_eq!(line.next(ACK).await.smid.as_deref(), Some("s1"));
+    assert_eq!(
+        line.next(MessageType::Ack).await.smid.as_deref(),
+        Some("s1")
+    );
 
     let refused = client.request::<u32>("t", "E", &1).into_future();
-    line.next(REQUEST).await;
+    line.next(MessageType::Request).await;
     line.send(r#"[{"t":"NACK","cmid":"3","desc":"no"}]"#).await;
     let error = RequestError::Send(SendError::Refused { desc: "no".into() });
     assert_eq!(in_time(refused).await.unwrap_err(), error);
@@ -222,11 +258,17 @@ async fn a_late_answer_is_ignored_but_acknowledged() {
     let timeout = Duration::from_millis(30);
     let answer = client.request::<u32>("t", "E", &1).timeout(timeout).await;
     assert_eq!(answer.unwrap_err(), RequestError::Timeout(timeout));
-    line.next(REQUEST).await;
+    line.next(MessageType::Request).await;
     line.send(r#"[{"t":"RESOLVE","cmid":"1","smid":"s1","tid":"t","msg":42}]"#)
         .await;
-    assert_eq!(line.next(ACK).await.smid.as_deref(), Some("s1"));
-    assert_eq!(line.next(ACK2).await.cmid.as_deref(), Some("1"));
+    assert_eq!(
+        line.next(MessageType::Ack).await.smid.as_deref(),
+        Some("s1")
+    );
+    assert_eq!(
+        line.next(MessageType::Ack2).await.cmid.as_deref(),
+        Some("1")
+    );
 }
 
 #[tokio::test]
@@ -248,7 +290,9 @@ async fn the_answers_to_server_requests_go_again_until_acknowledged() {
     }
     let mut replies = Vec::new();
     for _ in 0..3 {
-        let reply = line.next_of(&[RESOLVE, REJECT]).await;
+        let reply = line
+            .next_of(&[MessageType::Resolve, MessageType::Reject])
+            .await;
         replies.push((
             reply.smid.unwrap(),
             reply.t,
@@ -259,25 +303,31 @@ async fn the_answers_to_server_requests_go_again_until_acknowledged() {
     replies.sort_by(|a, b| a.0.cmp(&b.0));
     assert_eq!(
         (replies[0].1, replies[0].2.as_deref()),
-        (REJECT, Some(r#""zero""#))
+        (MessageType::Reject, Some(r#""zero""#))
     );
-    assert_eq!((replies[1].1, replies[1].2.as_deref()), (REJECT, None));
+    assert_eq!(
+        (replies[1].1, replies[1].2.as_deref()),
+        (MessageType::Reject, None)
+    );
     assert_eq!(
         (replies[2].1, replies[2].2.as_deref()),
-        (RESOLVE, Some("4"))
+        (MessageType::Resolve, Some("4"))
     );
     line.send(&format!(
         r#"[{{"t":"ACK","ids":["{}","{}"]}}]"#,
         replies[0].3, replies[1].3
     ))
     .await;
-    line.next(ACK2).await;
+    line.next(MessageType::Ack2).await;
     drop(line);
 
     let mut line = mock.accept().await;
     line.welcome("S1").await;
     assert_eq!(
-        line.next_of(&[RESOLVE, REJECT]).await.cmid.unwrap(),
+        line.next_of(&[MessageType::Resolve, MessageType::Reject])
+            .await
+            .cmid
+            .unwrap(),
         replies[2].3
     );
 }
@@ -344,7 +394,7 @@ async fn reading_stops_while_too_much_waits() {
     }
     let mut acknowledged = 0;
     while acknowledged < 3 {
-        let ack = line.next(ACK).await;
+        let ack = line.next(MessageType::Ack).await;
         acknowledged += ack.ids.map_or(1, |ids| ids.len());
     }
     assert!(acknowledged < 10);
@@ -383,14 +433,14 @@ async fn cuts_lose_double_and_reorder_nothing() {
                 let mut acks = Vec::new();
                 for envelope in pipeline {
                     match envelope.t {
-                        SEND => {
+                        MessageType::Send => {
                             let n = envelope.msg.unwrap().get().parse().unwrap();
                             if handled.last().is_none_or(|last| n > *last) {
                                 handled.push(n);
                             }
                             acks.push(format!("\"{}\"", envelope.cmid.unwrap()));
                         }
-                        ACK => {
+                        MessageType::Ack => {
                             for smid in envelope
                                 .smid
                                 .into_iter()

@@ -115,7 +115,7 @@ impl Line {
 
     /// Waits for HELLO and welcomes; gives the HELLO.
     pub(super) async fn welcome(&mut self, session_id: &str) -> Envelope {
-        let hello = self.next(MessageType::HELLO).await;
+        let hello = self.next(MessageType::Hello).await;
         self.send(&format!(r#"[{{"t":"WELCOME","sid":"{session_id}"}}]"#))
             .await;
         hello

@@ -35,27 +35,36 @@ async fn a_lost_session_is_replaced_and_its_subscriptions_go_along() {
     client
         .subscribe("Topic", |_: Message<String>| async {})
         .unwrap();
-    line.next(SUB).await;
+    line.next(MessageType::Sub).await;
     let (sending, request) = (
         client.send("t", "E", &1),
         client.request::<()>("t", "E", &2).into_future(),
     );
-    line.next(REQUEST).await;
+    line.next(MessageType::Request).await;
     let mut events = client.connection_events();
     client.cut();
 
     let mut line = mock.accept().await;
-    assert_eq!(line.next(HELLO).await.sid.as_deref(), Some("S1"));
+    assert_eq!(
+        line.next(MessageType::Hello).await.sid.as_deref(),
+        Some("S1")
+    );
     line.close(4001, "gone").await;
     assert_eq!(in_time(sending).await.unwrap_err(), gone(4001).into());
     assert_eq!(in_time(request).await.unwrap_err(), gone(4001).into());
     let next = client.send("t", "E", &3);
     let mut line = mock.accept().await;
     let first = line.pipeline().await;
-    assert_eq!((first[0].t, first[0].sid.as_deref()), (HELLO, None));
-    assert_eq!((first[1].t, first[1].eid.as_deref()), (SUB, Some("Topic")));
+    assert_eq!(
+        (first[0].t, first[0].sid.as_deref()),
+        (MessageType::Hello, None)
+    );
+    assert_eq!(
+        (first[1].t, first[1].eid.as_deref()),
+        (MessageType::Sub, Some("Topic"))
+    );
     line.send(r#"[{"t":"WELCOME","sid":"S2"}]"#).await;
-    let send = line.next(SEND).await;
+    let send = line.next(MessageType::Send).await;
     assert_eq!(
         (send.cmid.as_deref(), send.msg.unwrap().get()),
         (Some("3"), "3")
@@ -108,7 +117,7 @@ async fn a_new_session_that_is_refused_backs_off() {
     let mut events = client.connection_events();
     client.cut();
     let mut line = mock.accept().await;
-    line.next(HELLO).await;
+    line.next(MessageType::Hello).await;
     line.close(4001, "gone").await;
     assert!(matches!(
         next_event(&mut events).await,
@@ -123,7 +132,7 @@ async fn a_new_session_that_is_refused_backs_off() {
     let start = Instant::now();
     for code in [4001, 1011, 1011, 1011] {
         let mut line = mock.accept().await;
-        assert_eq!(line.next(HELLO).await.sid, None);
+        assert_eq!(line.next(MessageType::Hello).await.sid, None);
         line.close(code, "gone").await;
         let failed = next_event(&mut events).await;
         assert!(

@@ -17,7 +17,10 @@ async fn reauth_is_answered_by_the_callback() {
     let mut line = mock.accept().await;
     assert_eq!(line.welcome("S1").await.auth.as_deref(), Some("Auth:0"));
     line.send(r#"[{"t":"REAUTH"}]"#).await;
-    assert_eq!(line.next(AUTH).await.auth.as_deref(), Some("Auth:1"));
+    assert_eq!(
+        line.next(MessageType::Auth).await.auth.as_deref(),
+        Some("Auth:1")
+    );
     assert_eq!(asked.load(Ordering::Relaxed), 2);
 }
 
@@ -33,10 +36,13 @@ async fn the_built_in_endpoint_renews_the_authorization() {
     line.send(r#"[{"t":"REQUEST","smid":"s1","tid":"t","eid":"MatsSocket.renewAuth","msg":""}]"#)
         .await;
     assert_eq!(
-        line.next(AUTH).await.auth.as_deref(),
+        line.next(MessageType::Auth).await.auth.as_deref(),
         Some("Auth:Requested")
     );
-    assert_eq!(line.next(RESOLVE).await.smid.as_deref(), Some("s1"));
+    assert_eq!(
+        line.next(MessageType::Resolve).await.smid.as_deref(),
+        Some("s1")
+    );
 }
 
 #[tokio::test]
@@ -50,7 +56,10 @@ async fn without_a_callback_reauth_is_told_to_the_application() {
         ConnectionEvent::AuthorizationWanted
     );
     client.set_authorization("Auth:new", None);
-    assert_eq!(line.next(AUTH).await.auth.as_deref(), Some("Auth:new"));
+    assert_eq!(
+        line.next(MessageType::Auth).await.auth.as_deref(),
+        Some("Auth:new")
+    );
 }
 
 /// An expired value is replaced before messages go out; a failing callback is asked again.
@@ -86,9 +95,9 @@ async fn expired_authorization_is_renewed_before_sending() {
     let pipeline = line.pipeline().await;
     assert_eq!(
         (pipeline[0].t, pipeline[0].auth.as_deref()),
-        (AUTH, Some("Auth:Expired"))
+        (MessageType::Auth, Some("Auth:Expired"))
     );
-    assert_eq!(pipeline[1].t, SEND);
+    assert_eq!(pipeline[1].t, MessageType::Send);
 }
 
 #[tokio::test]
@@ -142,7 +151,7 @@ async fn restart_and_reconnect_codes_keep_the_session() {
     let (client, mut line) = established(&mock).await;
     for code in [1012, 4002, 1001] {
         let sending = client.send("t", "E", &code);
-        let cmid = line.next(SEND).await.cmid.unwrap();
+        let cmid = line.next(MessageType::Send).await.cmid.unwrap();
         line.close(code, "later").await;
         line = mock.accept().await;
         assert_eq!(
@@ -150,7 +159,7 @@ async fn restart_and_reconnect_codes_keep_the_session() {
             Some("S1"),
             "{code}"
         );
-        assert_eq!(line.next(SEND).await.cmid.unwrap(), cmid);
+        assert_eq!(line.next(MessageType::Send).await.cmid.unwrap(), cmid);
         line.send(&format!(r#"[{{"t":"ACK","cmid":"{cmid}"}}]"#))
             .await;
         in_time(sending).await.unwrap();
@@ -164,7 +173,7 @@ async fn a_closed_session_fails_what_is_outstanding() {
     let mut events = client.connection_events();
     let sending = client.send("t", "E", &1);
     let request = client.request::<()>("t", "E", &1).into_future();
-    line.next(REQUEST).await;
+    line.next(MessageType::Request).await;
     line.close(1008, "not you").await;
     let closed = SessionClosed {
         code: Some(1008),
@@ -183,7 +192,7 @@ async fn a_closed_session_fails_what_is_outstanding() {
     let _sending = client.send("t", "E", &1);
     let mut line = mock.accept().await;
     assert_eq!(line.welcome("S2").await.sid, None);
-    line.next(SEND).await;
+    line.next(MessageType::Send).await;
     assert_eq!(in_time(client.established()).await.unwrap(), "S2");
 }
 
@@ -201,7 +210,7 @@ async fn who_was_sent_away_stays_away_until_there_is_something_to_say() {
     let _sending = client.send("t", "E", &1);
     let mut line = mock.accept().await;
     assert_eq!(line.welcome("S1").await.sid.as_deref(), Some("S1"));
-    line.next(SEND).await;
+    line.next(MessageType::Send).await;
 }
 
 #[tokio::test]
@@ -260,10 +269,13 @@ async fn subscriptions_are_renewed_from_what_was_last_seen() {
         .unwrap();
     client.subscribe("Old", |_: Message<()>| async {}).unwrap();
     for _ in 0..3 {
-        assert_eq!(line.next(SUB).await.smid, None);
+        assert_eq!(line.next(MessageType::Sub).await.smid, None);
     }
     client.unsubscribe("Old");
-    assert_eq!(line.next(UNSUB).await.eid.as_deref(), Some("Old"));
+    assert_eq!(
+        line.next(MessageType::Unsub).await.eid.as_deref(),
+        Some("Old")
+    );
     line.send(r#"[{"t":"SUB_OK","eid":"Topic"},{"t":"SUB_NO_AUTH","eid":"Secret"}]"#)
         .await;
     assert_eq!(
@@ -285,7 +297,10 @@ async fn subscriptions_are_renewed_from_what_was_last_seen() {
 
     let mut line = mock.accept().await;
     let first = line.pipeline().await;
-    assert_eq!((first[0].t, first[1].t, first.len()), (HELLO, SUB, 2));
+    assert_eq!(
+        (first[0].t, first[1].t, first.len()),
+        (MessageType::Hello, MessageType::Sub, 2)
+    );
     assert_eq!(
         (first[1].eid.as_deref(), first[1].smid.as_deref()),
         (Some("Topic"), Some("p1"))
@@ -299,7 +314,10 @@ async fn subscriptions_are_renewed_from_what_was_last_seen() {
         }
     );
     // Whether it had arrived is not known.
-    assert_eq!(line.next(UNSUB).await.eid.as_deref(), Some("Old"));
+    assert_eq!(
+        line.next(MessageType::Unsub).await.eid.as_deref(),
+        Some("Old")
+    );
 }
 
 #[tokio::test]
@@ -311,11 +329,11 @@ async fn a_line_without_pongs_is_cut() {
         .unwrap();
     let mut line = mock.accept().await;
     line.welcome("S1").await;
-    let ping = line.next(PING).await;
+    let ping = line.next(MessageType::Ping).await;
     assert_eq!(ping.x, Some(matssocket_wire::PingId::Number(1)));
     line.send(r#"[{"t":"PONG","x":1}]"#).await;
     assert_eq!(
-        line.next(PING).await.x,
+        line.next(MessageType::Ping).await.x,
         Some(matssocket_wire::PingId::Number(2))
     );
     // No answer.
@@ -339,7 +357,7 @@ async fn it_works_inside_actix() {
     let mock = Mock::start().await;
     let (client, mut line) = established(&mock).await;
     let request = client.request::<u32>("t", "E", &1).into_future();
-    line.next(REQUEST).await;
+    line.next(MessageType::Request).await;
     line.send(r#"[{"t":"RESOLVE","cmid":"1","msg":2}]"#).await;
     assert_eq!(in_time(request).await.unwrap().resolved().unwrap(), 2);
 }

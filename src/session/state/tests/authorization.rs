@@ -141,8 +141,8 @@ fn replies_wait_for_a_valid_authorization() {
     driven.invalid();
     let mut actions = driven.ended(
         "1",
-        MessageType::REQUEST,
-        answered(MessageType::RESOLVE, "1"),
+        MessageType::Request,
+        answered(MessageType::Resolve, "1"),
     );
     actions.extend(driven.after(Duration::from_secs(1)));
     assert!(sent(&actions).is_empty(), "{actions:?}");
@@ -160,8 +160,8 @@ fn an_answer_that_was_long_in_the_making_is_asked_about() {
         driven.after(Duration::from_secs(2));
         let mut actions = driven.ended(
             "1",
-            MessageType::REQUEST,
-            answered(MessageType::RESOLVE, "1"),
+            MessageType::Request,
+            answered(MessageType::Resolve, "1"),
         );
         actions.extend(driven.after(Duration::from_millis(2)));
         assert!(
@@ -177,7 +177,7 @@ fn an_answer_that_was_long_in_the_making_is_asked_about() {
     assert_eq!(types(&actions), ["REAUTH"]);
     driven.text(&auth("fine"));
     assert_eq!(types(&driven.accepted()), ["RESOLVE"]);
-    let (_, actions) = slow(Err(AuthError("away".into())));
+    let (_, actions) = slow(Err(AuthError::new("away")));
     assert_eq!(ending(&actions).0, 1012);
 }
 

@@ -5,7 +5,7 @@ use crate::store::operation::{ConnectionId, SessionKey};
 
 fn reply_of(seq: i64, cmid: &str) -> OutboxMessage {
     OutboxMessage {
-        kind: MessageType::RESOLVE,
+        kind: MessageType::Resolve,
         eid: None,
         cmid: Some(cmid.into()),
         ..stored(seq)
@@ -25,7 +25,7 @@ fn the_reply_of_a_service_that_overtakes_its_handlers_end_stands_for_the_ack() {
     driven.valid(REQUEST);
     let actions = driven.on(Event::Registry(ToSession::Stored(0, reply_of(1, "1"))));
     let mut got = deliver(&mut driven, actions);
-    let actions = driven.ended("1", MessageType::REQUEST, answered(MessageType::ACK, "1"));
+    let actions = driven.ended("1", MessageType::Request, answered(MessageType::Ack, "1"));
     got.extend(sent(&actions));
     got.extend(sent(&driven.after(Duration::from_secs(1))));
     assert_eq!(types(&got), ["RESOLVE"]);
@@ -38,7 +38,7 @@ fn the_ack_of_a_message_that_came_again_is_dropped_for_its_resolve() {
     driven.valid(REQUEST);
     driven.on(Event::AnswerRead {
         cmid: "1".into(),
-        kind: MessageType::REQUEST,
+        kind: MessageType::Request,
         answer: Ok(Some(None)),
     });
     let actions = driven.on(Event::Registry(ToSession::Stored(0, reply_of(1, "1"))));
@@ -60,9 +60,9 @@ fn an_answer_that_cannot_be_read_is_asked_for_again() {
         actions.extend(driven.after(Config::default().ack_delay));
         actions
     };
-    assert_eq!(types(&sent(&read(MessageType::REQUEST))), ["RETRY"]);
+    assert_eq!(types(&sent(&read(MessageType::Request))), ["RETRY"]);
     assert_eq!(
-        ending(&read(MessageType::RESOLVE)),
+        ending(&read(MessageType::Resolve)),
         (4002, Keep::Deregister),
         "a reply is never told to RETRY"
     );
@@ -76,7 +76,7 @@ fn a_handler_that_was_fenced_off_for_an_earlier_registration_is_no_take_over() {
     };
     let mut driven = Driven::established(Config::default());
     driven.valid(&send(1));
-    let mut actions = driven.ended("1", MessageType::SEND, End::FencedOff(earlier));
+    let mut actions = driven.ended("1", MessageType::Send, End::FencedOff(earlier));
     actions.extend(driven.after(Config::default().ack_delay));
     assert_eq!(types(&sent(&actions)), ["RETRY"]);
     assert!(!has(&actions, "End"), "{actions:?}");
@@ -89,11 +89,11 @@ fn in_doubt(driven: &mut Driven, order: &[&str]) -> Vec<Action> {
     let mut actions = Vec::new();
     for step in order {
         actions.extend(match *step {
-            "outcome" => driven.ended("1", MessageType::REQUEST, End::Unknown),
-            "failed" => driven.ended("1", MessageType::REQUEST, End::Retry(None)),
+            "outcome" => driven.ended("1", MessageType::Request, End::Unknown),
+            "failed" => driven.ended("1", MessageType::Request, End::Retry(None)),
             "reply" => {
                 let reply = OutboxMessage {
-                    kind: MessageType::RESOLVE,
+                    kind: MessageType::Resolve,
                     cmid: Some("1".into()),
                     ..stored(1)
                 };
@@ -149,7 +149,7 @@ fn a_reply_that_may_have_been_stored_comes_again_on_another_line() {
     let mut driven = Driven::established(Config::default());
     driven.on(Event::Registry(just_stored(1)));
     driven.valid(r#"[{"t":"RESOLVE","tid":"t","cmid":"1","smid":"abc1"}]"#);
-    let actions = driven.ended("1", MessageType::RESOLVE, End::Unknown);
+    let actions = driven.ended("1", MessageType::Resolve, End::Unknown);
     assert_eq!(ending(&actions), (4002, Keep::Deregister));
 }
 
@@ -320,13 +320,13 @@ fn a_session_whose_inbox_is_full_of_answers_gets_retry_until_it_lets_go_of_some(
     let answer = Box::new(Envelope {
         cmid: Some("c2".into()),
         msg: Some(serde_json::value::to_raw_value("12345").expect("JSON")),
-        ..Envelope::new(MessageType::RESOLVE)
+        ..Envelope::new(MessageType::Resolve)
     });
     let end = End::Answered {
         answer,
         at_once: true,
     };
-    driven.ended("c2", MessageType::REQUEST, end);
+    driven.ended("c2", MessageType::Request, end);
     let mut actions = driven.valid(&send("c3"));
     actions.extend(driven.after(Duration::from_secs(1)));
     assert!(

@@ -124,7 +124,7 @@ fn one_envelope_that_is_too_long_closes_with_4004_and_nothing_is_done() {
 fn without_room_messages_get_retry_and_the_outbox_stays_in_the_store() {
     let config = Config::default();
     let mut driven = Driven::established(config.clone());
-    driven.around.incoming_room = 100;
+    driven.environment.incoming_room = 100;
     let long = format!(
         r#"[{{"t":"SEND","eid":"e","tid":"t","cmid":2,"msg":"{}"}}]"#,
         "x".repeat(100)
@@ -135,7 +135,7 @@ fn without_room_messages_get_retry_and_the_outbox_stays_in_the_store() {
     assert!(handled(&actions).is_empty());
     // Little is taken.
     assert_eq!(handled(&driven.valid(&send(3))), ["3"]);
-    driven.around.outgoing_room = 0;
+    driven.environment.outgoing_room = 0;
     let actions = driven.on(Event::Registry(just_stored(1)));
     assert!(
         has(&actions, "Fetch"),

@@ -49,12 +49,12 @@ fn a_gap_in_the_numbers_is_no_message_that_is_missing() {
 #[test]
 fn nothing_is_delivered_while_the_lease_is_in_doubt() {
     let mut driven = Driven::established(Config::default());
-    driven.around.lease_in_doubt = true;
+    driven.environment.lease_in_doubt = true;
     let actions = driven.on(Event::Registry(just_stored(1)));
     assert!(deliver(&mut driven, actions).is_empty());
-    driven.around.lease_in_doubt = false;
+    driven.environment.lease_in_doubt = false;
     let deadline = driven.state.deadline().expect("it is tried again");
-    let wait = deadline - driven.around.now;
+    let wait = deadline - driven.environment.now;
     let actions = driven.after(Duration::from_millis(wait as u64));
     assert_eq!(deliver(&mut driven, actions)[0]["smid"], "abc1");
 }
@@ -198,10 +198,10 @@ fn what_waits_to_go_out_need_not_be_acknowledged() {
     let mut driven = Driven::established(config);
     let actions = driven.on(Event::Registry(just_stored(1)));
     deliver(&mut driven, actions);
-    driven.around.going_out = true;
+    driven.environment.going_out = true;
     let actions = driven.after(2 * timeout);
     assert!(!has(&actions, "End {"), "{actions:?}");
-    driven.around.going_out = false;
+    driven.environment.going_out = false;
     let actions = driven.after(timeout - Duration::from_millis(1));
     assert!(!has(&actions, "End {"), "{actions:?}");
     let actions = driven.after(Duration::from_millis(1));

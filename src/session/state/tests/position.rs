@@ -64,7 +64,7 @@ fn a_pong_proves_what_was_sent_before_its_ping() {
     assert_eq!(reported(&actions), Some((12, true)));
     // Nothing is left to be done but to ask about the rights.
     let next = driven.state.deadline().expect("they are asked about again");
-    assert!(next > driven.around.now + 60_000);
+    assert!(next > driven.environment.now + 60_000);
 }
 
 /// It may have been sent before the publication came.
@@ -115,12 +115,12 @@ fn the_ack_of_a_message_behind_it_proves_a_publication() {
 #[test]
 fn what_is_still_to_be_read_is_not_received() {
     let mut driven = Driven::receiving();
-    driven.around.clogged = true;
-    driven.around.filling = true;
+    driven.environment.backpressured = true;
+    driven.environment.filling = true;
     for id in 12..12 + 300 {
         driven.publish(id);
     }
-    (driven.around.clogged, driven.around.filling) = (false, false);
+    (driven.environment.backpressured, driven.environment.filling) = (false, false);
     driven.on(Event::Line(FromLine::Drained));
     let actions = driven.after(Duration::from_secs(5));
     driven.pong(ping(&actions).expect("a ping"));

@@ -184,11 +184,11 @@ fn what_was_missed_is_read_page_by_page_while_the_line_has_room() {
     let actions = driven.let_out();
     let first = format!(r#"ReadTopic {{ topic: "T", after: 7, up_to: 100, max_bytes: {page} }}"#);
     assert!(has(&actions, &first), "{actions:?}");
-    driven.around.filling = true;
+    driven.environment.filling = true;
     let actions = driven.read(100, &[8, 9], Some(40));
     assert_eq!(ids(&actions), ["8.5", "9.5"]);
     assert!(!has(&actions, "ReadTopic"), "{actions:?}");
-    driven.around.filling = false;
+    driven.environment.filling = false;
     let actions = driven.on(Event::Line(FromLine::Drained));
     // What lies between may be gone from the history.
     let second = r#"ReadTopic { topic: "T", after: 39, up_to: 100"#;
@@ -237,13 +237,13 @@ fn other_topics_go_on_beside_a_replay() {
     let actions = driven.read(100, &[8, 9, 10, 11, 12], None);
     assert_eq!(ids(&actions)[5..], ["102.5"]);
     // A line that takes no more: they wait, and then are read from the store, each topic in its turn.
-    driven.around.clogged = true;
-    driven.around.filling = true;
+    driven.environment.backpressured = true;
+    driven.environment.filling = true;
     for id in (110..).step_by(2).take(Config::default().window) {
         assert!(driven.publish(id).is_empty());
         assert!(driven.on(of_u(id + 1)).is_empty());
     }
-    (driven.around.clogged, driven.around.filling) = (false, false);
+    (driven.environment.backpressured, driven.environment.filling) = (false, false);
     let actions = driven.on(Event::Line(FromLine::Drained));
     assert_eq!(ids(&actions).len(), Config::default().window);
     let topic_read = |actions: &[Action]| {
@@ -277,12 +277,12 @@ fn a_client_that_falls_too_far_behind_has_lost_something() {
     driven.let_out();
     driven.read(100, &[8], Some(40));
     // Five more, and four still to be read.
-    driven.around.filling = true;
+    driven.environment.filling = true;
     for id in 101..=105 {
         assert!(driven.publish(id).is_empty());
     }
     driven.read(100, &[40], Some(50));
-    driven.around.filling = false;
+    driven.environment.filling = false;
     let actions = driven.on(Event::Line(FromLine::Drained));
     assert_eq!(types(&actions), ["SUB_LOST"]);
     assert_eq!(ids(&driven.publish(106)), ["106.5"]);

@@ -27,7 +27,7 @@ impl Transaction<'_> {
     /// Does the next step, if there is one.
     pub fn rotate(&mut self, op: &Rotate) -> DbResult<Rotated> {
         self.maintain()?;
-        if !may_truncate(self.apart())? {
+        if !may_truncate(self.raw_conn())? {
             self.with_dialect(|dialect, _| dialect.segments().note_refused());
             return Ok(Rotated::Done);
         }
@@ -37,7 +37,7 @@ impl Transaction<'_> {
     }
 
     fn take_step(&mut self, beyond: u64) -> DbResult<Rotated> {
-        let conn = self.apart();
+        let conn = self.raw_conn();
         // Whole tables are read here. And nobody is waited for.
         conn.batch_execute("SET LOCAL enable_seqscan TO on; SET LOCAL lock_timeout TO '50ms'")?;
         // Another node may be at it.

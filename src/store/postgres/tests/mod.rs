@@ -259,7 +259,7 @@ fn work() -> NewForward {
         sid: "s1".into(),
         user_id: "user".into(),
         cmid: None,
-        kind: crate::wire::MessageType::SEND,
+        kind: crate::wire::MessageType::Send,
         tid: "t".into(),
         msg: serde_json::value::RawValue::from_string("1".into()).expect("JSON"),
         correlation: None,
@@ -275,7 +275,7 @@ fn to(sid: &str, tid: &str) -> Effect {
     Effect::Message {
         sid: sid.into(),
         message: NewMessage {
-            kind: crate::wire::MessageType::SEND,
+            kind: crate::wire::MessageType::Send,
             eid: Some("terminator".into()),
             cmid: None,
             tid: tid.into(),

@@ -159,7 +159,7 @@ async fn a_reply_token_settles_once_whoever_uses_it() {
     for round in 0..20 {
         let request = NewForward {
             cmid: Some(format!("c{round}")),
-            kind: crate::wire::MessageType::REQUEST,
+            kind: crate::wire::MessageType::Request,
             ..work()
         };
         let id = nodes[0].forward(request).await;

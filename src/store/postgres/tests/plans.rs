@@ -299,7 +299,7 @@ impl Probe {
         let claimed = self.run(ClaimForwarded {
             rooms: [("service".to_owned(), room)].into(),
             holding: Default::default(),
-            hearing: Duration::from_secs(15),
+            claim_grace: Duration::from_secs(15),
             asked: Instant::now(),
             looked: None,
         });

@@ -63,7 +63,7 @@ fn claim(looked: Option<Looked>) -> ClaimForwarded {
     ClaimForwarded {
         rooms: [("service".to_owned(), room)].into(),
         holding: Default::default(),
-        hearing: SECOND * 15,
+        claim_grace: SECOND * 15,
         asked: Instant::now(),
         looked,
     }

@@ -51,7 +51,7 @@ impl Probe {
         let shared = Shared::new(&settings, &StoreConfig::default(), Access::Full);
         Probe {
             line: PgLine::open(&Arc::new(shared)).expect("the test's PostgreSQL"),
-            clock: Clock::fixed(now),
+            clock: Clock::fixed_ms(now),
             plain: BTreeSet::new(),
             ran: BTreeMap::new(),
         }

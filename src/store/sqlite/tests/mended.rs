@@ -42,7 +42,7 @@ impl Group for Mend {
 
 fn mend(line: &mut dyn Line, ms: i64, open: bool) -> u64 {
     let mut group = Mend {
-        clock: Clock::fixed(ms),
+        clock: Clock::fixed_ms(ms),
         open,
         mended: 0,
     };

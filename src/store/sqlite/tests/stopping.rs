@@ -7,9 +7,11 @@ use actix::Actor;
 
 use super::{attach, keyed, refusal};
 use crate::clock::Clock;
-use crate::metrics::{Mailbox, metered};
+use crate::mailbox::{Mailbox, metered};
 use crate::store::operation::*;
-use crate::store::{NewsOf, Store, StoreConfig, StoreError, StoreHandle};
+use crate::store::{
+    CommitNews, Dispatch, Store, StoreConfig, StoreError, StoreHandle, Subscribers,
+};
 
 /// Hears nothing.
 struct Deaf;
@@ -18,18 +20,28 @@ impl Actor for Deaf {
     type Context = actix::Context<Deaf>;
 }
 
-impl actix::Handler<NewsOf> for Deaf {
+impl actix::Handler<CommitNews> for Deaf {
     type Result = ();
 
-    fn handle(&mut self, _: NewsOf, _: &mut actix::Context<Deaf>) {}
+    fn handle(&mut self, _: CommitNews, _: &mut actix::Context<Deaf>) {}
 }
 
-metered!(Deaf: NewsOf);
+impl actix::Handler<Dispatch> for Deaf {
+    type Result = ();
+
+    fn handle(&mut self, _: Dispatch, _: &mut actix::Context<Deaf>) {}
+}
+
+metered!(Deaf: CommitNews, Dispatch);
 
 fn node(store: &Store, name: &str) -> StoreHandle {
-    let news = Mailbox::new(&Deaf.start(), &std::sync::Arc::default());
+    let (deaf, meter) = (Deaf.start(), std::sync::Arc::default());
+    let subscribers = Subscribers {
+        news: Mailbox::new(&deaf, &meter),
+        work: Mailbox::new(&deaf, &meter),
+    };
     store
-        .attach(name, &StoreConfig::default(), &Clock::system(), news)
+        .attach(name, &StoreConfig::default(), &Clock::system(), subscribers)
         .expect("opens")
 }
 

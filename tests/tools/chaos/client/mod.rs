@@ -126,7 +126,7 @@ impl Client {
         }
         let mut pipeline = timeout(WELCOME, self.first(&mut line)).await.ok()??;
         let welcome = pipeline.remove(0);
-        if welcome.t != MessageType::WELCOME {
+        if welcome.t != MessageType::Welcome {
             self.violated(Promise::Heals, format!("{welcome:?} before WELCOME"));
             return None;
         }
@@ -185,7 +185,7 @@ impl Client {
                 ping_at = now + PING;
                 self.say.push(Envelope {
                     x: Some(PingId::Text("ping".to_owned())),
-                    ..Envelope::new(MessageType::PING)
+                    ..Envelope::new(MessageType::Ping)
                 });
             }
             self.think(now);

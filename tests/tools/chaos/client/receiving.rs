@@ -13,21 +13,21 @@ impl Client {
         let (mut acks, mut ack2s) = (Vec::new(), Vec::new());
         for envelope in pipeline {
             match envelope.t {
-                MessageType::ACK | MessageType::NACK => {
+                MessageType::Ack | MessageType::Nack => {
                     for cmid in ids(envelope.cmid, envelope.ids) {
                         self.acknowledged(envelope.t, &cmid);
                         ack2s.push(cmid);
                     }
                 }
-                MessageType::RETRY => self.retry(&envelope),
-                MessageType::ACK2 => {
+                MessageType::Retry => self.retry(&envelope),
+                MessageType::Ack2 => {
                     for smid in ids(envelope.smid, envelope.ids) {
                         if self.inbox.remove(&smid) {
                             self.forgotten.insert(smid);
                         }
                     }
                 }
-                MessageType::RESOLVE | MessageType::REJECT => {
+                MessageType::Resolve | MessageType::Reject => {
                     let cmid = envelope.cmid.clone().unwrap_or_default();
                     match envelope.smid.clone() {
                         // It is the acknowledgement as well.
@@ -47,25 +47,25 @@ impl Client {
                         }
                     }
                 }
-                MessageType::SEND | MessageType::REQUEST => {
+                MessageType::Send | MessageType::Request => {
                     let smid = envelope.smid.clone().unwrap_or_default();
                     if self.is_new(&smid) {
                         self.process(&smid, &envelope);
                     }
                     acks.push(smid);
                 }
-                MessageType::PONG => {}
+                MessageType::Pong => {}
                 other => self.violated(Promise::Heals, format!("the server sent {other}")),
             }
         }
         if !acks.is_empty() {
             self.say
-                .push(acknowledge(MessageType::ACK, IdOf::Server, acks));
+                .push(acknowledge(MessageType::Ack, IdOf::Server, acks));
         }
         if !ack2s.is_empty() {
             self.note_ack2(&ack2s);
             self.say
-                .push(acknowledge(MessageType::ACK2, IdOf::Client, ack2s));
+                .push(acknowledge(MessageType::Ack2, IdOf::Client, ack2s));
         }
     }
 
@@ -104,9 +104,9 @@ impl Client {
         };
         let (accepted, settled) = (sent.accepted(), sent.settled());
         match t {
-            MessageType::NACK => sent.nacks += 1,
-            MessageType::RESOLVE => sent.resolves += 1,
-            MessageType::REJECT => sent.rejects += 1,
+            MessageType::Nack => sent.nacks += 1,
+            MessageType::Resolve => sent.resolves += 1,
+            MessageType::Reject => sent.rejects += 1,
             _ => sent.acks += 1,
         }
         if sent.accepted() && !accepted {
@@ -119,7 +119,7 @@ impl Client {
             let pause = self.crowd.think.mul_f64(rand::random::<f64>() * 2.0);
             self.lanes[lane] = Some(Instant::now() + pause);
         }
-        if matches!(t, MessageType::NACK | MessageType::REJECT) {
+        if matches!(t, MessageType::Nack | MessageType::Reject) {
             count(&self.crowd.history.refused);
         }
         first
@@ -147,7 +147,7 @@ impl Client {
                 smid: Some(smid.to_owned()),
                 tid: envelope.tid.clone(),
                 msg: to_raw_value(&answer).ok(),
-                ..Envelope::new(MessageType::RESOLVE)
+                ..Envelope::new(MessageType::Resolve)
             };
             self.post(Kind::Answer, None, Some(mail), reply);
         }

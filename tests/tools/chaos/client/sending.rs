@@ -35,10 +35,10 @@ impl Client {
             let to = (kind == Kind::Relay).then(|| self.somebody()).flatten();
             let receiver = to.as_ref().map(|(client, _)| *client);
             let (t, eid) = match kind {
-                Kind::Note => (MessageType::SEND, endpoint::NOTE),
-                Kind::Effect | Kind::Answer => (MessageType::REQUEST, endpoint::EFFECT),
-                Kind::Relay => (MessageType::REQUEST, endpoint::RELAY),
-                Kind::Work => (MessageType::REQUEST, endpoint::WORK),
+                Kind::Note => (MessageType::Send, endpoint::NOTE),
+                Kind::Effect | Kind::Answer => (MessageType::Request, endpoint::EFFECT),
+                Kind::Relay => (MessageType::Request, endpoint::RELAY),
+                Kind::Work => (MessageType::Request, endpoint::WORK),
             };
             let envelope = Ask::new(self.number, number, to).envelope(t, eid);
             self.post(kind, receiver, None, envelope);

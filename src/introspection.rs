@@ -1,0 +1,47 @@
+//! What the sessions connected to a node look like from outside.
+
+use std::time::SystemTime;
+
+use crate::wire::MessageType;
+
+/// A session connected to this node.
+#[derive(Clone, Debug, serde::Serialize)]
+#[non_exhaustive]
+pub struct LiveSession {
+    /// Session id.
+    pub session_id: String,
+    /// Its user.
+    pub user_id: String,
+    /// The client's address.
+    pub remote: Option<String>,
+    /// Topics subscribed.
+    pub topics: Vec<String>,
+    /// Handlers running.
+    pub handlers: usize,
+    /// Messages sent and not acknowledged.
+    pub unacknowledged: usize,
+    /// The last envelopes, oldest first.
+    pub recent: Vec<RecentEnvelope>,
+}
+
+/// An envelope as kept for introspection: without payload and authorization.
+#[derive(Clone, Debug, serde::Serialize)]
+#[non_exhaustive]
+pub struct RecentEnvelope {
+    /// When. Serialised as milliseconds since the epoch.
+    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
+    pub at: SystemTime,
+    /// True: from the client.
+    pub incoming: bool,
+    /// Message type.
+    #[serde(serialize_with = "name")]
+    pub message_type: MessageType,
+    /// Endpoint or topic.
+    pub endpoint: Option<String>,
+    /// Message id: the client's or the server's; for several, how many.
+    pub id: Option<String>,
+}
+
+fn name<S: serde::Serializer>(t: &MessageType, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(t.name())
+}

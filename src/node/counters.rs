@@ -1,0 +1,36 @@
+//! What a node's actors and handlers have done so far.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crate::cluster::ClusterCounters;
+use crate::mailbox::Meter;
+
+/// The meters of a node, one per kind of actor.
+#[derive(Debug, Default)]
+pub(crate) struct Meters {
+    pub(crate) registry: Arc<Meter>,
+    pub(crate) cluster: Arc<Meter>,
+    pub(crate) services: Arc<Meter>,
+    pub(crate) maintenance: Arc<Meter>,
+    pub(crate) session: Arc<Meter>,
+    pub(crate) connection: Arc<Meter>,
+}
+
+/// What is counted beside the mailboxes.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) handlers_running: AtomicU64,
+    pub(crate) handler_failures: AtomicU64,
+    pub(crate) messages_without_session: AtomicU64,
+    pub(crate) dead_letters: AtomicU64,
+    pub(crate) redeliveries_counted: AtomicU64,
+    pub(crate) retries_told: AtomicU64,
+    pub(crate) forwards_refused: AtomicU64,
+    pub(crate) incarnations: AtomicU64,
+    pub(crate) sessions_displaced: AtomicU64,
+    pub(crate) client_mistakes: AtomicU64,
+    pub(crate) scavenged: AtomicU64,
+    pub(crate) dead_letters_scavenged: AtomicU64,
+    pub(crate) cluster: Arc<ClusterCounters>,
+}

@@ -1,0 +1,92 @@
+//! What the registry is told, and what it tells.
+
+use std::sync::Arc;
+
+use actix::Message;
+use tokio::sync::oneshot;
+
+use super::{Published, UserHash};
+use crate::introspection::LiveSession;
+use crate::mailbox::Mailbox;
+use crate::store::operation::{ClosedSession, Holder, OutboxMessage, Revocation};
+
+/// From the registry to a session of this node.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+#[allow(clippy::large_enum_variant)] // `Stored` is the common one: boxing it would cost an allocation each
+pub(crate) enum ToSession {
+    /// This message was just stored for you, and none between this sequence number and its own.
+    Stored(i64, OutboxMessage),
+    /// Something was stored for you.
+    Notice,
+    /// The newest sequence number stored for you is this one.
+    Swept(i64),
+    /// Something was published on a topic you listen to.
+    Published(Arc<Published>),
+    /// Somebody's authorization, or right to a topic, was revoked: yours, perhaps.
+    Revoked(Arc<Revocation>),
+    /// Another registration holds your session.
+    TakenOver,
+    /// Another node says that you do not hold your session any more (and why, if it was closed): ask the store.
+    Rumour(Option<String>),
+    /// Your client is to come back, if it is there: somebody wants to close its session.
+    ComeBack,
+    /// Your session was closed.
+    Closed(String),
+    /// Your session does not exist any more.
+    Gone,
+    /// The node stops, or must come back as a new incarnation.
+    Restart(&'static str),
+    /// Somebody wants to look at you.
+    Introspect(oneshot::Sender<LiveSession>),
+}
+
+/// To the services: another node has stored work that this one may have the service for. They look for it soon.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct LookSoon;
+
+/// This node is called like this from now on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Rename(pub(crate) String);
+
+/// A session lives here now.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Attach {
+    pub(crate) holder: Holder,
+    pub(crate) to: Mailbox<ToSession>,
+    /// Whose it is; `None` if that may change.
+    pub(crate) user: Option<UserHash>,
+    /// How many revocations this node had seen when its user was authenticated: it is told of those since.
+    pub(crate) revocations: u64,
+}
+
+/// A session actor has let go: its line is closed, nothing is sent any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Detach(pub(crate) Holder);
+
+/// Sessions were closed in the store: tell those who hold them.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Closed {
+    pub(crate) sessions: Vec<ClosedSession>,
+    pub(crate) reason: String,
+}
+
+/// Everyone who lives here.
+#[derive(Message)]
+#[rtype(result = "Vec<Mailbox<ToSession>>")]
+pub(crate) struct List;
+
+/// Everyone who lives here, for liveliness.
+#[derive(Message)]
+#[rtype(result = "Vec<Holder>")]
+pub(crate) struct Holders;
+
+/// Tells when nobody lives here any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct WhenEmpty(pub(crate) oneshot::Sender<()>);

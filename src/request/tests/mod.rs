@@ -1,0 +1,2 @@
+mod origin;
+mod peer;

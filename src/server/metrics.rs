@@ -1,0 +1,62 @@
+//! The snapshot of all figures.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::endpoint::is_stand_in;
+use crate::maintenance::MaintenanceCounters;
+use crate::metrics::Metrics;
+use crate::node::Node;
+
+/// What a node's actors, its store and its maintenance have done so far.
+pub(super) fn snapshot(node: &Node, maintenance: &MaintenanceCounters) -> Metrics {
+    let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let in_use = node.budget.in_use();
+    let store = node.store.metrics();
+    let meters = &node.meters;
+    let mut actors: BTreeMap<_, _> = [
+        ("registry", &meters.registry),
+        ("cluster", &meters.cluster),
+        ("services", &meters.services),
+        ("upkeep", &meters.maintenance),
+        ("session", &meters.session),
+        ("connection", &meters.connection),
+    ]
+    .into_iter()
+    .map(|(name, meter)| (name, meter.snapshot()))
+    .collect();
+    actors.insert("store", node.store.mailbox());
+    let services = node.services.iter();
+    // Those that stand in for endpoints are none of the application's.
+    let services = services.filter(|(name, _)| !is_stand_in(name));
+    let services = services.map(|(name, service)| (name.clone(), service.metrics()));
+    Metrics {
+        app: node.app.clone(),
+        node: node.name().to_string(),
+        ready: node.ready().is_ok(),
+        actors,
+        store,
+        cluster: node.counters.cluster.snapshot(),
+        upkeep: maintenance.snapshot(),
+        services: services.collect(),
+        unserved: node.unserved.counts(),
+        handlers_running: get(&node.counters.handlers_running),
+        handler_failures: get(&node.counters.handler_failures),
+        messages_without_session: get(&node.counters.messages_without_session),
+        dead_letters: get(&node.counters.dead_letters),
+        redeliveries_counted: get(&node.counters.redeliveries_counted),
+        retries_told: get(&node.counters.retries_told),
+        forwards_refused: get(&node.counters.forwards_refused),
+        held_incoming: (in_use.incoming + in_use.before_hello) as u64,
+        held_before_hello: in_use.before_hello as u64,
+        held_outgoing: in_use.outgoing as u64,
+        readers_waiting: in_use.readers_waiting as u64,
+        closed_slow: get(&node.budget.closed_slow),
+        closed_waiting: get(&node.budget.closed_waiting),
+        scavenged: get(&node.counters.scavenged),
+        dead_letters_scavenged: get(&node.counters.dead_letters_scavenged),
+        incarnations: get(&node.counters.incarnations),
+        sessions_displaced: get(&node.counters.sessions_displaced),
+        client_mistakes: get(&node.counters.client_mistakes),
+    }
+}

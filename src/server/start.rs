@@ -1,0 +1,212 @@
+//! Puts a node together, and starts it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix::{Actor, AsyncContext, Context};
+use tokio::sync::oneshot;
+
+use super::MatsSocketServer;
+use super::edge::Edge;
+use crate::auth::Authentication;
+use crate::clock::Clock;
+use crate::cluster::{Cluster, ClusterNotify, Tell};
+use crate::config::Config;
+use crate::endpoint::{Endpoint, Handler, Service, ServiceOptions, builtin, stand_ins_of};
+use crate::error::StartError;
+use crate::events::Listeners;
+use crate::http::{Access, Admission};
+use crate::mailbox::Mailbox;
+use crate::maintenance::{Maintenance, MaintenanceCounters};
+use crate::node::{Counters, LeaseClock, Meters, Node, Parts, incarnation};
+use crate::registry::{Links, Registry};
+use crate::service::Services;
+use crate::store::operation::{ClaimApplication, NewestPublication, RenewLease};
+use crate::store::{Store, StoreError, StoreHandle, Subscribers};
+use crate::wire::quoted;
+
+/// What a server is started with; checked.
+pub(super) struct Setup {
+    pub(super) app: String,
+    pub(super) store: Store,
+    /// `None`: the store says which.
+    pub(super) cluster: Option<Cluster>,
+    pub(super) authentication: Arc<dyn Authentication>,
+    pub(super) access: Access,
+    pub(super) config: Config,
+    pub(super) clock: Clock,
+    /// What the node's name begins with; `None`: the host's.
+    pub(super) node_name: Option<String>,
+    pub(super) endpoints: HashMap<String, Endpoint>,
+    pub(super) services: HashMap<String, (Handler, ServiceOptions)>,
+    pub(super) listeners: Listeners,
+}
+
+/// Starts a node on a thread of its own, which is an actix system: so it works under any runtime.
+pub(super) async fn start(setup: Setup) -> Result<MatsSocketServer, StartError> {
+    let (started, told) = oneshot::channel();
+    let thread = move || {
+        let system = actix::System::new();
+        let server = system.block_on(begin(setup));
+        let failed = server.is_err();
+        if started.send(server).is_err() || failed {
+            return;
+        }
+        if let Err(error) = system.run() {
+            log::error!("the server's thread ended: {error}");
+        }
+    };
+    std::thread::Builder::new()
+        .name("matssocket".into())
+        .spawn(thread)
+        .map_err(|error| StartError::Configuration(format!("no thread for the server: {error}")))?;
+    told.await
+        .map_err(|_| StartError::Configuration("the server's thread ended at start".into()))?
+}
+
+async fn begin(setup: Setup) -> Result<MatsSocketServer, StartError> {
+    let (meters, counters) = (Meters::default(), Counters::default());
+    // Their addresses are there before they are: what they work with has to be told of them.
+    let (registry, services) = (Context::<Registry>::new(), Context::<Services>::new());
+    let (to_registry, to_services) = (registry.address(), services.address());
+    let cluster = setup.cluster.clone();
+    let cluster = cluster.unwrap_or_else(|| Cluster::for_store(&setup.store));
+    let from_cluster = Mailbox::new(&to_registry, &meters.registry);
+    let notify = ClusterNotify::new(cluster.transport, from_cluster, counters.cluster.clone());
+    let cluster: Mailbox<Tell> = Mailbox::new(&notify.start(), &meters.cluster);
+
+    let subscribers = Subscribers {
+        news: Mailbox::new(&to_registry, &meters.registry),
+        work: Mailbox::new(&to_services, &meters.services),
+    };
+    let joined = join(&setup, subscribers).await?;
+    let (store, name) = (joined.store, joined.name);
+    let admission = Admission::new(setup.access, &setup.config);
+    let (endpoints, known_services) =
+        with_built_ins(setup.endpoints, setup.services, &setup.config);
+    let node = Arc::new(Node::new(Parts {
+        app: setup.app,
+        config: Arc::new(setup.config),
+        clock: setup.clock,
+        name_stem: joined.name_stem,
+        name: name.clone(),
+        store: store.clone(),
+        joined: joined.at,
+        registry: to_registry,
+        cluster: cluster.clone(),
+        services_idle: Mailbox::new(&to_services, &meters.services),
+        endpoints,
+        services: known_services,
+        authentication: setup.authentication,
+        listeners: setup.listeners,
+        meters,
+        counters,
+    }));
+    node.publish_services().await?;
+
+    let maintenance_counters = Arc::<MaintenanceCounters>::default();
+    let claim = Mailbox::new(&to_services, &node.meters.services);
+    let maintenance = Maintenance::new(node.clone(), claim, maintenance_counters.clone()).start();
+    cluster.tell(Tell::Join { node: name.clone() });
+    registry.run(Registry::new(Links {
+        node: name,
+        store,
+        cluster,
+        services: Mailbox::new(&to_services, &node.meters.services),
+        maintenance: Mailbox::new(&maintenance, &node.meters.maintenance),
+        newest_publication: joined.newest_publication,
+        takeover_wait: node.config.takeover_wait,
+        revocations: node.revocations.clone(),
+    }));
+    services.run(Services::new(node.clone()));
+    actix::spawn(node.clone().watch_health());
+    Ok(MatsSocketServer {
+        edge: Arc::new(Edge::new(node.clone(), admission)),
+        node,
+        maintenance: maintenance_counters,
+    })
+}
+
+/// A node that has joined its cluster.
+struct Joined {
+    name_stem: String,
+    name: String,
+    store: StoreHandle,
+    /// When its lease was asked for.
+    at: LeaseClock,
+    newest_publication: i64,
+}
+
+async fn join(setup: &Setup, subscribers: Subscribers) -> Result<Joined, StoreError> {
+    let name_stem = setup.node_name.clone().unwrap_or_else(host_name);
+    let name = incarnation(&name_stem);
+    let config = &setup.config;
+    let store = setup
+        .store
+        .attach(&name, &config.store, &setup.clock, subscribers)?;
+    claim_application(&store, &setup.app).await?;
+    let at = LeaseClock::now(&store);
+    store
+        .run(RenewLease {
+            join: true,
+            lease: config.lease,
+        })
+        .await?;
+    let newest_publication = store.run(NewestPublication).await?;
+    Ok(Joined {
+        name_stem,
+        name,
+        store,
+        at,
+        newest_publication,
+    })
+}
+
+/// Fails if the store belongs to another application.
+async fn claim_application(store: &StoreHandle, name: &str) -> Result<(), StoreError> {
+    let claim = ClaimApplication { name: name.into() };
+    let owner = store.run(claim).await?;
+    if owner == name {
+        return Ok(());
+    }
+    Err(StoreError::Open(format!(
+        "this store belongs to the application {owner}, and this is {name}: their sessions, topics and messages would mix; \
+         give this application a store of its own, another SQLite file or another schema (`Postgres::schema`), or, if it \
+         was renamed, run `matssocket migrate --rename-app` or `Admin::rename_application`",
+        owner = quoted(&owner),
+        name = quoted(name),
+    )))
+}
+
+/// The application's endpoints and services, with those that every node has.
+fn with_built_ins(
+    mut endpoints: HashMap<String, Endpoint>,
+    services: HashMap<String, (Handler, ServiceOptions)>,
+    config: &Config,
+) -> (HashMap<String, Endpoint>, HashMap<String, Service>) {
+    for (id, endpoint) in builtin::endpoints(config.max_ping_payload) {
+        endpoints.insert(id.to_owned(), endpoint);
+    }
+    let mut services: HashMap<_, _> = services
+        .into_iter()
+        .map(|(name, (handler, options))| (name, Service::new(handler, &options, config)))
+        .collect();
+    // Outside all bounds: nothing keeps it waiting.
+    let ping = Service::built_in(builtin::ping_service(), config);
+    services.insert(builtin::SERVICE_PING.to_owned(), ping);
+    let options = ServiceOptions::default();
+    for (id, endpoint) in &endpoints {
+        let stand_ins = stand_ins_of(id, endpoint).into_iter();
+        services.extend(stand_ins.map(|(name, it)| (name, Service::new(it, &options, config))));
+    }
+    (endpoints, services)
+}
+
+fn host_name() -> String {
+    std::env::var("HOSTNAME")
+        .ok()
+        .or_else(|| std::fs::read_to_string("/etc/hostname").ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "node".to_owned())
+}

@@ -1,0 +1,99 @@
+//! Runs a transactional handler, inside the transaction of its message.
+
+use std::sync::Arc;
+
+use super::ended::End;
+use super::run::{Job, commit, end, retry};
+use super::running::Running;
+use super::unit::unit;
+use crate::endpoint::{Call, Context, Handled, RawOutcome, panicked, take_effects};
+use crate::error::HandlerError;
+use crate::store::StoreError;
+use crate::store::operation::{Transact, TransactBody, Transacted};
+use crate::wire::{Envelope, MessageType};
+
+/// Runs a transactional handler inside the transaction of its message.
+pub(super) async fn transact(
+    job: &Job,
+    running: &mut Running,
+    context: Context,
+    handler: crate::endpoint::TransactionalHandler,
+) -> End {
+    let holder = running.holder().unwrap_or(job.holder);
+    let cmid = job.envelope.cmid.clone().unwrap_or_default();
+    let endpoint = context.endpoint().to_owned();
+    let shared = Arc::new(job.clone_for_store(holder));
+    let inside = shared.clone();
+    let (answers, answered) = std::sync::mpsc::channel();
+    let run: TransactBody = Box::new(move |connection| {
+        let call = Call {
+            context: context.clone(),
+            payload: inside.envelope.msg.clone(),
+        };
+        let handled = handler(connection, call);
+        if matches!(handled, Ok(RawOutcome::Reject(_)) | Err(_)) {
+            return Err(Box::new(Undone::Answered(handled)));
+        }
+        match unit(&inside, handled, take_effects(&context)) {
+            Ok((unit, answer)) if refused(&answer) => {
+                let why = answer.desc.unwrap_or_default();
+                drop(unit);
+                let refused = HandlerError::public(why);
+                Err(Box::new(Undone::Answered(Err(refused))))
+            }
+            Ok((unit, answer)) => {
+                let _ = answers.send(answer);
+                Ok(unit)
+            }
+            Err(why) => Err(Box::new(Undone::Retry(why))),
+        }
+    });
+    let transact = Transact {
+        holder,
+        cmid,
+        limit: job.node.config.transaction_limit,
+        run,
+    };
+    let handled = match job.node.store.run_for(job.share(), transact).await {
+        Ok(Transacted::Unit(outcome)) => {
+            // None: refused before the handler ran.
+            let answer = answered.try_recv();
+            let answer = answer.unwrap_or_else(|_| Box::new(Envelope::new(MessageType::Ack)));
+            return end(job, holder, outcome, answer);
+        }
+        Ok(Transacted::RolledBack(what)) => match what.downcast::<Undone>().map(|it| *it) {
+            Ok(Undone::Retry(why)) => return End::Retry(why),
+            Ok(Undone::Answered(handled)) => handled,
+            Err(what) => Err(panicked(what)),
+        },
+        Ok(Transacted::Spoilt(why)) => Err(HandlerError::internal(format!(
+            "the transactional handler {endpoint:?} ended well, but its transaction cannot be committed: {why}"
+        ))),
+        Ok(Transacted::Panicked(text)) => Err(HandlerError::internal(format!("panic: {text}"))),
+        Ok(Transacted::TimedOut(took)) => {
+            let limit = job.node.config.transaction_limit;
+            Err(HandlerError::public(format!(
+                "the transactional handler {endpoint:?} took {took:.1?}, its limit is {limit:?}: nothing was kept"
+            )))
+        }
+        Err(StoreError::Refused(why)) => Err(HandlerError::internal(format!(
+            "the database refused the outcome of the transactional handler {endpoint:?}: {why}"
+        ))),
+        Err(error) => return retry(&error),
+    };
+    // Nothing of the application's was kept: the answer is committed by itself.
+    commit(job, running, handled, Vec::new()).await
+}
+
+/// What is left of a transactional handler that was rolled back.
+enum Undone {
+    /// It rejected, refused or failed: what the client is told of that.
+    Answered(Handled),
+    /// The client is to try again.
+    Retry(Option<String>),
+}
+
+/// Whether an answer is a NACK: then the application's rows are not to be kept.
+fn refused(answer: &Envelope) -> bool {
+    answer.t == MessageType::Nack
+}

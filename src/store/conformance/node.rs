@@ -1,0 +1,206 @@
+//! A node attached to the store of a case, and what it is told.
+
+use super::*;
+
+/// Gathers the news of a node.
+#[derive(Default)]
+pub(super) struct Collector(Vec<News>);
+
+impl Actor for Collector {
+    type Context = Context<Collector>;
+}
+
+crate::mailbox::metered!(Collector: CommitNews, Dispatch);
+
+impl Handler<CommitNews> for Collector {
+    type Result = ();
+
+    fn handle(&mut self, news: CommitNews, _: &mut Context<Collector>) {
+        let CommitNews {
+            stored,
+            work,
+            published,
+        } = news;
+        self.0.push(News {
+            stored,
+            forwarded: Vec::new(),
+            work,
+            published,
+        });
+    }
+}
+
+impl Handler<Dispatch> for Collector {
+    type Result = ();
+
+    /// It comes behind the news of the same commit, if there are any.
+    fn handle(&mut self, Dispatch(forwarded): Dispatch, _: &mut Context<Collector>) {
+        match self.0.last_mut().filter(|news| news.forwarded.is_empty()) {
+            Some(news) => news.forwarded = forwarded,
+            None => self.0.push(News {
+                forwarded,
+                ..News::default()
+            }),
+        }
+    }
+}
+
+/// What came until now.
+#[derive(Message)]
+#[rtype(result = "Told")]
+struct Take;
+
+#[derive(MessageResponse)]
+struct Told(Vec<News>);
+
+impl Handler<Take> for Collector {
+    type Result = Told;
+
+    fn handle(&mut self, _: Take, _: &mut Context<Collector>) -> Told {
+        Told(std::mem::take(&mut self.0))
+    }
+}
+
+/// A node attached to the store.
+pub(super) struct Node {
+    pub(super) store: StoreHandle,
+    pub(super) news: Addr<Collector>,
+    pub(super) rotates: Option<StoreHandle>,
+}
+
+impl Node {
+    pub(super) async fn run<O: Operation>(&self, operation: O) -> O::Outcome {
+        if let Some(rotates) = &self.rotates {
+            let rotated = rotates.run(Rotate { beyond: 0 }).await;
+            rotated.expect("the store works");
+        }
+        self.store.run(operation).await.expect("the store works")
+    }
+
+    /// The news sent until now.
+    pub(super) async fn news(&self) -> Vec<News> {
+        self.news.send(Take).await.expect("the collector lives").0
+    }
+
+    pub(super) async fn register(&self, user: &str, session: NewOrResumed) -> Registered {
+        self.run(register_of(user, session)).await
+    }
+
+    pub(super) async fn open(&self, user: &str, sid: &str) -> HeldSession {
+        held(
+            self.register(
+                user,
+                NewOrResumed::New {
+                    sid: sid.into(),
+                    smid_prefix: format!("{sid}-"),
+                },
+            )
+            .await,
+        )
+    }
+
+    pub(super) async fn resume(&self, user: &str, sid: &str) -> HeldSession {
+        held(
+            self.register(user, NewOrResumed::Resumed { sid: sid.into() })
+                .await,
+        )
+    }
+
+    /// The node that a session is connected to, as all nodes see it.
+    pub(super) async fn home(&self, sid: &str) -> Option<String> {
+        self.listed(sid).await.expect("it exists").node
+    }
+
+    pub(super) async fn listed(&self, sid: &str) -> Option<StoredSession> {
+        let all = ListSessions {
+            filter: SessionFilter::default(),
+            limit: 1000,
+        };
+        let mut listed = self.run(all).await.into_iter();
+        listed.find(|session| session.session_id == sid)
+    }
+
+    /// Stores a SEND for a session.
+    pub(super) async fn send(&self, sid: &str, tid: &str) -> UnitOutcome {
+        self.run(call(vec![to(sid, send(tid))])).await
+    }
+
+    pub(super) async fn fetch(&self, session: SessionKey) -> Vec<OutboxMessage> {
+        self.run(FetchOutbox {
+            session,
+            after: 0,
+            limit: 1000,
+            max_bytes: u64::MAX,
+            max_first: u64::MAX,
+        })
+        .await
+        .messages
+    }
+
+    pub(super) async fn tids(&self, session: SessionKey) -> Vec<String> {
+        self.fetch(session)
+            .await
+            .into_iter()
+            .map(|message| message.tid)
+            .collect()
+    }
+
+    pub(super) async fn ended(&self) -> Vec<EndedCorrelation> {
+        self.ended_since(None).await.ended
+    }
+
+    pub(super) async fn ended_since(&self, since: Option<i64>) -> ClaimedCorrelations {
+        self.run(ClaimEndedCorrelations {
+            limit: 10,
+            again: Duration::from_secs(10),
+            since,
+        })
+        .await
+    }
+
+    /// Scavenges everything, in parts of a few rows; how many there were.
+    pub(super) async fn scavenge(
+        &self,
+        inbox: Duration,
+        publications: Duration,
+        keys: Duration,
+    ) -> u64 {
+        let mut scavenge = Scavenge {
+            inbox_older: inbox,
+            publications_older: publications,
+            keys_older: keys,
+            from: ScavengeFrom::default(),
+            limit: 3,
+        };
+        let mut rows = 0;
+        loop {
+            let part = self.run(scavenge.clone()).await;
+            rows += part.rows;
+            match part.next {
+                Some(next) => scavenge.from = next,
+                None => return rows,
+            }
+        }
+    }
+
+    pub(super) async fn claim(&self) -> Vec<Forwarded> {
+        self.run(claim(10, &[])).await.rows
+    }
+
+    pub(super) async fn dead(&self) -> Vec<DeadLetter> {
+        self.run(ListDeadLetters {
+            after: 0,
+            limit: 10,
+        })
+        .await
+    }
+
+    /// Forwards a piece of work on behalf of nobody.
+    pub(super) async fn forward(&self, tid: &str) -> Forwarded {
+        self.news().await;
+        self.run(call(vec![Effect::Forward(Box::new(work(tid)))]))
+            .await;
+        let mut news = self.news().await;
+        news.remove(0).forwarded.remove(0)
+    }
+}

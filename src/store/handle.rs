@@ -1,0 +1,180 @@
+//! A node's way into the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::attached::Attached;
+use super::fair::Share;
+use super::health::Trouble;
+use super::metrics::StoreMetricsSnapshot;
+use super::operation::{CloseSession, CloseTarget, ClosedSession, ListSessions, SessionFilter};
+use super::statements::Mode;
+use super::{Access, Operation, StoreError, job, opened};
+use crate::mailbox::MailboxMetrics;
+use crate::wire::shown;
+
+/// A node's access to the store.
+#[derive(Clone)]
+pub(crate) struct StoreHandle {
+    pub(super) store: Arc<opened::Opened>,
+    pub(super) seat: Arc<job::Seat>,
+    pub(super) access: Access,
+    /// `None`: it is no node's.
+    pub(super) attached: Option<Arc<Attached>>,
+}
+
+impl StoreHandle {
+    /// The node has stopped: whoever has a clone of this handle is answered `Stopped` from now on. Closes the database if
+    /// no other node is attached, and waits for that, at most so long. False: it is not closed yet, for something that
+    /// was sent before is still being done; it closes afterwards.
+    pub(crate) async fn stop(&self, patience: Duration) -> bool {
+        let Some(attached) = self.attached.clone().filter(|attached| attached.leave()) else {
+            return true;
+        };
+        let (closed, told) = tokio::sync::oneshot::channel::<()>();
+        let close = move || {
+            attached.close_if_last();
+            drop(closed);
+        };
+        let thread = std::thread::Builder::new().name("matssocket-close".into());
+        match thread.spawn(close) {
+            // Told by its end, however that comes.
+            Ok(_) => tokio::time::timeout(patience, told).await.is_ok(),
+            Err(error) => {
+                log::warn!("no thread to close the store, which stays open: {error}");
+                true
+            }
+        }
+    }
+
+    /// Runs one operation; the outcome comes after the commit. Operations given one after the other from one task
+    /// are applied in that order if they touch the same session first, on the same account (reads, on other connections,
+    /// see everything that was answered before).
+    /// The operation runs even if the future is dropped.
+    pub(crate) fn run<O: Operation>(
+        &self,
+        operation: O,
+    ) -> impl Future<Output = Result<O::Outcome, StoreError>> + Send + 'static + use<O> {
+        let done = self.give(operation, None);
+        async move { done.await.map(|(_, outcome)| outcome) }
+    }
+
+    /// As [`run`](Self::run), on the account of a user: what waits is shared out fairly between users.
+    pub(crate) fn run_for<O: Operation>(
+        &self,
+        share: Share,
+        operation: O,
+    ) -> impl Future<Output = Result<O::Outcome, StoreError>> + Send + 'static + use<O> {
+        let done = self.give(operation, Some(share));
+        async move { done.await.map(|(_, outcome)| outcome) }
+    }
+
+    /// As [`run_for`](Self::run_for); the operation comes back with its outcome, without the messages that it has stored.
+    pub(crate) fn run_back<O: Operation>(
+        &self,
+        share: Share,
+        operation: O,
+    ) -> impl Future<Output = Result<(O, O::Outcome), StoreError>> + Send + 'static + use<O> {
+        self.give(operation, Some(share))
+    }
+
+    fn give<O: Operation>(
+        &self,
+        operation: O,
+        share: Option<Share>,
+    ) -> impl Future<Output = Result<(O, O::Outcome), StoreError>> + Send + 'static + use<O> {
+        let (reply, done) = tokio::sync::oneshot::channel();
+        let refused = self.refusal(O::MODE);
+        if refused.is_none() {
+            self.store.send(operation, reply, &self.seat, share);
+        }
+        async move {
+            if let Some(error) = refused {
+                return Err(error);
+            }
+            let task = done.await.unwrap_or(Err(StoreError::Stopped))?;
+            task.into_parts().ok_or(StoreError::Stopped)
+        }
+    }
+
+    fn refusal(&self, mode: Mode) -> Option<StoreError> {
+        if self.attached.as_ref().is_some_and(|it| it.has_left()) {
+            return Some(StoreError::Stopped);
+        }
+        let writes = mode != Mode::Read;
+        (self.access == Access::Read && writes).then_some(StoreError::ReadOnly)
+    }
+
+    /// Closes all sessions of a user. Each by itself, and so in the order in which everybody locks them.
+    pub(crate) async fn close_all_of(
+        &self,
+        user_id: &str,
+        reason: &str,
+    ) -> Result<Vec<ClosedSession>, StoreError> {
+        const PART: u32 = 200;
+        let mut closed = Vec::new();
+        loop {
+            let filter = SessionFilter {
+                user_id: Some(user_id.to_owned()),
+                ..SessionFilter::default()
+            };
+            let list = ListSessions {
+                filter,
+                limit: PART,
+            };
+            let sessions = self.run(list).await?;
+            if sessions.is_empty() {
+                return Ok(closed);
+            }
+            let close = sessions.into_iter().map(|session| {
+                self.run(CloseSession {
+                    target: CloseTarget::Sid(session.session_id),
+                    reason: shown(reason).into_owned(),
+                })
+            });
+            let outcomes = futures_util::future::try_join_all(close).await?;
+            closed.extend(outcomes.into_iter().flatten());
+        }
+    }
+
+    /// The node comes back as a new incarnation with this name. Operations given before keep the old one.
+    pub(crate) fn rename(&self, node: &str) {
+        self.seat.rename(node);
+    }
+
+    /// Asks the store's threads whether they can do anything.
+    pub(crate) fn ask_for_checks(&self) {
+        self.store.ask_for_checks();
+    }
+
+    /// What keeps the store from serving, as far as is known.
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        self.store.trouble()
+    }
+
+    /// Where there are too few connections, one is closed for somebody else's.
+    pub(crate) fn spare_a_connection(&self) {
+        self.store.spare_a_connection();
+    }
+
+    /// Whether rows were written of which [`Rotate`](super::operation::Rotate) takes care: see
+    /// [`super::statements::Database::wants_rotation`].
+    pub(crate) fn wants_rotation(&self) -> bool {
+        self.store.wants_rotation()
+    }
+
+    /// For how long, up to now, handlers have kept everybody else from writing: see [`super::statements::Database::held`].
+    pub(crate) fn held(&self) -> Duration {
+        self.store.held()
+    }
+
+    /// How long operations wait for a writer or reader.
+    pub(crate) fn mailbox(&self) -> MailboxMetrics {
+        self.store.mailbox()
+    }
+
+    /// The store's numbers: those of all nodes that share it.
+    pub(crate) fn metrics(&self) -> StoreMetricsSnapshot {
+        self.store.metrics()
+    }
+}

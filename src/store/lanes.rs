@@ -1,0 +1,147 @@
+//! The threads of an opened store, each with the lane in front of it.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::handlers::Handlers;
+use super::job::{Job, Work};
+use super::lane::Lane;
+use super::lines::Lines;
+use super::queue::Queue;
+use super::statements::{Database, Mode, Rank};
+use super::{StoreError, writer};
+
+/// The queues in front of the threads.
+pub struct Lanes {
+    /// One for each thread that writes messages.
+    pub writers: Vec<Arc<Lane>>,
+    /// Where several may write at a time.
+    pub others: Option<Others>,
+    /// `None` where nothing reads beside the writer.
+    pub read: Option<Arc<Lane>>,
+}
+
+/// What is written beside messages.
+pub struct Others {
+    /// The node's own: a lease must wait neither for messages nor for somebody's lock on a session.
+    control: Arc<Lane>,
+    /// What touches no session, and maintenance.
+    background: Arc<Lane>,
+    /// Transactional handlers.
+    pub handlers: Arc<Handlers>,
+}
+
+impl Lanes {
+    pub fn send(&self, job: Job) {
+        self.lane_of(&*job).push(job);
+    }
+
+    /// The lane for an operation: always the same for those that touch the same first, so that their order is kept.
+    fn lane_of(&self, job: &dyn Work) -> &Lane {
+        if let (Mode::Read, Some(read)) = (job.mode(), &self.read) {
+            return read;
+        }
+        let Some(others) = &self.others else {
+            return &self.writers[0];
+        };
+        match (job.mode(), job.rank()) {
+            (Mode::Handler, _) => return &others.handlers.lane,
+            (_, Rank::Control) => return &others.control,
+            (_, Rank::Maintenance) => return &others.background,
+            (_, Rank::Sessions | Rank::Messages) => {}
+        }
+        match job.first_touched() {
+            Some(shard) => &self.writers[shard as usize % self.writers.len()],
+            None => &others.background,
+        }
+    }
+
+    /// Nothing more will come: the threads end when they have done what was sent before.
+    pub fn close(&self) {
+        let others = self.others.iter();
+        let others = others.flat_map(|it| [&it.control, &it.background, &it.handlers.lane]);
+        for lane in self.writers.iter().chain(others).chain(&self.read) {
+            lane.close();
+        }
+    }
+}
+
+/// Starts the threads that write and those that read, each with its lane.
+pub fn start_lanes(
+    database: &Arc<dyn Database>,
+    lines: &Arc<Lines>,
+    patience: Duration,
+    batch: usize,
+    queue: &Arc<Queue>,
+    threads: &mut Vec<JoinHandle<()>>,
+) -> Result<Lanes, StoreError> {
+    let handlers = match database.handlers() {
+        0 => None,
+        many => Some(start_handlers(lines, queue, patience, many, threads)?),
+    };
+    let mut start = |name, count: usize, role| {
+        let lane = Arc::<Lane>::default();
+        lines.know(&lane);
+        for _ in 0..count {
+            let (lane, lines, queue) = (lane.clone(), lines.clone(), queue.clone());
+            threads.push(spawn(name, move || {
+                writer::serve(&lane, &lines, role, &queue)
+            })?);
+        }
+        Ok::<_, StoreError>(lane)
+    };
+    let write = writer::Role::Write { batch };
+    let writers = (0..database.writers().max(1)).map(|_| start("matssocket-writer", 1, write));
+    let writers = writers.collect::<Result<_, _>>()?;
+    let others = match handlers {
+        None => None,
+        Some(handlers) => Some(Others {
+            control: start("matssocket-control", 1, write)?,
+            background: start("matssocket-background", 1, write)?,
+            handlers,
+        }),
+    };
+    let read = match database.readers() {
+        0 => None,
+        threads => Some(start(
+            "matssocket-reader",
+            threads,
+            writer::Role::Read { threads },
+        )?),
+    };
+    Ok(Lanes {
+        writers,
+        others,
+        read,
+    })
+}
+
+fn start_handlers(
+    lines: &Arc<Lines>,
+    queue: &Arc<Queue>,
+    patience: Duration,
+    many: usize,
+    threads: &mut Vec<JoinHandle<()>>,
+) -> Result<Arc<Handlers>, StoreError> {
+    let handlers = Arc::new(Handlers::new(lines, queue, patience));
+    for _ in 0..many {
+        let started = handlers.start();
+        threads.push(started.map_err(|error| no_thread("matssocket-handler", &error))?);
+    }
+    Ok(handlers)
+}
+
+pub fn spawn(
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, StoreError> {
+    thread::Builder::new()
+        .name(name.into())
+        .spawn(run)
+        .map_err(|error| no_thread(name, &error))
+}
+
+fn no_thread(name: &str, error: &std::io::Error) -> StoreError {
+    StoreError::Open(format!("the thread {name} cannot be started: {error}"))
+}

@@ -1,0 +1,294 @@
+//! The life of an opened store: its threads, its nodes, its end.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use actix::{Actor, Addr};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::actor::{Stop, StoreActor, Waiting};
+use super::fair::Share;
+use super::handlers::Handlers;
+use super::health::{Trouble, TroubleKind};
+use super::job::{Reply, Seat, Task, Work};
+use super::lane::Lane;
+use super::lanes::{Lanes, spawn, start_lanes};
+use super::lines::Lines;
+use super::metrics::StoreMetricsSnapshot;
+use super::queue::Queue;
+use super::statements::{Database, Rank};
+use super::{Operation, StoreConfig, StoreError, shard};
+use crate::clock::after;
+use crate::mailbox::MailboxMetrics;
+
+/// When the store is closed, its threads get so much longer than an answer may take.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// An opened store. Closing or dropping it lets everything that was sent be done, then ends the threads and closes the
+/// database.
+pub struct Opened {
+    queue: Arc<Queue>,
+    actor: Addr<StoreActor>,
+    lanes: Arc<Lanes>,
+    patience: Duration,
+    /// How long a check may take before something is wrong.
+    check_patience: Duration,
+    open: Mutex<Open>,
+}
+
+/// What there is of an opened store until it is closed.
+struct Open {
+    database: Option<Arc<dyn Database>>,
+    lines: Option<Arc<Lines>>,
+    threads: Vec<JoinHandle<()>>,
+    /// Nodes that are attached.
+    nodes: usize,
+    /// One that was has stopped.
+    had_stops: bool,
+}
+
+impl Opened {
+    /// How long operations wait for a thread.
+    pub fn mailbox(&self) -> MailboxMetrics {
+        self.queue.meter.snapshot()
+    }
+
+    /// Starts the actor and the threads.
+    pub fn start(database: Arc<dyn Database>, config: &StoreConfig) -> Result<Opened, StoreError> {
+        let queue = Arc::new(Queue::new(config.queue, config.queue_per_user));
+        let mut threads = Vec::new();
+        let patience = config.answer_timeout.max(config.busy_timeout);
+        let lines = Arc::new(Lines::new(database.clone(), patience));
+        let lanes = start_lanes(
+            &database,
+            &lines,
+            patience,
+            config.batch,
+            &queue,
+            &mut threads,
+        )?;
+        let lanes = Arc::new(lanes);
+        let (stopped, until_stopped) = oneshot::channel();
+        let actor = StoreActor::new(queue.clone(), lanes.clone(), stopped);
+        let (started, addr) = crossbeam_channel::bounded(1);
+        threads.push(spawn("matssocket-store", move || {
+            actix::System::new().block_on(async move {
+                // Held until then: an actor that nobody knows any more ends, whatever is in its mailbox.
+                let actor = actor.start();
+                let _ = started.send(actor.clone());
+                let _ = until_stopped.await;
+            });
+        })?);
+        let actor = addr
+            .recv()
+            .map_err(|_| StoreError::Open("the store's actor could not be started".into()))?;
+        Ok(Opened {
+            queue,
+            actor,
+            lanes,
+            patience: config.queue_wait,
+            check_patience: patience + Duration::from_secs(2),
+            open: Mutex::new(Open {
+                database: Some(database),
+                lines: Some(lines),
+                threads,
+                nodes: 0,
+                had_stops: false,
+            }),
+        })
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A node is attached from now on.
+    pub fn attach_node(&self) {
+        self.open().nodes += 1;
+    }
+
+    /// A node whose start failed is not attached any more. False: it still is, for it is the last one after others that
+    /// have stopped, and so closes the store.
+    pub fn detach_unstarted(&self) -> bool {
+        let mut open = self.open();
+        if open.nodes == 1 && open.had_stops {
+            return false;
+        }
+        open.nodes -= 1;
+        true
+    }
+
+    /// A node has stopped, and is not attached any more. True: it was the last one.
+    pub fn detach_node(&self) -> bool {
+        let mut open = self.open();
+        open.had_stops = true;
+        open.nodes -= 1;
+        open.nodes == 0
+    }
+
+    /// Whether the database is still there after it was closed.
+    pub fn outlives_closing(&self) -> bool {
+        let open = self.open();
+        open.database
+            .as_ref()
+            .is_none_or(|database| database.outlives_closing())
+    }
+
+    /// Sends an operation to its thread: at once if there is room, and whatever keeps the node alive in any case.
+    pub fn send<O: Operation>(
+        &self,
+        operation: O,
+        reply: Reply<O>,
+        seat: &Arc<Seat>,
+        share: Option<Share>,
+    ) {
+        let share = share.unwrap_or_else(|| shard::share_of(&operation));
+        let task = Box::new(Task::new(
+            operation,
+            reply,
+            seat.clone(),
+            share,
+            &self.queue,
+        ));
+        // What comes after the end is dropped, which answers `Stopped`.
+        let lanes = &self.lanes;
+        if O::RANK != Rank::Messages {
+            return lanes.send(task);
+        }
+        if self.queue.try_enter(share) {
+            return lanes.send(task.admitted());
+        }
+        let until = after(Instant::now(), self.patience);
+        self.queue.enter_lobby(share);
+        let admit = move |admitted| match admitted {
+            Ok(()) => Some(task.admitted()),
+            Err(error) => {
+                task.fail(error);
+                None
+            }
+        };
+        self.actor.do_send(Waiting {
+            share,
+            until,
+            admit: Box::new(admit),
+            patience: self.patience,
+        });
+    }
+
+    /// The store's numbers.
+    pub fn metrics(&self) -> StoreMetricsSnapshot {
+        let open = self.open();
+        let bytes = open.database.as_ref().map(|it| it.log_bytes());
+        self.queue.metrics.snapshot(bytes.unwrap_or_default())
+    }
+
+    /// Asks the threads that users depend on whether they could do anything. What they find is told by
+    /// [`trouble`](Self::trouble).
+    pub fn ask_for_checks(&self) {
+        let held = self.held();
+        for (_, lane) in self.watched() {
+            lane.ask_for_check(held);
+        }
+    }
+
+    /// What keeps the store from serving, as far as is known.
+    pub fn trouble(&self) -> Option<Trouble> {
+        let (patience, held) = (self.check_patience, self.held());
+        let mut troubles = self
+            .watched()
+            .filter_map(|(kind, lane)| lane.health.trouble(kind, patience, held));
+        troubles.next().or_else(|| self.trouble_of_handlers())
+    }
+
+    fn trouble_of_handlers(&self) -> Option<Trouble> {
+        let others = self.lanes.others.as_ref()?;
+        others.handlers.are_all_lost().then(|| Trouble {
+            kind: TroubleKind::Write,
+            why: "too many transactional handlers have not come back: the process must be started again".into(),
+        })
+    }
+
+    /// Where there are too few connections, one is closed, for somebody else's to the same database.
+    pub fn spare_a_connection(&self) {
+        let lines = self.open().lines.clone();
+        if let Some(lines) = lines.filter(|lines| lines.are_too_few()) {
+            lines.spare_one();
+        }
+    }
+
+    /// The lanes that users depend on.
+    fn watched(&self) -> impl Iterator<Item = (TroubleKind, &Arc<Lane>)> {
+        let writers = self.lanes.writers.iter();
+        let writers = writers.map(|lane| (TroubleKind::Write, lane));
+        let readers = self.lanes.read.iter();
+        writers.chain(readers.map(|lane| (TroubleKind::Read, lane)))
+    }
+
+    /// See [`Database::wants_rotation`].
+    pub fn wants_rotation(&self) -> bool {
+        let open = self.open();
+        open.database.as_ref().is_some_and(|it| it.wants_rotation())
+    }
+
+    /// See [`Database::held`].
+    pub fn held(&self) -> Duration {
+        let open = self.open();
+        let held = open.database.as_ref().map(|it| it.held());
+        held.unwrap_or_default()
+    }
+
+    /// Closes it: everything that was sent is done, who comes later is answered `Stopped`. Takes as long as what is being
+    /// done; closing it again does nothing.
+    pub fn close(&self) {
+        // Those in the lobby are let in before.
+        self.actor.do_send(Stop);
+        if !self.actor.connected() {
+            self.lanes.close();
+        }
+        let (database, lines, threads) = {
+            let mut open = self.open();
+            (
+                open.database.take(),
+                open.lines.take(),
+                std::mem::take(&mut open.threads),
+            )
+        };
+        // The last handle may be dropped by an operation, on one of these threads: then they end by themselves.
+        let here = thread::current().id();
+        if threads.iter().all(|it| it.thread().id() != here) {
+            let handlers = self.lanes.others.as_ref().map(|others| &others.handlers);
+            join(threads, self.check_patience + GRACE, handlers);
+        }
+        // With the last of its connections.
+        drop((lines, database));
+    }
+}
+
+/// Waits for threads to end. One that is stuck, in the application's code or in a driver, is left behind.
+fn join(threads: Vec<JoinHandle<()>>, longest: Duration, handlers: Option<&Arc<Handlers>>) {
+    let until = std::time::Instant::now() + longest;
+    while threads.iter().any(|it| !it.is_finished()) && std::time::Instant::now() < until {
+        thread::sleep(Duration::from_millis(1));
+        if let Some(handlers) = handlers {
+            handlers.look();
+        }
+    }
+    let (ended, stuck): (Vec<_>, Vec<_>) = threads.into_iter().partition(|it| it.is_finished());
+    for thread in ended {
+        let _ = thread.join();
+    }
+    if !stuck.is_empty() {
+        log::error!(
+            "{} threads of the store have not ended within {longest:?}, and are left behind",
+            stuck.len()
+        );
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,96 @@
+//! Runs a transactional handler of the application's, inside the transaction of its message.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use diesel::prelude::*;
+use diesel::result::DatabaseErrorKind;
+
+use super::Transaction;
+use super::schema::session;
+use crate::store::operation::*;
+use crate::store::statements::{DbError, DbResult};
+
+impl Transaction<'_> {
+    /// Runs a handler. On PostgreSQL its session is not locked meanwhile, which may be long: what was true before is
+    /// looked at again after it, when the lock is taken.
+    pub(super) fn run_handler(&mut self, operation: &mut Transact) -> DbResult<Transacted> {
+        self.with_dialect(|dialect, conn| dialect.look_before_handler(conn))?;
+        if !self.seems_to_hold(operation.holder)? {
+            return Ok(Transacted::Unit(UnitOutcome::FencedOff));
+        }
+        if let Some(answer) = self.answer(operation.holder.session, &operation.cmid)? {
+            return Ok(Transacted::Unit(UnitOutcome::Duplicate(answer)));
+        }
+        // Its mode being `Handler`, it is not run again.
+        let run = std::mem::replace(
+            &mut operation.run,
+            Box::new(|_| Err(Box::new("already run"))),
+        );
+        self.reset_conn()?;
+        self.with_dialect(|dialect, conn| dialect.lend(conn, operation.limit))?;
+        let started = Instant::now();
+        let conn: &mut dyn Any = super::lendable(self.raw_conn());
+        // The connection of a panicked handler is thrown away, so nobody sees what state it is in.
+        let result = catch_unwind(AssertUnwindSafe(|| run(conn)));
+        let took = started.elapsed();
+        self.dialect.returned();
+        match result {
+            Err(panic) => Ok(Transacted::Panicked(text_of(&*panic))),
+            // Whatever it says: the database may have cut it off, which looks like a failure of its own.
+            Ok(_) if took > operation.limit => Ok(Transacted::TimedOut(took)),
+            // It is the database that has failed, whatever the handler made of that.
+            Ok(_) if super::is_lost(self.raw_conn()) => Err(DbError::BrokenTransactionManager),
+            Ok(Err(failure)) => Ok(Transacted::RolledBack(failure)),
+            Ok(Ok(unit)) => match self.with_dialect(|dialect, conn| dialect.take_back(conn)) {
+                Ok(()) => self.keep(operation, unit),
+                Err(error) if may_go_well_again(&error) => Err(error),
+                Err(error) => Ok(Transacted::Spoilt(error.to_string())),
+            },
+        }
+    }
+
+    /// Commits what a handler did, if its message still is to be handled by it.
+    fn keep(&mut self, operation: &Transact, mut unit: Unit) -> DbResult<Transacted> {
+        if !self.holds(operation.holder)? {
+            return Ok(Transacted::Unit(UnitOutcome::FencedOff));
+        }
+        if let Some(answer) = self.answer(operation.holder.session, &operation.cmid)? {
+            return Ok(Transacted::Unit(UnitOutcome::Duplicate(answer)));
+        }
+        let outcome = self.unit(&unit)?;
+        unit.give_messages(&outcome, &mut self.news.stored);
+        Ok(Transacted::Unit(outcome))
+    }
+
+    /// Whether this registration held its session a moment ago: nothing is locked. (Nothing of this transaction is pending yet.)
+    fn seems_to_hold(&mut self, holder: Holder) -> DbResult<bool> {
+        let connection: Option<i64> = session::table
+            .find(holder.session.0)
+            .select(session::connection)
+            .get_result(self.raw_conn())
+            .optional()?;
+        Ok(connection == Some(holder.connection.0))
+    }
+}
+
+/// The connection is gone, and with it the transaction.
+/// The connection is lost, or somebody else was quicker.
+fn may_go_well_again(error: &DbError) -> bool {
+    use DatabaseErrorKind::{ClosedConnection, SerializationFailure, UnableToSendCommand};
+    match error {
+        DbError::BrokenTransactionManager => true,
+        DbError::DatabaseError(kind, _) => matches!(
+            kind,
+            ClosedConnection | SerializationFailure | UnableToSendCommand
+        ),
+        _ => false,
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panicked".into())
+}
