@@ -187,8 +187,9 @@ async fn what_cannot_wait_is_given_back_and_done() {
         line.expect_id("ACK", id).await;
     }
     until("some to be given back", || {
+        // As soon as some were given back, what comes is not even claimed any more: it waits behind them in the store.
         let seen = metrics(&nodes, 0, "narrow");
-        (seen.running, seen.waiting, seen.given_back) == (2, 3, 45)
+        (seen.running, seen.waiting) == (2, 3) && seen.given_back > 0
     })
     .await;
     nodes.control.open("g", 50);
