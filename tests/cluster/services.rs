@@ -188,7 +188,8 @@ async fn what_cannot_wait_is_given_back_and_done() {
     }
     until("some to be given back", || {
         let seen = metrics(&nodes, 0, "narrow");
-        (seen.running, seen.waiting, seen.given_back) == (2, 3, 45)
+        // Those that come when it is known that older ones wait in the store are left there in the first place.
+        (seen.running, seen.waiting) == (2, 3) && (1..=45).contains(&seen.given_back)
     })
     .await;
     nodes.control.open("g", 50);
