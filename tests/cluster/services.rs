@@ -187,9 +187,9 @@ async fn what_cannot_wait_is_given_back_and_done() {
         line.expect_id("ACK", id).await;
     }
     until("some to be given back", || {
+        // As soon as some were given back, what comes is not even claimed any more: it waits behind them in the store.
         let seen = metrics(&nodes, 0, "narrow");
-        // Those that come when it is known that older ones wait in the store are left there in the first place.
-        (seen.running, seen.waiting) == (2, 3) && (1..=45).contains(&seen.given_back)
+        (seen.running, seen.waiting) == (2, 3) && seen.given_back > 0
     })
     .await;
     nodes.control.open("g", 50);
