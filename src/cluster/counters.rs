@@ -20,13 +20,13 @@ pub(crate) struct ClusterCounters {
 impl ClusterCounters {
     /// The line is down from now on, unless it was.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))] // it never is within one process
-    pub(crate) fn is_down(&self) {
+    pub(crate) fn mark_down(&self) {
         self.down().get_or_insert_with(Instant::now);
     }
 
     /// The line is up.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
-    pub(crate) fn is_up(&self) {
+    pub(crate) fn mark_up(&self) {
         *self.down() = None;
     }
 

@@ -22,9 +22,9 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn run(self) {
-        self.post.counters.is_down();
+        self.post.counters.mark_down();
         while let Err(why) = self.line() {
-            self.post.counters.is_down();
+            self.post.counters.mark_down();
             let failures = self.post.failures.fetch_add(1, Relaxed);
             if failures == 0 {
                 log::warn!(

@@ -167,7 +167,7 @@ impl<'a> Line<'a> {
         if std::mem::replace(&mut self.up, true) {
             return;
         }
-        self.post.counters.is_up();
+        self.post.counters.mark_up();
         if self.post.failures.swap(0, Relaxed) > 0 {
             self.post.counters.reconnects.fetch_add(1, Relaxed);
             log::info!("the LISTEN line is back");

@@ -1,6 +1,7 @@
 //! Acquiring and releasing a session.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -12,12 +13,13 @@ use super::super::line::ToLine;
 use super::super::state::{Event, Hello, Keep};
 use crate::clock::jittered;
 use crate::events::SessionChange;
+use crate::mailbox::Mailbox;
 use crate::node::Node;
 use crate::registry::{Attach, Detach, TakeOver, ToSession, UserHash};
 use crate::seldom::log_seldom;
 use crate::store::operation::{
-    CloseSession, CloseTarget, ClosedSession, Deregister, Holder, ReadStanding, Register,
-    Registered,
+    CloseSession, CloseTarget, ClosedSession, Deregister, HeldSession, Holder, ReadStanding,
+    Register, Registered,
 };
 use crate::store::{Share, StoreError};
 use crate::wire::{random_id, shown};
@@ -28,6 +30,11 @@ use super::{Attached, Happened, PREFIX, Registering, SESSION_ID, Session};
 /// How long a session must have been without a connection to make room for a newer one of its user: after a node's death
 /// all of its sessions are without one for a moment.
 const MIN_ABSENCE: Duration = Duration::from_secs(60);
+
+/// The node cannot take the session on.
+const RESTART: Happened = Happened(Event::Registry(ToSession::Restart(
+    "the server is stopping, or cannot serve now",
+)));
 
 impl Session {
     /// Registers, has the registration before this one let go, and attaches, so that nothing stored from now on is
@@ -45,66 +52,24 @@ impl Session {
             min_absence: MIN_ABSENCE,
             of_the_dead: self.node.still_to_serve(MIN_ABSENCE).is_none(),
         };
-        let (node, me, to) = (self.node.clone(), self.mailbox(ctx), self.mailbox(ctx));
-        const RESTART: Happened = Happened(Event::Registry(ToSession::Restart(
-            "the server is stopping, or cannot serve now",
-        )));
+        let me = self.mailbox(ctx);
         if self.node.stopping() {
             return me.tell(RESTART);
         }
-        let revocations = self.revocations;
         let registering = Rc::<Registering>::default();
         self.registering = Some(registering.clone());
-        actix::spawn(async move {
-            let user_id = register.user_id.clone();
-            let name = node.name();
+        let registration = Registration {
+            node: self.node.clone(),
+            name: self.node.name(),
             // Behind those of his sessions that are about to be closed, which make room for it.
-            let share = Share::of_user(&user_id);
-            let outcome = node.store.run_for(share, register).await;
-            if let Ok(Registered::Held(held)) = &outcome {
-                tell_displaced(&node, &held.made_room);
-                if let Some((old_node, _)) = &held.replaced {
-                    take_over(&node, held.holder, old_node.clone()).await;
-                }
-                // Of a new session nobody has heard before WELCOME: it would only count as one of its user's.
-                let unwelcomed = match held.new {
-                    true => Keep::Close("its client was gone before WELCOME".into()),
-                    false => Keep::Deregister,
-                };
-                if registering.ended.get() {
-                    return let_go(&node, share, held.holder, unwelcomed).await;
-                }
-                let _ = registering.attached.set(Attached {
-                    holder: held.holder,
-                    sid: held.sid.clone(),
-                    unwelcomed,
-                });
-                node.registry().tell(Attach {
-                    holder: held.holder,
-                    to,
-                    // One that may be another's later is told of everybody's.
-                    user: (!node.config.allow_user_change).then(|| UserHash::of(&user_id)),
-                    revocations,
-                });
-                if !held.new
-                    && let Some(lost) = lost_meanwhile(&node, held.holder).await
-                {
-                    return me.tell(Happened(lost));
-                }
-                let change = if held.new {
-                    SessionChange::New
-                } else {
-                    SessionChange::Reconnect
-                };
-                node.listeners.session(change, &held.sid, &user_id);
-            }
-            let registered = matches!(outcome, Ok(Registered::Held(_)));
-            me.tell(Happened(Event::Registered(outcome)));
-            // Whoever sent all sessions away meanwhile did not see this one.
-            if registered && (node.serves().is_err() || node.name() != name) {
-                me.tell(RESTART);
-            }
-        });
+            share: Share::of_user(&register.user_id),
+            user_id: register.user_id.clone(),
+            revocations: self.revocations,
+            registering,
+            me,
+            to: self.mailbox(ctx),
+        };
+        actix::spawn(registration.run(register));
     }
 
     pub(super) fn end(
@@ -156,6 +121,84 @@ impl Session {
             let note = received.map(|position| note_position(&node, holder, position));
             join(OptionFuture::from(note), let_go(&node, share, holder, keep)).await;
         });
+    }
+}
+
+/// A registration under way. It goes on although the actor ends.
+struct Registration {
+    node: Arc<Node>,
+    /// The node's name when it began.
+    name: Arc<str>,
+    share: Share,
+    user_id: String,
+    /// How many revocations the node had seen when the user was authenticated.
+    revocations: u64,
+    registering: Rc<Registering>,
+    me: Mailbox<Happened>,
+    to: Mailbox<ToSession>,
+}
+
+impl Registration {
+    async fn run(self, register: Register) {
+        let outcome = self.node.store.run_for(self.share, register).await;
+        if let Ok(Registered::Held(held)) = &outcome {
+            tell_displaced(&self.node, &held.made_room);
+            if let Some((old_node, _)) = &held.replaced {
+                take_over(&self.node, held.holder, old_node.clone()).await;
+            }
+            if self.registering.ended.get() {
+                return let_go(&self.node, self.share, held.holder, unwelcomed(held)).await;
+            }
+            self.attach(held);
+            if !held.new
+                && let Some(lost) = lost_meanwhile(&self.node, held.holder).await
+            {
+                return self.me.tell(Happened(lost));
+            }
+            let change = match held.new {
+                true => SessionChange::New,
+                false => SessionChange::Reconnect,
+            };
+            let listeners = &self.node.listeners;
+            listeners.session(change, &held.sid, &self.user_id);
+        }
+        self.report(outcome);
+    }
+
+    /// From now on the registry hands on what is stored for the session; whichever way the actor ends, it is detached.
+    fn attach(&self, held: &HeldSession) {
+        // Nothing else sets it.
+        let _ = self.registering.attached.set(Attached {
+            holder: held.holder,
+            sid: held.sid.clone(),
+            unwelcomed: unwelcomed(held),
+        });
+        let may_change = self.node.config.allow_user_change;
+        self.node.registry().tell(Attach {
+            holder: held.holder,
+            to: self.to.clone(),
+            // One that may be another's later is told of everybody's.
+            user: (!may_change).then(|| UserHash::of(&self.user_id)),
+            revocations: self.revocations,
+        });
+    }
+
+    fn report(&self, outcome: Result<Registered, StoreError>) {
+        let registered = matches!(outcome, Ok(Registered::Held(_)));
+        self.me.tell(Happened(Event::Registered(outcome)));
+        // Whoever sent all sessions away meanwhile did not see this one.
+        if registered && (self.node.serves().is_err() || self.node.name() != self.name) {
+            self.me.tell(RESTART);
+        }
+    }
+}
+
+/// What becomes of a session whose client is gone before WELCOME. Of a new one nobody has heard: it would only count as
+/// one of its user's.
+fn unwelcomed(held: &HeldSession) -> Keep {
+    match held.new {
+        true => Keep::Close("its client was gone before WELCOME".into()),
+        false => Keep::Deregister,
     }
 }
 
