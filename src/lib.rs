@@ -154,7 +154,7 @@ pub use http::BROWSER_CLIENT;
 pub use http::{listen, no_upgrade, on_connect};
 pub use introspection::{LiveSession, RecentEnvelope};
 pub use mailbox::MailboxMetrics;
-pub use maintenance::UpkeepMetrics;
+pub use maintenance::MaintenanceMetrics;
 pub use message::{IdempotencyKey, ReplyTo};
 pub use metrics::Metrics;
 pub use server::{Admin, MatsSocketServer, ServerBuilder};

@@ -1,4 +1,4 @@
-//! The figures of a server: a snapshot of what its actors, its store and its upkeep have done so far.
+//! The figures of a server: a snapshot of what its actors, its store and its maintenance have done so far.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::cluster::ClusterMetrics;
 use crate::endpoint::ServiceMetrics;
 use crate::mailbox::MailboxMetrics;
-use crate::maintenance::UpkeepMetrics;
+use crate::maintenance::MaintenanceMetrics;
 use crate::store::StoreMetricsSnapshot;
 
 /// What a server has done so far. Serialises to JSON.
@@ -20,14 +20,14 @@ pub struct Metrics {
     pub node: String,
     /// Whether the node can serve.
     pub ready: bool,
-    /// Every kind of actor's mailbox: `store`, `registry`, `cluster`, `services`, `upkeep`, `session`, `connection`.
+    /// Every kind of actor's mailbox: `store`, `registry`, `cluster`, `services`, `maintenance`, `session`, `connection`.
     pub actors: BTreeMap<&'static str, MailboxMetrics>,
     /// The store: batch sizes, commit times, queue depth.
     pub store: StoreMetricsSnapshot,
     /// The line to other nodes.
     pub cluster: ClusterMetrics,
     /// Maintenance tasks by name.
-    pub upkeep: BTreeMap<&'static str, UpkeepMetrics>,
+    pub maintenance: BTreeMap<&'static str, MaintenanceMetrics>,
     /// What each service of this node does, by name.
     pub services: BTreeMap<String, ServiceMetrics>,
     /// Forwarded messages, by service, that wait because no living node has their service, as of the last

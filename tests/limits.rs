@@ -388,7 +388,7 @@ async fn no_session_times_out_before_its_client_could_come_back() {
     let nodes = setup().start(1).await;
     // Time enough to close it.
     within("the timing out", async {
-        while nodes.server().metrics().upkeep["timeout"].runs == 0 {
+        while nodes.server().metrics().maintenance["timeout"].runs == 0 {
             tokio::task::yield_now().await;
         }
     })

@@ -59,7 +59,7 @@ async fn a_database_that_is_away_is_tens_of_lines() {
     for number in 0..CLIENTS {
         lines.push(nodes.open(&format!("user{number}")).await);
     }
-    let leases = nodes.server().metrics().upkeep["lease"].runs;
+    let leases = nodes.server().metrics().maintenance["lease"].runs;
     let mut database = SqliteConnection::establish(file.to_str().expect("text")).expect("opened");
     database
         .batch_execute("PRAGMA busy_timeout = 10000; BEGIN IMMEDIATE")
@@ -80,7 +80,7 @@ async fn a_database_that_is_away_is_tens_of_lines() {
         "{told} messages were told to retry: too few to prove anything"
     );
     let metrics = nodes.server().metrics();
-    let attempts = metrics.upkeep["lease"].runs - leases;
+    let attempts = metrics.maintenance["lease"].runs - leases;
     assert!(
         attempts <= 6,
         "{attempts} attempts to renew the lease within {AWAY:?}"

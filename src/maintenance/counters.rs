@@ -16,14 +16,14 @@ pub(crate) struct MaintenanceCounters {
 
 impl MaintenanceCounters {
     /// The figures of each task, by its name.
-    pub(crate) fn snapshot(&self) -> BTreeMap<&'static str, UpkeepMetrics> {
+    pub(crate) fn snapshot(&self) -> BTreeMap<&'static str, MaintenanceMetrics> {
         let counts = self.runs.iter().zip(&self.failures);
         let tasks = TASKS.iter().zip(counts);
         tasks
             .map(|(name, (runs, failures))| {
                 let runs = runs.load(Relaxed);
                 let failures = failures.load(Relaxed);
-                (*name, UpkeepMetrics { runs, failures })
+                (*name, MaintenanceMetrics { runs, failures })
             })
             .collect()
     }
@@ -32,7 +32,7 @@ impl MaintenanceCounters {
 /// What one task of maintenance has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct UpkeepMetrics {
+pub struct MaintenanceMetrics {
     /// How often it ran.
     pub runs: u64,
     /// How often it failed, the store being away.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
 
 pub(crate) use counters::MaintenanceCounters;
-pub use counters::UpkeepMetrics;
+pub use counters::MaintenanceMetrics;
 
 use crate::clock::jittered;
 use crate::config::Config;

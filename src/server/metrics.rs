@@ -18,7 +18,7 @@ pub(super) fn snapshot(node: &Node, maintenance: &MaintenanceCounters) -> Metric
         ("registry", &meters.registry),
         ("cluster", &meters.cluster),
         ("services", &meters.services),
-        ("upkeep", &meters.maintenance),
+        ("maintenance", &meters.maintenance),
         ("session", &meters.session),
         ("connection", &meters.connection),
     ]
@@ -37,7 +37,7 @@ pub(super) fn snapshot(node: &Node, maintenance: &MaintenanceCounters) -> Metric
         actors,
         store,
         cluster: node.counters.cluster.snapshot(),
-        upkeep: maintenance.snapshot(),
+        maintenance: maintenance.snapshot(),
         services: services.collect(),
         unserved: node.unserved.counts(),
         handlers_running: get(&node.counters.handlers_running),

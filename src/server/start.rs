@@ -102,12 +102,13 @@ async fn begin(setup: Setup) -> Result<MatsSocketServer, StartError> {
         meters,
         counters,
     }));
+    // Before anything is awaited: once the server has started, it hears whatever others tell it.
+    cluster.tell(Tell::Join { node: name.clone() });
     node.publish_services().await?;
 
     let maintenance_counters = Arc::<MaintenanceCounters>::default();
     let claim = Mailbox::new(&to_services, &node.meters.services);
     let maintenance = Maintenance::new(node.clone(), claim, maintenance_counters.clone()).start();
-    cluster.tell(Tell::Join { node: name.clone() });
     registry.run(Registry::new(Links {
         node: name,
         store,

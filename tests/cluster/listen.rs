@@ -84,7 +84,7 @@ async fn a_stranger_in_the_database_logs_nobody_out() {
         .await;
     let mut line = nodes.open_on(0, "anna").await;
     until(&nodes, "its line", |metrics| {
-        metrics.upkeep["sweep"].runs == 1
+        metrics.maintenance["sweep"].runs == 1
     })
     .await;
     let stranger = Stranger::new();
@@ -130,7 +130,7 @@ async fn what_was_told_while_the_line_was_lost_is_found_when_it_is_back() {
         .start(2)
         .await;
     until(&nodes, "its line", |metrics| {
-        metrics.upkeep["sweep"].runs == 1
+        metrics.maintenance["sweep"].runs == 1
     })
     .await;
     let mut line = nodes.open_on(0, "anna").await;
@@ -140,7 +140,7 @@ async fn what_was_told_while_the_line_was_lost_is_found_when_it_is_back() {
     assert_eq!(line.expect("SEND").await["msg"], 1);
     let metrics = nodes.server().metrics();
     assert_eq!(metrics.cluster.reconnects, 1);
-    assert_eq!(metrics.upkeep["sweep"].runs, 2);
+    assert_eq!(metrics.maintenance["sweep"].runs, 2);
 }
 
 async fn until(nodes: &Nodes, what: &str, reached: impl Fn(&matssocket::Metrics) -> bool) {

@@ -146,6 +146,13 @@ async fn work_that_no_node_can_do_waits_is_shown_and_is_done_when_one_comes() {
     let sent = line.send_to("to bills", json!({"sent": 1})).await;
     line.expect_id("ACK", &sent).await;
     until_unserved(&nodes, &[("bills", 2)]).await;
+    // The other node looks by itself.
+    within("what waits to be seen by the other node", async {
+        while nodes[1].server.metrics().unserved.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     let unserved = nodes[1].server.unserved().await.unwrap();
     let [work] = &unserved[..] else {
         panic!("one service: {unserved:?}")

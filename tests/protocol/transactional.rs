@@ -90,7 +90,7 @@ async fn on_sqlite_it_costs_neither_the_lease_nor_anybodys_session() {
         }
         let metrics = nodes.server().metrics();
         assert_eq!(metrics.incarnations, 0, "the lease was kept");
-        assert_eq!(metrics.upkeep["lease"].failures, 0);
+        assert_eq!(metrics.maintenance["lease"].failures, 0);
         assert!(metrics.ready);
     }
 }

@@ -150,7 +150,7 @@ async fn every_actor_is_metered() {
         "registry",
         "cluster",
         "services",
-        "upkeep",
+        "maintenance",
         "session",
         "connection",
     ];

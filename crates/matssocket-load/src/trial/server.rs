@@ -63,7 +63,7 @@ impl Lease {
 async fn lease_failures(url: &Uri) -> Option<(u64, u64)> {
     let metrics = metrics(url).await?;
     let number = |pointer: &str| metrics.pointer(pointer)?.as_u64();
-    Some((number("/upkeep/lease/failures")?, number("/incarnations")?))
+    Some((number("/maintenance/lease/failures")?, number("/incarnations")?))
 }
 
 /// Watches the memory of processes.
