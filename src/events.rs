@@ -13,13 +13,13 @@ use crate::wire::MessageType;
 pub enum SessionChange {
     /// It was opened.
     New,
-    /// Its client came back.
+    /// Its client reconnected.
     Reconnect,
-    /// Its line is gone; the session waits for its client.
+    /// Its connection is gone; the session waits for its client to reconnect.
     Deregister,
     /// It was closed: by its client, by this server, or for a violation.
     Close,
-    /// It was given up, its client not having been there for too long.
+    /// It timed out because its client was away for too long.
     Timeout,
 }
 
@@ -27,7 +27,7 @@ pub enum SessionChange {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SessionEvent {
-    /// What.
+    /// What happened.
     pub change: SessionChange,
     /// Session id.
     pub session_id: String,
@@ -85,7 +85,7 @@ impl Listeners {
     }
 }
 
-/// A listener that panics takes nobody with it: neither the session nor the maintenance that called it.
+/// A panicking listener must not take down the session or the maintenance task that called it.
 fn guarded(call: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(call)).is_err() {
         log_seldom!(error, "a listener panicked");
