@@ -214,7 +214,7 @@ impl Flow {
         self.0.awaits_drain.set(awaits);
     }
 
-    /// Ends that wait. Returns whether the session was waiting and enough has been sent.
+    /// Ends that wait if enough has been sent. Returns whether it did.
     pub(crate) fn drained(&self) -> bool {
         self.0.unsent.get() <= SMALL / 2 && self.0.awaits_drain.replace(false)
     }
