@@ -318,7 +318,7 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
         }
     }
 
-    /// Hands on.
+    /// Passes input on.
     fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<Option<Item>> {
         loop {
             // A whole frame is in the decoder: it will yield, and poll again.

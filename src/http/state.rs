@@ -239,7 +239,7 @@ impl LineState {
         self.flow.sent(counted);
     }
 
-    /// Tells the session.
+    /// Sends to the session.
     pub(super) fn tell(&self, message: FromLine) {
         if let Some(session) = self.session.get() {
             session.tell(message);

@@ -15,7 +15,7 @@ const MOST_CLAIMED: usize = 1_000;
 /// The limits of a service.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Rows in work.
+    /// Rows in progress.
     pub(super) running: usize,
     /// Rows waiting in memory.
     pub(super) waiting: usize,
