@@ -42,8 +42,8 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`wire`] | the protocol as data: the package `matssocket-wire`, which knows no actor, no database, no clock |
-//! | `clock`, `conninfo`, `fault_injection`, `mailbox`, `request`, `seldom` | the ground: an injectable clock, PostgreSQL's connection strings, switches that break guarantees on purpose, metered mailboxes, who sent an HTTP request, rate-limited log lines |
+//! | [`wire`], `clock` | the protocol as data: the package `matssocket-wire`, which knows no actor, no database, no clock; an injectable clock |
+//! | `conninfo`, `fault_injection`, `mailbox`, `request`, `seldom` | the ground: PostgreSQL's connection strings, switches that break guarantees on purpose, metered mailboxes, who sent an HTTP request, rate-limited log lines |
 //! | `auth`, `events`, `introspection` | public data and traits: the authentication plugin, events for the application's listeners, what a connected session looks like |
 //! | `store` | the store actor, group commit, and the database behind one narrow trait: `store::sqlite`, `store::postgres`, and `store::sql`, which both share |
 //! | `config`, `error`, `message` | more of the public API: every limit, the errors, and the building of messages for clients |
@@ -86,6 +86,7 @@
 //!   `postgres-bundled`: with libpq and OpenSSL built in.
 //! - `client`: the Rust client, as `matssocket::client`; a service that is only a client should depend on the package
 //!   `matssocket-client` instead, which pulls in neither actix nor a database. `client-tls`: its `wss://`.
+//! - `browser-client`: the server also serves the browser client, below the path of its WebSocket.
 //!
 //! The program `matssocket` (the demo and the commands for operators) is in the package `matssocket-cli`, the load
 //! generator in `matssocket-load`.
@@ -148,6 +149,8 @@ pub use endpoint::{
 };
 pub use error::{HandlerError, NotReady, SendError, StartError};
 pub use events::{MessageEvent, SessionChange, SessionEvent};
+#[cfg(feature = "browser-client")]
+pub use http::BROWSER_CLIENT;
 pub use http::{listen, no_upgrade, on_connect};
 pub use introspection::{LiveSession, RecentEnvelope};
 pub use mailbox::MailboxMetrics;
@@ -171,3 +174,8 @@ pub mod security {}
 #[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples of the guide to pages compile.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../docs/browser.md")]
+struct BrowserGuide;

@@ -32,7 +32,7 @@ pub fn no_upgrade(context: &GuardContext<'_>) -> bool {
     !wants_websocket(context.head().headers())
 }
 
-/// Configures the WebSocket at `path`, and `close_session` and `ready` below it.
+/// Configures the WebSocket at `path`; `close_session`, `ready` and, with that feature, the browser client below it.
 pub(crate) fn mount(
     backend: Arc<dyn Backend>,
     path: &str,
@@ -44,6 +44,10 @@ pub(crate) fn mount(
             config.service(close_session(backend.clone(), below));
         }
         config.service(ready(backend.clone(), below));
+        #[cfg(feature = "browser-client")]
+        for file in super::browser_client::browser_client(below) {
+            config.service(file);
+        }
         // The guard is on the resource, not on the route: a matching resource answers 405 itself instead of leaving the
         // request to the application's resource at the same path. It does not check the method: a POST that claims to
         // be an upgrade must not reach the application's route either.
@@ -125,8 +129,8 @@ fn foreign_host() -> HttpResponse {
     safe(&mut HttpResponse::build(StatusCode::FORBIDDEN)).body("this host is not served")
 }
 
-/// The answer to methods other than the allowed one.
-fn other_method(allowed: &'static str) -> actix_web::Route {
+/// The answer to other methods than those allowed.
+pub(super) fn other_method(allowed: &'static str) -> actix_web::Route {
     web::to(move || {
         let mut response = HttpResponse::build(StatusCode::METHOD_NOT_ALLOWED);
         response.insert_header((ALLOW, allowed));
