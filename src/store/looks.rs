@@ -1,32 +1,34 @@
-//! When a look that comes again and again begins anew.
+//! Decides when a recurring query starts over.
 //!
-//! What is looked for is ordered by when it is due, and a look begins where the one before has come to: rows that are gone
-//! may stay in PostgreSQL's indexes for as long as any old transaction runs, and whoever begins at the start of an index
-//! steps over all of them. But something may come to light behind a look's back. So now and then one begins anew.
+//! Such a query looks for rows in the order in which they are due, and starts where the one before ended. Deleted rows
+//! may stay in PostgreSQL's indexes for as long as any old transaction runs, and a query from the start of an index
+//! steps over all of them. But rows may also appear before the starting point, so now and then a query must start over.
 
 use std::time::{Duration, Instant};
 
-/// A look begins anew after this,
+/// A query starts over after this time,
 const ANEW: Duration = Duration::from_secs(5);
 
-/// or, where it takes long, after so many times as long as the last one of its kind took: it costs one part in so many.
+/// or, if it is slow, after this multiple of the time that its last full run took, which limits full runs to one part
+/// in `PARTS` of the time;
 const PARTS: u32 = 20;
 
-/// Not later than this, though.
+/// but never later than this.
 const LATEST: Duration = Duration::from_secs(10);
 
-/// After an outage, each look begins anew for so long: whatever was under way when it began may be committed when it ends.
+/// How long after an outage every query starts over: a transaction in progress when the outage began may be committed
+/// when it ends.
 const DOUBT: Duration = Duration::from_secs(30);
 
-/// What the last look has found out, and when the next one begins anew.
+/// What the last query found out, and when the next one starts over.
 #[derive(Debug)]
 pub(crate) struct Looks<T> {
     known: Option<T>,
     /// `None`: at once.
     anew: Option<Instant>,
-    /// The look under way has begun anew.
+    /// Whether the current query has started over.
     is_anew: bool,
-    /// Nothing that is found out before this is built upon.
+    /// Results obtained before this time are not relied on.
     doubted_until: Option<Instant>,
 }
 
@@ -42,8 +44,8 @@ impl<T> Default for Looks<T> {
 }
 
 impl<T: Clone> Looks<T> {
-    /// A look begins. What it may build upon; `None`: it begins anew. (Should it fail, the next one goes on from what is
-    /// known: a look that takes too long is not tried again and again.)
+    /// A query begins. Returns the result to start from; `None`: it starts over. (If it fails, the next one starts from
+    /// the previous result, so that a query that takes too long is not repeated again and again.)
     pub(crate) fn begin(&mut self, now: Instant) -> Option<T> {
         self.is_anew = self.known.is_none() || self.anew.is_none_or(|anew| anew <= now);
         if self.is_anew {
@@ -53,7 +55,7 @@ impl<T: Clone> Looks<T> {
         self.known.clone()
     }
 
-    /// The look has found this out, and taken so long.
+    /// The query has found this and taken this long.
     pub(crate) fn end(&mut self, found: T, took: Duration, now: Instant) {
         let is_doubted = self.doubted_until.is_some_and(|until| now < until);
         self.known = (!is_doubted).then_some(found);
