@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use clap::Parser;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
@@ -115,35 +116,25 @@ fn micros() -> u64 {
 
 // ---- the measurements ----
 
+/// What a message between nodes costs
+#[derive(Parser)]
 struct Args {
+    /// For each measurement
+    #[arg(long, default_value = "10")]
     seconds: usize,
+    /// How many clients
+    #[arg(long, default_value = "100")]
     sessions: usize,
+    /// Where PostgreSQL is, unless the environment says
+    #[arg(long, value_name = "URL")]
     postgres: Option<String>,
-}
-
-fn args() -> Args {
-    let mut args = Args {
-        seconds: 10,
-        sessions: 100,
-        postgres: None,
-    };
-    let mut given = std::env::args().skip(1).filter(|name| name != "--bench");
-    while let Some(name) = given.next() {
-        let value = given.next().unwrap_or_default();
-        match (name.as_str(), value.parse()) {
-            ("--postgres", _) => args.postgres = Some(value),
-            ("--seconds", Ok(seconds)) => args.seconds = seconds,
-            ("--sessions", Ok(sessions)) => args.sessions = sessions,
-            _ => panic!(
-                "{name} {value:?} is not understood: there are --seconds, --sessions and --postgres"
-            ),
-        }
-    }
-    args
+    // What cargo adds.
+    #[arg(long = "bench", hide = true)]
+    _bench: bool,
 }
 
 fn measure() {
-    let args = args();
+    let args = Args::parse();
     let Some(url) = place::url(args.postgres.clone()) else {
         return;
     };

@@ -14,10 +14,12 @@
 #![allow(missing_docs)] // what `diesel::table!` makes
 
 use std::cell::{Cell, RefCell};
+use std::num::ParseIntError;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use diesel::prelude::*;
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
@@ -39,20 +41,41 @@ const PING: &str = "MatsSocket.matsSocketPing";
 /// Bytes of a request's payload, and of an echoed message.
 const BYTES: usize = 250;
 
-#[derive(Clone)]
+/// Full cycles of requests, next to bare WebSockets
+#[derive(Parser)]
 struct Args {
+    /// How many clients
+    #[arg(long, default_value = "20", value_parser = at_least_one)]
     sessions: usize,
+    /// Requests under way for each
+    #[arg(long, default_value = "50", value_parser = at_least_one)]
     in_flight: usize,
-    time: Duration,
+    /// For each measurement
+    #[arg(long, default_value = "3", value_parser = seconds)]
+    seconds: Duration,
+    /// Requests per second of the open loop; 0: none
+    #[arg(long, default_value = "1000")]
     rate: usize,
-    /// The URL of a PostgreSQL.
+    /// Where PostgreSQL is, unless the environment says
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    #[arg(long, value_name = "URL")]
     postgres: Option<String>,
+    // What cargo adds.
+    #[arg(long = "bench", hide = true)]
+    _bench: bool,
+}
+
+fn at_least_one(text: &str) -> Result<usize, ParseIntError> {
+    Ok(text.parse::<usize>()?.max(1))
+}
+
+fn seconds(text: &str) -> Result<Duration, ParseIntError> {
+    Ok(Duration::from_secs(at_least_one(text)? as u64))
 }
 
 fn main() {
     let Some(role) = process::role() else {
-        return measure(&args());
+        return measure(&Args::parse());
     };
     match role.split(' ').collect::<Vec<_>>()[..] {
         ["echo"] => serve_echo(),
@@ -61,41 +84,6 @@ fn main() {
         ["postgres", schema, url] => serve_node(Postgres::at(url).schema(schema).into()),
         _ => panic!("unknown role {role:?}"),
     }
-}
-
-fn args() -> Args {
-    let mut args = Args {
-        sessions: 20,
-        in_flight: 50,
-        time: Duration::from_secs(3),
-        rate: 1_000,
-        postgres: None,
-    };
-    let mut given = std::env::args().skip(1);
-    while let Some(name) = given.next() {
-        // What cargo adds.
-        if name == "--bench" {
-            continue;
-        }
-        let text = given.next().unwrap_or_default();
-        if name == "--postgres" {
-            args.postgres = Some(text);
-            continue;
-        }
-        let value: usize = text
-            .parse()
-            .unwrap_or_else(|_| panic!("{name} wants a number"));
-        match name.as_str() {
-            "--sessions" => args.sessions = value.max(1),
-            "--in-flight" => args.in_flight = value.max(1),
-            "--seconds" => args.time = Duration::from_secs(value.max(1) as u64),
-            "--rate" => args.rate = value,
-            _ => panic!(
-                "unknown argument {name}: there are --sessions, --in-flight, --seconds, --rate and --postgres"
-            ),
-        }
-    }
-    args
 }
 
 // ---- the servers ----
@@ -169,7 +157,7 @@ impl Run {
 fn measure(args: &Args) {
     println!(
         "{} sessions, {} in flight each, {:?}; {BYTES}-byte payloads; client on one thread",
-        args.sessions, args.in_flight, args.time
+        args.sessions, args.in_flight, args.seconds
     );
     println!(
         "{:<34} {:>9} {:>6} {:>8} {:>8} {:>10}",
@@ -262,7 +250,7 @@ async fn echo_loop(server: &Server, args: &Args) -> Run {
         let mut latencies = Vec::new();
         let mut sent = std::collections::VecDeque::new();
         loop {
-            while sent.len() < args.in_flight && begun.elapsed() < args.time {
+            while sent.len() < args.in_flight && begun.elapsed() < args.seconds {
                 sent.push_back(Instant::now());
                 let message = Message::text("x".repeat(BYTES));
                 socket.send(message).await.expect("the server is there");
@@ -321,7 +309,7 @@ async fn closed_loop(
     let mut loops = Vec::new();
     for client in clients.iter().cycle().take(clients.len() * args.in_flight) {
         let (client, endpoint) = (client.clone(), endpoint.to_owned());
-        let (latencies, time) = (latencies.clone(), args.time);
+        let (latencies, time) = (latencies.clone(), args.seconds);
         loops.push(tokio::task::spawn_local(async move {
             let payload = payload();
             while begun.elapsed() < time {
@@ -378,7 +366,7 @@ async fn open_loop(servers: &[Server], clients: &[Client], endpoint: &str, args:
     let (before, begun) = (cpu(servers), Instant::now());
     let latencies = Rc::new(RefCell::new(Vec::new()));
     let unresolved = Rc::new(Cell::new(0));
-    let total = args.rate * args.time.as_secs() as usize;
+    let total = args.rate * args.seconds.as_secs() as usize;
     let due = |number: usize| begun + Duration::from_secs_f64(number as f64 / args.rate as f64);
     for number in 0..total {
         let at = due(number);

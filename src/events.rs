@@ -15,11 +15,11 @@ pub enum SessionChange {
     New,
     /// Its client came back.
     Reconnect,
-    /// Its line is gone; the session waits for its client.
+    /// Its connection is gone; the session waits for its client.
     Deregister,
     /// It was closed: by its client, by this server, or for a violation.
     Close,
-    /// It was given up, its client not having been there for too long.
+    /// It timed out: its client was away for longer than [`Config::session_timeout`](crate::Config::session_timeout).
     Timeout,
 }
 
@@ -27,7 +27,7 @@ pub enum SessionChange {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SessionEvent {
-    /// What.
+    /// What happened.
     pub change: SessionChange,
     /// Session id.
     pub session_id: String,
@@ -43,7 +43,7 @@ pub struct MessageEvent<'a> {
     pub session_id: &'a str,
     /// Its user.
     pub user_id: &'a str,
-    /// True: from the client.
+    /// Whether it came from the client; otherwise it goes to the client.
     pub incoming: bool,
     /// Message type.
     pub message_type: MessageType,

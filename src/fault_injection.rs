@@ -2,9 +2,9 @@
 //! the program says so; without the feature `sabotage` nothing of it is compiled but checks that are always false.
 
 #[cfg(feature = "sabotage")]
-pub use switched::{Broken, Step, break_promise, die_at};
+pub use switched::{Broken, Step, break_promise, die_at, pose_as_next_version};
 #[cfg(feature = "sabotage")]
-pub(crate) use switched::{is_broken, reached};
+pub(crate) use switched::{is_broken, is_next_version, reached};
 
 #[cfg(not(feature = "sabotage"))]
 pub(crate) use intact::{Broken, Step, is_broken, reached};
@@ -12,7 +12,7 @@ pub(crate) use intact::{Broken, Step, is_broken, reached};
 #[cfg(feature = "sabotage")]
 mod switched {
     use std::cell::Cell;
-    use std::sync::atomic::{AtomicU8, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
     /// What can be left out.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,7 @@ mod switched {
     }
 
     static BROKEN: AtomicU8 = AtomicU8::new(0);
+    static NEXT_VERSION: AtomicBool = AtomicBool::new(false);
 
     thread_local! {
         static DIES_AT: Cell<Option<Step>> = const { Cell::new(None) };
@@ -47,6 +48,16 @@ mod switched {
 
     pub(crate) fn is_broken(what: Broken) -> bool {
         BROKEN.load(Ordering::Relaxed) & what as u8 != 0
+    }
+
+    /// From now on, this process migrates databases as a next version might: it adds the tables and columns of
+    /// `tests/upgrade/next`.
+    pub fn pose_as_next_version() {
+        NEXT_VERSION.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_next_version() -> bool {
+        NEXT_VERSION.load(Ordering::Relaxed)
     }
 
     /// Called by a transactional handler: the process dies when its own transaction comes to this step.

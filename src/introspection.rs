@@ -31,7 +31,7 @@ pub struct RecentEnvelope {
     /// When. Serialised as milliseconds since the epoch.
     #[serde(serialize_with = "crate::clock::as_epoch_ms")]
     pub at: SystemTime,
-    /// True: from the client.
+    /// Whether it came from the client; otherwise it went to the client.
     pub incoming: bool,
     /// Message type.
     #[serde(serialize_with = "name")]

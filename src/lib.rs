@@ -86,6 +86,7 @@
 //!   libpq and OpenSSL built in.
 //! - `client`: the Rust client, as `matssocket::client`; a service that is nothing but a client takes the package `matssocket-client`
 //!   instead, which brings neither actix nor a database. `client-tls`: its `wss://`.
+//! - `browser-client`: the server also serves the browser client, below the path of its WebSocket.
 //!
 //! The program `matssocket` (the demo, and the commands for operations) is the package `matssocket-cli`, the load generator
 //! `matssocket-load`.
@@ -148,6 +149,8 @@ pub use endpoint::{
 };
 pub use error::{HandlerError, NotReady, SendError, StartError};
 pub use events::{MessageEvent, SessionChange, SessionEvent};
+#[cfg(feature = "browser-client")]
+pub use http::BROWSER_CLIENT;
 pub use http::{listen, no_upgrade, on_connect};
 pub use introspection::{LiveSession, RecentEnvelope};
 pub use mailbox::MailboxMetrics;
@@ -171,3 +174,8 @@ pub mod security {}
 #[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples of the guide to pages compile.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../docs/browser.md")]
+struct BrowserGuide;

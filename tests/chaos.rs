@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
+
 /// Leases and a whole cluster for each of them: one at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -85,6 +88,26 @@ fn nodes_are_stopped_for_longer_than_their_lease() {
 #[test]
 fn nodes_are_restarted_one_after_the_other() {
     keeps_its_promises("--scenario rolling --faults 6");
+}
+
+/// Up, in the midst of the load, and back down again: nodes of both versions work on tables that have changed under them.
+#[test]
+fn nodes_are_upgraded_and_rolled_back() {
+    keeps_its_promises("--scenario upgrade --faults 6");
+}
+
+#[test]
+fn an_upgraded_file_is_served_by_the_version_before() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("chaos.db");
+    keeps_its_promises(&format!(
+        "--scenario upgrade --faults 4 --store {}",
+        file.display()
+    ));
+    let file = file.to_str().expect("plain");
+    let mut conn = SqliteConnection::establish(file).expect("it is there");
+    conn.batch_execute("SELECT id FROM matssocket_next_version")
+        .expect("it was upgraded");
 }
 
 #[test]

@@ -156,8 +156,7 @@ async fn a_second_process_on_the_same_file_is_refused() {
         .start()
         .await;
     let error = refused
-        .err()
-        .expect("a second process is refused")
+        .expect_err("a second process is refused")
         .to_string();
     assert!(error.contains("store.db"), "says which file: {error}");
 }

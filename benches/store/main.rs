@@ -23,6 +23,7 @@ mod sqlite;
 
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
@@ -41,17 +42,40 @@ const BEHIND: usize = UNDER_WAY / 2;
 /// Bytes of a payload.
 const BYTES: usize = 250;
 
+/// Group commit, next to a bare loop of Diesel
+#[derive(Parser)]
 struct Args {
+    /// Of each row, interleaved
+    #[arg(long, default_value = "9", value_parser = positive)]
     rounds: usize,
+    /// For each measurement
+    #[arg(long = "millis", value_name = "MILLIS", default_value = "300", value_parser = millis)]
     time: Duration,
+    /// Whose messages they are
+    #[arg(long, default_value = "10", value_parser = positive)]
     sessions: usize,
-    /// Only this one.
+    /// Only this one
+    #[arg(long, value_parser = positive)]
     batch: Option<usize>,
-    /// Only so many.
+    /// Only so many
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    #[arg(long, value_parser = positive)]
     writers: Option<usize>,
-    /// The URL of a PostgreSQL.
+    /// Where PostgreSQL is, unless the environment says
+    #[arg(long, value_name = "URL")]
     postgres: Option<String>,
+    // What cargo adds.
+    #[arg(long = "bench", hide = true)]
+    _bench: bool,
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "wants a number from 1 on".to_owned())
+}
+
+fn millis(text: &str) -> Result<Duration, String> {
+    Ok(Duration::from_millis(positive(text)? as u64))
 }
 
 impl Args {
@@ -61,7 +85,7 @@ impl Args {
 }
 
 fn main() {
-    let args = args();
+    let args = Args::parse();
     println!(
         "{} rounds of {:?} each, interleaved; medians, also of the ratios; {} sessions; {BYTES}-byte messages",
         args.rounds, args.time, args.sessions
@@ -74,41 +98,6 @@ fn main() {
     postgres::measure(&args);
     #[cfg(not(feature = "postgres"))]
     println!("PostgreSQL is left out: it needs --features postgres");
-}
-
-fn args() -> Args {
-    let mut args = Args {
-        rounds: 9,
-        time: Duration::from_millis(300),
-        sessions: 10,
-        batch: None,
-        writers: None,
-        postgres: None,
-    };
-    let mut given = std::env::args().skip(1);
-    while let Some(name) = given.next() {
-        // What cargo adds.
-        if name == "--bench" {
-            continue;
-        }
-        let value = given.next().unwrap_or_default();
-        let number = || -> usize {
-            let number = value.parse().ok().filter(|number| *number > 0);
-            number.unwrap_or_else(|| panic!("{name} wants a number"))
-        };
-        match name.as_str() {
-            "--rounds" => args.rounds = number(),
-            "--millis" => args.time = Duration::from_millis(number() as u64),
-            "--sessions" => args.sessions = number(),
-            "--batch" => args.batch = Some(number()),
-            "--writers" => args.writers = Some(number()),
-            "--postgres" => args.postgres = Some(value),
-            _ => panic!(
-                "unknown argument {name}: there are --rounds, --millis, --sessions, --batch, --writers and --postgres"
-            ),
-        }
-    }
-    args
 }
 
 /// What the rounds of one row gave: pairs per second of the bare loop that deletes at once, of the one that has as many

@@ -1,4 +1,5 @@
-// Builds `dist` from `src`: the module, the part of it that only persisting clients load, the types. Checks the sizes.
+// Builds `dist` from `src`: the module; the part of it that only persisting clients load; both in one file, for pages
+// without a bundler, which the server's crate serves; the React hooks; the types. Checks the sizes.
 //
 //   node build.mjs            writes dist
 //   node build.mjs --check    fails if dist is not what src makes of it
@@ -10,9 +11,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
+import { minify } from "terser";
 
 /** Most bytes of each module, gzipped. */
-const LIMITS = { "matssocket.js": 12 << 10, "durable.js": 4 << 10 };
+const LIMITS = { "matssocket.js": 12 << 10, "durable.js": 4 << 10, "client.js": 16 << 10, "react.js": 1 << 10 };
 const TARGET = "es2022";
 process.chdir(import.meta.dirname ?? new URL(".", import.meta.url).pathname);
 
@@ -24,12 +26,14 @@ const apart = {
   },
 };
 
-async function module(entryPoint) {
+async function module(entryPoint, options = { plugins: [apart] }) {
   const { outputFiles } = await build({
     entryPoints: [entryPoint], bundle: true, write: false, format: "esm", target: TARGET, minify: true,
-    legalComments: "none", charset: "utf8", plugins: [apart],
+    legalComments: "none", charset: "utf8", ...options,
   });
-  return outputFiles[0].text;
+  // It finds another 300 bytes.
+  const { code } = await minify(outputFiles[0].text, { module: true, ecma: 2020, compress: { passes: 3 } });
+  return `${code}\n`;
 }
 
 function tsc(...args) {
@@ -37,15 +41,18 @@ function tsc(...args) {
   if (status !== 0) throw new Error("tsc failed");
 }
 
-/** The declarations of what is public, as one module: its parts import nothing but each other. */
+/** The declarations of what is public: those of the client as one module, since its parts import nothing but each other. */
 async function declarations() {
   const directory = await mkdtemp(join(tmpdir(), "matssocket-"));
   try {
-    tsc("--emitDeclarationOnly", "--outDir", directory);
+    tsc("--project", "tsconfig.build.json", "--emitDeclarationOnly", "--outDir", directory);
     const read = (name) => readFile(join(directory, "src", `${name}.d.ts`), "utf8");
     const parts = await Promise.all(["errors", "api", "index"].map(read));
-    // For `await using`, whatever libraries the application's compiler is told of.
-    return `/// <reference lib="esnext.disposable" />\n\n${parts.map(publicPart).join("\n")}`;
+    return {
+      // For `await using`, whatever libraries the application's compiler is told of.
+      "matssocket.d.ts": `/// <reference lib="esnext.disposable" />\n\n${parts.map(publicPart).join("\n")}`,
+      "react.d.ts": (await read("react")).replaceAll('"./api.js"', '"./matssocket.js"'),
+    };
   } finally {
     await rm(directory, { recursive: true });
   }
@@ -74,7 +81,9 @@ async function main() {
   const built = {
     "matssocket.js": await module("src/index.ts"),
     "durable.js": await module("src/durable/index.ts"),
-    "matssocket.d.ts": await declarations(),
+    "client.js": await module("src/index.ts", {}),
+    "react.js": await module("src/react.ts", { external: ["react"] }),
+    ...await declarations(),
   };
   for (const [name, limit] of Object.entries(LIMITS)) {
     const size = gzipSync(built[name], { level: 9 }).length;

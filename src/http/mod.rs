@@ -14,6 +14,8 @@
 
 mod admission;
 mod before_hello;
+#[cfg(feature = "browser-client")]
+mod browser_client;
 mod connection;
 mod frame;
 mod handshake;
@@ -30,6 +32,8 @@ mod turn;
 mod upgrade;
 
 pub(crate) use admission::{Access, Admission, admits_page};
+#[cfg(feature = "browser-client")]
+pub use browser_client::BROWSER_CLIENT;
 pub(crate) use mount::mount;
 pub use mount::no_upgrade;
 pub use socket::{listen, on_connect};

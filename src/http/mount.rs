@@ -31,7 +31,7 @@ pub fn no_upgrade(context: &GuardContext<'_>) -> bool {
     !wants_websocket(context.head().headers())
 }
 
-/// Configures the WebSocket at `path`, and `close_session` and `ready` below it.
+/// Configures the WebSocket at `path`; `close_session`, `ready` and, with that feature, the browser client below it.
 pub(crate) fn mount(
     backend: Arc<dyn Backend>,
     path: &str,
@@ -43,6 +43,10 @@ pub(crate) fn mount(
             config.service(close_session(backend.clone(), below));
         }
         config.service(ready(backend.clone(), below));
+        #[cfg(feature = "browser-client")]
+        for file in super::browser_client::browser_client(below) {
+            config.service(file);
+        }
         // The guard is the resource's, not the route's: a resource that matches answers 405 itself instead of
         // leaving the request to the application's resource of the same path. It asks for no method: a POST that
         // claims to be an upgrade must not reach the application's route either.
@@ -124,8 +128,8 @@ fn foreign_host() -> HttpResponse {
     safe(&mut HttpResponse::build(StatusCode::FORBIDDEN)).body("this host is not served")
 }
 
-/// The answer to other methods than the one allowed.
-fn other_method(allowed: &'static str) -> actix_web::Route {
+/// The answer to other methods than those allowed.
+pub(super) fn other_method(allowed: &'static str) -> actix_web::Route {
     web::to(move || {
         let mut response = HttpResponse::build(StatusCode::METHOD_NOT_ALLOWED);
         response.insert_header((ALLOW, allowed));

@@ -73,11 +73,7 @@ async fn a_node_runs_on_the_connections_that_it_is_given() {
 #[actix_web::test]
 async fn too_few_connections_are_said_at_start_and_by_ready() {
     let (schema, role) = (Schema::new(), Role::new("CONNECTION LIMIT 0"));
-    let refused = on(role.at(&schema))
-        .try_start()
-        .await
-        .err()
-        .expect("refused");
+    let refused = on(role.at(&schema)).try_start().await.expect_err("refused");
     assert!(
         refused.to_string().contains("too many connections"),
         "{refused}"
@@ -137,11 +133,7 @@ async fn a_grant_that_is_missing_is_named_at_start() {
         "GRANT USAGE ON SCHEMA {name} TO $; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {name} TO $; \
         REVOKE DELETE ON {name}.inbox FROM $"
     ));
-    let refused = on(role.at(&schema))
-        .try_start()
-        .await
-        .err()
-        .expect("refused");
+    let refused = on(role.at(&schema)).try_start().await.expect_err("refused");
     let refused = refused.to_string();
     for said in [
         "DELETE on table inbox",

@@ -108,6 +108,6 @@ async fn a_start_behind_a_database_that_swallows_everything_is_refused() {
     proxy.silence_new(true);
     let settings = Postgres::at(url).schema(schema.name());
     let started = within("the start to end", on(settings).try_start()).await;
-    let refused = started.err().expect("refused").to_string();
+    let refused = started.expect_err("refused").to_string();
     assert!(refused.contains("timeout expired"), "{refused}");
 }

@@ -2,6 +2,8 @@
 
 mod authentication;
 mod authorization;
+#[cfg(feature = "browser-client")]
+mod browser_client;
 mod closing;
 mod debug;
 mod document;

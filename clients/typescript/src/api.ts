@@ -238,6 +238,15 @@ export interface Observable<T> {
   subscribe(listener: (value: T) => void): () => void;
 }
 
+/** How to subscribe to a topic. */
+export interface TopicOptions {
+  /**
+   * The id of the last message that the page has kept of this topic: what came after it is sent first, as far as the
+   * server still has it (else the event `topic` says `lost`). Only where no tab is subscribed to the topic yet.
+   */
+  after?: string | undefined;
+}
+
 /** A topic, not subscribed to until somebody listens or iterates. */
 export interface Topic<T> extends AsyncIterable<T> {
   /** Calls the listener for each message, until the function that is given back is called. */
@@ -299,7 +308,7 @@ export interface Client<A extends Api = Api> {
   ): () => void;
 
   /** A topic: iterate over it, or subscribe. */
-  topic<K extends Id<A["topics"]>>(id: K): Topic<A["topics"][K]>;
+  topic<K extends Id<A["topics"]>>(id: K, options?: TopicOptions): Topic<A["topics"][K]>;
 
   /** Hands over a fresh authorization without being asked. */
   setAuthorization(authorization: Authorization): void;

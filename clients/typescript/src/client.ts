@@ -2,7 +2,8 @@
 
 import type {
   Authorization, AuthorizationNeed, Authorize, Client, ClientEvents, ConnectionState, ConnectOptions, Envelope, LateReply,
-  Message, RequestOptions, Requesting, Sending, SendOptions, Topic, Unresolved,
+  Message, RequestOptions, Requesting, Sending, SendOptions, Topic, TopicOptions,
+  Unresolved,
 } from "./api.js";
 import { ClosedError, LimitError, MatsSocketError, NotStoredError, RejectedError, TimeoutError } from "./errors.js";
 import type { EngineOptions } from "./engine.js";
@@ -220,9 +221,9 @@ export class TabClient implements Client, HubListener {
     });
   }
 
-  topic<T = any>(id: string): Topic<T> {
+  topic<T = any>(id: string, { after = "" }: TopicOptions = {}): Topic<T> {
     return topicOf<T>(id, (subscriber) => {
-      const subscription = this.#topics.get(id) ?? { subscribers: new Set(), lastSeen: "", recent: new Set() };
+      const subscription = this.#topics.get(id) ?? { subscribers: new Set(), lastSeen: after, recent: new Set() };
       this.#topics.set(id, subscription);
       subscription.subscribers.add(subscriber);
       this.#registrationChanged();

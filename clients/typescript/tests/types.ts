@@ -1,6 +1,7 @@
 // What the compiler has to accept and to refuse, against the declarations that are published. It is compiled, not run.
 
 import { connect, RejectedError, type Client } from "../dist/matssocket.js";
+import { useConnection, useRequest, useTopic } from "../dist/react.js";
 
 interface Shop {
   endpoints: {
@@ -32,6 +33,22 @@ export async function typed(): Promise<void> {
   client.endpoint("Shop.stock", async (item) => item.length);
   // @ts-expect-error: an answer of another type
   client.endpoint("Shop.stock", () => "many");
+}
+
+export function hooks(client: Client<Shop>): string {
+  const { connected, retryAt } = useConnection(client);
+  const { data, pending, reload } = useRequest(client, "Orders.place", { item: "apples", pieces: 3 }, { enabled: connected });
+  // @ts-expect-error: there is none before it is there
+  data.number.toFixed();
+  // @ts-expect-error: a payload that lacks something
+  useRequest(client, "Orders.place", { item: "apples" });
+  // @ts-expect-error: an endpoint that is not there
+  useRequest(client, "Orders.cancel", {});
+  const { latest, denied } = useTopic(client, "prices/1", ({ price }, { traceId }) => `${price.toFixed()} ${traceId}`);
+  // @ts-expect-error: a topic that is not there
+  useTopic(client, "prices");
+  if (!denied) reload();
+  return `${data?.number.toFixed()} ${pending} ${retryAt?.toFixed()} ${latest?.price.toFixed()}`;
 }
 
 export async function untyped(client: Client): Promise<string> {

@@ -29,7 +29,8 @@ RUST_LOG sets what is logged (default warn).";
     version,
     after_help = CLOSING,
     args_conflicts_with_subcommands = true,
-    args_override_self = true
+    args_override_self = true,
+    max_term_width = 100
 )]
 struct CommandLine {
     #[command(flatten)]

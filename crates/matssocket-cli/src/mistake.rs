@@ -40,10 +40,14 @@ pub fn explained(error: &clap::Error, program: &Command) -> Failure {
             named(ContextKind::ValidValue)
         ),
         ErrorKind::TooManyValues => format!("{argument} takes no value (see {help})"),
-        ErrorKind::ArgumentConflict => format!(
-            "{argument} does not go together with {}",
-            named(ContextKind::PriorArg)
-        ),
+        ErrorKind::ArgumentConflict => {
+            let later = match argument.is_empty() {
+                true => named(ContextKind::InvalidSubcommand),
+                false => argument,
+            };
+            let before = named(ContextKind::PriorArg);
+            format!("{later} does not go together with {before} (see {help})")
+        }
         ErrorKind::MissingRequiredArgument => format!("{argument} is missing (see {help})"),
         _ => first_line(error),
     })
@@ -72,10 +76,8 @@ fn place_of(error: &clap::Error) -> Vec<String> {
 }
 
 fn subcommands(program: &Command, place: &[String]) -> Vec<String> {
-    let inner = place.iter().skip(1);
-    let found = inner.fold(Some(program), |command, name| {
-        command.and_then(|command| command.find_subcommand(name))
-    });
+    let mut words = place.iter().skip(1);
+    let found = words.try_fold(program, |command, name| command.find_subcommand(name));
     let all = found.unwrap_or(program).get_subcommands();
     all.map(|command| command.get_name().to_owned()).collect()
 }

@@ -1,8 +1,8 @@
-//! What happens to the line and the topics, told to whoever listens.
+//! Events of the connection and the topics, and the state of the client.
 
 use super::error::SessionClosed;
 
-/// Something happened to the line or the session.
+/// Something happened to the connection or the session.
 ///
 /// URLs are without user name, password and query, and texts without the authorization values that
 /// the client knows.
@@ -38,7 +38,7 @@ pub enum ConnectionEvent {
     /// one, or the client cannot connect since the one it has is expired. Use
     /// [`Client::set_authorization`](super::Client::set_authorization).
     AuthorizationWanted,
-    /// The line is lost; the client reconnects.
+    /// The connection is lost; the client reconnects.
     Lost {
         /// Why.
         reason: String,
@@ -76,7 +76,7 @@ pub enum TopicEvent {
     },
 }
 
-/// Where the client stands.
+/// The state of a client's connection and session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectionState {

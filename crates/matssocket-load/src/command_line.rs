@@ -28,7 +28,8 @@ Exit codes: 0 no errors, and all numbers kept; 1 there were some, or one was not
     version,
     after_help = CLOSING,
     arg_required_else_help = true,
-    args_override_self = true
+    args_override_self = true,
+    max_term_width = 100
 )]
 struct CommandLine {
     #[command(subcommand)]

@@ -2,7 +2,7 @@
 //! carries the conformance endpoints, count what comes back, and check that nothing is lost, doubled or reordered.
 //!
 //! [`scenario`] has what a session does in each scenario, [`crowd`] runs all of them on a few threads, [`session`],
-//! [`line`] and [`pipeline`] speak the protocol at little cost per message, [`tally`] counts, [`report`] tells. In a
+//! [`mod@line`] and [`pipeline`] speak the protocol at little cost per message, [`tally`] counts, [`report`] tells. In a
 //! [`trial`], one user asks too much, and what becomes of the others is held against numbers; [`sustained`] does so with
 //! what becomes of a server in time.
 

@@ -1,6 +1,10 @@
 //! What the tests, benches and tools of this workspace share: nodes in one process, a raw client of the protocol,
 //! programs run as they are, and PostgreSQL servers. Never published.
-#![allow(missing_debug_implementations, missing_docs)]
+#![allow(
+    missing_debug_implementations,
+    missing_docs,
+    clippy::new_without_default
+)]
 
 pub mod auth;
 pub mod bench;

@@ -19,6 +19,10 @@ use crate::store::{Access, StoreError};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
+/// What a next version might add, for tests of upgrades.
+#[cfg(feature = "sabotage")]
+const NEXT: EmbeddedMigrations = embed_migrations!("tests/upgrade/next/postgres");
+
 /// The advisory lock under which migrations run: "matssock" in ASCII.
 const LOCK: i64 = 0x6d61_7473_736f_636b;
 
@@ -130,10 +134,21 @@ fn check_grants(conn: &mut PgConn, settings: &Postgres, access: Access) -> Resul
     ))
 }
 
+/// All migrations of this version.
+fn migrations() -> diesel::migration::Result<Vec<Box<dyn Migration<Pg>>>> {
+    #[cfg_attr(not(feature = "sabotage"), allow(unused_mut))]
+    let mut all = MigrationSource::<Pg>::migrations(&MIGRATIONS)?;
+    #[cfg(feature = "sabotage")]
+    if crate::fault_injection::is_next_version() {
+        all.extend(MigrationSource::<Pg>::migrations(&NEXT)?);
+    }
+    Ok(all)
+}
+
 /// The migrations that have not run. (The database may know more migrations than we do, after a newer version has run.)
 fn missing(conn: &mut PgConn, settings: &Postgres) -> Result<Vec<String>, String> {
     let known = known(conn, settings).map_err(|error| error.to_string())?;
-    let all = MigrationSource::<Pg>::migrations(&MIGRATIONS).map_err(|error| error.to_string())?;
+    let all = migrations().map_err(|error| error.to_string())?;
     let missing = all
         .iter()
         .filter(|it| !known.contains(&it.name().version().to_string()));
@@ -170,5 +185,9 @@ fn apply(conn: &mut PgConn, settings: &Postgres) -> Result<Vec<String>, Failure>
     conn.batch_execute(&format!("SET LOCAL search_path TO {schema}"))?;
     let missing = missing(conn, settings)?;
     conn.run_pending_migrations(MIGRATIONS)?;
+    #[cfg(feature = "sabotage")]
+    if crate::fault_injection::is_next_version() {
+        conn.run_pending_migrations(NEXT)?;
+    }
     Ok(missing)
 }

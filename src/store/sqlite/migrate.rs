@@ -17,6 +17,10 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
+/// What a next version might add, for tests of upgrades.
+#[cfg(feature = "sabotage")]
+const NEXT: EmbeddedMigrations = embed_migrations!("tests/upgrade/next/sqlite");
+
 /// The tables of versions that used no prefix.
 const BARE: [&str; 10] = [
     "session",
@@ -68,6 +72,10 @@ pub fn run(conn: &mut SqliteConnection) -> Result<(), Failure> {
 pub fn missing(conn: &mut SqliteConnection) -> Result<Vec<Box<dyn Migration<Sqlite>>>, Failure> {
     let known = known(conn)?;
     let mut all = MigrationSource::<Sqlite>::migrations(&MIGRATIONS)?;
+    #[cfg(feature = "sabotage")]
+    if crate::fault_injection::is_next_version() {
+        all.extend(MigrationSource::<Sqlite>::migrations(&NEXT)?);
+    }
     all.retain(|it| !known.contains(&version(&**it)));
     all.sort_by_key(|it| version(&**it));
     Ok(all)

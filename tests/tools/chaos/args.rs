@@ -19,6 +19,7 @@ Scenarios:
   listen     the lines by which nodes hear each other are cut
   pause      a node is stopped for longer than its lease, and continued
   rolling    node after node is told to end, and started again
+  upgrade    node after node is replaced by one of another version, and back again
   steps      a node dies at each step of a transactional message
   silent     the lines to PostgreSQL lead nowhere any more, and stay open
   failover   PostgreSQL ends as in a crash, and its standby takes over
@@ -95,6 +96,10 @@ pub struct Run {
     /// Write the figures there as well
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// For `upgrade`: this program as another version has built it (default: this one, posing as a next version that
+    /// has added columns and tables)
+    #[arg(long, value_name = "PROGRAM")]
+    pub other: Option<PathBuf>,
     /// Break a promise on purpose: deduplication, fencing or redelivery. The checker must notice
     #[arg(long, value_name = "NAME", value_parser = promise)]
     pub sabotage: Option<Promise>,

@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Default)]
 struct Slot {
     run: u32,
+    /// Its processes are the other version's.
+    is_other: bool,
     child: Option<Child>,
     /// Since its process runs: the names it has given itself.
     names: Vec<String>,
@@ -64,7 +66,12 @@ impl Fleet {
         };
         let log = File::create(plan.directory.join(format!("node-{process}.log")))
             .map_err(|why| why.to_string())?;
-        let mut command = Command::new(std::env::current_exe().map_err(|why| why.to_string())?);
+        let is_other = self.slots.borrow()[node].is_other;
+        let program = match &plan.other {
+            Some(other) if is_other => other.clone(),
+            _ => std::env::current_exe().map_err(|why| why.to_string())?,
+        };
+        let mut command = Command::new(program);
         command
             .args(["node", "--store", &store.text()])
             .args(["--process", &process.to_string()])
@@ -75,6 +82,9 @@ impl Fleet {
             .args(["--lease", &plan.lease.as_millis().to_string()]);
         if let Some((name, _)) = &plan.sabotage {
             command.args(["--sabotage", name]);
+        }
+        if is_other && plan.other.is_none() {
+            command.arg("--next-version");
         }
         let step = DieAt::ALL.iter().find(|(_, step)| Some(*step) == die_at);
         if let Some((name, _)) = step {
@@ -95,10 +105,17 @@ impl Fleet {
         }
         self.slots.borrow_mut()[node] = Slot {
             run: process.run,
+            is_other,
             child: Some(child),
             ..Slot::default()
         };
         Ok(process)
+    }
+
+    /// The next process of this node is of the other version, or of this one again.
+    pub fn change_version(&self, node: usize) {
+        let slot = &mut self.slots.borrow_mut()[node];
+        slot.is_other = !slot.is_other;
     }
 
     fn hear(&self, process: Process, line: &str) {

@@ -41,6 +41,9 @@ pub struct Args {
     pub lease: Duration,
     #[arg(long, value_parser = args::broken)]
     pub sabotage: Option<Broken>,
+    /// Migrates the tables as a next version might.
+    #[arg(long)]
+    pub next_version: bool,
     #[arg(long, value_parser = args::step)]
     pub die_at: Option<DieAt>,
 }
@@ -95,6 +98,9 @@ pub fn config(lease: Duration) -> Config {
 pub async fn run(args: Args) -> Result<(), String> {
     if let Some(promise) = args.sabotage {
         fault_injection::break_promise(promise);
+    }
+    if args.next_version {
+        fault_injection::pose_as_next_version();
     }
     let builder = MatsSocketServer::builder("chaos")
         .node_name(format!("node-{}", args.process))

@@ -16,6 +16,7 @@ pub enum Scenario {
     Listen,
     Pause,
     Rolling,
+    Upgrade,
     Steps,
     Silent,
     Failover,
@@ -24,12 +25,13 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    pub const ALL: [(&str, Scenario); 10] = [
+    pub const ALL: [(&str, Scenario); 11] = [
         ("kill", Scenario::Kill),
         ("database", Scenario::Database),
         ("listen", Scenario::Listen),
         ("pause", Scenario::Pause),
         ("rolling", Scenario::Rolling),
+        ("upgrade", Scenario::Upgrade),
         ("steps", Scenario::Steps),
         ("silent", Scenario::Silent),
         ("failover", Scenario::Failover),
@@ -67,7 +69,10 @@ pub async fn run(stage: &Rc<Stage>, scenario: Scenario) -> Result<(), String> {
             Scenario::Database => restart_database(stage).await?,
             Scenario::Listen => end_listening(stage).await?,
             Scenario::Pause => pause_node(stage, rand::random_range(0..stage.plan.nodes)).await?,
-            Scenario::Rolling => {
+            Scenario::Rolling | Scenario::Upgrade => {
+                if scenario == Scenario::Upgrade {
+                    stage.fleet.change_version(node);
+                }
                 restart(stage, node).await?;
                 node = (node + 1) % stage.plan.nodes;
             }

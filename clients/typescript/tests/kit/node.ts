@@ -5,12 +5,13 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { atExit } from "./cleanup.js";
 
-/** The program `cargo build --example conformance` makes. */
-const PROGRAM = process.env["MATSSOCKET_CONFORMANCE"] ?? "../../target/debug/examples/conformance";
+const PROGRAMS = process.env["MATSSOCKET_PROGRAMS"] ?? "../../target/debug";
+/** What `cargo build --example conformance` makes. */
+const PROGRAM = join(PROGRAMS, "examples/conformance");
 
 /** One process of the example server, with one node or several, on a database that outlives it. */
 export class Nodes {
@@ -59,6 +60,37 @@ export class Nodes {
 
   async end(): Promise<void> {
     if (this.#process?.exitCode === null && this.#process.signalCode === null) await this.kill();
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+}
+
+/** The demo of the program `matssocket`: two nodes, and their page. */
+export class Demo {
+  readonly #directory = mkdtempSync(join(tmpdir(), "matssocket-demo-"));
+  #process: ChildProcess | undefined;
+  /** Where each node serves the page. */
+  urls: string[] = [];
+
+  async start(): Promise<this> {
+    const program = resolve(PROGRAMS, "matssocket");
+    const child = spawn(program, ["--ports", "0,0"], { cwd: this.#directory, stdio: ["ignore", "pipe", "inherit"] });
+    this.#process = child;
+    const forget = atExit(() => child.kill("SIGKILL"));
+    child.once("exit", forget);
+    for await (const line of createInterface(child.stdout!)) {
+      const url = /http:\/\/127\.0\.0\.1:\d+\//.exec(line)?.[0];
+      if (url) this.urls.push(url);
+      if (line.startsWith("Ctrl-C")) {
+        child.stdout!.resume();
+        return this;
+      }
+    }
+    throw new Error(`${program} ended before it was ready`);
+  }
+
+  async end(): Promise<void> {
+    const ended = once(this.#process!, "exit");
+    if (this.#process!.kill("SIGKILL")) await ended;
     rmSync(this.#directory, { recursive: true, force: true });
   }
 }

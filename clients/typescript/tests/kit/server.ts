@@ -26,6 +26,10 @@ export class FakeServer {
   readonly handled: Handled[] = [];
   /** RESOLVEs and REJECTs of the client's endpoints. */
   readonly replies: Envelope[] = [];
+  /** Everything that was published. */
+  readonly #published: Envelope[] = [];
+  /** Topics that nobody may listen to. */
+  readonly denied = new Set<string>();
   /** Whether new lines are taken. */
   up = true;
   /** How a request is answered. Undefined: not at once; the test does that, by `reply`. */
@@ -102,8 +106,9 @@ export class FakeServer {
       case "PING":
         return this.#say(session, { t: "PONG", x: envelope.x! });
       case "SUB":
+        if (this.denied.has(envelope.eid!)) return this.#say(session, { t: "SUB_NO_AUTH", eid: envelope.eid! });
         session.topics.add(envelope.eid!);
-        return this.#say(session, { t: "SUB_OK", eid: envelope.eid! });
+        return this.#say(session, { t: "SUB_OK", eid: envelope.eid! }, ...this.#publishedAfter(envelope));
       case "UNSUB":
         session.topics.delete(envelope.eid!);
         return;
@@ -139,10 +144,17 @@ export class FakeServer {
   }
 
   publish(topic: string, msg: unknown): void {
-    const smid = `s${++this.#next}`;
+    const envelope: Envelope = { t: "PUB", eid: topic, smid: `s${++this.#next}`, tid: "t", msg };
+    this.#published.push(envelope);
     for (const session of this.sessions.values()) {
-      if (session.topics.has(topic)) this.#say(session, { t: "PUB", eid: topic, smid, tid: "t", msg });
+      if (session.topics.has(topic)) this.#say(session, envelope);
     }
+  }
+
+  /** What was missed since the last message that a SUB names. */
+  #publishedAfter({ eid, smid }: Envelope): Envelope[] {
+    const all = this.#published.filter((one) => one.eid === eid);
+    return smid === undefined ? [] : all.slice(all.findIndex((one) => one.smid === smid) + 1);
   }
 
   /** Every line breaks. */

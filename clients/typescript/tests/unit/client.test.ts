@@ -360,3 +360,21 @@ test("a clock that jumps tells of a sleep: the line is checked", async () => {
   await clock.advance(0);
   assert.ok(page.socket.of("PING").length >= 2);
 });
+
+test("a new page goes on with a topic after the message that the last one kept", async () => {
+  const { browser, page, server, clock } = world();
+  let kept = "";
+  page.connect().topic("chat").subscribe((_, { messageId }) => (kept = messageId));
+  await clock.advance(100);
+  server.publish("chat", 1);
+  await clock.advance(100);
+  page.kill();
+  for (const line of [2, 3]) server.publish("chat", line);
+  const next = new Page(browser);
+  const got: unknown[] = [];
+  next.connect().topic("chat", { after: kept }).subscribe((line) => got.push(line));
+  await clock.advance(100);
+  server.publish("chat", 4);
+  await clock.advance(100);
+  assert.deepEqual(got, [2, 3, 4]);
+});

@@ -13,37 +13,35 @@ use super::node::{Node, Nodes, Shared};
 /// Where the WebSocket is mounted.
 pub const PATH: &str = "/matssocket";
 
+const HTML: &str = "text/html; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+
+/// The page. The client that it imports is served by the library, below [`PATH`].
+const FILES: [(&str, &str, &str); 6] = [
+    ("/", HTML, include_str!("page/index.html")),
+    ("/page.css", CSS, include_str!("page/page.css")),
+    ("/page.js", JAVASCRIPT, include_str!("page/page.js")),
+    ("/line.js", JAVASCRIPT, include_str!("page/line.js")),
+    ("/records.js", JAVASCRIPT, include_str!("page/records.js")),
+    (
+        "/transcript.js",
+        JAVASCRIPT,
+        include_str!("page/transcript.js"),
+    ),
+];
+
 /// Adds the routes of one node.
 pub fn routes(node: Node, nodes: Nodes, shared: Arc<Shared>) -> impl FnOnce(&mut ServiceConfig) {
     let policy = content_security_policy(&nodes);
     move |config| {
-        let file = |kind, content| file(kind, policy.clone(), content);
+        for (path, kind, content) in FILES {
+            config.route(path, file(kind, policy.clone(), content));
+        }
         config
             .app_data(Data::new(node))
             .app_data(Data::new(nodes))
             .app_data(Data::from(shared))
-            .route(
-                "/",
-                file("text/html; charset=utf-8", include_str!("page/index.html")),
-            )
-            .route(
-                "/page.js",
-                file(
-                    "text/javascript; charset=utf-8",
-                    include_str!("page/page.js"),
-                ),
-            )
-            .route(
-                "/client.js",
-                file(
-                    "text/javascript; charset=utf-8",
-                    include_str!("page/client.js"),
-                ),
-            )
-            .route(
-                "/page.css",
-                file("text/css; charset=utf-8", include_str!("page/page.css")),
-            )
             .service(web::resource("/demo/nodes").get(list).route(options()))
             .service(web::resource("/demo/stop-node").post(stop).route(options()))
             .service(

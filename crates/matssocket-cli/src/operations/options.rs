@@ -73,7 +73,7 @@ impl<const SERVES: bool> Args for Options<SERVES> {
 
 fn argument(setting: &'static Setting, defaults: &Settings) -> Arg {
     let help = match setting.field.show(defaults) {
-        Some(default) => format!("{} (default {default})", setting.help),
+        Some(default) => format!("{} [default: {default}]", setting.help),
         None => setting.help.to_owned(),
     };
     let argument = Arg::new(setting.key)

@@ -95,8 +95,10 @@ fn it_serves_the_page_and_tells_of_its_nodes() {
     let [first, second] = demo.ports;
     for (path, kind, contains) in [
         ("/", "text/html", "page.js"),
-        ("/page.js", "text/javascript", "client.js"),
-        ("/client.js", "text/javascript", "class"),
+        ("/page.js", "text/javascript", "/matssocket/client.js"),
+        ("/line.js", "text/javascript", "WebSocket"),
+        ("/records.js", "text/javascript", "export"),
+        ("/transcript.js", "text/javascript", "localStorage"),
         ("/page.css", "text/css", "{"),
     ] {
         let response = http(second, &format!("GET {path}"), &[]);
@@ -121,6 +123,12 @@ fn it_serves_the_page_and_tells_of_its_nodes() {
             assert!(policy.contains(&source), "{source}: {policy}");
         }
     }
+    let client = http(second, "GET /matssocket/client.js", &[]);
+    assert_eq!(client.status, 200);
+    assert!(client.body.contains("class"));
+    let kind = client.header("content-type");
+    assert!(kind.is_some_and(|kind| kind.starts_with("text/javascript")));
+    assert_safe(&client, "/matssocket/client.js");
     let page = http(first, "GET /", &[]).body;
     for inline in ["<style", "style=", "<script>", " onclick="] {
         assert!(!page.contains(inline), "{inline} is against the policy");

@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
 
+use clap::Parser;
 use matssocket_testing::bench::conformance::Database::{self, Postgres, Sqlite};
 use matssocket_testing::bench::conformance::Servers;
 use matssocket_testing::bench::process;
@@ -35,35 +36,26 @@ fn main() {
     bench.run();
 }
 
+/// The figures of the README
+#[derive(Parser)]
 struct Args {
+    /// For each row
+    #[arg(long, default_value = "10")]
     seconds: String,
+    /// Only the rows whose titles have this in them
+    #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// Options for what is sustained.
-    more: Vec<String>,
-}
-
-impl Args {
-    fn parse() -> Args {
-        let mut args = Args {
-            seconds: "10".to_owned(),
-            only: None,
-            more: Vec::new(),
-        };
-        let mut given = std::env::args().skip(1).filter(|name| name != "--bench");
-        while let Some(name) = given.next() {
-            match (name.as_str(), given.next()) {
-                ("--seconds", Some(seconds)) => args.seconds = seconds,
-                ("--only", Some(only)) => args.only = Some(only),
-                ("--more", Some(more)) => {
-                    args.more = more.split_whitespace().map(str::to_owned).collect();
-                }
-                _ => panic!(
-                    "{name} is not understood: there are --seconds S, --only TEXT and --more OPTIONS"
-                ),
-            }
-        }
-        args
-    }
+    /// Options for what is sustained
+    #[arg(
+        long,
+        value_name = "OPTIONS",
+        default_value = "",
+        allow_hyphen_values = true
+    )]
+    more: String,
+    // What cargo adds.
+    #[arg(long = "bench", hide = true)]
+    _bench: bool,
 }
 
 struct Bench {
@@ -259,7 +251,7 @@ impl Bench {
         if database == Postgres {
             load.args(["--postgres", &server.database]);
         }
-        let done = load.args(&self.args.more).status();
+        let done = load.args(self.args.more.split_whitespace()).status();
         assert!(
             done.is_ok_and(|status| status.code() != Some(2)),
             "{title}: it could not be run"

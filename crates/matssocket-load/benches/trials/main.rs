@@ -12,11 +12,13 @@
 #[allow(dead_code)] // servers are programs here
 mod rows;
 
+use std::num::ParseIntError;
 use std::process::{Command, ExitCode};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use matssocket_testing::bench::conformance::Database::{self, Postgres, Sqlite};
@@ -42,40 +44,28 @@ fn main() -> ExitCode {
     }
 }
 
+/// What one user may not do to the others
+#[derive(Parser)]
 struct Args {
+    /// How long one user asks too much
+    #[arg(long, default_value = "30", value_parser = number)]
     seconds: u32,
-    /// Each must be in a trial's name.
+    /// Only the trials whose names have all of these in them
+    #[arg(long, value_name = "TEXT,…", value_delimiter = ',')]
     only: Vec<String>,
-    /// That come back.
+    /// That come back
+    #[arg(long, default_value = "200", value_parser = number)]
     sessions: u32,
-    /// To be scavenged.
+    /// To be scavenged
+    #[arg(long, default_value = "9_000_000", value_parser = number)]
     rows: u32,
+    // What cargo adds.
+    #[arg(long = "bench", hide = true)]
+    _bench: bool,
 }
 
-impl Args {
-    fn parse() -> Args {
-        let mut args = Args {
-            seconds: 30,
-            only: Vec::new(),
-            sessions: 200,
-            rows: 9_000_000,
-        };
-        let mut given = std::env::args().skip(1).filter(|name| name != "--bench");
-        let number = |text: &str| text.replace(['_', ','], "").parse().ok();
-        while let Some(name) = given.next() {
-            let value = given.next().unwrap_or_default();
-            match (name.as_str(), number(&value)) {
-                ("--seconds", Some(seconds)) => args.seconds = seconds,
-                ("--only", _) => args.only = value.split(',').map(str::to_owned).collect(),
-                ("--sessions", Some(sessions)) => args.sessions = sessions,
-                ("--rows", Some(rows)) => args.rows = rows,
-                _ => panic!(
-                    "{name} {value} is not understood: there are --seconds S, --only TEXT,TEXT…, --sessions N, --rows N"
-                ),
-            }
-        }
-        args
-    }
+fn number(text: &str) -> Result<u32, ParseIntError> {
+    text.replace(['_', ','], "").parse()
 }
 
 struct Trials {

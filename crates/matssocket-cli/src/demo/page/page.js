@@ -1,10 +1,14 @@
-// The demo page: a person sends, breaks things, and watches that nothing is lost or doubled.
+// The demo page: a person sends, breaks things, reloads, and watches that nothing is lost or doubled.
 // Once loaded it needs no particular node: what it asks over HTTP it asks of any node that is up.
 
-import { MatsSocketClient } from "./client.js";
+import { connect } from "./matssocket/client.js";
+import { BreakableWebSocket, cutLine } from "./line.js";
+import { Transcript } from "./transcript.js";
+import { element, showRecord } from "./records.js";
 
 const POLL_EVERY = 2_000; // ms between looks at the nodes
-const LOG_LENGTH = 400, LIST_LENGTH = 2_000;
+const LOG_LENGTH = 400;
+const GIVEN_UP_AFTER = 2_000; // ms; to store a message takes a few
 const STATES = {
   idle: "not connected", connecting: "connecting", established: "connected",
   waiting: "line lost, coming back", disconnected: "taken over elsewhere", closed: "session closed",
@@ -12,10 +16,11 @@ const STATES = {
 
 const $ = (id) => document.getElementById(id);
 let client = null;
+let transcript = null;
 let nodes = [];
-let outOfOrder = 0, requestNumber = 0, pushNumber = 0, envelopeCount = 0, retryAt = 0, stateReason = "";
-const runs = new Map(); // text of a push -> its progress
-const received = []; // what the list shows as arrived, for whoever drives the page
+let envelopeCount = 0, lossShown = false;
+const counts = { sent: 0, resent: 0, received: 0, duplicates: 0, reconnects: 0 };
+const seen = new Set(); // ids of what this page has received
 
 // ---- nodes --------------------------------------------------------------------------------------
 
@@ -36,7 +41,7 @@ async function ask(base, path, options = {}) {
 async function refreshNodes() {
   const here = currentNode();
   const asked = nodes.length ? [...nodes].sort((a, b) => rank(b) - rank(a)) : [{ http: location.origin }];
-  function rank(node) { return (node.up ? 1 : 0) + (node === here && client?.state === "established" ? 1 : 0); }
+  function rank(node) { return (node.up ? 1 : 0) + (node === here && state().status === "established" ? 1 : 0); }
   for (const { http } of asked) {
     try {
       const answer = await (await ask(http, "/demo/nodes")).json();
@@ -54,7 +59,8 @@ async function refreshNodes() {
   showNodes();
 }
 
-const currentNode = () => client && nodes.find(({ url }) => url === client.url);
+const state = () => client?.state.value ?? { status: "idle" };
+const currentNode = () => nodes.find(({ url }) => url === state().url);
 const via = () => currentNode()?.name ?? "unknown";
 
 function nodeBadge(name) {
@@ -94,176 +100,155 @@ async function startNode(name) {
 
 async function logIn(user) {
   complain("");
-  if (client?.state === "waiting" || client?.state === "disconnected") return client.connect();
+  if (client && state().status !== "closed") return client.reconnect();
+  $("connect").disabled = true;
+  await leave();
   await refreshNodes();
-  if (client && client.state !== "closed") return; // pressed twice
-  // The node that served the page comes first, so that what a person sees is what they expect.
+  if (client) return; // pressed twice
+  // The node that served the page comes first: its URL also names the database in the browser.
   const urls = [...nodes].sort((a, b) => (b.http === location.origin) - (a.http === location.origin)).map(({ url }) => url);
-  client = new MatsSocketClient("DemoPage", "1", urls, { shuffle: false });
-  outOfOrder = 0;
-  client.setAuthorization(() => `Demo:${user}`);
-  client.addEventListener("state", ({ detail }) => stateChanged(detail));
-  client.addEventListener("welcome", ({ detail }) => {
-    addEvent(`${detail.resumed ? "Back, same session," : "Connected, new session,"} on ${via()}`);
-  });
-  client.addEventListener("envelope", ({ detail }) => logEnvelope(detail));
-  client.addEventListener("pong", ({ detail }) => { $("status-latency").textContent = `${detail.millis} ms`; });
-  client.addEventListener("problem", ({ detail }) => complain(detail.message));
-  client.addEventListener("topic", ({ detail }) => {
-    if (detail.outcome === "SUB_NO_AUTH") complain(`You may not listen to "${detail.topic}".`);
-    if (detail.outcome === "SUB_LOST") addEvent("Some lines of the chat went by while you were away");
+  transcript = new Transcript(user);
+  transcript.addEventListener("change", ({ detail }) => show(detail));
+  transcript.all.forEach(show);
+  client = connect(urls, {
+    app: "DemoPage", version: "1", user, shuffle: false, authorize: `Demo:${user}`, WebSocket: BreakableWebSocket,
   });
   client.terminator("Demo.pushed", pushed);
-  client.subscribe("Demo.chat", ({ user: who, text, node }) => {
-    addMessage({ kind: "chat", number: "chat", text: `${who}: ${text}`, node });
+  client.onLateReply(({ requestId, payload }) => answered(requestId, payload));
+  client.on("envelope", logEnvelope);
+  client.on("session", ({ resumed }) => sessionBegan(resumed));
+  client.on("sessionClosed", ({ reason }) => addEvent(`The session was closed: ${reason}`));
+  client.on("pong", (millis) => { $("status-latency").textContent = `${Math.round(millis)} ms`; });
+  client.on("error", (error) => complain(error.message ?? String(error)));
+  client.on("topic", ({ topic, outcome }) => {
+    if (outcome === "denied") complain(`You may not listen to "${topic}".`);
+    if (outcome === "lost") addEvent("Some lines of the chat went by while you were away");
   });
-  client.connect();
+  const lastLine = transcript.all.findLast(({ kind }) => kind === "chat");
+  client.topic("Demo.chat", { after: lastLine?.id }).subscribe(heard);
+  client.state.subscribe(stateChanged);
+  client.outstanding.subscribe(showStatus);
+  setTimeout(giveUp, GIVEN_UP_AFTER);
+  sessionStorage.setItem("user", user);
+  localStorage.setItem("matssocket-demo/user", user);
 }
 
-function stateChanged({ state, reason, retryIn }) {
-  stateReason = reason ?? "";
-  retryAt = Date.now() + (retryIn ?? 0);
-  if (state === "waiting" && client.sessionId && !client.lossShown) addEvent(reason[0].toUpperCase() + reason.slice(1));
-  client.lossShown = state === "waiting" || state === "connecting";
-  if (state === "established") complain("");
-  if (state === "closed") {
-    addEvent(`Session closed: ${reason}`);
-    if (/^\d/.test(reason)) complain(`The server ended the session (${reason}). Press Connect to begin a new one.`);
+async function logOut() {
+  sessionStorage.removeItem("user");
+  await client.logOut();
+  await leave();
+  showStatus();
+  showNodes();
+}
+
+/** Ends the client that there was, if any. What it has not sent yet stays in the browser, unless its user has logged out. */
+async function leave() {
+  const leaving = client;
+  client = null;
+  await leaving?.close();
+  transcript?.close();
+  transcript = null;
+  clear();
+}
+
+function sessionBegan(resumed) {
+  if (lossShown || resumed) counts.reconnects++;
+  lossShown = false;
+  if (isSpeaker()) addEvent(`${resumed ? "Back, same session," : "Connected, new session,"} on ${via()}`);
+}
+
+/** Of several tabs, the one that holds the line says what becomes of it. */
+const isSpeaker = () => state().tab !== "follower";
+
+function stateChanged({ status, reason, sessionId, error }) {
+  if (status === "waiting" && sessionId && !lossShown) {
+    lossShown = true;
+    if (isSpeaker() && reason) addEvent(reason[0].toUpperCase() + reason.slice(1));
   }
-  if (state === "disconnected") complain("Another window took over this session. Press Connect to take it back.");
+  if (status === "established") complain("");
+  if (status === "closed" && error) complain(`${error.message}. Press Connect to begin again.`);
+  if (status === "disconnected") complain("Another window took over this session. Press Connect to take it back.");
   showStatus();
   showNodes();
 }
 
 // ---- sending ------------------------------------------------------------------------------------
 
-async function request(endpointId, payload, question) {
-  const number = ++requestNumber;
-  const line = addLine({ out: true, number: `→ ${number}`, text: question, about: ["waiting to be taken"] });
-  try {
-    const onReceived = () => line.about(["taken by ", nodeBadge(via()), ", the answer is on its way"]);
-    const { msg, millis } = await client.request(endpointId, payload, { onReceived });
-    line.about([`answered after ${millis < 1_000 ? `${millis} ms` : `${(millis / 1_000).toFixed(1)} s`}`]);
-    addMessage({ kind: "reply", number: `← ${number}`, text: msg?.text, node: msg?.node });
-  } catch (error) {
-    line.about([inWords(error)], true);
+/** Sends, and keeps a record of the message's way; the envelopes tell the rest of it. */
+function post(kind, endpoint, payload, text) {
+  const sending = kind === "request" ? client.request(endpoint, payload) : client.send(endpoint, payload);
+  const { id } = sending;
+  transcript.put(id, { kind, text, stored: client.state.value.persistence === "durable" ? undefined : null });
+  const failed = (error) => transcript.putOnce(id, { failed: inWords(error) });
+  sending.accepted.then(() => transcript.putOnce(id, { stored: Date.now() }), failed);
+  sending.catch(failed);
+}
+
+/** What an earlier page was still storing when it was reloaded was never accepted. */
+function giveUp() {
+  const since = Date.now() - GIVEN_UP_AFTER;
+  for (const { id, at, stored } of records("send", "request")) {
+    if (stored === undefined && at < since) transcript.putOnce(id, { failed: "the page went away before it was stored" });
   }
 }
 
-async function send(endpointId, payload, text, done) {
-  const line = addLine({ out: true, number: "→", text, about: ["waiting to be taken"] });
-  try {
-    await client.send(endpointId, payload);
-    line.about(["taken by ", nodeBadge(via()), done]);
-  } catch (error) {
-    line.about([inWords(error)], true);
-  }
-}
-
-function inWords({ kind, message, msg }) {
-  switch (kind) {
-    case "NACK": return `refused: ${message}`;
-    case "REJECT": return `rejected: ${msg?.text ?? message}`;
-    case "RETRY": return `given up after ten attempts: ${message}`;
-    case "TIMEOUT": return `${message}; it may still be handled`;
+function inWords({ code, message, payload }) {
+  switch (code) {
+    case "refused": return `refused: ${message}`;
+    case "rejected": return `rejected: ${payload?.text ?? message}`;
+    case "timeout": return `${message}; it may still be handled`;
     default: return message;
   }
 }
 
-// ---- pushes -------------------------------------------------------------------------------------
+function answered(id, payload) {
+  transcript.putOnce(id, { answered: Date.now(), answer: payload?.text, answeredBy: payload?.node });
+}
+
+// ---- receiving ----------------------------------------------------------------------------------
+
+function heard({ user, text, node }, { messageId }) {
+  const known = transcript.get(messageId);
+  // Another tab may have kept it already; twice in one page would be a fault.
+  transcript.put(messageId, { kind: "chat", text: `${user}: ${text}`, node, via: known?.via ?? via(), fault: twice(messageId) });
+}
+
+const shownHere = new Set();
+function twice(id) {
+  if (shownHere.has(id)) return "came twice";
+  shownHere.add(id);
+  return undefined;
+}
 
 function startPush(text, seconds, count) {
-  const run = { text: `${text} (push ${++pushNumber})`, count, last: 0, arrived: 0, faults: 0, squares: [] };
-  runs.set(run.text, run);
-  run.element = element("div", "run");
-  run.label = element("span");
-  const squares = element("div", "squares");
-  squares.setAttribute("aria-hidden", "true");
-  run.squares = Array.from({ length: count }, () => squares.appendChild(element("i")));
-  run.element.append(run.label, squares);
-  $("runs").prepend(run.element);
-  while ($("runs").children.length > 3) $("runs").lastChild.remove();
-  showRun(run);
-  send("Demo.pushLater", { text: run.text, millis: seconds * 1_000, count },
-    `Push "${run.text}", ${count} × in ${seconds} s`, ", you may break things now");
+  const number = transcript.all.filter(({ kind }) => kind === "run").length + 1;
+  const name = `${text} (push ${number})`;
+  transcript.put(`run ${name}`, { kind: "run", text: name, count, arrived: [], faults: 0 });
+  post("send", "Demo.pushLater", { text: name, millis: seconds * 1_000, count }, `Push "${name}", ${count} × in ${seconds} s`);
 }
 
-function pushed({ text, number, node }) {
-  const run = runs.get(text) ?? { text, last: 0, arrived: 0, faults: 0, squares: [] };
-  runs.set(text, run);
-  const fault = number !== run.last + 1;
-  if (fault) {
-    outOfOrder++;
-    run.faults++;
-  }
-  run.last = Math.max(run.last, number);
-  run.arrived++;
-  const square = run.squares[number - 1];
-  if (square) {
-    square.dataset.node = nodes.findIndex(({ name }) => name === via());
-    square.classList.toggle("fault", fault);
-  }
-  addMessage({ kind: "push", number: `#${number}`, text, node, fault: fault && "out of order" });
-  showRun(run);
+function pushed({ text, number, node }, { messageId, redelivered }) {
+  if (redelivered && transcript.get(messageId)) return; // the last page had shown it, and was gone before it could say so
+  const run = transcript.get(`run ${text}`) ?? { kind: "run", text, count: number, arrived: [], faults: 0 };
+  const inOrder = number === run.arrived.length + 1;
+  transcript.put(messageId, { kind: "push", number, text, node, via: via(), fault: inOrder ? undefined : "out of order" });
+  transcript.put(`run ${text}`, { ...run, arrived: [...run.arrived, via()], faults: run.faults + !inOrder });
   showCounters();
-  if ($("cut-next").checked && number === Math.ceil((run.count ?? 1) / 2)) {
+  if ($("cut-next").checked && number === Math.ceil(run.count / 2)) {
     $("cut-next").checked = false;
-    client.cut(pause());
+    cutLine(pause());
   }
-}
-
-function showRun(run) {
-  if (!run.label) return;
-  const verdict = run.faults ? `, ${run.faults} out of order` : run.arrived ? ", each once and in order" : "";
-  run.label.textContent = `${run.text}: ${run.arrived} of ${run.count}${verdict}`;
 }
 
 const pause = () => seconds("cut-seconds") * 1_000;
 const seconds = (id) => Math.max(0, Number($(id).value) || 0);
 
-// ---- what is seen -------------------------------------------------------------------------------
+// ---- what goes over the wire --------------------------------------------------------------------
 
-function element(tag, className = "", text = "") {
-  const made = document.createElement(tag);
-  made.className = className;
-  made.textContent = text;
-  return made;
-}
+const idsOf = ({ cmid, smid, ids }) => ids ?? [cmid ?? smid];
 
-function complain(message) {
-  $("notice").textContent = message;
-  $("notice").hidden = !message;
-}
-
-function addEvent(text) { addLine({ event: true, number: "", text }); }
-
-function addMessage({ kind, number, text, node, fault }) {
-  received.push({ kind, number, text, node, via: via() });
-  const about = ["made on ", nodeBadge(node), ", came by ", nodeBadge(via()), ...(fault ? [`, ${fault}`] : [])];
-  addLine({ number, text: text ?? "(no text)", about, fault });
-}
-
-function addLine({ out, event, number, text, about, fault }) {
-  const list = $("messages");
-  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
-  const line = element("li", event ? "event" : out ? "out" : "in");
-  const details = element("span", "about");
-  const time = element("time", "", new Date().toLocaleTimeString([], { hour12: false }));
-  line.append(element("span", "number", number), element("span", "text", text), details, time);
-  const setAbout = (parts, bad) => {
-    details.replaceChildren(...parts);
-    line.classList.toggle("fault", Boolean(bad));
-  };
-  setAbout(about ?? [], fault);
-  list.append(line);
-  list.hidden = false;
-  $("messages-empty").hidden = true;
-  if (list.children.length > LIST_LENGTH) list.firstChild.remove();
-  if (atEnd) list.scrollTop = list.scrollHeight;
-  return { about: setAbout };
-}
-
-function logEnvelope({ direction, envelope, again }) {
+function logEnvelope({ direction, envelope }) {
+  const again = direction === "out" ? sent(envelope) : received(envelope);
   const { t } = envelope;
   const line = element("li", `${direction}${again ? " again" : ""}${/^P[IO]NG$/.test(t) ? " ping" : ""}`);
   const mark = direction === "out" ? (again ? "→ again" : "→") : (again ? "← duplicate" : "←");
@@ -274,58 +259,125 @@ function logEnvelope({ direction, envelope, again }) {
   showCounters();
 }
 
-function counters() {
-  const none = { sent: 0, resent: 0, received: 0, duplicates: 0, reconnects: 0 };
-  return { ...none, ...client?.counters, outOfOrder, waiting: client?.outboxSize ?? 0 };
+/** Gives whether it was sent before. */
+function sent({ t, cmid }) {
+  if (t !== "SEND" && t !== "REQUEST") return false;
+  const record = transcript.get(cmid);
+  const again = record?.sent !== undefined;
+  counts.sent++;
+  if (again) {
+    counts.resent++;
+    transcript.put(cmid, { again: (record.again ?? 0) + 1 });
+  }
+  // It is stored before it is sent, but the promise says so a moment later.
+  transcript.putOnce(cmid, { stored: Date.now(), sent: Date.now() });
+  return again;
 }
 
+/** Gives whether it came before. */
+function received(envelope) {
+  const { t, cmid, smid, msg } = envelope;
+  if (t === "ACK" || t === "RESOLVE" || t === "REJECT") {
+    for (const id of t === "ACK" ? idsOf(envelope) : [cmid]) transcript.putOnce(id, { taken: Date.now(), takenBy: via() });
+  }
+  if (t === "RESOLVE" || t === "REJECT") answered(cmid, msg);
+  if (smid === undefined || !["SEND", "REQUEST", "PUB", "RESOLVE", "REJECT"].includes(t)) return false;
+  counts.received++;
+  const again = seen.has(smid);
+  seen.add(smid);
+  if (again) counts.duplicates++;
+  return again;
+}
+
+// ---- what is seen -------------------------------------------------------------------------------
+
+function complain(message) {
+  $("notice").textContent = message;
+  $("notice").hidden = !message;
+}
+
+function addEvent(text) { transcript?.put(`event ${crypto.randomUUID()}`, { kind: "event", text }); }
+
+const indexOf = (name) => nodes.findIndex((node) => node.name === name);
+
+function show(record) {
+  $("messages-empty").hidden = true;
+  $("messages").hidden = false;
+  showRecord(record, { messages: $("messages"), runs: $("runs"), badge: nodeBadge, indexOf });
+}
+
+function clear() {
+  for (const id of ["messages", "runs"]) $(id).replaceChildren();
+  $("messages").hidden = true;
+  $("messages-empty").hidden = false;
+}
+
+const records = (...kinds) => (transcript?.all ?? []).filter(({ kind }) => kinds.includes(kind));
+const waiting = () => records("send", "request").filter(({ taken, failed }) => !taken && !failed).length;
+
+function counters() {
+  const outOfOrder = records("chat", "push").filter(({ fault }) => fault).length;
+  return { ...counts, outOfOrder, waiting: waiting() };
+}
+
+let countersDue = false;
+/** Once per frame: a push of hundreds changes them hundreds of times. */
 function showCounters() {
-  const now = counters();
-  $("count-sent").textContent = now.sent;
-  $("count-resent").textContent = now.resent;
-  $("count-received").textContent = now.received;
-  $("count-duplicates").textContent = now.duplicates;
-  $("count-out-of-order").textContent = now.outOfOrder;
-  $("count-out-of-order").classList.toggle("bad", now.outOfOrder > 0);
-  $("status-reconnects").textContent = now.reconnects;
+  if (countersDue) return;
+  countersDue = true;
+  requestAnimationFrame(() => {
+    countersDue = false;
+    const now = counters();
+    $("count-sent").textContent = now.sent;
+    $("count-resent").textContent = now.resent;
+    $("count-received").textContent = now.received;
+    $("count-duplicates").textContent = now.duplicates;
+    $("count-out-of-order").textContent = now.outOfOrder;
+    $("count-out-of-order").classList.toggle("bad", now.outOfOrder > 0);
+    $("status-reconnects").textContent = now.reconnects;
+  });
 }
 
 function showStatus() {
-  const state = client?.state ?? "idle";
-  const open = !["idle", "closed"].includes(state);
-  $("status-state").textContent = STATES[state];
-  $("status-state").dataset.state = state;
-  $("status-session").textContent = $("status-session").title = client?.sessionId ?? "none";
-  $("status-node").replaceChildren(state === "established" ? nodeBadge(via()) : "none");
-  if (state !== "established") $("status-latency").textContent = "–";
+  const { status, sessionId } = state();
+  const open = client !== null && status !== "closed";
+  $("status-state").textContent = STATES[status];
+  $("status-state").dataset.state = status;
+  $("status-session").textContent = $("status-session").title = sessionId ?? "none";
+  $("status-node").replaceChildren(status === "established" ? nodeBadge(via()) : "none");
+  if (status !== "established") $("status-latency").textContent = "–";
   $("user").disabled = open;
-  $("connect").hidden = ["connecting", "established"].includes(state);
-  $("connect").textContent = state === "waiting" ? "Try now" : "Connect";
+  $("connect").disabled = false;
+  $("connect").hidden = client !== null && ["idle", "connecting", "established"].includes(status);
+  $("connect").textContent = status === "waiting" ? "Try now" : "Connect";
   $("disconnect").hidden = !open;
   for (const id of ["echo-send", "slow-send", "push-send", "chat-send"]) $(id).disabled = !open;
   $("send-hint").hidden = open;
-  $("cut").disabled = state !== "established";
+  $("cut").disabled = status !== "established";
   showDetail();
   showCounters();
 }
 
 /** The line under the state; a countdown while waiting. */
 function showDetail() {
+  const { status, reason = "", retryAt = 0, persistence, tab } = state();
   const left = Math.ceil((retryAt - Date.now()) / 1_000);
-  const queued = client?.outboxSize ? ` ${client.outboxSize} waiting to be sent.` : "";
+  const count = waiting();
+  const queued = count ? ` ${count} waiting to be taken.` : "";
+  const kept = persistence === "durable" ? "kept in this browser" : "kept in memory only";
+  const through = tab === "follower" ? ", through another tab" : "";
   const texts = {
-    idle: "", disconnected: "", closed: stateReason,
+    idle: "", disconnected: "", closed: reason,
     connecting: `trying ${via()}.${queued}`,
-    established: `as ${$("user").value}`,
-    waiting: `${stateReason}; trying ${via()} ${left > 0 ? `in ${left} s` : "now"}.${queued}`,
+    established: `as ${$("user").value}${through}; what you send is ${kept}.`,
+    waiting: `${reason}; trying ${via()} ${left > 0 ? `in ${left} s` : "now"}.${queued}`,
   };
-  const text = texts[client?.state ?? "idle"];
-  if ($("status-detail").textContent !== text) $("status-detail").textContent = text;
+  if ($("status-detail").textContent !== texts[status]) $("status-detail").textContent = texts[status];
 }
 
 let shownNodes = "";
 function showNodes() {
-  const here = client?.state === "established" ? currentNode() : null;
+  const here = state().status === "established" ? currentNode() : null;
   const others = nodes.some((node) => node.up && node !== here);
   $("stop-node").disabled = !here || !others;
   $("stop-hint").textContent = here && !others
@@ -364,28 +416,25 @@ function onSubmit(id, action) {
 }
 
 onSubmit("connect-form", () => logIn($("user").value.trim() || "anna"));
-onSubmit("echo-form", () => request("Demo.echo", { text: $("echo-text").value }, `Echo: ${$("echo-text").value}`));
-onSubmit("slow-form", () => request("Demo.slow",
+onSubmit("echo-form", () => post("request", "Demo.echo", { text: $("echo-text").value }, `Echo: ${$("echo-text").value}`));
+onSubmit("slow-form", () => post("request", "Demo.slow",
   { text: $("slow-text").value, millis: seconds("slow-seconds") * 1_000 }, `Slow, ${seconds("slow-seconds")} s: ${$("slow-text").value}`));
 onSubmit("push-form", () => startPush($("push-text").value.trim() || "News",
   seconds("push-seconds"), Math.min(500, Math.max(1, Math.trunc(seconds("push-count"))))));
 onSubmit("chat-form", () => {
-  send("Demo.say", { text: $("chat-text").value }, `Say: ${$("chat-text").value}`, "");
+  post("send", "Demo.say", { text: $("chat-text").value }, `Say: ${$("chat-text").value}`);
   $("chat-text").value = "";
 });
 $("push-seconds").addEventListener("input", () => { $("push-send").textContent = `Push me in ${seconds("push-seconds")} s`; });
-$("disconnect").addEventListener("click", () => client.close("you logged out"));
-$("cut").addEventListener("click", () => client.cut(pause()));
+$("disconnect").addEventListener("click", logOut);
+$("cut").addEventListener("click", () => cutLine(pause()));
 $("stop-node").addEventListener("click", stopNode);
+$("reload").addEventListener("click", () => location.reload());
 $("clear").addEventListener("click", () => {
-  $("messages").replaceChildren();
-  $("runs").replaceChildren();
-  $("messages").hidden = true;
-  $("messages-empty").hidden = false;
+  transcript?.clear();
+  clear();
 });
 $("log-pings").addEventListener("change", ({ target }) => $("log").classList.toggle("with-pings", target.checked));
-addEventListener("online", () => { if (client?.state === "waiting") client.connect(); });
-addEventListener("pagehide", () => { if (client?.sessionId) client.leave(); });
 setInterval(showDetail, 500);
 (async function poll() {
   if (!document.hidden) await refreshNodes();
@@ -393,12 +442,22 @@ setInterval(showDetail, 500);
 })();
 showStatus();
 
+// A page that was reloaded goes on as who it was; a new tab waits for its user to say so.
+$("user").value = sessionStorage.getItem("user") ?? localStorage.getItem("matssocket-demo/user") ?? "anna";
+if (sessionStorage.getItem("user")) {
+  await logIn(sessionStorage.getItem("user"));
+  addEvent("This page was loaded again");
+}
+
 /** For tests in a browser: what a person sees, as data. */
 window.matsDemo = {
   get client() { return client; },
   get counters() { return counters(); },
   get nodes() { return nodes; },
-  get currentNode() { return client?.state === "established" ? via() : null; },
-  get received() { return received; },
-  get runs() { return [...runs.values()].map(({ text, count, arrived, faults }) => ({ text, count, arrived, faults })); },
+  get currentNode() { return state().status === "established" ? via() : null; },
+  get sent() { return records("send", "request"); },
+  get received() { return records("chat", "push"); },
+  get runs() {
+    return records("run").map(({ text, count, arrived, faults }) => ({ text, count, arrived: arrived.length, faults }));
+  },
 };

@@ -116,6 +116,7 @@ fn what_is_not_understood_is_refused() {
             &["--listen"],
         ),
         (&["nodes", "--schema", "x"], &["schema", "PostgreSQL"]),
+        (&["--ports", "0", "serve"], &["serve", "--ports"]),
         (&["sessions", "close"], &["close SID"]),
         (&["sessions", "close", "a", "b"], &["\"b\""]),
         (&["sessions", "--limit", "many"], &["many"]),
