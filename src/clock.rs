@@ -105,9 +105,9 @@ impl Clock {
     /// use std::time::{Duration, SystemTime};
     /// use matssocket::Clock;
     ///
-    /// let clock = Clock::fixed_ms(SystemTime::UNIX_EPOCH);
+    /// let clock = Clock::fixed(SystemTime::UNIX_EPOCH);
     /// clock.advance(Duration::from_secs(3600));
-    /// assert_eq!(clock.now_ms(), SystemTime::UNIX_EPOCH + Duration::from_secs(3600));
+    /// assert_eq!(clock.now(), SystemTime::UNIX_EPOCH + Duration::from_secs(3600));
     /// ```
     pub fn fixed(time: SystemTime) -> Clock {
         Clock::fixed_ms(epoch_ms(time))

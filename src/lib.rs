@@ -42,8 +42,8 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`wire`] | the protocol as data: the package `matssocket-wire`, which knows no actor, no database, no clock |
-//! | `clock`, `conninfo`, `fault_injection`, `mailbox`, `request`, `seldom` | the ground: an injectable clock, PostgreSQL's connection strings, switches that break promises on purpose, metered mailboxes, who sent an HTTP request, log lines at a bounded rate |
+//! | [`wire`], `clock` | the protocol as data: the package `matssocket-wire`, which knows no actor, no database, no clock; an injectable clock |
+//! | `conninfo`, `fault_injection`, `mailbox`, `request`, `seldom` | the ground: PostgreSQL's connection strings, switches that break promises on purpose, metered mailboxes, who sent an HTTP request, log lines at a bounded rate |
 //! | `auth`, `events`, `introspection` | plain data and traits of the face: the authentication plugin, what listeners are told, what a connected session looks like |
 //! | `store` | the store actor, group commit, and the database behind one narrow trait: `store::sqlite`, `store::postgres`, and `store::sql`, which both share |
 //! | `config`, `error`, `message` | more of the face: every limit, errors, messages in the making |

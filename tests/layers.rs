@@ -10,9 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, lowest layer first. Rooms of one layer do not know each other.
 const LAYERS: &[&[&str]] = &[
-    &["wire"],
+    &["clock", "wire"],
     &[
-        "clock",
         "conninfo",
         "fault_injection",
         "mailbox",
@@ -98,6 +97,7 @@ fn the_reader_of_imports_sees_what_is_imported() {
         macro_rules! eight { () => { $crate::eight::call() } }
         const NINE: &str = r#"crate::raw"#; const TEN: char = '"';
         use super::ten::Eleven;
+        #[serde(with = "crate::twelve::thirteen")] struct Fourteen;
     "##;
     let names = |module: &[&str]| -> Vec<String> {
         let module: Vec<String> = module.iter().map(|it| (*it).to_owned()).collect();
@@ -109,11 +109,11 @@ fn the_reader_of_imports_sees_what_is_imported() {
     let common = ["one", "two", "four", "five"];
     let of_file: Vec<&str> = common
         .iter()
-        .chain(&["six", "eight", "ten"])
+        .chain(&["six", "eight", "ten", "twelve"])
         .copied()
         .collect();
     assert_eq!(names(&["room"]), of_file);
-    let deeper: Vec<&str> = common.iter().chain(&["eight"]).copied().collect();
+    let deeper: Vec<&str> = common.iter().chain(&["eight", "twelve"]).copied().collect();
     assert_eq!(names(&["room", "part"]), deeper);
 }
 
@@ -128,7 +128,9 @@ fn breach(room: &str, target: &str) -> Option<String> {
             "both are rooms of layer {own}, which do not know each other"
         )),
         (Some(own), Some(other)) => Some(format!("it climbs from layer {own} to layer {other}")),
-        (_, None) => Some(format!("`{target}` has no layer")),
+        // The crate root has no such name: the path is one of a macro, and leads elsewhere where that is used. (Rooms without
+        // a layer are found by the other test.)
+        (_, None) => None,
         (None, _) => Some(format!("`{room}` has no layer")),
     }
 }
@@ -292,13 +294,21 @@ fn is_name(text: &str) -> bool {
     text.starts_with(|first: char| first.is_alphabetic() || first == '_')
 }
 
-/// Names, `::`, and single characters; comments, texts and numbers are left out.
+/// Names, `::`, and single characters; comments and texts are left out, except for paths given to attributes.
 fn tokens(text: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     let (mut rest, mut line) = (text, 1);
     while let Some(first) = rest.chars().next() {
         let length = match skipped(rest) {
-            Some(length) => length,
+            Some(length) => {
+                // As in `#[serde(with = "crate::room::function")]`.
+                let is_value = tokens.last().is_some_and(|it: &Token| it.text == "=");
+                if is_value && rest.starts_with("\"crate::") {
+                    let path = self::tokens(&rest[1..length - 1]).into_iter();
+                    tokens.extend(path.map(|it| Token { line, ..it }));
+                }
+                length
+            }
             None => {
                 let is_part = |it: char| it.is_alphanumeric() || it == '_';
                 let length = match rest.find(|it| !is_part(it)).unwrap_or(rest.len()) {

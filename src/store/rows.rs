@@ -72,6 +72,7 @@ pub struct NewOutboxRow<'a> {
 /// A row of the outbox.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = outbox)]
+#[allow(dead_code)] // whole rows are read, though not all of each is needed
 pub struct OutboxRow {
     pub seq: i64,
     pub kind: String,

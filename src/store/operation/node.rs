@@ -83,11 +83,13 @@ pub struct MendTimes {
 #[derive(Clone, Copy, Debug)]
 pub struct Rotate {
     /// Size in bytes beyond which a table takes no more new rows.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     pub beyond: u64,
 }
 
 /// Outcome of [`Rotate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
 pub enum Rotated {
     /// There is nothing to do.
     Done,

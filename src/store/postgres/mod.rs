@@ -63,6 +63,7 @@ use self::dialect::Dialect;
 use self::known_numbers::KnownNumbers;
 use self::line::PgLine;
 use self::needs::Needs;
+#[cfg(any(test, feature = "__bench"))]
 pub use self::query::{Value, sql};
 use self::segments::Segments;
 pub use self::settings::Postgres;

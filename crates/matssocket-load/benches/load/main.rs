@@ -1,4 +1,4 @@
-//! The figures of the README: the conformance server under `matssocket-load`, on SQLite and on a durable PostgreSQL of
+//! The figures of docs/performance.md: the conformance server under `matssocket-load`, on SQLite and on a durable PostgreSQL of
 //! this bench's own, next to what plain WebSockets do on actix-web-actors with the same load.
 //!
 //! ```sh
