@@ -9,7 +9,7 @@ use super::opened::Opened;
 /// One node's attachment to an opened store.
 pub(super) struct Attached {
     opened: Arc<Opened>,
-    /// The store from whose slots the database is removed, so that the next node opens it anew.
+    /// The store from whose slots the database is removed, so that the next node opens it again.
     store: Weak<Inner>,
     left: AtomicBool,
 }
@@ -53,7 +53,7 @@ fn close_if_last(opened: &Arc<Opened>, store: &Weak<Inner>) {
 }
 
 /// A node whose start failed never calls `stop`. The store then stays open for a later node, unless all other nodes
-/// have stopped meanwhile: none of them could close it.
+/// have stopped meanwhile: then it is closed here, because none of them could do so.
 impl Drop for Attached {
     fn drop(&mut self) {
         if self.has_left() || self.opened.detach_unstarted() {

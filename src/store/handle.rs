@@ -153,7 +153,8 @@ impl StoreHandle {
         self.store.trouble()
     }
 
-    /// If there are fewer connections than needed, closes one for another user of the same database.
+    /// If there are fewer connections than needed, closes one, so that another client of the database, such as LISTEN, can
+    /// have it.
     pub(crate) fn spare_a_connection(&self) {
         self.store.spare_a_connection();
     }

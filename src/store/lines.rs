@@ -160,7 +160,7 @@ impl Lines {
         self.wanted.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Closes one of several connections, so that another user of the database can have it.
+    /// Closes one of several connections, so that another client of the database can have it.
     pub fn spare_one(&self) {
         let mut state = self.state();
         if state.open > 1 {

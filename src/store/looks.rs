@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 /// A query starts over after this time,
-const ANEW: Duration = Duration::from_secs(5);
+const RESTART_AFTER: Duration = Duration::from_secs(5);
 
 /// or, if it is slow, after this multiple of the time that its last full run took, which limits full runs to one part
 /// in `PARTS` of the time;
@@ -25,9 +25,9 @@ const DOUBT: Duration = Duration::from_secs(30);
 pub(crate) struct Looks<T> {
     known: Option<T>,
     /// `None`: at once.
-    anew: Option<Instant>,
+    restart_at: Option<Instant>,
     /// Whether the current query has started over.
-    is_anew: bool,
+    is_restart: bool,
     /// Results obtained before this time are not relied on.
     doubted_until: Option<Instant>,
 }
@@ -36,8 +36,8 @@ impl<T> Default for Looks<T> {
     fn default() -> Self {
         Looks {
             known: None,
-            anew: None,
-            is_anew: true,
+            restart_at: None,
+            is_restart: true,
             doubted_until: None,
         }
     }
@@ -47,9 +47,10 @@ impl<T: Clone> Looks<T> {
     /// A query begins. Returns the result to start from; `None`: it starts over. (If it fails, the next one starts from
     /// the previous result, so that a query that takes too long is not repeated again and again.)
     pub(crate) fn begin(&mut self, now: Instant) -> Option<T> {
-        self.is_anew = self.known.is_none() || self.anew.is_none_or(|anew| anew <= now);
-        if self.is_anew {
-            self.anew = Some(now + ANEW);
+        self.is_restart =
+            self.known.is_none() || self.restart_at.is_none_or(|restart_at| restart_at <= now);
+        if self.is_restart {
+            self.restart_at = Some(now + RESTART_AFTER);
             return None;
         }
         self.known.clone()
@@ -59,9 +60,9 @@ impl<T: Clone> Looks<T> {
     pub(crate) fn end(&mut self, found: T, took: Duration, now: Instant) {
         let is_doubted = self.doubted_until.is_some_and(|until| now < until);
         self.known = (!is_doubted).then_some(found);
-        if self.is_anew {
+        if self.is_restart {
             let rest = took.saturating_mul(PARTS).min(LATEST);
-            self.anew = self.anew.max(Some(now + rest));
+            self.restart_at = self.restart_at.max(Some(now + rest));
         }
     }
 
@@ -79,7 +80,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_look_begins_anew_at_first_then_after_seconds_or_later_if_it_takes_long() {
+    fn a_query_starts_over_at_first_then_after_seconds_or_later_if_it_takes_long() {
         let (mut looks, start) = (Looks::default(), Instant::now());
         let at = |seconds| start + SECOND * seconds;
         assert_eq!(looks.begin(at(0)), None);
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn after_an_outage_looks_begin_anew_for_a_while() {
+    fn after_an_outage_queries_start_over_for_a_while() {
         let (mut looks, start) = (Looks::default(), Instant::now());
         looks.begin(start);
         looks.end(1, SECOND, start);

@@ -206,11 +206,11 @@ impl Opened {
         let others = self.lanes.others.as_ref()?;
         others.handlers.are_all_lost().then(|| Trouble {
             kind: TroubleKind::Write,
-            why: "too many transactional handlers have not come back: the process must be started again".into(),
+            why: "too many transactional handlers did not return; restart the process".into(),
         })
     }
 
-    /// If there are fewer connections than needed, closes one for another user of the same database.
+    /// If there are fewer connections than needed, closes one, so that another client of the database can have it.
     pub fn spare_a_connection(&self) {
         let lines = self.open().lines.clone();
         if let Some(lines) = lines.filter(|lines| lines.are_too_few()) {

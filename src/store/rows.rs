@@ -32,8 +32,9 @@ fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> DbError 
 
 /// Parses a message type's name.
 pub fn kind(name: &str) -> DbResult<MessageType> {
-    MessageType::from_name(name)
-        .ok_or_else(|| DbError::DeserializationError(format!("{name:?} is no message type").into()))
+    MessageType::from_name(name).ok_or_else(|| {
+        DbError::DeserializationError(format!("{name:?} is not a message type").into())
+    })
 }
 
 /// Parses a payload's text.

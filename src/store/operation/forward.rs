@@ -64,14 +64,14 @@ pub struct ClaimedForwarded {
 }
 
 /// Releases rows that the caller's node has claimed but not begun, so that any node may claim them at once. Rows that
-/// were claimed anew or settled meanwhile are left alone.
+/// were claimed again or settled meanwhile are left alone.
 #[derive(Clone, Debug)]
 pub struct GiveBackForwarded {
     /// Their ids and claims (epochs).
     pub rows: Vec<(i64, i64)>,
 }
 
-/// Puts a claimed row back, to be claimed again by any node when it is due. False: it was claimed anew or settled
+/// Puts a claimed row back, to be claimed again by any node when it is due. False: it was claimed again or settled
 /// meanwhile.
 #[derive(Clone, Debug)]
 pub struct PostponeForwarded {
@@ -85,7 +85,7 @@ pub struct PostponeForwarded {
     pub delay: Duration,
 }
 
-/// Makes a claimed row a dead letter. False: it was claimed anew or settled meanwhile.
+/// Makes a claimed row a dead letter. False: it was claimed again or settled meanwhile.
 #[derive(Clone, Debug)]
 pub struct BuryForwarded {
     /// Which row.

@@ -120,7 +120,7 @@ pub struct ClosesLater {
 }
 
 /// Closes sessions that were due to be closed by now and are not connected; at most `limit` of them. For those that are
-/// connected, the delay starts anew, since their node evidently was not notified.
+/// connected, the delay starts over, since their node evidently was not notified.
 #[derive(Clone, Debug)]
 pub struct CloseDue {
     /// The new delay for those that are connected.

@@ -269,7 +269,7 @@ pub enum UnitOutcome {
     Committed(Vec<EffectOutcome>),
     /// The client's message id is in the inbox already; nothing was changed. Holds the answer given then.
     Duplicate(Option<String>),
-    /// There is nothing left to settle (correlation taken, row settled or claimed anew); nothing was changed.
+    /// There is nothing left to settle (correlation taken, row settled or claimed again); nothing was changed.
     AlreadySettled,
     /// Another registration holds the session, or it is gone; nothing was changed.
     FencedOff,
@@ -318,13 +318,15 @@ pub struct FullOutbox {
 #[non_exhaustive]
 pub enum OutboxCap {
     /// Messages of the session.
-    #[error("{0} messages may wait for it (store.max_outbox)")]
+    #[error("at most {0} messages may wait for it (store.max_outbox)")]
     Messages(i64),
     /// Payload bytes of the session.
-    #[error("{0} bytes may wait for it (store.max_outbox_bytes)")]
+    #[error("at most {0} bytes may wait for it (store.max_outbox_bytes)")]
     Bytes(i64),
     /// Payload bytes of all sessions of its user.
-    #[error("{0} bytes may wait for all sessions of its user (store.max_outbox_bytes_per_user)")]
+    #[error(
+        "at most {0} bytes may wait for all sessions of its user (store.max_outbox_bytes_per_user)"
+    )]
     BytesOfUser(i64),
 }
 

@@ -190,7 +190,7 @@ const LOOK_UP: Duration = Duration::from_secs(30);
 /// Opens a connection to check whether a database can be used.
 fn connect(settings: &Postgres) -> Result<PgConn, StoreError> {
     if settings.urls().any(is_ambiguous) {
-        let why = "its URL (which is not shown, since it may hold a password) has an @ where there should be none; \
+        let why = "its URL (which is not shown, since it may hold a password) contains an unexpected @; \
                    in a user, a password or a database, write %40 for @ and %2F for /";
         return Err(unusable(settings, why));
     }

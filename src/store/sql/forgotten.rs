@@ -16,7 +16,7 @@ impl Forgotten {
         }
     }
 
-    /// Whether this row is to be deleted; if so, that must happen before it is inserted anew.
+    /// Whether this row is to be deleted; if so, that must happen before it is inserted again.
     pub fn has(&self, session: SessionKey, cmid: &str) -> bool {
         let of_session = self.0.get(&session.0);
         of_session.is_some_and(|of_session| of_session.contains(cmid))

@@ -39,7 +39,7 @@ impl Transaction<'_> {
             == 1)
     }
 
-    /// Starts leases anew that were renewed in the future, before the clock was set back. A living node renews its
+    /// Restarts leases that were renewed in the future, before the clock was set back. A living node renews its
     /// lease in time, and a dead one is given up after one lease instead of after as long as the clock was set back.
     fn mend_leases(&mut self, now: i64) -> DbResult<()> {
         // Subtracted, because a sum may overflow in the database.
@@ -50,7 +50,7 @@ impl Transaction<'_> {
             .select((node::name, node::lease.assume_not_null()));
         let ahead: Vec<(String, i64)> = unclaimed!(ahead).load(self.raw_conn())?;
         for (name, lease) in ahead {
-            log::warn!("the clock was set back; the lease of {name} starts anew");
+            log::warn!("the clock was set back; the lease of {name} starts over");
             diesel::update(node::table.find(name))
                 .set(node::lease_until.eq(now.saturating_add(lease)))
                 .execute(self.raw_conn())?;

@@ -21,8 +21,8 @@ mod tests {
     use super::{LATE, from, passed};
 
     #[test]
-    fn a_look_begins_where_the_last_one_came_to_unless_the_clock_was_set_back() {
-        assert_eq!(from(None, 10_000), i64::MIN, "it begins anew");
+    fn a_query_starts_where_the_last_one_ended_unless_the_clock_was_set_back() {
+        assert_eq!(from(None, 10_000), i64::MIN, "it starts over");
         assert_eq!(from(Some(passed(10_000)), 11_000), 10_000 - LATE);
         assert_eq!(from(Some(passed(10_000)), 7_000), 7_000 - LATE);
         assert_eq!(from(Some(4), 40_000), 4);

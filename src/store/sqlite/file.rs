@@ -75,11 +75,11 @@ pub fn resolve(path: &Path) -> Result<(PathBuf, bool), String> {
 fn missing(path: &Path) -> Result<PathBuf, String> {
     let absolute = std::path::absolute(path).map_err(|why| why.to_string())?;
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-        return Err("its path names no file".into());
+        return Err("its path does not name a file".into());
     };
     let parent = canonical(parent).map_err(|why| {
         let parent = parent.display();
-        format!("its directory {parent} cannot be used ({why}); is it there?")
+        format!("its directory {parent} cannot be used ({why}); does it exist?")
     })?;
     Ok(parent.join(name))
 }

@@ -139,7 +139,7 @@ impl FileLock {
             self.lock_file().display().to_string(),
         );
         Err(format!(
-            "the write-ahead log {log} belongs to another file, which was here before; together the two would be mixed up: \
+            "the write-ahead log {log} belongs to another file that was here before, and using it would mix the two up: \
              if this is a restored copy, delete {log} and {path}-shm, or move them away, and start again (if they were \
              copied together with it, delete {lock} instead)"
         ))
@@ -211,13 +211,13 @@ impl FileLock {
         let path = self.lock_file();
         let unusable = |why: &dyn std::fmt::Display| {
             format!(
-                "its lock file {} cannot be opened ({why}); is the directory there, and writable?",
+                "its lock file {} cannot be opened ({why}); does the directory exist, and is it writable?",
                 path.display()
             )
         };
         let file = match path.symlink_metadata() {
             Ok(metadata) if metadata.is_file() => self.open(&path, purpose, claimed)?,
-            Ok(_) => return Err(unusable(&"it is a symbolic link, or no file")),
+            Ok(_) => return Err(unusable(&"it is a symbolic link, or not a file")),
             Err(why) if why.kind() == ErrorKind::NotFound && purpose == Purpose::Read => {
                 return Ok(());
             }
@@ -256,7 +256,7 @@ impl FileLock {
 
     fn in_use(&self) -> String {
         format!(
-            "it is in use, for it or {} is locked; stop the other process, share one `Store` between the nodes of \
+            "it is in use: it or {} is locked; stop the other process, share one `Store` between the nodes of \
              one process, or use PostgreSQL for several processes",
             self.lock_file().display()
         )

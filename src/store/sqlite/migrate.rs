@@ -149,7 +149,7 @@ fn ran_before(conn: &mut SqliteConnection) -> Result<Vec<String>, Failure> {
 }
 
 /// Refuses a file on which an earlier version was run after it had been brought up to date. That version found none of
-/// its tables and created them anew; what it has accepted since would be ignored.
+/// its tables and created them again; what it has accepted since would be ignored.
 fn refuse_both(conn: &mut SqliteConnection) -> Result<(), Failure> {
     if known(conn)?.is_empty() {
         return Ok(());
@@ -164,7 +164,7 @@ fn refuse_both(conn: &mut SqliteConnection) -> Result<(), Failure> {
     let tables = texts(conn, &tables)?;
     Err(format!(
         "an earlier version was run on it after it had been brought up to date, and what it stored is in tables of its own \
-         ({}), which this version does not read; put a copy back that was made before, or, to give up what the earlier \
+         ({}), which this version does not read; restore a copy made before that, or, to discard what the earlier \
          version stored, drop these tables and DELETE FROM __diesel_schema_migrations WHERE version IN ('{}')",
         tables.join(", "),
         ran.join("', '")

@@ -12,7 +12,7 @@ pub fn check(path: &Path) -> Result<(), StoreError> {
         false => Ok(()),
         true => Err(StoreError::Open(
             "cannot open the SQLite database: a file name is expected, but this looks like a connection string, which \
-             is not shown since it may hold a password; for PostgreSQL take `Store::postgres`, and if it is a file, \
+             is not shown since it may hold a password; for PostgreSQL, use `Store::postgres`; if it is a file, \
              put ./ before its name"
                 .into(),
         )),

@@ -147,7 +147,10 @@ impl Watch {
         {
             match &result {
                 Err(why) => log::error!("nothing can be stored: {why}"),
-                Ok(_) => log::info!("the database file {} is there again", self.path.display()),
+                Ok(_) => log::info!(
+                    "the database file {} is available again",
+                    self.path.display()
+                ),
             }
         }
         result
@@ -165,7 +168,7 @@ impl Watch {
             }
             Err(why) => {
                 return Err(format!(
-                    "the database file {at} cannot be looked at ({why}); make it accessible again"
+                    "the database file {at} cannot be accessed ({why}); make it accessible again"
                 ));
             }
         };

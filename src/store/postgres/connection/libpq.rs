@@ -225,7 +225,7 @@ impl Libpq {
     /// are several answers, each followed by an end marker, and finally the answer to the synchronisation.
     fn answers(&mut self, sent: c_int, in_pipeline: bool) -> Result<Answer, Failure> {
         if self.given_up || sent != 1 {
-            return Err(self.give_up("nothing can be sent"));
+            return Err(self.give_up("no data can be sent"));
         }
         self.send_all()?;
         let mut last = None;
@@ -267,7 +267,7 @@ impl Libpq {
             }
             (Some(refused), _) => Err(Failure::Server(refused)),
             (None, Some(answer)) => Ok(answer),
-            (None, None) => Err(self.give_up("no answer came")),
+            (None, None) => Err(self.give_up("no answer was received")),
         }
     }
 
@@ -278,7 +278,7 @@ impl Libpq {
             match unsafe { PQflush(self.conn.as_ptr()) } {
                 0 => return Ok(()),
                 1 => self.wait(true)?,
-                _ => return Err(self.give_up("it cannot be sent")),
+                _ => return Err(self.give_up("the data could not be sent")),
             }
             self.take_in()?;
         }
@@ -299,7 +299,7 @@ impl Libpq {
         let times = if self.is_encrypted { 3 } else { 1 };
         for _ in 0..times {
             if unsafe { PQconsumeInput(conn) } != 1 {
-                return Err(self.give_up("it was lost"));
+                return Err(self.give_up("the connection was lost"));
             }
             if unsafe { PQisBusy(conn) } == 0 {
                 break;
@@ -313,7 +313,7 @@ impl Libpq {
         // SAFETY: reads the connection's memory.
         let socket = unsafe { PQsocket(self.conn.as_ptr()) };
         if socket < 0 {
-            return Err(self.give_up("it was lost"));
+            return Err(self.give_up("the connection was lost"));
         }
         match moves(socket, to_write, self.patience) {
             true => Ok(()),

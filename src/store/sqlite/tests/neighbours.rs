@@ -178,7 +178,7 @@ async fn tables_of_a_version_before_that_came_back_are_refused() {
     }
     drop(conn);
     let text = refusal(&Store::sqlite(&path));
-    for named in ["session", "sent_key", "20261123000000", "put a copy back"] {
+    for named in ["session", "sent_key", "20261123000000", "restore a copy"] {
         assert!(text.contains(named), "{text}");
     }
     // Following the advice in the refusal.
