@@ -7,7 +7,7 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::{ClusterCounters, Deliver, Done, Faults, Notice, Transport};
 
-/// Notices waiting for one node; more are dropped, for the sweep to make good.
+/// Notices waiting for one node; more are dropped, and the sweep finds what they announced.
 const QUEUE: usize = 10_000;
 
 pub(super) struct LocalTransport {

@@ -1,4 +1,4 @@
-//! What becomes of a row whose last attempt has failed: nothing of it is left to be worked on for ever.
+//! Gives up a row whose last attempt has failed, so that no row is retried for ever.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,8 +11,8 @@ use crate::node::Node;
 use crate::store::operation::{BuryForwarded, Forwarded};
 use crate::wire::shown;
 
-/// There is no further attempt: a REQUEST is rejected, anything else is buried. What the store does not take of that is
-/// said in plainer words, so that nothing is left to be worked on for ever.
+/// There is no further attempt: a REQUEST is rejected, anything else becomes a dead letter. If the store refuses that,
+/// a simpler text is tried, so that no row is retried for ever.
 pub(super) async fn give_up(
     node: &Arc<Node>,
     service: &Service,
@@ -52,7 +52,7 @@ pub(super) async fn give_up(
             Err(refused) => refused.log(row, "its dead letter"),
         }
     }
-    // At least it is in nobody's way. An operator has to see to it.
+    // At least it holds nothing else up. An operator must deal with it.
     postpone(node, row, attempts, service.retry.longest).await
 }
 

@@ -1,4 +1,4 @@
-//! Keeps a node's LISTEN line up: opens it again when it is lost, and gives it up when it is stuck.
+//! Keeps a node's LISTEN connection up: opens it again when it is lost, and abandons it when it is stuck.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,14 +9,15 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use super::watch::Watch;
 use super::{Done, Post, line};
 
-/// How often a line is looked after.
+/// How often a connection is checked.
 const LOOK: Duration = Duration::from_millis(500);
-/// First and longest wait before a lost line is opened again; it doubles, with up to half of it on top.
+/// First and longest wait before a lost connection is opened again. The wait doubles each time, plus up to half of it
+/// at random.
 const WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 pub(super) struct Keeper {
     pub(super) post: Arc<Post>,
-    /// Told, or disconnected, when the node leaves.
+    /// Gets a message, or is disconnected, when the node leaves.
     pub(super) left: Receiver<Done>,
 }
 
@@ -33,7 +34,7 @@ impl Keeper {
             } else {
                 log::debug!("still no LISTEN line: {why}");
             }
-            // Who leaves now leaves what still waits to the sweep.
+            // If the node leaves now, notices still waiting are left to the sweep.
             let (Ok(_) | Err(RecvTimeoutError::Disconnected)) =
                 self.left.recv_timeout(wait(failures))
             else {
@@ -43,7 +44,7 @@ impl Keeper {
         }
     }
 
-    /// Runs one line until it is lost, or the node has left.
+    /// Runs one connection until it is lost, or the node has left.
     fn line(&self) -> Result<(), String> {
         let watch = Arc::new(Watch::default());
         let (ended, end) = bounded(1);
