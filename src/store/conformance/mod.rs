@@ -28,12 +28,12 @@ use super::{CommitNews, Dispatch, Operation, Store, StoreConfig, StoreHandle, Su
 use crate::clock::Clock;
 use crate::wire::{MessageType, Payload};
 
-/// The message itself, which whoever stored it is always told.
+/// The message itself, which is always part of the news for the node that stored it.
 fn message(stored: &StoredMessage) -> &OutboxMessage {
     stored.message.as_ref().expect("it comes with the news")
 }
 
-/// Runs every case of the suite on a store that `$open` gives.
+/// Runs every case of the suite on a store made by `$open`.
 macro_rules! on {
     ($name:ident, $open:expr, $($topic:ident: $($case:ident)*;)*) => {
         mod $name {
@@ -91,16 +91,16 @@ suite! {
         dropped_future_still_runs reopened_by_a_second_node metrics come_and_go_in_one_group resumed_in_one_group resumed_twice_and_sent_to_in_one_group;
 }
 
-/// So long ago that numbers follow one another from 1 on; what becomes of them later is tested in `numbers`.
+/// So long ago that numbers are consecutive from 1; `numbers` tests later times.
 const START: i64 = 1_500_000_000_000;
 
-/// A fresh database, not opened yet.
+/// A fresh database that is not open yet.
 pub struct Base {
     store: Store,
     config: StoreConfig,
     clock: Clock,
     _dir: Option<tempfile::TempDir>,
-    /// By this, young rows are moved on before each operation.
+    /// Used to rotate segments before each operation.
     rotates: Option<StoreHandle>,
     #[cfg(feature = "postgres")]
     _schema: Option<super::postgres::tests::Schema>,
@@ -125,13 +125,13 @@ impl Base {
         Base::in_schema(|settings| settings)
     }
 
-    /// As through a pooler in transaction mode.
+    /// Connected as if through a pooler in transaction mode.
     #[cfg(feature = "postgres")]
     fn postgres_pooled() -> Base {
         Base::in_schema(|settings| settings.pooled())
     }
 
-    /// With young rows that are moved on before each operation.
+    /// Rotates segments before each operation.
     #[cfg(feature = "postgres")]
     fn postgres_rotating() -> Base {
         let mut base = Base::postgres();
@@ -152,7 +152,7 @@ impl Base {
         }
     }
 
-    /// What stands in front of the names of the store's tables where the application's are meant.
+    /// The prefix of the store's table names on a connection that looks for the application's.
     fn prefix(&self) -> String {
         #[cfg(feature = "postgres")]
         if let Some(schema) = &self._schema {
@@ -173,7 +173,7 @@ impl Base {
         }
     }
 
-    /// The same at another time.
+    /// The same database at another time.
     fn at(self, ms: i64) -> Base {
         Base {
             clock: Clock::fixed_ms(ms),
@@ -289,7 +289,7 @@ fn room(rows: usize) -> Room {
     }
 }
 
-/// A claim by a node with the one service that knows of these rows, and hears of its claims within ten seconds.
+/// A claim by a node with one service, which knows of the rows in `holding` and has a claim grace of ten seconds.
 fn claim(limit: usize, holding: &[i64]) -> ClaimForwarded {
     ClaimForwarded {
         rooms: [("service".to_owned(), room(limit))].into(),

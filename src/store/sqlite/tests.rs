@@ -1,4 +1,4 @@
-//! What only SQLite promises: its file, its lock, its end.
+//! Tests of what only SQLite promises: its file, its lock, its closing.
 
 #[cfg(unix)]
 mod faults;
@@ -102,7 +102,7 @@ async fn what_was_given_before_the_last_drop_is_done() {
 
 #[actix::test]
 async fn committed_is_kept_by_a_crash() {
-    // What is in the files when the answer comes is all that a crash leaves: copied, it must have everything.
+    // After a crash, only the files remain. A copy of them at the time of the answer must therefore contain everything.
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("test.db");
     let store = Store::sqlite(&path);
@@ -143,7 +143,7 @@ async fn in_memory_databases_are_apart() {
 async fn the_last_handle_may_be_dropped_by_an_operation() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("test.db");
-    let (told, hear) = tokio::sync::oneshot::channel();
+    let (dropped, until_dropped) = tokio::sync::oneshot::channel();
     {
         let store = Store::sqlite(&path);
         let handle = attach(&store).expect("opens");
@@ -152,12 +152,12 @@ async fn the_last_handle_may_be_dropped_by_an_operation() {
             session: SessionKey(1),
             connection: ConnectionId(1),
         };
-        let last = Told(Some(told), inner);
+        let last = NotifiesDrop(Some(dropped), inner);
         let run: TransactBody = Box::new(move |_| {
             drop(last);
             Err(Box::new(()))
         });
-        // Fenced off, so never run: the writer drops it, and with it perhaps the last handle.
+        // Fenced off, so it never runs: the writer drops it, and with it perhaps the last handle.
         drop(handle.run(Transact {
             holder,
             cmid: "c".into(),
@@ -165,18 +165,18 @@ async fn the_last_handle_may_be_dropped_by_an_operation() {
             run,
         }));
     }
-    hear.await.expect("dropped, and nothing hangs");
+    until_dropped.await.expect("dropped, and nothing hangs");
 }
 
-struct Told(
+struct NotifiesDrop(
     Option<tokio::sync::oneshot::Sender<()>>,
     #[allow(dead_code)] StoreHandle,
 );
 
-impl Drop for Told {
+impl Drop for NotifiesDrop {
     fn drop(&mut self) {
-        if let Some(told) = self.0.take() {
-            let _ = told.send(());
+        if let Some(dropped) = self.0.take() {
+            let _ = dropped.send(());
         }
     }
 }

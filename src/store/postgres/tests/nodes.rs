@@ -1,4 +1,4 @@
-//! Several processes on one database: here, several stores.
+//! Several processes on one database, represented by several stores.
 
 use futures_util::future::join_all;
 
@@ -99,7 +99,7 @@ async fn publications_come_to_light_in_their_order() {
             }
         }
     }));
-    // Whoever reads only forward must miss nothing.
+    // A reader that only moves forward must miss nothing.
     let reading = async {
         let (mut after, mut seen) = (0, Vec::new());
         while seen.len() < 3 * EACH {

@@ -1,26 +1,26 @@
-//! What is looked for again and again costs no more for what is gone: an old transaction keeps PostgreSQL from clearing
-//! rows away, and their entries in the indexes, for as long as it runs.
+//! Recurring queries do not become slower because of deleted rows. An old transaction keeps PostgreSQL from removing
+//! dead rows, and their index entries, for as long as it runs.
 
 use std::time::{Duration, Instant};
 
 use super::probe::{ME, Probe};
 use super::*;
 
-/// When all this happens: so early that numbers follow one another from 1 on.
+/// The time of the test: so early that numbers are consecutive from 1.
 const NOW: i64 = 1_500_000_000_000;
 
-/// Rows that are gone.
+/// Number of deleted rows.
 const GONE: i64 = 200_000;
 
-/// Pages that a look may take once one has gone by what is gone.
+/// Pages that a query may read once an earlier one has stepped over the deleted rows.
 const A_FEW: i64 = 40;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A transaction that sees everything as it was when it began, for as long as this is there.
+/// A transaction that sees the database as of its beginning, while this exists.
 struct Report {
     _conn: PgConnection,
-    /// Let go after the transaction has ended.
+    /// Released after the transaction has ended.
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -37,7 +37,7 @@ impl Report {
     }
 }
 
-/// A probe on empty tables that nobody clears, and a transaction that is older than all that comes.
+/// A probe on empty tables without autovacuum, and a transaction that is older than everything that follows.
 fn begin() -> (Schema, Probe, Report) {
     let schema = Schema::new();
     schema.settings().migrate().expect("migrates");
@@ -76,7 +76,7 @@ fn free() -> NewForward {
     }
 }
 
-/// With 256,000 rows that were gone, the claim of each second took 650 ms.
+/// With 256,000 deleted rows, the claim made every second took 650 ms.
 #[test]
 fn a_claim_steps_over_what_is_gone_once() {
     let (_schema, mut probe, _report) = begin();
