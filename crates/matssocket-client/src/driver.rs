@@ -316,10 +316,14 @@ impl Driver {
                 Ok(Err(error)) => {
                     let error = self.shared.core().auth.hide(&error);
                     let error = shown(&error);
-                    log::info!("the server was not told that the session is closed: {error}");
+                    log::info!(
+                        "the server could not be notified that the session is closed: {error}"
+                    );
                 }
                 Err(_) => {
-                    log::info!("the server was not told that the session is closed: no answer")
+                    log::info!(
+                        "the server could not be notified that the session is closed: no answer"
+                    )
                 }
             }
         }

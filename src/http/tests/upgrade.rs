@@ -9,7 +9,7 @@ const PROTOCOL: &str = "sec-websocket-protocol: other, matssocket\r\n";
 #[actix_web::test]
 async fn upgrades_with_the_headers_of_the_handshake() {
     let server = Server::start(config());
-    // An Authorization header does not make it something else.
+    // An Authorization header makes no difference.
     let headers = format!("{PROTOCOL}authorization: Bearer x\r\n");
     let (_, head) = server
         .upgrade("/matssocket?preconnect=true", &headers)

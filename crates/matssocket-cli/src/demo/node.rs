@@ -171,7 +171,7 @@ pub struct NodeTask {
 }
 
 impl NodeTask {
-    /// Executes commands until it is told to shut down.
+    /// Executes commands until the one to shut down.
     pub async fn run(mut self, nodes: Nodes) {
         while let Some(command) = self.inbox.recv().await {
             match command {
