@@ -104,8 +104,8 @@ pub(crate) fn refusal(error: &impl Display) -> String {
     if understood.iter().any(|start| text.starts_with(start)) {
         text
     } else {
-        "libpq does not understand the URL, or something that it names is missing (the message is not shown, since \
-        it may have a piece of the password)"
+        "libpq cannot parse the URL, or something that it names is missing (the message is not shown, since \
+        it may contain a piece of the password)"
             .into()
     }
 }

@@ -75,7 +75,7 @@ pub enum NotReady {
 impl NotReady {
     pub(crate) fn reason(self) -> &'static str {
         match self {
-            NotReady::StoreAway => "the store is away",
+            NotReady::StoreAway => "the store is unavailable",
             NotReady::Stopping => "the server is stopping",
             NotReady::Stopped => "the server has stopped",
             NotReady::StoreNotWritable => "the store cannot be written to",
@@ -84,7 +84,7 @@ impl NotReady {
                 "the database is full, read-only, or refuses to store anything"
             }
             NotReady::CannotHearOthers => {
-                "the node cannot hear the others: its LISTEN line is down"
+                "the node receives no notices from other nodes: its LISTEN connection is down"
             }
         }
     }

@@ -56,7 +56,7 @@ impl Transport for LocalTransport {
         {
             Ok(_) => drop(self.nodes().insert(node.to_owned(), sender)),
             Err(error) => log::error!(
-                "no thread for notices to {node}, the sweep has to find all news: {error}"
+                "cannot start a thread for notices to {node}; only the sweep finds news: {error}"
             ),
         }
     }

@@ -120,7 +120,7 @@ fn parse<T: DeserializeOwned>(call: Call) -> Result<Incoming<T>, HandlerError> {
         Ok(payload) => Ok(Incoming::new(payload, context)),
         // The error may quote the payload, whatever its size.
         Err(error) => Err(HandlerError::of_client(format!(
-            "the payload does not deserialise to what {:?} takes: {}",
+            "the payload does not deserialise to the type that {:?} takes: {}",
             context.endpoint(),
             shown(&error.to_string())
         ))),

@@ -95,7 +95,7 @@ fn drop_reply(id: &str) -> Handler {
     Arc::new(move |_| {
         log_seldom!(
             warn,
-            "the transactional reply terminator {id:?} is not told of a reply that came to a node without it"
+            "the transactional reply terminator {id:?} is not called for a reply that arrived at a node without it"
         );
         async { Ok(RawOutcome::Done) }.boxed_local()
     })

@@ -121,7 +121,10 @@ impl Connection {
     }
 
     fn binary(&mut self, ctx: &mut Context) {
-        let close = Close::new(CloseCode::ProtocolError, "binary messages are not spoken");
+        let close = Close::new(
+            CloseCode::ProtocolError,
+            "binary messages are not supported",
+        );
         self.complain(FromLine::Binary, close, ctx);
     }
 

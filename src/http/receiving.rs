@@ -174,7 +174,7 @@ impl Receiving {
             false => CloseCode::ViolatedPolicy,
         };
         let rate = self.state.config.min_receive_rate;
-        let why = format!("a message comes too slowly: less than {rate} bytes per second");
+        let why = format!("a message arrives too slowly: less than {rate} bytes per second");
         budget.count_slow(&why);
         Close::new(code, why)
     }

@@ -48,7 +48,7 @@ pub(super) async fn upgrade(
         Err((status, text)) => return refuse(&request, status, text),
     };
     let Ok(mut response) = ws::handshake_with_protocols(&request, &[SUB_PROTOCOL]) else {
-        let text = "this is no WebSocket upgrade";
+        let text = "this is not a WebSocket upgrade";
         return refuse(&request, StatusCode::BAD_REQUEST, text);
     };
     for header in admitted.headers.0 {

@@ -48,7 +48,7 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
         Some(Run::Transactional(_)) => {
             log_seldom!(
                 warn,
-                "the transactional reply terminator {terminator:?} is not told that its request ended: {}",
+                "the transactional reply terminator {terminator:?} is not notified that its request has ended: {}",
                 ended.reason
             );
             None
@@ -57,7 +57,7 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
         None => {
             log_seldom!(
                 warn,
-                "a request has ended whose reply terminator {:?} this node does not have: left for a node that has it",
+                "a request has ended, but this node lacks its reply terminator {:?}: left for a node that has it",
                 shown(terminator)
             );
             return Ok(());
@@ -97,7 +97,7 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
         // It would be refused again each time the terminator is called.
         Err(StoreError::Refused(why)) => {
             let what = format!(
-                "what the reply terminator {terminator:?} did about a request that ended is dropped, the store does not take it: {}",
+                "the effects of the reply terminator {terminator:?} for a request that ended are dropped because the store refuses them: {}",
                 shown(&why)
             );
             node.failed(terminator, &what);

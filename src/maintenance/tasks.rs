@@ -143,7 +143,7 @@ async fn mend_times(node: &Node) -> Result<(), StoreError> {
         }
     }
     if all > 0 {
-        log::warn!("the clock was set back: {all} times that lay too far ahead were mended");
+        log::warn!("the clock was set back: {all} times too far in the future were corrected");
     }
     Ok(())
 }

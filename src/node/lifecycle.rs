@@ -64,13 +64,14 @@ impl Node {
             return;
         }
         if self.change(State::Up, State::Away) {
-            log::error!("the node's lease could not be renewed: no clients are let in");
+            log::error!("the node's lease could not be renewed: no new clients are admitted");
         }
         if took.max(self.since_renewal()) >= self.config.lease {
             log::error!(
-                "the store has been away for longer than the node's lease: all clients are sent away"
+                "the store has been unavailable for longer than the node's lease: all clients are disconnected"
             );
-            self.send_away(Duration::ZERO, "the store is away").await;
+            self.send_away(Duration::ZERO, "the store is unavailable")
+                .await;
         }
     }
 
@@ -156,7 +157,7 @@ impl Node {
         if services.is_err() {
             let grace = self.config.stop_grace;
             log::warn!(
-                "some services did not end within {grace:?}; other nodes begin their work again"
+                "some services did not end within {grace:?}; other nodes will start their work again"
             );
         }
         match tokio::time::timeout(SIGN_OFF, self.store.run(LeaveNode)).await {
@@ -172,12 +173,14 @@ impl Node {
         self.cluster.tell(Tell::Leave(done));
         if tokio::time::timeout(LEAVE, left).await.is_err() {
             log::warn!(
-                "the last notices of this node may not have been sent; the sweep of other nodes finds what they said"
+                "the last notices of this node may not have been sent; the sweep of other nodes will find what they announced"
             );
         }
         let patience = self.config.stop_grace.max(CLOSE);
         if !self.store.stop(patience).await {
-            log::warn!("the store is still busy; it is closed when what was begun there has ended");
+            log::warn!(
+                "the store is still busy; it will be closed when its current operations have ended"
+            );
         }
         self.change(State::Stopping, State::Stopped);
         // Handlers that are still running end with their threads.

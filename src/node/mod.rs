@@ -313,7 +313,7 @@ impl Node {
             .fetch_add(1, Ordering::Relaxed);
         log::debug!("a client's mistake: {what}");
         if let Some(count) = self.mistakes.count() {
-            log::info!("mistakes of clients since the last such line: {count}; this one: {what}");
+            log::info!("client mistakes since the last such line: {count}; this one: {what}");
         }
     }
 

@@ -106,13 +106,13 @@ impl News {
     fn log(&self) {
         match self {
             News::Waits(work) => log::warn!(
-                "messages wait for the service {}, which no node that is up has: {} of them. They are worked on when such a \
-                node comes; if there is to be none, a handler forwards to a wrong name",
+                "messages are waiting for the service {}, which no running node has: {} of them. They will be handled when such a \
+                node joins; if none is expected, a handler forwards to a wrong name",
                 quoted(&work.service),
                 work.messages
             ),
             News::Served(service) => log::info!(
-                "no messages wait any more for a node that has the service {}",
+                "no more messages are waiting for a node that has the service {}",
                 quoted(service)
             ),
         }

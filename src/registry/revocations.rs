@@ -56,7 +56,7 @@ impl Revocations {
         let missed = self.seen.load(Ordering::Acquire).saturating_sub(seen);
         let missed = usize::try_from(missed).unwrap_or(usize::MAX);
         let Some(known) = self.last.len().checked_sub(missed) else {
-            return to.tell(ToSession::Restart("too much was revoked meanwhile"));
+            return to.tell(ToSession::Restart("too many revocations in the meantime"));
         };
         for revocation in self.last.range(known..) {
             to.tell(ToSession::Revoked(revocation.clone()));

@@ -89,7 +89,9 @@ impl Admin {
         std::thread::Builder::new()
             .name("matssocket-open".into())
             .spawn(move || opened.send(open()))
-            .map_err(|error| StoreError::Open(format!("no thread to open the store: {error}")))?;
+            .map_err(|error| {
+                StoreError::Open(format!("cannot start a thread to open the store: {error}"))
+            })?;
         let store = told.await.unwrap_or(Err(StoreError::Stopped))?;
         Ok(Admin { store })
     }

@@ -395,7 +395,7 @@ impl ServerBuilder {
             let wrong = self.connections.iter().filter(|(_, is)| *is != expected);
             self.mistakes.extend(wrong.map(|(id, _)| {
                 format!(
-                    "the transactional handler {id:?} takes another kind of connection than the store's, which is {name}"
+                    "the transactional handler {id:?} takes a different type of connection from the store's, which is {name}"
                 )
             }));
         }

@@ -87,7 +87,7 @@ fn shutdown_signal() -> impl Future<Output = &'static str> {
                 match signal {
                     Ok(signal) => drop(signal.recv().await),
                     Err(error) => {
-                        log::error!("{name} cannot be heard: {error}");
+                        log::error!("cannot listen for {name}: {error}");
                         std::future::pending::<()>().await;
                     }
                 }

@@ -59,7 +59,9 @@ pub(super) async fn start(setup: Setup) -> Result<MatsSocketServer, StartError> 
     std::thread::Builder::new()
         .name("matssocket".into())
         .spawn(thread)
-        .map_err(|error| StartError::Configuration(format!("no thread for the server: {error}")))?;
+        .map_err(|error| {
+            StartError::Configuration(format!("cannot start the server's thread: {error}"))
+        })?;
     told.await
         .map_err(|_| StartError::Configuration("the server's thread ended at start".into()))?
 }

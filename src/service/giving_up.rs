@@ -44,7 +44,7 @@ pub(super) async fn give_up(
     }
     let reasons = [
         format!("{}: {why}", row.work.service),
-        "given up; the store did not take the reason".to_owned(),
+        "given up; the store refused the reason".to_owned(),
     ];
     for reason in reasons {
         match bury(node, row, reason).await {
@@ -59,7 +59,7 @@ pub(super) async fn give_up(
 impl Failed {
     fn log(&self, row: &Forwarded, what: &str) {
         log::error!(
-            "work for the service {:?} is given up (trace id {}), but the store does not take {what}: {}",
+            "work for the service {:?} is given up (trace id {}), but the store refuses {what}: {}",
             row.work.service,
             shown(&row.work.tid),
             shown(&self.0)

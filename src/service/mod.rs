@@ -234,7 +234,7 @@ impl Desk {
             Err(error) => {
                 log_seldom!(
                     warn,
-                    "no forwarded messages could be claimed, tried again soon: {error}"
+                    "forwarded messages could not be claimed, trying again soon: {error}"
                 );
                 self.looks.doubt(now);
                 return;

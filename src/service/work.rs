@@ -325,8 +325,6 @@ pub(super) fn unless_stopped<T>(told: Result<T, Unsettled>) -> Result<Option<T>,
     match told {
         Ok(outcome) => Ok(Some(outcome)),
         Err(Unsettled::Stopped) => Ok(None),
-        Err(Unsettled::Refused(why)) => {
-            Err(Failed(format!("the store does not take its result: {why}")))
-        }
+        Err(Unsettled::Refused(why)) => Err(Failed(format!("the store refuses its result: {why}"))),
     }
 }

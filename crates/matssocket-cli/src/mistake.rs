@@ -1,7 +1,7 @@
-//! Telling what is wrong with a command line.
+//! Explains what is wrong with a command line.
 //!
-//! clap's own text has several lines and quotes values as they are. A value may be a URL with a password that was put in
-//! the wrong place, so everything quoted here is masked; and a mistake takes one line, as all errors of the program do.
+//! clap's own text has several lines and quotes values as they are. A value may be a URL with a password given in the
+//! wrong place, so everything quoted here is masked. An explanation takes one line, like all errors of the program.
 
 use std::error::Error as _;
 

@@ -29,10 +29,10 @@ impl Keeper {
             let failures = self.post.failures.fetch_add(1, Relaxed);
             if failures == 0 {
                 log::warn!(
-                    "no LISTEN line, until it is back the sweep has to find all news: {why}"
+                    "no LISTEN connection; until it is back, only the sweep finds news: {why}"
                 );
             } else {
-                log::debug!("still no LISTEN line: {why}");
+                log::debug!("still no LISTEN connection: {why}");
             }
             // If the node leaves now, notices still waiting are left to the sweep.
             let (Ok(_) | Err(RecvTimeoutError::Disconnected)) =
@@ -52,13 +52,13 @@ impl Keeper {
         std::thread::Builder::new()
             .name("matssocket-listen".into())
             .spawn(move || ended.send(line::run(&post, &watched)))
-            .map_err(|error| format!("no thread for it: {error}"))?;
+            .map_err(|error| format!("cannot start its thread: {error}"))?;
         loop {
             match end.recv_timeout(LOOK) {
                 Ok(end) => return end,
                 Err(RecvTimeoutError::Disconnected) => return Err("its thread panicked".into()),
                 Err(RecvTimeoutError::Timeout) if watch.give_up() => {
-                    return Err("it leads nowhere: no answer".into());
+                    return Err("no answer".into());
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }

@@ -125,7 +125,7 @@ impl<'a> Line<'a> {
     fn check(&mut self) -> Result<(), String> {
         match self.echo {
             Echo::Told(at) if at.elapsed() > PATIENCE => Err(
-                "the node does not hear itself (is a pooler in transaction mode in between?)"
+                "the node does not receive its own notices (is there a pooler in transaction mode in between?)"
                     .into(),
             ),
             Echo::Heard(at) if at.elapsed() > ECHO => self.tell_itself(),
@@ -170,7 +170,7 @@ impl<'a> Line<'a> {
         self.post.counters.is_up();
         if self.post.failures.swap(0, Relaxed) > 0 {
             self.post.counters.reconnects.fetch_add(1, Relaxed);
-            log::info!("the LISTEN line is back");
+            log::info!("the LISTEN connection is back");
         }
         self.post.deliver(Notice::Missed);
     }

@@ -128,7 +128,7 @@ impl Transport for PostgresTransport {
                 self.nodes().insert(node.to_owned(), joined);
             }
             Err(error) => log::error!(
-                "no thread for notices to {node}, the sweep has to find all news: {error}"
+                "cannot start a thread for notices to {node}; only the sweep finds news: {error}"
             ),
         }
     }

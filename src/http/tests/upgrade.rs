@@ -95,7 +95,7 @@ async fn tells_whether_it_is_ready() {
     let response = server.request("GET /matssocket/ready HTTP/1.1").await;
     assert!(response.starts_with("HTTP/1.1 503"), "{response}");
     assert!(
-        response.contains(r#""reason":"the store is away""#),
+        response.contains(r#""reason":"the store is unavailable""#),
         "{response}"
     );
 }

@@ -144,7 +144,7 @@ impl NodeBudget {
     fn log_close(&self, why: &str) {
         if let Some(count) = self.closes.count() {
             log::info!(
-                "connections closed in the midst of a message since the last such line: {count}; this one: {why}"
+                "connections closed in the middle of a message since the last such line: {count}; this one: {why}"
             );
         }
     }

@@ -163,7 +163,7 @@ impl Session {
 fn tell_displaced(node: &Node, sessions: &[ClosedSession]) {
     for session in sessions {
         log::info!(
-            "session {} of user {} was closed: it was without a connection, and made room for a newer one",
+            "session {} of user {} was closed: it had no connection, and made room for a newer one",
             session.sid,
             shown(&session.user_id)
         );

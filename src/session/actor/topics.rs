@@ -59,7 +59,7 @@ impl Session {
             if let Err(error) = unsubscribe.await {
                 log_seldom!(
                     warn,
-                    "a subscription could not be removed, it comes back at the next reconnect: {error}"
+                    "a subscription could not be removed and will reappear at the next reconnect: {error}"
                 );
             }
         });
@@ -74,7 +74,7 @@ pub(super) async fn note_position(node: &Node, holder: Holder, position: i64) {
     if let Err(error) = node.store.run(note).await {
         log_seldom!(
             warn,
-            "what a client has received could not be noted, it is repeated: {error}"
+            "a client's position could not be stored, so publications may be repeated: {error}"
         );
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn decide(kind: MessageType, handled: Handled, reveal: bool) -> Decis
         Ok(RawOutcome::Resolve(payload)) if request => keep(Answer::Resolve(payload)),
         Ok(RawOutcome::Reject(payload)) if request => keep(Answer::Reject(payload)),
         Ok(RawOutcome::Resolve(_) | RawOutcome::Reject(_)) => refuse(&format!(
-            "the handler settled a {kind}, which has nothing to settle"
+            "the handler resolved or rejected a {kind}, which takes no reply"
         )),
         Ok(RawOutcome::Forward(forward)) => Decision::Keep {
             answer: Answer::Ack,
@@ -55,7 +55,9 @@ pub(super) fn decide(kind: MessageType, handled: Handled, reveal: bool) -> Decis
             effects: true,
         },
         Ok(RawOutcome::Retry(why)) => Decision::Retry(why),
-        Ok(RawOutcome::Later(_)) => refuse("the handler said \"later\", which only a service can"),
+        Ok(RawOutcome::Later(_)) => {
+            refuse("the handler returned \"later\", which only a service may do")
+        }
     }
 }
 

@@ -248,7 +248,7 @@ impl State {
                 }
             }
             Ok(Verdict::StillValid) if first => {
-                let why = "the authenticator says \"still valid\" of somebody it has not seen";
+                let why = "the authenticator answered \"still valid\" for a client that it has not authenticated";
                 self.close(Close::new(CloseCode::ViolatedPolicy, why));
             }
             Ok(Verdict::StillValid) => self.authorized(),
@@ -274,7 +274,7 @@ impl State {
     pub(super) fn authenticator_failed(&mut self, error: &AuthError) {
         let failure = Failure::Authenticator(error.to_string());
         self.actions.push(Action::Failed(failure));
-        let why = "authentication is not possible now, please come back";
+        let why = "authentication is not possible now, please reconnect";
         self.close(Close::new(CloseCode::ServiceRestart, why));
     }
 

@@ -256,7 +256,7 @@ impl State {
         let delay = ms(self.config.store_away_delay);
         let close = Close::new(
             CloseCode::ServiceRestart,
-            "the store is away, please come back",
+            "the store is unavailable, please reconnect",
         );
         self.leave_at(self.environment.now.saturating_add(delay), close);
         self.drop_work();

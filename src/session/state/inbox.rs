@@ -261,12 +261,12 @@ impl State {
                 self.leave(Close::new(CloseCode::Reconnect, why));
             }
             End::Unknown if kind.is_reply() => {
-                let why = "whether a reply was stored is not known";
+                let why = "it is not known whether a reply was stored";
                 self.leave(Close::new(CloseCode::Reconnect, why));
             }
             // It must have been stored, or there would be no reply. The client has the reply, and needs no RETRY.
             End::Retry(_) | End::Unknown if settled => {}
-            End::Unknown => self.retry(Some(cmid), "whether it was stored is not known"),
+            End::Unknown => self.retry(Some(cmid), "it is not known whether this was stored"),
             End::Retry(why) => self.retry(Some(cmid), why.as_deref().unwrap_or("please try again")),
             End::FencedOff(holder) if self.holds(holder) => self.fenced_off(),
             // An earlier registration was fenced off before this one adopted the handler: nothing was kept.

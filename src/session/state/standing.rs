@@ -67,7 +67,7 @@ impl State {
 
     /// Someone outside asked to close the session: a client that is connected reconnects, and so keeps it.
     pub(super) fn come_back(&mut self) {
-        let why = "somebody asked to close the session: come back to keep it";
+        let why = "someone asked to close the session: reconnect to keep it";
         self.leave(Close::new(CloseCode::Reconnect, why));
     }
 }

@@ -41,8 +41,8 @@ impl FromStr for StoreUrl {
     }
 }
 
-/// Whether a text may be taken for the name of a file, so that no file is named after a password: it begins like a
-/// path, or has nothing in it that a connection string has.
+/// Whether a text can be accepted as a file name, so that no file is named after a password: it begins like a path, or
+/// contains nothing that a connection string would.
 fn is_file_name(text: &str) -> bool {
     let is_path = ["/", "./", "../"].iter().any(|it| text.starts_with(it))
         || cfg!(windows) && std::path::Path::new(text).is_absolute();
