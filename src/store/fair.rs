@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_comes_as_it_came() {
+    fn what_fits_is_taken_in_order_of_arrival() {
         let mut fair = Fair::default();
         for number in 0..6 {
             fair.push(Item(u64::from(number % 2), 0, number, 0));
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn beside_others_a_flood_comes_in_small_groups() {
+    fn a_flood_is_taken_in_small_groups_when_others_are_present() {
         let mut fair = Fair::default();
         let flood = |fair: &mut Fair<Item>| {
             for number in 0..400 {
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn large_items_cost_their_user_and_are_taken_nevertheless() {
+    fn large_items_delay_only_their_user() {
         let mut fair = Fair::default();
         for number in 0..20 {
             fair.push(Item(1, 0, number, 4 << 20));

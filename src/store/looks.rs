@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_fails_leaves_what_was_known_before() {
+    fn a_query_that_fails_keeps_the_previous_result() {
         let (mut looks, start) = (Looks::default(), Instant::now());
         assert_eq!(looks.begin(start), None);
         assert_eq!(looks.begin(start), None, "nothing is known yet");

@@ -55,7 +55,7 @@ mod tests {
     use super::{BEGINNING, Floor, HEAD_START, PER_MS, at};
 
     #[test]
-    fn numbers_follow_one_another_and_take_up_the_time_now_and_then() {
+    fn numbers_are_consecutive_and_catch_up_with_the_time() {
         let now = BEGINNING + 5_000;
         let mut floor = Floor::default();
         let first = floor.next(7, now);
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_knows_no_date_counts() {
+    fn numbers_are_consecutive_if_the_clock_has_no_date() {
         let mut floor = Floor::default();
         assert_eq!(floor.next(0, 5_000), 1);
         assert_eq!(floor.next(1, -5_000), 2);
@@ -87,7 +87,7 @@ mod tests {
     /// A database that is set back to any earlier moment, and used through a new connection, assigns none of the
     /// numbers assigned before, however many messages there were.
     #[test]
-    fn what_was_given_is_lower_than_what_is_given_after_the_database_was_set_back() {
+    fn numbers_assigned_after_the_database_was_set_back_are_higher() {
         let (begun, mut given) = (BEGINNING + 1_000_000, 0);
         let mut floor = Floor::default();
         // A hundred messages in each millisecond, for ten seconds.

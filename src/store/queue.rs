@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_overtakes_who_waits_for_a_place_of_the_same_user() {
+    fn nobody_overtakes_an_operation_of_the_same_user_in_the_lobby() {
         let queue = Queue::new(10, 4);
         queue.enter_lobby(user(1));
         assert!(!queue.try_enter(user(1)));

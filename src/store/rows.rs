@@ -144,7 +144,7 @@ impl CorrelationRow {
             .unwrap_or_else(|| format!("timed out after {} ms", self.timeout_ms))
     }
 
-    /// What the request left behind.
+    /// What was stored with the request for its reply.
     pub fn correlation(self) -> Correlation {
         Correlation {
             terminator: self.terminator,

@@ -57,7 +57,7 @@ pub async fn each_service_has_its_own_room(base: Base) {
 
 /// A node claimed rows that it could not process, and so made them fail during a rolling deploy. Rows of services that
 /// a node does not have must be left, whoever stored them, for a node that does.
-pub async fn what_nobody_can_do_waits(base: Base) {
+pub async fn unserved_work_waits(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     let unknown = |service| NewForward {
         here: false,
@@ -89,7 +89,7 @@ pub async fn what_nobody_can_do_waits(base: Base) {
 }
 
 /// Nobody noticed that messages waited for a service that no node had.
-pub async fn what_nobody_can_do_is_found(base: Base) {
+pub async fn unserved_work_is_reported(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     let find = FindUnserved { limit: 2 };
     let free = |service| NewForward {
@@ -232,7 +232,7 @@ pub async fn given_back(base: Base) {
 }
 
 /// A client could fill the table as fast as it could send: nothing limited what waits for services.
-pub async fn what_clients_forward_is_bounded(mut base: Base) {
+pub async fn rows_that_clients_forward_are_bounded(mut base: Base) {
     base.config.max_forwarded_per_session = 3;
     base.config.max_forwarded_per_user = 5;
     let a = base.node("a").await;
@@ -331,7 +331,7 @@ pub async fn bytes_that_clients_forward_are_bounded(mut base: Base) {
 }
 
 /// A query that continues where the last one ended finds what one that starts over would.
-pub async fn a_look_goes_on_where_the_last_one_was(base: Base) {
+pub async fn a_query_continues_where_the_last_one_ended(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     let free = || NewForward {
         here: false,
@@ -368,7 +368,7 @@ pub async fn a_look_goes_on_where_the_last_one_was(base: Base) {
     assert_eq!(claimed.rows.len(), 0);
 }
 
-pub async fn what_is_held_is_looked_at_again_when_it_is_not_held_any_more(base: Base) {
+pub async fn released_rows_are_checked_again(base: Base) {
     let a = base.node("a").await;
     let (known, unheard) = (a.forward("known").await, a.forward("unheard").await);
     let look = |holding: &[i64], looked| ClaimForwarded {
@@ -389,7 +389,7 @@ pub async fn what_is_held_is_looked_at_again_when_it_is_not_held_any_more(base: 
     assert_eq!(claimed.rows[0].id, known.id);
 }
 
-pub async fn looks_that_go_on_find_what_dead_nodes_have_left(base: Base) {
+pub async fn continued_queries_find_what_dead_nodes_left(base: Base) {
     let (a, b, c) = (
         base.node("a").await,
         base.node("b").await,

@@ -355,7 +355,7 @@ pub async fn metrics(base: Base) {
 }
 
 /// A row stored and deleted in one group is gone; one deleted and stored again is there.
-pub async fn come_and_go_in_one_group(base: Base) {
+pub async fn stored_and_deleted_in_one_group(base: Base) {
     let a = base.node("a").await;
     let holder = a.open("user", "s1").await.holder;
     let incoming = |effects| Unit {

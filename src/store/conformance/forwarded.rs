@@ -29,7 +29,7 @@ pub async fn postponed(base: Base) {
 }
 
 /// A service's messages and its postponement were two commits: after a crash in between, the messages were sent again.
-pub async fn postponed_with_what_was_sent(base: Base) {
+pub async fn postponed_with_its_messages(base: Base) {
     let a = base.node("a").await;
     a.open("user", "s1").await;
     let row = a.forward("f").await;

@@ -190,7 +190,7 @@ pub async fn deregistered_holder_still_settles(base: Base) {
 }
 
 /// A client that drops an id may use it again, even in the same group.
-pub async fn let_go_and_come_again_in_one_group(base: Base) {
+pub async fn dropped_and_repeated_in_one_group(base: Base) {
     let a = base.node("a").await;
     let holder = a.open("user", "s1").await.holder;
     let incoming = |cmid: &str| Unit {

@@ -20,7 +20,7 @@ async fn just_stored(node: &Node) -> Vec<(i64, i64)> {
 }
 
 /// Each number is at least that of the time, and each message knows the number before its own, with none in between.
-pub async fn take_up_the_time(base: Base) {
+pub async fn catch_up_with_the_time(base: Base) {
     let base = base.at(LATER);
     let a = base.node("a").await;
     let holder = a.open("user", "s1").await.holder;

@@ -189,7 +189,7 @@ pub async fn correlations_time_out(base: Base) {
 }
 
 /// A query that continues where the last one ended finds what one that starts over would.
-pub async fn requests_that_end_are_found_from_where_the_last_look_was(base: Base) {
+pub async fn ended_requests_are_found_from_where_the_last_query_ended(base: Base) {
     let a = base.node("a").await;
     let holder = a.open("user", "s1").await.holder;
     let store = |tid: &'static str| call(vec![to("s1", request(tid))]);

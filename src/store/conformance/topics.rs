@@ -252,7 +252,7 @@ pub async fn positions(base: Base) {
     assert_eq!(missed().await, [none; 5]);
 }
 
-pub async fn a_page_of_what_is_gone(base: Base) {
+pub async fn a_page_of_deleted_publications(base: Base) {
     let a = base.node("a").await;
     for (topic, tid) in [("t", "p1"), ("u", "p2"), ("t", "p3"), ("t", "p4")] {
         a.run(call(vec![publish(topic, tid)])).await;

@@ -125,7 +125,7 @@ pub struct EndedCorrelation {
     pub seq: i64,
     /// The request's trace id.
     pub tid: String,
-    /// What the request left behind.
+    /// What was stored with the request for its reply.
     pub correlation: Correlation,
     /// Why it ended.
     pub reason: String,

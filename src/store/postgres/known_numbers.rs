@@ -36,7 +36,7 @@ mod tests {
     use super::KnownNumbers;
 
     #[test]
-    fn the_highest_of_each_session_that_was_swept_is_known() {
+    fn the_highest_number_of_each_swept_session_is_known() {
         let known = KnownNumbers::default();
         known.note(&[1], &[9]);
         assert_eq!(known.of(&[1, 2]), [0, 0], "it was not swept yet");

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_what_is_free_is_spent_before_it_is_counted_again() {
+    fn part_of_the_free_room_is_used_before_the_next_count() {
         let (mut all, now) = (Allowances::new(LIMITS), Instant::now());
         let (one, other) = (work("anna", "s1", 10), work("anna", "s2", 10));
         assert_eq!(all.spend(&one, now), Allowed::Unknown);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn each_limit_is_named_and_counted_again_only_after_a_while() {
+    fn each_limit_is_reported_and_counted_again_only_after_a_pause() {
         let (mut all, now) = (Allowances::new(LIMITS), Instant::now());
         let work = work("anna", "s1", 10);
         for (found, limit) in [
@@ -251,7 +251,7 @@ mod tests {
 
     /// Nobody is refused while there is room, and a user near a limit is not counted for each message.
     #[test]
-    fn what_little_is_free_is_spent_to_the_last() {
+    fn a_little_free_room_is_used_completely() {
         let (mut all, now) = (Allowances::new(LIMITS), Instant::now());
         let work = work("anna", "s1", 10);
         all.learn(&work, counted(73, 100, 1_000), now);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_larger_than_all_that_is_allowed_comes_when_there_is_no_other() {
+    fn a_row_beyond_the_limit_is_accepted_if_it_is_the_only_one() {
         let (mut all, now) = (Allowances::new(LIMITS), Instant::now());
         let huge = work("anna", "s1", 9_000);
         all.learn(&huge, counted(0, 1, 1), now);

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_begins_where_either_is_used_up() {
+    fn the_excess_starts_where_either_limit_is_reached() {
         let newest: [Letter; 4] = [
             (at(9, 4), 10),
             (at(8, 3), 10),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_first_and_no_more_than_must() {
+    fn the_oldest_letters_go_first_and_no_more_than_necessary() {
         let oldest: [Letter; 3] = [(at(1, 1), 10), (at(2, 3), 10), (at(2, 4), 10)];
         let goes = |before, beyond| {
             let goes = which_go(&oldest, before, beyond);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_has_its_bytes_and_one_letter_more() {
+    fn a_batch_ends_with_the_letter_that_exceeds_its_bytes() {
         let oldest = [(at(1, 1), PART - 1), (at(1, 2), PART), (at(1, 3), 1)];
         let goes = which_go(&oldest, 2, None);
         assert_eq!((goes.aged, goes.more), (vec![1, 2], true));

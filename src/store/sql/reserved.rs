@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_else_stores_or_registers_goes_on_after_the_range() {
+    fn another_writer_or_registration_continues_after_the_range() {
         let (mut reserved, mut row) = (Reserved::default(), Taken::default());
         for _ in 0..10 {
             store(&mut reserved, &mut row, 0);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_rolled_back_was_not_taken_and_what_is_unknown_is_forgotten() {
+    fn a_rollback_takes_no_numbers_and_an_unknown_outcome_forgets_them() {
         let (mut reserved, mut row) = (Reserved::default(), Taken::default());
         for _ in 0..10 {
             store(&mut reserved, &mut row, 0);
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_covers_what_the_time_leaves_out_and_not_more_than_some_seconds() {
+    fn a_range_covers_skipped_numbers_but_only_a_few_seconds_ahead() {
         let now = BEGINNING + 1_000_000;
         let taken = Taken {
             last_seq: at(now),

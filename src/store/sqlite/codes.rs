@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_databases_and_what_nobody_knows_is_refused() {
+    fn unknown_errors_and_those_of_our_own_are_refusals() {
         let unreadable = DbError::DeserializationError("no message type".into());
         for error in [error("no such table: x"), unreadable] {
             assert_eq!(sort(&error).meaning, Meaning::Refused, "{error}");

@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_that_the_disk_failed_may_have_taken_place() {
+    fn a_commit_during_which_the_disk_failed_may_have_taken_place() {
         let outcome = |began, why, code| {
             let ended = Ended {
                 began,

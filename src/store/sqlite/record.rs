@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_read_and_nothing_else_is_taken_for_it() {
+    fn a_record_is_read_back_and_other_contents_are_recognised() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         assert_eq!(Noted::read(file.as_file()), Noted::Nothing);
         let record = Record::of(file.path()).expect("there");
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_used_again_is_another_file() {
+    fn a_reused_inode_number_is_another_file() {
         let record = |device, inode, born| Record {
             device,
             inode,

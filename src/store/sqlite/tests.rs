@@ -54,7 +54,7 @@ async fn a_second_store_on_the_same_file_is_refused() {
 }
 
 #[actix::test]
-async fn unusable_paths_are_refused_by_name() {
+async fn refusals_name_the_unusable_path() {
     let dir = tempfile::tempdir().expect("a directory");
     let missing = dir.path().join("missing").join("test.db");
     let text = refusal(&Store::sqlite(&missing));
@@ -79,7 +79,7 @@ async fn unusable_paths_are_refused_by_name() {
 }
 
 #[actix::test]
-async fn what_was_given_before_the_last_drop_is_done() {
+async fn operations_given_before_the_last_drop_are_completed() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("test.db");
     // Most of them find no room at first.
@@ -101,7 +101,7 @@ async fn what_was_given_before_the_last_drop_is_done() {
 }
 
 #[actix::test]
-async fn committed_is_kept_by_a_crash() {
+async fn committed_data_survives_a_crash() {
     // After a crash, only the files remain. A copy of them at the time of the answer must therefore contain everything.
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("test.db");
@@ -129,7 +129,7 @@ async fn committed_is_kept_by_a_crash() {
 }
 
 #[actix::test]
-async fn in_memory_databases_are_apart() {
+async fn in_memory_databases_are_separate() {
     let (one, two) = (Store::sqlite_in_memory(), Store::sqlite_in_memory());
     let (first, second) = (attach(&one).expect("opens"), attach(&two).expect("opens"));
     first.run(keyed("k".into())).await.expect("works");

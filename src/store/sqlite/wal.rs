@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_grew_beside_a_long_reader_is_emptied_when_he_has_gone() {
+    fn a_log_that_grew_during_a_long_read_is_emptied_after_it() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("test.db");
         let (mut writer, mut reader) = (open(&path), open(&path));

@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_sees_what_becomes_of_the_files() {
+    fn it_detects_changes_to_the_files() {
         let dir = tempfile::tempdir().expect("a directory");
         let at = |name: &str| dir.path().join(name);
         fs::write(at("test.db"), "").expect("written");

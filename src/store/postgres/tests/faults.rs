@@ -29,7 +29,7 @@ fn one_message(holder: Holder, cmid: &str) -> Unit {
 }
 
 #[actix::test]
-async fn a_commit_that_was_not_answered_is_asked_for() {
+async fn the_outcome_of_an_unanswered_commit_is_looked_up() {
     let (schema, proxy) = (Schema::new(), Proxy::before(&server()));
     let node = Node::attach("a", schema.settings_through(&proxy)).expect("opens");
     let holder = node.open("s1").await;
@@ -41,7 +41,7 @@ async fn a_commit_that_was_not_answered_is_asked_for() {
 }
 
 #[actix::test]
-async fn a_commit_whose_fate_cannot_be_learnt_is_unknown() {
+async fn a_commit_whose_outcome_cannot_be_determined_is_unknown() {
     let (schema, proxy) = (Schema::new(), Proxy::before(&server()));
     let config = StoreConfig {
         busy_timeout: Duration::from_millis(300),
@@ -92,7 +92,7 @@ async fn a_line_that_falls_silent_is_given_up_and_another_one_opened() {
 
 /// A handler's lost connection is a failure of the database, not of the handler: its client must try again.
 #[actix::test]
-async fn a_connection_that_is_lost_inside_a_handler_is_no_answer() {
+async fn a_connection_lost_inside_a_handler_is_not_an_answer() {
     let schema = Schema::new();
     let node = Node::attach("a", schema.settings()).expect("opens");
     let holder = node.open("s1").await;
@@ -156,7 +156,7 @@ fn what_an_error_means_is_forgotten_with_the_next_statement() {
 
 /// More threads return than may be lost, and handlers run again.
 #[actix::test]
-async fn handlers_that_come_back_late_are_enough_to_go_on() {
+async fn handlers_that_return_late_are_enough_to_continue() {
     let schema = Schema::new();
     let config = StoreConfig {
         busy_timeout: Duration::from_millis(20),
@@ -290,7 +290,7 @@ fn assert_stored(outcome: &UnitOutcome) {
 }
 
 #[actix::test]
-async fn a_line_that_was_cut_is_opened_anew() {
+async fn a_connection_that_was_cut_is_reopened() {
     let schema = Schema::new();
     let node = Node::attach("a", schema.settings_to_cut()).expect("opens");
     let holder = node.open("s1").await;
@@ -302,7 +302,7 @@ async fn a_line_that_was_cut_is_opened_anew() {
 }
 
 #[actix::test]
-async fn a_process_stopped_in_a_transaction_holds_its_locks_for_a_moment_only() {
+async fn a_process_suspended_in_a_transaction_loses_its_locks() {
     let schema = Schema::new();
     let node = Node::attach("a", schema.settings()).expect("opens");
     node.open("s1").await;

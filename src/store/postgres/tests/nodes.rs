@@ -28,7 +28,7 @@ async fn ten_nodes_start_at_once_on_an_empty_database() {
 }
 
 #[actix::test]
-async fn a_node_of_the_version_before_works_on_tables_of_the_next() {
+async fn a_node_of_the_previous_version_works_on_tables_of_the_next() {
     let schema = Schema::new();
     schema.settings().migrate().expect("migrates");
     schema.execute(
@@ -77,7 +77,7 @@ async fn errors_name_no_password() {
 }
 
 #[actix::test]
-async fn publications_come_to_light_in_their_order() {
+async fn publications_become_visible_in_order() {
     const EACH: usize = 200;
     let schema = Schema::new();
     let nodes: Vec<_> = (0..3)
@@ -128,7 +128,7 @@ async fn publications_come_to_light_in_their_order() {
 }
 
 #[actix::test]
-async fn opposite_orders_do_not_lock_each_other_out() {
+async fn opposite_orders_do_not_deadlock() {
     let schema = Schema::new();
     let (a, b) = (
         Node::attach("a", schema.settings()).expect("opens"),

@@ -78,7 +78,7 @@ fn free() -> NewForward {
 
 /// With 256,000 deleted rows, the claim made every second took 650 ms.
 #[test]
-fn a_claim_steps_over_what_is_gone_once() {
+fn a_claim_steps_over_deleted_rows_once() {
     let (_schema, mut probe, _report) = begin();
     probe.execute(&format!(
         "INSERT INTO node (name, lease_until) VALUES ('dead', {NOW} - 30000); \
@@ -110,7 +110,7 @@ fn a_claim_steps_over_what_is_gone_once() {
 }
 
 #[test]
-fn requests_that_have_ended_are_looked_for_behind_those_that_are_gone() {
+fn looking_for_ended_requests_skips_deleted_rows() {
     let (_schema, mut probe, _report) = begin();
     probe.execute(&format!(
         "INSERT INTO correlation (session, seq, sid, user_id, tid, terminator, requested, timeout_ms, due) \
@@ -137,7 +137,7 @@ fn requests_that_have_ended_are_looked_for_behind_those_that_are_gone() {
 
 /// A user who forwards much is counted again and again.
 #[test]
-fn a_user_s_forwarded_messages_are_counted_behind_those_that_are_gone() {
+fn counting_a_users_forwarded_messages_skips_deleted_rows() {
     let (_schema, mut probe, _report) = begin();
     probe.execute(&format!(
         "INSERT INTO session (key, sid, smid_prefix, user_id, connection, client, app_name, app_version, created, alive, last_seq) \
@@ -177,7 +177,7 @@ fn a_user_s_forwarded_messages_are_counted_behind_those_that_are_gone() {
 }
 
 #[test]
-fn the_oldest_publication_is_looked_for_behind_those_that_are_gone() {
+fn looking_for_the_oldest_publication_skips_deleted_rows() {
     let (_schema, mut probe, _report) = begin();
     probe.execute(&format!(
         "INSERT INTO publication (id, created, topic, tid, msg) \
@@ -202,7 +202,7 @@ fn the_oldest_publication_is_looked_for_behind_those_that_are_gone() {
 }
 
 #[test]
-fn sessions_to_be_closed_are_looked_for_behind_those_that_are_gone() {
+fn looking_for_sessions_to_close_skips_deleted_rows() {
     let (_schema, mut probe, _report) = begin();
     probe.execute(&format!(
         "ALTER TABLE session SET (autovacuum_enabled = off); \
@@ -226,7 +226,7 @@ fn sessions_to_be_closed_are_looked_for_behind_those_that_are_gone() {
 }
 
 #[test]
-fn the_newest_message_of_a_session_is_looked_for_behind_those_that_are_gone() {
+fn looking_for_a_sessions_newest_message_skips_deleted_rows() {
     let (_schema, mut probe, _report) = begin();
     probe.execute(&format!(
         "ALTER TABLE outbox SET (autovacuum_enabled = off); \

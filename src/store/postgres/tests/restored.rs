@@ -6,7 +6,7 @@ use super::*;
 /// A running node still knew a session with that key, so messages for the new one would have gone to the old one's
 /// client. It also still had work with that id, whose completion would have settled the new row.
 #[actix::test]
-async fn keys_and_ids_are_not_given_again() {
+async fn keys_and_ids_are_not_reused() {
     let schema = Schema::new();
     let node = Node::attach("a", schema.settings_to_cut()).expect("opens");
     let (mut sessions, mut rows) = (Vec::new(), Vec::new());
@@ -63,7 +63,7 @@ async fn the_session_row_is_not_written_for_each_message() {
 
 /// A number is not reused either if the promoted standby lacks a reserved range that was in use, and the one after it.
 #[actix::test]
-async fn numbers_of_lost_ranges_are_not_given_again() {
+async fn numbers_of_lost_ranges_are_not_reused() {
     let schema = Schema::new();
     let one = Node::attach("a", schema.settings_to_cut()).expect("opens");
     let other = Node::attach("b", schema.settings_to_cut()).expect("opens");
@@ -86,7 +86,7 @@ async fn numbers_of_lost_ranges_are_not_given_again() {
 /// A node of the previous version assumes that everything up to the number in the row is stored, so nothing is reserved
 /// for its sessions.
 #[actix::test]
-async fn nothing_is_reserved_for_a_session_on_a_node_of_the_version_before() {
+async fn nothing_is_reserved_for_a_session_on_a_node_of_the_previous_version() {
     let schema = Schema::new();
     let node = Node::attach("a", schema.settings()).expect("opens");
     node.open("s1").await;
@@ -102,7 +102,7 @@ async fn nothing_is_reserved_for_a_session_on_a_node_of_the_version_before() {
 /// A node of the previous version assigns the number after the newest one and knows nothing of gaps. What it stores is
 /// correct for nodes that do.
 #[actix::test]
-async fn nodes_of_the_version_before_count_on() {
+async fn nodes_of_the_previous_version_continue_the_numbers() {
     let schema = Schema::new();
     let config = StoreConfig {
         max_outbox: 5,

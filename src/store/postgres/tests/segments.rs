@@ -171,7 +171,7 @@ async fn rows_are_deleted_wherever_they_are() {
 }
 
 #[actix::test]
-async fn what_survives_goes_to_the_parent_and_the_rest_is_truncated() {
+async fn surviving_rows_move_to_the_parent_and_the_rest_is_truncated() {
     let case = Case::begin().await;
     for number in 1..=20 {
         case.send(&format!("m{number}")).await;
@@ -197,7 +197,7 @@ async fn what_survives_goes_to_the_parent_and_the_rest_is_truncated() {
 }
 
 #[actix::test]
-async fn many_that_survive_are_moved_in_parts() {
+async fn many_surviving_rows_are_moved_in_batches() {
     let case = Case::begin().await;
     case.schema.execute(
         "INSERT INTO outbox_1 (session, seq, kind, tid, deliveries, created) \
@@ -264,7 +264,7 @@ async fn deliveries_are_counted_and_the_dead_buried_wherever_they_are() {
 
 /// A connection that has not written for a while believes that another segment is current, or none.
 #[actix::test]
-async fn who_knows_an_old_segment_writes_to_the_current_one() {
+async fn a_writer_that_knows_an_old_segment_writes_to_the_current_one() {
     let case = Case::begin().await;
     case.send("m1").await;
     for round in 2..=9 {
@@ -288,7 +288,7 @@ async fn who_knows_an_old_segment_writes_to_the_current_one() {
 
 /// A backup, for example.
 #[actix::test]
-async fn who_reads_for_long_holds_up_nobody() {
+async fn a_long_read_delays_nobody() {
     let case = Case::begin().await;
     case.fill().await;
     let mut backup = case.schema.connect();
@@ -310,7 +310,7 @@ async fn who_reads_for_long_holds_up_nobody() {
 }
 
 #[actix::test]
-async fn a_handler_that_runs_for_long_holds_up_nobody() {
+async fn a_long_running_handler_delays_nobody() {
     let case = Case::begin().await;
     case.fill().await;
     let (begun, has_begun) = std::sync::mpsc::channel();
@@ -351,7 +351,7 @@ async fn a_handler_that_runs_for_long_holds_up_nobody() {
 }
 
 #[actix::test]
-async fn nothing_is_lost_doubled_or_out_of_order_while_all_write_and_rotate() {
+async fn nothing_is_lost_duplicated_or_reordered_while_nodes_write_and_rotate() {
     const ROUNDS: usize = 150;
     let case = Case::begin().await;
     let nodes = [&case.node, &case.other];
@@ -411,7 +411,7 @@ async fn nothing_is_lost_doubled_or_out_of_order_while_all_write_and_rotate() {
 
 /// Each step is one transaction: a node that dies during a step has done nothing.
 #[actix::test]
-async fn a_step_that_is_not_committed_is_taken_again() {
+async fn a_step_that_is_not_committed_is_repeated() {
     use crate::store::statements::{Care, DbResult, Group, Statements, Touched, Verdict};
     struct Dies(Option<Rotated>);
     impl Group for Dies {

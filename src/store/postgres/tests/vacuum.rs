@@ -68,7 +68,7 @@ fn tables_whose_dead_rows_an_old_transaction_can_see_are_left_alone_for_a_while(
 }
 
 #[test]
-fn a_role_that_may_not_leaves_it_to_autovacuum() {
+fn a_role_that_may_not_vacuum_leaves_it_to_autovacuum() {
     let schema = Schema::new();
     schema.settings().migrate().expect("migrates");
     let role = format!("{}_role", schema.0);

@@ -36,7 +36,7 @@ pub async fn stored(handle: &StoreHandle, key: &str) -> UnitOutcome {
 
 /// 278 messages were acknowledged into a file that had been deleted.
 #[actix::test]
-async fn nothing_is_acknowledged_into_a_file_that_has_no_name() {
+async fn nothing_is_acknowledged_into_a_deleted_file() {
     let dir = tempfile::tempdir().expect("a directory");
     let at = |name: &str| dir.path().join(name);
     let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
@@ -101,7 +101,7 @@ pub async fn registered(handle: &StoreHandle) -> Holder {
 
 /// Simulates a disk that is full and later has room again.
 #[actix::test]
-async fn a_full_disk_is_said_and_survived() {
+async fn a_full_disk_is_reported_and_survived() {
     let dir = tempfile::tempdir().expect("a directory");
     let handle = attach(&Store::sqlite(dir.path().join("test.db"))).expect("opens");
     let holder = registered(&handle).await;

@@ -86,7 +86,7 @@ fn posix_locks(path: &Path) -> usize {
 }
 
 #[actix::test]
-async fn files_are_their_owners() {
+async fn files_are_accessible_to_their_owner_only() {
     let dir = tempfile::tempdir().expect("a directory");
     let mode = |name: &str| {
         let metadata = dir.path().join(name).metadata().expect("there");
@@ -109,7 +109,7 @@ async fn files_are_their_owners() {
 }
 
 #[actix::test]
-async fn links_that_lead_elsewhere_are_refused() {
+async fn links_to_other_files_are_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let at = |name: &str| dir.path().join(name);
     symlink(at("nothing.db"), at("dangling.db")).expect("linked");

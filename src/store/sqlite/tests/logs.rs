@@ -59,7 +59,7 @@ async fn the_log_of_a_deleted_file_is_not_replayed_onto_a_backup() {
 
 /// The log was later recognised by its inode number alone, which another file may have by then.
 #[actix::test]
-async fn a_log_that_was_set_aside_is_not_taken_back_by_itself() {
+async fn a_log_that_was_set_aside_is_not_put_back_automatically() {
     let dir = with_backup();
     let at = |name: &str| dir.path().join(name);
     {
@@ -172,7 +172,7 @@ async fn a_log_that_is_deleted_during_a_transaction_loses_nothing() {
 
 /// The log was emptied only when the other program that had the file open closed it last.
 #[actix::test]
-async fn a_stop_beside_somebody_who_has_the_file_open_empties_the_log() {
+async fn stopping_empties_the_log_although_another_program_has_the_file_open() {
     let dir = tempfile::tempdir().expect("a directory");
     let at = |name: &str| dir.path().join(name);
     let mut shell = {

@@ -54,7 +54,7 @@ fn mend(line: &mut dyn Line, ms: i64, open: bool) -> u64 {
 /// Handlers had occupied the writer for longer than the tolerance between clocks: times written just now seemed to lie
 /// in the future, and were repaired again after each new connection.
 #[test]
-fn once_per_database_and_not_what_is_of_now() {
+fn times_are_repaired_once_and_present_ones_not_at_all() {
     const HOUR: i64 = 3_600_000;
     let database = in_memory(&StoreConfig::default()).expect("opens");
     database.held.add(Duration::from_secs(120));

@@ -135,7 +135,7 @@ async fn tables_without_a_prefix_are_renamed_and_keep_their_rows() {
 }
 
 #[actix::test]
-async fn a_bookkeeping_that_nobody_else_uses_goes() {
+async fn an_otherwise_unused_migrations_table_is_dropped() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("test.db");
     let mut conn = open(&path);

@@ -81,7 +81,7 @@ async fn what_was_closed_is_read_and_not_changed() {
 }
 
 #[actix::test]
-async fn who_reads_cannot_write() {
+async fn a_store_opened_for_reading_cannot_write() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("test.db");
     drop(attach(&Store::sqlite(&path)).expect("opens"));

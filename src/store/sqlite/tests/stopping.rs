@@ -126,7 +126,7 @@ async fn a_node_that_never_started_closes_it_if_all_others_have_stopped() {
 }
 
 #[actix::test]
-async fn in_memory_it_stays_for_the_next_node() {
+async fn an_in_memory_database_is_kept_for_the_next_node() {
     let store = Store::sqlite_in_memory();
     let a = node(&store, "a");
     stored(&a, "k").await.expect("works");
