@@ -63,7 +63,7 @@ pub fn on_connect(connection: &dyn Any, extensions: &mut Extensions) {
         Ok(socket) => {
             extensions.insert(socket);
         }
-        Err(error) => log::debug!("second handle of a socket: {error}"),
+        Err(error) => log::debug!("cannot duplicate a socket's handle: {error}"),
     }
 }
 

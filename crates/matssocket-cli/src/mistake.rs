@@ -36,7 +36,7 @@ pub fn explained(error: &clap::Error, program: &Command) -> Failure {
         }
         ErrorKind::InvalidValue if value.is_empty() => format!("{argument} needs a value"),
         ErrorKind::InvalidValue => format!(
-            "{argument}: {value:?} is none of {}",
+            "{argument}: {value:?} is not one of {}",
             named(ContextKind::ValidValue)
         ),
         ErrorKind::TooManyValues => format!("{argument} takes no value (see {help})"),
@@ -46,7 +46,7 @@ pub fn explained(error: &clap::Error, program: &Command) -> Failure {
                 false => argument,
             };
             let before = named(ContextKind::PriorArg);
-            format!("{later} does not go together with {before} (see {help})")
+            format!("{later} cannot be combined with {before} (see {help})")
         }
         ErrorKind::MissingRequiredArgument => format!("{argument} is missing (see {help})"),
         _ => first_line(error),

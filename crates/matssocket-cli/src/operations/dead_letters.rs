@@ -71,7 +71,7 @@ impl DeadLetters {
             Some(Action::Redrive(named)) => named.redrive(asked).await,
             Some(Action::Drop(named)) => named.drop(asked).await,
             None => Err(Failure::Usage(
-                "what about dead letters? list, redrive or drop (see matssocket dead-letters --help)"
+                "choose what to do with dead letters: list, redrive or drop (see matssocket dead-letters --help)"
                     .into(),
             )),
         }
@@ -101,7 +101,7 @@ impl Named {
 
     async fn open(&self, asked: &Asked) -> Result<Admin, Failure> {
         if self.all != self.ids.is_empty() {
-            let why = "name the dead letters by their ids, or take --all";
+            let why = "name the dead letters by their ids, or use --all";
             return Err(Failure::Usage(why.into()));
         }
         asked.open().await

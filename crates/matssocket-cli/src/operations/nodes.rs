@@ -79,7 +79,7 @@ fn print_unserved(unserved: Vec<UnservedWork>) {
     if unserved.is_empty() {
         return;
     }
-    output::print("\nMessages wait for services that no node has that is up:\n");
+    output::print("\nMessages are waiting for services that no running node has:\n");
     let now = SystemTime::now();
     let mut table = Table::new(["SERVICE", ">MESSAGES", "OLDEST"]);
     for work in unserved {

@@ -88,7 +88,7 @@ impl Sessions {
             Some(action) => match list.first() {
                 None => action.run(asked).await,
                 Some(option) => Err(Failure::Usage(format!(
-                    "{option} is for listing sessions, or stands behind {}",
+                    "{option} is for listing sessions, or must follow {}",
                     action.name()
                 ))),
             },
@@ -198,7 +198,7 @@ async fn revoke(admin: &Admin, user: &str, topic: Option<&str>, json: bool) -> R
     match json {
         true => output::print_json(&json!({ "revoked": user, "topic": topic })),
         false => output::print(&format!(
-            "{what} is revoked: each node heeds it at its next sweep\n"
+            "{what} is revoked: each node applies this at its next sweep\n"
         )),
     }
     Ok(())

@@ -34,7 +34,7 @@ impl FromStr for StoreUrl {
             "" => Err(format!("names no store: {FORMS}")),
             path if is_file_name(path) => Ok(StoreUrl::Sqlite(path.into())),
             _ => Err(format!(
-                "is no file name but a connection string, it seems: {FORMS}, and ./ before the name of a file that \
+                "looks like a connection string rather than a file name: {FORMS}, and ./ before the name of a file that \
                  has one of : = @ in it"
             )),
         }
