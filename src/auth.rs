@@ -1,4 +1,4 @@
-//! The authentication plugin: what the application supplies to say who a client is.
+//! The authentication plugin: supplied by the application to identify its clients.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub struct Principal {
     pub user_id: String,
     /// Debug options this user may ask for.
     pub debug_options: DebugOptions,
-    /// Whatever the application wants to find again in its handlers.
+    /// Application data, available to handlers.
     pub data: Arc<dyn Any + Send + Sync>,
 }
 
@@ -32,14 +32,14 @@ impl Principal {
         }
     }
 
-    /// With data that handlers find again by its type.
+    /// Attaches data that handlers retrieve by its type.
     #[must_use]
     pub fn with_data(mut self, data: impl Any + Send + Sync) -> Principal {
         self.data = Arc::new(data);
         self
     }
 
-    /// With debug options that this user may ask for.
+    /// Sets the debug options that this user may ask for.
     #[must_use]
     pub fn with_debug_options(mut self, options: DebugOptions) -> Principal {
         self.debug_options = options;
@@ -63,12 +63,12 @@ pub enum Verdict {
     Authenticated(Principal),
     /// Still valid, for the current principal.
     StillValid,
-    /// Not valid, for this reason, which the client gets to see.
+    /// Not valid. The reason is sent to the client.
     Invalid(String),
 }
 
 /// The authenticator itself failed, for example because its database is unavailable: the connection is closed with 1012
-/// and the session is kept, so that the client tries again.
+/// and the session is kept, so the client tries again.
 ///
 /// ```
 /// # use matssocket::AuthError;
@@ -84,7 +84,7 @@ pub enum Verdict {
 pub struct AuthError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 impl AuthError {
-    /// A failure with this error, or text, as its cause. It goes to the log, not to the client.
+    /// A failure with this error or text as its cause, which is logged but not sent to the client.
     pub fn new(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> AuthError {
         AuthError(cause.into())
     }
@@ -96,7 +96,7 @@ impl AuthError {
 pub struct Refused(String);
 
 impl Refused {
-    /// A refusal with this reason, which goes to the log, not to the client.
+    /// A refusal with this reason, which is logged but not sent to the client.
     pub fn new(reason: impl Into<String>) -> Refused {
         Refused(reason.into())
     }
@@ -116,18 +116,18 @@ impl ResponseHeaders {
 /// The application's authentication: one per server, shared by all threads.
 #[async_trait(?Send)]
 pub trait Authentication: Send + Sync + 'static {
-    /// Whether a page of this origin may connect. It is not called when the request has no `Origin` header, or an opaque one
-    /// (`null`), nor when [`allowed_origins`](crate::ServerBuilder::allowed_origins) decides. The default allows the host
-    /// (and port) that the request was made to.
+    /// Whether a page from this origin may connect. It is not called when the request has no `Origin` header, or an
+    /// opaque one (`null`), nor when [`allowed_origins`](crate::ServerBuilder::allowed_origins) decides. The default
+    /// allows the host (and port) that the request was made to.
     fn check_origin(&self, origin: &str, request: &HttpRequest) -> bool {
         same_host(origin, request)
     }
 
-    /// Looks at the upgrade request and makes the connection's authenticator. An `Err` refuses the upgrade with 403; its
-    /// text goes to the log, not to the client.
+    /// Looks at the upgrade request and makes the connection's authenticator. An `Err` refuses the upgrade with 403;
+    /// its text is logged but not sent to the client.
     ///
-    /// After [`authentication_timeout`](crate::Config::authentication_timeout) the upgrade is refused with 503. The future
-    /// is dropped then, and also when the client leaves.
+    /// After [`authentication_timeout`](crate::Config::authentication_timeout) the upgrade is refused with 503. The
+    /// future is then dropped, as it is when the client disconnects.
     async fn handshake(
         &self,
         request: &HttpRequest,
@@ -140,9 +140,9 @@ pub trait Authentication: Send + Sync + 'static {
 /// connection is closed with 1012 and the session is kept.
 ///
 /// A value that a client *offers* is judged by [`authenticate`](Self::authenticate) or
-/// [`reauthenticate`](Self::reauthenticate). Handlers and the other methods see it only once one of them has accepted it. A
-/// refused value is never seen again, and the one accepted before stays; but nothing goes in or out until another value is
-/// accepted.
+/// [`reauthenticate`](Self::reauthenticate). Handlers and the other methods see it only once one of these has accepted
+/// it. A refused value is discarded and the previously accepted one is kept, but no messages are handled or delivered
+/// until another value is accepted.
 #[async_trait(?Send)]
 pub trait Authenticator: 'static {
     /// The connection's first authorization value.
@@ -150,7 +150,7 @@ pub trait Authenticator: 'static {
 
     /// Another value, offered later on the same connection: `accepted` is the last one that was accepted, unless it has
     /// been [revoked](crate::MatsSocketServer::revoke). [`Verdict::StillValid`] accepts the new value for the current
-    /// principal. The default [authenticates](Self::authenticate) it like a first one.
+    /// principal. The default treats it like a first value, by calling [`authenticate`](Self::authenticate).
     async fn reauthenticate(
         &self,
         offered: &str,
@@ -161,15 +161,15 @@ pub trait Authenticator: 'static {
         self.authenticate(offered).await
     }
 
-    /// Called before messages are handled, with the accepted value and the current principal, for example to see whether the
-    /// value has expired. The default says that it is still valid.
+    /// Called before messages are handled, with the accepted value and the current principal, for example to see
+    /// whether the value has expired. The default answers that it is still valid.
     async fn reevaluate(&self, accepted: &str, current: &Principal) -> Result<Verdict, AuthError> {
         let _ = (accepted, current);
         Ok(Verdict::StillValid)
     }
 
-    /// Called before messages and publications are delivered to the client, with the accepted value and the time at which it
-    /// was last found valid. For publications the answer is relied on for
+    /// Called before messages and publications are delivered to the client, with the accepted value and the time at
+    /// which it was last found valid. For publications, the answer is cached for
     /// [`Config::outgoing_check_interval`](crate::Config::outgoing_check_interval). The default calls
     /// [`reevaluate`](Self::reevaluate).
     async fn reevaluate_outgoing(
@@ -183,8 +183,8 @@ pub trait Authenticator: 'static {
     }
 
     /// Whether this user may subscribe to a topic. It is called again when a new value is accepted, and every
-    /// [`Config::topic_check_interval`](crate::Config::topic_check_interval): once the answer is no, the subscription ends.
-    /// The default says yes.
+    /// [`Config::topic_check_interval`](crate::Config::topic_check_interval): once the answer is no, the subscription
+    /// ends. The default allows it.
     async fn authorize_topic(&self, topic: &str, current: &Principal) -> Result<bool, AuthError> {
         let _ = (topic, current);
         Ok(true)
@@ -194,9 +194,9 @@ pub trait Authenticator: 'static {
 /// Whether an `Origin` header (`https://shop.example`) names the host that the request was made to, as browsers compare
 /// them: letter case and default ports make no difference.
 ///
-/// The scheme must be the request's, too, if that is known: on a TLS socket of this server, and behind
-/// [trusted proxies](crate::ServerBuilder::trusted_proxies) that send `X-Forwarded-Proto`. Other proxies' headers are
-/// ignored, except for the `Host` that they send.
+/// The scheme must match the request's as well, if that is known: on a TLS socket of this server, and behind [trusted
+/// proxies](crate::ServerBuilder::trusted_proxies) that send `X-Forwarded-Proto`. Other proxies' headers are ignored,
+/// except for the `Host` that they send.
 pub fn same_host(origin: &str, request: &HttpRequest) -> bool {
     crate::request::same_host(origin, request)
 }

@@ -1,4 +1,4 @@
-//! What the benches need of private rooms. Not part of the public API: it may change or go in any release.
+//! What the benches need from private modules. Not part of the public API: it may change or go in any release.
 
 pub use crate::mailbox::bench::Hop;
 pub use crate::session::bench::Decisions;

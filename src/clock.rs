@@ -6,12 +6,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serializer;
 
-/// A duration in milliseconds; one too long for them is the longest there is.
+/// A duration in milliseconds, saturating at `i64::MAX`.
 pub(crate) fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A wall time out of milliseconds since the epoch, in which the store and the protocol keep it.
+/// Converts milliseconds since the epoch, as used by the store and the protocol, to a wall time.
 pub(crate) fn wall_time(ms: i64) -> SystemTime {
     let distance = Duration::from_millis(ms.unsigned_abs());
     let time = match ms {
@@ -39,19 +39,19 @@ pub(crate) fn as_micros<S: Serializer>(duration: &Duration, to: S) -> Result<S::
     to.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// So much later; an interval beyond all measure never ends.
+/// The instant this interval later; an interval too long to represent never ends.
 pub(crate) fn after(time: tokio::time::Instant, interval: Duration) -> tokio::time::Instant {
     const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
     time + interval.min(NEVER)
 }
 
-/// Between half of this time and all of it: those who failed together are not to try again together.
+/// Between half of this time and all of it, at random, so that callers who failed together do not retry together.
 pub(crate) fn jittered(time: Duration) -> Duration {
     time.mul_f64(0.5 + rand::random::<f64>() / 2.0)
 }
 
-/// Wall time that nothing moves but time: the system's when the process first asked, and what has passed since then on a
-/// clock that nobody sets.
+/// Wall time that is never set: the system's wall time when the process first asked, plus the monotonic time since
+/// then.
 #[derive(Clone, Copy, Debug)]
 struct Steady {
     /// The wall time then, in milliseconds since the epoch.
@@ -60,7 +60,7 @@ struct Steady {
 }
 
 impl Steady {
-    /// The one that all of the process share.
+    /// The one shared by the whole process.
     fn of_process() -> Steady {
         static STEADY: OnceLock<Steady> = OnceLock::new();
         *STEADY.get_or_init(|| Steady::new(SystemTime::now(), Instant::now()))
@@ -79,17 +79,17 @@ impl Steady {
     }
 }
 
-/// Tells the time: the system's, or one that a test moves.
+/// A clock: the system's, or one that a test controls.
 ///
-/// The system's time is read once, when the process first needs it; from then on what has passed is added. So it is
-/// never set back or forward while the process runs, whatever becomes of the system's clock: no lease, delay or time-out
-/// notices. Up to the next start, times that people read may differ from the system's clock by as much as that was
-/// set (and, on most systems, by as long as the machine slept).
+/// The system's wall time is read once, when the process first needs it; from then on the elapsed monotonic time is
+/// added. Setting the system's clock while the process runs therefore affects no lease, delay or time-out. Until the
+/// next start, displayed times may differ from the system's clock by as much as that was set (and, on most systems, by
+/// as long as the machine slept).
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     /// Added to the time, in milliseconds.
     offset: Arc<AtomicI64>,
-    /// A clock that stands still at this time until moved.
+    /// The time at which a fixed clock stands, before `offset` is added.
     fixed: Option<i64>,
 }
 
@@ -99,7 +99,7 @@ impl Clock {
         Clock::default()
     }
 
-    /// A clock that stands at this time, to the millisecond, until it is [advanced](Clock::advance).
+    /// A clock frozen at this time, to the millisecond, until it is [advanced](Clock::advance).
     ///
     /// ```
     /// use std::time::{Duration, SystemTime};
@@ -134,7 +134,7 @@ impl Clock {
         base + self.offset.load(Ordering::Relaxed)
     }
 
-    /// Whether this is the system's clock, never moved.
+    /// Whether this is the system's clock and was never advanced.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     pub(crate) fn is_real(&self) -> bool {
         self.fixed.is_none() && self.offset.load(Ordering::Relaxed) == 0

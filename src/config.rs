@@ -10,9 +10,9 @@ pub use check::ConfigMistake;
 
 /// Limits and intervals. The defaults are the protocol's.
 ///
-/// Start from the default and assign what should differ; fields may be added in any version. A server does not start with
-/// values that make no sense ([`check`](Config::check)): zero, unless a field says what zero means, or two values that
-/// contradict each other.
+/// Start from the default and assign the fields that should differ; fields may be added in any version. A server
+/// refuses to start with values that make no sense ([`check`](Config::check)): zero, unless the field documents what
+/// zero means, or two values that contradict each other.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,14 +29,14 @@ pub use check::ConfigMistake;
 pub struct Config {
     /// Largest WebSocket message before HELLO, in bytes: HELLO, with all its SUBs. Default 512 KiB.
     pub max_message_before_hello: usize,
-    /// Largest WebSocket message after HELLO, in bytes; beyond that close 1009 (session kept). Clients send as one what
-    /// was queued while they had no connection. Default 50 MiB.
+    /// Largest WebSocket message after HELLO, in bytes; beyond that the connection is closed with 1009 (session kept).
+    /// A client sends everything it queued while disconnected as one message. Default 50 MiB.
     pub max_message: usize,
-    /// Largest envelope of a message, in bytes; beyond that close 4004. Default 4 MiB.
+    /// Largest envelope of a message, in bytes; beyond that the connection is closed with 4004. Default 4 MiB.
     pub max_envelope: usize,
-    /// Bytes per second at which a message must arrive on average until it is complete. Slower connections are closed with
-    /// 4002 (session kept), before HELLO with 1008. Time during which the server does not read does not count. Zero: no
-    /// minimum. Default 4 KiB.
+    /// Bytes per second at which a message must arrive on average until it is complete. Slower connections are closed
+    /// with 4002 (session kept), before HELLO with 1008. Time during which the server is not reading does not count.
+    /// Zero: no minimum. Default 4 KiB.
     pub min_receive_rate: usize,
     /// Time after which the rate of a message is checked. Default 10 s.
     pub receive_grace: Duration,
@@ -47,9 +47,9 @@ pub struct Config {
     pub hello_timeout: Duration,
     /// Most connections of a node that have not completed HELLO; beyond that upgrades get 503. Default 5,000.
     pub max_lines_before_hello: usize,
-    /// Most such connections from one client address (for IPv6, one /64 network). It applies only where
-    /// [trusted proxies](crate::ServerBuilder::trusted_proxies) are configured, even if the list is empty: otherwise the
-    /// address may be that of a proxy. Default 100.
+    /// Most connections that have not completed HELLO from one client address (for IPv6, one /64 network). It applies
+    /// only where [trusted proxies](crate::ServerBuilder::trusted_proxies) are configured, even if the list is empty:
+    /// otherwise the address may be that of a proxy. Default 100.
     pub max_lines_before_hello_per_address: usize,
     /// Time limit of each call of the authentication plugin, including its handshake. Default 30 s.
     pub authentication_timeout: Duration,
@@ -66,8 +66,8 @@ pub struct Config {
     pub max_unprocessed: usize,
     /// Bytes written but not yet taken by the client at which sending pauses, per connection. Default 1 MiB.
     pub max_unsent: usize,
-    /// Time after which a connection is dropped whose client reads nothing although bytes wait for it (session kept).
-    /// Default 30 s.
+    /// Time after which a connection is dropped if its client reads nothing although bytes are waiting for it (session
+    /// kept). Default 30 s.
     pub write_timeout: Duration,
     /// How long to wait for the client's Close after the server's. Default 3 s.
     pub close_timeout: Duration,
@@ -76,12 +76,12 @@ pub struct Config {
     /// messages stay in the store. Up to 64 KiB per connection and direction are always allowed, so very many connections
     /// may hold more. Default 512 MiB.
     pub max_node_bytes: usize,
-    /// How much of that the connections of one user may hold, in each direction; never more than the incoming half of all
-    /// connections. A larger message closes its connection with 1009; a fragmented one does so from half of this on.
-    /// Default 128 MiB.
+    /// How much of [`max_node_bytes`](Self::max_node_bytes) the connections of one user may hold, in each direction;
+    /// never more than the incoming half of all connections. A larger message closes its connection with 1009; a
+    /// fragmented one, if it exceeds half of this. Default 128 MiB.
     pub max_user_bytes: usize,
-    /// How much of that connections may hold for incoming data before they have completed HELLO; at most a quarter of it.
-    /// Default 64 MiB.
+    /// How much of [`max_node_bytes`](Self::max_node_bytes) connections may hold for incoming data before they have
+    /// completed HELLO; at most a quarter of it. Default 64 MiB.
     pub max_bytes_before_hello: usize,
 
     /// Most sessions of one user. Default 75.
@@ -97,9 +97,9 @@ pub struct Config {
     pub max_topic_length: usize,
     /// Most handlers running at a time for one session; beyond that messages get RETRY. Default 1,000.
     pub max_handlers: usize,
-    /// Most handlers running at a time for all sessions of one user on a node; beyond that messages get RETRY. From half of
-    /// this on, the user's connections are not read from until a good part of the handlers has ended, or for a second at a
-    /// time. Default 2,000.
+    /// Most handlers running at a time for all sessions of one user on a node; beyond that messages get RETRY. From
+    /// half of this on, reading from the user's connections pauses until a good part of the handlers has ended, or for
+    /// a second at a time. Default 2,000.
     pub max_handlers_per_user: usize,
     /// Largest payload, in bytes, that the built-in pings (`MatsSocket.matsPing` and `MatsSocket.matsSocketPing`) accept;
     /// beyond that they get NACK. Default 4 KiB.
@@ -125,8 +125,8 @@ pub struct Config {
     /// ([`Authenticator::reevaluate_outgoing`](crate::Authenticator::reevaluate_outgoing)) and when requests are answered.
     /// Zero: it is asked each time. Default 1 s.
     pub outgoing_check_interval: Duration,
-    /// Interval at which the authenticator is asked again whether subscribed topics are still allowed. Zero: never.
-    /// Default 5 min.
+    /// How often the authenticator is asked again whether subscribed topics are still allowed. Zero: never. Default 5
+    /// min.
     pub topic_check_interval: Duration,
     /// Least time between two WebSocket pings by which a session finds out which publications its client has received. What
     /// was published in this time may be repeated when the client comes back. Default 5 s.
@@ -141,20 +141,21 @@ pub struct Config {
     pub window: usize,
     /// Most payload bytes sent and not acknowledged, per session (one message is always sent). Default 1 MiB.
     pub window_bytes: usize,
-    /// Time after which a connection is closed with 4002 (session kept) whose client has received everything but
-    /// acknowledged nothing although messages are in flight. If the client sent anything meanwhile, that counts as a
-    /// delivery without acknowledgement. Clients acknowledge what they receive, not what their users or handlers do with
-    /// it, so a working client never comes near this. While bytes wait to go out, as on a slow network, only
+    /// Time after which a connection is closed with 4002 (session kept) if its client has received everything but
+    /// acknowledged nothing although messages are in flight. If the client sent anything in the meantime, that counts
+    /// as a delivery without acknowledgement. Clients acknowledge on receipt, not after their users or handlers have
+    /// acted, so a working client never comes near this limit. While bytes wait to go out, as on a slow network, only
     /// `write_timeout` applies. It should be long enough for what network buffers hold (a few MiB) to reach a slow
     /// client. Default 2 min.
     pub acknowledge_timeout: Duration,
-    /// Counted redeliveries after which a message becomes a dead letter. Zero: the first is one too many. Default 10.
+    /// Counted redeliveries after which a message becomes a dead letter. Zero: the first counted redelivery makes it
+    /// one. Default 10.
     pub max_redeliveries: u32,
     /// A message counts as received but not acknowledged if the client sent something at least this long after the message
     /// went out. Zero: whenever it sent anything afterwards. Default 10 s.
     pub redelivery_evidence: Duration,
-    /// How long the ACK of a SEND, a NACK or a REJECT may wait to be batched. Zero, here and for the next three: not at all.
-    /// Default 4 ms.
+    /// How long the ACK of a SEND, a NACK or a REJECT may wait to be batched. Zero, here and for the next three: it is
+    /// sent immediately. Default 4 ms.
     pub ack_delay: Duration,
     /// How long a RESOLVE may wait to be batched. Default 2 ms.
     pub resolve_delay: Duration,
@@ -182,14 +183,14 @@ pub struct Config {
     /// Longest back-off between attempts of a service, unless its [options](crate::ServiceOptions::backoff) say otherwise.
     /// Default 1 min.
     pub service_longest_backoff: Duration,
-    /// Most forwarded messages of one service in work at a time, per node, unless its
+    /// Most forwarded messages of one service in progress at a time, per node, unless its
     /// [options](crate::ServiceOptions::max_running) say otherwise. Default 100.
     pub max_running_per_service: usize,
     /// Most forwarded messages that wait in memory for one service, per node; beyond that they wait in the store, for any
     /// node. Default 400.
     pub max_waiting_per_service: usize,
-    /// Most bytes of one service's forwarded messages in work and waiting in memory, per node (one message is always in
-    /// work). Default 32 MiB.
+    /// Most bytes of one service's forwarded messages in progress and waiting in memory, per node (one message is
+    /// always allowed). Default 32 MiB.
     pub max_bytes_per_service: usize,
     /// Time limit of a service's attempt, unless its [options](crate::ServiceOptions::time_limit) say otherwise, and of a
     /// reply adapter. An attempt that takes longer is dropped and counts as failed. `Duration::MAX`: no limit.
@@ -202,25 +203,24 @@ pub struct Config {
     pub lease: Duration,
     /// Interval at which the lease is renewed. Default 5 s.
     pub lease_interval: Duration,
-    /// Interval of the sweep, which finds what notices between nodes have missed. Default 5 s.
+    /// Interval of the sweep, which makes up for lost notices between nodes. Default 5 s.
     pub sweep_interval: Duration,
-    /// Interval of looking for forwarded messages to take over and for requests that have timed out. Default 1 s.
+    /// How often a node looks for forwarded messages to take over and for requests that have timed out. Default 1 s.
     pub takeover_interval: Duration,
-    /// Interval of recording that held sessions are alive (plus 0–10 %). Default 54 s.
+    /// How often a node records that the sessions it holds are alive (plus 0–10 %). Default 54 s.
     pub liveliness_interval: Duration,
-    /// Interval of looking for sessions that have timed out. Default 5 min.
+    /// How often a node looks for sessions that have timed out. Default 5 min.
     pub timeout_interval: Duration,
-    /// Time after which a session times out that was not recorded as alive. Default 3 days.
+    /// Time after which a session times out if it was not recorded as alive. Default 3 days.
     pub session_timeout: Duration,
     /// Interval of scavenging. Default 90 min.
     pub scavenge_interval: Duration,
-    /// How long published messages are kept, for clients that come back. Zero: until the next scavenging.
-    /// Default 1 h.
+    /// How long published messages are kept for clients that reconnect. Zero: until the next scavenging. Default 1 h.
     pub topic_history: Duration,
-    /// Most messages repeated to a client that comes back to a topic; beyond that it gets SUB_LOST. Zero: none are repeated.
-    /// Default 1,000.
+    /// Most messages repeated to a client that resumes a topic after a reconnect; beyond that it gets SUB_LOST. Zero:
+    /// none are repeated. Default 1,000.
     pub max_topic_history: u32,
-    /// How long dead letters are kept that nobody has redriven or dropped. Default 30 days.
+    /// How long dead letters are kept unless they are redriven or dropped first. Default 30 days.
     pub dead_letter_age: Duration,
     /// Most dead letters kept, of all sessions and services; the oldest go first. Default 100,000.
     pub max_dead_letters: usize,

@@ -1,8 +1,8 @@
-//! Connecting to PostgreSQL: what is added to the URL, and what may be shown of an error.
+//! PostgreSQL connection strings: the options added to them, and how much of an error may be shown.
 
 use std::fmt::Display;
 
-/// A dead peer is detected while connecting, while the connection is idle, and while an answer is awaited.
+/// Detect a dead peer while connecting, while idle, and while waiting for an answer.
 const CAREFUL: [(&str, &str); 5] = [
     ("connect_timeout", "5"),
     ("keepalives_idle", "5"),
@@ -11,10 +11,10 @@ const CAREFUL: [(&str, &str); 5] = [
     ("tcp_user_timeout", "10000"),
 ];
 
-/// Of several hosts, the one that can be written to: after a failover that is another one than before.
+/// Of several hosts, choose the writable one, which changes with a failover.
 const WRITABLE: (&str, &str) = ("target_session_attrs", "read-write");
 
-/// The URL, or list of `key=value`, with time-outs and a name for `pg_stat_activity`, unless it has them.
+/// Adds time-outs and a name for `pg_stat_activity` to a URL or list of `key=value`, unless it already has them.
 pub(crate) fn with_keepalives(url: &str, name: &str) -> String {
     let writable = has_several_hosts(url).then_some(WRITABLE);
     let wanted = CAREFUL
@@ -32,7 +32,7 @@ pub(crate) fn with_keepalives(url: &str, name: &str) -> String {
                 .filter(|(key, _)| !given(key))
                 .fold(url.to_owned(), |url, (key, value)| with(&url, key, value))
         }
-        // The later one of two values counts.
+        // If a key is given twice, libpq uses the later value.
         None => {
             wanted
                 .map(|(key, value)| format!("{key}={value} "))
@@ -42,7 +42,7 @@ pub(crate) fn with_keepalives(url: &str, name: &str) -> String {
     }
 }
 
-/// The URL, or list of `key=value`, with one more of them. The last of several counts.
+/// Adds a setting to a URL or list of `key=value`. If a key is given twice, libpq uses the last value.
 pub(crate) fn with(url: &str, key: &str, value: &str) -> String {
     let sign = match query(url) {
         Some("") if !url.ends_with('?') => "?",
@@ -61,12 +61,12 @@ fn has_several_hosts(url: &str) -> bool {
         hosts.map(|(_, value)| value).any(|it| it.contains(','))
     };
     let Some(query) = query(url) else {
-        // Spaces may stand around the sign.
+        // Spaces are allowed around the equals sign.
         let parts: Vec<&str> = url.split('=').map(str::trim).collect();
         return of_list(&parts.join("="), ' ');
     };
     let rest = url.split_once("://").map_or("", |(_, rest)| rest);
-    // A comma may be part of the password, or of the database.
+    // The password or the database name may contain a comma.
     let hosts = rest.strip_suffix(query).unwrap_or(rest);
     let hosts = hosts.rsplit_once('@').map_or(hosts, |(_, hosts)| hosts);
     let hosts = hosts.split(['/', '?']).next().unwrap_or_default();
@@ -78,7 +78,7 @@ fn query(url: &str) -> Option<&str> {
     let rest = ["postgres://", "postgresql://"]
         .iter()
         .find_map(|scheme| url.strip_prefix(scheme))?;
-    // A question mark may be part of the password.
+    // The password may contain a question mark.
     let rest = match rest.find(['@', '/']) {
         Some(at) if rest[at..].starts_with('@') => &rest[at..],
         Some(_) | None => rest,
@@ -86,8 +86,8 @@ fn query(url: &str) -> Option<&str> {
     Some(rest.split_once('?').map_or("", |(_, query)| query))
 }
 
-/// Whether libpq would take a piece of a URL's password for a host or a database, which it would then quote: the
-/// password ends at the first `@`, and after a `/` there is none. An `@` that comes later is none of its own.
+/// Whether libpq would read a part of a URL's password as a host or database name, and quote it in its errors: to
+/// libpq, the password ends at the first `@`, and cannot contain a `/`.
 pub(crate) fn is_ambiguous(url: &str) -> bool {
     let rest = ["postgres://", "postgresql://"]
         .iter()
@@ -96,21 +96,21 @@ pub(crate) fn is_ambiguous(url: &str) -> bool {
     after.is_some_and(|(_, after)| after.split('?').next().is_some_and(|it| it.contains('@')))
 }
 
-/// Why there is no connection, in one line. Libpq quotes what it does not understand, which may be a piece of the
-/// password: so only what it says of a URL that it has understood is shown.
+/// Why there is no connection, in one line. When libpq cannot parse the URL it quotes the offending part, which may be
+/// a piece of the password: so its message is shown only if it did parse the URL.
 pub(crate) fn refusal(error: &impl Display) -> String {
     let text = one_line(error);
     let understood = ["connection to server", "could not translate host name"];
     if understood.iter().any(|start| text.starts_with(start)) {
         text
     } else {
-        "libpq does not understand the URL, or something that it names is missing (the message is not shown, since \
-        it may have a piece of the password)"
+        "libpq cannot parse the URL, or something that it names is missing (the message is not shown, since \
+        it may contain a piece of the password)"
             .into()
     }
 }
 
-/// An error of several lines as one.
+/// Joins a multi-line error into one line.
 pub(crate) fn one_line(error: &impl Display) -> String {
     let text = error.to_string();
     text.split_whitespace().collect::<Vec<_>>().join(" ")

@@ -1,4 +1,4 @@
-//! The errors of the library's face.
+//! The public error types.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -12,7 +12,8 @@ use crate::wire::InvalidId;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// An id (session, trace, endpoint, topic …) is empty, too long, or has control characters. Correct the id.
+    /// An id (session, trace, endpoint, topic …) is empty, too long, or has control characters. Correct the id:
+    /// retrying does not help.
     #[error(transparent)]
     InvalidId(#[from] InvalidId),
     /// The payload cannot be written as JSON.
@@ -21,14 +22,14 @@ pub enum SendError {
     /// The session does not exist: it was closed or has timed out. Nothing was stored.
     #[error("there is no session {0}: it was closed or has timed out")]
     NoSession(String),
-    /// As many messages, or bytes of them, wait for the session or for its user as are allowed. Nothing was stored; try
-    /// again when the client has come back.
+    /// The limit on messages (or their bytes) waiting for the session, or for its user, has been reached. Nothing was
+    /// stored; try again when the client has reconnected.
     #[error(transparent)]
     OutboxFull(#[from] FullOutbox),
     /// There is no reply terminator or service with this name on this server. Nothing was stored.
     #[error("{0}")]
     Unknown(String),
-    /// The reply token does not name work that waits for a reply: it has been replied to, or was given up.
+    /// The reply token does not name work that is waiting for a reply: it was already replied to or given up.
     #[error("the reply token does not name work that waits for a reply")]
     AlreadyReplied,
     /// The store failed. After [`StoreError::Unknown`] the message may have been stored: repeat the call with the same
@@ -41,7 +42,7 @@ pub enum SendError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// Something that the builder was given is wrong; says what and what to do.
+    /// The configuration is wrong. The text says what is wrong and what to do.
     #[error("{0}")]
     Configuration(String),
     /// The store cannot be opened.
@@ -49,7 +50,8 @@ pub enum StartError {
     Store(#[from] StoreError),
 }
 
-/// Why a node is not ready to serve. Its text is fit for anybody: details, which may name hosts and roles, are in the log.
+/// Why a node is not ready to serve. Its text is safe to show to anyone: details, which may name hosts and roles, are
+/// only logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.reason())]
 #[non_exhaustive]
@@ -60,20 +62,20 @@ pub enum NotReady {
     Stopping,
     /// The server has stopped.
     Stopped,
-    /// The threads that write to the store do not get through.
+    /// Writes to the store do not complete.
     StoreNotWritable,
-    /// The threads that read from the store do not get through.
+    /// Reads from the store do not complete.
     StoreNotReadable,
     /// The database is full, read-only, or refuses to store anything.
     StoreRefuses,
-    /// The connection on which the node hears the others is down.
+    /// The connection on which the node receives notices from other nodes is down.
     CannotHearOthers,
 }
 
 impl NotReady {
     pub(crate) fn reason(self) -> &'static str {
         match self {
-            NotReady::StoreAway => "the store is away",
+            NotReady::StoreAway => "the store is unavailable",
             NotReady::Stopping => "the server is stopping",
             NotReady::Stopped => "the server has stopped",
             NotReady::StoreNotWritable => "the store cannot be written to",
@@ -82,7 +84,7 @@ impl NotReady {
                 "the database is full, read-only, or refuses to store anything"
             }
             NotReady::CannotHearOthers => {
-                "the node cannot hear the others: its LISTEN line is down"
+                "the node receives no notices from other nodes: its LISTEN connection is down"
             }
         }
     }
@@ -90,11 +92,11 @@ impl NotReady {
 
 /// A handler's failure.
 ///
-/// `?` makes one of whatever converts into `Box<dyn Error + Send + Sync>`: an error that can be sent between threads, a
-/// boxed one, `anyhow::Error`, a `String` or a `&str`. For other errors there is
+/// `?` creates one from anything that converts into `Box<dyn Error + Send + Sync>`: an error that can be sent between
+/// threads, a boxed one, `anyhow::Error`, a `String` or a `&str`. For other errors there is
 /// [`from_error`](HandlerError::from_error).
 ///
-/// The error and its sources go to the log. The client is told only that the handler failed, unless the error was made
+/// The error and its sources are logged. The client only learns that the handler failed, unless the error was created
 /// by [`public`](HandlerError::public) or [`Config::reveal_errors`](crate::Config::reveal_errors) is set.
 ///
 /// ```
@@ -120,7 +122,7 @@ impl NotReady {
 /// ```
 pub struct HandlerError {
     message: String,
-    /// Goes to the log after the message.
+    /// Logged after the message.
     source: Option<BoxedError>,
     audience: Audience,
 }
@@ -132,23 +134,23 @@ type BoxedError = Box<dyn Error + Send + Sync>;
 enum Audience {
     Log,
     Client,
-    /// The client, who has made a mistake that is no failure of the handler's.
+    /// The client, whose mistake it is; the handler did not fail.
     ClientAtFault,
 }
 
 impl HandlerError {
-    /// A failure whose text the client is told.
+    /// A failure whose text is sent to the client.
     pub fn public(text: impl Into<String>) -> HandlerError {
         HandlerError::new(text, Audience::Client)
     }
 
-    /// A failure whose text goes to the log only.
+    /// A failure whose text is only logged.
     pub fn internal(text: impl Into<String>) -> HandlerError {
         HandlerError::new(text, Audience::Log)
     }
 
-    /// A failure out of an error that cannot be sent between threads or borrows what it reports, such as `Box<dyn Error>`
-    /// or a `PoisonError`: takes the texts of the error and its sources, which go to the log only.
+    /// Creates a failure from an error that cannot be sent between threads or that borrows, such as `Box<dyn Error>` or
+    /// a `PoisonError`. It keeps only the texts of the error and its sources, which are logged.
     ///
     /// ```
     /// use std::error::Error;
@@ -170,8 +172,8 @@ impl HandlerError {
         HandlerError::internal(text)
     }
 
-    /// The same failure, caused by this error. The log shows the error and its sources after the text; the client is not
-    /// told of them.
+    /// The same failure, caused by this error. The log shows the error and its sources after the text; the client does
+    /// not see them.
     ///
     /// ```
     /// use matssocket::HandlerError;
@@ -188,7 +190,7 @@ impl HandlerError {
         self
     }
 
-    /// The error that this failure was made of or [caused by](Self::with_source), if it was made of one.
+    /// The error that this failure was created from or [caused by](Self::with_source), if any.
     pub fn source(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
         self.source.as_deref()
     }
@@ -211,7 +213,7 @@ impl HandlerError {
         self.audience == Audience::ClientAtFault
     }
 
-    /// What the client is told.
+    /// The text for the client.
     pub(crate) fn for_client(&self, reveal: bool) -> Cow<'_, str> {
         match self.audience {
             _ if reveal => Cow::Owned(self.to_string()),
@@ -221,7 +223,7 @@ impl HandlerError {
     }
 }
 
-/// What the log is told: the text, then that of each source, separated by colons.
+/// The text for the log: that of the failure, then that of each source, separated by colons.
 impl fmt::Display for HandlerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = self.message.clone();
@@ -249,7 +251,7 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for HandlerError {
     }
 }
 
-/// Appends the texts of an error and its sources. Many errors quote their source: a text that stands there already is
+/// Appends the texts of an error and its sources. Many errors quote their source: a text that is already included is
 /// not repeated.
 fn append_sources(text: &mut String, mut source: Option<&dyn Error>) {
     while let Some(error) = source {

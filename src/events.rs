@@ -13,7 +13,7 @@ use crate::wire::MessageType;
 pub enum SessionChange {
     /// It was opened.
     New,
-    /// Its client came back.
+    /// Its client reconnected.
     Reconnect,
     /// Its connection is gone; the session waits for its client.
     Deregister,
@@ -85,7 +85,7 @@ impl Listeners {
     }
 }
 
-/// A listener that panics takes nobody with it: neither the session nor the maintenance that called it.
+/// A panicking listener must not take down the session or the maintenance task that called it.
 fn guarded(call: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(call)).is_err() {
         log_seldom!(error, "a listener panicked");

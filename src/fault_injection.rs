@@ -1,5 +1,5 @@
-//! Breaks promises on purpose, to prove that the tests which watch over them would notice. Nothing here is on unless
-//! the program says so; without the feature `sabotage` nothing of it is compiled but checks that are always false.
+//! Breaks guarantees on purpose, to prove that the tests that check them would notice. Everything is off unless the
+//! program turns it on; without the feature `sabotage`, only checks that are always false are compiled.
 
 #[cfg(feature = "sabotage")]
 pub use switched::{Broken, Step, break_promise, die_at, pose_as_next_version};
@@ -14,14 +14,14 @@ mod switched {
     use std::cell::Cell;
     use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-    /// What can be left out.
+    /// A mechanism that can be switched off.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Broken {
-        /// The inbox: a message that comes again is handled again.
+        /// The inbox: a repeated message is handled again.
         Deduplication = 1,
         /// The check that a registration, or a claim, is still the newest.
         Fencing = 2,
-        /// What goes again after a reconnect.
+        /// Redelivery after a reconnect.
         Redelivery = 4,
     }
 
@@ -30,7 +30,7 @@ mod switched {
     pub enum Step {
         /// Everything is written, nothing is committed.
         BeforeCommit,
-        /// Committed, and nobody has been told.
+        /// Committed, but nobody has been notified yet.
         AfterCommit,
     }
 
@@ -41,7 +41,7 @@ mod switched {
         static DIES_AT: Cell<Option<Step>> = const { Cell::new(None) };
     }
 
-    /// Leaves this out from now on, in the whole process.
+    /// Switches this mechanism off, for the whole process.
     pub fn break_promise(what: Broken) {
         BROKEN.fetch_or(what as u8, Ordering::SeqCst);
     }
@@ -50,7 +50,7 @@ mod switched {
         BROKEN.load(Ordering::Relaxed) & what as u8 != 0
     }
 
-    /// From now on, this process migrates databases as a next version might: it adds the tables and columns of
+    /// From now on, this process migrates databases as the next version might: it adds the tables and columns of
     /// `tests/upgrade/next`.
     pub fn pose_as_next_version() {
         NEXT_VERSION.store(true, Ordering::SeqCst);
@@ -60,7 +60,7 @@ mod switched {
         NEXT_VERSION.load(Ordering::Relaxed)
     }
 
-    /// Called by a transactional handler: the process dies when its own transaction comes to this step.
+    /// Called by a transactional handler: the process dies when its own transaction reaches this step.
     pub fn die_at(step: Step) {
         DIES_AT.set(Some(step));
     }

@@ -1,4 +1,4 @@
-//! What the sessions connected to a node look like from outside.
+//! A view of the sessions connected to a node.
 
 use std::time::SystemTime;
 
@@ -28,7 +28,7 @@ pub struct LiveSession {
 #[derive(Clone, Debug, serde::Serialize)]
 #[non_exhaustive]
 pub struct RecentEnvelope {
-    /// When. Serialised as milliseconds since the epoch.
+    /// When it was received or sent. Serialised as milliseconds since the epoch.
     #[serde(serialize_with = "crate::clock::as_epoch_ms")]
     pub at: SystemTime,
     /// Whether it came from the client; otherwise it went to the client.
@@ -38,7 +38,7 @@ pub struct RecentEnvelope {
     pub message_type: MessageType,
     /// Endpoint or topic.
     pub endpoint: Option<String>,
-    /// Message id: the client's or the server's; for several, how many.
+    /// Message id, the client's or the server's; if there are several, their number.
     pub id: Option<String>,
 }
 

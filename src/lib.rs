@@ -1,5 +1,5 @@
-//! Reliable messaging over WebSocket for actix-web: each message processed once and in order, through lost lines and
-//! dying nodes.
+//! Reliable messaging over WebSocket for actix-web: each message is processed once and in order, even when connections
+//! break and nodes fail.
 //!
 //! ```no_run
 //! use actix_web::{App, HttpServer};
@@ -31,65 +31,65 @@
 //! # Where to begin
 //!
 //! [`MatsSocketServer::builder`] takes a [`Store`], an [`Authentication`] (or [`auth_fn`]), endpoints, terminators and
-//! services; [`start`](ServerBuilder::start) gives the handle, a [`MatsSocketServer`]. A handler goes from [`Incoming`]
-//! to an [`Outcome`]. Limits are in [`Config`], figures in [`Metrics`]. The README has a chapter on each. [`security`] says
-//! who is trusted with what.
+//! services; [`start`](ServerBuilder::start) returns the handle, a [`MatsSocketServer`]. A handler turns an
+//! [`Incoming`] message into an [`Outcome`]. Limits are in [`Config`], figures in [`Metrics`]. The README has a chapter
+//! on each. [`security`] describes who is trusted with what.
 //!
 //! # The rooms
 //!
-//! They form layers: each room imports only rooms that stand above it in this table, and `tests/layers.rs` holds the
-//! source to that. Where a room has something to tell to one further down, it defines the message itself.
+//! They form layers: each room imports only rooms listed above it in this table, which `tests/layers.rs` enforces.
+//! Where a room must notify one listed below it, it defines the message itself.
 //!
 //! | room | holds |
 //! |---|---|
 //! | [`wire`], `clock` | the protocol as data: the package `matssocket-wire`, which knows no actor, no database, no clock; an injectable clock |
-//! | `conninfo`, `fault_injection`, `mailbox`, `request`, `seldom` | the ground: PostgreSQL's connection strings, switches that break promises on purpose, metered mailboxes, who sent an HTTP request, log lines at a bounded rate |
-//! | `auth`, `events`, `introspection` | plain data and traits of the face: the authentication plugin, what listeners are told, what a connected session looks like |
+//! | `conninfo`, `fault_injection`, `mailbox`, `request`, `seldom` | the ground: PostgreSQL's connection strings, switches that break guarantees on purpose, metered mailboxes, who sent an HTTP request, rate-limited log lines |
+//! | `auth`, `events`, `introspection` | public data and traits: the authentication plugin, events for the application's listeners, what a connected session looks like |
 //! | `store` | the store actor, group commit, and the database behind one narrow trait: `store::sqlite`, `store::postgres`, and `store::sql`, which both share |
-//! | `config`, `error`, `message` | more of the face: every limit, errors, messages in the making |
-//! | `cluster` | cluster-notify: tells other nodes about news; notices may be lost, doubled or late |
+//! | `config`, `error`, `message` | more of the public API: every limit, the errors, and the building of messages for clients |
+//! | `cluster` | cluster-notify: notifies other nodes of news; notices may be lost, doubled or late |
 //! | `registry` | one actor per node: which sessions live here, who listens to which topic |
 //! | `endpoint` | handlers with their types erased, their contexts and outcomes; the built-in endpoints |
 //! | `node` | what the rooms of one running node share: its name, its lease, its limits |
 //! | `session` | one session actor per registration of a session; `session::state` decides, without I/O, and the actor carries it out; `session::handler` runs handlers |
-//! | `service` | what forwarded messages reach: dispatch, retries, replies |
+//! | `service` | forwarded messages: dispatch, retries, replies |
 //! | `http` | the actix-web edge: upgrade, guard of the incoming bytes, one connection actor per WebSocket |
-//! | `maintenance` | what a node does at intervals: lease, sweep, liveliness, time-outs, scavenging |
+//! | `maintenance` | the periodic tasks of a node: lease, sweep, liveliness, time-outs, scavenging |
 //! | `metrics` | the snapshot of all figures |
 //! | `server` | puts everything together: [`ServerBuilder`], [`MatsSocketServer`], mounting, running and stopping |
 //! | [`testkit`] | drives an application's endpoints in its tests, without a socket |
 //! | `client` | a Rust client of the same protocol: the package `matssocket-client` (feature `client`), which knows [`wire`] only |
 //!
 //! Connection and session actors live on the thread of the HTTP worker that accepted the socket; registry, cluster,
-//! services and maintenance on a thread of the node's own, the store on threads of its own.
+//! services and maintenance on a thread of the node's own, and the store on its own threads.
 //!
 //! # One message, from room to room
 //!
-//! A client's REQUEST comes in on a socket. In `http` the guard lets its bytes pass, the connection actor joins them to
-//! a WebSocket message and hands it to the session actor. `session` parses it by [`wire`], has the application
-//! authenticate it, and starts the endpoint's handler. The handler returns [`Outcome::resolve`]. Client message id and
-//! answer, with whatever the handler sent through its [`Context`], go to `store` as one operation. A writer thread puts
-//! it into one transaction with all that is waiting at that moment, and answers after the commit. Only then the session
-//! sends the RESOLVE, which `wire` prints, and the connection actor writes. Should the line break first, the client sends
-//! the REQUEST again, to whatever node: the id is there already, so the stored answer goes out, and no handler runs. The
-//! client's ACK2 deletes the row.
+//! A client's REQUEST comes in on a socket. In `http` the guard admits its bytes, and the connection actor assembles
+//! them into a WebSocket message, which it hands to the session actor. `session` parses it by [`wire`], has the
+//! application authenticate it, and starts the endpoint's handler. The handler returns [`Outcome::resolve`]. The client
+//! message id and the answer, with whatever the handler sent through its [`Context`], go to `store` as one operation. A
+//! writer thread puts it into one transaction with everything else that is waiting at that moment, and answers after
+//! the commit. Only then does the session send the RESOLVE, which `wire` serialises and the connection actor writes. If
+//! the connection breaks first, the client repeats the REQUEST, to any node: the id is already stored, so the stored
+//! answer is sent and no handler runs. The client's ACK2 deletes the row.
 //!
 //! [`MatsSocketServer::send`] goes the other way. `store` gives the message the session's next sequence number and
-//! stores it. After the commit the registry hands it to the session, if that lives on this node; if not, `cluster`
-//! tells the node where it does, and the session there fetches it. The client's ACK deletes the row. Whatever was not
-//! acknowledged goes again after a reconnect, oldest first.
+//! stores it. After the commit, the registry hands it to the session if that lives on this node. Otherwise `cluster`
+//! notifies the node that holds the session, which fetches the message. The client's ACK deletes the row. Messages that
+//! were not acknowledged are sent again after a reconnect, oldest first.
 //!
 //! # Features
 //!
 //! - `sqlite` (default): the store on SQLite, which is bundled.
-//! - `postgres`: the store on PostgreSQL, and clusters of several processes, by the system's libpq. `postgres-bundled`: with
-//!   libpq and OpenSSL built in.
-//! - `client`: the Rust client, as `matssocket::client`; a service that is nothing but a client takes the package `matssocket-client`
-//!   instead, which brings neither actix nor a database. `client-tls`: its `wss://`.
+//! - `postgres`: the store on PostgreSQL, and clusters of several processes, using the system's libpq.
+//!   `postgres-bundled`: with libpq and OpenSSL built in.
+//! - `client`: the Rust client, as `matssocket::client`; a service that is only a client should depend on the package
+//!   `matssocket-client` instead, which pulls in neither actix nor a database. `client-tls`: its `wss://`.
 //! - `browser-client`: the server also serves the browser client, below the path of its WebSocket.
 //!
-//! The program `matssocket` (the demo, and the commands for operations) is the package `matssocket-cli`, the load generator
-//! `matssocket-load`.
+//! The program `matssocket` (the demo and the commands for operators) is in the package `matssocket-cli`, the load
+//! generator in `matssocket-load`.
 
 // src/store/sql is compiled once for each database, on purpose.
 #![allow(clippy::duplicate_mod)]
@@ -108,7 +108,7 @@ mod endpoint;
 mod error;
 mod events;
 #[cfg(feature = "sabotage")]
-#[doc(hidden)] // for tests/tools/chaos, and for nobody else
+#[doc(hidden)] // only for tests/tools/chaos
 pub mod fault_injection;
 #[cfg(not(feature = "sabotage"))]
 #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]
@@ -126,7 +126,7 @@ mod seldom;
 mod server;
 mod service;
 mod session;
-// Without a database (a build for the client alone) nothing runs what is in there.
+// Without a database (a client-only build) this code is unused.
 #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]
 mod store;
 pub mod testkit;

@@ -1,7 +1,7 @@
 //! The mailboxes of actors, metered.
 //!
-//! Every actor of ours is metered at one seam, [`Mailbox`]: a message enters through it, and the actor takes it out of
-//! its [`Metered`] wrapping by [`metered!`].
+//! All our actors are metered in one place: a message enters through [`Mailbox`], and the actor unwraps it from
+//! [`Metered`] with [`metered!`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -30,11 +30,11 @@ pub(crate) struct Meter {
 pub struct MailboxMetrics {
     /// Messages waiting now.
     pub depth: u64,
-    /// Most messages that ever waited.
+    /// Most messages that ever waited at the same time.
     pub high_water: u64,
     /// Messages handled.
     pub handled: u64,
-    /// Messages that were lost, their actor having ended before.
+    /// Messages lost because their actor had already ended.
     pub lost: u64,
     /// Sum of the times messages waited.
     #[serde(rename = "waited_us", serialize_with = "crate::clock::as_micros")]
@@ -54,14 +54,14 @@ pub struct MailboxMetrics {
 }
 
 impl Meter {
-    /// Counts a message in.
+    /// Counts a message as it enters the mailbox.
     pub(crate) fn count_in(&self) {
         let entered = self.entered.fetch_add(1, Relaxed) + 1;
         let waiting = entered.saturating_sub(self.left.load(Relaxed));
         raise(&self.high_water, waiting);
     }
 
-    /// Counts messages out that have waited so long and are handled from now on.
+    /// Counts messages as they leave the mailbox to be handled, with the time each has waited.
     pub(crate) fn count_out(&self, waits: impl Iterator<Item = Duration>) {
         let (mut count, mut sum, mut longest) = (0, 0, 0);
         for wait in waits.map(nanos) {
@@ -75,12 +75,12 @@ impl Meter {
         self.left.fetch_add(count, Relaxed);
     }
 
-    /// Counts a message out that was lost.
+    /// Counts a message that was lost.
     pub(crate) fn count_lost(&self) {
         self.left.fetch_add(1, Relaxed);
     }
 
-    /// What was taken out together was handled together, in so long.
+    /// Records how long it took to handle the messages that were taken out together.
     pub(crate) fn handled_together(&self, took: Duration) {
         let took = nanos(took);
         self.handling_ns.fetch_add(took, Relaxed);
@@ -104,7 +104,7 @@ impl Meter {
     }
 }
 
-/// Counts a message in; counts it out when it is handled, or dropped with its actor.
+/// Counts a message on entry, and again when it is handled or is dropped with its actor.
 struct Ticket {
     meter: Arc<Meter>,
     /// `None` once it is handled.
@@ -159,7 +159,7 @@ impl<M> Metered<M> {
     }
 }
 
-/// Raises a maximum. Mostly it stays: then this only reads, and takes no cache line from other threads.
+/// Raises a maximum. Usually it stays the same: then this only reads, so other threads keep the cache line.
 fn raise(maximum: &AtomicU64, to: u64) {
     if maximum.load(Relaxed) < to {
         maximum.fetch_max(to, Relaxed);
@@ -170,7 +170,7 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The way into an actor's mailbox for one kind of message; who is behind it stays hidden.
+/// Sends one kind of message to an actor whose type stays hidden.
 pub(crate) struct Mailbox<M: Message + Send>
 where
     M::Result: Send,
@@ -208,7 +208,7 @@ where
         async move { result.await.ok() }
     }
 
-    /// Whether the actor is still there.
+    /// Whether the actor is still running.
     pub(crate) fn connected(&self) -> bool {
         self.to.connected()
     }
@@ -271,7 +271,7 @@ pub mod bench {
 
     use super::{Mailbox, Meter};
 
-    /// The way into the mailbox of an actor that does nothing.
+    /// Sends to an actor that does nothing.
     pub struct Hop(Mailbox<Nothing>);
 
     #[derive(Message)]
@@ -298,7 +298,7 @@ pub mod bench {
             Hop(Mailbox::new(&Idle.start(), &Meter::default().into()))
         }
 
-        /// Sends so many messages, and waits until they are handled.
+        /// Sends this many messages, and waits until they are handled.
         pub async fn pass(&self, messages: u64) {
             for _ in 1..messages {
                 self.0.tell(Nothing);

@@ -1,4 +1,4 @@
-//! Messages for clients, in the making: checked and serialised once, whoever sends them.
+//! Builds messages for clients: checked and serialised in one place, whoever sends them.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::store::operation::{
 };
 use crate::wire::{Debug, InvalidId, MessageType, check_id, shown};
 
-/// Where the reply to a server request goes: a terminator of this application, with the correlation data that it needs.
+/// Where the reply to a server request goes: a terminator of this application, with the correlation data it needs.
 ///
 /// ```
 /// use std::time::Duration;
@@ -43,28 +43,28 @@ impl ReplyTo {
         }
     }
 
-    /// With a correlation string, which comes back with the reply.
+    /// Sets a correlation string, which is returned with the reply.
     pub fn correlation_string(mut self, string: impl Into<String>) -> ReplyTo {
         self.string = Some(string.into());
         self
     }
 
-    /// With correlation bytes, which come back with the reply.
+    /// Sets correlation bytes, which are returned with the reply.
     pub fn correlation_bytes(mut self, bytes: impl Into<Vec<u8>>) -> ReplyTo {
         self.bytes = Some(bytes.into());
         self
     }
 
-    /// With its own timeout, after which the terminator gets a REJECT with an
-    /// [`end_reason`](crate::Context::end_reason). The default is [`Config::request_timeout`](crate::Config::request_timeout).
+    /// Sets the timeout, after which the terminator gets a REJECT with an [`end_reason`](crate::Context::end_reason).
+    /// The default is [`Config::request_timeout`](crate::Config::request_timeout).
     pub fn timeout(mut self, timeout: Duration) -> ReplyTo {
         self.timeout = Some(timeout);
         self
     }
 }
 
-/// Tells a repeated [`send_once`](crate::MatsSocketServer::send_once) from a new one: 1 to 255 bytes without control
-/// characters, unique among the messages of the application. It is remembered for
+/// Distinguishes a repeated [`send_once`](crate::MatsSocketServer::send_once) from a new one: 1 to 255 bytes without
+/// control characters, unique among the messages of the application. It is remembered for
 /// [`Config::idempotency`](crate::Config::idempotency).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(String);
@@ -81,7 +81,7 @@ impl IdempotencyKey {
     }
 }
 
-/// Who makes a message, and when.
+/// Who creates a message, and when.
 pub(crate) struct Maker<'a> {
     pub(crate) node: &'a str,
     pub(crate) now: i64,
@@ -89,7 +89,7 @@ pub(crate) struct Maker<'a> {
 
 impl Maker<'_> {
     fn debug(&self) -> Option<Debug> {
-        // Always noted: what the client may see of it is decided when it is sent.
+        // Always recorded: how much of it the client may see is decided when the message is sent.
         Some(Debug {
             smcts: Some(self.now),
             smcnn: Some(self.node.to_owned()),
@@ -197,7 +197,7 @@ pub(crate) fn publish<T: Serialize + ?Sized>(
     })
 }
 
-/// Revokes a user's authorization, or his right to a topic, on all nodes.
+/// Revokes a user's authorization, or the user's right to a topic, on all nodes.
 pub(crate) async fn revoke(
     store: &StoreHandle,
     user_id: &str,

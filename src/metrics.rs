@@ -24,20 +24,20 @@ pub struct Metrics {
     pub actors: BTreeMap<&'static str, MailboxMetrics>,
     /// The store: batch sizes, commit times, queue depth.
     pub store: StoreMetricsSnapshot,
-    /// The line to other nodes.
+    /// Notices to and from other nodes.
     pub cluster: ClusterMetrics,
     /// Maintenance tasks by name.
     pub maintenance: BTreeMap<&'static str, MaintenanceMetrics>,
-    /// What each service of this node does, by name.
+    /// Each service of this node, by name.
     pub services: BTreeMap<String, ServiceMetrics>,
     /// Forwarded messages, by service, that wait because no living node has their service, as of the last
-    /// [sweep](crate::Config::sweep_interval). They are the cluster's: all nodes tell the same.
+    /// [sweep](crate::Config::sweep_interval). This counts the whole cluster: all nodes report the same.
     pub unserved: BTreeMap<String, u64>,
     /// Handlers running now.
     pub handlers_running: u64,
     /// Handlers that failed or panicked.
     pub handler_failures: u64,
-    /// Messages dropped because their session was gone when they were to be stored.
+    /// Messages dropped because their session no longer existed when they were to be stored.
     pub messages_without_session: u64,
     /// Messages that became dead letters on this node.
     pub dead_letters: u64,
@@ -45,19 +45,20 @@ pub struct Metrics {
     pub redeliveries_counted: u64,
     /// RETRY answers given.
     pub retries_told: u64,
-    /// Of these, to messages that were to be forwarded, since too much of their session or user waits for services.
+    /// RETRY answers given because too many forwarded messages of the session or user were waiting for services;
+    /// included in [`retries_told`](Self::retries_told).
     pub forwards_refused: u64,
-    /// Bytes that connections of this node hold of what clients send: announced, received, or in the hands of handlers.
+    /// Bytes that connections of this node hold of incoming data: announced, received, or being handled.
     pub held_incoming: u64,
-    /// Those of them that belong to lines whose HELLO is not done.
+    /// Those of them that belong to connections that have not completed HELLO.
     pub held_before_hello: u64,
-    /// Bytes that connections of this node hold of what is to be sent.
+    /// Bytes that connections of this node hold of outgoing data.
     pub held_outgoing: u64,
-    /// Connections that are not read from, because there is no room for what they announce.
+    /// Connections whose reading is paused because there is no room for the data they announced.
     pub readers_waiting: u64,
-    /// Connections closed because a message came too slowly.
+    /// Connections closed because a message arrived too slowly.
     pub closed_slow: u64,
-    /// Connections closed because there was no room, for too long, for a message that they had begun or announced.
+    /// Connections closed because there was no room for a message they had begun or announced for too long.
     pub closed_waiting: u64,
     /// Rows that scavenging deleted.
     pub scavenged: u64,
@@ -65,9 +66,9 @@ pub struct Metrics {
     pub dead_letters_scavenged: u64,
     /// How often the node came back as a new incarnation after losing its lease.
     pub incarnations: u64,
-    /// Sessions closed to make room for a newer one of their user.
+    /// Sessions closed to make room for a newer session of the same user.
     pub sessions_displaced: u64,
-    /// What clients sent and could not be meant: breaches of the protocol, fields that cannot be read, payloads that do not
-    /// fit their endpoint.
+    /// Mistakes of clients: protocol violations, fields that cannot be read, payloads that do not deserialise to the
+    /// endpoint's type.
     pub client_mistakes: u64,
 }

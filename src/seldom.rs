@@ -1,4 +1,4 @@
-//! Log lines that a client can cause at will, or that come with each message while something is wrong, at a bounded rate.
+//! Rate-limits log lines that a client can cause at will, or that every message would cause while something is wrong.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 /// Least time between two lines of one kind.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Decides when an event that may come often is worth a log line: the first at once, then at most one line per
-/// interval, with the number of events since the last line.
+/// Decides when a frequent event is worth a log line: the first at once, then at most one line per interval, with the
+/// number of events since the last line.
 #[derive(Debug)]
 pub(crate) struct Seldom(Mutex<State>);
 
@@ -33,7 +33,7 @@ impl Seldom {
         }))
     }
 
-    /// Counts an event. `Some`: write the line now; it stands for so many events, this one included.
+    /// Counts an event. `Some`: log a line now, which stands for this many events, the current one included.
     pub(crate) fn count(&self) -> Option<u64> {
         self.count_at(Instant::now())
     }
@@ -52,12 +52,12 @@ impl Seldom {
     }
 }
 
-/// As [`Seldom`], for kinds that are told apart by name: endpoints, say.
+/// Like [`Seldom`], per named kind, for example per endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct SeldomBy(Mutex<HashMap<String, Seldom>>);
 
 impl SeldomBy {
-    /// Names are those that the application chose; whatever else may come shares one count.
+    /// Most names with a count of their own. The application chooses the names; any beyond this limit share one count.
     const MOST: usize = 1_000;
 
     /// Counts an event of this kind.
@@ -71,7 +71,7 @@ impl SeldomBy {
     }
 }
 
-/// What is added to a line that stands for several events.
+/// The suffix of a line that stands for several events.
 pub(crate) fn and_others(count: u64) -> String {
     match count {
         0 | 1 => String::new(),
@@ -79,8 +79,8 @@ pub(crate) fn and_others(count: u64) -> String {
     }
 }
 
-/// Writes a log line that may come with each message: the first at once, then one per interval, with the number of those
-/// for which it stands. The others are at debug level.
+/// Writes a rate-limited log line: the first at once, then one per interval, with the number of events it stands for.
+/// The others are logged at debug level.
 macro_rules! log_seldom {
     ($level:ident, $($words:tt)+) => {{
         static KIND: $crate::seldom::Seldom = $crate::seldom::Seldom::new();

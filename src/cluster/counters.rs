@@ -1,4 +1,4 @@
-//! What a node's connection to the other nodes has done so far.
+//! Counters of a node's connection to the other nodes.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,31 +6,31 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// What a line between nodes has done.
+/// Counters of a node's connection to the others.
 #[derive(Debug, Default)]
 pub(crate) struct ClusterCounters {
     pub(crate) sent: AtomicU64,
     pub(crate) statements: AtomicU64,
     pub(crate) received: AtomicU64,
     pub(crate) reconnects: AtomicU64,
-    /// Since when the line is down, if it is.
+    /// Since when the connection has been down, if it is.
     down_since: Mutex<Option<Instant>>,
 }
 
 impl ClusterCounters {
-    /// The line is down from now on, unless it was.
+    /// The connection is down from now on, unless it already was.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))] // it never is within one process
     pub(crate) fn mark_down(&self) {
         self.down().get_or_insert_with(Instant::now);
     }
 
-    /// The line is up.
+    /// The connection is up.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     pub(crate) fn mark_up(&self) {
         *self.down() = None;
     }
 
-    /// For how long the line has been down; zero if it is up.
+    /// For how long the connection has been down; zero if it is up.
     pub(crate) fn down_for(&self) -> Duration {
         self.down().map_or(Duration::ZERO, |since| since.elapsed())
     }
@@ -51,7 +51,7 @@ impl ClusterCounters {
     }
 }
 
-/// What the node's line to the others has done so far. Nodes in one process have none: all 0.
+/// What the node's connection to the other nodes has done so far. All 0 for nodes in one process, which have none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ClusterMetrics {
@@ -61,6 +61,6 @@ pub struct ClusterMetrics {
     pub statements: u64,
     /// Notices received.
     pub received: u64,
-    /// How often the line was lost and came back.
+    /// How often the connection was lost and re-established.
     pub reconnects: u64,
 }

@@ -7,7 +7,7 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::{ClusterCounters, Deliver, Done, Faults, Notice, Transport};
 
-/// Notices waiting for one node; more are dropped, for the sweep to make good.
+/// Notices waiting for one node; more are dropped, and the sweep finds what they announced.
 const QUEUE: usize = 10_000;
 
 pub(super) struct LocalTransport {
@@ -56,7 +56,7 @@ impl Transport for LocalTransport {
         {
             Ok(_) => drop(self.nodes().insert(node.to_owned(), sender)),
             Err(error) => log::error!(
-                "no thread for notices to {node}, the sweep has to find all news: {error}"
+                "cannot start a thread for notices to {node}; only the sweep finds news: {error}"
             ),
         }
     }

@@ -1,7 +1,7 @@
-//! Cluster-notify: telling other nodes about news.
+//! Cluster-notify: notifies other nodes of news.
 //!
-//! A notice is a hint: it may be lost, doubled or late. The database is the truth, and the sweep finds what was not
-//! told.
+//! A notice is a hint: it may be lost, doubled or late. The database is authoritative, and the sweep finds whatever no
+//! notice announced.
 
 mod counters;
 mod local;
@@ -21,7 +21,7 @@ pub(crate) use transport::{Deliver, Done, Notice, Transport};
 
 use crate::store::Store;
 
-/// How the nodes of a cluster hear each other. Cheap to clone; clones are the same cluster.
+/// How the nodes of a cluster notify each other. Cheap to clone; clones are the same cluster.
 #[derive(Clone)]
 pub struct Cluster {
     pub(crate) transport: Arc<dyn Transport>,
@@ -39,15 +39,15 @@ impl Cluster {
         Cluster::faulty(Faults::default())
     }
 
-    /// Nodes in any processes that reach one PostgreSQL database, by its LISTEN and NOTIFY. Those with the same schema
-    /// are one cluster; none of its tables is used.
+    /// Nodes in any processes, by LISTEN and NOTIFY of a PostgreSQL database that all of them reach. Nodes with the
+    /// same schema form one cluster; tables are not used.
     ///
-    /// Each node keeps one connection, its LISTEN line. If it is lost the node opens it again, and looks in the store
-    /// for what it has not heard. Until then the sweep of each node finds its news
-    /// ([`Config::sweep_interval`](crate::Config::sweep_interval)), as it does if the line can never be opened.
+    /// Each node keeps one LISTEN connection. If it is lost, the node opens it again, and looks in the store for what
+    /// it has missed. Until then, or if the connection can never be opened, the sweep of each node finds its news
+    /// ([`Config::sweep_interval`](crate::Config::sweep_interval)).
     ///
-    /// The URL, or list of `key=value`, is libpq's. It must not lead through a pooler in transaction mode, such as
-    /// PgBouncer: give one that leads past it. Time-outs and keep-alives are added, unless it has them.
+    /// The URL, or list of `key=value`, is passed to libpq. It must not go through a pooler in transaction mode, such
+    /// as PgBouncer: connect to the database directly. Time-outs and keep-alives are added unless given.
     ///
     /// ```
     /// # use matssocket::Cluster;
@@ -63,7 +63,7 @@ impl Cluster {
         }
     }
 
-    /// How nodes on this store hear each other, unless they are told otherwise.
+    /// The default way for nodes on this store to notify each other.
     pub(crate) fn for_store(store: &Store) -> Cluster {
         match store.listen() {
             #[cfg(feature = "postgres")]

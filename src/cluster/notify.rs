@@ -1,4 +1,4 @@
-//! The cluster-notify actor: coalesces notices per target node, and hands on those that come in.
+//! The cluster-notify actor: coalesces notices per target node, and passes incoming ones on.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use super::{ClusterCounters, Done, Notice, Transport};
 use crate::mailbox::{Mailbox, metered};
 use crate::store::operation::SessionKey;
 
-/// A notice that came in, for the registry.
+/// An incoming notice, for the registry.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct FromCluster(pub(crate) Notice);
 
-/// Tells other nodes.
+/// Notifies other nodes.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) enum Tell {
@@ -26,7 +26,7 @@ pub(crate) enum Tell {
     One { node: String, notice: Notice },
     /// For every other node.
     Others(Notice),
-    /// This node is called like this from now on; the old name hears nothing more.
+    /// This node has this name from now on; the old name gets no more notices.
     Join { node: String },
     /// This node leaves.
     Leave(Done),
@@ -81,7 +81,7 @@ impl Actor for ClusterNotify {
     }
 }
 
-/// Sent to itself behind what is in the mailbox already, so that all of it goes out as one.
+/// Sent to itself, after everything already in the mailbox, so that all of it is sent together.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Flush;

@@ -1,4 +1,4 @@
-//! What carries notices between nodes.
+//! The transport of notices between nodes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,45 +8,46 @@ use tokio::sync::oneshot;
 use super::ClusterCounters;
 use crate::store::operation::{ConnectionId, SessionKey};
 
-/// What one node tells another.
+/// A notice from one node to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Notice {
     /// Messages were stored for these sessions, which you hold.
     Stored(Vec<SessionKey>),
-    /// This session has been registered anew, by that node: let go of it, and tell that node.
+    /// This session was registered again, by that node: release it, and notify that node.
     TakenOver {
         session: SessionKey,
         connection: ConnectionId,
         by: String,
     },
-    /// The registration before this one has let go of the session.
+    /// The registration before this one has released the session.
     Released {
         session: SessionKey,
         connection: ConnectionId,
     },
     /// This session, which you hold, was closed.
     Closed { session: SessionKey, reason: String },
-    /// The client of this session, which you hold, is to come back if it is there: somebody wants to close the session.
+    /// Make the client of this session, which you hold, reconnect if it is connected: someone asked to close the
+    /// session.
     ComeBack { session: SessionKey },
     /// Something was published.
     Published,
-    /// Work was stored for services that the teller does not have: whoever has them may claim it.
+    /// Work was stored for services that the sending node does not have: nodes that have them may claim it.
     Work,
-    /// From the transport of this node itself: something may have been told that nobody heard.
+    /// From this node's own transport: notices may have been missed.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     // nothing is missed within one process
     Missed,
 }
 
-/// What a faulty transport does to the notices between nodes. The default is none of it.
+/// What a faulty transport does to notices between nodes. The default is nothing.
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use]
 pub struct Faults {
     /// Probability that a notice is lost.
     pub(super) drop: f64,
-    /// Probability that a notice comes twice.
+    /// Probability that a notice arrives twice.
     pub(super) duplicate: f64,
-    /// How long each notice is kept back.
+    /// How long each notice is delayed.
     pub(super) delay: Duration,
 }
 
@@ -57,13 +58,13 @@ impl Faults {
         self
     }
 
-    /// A notice comes twice with this probability, 0.0 to 1.0.
+    /// A notice arrives twice with this probability, 0.0 to 1.0.
     pub fn duplicate(mut self, probability: f64) -> Faults {
         self.duplicate = probability.clamp(0.0, 1.0);
         self
     }
 
-    /// Each notice is kept back for this time.
+    /// Each notice is delayed by this time.
     pub fn delay(mut self, delay: Duration) -> Faults {
         self.delay = delay;
         self
@@ -74,15 +75,15 @@ impl Faults {
 pub(crate) trait Transport: Send + Sync + 'static {
     /// From now on, notices for this node go to `deliver`.
     fn join(&self, node: &str, deliver: Deliver, counters: Arc<ClusterCounters>);
-    /// No more notices for this node. `done` is dropped when what it told before is on its way.
+    /// No more notices for this node. `done` is dropped when its own earlier notices are on their way.
     fn leave(&self, node: &str, done: Done);
-    /// This node, which has joined, tells another one.
+    /// Sends a notice from this node, which has joined, to another one.
     fn tell(&self, teller: &str, node: &str, notice: Notice);
-    /// This node, which has joined, tells all others.
+    /// Sends a notice from this node, which has joined, to all others.
     fn tell_others(&self, teller: &str, notice: Notice);
 }
 
-/// Where a transport puts the notices for a node.
+/// Receives the notices for a node.
 pub(crate) type Deliver = Box<dyn Fn(Notice) + Send>;
 
 /// Dropped when a node has left.

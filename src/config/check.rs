@@ -1,5 +1,4 @@
-//! What a configuration must not say: values with which the server would not work, and values that contradict each
-//! other.
+//! Rejects configurations with values with which the server would not work, or that contradict each other.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,12 +6,12 @@ use std::time::Duration;
 use super::Config;
 use crate::store::StoreConfig;
 
-/// What is wrong with a [`Config`]. Its text names each field with its value, says why the value will not do, and what
-/// to set instead.
+/// What is wrong with a [`Config`]. Its text names each field with its value, and says why the value is unusable and
+/// what to set instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfigMistake {
-    /// The fields that it is about, as they are called in [`Config`]; those of its `store` start with `store.`.
+    /// The affected fields, as named in [`Config`]; those of its `store` start with `store.`.
     pub fields: Vec<&'static str>,
     text: String,
 }
@@ -25,13 +24,13 @@ impl fmt::Display for ConfigMistake {
 
 impl std::error::Error for ConfigMistake {}
 
-/// The shortest HELLO with an authorization value of some length.
+/// Size of the shortest HELLO with a typical authorization value.
 const SHORTEST_HELLO: u64 = 1024;
 
-/// Threads and connections of a store; who asks for more has mistaken the unit.
+/// Most threads and connections of a store; a larger value must be a mistake.
 const MAX_THREADS: u64 = 1_000;
 
-/// Whoever waits for company longer than this holds up others who wait for the answer.
+/// The longest delay for batching: beyond this, the other side would wait too long for the answer.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
 /// The value of a field.
@@ -104,7 +103,7 @@ macro_rules! field {
     };
 }
 
-/// The same of several fields.
+/// The same for several fields.
 macro_rules! fields {
     ($($field:ident),* $(,)?) => {
         [$(field!($field)),*]
@@ -112,11 +111,11 @@ macro_rules! fields {
 }
 
 impl Config {
-    /// Looks for values with which a server would not work, such as a window of nothing, and for values that contradict
-    /// each other. [`ServerBuilder::start`](crate::ServerBuilder::start) does so before anything is opened.
+    /// Checks for values with which a server would not work, such as a window of zero, and for values that contradict
+    /// each other. [`ServerBuilder::start`](crate::ServerBuilder::start) calls this before it opens anything.
     ///
     /// # Errors
-    /// Everything that was found.
+    /// All mistakes found.
     pub fn check(&self) -> Result<(), Vec<ConfigMistake>> {
         let mut check = Check::default();
         check.config(self);
@@ -276,7 +275,7 @@ impl Check {
             self.at_most(
                 delay,
                 Value::Time(LONGEST_DELAY),
-                "whoever waits for the answer is held up",
+                "answers would be delayed for too long",
             );
         }
         self.ordered(
@@ -287,12 +286,12 @@ impl Check {
         self.ordered(
             field!(max_message_before_hello),
             field!(max_bytes_before_hello),
-            "no HELLO of that length would find room",
+            "there would never be room for a HELLO of that length",
         );
         self.ordered(
             field!(max_message),
             field!(max_user_bytes),
-            "no message of that length would find room",
+            "there would never be room for a message of that length",
         );
         for part in fields![
             max_message,
@@ -316,19 +315,19 @@ impl Check {
             field!(ping_interval),
             1,
             field!(idle_timeout),
-            "silent clients are cut off before they are pinged",
+            "idle clients would be disconnected before they are pinged",
         );
         self.shorter(
             field!(lease_interval),
             2,
             field!(lease),
-            "a single renewal that comes late costs the lease",
+            "a single late renewal would lose the lease",
         );
         self.shorter(
             field!(liveliness_interval),
             2,
             field!(session_timeout),
-            "sessions time out whose clients are connected",
+            "sessions of connected clients would time out",
         );
         self.ordered(
             field!(redelivery_evidence),
@@ -338,7 +337,7 @@ impl Check {
         self.ordered(
             field!(max_held),
             field!(max_received_while_held),
-            "the connection is closed before so many can be held",
+            "the connection would be closed before that many are held",
         );
         self.ordered(
             field!(max_topics),
@@ -351,7 +350,7 @@ impl Check {
         let StoreConfig {
             batch,
             queue,
-            // Where it is more than the queue holds, the queue is the limit.
+            // May exceed the size of the queue, which is then the limit.
             queue_per_user,
             queue_wait: _,
             writers,
@@ -399,7 +398,7 @@ impl Check {
         for &field in fields {
             let least = match field.value {
                 Value::Number(_) => Value::Number(1),
-                // The unit in which the server measures.
+                // The server's resolution of time.
                 Value::Time(_) => Value::Time(Duration::from_millis(1)),
             };
             if field.value < least {
@@ -422,14 +421,14 @@ impl Check {
         }
     }
 
-    /// Asks for `smaller <= larger`.
+    /// Requires `smaller <= larger`.
     fn ordered(&mut self, smaller: Field, larger: Field, because: &str) {
         if smaller.value > larger.value {
             self.contradiction(smaller, "must not be more than", larger, because);
         }
     }
 
-    /// Asks for `interval * times < limit`.
+    /// Requires `interval * times < limit`.
     fn shorter(&mut self, interval: Field, times: u32, limit: Field, because: &str) {
         let (Value::Time(short), Value::Time(long)) = (interval.value, limit.value) else {
             return;
@@ -443,7 +442,7 @@ impl Check {
         }
     }
 
-    /// Where the larger one is nothing, that is the mistake, and has been named.
+    /// If the larger one is zero, that is the mistake, which is already reported.
     fn contradiction(&mut self, smaller: Field, must: &str, larger: Field, because: &str) {
         if matches!(larger.value, Value::Number(0) | Value::Time(Duration::ZERO)) {
             return;

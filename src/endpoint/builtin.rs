@@ -14,7 +14,7 @@ const SOCKET_PING: &str = "MatsSocket.matsSocketPing";
 /// Id of the ping that a service answers, and name of that service.
 pub(crate) const SERVICE_PING: &str = "MatsSocket.matsPing";
 
-/// What the pings take and give.
+/// The payload of pings and of their replies.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Ping {
@@ -24,7 +24,8 @@ struct Ping {
     number: Option<f64>,
 }
 
-/// The built-in endpoints, by id. A ping has at most this many bytes: nobody needs more, and it is free to anybody.
+/// The built-in endpoints, by id. A ping has at most `max_bytes` bytes: no client needs more, and every client may send
+/// pings.
 pub(crate) fn endpoints(max_bytes: usize) -> [(&'static str, Endpoint); 2] {
     let service_ping = async_handler(|incoming: Incoming<serde_json::Value>| async move {
         let forward = Forward::to(SERVICE_PING, &incoming.payload);
@@ -48,7 +49,8 @@ pub(crate) fn ping_service() -> Handler {
     multiply_by(std::f64::consts::PI)
 }
 
-/// Resolves with what came in, its number multiplied: each ping by another factor, so that one sees who has answered.
+/// Resolves with what came in, its number multiplied: each ping with a different factor, which shows which one has
+/// answered.
 fn multiply_by(factor: f64) -> Handler {
     async_handler(move |incoming: Incoming<Option<Ping>>| async move {
         let (ping, _) = incoming.into_parts();

@@ -31,7 +31,7 @@ use crate::wire::{DebugOptions, MessageType, Payload};
 pub struct Incoming<T> {
     /// The payload.
     pub payload: T,
-    /// Where the message comes from, and the way to send others.
+    /// Where the message comes from, and the means to send others.
     pub context: Context,
 }
 
@@ -40,15 +40,15 @@ impl<T> Incoming<T> {
         Incoming { payload, context }
     }
 
-    /// Takes payload and context apart.
+    /// Splits it into payload and context.
     pub fn into_parts(self) -> (T, Context) {
         (self.payload, self.context)
     }
 }
 
-/// Where a message comes from, and the way to send others in one transaction with the handler's outcome: either all of them
-/// are stored with the outcome, or none. Clones are cheap. What is sent through it after the handler has returned is lost,
-/// and logged; use the [server handle](crate::MatsSocketServer::send) there.
+/// Where a message comes from, and the means to send others in one transaction with the handler's outcome: either all
+/// of them are stored with the outcome, or none. Clones are cheap. What is sent through it after the handler has
+/// returned is lost, and logged; use the [server handle](crate::MatsSocketServer::send) there.
 #[derive(Clone, Debug)]
 pub struct Context(Arc<Inner>);
 
@@ -90,16 +90,16 @@ impl std::fmt::Debug for Authorization {
     }
 }
 
-/// Names work in a service whose reply comes [later](crate::Outcome::later). It can be stored, sent elsewhere, and used on
-/// any node of the cluster: see [`MatsSocketServer::reply`](crate::MatsSocketServer::reply). Replying twice does no harm.
-/// Whoever has it can reply, so keep it as you would a password.
+/// Names work in a service whose reply comes [later](crate::Outcome::later). It can be stored, sent elsewhere, and used
+/// on any node of the cluster: see [`MatsSocketServer::reply`](crate::MatsSocketServer::reply). Replying twice does no
+/// harm. Anyone who has it can reply, so protect it like a password.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyToken {
     pub(crate) id: i64,
     pub(crate) secret: String,
 }
 
-/// Not its secret.
+/// Omits the secret.
 impl std::fmt::Debug for ReplyToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ReplyToken")
@@ -281,7 +281,7 @@ impl Context {
         Ok(())
     }
 
-    /// The context of a reply terminator, for a reply that a service is given.
+    /// The context of a reply terminator, for a reply that a service received.
     pub(crate) fn as_reply_to(
         &self,
         terminator: String,
@@ -309,7 +309,7 @@ impl Context {
         })
     }
 
-    /// Sends what was sent through another context.
+    /// Adopts what was sent through another context.
     pub(crate) fn take_over(&self, effects: Vec<Effect>) {
         for effect in effects {
             self.add(effect);
@@ -340,7 +340,7 @@ impl Context {
     }
 }
 
-/// What was sent through the context; nothing more is taken from now on.
+/// Takes what was sent through the context, which accepts nothing more from now on.
 pub(crate) fn take_effects(context: &Context) -> Vec<Effect> {
     context
         .0

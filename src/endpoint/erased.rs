@@ -1,4 +1,4 @@
-//! Handlers with their types erased, as the server keeps them.
+//! Handlers with their types erased, as the server stores them.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -32,12 +32,12 @@ pub(crate) type TransactionalHandler = Arc<dyn Fn(&mut dyn Any, Call) -> Handled
 /// One endpoint or terminator.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
-    /// Whether a REQUEST may come here.
+    /// Whether it accepts a REQUEST.
     pub(crate) replies: bool,
     pub(crate) run: Run,
     /// Turns a service's reply into the endpoint's.
     pub(crate) adapter: Option<Handler>,
-    /// Its answers are sent at once, instead of waiting a moment to be batched with others.
+    /// Its answers are sent at once, instead of waiting to be batched.
     pub(crate) at_once: bool,
 }
 
@@ -68,7 +68,7 @@ where
     Fut: Future<Output = Result<Outcome<R>, HandlerError>> + 'static,
 {
     Arc::new(move |call| {
-        // The handler itself may panic before it gives its future.
+        // The handler itself may panic before it returns its future.
         let future = match parse(call) {
             Ok(incoming) => {
                 std::panic::catch_unwind(AssertUnwindSafe(|| handler(incoming))).map_err(panicked)
@@ -108,7 +108,7 @@ fn raw<R>(outcome: Result<Outcome<R>, HandlerError>) -> Handled {
     Ok(outcome?.into_raw()?)
 }
 
-/// A request that ended without reply has no payload: `null`, or for types that do not take it, an empty object.
+/// A request that ended without reply has no payload: `null`, or for types that do not accept that, an empty object.
 fn parse<T: DeserializeOwned>(call: Call) -> Result<Incoming<T>, HandlerError> {
     let Call { context, payload } = call;
     let text = payload.as_ref().map_or("null", |payload| payload.get());
@@ -120,7 +120,7 @@ fn parse<T: DeserializeOwned>(call: Call) -> Result<Incoming<T>, HandlerError> {
         Ok(payload) => Ok(Incoming::new(payload, context)),
         // The error may quote the payload, whatever its size.
         Err(error) => Err(HandlerError::of_client(format!(
-            "the payload does not deserialise to what {:?} takes: {}",
+            "the payload does not deserialise to the type that {:?} takes: {}",
             context.endpoint(),
             shown(&error.to_string())
         ))),

@@ -1,4 +1,4 @@
-//! What a handler decides.
+//! Handlers' decisions.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use crate::wire::Payload;
 
 /// What a handler decides about its message. `R` is the type of the reply.
 ///
-/// The outcome is stored in one transaction with whatever the handler sent through its [context](crate::Context), and is
-/// given again if the client repeats the message.
+/// The outcome is stored in one transaction with whatever the handler sent through its [context](crate::Context), and
+/// is used again if the client repeats the message.
 #[must_use = "an outcome decides nothing until the handler returns it"]
 pub struct Outcome<R> {
     raw: Result<RawOutcome, serde_json::Error>,
@@ -66,7 +66,7 @@ impl<R> Outcome<R> {
         }
     }
 
-    /// The work goes to a service. It is stored first, so it survives this node.
+    /// The work goes to a service. It is stored durably, so it survives this node.
     ///
     /// ```
     /// use matssocket::{Forward, HandlerError, Incoming, Outcome};
@@ -114,7 +114,7 @@ impl<R> std::fmt::Debug for Outcome<R> {
     }
 }
 
-/// Work for a service: which one, and what it gets. For [`Outcome::forward`].
+/// Work for a service, with its payload. For [`Outcome::forward`].
 #[derive(Debug)]
 #[must_use = "work goes nowhere until the handler returns `Outcome::forward`"]
 pub struct Forward {
@@ -133,7 +133,7 @@ impl Forward {
         }
     }
 
-    /// Data that travels beside the payload, to the service and to the endpoint's reply adapter, where
+    /// Data that travels with the payload, to the service and to the endpoint's reply adapter, where
     /// [`Context::correlation`](super::Context::correlation) reads it.
     pub fn correlation(mut self, correlation: &impl Serialize) -> Forward {
         self.correlation = Some(to_raw_value(correlation));

@@ -1,4 +1,4 @@
-//! How a service is retried, and what the client is told when it is given up.
+//! How a service is retried, and what the client receives when that is given up.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ pub(crate) struct Retry {
 
 impl Retry {
     /// How long to wait for the next attempt after this many have failed; `None`: it is given up. `failing` is the time
-    /// since the first failure, `left` how long the client still waits for its reply: beyond that, an attempt would help
-    /// nobody. `jitter` shortens a wait, so that what failed together is not tried again together.
+    /// since the first failure, `left` how long the client still waits for its reply: a later attempt would be useless.
+    /// `jitter` shortens a wait, so that what failed together is not tried again together.
     pub(crate) fn next(
         &self,
         failed: u32,
@@ -60,7 +60,8 @@ pub struct ServiceFailure {
     pub trace_id: String,
     /// How many attempts have failed.
     pub attempts: u32,
-    /// The error of the last one, escaped and shortened as in a log line. It may contain what the client should not see.
+    /// The error of the last one, escaped and shortened as in a log line. It may contain information that the client
+    /// should not see.
     pub reason: String,
 }
 
@@ -68,22 +69,22 @@ pub struct ServiceFailure {
 pub(crate) type OnFailure =
     Arc<dyn Fn(&ServiceFailure) -> serde_json::Result<Payload> + Send + Sync>;
 
-/// An application's function, with the type of its result erased.
+/// Erases the result type of an application's function.
 pub(crate) fn on_failure<R: Serialize>(
     reject: impl Fn(&ServiceFailure) -> R + Send + Sync + 'static,
 ) -> OnFailure {
     Arc::new(move |failure| to_raw_value(&reject(failure)))
 }
 
-/// The payload of the REJECT that a client is given: the application's; or a text that says no more than what failed how
-/// often, if the application has no other, or fails to make it.
+/// The payload of the REJECT for a client: the application's, or a text with only the service and the number of
+/// attempts, if the application does not provide one or fails to.
 pub(crate) fn rejection(on_failure: Option<&OnFailure>, failure: &ServiceFailure) -> Payload {
     on_failure
         .and_then(|reject| made(reject, failure))
         .unwrap_or_else(|| plain_rejection(failure))
 }
 
-/// The text that a client is told unless the application has something else to say.
+/// The text that a client receives unless the application provides another.
 pub(crate) fn plain_rejection(failure: &ServiceFailure) -> Payload {
     let ServiceFailure {
         service, attempts, ..

@@ -37,7 +37,7 @@ pub struct ServiceOptions {
 }
 
 impl ServiceOptions {
-    /// Most messages in work at a time, per node; at least 1. The default is [`Config::max_running_per_service`].
+    /// Most messages in progress at a time, per node; at least 1. The default is [`Config::max_running_per_service`].
     pub fn max_running(mut self, many: usize) -> Self {
         self.max_running = Some(many);
         self
@@ -46,8 +46,8 @@ impl ServiceOptions {
     /// Time limit of an attempt: one that takes longer is dropped and counts as failed. It must not be zero;
     /// `Duration::MAX` means no limit. The default is [`Config::service_time_limit`].
     ///
-    /// The service's future is dropped where it awaits something: one that never awaits cannot be stopped. Work that takes
-    /// hours is better handed to an external queue, see [`Outcome::later`](crate::Outcome::later).
+    /// The service's future is dropped at an `await`: one that never awaits cannot be stopped. Work that takes hours is
+    /// better handed to an external queue, see [`Outcome::later`](crate::Outcome::later).
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = Some(limit);
         self
@@ -91,7 +91,7 @@ impl ServiceOptions {
         self
     }
 
-    /// What cannot be meant.
+    /// Why these options make no sense, if they do not.
     pub(crate) fn mistake(&self) -> Option<&'static str> {
         if self.attempts == Some(0) {
             return Some("attempts is 0, so that it would never run: give at least 1");
@@ -151,7 +151,7 @@ impl std::fmt::Debug for ServiceOptions {
 /// A service of this node.
 pub(crate) struct Service {
     pub(crate) handler: Handler,
-    /// Most of its rows in work at a time; `None`: it waits for nothing.
+    /// Most of its rows in progress at a time; `None`: no bound.
     pub(crate) max_running: Option<usize>,
     pub(crate) time_limit: Duration,
     pub(crate) retry: Retry,
@@ -160,7 +160,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// One of the application's.
+    /// One of the application's services.
     pub(crate) fn new(handler: Handler, options: &ServiceOptions, config: &Config) -> Service {
         let max_running = options
             .max_running
@@ -175,7 +175,7 @@ impl Service {
         }
     }
 
-    /// One of ours, which is quick.
+    /// A built-in service, which is quick.
     pub(crate) fn built_in(handler: Handler, config: &Config) -> Service {
         Service {
             handler,
@@ -201,7 +201,7 @@ impl Service {
     }
 }
 
-/// What is counted of one service.
+/// Counters of one service.
 #[derive(Debug, Default)]
 pub(crate) struct ServiceCounters {
     pub(crate) running: AtomicU64,
@@ -210,7 +210,7 @@ pub(crate) struct ServiceCounters {
     pub(crate) failed: AtomicU64,
     pub(crate) timed_out: AtomicU64,
     pub(crate) given_back: AtomicU64,
-    /// Older messages wait for it in the store than those that come now.
+    /// The store has older messages for it than those arriving now.
     pub(crate) has_backlog: AtomicBool,
 }
 
@@ -218,9 +218,9 @@ pub(crate) struct ServiceCounters {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ServiceMetrics {
-    /// Most messages in work at a time; `None` (JSON null): no bound.
+    /// Most messages in progress at a time; `None` (JSON null): no bound.
     pub max_running: Option<u64>,
-    /// Messages in work now.
+    /// Messages in progress now.
     pub running: u64,
     /// Messages waiting in this node's memory now. More may wait in the store, for any node.
     pub waiting: u64,
@@ -230,6 +230,6 @@ pub struct ServiceMetrics {
     pub failed: u64,
     /// Attempts that took longer than the time limit.
     pub timed_out: u64,
-    /// Messages given back to the store, for want of places here.
+    /// Messages given back to the store for lack of places here.
     pub given_back: u64,
 }

@@ -1,8 +1,8 @@
-//! Services that stand in for endpoints: what only nodes can do that have a certain endpoint, done for those that do not
-//! have it. Each is a built-in service, named after the endpoint, of the nodes that have it.
+//! Services that stand in for endpoints: nodes that have a certain endpoint use them to do work for nodes that lack it.
+//! Each is a built-in service, named after the endpoint, on the nodes that have it.
 //!
 //! A service's reply goes to its endpoint's reply adapter; a client's reply goes to its reply terminator. In a rolling
-//! deploy, the node at which it arrives may have neither.
+//! deploy, the node where the reply arrives may have neither.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::seldom::log_seldom;
 use crate::store::operation::{Correlation, Forwarded, NewForward};
 use crate::wire::{MessageType, Payload};
 
-/// What the names of these services begin with; the endpoint follows. No application's service has such a name.
+/// The prefix of these services' names; the endpoint follows. No application's service has such a name.
 const ADAPTER: &str = "MatsSocket.adapter/";
 const TERMINATOR: &str = "MatsSocket.terminator/";
 
@@ -27,7 +27,7 @@ pub(crate) fn is_stand_in(service: &str) -> bool {
 /// The built-in services of a node that has this endpoint.
 pub(crate) fn stand_ins_of(id: &str, endpoint: &Endpoint) -> Vec<(String, Handler)> {
     let mut services = Vec::new();
-    // All nodes have the built-in ones.
+    // All nodes have the built-in endpoints.
     if id.starts_with("MatsSocket.") {
         return services;
     }
@@ -42,7 +42,7 @@ pub(crate) fn stand_ins_of(id: &str, endpoint: &Endpoint) -> Vec<(String, Handle
     services
 }
 
-/// It replies with what it is given, which then passes through the adapter as any reply does.
+/// Replies with its payload, which then passes through the adapter like any reply.
 fn pass_on() -> Handler {
     Arc::new(|call| {
         let kind = call.context.message_type();
@@ -67,14 +67,14 @@ pub(crate) fn to_adapter(row: &Forwarded, kind: MessageType, payload: Payload) -
     }
 }
 
-/// What a reply terminator is told beside the reply.
+/// What a reply terminator receives in addition to the reply.
 #[derive(Serialize, Deserialize)]
 struct Beside {
     string: Option<String>,
     bytes: Option<Vec<u8>>,
 }
 
-/// A client's reply as work for a node that has its terminator. `work` says where it comes from.
+/// A client's reply as work for a node that has its terminator. `work` describes where it comes from.
 pub(crate) fn to_terminator(correlation: Correlation, work: NewForward) -> NewForward {
     let beside = Beside {
         string: correlation.string,
@@ -89,19 +89,19 @@ pub(crate) fn to_terminator(correlation: Correlation, work: NewForward) -> NewFo
     }
 }
 
-/// A terminator that is transactional takes the connection of a client's message, and a service has none.
+/// A transactional terminator needs the connection of a client's message, and a service has none.
 fn drop_reply(id: &str) -> Handler {
     let id = id.to_owned();
     Arc::new(move |_| {
         log_seldom!(
             warn,
-            "the transactional reply terminator {id:?} is not told of a reply that came to a node without it"
+            "the transactional reply terminator {id:?} is not called for a reply that arrived at a node without it"
         );
         async { Ok(RawOutcome::Done) }.boxed_local()
     })
 }
 
-/// It calls the terminator as if the reply had come to this node, except that no connection is at hand.
+/// Calls the terminator as if the reply had arrived at this node, except that there is no connection.
 fn hear(id: &str, terminator: Handler) -> Handler {
     let id = id.to_owned();
     Arc::new(move |Call { context, payload }| {
@@ -121,7 +121,7 @@ fn hear(id: &str, terminator: Handler) -> Handler {
             context.take_over(take_effects(&reply));
             Ok(match outcome {
                 RawOutcome::Retry(_) | RawOutcome::Forward(_) => outcome,
-                // There is nobody to reply to.
+                // There is no one to reply to.
                 RawOutcome::Done
                 | RawOutcome::Deny(_)
                 | RawOutcome::Resolve(_)

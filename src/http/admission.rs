@@ -1,4 +1,4 @@
-//! Whom a node lets in: which pages, by which host names, and how many who have not said HELLO.
+//! Whom a node admits: which pages, by which host names, and how many connections before HELLO.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -14,10 +14,10 @@ use crate::request::{Host, Network, Origin, Peer, only_value};
 use crate::seldom::Seldom;
 use crate::wire::shown;
 
-/// Most refused origins that are logged once each; those that come after them share a line at a bounded rate.
+/// Most refused origins that are logged once each; further ones share a rate-limited line.
 const MAX_LOGGED_ORIGINS: usize = 100;
 
-/// What the application configured of whom to let in. `None`: not configured.
+/// What the application configured about whom to admit. `None`: not configured.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Access {
     /// An empty list: clients connect directly.
@@ -26,7 +26,7 @@ pub(crate) struct Access {
     pub(crate) hosts: Option<Vec<Host>>,
 }
 
-/// What all upgrades of one node share.
+/// State shared by all upgrades of one node.
 pub(crate) struct Admission {
     access: Access,
     lines: LinesBeforeHello,
@@ -34,7 +34,7 @@ pub(crate) struct Admission {
     pub(super) logs: Logs,
 }
 
-/// What is logged at a bounded rate.
+/// Rate limits of log lines.
 #[derive(Default)]
 pub(super) struct Logs {
     pub(super) overload: Seldom,
@@ -48,7 +48,7 @@ pub(super) struct Logs {
 impl Admission {
     pub(crate) fn new(access: Access, config: &Config) -> Admission {
         Admission {
-            // Without knowing proxies, the address may be that of one before all clients.
+            // If no proxies are configured, the address may be that of one in front of all clients.
             lines: LinesBeforeHello::new(config, access.proxies.is_some()),
             access,
             refused_origins: Mutex::default(),
@@ -65,15 +65,15 @@ impl Admission {
         self.access.proxies.as_deref().unwrap_or_default()
     }
 
-    /// A place for a line that has not said HELLO. The error names the setting that is exhausted.
+    /// Takes a place for a connection before HELLO. The error names the exhausted setting.
     pub(super) fn line(&self, request: &HttpRequest) -> Result<Place, &'static str> {
         let address = self.peer(request).address;
-        // Where a proxy names no client, its address stands for all of its clients.
+        // If a proxy names no client, its own address stands for all its clients.
         let is_proxy = |address: &IpAddr| self.proxies().iter().any(|it| it.contains(*address));
         self.lines.enter(address.filter(|it| !is_proxy(it)))
     }
 
-    /// Whether the host that a request names is one of ours. The error says why not, for the log.
+    /// Whether the request's host is one of ours. The error says why not, for the log.
     pub(super) fn admits_host(&self, request: &HttpRequest) -> Result<(), String> {
         let Some(allowed) = &self.access.hosts else {
             return Ok(());
@@ -92,7 +92,7 @@ impl Admission {
         }
     }
 
-    /// Whether a page of this origin is refused for the first time. False as well when too many have been.
+    /// Whether a page of this origin is refused for the first time. Also false if too many have been.
     fn is_new(&self, origin: &str) -> bool {
         let mut logged = self
             .refused_origins
@@ -106,7 +106,7 @@ impl Admission {
         logged.unwrap_or_else(PoisonError::into_inner).len() >= MAX_LOGGED_ORIGINS
     }
 
-    /// Logs a refused page: each origin once, since a page that may not connect tries again and again.
+    /// Logs a refused page: each origin once, since a refused page keeps retrying.
     fn log_refused(&self, origin: &str, why: &str) {
         let origin = shown(origin);
         if self.is_new(&origin) {
@@ -126,11 +126,11 @@ impl Admission {
     }
 }
 
-/// Whether the page that sent a request, if it was a page, may use this server. The error says why not; it is logged
-/// already, and not for the client.
+/// Whether the page that sent a request, if it was a page, may use this server. The error says why not. It is already
+/// logged, and must not be sent to the client.
 pub(crate) fn admits_page(backend: &dyn Backend, request: &HttpRequest) -> Result<(), String> {
     let admission = backend.admission();
-    // Found first, so that the application's `check_origin` and `same_host` use it.
+    // Determined first, so that the application's `check_origin` and `same_host` can use it.
     admission.peer(request);
     let headers = request.headers();
     let site = headers
@@ -143,7 +143,7 @@ pub(crate) fn admits_page(backend: &dyn Backend, request: &HttpRequest) -> Resul
                 admission.log_refused("(none)", why);
                 Err(why.into())
             }
-            // The same site, or no browser.
+            // The same site, or not a browser.
             _ => Ok(()),
         };
     };
@@ -160,7 +160,7 @@ pub(crate) fn admits_page(backend: &dyn Backend, request: &HttpRequest) -> Resul
     Err(why.into())
 }
 
-/// The list of the application decides, or else its authentication.
+/// The application's list decides if there is one, otherwise its authentication.
 fn allows_origin(backend: &dyn Backend, origin: &str, request: &HttpRequest) -> bool {
     match &backend.admission().access.origins {
         Some(allowed) => Origin::parse(origin).is_some_and(|origin| allowed.contains(&origin)),

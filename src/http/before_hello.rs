@@ -1,4 +1,4 @@
-//! A bound on the lines that hold memory and a socket though nobody has authenticated on them.
+//! A limit on connections that hold memory and a socket although no client has authenticated on them.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -9,20 +9,20 @@ use crate::config::Config;
 use crate::node::{Gate, Permit};
 use crate::request::counted_address;
 
-/// Counts the lines of a node whose HELLO is not done, together and by client address.
+/// Counts a node's connections before HELLO, in total and by client address.
 pub(super) struct LinesBeforeHello {
     all: Arc<Gate>,
-    /// `None` where an address may be that of a proxy that stands before all clients.
+    /// `None` if an address may be that of a proxy in front of all clients.
     by_address: Option<Arc<ByAddress>>,
 }
 
 struct ByAddress {
     limit: usize,
-    /// Of those addresses only that have lines now.
+    /// Only addresses that currently have connections.
     lines: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// The place of one line, given back when it is dropped: when HELLO is done or the line ends.
+/// The place of one connection, released on drop: when HELLO is done or the connection ends.
 pub(super) struct Place {
     _all: Permit,
     _address: Option<AddressPlace>,
@@ -44,7 +44,7 @@ impl LinesBeforeHello {
         }
     }
 
-    /// Takes a place for a line. The error names the setting that is exhausted.
+    /// Takes a place for a connection. The error names the exhausted setting.
     pub(super) fn enter(&self, address: Option<IpAddr>) -> Result<Place, &'static str> {
         let all = self.all.enter().ok_or("max_lines_before_hello")?;
         let address = match (&self.by_address, address) {

@@ -1,4 +1,4 @@
-//! The connection actor: frames, the joining of fragments, timers, and the close handshake of one WebSocket.
+//! The connection actor: frames, fragment reassembly, timers, and the close handshake of one WebSocket.
 
 use std::mem;
 use std::rc::Rc;
@@ -22,16 +22,16 @@ use crate::mailbox::{Mailbox, metered};
 use crate::session::line::{FromLine, NewLine, ToLine};
 use crate::wire::{Close, CloseCode};
 
-/// How long the session has to answer a violation with its Close.
+/// How long the session has to answer a reported violation with its Close.
 const SESSION_ANSWERS: Duration = Duration::from_secs(1);
 
-/// How far the close handshake is.
+/// The progress of the close handshake.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Open,
-    /// The session was told of a violation, and will say how to close.
+    /// A violation was reported to the session, which will say how to close.
     Complained,
-    /// Our Close is out; the client's is awaited.
+    /// Our Close is sent; the client's is awaited.
     Closing,
     Done,
 }
@@ -40,12 +40,12 @@ enum Phase {
 pub(super) struct Connection {
     state: Rc<LineState>,
     backend: Arc<dyn Backend>,
-    /// For the session that is opened with the actor's start.
+    /// For the session, which is opened when the actor starts.
     opening: Option<Box<Opening>>,
     phase: Phase,
-    /// The session knows that the line ends.
+    /// The session knows that the connection is ending.
     told: bool,
-    /// When HELLO must have arrived; `None`: it has, or that it had not was looked at.
+    /// When HELLO must have arrived. `None`: it has arrived, or its absence was handled.
     hello_by: Option<Instant>,
     /// Held until HELLO is done.
     before_hello: Option<Place>,
@@ -54,7 +54,7 @@ pub(super) struct Connection {
     joined: BytesMut,
 }
 
-/// Who opens the line.
+/// What is needed to open the session.
 struct Opening {
     authenticator: Rc<dyn Authenticator>,
     remote: Option<String>,
@@ -92,7 +92,7 @@ impl Connection {
             let close = Close::new(CloseCode::Reconnect, "the session ended unexpectedly");
             return self.close(close, ctx);
         }
-        // The first message is HELLO. From here on it is not the client that takes its time.
+        // The first message is HELLO. From here on, any delay is not the client's.
         self.hello_by = None;
         self.state
             .flow
@@ -121,7 +121,10 @@ impl Connection {
     }
 
     fn binary(&mut self, ctx: &mut Context) {
-        let close = Close::new(CloseCode::ProtocolError, "binary messages are not spoken");
+        let close = Close::new(
+            CloseCode::ProtocolError,
+            "binary messages are not supported",
+        );
         self.complain(FromLine::Binary, close, ctx);
     }
 
@@ -129,8 +132,8 @@ impl Connection {
         self.complain(FromLine::Violation(close.clone()), close, ctx);
     }
 
-    /// Tells the session, which answers with its Close; if it does not, the line closes by itself. Nothing more is
-    /// taken from the client.
+    /// Reports to the session, which answers with its Close; if it does not, the connection closes by itself. No more
+    /// input is accepted from the client.
     fn complain(&mut self, message: FromLine, close: Close, ctx: &mut Context) {
         if self.phase != Phase::Open {
             return;
@@ -181,7 +184,7 @@ impl Connection {
         });
     }
 
-    /// The client's Close came.
+    /// The client's Close arrived.
     fn client_closed(&mut self, reason: Option<CloseReason>, ctx: &mut Context) {
         match self.phase {
             Phase::Done => {}
@@ -196,8 +199,8 @@ impl Connection {
         }
     }
 
-    /// The client's Close came, but is not one: its payload is a single byte, or has a code that must not be sent, or a
-    /// reason that is not UTF-8. It ends the line, and says nothing about the session.
+    /// The client's Close is invalid: its payload is a single byte, or has a code that must not be sent, or a reason
+    /// that is not UTF-8. It ends the connection, and does not affect the session.
     fn client_closed_illegally(&mut self, ctx: &mut Context) {
         if self.phase == Phase::Open || self.phase == Phase::Complained {
             let code = ws::CloseCode::Protocol;
@@ -232,7 +235,7 @@ impl Connection {
                 self.log_oversized_hello(bytes);
                 self.violation(close, ctx);
             }
-            // Only while we discard: either our Close is out, or the session is about to send it.
+            // Only while we discard: either our Close is sent, or the session is about to send it.
             Seen::Close => self.client_closed(None, ctx),
             Seen::End => self.done(Ending::ClientEnded, ctx),
         }
@@ -248,7 +251,7 @@ impl Connection {
         }
     }
 
-    /// All that is looked at from time to time, by one timer: there are many connections.
+    /// All periodic checks, on one timer, since there are many connections.
     fn watch(&mut self, ctx: &mut Context) {
         let now = Instant::now();
         if self.hello_by.is_some_and(|by| by <= now) {
@@ -267,7 +270,7 @@ impl Connection {
         ctx.run_later(next.saturating_duration_since(now), Self::watch);
     }
 
-    /// When it is to be checked again.
+    /// Returns when to check again.
     fn check_idle(&mut self, now: Instant, ctx: &mut Context) -> Instant {
         let timeout = self.state.config.idle_timeout;
         if self.state.paused.get() {
@@ -300,7 +303,7 @@ impl Connection {
 impl Actor for Connection {
     type Context = Context;
 
-    /// Comes before the first poll of the guard, so the session is there before the first frame.
+    /// This runs before the first poll of the guard, so the session exists before the first frame.
     fn started(&mut self, ctx: &mut Context) {
         if let Some(opening) = self.opening.take() {
             let session = self.backend.open(NewLine {
@@ -337,13 +340,13 @@ impl StreamHandler<Result<Message, ProtocolError>> for Connection {
             Ok(Message::Binary(_)) => self.binary(ctx),
             Ok(Message::Ping(payload)) => self.send(OpCode::Pong, &payload),
             Ok(Message::Pong(payload)) => {
-                // Those of this actor's own pings are empty.
+                // Pongs to this actor's own pings are empty.
                 if let Ok(number) = <[u8; 8]>::try_from(&*payload) {
                     self.state.tell(FromLine::Pong(u64::from_be_bytes(number)));
                 }
             }
             Ok(Message::Nop) => {}
-            // The guard has let the header pass: what is left is text.
+            // The guard has admitted the header, so the problem is in the text.
             Err(ProtocolError::Io(_)) => self.violation(not_utf8(), ctx),
             Err(error) => {
                 let close = Close::new(CloseCode::ProtocolError, error.to_string());
@@ -369,7 +372,7 @@ impl Handler<ToLine> for Connection {
             }
             ToLine::Ping(number) => self.state.send_ping(number),
             ToLine::Close(close) => {
-                // It knows, whoever closed first.
+                // The session knows by now, whichever side closed first.
                 self.told = true;
                 self.close(close, ctx);
             }

@@ -1,4 +1,4 @@
-//! Reads the headers of client frames, and judges them before anything is buffered; makes the frames to the client.
+//! Parses the headers of client frames and checks them before anything is buffered; builds frames to the client.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::session::line::Text;
 
 /// Longest frame header in bytes: two, eight of length, four of mask.
 pub(super) const MAX_HEADER_BYTES: usize = 14;
-/// How many times its bytes a message may take while it is joined from fragments: what it is joined in grows by doubling.
+/// How many times its size a message may occupy while it is joined from fragments: the buffer grows by doubling.
 pub(super) const GROWTH: usize = 2;
 
 /// The header of one frame.
@@ -21,7 +21,7 @@ pub(super) struct Header {
     pub(super) reserved_bits: bool,
     pub(super) opcode: u8,
     pub(super) masked: bool,
-    /// Declared bytes of payload; may be anything.
+    /// Declared bytes of payload, not validated.
     pub(super) payload: u64,
     /// Bytes of the header itself, the mask included.
     pub(super) size: usize,
@@ -35,7 +35,7 @@ impl Header {
     /// Longest payload of a control frame.
     const MAX_CONTROL: u64 = 125;
 
-    /// The header at the front of these bytes; `None` if they are too few.
+    /// Parses the header at the front of these bytes; `None` if there are too few.
     pub(super) fn parse(bytes: &[u8]) -> Option<Header> {
         let (&first, &second) = (bytes.first()?, bytes.get(1)?);
         let (payload, size) = match second & 0x7f {
@@ -73,19 +73,19 @@ impl Header {
 /// What to do with a frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
-    /// Hand it on.
+    /// Pass it on.
     Pass,
-    /// It may be fine once HELLO is done: leave it in the socket until then.
+    /// It may be acceptable after HELLO: leave it in the socket until then.
     Wait,
-    /// Refuse it; the text names what and the limit.
+    /// Refuse it; the text names the problem and the limit.
     Refuse(String),
     /// Its message is too long; the text names the limit.
     TooLong(String),
-    /// Refuse it as [`Refuse`](Judgement::Refuse): HELLO is so many bytes long, at least.
+    /// Refuse it as [`Refuse`](Judgement::Refuse): HELLO is at least this many bytes long.
     RefuseHello(u64, String),
 }
 
-/// Judges the frames of one connection, in their order.
+/// Judges the frames of one connection, in order.
 #[derive(Default)]
 pub(super) struct Judge {
     /// Payload bytes of the unfinished message; `None` between messages.
@@ -117,7 +117,7 @@ impl Judge {
         let message = self.message.unwrap_or(0).saturating_add(header.payload);
         let before_hello = config.max_message_before_hello as u64;
         if established {
-            // What a budget as a whole has no room for would wait for ever.
+            // A frame larger than the whole budget would wait for ever.
             let fits = match header.last && self.message.is_none() {
                 true => largest,
                 false => largest / GROWTH,
@@ -170,7 +170,7 @@ impl Judge {
         }
     }
 
-    /// Counts a frame that brings nothing.
+    /// Counts a frame that carries no data.
     fn count_idle(&mut self, config: &Config) -> Judgement {
         let now = Instant::now();
         if self
@@ -195,7 +195,7 @@ fn too_long(bytes: u64, limit: usize, when: &str) -> String {
     format!("message of {bytes} bytes or more; the limit{when} is {limit}")
 }
 
-/// The header of a part of a client's frame, no longer than a `u16` says.
+/// The header of a part of a client's frame, whose length fits into a `u16`.
 pub(super) fn part_header(opcode: u8, last: bool, payload: usize, mask: [u8; 4]) -> Bytes {
     let first = opcode | if last { 0x80 } else { 0 };
     let mut header = BytesMut::with_capacity(8);
@@ -205,15 +205,15 @@ pub(super) fn part_header(opcode: u8, last: bool, payload: usize, mask: [u8; 4])
     header.freeze()
 }
 
-/// A frame to the client, whole.
+/// A complete frame to the client.
 pub(super) fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
-    // Of its very size, it becomes `Bytes` without another allocation.
+    // With the exact capacity, it becomes `Bytes` without another allocation.
     let mut frame = BytesMut::with_capacity(sent_header_bytes(payload.len()) + payload.len());
     Parser::write_message(&mut frame, payload, opcode, true, false);
     frame.freeze()
 }
 
-/// A text to the client, whole.
+/// A complete text frame to the client.
 pub(super) fn text_frame(text: &Text) -> Bytes {
     let make = |text: &str| frame(OpCode::Text, text.as_bytes());
     match text {
@@ -222,7 +222,7 @@ pub(super) fn text_frame(text: &Text) -> Bytes {
     }
 }
 
-/// A Close to the client.
+/// A Close frame to the client.
 pub(super) fn close_frame(reason: Option<CloseReason>) -> Bytes {
     let mut frame = BytesMut::new();
     Parser::write_close(&mut frame, reason, false);

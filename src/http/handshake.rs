@@ -1,4 +1,4 @@
-//! What makes a request a WebSocket upgrade, and a proper one (RFC 6455 §4.2.1).
+//! Recognises WebSocket upgrades and checks that they are valid (RFC 6455 §4.2.1).
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
@@ -13,8 +13,8 @@ pub(super) const SUB_PROTOCOL: &str = "matssocket";
 /// Why a request cannot be upgraded: the status to answer, and the text for the client.
 type Flaw = (StatusCode, &'static str);
 
-/// Whether these are the headers of a request that is ours to answer: it mentions WebSocket, properly or not. What is
-/// no proper upgrade must not reach the application either, where a proxy may have taken it for one.
+/// Whether these are the headers of a request that we must answer: it mentions WebSocket, validly or not. An invalid
+/// upgrade must not reach the application either, since a proxy may have taken it for a valid one.
 pub(super) fn wants_websocket(headers: &HeaderMap) -> bool {
     const WEBSOCKET: &[u8] = b"websocket";
     headers.get_all(header::UPGRADE).any(|value| {
@@ -25,7 +25,7 @@ pub(super) fn wants_websocket(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Checks that a request is an upgrade to our sub-protocol, by the letter: where we and a proxy before us read a
+/// Checks strictly that a request is an upgrade to our sub-protocol: if we and a proxy in front of us interpret a
 /// request differently, another request can be hidden in it.
 pub(super) fn check(request: &HttpRequest) -> Result<(), Flaw> {
     let headers = request.headers();
@@ -65,7 +65,7 @@ fn has_body(headers: &HeaderMap) -> bool {
             .any(|length| length.as_bytes() != b"0")
 }
 
-/// Sixteen bytes. A client that takes 22 random characters instead means no harm.
+/// Whether this encodes sixteen bytes. 22 random characters are accepted too, as some clients send them.
 fn is_key(key: &str) -> bool {
     const LENIENT: GeneralPurpose = GeneralPurpose::new(
         &STANDARD,
@@ -74,12 +74,12 @@ fn is_key(key: &str) -> bool {
     LENIENT.decode(key).is_ok_and(|bytes| bytes.len() == 16)
 }
 
-/// The value of a header that comes once.
+/// The value of a header that occurs exactly once.
 fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     crate::request::only_value(headers, name).map(str::trim)
 }
 
-/// The comma-separated values of a header that may come several times.
+/// The comma-separated values of a header that may occur several times.
 fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     headers
         .get_all(name)

@@ -1,16 +1,16 @@
-//! The actix-web edge: upgrade, payload guard, connection actor, and what stands beside the WebSocket.
+//! The actix-web edge: upgrade, payload guard, connection actor, and the HTTP resources below the WebSocket's path.
 //!
-//! A request enters by `mount`. `upgrade` lets it in, if it is proper (`handshake`), comes from where it may (`admission`,
-//! by its peer and its origin, see [`request`](crate::request)), and there is room (`before_hello`); what it refuses ends with its connection (`refusal`).
-//! It becomes a WebSocket, and from then on
+//! A request enters through `mount`. `upgrade` admits it if it is valid (`handshake`), its peer and origin are allowed
+//! (`admission`, see [`request`](crate::request)), and there is room (`before_hello`). A refusal also ends the TCP
+//! connection (`refusal`). An admitted request becomes a WebSocket, and from then on data
 //!
-//! - comes in: socket → actix-http → `payload_guard` (judges frame headers by `frame`, waits for its `turn`, reserves room by
-//!   `receiving`, holds back) → decoder → `connection` (joins fragments) → session;
-//! - goes out: session → frames by `frame` → the queue in `state` → response body in `outgoing` → actix-http → socket;
-//!   all but texts and pings by way of `connection`.
+//! - comes in: socket → actix-http → `payload_guard` (judges frame headers with `frame`, waits for its `turn`, reserves
+//!   room with `receiving`, applies backpressure) → decoder → `connection` (joins fragments) → session;
+//! - goes out: session → frames built by `frame` → the queue in `state` → response body in `outgoing` → actix-http →
+//!   socket. Everything except texts and pings passes through `connection`.
 //!
-//! `socket` keeps a handle of accepted sockets, so that TCP can be ended when the WebSocket is closed.
-//! Everything of one WebSocket lives on the thread of the worker that accepted it. No actix `System` is needed.
+//! `socket` keeps a handle to accepted sockets, so that TCP can be ended when the WebSocket is closed. Everything of
+//! one WebSocket lives on the thread of the worker that accepted it. No actix `System` is needed.
 
 mod admission;
 mod before_hello;
@@ -48,7 +48,7 @@ use crate::node::Gate;
 use crate::node::budget::NodeBudget;
 use crate::session::line::{FromLine, NewLine};
 
-/// What the edge needs from the server behind it.
+/// What the edge needs from the server.
 pub(crate) trait Backend: Send + Sync + 'static {
     /// Every limit.
     fn config(&self) -> &Arc<Config>;
@@ -58,16 +58,16 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn budget(&self) -> &Arc<NodeBudget>;
     /// The meter of the connection actors.
     fn meter(&self) -> &Arc<Meter>;
-    /// Bounds the handshakes and first authentications of this node under way.
+    /// Bounds this node's handshakes and first authentications in progress.
     fn authentications(&self) -> &Arc<Gate>;
-    /// Whom this node lets in.
+    /// Whom this node admits.
     fn admission(&self) -> &Admission;
-    /// Whether this node is ready for all that its users may do; if not, why.
+    /// Whether this node can serve its users fully; if not, why.
     fn ready(&self) -> Result<(), NotReady>;
-    /// Whether new clients are let in; if not, why.
+    /// Whether new clients are admitted; if not, why.
     fn lets_in(&self) -> Result<(), NotReady>;
     /// Starts a session actor on this thread for a new line.
     fn open(&self, line: NewLine) -> Mailbox<FromLine>;
-    /// Closes a session from outside.
+    /// Closes a session out of band.
     fn close_session(&self, session_id: String);
 }

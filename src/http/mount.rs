@@ -1,4 +1,4 @@
-//! Where the edge is mounted in an actix-web application.
+//! Mounts the edge in an actix-web application.
 
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ use super::upgrade::upgrade;
 use crate::wire::check_id;
 
 /// A guard for the application's own routes on the mount path, that is, for its pre-connect step: true for requests
-/// that do not mention a WebSocket in their `Upgrade` header. Those that do, properly or not, are the server's to answer.
+/// that do not mention a WebSocket in their `Upgrade` header. Those that do, validly or not, must be answered by the
+/// server.
 ///
 /// actix-web takes the first registered resource whose path and guards match. A `GET` on the mount path registered
 /// *after* the server needs no guard; one registered *before* it would swallow the upgrades:
@@ -47,9 +48,9 @@ pub(crate) fn mount(
         for file in super::browser_client::browser_client(below) {
             config.service(file);
         }
-        // The guard is the resource's, not the route's: a resource that matches answers 405 itself instead of
-        // leaving the request to the application's resource of the same path. It asks for no method: a POST that
-        // claims to be an upgrade must not reach the application's route either.
+        // The guard is on the resource, not on the route: a matching resource answers 405 itself instead of leaving the
+        // request to the application's resource at the same path. It does not check the method: a POST that claims to
+        // be an upgrade must not reach the application's route either.
         config.service(
             web::resource(path)
                 .guard(guard::fn_guard(|context| !no_upgrade(context)))
@@ -60,7 +61,7 @@ pub(crate) fn mount(
     }
 }
 
-/// Closes a session out of band. Always 204: nobody learns here which sessions exist.
+/// Closes a session out of band. Always 204, so that nobody can find out which sessions exist.
 fn close_session(backend: Arc<dyn Backend>, below: &str) -> actix_web::Resource {
     let close = move |request: HttpRequest, body: Result<web::Bytes, Error>| {
         if backend.admission().admits_host(&request).is_err() {
@@ -77,7 +78,7 @@ fn close_session(backend: Arc<dyn Backend>, below: &str) -> actix_web::Resource 
     };
     web::resource(format!("{below}/close_session"))
         .app_data(web::PayloadConfig::new(MAX_CLOSE_BODY))
-        // The body of such a request would have no end.
+        // The body of an upgrade request would have no end.
         .guard(guard::fn_guard(no_upgrade))
         .route(web::post().to(close))
         .default_service(other_method("POST"))
@@ -86,7 +87,7 @@ fn close_session(backend: Arc<dyn Backend>, below: &str) -> actix_web::Resource 
 /// Most bytes of a body that names a session.
 const MAX_CLOSE_BODY: usize = 1024;
 
-/// The session that a request names: in its query or its body, as `session_id=…`, or by a body that is nothing but the id.
+/// The session that a request names: in its query or its body, as `session_id=…`, or by a body that consists of the id.
 fn session_id(request: &HttpRequest, body: Option<&[u8]>) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Parameters {
@@ -105,7 +106,7 @@ fn session_id(request: &HttpRequest, body: Option<&[u8]>) -> Option<String> {
 
 /// Readiness, for load balancers.
 fn ready(backend: Arc<dyn Backend>, below: &str) -> actix_web::Resource {
-    // Whatever the host: probes name an address, and nothing is given away.
+    // For any host: probes use an address as the host, and the answer reveals nothing.
     let ready = move || {
         let (mut response, answer) = match backend.ready() {
             Ok(()) => (HttpResponse::Ok(), serde_json::json!({"ready": true})),
@@ -123,7 +124,7 @@ fn ready(backend: Arc<dyn Backend>, below: &str) -> actix_web::Resource {
         .default_service(other_method("GET"))
 }
 
-/// The answer to a request that names a host which is not among the allowed ones.
+/// The answer to a request whose host is not allowed.
 fn foreign_host() -> HttpResponse {
     safe(&mut HttpResponse::build(StatusCode::FORBIDDEN)).body("this host is not served")
 }

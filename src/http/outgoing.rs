@@ -1,8 +1,8 @@
-//! What goes out: the pump that drives the connection actor, and the response body that it fills.
+//! Outgoing data: the pump that drives the connection actor, and the response body that it fills.
 //!
 //! actix-http polls a response body only while its write buffer has room, so a connection actor that *is* the body
-//! stands still, timers and mailbox too, when its client does not read. Here a task of its own drives the actor, which
-//! queues its frames; the body only takes from the queue.
+//! would freeze, including its timers and mailbox, when its client does not read. Here a separate task drives the
+//! actor, which queues its frames; the body only drains the queue.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -17,16 +17,16 @@ use futures_util::Stream;
 
 use super::state::{Ending, LineState};
 
-/// Largest piece handed to actix-http at a time, the size of its write buffer: it takes the next one only when this
-/// one has mostly left.
+/// Largest piece passed to actix-http at a time, the size of its write buffer: it takes the next one only when most of
+/// this one has been sent.
 const PIECE: usize = 32 * 1024;
-/// How long the last small frame has to leave actix-http's write buffer, which does not tell.
+/// How long the last small frame has to leave actix-http's write buffer, which does not report it.
 const FLUSH: Duration = Duration::from_millis(10);
 
-/// Drives the connection actor until it is done or TCP has ended, and sees to it that what it leaves behind goes out
-/// or is dropped.
+/// Drives the connection actor until it is done or TCP has ended, and makes sure that what it leaves in the queue is
+/// sent or dropped.
 pub(super) fn pump(actor: impl Stream + 'static, state: Rc<LineState>) -> impl Future<Output = ()> {
-    // Boxed here, for the future to be small.
+    // Boxed here, so that the future is small.
     drive(Box::pin(actor), state)
 }
 
@@ -35,7 +35,7 @@ async fn drive(actor: Pin<Box<impl Stream + 'static>>, state: Rc<LineState>) {
         let mut actor = actor;
         poll_fn(|context| {
             state.pump.register(context);
-            // It queues its frames by itself: as a stream it yields nothing, it only ends.
+            // The actor queues its frames itself: as a stream it yields nothing, it only ends.
             while !state.gone.get() && ready!(actor.as_mut().poll_next(context)).is_some() {}
             Poll::Ready(())
         })
@@ -69,7 +69,7 @@ async fn drive(actor: Pin<Box<impl Stream + 'static>>, state: Rc<LineState>) {
 /// The body of the upgrade's response.
 pub(super) struct Outgoing {
     state: Rc<LineState>,
-    /// Counted bytes of the piece handed out last.
+    /// Counted bytes of the last piece handed out.
     leaving: usize,
     flush: Option<Pin<Box<Sleep>>>,
 }
@@ -108,7 +108,7 @@ impl Stream for Outgoing {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        // Being polled again means that the previous piece has left, up to the write buffer.
+        // Being polled again means that the previous piece has been sent, except for what is in the write buffer.
         let left = std::mem::take(&mut this.leaving);
         if left > 0 {
             this.state.sent(left);
@@ -134,7 +134,7 @@ impl Drop for Outgoing {
 
 /// Ends the response body so that actix-http drops the socket at once. A body that simply ends while its request's
 /// payload (here: the client's frames) has not ended makes actix-http linger for its `client_disconnect_timeout`, or
-/// until the client ends its side, which it does at once when we could end ours through a [`Socket`].
+/// until the client ends its side, which it does at once if we could end ours through a [`Socket`].
 ///
 /// [`Socket`]: super::socket::Socket
 pub(super) struct EndOfLine;

@@ -1,8 +1,8 @@
-//! The guard before the decoder: hands on only what is allowed, and only as fast as it is decoded.
+//! The guard in front of the decoder: passes on only what is allowed, and only as fast as it is decoded.
 //!
 //! `actix-web-actors` reads its payload until Pending before it decodes one frame, and the codec checks a frame's
-//! length only when the frame is complete. So the guard reads the frame headers itself, refuses what is too long or
-//! too frequent, and hands on at most one whole frame that is not yet decoded.
+//! length only when the frame is complete. So the guard parses the frame headers itself, refuses what is too long or
+//! too frequent, and passes on at most one whole frame that is not yet decoded.
 
 use std::mem;
 use std::pin::Pin;
@@ -20,45 +20,45 @@ use super::state::{LineState, Seen};
 use super::turn::Turn;
 use crate::wire::{Close, CloseCode};
 
-/// Most bytes handed on without a Pending in between.
+/// Most bytes passed on without a Pending in between.
 const MAX_BURST: usize = 64 * 1024;
-/// A larger data frame is handed on in parts of this size. (A multiple of four, as the mask is of four bytes.)
+/// A larger data frame is passed on in parts of this size. (A multiple of four, since the mask has four bytes.)
 pub(super) const PART: usize = 32 * 1024;
-/// Most messages handed on before the session has caught up with all of them: many tiny messages cost more than
-/// their bytes say.
+/// Most messages passed on before the session has caught up with all of them: many tiny messages cost more than their
+/// size suggests.
 const MAX_BEHIND: u32 = 1024;
 
-/// The payload of an upgraded request, guarded. Never ends: what the connection actor must know is put into
+/// The payload of an upgraded request, guarded. It never ends: what the connection actor must know is put into
 /// [`LineState::seen`] and announced by an `Err`.
 pub(super) struct Guard<S> {
     raw: S,
     state: Rc<LineState>,
     chunk: Bytes,
-    /// The front of a header whose rest has not come yet.
+    /// The front of a header whose rest has not arrived yet.
     head: [u8; MAX_HEADER_BYTES],
     head_bytes: u8,
-    /// Payload bytes still to come of the current frame, or of the part of it that is being handed on.
+    /// Payload bytes still to come of the current frame, or of the part of it that is being passed on.
     payload: u64,
-    /// The parts of it that are to follow.
+    /// The parts of it that are still to follow.
     parts: Option<Parts>,
     /// The current frame is a Close.
     closing: bool,
     /// The current frame is the last of a message.
     finishing: bool,
     judge: Judge,
-    /// The frame at the front has passed the judge, and needs room.
+    /// The frame at the front was judged acceptable, and needs room.
     judged: bool,
     receiving: Receiving,
     turn: Turn,
-    /// Whole frames, and parts, handed on.
+    /// Whole frames and parts passed on.
     handed: u64,
     burst: usize,
-    /// Messages handed on since the session had caught up.
+    /// Messages passed on since the session had last caught up.
     behind: u32,
     done: bool,
 }
 
-/// What is left of a frame that is handed on in parts.
+/// The rest of a frame that is passed on in parts.
 struct Parts {
     opcode: u8,
     last: bool,
@@ -66,9 +66,9 @@ struct Parts {
     payload: u64,
 }
 
-/// What the front of the stream holds.
+/// What is at the front of the stream.
 enum Front {
-    /// A piece to hand on.
+    /// A piece to pass on.
     Piece(Bytes),
     /// Too little: read on.
     Short,
@@ -80,7 +80,7 @@ enum Front {
     Refused(String),
     /// A message that is too long, and why.
     TooLong(String),
-    /// A HELLO of so many bytes that is refused, and why.
+    /// A HELLO of this many bytes that is refused, and why.
     RefusedHello(u64, String),
 }
 
@@ -109,7 +109,7 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
         }
     }
 
-    /// The header at the front, without taking it. Bytes of a header that is not whole are put aside.
+    /// Parses the header at the front without consuming it. Bytes of an incomplete header are set aside.
     fn peek(&mut self) -> Option<Header> {
         if self.head_bytes == 0
             && let Some(header) = Header::parse(&self.chunk)
@@ -128,7 +128,7 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
         }
     }
 
-    /// Takes the header just peeked, with what is there of its payload.
+    /// Takes the header just peeked, with the part of its payload that has arrived.
     fn take_frame(&mut self, header: &Header, most: usize) -> Bytes {
         self.payload = header.payload;
         self.closing = header.opcode == Header::CLOSE;
@@ -145,7 +145,7 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
         self.chunk.split_to(header.size + body)
     }
 
-    /// Takes the header just peeked, of a large data frame. Gives that of its first part.
+    /// Takes the header just peeked, of a large data frame, and returns the header of its first part.
     fn take_in_parts(&mut self, header: &Header) -> Bytes {
         let bytes = self.take_frame(header, 0);
         let mask = bytes.last_chunk().copied().unwrap_or_default();
@@ -239,7 +239,7 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
         Ok(())
     }
 
-    /// The session cannot take more for now.
+    /// Whether the session cannot accept more for now.
     fn session_is_full(&mut self) -> bool {
         let flow = &self.state.flow;
         if flow.unprocessed() == 0 {
@@ -248,14 +248,14 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
         flow.unprocessed() > self.state.config.max_unprocessed || self.behind > MAX_BEHIND
     }
 
-    /// It is not this line's turn to be read from. Before HELLO there are no turns.
+    /// Whether it is not yet this connection's turn to be read from. Before HELLO there are no turns.
     fn waits_for_its_turn(&mut self, context: &mut Context<'_>) -> bool {
         let user = self.state.flow.user();
         user.is_some_and(|user| self.turn.poll(user, context).is_pending())
     }
 
     fn set_paused(&self, paused: bool) {
-        // The idle time starts anew after a pause of our making.
+        // The idle time restarts after a pause that we caused.
         if self.state.paused.replace(paused) && !paused {
             self.state.last_heard.set(Instant::now());
         }
@@ -266,7 +266,7 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
         Poll::Pending
     }
 
-    /// Waits for room, or for the client to send, unless that has taken too long.
+    /// Waits for room or for input from the client, up to a time limit.
     fn pending_in_time(&mut self, context: &mut Context<'_>) -> Poll<Option<Item>> {
         match self.receiving.overdue(context) {
             Some(close) => self.close(close),
@@ -318,7 +318,7 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
         }
     }
 
-    /// Hands on.
+    /// Passes input on.
     fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<Option<Item>> {
         loop {
             // A whole frame is in the decoder: it will yield, and poll again.
@@ -363,8 +363,8 @@ impl<S: Stream<Item = Item> + Unpin> Guard<S> {
         }
     }
 
-    /// Discards, looking for the client's Close. After something unparsable no frame will be found again; the
-    /// connection actor's time-out ends it.
+    /// Discards input, looking for the client's Close. After unparsable input no frame can be found any more; the
+    /// connection actor's time-out then ends it.
     fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<Option<Item>> {
         self.set_paused(false);
         self.receiving.give_up();

@@ -1,4 +1,4 @@
-//! The message that is coming in: the room that it needs, and the time that it takes.
+//! The message being received: the room it needs and the time it takes.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,13 +13,13 @@ use crate::clock::after;
 use crate::node::budget::{SMALL, Ticket};
 use crate::wire::{Close, CloseCode};
 
-/// What is known of a connection's unfinished message.
+/// The state of a connection's unfinished message.
 pub(super) struct Receiving {
     state: Rc<LineState>,
     message: Option<Message>,
-    /// The frame that there is no room for yet.
+    /// The frame for which there is no room yet.
     waiting: Option<Waiting>,
-    /// Since when nothing is read, for a reason of ours.
+    /// Since when reading has been paused by us.
     stopped: Option<Instant>,
     /// Wakes the guard when time is up.
     alarm: Option<Pin<Box<Sleep>>>,
@@ -27,9 +27,9 @@ pub(super) struct Receiving {
 
 struct Message {
     since: Instant,
-    /// How long nothing was read meanwhile.
+    /// How long reading was paused by us in the meantime.
     stopped: Duration,
-    /// Bytes announced by the frames that were let in.
+    /// Bytes announced by the frames that were admitted.
     announced: usize,
     received: usize,
 }
@@ -50,7 +50,8 @@ impl Receiving {
         }
     }
 
-    /// Reserves the room that a data frame needs, before anything of its payload is read. Who waits holds nothing of it.
+    /// Reserves the room that a data frame needs before any of its payload is read. While waiting, it holds none of
+    /// that room.
     pub(super) fn admit(&mut self, header: &Header, context: &mut Context<'_>) -> Poll<()> {
         let payload = usize::try_from(header.payload).unwrap_or(usize::MAX);
         let before = self.message.as_ref().map_or(0, |message| message.announced);
@@ -95,26 +96,26 @@ impl Receiving {
         Poll::Ready(())
     }
 
-    /// So many bytes of the message have come.
+    /// This many bytes of the message have arrived.
     pub(super) fn received(&mut self, bytes: usize) {
         if let Some(message) = &mut self.message {
             message.received += bytes;
         }
     }
 
-    /// The message is whole. What is reserved for it stays so until the connection actor has it.
+    /// The message is complete. Its room stays reserved until the connection actor has the message.
     pub(super) fn finished(&mut self) {
         self.message = None;
     }
 
-    /// Nothing is wanted of it any more.
+    /// The message is no longer wanted.
     pub(super) fn give_up(&mut self) {
         self.message = None;
         self.waiting = None;
         self.alarm = None;
     }
 
-    /// Nothing is read from now on, for a reason of ours, or reading goes on.
+    /// Reading is paused by us from now on, or continues.
     pub(super) fn stop(&mut self, stop: bool) {
         match (stop, self.stopped) {
             (true, None) => self.stopped = Some(Instant::now()),
@@ -128,7 +129,7 @@ impl Receiving {
         }
     }
 
-    /// Why the connection must be closed, if time is up. Otherwise the task is woken when it is.
+    /// Why the connection must be closed, if the time is up. Otherwise the task is woken when it is.
     pub(super) fn overdue(&mut self, context: &mut Context<'_>) -> Option<Close> {
         let Some(deadline) = self.deadline() else {
             self.alarm = None;
@@ -173,7 +174,7 @@ impl Receiving {
             false => CloseCode::ViolatedPolicy,
         };
         let rate = self.state.config.min_receive_rate;
-        let why = format!("a message comes too slowly: less than {rate} bytes per second");
+        let why = format!("a message arrives too slowly: less than {rate} bytes per second");
         budget.count_slow(&why);
         Close::new(code, why)
     }

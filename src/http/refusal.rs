@@ -1,4 +1,4 @@
-//! Refused upgrades: answers after which the connection serves nothing more.
+//! Refused upgrades: answers after which no further request is served on the connection.
 
 use std::fmt;
 use std::future::Future;
@@ -15,13 +15,13 @@ use bytes::Bytes;
 
 use super::socket::Socket;
 
-/// How long the answer has to leave actix-http's write buffer, which does not tell.
+/// How long the answer has to leave actix-http's write buffer, which does not report it.
 const FLUSH: Duration = Duration::from_millis(10);
 
-/// What a client that is refused for lack of room waits before it tries again, in seconds.
+/// How long a client that was refused for lack of room should wait before it retries, in seconds.
 pub(super) const RETRY_AFTER_SECONDS: &str = "1";
 
-/// Adds the headers that make an answer of ours harmless wherever it is shown.
+/// Adds the headers that make our answer harmless wherever it is displayed.
 pub(super) fn safe(response: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
     response
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
@@ -56,9 +56,10 @@ pub(super) fn refuse(
     response.body(LastBody::new(request, text))
 }
 
-/// Whether actix-http takes all that follows the request for its body, so that no other request can come.
+/// Whether actix-http treats everything after the request as its body, so that no other request can follow.
 ///
-/// The same decision as in its decoder, where an exact `Upgrade: websocket` makes the body endless unless it is chunked.
+/// This is the same decision as in its decoder, where an exact `Upgrade: websocket` makes the body endless unless it is
+/// chunked.
 fn is_endless(headers: &HeaderMap) -> bool {
     !headers.contains_key(header::TRANSFER_ENCODING)
         && headers.get_all(header::UPGRADE).any(|value| {
@@ -70,8 +71,8 @@ fn is_endless(headers: &HeaderMap) -> bool {
 
 /// A text after which the connection ends.
 ///
-/// `Connection: close` alone does not do it: actix-http goes on to serve what it has read behind the request. So where
-/// the request's own body does not swallow that, ours ends by an error, upon which actix-http drops the connection.
+/// `Connection: close` alone is not enough: actix-http continues to serve what it has read after the request. So if the
+/// request's own body does not swallow that, ours ends with an error, upon which actix-http drops the connection.
 struct LastBody {
     text: Option<Bytes>,
     length: u64,
@@ -117,7 +118,7 @@ impl MessageBody for LastBody {
     }
 }
 
-/// Ends a connection by an error in actix-http's eyes, which it logs.
+/// Ends a connection by what actix-http takes for an error, and logs.
 #[derive(Debug)]
 struct EndOfConnection;
 

@@ -1,4 +1,4 @@
-//! Accepted sockets: their options, and their end.
+//! Accepted sockets: their options, and how they are ended.
 
 use std::any::Any;
 use std::io;
@@ -15,15 +15,16 @@ use socket2::SockRef;
 /// How long sent bytes may stay unacknowledged, or a client's window closed, before the kernel ends the connection.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many clients may wait to be accepted; the system may let fewer.
+/// How many clients may wait to be accepted; the system may allow fewer.
 const BACKLOG: i32 = 4096;
 
-/// A socket for [`HttpServer::listen`](actix_web::HttpServer::listen) at which thousands of clients may wait to be
-/// accepted, as they do when another node has died. At one of the standard library's 128 may; whoever finds no place tries
-/// again after a second, then after three. ([`HttpServer::bind`](actix_web::HttpServer::bind) sees to it by itself.)
+/// A socket for [`HttpServer::listen`](actix_web::HttpServer::listen) with a backlog of thousands of clients waiting to
+/// be accepted, as happens when another node has failed. A socket of the standard library has a backlog of 128; clients
+/// that find it full retry after a second, then after three. ([`HttpServer::bind`](actix_web::HttpServer::bind) already
+/// sets a larger backlog.)
 ///
 /// # Errors
-/// The address is taken, not one of this machine's, or none.
+/// The address cannot be resolved, is in use, or does not belong to this machine.
 pub fn listen(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     SockRef::from(&listener).listen(BACKLOG)?;
@@ -32,11 +33,11 @@ pub fn listen(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
 
 /// For [`HttpServer::on_connect`](actix_web::HttpServer::on_connect): lets the server end a WebSocket's socket itself.
 ///
-/// - A closed WebSocket's TCP connection ends at once. Without it, too, but only by way of an error in actix-web's
-///   eyes, which it logs for every WebSocket.
-/// - A client that takes nothing loses its socket when it is given up, and (on Linux) by the kernel after 30 s in any
-///   case. Without it such a client keeps its socket, though not its session, until it goes away.
-/// - Small messages leave at once (`TCP_NODELAY`).
+/// - A closed WebSocket's TCP connection ends at once. Without this it also does, but only by means of an error that
+///   actix-web logs for every WebSocket.
+/// - A client that reads nothing loses its socket when the server gives up on it, and (on Linux) in any case after 30
+///   s, by the kernel. Without this, such a client keeps its socket, but not its session, until it disconnects.
+/// - Small messages are sent at once (`TCP_NODELAY`).
 ///
 /// On Linux it costs nothing; elsewhere, a second file descriptor per connection. For connections other than plain TCP it
 /// does nothing.
@@ -50,7 +51,7 @@ pub fn on_connect(connection: &dyn Any, extensions: &mut Extensions) {
         return;
     };
     let socket = SockRef::from(stream);
-    // A socket that refuses an option works without it.
+    // A socket that rejects an option works without it.
     if let Err(error) = socket.set_tcp_nodelay(true) {
         log::debug!("TCP_NODELAY: {error}");
     }
@@ -62,18 +63,18 @@ pub fn on_connect(connection: &dyn Any, extensions: &mut Extensions) {
         Ok(socket) => {
             extensions.insert(socket);
         }
-        Err(error) => log::debug!("second handle of a socket: {error}"),
+        Err(error) => log::debug!("cannot duplicate a socket's handle: {error}"),
     }
 }
 
-/// A handle of an accepted socket beside that of actix-web.
+/// A handle to an accepted socket, in addition to that of actix-web.
 #[derive(Clone)]
 pub(super) enum Socket {
     /// The file descriptor of actix-web itself, which closes it together with the connection's response body, and the
-    /// number that the kernel gives to no other socket.
+    /// socket's cookie, a number that the kernel gives to no other socket.
     #[cfg(target_os = "linux")]
     Shared(RawFd, u64),
-    /// A file descriptor of its own, where sockets have no such number.
+    /// A separate file descriptor, on systems where sockets have no such number.
     Own(Rc<socket2::Socket>),
 }
 
@@ -86,12 +87,12 @@ impl Socket {
         Ok(Socket::Own(Rc::new(socket.try_clone()?)))
     }
 
-    /// Ends TCP in good order: what was sent still arrives, what the client still sends is read.
+    /// Ends TCP gracefully: what was sent still arrives, and what the client still sends is read.
     pub(super) fn end(&self) {
         self.shut(Shutdown::Write);
     }
 
-    /// Ends TCP also for who waits to write or read.
+    /// Ends TCP at once, also for pending writes and reads.
     pub(super) fn give_up(&self) {
         self.shut(Shutdown::Both);
     }
@@ -102,15 +103,16 @@ impl Socket {
             Socket::Shared(fd, cookie) => shut_shared(*fd, *cookie, how),
             Socket::Own(socket) => socket.shutdown(how),
         };
-        // Fails when the connection has ended already.
+        // This fails if the connection has already ended.
         if let Err(error) = shut {
             log::trace!("shutdown: {error}");
         }
     }
 }
 
-/// Shuts a socket down by a file descriptor that others own. Callers have seen that the response body is still there, so it
-/// is open; should a middleware have kept the body for longer than the connection, another socket's number tells.
+/// Shuts a socket down by a file descriptor that others own. Callers have seen that the response body still exists, so
+/// the descriptor is open. If a middleware kept the body for longer than the connection, the cookie shows that it is
+/// another socket.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 fn shut_shared(fd: RawFd, cookie: u64, how: Shutdown) -> io::Result<()> {
@@ -131,7 +133,7 @@ mod tests {
 
     use super::*;
 
-    /// The server's and the client's end.
+    /// The server's end and the client's end.
     fn connected(listener: &TcpListener) -> (TcpStream, TcpStream) {
         let address = listener.local_addr().expect("it listens");
         let client = TcpStream::connect(address).expect("there is room");

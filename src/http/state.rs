@@ -1,4 +1,4 @@
-//! What the guard, the connection actor and the response body of one WebSocket share, on one thread.
+//! State shared on one thread by the guard, the connection actor and the response body of one WebSocket.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
@@ -17,13 +17,13 @@ use crate::node::budget::NodeBudget;
 use crate::session::line::{Bell, Flow, FromLine, Line, Text, ToLine};
 use crate::wire::Close;
 
-/// What the guard tells the connection actor.
+/// What the guard reports to the connection actor.
 pub(super) enum Seen {
     /// Too long, too frequent, or malformed. The guard only discards from now on.
     Violation(Close),
-    /// HELLO is so many bytes long, at least, which is a violation.
+    /// HELLO is at least this many bytes long, which is a violation.
     OversizedHello(u64, Close),
-    /// The client's Close, while only discarding.
+    /// The client's Close, while input is discarded.
     Close,
     /// The client ended the stream.
     End,
@@ -32,25 +32,25 @@ pub(super) enum Seen {
 /// How the response body ends, which is how TCP ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// The client ended its side: nothing is left to wait for.
+    /// The client ended its side: there is nothing left to wait for.
     ClientEnded,
-    /// The client has seen our last bytes: end at once.
+    /// The client has received our last bytes: end at once.
     AtOnce,
-    /// The last bytes still have to leave.
+    /// The last bytes still have to be sent.
     AfterFlush,
-    /// The client had its time to take our last bytes, and to answer.
+    /// The client has had its time to read our last bytes and to answer.
     GiveUp,
 }
 
-/// A frame, or what is left of one, on its way out.
+/// A frame, or the rest of one, on its way out.
 struct Chunk {
     bytes: Bytes,
     /// Bytes of it that count as unsent in [`Flow`].
     counted: usize,
 }
 
-/// The session's way to the connection actor. Texts and pings take a shorter one, straight into the queue: they are most of
-/// what is sent, and the actor would only have to be woken for each.
+/// Sends from the session to the connection actor. Texts and pings go straight into the queue instead: they are most of
+/// the traffic, and the actor would have to be woken for each.
 pub(super) struct Wire {
     pub(super) state: Rc<LineState>,
     pub(super) actor: Mailbox<ToLine>,
@@ -60,7 +60,7 @@ impl Line for Wire {
     fn tell(&self, message: ToLine) {
         match message {
             ToLine::Text(text) => self.state.send_text(&text),
-            // The same way: what it proves to have arrived is what was sent before it, and no more.
+            // The same path as texts: it must prove that exactly what was sent before it has arrived.
             ToLine::Ping(number) => self.state.send_ping(number),
             ToLine::Close(_) => {
                 self.state.closed.set(true);
@@ -76,39 +76,39 @@ pub(super) struct LineState {
     pub(super) config: Arc<Config>,
     pub(super) budget: Arc<NodeBudget>,
     pub(super) flow: Flow,
-    /// Where the application lets us have it.
+    /// `Some` if the application registered [`on_connect`](super::on_connect).
     pub(super) socket: Option<Socket>,
     /// Set before the first frame is read.
     pub(super) session: OnceCell<Mailbox<FromLine>>,
 
-    /// HELLO is done.
+    /// HELLO is complete.
     pub(super) established: Cell<bool>,
-    /// Close is out, or on its way through the actor, or the actor is done: no more texts go out.
+    /// Close is sent, or on its way through the actor, or the actor is done: no more texts are sent.
     pub(super) closed: Cell<bool>,
-    /// Our Close is out or about to be: what the client still sends is discarded.
+    /// Our Close is sent or about to be: what the client still sends is discarded.
     pub(super) discarding: Cell<bool>,
-    /// Bytes held for the message that is coming in.
+    /// Bytes held for the message being received.
     pub(super) receiving: Cell<usize>,
-    /// Bytes of the message that is coming in, if one frame announces it as a whole.
+    /// Size of the message being received, if a single frame announces all of it.
     pub(super) whole: Cell<usize>,
     /// Frames that came out of the decoder.
     pub(super) decoded: Cell<u64>,
     /// The frame in the decoder is a Close.
     pub(super) decoding_close: Cell<bool>,
-    /// (Boxed: it is seldom there.)
+    /// Boxed, since it is rare.
     pub(super) seen: Cell<Option<Box<Seen>>>,
-    /// When the client last showed that it lives, or reading last went on after a pause of our making.
+    /// When the client last showed a sign of life, or reading last resumed after a pause that we caused.
     pub(super) last_heard: Cell<Instant>,
-    /// Reading pauses because the session cannot take more.
+    /// Reading is paused because the session cannot accept more.
     pub(super) paused: Cell<bool>,
 
     queue: RefCell<VecDeque<Chunk>>,
     queued: Cell<usize>,
-    /// More than half of the allowance was unsent; the session wants to know when it no longer is.
+    /// More than half of the allowance was unsent; the session wants to be notified when that has ended.
     filled: Cell<bool>,
-    /// How to end, once the connection actor knows.
+    /// How to end, as determined by the connection actor.
     pub(super) ending: Cell<Ending>,
-    /// The connection actor is done: what is queued is the last.
+    /// The connection actor is done: nothing is added to the queue any more.
     pub(super) finished: Cell<bool>,
     /// The response body was dropped: TCP has ended.
     pub(super) gone: Cell<bool>,
@@ -149,7 +149,7 @@ impl LineState {
         })
     }
 
-    /// A text to send, unless Close is out: its bytes count.
+    /// Queues a text, unless Close is sent. Its bytes are counted.
     pub(super) fn send_text(&self, text: &Text) {
         if self.closed.get() {
             return;
@@ -165,14 +165,14 @@ impl LineState {
         });
     }
 
-    /// A ping to send, unless Close is out.
+    /// Queues a ping, unless Close is sent.
     pub(super) fn send_ping(&self, number: u64) {
         if !self.closed.get() {
             self.push_control(frame(OpCode::Ping, &number.to_be_bytes()));
         }
     }
 
-    /// A control frame to send.
+    /// Queues a control frame.
     pub(super) fn push_control(&self, frame: Bytes) {
         self.push(Chunk {
             counted: 0,
@@ -186,7 +186,7 @@ impl LineState {
         self.writer.ring();
     }
 
-    /// The next piece to send, of at most so many bytes, and how many of them count in [`Flow`].
+    /// The next piece to send, of at most this many bytes, and how many of them count in [`Flow`].
     pub(super) fn pop(&self, most: usize) -> Option<(Bytes, usize)> {
         let mut queue = self.queue.borrow_mut();
         let chunk = queue.front_mut()?;
@@ -205,7 +205,7 @@ impl LineState {
         let full = self.backlogged();
         self.queued.set(self.queued.get() - piece.0.len());
         if full {
-            // Reading pauses meanwhile; a client that takes what we send is not idle.
+            // Reading may be paused in the meantime, but a client that reads what we send is not idle.
             self.last_heard.set(Instant::now());
             if !self.backlogged() {
                 self.flow.reader().ring();
@@ -214,7 +214,7 @@ impl LineState {
         Some(piece)
     }
 
-    /// So many counted bytes have gone out.
+    /// This many counted bytes have been sent.
     pub(super) fn sent(&self, counted: usize) {
         self.flow.sent(counted);
         let empties = self.filled.get() && self.flow.unsent() <= self.config.max_unsent / 2;
@@ -226,27 +226,27 @@ impl LineState {
         }
     }
 
-    /// So much waits for a client that takes nothing that it shall not be read from either: its pings and requests
-    /// would only make more.
+    /// Whether so much is waiting for a client that it should not be read from either: its pings and requests would
+    /// only add to it.
     pub(super) fn backlogged(&self) -> bool {
         self.queued.get() > self.config.max_unsent
     }
 
-    /// Gives up what waits.
+    /// Drops what is queued.
     pub(super) fn drop_queue(&self) {
         let counted = self.queue.borrow_mut().drain(..).map(|c| c.counted).sum();
         self.queued.set(0);
         self.flow.sent(counted);
     }
 
-    /// Tells the session.
+    /// Sends to the session.
     pub(super) fn tell(&self, message: FromLine) {
         if let Some(session) = self.session.get() {
             session.tell(message);
         }
     }
 
-    /// The session actor lives.
+    /// Whether the session actor is alive.
     pub(super) fn has_session(&self) -> bool {
         self.session.get().is_some_and(Mailbox::connected)
     }

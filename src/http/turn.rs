@@ -1,6 +1,7 @@
-//! Whose turn it is to be read from. Whatever a line brings takes the thread for a while, and all that comes of it takes
-//! places that others need too: so a line is read a few messages at a time, the lines of a thread take turns which are
-//! shared out fairly between users, and a user who has as many handlers as he may have is not read from at all.
+//! Decides which connection is read from next. Processing input occupies the thread, and its consequences take places
+//! that others need too. So a few messages are read from a connection at a time, the connections of a thread take turns
+//! that are shared fairly between users, and connections of a user at the limit of running handlers are not read from
+//! at all.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -11,14 +12,14 @@ use std::time::Duration;
 use crate::session::line::{Bell, LineUser};
 use crate::store::{Fair, Share, Shared};
 
-/// What is read in one turn: so many small envelopes, whether each is a message of its own or all are one.
+/// How much is read in one turn: this many small envelopes, whether each is a message of its own or all are one.
 const TURN: isize = 16;
 /// Bytes of a small envelope.
 const ENVELOPE: usize = 512;
-/// How long a user who has as many handlers as he may have is not read from. Then he is read from for one turn, and told
-/// RETRY: what he has under way may wait for what he has to say.
+/// How long reading is paused for a user at the limit of running handlers. Then one turn is read, whose messages get
+/// RETRY: the running handlers may be waiting for something the client is about to send.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Users are told apart by so many bits of their hash.
+/// Number of slots to which users are assigned by their hash.
 const SLOTS: usize = 256;
 
 thread_local! {
@@ -31,14 +32,14 @@ thread_local! {
 
 /// The turns of one thread.
 struct Turns {
-    /// Users who have had a turn since others were given one: each has one without waiting.
+    /// Users who have had a turn since turns were last given to waiting connections: each gets one without waiting.
     had_one: RefCell<[bool; SLOTS]>,
     waiting: RefCell<Fair<Waiting>>,
-    /// Somebody gives turns, until nobody waits.
+    /// Whether a task is giving turns, which it does until nothing is waiting.
     given: Cell<bool>,
 }
 
-/// A line that waits for its turn.
+/// A connection waiting for its turn.
 struct Waiting {
     share: Share,
     place: Rc<Place>,
@@ -61,7 +62,7 @@ impl Shared for Waiting {
 }
 
 impl Turns {
-    /// Gives one turn after the other. Between two of them, everything else on the thread comes.
+    /// Gives one turn after the other. Between two of them, the other tasks of the thread run.
     async fn give(self: Rc<Self>) {
         let mut next = Vec::with_capacity(1);
         loop {
@@ -78,22 +79,22 @@ impl Turns {
     }
 }
 
-/// When one line is read from.
+/// The turns of one connection.
 #[derive(Default)]
 pub(super) struct Turn {
-    /// What may still be read in this turn. What a long message took beyond its turn is owed to others: so many turns
-    /// later, the line is read from again.
+    /// How much may still be read in this turn. Negative if a long message took more than a turn: the connection then
+    /// skips as many turns as it overdrew.
     left: isize,
-    /// Where it waits for the next one.
+    /// Its place in the queue for the next turn.
     place: Option<Rc<Place>>,
-    /// It waits until its user has room for more handlers, or has waited for long enough.
+    /// The wait until its user has room for more handlers, or for long enough.
     room: Option<Pin<Box<dyn Future<Output = ()>>>>,
-    /// It has waited for long enough: this turn is read.
+    /// It has waited long enough: this turn is read.
     has_waited: bool,
 }
 
 impl Turn {
-    /// Whether the line may be read from; if not, its task is woken when it may.
+    /// Whether the connection may be read from; if not, its task is woken when it may.
     pub(super) fn poll(&mut self, user: &LineUser, context: &mut Context<'_>) -> Poll<()> {
         if self.poll_room(user, context).is_pending() {
             return Poll::Pending;
@@ -107,7 +108,7 @@ impl Turn {
         Poll::Ready(())
     }
 
-    /// So many bytes of a message were read.
+    /// This many bytes of a message were read.
     pub(super) fn read(&mut self, bytes: usize) {
         self.left -= 1 + (bytes / ENVELOPE) as isize;
         if self.left <= 0 {
@@ -183,7 +184,7 @@ mod tests {
         turn.poll(user, &mut context).is_ready()
     }
 
-    /// Waits until the line may be read from; after how many turns of the thread.
+    /// Waits until the connection may be read from. Returns after how many turns of the thread.
     async fn turns_until(turn: &mut Turn, user: &LineUser) -> usize {
         let mut turns = 0;
         while !may_read(turn, user) {
@@ -221,7 +222,7 @@ mod tests {
         turns_until(&mut turn, &user).await;
         turn.read(1_000 * ENVELOPE);
         let turns = turns_until(&mut turn, &user).await;
-        // Of each two turns, one is had without waiting.
+        // One of every two turns is given without waiting.
         assert!(turns >= 1_000 / TURN as usize / 2 - 1, "{turns} turns");
     }
 

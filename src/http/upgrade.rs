@@ -29,14 +29,14 @@ use super::state::LineState;
 use crate::auth::{Authenticator, ResponseHeaders};
 use crate::wire::shown;
 
-/// A line that is let in.
+/// A connection that was admitted.
 struct Admitted {
     authenticator: Rc<dyn Authenticator>,
     headers: ResponseHeaders,
     place: Place,
 }
 
-/// Answers a request that asks for a WebSocket, properly or not.
+/// Answers a request for a WebSocket, valid or not.
 pub(super) async fn upgrade(
     backend: Arc<dyn Backend>,
     request: HttpRequest,
@@ -48,7 +48,7 @@ pub(super) async fn upgrade(
         Err((status, text)) => return refuse(&request, status, text),
     };
     let Ok(mut response) = ws::handshake_with_protocols(&request, &[SUB_PROTOCOL]) else {
-        let text = "this is no WebSocket upgrade";
+        let text = "this is not a WebSocket upgrade";
         return refuse(&request, StatusCode::BAD_REQUEST, text);
     };
     for header in admitted.headers.0 {
@@ -61,7 +61,7 @@ pub(super) async fn upgrade(
 /// Why an upgrade is refused: the status to answer, and the text for the client.
 type Refusal = (StatusCode, &'static str);
 
-/// Decides, cheap things first: what is refused early holds nothing.
+/// Decides, with cheap checks first: what is refused early holds no resources.
 async fn admit(
     backend: &dyn Backend,
     request: &HttpRequest,
@@ -91,7 +91,7 @@ async fn admit(
     })
 }
 
-/// Asks the application's authentication, for as long as it may take and the client is there.
+/// Asks the application's authentication, within its time limit and while the client is connected.
 async fn ask(
     backend: &dyn Backend,
     request: &HttpRequest,
@@ -137,7 +137,7 @@ async fn ask(
     }
 }
 
-/// One of the bounds on what is held before authentication is reached.
+/// The refusal when a limit on connections before authentication is reached.
 fn overloaded(backend: &dyn Backend, setting: &str) -> Refusal {
     if let Some(count) = backend.admission().logs.overload.count() {
         log::warn!("upgrades refused since the last such line: {count}; this one by {setting}");
@@ -148,9 +148,9 @@ fn overloaded(backend: &dyn Backend, setting: &str) -> Refusal {
     )
 }
 
-/// What the client sends. While the handshake goes on, it is looked at for the client's end only.
+/// The client's input. During the handshake, it is only watched for the end of the connection.
 struct Incoming {
-    /// What came during the handshake; the rest waits in the socket.
+    /// What arrived during the handshake; the rest waits in the socket.
     early: Option<Bytes>,
     rest: web::Payload,
 }
@@ -160,8 +160,8 @@ impl Incoming {
         Incoming { early: None, rest }
     }
 
-    /// Comes when the client has ended the connection, if that can be known: a client that sends frames before it is
-    /// answered hides its end behind them.
+    /// Resolves when the client has ended the connection, if that can be seen: frames that a client sends before it is
+    /// answered hide the end behind them.
     async fn gone(&mut self) {
         poll_fn(|context| {
             if self.early.is_some() {

@@ -35,6 +35,6 @@ impl MaintenanceCounters {
 pub struct MaintenanceMetrics {
     /// How often it ran.
     pub runs: u64,
-    /// How often it failed, the store being away.
+    /// How often it failed because the store was unavailable.
     pub failures: u64,
 }

@@ -1,4 +1,4 @@
-//! Server requests that ended without a reply: their reply terminators are told of a REJECT with the reason.
+//! Server requests that ended without a reply: their reply terminators get a REJECT with the reason.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,9 +13,9 @@ use crate::store::operation::{
 use crate::store::{Share, StoreError};
 use crate::wire::shown;
 
-/// Requests taken in one go.
+/// Requests processed per run.
 const PART: u32 = 100;
-/// If this node dies over it, the terminator is told by another after so long.
+/// If this node fails while processing a request, another node processes it after this time.
 pub(super) const AGAIN: Duration = Duration::from_secs(60);
 
 pub(super) async fn requests(node: &Arc<Node>) -> Result<(), StoreError> {
@@ -32,7 +32,7 @@ pub(super) async fn requests(node: &Arc<Node>) -> Result<(), StoreError> {
         if ended.is_empty() {
             return Ok(());
         }
-        // Side by side: a terminator that takes its time holds up nobody else's.
+        // Concurrently, so that a slow terminator does not delay others.
         let told = ended.into_iter().map(|ended| tell(node, ended));
         for told in futures_util::future::join_all(told).await {
             told?;
@@ -44,20 +44,20 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
     let terminator = &ended.correlation.terminator;
     let handler = match node.endpoints.get(terminator).map(|endpoint| &endpoint.run) {
         Some(Run::Async(handler)) => Some(handler),
-        // It takes the connection of a client's message, and there is none.
+        // It needs the connection of a client's message, and there is none.
         Some(Run::Transactional(_)) => {
             log_seldom!(
                 warn,
-                "the transactional reply terminator {terminator:?} is not told that its request ended: {}",
+                "the transactional reply terminator {terminator:?} is not notified that its request has ended: {}",
                 ended.reason
             );
             None
         }
-        // Another version of the application may have it: left for a node that does, tried again later.
+        // Another version of the application may have it: leave it for a node that does, and try again later.
         None => {
             log_seldom!(
                 warn,
-                "a request has ended whose reply terminator {:?} this node does not have: left for a node that has it",
+                "a request has ended, but this node lacks its reply terminator {:?}: left for a node that has it",
                 shown(terminator)
             );
             return Ok(());
@@ -77,7 +77,7 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
             payload: None,
         });
         match tokio::time::timeout(AGAIN, call).await {
-            // It is due again by then.
+            // It becomes due again by itself.
             Err(_) | Ok(Ok(RawOutcome::Retry(_))) => return Ok(()),
             Ok(Ok(_)) => effects = take_effects(&context),
             Ok(Err(error)) => {
@@ -94,10 +94,10 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
         }
     }
     let committed = match end(node, &ended, effects).await {
-        // It would be refused again, each time that the terminator is told.
+        // It would be refused again each time the terminator is called.
         Err(StoreError::Refused(why)) => {
             let what = format!(
-                "what the reply terminator {terminator:?} did about a request that ended is dropped, the store does not take it: {}",
+                "the effects of the reply terminator {terminator:?} for a request that ended are dropped because the store refuses them: {}",
                 shown(&why)
             );
             node.failed(terminator, &what);
@@ -111,7 +111,7 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
     Ok(())
 }
 
-/// The terminator has been told, and this is what it did.
+/// The terminator was called, with these effects.
 async fn end(
     node: &Node,
     ended: &EndedCorrelation,

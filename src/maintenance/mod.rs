@@ -21,7 +21,7 @@ use crate::registry::SweepNow;
 use crate::service;
 use crate::store::StoreError;
 
-/// The tasks, by the index that they are counted under.
+/// The tasks, by the index under which they are counted.
 const TASKS: [&str; 8] = [
     "lease",
     "sweep",
@@ -33,20 +33,20 @@ const TASKS: [&str; 8] = [
     "rotate",
 ];
 
-/// Longer intervals (`Duration::MAX`, say, for a task that is not wanted) would overflow the timer.
+/// Longer intervals (such as `Duration::MAX`, for a task that is not wanted) would overflow the timer.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// No task runs more often.
 const LEAST_WAIT: Duration = Duration::from_millis(1);
 
-/// After its first failure a task is tried again so soon; it doubles with each further one, up to 32 times of that, or
-/// to the task's interval.
+/// How soon a task is retried after its first failure. The wait doubles with each further failure, up to 32 times this
+/// or the task's interval.
 const BACK_OFF: Duration = Duration::from_millis(500);
 
 /// Timing out and scavenging run within this time after the start.
 const FIRST_CLEANING: Duration = Duration::from_secs(60);
 
-/// How often it is looked at how large the tables of young rows are, if there are new ones.
+/// How often the size of the tables of young rows is checked, if there are new rows.
 const ROTATION: Duration = Duration::from_secs(1);
 
 /// One task; its number is its index in [`TASKS`].
@@ -79,7 +79,7 @@ impl Task {
             Task::Lease => config.lease_interval,
             Task::Sweep => config.sweep_interval,
             Task::Takeover | Task::EndedRequests => config.takeover_interval,
-            // Jittered, so that a fleet does not write all at once.
+            // Jittered, so that the nodes of a cluster do not all write at once.
             Task::Liveliness => config
                 .liveliness_interval
                 .min(NEVER)
@@ -92,7 +92,7 @@ impl Task {
     }
 }
 
-/// How long to wait after so many failures in a row.
+/// How long to wait after this many failures in a row.
 fn back_off(failures: u32) -> Duration {
     jittered(BACK_OFF * 2_u32.pow(failures.saturating_sub(1).min(5)))
 }
@@ -110,7 +110,7 @@ struct Ended {
     failed: bool,
 }
 
-/// What is known of one task.
+/// The state of one task.
 #[derive(Default)]
 struct Schedule {
     /// The one timer for its next run; `None` while it runs.
@@ -119,7 +119,7 @@ struct Schedule {
     begun: Option<Instant>,
     /// How often it has failed in a row.
     failures: u32,
-    /// It is to run again at once: what runs may have read too early.
+    /// It must run again at once: the current run may have read too early.
     again: bool,
 }
 
@@ -162,13 +162,13 @@ impl Actor for Maintenance {
         for task in Task::ALL {
             let interval = task.interval(&self.node.config);
             let first = match task {
-                // A process that does not live for long cleans up, too; of many that start together each at its time.
+                // Short-lived processes clean up too, and many that start together do so at different times.
                 Task::Timeout | Task::Scavenge => interval.min(jittered(FIRST_CLEANING)),
                 _ => interval,
             };
             self.run_in(task, first, ctx);
         }
-        // What a node before this one has left behind is taken up at once.
+        // Rows left behind by an earlier node are taken over at once.
         self.services.tell(service::Claim);
     }
 }
@@ -189,13 +189,13 @@ impl Handler<Due> for Maintenance {
         let counters = self.counters.clone();
         let level = match schedule.failures {
             0 => log::Level::Warn,
-            // Said once, not each time.
+            // Logged once, not each time.
             _ => log::Level::Debug,
         };
         actix::spawn(async move {
             counters.runs[index].fetch_add(1, Ordering::Relaxed);
             let result = tasks::run(task, &node, &services).await;
-            // A task that was late is no failure of a node that stops.
+            // When a node stops, a late task is not a failure.
             let is_end = matches!(result, Err(StoreError::Stopped)) && node.stopping();
             let failed = result.is_err() && !is_end;
             if let Err(error) = result

@@ -16,14 +16,15 @@ use crate::store::operation::{
     Scavenge, ScavengeDeadLetters, ScavengeFrom, Sweep, TimeOutSessions, WhichExist,
 };
 
-/// Dead letters deleted in one go: they may be large.
+/// Dead letters deleted at a time: they may be large.
 const DEAD_LETTERS: u32 = 2_000;
-/// Sessions closed in one go.
+/// Sessions closed at a time.
 const PART: u32 = 200;
 
-/// Bytes of a table beyond which it takes no more young rows. Those in use at a time fit into the database's memory.
+/// Size of a table, in bytes, beyond which it gets no more young rows. The tables in use at a time fit into the
+/// database's memory.
 const LARGE_SEGMENT: u64 = 8 << 20;
-/// How long it is until a table that somebody uses is tried again.
+/// How long to wait before trying a table again that is in use.
 const HELD: Duration = Duration::from_millis(5);
 
 /// Sessions whose positions are stored by one operation.
@@ -50,7 +51,7 @@ pub(super) async fn run(
 }
 
 async fn lease(node: &Node) -> Result<(), StoreError> {
-    // A node that is stopping keeps its lease, so that nobody takes over what still runs.
+    // A stopping node keeps its lease, so that no other node takes over running work.
     if node.stopped() {
         return Ok(());
     }
@@ -100,7 +101,7 @@ async fn sweep(node: &Node) -> Result<(), StoreError> {
             .collect();
         node.registry().tell(NotSwept { holders, existing });
     }
-    // Last, so that its failing costs nothing else.
+    // Last, so that a failure affects nothing else.
     if is_close_due {
         close_due(node).await?;
     }
@@ -115,7 +116,7 @@ async fn liveliness(node: &Node) -> Result<(), StoreError> {
     note_positions(node).await
 }
 
-/// Stores what clients have received of their topics: should this node die, that much is not repeated to them.
+/// Stores what clients have received of their topics: if this node fails, that much is not repeated to them.
 async fn note_positions(node: &Node) -> Result<(), StoreError> {
     let positions = node.registry().ask(Positions).await.unwrap_or_default();
     let parts = positions.chunks(POSITIONS_AT_A_TIME).map(|part| {
@@ -126,7 +127,7 @@ async fn note_positions(node: &Node) -> Result<(), StoreError> {
     futures_util::future::try_join_all(parts).await.map(drop)
 }
 
-/// Mends what lies further ahead than it can.
+/// Corrects times that lie further ahead than they can.
 async fn mend_times(node: &Node) -> Result<(), StoreError> {
     let mut all = 0;
     loop {
@@ -142,13 +143,13 @@ async fn mend_times(node: &Node) -> Result<(), StoreError> {
         }
     }
     if all > 0 {
-        log::warn!("the clock was set back: {all} times that lay too far ahead were mended");
+        log::warn!("the clock was set back: {all} times too far in the future were corrected");
     }
     Ok(())
 }
 
-/// Closes sessions whose clients have been away for too long. They have a while to come back first, if it was the node,
-/// or the store, that was away, or if the clock was set forward.
+/// Closes sessions whose clients have been away for too long. If it was the node or the store that was away, or if the
+/// clock was set forward, they first get some time to reconnect.
 async fn time_out(node: &Node) -> Result<(), StoreError> {
     mend_times(node).await?;
     let config = &node.config;
@@ -160,7 +161,7 @@ async fn time_out(node: &Node) -> Result<(), StoreError> {
         }
     }
     let mut pace = Pace::default();
-    // Its lease may be lost meanwhile, and those of all others as well: they have a while again.
+    // The lease may be lost in the meantime, like those of all other nodes: then clients get that time again.
     while node.serves().is_ok() && node.still_to_serve(wait).is_none() {
         let limit = pace.limit();
         let time_out = TimeOutSessions {
@@ -188,7 +189,7 @@ async fn time_out(node: &Node) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Closes the sessions that were to be closed by now: their clients have not come back.
+/// Closes the sessions whose closing is due: their clients have not reconnected.
 async fn close_due(node: &Node) -> Result<(), StoreError> {
     loop {
         let due = CloseDue {
@@ -206,7 +207,7 @@ async fn close_due(node: &Node) -> Result<(), StoreError> {
     }
 }
 
-/// Keeps young rows apart from old ones. (Who idles asks nothing.)
+/// Keeps young rows apart from old ones. (An idle node does not query the store.)
 async fn rotate(node: &Node) -> Result<(), StoreError> {
     let rotate = Rotate {
         beyond: LARGE_SEGMENT,
@@ -216,7 +217,7 @@ async fn rotate(node: &Node) -> Result<(), StoreError> {
         match node.store.run(rotate).await? {
             Rotated::Done => break,
             Rotated::More => tries = 1,
-            // Whoever reads has ended in a moment; a backup has not.
+            // A reader ends in a moment; a backup does not.
             Rotated::Held => {
                 tries += 1;
                 tokio::time::sleep(HELD).await;
@@ -226,12 +227,13 @@ async fn rotate(node: &Node) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Deletes what nobody needs any more, in parts: others have their turn between them.
+/// Deletes what is no longer needed, in parts, so that other operations can run in between.
 async fn scavenge(node: &Node) -> Result<(), StoreError> {
     let (mut pace, mut from, mut rows) = (Pace::default(), ScavengeFrom::default(), 0);
     while !node.stopping() {
         let scavenge = Scavenge {
-            // A client that was away for longer has no session any more; one that was there has sent again what it missed.
+            // A client that was away for longer no longer has a session; one that was connected has already repeated
+            // unanswered messages.
             inbox_older: node.config.session_timeout,
             publications_older: node.config.topic_history,
             keys_older: node.config.idempotency,
@@ -250,7 +252,7 @@ async fn scavenge(node: &Node) -> Result<(), StoreError> {
     scavenge_dead_letters(node).await
 }
 
-/// Deletes the dead letters that are not kept, part by part.
+/// Deletes the dead letters that exceed the limits, part by part.
 async fn scavenge_dead_letters(node: &Node) -> Result<(), StoreError> {
     let config = &node.config;
     let beyond = DeadLettersBeyond {
@@ -286,14 +288,14 @@ async fn scavenge_dead_letters(node: &Node) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// How maintenance goes: in parts that take about [`PART_TIME`] each, with as long a rest after each of them.
+/// The pace of maintenance: parts that take about [`PART_TIME`] each, followed by a rest of the same length.
 struct Pace {
     limit: u32,
 }
 
-/// What a part of maintenance should take. While it runs, SQLite's one writer does nothing else.
+/// How long a part of maintenance should take. While it runs, SQLite's only writer does nothing else.
 const PART_TIME: Duration = Duration::from_millis(20);
-/// Rows in the first part, and in the largest.
+/// Rows in the first part.
 const FIRST_PART: u32 = 200;
 const LARGEST_PART: u32 = 5_000;
 
@@ -309,7 +311,7 @@ impl Pace {
         self.limit
     }
 
-    /// The part took so long.
+    /// Adapts the next part to how long this one took.
     fn adapt(&mut self, took: Duration) {
         if took > PART_TIME {
             self.limit = (self.limit / 2).max(1);
@@ -318,7 +320,7 @@ impl Pace {
         }
     }
 
-    /// The part took so long: rests before the next one.
+    /// Adapts to how long the part took, and rests before the next one.
     async fn rest(&mut self, took: Duration) {
         self.adapt(took);
         tokio::time::sleep(took.min(Duration::from_secs(1))).await;

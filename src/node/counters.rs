@@ -1,4 +1,4 @@
-//! What a node's actors and handlers have done so far.
+//! Counters of a node's actors and handlers.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -17,7 +17,7 @@ pub(crate) struct Meters {
     pub(crate) connection: Arc<Meter>,
 }
 
-/// What is counted beside the mailboxes.
+/// Counters other than those of the mailboxes.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) handlers_running: AtomicU64,

@@ -1,16 +1,16 @@
-//! A bound on how many of something may be under way at a time.
+//! A limit on how many of something may be in progress at a time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Lets a limited number of holders in at a time. It never waits: whoever finds it full is refused.
+/// Admits a limited number of holders at a time. It never waits: when it is full, it refuses.
 #[derive(Debug)]
 pub(crate) struct Gate {
     limit: usize,
     inside: AtomicUsize,
 }
 
-/// A place inside a [`Gate`], given back when it is dropped: on every exit path, panics included.
+/// A place in a [`Gate`], released on drop: on every exit path, panics included.
 #[derive(Debug)]
 pub(crate) struct Permit(Arc<Gate>);
 

@@ -1,5 +1,5 @@
-//! Whether a node can do what its users need, which a lease that is renewed does not prove: a thread that writes and one
-//! that reads must get through, and the nodes must hear each other.
+//! Whether a node can serve its users. A renewed lease does not prove that: writes and reads must also complete, and
+//! the nodes must be able to notify each other.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -8,12 +8,14 @@ use super::Node;
 use crate::error::NotReady;
 use crate::store::{Trouble, TroubleKind};
 
-/// What was asked for is looked at after this time; and again and again, as long as something is wrong.
+/// How long after probes were requested their results are examined. While something is wrong, probing is repeated at
+/// this interval.
 const LOOK: Duration = Duration::from_millis(500);
-/// For so long the line between the nodes may be down: it comes back by itself, and the sweep finds what was not heard.
+/// How long the connection to the other nodes may be down without making the node unready: it is re-established
+/// automatically, and the sweep finds what was missed.
 const LISTEN_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Watches over a node until it has stopped.
+/// Watches a node's health until it has stopped.
 pub(super) async fn watch(node: Arc<Node>) {
     while !node.stopped() {
         node.store.ask_for_checks();
@@ -30,7 +32,7 @@ pub(super) async fn watch(node: Arc<Node>) {
 fn listen_trouble(node: &Node) -> Option<Trouble> {
     let down_for = node.counters.cluster.down_for();
     if down_for > LOOK {
-        // The store may have taken all connections that the database gives.
+        // The store may have used up all connections that the database allows.
         node.store.spare_a_connection();
     }
     (down_for > LISTEN_PATIENCE).then(|| Trouble {
@@ -51,13 +53,14 @@ impl From<TroubleKind> for NotReady {
 }
 
 impl Node {
-    /// Whether it is ready for whatever its users may do; if not, why.
+    /// Whether it can serve its users fully; if not, why.
     pub(crate) fn ready(&self) -> Result<(), NotReady> {
         self.serves()?;
         self.trouble().map_or(Ok(()), |kind| Err(kind.into()))
     }
 
-    /// Whether new clients are let in; if not, why. A line between the nodes that is down is no reason to refuse them.
+    /// Whether new clients are admitted; if not, why. A broken connection to the other nodes is no reason to refuse
+    /// them.
     pub(crate) fn lets_in(&self) -> Result<(), NotReady> {
         self.serves()?;
         match self.trouble() {
@@ -70,7 +73,7 @@ impl Node {
         *self.trouble.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says so if what is wrong has changed.
+    /// Logs a change in what is wrong.
     fn note(&self, trouble: Option<Trouble>) {
         let kind = trouble.as_ref().map(|it| it.kind);
         let mut known = self.trouble.write().unwrap_or_else(PoisonError::into_inner);

@@ -1,15 +1,15 @@
-//! By which time a lease runs.
+//! The clock by which leases are measured.
 
 use std::time::{Duration, Instant};
 
 use crate::store::StoreHandle;
 
 /// A moment on the clock by which leases are measured. It stands still while a transactional handler has the only
-/// connection that writes (SQLite): nobody can renew a lease then, and nobody can take anything over.
+/// connection that writes (SQLite): meanwhile no node can renew a lease, and none can take anything over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LeaseClock {
     at: Instant,
-    /// How long handlers had held the store by then.
+    /// For how long handlers had held the store in total at that moment.
     held: Duration,
 }
 
@@ -27,7 +27,7 @@ impl LeaseClock {
         self.at.elapsed().saturating_sub(held)
     }
 
-    /// Waits until so much of the clock's time has passed since then.
+    /// Waits until this much of the clock's time has passed since then.
     pub(crate) async fn sleep(&self, store: &StoreHandle, time: Duration) {
         loop {
             let rest = time.saturating_sub(self.elapsed(store));

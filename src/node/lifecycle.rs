@@ -20,13 +20,13 @@ const LEAVE: Duration = Duration::from_secs(1);
 /// How long a stopping node waits at least for the store to be closed.
 const CLOSE: Duration = Duration::from_secs(1);
 
-/// A name for a node, which none had before.
+/// A name for a node that was never used before.
 pub(crate) fn incarnation(stem: &str) -> String {
     format!("{stem}-{}", crate::wire::random_id(8, &mut rand::rng()))
 }
 
 impl Node {
-    /// Sends every session away (1012), over this time.
+    /// Disconnects every session with 1012, spread over this time.
     async fn send_away(&self, spread: Duration, why: &'static str) {
         let sessions = self
             .registry()
@@ -37,7 +37,7 @@ impl Node {
             .checked_div(u32::try_from(sessions.len()).unwrap_or(u32::MAX))
             .unwrap_or_default();
         for (index, session) in sessions.into_iter().enumerate() {
-            // A timer is not finer than a millisecond: with many sessions, several go without a pause.
+            // Timers have a resolution of a millisecond: with many sessions, several go without a pause.
             if index > 0 && pause >= Duration::from_millis(1) {
                 tokio::time::sleep(pause).await;
             }
@@ -45,7 +45,7 @@ impl Node {
         }
     }
 
-    /// The lease was renewed when this was asked for.
+    /// The lease was renewed, by a request made at this time.
     pub(crate) fn renewed(&self, asked: LeaseClock) {
         *self.renewed.write().unwrap_or_else(PoisonError::into_inner) = asked;
     }
@@ -56,25 +56,26 @@ impl Node {
         renewed.elapsed(&self.store)
     }
 
-    /// The lease could not be renewed, which took so long to learn: no new clients are let in. Those who are here stay
-    /// as long as the lease holds, so that a store that is only slow, or away for a moment, has not all of them come
-    /// again at once.
+    /// The lease could not be renewed, and it took this long to find out: no new clients are admitted. Connected
+    /// clients stay as long as the lease holds, so that a store that is merely slow or briefly away is not hit by all
+    /// of them reconnecting at once.
     pub(crate) async fn go_away(&self, took: Duration) {
         if self.stopping() {
             return;
         }
         if self.change(State::Up, State::Away) {
-            log::error!("the node's lease could not be renewed: no clients are let in");
+            log::error!("the node's lease could not be renewed: no new clients are admitted");
         }
         if took.max(self.since_renewal()) >= self.config.lease {
             log::error!(
-                "the store has been away for longer than the node's lease: all clients are sent away"
+                "the store has been unavailable for longer than the node's lease: all clients are disconnected"
             );
-            self.send_away(Duration::ZERO, "the store is away").await;
+            self.send_away(Duration::ZERO, "the store is unavailable")
+                .await;
         }
     }
 
-    /// The store is back, and the lease still held.
+    /// The store is back, and the lease is still held.
     pub(crate) fn come_back(&self) {
         if self.change(State::Away, State::Up) {
             self.begins_to_serve();
@@ -82,8 +83,8 @@ impl Node {
         }
     }
 
-    /// Publishes which services this node has, unless that was done in its present name: so that others can tell what
-    /// nobody has.
+    /// Publishes which services this node has, unless that was already done under its current name, so that other nodes
+    /// can tell which services are missing.
     pub(crate) async fn publish_services(&self) -> Result<(), StoreError> {
         let name = self.name();
         let published = self.published.read();
@@ -101,7 +102,7 @@ impl Node {
         Ok(())
     }
 
-    /// The lease was lost: what this node held may be somebody else's by now. It comes back as another node.
+    /// The lease was lost, so other nodes may have taken over what this node held. It comes back under a new name.
     pub(crate) async fn come_back_as_new(&self) -> Result<(), StoreError> {
         self.change(State::Up, State::Away);
         self.send_away(Duration::ZERO, "the node lost its lease")
@@ -111,7 +112,7 @@ impl Node {
             "the lease of {} was lost: coming back as {name}",
             self.name()
         );
-        // Everybody knows the name before the store does: should its answer be lost, the next renewal finds it.
+        // The new name is in use before the store has it: if the store's answer is lost, the next renewal finds it.
         self.store.rename(&name);
         self.cluster.tell(Tell::Join { node: name.clone() });
         self.registry().tell(registry::Rename(name.clone()));
@@ -156,7 +157,7 @@ impl Node {
         if services.is_err() {
             let grace = self.config.stop_grace;
             log::warn!(
-                "some services did not end within {grace:?}; other nodes begin their work again"
+                "some services did not end within {grace:?}; other nodes will start their work again"
             );
         }
         match tokio::time::timeout(SIGN_OFF, self.store.run(LeaveNode)).await {
@@ -172,15 +173,17 @@ impl Node {
         self.cluster.tell(Tell::Leave(done));
         if tokio::time::timeout(LEAVE, left).await.is_err() {
             log::warn!(
-                "the last notices of this node may not have been sent; the sweep of other nodes finds what they said"
+                "the last notices of this node may not have been sent; the sweep of other nodes will find what they announced"
             );
         }
         let patience = self.config.stop_grace.max(CLOSE);
         if !self.store.stop(patience).await {
-            log::warn!("the store is still busy; it is closed when what was begun there has ended");
+            log::warn!(
+                "the store is still busy; it will be closed when its current operations have ended"
+            );
         }
         self.change(State::Stopping, State::Stopped);
-        // The handlers that still run end with the threads that they run on.
+        // Handlers that are still running end with their threads.
         self.system.stop();
     }
 }

@@ -1,4 +1,4 @@
-//! A running node: what its rooms share, and how it comes back and stops.
+//! A running node: the state its modules share, and how it recovers and stops.
 
 pub(crate) mod budget;
 mod counters;
@@ -42,7 +42,7 @@ use crate::store::operation::{
 use crate::store::{Looks, StoreError, StoreHandle, TroubleKind};
 use crate::wire::{check_id, shown};
 
-/// What all rooms of one running node share.
+/// The state shared by all modules of one running node.
 pub(crate) struct Node {
     pub(crate) app: String,
     pub(crate) config: Arc<Config>,
@@ -54,20 +54,20 @@ pub(crate) struct Node {
     pub(crate) endpoints: HashMap<String, Endpoint>,
     pub(crate) services: HashMap<String, Service>,
     pub(crate) authentication: Arc<dyn Authentication>,
-    /// Bounds the handshakes and first authentications under way.
+    /// Bounds the handshakes and first authentications in progress.
     pub(crate) authentications: Arc<Gate>,
     pub(crate) budget: Arc<NodeBudget>,
     pub(crate) listeners: Arc<Listeners>,
     pub(crate) meters: Meters,
     pub(crate) counters: Counters,
-    /// Handlers that run, by user.
+    /// Running handlers, by user.
     pub(crate) handlers_of: Arc<UserCounts>,
     pub(crate) revocations: registry::SeenRevocations,
     /// Work that no living node can do, as far as this node knows.
     pub(crate) unserved: Unserved,
-    /// Where the looks for requests that have ended have come to.
+    /// How far the searches for ended requests have come.
     ended: Mutex<Looks<i64>>,
-    /// In whose name the node's services were last published.
+    /// The node name under which its services were last published.
     published: RwLock<Option<Arc<str>>>,
     mistakes: Seldom,
     /// Failures of handlers, by endpoint.
@@ -75,26 +75,26 @@ pub(crate) struct Node {
     name: RwLock<Arc<str>>,
     name_stem: String,
     born: Instant,
-    /// Since when it has served without a break.
+    /// Since when it has served without interruption.
     serving: RwLock<Instant>,
     /// When the lease was last renewed.
     renewed: RwLock<LeaseClock>,
     state: AtomicU8,
-    /// What keeps it from serving although it holds its lease, if anything.
+    /// What prevents it from serving although it holds its lease, if anything.
     trouble: RwLock<Option<TroubleKind>>,
     system: actix::System,
 }
 
-/// What a node is made of.
+/// The parts of a node.
 pub(crate) struct Parts {
     pub(crate) app: String,
     pub(crate) config: Arc<Config>,
     pub(crate) clock: Clock,
-    /// The node's name begins with this.
+    /// The prefix of the node's name.
     pub(crate) name_stem: String,
     pub(crate) name: String,
     pub(crate) store: StoreHandle,
-    /// When its lease was asked for.
+    /// When its lease was requested.
     pub(crate) joined: LeaseClock,
     pub(crate) registry: Addr<Registry>,
     pub(crate) cluster: Mailbox<Tell>,
@@ -107,7 +107,7 @@ pub(crate) struct Parts {
     pub(crate) counters: Counters,
 }
 
-/// To the services: tells, by dropping the sender, when none of them runs any more.
+/// To the services: they drop the sender when none of them is running any more.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
 pub(crate) struct WhenIdle(pub(crate) oneshot::Sender<()>);
@@ -118,7 +118,7 @@ pub(crate) struct WhenIdle(pub(crate) oneshot::Sender<()>);
 pub(crate) enum State {
     /// It serves.
     Up = 0,
-    /// Its lease could not be renewed: it serves again when it can.
+    /// Its lease could not be renewed: it serves again as soon as it can.
     Away = 1,
     /// It is stopping.
     Stopping = 2,
@@ -127,7 +127,7 @@ pub(crate) enum State {
 }
 
 impl Node {
-    /// A node that serves from now on. It lives on the actix system that this runs on, and ends with it.
+    /// Creates a node that serves from now on. It lives on the current actix system, and ends with it.
     pub(crate) fn new(parts: Parts) -> Node {
         let config = parts.config;
         Node {
@@ -164,12 +164,12 @@ impl Node {
         }
     }
 
-    /// Watches over what its users need, until it has stopped.
+    /// Watches the node's health until it has stopped.
     pub(crate) async fn watch_health(self: Arc<Self>) {
         health::watch(self).await;
     }
 
-    /// The node's name: an incarnation.
+    /// The node's name in its current incarnation.
     pub(crate) fn name(&self) -> Arc<str> {
         self.name
             .read()
@@ -193,7 +193,7 @@ impl Node {
         *self.serving.write().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// How long it takes until the node has served for so long without a break; `None`: it has.
+    /// How much longer it takes until the node has served for this long without interruption. `None`: it already has.
     pub(crate) fn still_to_serve(&self, time: Duration) -> Option<Duration> {
         let since = *self.serving.read().unwrap_or_else(PoisonError::into_inner);
         let rest = time.saturating_sub(since.elapsed());
@@ -215,7 +215,7 @@ impl Node {
         self.system.arbiter()
     }
 
-    /// Where the looks for requests that have ended have come to.
+    /// How far the searches for ended requests have come.
     pub(crate) fn ended_looks(&self) -> MutexGuard<'_, Looks<i64>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -228,14 +228,14 @@ impl Node {
         self.state.load(Ordering::Acquire) >= State::Stopping as u8
     }
 
-    /// Goes from one state to another. False: it was not in the one.
+    /// Changes from one state to another. False: it was not in the first one.
     pub(crate) fn change(&self, from: State, to: State) -> bool {
         self.state
             .compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
     }
 
-    /// The way to the registry for one kind of message.
+    /// The registry's mailbox for one kind of message.
     pub(crate) fn registry<M>(&self) -> Mailbox<M>
     where
         M: actix::Message + Send + 'static,
@@ -256,13 +256,13 @@ impl Node {
         }
     }
 
-    /// Closes a session wherever it is. False: there is none.
+    /// Closes a session, whichever node holds it. False: there is none.
     pub(crate) async fn close_session(
         &self,
         session_id: &str,
         reason: &str,
     ) -> Result<bool, StoreError> {
-        // The store need not be asked, and must not be given what it cannot take.
+        // No such session can exist, and the store must not be given text that it cannot store.
         if check_id("session id", session_id).is_err() {
             return Ok(false);
         }
@@ -277,7 +277,7 @@ impl Node {
         Ok(true)
     }
 
-    /// Closes all sessions of a user, wherever they are. How many there were.
+    /// Closes all sessions of a user, whichever nodes hold them. Returns how many there were.
     pub(crate) async fn close_sessions_of(
         &self,
         user_id: &str,
@@ -289,10 +289,10 @@ impl Node {
         Ok(count)
     }
 
-    /// Closes a session after a while, unless its client comes back before: for who knows no more than its id.
+    /// Closes a session after a while unless its client reconnects first: for callers that know no more than its id.
     pub(crate) async fn close_session_later(&self, session_id: String) -> Result<(), StoreError> {
         let sid = session_id.clone();
-        // Mostly it is gone already; and who guesses shall not keep the writers busy.
+        // Usually the session is already gone, and guessed ids must not keep the writers busy.
         if self.store.run(FindHome { sid }).await? == SessionHome::NoSuchSession {
             return Ok(());
         }
@@ -306,18 +306,18 @@ impl Node {
         Ok(())
     }
 
-    /// A client has sent what cannot be meant: counted, and logged without letting it fill the log.
+    /// Counts and logs a client's mistake, at a limited rate.
     pub(crate) fn mistake(&self, what: &str) {
         self.counters
             .client_mistakes
             .fetch_add(1, Ordering::Relaxed);
         log::debug!("a client's mistake: {what}");
         if let Some(count) = self.mistakes.count() {
-            log::info!("mistakes of clients since the last such line: {count}; this one: {what}");
+            log::info!("client mistakes since the last such line: {count}; this one: {what}");
         }
     }
 
-    /// A handler has failed: logged without letting it fill the log.
+    /// Logs a handler's failure, at a limited rate.
     pub(crate) fn failed(&self, endpoint: &str, what: &str) {
         match self.failures.count(endpoint) {
             Some(count) => log::warn!("{what}{}", and_others(count)),
@@ -325,7 +325,7 @@ impl Node {
         }
     }
 
-    /// Tells those who hold these sessions, and the listeners, that they are closed.
+    /// Notifies the holders of these sessions, and the listeners, that they are closed.
     pub(crate) fn tell_closed(&self, sessions: Vec<ClosedSession>, reason: &str) {
         for closed in sessions.iter().filter(|closed| closed.home.is_none()) {
             self.listeners
@@ -352,10 +352,10 @@ impl Node {
         }
     }
 
-    /// Whether work may be stored for these services. A node of an earlier version, which claims whatever there is, would
-    /// fail what it does not know: as long as there is one, all goes as it did then.
+    /// Whether work may be stored for services that this node does not have. A node of an earlier version claims any
+    /// work and fails what it does not know: as long as one is running, the earlier behaviour is kept.
     pub(crate) async fn hands_on(&self) -> bool {
-        // If that cannot be learnt, what comes next will not be stored either, most likely.
+        // If the query fails, storing the work will most likely fail too.
         self.store.run(AllHaveSaid).await.unwrap_or(true)
     }
 }

@@ -1,4 +1,4 @@
-//! Work that no living node can do: looked for now and then, logged, and shown in the metrics.
+//! Work that no living node can do: looked for periodically, logged, and shown in the metrics.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,20 +9,20 @@ use crate::store::StoreError;
 use crate::store::operation::{FindUnserved, UnservedWork};
 use crate::wire::quoted;
 
-/// Most services that are looked at: handlers may have made their names of what clients sent.
+/// Most services that are examined: handlers may have derived service names from client input.
 pub(crate) const MOST_SERVICES: usize = 100;
 
-/// As long as it goes on, it is said again after this.
+/// How often a log line is repeated while the condition lasts.
 const AGAIN: Duration = Duration::from_secs(600);
 
-/// It is looked for during one part in so many of the time at most.
+/// The search takes at most one part in this many of the time.
 const PARTS: u32 = 100;
 
 /// What this node knows of work that no living node can do.
 #[derive(Debug, Default)]
 pub(crate) struct Unserved {
     waiting: Mutex<BTreeMap<String, Waiting>>,
-    /// Not looked for before this.
+    /// The next search starts no earlier than this.
     next: Mutex<Option<Instant>>,
 }
 
@@ -30,16 +30,16 @@ pub(crate) struct Unserved {
 #[derive(Debug)]
 struct Waiting {
     messages: u64,
-    /// When that was last said.
+    /// When this was last logged.
     said: Instant,
 }
 
-/// What is to be said about one service.
+/// What is to be logged about one service.
 #[derive(Debug, PartialEq, Eq)]
 enum News {
-    /// Messages wait for it, and have for a while.
+    /// Messages have been waiting for it for a while.
     Waits(UnservedWork),
-    /// None does any more.
+    /// No messages are waiting for it any more.
     Served(String),
 }
 
@@ -51,19 +51,19 @@ impl Unserved {
         known.iter().map(count).collect()
     }
 
-    /// Whether it is time to look for it.
+    /// Whether it is time for a search.
     fn is_time(&self, now: Instant) -> bool {
         let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         next.is_none_or(|next| next <= now)
     }
 
-    /// It was looked for: rests, so that this costs a small part of the time, however much there is in the way.
+    /// Schedules the next search so that searching takes a small part of the time, however long a search takes.
     fn rest(&self, begun: Instant, now: Instant) {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         *next = Some(now + (now - begun) * PARTS);
     }
 
-    /// This is what waits now. Returns what is to be said: the first time at once, then seldom.
+    /// Records what is waiting now. Returns what is to be logged: at once the first time, then seldom.
     fn learn(&self, found: Vec<UnservedWork>, now: Instant) -> Vec<News> {
         let mut known = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut before = std::mem::take(&mut *known);
@@ -85,7 +85,7 @@ impl Unserved {
 }
 
 impl Node {
-    /// Looks for it.
+    /// Searches for such work, and logs it.
     pub(crate) async fn note_unserved(&self) -> Result<(), StoreError> {
         let begun = Instant::now();
         if !self.unserved.is_time(begun) {
@@ -106,13 +106,13 @@ impl News {
     fn log(&self) {
         match self {
             News::Waits(work) => log::warn!(
-                "messages wait for the service {}, which no node that is up has: {} of them. They are worked on when such a \
-                node comes; if there is to be none, a handler forwards to a wrong name",
+                "messages are waiting for the service {}, which no running node has: {} of them. They will be handled when such a \
+                node joins; if none is expected, a handler forwards to a wrong name",
                 quoted(&work.service),
                 work.messages
             ),
             News::Served(service) => log::info!(
-                "no messages wait any more for a node that has the service {}",
+                "no more messages are waiting for a node that has the service {}",
                 quoted(service)
             ),
         }

@@ -1,32 +1,32 @@
-//! How many of something each user has under way on this node.
+//! How many of something each user has in progress on this node.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// Users are told apart by so many bits of their hash: two that share a slot are counted together.
+/// Number of slots. Users are assigned to one by their hash: two users that share a slot are counted together.
 const SLOTS: usize = 1024;
 
-/// Counts by user. It refuses nobody: whoever is about to begin looks at the count.
+/// Counts by user. It never refuses: callers look at the count before they begin.
 #[derive(Debug)]
 pub(crate) struct UserCounts {
     slots: Box<[Slot]>,
-    /// Most that one user may have.
+    /// The limit per user.
     limit: usize,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
     count: AtomicUsize,
-    /// No more should be brought: from when there are many until there are few, so that those who wait meanwhile come
-    /// before those who would go on.
+    /// Whether new work should be held back: set when the count is high, cleared when it is low. The gap lets those who
+    /// wait go ahead of those who would simply carry on.
     filled: AtomicBool,
-    /// Those who wait until it has become less.
+    /// Callers waiting for the count to drop.
     waiting: Notify,
 }
 
-/// One that is counted, until it is dropped: on every exit path, panics included.
+/// One unit of the count, until it is dropped: on every exit path, panics included.
 #[derive(Debug)]
 pub(crate) struct Counted {
     counts: Arc<UserCounts>,
@@ -34,7 +34,7 @@ pub(crate) struct Counted {
 }
 
 impl UserCounts {
-    /// Counts, with so many as the most that one user may have.
+    /// Counts with this limit per user.
     pub(crate) fn new(limit: usize) -> Arc<UserCounts> {
         Arc::new(UserCounts {
             slots: (0..SLOTS).map(|_| Slot::default()).collect(),
@@ -59,15 +59,16 @@ impl UserCounts {
         &self.slots[user as usize % SLOTS]
     }
 
-    /// The user with this hash has as many as he may have.
+    /// Whether the user with this hash has reached the limit.
     pub(crate) fn is_full(&self, user: u64) -> bool {
         self.slot(user).count.load(Ordering::Relaxed) >= self.limit
     }
 
-    /// The user with this hash has so many that no more should be brought: there is room for what is on its way.
+    /// Whether the user with this hash has enough that new work should be held back. What is already on its way still
+    /// has room.
     pub(crate) fn is_filled(&self, user: u64) -> bool {
         let slot = self.slot(user);
-        // The count, too: who filled it may say so when all have left.
+        // The count is checked too: the flag may be set after the last one has left.
         slot.filled.load(Ordering::SeqCst) && slot.count.load(Ordering::SeqCst) > self.few()
     }
 
@@ -81,7 +82,7 @@ impl UserCounts {
 
     /// Waits until the user with this hash has room again.
     pub(crate) async fn room(self: Arc<Self>, user: u64) {
-        // It hears of what happens from now on.
+        // Created before the check, so that no notification in between is missed.
         let notified = self.slot(user).waiting.notified();
         if self.is_filled(user) {
             notified.await;

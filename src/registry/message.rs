@@ -1,4 +1,4 @@
-//! What the registry is told, and what it tells.
+//! Messages to and from the registry.
 
 use std::sync::Arc;
 
@@ -23,30 +23,30 @@ pub(crate) enum ToSession {
     Swept(i64),
     /// Something was published on a topic you listen to.
     Published(Arc<Published>),
-    /// Somebody's authorization, or right to a topic, was revoked: yours, perhaps.
+    /// A user's authorization, or right to a topic, was revoked: perhaps your user's.
     Revoked(Arc<Revocation>),
     /// Another registration holds your session.
     TakenOver,
-    /// Another node says that you do not hold your session any more (and why, if it was closed): ask the store.
+    /// Another node claims that you no longer hold your session (and why, if it was closed): ask the store.
     Rumour(Option<String>),
-    /// Your client is to come back, if it is there: somebody wants to close its session.
+    /// Make your client reconnect if it is connected: someone asked to close the session.
     ComeBack,
     /// Your session was closed.
     Closed(String),
     /// Your session does not exist any more.
     Gone,
-    /// The node stops, or must come back as a new incarnation.
+    /// The node is stopping, or must come back as a new incarnation.
     Restart(&'static str),
-    /// Somebody wants to look at you.
+    /// Describe yourself for introspection.
     Introspect(oneshot::Sender<LiveSession>),
 }
 
-/// To the services: another node has stored work that this one may have the service for. They look for it soon.
+/// To the services: another node has stored work that this one may have the service for. They will look for it soon.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct LookSoon;
 
-/// This node is called like this from now on.
+/// This node has this name from now on.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Rename(pub(crate) String);
@@ -57,18 +57,18 @@ pub(crate) struct Rename(pub(crate) String);
 pub(crate) struct Attach {
     pub(crate) holder: Holder,
     pub(crate) to: Mailbox<ToSession>,
-    /// Whose it is; `None` if that may change.
+    /// The session's user; `None` if that may change.
     pub(crate) user: Option<UserHash>,
-    /// How many revocations this node had seen when its user was authenticated: it is told of those since.
+    /// How many revocations this node had seen when its user was authenticated: the session gets those since.
     pub(crate) revocations: u64,
 }
 
-/// A session actor has let go: its line is closed, nothing is sent any more.
+/// A session actor has released its session: its line is closed, and nothing more is sent.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Detach(pub(crate) Holder);
 
-/// Sessions were closed in the store: tell those who hold them.
+/// Sessions were closed in the store: notify their holders.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Closed {
@@ -76,17 +76,17 @@ pub(crate) struct Closed {
     pub(crate) reason: String,
 }
 
-/// Everyone who lives here.
+/// The sessions that live here.
 #[derive(Message)]
 #[rtype(result = "Vec<Mailbox<ToSession>>")]
 pub(crate) struct List;
 
-/// Everyone who lives here, for liveliness.
+/// The sessions that live here, for liveliness.
 #[derive(Message)]
 #[rtype(result = "Vec<Holder>")]
 pub(crate) struct Holders;
 
-/// Tells when nobody lives here any more.
+/// Reports when no session lives here any more.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct WhenEmpty(pub(crate) oneshot::Sender<()>);

@@ -42,11 +42,11 @@ struct Entry {
     holder: Holder,
     user: Option<UserHash>,
     to: Mailbox<ToSession>,
-    /// Most listen to nothing, and there are many of them.
+    /// Boxed, since most sessions listen to nothing and there are many of them.
     listening: Option<Box<Listening>>,
 }
 
-/// What the registry of a node works with.
+/// What the registry of a node depends on.
 pub(crate) struct Links {
     /// The node's name.
     pub(crate) node: String,
@@ -54,7 +54,7 @@ pub(crate) struct Links {
     pub(crate) cluster: Mailbox<Tell>,
     pub(crate) services: Mailbox<LookSoon>,
     pub(crate) maintenance: Mailbox<SweepNow>,
-    /// Publications up to this number are handed to nobody here.
+    /// Publications up to this number are not handed out here.
     pub(crate) newest_publication: i64,
     pub(crate) takeover_wait: Duration,
     pub(crate) revocations: SeenRevocations,
@@ -68,7 +68,7 @@ pub(crate) struct Registry {
     services: Mailbox<LookSoon>,
     maintenance: Mailbox<SweepNow>,
     sessions: HashMap<SessionKey, Entry>,
-    /// New holders that wait for the registration before them to let go.
+    /// New holders waiting for the previous registration to release the session.
     waiting: HashMap<SessionKey, Waiting>,
     topics: HashMap<String, HashSet<SessionKey>>,
     revocations: Revocations,
@@ -78,7 +78,7 @@ pub(crate) struct Registry {
     fetch_again: bool,
     /// Sessions that the last sweep found in the store, but not here, and since when.
     strays: HashMap<Holder, Instant>,
-    /// A session that is not here for so long after its registration will not come any more.
+    /// A session that has not attached this long after its registration will not attach any more.
     stray_age: Duration,
     when_empty: Vec<oneshot::Sender<()>>,
 }
@@ -128,8 +128,8 @@ impl Registry {
         }
     }
 
-    /// Forgets registrations whose actor ended without a word: a panic, or its thread is gone. The sweep deregisters them
-    /// in the store.
+    /// Forgets registrations whose actor ended without detaching: it panicked, or its thread is gone. The sweep
+    /// deregisters them in the store.
     fn prune(&mut self) {
         let lost: Vec<Holder> = self
             .sessions
@@ -174,7 +174,7 @@ impl Registry {
                 by,
             } => {
                 if self.displace(session, connection, ToSession::Rumour(None)) {
-                    // When it detaches, the other node is told.
+                    // When it detaches, the other node is notified.
                     let who = Waiter::There(by);
                     self.waiting.insert(session, Waiting { connection, who });
                 } else {
@@ -221,17 +221,18 @@ impl Handler<Attach> for Registry {
             revocations,
         } = attach;
         match self.waiting.get(&holder.session) {
-            // A later registration waits for this one, which comes late: it must let go, which tells the other.
+            // A later registration is waiting for this one, which attaches late: it must release the session, which
+            // notifies the later one.
             Some(later) if later.connection > holder.connection => match later.who {
                 Waiter::Here(_) => return to.tell(ToSession::TakenOver),
                 Waiter::There(_) => to.tell(ToSession::Rumour(None)),
             },
-            // It waits no more for the one before it.
+            // It no longer waits for the one before it.
             Some(_) => drop(self.waiting.remove(&holder.session)),
             None => {}
         }
         match self.sessions.get(&holder.session) {
-            // A later registration has attached already: this one must let go.
+            // A later registration has already attached: this one must release the session.
             Some(entry) if entry.holder.connection > holder.connection => {
                 return to.tell(ToSession::TakenOver);
             }

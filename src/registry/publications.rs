@@ -14,8 +14,8 @@ use crate::store::operation::{
 /// Bytes of publications read at a time.
 const PART: u64 = 1024 * 1024;
 
-/// A session listens to topics from now on. The result is the number of the newest publication it will *not* be told
-/// of; `None` if it does not live here any more.
+/// A session listens to topics from now on. The result is the number of the newest publication that it will *not* get;
+/// `None` if it no longer lives here.
 #[derive(Message)]
 #[rtype(result = "Option<i64>")]
 pub(crate) struct SubscribeTopics {
@@ -23,7 +23,7 @@ pub(crate) struct SubscribeTopics {
     pub(crate) topics: Vec<String>,
 }
 
-/// A session does not listen to a topic any more.
+/// A session no longer listens to a topic.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct UnsubscribeTopic {
@@ -37,12 +37,13 @@ pub(crate) struct UnsubscribeTopic {
 pub(crate) struct Received {
     pub(crate) holder: Holder,
     pub(crate) position: i64,
-    /// Nothing else is on its way to it, or to be read for it: as long as nothing more is published to it, it has
+    /// Nothing else is on its way to it or must be read for it: until something more is published to it, it has
     /// received everything.
     pub(crate) is_all: bool,
 }
 
-/// What the clients of all sessions have received, to be stored: those of which that is not known yet are left out.
+/// Returns what the clients of all sessions have received, to be stored. Sessions for which that is not known yet are
+/// left out.
 #[derive(Message)]
 #[rtype(result = "Vec<(SessionKey, i64)>")]
 pub(crate) struct Positions;
@@ -51,13 +52,13 @@ pub(crate) struct Positions;
 #[derive(Default)]
 pub(super) struct Listening {
     pub(super) topics: HashSet<String>,
-    /// What its client has received, as far as it was told.
+    /// What its client has received, as far as reported.
     position: Option<i64>,
-    /// It has received everything.
+    /// Its client has received everything.
     is_all: bool,
     /// The number of the newest publication that the session was given.
     given: i64,
-    /// What was given out as its position last.
+    /// The position that was last returned for storing.
     noted: i64,
 }
 
@@ -71,7 +72,7 @@ impl Registry {
         }
     }
 
-    /// Reads what was published since, and hands it out. One read at a time, so that the order is kept.
+    /// Reads new publications, and hands them out. One read at a time, to keep the order.
     pub(super) fn fetch_publications(&mut self, ctx: &mut Context<Self>) {
         if self.fetching {
             self.fetch_again = true;
@@ -169,7 +170,7 @@ impl Handler<Received> for Registry {
         let entry = entry.filter(|entry| entry.holder == received.holder);
         if let Some(listening) = entry.and_then(|entry| entry.listening.as_mut()) {
             listening.position = Some(received.position);
-            // It may have been given more meanwhile.
+            // It may have been given more in the meantime.
             listening.is_all = received.is_all && received.position >= listening.given;
         }
     }
@@ -183,7 +184,8 @@ impl Handler<Positions> for Registry {
         let positions = self.sessions.iter_mut().filter_map(|(session, entry)| {
             let listening = entry.listening.as_mut()?;
             let position = listening.position?;
-            // The session of one that has received everything hears nothing of what is published to others.
+            // If its client has received everything, publications to others advance its position too, which its session
+            // does not see.
             let position = position.max(if listening.is_all { horizon } else { 0 });
             let is_new = position > std::mem::replace(&mut listening.noted, position);
             is_new.then_some((*session, position))

@@ -6,7 +6,7 @@ use super::SharedText;
 use crate::store::operation::Publication;
 use crate::wire::print_pipeline;
 
-/// The same for all sessions of this node: what each would make of it is made once.
+/// Shared by all sessions of this node: what each would build from it is built once.
 #[derive(Debug)]
 pub(crate) struct Published {
     pub(crate) publication: Publication,
@@ -24,7 +24,7 @@ impl Published {
         }
     }
 
-    /// The pipeline that brings nothing else.
+    /// The pipeline that contains nothing else.
     pub(crate) fn alone(&self) -> Arc<SharedText> {
         let print = || SharedText::new(print_pipeline([&self.publication.envelope()]));
         self.alone.get_or_init(|| Arc::new(print())).clone()

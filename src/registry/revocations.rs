@@ -1,7 +1,7 @@
-//! Revocations: authorizations, and rights to topics, that the application has ended.
+//! Revocations: authorizations and rights to topics that the application has ended.
 //!
-//! They come with the publications, in the one order that all nodes see, so none is lost with a notice: what was published
-//! after a revocation is never handed to those whose right it ended.
+//! They arrive with the publications, in the one order that all nodes see, so a lost notice cannot lose one: what was
+//! published after a revocation is never handed to sessions whose right it ended.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,7 +15,8 @@ use crate::store::operation::{Publication, Revocation};
 /// How many revocations this node has seen; shared with the sessions.
 pub(crate) type SeenRevocations = Arc<AtomicU64>;
 
-/// Whose a session is, in few bytes: there are many sessions. Two users may share one; the session itself knows better.
+/// A hash of a session's user, since there are many sessions. Two users may share one; the session itself compares the
+/// user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UserHash(u64);
 
@@ -27,10 +28,10 @@ impl UserHash {
     }
 }
 
-/// Revocations that a session may have missed which was authenticated before them, and attaches after them.
+/// How many revocations are remembered, for sessions that were authenticated before them and attach after them.
 const REMEMBERED: usize = 1_000;
 
-/// The last revocations.
+/// The most recent revocations.
 pub(super) struct Revocations {
     seen: SeenRevocations,
     last: VecDeque<Arc<Revocation>>,
@@ -50,12 +51,12 @@ impl Revocations {
         self.seen.fetch_add(1, Ordering::Release);
     }
 
-    /// Tells a session of those that came since it had seen this many.
+    /// Sends a session those that arrived after it had seen this many.
     pub(super) fn catch_up(&self, seen: u64, to: &Mailbox<ToSession>) {
         let missed = self.seen.load(Ordering::Acquire).saturating_sub(seen);
         let missed = usize::try_from(missed).unwrap_or(usize::MAX);
         let Some(known) = self.last.len().checked_sub(missed) else {
-            return to.tell(ToSession::Restart("too much was revoked meanwhile"));
+            return to.tell(ToSession::Restart("too many revocations in the meantime"));
         };
         for revocation in self.last.range(known..) {
             to.tell(ToSession::Revoked(revocation.clone()));
@@ -64,13 +65,13 @@ impl Revocations {
 }
 
 impl Registry {
-    /// Something for the nodes themselves. What a newer version may say is passed over.
+    /// Processes an announcement for the nodes themselves. Unknown ones, of a newer version, are ignored.
     pub(super) fn heed(&mut self, publication: &Publication) {
         let revocation = match serde_json::from_str::<Revocation>(publication.msg.get()) {
             Ok(revocation) => Arc::new(revocation),
             Err(error) => return log::debug!("an announcement is not understood: {error}"),
         };
-        // Counted first: who attaches from now on has either seen it, or is told.
+        // Counted first: a session that attaches from now on has either seen it or gets it.
         self.revocations.add(revocation.clone());
         let user = UserHash::of(&revocation.user_id);
         let may_be_theirs = |entry: &&Entry| entry.user.is_none_or(|it| it == user);

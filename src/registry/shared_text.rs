@@ -1,10 +1,10 @@
-//! A text that goes to many.
+//! A text that is sent to many clients.
 
 use std::sync::OnceLock;
 
 use bytes::Bytes;
 
-/// A pipeline that many clients are sent, with the frame that carries it: whoever sends it first makes the frame for all.
+/// A pipeline that is sent to many clients, with its frame: the first to send it builds the frame for all.
 #[derive(Debug)]
 pub(crate) struct SharedText {
     text: String,
@@ -23,7 +23,7 @@ impl SharedText {
         &self.text
     }
 
-    /// The text in a frame, as this makes it.
+    /// The text in a frame, built by `make` if it does not exist yet.
     pub(crate) fn frame(&self, make: impl FnOnce(&str) -> Bytes) -> Bytes {
         self.frame.get_or_init(|| make(&self.text)).clone()
     }

@@ -1,4 +1,4 @@
-//! The sweep on this node: what the store believes is compared with who lives here.
+//! The sweep on this node: compares the store's view with the sessions that live here.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
@@ -9,17 +9,17 @@ use super::{Registry, ToSession, Waiter};
 use crate::seldom::log_seldom;
 use crate::store::operation::{Deregister, Holder, SessionKey, Swept};
 
-/// To the maintenance: notices were missed, so the next sweep must not wait for its time.
+/// To the maintenance: notices were missed, so the next sweep must happen at once.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct SweepNow;
 
-/// Who lives here now, before the store is asked: only they are compared.
+/// The sessions that live here now, before the store is asked: only they are compared.
 #[derive(Message)]
 #[rtype(result = "Vec<Holder>")]
 pub(crate) struct BeginSweep;
 
-/// What the store said. The result are sessions of `before` that the store does not believe to be here.
+/// The store's answer. The result is the sessions of `before` that are not here according to the store.
 #[derive(Message)]
 #[rtype(result = "Vec<Holder>")]
 pub(crate) struct EndSweep {
@@ -36,7 +36,8 @@ pub(crate) struct NotSwept {
 }
 
 impl Registry {
-    /// A session that the store believes to be here, but is not, sweep after sweep, lost its deregistration.
+    /// A session that according to the store is here, but is not in one sweep after the other, has lost its
+    /// deregistration.
     fn deregister_strays(&mut self, swept: &Swept) {
         let now = Instant::now();
         let strays: HashMap<Holder, Instant> = swept
@@ -44,7 +45,7 @@ impl Registry {
             .iter()
             .map(|session| session.holder)
             .filter(|holder| !self.sessions.contains_key(&holder.session))
-            // It is about to attach, once the registration before it has let go.
+            // It is about to attach, once the previous registration has released the session.
             .filter(
                 |holder| match self.waiting.get(&holder.session).map(|it| &it.who) {
                     Some(Waiter::Here(released)) => released.is_closed(),

@@ -1,4 +1,4 @@
-//! Letting go of sessions: for a later registration, or for who asks from outside.
+//! Releasing sessions: for a later registration, or at a request from outside.
 
 use actix::{Handler, Message};
 use tokio::sync::oneshot;
@@ -7,7 +7,7 @@ use super::{Registry, ToSession};
 use crate::cluster::{Notice, Tell};
 use crate::store::operation::{ClosesLater, ConnectionId, Holder, SessionKey};
 
-/// A new holder that waits for the registration before it to let go.
+/// A new holder waiting for the previous registration to release the session.
 pub(super) struct Waiting {
     pub(super) connection: ConnectionId,
     pub(super) who: Waiter,
@@ -16,11 +16,11 @@ pub(super) struct Waiting {
 pub(super) enum Waiter {
     /// It is about to attach here.
     Here(oneshot::Sender<()>),
-    /// On this node, as a notice says: so it need not be true.
+    /// On this node, according to a notice, which need not be true.
     There(String),
 }
 
-/// The registration before this one must let go of the session; `released` is told when it has.
+/// The registration before this one must release the session; `released` is signalled when it has.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct TakeOver {
@@ -29,13 +29,13 @@ pub(crate) struct TakeOver {
     pub(crate) released: oneshot::Sender<()>,
 }
 
-/// The client of this session is to come back, if it is there, or somebody closes the session.
+/// Makes the client of this session reconnect if it is connected: otherwise the session will be closed.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct ComeBack(pub(crate) ClosesLater);
 
 impl Registry {
-    /// Tells the registrations before `connection` to let go. False: there is none here.
+    /// Tells the registrations before `connection` to release the session. False: there is none here.
     pub(super) fn displace(
         &self,
         session: SessionKey,
@@ -64,7 +64,7 @@ impl Registry {
         }
     }
 
-    /// A notice is a hint, whoever sent it: the session asks the store.
+    /// A notice is only a hint, whoever sent it: the session asks the store.
     pub(super) fn hint(&self, session: SessionKey, closed: Option<String>) {
         if let Some(entry) = self.sessions.get(&session) {
             entry.to.tell(ToSession::Rumour(closed));
@@ -97,7 +97,7 @@ impl Handler<TakeOver> for Registry {
             old_node,
             released,
         } = take;
-        // A registration may be left here that is older still, whose take-over was not told.
+        // An even older registration may be left here, whose take-over was not announced.
         let here = self.displace(session, connection, ToSession::TakenOver);
         let elsewhere = old_node != self.node;
         if here || elsewhere {

@@ -1,4 +1,4 @@
-//! The registry alone, with sessions that are no more than mailboxes.
+//! The registry alone, with sessions that are mere mailboxes.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use crate::cluster::{ClusterCounters, ClusterNotify, Transport};
 use crate::mailbox::Meter;
 use crate::store::{Store, StoreConfig};
 
-/// A session that does nothing; it ends when told to let go.
+/// A session that does nothing, except that it ends when told to release its session.
 struct Quiet;
 
 impl Actor for Quiet {
@@ -28,7 +28,7 @@ impl Handler<ToSession> for Quiet {
 
 metered!(Quiet: ToSession);
 
-/// Services and maintenance, of which nothing is wanted.
+/// Services and maintenance, which do nothing.
 struct Deaf;
 
 impl Actor for Deaf {
@@ -49,7 +49,7 @@ impl Handler<SweepNow> for Deaf {
 
 metered!(Deaf: LookSoon, SweepNow);
 
-/// Writes down what other nodes are told.
+/// Records the notices to other nodes.
 #[derive(Default)]
 struct Written(Mutex<Vec<(String, Notice)>>);
 
@@ -74,7 +74,7 @@ fn quiet() -> Mailbox<ToSession> {
     Mailbox::new(&Quiet.start(), &Arc::<Meter>::default())
 }
 
-/// A registry on a node called `here`, with what it tells other nodes.
+/// A registry on a node called `here`, with its notices to other nodes.
 fn registry() -> (Addr<Registry>, Arc<Written>) {
     let (written, meter) = (Arc::new(Written::default()), Arc::<Meter>::default());
     let store = Store::sqlite_in_memory();
@@ -183,7 +183,7 @@ async fn a_take_over_is_told_to_the_other_node_though_an_older_registration_is_l
         user: None,
         revocations: 0,
     });
-    // Whoever attaches waits no more.
+    // A registration that attaches no longer waits.
     assert!(done.await.is_err());
     let told = written.0.lock().expect("no test panics with it");
     assert!(

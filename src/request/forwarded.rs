@@ -1,4 +1,4 @@
-//! What proxies say of a request: `X-Forwarded-*`, or `Forwarded` (RFC 7239).
+//! What proxies report about a request: `X-Forwarded-*`, or `Forwarded` (RFC 7239).
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -6,8 +6,8 @@ use actix_web::http::header::{self, HeaderMap, HeaderName};
 
 use super::origin::Scheme;
 
-/// What each proxy said of who spoke to it, the nearest proxy's word last. Which word is whose can be told from the
-/// right only: a client may send such headers, too, and proxies add to them.
+/// What each proxy reported about its peer, the nearest proxy last. Entries can only be attributed from the right: a
+/// client may send such headers too, and proxies append to them.
 pub(super) struct Hops {
     addresses: Vec<String>,
     hosts: Vec<String>,
@@ -15,8 +15,8 @@ pub(super) struct Hops {
 }
 
 impl Hops {
-    /// The headers `X-Forwarded-*`, or `Forwarded` if there are none: a proxy that speaks the one commonly lets the
-    /// other pass, and the one in use by far is `X-Forwarded-For`.
+    /// The headers `X-Forwarded-*`, or `Forwarded` if there are none: a proxy that sets one kind commonly passes the
+    /// other through, and by far the most common is `X-Forwarded-For`.
     pub(super) fn read(headers: &HeaderMap) -> Hops {
         let list = |name| list(headers, HeaderName::from_static(name));
         let hops = Hops {
@@ -37,7 +37,7 @@ impl Hops {
             schemes: Vec::new(),
         };
         for value in headers.get_all(header::FORWARDED) {
-            // A value that is no text is as good as one that names nobody.
+            // A value that is not text is treated like one that names no one.
             for element in split(value.to_str().unwrap_or("for=unknown"), ',') {
                 for pair in split(element, ';') {
                     let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -54,8 +54,8 @@ impl Hops {
         hops
     }
 
-    /// The client's address: the first from the right that is no proxy's; and how many proxies' words it is away from
-    /// the right. Where a proxy names nobody, nothing further is believed.
+    /// The client's address, which is the first from the right that is not a proxy's, and its distance from the right
+    /// in entries. If a proxy names no one, entries further left are not trusted.
     pub(super) fn client(
         &self,
         connected: Option<IpAddr>,
@@ -87,13 +87,14 @@ impl Hops {
     }
 }
 
-/// Proxies that replace a header leave fewer words than there are proxies: then the left-most is the outer one's.
+/// Proxies that replace a header leave fewer entries than there are proxies: then the left-most is the outermost
+/// proxy's.
 fn at(words: &[String], distance: usize) -> Option<&str> {
     let index = words.len().checked_sub(1)?.saturating_sub(distance);
     words.get(index).map(String::as_str)
 }
 
-/// The comma-separated values of a header that may come several times.
+/// The comma-separated values of a header that may occur several times.
 fn list(headers: &HeaderMap, name: HeaderName) -> Vec<String> {
     headers
         .get_all(name)
@@ -102,7 +103,7 @@ fn list(headers: &HeaderMap, name: HeaderName) -> Vec<String> {
         .collect()
 }
 
-/// Splits at a separator that does not stand in a quoted string.
+/// Splits at a separator outside quoted strings.
 fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |c| {

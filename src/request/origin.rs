@@ -1,4 +1,4 @@
-//! Origins as browsers send them, and hosts as requests name them, in a form that can be compared.
+//! Origins as sent by browsers, and hosts as named in requests, in comparable form.
 
 use url::Url;
 
@@ -23,13 +23,13 @@ impl Origin {
     /// An origin as a browser serialises it. `None` for anything else, `null` included.
     pub(crate) fn parse(text: &str) -> Option<Origin> {
         let (scheme, authority) = text.split_once("://")?;
-        // The URL parser is as lenient as a browser's address bar; an `Origin` header has no reason to be.
+        // The URL parser is as lenient as a browser's address bar, which an `Origin` header does not need.
         if !is_bare(authority) {
             return None;
         }
         let url = Url::parse(text).ok()?;
         let host = url.host_str().unwrap_or_default();
-        // Without a leading part that the parser took for something else.
+        // Rejects a leading part that the parser took for something else.
         if !scheme.eq_ignore_ascii_case(url.scheme()) || host.is_empty() != authority.is_empty() {
             return None;
         }
@@ -38,13 +38,13 @@ impl Origin {
         }
         Some(Origin {
             scheme: url.scheme().to_owned(),
-            // The parser leaves the letter case of schemes that it does not know.
+            // The parser keeps the letter case of hosts for schemes that it does not know.
             host: host.to_ascii_lowercase(),
             port: url.port_or_known_default(),
         })
     }
 
-    /// An entry of the allowed origins. The error says what is wrong with it, and the remedy.
+    /// An entry of the allowed origins. The error says what is wrong with it, and how to fix it.
     pub(crate) fn allowed(entry: &str) -> Result<Origin, String> {
         let mistake = |what: &str| Err(format!("the allowed origin {entry:?} {what}"));
         if entry.is_empty() {
@@ -80,8 +80,8 @@ impl Origin {
         }
     }
 
-    /// Whether a page of this origin was served by the host that a request names. `scheme` is that of our side, if it
-    /// is known; if not, TLS may end at a proxy that we know nothing of, and the origin's own scheme is taken.
+    /// Whether a page of this origin was served by the host that a request names. `scheme` is our own, if it is known;
+    /// if not, TLS may end at a proxy that is not configured, and the origin's own scheme is used.
     pub(crate) fn is_of(&self, host: &str, scheme: Option<Scheme>) -> bool {
         if !matches!(self.scheme.as_str(), "http" | "https") {
             return false;
@@ -100,7 +100,7 @@ impl Host {
             return None;
         }
         let url = Url::parse(&format!("http://{text}")).ok()?;
-        // The parser drops a default port; that it was named matters here.
+        // The parser drops a default port, but here it matters whether one was given.
         let named = text.rsplit_once(':').map(|(_, port)| port.parse());
         Some(Host {
             name: url.host_str()?.to_owned(),
@@ -108,9 +108,9 @@ impl Host {
         })
     }
 
-    /// An entry of the allowed hosts. The error says what is wrong with it, and the remedy.
+    /// An entry of the allowed hosts. The error says what is wrong with it, and how to fix it.
     pub(crate) fn allowed(entry: &str) -> Result<Host, String> {
-        // An IPv6 address is put into brackets in a `Host` header only.
+        // An IPv6 address has brackets only in a `Host` header.
         let bracketed = entry
             .parse::<std::net::Ipv6Addr>()
             .map(|address| format!("[{address}]"));
@@ -124,7 +124,7 @@ impl Host {
     }
 
     /// Whether this entry of the allowed hosts admits a request's host. Without a port it admits any port; a request
-    /// that names none means its scheme's default, which is either one while the scheme is unknown.
+    /// without a port means its scheme's default, or either default while the scheme is unknown.
     pub(crate) fn admits(&self, host: &Host, scheme: Option<Scheme>) -> bool {
         if self.name != host.name {
             return false;
@@ -138,7 +138,7 @@ impl Host {
     }
 }
 
-/// How a client reached us, where that is known.
+/// The scheme by which a client reached us, if that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scheme {
     Http,
@@ -170,7 +170,7 @@ impl Scheme {
     }
 }
 
-/// Nothing but host and port: none of what would start, or be taken for, another part of a URL.
+/// Whether this is only a host and port, without characters that would start another part of a URL or be taken for one.
 fn is_bare(authority: &str) -> bool {
     !authority
         .chars()

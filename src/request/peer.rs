@@ -1,6 +1,6 @@
-//! Who is at the other end of a request: its address, and the host and scheme that it was made to.
+//! The peer of a request: its address, and the host and scheme to which the request was made.
 //!
-//! What a proxy adds to a request, anybody can add. So it is believed only of proxies that were configured.
+//! Anyone can send the headers that a proxy adds. So they are trusted only from configured proxies.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -10,18 +10,18 @@ use actix_web::{HttpMessage, HttpRequest};
 use super::forwarded::Hops;
 use super::origin::Scheme;
 
-/// The other end of one request. Found once per request, and kept in the request's extensions.
+/// The peer of one request. Determined once per request, and kept in the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
     /// The client's address, or that of the last proxy that is known.
     pub(crate) address: Option<IpAddr>,
-    /// The host, with its port if that is named, that the client sent its request to.
+    /// The host to which the client sent its request, with the port if given.
     pub(crate) host: Option<String>,
     /// `None`: TLS may end at a proxy that is not configured.
     pub(crate) scheme: Option<Scheme>,
 }
 
-/// Addresses of proxies: one, or all with the same front bits.
+/// Addresses of proxies: a single one, or all with the same leading bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Network {
     address: IpAddr,
@@ -29,15 +29,15 @@ pub(crate) struct Network {
 }
 
 impl Peer {
-    /// The peer of a request that came by these proxies; remembered with the request.
+    /// Determines the peer of a request that came through these proxies, and remembers it with the request.
     pub(crate) fn by(request: &HttpRequest, proxies: &[Network]) -> Peer {
         let peer = Peer::new(request, proxies);
         request.extensions_mut().insert(peer.clone());
         peer
     }
 
-    /// The peer of a request, as it was found with the proxies that are known; outside of our own routes none is, and
-    /// none is trusted.
+    /// The peer of a request, as determined with the configured proxies. Outside of our own routes no proxies are
+    /// known, and none is trusted.
     pub(crate) fn of(request: &HttpRequest) -> Peer {
         let known = request.extensions().get::<Peer>().cloned();
         known.unwrap_or_else(|| Peer::new(request, &[]))
@@ -84,7 +84,7 @@ impl Peer {
 }
 
 impl Network {
-    /// An address, or a range of them such as `10.0.0.0/8`. The error says what is wrong, and the remedy.
+    /// An address, or a range of them such as `10.0.0.0/8`. The error says what is wrong, and how to fix it.
     pub(crate) fn parse(text: &str) -> Result<Network, String> {
         Network::read(text).ok_or_else(|| {
             format!(
@@ -107,7 +107,7 @@ impl Network {
         if bits > whole {
             return None;
         }
-        // A range of IPv4 addresses may be written as the IPv6 addresses that they are mapped to.
+        // A range of IPv4 addresses may be given as IPv4-mapped IPv6 addresses.
         let canonical = address.to_canonical();
         match canonical.is_ipv4() && address.is_ipv6() {
             true if bits < 96 => Some(Network { address, bits }),
@@ -140,11 +140,11 @@ impl Network {
 }
 
 fn same_front(ours: u128, theirs: u128, width: u32, bits: u32) -> bool {
-    // Shifting by the whole width overflows; then no bit has to be the same.
+    // Shifting by the whole width overflows; then no bit has to match.
     (ours ^ theirs).checked_shr(width - bits).unwrap_or(0) == 0
 }
 
-/// Whom an address stands for when clients are counted: an IPv6 client has a whole network of them.
+/// The address under which a client is counted: an IPv6 client has a whole network of addresses.
 pub(crate) fn counted_address(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(address) => IpAddr::V4(address),
@@ -154,7 +154,7 @@ pub(crate) fn counted_address(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The only value of a header; several are nobody's.
+/// The value of a header that occurs once. `None` if there are several values.
 pub(crate) fn only_value(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name);
     let value = values.next()?;

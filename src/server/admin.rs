@@ -1,4 +1,4 @@
-//! Looking after a cluster without being a node of it.
+//! Administers a cluster without being one of its nodes.
 
 use std::fmt;
 
@@ -13,11 +13,11 @@ use crate::store::operation::{
 use crate::store::{Store, StoreConfig, StoreError, StoreHandle};
 use crate::wire::{check_id, shown};
 
-/// What an operator can see and do on a store without running a server: for command lines and scheduled jobs. (An
-/// application that runs a server has the same on [`MatsSocketServer`](crate::MatsSocketServer).)
+/// Inspects and changes a store without running a server: for command-line tools and scheduled jobs. (An application
+/// that runs a server has the same methods on [`MatsSocketServer`](crate::MatsSocketServer).)
 ///
-/// Running nodes are not notified of what is done here. They find out by themselves: of closed sessions and redriven
-/// messages at their next [sweep](crate::Config::sweep_interval), of redriven work for a service at their next
+/// Running nodes are not notified of changes made here. They discover them: closed sessions and redriven messages at
+/// their next [sweep](crate::Config::sweep_interval), redriven work for a service at their next
 /// [take-over](crate::Config::takeover_interval).
 ///
 /// ```
@@ -46,7 +46,7 @@ impl fmt::Debug for Admin {
 }
 
 impl Admin {
-    /// Opens the store and runs pending migrations. It is closed with the last clone.
+    /// Opens the store and runs pending migrations. It is closed when the last clone is dropped.
     ///
     /// # Errors
     /// The store cannot be opened. An SQLite file that a running server has open is refused: stop the server first,
@@ -56,9 +56,8 @@ impl Admin {
         Self::open_by(move || store.visit("operator", &StoreConfig::default())).await
     }
 
-    /// Opens the store read-only, and leaves no trace in it: no migration runs, no file is created or changed, and
-    /// an SQLite file still knows the nodes that it knew. Whatever would change something fails with
-    /// [`StoreError::ReadOnly`].
+    /// Opens the store read-only and leaves no trace in it: no migration runs, no file is created or changed, and the
+    /// nodes recorded in an SQLite file stay. Methods that would change something fail with [`StoreError::ReadOnly`].
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")]
@@ -86,11 +85,13 @@ impl Admin {
         open: impl FnOnce() -> Result<StoreHandle, StoreError> + Send + 'static,
     ) -> Result<Admin, StoreError> {
         let (opened, told) = oneshot::channel();
-        // It may take its time, and the caller's thread may have more to do.
+        // Opening may take long, and must not block the caller's thread.
         std::thread::Builder::new()
             .name("matssocket-open".into())
             .spawn(move || opened.send(open()))
-            .map_err(|error| StoreError::Open(format!("no thread to open the store: {error}")))?;
+            .map_err(|error| {
+                StoreError::Open(format!("cannot start a thread to open the store: {error}"))
+            })?;
         let store = told.await.unwrap_or(Err(StoreError::Stopped))?;
         Ok(Admin { store })
     }
@@ -115,8 +116,8 @@ impl Admin {
         self.store.run(CountSessions { filter }).await
     }
 
-    /// Renames the application that the store belongs to, and returns its name before, if it had one. From now on nodes are
-    /// refused at start unless their application has this name; those that run are not stopped.
+    /// Renames the application that the store belongs to, and returns its previous name, if it had one. From now on, a
+    /// node can only start if its application has this name; running nodes are not stopped.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -125,8 +126,8 @@ impl Admin {
         self.store.run(RenameApplication { name }).await
     }
 
-    /// Closes a session: its messages are deleted. The node that holds it closes the client's connection with 4001 when it
-    /// finds out. Returns whether there was such a session.
+    /// Closes a session: its messages are deleted. The node that holds it closes the client's connection with 4001 at
+    /// its next sweep. Returns whether there was such a session.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -149,8 +150,8 @@ impl Admin {
         Ok(self.store.close_all_of(user_id, reason).await?.len() as u64)
     }
 
-    /// Ends a user's authorization, or only the right to a topic, on all running nodes, which find out at their next sweep.
-    /// See [`MatsSocketServer::revoke`](crate::MatsSocketServer::revoke) and
+    /// Ends a user's authorization, or only the right to a topic, on all running nodes, which apply it at their next
+    /// sweep. See [`MatsSocketServer::revoke`](crate::MatsSocketServer::revoke) and
     /// [`revoke_topic`](crate::MatsSocketServer::revoke_topic).
     ///
     /// # Errors
@@ -167,8 +168,8 @@ impl Admin {
         self.store.run(ListNodes).await
     }
 
-    /// Work that waits because no living node has its service, by service. It is also empty while a node of an earlier
-    /// version lives, which does not announce its services.
+    /// Work that waits because no living node has its service, by service. It is always empty while a node of an
+    /// earlier version is running, since such nodes do not announce their services.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -177,8 +178,8 @@ impl Admin {
         self.store.run(FindUnserved { limit }).await
     }
 
-    /// Messages that were given up, oldest first, with ids greater than `after`. At most `limit`, and fewer when they are
-    /// large: only an empty page is the end.
+    /// Messages that were given up, oldest first, with ids greater than `after`. Returns at most `limit`, and fewer if
+    /// they are large: only an empty page marks the end.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -190,7 +191,7 @@ impl Admin {
         self.store.run(ListDeadLetters { after, limit }).await
     }
 
-    /// Puts a dead letter back to be delivered. Returns false if there is none with this id, or its session is gone.
+    /// Puts a dead letter back for delivery. Returns false if there is none with this id, or its session is gone.
     ///
     /// # Errors
     /// See [`StoreError`].

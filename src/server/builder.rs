@@ -111,7 +111,7 @@ impl ServerBuilder {
         self
     }
 
-    /// The authentication plugin, which decides who a client is. Required.
+    /// The authentication plugin, which identifies clients. Required.
     pub fn authentication(mut self, authentication: impl Authentication) -> Self {
         self.authentication = Some(Arc::new(authentication));
         self
@@ -129,21 +129,22 @@ impl ServerBuilder {
     }
 
     /// The host names by which clients may reach this server (`shop.example`, `shop.example:8443`); an entry without a
-    /// port allows any port. A request to another host gets 403, on the WebSocket's path and on those below it. This
-    /// keeps off pages that have had their own host name resolve to this server (DNS rebinding), which matters most
-    /// where its network is all that protects it. Load balancers must ask for one of these hosts as well. The default
-    /// allows any host.
+    /// port allows any port. A request to another host gets 403, on the WebSocket's path and those below it. This
+    /// blocks pages that make their own host name resolve to this server (DNS rebinding), which matters most where the
+    /// network is the server's only protection. Health checks of load balancers must use one of these hosts as well.
+    /// The default allows any host.
     pub fn allowed_hosts<S: Into<String>>(mut self, hosts: impl IntoIterator<Item = S>) -> Self {
         self.access.hosts = Some(self.read(hosts, Host::allowed));
         self
     }
 
     /// The proxies through which clients connect: addresses (`::1`) or ranges of them (`10.0.0.0/8`). Their
-    /// `X-Forwarded-For`, `-Host` and `-Proto` headers are trusted, or `Forwarded` where there are none of those; nobody
-    /// else's are. Each proxy must set the headers it uses, and not pass on the client's. The client is then the
-    /// right-most address that is not a trusted proxy's. An empty list says that clients connect directly.
+    /// `X-Forwarded-For`, `-Host` and `-Proto` headers are trusted, or `Forwarded` where there are none of those; those
+    /// of other peers are not. Each proxy must set these headers itself rather than pass on the client's. The client's
+    /// address is then the right-most one that is not a trusted proxy's. An empty list means that clients connect
+    /// directly.
     ///
-    /// Once this is called, addresses are those of clients, and
+    /// Once this is called, addresses are taken to be those of clients, and
     /// [`max_lines_before_hello_per_address`](Config::max_lines_before_hello_per_address) applies.
     pub fn trusted_proxies<S: Into<String>>(
         mut self,
@@ -153,7 +154,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Reads a list of settings, and collects the mistakes in it.
+    /// Parses a list of settings, and collects the mistakes in it.
     fn read<S: Into<String>, T>(
         &mut self,
         entries: impl IntoIterator<Item = S>,
@@ -175,20 +176,20 @@ impl ServerBuilder {
         self
     }
 
-    /// A clock to use instead of the system's, for tests: see [`Clock::fixed`].
+    /// A clock for tests, used instead of the system's: see [`Clock::fixed`].
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// What the node's name starts with, instead of the host name. A random part is always added.
+    /// The prefix of the node's name, instead of the host name. A random part is always added.
     pub fn node_name(mut self, name: impl Into<String>) -> Self {
         self.node_name = Some(name.into());
         self
     }
 
-    /// An endpoint: a handler of REQUESTs (and SENDs) that resolves, rejects or forwards them. The reply of a service that
-    /// it forwards to is passed on as it is.
+    /// An endpoint: a handler of REQUESTs (and SENDs) that resolves, rejects or forwards them. If it forwards to a
+    /// service, the service's reply is passed on unchanged.
     pub fn endpoint<T, R, F, Fut>(self, id: &str, handler: F) -> Self
     where
         T: DeserializeOwned + 'static,
@@ -199,8 +200,8 @@ impl ServerBuilder {
         self.add(id, Endpoint::new(true, Run::Async(async_handler(handler))))
     }
 
-    /// As [`endpoint`](Self::endpoint), with a reply adapter that turns a service's reply (its
-    /// [message type](crate::Context::message_type) is RESOLVE or REJECT) into the endpoint's: it resolves or rejects.
+    /// Like [`endpoint`](Self::endpoint), with a reply adapter that turns a service's reply (its [message
+    /// type](crate::Context::message_type) is RESOLVE or REJECT) into the endpoint's: it resolves or rejects.
     pub fn endpoint_with_adapter<T, A, R, F, Fut, G, Gut>(
         self,
         id: &str,
@@ -237,14 +238,14 @@ impl ServerBuilder {
     }
 
     /// An endpoint whose handler runs inside the store's transaction, on its Diesel connection `C`
-    /// (`diesel::SqliteConnection` or `diesel::PgConnection`): the application's own rows commit or roll back together with
-    /// the message. The handler occupies a thread of the store, so keep it short
-    /// ([`Config::transaction_limit`]). It must not begin a transaction that outlives it.
+    /// (`diesel::SqliteConnection` or `diesel::PgConnection`): the application's own rows commit or roll back together
+    /// with the message. The handler occupies a thread of the store, so keep it short ([`Config::transaction_limit`]).
+    /// It must not leave a transaction open when it returns.
     ///
-    /// Its rows are kept if it is done, resolves or forwards. They are rolled back if it rejects, denies, asks to retry, or
-    /// fails. After a statement has failed, PostgreSQL keeps nothing of the transaction, so a handler that goes on
-    /// regardless is answered with NACK. To go on after a failure, run that statement in a nested transaction,
-    /// `connection.transaction(…)`.
+    /// Its rows are committed if its outcome is done, resolve or forward. They are rolled back if it rejects, denies,
+    /// asks to retry, or fails. After a statement has failed, PostgreSQL commits nothing of the transaction, so the
+    /// message of a handler that carries on regardless gets a NACK. To carry on after a failure, run the statement in a
+    /// nested transaction, `connection.transaction(…)`.
     pub fn transactional<C, T, R, F>(mut self, id: &str, handler: F) -> Self
     where
         C: 'static,
@@ -258,8 +259,8 @@ impl ServerBuilder {
         self.add(id, Endpoint::new(true, run))
     }
 
-    /// As [`transactional`](Self::transactional), for a terminator. As a reply terminator it gets replies only, not requests
-    /// that ended without one: those have no message whose transaction it could share.
+    /// As [`transactional`](Self::transactional), for a terminator. As a reply terminator it is only called for
+    /// replies, not for requests that ended without one: those have no message whose transaction it could share.
     pub fn transactional_terminator<C, T, F>(mut self, id: &str, handler: F) -> Self
     where
         C: 'static,
@@ -272,15 +273,16 @@ impl ServerBuilder {
         self.add(id, Endpoint::new(false, run))
     }
 
-    /// A service: a handler of the work that [`Outcome::forward`] stores for it. It resolves or rejects (the reply goes back
-    /// through the endpoint's adapter), is done, forwards to another service, asks to [retry](Outcome::retry), or says
-    /// [later](Outcome::later). After an error it is tried again with back-off, on any node that has this service.
+    /// A service: a handler of the work that [`Outcome::forward`] stores for it. It resolves or rejects (the reply goes
+    /// back through the endpoint's adapter), is done, forwards to another service, asks to [retry](Outcome::retry), or
+    /// replies [later](Outcome::later). After an error it is retried with back-off, on any node that has this service.
     ///
-    /// At most [`Config::max_running_per_service`] messages are in work at a time, and each attempt has a time limit,
-    /// [`Config::service_time_limit`]. After [`Config::service_attempts`] failed attempts, a REQUEST is rejected and
-    /// anything else becomes a dead letter; a REQUEST is also given up once its client no longer waits for the reply.
+    /// At most [`Config::max_running_per_service`] messages are in progress at a time, and each attempt has a time
+    /// limit, [`Config::service_time_limit`]. After [`Config::service_attempts`] failed attempts, a REQUEST is rejected
+    /// and anything else becomes a dead letter; a REQUEST is also given up once its client no longer waits for the
+    /// reply.
     ///
-    /// Nodes need not have the same services: work for a service that this node does not have waits for a node that has it.
+    /// Nodes need not have the same services: work for a service that this node lacks waits for a node that has it.
     pub fn service<T, R, F, Fut>(self, name: &str, handler: F) -> Self
     where
         T: DeserializeOwned + 'static,
@@ -332,8 +334,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Calls a function when a session of this node is opened, reconnects, deregisters, is closed, or times out. It is called
-    /// as soon as that is decided, which may be shortly before it is stored. It must not block.
+    /// Calls a function when a session of this node is opened, reconnects, deregisters, is closed, or times out. The
+    /// call happens as soon as this is decided, possibly shortly before it is stored. It must not block.
     pub fn on_session(mut self, listener: impl Fn(&SessionEvent) + Send + Sync + 'static) -> Self {
         self.listeners.session.push(Arc::new(listener));
         self
@@ -377,7 +379,7 @@ impl ServerBuilder {
         }
     }
 
-    /// What can only be seen now that everything has been said.
+    /// Checks what needs the complete configuration.
     fn check_whole(&mut self, store: Option<&Store>, has_authentication: bool) {
         for (what, missing) in [
             ("store", store.is_none()),
@@ -393,7 +395,7 @@ impl ServerBuilder {
             let wrong = self.connections.iter().filter(|(_, is)| *is != expected);
             self.mistakes.extend(wrong.map(|(id, _)| {
                 format!(
-                    "the transactional handler {id:?} takes another kind of connection than the store's, which is {name}"
+                    "the transactional handler {id:?} takes a different type of connection from the store's, which is {name}"
                 )
             }));
         }

@@ -1,4 +1,4 @@
-//! The node as the HTTP edge sees it.
+//! The node, as the HTTP edge sees it.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::node::{Gate, Node};
 use crate::session::line::{FromLine, NewLine};
 use crate::session::{RunningHandlers, Session};
 
-/// A node, with what its edge and its sessions share.
+/// A node, with the state shared by its edge and its sessions.
 pub(crate) struct Edge {
     pub(crate) node: Arc<Node>,
     admission: Admission,

@@ -12,7 +12,7 @@ pub(super) async fn live_sessions(node: &Node) -> Vec<LiveSession> {
     for session in sessions {
         let (tell, told) = oneshot::channel();
         session.tell(ToSession::Introspect(tell));
-        // One that ended meanwhile does not answer.
+        // A session that has ended in the meantime does not answer.
         live.extend(told.await.ok());
     }
     live

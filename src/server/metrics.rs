@@ -27,7 +27,7 @@ pub(super) fn snapshot(node: &Node, maintenance: &MaintenanceCounters) -> Metric
     .collect();
     actors.insert("store", node.store.mailbox());
     let services = node.services.iter();
-    // Those that stand in for endpoints are none of the application's.
+    // Stand-ins for endpoints are not services of the application.
     let services = services.filter(|(name, _)| !is_stand_in(name));
     let services = services.map(|(name, service)| (name.clone(), service.metrics()));
     Metrics {

@@ -1,4 +1,4 @@
-//! The face of the library: the handle of a running server.
+//! The handle of a running server.
 
 mod admin;
 mod builder;
@@ -33,7 +33,7 @@ use crate::store::operation::{
 };
 
 /// A running server: one node of a cluster. Made by [`MatsSocketServer::builder`]. Clones are cheap and share the node;
-/// call [`stop`](Self::stop), or [`run`](Self::run) it, since dropping the last one does not stop it.
+/// call [`stop`](Self::stop) or [`run`](Self::run), since dropping the last clone does not stop it.
 #[derive(Clone)]
 pub struct MatsSocketServer {
     pub(crate) node: Arc<Node>,
@@ -56,17 +56,18 @@ impl MatsSocketServer {
         ServerBuilder::new(app.into())
     }
 
-    /// This node's name: the host name and a random part. It changes when the node loses its lease, after a long pause, and
-    /// comes back as a new node.
+    /// This node's name: the host name and a random part. It changes if the node loses its lease, for example after a
+    /// long pause, and comes back as a new node.
     pub fn node_name(&self) -> String {
         self.node.name().to_string()
     }
 
-    /// Whether this node can serve: it holds its lease, its threads can write to the store and read from it, and it hears
-    /// the other nodes. For readiness probes: the path `ready` below that of the WebSocket answers by it.
+    /// Whether this node can serve: it holds its lease, its threads can write to the store and read from it, and it
+    /// receives notices from the other nodes. For readiness probes: the path `ready` below that of the WebSocket
+    /// answers with the same.
     ///
     /// # Errors
-    /// The first reason found why it cannot.
+    /// The first reason found why it cannot serve.
     pub fn ready(&self) -> Result<(), NotReady> {
         self.node.ready()
     }
@@ -94,7 +95,7 @@ impl MatsSocketServer {
         self.call(effect, None).await
     }
 
-    /// As [`send`](Self::send), but a repeat with the same key does nothing. For callers that may be run again, and for
+    /// Like [`send`](Self::send), but a repeat with the same key does nothing. For callers that may run twice, and for
     /// repeating a call after [`StoreError::Unknown`].
     ///
     /// # Errors
@@ -123,7 +124,7 @@ impl MatsSocketServer {
         self.call(effect, Some(key)).await
     }
 
-    /// Sends a request to a client endpoint; the reply goes to a terminator of this application, on whatever node.
+    /// Sends a request to a client endpoint; the reply goes to a terminator of this application, on any node.
     ///
     /// # Errors
     /// As [`send`](Self::send); also if there is no such terminator here.
@@ -157,7 +158,7 @@ impl MatsSocketServer {
             .await
     }
 
-    /// Resolves work for which a service said [later](crate::Outcome::later).
+    /// Resolves work whose service answered [later](crate::Outcome::later).
     ///
     /// # Errors
     /// [`SendError::AlreadyReplied`], or as [`send`](Self::send).
@@ -176,7 +177,7 @@ impl MatsSocketServer {
         .await
     }
 
-    /// As [`reply`](Self::reply), but rejects.
+    /// Like [`reply`](Self::reply), but rejects.
     ///
     /// # Errors
     /// As [`reply`](Self::reply).
@@ -199,8 +200,8 @@ impl MatsSocketServer {
         self.node.close_session(session_id, reason).await
     }
 
-    /// Closes all sessions of a user, whichever nodes hold them, and returns how many there were. A client may open a new one:
-    /// let your authenticator refuse it *before* you call this.
+    /// Closes all sessions of a user, whichever nodes hold them, and returns how many there were. A client may open a
+    /// new session: make your authenticator refuse the user *before* you call this.
     ///
     /// # Errors
     /// The store failed; some of the sessions may have been closed.
@@ -208,10 +209,11 @@ impl MatsSocketServer {
         self.node.close_sessions_of(user_id, reason).await
     }
 
-    /// Ends a user's authorization at once, on all nodes, for example because a login was withdrawn. The sessions stay, but
-    /// nothing goes in or out until the client has sent an authorization value that is accepted: it is asked for one, and
-    /// the value accepted before is judged anew. Let your authenticator refuse what was withdrawn *before* you call this.
-    /// To end the sessions as well, see [`close_sessions_of`](Self::close_sessions_of).
+    /// Ends a user's authorization at once, on all nodes, for example because a login was withdrawn. The sessions stay,
+    /// but no messages are handled or delivered until the client, which is asked for an authorization value, has sent
+    /// one that is accepted. The value accepted before is not trusted either: it is authenticated again. Make your
+    /// authenticator refuse what was withdrawn *before* you call this. To end the sessions as well, see
+    /// [`close_sessions_of`](Self::close_sessions_of).
     ///
     /// # Errors
     /// The user id is not a valid id, or the store failed.
@@ -219,8 +221,8 @@ impl MatsSocketServer {
         message::revoke(&self.node.store, user_id, None).await
     }
 
-    /// Ends a user's subscriptions to a topic at once, on all nodes; the clients get SUB_NO_AUTH. Nothing that is published
-    /// after this has returned reaches the user without a new subscription: let your authenticator's
+    /// Ends a user's subscriptions to a topic at once, on all nodes; the clients get SUB_NO_AUTH. Nothing that is
+    /// published after this has returned reaches the user without a new subscription: make your authenticator's
     /// [`authorize_topic`](crate::Authenticator::authorize_topic) refuse that *before* you call this.
     ///
     /// # Errors
@@ -271,8 +273,8 @@ impl MatsSocketServer {
         self.node.store.run(ListNodes).await
     }
 
-    /// Work that waits because no living node has its service, by service. It is also empty while a node of an earlier
-    /// version lives, which does not announce its services.
+    /// Work that waits because no living node has its service, by service. It is always empty while a node of an
+    /// earlier version is running, since such nodes do not announce their services.
     ///
     /// # Errors
     /// The store failed.
@@ -281,8 +283,8 @@ impl MatsSocketServer {
         self.node.store.run(FindUnserved { limit }).await
     }
 
-    /// Messages that were given up, oldest first, with ids greater than `after`. At most `limit`, and fewer when they are
-    /// large: only an empty page is the end.
+    /// Messages that were given up, oldest first, with ids greater than `after`. Returns at most `limit`, and fewer if
+    /// they are large: only an empty page marks the end.
     ///
     /// # Errors
     /// The store failed.
@@ -294,7 +296,7 @@ impl MatsSocketServer {
         self.node.store.run(ListDeadLetters { after, limit }).await
     }
 
-    /// Puts a dead letter back to be delivered. Returns false if there is none with this id, or its session is gone.
+    /// Puts a dead letter back for delivery. Returns false if there is none with this id, or its session is gone.
     ///
     /// # Errors
     /// The store failed.
@@ -310,7 +312,7 @@ impl MatsSocketServer {
         self.node.store.run(DropDeadLetter { id }).await
     }
 
-    /// Figures of every actor, the store and the maintenance tasks so far. They serialise to JSON.
+    /// Figures of every actor, the store and the maintenance tasks since the start. They serialise to JSON.
     pub fn metrics(&self) -> Metrics {
         metrics::snapshot(&self.node, &self.maintenance)
     }

@@ -1,4 +1,4 @@
-//! Mounting into an actix-web application, running and stopping with it.
+//! Mounts the server in an actix-web application, and runs and stops the two together.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ use actix_web::web::ServiceConfig;
 use super::MatsSocketServer;
 
 impl MatsSocketServer {
-    /// Mounts the WebSocket (and what stands beside it) at a path, for `App::configure`.
+    /// Mounts the WebSocket, and the HTTP resources below it, at a path, for `App::configure`.
     ///
     /// ```no_run
     /// # use actix_web::App;
@@ -25,10 +25,10 @@ impl MatsSocketServer {
         crate::http::mount(self.edge.clone(), path)
     }
 
-    /// Runs an HTTP server until SIGINT or SIGTERM, then [stops](MatsSocketServer::stop) this server and the HTTP
-    /// server behind it. (actix-web's own signal handling would drop WebSockets without a Close.)
+    /// Runs an HTTP server until SIGINT or SIGTERM, then [stops](MatsSocketServer::stop) this server, then the HTTP
+    /// server. (actix-web's own signal handling would drop WebSockets without a Close.)
     ///
-    /// To be called within a tokio runtime, as `bind` and the rest of actix-web are.
+    /// Call it within a tokio runtime, as `bind` and the rest of actix-web.
     ///
     /// # Errors
     /// The HTTP server's.
@@ -47,8 +47,8 @@ impl MatsSocketServer {
         S::Service: 'static,
         B: MessageBody + 'static,
     {
-        // Signals are heard from now on, not from the first poll: a process that is told to stop right after it has
-        // started stops in good order.
+        // Signals are handled from now on, not from the first poll, so a process that gets one right after it has
+        // started also stops gracefully.
         let signal = shutdown_signal();
         let http = http.disable_signals().run();
         let handle = http.handle();
@@ -62,7 +62,7 @@ impl MatsSocketServer {
                 }
                 signal = signal => log::info!("{signal}: stopping"),
             }
-            // The HTTP server must go on turning while the sockets are closed.
+            // The HTTP server must keep running while the sockets are closed.
             let stopping = async {
                 server.stop().await;
                 handle.stop(true).await;
@@ -87,7 +87,7 @@ fn shutdown_signal() -> impl Future<Output = &'static str> {
                 match signal {
                     Ok(signal) => drop(signal.recv().await),
                     Err(error) => {
-                        log::error!("{name} cannot be heard: {error}");
+                        log::error!("cannot listen for {name}: {error}");
                         std::future::pending::<()>().await;
                     }
                 }

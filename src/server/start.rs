@@ -1,4 +1,4 @@
-//! Puts a node together, and starts it.
+//! Assembles a node and starts it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,24 +25,24 @@ use crate::store::operation::{ClaimApplication, NewestPublication, RenewLease};
 use crate::store::{Store, StoreError, StoreHandle, Subscribers};
 use crate::wire::quoted;
 
-/// What a server is started with; checked.
+/// The checked configuration of a server.
 pub(super) struct Setup {
     pub(super) app: String,
     pub(super) store: Store,
-    /// `None`: the store says which.
+    /// `None`: the store's default.
     pub(super) cluster: Option<Cluster>,
     pub(super) authentication: Arc<dyn Authentication>,
     pub(super) access: Access,
     pub(super) config: Config,
     pub(super) clock: Clock,
-    /// What the node's name begins with; `None`: the host's.
+    /// The prefix of the node's name. `None`: the host name.
     pub(super) node_name: Option<String>,
     pub(super) endpoints: HashMap<String, Endpoint>,
     pub(super) services: HashMap<String, (Handler, ServiceOptions)>,
     pub(super) listeners: Listeners,
 }
 
-/// Starts a node on a thread of its own, which is an actix system: so it works under any runtime.
+/// Starts a node on its own thread, which runs an actix system, so it works under any runtime.
 pub(super) async fn start(setup: Setup) -> Result<MatsSocketServer, StartError> {
     let (started, told) = oneshot::channel();
     let thread = move || {
@@ -59,14 +59,16 @@ pub(super) async fn start(setup: Setup) -> Result<MatsSocketServer, StartError> 
     std::thread::Builder::new()
         .name("matssocket".into())
         .spawn(thread)
-        .map_err(|error| StartError::Configuration(format!("no thread for the server: {error}")))?;
+        .map_err(|error| {
+            StartError::Configuration(format!("cannot start the server's thread: {error}"))
+        })?;
     told.await
         .map_err(|_| StartError::Configuration("the server's thread ended at start".into()))?
 }
 
 async fn begin(setup: Setup) -> Result<MatsSocketServer, StartError> {
     let (meters, counters) = (Meters::default(), Counters::default());
-    // Their addresses are there before they are: what they work with has to be told of them.
+    // The addresses exist before the actors do, because what the actors depend on needs their addresses.
     let (registry, services) = (Context::<Registry>::new(), Context::<Services>::new());
     let (to_registry, to_services) = (registry.address(), services.address());
     let cluster = setup.cluster.clone();
@@ -133,7 +135,7 @@ struct Joined {
     name_stem: String,
     name: String,
     store: StoreHandle,
-    /// When its lease was asked for.
+    /// When its lease was requested.
     at: LeaseClock,
     newest_publication: i64,
 }
@@ -179,7 +181,7 @@ async fn claim_application(store: &StoreHandle, name: &str) -> Result<(), StoreE
     )))
 }
 
-/// The application's endpoints and services, with those that every node has.
+/// The application's endpoints and services, and the built-in ones.
 fn with_built_ins(
     mut endpoints: HashMap<String, Endpoint>,
     services: HashMap<String, (Handler, ServiceOptions)>,
@@ -192,7 +194,7 @@ fn with_built_ins(
         .into_iter()
         .map(|(name, (handler, options))| (name, Service::new(handler, &options, config)))
         .collect();
-    // Outside all bounds: nothing keeps it waiting.
+    // Not subject to any bound: it never has to wait.
     let ping = Service::built_in(builtin::ping_service(), config);
     services.insert(builtin::SERVICE_PING.to_owned(), ping);
     let options = ServiceOptions::default();

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::store::operation::Forwarded;
 
-/// Rows that wait. Who has many of them waits for himself only.
+/// Waiting rows. A user with many of them delays no one else.
 #[derive(Default)]
 pub(super) struct FairQueue {
     users: Turns<Turns<VecDeque<Forwarded>>>,
@@ -18,12 +18,12 @@ impl FairQueue {
         self.users.len += 1;
     }
 
-    /// The oldest row of the session whose turn it is, of the user whose turn it is.
+    /// The oldest row of the next session of the next user in turn.
     pub(super) fn pop(&mut self) -> Option<Forwarded> {
         self.users.pop()
     }
 
-    /// The newest row of whoever has most of them.
+    /// The newest row of the user, and of the session, that has most.
     pub(super) fn pop_excess(&mut self) -> Option<Forwarded> {
         self.users.pop_excess()
     }
@@ -63,11 +63,11 @@ impl Rows for VecDeque<Forwarded> {
     }
 }
 
-/// Several who take turns: a row each. Nobody is in it without a row.
+/// Several parties that take turns, one row each. Only parties with rows are in it.
 struct Turns<R> {
     rows: HashMap<String, R>,
     order: VecDeque<String>,
-    /// Of all of them.
+    /// The number of all rows.
     len: usize,
 }
 
@@ -82,7 +82,7 @@ impl<R> Default for Turns<R> {
 }
 
 impl<R: Rows> Turns<R> {
-    /// The rows of this one, who has a turn from now on. The caller adds one.
+    /// The rows of this party, which has a turn from now on. The caller must add one.
     fn of(&mut self, name: &str) -> &mut R {
         if !self.rows.contains_key(name) {
             self.order.push_back(name.to_owned());
@@ -107,10 +107,10 @@ impl<R: Rows> Turns<R> {
     }
 }
 
-/// What was taken out of somebody's rows.
+/// What was taken out of a party's rows.
 struct Taken {
     row: Option<Forwarded>,
-    /// There is nothing left.
+    /// It was the last one.
     last: bool,
 }
 

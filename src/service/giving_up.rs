@@ -1,4 +1,4 @@
-//! What becomes of a row whose last attempt has failed: nothing of it is left to be worked on for ever.
+//! Gives up a row whose last attempt has failed, so that no row is retried for ever.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,8 +11,8 @@ use crate::node::Node;
 use crate::store::operation::{BuryForwarded, Forwarded};
 use crate::wire::shown;
 
-/// There is no further attempt: a REQUEST is rejected, anything else is buried. What the store does not take of that is
-/// said in plainer words, so that nothing is left to be worked on for ever.
+/// There is no further attempt: a REQUEST is rejected, anything else becomes a dead letter. If the store refuses that,
+/// a simpler text is tried, so that no row is retried for ever.
 pub(super) async fn give_up(
     node: &Arc<Node>,
     service: &Service,
@@ -44,7 +44,7 @@ pub(super) async fn give_up(
     }
     let reasons = [
         format!("{}: {why}", row.work.service),
-        "given up; the store did not take the reason".to_owned(),
+        "given up; the store refused the reason".to_owned(),
     ];
     for reason in reasons {
         match bury(node, row, reason).await {
@@ -52,14 +52,14 @@ pub(super) async fn give_up(
             Err(refused) => refused.log(row, "its dead letter"),
         }
     }
-    // At least it is in nobody's way. An operator has to see to it.
+    // At least it holds nothing else up. An operator must deal with it.
     postpone(node, row, attempts, service.retry.longest).await
 }
 
 impl Failed {
     fn log(&self, row: &Forwarded, what: &str) {
         log::error!(
-            "work for the service {:?} is given up (trace id {}), but the store does not take {what}: {}",
+            "work for the service {:?} is given up (trace id {}), but the store refuses {what}: {}",
             row.work.service,
             shown(&row.work.tid),
             shown(&self.0)

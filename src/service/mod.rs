@@ -1,8 +1,9 @@
-//! Services: what "forward" reaches. A forwarded row is durable: it is worked on until it is settled, on whatever node.
+//! Services, which handle forwarded messages. A forwarded row is durable: it is worked on until it is settled, on any
+//! node.
 //!
-//! Each service has places of its own: one that is slow keeps no other waiting. [`places`] says what is in work and what
-//! waits, [`fair`] in which order, [`work`] does it. A service that this node does not have is not its business: such rows
-//! are left to nodes that have it.
+//! Each service has places of its own, so a slow one does not delay the others. [`places`] tracks what is in progress
+//! and what waits, [`fair`] decides the order, [`work`] does the work. Rows for services that this node does not have
+//! are left to nodes that have them.
 
 mod fair;
 mod giving_up;
@@ -30,15 +31,15 @@ use crate::store::operation::{
 };
 use crate::store::{Dispatch, Looks, StoreError};
 
-/// Comes at intervals: looks for rows that are due, or whose node is gone.
+/// Sent at intervals: look for rows that are due, or whose node is gone.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Claim;
 
-/// How soon it is looked for work that other nodes have stored: what many of them tell within this time is one look.
+/// How soon to look for work that other nodes have stored: their notices within this time cause a single look.
 const SOON: Duration = Duration::from_millis(10);
 
-/// This row is done with, for now.
+/// Work on this row has ended for now.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Finished {
@@ -59,25 +60,25 @@ struct GaveBack {
 /// The actor: works on forwarded rows, a bounded number of each service at a time.
 pub(crate) struct Services {
     desk: Desk,
-    /// Dropped, and so told, when no service runs.
+    /// Senders that are dropped when no service is running.
     when_idle: Vec<oneshot::Sender<()>>,
 }
 
-/// What the actor works with.
+/// The actor's state.
 struct Desk {
     node: Arc<Node>,
-    /// In whose name rows were claimed.
+    /// The node name under which rows were claimed.
     name: Arc<str>,
     /// The places of each service of this node.
     places: HashMap<String, Places>,
-    /// Rows on their way back: still this node's.
+    /// Rows being given back: still claimed by this node.
     going_back: HashSet<i64>,
     claiming: bool,
-    /// Rows were to be looked for while a claim was under way, which may have missed them.
+    /// A look was requested while a claim was in progress, which may have missed new rows.
     claim_again: bool,
-    /// When rows are looked for, beside the intervals.
+    /// When rows are looked for next, in addition to the intervals.
     next_look: Option<Instant>,
-    /// What the looks have found out.
+    /// The progress of the looks.
     looks: Looks<Looked>,
 }
 
@@ -115,14 +116,14 @@ impl Desk {
         self.places.values().all(|places| places.running() == 0)
     }
 
-    /// Takes rows in, begins what has a place, and gives back what cannot wait here.
+    /// Accepts rows, begins those that have a place, and gives back those that cannot wait here.
     fn take_in(&mut self, rows: Vec<Forwarded>, me: &Addr<Services>) {
         self.notice_new_name();
         let mut services = HashSet::new();
         for row in rows {
             let service = &row.work.service;
             let Some(places) = self.places.get_mut(service) else {
-                // Nothing that this node does brings such a row here. It belongs to a node that has the service.
+                // This node never claims such rows. They belong to a node that has the service.
                 self.give_back(service.clone(), vec![row], me);
                 continue;
             };
@@ -138,7 +139,7 @@ impl Desk {
         }
     }
 
-    /// The node has come back as another one: what it had claimed before is not its own any more.
+    /// The node has come back under a new name: its earlier claims are no longer its own.
     fn notice_new_name(&mut self) {
         let name = self.node.name();
         if !Arc::ptr_eq(&name, &self.name) {
@@ -150,10 +151,10 @@ impl Desk {
         }
     }
 
-    /// Begins what has a place.
+    /// Begins rows that have a place.
     fn fill(&mut self, service: &str, me: &Addr<Services>) {
         let node = self.node.clone();
-        // A stopping node begins nothing more: what waits is freed for others when it leaves.
+        // A stopping node begins nothing more: waiting rows are freed for others when it leaves.
         while !node.stopping()
             && let Some(row) = self.places.get_mut(service).and_then(Places::begin)
         {
@@ -174,7 +175,7 @@ impl Desk {
         });
         let me = me.clone();
         actix::spawn(async move {
-            // They are claimed again as rows of which this node does not know.
+            // They will be claimed again, as rows that this node does not know.
             if let Err(error) = back.await {
                 log_seldom!(warn, "forwarded messages could not be given back: {error}");
             }
@@ -219,7 +220,7 @@ impl Desk {
         }
     }
 
-    /// What a claim has brought.
+    /// The result of a claim.
     fn claimed(&mut self, claimed: Result<ClaimedForwarded, StoreError>, me: &Addr<Services>) {
         self.claiming = false;
         let now = std::time::Instant::now();
@@ -233,14 +234,14 @@ impl Desk {
             Err(error) => {
                 log_seldom!(
                     warn,
-                    "no forwarded messages could be claimed, tried again soon: {error}"
+                    "forwarded messages could not be claimed, trying again soon: {error}"
                 );
                 self.looks.doubt(now);
                 return;
             }
         };
         self.looks.end(looked, took, now);
-        // If nothing could be had, somebody else is about to take what there is.
+        // If the claim got nothing, another node is about to take these rows.
         for service in more.iter().filter(|_| !rows.is_empty()) {
             self.expect_more(service);
         }
@@ -251,7 +252,7 @@ impl Desk {
     }
 }
 
-/// A row in work, whose place is freed on every exit path, panics included.
+/// A row in progress, whose place is freed on every exit path, panics included.
 struct Running(Finished, Addr<Services>);
 
 impl Running {
@@ -264,7 +265,7 @@ impl Running {
         Running(finished, me.clone())
     }
 
-    /// It ends, and is due again after this.
+    /// Ends the work; the row is due again after this.
     fn ends(mut self, again: Option<Duration>) {
         self.0.again = again;
     }
@@ -298,14 +299,14 @@ impl Services {
         }));
     }
 
-    /// Claims at once for services that run dry although there is more for them.
+    /// Claims at once for services that are running out of rows although there are more.
     fn claim_more(&mut self, ctx: &mut Context<Self>) {
         if self.desk.claim_again || self.desk.places.values().any(Places::wants_more) {
             self.claim(ctx);
         }
     }
 
-    /// Looks for rows after a while, unless that happens by itself before.
+    /// Looks for rows after this delay, unless a look happens earlier anyway.
     fn look_after(&mut self, delay: Duration, ctx: &mut Context<Self>) {
         let desk = &mut self.desk;
         if delay >= desk.node.config.takeover_interval {

@@ -1,4 +1,5 @@
-//! The places of one service on this node: what is in work, what waits for a place, and how much more may come.
+//! The places of one service on this node: which rows are in progress, which wait for a place, and how many more may be
+//! claimed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,10 +12,10 @@ use crate::store::operation::{Forwarded, Room};
 /// Most rows claimed for one service at a time.
 const MOST_CLAIMED: usize = 1_000;
 
-/// What bounds a service.
+/// The limits of a service.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Rows in work.
+    /// Rows in progress.
     pub(super) running: usize,
     /// Rows waiting in memory.
     pub(super) waiting: usize,
@@ -25,17 +26,17 @@ pub(super) struct Bounds {
 /// The places of one service.
 pub(super) struct Places {
     bounds: Bounds,
-    /// Id and bytes of the rows in work.
+    /// Id and bytes of the rows in progress.
     running: HashMap<i64, usize>,
     waiting: FairQueue,
-    /// Of the rows in work.
+    /// Bytes of the rows in progress.
     running_bytes: usize,
-    /// Of the rows that wait.
+    /// Bytes of the waiting rows.
     waiting_bytes: usize,
-    /// How many have ended since the last look, and between it and the one before.
+    /// How many have ended since the last look, and between that and the one before.
     ended: usize,
     ended_before: usize,
-    /// Something waited at the last look.
+    /// Rows were waiting at the last look.
     waited: bool,
     /// The store may have more rows for it.
     more: bool,
@@ -61,14 +62,14 @@ impl Places {
         }
     }
 
-    /// A row waits from now on.
+    /// Adds a waiting row.
     pub(super) fn add(&mut self, row: Forwarded) {
         self.waiting_bytes += row.work.bytes();
         self.waiting.push(row);
         self.show();
     }
 
-    /// The next row, in work from now on, if there is a place for it. One is always begun, however large.
+    /// The next row, in progress from now on, if there is a place for it. One row is always begun, however large.
     pub(super) fn begin(&mut self) -> Option<Forwarded> {
         let is_full = self.running.len() >= self.bounds.running
             || (self.running_bytes >= self.bounds.bytes && !self.running.is_empty());
@@ -84,7 +85,7 @@ impl Places {
         Some(row)
     }
 
-    /// A row is no longer in work.
+    /// A row is no longer in progress.
     pub(super) fn end(&mut self, id: i64) {
         if let Some(bytes) = self.running.remove(&id) {
             self.running_bytes -= bytes;
@@ -94,7 +95,7 @@ impl Places {
         }
     }
 
-    /// What cannot wait here, to be given back: the newest rows of those who have most.
+    /// Rows that cannot wait here, to be given back: the newest ones of the users who have most.
     pub(super) fn excess(&mut self) -> Vec<Forwarded> {
         let (rows, bytes) = (self.bounds.waiting, self.bounds.bytes);
         self.take_while(|it| {
@@ -102,8 +103,8 @@ impl Places {
         })
     }
 
-    /// Comes at intervals. If nothing at all has ended for a whole one although something waited for it, what waits
-    /// here is given back: another node may have places.
+    /// Called at intervals. If no row has ended for a whole interval although others were waiting, the waiting rows are
+    /// given back: another node may have places.
     pub(super) fn look(&mut self) -> Vec<Forwarded> {
         self.ended_before = std::mem::take(&mut self.ended);
         let waits = !self.waiting.is_empty();
@@ -111,7 +112,7 @@ impl Places {
         self.take_while(|it| is_stuck && !it.waiting.is_empty())
     }
 
-    /// The claims were lost: nothing waits here any more.
+    /// The claims were lost: no row waits here any more.
     pub(super) fn forget_waiting(&mut self) {
         while self.take_excess().is_some() {}
         self.show();
@@ -134,8 +135,9 @@ impl Places {
         Some(row)
     }
 
-    /// What may be claimed: as many rows as have a place now, and as have lately ended within one interval, so that
-    /// quick services do not wait for the store after each row, and slow ones leave their rows to other nodes.
+    /// How much may be claimed: as many rows as there are free places, plus as many as recently ended within one
+    /// interval, so that quick services do not wait for the store after each row, and slow ones leave rows to other
+    /// nodes.
     pub(super) fn room(&self) -> Room {
         let ahead = self.ended.max(self.ended_before).min(self.bounds.waiting);
         let places = self.bounds.running.saturating_sub(self.running.len());
@@ -157,27 +159,27 @@ impl Places {
         }
     }
 
-    /// The store may have more rows for it than are here or asked for. Until it has none, what comes has to wait there, too:
-    /// those that have been waiting would wait for as long as others come.
+    /// The store may have more rows for it than are here or requested. Until it has none, new rows must wait in the
+    /// store too: otherwise the older ones would wait for as long as new ones arrive.
     pub(super) fn expect_more(&mut self) {
         self.more = true;
         self.counters.has_backlog.store(true, Relaxed);
     }
 
-    /// Rows are claimed, so many.
+    /// A claim for this many rows begins.
     pub(super) fn claims(&mut self, room: Room) {
         self.claiming = room.rows > 0;
         self.more &= !self.claiming;
     }
 
-    /// Rows were claimed; if it was for this service, the store has no more.
+    /// A claim has ended. If it was for this service, the store has no more rows for it.
     pub(super) fn claimed_all(&mut self) {
         if std::mem::take(&mut self.claiming) {
             self.counters.has_backlog.store(self.more, Relaxed);
         }
     }
 
-    /// It runs dry although the store may have more rows for it.
+    /// Whether it is running out of rows although the store may have more.
     pub(super) fn wants_more(&self) -> bool {
         self.more && self.waiting.len() <= self.running.len() / 2 && self.room().rows > 0
     }
@@ -212,7 +214,7 @@ mod tests {
         Places::new(bounds, Arc::default())
     }
 
-    /// Begins all that has a place.
+    /// Begins all rows that have a place.
     fn begin(places: &mut Places) -> Vec<i64> {
         let begun = std::iter::from_fn(|| places.begin());
         begun.map(|row| row.id).collect()

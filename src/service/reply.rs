@@ -1,4 +1,4 @@
-//! What becomes of a service's reply: through the endpoint's adapter, to the client.
+//! The path of a service's reply: through the endpoint's adapter, to the client.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -71,8 +71,8 @@ pub(crate) async fn reply_by_token(
     }
 }
 
-/// What answers the client's REQUEST, through the endpoint's reply adapter: a message for it; or work for a node that has
-/// the adapter, if this one does not. A SEND has none.
+/// The effect that answers the client's REQUEST through the endpoint's reply adapter: a message for the client, or, if
+/// this node lacks the adapter, work for a node that has it. A SEND has none.
 pub(super) async fn reply_effect(
     node: &Arc<Node>,
     row: &Forwarded,
@@ -107,7 +107,7 @@ pub(super) async fn reply_effect(
     plain_reply(node, row, reply)
 }
 
-/// The message that answers the client's REQUEST, as it is. A SEND has none.
+/// The message that answers the client's REQUEST, without an adapter. A SEND has none.
 pub(super) fn plain_reply(node: &Node, row: &Forwarded, reply: Reply) -> Option<Effect> {
     let cmid = row.work.cmid.clone()?;
     let debug = row.work.debug.clone().map(|debug| crate::wire::Debug {
@@ -129,9 +129,9 @@ pub(super) fn plain_reply(node: &Node, row: &Forwarded, reply: Reply) -> Option<
     })
 }
 
-/// What an adapter made of a reply.
+/// The result of an adapter.
 enum Adapted {
-    /// It decided: what it sent goes along.
+    /// It decided: what it sent is included.
     Decided(Reply),
     /// It failed or decided nothing: what it sent is dropped.
     Not(Reply),

@@ -1,5 +1,4 @@
-//! Retries what the store must be told until it succeeds or the node stops; an operation that the store refuses is given
-//! up.
+//! Retries a store operation until it succeeds or the node stops; an operation that the store refuses is given up.
 
 use std::time::Duration;
 
@@ -9,31 +8,31 @@ use crate::seldom::log_seldom;
 use crate::store::StoreError;
 use crate::wire::shown;
 
-/// So often an operation may fail for no reason that the store can name, while the store is there for the node's lease:
-/// then it is this operation that fails.
+/// How often an operation may fail for an unknown reason while the store is available for renewing the node's lease:
+/// beyond that, the operation itself is taken to be the cause.
 const MOST_FAILURES: u32 = 12;
 
-/// Why the store was not told.
+/// Why the operation did not succeed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unsettled {
     /// The store or the node has stopped: other nodes take over what this one had.
     Stopped,
-    /// The store does not take it, now or ever, and why. Nothing was changed.
+    /// The store refuses it, now and always, for this reason. Nothing was changed.
     Refused(String),
 }
 
-/// What a node can say about itself, when the store has not listened.
+/// What a node knows about itself when an operation has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Its lease holds: the store is there.
+    /// It holds its lease: the store is available.
     Ready,
-    /// The store is away.
+    /// The store is unavailable.
     Away,
     Stopped,
 }
 
-/// Retries an operation until it succeeds, the store refuses it, or the node stops. Without it, a row that this node has
-/// claimed would stay claimed for as long as the node lives.
+/// Retries an operation until it succeeds, the store refuses it, or the node stops. Without the retries, a row that
+/// this node has claimed would stay claimed for as long as the node lives.
 ///
 /// # Errors
 /// See [`Unsettled`].
@@ -75,7 +74,7 @@ where
             StoreError::Stopped => return Err(Unsettled::Stopped),
             StoreError::Refused(why) => return Err(Unsettled::Refused(why.clone())),
             StoreError::Failed(_) if state == State::Ready => 1,
-            // It is not about this operation; or what became of it is not known, and telling the store again finds out.
+            // The error is not about this operation; or its result is unknown, and repeating it finds out.
             StoreError::Failed(_)
             | StoreError::Unable(_)
             | StoreError::Busy(_)
@@ -105,7 +104,7 @@ mod tests {
 
     use super::*;
 
-    /// What becomes of an operation that meets these errors before it is taken, and how often it was tried.
+    /// The result of an operation that meets these errors before it succeeds, and how often it was tried.
     async fn told(errors: Vec<StoreError>, state: State) -> (Result<(), Unsettled>, u32) {
         let (errors, tries) = (RefCell::new(errors.into_iter()), Cell::new(0));
         let operation = || {
@@ -124,7 +123,7 @@ mod tests {
         Err(Unsettled::Refused("why".into()))
     }
 
-    /// A value that the database does not take made a row that held its place for as long as the node lived.
+    /// A value that the database refuses once made a row hold its place for as long as the node lived.
     #[actix::test]
     async fn what_is_refused_is_not_said_again() {
         let errors = vec![failed(), StoreError::Refused("why".into())];

@@ -1,4 +1,4 @@
-//! Works on one forwarded row: calls the service, and settles.
+//! Works on one forwarded row: calls the service, and settles the row.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(super) struct Failed(pub(super) String);
 /// When the row is due again, if it is not settled.
 pub(super) type Again = Option<Duration>;
 
-/// Works on a row. Returned is when it is due again, if it is not settled.
+/// Works on a row. Returns when it is due again, if it is not settled.
 pub(super) async fn work(node: &Arc<Node>, row: Forwarded) -> Again {
     let service = node.services.get(&row.work.service)?;
     match attempt(node, service, &row).await {
@@ -38,7 +38,7 @@ pub(super) async fn work(node: &Arc<Node>, row: Forwarded) -> Again {
     }
 }
 
-/// Calls the service, and settles.
+/// Calls the service, and settles the row.
 async fn attempt(node: &Arc<Node>, service: &Service, row: &Forwarded) -> Result<Again, Failed> {
     let context = Context::new(origin(node, row, row.work.kind, &row.work.service));
     let payload = Some(row.work.msg.clone());
@@ -79,20 +79,20 @@ async fn attempt(node: &Arc<Node>, service: &Service, row: &Forwarded) -> Result
     }
 }
 
-/// What a handler comes to; `None`: it took longer than the limit, and was dropped.
+/// Runs a handler. `None`: it took longer than the limit, and was dropped.
 pub(super) async fn within(
     limit: Duration,
     call: impl Future<Output = Handled>,
 ) -> Option<Handled> {
     let limited = async move { tokio::time::timeout(limit, call).await };
-    // What it holds may panic when it is dropped.
+    // The values it holds may panic when they are dropped.
     match AssertUnwindSafe(limited).catch_unwind().await {
         Ok(ended) => ended.ok(),
         Err(panic) => Some(Err(panicked(panic))),
     }
 }
 
-/// The attempt was dropped: it is not known what it would have come to.
+/// The attempt took too long and was dropped.
 fn timed_out(node: &Node, service: &Service, row: &Forwarded) -> Failed {
     service.counters.timed_out.fetch_add(1, Ordering::Relaxed);
     node.counters
@@ -140,7 +140,7 @@ fn forward_on(
         correlation: forward
             .correlation
             .transpose()?
-            // What stands in for an endpoint is given a correlation of its own.
+            // Stand-ins for endpoints have a correlation of their own.
             .or_else(|| {
                 row.work
                     .correlation
@@ -164,7 +164,7 @@ pub(super) async fn settle(
     commit_settled(node, row, effects).await
 }
 
-/// Settles the row with all that its service has brought about.
+/// Settles the row together with these effects.
 pub(super) async fn commit_settled(
     node: &Arc<Node>,
     row: &Forwarded,
@@ -173,7 +173,7 @@ pub(super) async fn commit_settled(
     let proof = Proof::Epoch(row.epoch);
     let cause = Cause::Forwarded { id: row.id, proof };
     match commit(node, row, Unit { cause, effects }).await? {
-        // The client is away with a full outbox: its reply waits in the row, not counted as an attempt.
+        // The client is away and its outbox is full: the reply waits in the row, which does not count as an attempt.
         Some(UnitOutcome::OutboxFull(_)) => {
             Ok(postpone(node, row, row.attempts, node.config.sweep_interval).await)
         }
@@ -181,12 +181,12 @@ pub(super) async fn commit_settled(
     }
 }
 
-/// An attempt has failed: there is another one later, or it was the last.
+/// An attempt has failed: schedules another one, or gives the row up.
 async fn fail(node: &Arc<Node>, service: &Service, row: &Forwarded, why: &str) -> Again {
     let attempts = row.attempts.saturating_add(1);
     let name = &row.work.service;
     service.counters.failed.fetch_add(1, Ordering::Relaxed);
-    // It may have the client's own words in it, or what a database cannot store.
+    // It may quote client input, or contain characters that a database cannot store.
     let why = shown(why);
     let what = format!(
         "service {name:?}, attempt {attempts} (trace id {}): {why}",
@@ -200,7 +200,7 @@ async fn fail(node: &Arc<Node>, service: &Service, row: &Forwarded, why: &str) -
     }
 }
 
-/// The reply comes by token. What the service has sent is committed together with the postponement.
+/// The reply will come by token. What the service has sent is committed together with the postponement.
 async fn later(
     node: &Arc<Node>,
     row: &Forwarded,
@@ -213,7 +213,7 @@ async fn later(
         attempts: row.attempts,
         delay: timeout,
     };
-    // Where nothing is sent, nothing can be sent twice.
+    // If nothing is sent, nothing can be sent twice.
     let idempotency_key = (!effects.is_empty()).then(|| key_of(row));
     let unit = Unit {
         cause: Cause::Postponed {
@@ -241,14 +241,14 @@ async fn later(
     })
 }
 
-/// Under this key an attempt's messages go out once, whichever commit they go with, and whatever is learnt of it. No
-/// caller can have made it: nobody else knows the secret.
+/// The idempotency key under which an attempt's messages are sent once, whichever commit contains them and whether or
+/// not its result is known. Callers cannot have used it: nobody else knows the secret.
 fn key_of(row: &Forwarded) -> String {
     format!("MatsSocket.later/{}/{}/{}", row.id, row.epoch, row.secret)
 }
 
-/// The reply was quicker than we: what was sent beside it goes out all the same, unless it has gone already. (If another
-/// node has claimed the row, its service sends it.)
+/// The reply arrived before this commit: what the service sent is stored all the same, unless it already was. (If
+/// another node has claimed the row, its service sends it.)
 async fn send_all_the_same(
     node: &Arc<Node>,
     row: &Forwarded,
@@ -288,7 +288,8 @@ pub(super) async fn postpone(
         node.store.run_for(row.work.share(), postpone.clone())
     });
     if let Err(Unsettled::Refused(why)) = postponed.await {
-        // Nobody holds a place for it. This node claims it again when it finds that it has not heard of its claim.
+        // The row no longer has a place here. This node claims it again when it finds a claim of its own that it does
+        // not know.
         log::error!(
             "work for the service {:?} could not be put back (trace id {}): {}",
             row.work.service,
@@ -299,7 +300,7 @@ pub(super) async fn postpone(
     Some(delay)
 }
 
-/// What the unit came to; `None`: the node has stopped.
+/// The result of the unit. `None`: the node has stopped.
 async fn commit(
     node: &Arc<Node>,
     row: &Forwarded,
@@ -319,13 +320,11 @@ async fn commit(
     Ok(outcome)
 }
 
-/// What the store refuses counts as a failed attempt.
+/// A refusal by the store counts as a failed attempt.
 pub(super) fn unless_stopped<T>(told: Result<T, Unsettled>) -> Result<Option<T>, Failed> {
     match told {
         Ok(outcome) => Ok(Some(outcome)),
         Err(Unsettled::Stopped) => Ok(None),
-        Err(Unsettled::Refused(why)) => {
-            Err(Failed(format!("the store does not take its result: {why}")))
-        }
+        Err(Unsettled::Refused(why)) => Err(Failed(format!("the store refuses its result: {why}"))),
     }
 }

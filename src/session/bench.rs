@@ -13,7 +13,7 @@ use crate::store::operation::{
 };
 use crate::wire::{Envelope, MessageType, Payload};
 
-/// An established session that decides, and whose decisions are carried out at once by nobody.
+/// An established session whose decisions are discarded instead of carried out.
 pub struct Decisions {
     state: State,
     environment: Environment,
@@ -69,19 +69,19 @@ impl Decisions {
         self.on(Event::Line(FromLine::Text(text.into())))
     }
 
-    /// A client's text, which the authenticator lets pass.
+    /// A client's text, which the authenticator accepts.
     fn valid(&mut self, text: String) -> Vec<Action> {
         self.text(text);
         self.on(Event::Authenticated(Ok(Verdict::StillValid)))
     }
 
-    /// Time passes until everything that waits for company has gone out.
+    /// Time passes until everything waiting to be batched has been sent.
     fn later(&mut self) -> Vec<Action> {
         self.environment.now += 1_000;
         self.on(Event::Tick)
     }
 
-    /// So many REQUESTs in one text, each with a RESOLVE, and their ACK2s in another.
+    /// This many REQUESTs in one text, each answered with a RESOLVE, and their ACK2s in another text.
     pub fn requests(&mut self, count: u64, payload: &str) {
         let first = self.cmid + 1;
         self.cmid += count;
@@ -122,7 +122,7 @@ impl Decisions {
         }
     }
 
-    /// So many messages from the server, one by one, and their ACKs in one text.
+    /// This many messages from the server, one by one, and their ACKs in one text.
     pub fn pushes(&mut self, count: i64, payload: &Payload) {
         let first = self.seq + 1;
         self.seq += count;
@@ -164,7 +164,7 @@ impl Decisions {
 mod tests {
     use super::*;
 
-    /// The bench would measure nothing if the session had let go, or held, what it is given.
+    /// The bench would measure nothing if the session had ended or held its input back.
     #[test]
     fn what_is_measured_is_whole_cycles() {
         let mut decisions = Decisions::default();

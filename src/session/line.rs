@@ -1,4 +1,4 @@
-//! What the session and its line (the connection actor, or a test) say to each other.
+//! The messages between a session and its line (the connection actor, or a test).
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
@@ -24,13 +24,13 @@ pub(crate) enum FromLine {
     Text(ByteString),
     /// A binary message: a protocol error.
     Binary,
-    /// Nothing was said for too long, or HELLO is late, or something was too big or too frequent: close like this.
+    /// Close with this: nothing arrived for too long, HELLO is late, or something was too large or too frequent.
     Violation(Close),
     /// The client closed, with this code if it gave one.
     Closed(Option<u16>),
-    /// The line broke without a word.
+    /// The connection broke without a Close.
     Lost,
-    /// Enough of what was written has gone out: more may be written.
+    /// Enough of what was written has been sent: more may be written.
     Drained,
     /// The client has received this [`Ping`](ToLine::Ping), and so everything before it.
     Pong(u64),
@@ -53,7 +53,7 @@ pub(crate) enum ToLine {
 /// A text message to send.
 #[derive(Debug)]
 pub(crate) enum Text {
-    /// For this line alone.
+    /// For this line only.
     Own(String),
     /// The same for many lines.
     Shared(Arc<SharedText>),
@@ -68,10 +68,10 @@ impl Text {
     }
 }
 
-/// A session's way to its line, on the same thread.
+/// Sends from a session to its line, on the same thread.
 pub(crate) trait Line {
-    /// Tells the line. What it is told is done in order, except that [`Established`](ToLine::Established)
-    /// may be overtaken.
+    /// Sends to the line. Messages are processed in order, except that [`Established`](ToLine::Established) may be
+    /// overtaken.
     fn tell(&self, message: ToLine);
 }
 
@@ -81,7 +81,7 @@ impl Line for Mailbox<ToLine> {
     }
 }
 
-/// A line just upgraded.
+/// A newly upgraded line.
 pub(crate) struct NewLine {
     /// Where the session sends.
     pub(crate) line: Box<dyn Line>,
@@ -95,9 +95,9 @@ pub(crate) struct NewLine {
 
 /// Whose line it is.
 pub(crate) struct LineUser {
-    /// On whose account is what it brings.
+    /// The account for what it brings.
     pub(crate) share: Share,
-    /// Handlers that run on this node, by user.
+    /// Running handlers on this node, by user.
     pub(crate) handlers: Arc<UserCounts>,
 }
 
@@ -113,12 +113,12 @@ struct FlowState {
     incoming: Held,
     outgoing: Held,
     user: OnceCell<LineUser>,
-    /// The session waits for most of what it wrote to go out.
+    /// The session waits until most of what it wrote has been sent.
     awaits_drain: Cell<bool>,
 }
 
 impl Flow {
-    /// The flow of a line that has not said HELLO.
+    /// The flow of a line before HELLO.
     pub(crate) fn new(budget: &NodeBudget) -> Flow {
         let (incoming, outgoing) = budget.before_hello();
         Flow(Rc::new(FlowState {
@@ -135,7 +135,7 @@ impl Flow {
 
     /// HELLO is done: from now on the line's bytes are this user's.
     pub(crate) fn belongs_to(&self, budget: &NodeBudget, user_id: &str, user: LineUser) {
-        // A session says HELLO once.
+        // HELLO happens once per session.
         let _ = self.0.user.set(user);
         let (incoming, outgoing) = budget.of_user(user_id);
         self.0.incoming.move_to(incoming);
@@ -147,12 +147,12 @@ impl Flow {
         self.0.user.get()
     }
 
-    /// What the line and its session hold of what came in.
+    /// Incoming bytes held by the line and its session.
     pub(crate) fn incoming(&self) -> &Held {
         &self.0.incoming
     }
 
-    /// Counts so many bytes of what came in, until what is returned is dropped.
+    /// Counts this many incoming bytes until the returned guard is dropped.
     pub(crate) fn on_hand(&self, bytes: usize) -> OnHand {
         self.0.incoming.grow(bytes);
         OnHand {
@@ -161,17 +161,17 @@ impl Flow {
         }
     }
 
-    /// What the line and its session hold of what goes out.
+    /// Outgoing bytes held by the line and its session.
     pub(crate) fn outgoing(&self) -> &Held {
         &self.0.outgoing
     }
 
-    /// Bytes received that the session has not taken.
+    /// Bytes received that the session has not processed.
     pub(crate) fn unprocessed(&self) -> usize {
         self.0.unprocessed.get()
     }
 
-    /// A message of so many bytes was handed to the session. While it came in, so many were held for it.
+    /// A message of this many bytes was handed to the session. `held` bytes were held for it while it was arriving.
     pub(crate) fn received(&self, bytes: usize, held: usize) {
         self.0.unprocessed.set(self.0.unprocessed.get() + bytes);
         match bytes.checked_sub(held) {
@@ -180,7 +180,7 @@ impl Flow {
         }
     }
 
-    /// The session has taken a message of so many bytes: reading may go on.
+    /// The session has processed a message of this many bytes: reading may continue.
     pub(crate) fn processed(&self, bytes: usize) {
         self.0
             .unprocessed
@@ -189,18 +189,18 @@ impl Flow {
         self.0.reader.ring();
     }
 
-    /// Bytes written that have not gone out.
+    /// Bytes written but not yet sent.
     pub(crate) fn unsent(&self) -> usize {
         self.0.unsent.get()
     }
 
-    /// So many bytes were handed to the line.
+    /// This many bytes were handed to the line.
     pub(crate) fn written(&self, bytes: usize) {
         self.0.unsent.set(self.0.unsent.get() + bytes);
         self.0.outgoing.grow(bytes);
     }
 
-    /// So many bytes have gone out.
+    /// This many bytes have been sent.
     pub(crate) fn sent(&self, bytes: usize) {
         self.0.unsent.set(self.0.unsent.get().saturating_sub(bytes));
         self.0.outgoing.shrink(bytes);
@@ -209,28 +209,28 @@ impl Flow {
             .set(self.0.gone.get().wrapping_add(bytes as u64));
     }
 
-    /// Whether the session waits for most of what it wrote to go out, since the node has no room for more.
+    /// Sets whether the session waits until most of what it wrote has been sent, since the node has no room for more.
     pub(crate) fn await_drain(&self, awaits: bool) {
         self.0.awaits_drain.set(awaits);
     }
 
-    /// Whether it waited for just this; it does so no more.
+    /// Ends that wait if enough has been sent. Returns whether it did.
     pub(crate) fn drained(&self) -> bool {
         self.0.unsent.get() <= SMALL / 2 && self.0.awaits_drain.replace(false)
     }
 
-    /// How many bytes have ever gone out: as long as this grows, the client reads.
+    /// How many bytes have been sent in total: while this grows, the client is reading.
     pub(crate) fn gone(&self) -> u64 {
         self.0.gone.get()
     }
 
-    /// Rings when reading may go on.
+    /// Rings when reading may continue.
     pub(crate) fn reader(&self) -> &Bell {
         &self.0.reader
     }
 }
 
-/// Bytes of a message that is handled.
+/// Bytes of a message that is being handled.
 #[must_use]
 pub(crate) struct OnHand {
     flow: Flow,
@@ -243,12 +243,12 @@ impl Drop for OnHand {
     }
 }
 
-/// A place for the waker of whoever polls.
+/// Holds the waker of the polling task.
 #[derive(Default)]
 pub(crate) struct Bell(RefCell<Option<Waker>>);
 
 impl Bell {
-    /// The next ring is for this task.
+    /// The next ring wakes this task.
     pub(crate) fn register(&self, context: &Context<'_>) {
         let mut waker = self.0.borrow_mut();
         match &mut *waker {

@@ -1,5 +1,5 @@
 //! Sessions: one actor per registration of a session ([`actor`]), and the pure decisions that it carries out
-//! ([`state`]): what came in, and what is to be done about it.
+//! ([`state`]): from an event to the actions it requires.
 
 mod actor;
 #[cfg(feature = "__bench")]

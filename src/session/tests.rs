@@ -1,4 +1,4 @@
-//! The session actor in a real node, on a line that only writes down what it is told.
+//! The session actor in a real node, on a line that only records what it is sent.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
@@ -46,10 +46,10 @@ impl Authenticator for Anybody {
     }
 }
 
-/// What the listener for sessions does with a change.
+/// What the session listener does with a change.
 type Listener = fn(SessionChange, &MatsSocketServer, &Mailbox<FromLine>);
 
-/// A session that has said HELLO, with what its line and the listener were told.
+/// A session after HELLO, with the records of its line and of the listener.
 struct Tried {
     server: MatsSocketServer,
     session: Mailbox<FromLine>,
@@ -99,7 +99,7 @@ async fn hello(listener: Listener) -> Tried {
     }
 }
 
-/// The next one, without blocking the thread that the actors live on.
+/// The next item, without blocking the thread on which the actors run.
 async fn next<T>(from: &Receiver<T>) -> Option<T> {
     for _ in 0..2_000 {
         if let Ok(it) = from.try_recv() {
@@ -151,7 +151,7 @@ async fn a_reply_that_was_settled_by_a_commit_of_which_nothing_was_learnt_leaves
         max_first: 1_000,
     };
     let stored = node.store.run(fetch).await.expect("it is stored").messages;
-    // What that commit did.
+    // What that commit does.
     let cause = Cause::Incoming {
         holder,
         cmid: "1".into(),
@@ -206,7 +206,7 @@ async fn a_line_lost_between_registration_and_welcome_leaves_nothing() {
 async fn a_session_that_registers_while_the_server_begins_to_stop_is_sent_away() {
     let tried = hello(|change, server, _| {
         if change == SessionChange::New {
-            // All sessions were told just now; this one was not among them.
+            // All sessions were just disconnected; this one was not among them.
             server.node.change(State::Up, State::Stopping);
         }
     })

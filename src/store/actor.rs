@@ -1,4 +1,4 @@
-//! The store actor: the lobby of operations for which there was no room.
+//! The store actor: the lobby of operations that have to wait for room in the queue.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use super::job::Job;
 use super::lanes::Lanes;
 use super::queue::Queue;
 
-/// How often it is looked whether a thread that runs handlers is lost.
+/// How often to check for lost handler threads.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Lets in, in order, as places come free, the operations for which there was no room: it is the lobby. What finds room
-/// goes straight to its thread, for each hop to another one costs more than many an operation. Lives on a thread of its
-/// own.
+/// The lobby: admits operations that found no room, in order, as room becomes available. Operations that find room go
+/// straight to their thread, because a hop to another thread costs more than many an operation. Lives on a thread of
+/// its own.
 pub struct StoreActor {
     queue: Arc<Queue>,
     /// `None` once stopped.
     lanes: Option<Arc<Lanes>>,
-    /// Who waits, by the user's slot: none of them waits for those of another.
+    /// Waiting operations by the user's slot, so that no user waits for the operations of another.
     lobby: HashMap<usize, VecDeque<Waiting>>,
     stopping: bool,
-    /// Dropped, and so told, once it has stopped.
+    /// Dropped once the actor has stopped, which notifies the thread that runs it.
     stopped: Option<oneshot::Sender<()>>,
 }
 
@@ -44,15 +44,15 @@ impl Actor for StoreActor {
     }
 }
 
-/// An operation for which there was no room.
+/// An operation that found no room.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Waiting {
     pub share: Share,
     pub until: Instant,
-    /// Tells it that there is room, or that there was none for too long; then it is gone.
+    /// Called when there is room, or when there was none for too long; in the latter case returns `None`.
     pub admit: Box<dyn FnOnce(Result<(), StoreError>) -> Option<Job> + Send>,
-    /// How long it may wait.
+    /// How long it may wait, for the error.
     pub patience: Duration,
 }
 
@@ -70,7 +70,7 @@ impl Handler<Waiting> for StoreActor {
 }
 
 impl StoreActor {
-    /// `stopped` is dropped once it has stopped.
+    /// `stopped` is dropped once the actor has stopped.
     pub fn new(queue: Arc<Queue>, lanes: Arc<Lanes>, stopped: oneshot::Sender<()>) -> StoreActor {
         StoreActor {
             queue,
@@ -81,7 +81,7 @@ impl StoreActor {
         }
     }
 
-    /// Lets the first of a slot in as soon as there is room, then those behind it.
+    /// Admits the first operation of a slot as soon as there is room, then those behind it.
     fn admit_first(&mut self, slot: usize, ctx: &mut Context<StoreActor>) {
         let Some(waiting) = self.lobby.get(&slot).and_then(|waits| waits.front()) else {
             self.lobby.remove(&slot);
@@ -105,13 +105,13 @@ impl StoreActor {
             {
                 lanes.send(job);
             }
-            // Only now: who comes next must not overtake the one just sent.
+            // Only now, so that later operations cannot overtake the one just sent.
             actor.queue.leave_lobby(share);
             actor.admit_first(slot, ctx);
         }));
     }
 
-    /// Whoever waits is let in before the end.
+    /// Stops once every waiting operation is admitted.
     fn stop_if_done(&mut self) {
         if self.stopping && self.lobby.is_empty() {
             if let Some(lanes) = self.lanes.take() {
@@ -122,7 +122,7 @@ impl StoreActor {
     }
 }
 
-/// Nothing more will come.
+/// No more operations will come.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Stop;

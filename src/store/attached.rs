@@ -1,4 +1,4 @@
-//! The nodes of an opened store: the last of them closes it.
+//! The nodes attached to an opened store; the last one to leave closes it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -6,10 +6,10 @@ use std::sync::{Arc, Weak};
 use super::Inner;
 use super::opened::Opened;
 
-/// A node's being attached to an opened store.
+/// One node's attachment to an opened store.
 pub(super) struct Attached {
     opened: Arc<Opened>,
-    /// Where it is taken out, so that the next node opens it anew.
+    /// The store from whose slots the database is removed, so that the next node opens it again.
     store: Weak<Inner>,
     left: AtomicBool,
 }
@@ -28,12 +28,12 @@ impl Attached {
         self.left.load(Ordering::Acquire)
     }
 
-    /// The node has stopped. False: it had before.
+    /// The node has stopped. False: it had stopped before.
     pub(super) fn leave(&self) -> bool {
         !self.left.swap(true, Ordering::AcqRel)
     }
 
-    /// Comes after the node has left: if it was the last one, closes the database, and waits for that.
+    /// Called after the node has left. If it was the last one, closes the database and waits for that.
     pub(super) fn close_if_last(&self) {
         close_if_last(&self.opened, &self.store);
     }
@@ -41,7 +41,7 @@ impl Attached {
 
 fn close_if_last(opened: &Arc<Opened>, store: &Weak<Inner>) {
     let store = store.upgrade();
-    // Until it is closed, for who attaches meanwhile would find the file in use.
+    // Keep the slots locked until the database is closed: a node attaching meanwhile would find the file in use.
     let mut slots = store.as_ref().map(|store| store.slots());
     if !opened.detach_node() || !opened.outlives_closing() {
         return;
@@ -52,19 +52,19 @@ fn close_if_last(opened: &Arc<Opened>, store: &Weak<Inner>) {
     opened.close();
 }
 
-/// A node whose start failed has no `stop`. Then the store stays open, as for one that comes later; but not if all others
-/// have stopped meanwhile, none of whom could close it.
+/// A node whose start failed never calls `stop`. The store then stays open for a later node, unless all other nodes
+/// have stopped meanwhile: then it is closed here, because none of them could do so.
 impl Drop for Attached {
     fn drop(&mut self) {
         if self.has_left() || self.opened.detach_unstarted() {
             return;
         }
         let (opened, store) = (self.opened.clone(), self.store.clone());
-        // Not here, which may be one of the store's threads.
+        // Not on this thread, which may be one of the store's own.
         let thread = std::thread::Builder::new().name("matssocket-close".into());
         if let Err(error) = thread.spawn(move || close_if_last(&opened, &store)) {
             self.opened.detach_node();
-            log::warn!("no thread to close the store, which stays open: {error}");
+            log::warn!("cannot start a thread to close the store; it stays open: {error}");
         }
     }
 }

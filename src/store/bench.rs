@@ -1,4 +1,4 @@
-//! What `benches/store` needs to drive the store without a node.
+//! What `benches/store` needs to use the store without a node.
 
 use std::sync::Arc;
 
@@ -19,11 +19,11 @@ use super::{
 use crate::clock::Clock;
 use crate::mailbox::{Mailbox, Meter, metered};
 
-/// A seat in the store whose news nobody reads.
+/// An attachment to the store whose news is discarded.
 pub struct Seat(StoreHandle);
 
 impl Seat {
-    /// Opens the store. To be called in an actix system, which must go on turning.
+    /// Opens the store. Must be called in a running actix system.
     ///
     /// # Errors
     /// The store cannot be opened.
@@ -40,7 +40,7 @@ impl Seat {
     /// Runs one operation; the outcome comes after the commit.
     ///
     /// # Errors
-    /// The store's.
+    /// Those of the store.
     pub fn run<O: Operation>(
         &self,
         operation: O,
@@ -48,7 +48,7 @@ impl Seat {
         self.0.run(operation)
     }
 
-    /// The store's numbers.
+    /// The store's metrics.
     pub fn metrics(&self) -> StoreMetricsSnapshot {
         self.0.metrics()
     }

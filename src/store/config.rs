@@ -1,4 +1,4 @@
-//! What bounds a store.
+//! Configuration of a store: limits and timeouts.
 
 use std::time::Duration;
 
@@ -6,43 +6,47 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StoreConfig {
-    /// Most operations in one transaction. Default 500.
+    /// Maximum number of operations in one transaction. Default 500.
     pub batch: usize,
-    /// Most operations waiting for the store, those of all its nodes; beyond that, callers wait. Default 10,000.
+    /// Maximum number of operations waiting for the store, across all its nodes in this process. Beyond that, callers
+    /// wait. Default 10,000.
     pub queue: usize,
-    /// Of these, most operations of one user. Default 2,000.
+    /// How many of these may belong to one user. Default 2,000.
     pub queue_per_user: usize,
-    /// Longest that a caller waits for room in the queue. Zero: not at all. Default 5 s.
+    /// How long a caller waits at most for room in the queue. Zero: not at all. Default 5 s.
     pub queue_wait: Duration,
-    /// Threads that write messages, each with a connection of its own, beside one for leases and one for maintenance
-    /// (PostgreSQL; SQLite has one thread in all). Default 2.
+    /// Threads that write messages, each with its own connection, in addition to one for leases and one for maintenance
+    /// (PostgreSQL only; SQLite uses a single writing thread). Default 2.
     pub writers: usize,
-    /// Transactional handlers that run at a time, each with a thread and a connection of its own, opened when it is first
-    /// needed (PostgreSQL; with SQLite they run on its one thread, one after the other). Default 4.
+    /// Transactional handlers that may run at the same time, each with its own thread and a connection that is opened
+    /// when first needed (PostgreSQL only; with SQLite they run on its one writing thread, one after the other).
+    /// Default 4.
     pub handlers: usize,
-    /// Threads that read beside those that write (not with SQLite in memory). Default 2.
+    /// Threads that read, in addition to those that write (not with SQLite in memory). Default 2.
     pub readers: usize,
     /// How long the database waits for a lock. Default 5 s.
     pub busy_timeout: Duration,
-    /// How long the database may take to answer a statement, before the connection is given up and another one is opened;
-    /// never less than a second more than `busy_timeout`. (PostgreSQL; parts of maintenance have longer.) Default 10 s.
+    /// How long the database may take to answer a statement before the connection is abandoned and a new one opened;
+    /// always at least one second more than `busy_timeout`. (PostgreSQL only; parts of maintenance are given longer.)
+    /// Default 10 s.
     pub answer_timeout: Duration,
-    /// Most messages stored in one session's outbox. Default 10,000.
+    /// Maximum number of messages stored in one session's outbox. Default 10,000.
     pub max_outbox: u32,
-    /// Most messages of one session that wait for services or are in work there, on whatever node; beyond that what the
-    /// client sends gets RETRY. What services forward is not refused. Default 2,000.
+    /// Maximum number of messages of one session that wait for services or are being processed by them, on any node.
+    /// Beyond that, what the client sends is answered with RETRY. What services forward is never refused. Default
+    /// 2,000.
     pub max_forwarded_per_session: u32,
-    /// As [`max_forwarded_per_session`](Self::max_forwarded_per_session), of one user. Each connection of a node that
-    /// writes counts for itself, seldom, and may exceed these limits by an eighth. Default 5,000.
+    /// Like [`max_forwarded_per_session`](Self::max_forwarded_per_session), but for one user. Every writing connection
+    /// of a node counts for itself and only occasionally, so each may exceed this limit by an eighth. Default 5,000.
     pub max_forwarded_per_user: u32,
-    /// As [`max_forwarded_per_user`](Self::max_forwarded_per_user), in bytes (one message is always taken).
+    /// Like [`max_forwarded_per_user`](Self::max_forwarded_per_user), but in bytes (one message is always accepted).
     /// Default 256 MiB.
     pub max_forwarded_bytes_per_user: u64,
-    /// Most payload bytes of them. One message is always taken. Default 64 MiB.
+    /// Maximum payload bytes stored in one session's outbox. One message is always accepted. Default 64 MiB.
     pub max_outbox_bytes: usize,
-    /// Most payload bytes stored in the outboxes of all sessions of one user. It is looked at now and then, not for each
-    /// message: each of his sessions may bring 1/256 of it more, and so may each connection that writes 1/16 of what room
-    /// it found. Default 256 MiB.
+    /// Maximum payload bytes stored in the outboxes of all sessions of one user. This is checked periodically, not for
+    /// every message: each of the user's sessions may exceed it by 1/256, and each writing connection by 1/16 of the
+    /// room that it found. Default 256 MiB.
     pub max_outbox_bytes_per_user: usize,
 }
 

@@ -1,49 +1,49 @@
-//! Who comes next when more waits than one group can take: users in turn, and of each user his sessions in turn, so
-//! that a flood delays whoever sends it and nobody else.
+//! Decides what comes next when more is waiting than one group can take: users take turns, and so do the sessions of
+//! each user, so that a flood delays only its sender.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-/// On whose account something waits.
+/// The account on which something waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Share {
     /// A hash of the user's id.
     pub user: u64,
-    /// Which of his sessions.
+    /// One of the user's sessions.
     pub session: u64,
 }
 
-/// How much of `cost` a user may take before it is the next one's turn.
+/// How much cost a user may incur before it is the next user's turn, in bytes.
 const QUANTUM: usize = 16 * 1024;
-/// What the smallest item costs: an operation is work even if it carries nothing.
+/// Cost of the smallest item, in bytes: an operation is work even if it carries no data.
 const LEAST_COST: usize = 256;
-/// Where there are other users, a group takes no more than so many items once only one user is left: whoever comes next
-/// waits for the group to end.
+/// In the presence of other users, a group ends after this number of items once it consists of one user's items only,
+/// because whatever arrives next waits for the group to end.
 const MOST_OF_ONE: usize = 64;
-/// For how long there are other users after one was seen.
+/// How long other users count as present after one was seen.
 const OTHERS_STAY: Duration = Duration::from_secs(1);
 
-/// What waits to be shared out.
+/// An item that waits in a fair queue.
 pub trait Shared {
-    /// On whose account.
+    /// The account on which it waits.
     fn share(&self) -> Share;
 
     /// Bytes that it carries.
     fn bytes(&self) -> usize;
 
-    /// Nothing goes behind it in the same group.
+    /// Whether nothing may follow it in the same group.
     fn ends_group(&self) -> bool {
         false
     }
 }
 
-/// A queue that is fair between users (deficit round-robin by bytes), and between the sessions of one user. What one
-/// session has put in comes out in that order.
+/// A queue that is fair between users (deficit round-robin by bytes) and between the sessions of one user. Items of one
+/// session leave in the order in which they entered.
 ///
-/// As long as everything fits into one group there is nothing to be shared out, and it costs no more than a plain queue.
+/// While everything fits into one group, there is nothing to arbitrate, and the queue costs no more than a plain one.
 pub struct Fair<T> {
-    /// Not sorted by user yet.
+    /// Not yet sorted by user.
     arrived: VecDeque<T>,
     users: Turns<u64, User<T>>,
     sorted: usize,
@@ -51,13 +51,13 @@ pub struct Fair<T> {
     crowd: Crowd,
 }
 
-/// Who sends most of what arrives, found without counting everybody (the majority vote of Boyer and Moore).
+/// Finds the user who sends most of what arrives, without counting every user (the Boyer–Moore majority vote).
 #[derive(Default)]
 struct Crowd {
     most: Option<u64>,
-    /// By how much he outvotes all others together in what is not sorted yet, at least.
+    /// Lower bound for the lead of that user over all others together, among the items not sorted yet.
     lead: usize,
-    /// Others were there since this was looked at last.
+    /// Whether other users were seen since the last check.
     others: bool,
     others_until: Option<Instant>,
 }
@@ -75,7 +75,7 @@ impl Crowd {
         }
     }
 
-    /// Other users were there a short time ago.
+    /// Whether other users were seen a short time ago.
     fn is_mixed(&mut self) -> bool {
         let now = Instant::now();
         if std::mem::take(&mut self.others) {
@@ -85,10 +85,10 @@ impl Crowd {
     }
 }
 
-/// What waits of one user.
+/// The waiting items of one user.
 struct User<T> {
     sessions: Turns<u64, VecDeque<T>>,
-    /// What he may take in this turn.
+    /// What the user may still take in this turn.
     deficit: usize,
 }
 
@@ -106,7 +106,7 @@ impl<K: Copy + Eq + Hash, V> Turns<K, V> {
         }
     }
 
-    /// The value of this key; a new one comes last.
+    /// The value for this key; a new one comes last.
     fn entry(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
         self.of.entry(key).or_insert_with(|| {
             self.turn.push_back(key);
@@ -119,14 +119,14 @@ impl<K: Copy + Eq + Hash, V> Turns<K, V> {
         self.of.get_mut(self.turn.front()?)
     }
 
-    /// The first has nothing more: it goes.
+    /// Removes the first value, which has nothing left.
     fn remove_first(&mut self) {
         if let Some(key) = self.turn.pop_front() {
             self.of.remove(&key);
         }
     }
 
-    /// It is the next one's turn.
+    /// Ends the first value's turn.
     fn next(&mut self) {
         if !self.turn.is_empty() {
             self.turn.rotate_left(1);
@@ -166,7 +166,7 @@ impl<T: Shared> Fair<T> {
         self.arrived.push_back(item);
     }
 
-    /// Moves into `group` what comes next, until it has `most` items, or items of `most_bytes` or more.
+    /// Moves the next items into `group`, until it has `most` items or its items have at least `most_bytes` bytes.
     pub fn take(&mut self, group: &mut Vec<T>, most: usize, most_bytes: usize) {
         let room = most.saturating_sub(group.len());
         let mixed = self.len().min(most) > MOST_OF_ONE && self.crowd.is_mixed();
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_comes_as_it_came() {
+    fn what_fits_is_taken_in_order_of_arrival() {
         let mut fair = Fair::default();
         for number in 0..6 {
             fair.push(Item(u64::from(number % 2), 0, number, 0));
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn beside_others_a_flood_comes_in_small_groups() {
+    fn a_flood_is_taken_in_small_groups_when_others_are_present() {
         let mut fair = Fair::default();
         let flood = |fair: &mut Fair<Item>| {
             for number in 0..400 {
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn large_items_cost_their_user_and_are_taken_nevertheless() {
+    fn large_items_delay_only_their_user() {
         let mut fair = Fair::default();
         for number in 0..20 {
             fair.push(Item(1, 0, number, 4 << 20));

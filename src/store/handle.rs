@@ -1,4 +1,4 @@
-//! A node's way into the store.
+//! A node's access to the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,44 +13,43 @@ use super::{Access, Operation, StoreError, job, opened};
 use crate::mailbox::MailboxMetrics;
 use crate::wire::shown;
 
-/// A node's access to the store.
+/// A handle for running operations, usually on behalf of a node.
 #[derive(Clone)]
 pub(crate) struct StoreHandle {
     pub(super) store: Arc<opened::Opened>,
     pub(super) seat: Arc<job::Seat>,
     pub(super) access: Access,
-    /// `None`: it is no node's.
+    /// `None`: the handle does not belong to a node.
     pub(super) attached: Option<Arc<Attached>>,
 }
 
 impl StoreHandle {
-    /// The node has stopped: whoever has a clone of this handle is answered `Stopped` from now on. Closes the database if
-    /// no other node is attached, and waits for that, at most so long. False: it is not closed yet, for something that
-    /// was sent before is still being done; it closes afterwards.
+    /// The node has stopped: every clone of this handle answers `Stopped` from now on. If no other node is attached,
+    /// closes the database and waits up to `patience` for that. Returns false if the database is not closed yet because
+    /// operations sent earlier are still running; it closes when they are done.
     pub(crate) async fn stop(&self, patience: Duration) -> bool {
         let Some(attached) = self.attached.clone().filter(|attached| attached.leave()) else {
             return true;
         };
-        let (closed, told) = tokio::sync::oneshot::channel::<()>();
+        let (closed, until_closed) = tokio::sync::oneshot::channel::<()>();
         let close = move || {
             attached.close_if_last();
             drop(closed);
         };
         let thread = std::thread::Builder::new().name("matssocket-close".into());
         match thread.spawn(close) {
-            // Told by its end, however that comes.
-            Ok(_) => tokio::time::timeout(patience, told).await.is_ok(),
+            // The sender is dropped on every exit path, panics included.
+            Ok(_) => tokio::time::timeout(patience, until_closed).await.is_ok(),
             Err(error) => {
-                log::warn!("no thread to close the store, which stays open: {error}");
+                log::warn!("cannot start a thread to close the store; it stays open: {error}");
                 true
             }
         }
     }
 
-    /// Runs one operation; the outcome comes after the commit. Operations given one after the other from one task
-    /// are applied in that order if they touch the same session first, on the same account (reads, on other connections,
-    /// see everything that was answered before).
-    /// The operation runs even if the future is dropped.
+    /// Runs one operation; its outcome arrives after the commit. Operations given one after the other by one task are
+    /// applied in that order if they touch the same session first, on the same account. (Reads use other connections;
+    /// they see everything that was answered before.) The operation runs even if the future is dropped.
     pub(crate) fn run<O: Operation>(
         &self,
         operation: O,
@@ -59,7 +58,7 @@ impl StoreHandle {
         async move { done.await.map(|(_, outcome)| outcome) }
     }
 
-    /// As [`run`](Self::run), on the account of a user: what waits is shared out fairly between users.
+    /// Like [`run`](Self::run), on a user's account: waiting operations are scheduled fairly between users.
     pub(crate) fn run_for<O: Operation>(
         &self,
         share: Share,
@@ -69,7 +68,8 @@ impl StoreHandle {
         async move { done.await.map(|(_, outcome)| outcome) }
     }
 
-    /// As [`run_for`](Self::run_for); the operation comes back with its outcome, without the messages that it has stored.
+    /// Like [`run_for`](Self::run_for), but returns the operation with its outcome, without the messages that it
+    /// stored.
     pub(crate) fn run_back<O: Operation>(
         &self,
         share: Share,
@@ -105,7 +105,8 @@ impl StoreHandle {
         (self.access == Access::Read && writes).then_some(StoreError::ReadOnly)
     }
 
-    /// Closes all sessions of a user. Each by itself, and so in the order in which everybody locks them.
+    /// Closes all sessions of a user. Each is closed by an operation of its own, so that every writer locks sessions in
+    /// the same order.
     pub(crate) async fn close_all_of(
         &self,
         user_id: &str,
@@ -137,12 +138,12 @@ impl StoreHandle {
         }
     }
 
-    /// The node comes back as a new incarnation with this name. Operations given before keep the old one.
+    /// The node comes back as a new incarnation with this name. Operations given earlier keep the old name.
     pub(crate) fn rename(&self, node: &str) {
         self.seat.rename(node);
     }
 
-    /// Asks the store's threads whether they can do anything.
+    /// Asks the store's threads to check that they can reach the database.
     pub(crate) fn ask_for_checks(&self) {
         self.store.ask_for_checks();
     }
@@ -152,28 +153,29 @@ impl StoreHandle {
         self.store.trouble()
     }
 
-    /// Where there are too few connections, one is closed for somebody else's.
+    /// If there are fewer connections than needed, closes one, so that another client of the database, such as LISTEN, can
+    /// have it.
     pub(crate) fn spare_a_connection(&self) {
         self.store.spare_a_connection();
     }
 
-    /// Whether rows were written of which [`Rotate`](super::operation::Rotate) takes care: see
+    /// Whether rows were written that [`Rotate`](super::operation::Rotate) should look at; see
     /// [`super::statements::Database::wants_rotation`].
     pub(crate) fn wants_rotation(&self) -> bool {
         self.store.wants_rotation()
     }
 
-    /// For how long, up to now, handlers have kept everybody else from writing: see [`super::statements::Database::held`].
+    /// Total time for which handlers have kept everybody else from writing; see [`super::statements::Database::held`].
     pub(crate) fn held(&self) -> Duration {
         self.store.held()
     }
 
-    /// How long operations wait for a writer or reader.
+    /// How long operations wait for a thread that writes or reads.
     pub(crate) fn mailbox(&self) -> MailboxMetrics {
         self.store.mailbox()
     }
 
-    /// The store's numbers: those of all nodes that share it.
+    /// The store's metrics, which all nodes sharing it have in common.
     pub(crate) fn metrics(&self) -> StoreMetricsSnapshot {
         self.store.metrics()
     }

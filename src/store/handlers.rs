@@ -1,5 +1,5 @@
-//! The threads that run transactional handlers. The application's code, and Diesel's connection, wait for as long as they
-//! like: a thread that does not come back in time is left behind, and another one takes its place.
+//! The threads that run transactional handlers. The application's code and its Diesel connection may block for any
+//! length of time, so a thread that does not return in time is abandoned and replaced.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,10 +15,10 @@ use super::statements::Cutter;
 use super::writer;
 use crate::seldom::log_seldom;
 
-/// A thread whose connection was ended gets so long to notice.
+/// How long a thread has to notice that its connection was ended.
 const AFTER_CUT: Duration = Duration::from_secs(1);
 
-/// Most threads that are left behind at a time. They may come back.
+/// Maximum number of abandoned threads. Each counts until it returns.
 const MOST_LOST: usize = 32;
 
 /// The threads of transactional handlers.
@@ -26,12 +26,12 @@ pub struct Handlers {
     pub lane: Arc<Lane>,
     lines: Arc<Lines>,
     queue: Arc<Queue>,
-    /// How much longer than its limit a handler may take before its thread is taken for lost.
+    /// How much longer than its limit a handler may take before its thread counts as lost.
     patience: Duration,
     state: Mutex<State>,
 }
 
-/// What a thread runs. When it is dropped, that has ended.
+/// A running handler. Dropping this ends its supervision.
 pub struct Watched {
     handlers: Arc<Handlers>,
     /// `None` once it has ended.
@@ -39,20 +39,20 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// It goes on with this connection.
+    /// The handler goes on to use this connection.
     pub fn uses(&self, cut: Option<Cutter>) {
         if let Some(number) = self.number {
             self.handlers.uses(number, cut);
         }
     }
 
-    /// Whoever asked for it was told that it has not come back.
+    /// Whether the caller has been answered that the handler did not return.
     pub fn is_given_up(&self) -> bool {
         let given_up = |number| self.handlers.is_given_up(number);
         self.number.is_some_and(given_up)
     }
 
-    /// It has ended. False: its thread was taken for lost, and another one has its place.
+    /// The handler has ended. False: its thread counted as lost and has been replaced, so it must end.
     pub fn end(mut self) -> bool {
         let ended = self.number.take();
         ended.is_none_or(|number| self.handlers.end(number))
@@ -69,19 +69,19 @@ impl Drop for Watched {
 
 #[derive(Default)]
 struct State {
-    /// What runs.
+    /// Running handlers.
     running: HashMap<u64, Running>,
     next: u64,
     lost: usize,
-    /// Threads that were lost and have no other one in their place: so many of those that come back go on.
+    /// Lost threads that were not replaced. As many threads continue if they return.
     owed: usize,
 }
 
 struct Running {
     until: Instant,
-    /// `None` once whoever asked was told.
+    /// `None` once the caller was answered.
     abandon: Option<Abandon>,
-    /// Ends the connection that it may be waiting on.
+    /// Ends the connection on which the handler may be waiting.
     cut: Option<Cutter>,
 }
 
@@ -109,7 +109,7 @@ impl Handlers {
             })
     }
 
-    /// A thread begins with this.
+    /// A thread begins to run this handler.
     pub fn begin(self: &Arc<Self>, job: &mut Job) -> Watched {
         let limit = job.limit().unwrap_or_default();
         let running = Running {
@@ -128,14 +128,14 @@ impl Handlers {
         }
     }
 
-    /// A thread goes on with this connection.
+    /// A running handler goes on to use this connection.
     fn uses(&self, number: u64, cut: Option<Cutter>) {
         if let Some(running) = self.state().running.get_mut(&number) {
             running.cut = cut;
         }
     }
 
-    /// A thread has ended with that. False: it was taken for lost, and another one has its place.
+    /// A handler has ended. False: its thread counted as lost and has been replaced, so it must end.
     fn end(&self, number: u64) -> bool {
         let mut state = self.state();
         if state.running.remove(&number).is_some() {
@@ -148,15 +148,15 @@ impl Handlers {
         goes_on
     }
 
-    /// Whoever asked for it was told that it has not come back.
+    /// Whether the caller has been answered that the handler did not return.
     fn is_given_up(&self, number: u64) -> bool {
         let state = self.state();
         let running = state.running.get(&number);
         running.is_none_or(|running| running.abandon.is_none())
     }
 
-    /// Gives up what has not come back in time, and ends the connections that it may be waiting on; whoever does not come
-    /// back then either is left behind. Comes at intervals.
+    /// Answers the callers of handlers that did not return in time, and ends the connections on which those may be
+    /// waiting. Threads that do not return even then are abandoned. Called at regular intervals.
     pub fn look(self: &Arc<Self>) {
         let now = Instant::now();
         let mut state = self.state();
@@ -181,7 +181,7 @@ impl Handlers {
         if !given_up.is_empty() {
             log_seldom!(
                 warn,
-                "{} transactional handlers have not come back in time: whether they have stored anything is not known",
+                "{} transactional handlers did not return in time; it is unknown whether they stored anything",
                 given_up.len()
             );
         }
@@ -196,13 +196,13 @@ impl Handlers {
         }
     }
 
-    /// Starts threads in the place of those that were lost.
+    /// Starts replacements for lost threads.
     fn replace(self: &Arc<Self>, late: usize, lost: usize) {
         let all_lost = lost >= MOST_LOST;
         log::error!(
-            "{late} threads that run transactional handlers are left behind, {lost} in all{}",
+            "{late} threads that run transactional handlers are abandoned, {lost} in all{}",
             if all_lost {
-                "; no more threads are started for others"
+                "; no more replacements are started"
             } else {
                 ""
             }
@@ -213,7 +213,7 @@ impl Handlers {
                 false => Some(self.start()),
             };
             if let Some(Err(error)) = &started {
-                log::error!("no thread for transactional handlers: {error}");
+                log::error!("cannot start a thread for transactional handlers: {error}");
             }
             if !matches!(started, Some(Ok(_))) {
                 self.state().owed += 1;
@@ -221,12 +221,12 @@ impl Handlers {
         }
     }
 
-    /// No more handlers can be run: too many threads were lost.
+    /// Whether so many threads were lost that no more handlers can run.
     pub fn are_all_lost(&self) -> bool {
         self.state().lost >= MOST_LOST
     }
 
-    /// Nobody is left to do what waits.
+    /// Fails everything that is waiting, since no thread is left to run it.
     fn refuse_all(&self) {
         for job in self.lane.drain() {
             job.fail(StoreError::Failed(

@@ -1,4 +1,4 @@
-//! Whether the threads of a lane get their work done.
+//! Tracks whether the threads of a lane get their work done.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use crate::wire::shown;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     pub kind: TroubleKind,
-    /// For the log: it may name hosts and roles.
+    /// For the log only: it may name hosts and roles.
     pub why: String,
 }
 
@@ -22,9 +22,9 @@ pub enum TroubleKind {
     Write,
     /// Nothing can be read.
     Read,
-    /// The database is full, read-only, or forbids it.
+    /// The database is full, read-only or denies permission.
     Unable,
-    /// The nodes cannot hear each other.
+    /// The nodes cannot receive each other's notifications.
     Listen,
 }
 
@@ -32,30 +32,32 @@ pub enum TroubleKind {
 #[derive(Default)]
 pub struct Health {
     state: Mutex<State>,
-    /// So that success costs next to nothing.
+    /// Lets a success return without taking the lock.
     is_ill: AtomicBool,
 }
 
 #[derive(Default)]
 struct State {
-    /// A check that was asked for and not made yet: when, and for how long the store had been held by then.
+    /// A check that was asked for and is not done yet: when it was asked for, and for how long the store had been held
+    /// by then.
     asked: Option<(Instant, Duration)>,
     trouble: Option<Ill>,
 }
 
-/// Why the last transaction has failed.
+/// Why the last transaction failed.
 struct Ill {
-    /// The database is full, read-only, or forbids it.
+    /// The database is full, read-only or denies permission.
     unable: bool,
     why: String,
     since: Instant,
 }
 
-/// What cannot be stored is not proved by a check that stores nothing: for so long it counts.
+/// A check that writes nothing does not prove that the database can be written to again, so `unable` outlives such
+/// checks for this long.
 const UNABLE_LASTS: Duration = Duration::from_secs(10);
 
 impl Health {
-    /// A transaction has gone well; whether it had anything to do.
+    /// A transaction succeeded. `with_work` tells whether it had anything to do.
     pub fn well(&self, with_work: bool) {
         if !self.is_ill.load(Ordering::Relaxed) {
             return;
@@ -68,7 +70,7 @@ impl Health {
         }
     }
 
-    /// A transaction has failed. Is it more than that one's own fault?
+    /// A transaction failed. Only a fault that concerns more than this one transaction counts.
     pub fn failed(&self, fault: &Fault) {
         let (error, unable) = match fault {
             Fault::Begin(error, meaning) => (error, *meaning == Meaning::Unable),
@@ -84,17 +86,17 @@ impl Health {
         self.is_ill.store(true, Ordering::Relaxed);
     }
 
-    /// A check is asked for, unless one is under way.
+    /// A check is asked for, unless one is pending.
     pub fn ask(&self, held: Duration) {
         self.state().asked.get_or_insert((Instant::now(), held));
     }
 
-    /// The check was made.
+    /// The check is done.
     pub fn checked(&self) {
         self.state().asked = None;
     }
 
-    /// What is wrong, if anything: the last transaction has failed, or the check has not been made in time.
+    /// What is wrong, if anything: the last transaction failed, or a check was not done in time.
     pub fn trouble(
         &self,
         kind: TroubleKind,

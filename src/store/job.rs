@@ -1,4 +1,4 @@
-//! An operation on its way through the store: who asked, on whose behalf, and whom to answer.
+//! An operation on its way through the store: the caller, the node on whose behalf it runs, and where the answer goes.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::clock::Clock;
 pub struct Seat {
     name: RwLock<Arc<str>>,
     clock: Clock,
-    /// `None`: nobody wants to know.
+    /// `None`: nobody is notified.
     subscribers: Option<Subscribers>,
 }
 
@@ -40,7 +40,7 @@ impl Seat {
         *self.name.write().unwrap_or_else(PoisonError::into_inner) = name.into();
     }
 
-    /// Tells the node what was committed on its behalf.
+    /// Notifies the node of what was committed on its behalf.
     pub fn tell(&self, news: News) {
         if let Some(subscribers) = &self.subscribers {
             subscribers.tell(news);
@@ -48,13 +48,13 @@ impl Seat {
     }
 }
 
-/// Where an answer goes: the whole task comes back, to be dropped where it was made. (Memory that one thread frees
-/// for another makes both of them wait.)
+/// Where the answer goes. The whole task is returned, to be dropped on the thread that made it: freeing memory that
+/// another thread allocated makes both of them contend.
 pub type Reply<O> = oneshot::Sender<Result<Box<Task<O>>, StoreError>>;
 
-/// Where an answer goes, while whoever has the task can be given up.
+/// Where the answer goes, shared if the caller may be answered while the task is still running.
 enum Asker<O: Operation> {
-    /// `None`: it was answered.
+    /// `None`: already answered.
     One(Option<Reply<O>>),
     Shared(Arc<Mutex<Option<Reply<O>>>>),
 }
@@ -68,28 +68,28 @@ impl<O: Operation> Asker<O> {
     }
 }
 
-/// Answers in the place of a thread that has not come back.
+/// Answers the caller in place of a thread that did not return.
 pub type Abandon = Box<dyn FnOnce(StoreError) + Send>;
 
 /// An operation of any kind.
 pub type Job = Box<dyn Work>;
 
-/// What the writer and the readers see of a [`Task`].
+/// What writers and readers see of a [`Task`].
 pub trait Work: Send {
-    /// It has left its queue: how long it was there.
+    /// The task leaves its queue. Returns how long it waited.
     fn taken(&mut self, now: Instant) -> Duration;
-    /// Whose place in the queue it has, which is the caller's to give back from now on.
+    /// Takes the task's place in the queue, which the caller must give back.
     fn give_back(&mut self) -> Option<Share>;
     /// How it runs.
     fn mode(&self) -> Mode;
-    /// How long it may take, where the application's code runs in it.
+    /// How long it may take; only where the application's code runs in it.
     fn limit(&self) -> Option<Duration>;
-    /// By this, whoever asked can be answered although the task is elsewhere. Whoever has the task may answer as well: the
+    /// Returns a way to answer the caller while the task is elsewhere. The task itself may still answer as well; the
     /// first answer counts.
     fn abandon(&mut self) -> Abandon;
-    /// What it comes before.
+    /// Its priority.
     fn rank(&self) -> Rank;
-    /// On whose account it waits.
+    /// The account on which it waits.
     fn share(&self) -> Share;
     /// The shard of what it touches first.
     fn first_touched(&self) -> Option<i64> {
@@ -99,17 +99,17 @@ pub trait Work: Send {
         });
         first
     }
-    /// Shows what it touches.
+    /// Calls `see` for everything it touches.
     fn touches(&self, see: &mut dyn FnMut(Touched<'_>));
-    /// Bytes that it writes, about.
+    /// Approximate number of bytes that it writes.
     fn bytes(&self) -> usize;
-    /// Runs it; a later run replaces the outcome of an earlier one (whose transaction was rolled back).
+    /// Runs it. A later run replaces the outcome of an earlier one, whose transaction was rolled back.
     fn apply(&mut self, statements: &mut dyn Statements) -> DbResult<Verdict>;
-    /// What it has brought about that somebody should be told, and on whose behalf. Comes after the commit.
+    /// The news for subscribers, and the node on whose behalf it ran. Called after the commit.
     fn news(&mut self) -> Option<(&Arc<Seat>, News)>;
-    /// Gives the outcome to whoever asked.
+    /// Answers the caller with the outcome.
     fn answer(self: Box<Self>);
-    /// Gives an error to whoever asked.
+    /// Answers the caller with an error.
     fn fail(self: Box<Self>, error: StoreError);
 }
 
@@ -122,13 +122,13 @@ impl Shared for Job {
         Work::bytes(&**self)
     }
 
-    /// A handler may take its time: what else waits is looked at again before the next one.
+    /// A handler may take long, so the queue is consulted again before the next operation.
     fn ends_group(&self) -> bool {
         self.mode() == Mode::Handler
     }
 }
 
-/// An operation with everything it needs.
+/// An operation with everything needed to run and answer it.
 pub struct Task<O: Operation> {
     operation: Option<O>,
     outcome: Option<O::Outcome>,
@@ -139,9 +139,10 @@ pub struct Task<O: Operation> {
     by: Arc<str>,
     queue: Arc<Queue>,
     share: Share,
-    /// It has a place in the queue. Given back before the answer, so that whoever is answered finds the room.
+    /// Whether it has a place in the queue. The place is given back before the answer, so that an answered caller finds
+    /// room.
     placed: bool,
-    /// Since when it waits; `None` once it was taken.
+    /// When it began to wait; `None` once it was taken from its queue.
     waiting: Option<Instant>,
 }
 
@@ -168,14 +169,14 @@ impl<O: Operation> Task<O> {
         }
     }
 
-    /// It has a place in the queue, that of a credit which was taken.
+    /// Marks the task as having a place in the queue, for which a permit was taken.
     pub fn admitted(mut self: Box<Self>) -> Job {
         self.queue.metrics.entered();
         self.placed = true;
         self
     }
 
-    /// The operation and its outcome, if it has come back with one.
+    /// The operation and its outcome, if it has one.
     pub fn into_parts(mut self) -> Option<(O, O::Outcome)> {
         Some((self.operation.take()?, self.outcome.take()?))
     }
@@ -190,7 +191,7 @@ impl<O: Operation> Task<O> {
             ) {
                 self.queue.metrics.failed();
             }
-            // Whoever asked may have gone away.
+            // The caller may be gone.
             let _ = reply.send(Err(error));
         }
     }
@@ -225,7 +226,7 @@ impl<O: Operation> Work for Task<O> {
         Box::new(move |error| {
             let reply = reply.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(reply) = reply {
-                // Whoever asked may have gone away.
+                // The caller may be gone.
                 let _ = reply.send(Err(error));
             }
         })
@@ -274,7 +275,7 @@ impl<O: Operation> Work for Task<O> {
 
     fn answer(mut self: Box<Self>) {
         if let Some(reply) = self.reply.take() {
-            // Whoever asked may have gone away; the operation stands.
+            // The caller may be gone; the operation stands.
             let _ = reply.send(Ok(self));
         }
     }
@@ -284,7 +285,7 @@ impl<O: Operation> Work for Task<O> {
     }
 }
 
-/// A panic in a store's thread drops the tasks of its batch: their callers must not hang.
+/// A panic in a store thread drops the tasks of its batch; their callers must still be answered.
 impl<O: Operation> Drop for Task<O> {
     fn drop(&mut self) {
         let error = match std::thread::panicking() {

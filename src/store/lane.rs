@@ -1,5 +1,5 @@
-//! What waits for one thread, or for several that do the same: the node's own work first, then sessions that come and
-//! go, then messages, shared out fairly; and maintenance when there is time.
+//! The queue in front of one thread, or of several that do the same work. Order of service: the node's own work, then
+//! sessions that are opened or closed, then messages, shared fairly; and maintenance when there is time.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,12 +11,12 @@ use super::health::Health;
 use super::job::Job;
 use super::statements::Rank;
 
-/// A group that writes so many bytes takes no more operations in.
+/// A group that writes this number of bytes takes no more operations.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
-/// Maintenance that has waited so long comes even if there always is something else: else it would never come.
+/// Maintenance that has waited this long is served even under constant load; otherwise it might never be.
 const MAINTENANCE_WAITS: Duration = Duration::from_millis(200);
-/// So often a thread lets others go first before it goes to sleep: what they have to say comes as one group, and nobody
-/// has to wake it.
+/// How often a thread yields before it goes to sleep: operations that arrive meanwhile form one group, and nobody has
+/// to wake the thread.
 const YIELDS: usize = 2;
 
 /// The queue in front of one or several threads.
@@ -27,13 +27,13 @@ pub struct Lane {
     pub health: Health,
 }
 
-/// What a thread is to do next.
+/// What a thread does next.
 pub enum Next {
-    /// These, in one group.
+    /// Run these in one group.
     Group(Vec<Job>),
-    /// To try whether it could do anything.
+    /// Check that the database can be reached.
     Check,
-    /// Nothing, but somebody wants a connection.
+    /// Nothing, but another thread needs a connection.
     Nothing,
 }
 
@@ -43,11 +43,11 @@ struct Waiting {
     sessions: Fair<Job>,
     messages: Fair<Job>,
     maintenance: VecDeque<(Instant, Job)>,
-    /// Threads that have nothing to do.
+    /// Number of threads that are asleep.
     idle: usize,
-    /// How often those that have nothing to do were woken for nothing.
+    /// How often sleeping threads were woken to share a connection.
     woken: usize,
-    /// A check is to be made.
+    /// Whether a check was asked for.
     check: bool,
     closed: bool,
 }
@@ -57,11 +57,11 @@ impl Lane {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a job in. (One that comes after the end is dropped, which answers `Stopped`.)
+    /// Adds a job. (One that arrives after the lane was closed is dropped, which answers `Stopped`.)
     pub fn push(&self, job: Job) {
         let mut waiting = self.lock();
         if waiting.closed {
-            // Not under the lock: its answer may do anything.
+            // Not under the lock, because dropping the job answers its caller.
             drop(waiting);
             return drop(job);
         }
@@ -78,38 +78,38 @@ impl Lane {
         }
     }
 
-    /// Takes out all messages that wait.
+    /// Removes all waiting messages.
     pub fn drain(&self) -> Vec<Job> {
         let mut all = Vec::new();
         let mut waiting = self.lock();
-        // A handler ends a group: they come one by one.
+        // A handler ends a group, so handlers come out one by one.
         while waiting.messages.len() > 0 {
             waiting.messages.take(&mut all, usize::MAX, usize::MAX);
         }
         all
     }
 
-    /// Nothing more will come.
+    /// Closes the lane: no more jobs are accepted.
     pub fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_all();
     }
 
-    /// Asks for a check, which comes before all else.
+    /// Asks for a check, which is served before everything else.
     pub fn ask_for_check(&self, held: Duration) {
         self.health.ask(held);
         self.lock().check = true;
         self.filled.notify_one();
     }
 
-    /// Wakes threads that have nothing to do: they may have a connection that somebody wants.
+    /// Wakes sleeping threads, which may hold a connection that another thread needs.
     pub fn wake_idle(&self) {
         self.lock().woken += 1;
         self.filled.notify_all();
     }
 
-    /// What is to be done next, at most so many in one group, and no more than the share of one of so many threads; waits
-    /// for it. `None`: there is nothing, and nothing more will come.
+    /// Waits for the next thing to do. A group has at most `most` operations, and no more than one thread's share if
+    /// there are `threads` of them. `None`: the lane is closed and empty.
     pub fn take(&self, most: usize, threads: usize) -> Option<Next> {
         let mut waiting = self.lock();
         let mut yields = 0;

@@ -1,4 +1,4 @@
-//! The threads of an opened store, each with the lane in front of it.
+//! The threads of an opened store, each with its lane.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -16,17 +16,17 @@ use super::{StoreError, writer};
 pub struct Lanes {
     /// One for each thread that writes messages.
     pub writers: Vec<Arc<Lane>>,
-    /// Where several may write at a time.
+    /// `None` where only one thread may write.
     pub others: Option<Others>,
-    /// `None` where nothing reads beside the writer.
+    /// `None` where reads go through the writer.
     pub read: Option<Arc<Lane>>,
 }
 
-/// What is written beside messages.
+/// The lanes for writes other than messages.
 pub struct Others {
-    /// The node's own: a lease must wait neither for messages nor for somebody's lock on a session.
+    /// For the node itself: a lease must wait neither for messages nor for a lock on a session.
     control: Arc<Lane>,
-    /// What touches no session, and maintenance.
+    /// For maintenance and for whatever touches no session.
     background: Arc<Lane>,
     /// Transactional handlers.
     pub handlers: Arc<Handlers>,
@@ -37,7 +37,8 @@ impl Lanes {
         self.lane_of(&*job).push(job);
     }
 
-    /// The lane for an operation: always the same for those that touch the same first, so that their order is kept.
+    /// The lane for an operation. Operations that touch the same thing first always get the same lane, which keeps
+    /// their order.
     fn lane_of(&self, job: &dyn Work) -> &Lane {
         if let (Mode::Read, Some(read)) = (job.mode(), &self.read) {
             return read;
@@ -57,7 +58,7 @@ impl Lanes {
         }
     }
 
-    /// Nothing more will come: the threads end when they have done what was sent before.
+    /// Closes all lanes; the threads end when they have completed what was sent before.
     pub fn close(&self) {
         let others = self.others.iter();
         let others = others.flat_map(|it| [&it.control, &it.background, &it.handlers.lane]);

@@ -1,30 +1,30 @@
-//! What bounds the rows that clients leave in the database.
+//! Limits on the rows that clients leave in the database.
 
 use super::StoreConfig;
 
-/// The bounds, as the statements need them.
+/// The limits in the types that the statements use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Messages in one session's outbox.
+    /// Maximum messages in one session's outbox.
     pub outbox: i64,
-    /// Its payload bytes.
+    /// Maximum payload bytes in one session's outbox.
     pub outbox_bytes: i64,
-    /// Payload bytes in the outboxes of one user.
+    /// Maximum payload bytes in the outboxes of all sessions of one user.
     pub outbox_bytes_of_user: i64,
-    /// Forwarded rows of one session.
+    /// Maximum forwarded rows of one session.
     pub forwarded_of_session: i64,
-    /// Forwarded rows of one user.
+    /// Maximum forwarded rows of one user.
     pub forwarded_of_user: i64,
-    /// Their bytes.
+    /// Maximum bytes in one user's forwarded rows.
     pub forwarded_bytes_of_user: i64,
 }
 
-/// A user's bytes are looked at whenever one of his sessions has taken in another such part of what he may have, and not
-/// for each message: so much may each of his sessions have beyond the limit.
+/// A user's bytes are not summed for every message, but whenever one of the user's sessions has stored another such
+/// fraction of the limit. Each session may therefore exceed the limit by that fraction.
 const PARTS: i64 = 256;
 
 impl Limits {
-    /// Payload bytes that a session takes in until its user's bytes are looked at.
+    /// Payload bytes that a session may store before its user's total is checked again.
     pub fn part_of_user(&self) -> i64 {
         (self.outbox_bytes_of_user / PARTS).max(1)
     }

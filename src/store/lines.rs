@@ -1,5 +1,5 @@
-//! The connections of a store's threads. Each thread has one of its own, as long as the database gives so many; where it
-//! gives fewer, the threads take turns with those that there are.
+//! The connections of a store's threads. Each thread has its own, as long as the database grants enough; otherwise the
+//! threads share what there is.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use super::lane::Lane;
 use super::statements::{Cutter, Database, Line};
 use crate::seldom::log_seldom;
 
-/// Where there are too few, it is tried so often whether there is another one by now.
+/// When there are too few connections, how often to try to open another one.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a connection is opened for.
@@ -24,28 +24,28 @@ pub enum Purpose {
 /// The connections of an opened store.
 pub struct Lines {
     database: Arc<dyn Database>,
-    /// How long a thread waits for another one's connection.
+    /// How long a thread waits for a connection of another thread.
     patience: Duration,
     state: Mutex<State>,
-    /// A connection was given back or closed.
+    /// Signalled when a connection is given back or closed.
     returned: Condvar,
-    /// Threads that wait for a connection.
+    /// Number of threads that wait for a connection.
     wanted: AtomicUsize,
-    /// The queues of all threads, which wake those that have a connection and nothing to do.
+    /// The lanes of all threads, used to wake those that are idle and hold a connection.
     lanes: Mutex<Vec<Weak<Lane>>>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Given back for others.
+    /// Given back for other threads.
     spare: Vec<Box<dyn Line>>,
-    /// All that there are, those in use included.
+    /// Number of open connections, including those in use.
     open: usize,
-    /// The next one that is given back is closed, for a connection of another kind.
+    /// The next connection given back is closed, to make room for one of another kind.
     close_next: bool,
-    /// There were too few: no other one is opened before.
+    /// Set when there were too few: no other connection is opened before this time.
     again: Option<Instant>,
-    /// Who waits for a spare one, by a number of his: first come, first served.
+    /// Numbers of the threads that wait for a spare connection: first come, first served.
     queue: VecDeque<u64>,
     next: u64,
 }
@@ -69,14 +69,14 @@ impl Lines {
         }
     }
 
-    /// Whoever works through this queue has connections to share.
+    /// Registers a lane whose threads have connections to share.
     pub fn know(&self, lane: &Arc<Lane>) {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         lanes.push(Arc::downgrade(lane));
     }
 
-    /// A connection: a spare one, or a new one, or the next that another thread gives back. While one for handlers is being
-    /// opened, it can be ended by what `opening` is given.
+    /// Returns a connection: a spare one, a new one, or the next that another thread gives back. While one for handlers
+    /// is being opened, the cutter passed to `opening` can end it.
     pub fn take(
         self: &Arc<Self>,
         purpose: Purpose,
@@ -96,7 +96,7 @@ impl Lines {
             }
             let now = Instant::now();
             if state.again.is_none_or(|again| again <= now) {
-                // Meanwhile it is somebody else's turn.
+                // Other threads may go first while this one opens a connection.
                 place.leave(&mut state);
                 drop(state);
                 match self.open(purpose, opening) {
@@ -104,15 +104,15 @@ impl Lines {
                     Err(error) => why = error,
                 }
                 state = self.state();
-                // Where there is none to take turns with, or it would not help, that is that.
+                // Fail if no other connection is open to share, or sharing would not help.
                 if state.open == 0 || !self.database.lines_are_alike() {
                     return Err(why);
                 }
                 state.again = Some(Instant::now() + TRY_AGAIN);
                 log_seldom!(
                     warn,
-                    "no further connection to the database can be had; the store's threads take turns with the {} that \
-                    there are: {why}",
+                    "cannot open another connection to the database; the store's threads share the {} that are open: \
+                    {why}",
                     state.open
                 );
             }
@@ -143,13 +143,13 @@ impl Lines {
         Ok(line)
     }
 
-    /// Waits for a moment: until something is given back, or another one may be opened.
+    /// Waits briefly, until a connection is given back or another one may be opened.
     fn wait(&self, state: MutexGuard<'_, State>, is_next: impl Fn(&State) -> bool) {
         self.wanted.fetch_add(1, Ordering::SeqCst);
         drop(state);
         self.wake_idle();
         let state = self.state();
-        // One may have been given back before we looked.
+        // A connection may have been given back before the lock was taken.
         if state.spare.is_empty() || !is_next(&state) {
             drop(
                 self.returned
@@ -160,7 +160,7 @@ impl Lines {
         self.wanted.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Closes one of several, for somebody else's connection to the same database.
+    /// Closes one of several connections, so that another client of the database can have it.
     pub fn spare_one(&self) {
         let mut state = self.state();
         if state.open > 1 {
@@ -170,19 +170,19 @@ impl Lines {
         }
     }
 
-    /// The next one that is given back is closed.
+    /// Closes the next connection that is given back.
     fn close_next(&self, state: &mut State) {
         if !std::mem::replace(&mut state.close_next, true) {
             self.wanted.fetch_add(1, Ordering::SeqCst);
         }
     }
 
-    /// Whether too few could be had when it was tried last.
+    /// Whether the last attempt found too few connections.
     pub fn are_too_few(&self) -> bool {
         self.state().again.is_some()
     }
 
-    /// Whether somebody waits for a connection.
+    /// Whether a thread waits for a connection.
     pub fn are_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed) > 0
     }
@@ -206,7 +206,7 @@ impl Lines {
     }
 }
 
-/// Somebody's place among those who wait, if he does. Given up when dropped.
+/// A thread's place in the queue for spare connections, if it has one. Given up when dropped.
 struct Place<'a> {
     number: u64,
     lines: &'a Lines,
@@ -245,7 +245,7 @@ impl Drop for Place<'_> {
 }
 
 impl Held {
-    /// Gives it to whoever waits for one, if it is of the kind that can be shared.
+    /// Gives the connection to a waiting thread, if it is of a kind that can be shared; otherwise closes it.
     pub fn give_back(mut self, purpose: Purpose) {
         let mut state = self.lines.state();
         let close_next = std::mem::take(&mut state.close_next);
@@ -258,7 +258,6 @@ impl Held {
             state.spare.extend(self.line.take());
         }
         drop(state);
-        // If it was not shared, it is closed now.
     }
 
     pub fn line(&mut self) -> &mut dyn Line {
@@ -271,7 +270,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if let Some(line) = self.line.take() {
-            // Before others open theirs.
+            // Close it before the count lets other threads open theirs.
             drop(line);
             self.lines.state().open -= 1;
         }

@@ -1,32 +1,34 @@
-//! When a look that comes again and again begins anew.
+//! Decides when a recurring query starts over.
 //!
-//! What is looked for is ordered by when it is due, and a look begins where the one before has come to: rows that are gone
-//! may stay in PostgreSQL's indexes for as long as any old transaction runs, and whoever begins at the start of an index
-//! steps over all of them. But something may come to light behind a look's back. So now and then one begins anew.
+//! Such a query looks for rows in the order in which they are due, and starts where the one before ended. Deleted rows
+//! may stay in PostgreSQL's indexes for as long as any old transaction runs, and a query from the start of an index
+//! steps over all of them. But rows may also appear before the starting point, so now and then a query must start over.
 
 use std::time::{Duration, Instant};
 
-/// A look begins anew after this,
-const ANEW: Duration = Duration::from_secs(5);
+/// A query starts over after this time,
+const RESTART_AFTER: Duration = Duration::from_secs(5);
 
-/// or, where it takes long, after so many times as long as the last one of its kind took: it costs one part in so many.
+/// or, if it is slow, after this multiple of the time that its last full run took, which limits full runs to one part
+/// in `PARTS` of the time;
 const PARTS: u32 = 20;
 
-/// Not later than this, though.
+/// but never later than this.
 const LATEST: Duration = Duration::from_secs(10);
 
-/// After an outage, each look begins anew for so long: whatever was under way when it began may be committed when it ends.
+/// How long after an outage every query starts over: a transaction in progress when the outage began may be committed
+/// when it ends.
 const DOUBT: Duration = Duration::from_secs(30);
 
-/// What the last look has found out, and when the next one begins anew.
+/// What the last query found out, and when the next one starts over.
 #[derive(Debug)]
 pub(crate) struct Looks<T> {
     known: Option<T>,
     /// `None`: at once.
-    anew: Option<Instant>,
-    /// The look under way has begun anew.
-    is_anew: bool,
-    /// Nothing that is found out before this is built upon.
+    restart_at: Option<Instant>,
+    /// Whether the current query has started over.
+    is_restart: bool,
+    /// Results obtained before this time are not relied on.
     doubted_until: Option<Instant>,
 }
 
@@ -34,32 +36,33 @@ impl<T> Default for Looks<T> {
     fn default() -> Self {
         Looks {
             known: None,
-            anew: None,
-            is_anew: true,
+            restart_at: None,
+            is_restart: true,
             doubted_until: None,
         }
     }
 }
 
 impl<T: Clone> Looks<T> {
-    /// A look begins. What it may build upon; `None`: it begins anew. (Should it fail, the next one goes on from what is
-    /// known: a look that takes too long is not tried again and again.)
+    /// A query begins. Returns the result to start from; `None`: it starts over. (If it fails, the next one starts from
+    /// the previous result, so that a query that takes too long is not repeated again and again.)
     pub(crate) fn begin(&mut self, now: Instant) -> Option<T> {
-        self.is_anew = self.known.is_none() || self.anew.is_none_or(|anew| anew <= now);
-        if self.is_anew {
-            self.anew = Some(now + ANEW);
+        self.is_restart =
+            self.known.is_none() || self.restart_at.is_none_or(|restart_at| restart_at <= now);
+        if self.is_restart {
+            self.restart_at = Some(now + RESTART_AFTER);
             return None;
         }
         self.known.clone()
     }
 
-    /// The look has found this out, and taken so long.
+    /// The query has found this and taken this long.
     pub(crate) fn end(&mut self, found: T, took: Duration, now: Instant) {
         let is_doubted = self.doubted_until.is_some_and(|until| now < until);
         self.known = (!is_doubted).then_some(found);
-        if self.is_anew {
+        if self.is_restart {
             let rest = took.saturating_mul(PARTS).min(LATEST);
-            self.anew = self.anew.max(Some(now + rest));
+            self.restart_at = self.restart_at.max(Some(now + rest));
         }
     }
 
@@ -77,7 +80,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_look_begins_anew_at_first_then_after_seconds_or_later_if_it_takes_long() {
+    fn a_query_starts_over_at_first_then_after_seconds_or_later_if_it_takes_long() {
         let (mut looks, start) = (Looks::default(), Instant::now());
         let at = |seconds| start + SECOND * seconds;
         assert_eq!(looks.begin(at(0)), None);
@@ -94,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn after_an_outage_looks_begin_anew_for_a_while() {
+    fn after_an_outage_queries_start_over_for_a_while() {
         let (mut looks, start) = (Looks::default(), Instant::now());
         looks.begin(start);
         looks.end(1, SECOND, start);
@@ -111,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_fails_leaves_what_was_known_before() {
+    fn a_query_that_fails_keeps_the_previous_result() {
         let (mut looks, start) = (Looks::default(), Instant::now());
         assert_eq!(looks.begin(start), None);
         assert_eq!(looks.begin(start), None, "nothing is known yet");

@@ -1,15 +1,15 @@
-//! What an error of the database means: sorted once, here, by the database's own codes, never by the text of a message.
+//! Classifies database errors in one place, by the database's own codes and never by the text of a message.
 
-/// What is to be done about an error.
+/// How to react to an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code)] // not every database brings about all of them
+#[allow(dead_code)] // not every database produces all of them
 pub enum Meaning {
-    /// The operation asks for what cannot be: it fails alone, and would fail again.
+    /// The operation itself is invalid: it fails alone and would fail again.
     Refused,
-    /// The connection is of no use any more; another one may do better.
+    /// The connection is unusable; another one may work.
     Line,
-    /// It may go well another time.
+    /// A later attempt may succeed.
     Again,
-    /// The database is full, or forbids it: nothing goes until somebody has seen to that.
+    /// The database is full or denies permission: nothing can be written until an operator intervenes.
     Unable,
 }

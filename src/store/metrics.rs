@@ -1,4 +1,4 @@
-//! What the store says of itself.
+//! Metrics of the store.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub struct StoreMetrics {
 impl StoreMetrics {
     pub(super) fn entered(&self) {
         let depth = self.depth.fetch_add(1, Relaxed) + 1;
-        // Mostly it stays: then this only reads, and takes no cache line from other threads.
+        // The maximum seldom changes; reading first keeps the cache line shared between threads.
         if self.depth_max.load(Relaxed) < depth {
             self.depth_max.fetch_max(depth, Relaxed);
         }
@@ -64,7 +64,7 @@ impl StoreMetrics {
         self.lost_threads.store(lost as u64, Relaxed);
     }
 
-    /// The numbers as they are now, with the size of the log.
+    /// The current values, together with the size of the log.
     pub fn snapshot(&self, log_bytes: u64) -> StoreMetricsSnapshot {
         let batches = self.batches.load(Relaxed);
         StoreMetricsSnapshot {
@@ -86,25 +86,25 @@ impl StoreMetrics {
     }
 }
 
-/// The store's numbers at one moment; all but the depths, sizes and maxima only ever grow.
+/// The store's metrics at one moment. All but the depths, sizes and maxima only grow.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct StoreMetricsSnapshot {
     /// Operations waiting or running.
     pub depth: u64,
-    /// Most operations that ever waited.
+    /// Maximum depth so far.
     pub depth_max: u64,
-    /// Operations that the store's threads have taken up.
+    /// Operations taken up by the store's threads.
     pub operations: u64,
     /// Write transactions committed.
     pub batches: u64,
-    /// Operations in the last one.
+    /// Operations in the last of them.
     pub batch_last: u64,
-    /// Operations in one, on average.
+    /// Average number of operations in one.
     pub batch_mean: f64,
-    /// Most operations in one.
+    /// Maximum number of operations in one.
     pub batch_max: u64,
-    /// Time spent in write transactions with their commits. Serialised as `commit_us`, in microseconds.
+    /// Time spent in write transactions, commits included. Serialised as `commit_us`, in microseconds.
     #[serde(rename = "commit_us", serialize_with = "crate::clock::as_micros")]
     pub commit_time: Duration,
     /// The longest of them. Serialised as `commit_us_max`, in microseconds.
@@ -114,11 +114,12 @@ pub struct StoreMetricsSnapshot {
     pub failures: u64,
     /// Panics in the store's threads.
     pub panics: u64,
-    /// Operations refused because the queue was full for too long.
+    /// Operations refused because the queue stayed full for too long.
     pub refused_busy: u64,
-    /// Threads that run transactional handlers and have not come back.
+    /// Threads of transactional handlers that did not return.
     pub lost_threads: u64,
-    /// Bytes of the write-ahead log beside the file of an SQLite database; else zero. It is emptied when it is large or
-    /// there is nothing to do, unless somebody reads an old state of the database for long.
+    /// Size in bytes of the write-ahead log beside the file of an SQLite database; otherwise zero. The log is emptied
+    /// when it has grown large or the store is idle, unless a long-running reader still needs an old state of the
+    /// database.
     pub log_bytes: u64,
 }

@@ -1,7 +1,7 @@
-//! The cluster store-and-forward: what every node of a cluster shares.
+//! The cluster store-and-forward: the state that every node of a cluster shares.
 //!
-//! [`Store`] says which database; opening it starts the store actor, whose messages are the operations of
-//! [`operation`]. Nodes in one process share one `Store`.
+//! [`Store`] names the database. Opening it starts the store actor; what the store can be asked to do are the
+//! operations in [`operation`]. Nodes in one process share one `Store`.
 
 mod actor;
 mod attached;
@@ -65,7 +65,7 @@ pub use statements::Operation;
 type Opener =
     dyn Fn(&StoreConfig, Access) -> Result<Arc<dyn statements::Database>, StoreError> + Send + Sync;
 
-/// Where nodes hear each other by PostgreSQL's LISTEN and NOTIFY.
+/// Where nodes in several processes notify each other through PostgreSQL's LISTEN and NOTIFY.
 #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
 #[derive(Clone)]
 pub(crate) struct ListenAt {
@@ -75,18 +75,19 @@ pub(crate) struct ListenAt {
     pub(crate) schema: String,
 }
 
-/// What a database is opened for.
+/// How a database is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// To read and to write, with its tables created or brought up to date.
+    /// For reading and writing; the tables are created or brought up to date.
     Full,
-    /// To read only what is there: nothing is changed, not even by opening it.
+    /// For reading only what is already there: nothing is changed, not even by opening it.
     Read,
 }
 
-/// Which database to use. Cheap to clone; clones share the opened database, so that several nodes of one process can
-/// run on one. It is opened when the first node attaches, and closed when the last of them has stopped, whoever still has
-/// a handle, or with the last clone and handle. (In memory only with those: it would be gone.)
+/// Which database to use. Cheap to clone; clones share the opened database, so several nodes in one process can use it
+/// together. The database is opened when the first node attaches. It is closed when the last attached node has stopped,
+/// even if handles remain, or when the last clone and handle are dropped. (An in-memory database is closed only by the
+/// latter, since closing it discards its contents.)
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -96,7 +97,7 @@ struct Inner {
     open: Box<Opener>,
     /// The Diesel connection that transactional handlers are given.
     connection: (std::any::TypeId, &'static str),
-    /// Where nodes in several processes hear each other, if they do.
+    /// Where nodes in several processes notify each other, if the database supports that.
     listen: Option<ListenAt>,
     opened: Mutex<Slots>,
 }
@@ -105,11 +106,11 @@ struct Inner {
 #[derive(Default)]
 struct Slots {
     full: Option<Arc<opened::Opened>>,
-    /// Opened to read only: closed with the last handle, so that nodes can attach later.
+    /// Opened for reading only. Weak, so that it closes with its last handle and nodes can attach later.
     read: Weak<opened::Opened>,
 }
 
-/// Not where it is, which may hold a password.
+/// Does not show the database's address, which may contain a password.
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store")
@@ -136,26 +137,26 @@ impl Store {
         }
     }
 
-    /// Where nodes on this store hear each other by PostgreSQL's LISTEN, unless they are told otherwise. `None`: only
-    /// within one process.
+    /// Where nodes on this store notify each other through PostgreSQL's LISTEN, unless configured otherwise. `None`:
+    /// only within one process.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     pub(crate) fn listen(&self) -> Option<&ListenAt> {
         self.inner.listen.as_ref()
     }
 
-    /// The Diesel connection that transactional handlers are given: its type, and its name.
+    /// The Diesel connection that transactional handlers are given: its type and its name.
     pub(crate) fn connection(&self) -> (std::any::TypeId, &'static str) {
         self.inner.connection
     }
 
-    /// SQLite in a file, created if missing: on Unix so that only its owner can read it. The mode of a file that exists
-    /// is left alone.
+    /// SQLite in a file, which is created if it does not exist; on Unix, a new file is readable only by its owner. The
+    /// mode of an existing file is left alone.
     ///
-    /// A second process on the same file is refused, and so is a second `Store` in the same process, by whatever name
-    /// they open it: what is locked is the file itself (on Linux), and a lock file beside it (everywhere). The file must
-    /// be on a local file system. A symbolic link is followed, unless it leads to nothing, which is refused.
+    /// A second process on the same file is refused, and so is a second `Store` in the same process, whatever name they
+    /// open it by: both the file itself (on Linux) and a lock file beside it (everywhere) are locked. The file must be
+    /// on a local file system. Symbolic links are followed; a dangling one is refused.
     ///
-    /// What is no file name but a connection string (`host=db password=…`, `postgres://…`) is refused when the store is
+    /// A path that is really a connection string (`host=db password=…`, `postgres://…`) is refused when the store is
     /// opened.
     #[cfg(feature = "sqlite")]
     pub fn sqlite(path: impl Into<PathBuf>) -> Store {
@@ -167,15 +168,15 @@ impl Store {
         Store::new::<diesel::SqliteConnection>(open, None)
     }
 
-    /// SQLite in memory: gone with the last clone of this `Store` and its last handle. For tests.
+    /// SQLite in memory, for tests. The data is gone with the last clone of this `Store` and its last handle.
     #[cfg(feature = "sqlite")]
     pub fn sqlite_in_memory() -> Store {
         let open = |config: &StoreConfig, _| sqlite::open_in_memory(config);
         Store::new::<diesel::SqliteConnection>(open, None)
     }
 
-    /// Opens the database (once for all clones, with the limits of the first), runs its migrations, and attaches a
-    /// node: `subscribers` are told what was committed on the node's behalf.
+    /// Opens the database (once for all clones, with the limits given first), runs its migrations, and attaches a node.
+    /// `subscribers` are notified of what is committed on the node's behalf.
     pub(crate) fn attach(
         &self,
         node: &str,
@@ -186,12 +187,13 @@ impl Store {
         let mut slots = self.slots();
         let seat = job::Seat::new(node, clock.clone(), Some(subscribers));
         let mut handle = self.seat(&mut slots, config, seat)?;
-        // Before the last node that is there now can leave.
+        // Attach while the slots are still locked, so that the last of the other nodes cannot leave and close the store
+        // first.
         handle.attached = Some(Attached::new(&handle.store, &self.inner));
         Ok(handle)
     }
 
-    /// As [`attach`](Self::attach), without being a node: nobody is told what was committed.
+    /// Like [`attach`](Self::attach), but without being a node: nobody is notified of commits.
     pub(crate) fn visit(
         &self,
         name: &str,
@@ -201,7 +203,8 @@ impl Store {
         self.seat(&mut self.slots(), config, seat)
     }
 
-    /// As [`visit`](Self::visit), to read only: see [`Access::Read`]. If the store is open already, that is used.
+    /// Like [`visit`](Self::visit), but for reading only; see [`Access::Read`]. Uses the store that is open, if there
+    /// is one.
     pub(crate) fn look(&self, name: &str, config: &StoreConfig) -> Result<StoreHandle, StoreError> {
         let mut slots = self.slots();
         let store = match slots.full.clone().or_else(|| slots.read.upgrade()) {

@@ -1,4 +1,4 @@
-//! What a node is told after a commit on its behalf: news for those who look after sessions, and work for its services.
+//! What a node is notified of after a commit on its behalf: news for its sessions and work for its services.
 
 use std::sync::Arc;
 
@@ -7,40 +7,40 @@ use actix::Message;
 use super::operation::{ConnectionId, Forwarded, OutboxMessage, SessionKey};
 use crate::mailbox::Mailbox;
 
-/// What a commit brought about that somebody should be told.
+/// What a commit changed that subscribers should know.
 #[derive(Clone, Debug, Default)]
 pub struct News {
     /// Messages stored, in commit order.
     pub stored: Vec<StoredMessage>,
-    /// Forwarded rows stored and claimed by this node.
+    /// Forwarded rows stored and already claimed for this node.
     pub forwarded: Vec<Forwarded>,
-    /// Whether forwarded rows were stored that are free, this node not having their services.
+    /// Whether unclaimed forwarded rows were stored, because this node does not have their services.
     pub work: bool,
     /// Whether something was published.
     pub published: bool,
 }
 
 impl News {
-    /// Whether there is nothing to tell.
+    /// Whether there is nothing to report.
     pub fn is_empty(&self) -> bool {
         self.stored.is_empty() && self.forwarded.is_empty() && !self.work && !self.published
     }
 }
 
-/// A message just stored, and where its session is connected.
+/// A message just stored, and the node where its session is connected.
 #[derive(Clone, Debug)]
 pub struct StoredMessage {
     /// The session.
     pub session: SessionKey,
-    /// Node and registration, if it is connected.
+    /// Node and registration that hold the session, if it is connected.
     pub home: Option<(Arc<str>, ConnectionId)>,
-    /// The session's newest sequence number before it: none was given between them.
+    /// The session's newest sequence number before this message; none in between was assigned.
     pub after: i64,
-    /// The message, which saves reading it from the store.
+    /// The message itself, which saves reading it back from the store.
     pub message: Option<OutboxMessage>,
 }
 
-/// News of a commit, for whoever looks after the node's sessions.
+/// What a commit means for the node's sessions.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct CommitNews {
@@ -52,19 +52,19 @@ pub(crate) struct CommitNews {
     pub(crate) published: bool,
 }
 
-/// Forwarded rows that a commit has stored and claimed for this node: its services are to work on them.
+/// Forwarded rows that a commit stored and claimed for this node, to be processed by its services.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Dispatch(pub(crate) Vec<Forwarded>);
 
-/// Who is told what is committed on a node's behalf.
+/// The recipients of what is committed on a node's behalf.
 pub(crate) struct Subscribers {
     pub(crate) news: Mailbox<CommitNews>,
     pub(crate) work: Mailbox<Dispatch>,
 }
 
 impl Subscribers {
-    /// Tells each of them what concerns it, if anything does.
+    /// Notifies each recipient, if anything concerns it.
     pub(super) fn tell(&self, news: News) {
         let News {
             stored,

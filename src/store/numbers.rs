@@ -1,41 +1,42 @@
-//! Numbers that are never given twice: those of a session's messages, of its registrations, and of publications.
+//! Numbers that are never assigned twice: those of a session's messages, of its registrations, and of publications.
 //!
-//! Clients and nodes remember them, so counting on from the newest one in the database is not enough. A database that was
-//! restored from a backup, or a standby that was promoted before it had received the last commits, would give numbers
-//! again that its clients already know, and they would drop the new messages as duplicates. So the next number is also
-//! at least the time. What was given before the database was set back is then lower than what is given after it, without
-//! anything to be remembered or configured.
+//! Clients and nodes remember these numbers, so it is not enough to continue from the newest one in the database. A
+//! database that was restored from a backup, or a standby that was promoted before it had received the last commits,
+//! would reuse numbers that its clients already know, and they would drop the new messages as duplicates. The next
+//! number is therefore never lower than one derived from the current time. Whatever was assigned before the database
+//! was set back is then lower than whatever is assigned afterwards, without any state to keep or configure.
 
-/// The beginning of 2020, in milliseconds since the epoch.
+/// The start of 2020, in milliseconds since the epoch.
 pub const BEGINNING: i64 = 1_577_836_800_000;
 
-/// Numbers per millisecond. Nothing is numbered at such a rate, so numbers do not run ahead of the time.
+/// Numbers per millisecond. Nothing is numbered faster than this, so numbers do not run ahead of the time.
 pub const PER_MS: i64 = 1_000;
 
-/// How often a connection takes up the time again, in milliseconds. In between, numbers follow one another without a gap,
-/// which keeps neighbours together. (A connection does not always notice that the database behind it was set back: it may
-/// belong to a pooler.)
+/// How often a connection catches up with the time, in milliseconds. In between, numbers are consecutive, which keeps
+/// neighbouring rows together. (Needed throughout a connection's life, because a connection through a pooler does not
+/// always notice that the database behind it was set back.)
 const RENEWED: i64 = 1_000;
 
-/// How far ahead of the time a new connection begins, in milliseconds. Ranges of numbers are reserved for a few seconds, so
-/// what was given may be that far ahead of the time when the database is set back; whoever then connects begins beyond it.
+/// How far ahead of the time a new connection starts, in milliseconds. Ranges of numbers are reserved for a few
+/// seconds, so numbers may be that far ahead of the time when the database is set back; connections opened afterwards
+/// start beyond them.
 const HEAD_START: i64 = 10_000;
 
-/// The lowest number that may be given at a time, in milliseconds since the epoch.
+/// The lowest number that may be assigned at this time, given in milliseconds since the epoch.
 pub fn at(now: i64) -> i64 {
     now.saturating_sub(BEGINNING).max(0).saturating_mul(PER_MS)
 }
 
-/// The lowest number that a connection may give. It only ever grows.
+/// The lowest number that a connection may assign. It only grows.
 #[derive(Default)]
 pub struct Floor {
     number: i64,
-    /// The time that it stands for, in milliseconds since the epoch; 0: none yet.
+    /// The time on which it is based, in milliseconds since the epoch; 0: none yet.
     since: i64,
 }
 
 impl Floor {
-    /// The number that follows `newest` at this time.
+    /// The number to assign after `newest` at this time.
     pub fn next(&mut self, newest: i64, now: i64) -> i64 {
         if now.saturating_sub(self.since) >= RENEWED {
             let from = match self.since {
@@ -54,7 +55,7 @@ mod tests {
     use super::{BEGINNING, Floor, HEAD_START, PER_MS, at};
 
     #[test]
-    fn numbers_follow_one_another_and_take_up_the_time_now_and_then() {
+    fn numbers_are_consecutive_and_catch_up_with_the_time() {
         let now = BEGINNING + 5_000;
         let mut floor = Floor::default();
         let first = floor.next(7, now);
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_knows_no_date_counts() {
+    fn numbers_are_consecutive_if_the_clock_has_no_date() {
         let mut floor = Floor::default();
         assert_eq!(floor.next(0, 5_000), 1);
         assert_eq!(floor.next(1, -5_000), 2);
@@ -83,10 +84,10 @@ mod tests {
         );
     }
 
-    /// A database that is set back to any earlier moment, and asked through another connection, gives none of the numbers
-    /// that were given before, however many messages there were.
+    /// A database that is set back to any earlier moment, and used through a new connection, assigns none of the
+    /// numbers assigned before, however many messages there were.
     #[test]
-    fn what_was_given_is_lower_than_what_is_given_after_the_database_was_set_back() {
+    fn numbers_assigned_after_the_database_was_set_back_are_higher() {
         let (begun, mut given) = (BEGINNING + 1_000_000, 0);
         let mut floor = Floor::default();
         // A hundred messages in each millisecond, for ten seconds.

@@ -1,4 +1,4 @@
-//! The life of an opened store: its threads, its nodes, its end.
+//! The lifecycle of an opened store: its threads, its nodes, and closing it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -23,29 +23,29 @@ use super::{Operation, StoreConfig, StoreError, shard};
 use crate::clock::after;
 use crate::mailbox::MailboxMetrics;
 
-/// When the store is closed, its threads get so much longer than an answer may take.
+/// How much longer than a database answer may take the threads are given to end when the store is closed.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// An opened store. Closing or dropping it lets everything that was sent be done, then ends the threads and closes the
+/// An opened store. Closing or dropping it completes everything that was sent, then ends the threads and closes the
 /// database.
 pub struct Opened {
     queue: Arc<Queue>,
     actor: Addr<StoreActor>,
     lanes: Arc<Lanes>,
     patience: Duration,
-    /// How long a check may take before something is wrong.
+    /// How long a check may take before it counts as trouble.
     check_patience: Duration,
     open: Mutex<Open>,
 }
 
-/// What there is of an opened store until it is closed.
+/// The parts of an opened store that are released when it is closed.
 struct Open {
     database: Option<Arc<dyn Database>>,
     lines: Option<Arc<Lines>>,
     threads: Vec<JoinHandle<()>>,
-    /// Nodes that are attached.
+    /// Number of attached nodes.
     nodes: usize,
-    /// One that was has stopped.
+    /// Whether an attached node has stopped.
     had_stops: bool,
 }
 
@@ -75,7 +75,7 @@ impl Opened {
         let (started, addr) = crossbeam_channel::bounded(1);
         threads.push(spawn("matssocket-store", move || {
             actix::System::new().block_on(async move {
-                // Held until then: an actor that nobody knows any more ends, whatever is in its mailbox.
+                // Keep an address until the stop: an actor without one ends, even with messages in its mailbox.
                 let actor = actor.start();
                 let _ = started.send(actor.clone());
                 let _ = until_stopped.await;
@@ -104,13 +104,13 @@ impl Opened {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A node is attached from now on.
+    /// Counts a node as attached.
     pub fn attach_node(&self) {
         self.open().nodes += 1;
     }
 
-    /// A node whose start failed is not attached any more. False: it still is, for it is the last one after others that
-    /// have stopped, and so closes the store.
+    /// Detaches a node whose start failed. False: it stays attached, because it is the last one after others have
+    /// stopped, and must therefore close the store.
     pub fn detach_unstarted(&self) -> bool {
         let mut open = self.open();
         if open.nodes == 1 && open.had_stops {
@@ -120,7 +120,7 @@ impl Opened {
         true
     }
 
-    /// A node has stopped, and is not attached any more. True: it was the last one.
+    /// Detaches a node that has stopped. True: it was the last one.
     pub fn detach_node(&self) -> bool {
         let mut open = self.open();
         open.had_stops = true;
@@ -128,7 +128,7 @@ impl Opened {
         open.nodes == 0
     }
 
-    /// Whether the database is still there after it was closed.
+    /// Whether the data survives closing the database.
     pub fn outlives_closing(&self) -> bool {
         let open = self.open();
         open.database
@@ -136,7 +136,7 @@ impl Opened {
             .is_none_or(|database| database.outlives_closing())
     }
 
-    /// Sends an operation to its thread: at once if there is room, and whatever keeps the node alive in any case.
+    /// Sends an operation to its thread: at once if there is room, and regardless of room if it keeps the node alive.
     pub fn send<O: Operation>(
         &self,
         operation: O,
@@ -152,7 +152,7 @@ impl Opened {
             share,
             &self.queue,
         ));
-        // What comes after the end is dropped, which answers `Stopped`.
+        // After the store is closed, a task is dropped, which answers `Stopped`.
         let lanes = &self.lanes;
         if O::RANK != Rank::Messages {
             return lanes.send(task);
@@ -177,15 +177,15 @@ impl Opened {
         });
     }
 
-    /// The store's numbers.
+    /// The store's metrics.
     pub fn metrics(&self) -> StoreMetricsSnapshot {
         let open = self.open();
         let bytes = open.database.as_ref().map(|it| it.log_bytes());
         self.queue.metrics.snapshot(bytes.unwrap_or_default())
     }
 
-    /// Asks the threads that users depend on whether they could do anything. What they find is told by
-    /// [`trouble`](Self::trouble).
+    /// Asks the threads on which users depend to check that they can reach the database. [`trouble`](Self::trouble)
+    /// reports the result.
     pub fn ask_for_checks(&self) {
         let held = self.held();
         for (_, lane) in self.watched() {
@@ -206,11 +206,11 @@ impl Opened {
         let others = self.lanes.others.as_ref()?;
         others.handlers.are_all_lost().then(|| Trouble {
             kind: TroubleKind::Write,
-            why: "too many transactional handlers have not come back: the process must be started again".into(),
+            why: "too many transactional handlers did not return; restart the process".into(),
         })
     }
 
-    /// Where there are too few connections, one is closed, for somebody else's to the same database.
+    /// If there are fewer connections than needed, closes one, so that another client of the database can have it.
     pub fn spare_a_connection(&self) {
         let lines = self.open().lines.clone();
         if let Some(lines) = lines.filter(|lines| lines.are_too_few()) {
@@ -218,7 +218,7 @@ impl Opened {
         }
     }
 
-    /// The lanes that users depend on.
+    /// The lanes on which users depend.
     fn watched(&self) -> impl Iterator<Item = (TroubleKind, &Arc<Lane>)> {
         let writers = self.lanes.writers.iter();
         let writers = writers.map(|lane| (TroubleKind::Write, lane));
@@ -239,10 +239,10 @@ impl Opened {
         held.unwrap_or_default()
     }
 
-    /// Closes it: everything that was sent is done, who comes later is answered `Stopped`. Takes as long as what is being
-    /// done; closing it again does nothing.
+    /// Closes the store: everything sent before is completed, and later callers are answered `Stopped`. Blocks until
+    /// the operations in progress are done. Closing it again does nothing.
     pub fn close(&self) {
-        // Those in the lobby are let in before.
+        // Operations in the lobby are admitted first.
         self.actor.do_send(Stop);
         if !self.actor.connected() {
             self.lanes.close();
@@ -255,18 +255,18 @@ impl Opened {
                 std::mem::take(&mut open.threads),
             )
         };
-        // The last handle may be dropped by an operation, on one of these threads: then they end by themselves.
+        // The last handle may be dropped by an operation, on one of these threads; then they end by themselves.
         let here = thread::current().id();
         if threads.iter().all(|it| it.thread().id() != here) {
             let handlers = self.lanes.others.as_ref().map(|others| &others.handlers);
             join(threads, self.check_patience + GRACE, handlers);
         }
-        // With the last of its connections.
+        // The database closes with the last of its connections.
         drop((lines, database));
     }
 }
 
-/// Waits for threads to end. One that is stuck, in the application's code or in a driver, is left behind.
+/// Waits for threads to end. A thread that is stuck, in the application's code or in a driver, is abandoned.
 fn join(threads: Vec<JoinHandle<()>>, longest: Duration, handlers: Option<&Arc<Handlers>>) {
     let until = std::time::Instant::now() + longest;
     while threads.iter().any(|it| !it.is_finished()) && std::time::Instant::now() < until {
@@ -281,7 +281,7 @@ fn join(threads: Vec<JoinHandle<()>>, longest: Duration, handlers: Option<&Arc<H
     }
     if !stuck.is_empty() {
         log::error!(
-            "{} threads of the store have not ended within {longest:?}, and are left behind",
+            "{} threads of the store did not end within {longest:?} and are abandoned",
             stuck.len()
         );
     }

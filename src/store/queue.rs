@@ -1,4 +1,4 @@
-//! How much may wait for the store, and of that, how much of one user's.
+//! Limits how much may wait for the store, in total and per user.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,10 +9,10 @@ use super::fair::Share;
 use super::metrics::StoreMetrics;
 use crate::mailbox::Meter;
 
-/// Users are told apart by so many bits of their hash: two that share a slot share its places.
+/// Users are distinguished by their hash modulo this number; two users in the same slot share its places.
 const SLOTS: usize = 1024;
 
-/// The places of what waits for the threads that talk to the database, and what is counted of it.
+/// Places for operations that wait for the database threads, and the metrics about them.
 pub struct Queue {
     /// Places of all users together.
     places: Semaphore,
@@ -25,7 +25,7 @@ pub struct Queue {
 /// The places of one user.
 pub struct Slot {
     places: Semaphore,
-    /// Operations for which there was no room, and which nobody may overtake.
+    /// Operations that found no room; later ones must not overtake them.
     in_lobby: AtomicUsize,
 }
 
@@ -44,7 +44,7 @@ impl Queue {
         }
     }
 
-    /// The slot of a user, by its number.
+    /// The number of a user's slot.
     pub fn slot_of(share: Share) -> usize {
         share.user as usize % SLOTS
     }
@@ -53,7 +53,7 @@ impl Queue {
         &self.of_users[Queue::slot_of(share)]
     }
 
-    /// Takes a place, unless there is none, or somebody of the same user waits for one.
+    /// Takes a place, unless there is none or an operation of the same user already waits for one.
     pub fn try_enter(&self, share: Share) -> bool {
         let slot = self.slot(share);
         if slot.in_lobby.load(Ordering::Acquire) > 0 {
@@ -69,7 +69,7 @@ impl Queue {
 
     /// Takes a place as soon as there is one.
     pub async fn enter(&self, share: Share) {
-        // Neither is ever closed.
+        // The semaphores are never closed.
         if let Ok(own) = self.slot(share).places.acquire().await
             && let Ok(place) = self.places.acquire().await
         {
@@ -78,17 +78,17 @@ impl Queue {
         }
     }
 
-    /// Somebody of this user waits for a place.
+    /// An operation of this user waits for a place.
     pub fn enter_lobby(&self, share: Share) {
         self.slot(share).in_lobby.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// He does not any more.
+    /// An operation of this user no longer waits for a place.
     pub fn leave_lobby(&self, share: Share) {
         self.slot(share).in_lobby.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// These places are free again.
+    /// Frees these places.
     pub fn give_back(&self, shares: impl Iterator<Item = Share>) {
         let mut count = 0;
         for share in shares {
@@ -119,13 +119,13 @@ mod tests {
         assert!(queue.try_enter(user(1)) && !queue.try_enter(user(1)));
         assert_eq!((0..10).filter(|_| queue.try_enter(user(3))).count(), 4);
         assert_eq!((0..10).filter(|_| queue.try_enter(user(4))).count(), 1);
-        // What could not get both kinds of place has kept neither.
+        // An attempt that could not get both kinds of place has kept neither.
         queue.give_back([user(1)].into_iter());
         assert!(queue.try_enter(user(4)));
     }
 
     #[test]
-    fn nobody_overtakes_who_waits_for_a_place_of_the_same_user() {
+    fn nobody_overtakes_an_operation_of_the_same_user_in_the_lobby() {
         let queue = Queue::new(10, 4);
         queue.enter_lobby(user(1));
         assert!(!queue.try_enter(user(1)));

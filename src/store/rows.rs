@@ -1,6 +1,6 @@
-//! Rows as they are stored, and their way to and from what the operations speak of.
+//! Rows as they are stored, and their conversion from and to the types of the operations.
 
-#![allow(missing_debug_implementations)] // nobody looks at rows, some of which hold secrets
+#![allow(missing_debug_implementations)] // rows are never printed, and some hold secrets
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,10 @@ use crate::store::operation::*;
 use crate::store::statements::{DbError, DbResult};
 use crate::wire::{Debug, MessageType, Payload};
 
-/// Characters of a reply token's secret: about 190 bits.
+/// Characters in the secret of a reply token: about 190 bits.
 const SECRET_LENGTH: usize = 32;
 
-/// A secret that nobody can guess.
+/// An unguessable secret.
 pub fn secret() -> String {
     rand::rng()
         .sample_iter(rand::distr::Alphanumeric)
@@ -30,13 +30,14 @@ fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> DbError 
     DbError::DeserializationError(Box::new(error))
 }
 
-/// A message type out of its name.
+/// Parses a message type's name.
 pub fn kind(name: &str) -> DbResult<MessageType> {
-    MessageType::from_name(name)
-        .ok_or_else(|| DbError::DeserializationError(format!("{name:?} is no message type").into()))
+    MessageType::from_name(name).ok_or_else(|| {
+        DbError::DeserializationError(format!("{name:?} is not a message type").into())
+    })
 }
 
-/// A payload out of its text.
+/// Parses a payload's text.
 pub fn payload(text: String) -> DbResult<Payload> {
     RawValue::from_string(text).map_err(unreadable)
 }
@@ -143,7 +144,7 @@ impl CorrelationRow {
             .unwrap_or_else(|| format!("timed out after {} ms", self.timeout_ms))
     }
 
-    /// What the request left behind.
+    /// What was stored with the request for its reply.
     pub fn correlation(self) -> Correlation {
         Correlation {
             terminator: self.terminator,
@@ -178,7 +179,7 @@ pub struct NewForwardedRow<'a> {
     pub bytes: i32,
     pub deadline: Option<i64>,
     pub adapted: Option<bool>,
-    /// Since when it is free, if it is: so that it is known how long it is to wait, should the clock be set back.
+    /// When it became unclaimed, if it is. Reveals how long it was meant to wait if the clock is set back.
     pub postponed: Option<i64>,
 }
 
@@ -207,7 +208,7 @@ pub struct ForwardedRow {
 }
 
 impl ForwardedRow {
-    /// The row, as it is read at this time.
+    /// The row, as read at this time (milliseconds since the epoch).
     pub fn read_at(self, now: i64) -> DbResult<Forwarded> {
         let row = self;
         let between = |from: i64, to: i64| {

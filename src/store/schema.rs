@@ -1,7 +1,7 @@
-//! The tables, as Diesel sees them. What the columns mean is said in `migrations/`.
+//! The tables as Diesel sees them. The columns are documented in `migrations/`.
 //!
-//! Compiled once for each database, whose `table!` decides whether a table has its bare name or the one in front of it:
-//! in SQLite it shares the file with the application's tables, in PostgreSQL it has a schema of its own.
+//! Compiled once for each database. Its `table!` macro decides whether a table has its plain name or the prefixed one:
+//! in SQLite our tables share the file with the application's, in PostgreSQL they have a schema of their own.
 
 table! { "matssocket_session"
     session (key) {

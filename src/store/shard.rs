@@ -1,12 +1,12 @@
-//! Which writer an operation goes to: all those of a session to the same, whether they know its id or its key. They
-//! keep their order, and several writers do not wait for each other's locks.
+//! Assigns operations to writers. All operations of a session go to the same writer, whether they know its id or its
+//! key, which keeps their order and prevents writers from waiting for each other's locks.
 
 use super::Operation;
 use super::fair::Share;
 use super::operation::{NewForward, SessionKey};
 use super::statements::Touched;
 
-/// A key is a number times this, plus the session's shard.
+/// A session key is a multiple of this plus the session's shard.
 pub const SHARDS: i64 = 256;
 
 /// The shard of the session with this id.
@@ -14,20 +14,20 @@ pub fn of_sid(sid: &str) -> i64 {
     (hash(sid) % SHARDS as u64) as i64
 }
 
-/// FNV-1a, whose low bits are well mixed: a number on which nodes of all versions agree.
+/// FNV-1a, whose low bits are well mixed. Nodes of all versions must compute the same value.
 pub fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// A number under which a user is counted.
+/// The number of a user's account.
 pub fn account_of(user_id: &str) -> u64 {
     hash(user_id)
 }
 
 impl Share {
-    /// The share of a user whose sessions come and go, which they do in their order.
+    /// The share for opening and resuming a user's sessions, which happen in order.
     pub fn of_user(user_id: &str) -> Share {
         Share::of(user_id, SessionKey(0))
     }
@@ -42,7 +42,7 @@ impl Share {
 }
 
 impl NewForward {
-    /// On whose account a service works on it.
+    /// The account on which a service processes this.
     pub(crate) fn share(&self) -> Share {
         Share {
             user: account_of(&self.user_id),
@@ -51,7 +51,7 @@ impl NewForward {
     }
 }
 
-/// The share of an operation of which nobody said for whom it is: whatever it touches first counts as a user.
+/// The share of an operation without a given account: whatever it touches first serves as the user.
 pub fn share_of<O: Operation>(operation: &O) -> Share {
     let mut user = None;
     operation.touches(&mut |touched| {
@@ -67,7 +67,7 @@ pub fn share_of<O: Operation>(operation: &O) -> Share {
     }
 }
 
-/// The shard of whatever is touched.
+/// The shard of something touched.
 pub fn of(touched: Touched<'_>) -> i64 {
     match touched {
         Touched::Session(SessionKey(key)) => key.rem_euclid(SHARDS),

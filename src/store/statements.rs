@@ -1,4 +1,4 @@
-//! The narrow inner trait: what a database must be able to do. One method per operation.
+//! The narrow internal interface to a database, with one method per operation.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +7,10 @@ pub use super::meaning::Meaning;
 use super::operation::*;
 use crate::clock::Clock;
 
-/// What can go wrong inside a database; for all others it becomes a [`StoreError`](super::StoreError).
+/// An error inside a database; callers of the store see it as a [`StoreError`](super::StoreError).
 pub type DbError = diesel::result::Error;
 
-/// An error of our own, in these words.
+/// An error of our own with this text.
 pub fn in_words(why: impl Into<String>) -> DbError {
     DbError::QueryBuilderError(why.into().into())
 }
@@ -18,14 +18,14 @@ pub fn in_words(why: impl Into<String>) -> DbError {
 /// Result of a statement.
 pub type DbResult<T> = Result<T, DbError>;
 
-/// What shall become of the transaction in which an operation ran.
+/// What to do with the transaction in which an operation ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Keep it.
     Commit,
-    /// Undo it; the outcome is told all the same.
+    /// Undo it; the outcome is reported all the same.
     RollBack,
-    /// Undo it, and never use this connection again: its state is not known.
+    /// Undo it and never use this connection again: its state is unknown.
     Discard,
 }
 
@@ -36,57 +36,57 @@ pub enum Mode {
     Write,
     /// In a transaction of its own.
     Alone,
-    /// The application's own code runs in it, in a transaction of its own that is never begun again.
+    /// In a transaction of its own that runs the application's code and is never retried.
     Handler,
-    /// Changes nothing: beside the writer, if the database can.
+    /// Changes nothing; runs beside the writer if the database allows it.
     Read,
 }
 
-/// What comes before what. What keeps the node alive must not wait behind messages, however many there are.
+/// Priority of an operation. What keeps the node alive must not wait behind messages, however many there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rank {
-    /// The node's own: its lease, its sweep, its leaving.
+    /// What the node itself needs: its lease, its sweep, its leaving.
     Control,
-    /// Sessions that come and go.
+    /// Sessions being opened, resumed and closed.
     Sessions,
-    /// All that users and the application cause.
+    /// Everything that users and the application cause.
     Messages,
-    /// What can wait: in parts, each a short transaction of its own.
+    /// What can wait. Done in parts, each a short transaction of its own.
     Maintenance,
 }
 
-/// Why a transaction did not take place.
+/// Why a transaction failed.
 #[derive(Debug)]
 pub enum Fault {
-    /// It could not begin: the database is away or locked.
+    /// It could not begin: the database is unreachable or locked.
     Begin(DbError, Meaning),
-    /// Something in it, or its commit, failed; it was rolled back.
+    /// A statement in it, or its commit, failed; it was rolled back.
     Inside(DbError, Meaning),
-    /// The connection was lost, and the transaction with it; another one may do better.
+    /// The connection was lost, and the transaction with it; another connection may work.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     Lost(DbError),
-    /// The connection was lost during the commit, and what became of it could not be learnt.
+    /// The connection was lost during the commit, and the outcome could not be determined.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     Unknown(DbError),
 }
 
-/// How a group is run.
+/// How thoroughly a group is checked before it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Care {
-    /// What is unlikely may be found out late, which fails the group.
+    /// Optimistic: an unlikely conflict may be detected late, and then fails the whole group.
     Quick,
-    /// Everything is looked up before: only what cannot be done fails.
+    /// Everything is looked up first, so that only operations that cannot be done fail.
     Careful,
 }
 
-/// What an operation touches, known before it runs: locked in one order, and sent to one writer.
+/// What an operation touches, known before it runs. Used to lock in one global order and to choose the writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Touched<'a> {
     /// This session.
     Session(SessionKey),
     /// The session with this id.
     Sid(&'a str),
-    /// The session with this id, which is resumed.
+    /// The session with this id, which is being resumed.
     Resumed(&'a str),
     /// The number of sessions of this user.
     User(&'a str),
@@ -98,42 +98,42 @@ pub enum Touched<'a> {
 
 /// One kind of operation.
 pub trait Operation: Send + 'static {
-    /// What the caller is told after the commit.
+    /// What the caller receives after the commit.
     type Outcome: Send + 'static;
 
     /// How it runs.
     #[doc(hidden)]
     const MODE: Mode;
 
-    /// What it comes before.
+    /// Its priority.
     #[doc(hidden)]
     const RANK: Rank;
 
-    /// How long it may take, where the application's code runs in it.
+    /// How long it may take; only where the application's code runs in it.
     #[doc(hidden)]
     fn limit(&self) -> Option<Duration> {
         None
     }
 
-    /// Shows what it touches.
+    /// Calls `see` for everything it touches.
     #[doc(hidden)]
     fn touches(&self, _see: &mut dyn FnMut(Touched<'_>)) {}
 
-    /// Bytes that it writes, about.
+    /// Approximate number of bytes that it writes.
     #[doc(hidden)]
     fn bytes(&self) -> usize {
         0
     }
 
-    /// Runs it. May run again if its transaction was rolled back, unless its mode is `Handler`.
+    /// Runs it. It may run again if its transaction was rolled back, unless its mode is `Handler`.
     #[doc(hidden)]
     fn apply(&mut self, statements: &mut dyn Statements) -> DbResult<Self::Outcome>;
 
-    /// Gives up the messages that it has stored, to those who are told of them. Comes after the commit.
+    /// Moves the messages that it stored into the notifications for them. Called after the commit.
     #[doc(hidden)]
-    fn give_messages(&mut self, _: &Self::Outcome, _told: &mut [StoredMessage]) {}
+    fn give_messages(&mut self, _: &Self::Outcome, _stored: &mut [StoredMessage]) {}
 
-    /// What becomes of its transaction; other than `Commit` only where the mode is `Handler`.
+    /// What to do with its transaction; anything but `Commit` only where the mode is `Handler`.
     #[doc(hidden)]
     fn verdict(_: &Self::Outcome) -> Verdict {
         Verdict::Commit
@@ -142,23 +142,23 @@ pub trait Operation: Send + 'static {
 
 /// Operations that share a transaction.
 pub trait Group {
-    /// Shows what they touch.
+    /// Calls `see` for everything they touch.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))] // SQLite locks nothing
     fn touches(&self, see: &mut dyn FnMut(Touched<'_>));
 
-    /// Runs them. An error leaves the transaction to be rolled back.
+    /// Runs them. After an error the transaction must be rolled back.
     ///
     /// # Errors
-    /// The database's.
+    /// Those of the database.
     fn run(&mut self, statements: &mut dyn Statements) -> DbResult<Verdict>;
 }
 
-/// Shows what an operation touches, and how large it is.
+/// What an operation touches and how large it is.
 pub(super) trait Touches {
-    /// Shows it.
+    /// Calls `see` for everything it touches.
     fn touches(&self, see: &mut dyn FnMut(Touched<'_>));
 
-    /// Bytes that it writes, about; what is small does not count.
+    /// Approximate number of bytes that it writes; small values are not counted.
     fn bytes(&self) -> usize {
         0
     }
@@ -166,14 +166,14 @@ pub(super) trait Touches {
 
 /// An opened database.
 pub trait Database: Send + Sync + 'static {
-    /// A new connection that writes. At most [`writers`](Self::writers) are used at a time.
+    /// Opens a connection that writes. At most [`writers`](Self::writers) are used at a time.
     ///
     /// # Errors
     /// Why it cannot be reached.
     fn writer(&self) -> Result<Box<dyn Line>, String>;
 
-    /// A connection that writes, and that can be lent to a transactional handler. While it is being opened, another thread
-    /// can end it by what `opening` is given.
+    /// Opens a connection that writes and can be lent to a transactional handler. `opening` receives a cutter by which
+    /// another thread can end the connection while it is still being opened.
     ///
     /// # Errors
     /// Why it cannot be reached.
@@ -181,7 +181,7 @@ pub trait Database: Send + Sync + 'static {
         self.writer()
     }
 
-    /// A connection that reads.
+    /// Opens a connection that reads.
     ///
     /// # Errors
     /// Why it cannot be reached.
@@ -190,36 +190,36 @@ pub trait Database: Send + Sync + 'static {
     /// How many threads may write messages at a time.
     fn writers(&self) -> usize;
 
-    /// How many transactional handlers may run at a time beside those that write. 0: there is one that writes, and it
-    /// does everything, the node's own work and maintenance included; else those have threads of their own, too.
+    /// How many transactional handlers may run at the same time, besides the writers. 0: a single writing thread does
+    /// everything, including the node's own work and maintenance. Otherwise those have threads of their own as well.
     fn handlers(&self) -> usize;
 
-    /// For how long, up to now, a handler has had the only connection that writes, in all. Meanwhile nobody else could
-    /// write, and so nobody's lease needed to be renewed. Zero where several write at a time.
+    /// Total time for which handlers have occupied the only connection that writes. Nobody else could write meanwhile,
+    /// so no lease had to be renewed. Zero where several connections can write at a time.
     fn held(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// How many threads may read beside the writers. 0: reads go through the writers.
+    /// How many threads may read besides the writers. 0: reads go through the writers.
     fn readers(&self) -> usize;
 
-    /// Whether a connection that writes also reads, and the other way round, so that threads can take turns with those
-    /// that there are.
+    /// Whether connections that write can also read and vice versa, so that threads can share the connections
+    /// available.
     fn lines_are_alike(&self) -> bool {
         false
     }
 
-    /// Whether it is still there after its last connection was closed.
+    /// Whether the data survives closing the last connection.
     fn outlives_closing(&self) -> bool {
         true
     }
 
-    /// Whether there is something for [`Rotate`] to look at since this was asked last.
+    /// Whether there has been anything for [`Rotate`] to look at since the last call.
     fn wants_rotation(&self) -> bool {
         false
     }
 
-    /// Bytes of the write-ahead log beside the database's file. Zero where there is none.
+    /// Size of the write-ahead log beside the database file, in bytes. Zero where there is none.
     fn log_bytes(&self) -> u64 {
         0
     }
@@ -230,12 +230,12 @@ pub type Cutter = Box<dyn FnOnce() + Send>;
 
 /// A connection.
 pub trait Line: Send {
-    /// By this, another thread can end it while something waits on it; `None`: nobody can.
+    /// A way for another thread to end the connection while something waits on it. `None`: there is none.
     fn cutter(&self) -> Option<Cutter> {
         None
     }
 
-    /// Runs a group in one transaction, and does with it what the verdict says.
+    /// Runs a group in one transaction, and ends it as the verdict says.
     ///
     /// # Errors
     /// Nothing was changed, unless the fault says otherwise.
@@ -246,7 +246,7 @@ pub trait Line: Send {
 }
 
 /// The table of all operations: mode, rank, method, operation and outcome. Calls `$callback` with it. [`Unit`] and
-/// [`Transact`] are the exceptions, and written out by hand.
+/// [`Transact`] differ from the others and are written out by hand.
 macro_rules! operations {
     ($callback:ident) => {
         $callback! {
@@ -306,19 +306,20 @@ pub(super) use operations;
 
 macro_rules! statements_trait {
     ($($mode:ident $rank:ident $method:ident($operation:ty) -> $outcome:ty;)*) => {
-        /// A transaction under way. A method that returns `Err` leaves it to be rolled back; a refusal is an outcome
+        /// A transaction in progress. A method that returns `Err` leaves it to be rolled back. A refusal is an outcome
         /// and has written nothing.
         pub trait Statements {
-            /// What comes next is on behalf of this node, at the time of its clock.
+            /// Whatever follows is on behalf of this node, at the time of its clock.
             fn on_behalf_of(&mut self, node: &Arc<str>, clock: &Clock);
 
-            /// What somebody should be told after the commit, gathered since the last call.
+            /// Takes the news for subscribers, gathered since the last call, to be sent after the commit.
             fn take_news(&mut self) -> News;
 
             /// See the operation.
             fn unit(&mut self, operation: &Unit) -> DbResult<UnitOutcome>;
 
-            /// Runs a handler with the connection. The caller obeys [`Operation::verdict`](super::Operation::verdict).
+            /// Runs a handler with the connection. The caller must obey
+            /// [`Operation::verdict`](super::Operation::verdict).
             fn transact(&mut self, operation: &mut Transact) -> DbResult<Transacted>;
 
             $(
@@ -372,8 +373,8 @@ impl super::Operation for Unit {
         statements.unit(self)
     }
 
-    fn give_messages(&mut self, outcome: &UnitOutcome, told: &mut [StoredMessage]) {
-        Unit::give_messages(self, outcome, told)
+    fn give_messages(&mut self, outcome: &UnitOutcome, stored: &mut [StoredMessage]) {
+        Unit::give_messages(self, outcome, stored)
     }
 }
 
@@ -386,14 +387,14 @@ impl super::Operation for Transact {
         Some(self.limit)
     }
 
-    /// Nothing before it has ended: its session must not be locked for as long as the application's code runs.
+    /// Nothing until the handler has ended: its session must not stay locked while the application's code runs.
     fn touches(&self, _: &mut dyn FnMut(Touched<'_>)) {}
 
     fn apply(&mut self, statements: &mut dyn Statements) -> DbResult<Transacted> {
         statements.transact(self)
     }
 
-    /// What the handler wrote itself must not outlive a unit that was refused.
+    /// What the handler wrote itself must not survive if its unit is refused.
     fn verdict(outcome: &Transacted) -> Verdict {
         match outcome {
             Transacted::Unit(UnitOutcome::Committed(_)) => Verdict::Commit,

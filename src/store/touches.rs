@@ -3,7 +3,7 @@
 use super::operation::*;
 use super::statements::{Touched, Touches};
 
-/// Operations that touch nothing that others touch, or do not know it before.
+/// Operations that touch nothing shared, or do not know in advance what they touch.
 macro_rules! touch_nothing {
     ($($operation:ty)*) => {
         $(impl Touches for $operation {
@@ -35,7 +35,7 @@ touch_their_session! { Deregister Subscribe Unsubscribe DropInbox Complete MarkR
 impl Touches for Register {
     fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
         match &self.session {
-            // Sessions that a user opens at the same time are counted one after the other.
+            // Serialises sessions that one user opens at the same time, so that they are counted correctly.
             NewOrResumed::New { .. } => see(Touched::User(&self.user_id)),
             NewOrResumed::Resumed { sid } => see(Touched::Resumed(sid)),
         }
@@ -86,7 +86,8 @@ impl Touches for Unit {
                 Effect::EndRequest { session, .. } => see(Touched::Session(*session)),
             }
         }
-        // Last: whatever goes to a session keeps its order there, whoever has sent it.
+        // Reported last, so that the session determines the writer: whatever goes to one session keeps its order,
+        // whoever sends it.
         match &self.cause {
             Cause::Forwarded { id, .. } => see(Touched::Forwarded(*id)),
             Cause::Postponed { back, .. } => see(Touched::Forwarded(back.id)),

@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
-/// Whether `version` is `floor` or higher. Parts are compared one by one, a missing part counts as 0; within a part
-/// the leading number decides, then the text behind it.
+/// Whether `version` is `floor` or higher. Parts are compared one by one; a missing part counts as 0. Within a part the
+/// leading number decides, then the text that follows it.
 pub fn at_or_above(version: &str, floor: &str) -> bool {
     compare(version, floor) != Ordering::Less
 }
@@ -27,7 +27,7 @@ fn part(text: &str) -> (u64, &str) {
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
     let (number, rest) = text.split_at(digits);
-    // Only too many digits fail here: more than any number.
+    // Parsing fails only if there are too many digits.
     let number = if number.is_empty() {
         0
     } else {

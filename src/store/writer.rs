@@ -1,4 +1,4 @@
-//! The threads that talk to the database: those that write, in group commits, and those that read.
+//! The threads that use the database: those that write, in group commits, and those that read.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,22 +19,22 @@ use crate::fault_injection::{Step, reached};
 use crate::seldom::log_seldom;
 use crate::wire::shown;
 
-/// What a thread does.
+/// The role of a thread.
 #[derive(Clone, Copy)]
 pub enum Role<'a> {
-    /// It writes, at most so many operations in one transaction.
+    /// Writes, with at most `batch` operations in one transaction.
     Write { batch: usize },
-    /// It runs transactional handlers, one at a time, until it is taken for lost.
+    /// Runs transactional handlers, one at a time, until it counts as lost.
     Handle(&'a Arc<Handlers>),
-    /// It reads, as one of so many that share what is to be read.
+    /// Reads, as one of `threads` threads that share the reads.
     Read { threads: usize },
 }
 
-/// Most operations that are read in one transaction: beginning and ending it are round trips, and the first of them is
-/// answered with the last.
+/// Maximum number of reads in one transaction. Beginning and ending a transaction are round trips, but the first read
+/// of a group is answered together with the last.
 const READ_TOGETHER: usize = 16;
 
-/// Does what comes through a lane, until that is closed; begins anew when it panics.
+/// Processes a lane until it is closed. After a panic, starts again with a new connection.
 pub fn serve(lane: &Lane, lines: &Arc<Lines>, role: Role<'_>, queue: &Queue) {
     let (most, threads, purpose) = match role {
         Role::Write { batch } => (batch, 1, Purpose::Write),
@@ -73,7 +73,7 @@ pub fn serve(lane: &Lane, lines: &Arc<Lines>, role: Role<'_>, queue: &Queue) {
         queue.metrics.panicked();
         log_seldom!(
             error,
-            "a thread of the store panicked; it goes on with a fresh connection"
+            "a thread of the store panicked; it continues with a new connection"
         );
     }
 }
@@ -81,25 +81,25 @@ pub fn serve(lane: &Lane, lines: &Arc<Lines>, role: Role<'_>, queue: &Queue) {
 struct Worker<'a> {
     lines: &'a Arc<Lines>,
     purpose: Purpose,
-    /// `None`: to be taken before the next transaction.
+    /// `None`: to be opened before the next transaction.
     line: Option<Held>,
-    /// Where they come from.
+    /// The queue from which the jobs come.
     queue: &'a Queue,
     health: &'a Health,
-    /// What runs, if that is watched.
+    /// The running job, if it is supervised.
     watched: Option<Watched>,
 }
 
 impl Worker<'_> {
-    /// Tries whether anything could be done.
+    /// Checks that the database can be reached.
     fn check(&mut self) {
         if let Err(fault) = self.try_hard(&mut []) {
-            log::debug!("a thread of the store could do nothing now: {fault:?}");
+            log::debug!("a thread of the store cannot use the database at the moment: {fault:?}");
         }
         self.health.checked();
     }
 
-    /// Lets another thread have the connection, if it waits for one.
+    /// Gives up the connection if another thread waits for one.
     fn share(&mut self) {
         if self.lines.are_wanted()
             && let Some(line) = self.line.take()
@@ -108,7 +108,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Does what was taken out of the queue.
+    /// Processes jobs taken from the queue.
     fn work(&mut self, mut jobs: Vec<Job>) {
         let begun = Instant::now();
         let queue = self.queue;
@@ -120,7 +120,7 @@ impl Worker<'_> {
         queue.meter.handled_together(begun.elapsed());
     }
 
-    /// Commits a group, except that what must be alone is.
+    /// Commits jobs in one group, apart from those that need a transaction of their own.
     fn commit_all(&mut self, jobs: Vec<Job>) {
         let mut group = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -134,7 +134,8 @@ impl Worker<'_> {
         self.commit(group);
     }
 
-    /// Commits a group as one; if something in it fails, one by one, so that only the bad one fails.
+    /// Commits a group in one transaction. If something in it fails, commits the jobs one by one, so that only the
+    /// invalid one fails.
     fn commit(&mut self, mut group: Vec<Job>) {
         if group.is_empty() {
             return;
@@ -144,7 +145,7 @@ impl Worker<'_> {
             Err(Fault::Inside(error, meaning)) if group.len() > 1 && meaning != Meaning::Unable => {
                 log_seldom!(
                     warn,
-                    "a group of {} operations failed and is run one by one: {}",
+                    "a group of {} operations failed and is retried one by one: {}",
                     group.len(),
                     shown(&error.to_string())
                 );
@@ -165,7 +166,7 @@ impl Worker<'_> {
                         fault,
                         Fault::Begin(..) | Fault::Lost(_) | Fault::Inside(_, Meaning::Unable)
                     ) {
-                        // The database is away: the others would only wait for it one after the other.
+                        // The database is unavailable: the remaining jobs would only wait for it one after the other.
                         single.extend(jobs.by_ref());
                     }
                     fail(single, fault);
@@ -174,8 +175,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Runs a group in one transaction: again if only the connection was bad, and again with more care if that may help
-    /// (two who lock each other out are told so by the database, for one).
+    /// Runs a group in one transaction. Retries it if only the connection was bad, and once more with `Care::Careful`
+    /// if that may help (after a deadlock, for example).
     fn try_hard(&mut self, group: &mut [Job]) -> Result<(), Fault> {
         let mut result = self.attempt(group, Care::Quick);
         if group.iter().any(|job| job.mode() == Mode::Handler) {
@@ -219,16 +220,16 @@ impl Worker<'_> {
         if let Some(watched) = &self.watched {
             watched.uses(line.cutter());
             if watched.is_given_up() {
-                let why = in_words("whoever asked was told that it took too long");
+                let why = in_words("the caller was already answered that it took too long");
                 return Err(Fault::Begin(why, Meaning::Again));
             }
         }
         let size = jobs.len();
         let result = line.transaction(&mut Batch(jobs), care);
         let done_with = match &result {
-            // A commit that was not answered, and then asked for, has gone well on a line that is lost.
+            // A commit whose answer was lost but whose outcome was looked up succeeded on a connection that is gone.
             Ok(verdict) => *verdict == Verdict::Discard || line.is_broken(),
-            // Not known either where it is the files that are not as they were, and the connection is well.
+            // The outcome may also be unknown because the files were tampered with, while the connection is intact.
             Err(Fault::Inside(..) | Fault::Unknown(_)) => line.is_broken(),
             Err(Fault::Begin(..) | Fault::Lost(_)) => true,
         };
@@ -260,30 +261,33 @@ impl Group for Batch<'_> {
         for job in self.0.iter_mut() {
             verdict = job.apply(statements)?;
         }
-        // Only one that is alone ever says anything but Commit.
+        // Only a job in a transaction of its own returns anything but `Commit`.
         Ok(verdict)
     }
 }
 
-/// News first: whoever is answered may rely on the news being on their way.
+/// News goes out first: an answered caller may rely on it being on its way.
 fn finish(mut group: Vec<Job>, queue: &Queue) {
-    // By the node on whose behalf.
-    let mut told: Vec<(Arc<Seat>, News)> = Vec::new();
+    // Grouped by the node on whose behalf the jobs ran.
+    let mut by_node: Vec<(Arc<Seat>, News)> = Vec::new();
     for (seat, mut news) in group.iter_mut().filter_map(|job| job.news()) {
-        match told.iter_mut().find(|(other, _)| Arc::ptr_eq(other, seat)) {
+        match by_node
+            .iter_mut()
+            .find(|(other, _)| Arc::ptr_eq(other, seat))
+        {
             Some((_, before)) => {
                 before.stored.append(&mut news.stored);
                 before.forwarded.append(&mut news.forwarded);
                 before.work |= news.work;
                 before.published |= news.published;
             }
-            None => told.push((seat.clone(), news)),
+            None => by_node.push((seat.clone(), news)),
         }
     }
-    for (seat, news) in told {
+    for (seat, news) in by_node {
         seat.tell(news);
     }
-    // All together, and before anybody is answered: counters that several threads write are slow.
+    // All at once and before answering, because updating counters that several threads share is slow.
     queue.give_back(group.iter_mut().filter_map(|job| job.give_back()));
     for job in group {
         job.answer();
@@ -291,7 +295,7 @@ fn finish(mut group: Vec<Job>, queue: &Queue) {
 }
 
 fn error_of(error: &DbError, meaning: Meaning) -> StoreError {
-    // It may quote what it did not take.
+    // The error may quote the rejected value.
     let why = shown(&error.to_string()).into_owned();
     match meaning {
         Meaning::Refused => StoreError::Refused(why),
@@ -305,7 +309,7 @@ fn fail(group: Vec<Job>, fault: Fault) {
         Fault::Unknown(error) => {
             log_seldom!(
                 error,
-                "what became of {} operations is not known: {error}",
+                "the outcome of {} operations is unknown: {error}",
                 group.len()
             );
             StoreError::Unknown

@@ -9,7 +9,7 @@ use super::{Error, TestClient};
 use crate::server::MatsSocketServer;
 use crate::wire::{Envelope, MessageType};
 
-/// What a [`TestClient`] says of itself, and how long it waits. Made by [`TestClient::builder`].
+/// What a [`TestClient`] sends about itself, and how long it waits. Created by [`TestClient::builder`].
 #[must_use = "a builder does nothing until `connect` is called and awaited"]
 pub struct TestClientBuilder {
     pub(super) server: MatsSocketServer,
@@ -20,7 +20,7 @@ pub struct TestClientBuilder {
     pub(super) hold_acks: bool,
 }
 
-/// Neither the authorization value nor the headers.
+/// Omits the authorization value and the headers.
 impl fmt::Debug for TestClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TestClientBuilder")
@@ -68,7 +68,7 @@ impl TestClientBuilder {
         self
     }
 
-    /// Begins as after [`TestClient::hold_acks`]`(true)`.
+    /// Starts as if [`TestClient::hold_acks`]`(true)` had been called.
     pub fn hold_acks(mut self) -> Self {
         self.hold_acks = true;
         self

@@ -1,4 +1,4 @@
-//! The client of a test.
+//! A client for tests.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,8 +19,8 @@ use crate::server::MatsSocketServer;
 use crate::store::operation::{ListSessions, SessionFilter};
 use crate::wire::{Envelope, MessageType, Payload, print_pipeline};
 
-/// A client of a running server, without a socket. It acknowledges what comes, keeps what is not settled over a
-/// reconnect, and drops repeats, as any client must. Everything waits at most for the
+/// A client of a running server, without a socket. It acknowledges what it receives, keeps unsettled messages across
+/// reconnects, and drops repeats, as any client must. Every method waits at most for the
 /// [time-out](TestClientBuilder::timeout). Dropping it loses the line; the session stays for a while.
 pub struct TestClient {
     settings: TestClientBuilder,
@@ -57,7 +57,7 @@ impl TestClient {
             .await
     }
 
-    /// Connects with headers, a name, or a patience of its own.
+    /// Configures headers, a name, or a time-out before connecting.
     pub fn builder(server: &MatsSocketServer) -> TestClientBuilder {
         TestClientBuilder::new(server)
     }
@@ -92,7 +92,7 @@ impl TestClient {
         self.peer().session_id().unwrap_or_default().to_owned()
     }
 
-    /// Sends a REQUEST and waits for its reply, over reconnects too.
+    /// Sends a REQUEST and waits for its reply, across reconnects.
     ///
     /// # Errors
     /// [`Error::Nack`], [`Error::Retry`], [`Error::Closed`] when the session is closed, [`Error::Timeout`],
@@ -117,7 +117,7 @@ impl TestClient {
         }
     }
 
-    /// Sends a SEND and waits for its ACK, over reconnects too.
+    /// Sends a SEND and waits for its ACK, across reconnects.
     ///
     /// # Errors
     /// As [`request`](Self::request).
@@ -135,7 +135,7 @@ impl TestClient {
         self.settle(envelope, &what).await.map(drop)
     }
 
-    /// Resolves a REQUEST of the server, and waits for the ACK.
+    /// Resolves a REQUEST from the server, and waits for the ACK.
     ///
     /// # Errors
     /// As [`request`](Self::request).
@@ -148,7 +148,7 @@ impl TestClient {
             .await
     }
 
-    /// Rejects a REQUEST of the server, and waits for the ACK.
+    /// Rejects a REQUEST from the server, and waits for the ACK.
     ///
     /// # Errors
     /// As [`request`](Self::request).
@@ -160,9 +160,9 @@ impl TestClient {
         self.reply(MessageType::Reject, request, json(reply)?).await
     }
 
-    /// Acknowledges a message of the server with a NACK: it cannot be handled.
+    /// Acknowledges a message from the server with a NACK: it cannot be handled.
     ///
-    /// Only where [acknowledgements are held](Self::hold_acks) does the server not have an ACK already.
+    /// Unless [acknowledgements are held](Self::hold_acks), the server already has an ACK.
     ///
     /// # Errors
     /// [`Error::NoLine`].
@@ -177,8 +177,8 @@ impl TestClient {
         )
     }
 
-    /// The next SEND or REQUEST of the server, in the order in which they came. Each comes once, however often it
-    /// is delivered.
+    /// The next SEND or REQUEST from the server, in order of arrival. Each is returned once, however often it is
+    /// delivered.
     ///
     /// # Errors
     /// [`Error::Timeout`].
@@ -186,22 +186,22 @@ impl TestClient {
         self.next(&self.pushes, "a message of the server").await
     }
 
-    /// A message of the server that has come already.
+    /// A message from the server that has already arrived, if any.
     pub async fn try_next_message(&self) -> Option<Push> {
         self.pushes.lock().await.try_recv().ok()
     }
 
-    /// Holds back the ACKs of what the server sends; `false` gives those held back, and holds no more. Lost with the
-    /// line, as they would be: the server then delivers again.
+    /// Holds back the ACKs of what the server sends; `false` sends those held back, and holds no more. They are lost
+    /// with the line, like unsent ACKs in production: the server then delivers again.
     ///
     /// # Errors
-    /// [`Error::NoLine`] if there are ACKs to be given.
+    /// [`Error::NoLine`] if there are ACKs to be sent.
     pub fn hold_acks(&self, hold: bool) -> Result<(), Error> {
         let acks = self.peer().hold(hold);
         acks.map_or(Ok(()), |acks| self.write("acknowledge", acks))
     }
 
-    /// Subscribes to a topic and waits for the server's word.
+    /// Subscribes to a topic and waits for the server's answer.
     ///
     /// # Errors
     /// [`Error::NotAuthorized`], or as [`request`](Self::request).
@@ -249,7 +249,7 @@ impl TestClient {
         self.write("send authorization", print_pipeline([&auth]))
     }
 
-    /// The server asks for fresh authorization (REAUTH).
+    /// Waits until the server requests a new authorization (REAUTH).
     ///
     /// # Errors
     /// [`Error::Timeout`].
@@ -257,7 +257,7 @@ impl TestClient {
         self.next(&self.reauths, "REAUTH").await
     }
 
-    /// Sends a pipeline as it is: for what a correct client would not send.
+    /// Sends a pipeline as given: for input that a correct client would not send.
     ///
     /// # Errors
     /// [`Error::NoLine`].
@@ -280,7 +280,7 @@ impl TestClient {
         self.resume(&self.settings.server).await
     }
 
-    /// As [`reconnect`](Self::reconnect), to another node of the cluster. A later `reconnect` goes back to the first.
+    /// Like [`reconnect`](Self::reconnect), to another node of the cluster. A later `reconnect` goes back to the first.
     ///
     /// # Errors
     /// As [`reconnect`](Self::reconnect).
@@ -331,14 +331,15 @@ impl TestClient {
                 {
                     return Ok(());
                 }
-                // The store tells nobody of a session that is gone.
+                // The store does not notify anyone when a session is gone, so poll.
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
         self.patiently("the end of the session", gone).await?
     }
 
-    /// Waits until the server closes the line: code and reason. At once if it has, until the next reconnect.
+    /// Waits until the server closes the line. Returns code and reason. If it has already closed the line, returns at
+    /// once, until the next reconnect.
     ///
     /// # Errors
     /// [`Error::Timeout`].

@@ -1,4 +1,4 @@
-//! The line: an actor in the place of the connection actor, on the server's own thread.
+//! The line: an actor in place of the connection actor, on the server's own thread.
 
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,7 @@ use crate::session::line::{Flow, FromLine, NewLine, ToLine};
 #[rtype(result = "()")]
 pub(super) struct Out(pub(super) String);
 
-/// The line ends: with this code of the client's, or without a word.
+/// The line ends: with this close code from the client, or without a Close.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Hang(pub(super) Option<u16>);
@@ -31,7 +31,7 @@ pub(super) struct Hang(pub(super) Option<u16>);
 pub(super) struct Line {
     edge: Arc<Edge>,
     peer: Arc<Mutex<Peer>>,
-    /// Which of the client's lines this is: what comes over an older one is lost.
+    /// Which of the client's lines this is: what arrives on an older one is lost.
     generation: u64,
     flow: Flow,
     opening: Option<Rc<dyn Authenticator>>,
@@ -39,8 +39,8 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Upgrades as the HTTP edge would, and starts the actor: both on the server's own thread, so that the test needs
-    /// no actix system, and handlers outlive their line as they do in production.
+    /// Upgrades as the HTTP edge would, and starts the actor. Both happen on the server's own thread, so that the test
+    /// needs no actix system, and handlers outlive their line as they do in production.
     pub(super) async fn open(
         edge: Arc<Edge>,
         peer: Arc<Mutex<Peer>>,
@@ -62,7 +62,7 @@ impl Line {
                     };
                     line.start()
                 });
-                // Nobody waits for it any more: the session behind it must not stay.
+                // The caller no longer waits: the session behind the line must not stay.
                 if let Err(Ok(line)) = tell.send(line) {
                     line.do_send(Hang(None));
                 }
@@ -91,7 +91,7 @@ impl Line {
     }
 }
 
-/// What the HTTP edge asks before it upgrades.
+/// The checks that the HTTP edge makes before it upgrades.
 async fn admit(
     edge: &Edge,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -161,7 +161,7 @@ impl Handler<ToLine> for Line {
                     self.send(answer);
                 }
             }
-            // No limits here that HELLO would widen.
+            // There are no limits here that HELLO would relax.
             ToLine::Established => {}
             ToLine::Ping(number) => self.tell(FromLine::Pong(number)),
             ToLine::Close(close) => {

@@ -1,4 +1,4 @@
-//! What a [`TestClient`](super::TestClient) is given.
+//! What a [`TestClient`](super::TestClient) receives.
 
 use serde::de::DeserializeOwned;
 
@@ -43,7 +43,7 @@ pub struct Push {
 }
 
 impl Push {
-    /// The payload as this type.
+    /// Deserialises the payload as this type.
     ///
     /// # Errors
     /// [`Error::Payload`].
@@ -79,7 +79,7 @@ pub struct Publication {
 }
 
 impl Publication {
-    /// The payload as this type.
+    /// Deserialises the payload as this type.
     ///
     /// # Errors
     /// [`Error::Payload`].
@@ -100,7 +100,7 @@ impl Publication {
     }
 }
 
-/// A payload as this type; none reads as `null`.
+/// Deserialises a payload; an absent one reads as `null`.
 pub(super) fn parse<T: DeserializeOwned>(
     what: &str,
     payload: &Option<Payload>,

@@ -1,9 +1,8 @@
 //! Drives an application's endpoints in tests, without a socket: real sessions, a real store, no HTTP.
 //!
-//! A [`TestClient`] is a client of a running [`MatsSocketServer`](crate::MatsSocketServer) whose line is a small actor
-//! beside the server's own. Everything behind the socket is what runs in production: authentication, sessions, inbox
-//! and outbox, services, topics. It needs nothing special of the test: `#[actix_web::test]` and `#[tokio::test]` will
-//! both do.
+//! A [`TestClient`] is a client of a running [`MatsSocketServer`](crate::MatsSocketServer). Its line is a small actor
+//! next to the server's own. Everything behind the socket is the same as in production: authentication, sessions, inbox
+//! and outbox, services, topics. Tests need no special setup: both `#[actix_web::test]` and `#[tokio::test]` work.
 //!
 //! ```
 //! use matssocket::testkit::{TestClient, any_user};
@@ -25,7 +24,7 @@
 //! let reply = client.request::<u32>("Orders.place", &16).await?;
 //! assert_eq!(reply.resolved()?, 17);
 //!
-//! // What the handler sent was stored with its answer; it is acknowledged when it comes.
+//! // What the handler sent was stored with its answer; it is acknowledged when it arrives.
 //! let push = client.next_message().await?;
 //! assert_eq!((push.endpoint.as_str(), push.payload::<u32>()?), ("Orders.placed", 16));
 //! server.stop().await;
@@ -51,8 +50,8 @@ pub use crate::cluster::Faults;
 use crate::auth::{Authentication, Principal, Verdict, auth_fn};
 use crate::cluster::Cluster;
 
-/// A cluster of nodes in one process that lose, double and delay the notices between them. What was missed is found by
-/// each node's [sweep](crate::Config::sweep_interval): an application that counts on notices shows itself here.
+/// A cluster of nodes in one process that loses, doubles and delays the notices between them. Each node's
+/// [sweep](crate::Config::sweep_interval) finds what was missed: this exposes applications that rely on notices.
 ///
 /// ```
 /// use matssocket::testkit::{Faults, faulty_cluster};
@@ -64,7 +63,7 @@ pub fn faulty_cluster(faults: Faults) -> Cluster {
     Cluster::faulty(faults)
 }
 
-/// An authentication for tests: the authorization value *is* the user id. The empty one is refused.
+/// An authentication for tests: the authorization value *is* the user id. An empty value is refused.
 pub fn any_user() -> impl Authentication {
     auth_fn(|value: String| async move {
         Ok(if value.is_empty() {

@@ -1,4 +1,4 @@
-//! The client's side of the protocol: what it remembers, and what it answers.
+//! The client's side of the protocol: its memory and its answers.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -20,7 +20,7 @@ pub(super) enum Settled {
 
 /// A message of the client that is not settled.
 struct Outstanding {
-    /// In the pipeline's form, to be sent again after a reconnect.
+    /// As sent in the pipeline, to be sent again after a reconnect.
     envelope: Envelope,
     /// The server has it: the reply to a REQUEST is awaited, and it need not be sent again.
     acknowledged: bool,
@@ -32,11 +32,11 @@ struct Outstanding {
 struct Topic {
     /// Message id of the newest publication.
     seen: Option<String>,
-    /// Whoever waits for the answer to SUB.
+    /// The caller waiting for the answer to SUB.
     waiting: Option<oneshot::Sender<Result<(), Error>>>,
 }
 
-/// Where what the server says goes.
+/// Where messages from the server go.
 pub(super) struct Outlets {
     pub(super) pushes: mpsc::UnboundedSender<Push>,
     pub(super) publications: mpsc::UnboundedSender<Publication>,
@@ -52,7 +52,7 @@ pub(super) struct Peer {
     welcome: Option<oneshot::Sender<Result<(), Error>>>,
     last_cmid: u64,
     outstanding: BTreeMap<u64, Outstanding>,
-    /// Message ids of everything that came through the outbox: redelivered, it is acknowledged and dropped.
+    /// Message ids of everything received from the outbox: if redelivered, it is acknowledged and dropped.
     received: HashSet<String>,
     topics: BTreeMap<String, Topic>,
     lost_topics: Vec<String>,
@@ -81,15 +81,15 @@ impl Peer {
         self.session_id.as_deref()
     }
 
-    /// A new line: from now on nothing is heard over those before.
+    /// A new line: from now on, input from earlier ones is ignored.
     pub(super) fn next_line(&mut self) -> u64 {
         self.generation += 1;
-        // The server delivers again what they would have acknowledged.
+        // The server delivers again what the held ACKs would have acknowledged.
         self.held.clear();
         self.generation
     }
 
-    /// The first pipeline of a line: HELLO, the topics, and everything that the server may not have.
+    /// The first pipeline of a line: HELLO, the topics, and everything that the server may not have received.
     pub(super) fn hello(
         &mut self,
         hello: Envelope,
@@ -115,7 +115,7 @@ impl Peer {
         print_pipeline(&pipeline)
     }
 
-    /// An information-bearing message of the client: its pipeline.
+    /// The pipeline of an information-bearing message from the client.
     pub(super) fn send(
         &mut self,
         envelope: Envelope,
@@ -138,7 +138,7 @@ impl Peer {
         pipeline
     }
 
-    /// A SUB: its pipeline.
+    /// The pipeline of a SUB.
     pub(super) fn subscribe(
         &mut self,
         topic: &str,
@@ -151,7 +151,7 @@ impl Peer {
         }])
     }
 
-    /// An UNSUB: its pipeline.
+    /// The pipeline of an UNSUB.
     pub(super) fn unsubscribe(&mut self, topic: &str) -> String {
         self.topics.remove(topic);
         print_pipeline([&Envelope {
@@ -160,12 +160,12 @@ impl Peer {
         }])
     }
 
-    /// Topics of which publications may have been missed, since last asked.
+    /// Topics of which publications may have been missed since the last call.
     pub(super) fn take_lost_topics(&mut self) -> Vec<String> {
         std::mem::take(&mut self.lost_topics)
     }
 
-    /// From now on acknowledgements are held back, or no longer: then those held back are given.
+    /// Starts or stops holding acknowledgements back. On stopping, returns those held back.
     pub(super) fn hold(&mut self, hold: bool) -> Option<String> {
         self.holding = hold;
         if hold || self.held.is_empty() {
@@ -178,12 +178,12 @@ impl Peer {
         Some(print_pipeline([&ack]))
     }
 
-    /// This message is acknowledged in another way than by its held ACK.
+    /// This message is acknowledged by other means than its held ACK.
     pub(super) fn forget_held(&mut self, smid: &str) {
         self.held.retain(|held| held != smid);
     }
 
-    /// Takes a pipeline of the server in; gives what is to be answered at once.
+    /// Processes a pipeline from the server. Returns what is to be answered at once.
     pub(super) fn receive(&mut self, generation: u64, text: &str) -> Option<String> {
         if generation != self.generation {
             return None;
@@ -230,7 +230,7 @@ impl Peer {
             Reauth => {
                 let _ = self.outlets.reauths.send(());
             }
-            // Nothing to be done about them.
+            // They require no action.
             Ack2 | Pong => {}
             Hello | Sub | Unsub | Auth | Ping => {
                 self.fail_all(&Error::Protocol(format!(
@@ -272,7 +272,7 @@ impl Peer {
     }
 
     fn replied(&mut self, envelope: Envelope, answers: &mut Vec<Envelope>) {
-        // With a server message id it came through the outbox; without, it doubles as the ACK.
+        // With a server message id it comes from the outbox; without one, it doubles as the ACK.
         if envelope.smid.is_some() {
             self.came(&envelope, answers);
         } else {
@@ -286,7 +286,7 @@ impl Peer {
         }
     }
 
-    /// Acknowledges a message of the outbox. False: it had come before.
+    /// Acknowledges a message from the outbox. False: it was a repeat.
     fn came(&mut self, envelope: &Envelope, answers: &mut Vec<Envelope>) -> bool {
         let Some(smid) = &envelope.smid else {
             self.fail_all(&Error::Protocol(format!(
@@ -330,7 +330,7 @@ impl Peer {
 
     fn settle(&mut self, cmid: u64, how: Result<Settled, Error>) {
         if let Some(message) = self.outstanding.remove(&cmid) {
-            // Whoever waited may have given up.
+            // The waiting caller may have given up.
             let _ = message.settle.send(how);
         }
     }
@@ -355,7 +355,7 @@ impl Peer {
         self.outlets.closed.send_replace(Some((code, reason)));
     }
 
-    /// Nothing more comes for what is outstanding.
+    /// Fails everything outstanding.
     pub(super) fn fail_all(&mut self, error: &Error) {
         if let Some(welcome) = self.welcome.take() {
             let _ = welcome.send(Err(error.clone()));
@@ -370,7 +370,7 @@ impl Peer {
         }
     }
 
-    /// The line that may be written to now, by its number.
+    /// The number of the line that may be written to now.
     pub(super) fn generation(&self) -> u64 {
         self.generation
     }

@@ -26,7 +26,7 @@ const LIBRARIES: [(&str, &str); 3] = [
 /// Set for the processes that cargo starts in place of rustdoc.
 const AS_RUSTDOC: &str = "API_SNAPSHOT_AS_RUSTDOC";
 
-/// Auto traits that change with private fields, and that nobody relies on here; Send and Sync stay.
+/// Auto traits that change with private fields and are not relied on here; Send and Sync stay.
 const UNINTERESTING: [&str; 5] = [
     "core::marker::Freeze",
     "core::marker::Unpin",
@@ -74,7 +74,8 @@ fn compare(library: &str, features: &str, accept: bool) -> Result<bool, Box<dyn 
     Ok(difference.success())
 }
 
-/// Has cargo write the library's documentation as JSON, with the dependencies that `cargo check` and `cargo doc` use.
+/// Runs cargo to write the library's documentation as JSON, with the dependencies that `cargo check` and `cargo doc`
+/// use.
 fn rustdoc_json(library: &str, features: &str) -> Result<PathBuf, Box<dyn Error>> {
     let status = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
         .args(["rustdoc", "--quiet", "--locked", "--lib"])

@@ -1,4 +1,4 @@
-//! The command line: what can be asked for.
+//! The command line.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -60,7 +60,7 @@ enum Command {
     },
 }
 
-/// Does what the command line asks for.
+/// Runs the command that the command line names.
 ///
 /// # Errors
 /// Why it was not done.

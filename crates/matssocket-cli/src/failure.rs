@@ -1,4 +1,4 @@
-//! Why a command did not do what it was asked for, and how that is printed.
+//! Why a command failed, and how that is printed.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -7,12 +7,12 @@ use matssocket::{StartError, StoreError};
 
 use crate::output;
 
-/// Why a command did not do what it was asked for.
+/// Why a command failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// It was not understood: a word, an option or a value is wrong.
+    /// The command line is wrong: an argument, an option or a value.
     Usage(String),
-    /// It could not be done: the store is away, there is no such thing.
+    /// It could not be done: for example, the store is unavailable, or there is no such session.
     Undone(String),
 }
 
@@ -25,7 +25,7 @@ impl Failure {
     }
 }
 
-/// One line, fit for a terminal: what clients say of themselves, and what others have named, may be quoted in it.
+/// One line, made safe for a terminal, since it may quote values from clients and others.
 impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,4 +1,4 @@
-//! The `matssocket` program: the demo, and the commands of an operator. It uses the library's public face only.
+//! The `matssocket` program: the demo, and the commands for operators. It uses only the library's public API.
 
 mod command_line;
 mod demo;

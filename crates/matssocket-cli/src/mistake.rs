@@ -1,7 +1,7 @@
-//! Telling what is wrong with a command line.
+//! Explains what is wrong with a command line.
 //!
-//! clap's own text has several lines and quotes values as they are. A value may be a URL with a password that was put in
-//! the wrong place, so everything quoted here is masked; and a mistake takes one line, as all errors of the program do.
+//! clap's own text has several lines and quotes values as they are. A value may be a URL with a password given in the
+//! wrong place, so everything quoted here is masked. An explanation takes one line, like all errors of the program.
 
 use std::error::Error as _;
 
@@ -36,7 +36,7 @@ pub fn explained(error: &clap::Error, program: &Command) -> Failure {
         }
         ErrorKind::InvalidValue if value.is_empty() => format!("{argument} needs a value"),
         ErrorKind::InvalidValue => format!(
-            "{argument}: {value:?} is none of {}",
+            "{argument}: {value:?} is not one of {}",
             named(ContextKind::ValidValue)
         ),
         ErrorKind::TooManyValues => format!("{argument} takes no value (see {help})"),
@@ -46,7 +46,7 @@ pub fn explained(error: &clap::Error, program: &Command) -> Failure {
                 false => argument,
             };
             let before = named(ContextKind::PriorArg);
-            format!("{later} does not go together with {before} (see {help})")
+            format!("{later} cannot be combined with {before} (see {help})")
         }
         ErrorKind::MissingRequiredArgument => format!("{argument} is missing (see {help})"),
         _ => first_line(error),

@@ -1,4 +1,4 @@
-//! What a command prints: tables for people, JSON for machines.
+//! Command output: tables for humans, JSON for machines.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -8,7 +8,7 @@ use matssocket::wire::{shown, steers};
 use serde::Serialize;
 use serde_json::Value;
 
-/// Prints to stdout. Nobody may be listening: that is no reason to stop.
+/// Prints to stdout. A closed pipe is no reason to stop.
 pub fn print(text: &str) {
     let mut out = io::stdout();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -16,13 +16,13 @@ pub fn print(text: &str) {
 
 /// Prints one JSON document.
 pub fn print_json(document: &impl Serialize) {
-    // Only maps with odd keys cannot be written, of which there are none.
+    // Only maps with non-string keys cannot be written, and there are none.
     let text = serde_json::to_string_pretty(document).unwrap_or_default();
     print(&(tame_json(&text) + "\n"));
 }
 
-/// A JSON document that does nothing to a terminal: the characters that would are escaped, so that the values stay what
-/// they are. Those of JSON's own layout never stand inside a text.
+/// Makes a JSON document safe for a terminal: characters that could control it are escaped, which does not change the
+/// values. The characters of JSON's own layout never occur inside a text.
 pub fn tame_json(document: &str) -> String {
     let mut tame = String::with_capacity(document.len());
     for char in document.chars() {
@@ -30,7 +30,7 @@ pub fn tame_json(document: &str) -> String {
             tame.push(char);
             continue;
         }
-        // Beyond U+FFFF, JSON wants a pair of surrogates.
+        // Beyond U+FFFF, JSON requires a pair of surrogates.
         for unit in char.encode_utf16(&mut [0; 2]) {
             // Writing to a string cannot fail.
             let _ = write!(tame, "\\u{unit:04x}");
@@ -39,10 +39,10 @@ pub fn tame_json(document: &str) -> String {
     tame
 }
 
-/// A text as TOML has it, which does nothing to a terminal.
+/// A text as a TOML string that is safe for a terminal.
 pub fn toml_text(text: String) -> String {
     let mut tame = String::with_capacity(text.len());
-    // TOML escapes as JSON does, except that it knows no surrogates.
+    // TOML escapes like JSON, except that it has no surrogates.
     for char in Value::from(text).to_string().chars() {
         let _ = match steers(char) {
             true => write!(tame, "\\U{:08X}", u32::from(char)),
@@ -52,8 +52,8 @@ pub fn toml_text(text: String) -> String {
     tame
 }
 
-/// A line of text with foreign pieces in it, such as an error, which does nothing to a terminal. As
-/// [`shown`], except that nothing is cut off: the remedy stands at the end.
+/// Makes a line of text with foreign parts, such as an error, safe for a terminal. Like [`shown`], except that nothing
+/// is cut off: the remedy comes last.
 pub fn tame(text: &str) -> String {
     let mut tame = String::with_capacity(text.len());
     for char in text.chars() {
@@ -80,7 +80,7 @@ impl<const N: usize> Table<N> {
     }
 
     pub fn row(&mut self, cells: [String; N]) {
-        // What clients say of themselves must not steer the terminal.
+        // Values sent by clients must not control the terminal.
         self.rows.push(cells.map(|cell| shown(&cell).into_owned()));
     }
 
@@ -119,7 +119,7 @@ pub fn counted(number: u64, what: &str) -> String {
     }
 }
 
-/// A text that may be long, cut so that a line stays readable.
+/// Cuts a text that may be long, so that a line stays readable.
 pub fn shortened(text: String) -> String {
     const LONGEST: usize = 40;
     match text.char_indices().nth(LONGEST) {
@@ -128,7 +128,7 @@ pub fn shortened(text: String) -> String {
     }
 }
 
-/// How long a time is ago, or ahead: `4 min ago`, `in 12 s`.
+/// A time relative to now: `4 min ago`, `in 12 s`.
 pub fn relative(now: SystemTime, then: SystemTime) -> String {
     let (apart, is_ahead) = match now.duration_since(then) {
         Ok(ago) => (ago, false),
@@ -154,7 +154,7 @@ mod tests {
 
     use super::{relative, shortened, tame, tame_json, toml_text};
 
-    /// Everything that may hide in what a client says of itself.
+    /// Everything that may hide in values sent by a client.
     const EVIL: &str = "a\u{1b}[2J\n\u{7f}\u{9b}1m\u{202e}\u{200b}\u{e0041}🙂é\"";
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::backoff::Backoff;
 use super::error::SessionClosed;
 
-/// An authorization value and how long it is good.
+/// An authorization value and how long it is valid.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Authorization {
     pub(super) value: String,
@@ -26,7 +26,7 @@ impl Authorization {
         }
     }
 
-    /// A value that is good until then.
+    /// A value that is valid until then.
     pub fn expiring(value: impl Into<String>, expires: SystemTime) -> Authorization {
         Authorization {
             value: value.into(),
@@ -34,13 +34,13 @@ impl Authorization {
         }
     }
 
-    /// Whether it expires within this time: it must still be good when the server looks at it.
+    /// Whether it expires within this time: it must still be valid when the server checks it.
     pub(super) fn is_stale(&self, room: Duration) -> bool {
         self.expires
             .is_some_and(|expires| expires <= SystemTime::now() + room)
     }
 
-    /// Whether its life is over. Such a value is never sent.
+    /// Whether it has expired. Such a value is never sent.
     pub(super) fn is_expired(&self) -> bool {
         self.is_stale(Duration::ZERO)
     }
@@ -56,7 +56,7 @@ impl fmt::Debug for Authorization {
     }
 }
 
-/// Why an authorization is asked for.
+/// Why an authorization is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AuthorizationNeed {
@@ -64,10 +64,10 @@ pub enum AuthorizationNeed {
     First,
     /// The last one has expired, or is about to.
     Expired,
-    /// The server wants a fresh one (REAUTH).
+    /// The server requests a new one (REAUTH).
     Requested,
-    /// The server refused the last one when the client connected (1008 in answer to HELLO). The
-    /// client tries again once, with a value that differs; the same value again ends the session.
+    /// The server refused the last one when the client connected (1008 in answer to HELLO). The client retries once,
+    /// with a different value; the same value again ends the session.
     Refused,
 }
 
@@ -82,7 +82,7 @@ pub(super) type AuthorizationCallback = Arc<
         + Sync,
 >;
 
-/// A value was handed over, or about to be sent, when its life was over already.
+/// A value had already expired when it was set or about to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the authorization value has already expired")]
 pub(super) struct AlreadyExpired;
@@ -93,34 +93,34 @@ struct Refusal {
     closed: SessionClosed,
 }
 
-/// Where the authorization of a client stands.
+/// The state of a client's authorization.
 #[derive(Default)]
 pub(super) struct AuthState {
     current: Option<Authorization>,
     given: Option<Instant>,
-    /// It is newer than what the server has.
+    /// The current value is newer than the one the server has.
     unsent: bool,
-    /// REAUTH came and is not answered yet.
+    /// REAUTH has arrived and is not answered yet.
     requested: bool,
-    /// Nothing is asked for before this, so that a value which never pleases makes no storm.
+    /// The callback is not called before this, so that values which are never accepted cause no storm of calls.
     not_before: Option<Instant>,
-    /// How often in a row the callback failed while connected.
+    /// How often in a row the callback has failed while connected.
     failures: u32,
-    /// The value that the server was given last.
+    /// The value that was last sent to the server.
     sent: Option<String>,
     /// HELLO was refused, and no other value was accepted in this session since.
     refusal: Option<Refusal>,
-    /// The current value was refused: a fresh one is asked for before the next HELLO.
+    /// The current value was refused: a new one is requested before the next HELLO.
     renew: bool,
-    /// A refusal has led to another try since the last WELCOME. The next one ends the session.
+    /// A refusal has led to a retry since the last WELCOME. The next one ends the session.
     tried_again: bool,
 }
 
 impl AuthState {
-    /// A value must be good for so long yet, to be worth sending.
+    /// For how long a value must still be valid to be worth sending.
     const ROOM: Duration = Duration::from_secs(10);
     const PAUSE: Duration = Duration::from_secs(1);
-    /// Waits between questions to a callback that fails while connected.
+    /// Waits between calls of a callback that fails while connected.
     const FAILED: Backoff = Backoff {
         first: Self::PAUSE,
         longest: Duration::from_secs(30),
@@ -135,8 +135,7 @@ impl AuthState {
 
     /// Takes a new value.
     ///
-    /// One whose life is over is kept only if there is nothing better, as a note that another is
-    /// needed; it is never sent.
+    /// An expired value is kept only if there is no better one, to record that another is needed; it is never sent.
     pub(super) fn set(
         &mut self,
         authorization: Authorization,
@@ -159,13 +158,13 @@ impl AuthState {
         Ok(())
     }
 
-    /// The callback failed: ask again later.
+    /// The callback failed: it is called again later.
     pub(super) fn failed(&mut self, now: Instant) {
         self.not_before = Some(now + Self::FAILED.jittered(self.failures));
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// The server wants a fresh value.
+    /// The server requests a new value.
     pub(super) fn request(&mut self) {
         self.requested = true;
     }
@@ -174,7 +173,7 @@ impl AuthState {
         std::mem::take(&mut self.requested)
     }
 
-    /// Whether there is a value, but its life is over.
+    /// Whether there is a value, but it has expired.
     pub(super) fn is_expired(&self) -> bool {
         self.current.as_ref().is_some_and(Authorization::is_expired)
     }
@@ -186,14 +185,14 @@ impl AuthState {
         Ok(self.current.as_ref().map(|current| current.value.clone()))
     }
 
-    /// The value that goes with HELLO, if there is one.
+    /// The value to send with HELLO, if there is one.
     pub(super) fn for_hello(&mut self) -> Result<Option<String>, AlreadyExpired> {
         self.sent = self.living_value()?;
         (self.unsent, self.requested, self.renew) = (false, false, false);
         Ok(self.sent.clone())
     }
 
-    /// The value that goes as AUTH, unless the server has it.
+    /// The value to send as AUTH, unless the server already has it.
     pub(super) fn for_auth(&mut self) -> Option<String> {
         if !std::mem::take(&mut self.unsent) {
             return None;
@@ -201,7 +200,7 @@ impl AuthState {
         match self.living_value() {
             Ok(value) => self.sent = value,
             Err(AlreadyExpired) => {
-                // The server still waits for one.
+                // The server is still waiting for one.
                 self.requested = true;
                 return None;
             }
@@ -209,41 +208,41 @@ impl AuthState {
         self.sent.clone()
     }
 
-    /// HELLO was refused. Says whether to try again: once until the next WELCOME.
+    /// HELLO was refused. Returns whether to retry: once until the next WELCOME.
     pub(super) fn refused(&mut self, closed: SessionClosed) -> bool {
         let current = self.current.as_ref().map(|current| &current.value);
-        // The application may have set a fresh value in the meantime.
+        // The application may have set a new value in the meantime.
         self.renew = current == self.sent.as_ref();
         let value = self.sent.clone();
         self.refusal = Some(Refusal { value, closed });
         !std::mem::replace(&mut self.tried_again, true)
     }
 
-    /// How the session ends if this value is the very one that was refused.
+    /// How the session ends if this is the value that was refused.
     pub(super) fn refused_again(&self, authorization: &Authorization) -> Option<SessionClosed> {
         let refusal = self.refusal.as_ref()?;
         let same = refusal.value.as_ref() == Some(&authorization.value);
         (self.renew && same).then(|| refusal.closed.clone())
     }
 
-    /// WELCOME came.
+    /// WELCOME has arrived.
     pub(super) fn accepted(&mut self) {
         self.refusal = None;
         (self.renew, self.tried_again) = (false, false);
     }
 
-    /// The session has ended. What it was refused may do for the next one, yet a fresh value is
-    /// asked for first.
+    /// The session has ended. A value refused for it may be accepted for the next one, but a new value is requested
+    /// first.
     pub(super) fn session_ended(&mut self) {
         self.refusal = None;
     }
 
-    /// Until when nothing is to be asked for, if that lies ahead.
+    /// Until when the callback must not be called, if that is in the future.
     pub(super) fn pause(&self, now: Instant) -> Option<Instant> {
         self.not_before.filter(|then| *then > now)
     }
 
-    /// What a new value is needed for, whether or not it may be asked for already.
+    /// Why a new value is needed, if one is, whether or not it may already be requested.
     pub(super) fn need(&self, now: Instant) -> Option<AuthorizationNeed> {
         if self.renew {
             return Some(AuthorizationNeed::Refused);
@@ -254,7 +253,7 @@ impl AuthState {
         if self.requested {
             return Some(AuthorizationNeed::Requested);
         }
-        // A value that was given a moment ago is used, however short it lasts.
+        // A value that was just provided is used, however soon it expires.
         let given_now = self.given.is_some_and(|given| now < given + Self::PAUSE);
         let room = if given_now {
             Duration::ZERO
@@ -277,10 +276,10 @@ impl AuthState {
         let mut known: Vec<&String> = [current, self.sent.as_ref(), refused]
             .into_iter()
             .flatten()
-            // What is that short is no secret, and a part of many a word.
+            // Shorter values are no secrets, and occur in many words.
             .filter(|value| value.len() >= Self::LEAST_HIDDEN)
             .collect();
-        // The longer first, as one may be a part of another.
+        // Longer ones first, since one may be part of another.
         known.sort_by_key(|value| std::cmp::Reverse(value.len()));
         known.into_iter().fold(text.to_owned(), |text, value| {
             let escaped = value.escape_debug().to_string();
@@ -366,7 +365,7 @@ mod tests {
         auth.for_hello().unwrap();
         assert!(!auth.refused(refusal()));
 
-        // Someone connects again: a fresh value is asked for first, and the same may do now.
+        // The application connects again: a new value is requested first, and the same one may be accepted now.
         auth.session_ended();
         assert_eq!(auth.need(now), Some(AuthorizationNeed::Refused));
         assert_eq!(auth.refused_again(&Authorization::new("b")), None);

@@ -1,5 +1,5 @@
-//! Getting an authorization when one is needed: before connecting, while connected, and when the
-//! server has refused the last one.
+//! Obtains an authorization when one is needed: before connecting, while connected, and when the server has refused the
+//! last one.
 
 use std::time::SystemTime;
 
@@ -13,19 +13,19 @@ use super::event::ConnectionEvent;
 use super::shared::Shared;
 use matssocket_wire::shown;
 
-/// Why there is nothing to connect with.
+/// Why there is no authorization to connect with.
 #[derive(Debug)]
 pub(super) enum Unauthorized {
-    /// The value has expired, and there is no callback that could give another.
+    /// The value has expired, and there is no callback that could provide another.
     Expired,
-    /// The callback gave none that is good.
+    /// The callback provided no valid one.
     Failed(String),
-    /// The callback has nothing but the value that the server has refused: the session ends so.
+    /// The callback provided the value that the server has refused: the session ends like this.
     RefusedAgain(SessionClosed),
 }
 
 impl Unauthorized {
-    /// For the event that says so.
+    /// The text for the event.
     pub(super) fn text(&self) -> String {
         match self {
             Unauthorized::Expired => {
@@ -38,7 +38,7 @@ impl Unauthorized {
     }
 }
 
-/// Sees to it that there is a value to connect with, if the client has any at all.
+/// Makes sure that there is a value to connect with, if the client uses any.
 pub(super) async fn authorize(shared: &Shared) -> Result<(), Unauthorized> {
     let Some(callback) = &shared.config.callback else {
         return match shared.core().auth.is_expired() {
@@ -61,7 +61,7 @@ pub(super) async fn authorize(shared: &Shared) -> Result<(), Unauthorized> {
 }
 
 impl Core {
-    /// Takes what the callback gave. A value that has already expired is a failure like any other.
+    /// Accepts the callback's result. A value that has already expired is a failure like any other.
     pub(super) fn take_authorization(
         &mut self,
         authorization: Authorization,
@@ -80,13 +80,13 @@ impl Core {
         }
     }
 
-    /// Whether messages should wait for a new authorization, and what to ask for now, if anything.
+    /// Whether messages should wait for a new authorization, and why to call the callback now, if at all.
     pub(super) fn wants_authorization(&self, now: Instant) -> (bool, Option<AuthorizationNeed>) {
         if self.config.callback.is_none() || !self.may_send {
             return (false, None);
         }
         let need = match self.auth.need(now) {
-            // Asked for only when there is something to send.
+            // Requested only when there is something to send.
             Some(AuthorizationNeed::Expired) if !self.outbox.has_queued() => None,
             need => need,
         };
@@ -94,22 +94,22 @@ impl Core {
         (hold, need.filter(|_| self.auth.pause(now).is_none()))
     }
 
-    /// Takes note of REAUTH when nobody can be asked. True once per REAUTH.
+    /// Records a REAUTH for which there is no callback. True once per REAUTH.
     pub(super) fn take_unanswerable_reauth(&mut self) -> bool {
         self.config.callback.is_none() && self.auth.take_requested()
     }
 
-    /// HELLO was refused. Says whether to try again with a fresh authorization.
+    /// HELLO was refused. Returns whether to retry with a new authorization.
     pub(super) fn tries_again(&mut self, closed: &SessionClosed) -> bool {
         self.config.callback.is_some() && self.auth.refused(closed.clone())
     }
 }
 
 impl Client {
-    /// Hands over a new authorization; the server gets it at once, or with the next connect.
+    /// Sets a new authorization; the server gets it at once, or when the client next connects.
     ///
-    /// One whose life is over is never sent: it does not replace one that is still good, and without
-    /// an [`authorization`](super::ClientBuilder::authorization) callback the client says
+    /// An expired one is never sent: it does not replace one that is still valid, and without an
+    /// [`authorization`](super::ClientBuilder::authorization) callback the client emits
     /// [`ConnectionEvent::AuthorizationWanted`].
     pub fn set_authorization(&self, value: impl Into<String>, expires: Option<SystemTime>) {
         let authorization = Authorization {
@@ -126,15 +126,14 @@ impl Client {
 }
 
 impl Core {
-    /// Takes what the application sets. True if the application should be told that another is
-    /// wanted.
+    /// Accepts what the application sets. True if the application should be notified that another one is needed.
     fn replace_authorization(&mut self, authorization: Authorization) -> bool {
         let was_expired = self.auth.is_expired();
         let asks_nobody = self.config.callback.is_none();
         match self.auth.set(authorization, Instant::now()) {
             Ok(()) => {
                 if was_expired && asks_nobody {
-                    // Connecting failed for want of it, and need not back off any longer.
+                    // Connecting failed for lack of it, and need not back off any longer.
                     self.commands.push_back(Command::Reconnect);
                 }
                 false

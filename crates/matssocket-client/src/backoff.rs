@@ -1,4 +1,4 @@
-//! Growing waits with jitter, and the rotation through the servers' URLs.
+//! Growing waits with jitter, and rotation through the servers' URLs.
 
 use std::time::Duration;
 
@@ -27,20 +27,20 @@ impl Backoff {
             .min(self.longest)
     }
 
-    /// The wait after this many failures, with up to half of it on top, so that clients spread.
+    /// The wait after this many failures, plus up to half of it at random, so that clients spread out.
     pub(super) fn jittered(&self, failures: u32) -> Duration {
         let plain = self.plain(failures);
         plain + plain.mul_f64(rand::rng().random_range(0.0..0.5))
     }
 }
 
-/// Which URL to connect to next, and how long to wait before.
+/// Which URL to connect to next, and how long to wait first.
 #[derive(Debug)]
 pub(super) struct Rotation {
     urls: Vec<String>,
     backoff: Backoff,
     at: usize,
-    /// Connects that failed in a row.
+    /// Failed connection attempts in a row.
     failures: u32,
     /// Connections in a row that were lost right after they were established.
     short_lived: u32,
@@ -48,7 +48,7 @@ pub(super) struct Rotation {
 
 impl Rotation {
     const SHORT_LIFE: Duration = Duration::from_secs(2);
-    /// Short-lived lines make the wait double so often, at most.
+    /// How often short-lived connections can double the wait, at most.
     const LONGEST_DOUBLING: u32 = 2;
 
     pub(super) fn new(urls: Vec<String>, backoff: Backoff) -> Rotation {
@@ -65,16 +65,16 @@ impl Rotation {
         &self.urls[self.at]
     }
 
-    /// The connect failed: the next URL is tried, and the wait grows with each round.
+    /// Connecting failed: the next URL is tried, and the wait grows with each round.
     pub(super) fn failed(&mut self) {
         self.at = (self.at + 1) % self.urls.len();
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// An established line was lost: start again at the first URL.
+    /// An established connection was lost: start again at the first URL.
     ///
-    /// A server that accepts and drops over and over is not to be hammered, so lines that did not
-    /// live long let the wait grow as well.
+    /// A server that keeps accepting and dropping connections must not be hammered, so short-lived connections also
+    /// make the wait grow.
     pub(super) fn lost(&mut self, lived: Duration) {
         self.at = 0;
         self.failures = 0;
@@ -85,20 +85,20 @@ impl Rotation {
         };
     }
 
-    /// The server asked to be left, as it restarts: as after a lost line, but another URL is tried
-    /// first, if there is one. That server would mostly refuse for a while.
+    /// The server asked the client to leave because it is restarting: as after a lost connection, but another URL is
+    /// tried first, if there is one, since that server will probably refuse for a while.
     pub(super) fn sent_elsewhere(&mut self, lived: Duration) {
         let next = (self.at + 1) % self.urls.len();
         self.lost(lived);
         self.at = next;
     }
 
-    /// The server has answered, though not as hoped: it is asked again without a wait for failures.
+    /// The server has answered, though with a refusal: the next attempt does not wait for earlier failures.
     pub(super) fn answered(&mut self) {
         self.failures = 0;
     }
 
-    /// Forgets all failures, since someone wants a connection now.
+    /// Forgets all failures, since a connection is wanted now.
     pub(super) fn reset(&mut self) {
         (self.at, self.failures, self.short_lived) = (0, 0, 0);
     }
@@ -115,12 +115,12 @@ impl Rotation {
         }
         match self.short_lived {
             0 => Duration::ZERO,
-            // The first reconnect is quick: a lost line is mostly a lost line.
+            // The first reconnect is quick: usually only the connection was lost.
             1 => self
                 .backoff
                 .first
                 .mul_f64(rand::rng().random_range(0.0..0.2)),
-            // Not for long, though: a server that restarts closes every line, whatever its age.
+            // The wait stays short, since a restarting server closes every connection, whatever its age.
             more => self
                 .backoff
                 .jittered((more - 2).min(Self::LONGEST_DOUBLING)),

@@ -16,7 +16,7 @@ use super::backoff::Backoff;
 use super::redact::without_credentials;
 use matssocket_wire::DebugOptions;
 
-/// Everything that can be set.
+/// All settings.
 #[derive(Clone)]
 pub(super) struct Config {
     pub(super) app_name: String,
@@ -122,13 +122,13 @@ impl ClientBuilder {
         self
     }
 
-    /// Adds a header to the upgrade request, such as `Origin` or `Cookie`. Its value is treated as a
-    /// secret: no error and no `Debug` shows it.
+    /// Adds a header to the upgrade request, such as `Origin` or `Cookie`. Its value is treated as a secret: errors and
+    /// `Debug` output never show it.
     ///
     /// # Errors
-    /// Not a header's name or value.
+    /// The name or the value is not valid for a header.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self, BuildError> {
-        // Not quoted: whoever mixes up name and value would find the value in a log.
+        // Not quoted, so that a value passed as the name by mistake does not end up in a log.
         let wrong = |_| BuildError("not a header's name".into());
         let key: HeaderName = name.parse().map_err(wrong)?;
         let wrong = |_| BuildError(format!("not a value of the header {key}"));
@@ -144,10 +144,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Gives authorization whenever one is needed: at the first connect, when the last one expires,
-    /// when the server asks for a fresh one, and once when it refuses HELLO (1008), before the client
-    /// gives up. A failure is tried again, with back-off; a value that has already expired counts as
-    /// one, and is never sent.
+    /// Provides an authorization whenever one is needed: for the first connection, when the last one expires, when the
+    /// server requests a new one, and once when it refuses HELLO (1008), before the client gives up. A failed call is
+    /// retried with back-off; an expired value counts as a failure, and is never sent.
     ///
     /// The text of an error is logged: keep authorization values out of it.
     pub fn authorization<F, Fut>(mut self, callback: F) -> Self
@@ -172,7 +171,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Waits before a message goes again for which the server said RETRY. Default: 0.5 s, doubling.
+    /// Waits before a message is sent again that the server answered with RETRY. Default: 0.5 s, doubling.
     pub fn retry_backoff(mut self, backoff: Backoff) -> Self {
         self.config.retry = backoff;
         self
@@ -190,46 +189,45 @@ impl ClientBuilder {
         self
     }
 
-    /// How long requests wait for their answer, unless they say otherwise. Default: 45 s.
+    /// How long requests wait for their answer, unless they specify a timeout. Default: 45 s.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.config.request_timeout = timeout;
         self
     }
 
-    /// Time between PINGs; without a PONG for two of them the line counts as lost. Default: 15 s.
+    /// Time between PINGs; without a PONG for two intervals, the connection counts as lost. Default: 15 s.
     pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.config.ping_interval = interval;
         self
     }
 
-    /// How long an acknowledgement may wait for others to go with it. Default: 2 ms.
+    /// How long an acknowledgement may wait to be batched with others. Default: 2 ms.
     pub fn ack_delay(mut self, delay: Duration) -> Self {
         self.config.ack_delay = delay;
         self
     }
 
-    /// Whether the messages of a new session wait for WELCOME. Default: no, they go right behind
-    /// HELLO.
+    /// Whether the messages of a new session wait for WELCOME. Default: no, they are sent right after HELLO.
     ///
-    /// If the line is lost in just that moment, the client does not learn the session's id, and what
-    /// went behind HELLO goes again in a session of its own: it may be handled twice. Waiting costs
-    /// one round trip at the start and closes that gap.
+    /// If the connection is lost at that moment, the client does not learn the session's id, and what was sent after
+    /// HELLO is sent again in another session: it may be handled twice. Waiting costs one round trip at the start and
+    /// closes that gap.
     pub fn wait_for_welcome(mut self, wait: bool) -> Self {
         self.config.wait_for_welcome = wait;
         self
     }
 
-    /// Whether a new session is opened when the server has lost the last one (close code 4001), or has
-    /// given it up because of an unexpected condition (1011). Default: no, the client stays closed
-    /// until [`Client::reconnect`](super::Client::reconnect).
+    /// Whether a new session is opened when the server has lost the last one (close code 4001), or has closed it
+    /// because of an unexpected condition (1011). Default: no, the client stays closed until
+    /// [`Client::reconnect`](super::Client::reconnect).
     ///
-    /// What was outstanding fails with [`SessionClosed`](super::SessionClosed) all the same: whether it
-    /// was handled is not known, so sending it again is the application's decision.
-    /// [`ConnectionEvent::SessionClosed`](super::ConnectionEvent::SessionClosed) says so, and a
-    /// `SessionEstablished` that is not `resumed` follows; the state goes to `Connecting` without ever
-    /// being `Closed`. Subscriptions go along. If the new session is refused too, attempts back off.
-    /// After any other code the client stays closed, as it would only come to the same end again: 1008
-    /// (refused), 4000 (closed on purpose), 4004 (protocol error).
+    /// Outstanding messages still fail with [`SessionClosed`](super::SessionClosed): it is not known whether they were
+    /// handled, so sending them again is the application's decision.
+    /// [`ConnectionEvent::SessionClosed`](super::ConnectionEvent::SessionClosed) reports this, followed by a
+    /// `SessionEstablished` that is not `resumed`; the state changes to `Connecting` without ever being `Closed`.
+    /// Subscriptions carry over. If the new session is refused too, attempts back off. After any other code the client
+    /// stays closed, since the outcome would be the same again: 1008 (refused), 4000 (closed on purpose), 4004
+    /// (protocol error).
     pub fn reopen_session(mut self, reopen: bool) -> Self {
         self.config.reopen_session = reopen;
         self
@@ -246,36 +244,35 @@ impl ClientBuilder {
     }
 
     /// Largest message, in bytes of its envelope; a larger one fails with
-    /// [`SendError::TooLarge`](super::SendError::TooLarge). Default: 4 MiB, which is what a server takes
-    /// by default (`Config::max_envelope`). A server closes the session of whoever sends it more than it
-    /// takes, so give no more than yours does.
+    /// [`SendError::TooLarge`](super::SendError::TooLarge). Default: 4 MiB, which is what a server accepts by default
+    /// (`Config::max_envelope`). A server closes the session of a client that sends a larger message, so do not exceed
+    /// your server's limit.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.config.max_message_bytes = bytes;
         self
     }
 
-    /// Most messages that wait for their handlers; beyond that the client stops reading from the
-    /// line. Default: 10,000.
+    /// Most messages that wait for their handlers; beyond that the client stops reading from the connection. Default:
+    /// 10,000.
     pub fn max_waiting_messages(mut self, messages: usize) -> Self {
         self.config.max_waiting_messages = messages.max(1);
         self
     }
 
-    /// Most messages and bytes that go out as one WebSocket message (a single message may be
-    /// larger). Default: 200 and 256 KiB.
+    /// Most messages and bytes that are sent as one WebSocket message (a single message may be larger). Default: 200
+    /// and 256 KiB.
     pub fn max_pipeline(mut self, messages: usize, bytes: usize) -> Self {
         (self.config.pipeline_messages, self.config.pipeline_bytes) = (messages.max(1), bytes);
         self
     }
 
-    /// Makes a client that connects when it has something to send, so that handlers can be
-    /// registered first.
+    /// Creates a client that connects when it has something to send, so that handlers can be registered first.
     ///
     /// # Errors
     /// No URL, or one that is not `ws://…` or `wss://…`.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// If called outside a tokio runtime.
     pub fn build(mut self) -> Result<Client, BuildError> {
         if self.config.urls.is_empty() {
             return Err(BuildError("no URL to connect to".into()));
@@ -294,13 +291,13 @@ impl ClientBuilder {
         Ok(Client::spawn(self.config))
     }
 
-    /// Makes a client that connects at once.
+    /// Creates a client that connects at once.
     ///
     /// # Errors
     /// As [`build`](ClientBuilder::build).
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// If called outside a tokio runtime.
     pub fn start(self) -> Result<Client, BuildError> {
         let client = self.build()?;
         client.reconnect();

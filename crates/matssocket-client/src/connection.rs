@@ -26,16 +26,16 @@ use matssocket_wire::{
 /// How a connection ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// Without a close frame, or cut by us.
+    /// Without a close frame, or dropped by us.
     Lost(String),
-    /// The server sent this.
+    /// The server sent this close frame.
     Closed { code: u16, reason: String },
     /// We closed the session.
     SessionClosed {
         reason: String,
         done: oneshot::Sender<()>,
     },
-    /// We left and keep the session.
+    /// We disconnected and keep the session.
     Disconnected(oneshot::Sender<()>),
     /// The last handle is gone, and so is the session.
     Shutdown,
@@ -44,13 +44,13 @@ pub(super) enum End {
 /// How long the other side may take to answer a close frame.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Bytes per second that a line must take at least when a large message goes out.
+/// Bytes per second that a connection must at least accept while a large message is sent.
 const SLOWEST_LINE: u64 = 64 << 10;
 
-/// How long the server may take to end TCP after both close frames; it does so at once, mostly.
+/// How long the server may take to end TCP after both close frames; usually it does so at once.
 const LINGER: Duration = Duration::from_millis(250);
 
-/// HELLO but for session and authorization.
+/// HELLO without session and authorization.
 pub(super) fn hello(config: &Config) -> Envelope {
     let clv = format!(
         "matssocket-rs,{}; {}",
@@ -82,12 +82,12 @@ pub(super) struct Connection<'a> {
     shared: &'a Arc<Shared>,
     worker: &'a Worker,
     ws: WebSocket,
-    /// Something is written, but not flushed; it is to be flushed by then.
+    /// Something is written but not flushed; it must be flushed by then.
     flush_due: Option<Instant>,
-    /// A PING is in what is not flushed.
+    /// The unflushed data contains a PING.
     ping_in_flush: bool,
     pings: Option<Pings>,
-    /// WELCOME is to be there by then.
+    /// WELCOME must have arrived by then.
     welcome_due: Instant,
     established: Option<Instant>,
     authorizing: Option<Authorizing>,
@@ -112,7 +112,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Speaks the protocol until the end; says also when the session was established, if it was.
+    /// Speaks the protocol until the connection ends. Also returns when the session was established, if it was.
     pub(super) async fn run(mut self) -> (End, Option<Instant>) {
         let hello = hello(&self.shared.config);
         let first = self.shared.core().begin_connection(hello, Instant::now());
@@ -126,9 +126,9 @@ impl<'a> Connection<'a> {
         (end, self.established)
     }
 
-    /// Hands a message to the WebSocket's buffer; flushing goes on in [`step`].
+    /// Passes a message to the WebSocket's buffer; flushing continues in [`step`].
     fn write(&mut self, message: Message) -> Result<(), String> {
-        // Generous to slow lines; yet one that takes nothing at all is lost.
+        // Generous to slow connections, but one that accepts nothing at all is lost.
         let slow = Duration::from_secs(message.len() as u64 / SLOWEST_LINE);
         self.flush_due = Some(Instant::now() + 2 * self.shared.config.ping_interval + slow);
         self.ws
@@ -147,7 +147,7 @@ impl<'a> Connection<'a> {
         if std::mem::take(&mut self.ping_in_flush)
             && let Some(pings) = &mut self.pings
         {
-            // The wait for the PONG starts when the PING is out.
+            // The wait for the PONG starts when the PING is sent.
             pings.excuse(Instant::now());
         }
     }
@@ -191,7 +191,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Writes what is to be sent now, and sets the timer for what is due later.
+    /// Writes what is due now, and sets the timer for what is due later.
     fn send_and_schedule(
         &mut self,
         now: Instant,
@@ -234,14 +234,14 @@ impl<'a> Connection<'a> {
         if let Some(text) = text {
             self.write(Message::text(text))?;
         }
-        // While flushing, nothing is sent that could be due; the line's own clocks go on.
+        // While flushing, nothing else that is due is sent; the connection's own timers continue.
         let line = match (&self.pings, self.flush_due) {
             (None, _) => Some(self.welcome_due),
             (Some(pings), Some(_)) if !pings.is_waiting() => None,
             (Some(pings), _) => Some(pings.due()),
         };
         let due = [due, line, self.flush_due].into_iter().flatten().min();
-        // Waking too early does no harm; moving the timer with each message would cost.
+        // Waking too early does no harm; moving the timer with each message would be costly.
         if let Some(due) = due
             && (due < timer.deadline() || timer.is_elapsed())
         {
@@ -327,7 +327,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// The server closes: its frame is answered by the WebSocket while we read on.
+    /// The server closes: the WebSocket answers its frame while we continue to read.
     async fn closed_by_server(&mut self, frame: Option<CloseFrame>) -> End {
         self.read_out(true).await;
         match frame {
@@ -339,8 +339,8 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Flushes, and discards what comes until both sides have said Close and the line ends. A server
-    /// that does not answer, or leaves the line open, is left to itself.
+    /// Flushes, and discards input until both sides have sent Close and the connection ends. If the server does not
+    /// answer, or leaves the connection open, this gives up.
     async fn read_out(&mut self, mut answered: bool) {
         self.flush_soon();
         let give_up = Instant::now() + CLOSE_TIMEOUT;

@@ -1,5 +1,5 @@
-//! The session's state on the client's side: what is sent next, and what becomes of what comes in.
-//! No I/O here, and no time but the one given.
+//! The session's state on the client's side: what is sent next, and how input is processed. No I/O, and no clock: the
+//! time is passed in.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(super) struct RawReply {
 
 pub(super) type ReplySender = oneshot::Sender<Result<RawReply, RequestError>>;
 
-/// What the handle tells the driver to do.
+/// A command from the handle to the driver.
 #[derive(Debug)]
 pub(super) enum Command {
     /// Close the session.
@@ -35,9 +35,9 @@ pub(super) enum Command {
         reason: String,
         done: oneshot::Sender<()>,
     },
-    /// Leave the server, keep the session.
+    /// Disconnect and keep the session.
     Disconnect { done: oneshot::Sender<()> },
-    /// Drop the line as if it were lost.
+    /// Drop the connection as if it were lost.
     #[cfg_attr(not(any(test, feature = "__test")), allow(dead_code))]
     Cut,
     /// Connect now.
@@ -48,9 +48,9 @@ pub(super) enum Command {
 
 pub(super) struct Core {
     pub(super) config: Arc<Config>,
-    /// Raised when a session ends, so that late replies of its handlers are dropped.
+    /// Incremented when a session ends, so that late replies of its handlers are dropped.
     pub(super) epoch: u64,
-    /// Whether there shall be a connection.
+    /// Whether a connection is wanted.
     pub(super) wanted: bool,
     pub(super) closed: Option<SessionClosed>,
     pub(super) session_id: Option<String>,
@@ -59,7 +59,7 @@ pub(super) struct Core {
     pub(super) endpoints: HashMap<String, Handler<Settled>>,
     pub(super) round_trip: Option<Duration>,
     pub(super) auth: AuthState,
-    /// Whether the connection of now takes anything but HELLO.
+    /// Whether the current connection accepts anything but HELLO.
     pub(super) may_send: bool,
     last_cmid: u64,
     pub(super) outbox: Outbox,
@@ -69,12 +69,12 @@ pub(super) struct Core {
     pub(super) topics: Topics,
     /// SUBs and UNSUBs to send.
     control: Vec<Envelope>,
-    /// UNSUBs of this session, sent again after a reconnect since nothing tells whether they arrived.
+    /// UNSUBs of this session, sent again after a reconnect since there is no sign whether they arrived.
     unsubscribed: VecDeque<String>,
     pub(super) flushes: Flushes,
 }
 
-/// A message to queue. What is absent is left out.
+/// A message to queue. Absent fields are left out.
 #[derive(Default)]
 pub(super) struct Outgoing {
     pub(super) trace_id: String,
@@ -85,7 +85,7 @@ pub(super) struct Outgoing {
 }
 
 impl Core {
-    /// Bytes of HELLO and the SUBs with it: servers take 20 KiB before the session is there.
+    /// Bytes of HELLO and its SUBs: servers accept 20 KiB before the session exists.
     const FIRST_PIPELINE_BYTES: usize = 16 << 10;
     const MAX_UNSUBSCRIBED: usize = 1_000;
 
@@ -115,8 +115,7 @@ impl Core {
         }
     }
 
-    /// There shall be a connection, with a session of its own if the last one is closed. True if
-    /// it is.
+    /// Requests a connection, with a new session if the last one is closed. Returns whether it is closed.
     pub(super) fn reconnect(&mut self) -> bool {
         self.wanted = true;
         self.commands.push_back(Command::Reconnect);
@@ -133,7 +132,7 @@ impl Core {
             .map(|_| ())
     }
 
-    /// Queues a REQUEST; gives its id.
+    /// Queues a REQUEST. Returns its id.
     pub(super) fn request(&mut self, out: Outgoing, reply: ReplySender) -> Result<u64, SendError> {
         let cmid = self.queue(MessageType::Request, out, Waiter::Request)?;
         self.requests.insert(cmid, reply);
@@ -164,7 +163,7 @@ impl Core {
         self.push(envelope, waiter)
     }
 
-    /// Gives the envelope its id and queues it.
+    /// Assigns the envelope its id and queues it.
     fn push(&mut self, mut envelope: Envelope, waiter: Waiter) -> Result<u64, SendError> {
         let cmid = self.last_cmid + 1;
         envelope.cmid = Some(cmid.to_string());
@@ -184,7 +183,7 @@ impl Core {
         Ok(cmid)
     }
 
-    /// Queues the answer to a server request. It has no limit of its own: the server's requests do.
+    /// Queues the answer to a server request. There is no limit on answers, since the server's requests are limited.
     pub(super) fn reply(&mut self, epoch: u64, smid: String, trace_id: String, settled: Settled) {
         if epoch != self.epoch {
             return;
@@ -198,7 +197,7 @@ impl Core {
         };
         let (smid, tid) = (envelope.smid.clone(), envelope.tid.clone());
         if let Err(error) = self.push(envelope, Waiter::Reply) {
-            // Too large: the server must learn of something, or its request stays open.
+            // Too large: the server must get some reply, or its request stays open.
             let reject = Envelope {
                 smid,
                 tid,
@@ -211,7 +210,7 @@ impl Core {
         }
     }
 
-    /// The caller waits no longer for its answer.
+    /// The caller no longer waits for its answer.
     pub(super) fn abandon(&mut self, cmid: u64) {
         if self.requests.remove(&cmid).is_some() {
             self.outbox.remove_if_never_sent(cmid);
@@ -224,7 +223,7 @@ impl Core {
         self.last_cmid
     }
 
-    /// Gives the callback that was replaced.
+    /// Returns the callback that was replaced.
     pub(super) fn subscribe(
         &mut self,
         topic: &str,
@@ -240,7 +239,7 @@ impl Core {
         Ok(replaced)
     }
 
-    /// Gives the callback of the topic.
+    /// Returns the callback of the topic.
     pub(super) fn unsubscribe(&mut self, topic: &str) -> Option<Handler<()>> {
         let callback = self.topics.remove(topic)?;
         self.control.push(Topics::unsub(topic));
@@ -251,8 +250,8 @@ impl Core {
         Some(callback)
     }
 
-    /// A WebSocket is open: gives the first pipeline, HELLO and SUBs. Not if the authorization has
-    /// expired while connecting.
+    /// A WebSocket is open: returns the first pipeline, HELLO and SUBs. Fails if the authorization has expired while
+    /// connecting.
     pub(super) fn begin_connection(
         &mut self,
         mut hello: Envelope,
@@ -265,8 +264,8 @@ impl Core {
         self.acks.requeue(now);
         let mut first = Pipeline::new();
         first.envelope(&hello);
-        // The session keeps its subscriptions, but only a SUB says what was last seen, and it must
-        // be in force before anything else arrives.
+        // The session keeps its subscriptions, but only a SUB tells the server what was last seen, and it must be in
+        // force before anything else arrives.
         self.control.clear();
         for sub in self.topics.subs() {
             if first.len() < Self::FIRST_PIPELINE_BYTES {
@@ -280,8 +279,8 @@ impl Core {
         Ok(first.finish().expect("HELLO is in it"))
     }
 
-    /// The next pipeline, if something is to be sent now. `hold` keeps messages back, since they
-    /// need a fresh authorization first.
+    /// The next pipeline, if something is to be sent now. `hold` keeps messages back, since they need a new
+    /// authorization first.
     pub(super) fn take_pipeline(
         &mut self,
         now: Instant,
@@ -349,7 +348,7 @@ impl Core {
         .min()
     }
 
-    /// Everything that was taken is written.
+    /// Everything that was taken has been written.
     pub(super) fn written(&mut self) {
         self.acks.written();
         self.settle_flushes();
@@ -377,7 +376,7 @@ impl Core {
         self.closed = Some(closed);
     }
 
-    /// The session is gone, and another one shall take its place.
+    /// The session is gone, and a new one takes its place.
     pub(super) fn replace_session(&mut self, closed: SessionClosed) {
         self.close_session(closed);
         self.closed = None;

@@ -26,7 +26,7 @@ pub(super) struct Driver {
 /// The reason when the last handle is dropped.
 const GONE: &str = "the client is gone";
 
-/// Whether the task goes on.
+/// Whether the task continues.
 #[derive(PartialEq, Eq)]
 enum Flow {
     Continue,
@@ -37,7 +37,7 @@ enum Flow {
 enum Failure {
     /// Another attempt follows.
     Connect(String),
-    /// The session ends so.
+    /// The session ends like this.
     Final(SessionClosed),
 }
 
@@ -55,9 +55,9 @@ impl From<Unauthorized> for Failure {
 enum Meaning {
     /// The session is gone.
     SessionGone,
-    /// Another connection has the session: stay away until there is something to say.
+    /// Another connection has the session: stay away until there is something to send.
     StayAway,
-    /// The session is kept: come back.
+    /// The session is kept: reconnect.
     ComeBack,
 }
 
@@ -71,14 +71,14 @@ fn meaning(code: u16) -> Meaning {
             Meaning::SessionGone
         }
         Some(Disconnect) => Meaning::StayAway,
-        // 1001 from a server means that this line was idle; the session is kept.
+        // 1001 from a server means that this connection was idle; the session is kept.
         Some(GoingAway | MessageTooBig | ServiceRestart | Reconnect) | None => Meaning::ComeBack,
     }
 }
 
-/// Whether a new session may take the place of one that the server has ended with this code, if the
-/// application wants that: the server has lost it, or has failed. A client that was refused (1008),
-/// closed on purpose (4000) or misunderstood (4004) would only come to the same end again.
+/// Whether a new session may replace one that the server has ended with this code, if the application wants that: the
+/// server has lost it, or has failed. After a refusal (1008), a close on purpose (4000) or a protocol error (4004), the
+/// outcome would be the same again.
 fn may_reopen(code: u16) -> bool {
     [CloseCode::SessionLost, CloseCode::UnexpectedCondition]
         .iter()
@@ -148,7 +148,7 @@ impl Driver {
         Flow::Continue
     }
 
-    /// Waits as long as failures demand, gets an authorization if needed, and connects.
+    /// Waits as long as earlier failures require, obtains an authorization if needed, and connects.
     async fn attempt(&self) -> Result<WebSocket, Failure> {
         sleep(self.rotation.wait()).await;
         let url = self.url();
@@ -166,12 +166,12 @@ impl Driver {
         Ok(ws)
     }
 
-    /// The URL of now, as it may be shown.
+    /// The current URL, without credentials.
     fn url(&self) -> String {
         without_credentials(self.rotation.url())
     }
 
-    /// Says that the attempt has failed and another follows. Gives the error as it may be shown.
+    /// Reports that the attempt has failed and another follows. Returns the error without secrets.
     fn tell_failure(&self, error: &str) -> String {
         let (url, error) = (self.url(), self.shared.core().auth.hide(error));
         log::debug!("connecting to {url} failed: {}", shown(&error));
@@ -240,12 +240,11 @@ impl Driver {
         }
     }
 
-    /// The server says that the session is gone. It may be saved by a fresh authorization, or
-    /// another may take its place.
+    /// The server says that the session is gone. A new authorization may save it, or a new session may take its place.
     fn session_gone(&mut self, closed: SessionClosed, established: Option<Instant>) {
         let code = closed.code.unwrap_or_default();
         if established.is_none() && code == CloseCode::ViolatedPolicy.code() {
-            // Nothing of this session was touched: such a HELLO leaves it as it was.
+            // A refused HELLO leaves the session as it was.
             if self.shared.core().tries_again(&closed) {
                 self.tell_failure(&format!("refused with {code}: {}", closed.reason));
                 return;
@@ -259,7 +258,7 @@ impl Driver {
         match established {
             Some(since) => self.rotation.lost(since.elapsed()),
             None if has_session => self.rotation.answered(),
-            // Not even a new session is to be had.
+            // Not even a new session was accepted.
             None => {
                 self.connect_failed(closed.to_string());
                 return;
@@ -279,7 +278,7 @@ impl Driver {
                 self.shared.set_state(ConnectionState::Connecting);
                 self.shared.event(ConnectionEvent::Lost { reason });
             }
-            // A line that never came to WELCOME is no better than one that did not open.
+            // A connection that never got WELCOME is no better than one that did not open.
             None => {
                 self.connect_failed(reason);
             }
@@ -306,7 +305,7 @@ impl Driver {
         self.shared.close_session(SessionClosed { code, reason });
     }
 
-    /// Fails what is outstanding, and tells the server if it can be reached.
+    /// Fails everything outstanding, and notifies the server if it can be reached.
     async fn close_without_line(&mut self, reason: String) {
         let session_id = self.shared.core().session_id.clone();
         self.close_session(Some(CloseCode::CloseSession.code()), reason.clone());
@@ -317,10 +316,14 @@ impl Driver {
                 Ok(Err(error)) => {
                     let error = self.shared.core().auth.hide(&error);
                     let error = shown(&error);
-                    log::info!("the server was not told that the session is closed: {error}");
+                    log::info!(
+                        "the server could not be notified that the session is closed: {error}"
+                    );
                 }
                 Err(_) => {
-                    log::info!("the server was not told that the session is closed: no answer")
+                    log::info!(
+                        "the server could not be notified that the session is closed: no answer"
+                    )
                 }
             }
         }

@@ -1,18 +1,18 @@
-//! What can go wrong, for the caller.
+//! The client's errors.
 
 use std::time::Duration;
 
 use matssocket_wire::InvalidId;
 use thiserror::Error;
 
-/// Why a session ended. What was outstanding fails with it.
+/// Why a session ended. Everything outstanding fails with it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("the session is closed ({}): {reason}", code.map_or("no close code".to_owned(), |code| code.to_string()))]
 #[non_exhaustive]
 pub struct SessionClosed {
-    /// The WebSocket close code; `None` if the client ended the session without the server's help.
+    /// The WebSocket close code; `None` if the client ended the session without the server.
     pub code: Option<u16>,
-    /// Text for people.
+    /// Text for humans.
     pub reason: String,
 }
 
@@ -23,7 +23,7 @@ pub enum SendError {
     /// The server refused the message (NACK).
     #[error("refused by the server: {desc}")]
     Refused {
-        /// What the server says about it; may be empty.
+        /// The server's description; may be empty.
         desc: String,
     },
     /// The server could not handle the message now, however often it was sent again.
@@ -31,13 +31,14 @@ pub enum SendError {
     RetriesExhausted {
         /// How often it was sent.
         attempts: u32,
-        /// What the server says about it; may be empty.
+        /// The server's description; may be empty.
         desc: String,
     },
-    /// The session ended first. A message that was under way may or may not have been handled.
+    /// The session ended first. A message that had been sent may or may not have been handled.
     #[error(transparent)]
     SessionClosed(#[from] SessionClosed),
-    /// Too much waits to be sent or acknowledged. Nothing was queued; the limits are the builder's.
+    /// Too many messages, or too many bytes, wait to be sent or acknowledged. Nothing was queued; the limits are set on
+    /// the builder.
     #[error("the outbox is full: {messages} messages, {bytes} bytes")]
     OutboxFull {
         /// Messages in the outbox.
@@ -53,10 +54,10 @@ pub enum SendError {
         /// The limit.
         limit: usize,
     },
-    /// The trace id, endpoint or topic is not a proper id. Nothing was queued.
+    /// The trace id, endpoint or topic is not a valid id. Nothing was queued.
     #[error(transparent)]
     InvalidId(#[from] InvalidId),
-    /// The payload cannot be turned into JSON. Nothing was queued.
+    /// The payload cannot be written as JSON. Nothing was queued.
     #[error("the payload does not serialise: {0}")]
     Payload(String),
 }
@@ -71,7 +72,7 @@ pub enum RequestError {
     /// No answer in time. The request may or may not have been handled; a late answer is ignored.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
-    /// The answer's payload is not what was asked for.
+    /// The answer's payload is not of the expected type.
     #[error("the answer's payload does not deserialise: {0}")]
     Payload(String),
 }

@@ -4,8 +4,8 @@ use super::error::SessionClosed;
 
 /// Something happened to the connection or the session.
 ///
-/// URLs are without user name, password and query, and texts without the authorization values that
-/// the client knows.
+/// URLs are shown without user name, password and query values, and texts without the authorization values known to the
+/// client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectionEvent {
@@ -14,28 +14,27 @@ pub enum ConnectionEvent {
         /// The server's URL.
         url: String,
     },
-    /// The attempt failed; another follows. (Also when HELLO was refused and a fresh authorization is
-    /// asked for.)
+    /// The attempt failed; another follows. (Also if HELLO was refused and a new authorization is requested.)
     ConnectFailed {
         /// The server's URL.
         url: String,
         /// What went wrong.
         error: String,
     },
-    /// The WebSocket is open, HELLO goes out.
+    /// The WebSocket is open, and HELLO is being sent.
     Connected {
         /// The server's URL.
         url: String,
     },
-    /// WELCOME came: the session is there, new or resumed.
+    /// WELCOME has arrived: the session is established, new or resumed.
     SessionEstablished {
         /// The session's id.
         session_id: String,
-        /// Whether this session was there before the connection.
+        /// Whether this session existed before the connection.
         resumed: bool,
     },
-    /// A fresh authorization is needed and there is no callback that could give it: the server asks for
-    /// one, or the client cannot connect since the one it has is expired. Use
+    /// A new authorization is needed and there is no callback to provide it: the server requests one, or the client
+    /// cannot connect because the one it has is expired. Use
     /// [`Client::set_authorization`](super::Client::set_authorization).
     AuthorizationWanted,
     /// The connection is lost; the client reconnects.
@@ -43,13 +42,14 @@ pub enum ConnectionEvent {
         /// Why.
         reason: String,
     },
-    /// The server sent this client away (4003) or it was told to disconnect. The session is kept; the
-    /// client connects again for the next message or at [`Client::reconnect`](super::Client::reconnect).
+    /// The server disconnected this client (4003), or [`Client::disconnect`](super::Client::disconnect) was called. The
+    /// session is kept; the client connects again for the next message or at
+    /// [`Client::reconnect`](super::Client::reconnect).
     Disconnected {
         /// Why.
         reason: String,
     },
-    /// The session is closed, everything outstanding has failed. With
+    /// The session is closed, and everything outstanding has failed. With
     /// [`ClientBuilder::reopen_session`](super::ClientBuilder::reopen_session) a new one may follow:
     /// `SessionEstablished` with `resumed: false`.
     SessionClosed(SessionClosed),
@@ -59,7 +59,7 @@ pub enum ConnectionEvent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TopicEvent {
-    /// In force; after a reconnect: without a gap.
+    /// In force. After a reconnect: nothing was missed.
     Subscribed {
         /// The topic.
         topic: String,
@@ -80,7 +80,7 @@ pub enum TopicEvent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectionState {
-    /// Not connected and not trying to: fresh, or disconnected with its session kept.
+    /// Not connected and not trying to: new, or disconnected with its session kept.
     Idle,
     /// Connecting or reconnecting.
     Connecting,

@@ -1,5 +1,5 @@
-//! Closing a session without a line: one last connection tells the server, which would otherwise
-//! keep the session, and count it against the user's, until it times out.
+//! Closes a session that has no connection: one last connection notifies the server, which would otherwise keep the
+//! session, and count it towards the user's limit, until it times out.
 
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;

@@ -1,4 +1,4 @@
-//! Waiting until nothing is under way any longer.
+//! Waits until nothing is outstanding.
 
 use tokio::sync::oneshot;
 
@@ -9,17 +9,17 @@ use super::request::task_gone;
 
 type Done = oneshot::Sender<Result<(), SessionClosed>>;
 
-/// Somebody who waits. The messages come first, and then the acknowledgements, since the server's
-/// answer to a message calls for an ACK2.
+/// A waiting caller. First it waits for the messages, then for the acknowledgements, since the server's answer to a
+/// message requires an ACK2.
 struct Flush {
     /// The last message that this waits for.
     through: u64,
-    /// The round of acknowledgements that this waits for, once the messages are through.
+    /// The round of acknowledgements that this waits for, once the messages are done.
     round: Option<u64>,
     done: Done,
 }
 
-/// Everybody who waits.
+/// All waiting callers.
 #[derive(Default)]
 pub(super) struct Flushes(Vec<Flush>);
 
@@ -33,7 +33,7 @@ impl Flushes {
 }
 
 impl Core {
-    /// Tells when everything that is outstanding now is through.
+    /// Signals `done` when everything that is outstanding now is done.
     pub(super) fn flush(&mut self, done: Done) {
         if let Some(closed) = &self.closed {
             let _ = done.send(Err(closed.clone()));
@@ -45,11 +45,11 @@ impl Core {
             done,
         });
         self.settle_flushes();
-        // It is something to connect for.
+        // A pending flush is a reason to connect.
         self.wanted |= !self.flushes.0.is_empty();
     }
 
-    /// Something went through: tells whoever has waited for it.
+    /// Something is done: notifies those who have waited for it.
     pub(super) fn settle_flushes(&mut self) {
         if self.flushes.0.is_empty() {
             return;
@@ -67,25 +67,24 @@ impl Core {
 }
 
 impl Client {
-    /// Waits until everything that was sent before this call is through: the server has acknowledged
-    /// each message, request and reply to one of its requests, and our own acknowledgements have been
-    /// handed to the network. Returns at once if there is nothing to wait for.
+    /// Waits until everything sent before this call is done: the server has acknowledged each message, request and
+    /// reply to its requests, and our own acknowledgements have been passed to the network. Returns at once if there is
+    /// nothing to wait for.
     ///
-    /// It waits through reconnects, for as long as it takes: wrap it in [`tokio::time::timeout`] to
-    /// wait less. A client that was disconnected connects again if something is outstanding; one that
-    /// is sent away or disconnected during the wait does not do so by itself. What is sent after the
-    /// call does not prolong the wait.
+    /// It waits through reconnects, for as long as it takes: wrap it in [`tokio::time::timeout`] to limit the wait. A
+    /// disconnected client connects again if something is outstanding; one that is disconnected during the wait, by the
+    /// server or the application, does not reconnect by itself. What is sent after the call does not prolong the wait.
     ///
-    /// It does not wait for the *answers* of requests, nor for handlers that still run. A message that
-    /// was refused or given up also counts as through: to learn a message's fate, await what
-    /// [`send`](Client::send) returned.
+    /// It does not wait for the *answers* to requests, nor for handlers that are still running. A message that was
+    /// refused or given up also counts as done: to learn the result of a message, await what [`send`](Client::send)
+    /// returned.
     ///
     /// ```no_run
     /// # async fn example(client: matssocket_client::Client) -> Result<(), Box<dyn std::error::Error>> {
     /// use std::time::Duration;
     ///
     /// for n in 0..1_000 {
-    ///     // Nobody waits for each of them …
+    ///     // No need to wait for each of them …
     ///     drop(client.send(format!("reading-{n}"), "Meter.reading", &n));
     /// }
     /// // … but they are all with the server before this program ends.

@@ -1,4 +1,4 @@
-//! Handlers of the application for what the server sends, and the task that runs them.
+//! The application's handlers for messages from the server, and the task that runs them.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::message::{Message, parse};
 use super::shared::Shared;
 use matssocket_wire::{Envelope, MessageType, Payload};
 
-/// What a client endpoint answers.
+/// The answer of a client endpoint.
 #[derive(Debug)]
 pub(super) struct Settled {
     pub(super) t: MessageType,
@@ -97,8 +97,8 @@ fn message<T: DeserializeOwned>(envelope: Envelope) -> Result<Message<T>, String
     })
 }
 
-/// The endpoint that every client of the protocol has: the server asks for a fresh authorization and
-/// learns when it is there. `AUTH` goes before the answer.
+/// The endpoint that every client of the protocol has: the server requests a new authorization and learns when it has
+/// been sent. `AUTH` is sent before the answer.
 pub(super) fn built_in(shared: &Arc<Shared>) {
     let weak = Arc::downgrade(shared);
     let renew = endpoint(move |_: Message<serde::de::IgnoredAny>| {
@@ -111,7 +111,7 @@ pub(super) fn built_in(shared: &Arc<Shared>) {
                 .as_ref()
                 .ok_or("the client has no fresh authorization to give")?;
             let authorization = callback(AuthorizationNeed::Requested).await;
-            // What went wrong is the application's affair, not the server's.
+            // The cause is the application's concern, not the server's.
             authorization
                 .map_err(drop)
                 .and_then(|fresh| shared.core().take_authorization(fresh).map_err(drop))
@@ -126,9 +126,9 @@ pub(super) fn built_in(shared: &Arc<Shared>) {
 
 /// A handler's run.
 pub(super) enum Job {
-    /// In turn: the next job waits until it is done.
+    /// Run in turn: the next job waits until it is done.
     InTurn(BoxFuture<'static, ()>),
-    /// Started in turn, then beside the others: a client endpoint may take its time.
+    /// Started in turn, then run concurrently with others: a client endpoint may take long.
     Request {
         run: BoxFuture<'static, Settled>,
         smid: String,
@@ -141,10 +141,10 @@ pub(super) enum Job {
 /// Most client endpoints that run at a time.
 const MAX_REQUESTS: usize = 1_000;
 
-/// Where the connection leaves jobs. Dropping it ends the worker once it is through.
+/// The connection's side of the worker, to which it passes jobs. Dropping it ends the worker once all jobs are done.
 pub(super) struct Worker {
     jobs: mpsc::UnboundedSender<Job>,
-    /// Jobs that wait. The connection stops reading when there are too many.
+    /// Waiting jobs. The connection stops reading when there are too many.
     waiting: Arc<AtomicUsize>,
 }
 

@@ -1,4 +1,4 @@
-//! What came from the server and is not forgotten yet, and the acknowledgements to send.
+//! Ids of messages received from the server and not yet forgotten, and the acknowledgements to send.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -9,17 +9,17 @@ use matssocket_wire::{Envelope, IdOf, MessageType, acknowledge};
 /// The ids of the server's messages, so that none is handled twice.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    /// Id and answer (ACK or NACK), to be given again to a duplicate.
+    /// Id and answer (ACK or NACK), which is repeated for a duplicate.
     seen: HashMap<String, MessageType>,
     order: VecDeque<String>,
 }
 
 impl Inbox {
-    /// Most ids remembered. A server forgets to say "forget" (ACK2) only by losing a line right
-    /// then, so this is far beyond what is ever needed.
+    /// Most ids remembered. A server fails to send ACK2 only if the connection is lost at that moment, so this is far
+    /// more than is ever needed.
     const MAX_IDS: usize = 200_000;
 
-    /// What was answered when this message came before.
+    /// The answer given when this message was first received, if it was.
     pub(super) fn answer(&self, smid: &str) -> Option<MessageType> {
         self.seen.get(smid).copied()
     }
@@ -35,7 +35,7 @@ impl Inbox {
     /// The server will not send this message again.
     pub(super) fn forget(&mut self, smid: &str) {
         self.seen.remove(smid);
-        // Mostly in order, so the front is mostly gone already.
+        // Messages are mostly forgotten in order, so usually the front is already gone.
         while self
             .order
             .front()
@@ -55,20 +55,20 @@ impl Inbox {
     }
 }
 
-/// Acknowledgements that wait to be sent, merged.
+/// Acknowledgements waiting to be sent, merged.
 #[derive(Debug, Default)]
 pub(super) struct Acks {
     ack: Vec<String>,
     nack: Vec<Envelope>,
     ack2: Vec<String>,
-    /// Taken for a line that was lost.
+    /// Taken for a connection that was lost.
     again: Vec<Envelope>,
-    /// Handed to the WebSocket and perhaps not written yet: they go again if the line is lost now.
+    /// Passed to the WebSocket and perhaps not written yet: they are sent again if the connection is lost now.
     in_flight: Vec<Envelope>,
     due: Option<Instant>,
-    /// How often some were taken.
+    /// Number of rounds in which some were taken.
     taken: u64,
-    /// Up to which of these rounds all are written.
+    /// Up to which of these rounds all have been written.
     out: u64,
 }
 
@@ -76,7 +76,7 @@ impl Acks {
     /// Most ids in one envelope.
     const MAX_IDS: usize = 1_000;
 
-    /// Acknowledges a message of the server; a refusal may say why.
+    /// Acknowledges a server message; a refusal may give the reason.
     pub(super) fn answer(&mut self, t: MessageType, smid: String, desc: Option<String>) {
         if t == MessageType::Nack {
             self.nack.push(Envelope {
@@ -89,7 +89,7 @@ impl Acks {
         }
     }
 
-    /// Tells the server that its answer to our message came.
+    /// Acknowledges the server's answer to our message.
     pub(super) fn ack2(&mut self, cmid: String) {
         self.ack2.push(cmid);
     }
@@ -99,19 +99,19 @@ impl Acks {
         nothing_new && self.again.is_empty()
     }
 
-    /// Sets when what waits is to go at the latest, if that is not set.
+    /// Sets when the waiting ones must be sent at the latest, if that is not set yet.
     pub(super) fn schedule(&mut self, now: Instant, delay: Duration) {
         if !self.is_empty() && self.due.is_none() {
             self.due = Some(now + delay);
         }
     }
 
-    /// When what waits is to go at the latest.
+    /// When the waiting ones must be sent at the latest.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Takes everything that waits.
+    /// Takes everything that is waiting.
     pub(super) fn take(&mut self) -> &[Envelope] {
         self.due = None;
         let before = self.in_flight.len();
@@ -140,7 +140,7 @@ impl Acks {
         parts
     }
 
-    /// What was taken is written; unless it was taken for a line that is lost, and goes again.
+    /// What was taken has been written, except what was taken for a lost connection and must be sent again.
     pub(super) fn written(&mut self) {
         if self.again.is_empty() {
             self.out = self.taken;
@@ -148,7 +148,7 @@ impl Acks {
         self.in_flight.clear();
     }
 
-    /// There is a new line. What the last one may not have written goes again; a repeat is harmless.
+    /// There is a new connection. What the last one may not have written is sent again; a repeat is harmless.
     pub(super) fn requeue(&mut self, now: Instant) {
         self.again.append(&mut self.in_flight);
         if !self.is_empty() {
@@ -156,12 +156,12 @@ impl Acks {
         }
     }
 
-    /// The round in which the last of those that wait, or are being written, goes.
+    /// The round in which the last of those waiting or being written is sent.
     pub(super) fn last_round(&self) -> u64 {
         self.taken + u64::from(!self.is_empty())
     }
 
-    /// Up to which round all are written.
+    /// Up to which round all have been written.
     pub(super) fn rounds_out(&self) -> u64 {
         self.out
     }
@@ -172,7 +172,8 @@ mod tests {
     use super::*;
     use matssocket_wire::print_pipeline;
 
-    /// What goes again is not out because something else was written on the new line.
+    /// Acknowledgements to be repeated do not count as written because something else was written on the new
+    /// connection.
     #[test]
     fn what_must_go_again_is_not_out() {
         let mut acks = Acks::default();

@@ -1,4 +1,4 @@
-//! What becomes of what the server sends.
+//! Processes what the server sends.
 
 use tokio::time::Instant;
 
@@ -9,7 +9,7 @@ use super::handler::{Handler, Job};
 use super::outbox::{Entry, Retry, Waiter};
 use matssocket_wire::{Envelope, MessageType, PingId, shown};
 
-/// What came out of incoming envelopes.
+/// The result of processing incoming envelopes.
 #[derive(Default)]
 pub(super) struct Received {
     pub(super) jobs: Vec<Job>,
@@ -22,7 +22,7 @@ pub(super) struct Received {
 }
 
 impl Core {
-    /// Handles what came in.
+    /// Processes incoming envelopes.
     pub(super) fn receive(&mut self, envelopes: Vec<Envelope>, now: Instant) -> Received {
         let mut received = Received::default();
         for envelope in envelopes {
@@ -82,7 +82,7 @@ impl Core {
         }
     }
 
-    /// The session is established; says whether it was there before.
+    /// The session is established. Returns whether it existed before.
     fn welcome(&mut self, envelope: Envelope) -> bool {
         let resumed = self.session_id.is_some();
         self.session_id = envelope.sid;
@@ -91,7 +91,7 @@ impl Core {
         resumed
     }
 
-    /// The server took our messages, or refused them.
+    /// The server has accepted our messages, or refused them.
     fn acknowledged(&mut self, envelope: Envelope) {
         let refused = envelope.t == MessageType::Nack;
         for cmid in envelope
@@ -159,8 +159,7 @@ impl Core {
             if known {
                 return;
             }
-            // An ACK still under way is dropped by the server when the reply goes first, so the
-            // reply stands for it.
+            // The server drops a pending ACK if the reply is sent first, so the reply counts as the ACK.
             if let Some(cmid) = cmid
                 && let Some(number) = self.settle(&cmid, envelope)
                 && self.outbox.remove(number).is_some()
@@ -175,7 +174,7 @@ impl Core {
         }
     }
 
-    /// Gives the reply to who waits for it. A late one finds nobody.
+    /// Passes the reply to the waiting caller. A late one is dropped.
     fn settle(&mut self, cmid: &str, envelope: Envelope) -> Option<u64> {
         let number = cmid.parse().ok()?;
         if let Some(reply) = self.requests.remove(&number) {
@@ -185,7 +184,7 @@ impl Core {
         Some(number)
     }
 
-    /// A SEND or REQUEST of the server.
+    /// A SEND or REQUEST from the server.
     fn message(&mut self, envelope: Envelope, received: &mut Received) {
         let Some(smid) = envelope.smid.clone() else {
             log::warn!("{} without smid from the server", envelope.t);

@@ -1,9 +1,8 @@
 //! A client of the MatsSocket protocol: reliable messaging over WebSocket.
 //!
-//! A [`Client`] keeps one session with a cluster of servers. Messages are queued in its outbox and
-//! sent as soon as there is a line; lost lines are replaced, to whichever node answers, and what was
-//! not acknowledged goes again. Both sides know duplicates by their ids, so each message is handled
-//! once.
+//! A [`Client`] keeps one session with a cluster of servers. Messages are queued in its outbox and sent as soon as
+//! there is a connection. A lost connection is replaced, to whichever node answers, and unacknowledged messages are
+//! sent again. Both sides recognise duplicates by their ids, so each message is handled once.
 //!
 //! ```no_run
 //! use matssocket_client::{Client, Message};
@@ -21,7 +20,7 @@
 //!     .authorization_value("Bearer …")
 //!     .build()?;
 //!
-//! // What the server may send us.
+//! // Messages that the server may send.
 //! client.terminator("Shop.news", |news: Message<String>| async move {
 //!     println!("news: {}", news.payload);
 //! });
@@ -39,18 +38,17 @@
 //! ```
 //!
 //! # Logs
-//! The client never logs an authorization value, at any level: neither from envelopes nor from URLs
-//! and headers of the upgrade request, nor where a server or a callback's error quotes a value that
-//! the client knows. The library below it is less careful: at `TRACE`, `tungstenite` prints the whole
-//! upgrade request, with its headers, and every frame. It logs under targets that begin with
-//! `tungstenite` (`tungstenite::handshake::client`, `tungstenite::protocol`,
-//! `tungstenite::protocol::frame` …). Whoever logs at `TRACE` keeps that one above it; with
-//! `env_logger`: `RUST_LOG=trace,tungstenite=debug`. (`tokio_tungstenite`, a target of its own, prints
+//! The client never logs an authorization value, at any level: neither from envelopes, nor from URLs and headers of the
+//! upgrade request, nor from a server's text or a callback's error that quotes a value known to the client. The
+//! underlying library is less careful: at `TRACE`, `tungstenite` prints the whole upgrade request, including its
+//! headers, and every frame. It logs under targets that begin with `tungstenite` (`tungstenite::handshake::client`,
+//! `tungstenite::protocol`, `tungstenite::protocol::frame` …). If you log at `TRACE`, set that target to a higher
+//! level; with `env_logger`: `RUST_LOG=trace,tungstenite=debug`. (`tokio_tungstenite`, a target of its own, prints
 //! neither.)
 //!
-//! Inside: `driver` connects and reconnects, `connection` is one WebSocket, `core` decides what goes
-//! out and (in `incoming`) what becomes of what comes in, with `outbox`, `inbox`, `topic`, `flush`
-//! and `authorization` as its parts; `authorizing` asks for an authorization when one is needed; `handler` runs the application's code in a task of its own.
+//! Internally, `driver` connects and reconnects, `connection` is one WebSocket, and `core` decides what is sent and (in
+//! `incoming`) how input is processed, with `outbox`, `inbox`, `topic`, `flush` and `authorization` as its parts;
+//! `authorizing` obtains an authorization when one is needed; `handler` runs the application's code in a separate task.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -89,7 +87,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{broadcast, oneshot, watch};
 
-/// The protocol's own types, some of which are in the signatures here.
+/// The protocol's own types, some of which appear in signatures here.
 pub use matssocket_wire as wire;
 
 pub use authorization::{Authorization, AuthorizationError, AuthorizationNeed};
@@ -114,7 +112,7 @@ pub struct Client {
     handle: Arc<Handle>,
 }
 
-/// Tells the task when the last clone is gone.
+/// Notifies the task when the last clone is dropped.
 struct Handle {
     shared: Arc<Shared>,
 }
@@ -135,7 +133,7 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// Starts to set up a client of the application with this name and version.
+    /// Starts to configure a client of the application with this name and version.
     pub fn builder(app_name: impl Into<String>, app_version: impl Into<String>) -> ClientBuilder {
         ClientBuilder::new(app_name.into(), app_version.into())
     }
@@ -170,8 +168,9 @@ impl Client {
         })
     }
 
-    /// Sends a message to a server terminator. The message is queued at once, in the order of the calls; the future resolves
-    /// when the server has taken it, through reconnects if need be. Dropping the future does not withdraw the message.
+    /// Sends a message to a server terminator. The message is queued at once, in the order of the calls; the future
+    /// resolves when the server has accepted it, across reconnects if necessary. Dropping the future does not withdraw
+    /// the message.
     ///
     /// # Errors
     /// See [`SendError`].
@@ -188,7 +187,7 @@ impl Client {
         Sending::new(self.shared(), out)
     }
 
-    /// A request to a server endpoint. It is sent when it is awaited, which gives the [`Reply`], a RESOLVE or REJECT.
+    /// A request to a server endpoint. It is sent when it is awaited, which returns the [`Reply`], a RESOLVE or REJECT.
     /// Dropping it withdraws the request.
     ///
     /// # Errors
@@ -205,10 +204,10 @@ impl Client {
         )
     }
 
-    /// Registers or replaces a terminator: a handler of the server's SENDs. Terminators and topic callbacks run one after the
-    /// other, in the order in which their messages came.
+    /// Registers or replaces a terminator: a handler of the server's SENDs. Terminators and topic callbacks run one
+    /// after the other, in the order in which their messages arrived.
     ///
-    /// A message for which there is no terminator is refused: register those that the server may send unasked before
+    /// A message for which there is no terminator is refused: register terminators for unsolicited messages before
     /// connecting ([`ClientBuilder::build`]).
     pub fn terminator<T, F, Fut>(&self, id: impl Into<String>, handler: F)
     where
@@ -221,7 +220,7 @@ impl Client {
             .core()
             .terminators
             .insert(id.into(), handler::terminator(handler));
-        // The application's code, so dropped when the core is free again.
+        // This drops application code, so only after the core is unlocked.
         drop(replaced);
     }
 
@@ -240,7 +239,7 @@ impl Client {
             .core()
             .endpoints
             .insert(id.into(), handler::endpoint(handler));
-        // The application's code, so dropped when the core is free again.
+        // This drops application code, so only after the core is unlocked.
         drop(replaced);
     }
 
@@ -259,7 +258,7 @@ impl Client {
             .shared()
             .core()
             .subscribe(topic, handler::terminator(callback))?;
-        // The application's code, so dropped when the core is free again.
+        // This drops application code, so only after the core is unlocked.
         drop(replaced);
         self.shared().wake.notify_one();
         Ok(())
@@ -268,7 +267,7 @@ impl Client {
     /// Ends a subscription.
     pub fn unsubscribe(&self, topic: &str) {
         let callback = self.shared().core().unsubscribe(topic);
-        // The application's code, so dropped when the core is free again.
+        // This drops application code, so only after the core is unlocked.
         drop(callback);
         self.shared().wake.notify_one();
     }
@@ -308,7 +307,7 @@ impl Client {
         self.shared().command(Command::Cut);
     }
 
-    /// What happens to the connection and the session, from now on.
+    /// Events of the connection and the session, from now on.
     pub fn connection_events(&self) -> broadcast::Receiver<ConnectionEvent> {
         self.shared().events.subscribe()
     }
@@ -328,7 +327,7 @@ impl Client {
         self.shared().state.subscribe()
     }
 
-    /// Waits until the session is established; gives its id.
+    /// Waits until the session is established. Returns its id.
     ///
     /// # Errors
     /// The session is closed.

@@ -2,13 +2,13 @@
 
 use matssocket_wire::{Debug, Payload};
 
-/// A message of the server, or of a topic.
+/// A message from the server, or of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Message<T> {
     /// The payload.
     pub payload: T,
-    /// Terminator, endpoint or topic it came to.
+    /// The terminator, endpoint or topic that received it.
     pub endpoint: String,
     /// Trace id; empty if it had none.
     pub trace_id: String,
@@ -39,22 +39,22 @@ pub enum Outcome<R> {
     Rejected(Rejection),
 }
 
-/// A REJECT: the endpoint's own "no".
+/// A REJECT by the endpoint.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the request was rejected{}{desc}", if desc.is_empty() { "" } else { ": " })]
 #[non_exhaustive]
 pub struct Rejection {
-    /// Text for people; may be empty.
+    /// Text for humans; may be empty.
     pub desc: String,
     /// The payload, as raw JSON.
     pub payload: Option<Payload>,
 }
 
 impl Rejection {
-    /// The payload as this type.
+    /// Deserialises the payload as this type.
     ///
     /// # Errors
-    /// It is something else.
+    /// The payload is not of this type.
     pub fn payload<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         parse(&self.payload)
     }
@@ -78,7 +78,7 @@ impl<R> Reply<R> {
     }
 }
 
-/// An absent payload reads as `null`, so that `()` and `Option` take it.
+/// An absent payload reads as `null`, so that `()` and `Option` accept it.
 pub(super) fn parse<T: serde::de::DeserializeOwned>(
     payload: &Option<Payload>,
 ) -> Result<T, serde_json::Error> {

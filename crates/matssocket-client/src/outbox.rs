@@ -1,4 +1,4 @@
-//! What was sent and is not acknowledged yet, or still waits to be sent.
+//! Messages that were sent but are not acknowledged yet, or are still waiting to be sent.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -8,14 +8,14 @@ use tokio::time::Instant;
 use super::backoff::Backoff;
 use super::error::SendError;
 
-/// Who is told of a message's fate.
+/// Who is notified of a message's result.
 #[derive(Debug)]
 pub(super) enum Waiter {
     /// The caller of a SEND.
     Send(oneshot::Sender<Result<(), SendError>>),
     /// A REQUEST: its caller waits for the answer, which is kept elsewhere.
     Request,
-    /// A reply: nobody.
+    /// A reply: no one.
     Reply,
 }
 
@@ -23,20 +23,20 @@ pub(super) enum Waiter {
 enum Stage {
     /// In the queue.
     Queued,
-    /// Sent on the connection of now.
+    /// Sent on the current connection.
     Sent,
-    /// The server asked to have it again later.
+    /// The server asked for it to be sent again later.
     BackingOff(Instant),
 }
 
-/// A message of ours.
+/// An outgoing message.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// The envelope, as it goes over the line.
+    /// The envelope, as it is sent.
     text: String,
     pub(super) waiter: Waiter,
     stage: Stage,
-    /// How often it was handed to a connection.
+    /// How often it was passed to a connection.
     sent: u32,
     /// How often the server asked for it again.
     retries: u32,
@@ -45,9 +45,9 @@ pub(super) struct Entry {
 /// What to do about a RETRY.
 #[derive(Debug)]
 pub(super) enum Retry {
-    /// It goes again later.
+    /// It is sent again later.
     Later,
-    /// It went often enough.
+    /// It was sent often enough.
     GivenUp { entry: Entry, attempts: u32 },
     /// No such message.
     Unknown,
@@ -63,7 +63,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// How often a message goes out at most when the server keeps asking for it again.
+    /// How often a message is sent at most if the server keeps answering RETRY.
     pub(super) const MAX_ATTEMPTS: u32 = 10;
 
     pub(super) fn len(&self) -> usize {
@@ -95,7 +95,7 @@ impl Outbox {
         self.queue.push_back(cmid);
     }
 
-    /// Takes a message out: it is acknowledged, or nobody wants it any longer.
+    /// Removes a message: it is acknowledged, or no longer wanted.
     pub(super) fn remove(&mut self, cmid: u64) -> Option<Entry> {
         let entry = self.entries.remove(&cmid)?;
         self.bytes -= entry.text.len();
@@ -105,7 +105,7 @@ impl Outbox {
         Some(entry)
     }
 
-    /// Takes a message out if it never left; otherwise it stays until it is acknowledged.
+    /// Removes a message if it was never sent; otherwise it stays until it is acknowledged.
     pub(super) fn remove_if_never_sent(&mut self, cmid: u64) {
         if self.entries.get(&cmid).is_some_and(|entry| entry.sent == 0) {
             self.remove(cmid);
@@ -136,7 +136,7 @@ impl Outbox {
         !self.queue.is_empty()
     }
 
-    /// After a reconnect: everything not acknowledged goes again, oldest first.
+    /// After a reconnect: everything not acknowledged is sent again, oldest first.
     pub(super) fn requeue_all(&mut self) {
         self.queue.clear();
         for (cmid, entry) in &mut self.entries {
@@ -172,7 +172,7 @@ impl Outbox {
         self.backing_off.first().map(|(due, _)| *due)
     }
 
-    /// Queues what has backed off long enough.
+    /// Queues messages that have backed off long enough.
     pub(super) fn queue_due(&mut self, now: Instant) {
         while let Some((due, cmid)) = self.backing_off.first().copied()
             && due <= now
@@ -251,7 +251,7 @@ mod tests {
         for attempt in 1..Outbox::MAX_ATTEMPTS {
             assert_eq!(take_all(&mut outbox), ["a"]);
             assert!(matches!(outbox.retry(0, now, &BACKOFF), Retry::Later));
-            // A reconnect does not cut the wait short.
+            // A reconnect does not shorten the wait.
             outbox.requeue_all();
             assert_eq!(take_all(&mut outbox).len(), 0);
             let due = outbox.next_due().unwrap();

@@ -1,4 +1,4 @@
-//! PINGs: whether the line lives.
+//! PINGs, which check whether the connection is alive.
 
 use rand::RngExt;
 use tokio::time::{Duration, Instant};
@@ -16,7 +16,7 @@ pub(super) struct Pings {
 
 impl Pings {
     pub(super) fn new(interval: Duration, now: Instant) -> Pings {
-        // The first comes early, and not of all clients at once.
+        // The first is sent early, but not by all clients at once.
         let first = Duration::from_secs_f64(rand::rng().random_range(3.0..7.0)).min(interval);
         Pings {
             interval,
@@ -59,7 +59,7 @@ impl Pings {
         self.sent.is_some()
     }
 
-    /// No PONG could come until now: the wait for it starts again.
+    /// No PONG could arrive until now: the wait for it starts again.
     pub(super) fn excuse(&mut self, now: Instant) {
         if let Some((_, sent)) = &mut self.sent {
             *sent = now;

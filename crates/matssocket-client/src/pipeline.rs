@@ -1,8 +1,8 @@
-//! Pipelines put together from envelopes, printed or not.
+//! Builds pipelines from envelopes, serialised or not.
 
 use matssocket_wire::{Envelope, print_envelope};
 
-/// A pipeline in the making.
+/// A pipeline under construction.
 pub(super) struct Pipeline {
     text: String,
 }
@@ -32,7 +32,7 @@ impl Pipeline {
         self.text.push_str(envelope);
     }
 
-    /// The pipeline, unless nothing is in it.
+    /// The pipeline; `None` if it is empty.
     pub(super) fn finish(mut self) -> Option<String> {
         if self.text.is_empty() {
             return None;

@@ -1,7 +1,7 @@
-//! Keeping credentials out of what is shown.
+//! Keeps credentials out of displayed text.
 
-/// The URL as it may be shown: without user name, password and the values of its query, any of
-/// which may let someone in.
+/// The URL in a form safe to display: without user name, password and the values of its query, any of which may be a
+/// credential.
 pub(super) fn without_credentials(url: &str) -> String {
     let authority = url.find("://").map_or(0, |at| at + 3);
     let rest = &url[authority..];

@@ -1,4 +1,4 @@
-//! Sending, and waiting for what becomes of it.
+//! Sending, and waiting for the result.
 
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ pub(super) fn payload(value: &(impl Serialize + ?Sized)) -> Result<Payload, Send
     serde_json::value::to_raw_value(value).map_err(|error| SendError::Payload(error.to_string()))
 }
 
-/// What a waiting caller gets when the client's task is gone, its runtime being shut down.
+/// What a waiting caller gets if the client's task has ended because its runtime was shut down.
 pub(super) fn task_gone() -> SessionClosed {
     SessionClosed {
         code: None,
@@ -28,7 +28,7 @@ pub(super) fn task_gone() -> SessionClosed {
     }
 }
 
-/// A message on its way: await it to learn that the server has taken it.
+/// A message on its way: await it to learn that the server has accepted it.
 #[derive(Debug)]
 #[must_use = "await it to learn of the message's fate, or drop it explicitly"]
 pub struct Sending {
@@ -61,7 +61,7 @@ impl Future for Sending {
     }
 }
 
-/// A request, to be awaited. It is queued when that starts.
+/// A request. It is queued when it is first polled.
 #[must_use = "a request is sent when it is awaited"]
 pub struct Request<R> {
     shared: Arc<Shared>,
@@ -121,7 +121,7 @@ impl<R: DeserializeOwned + 'static> IntoFuture for Request<R> {
             shared.core().request(out, reply)
         });
         shared.wake.notify_one();
-        // Made here, so that a future which is never polled withdraws the request as well.
+        // Created here, so that dropping a future that is never polled also withdraws the request.
         let queued = queued.map(|cmid| Waiting { shared, cmid });
         Box::pin(async move {
             let _waiting = queued?;
@@ -134,7 +134,7 @@ impl<R: DeserializeOwned + 'static> IntoFuture for Request<R> {
     }
 }
 
-/// Withdraws the request when dropped: the time is over, or the caller lost interest.
+/// Withdraws the request on drop: it timed out, or the caller dropped it.
 struct Waiting {
     shared: Arc<Shared>,
     cmid: u64,

@@ -1,4 +1,4 @@
-//! What the handle, the connection's task and the handlers share.
+//! State shared by the handle, the connection's task and the handlers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ pub(super) struct Shared {
     core: Mutex<Core>,
     /// The last handle is gone. Not a command, as a handle may be dropped while the core is locked.
     pub(super) abandoned: AtomicBool,
-    /// Something is there for the connection's task.
+    /// Signals that there is work for the connection's task.
     pub(super) wake: Notify,
     pub(super) events: broadcast::Sender<ConnectionEvent>,
     pub(super) topic_events: broadcast::Sender<TopicEvent>,
@@ -24,7 +24,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Events kept for a listener that is slow.
+    /// Events kept for a slow listener.
     const EVENTS: usize = 1_024;
 
     pub(super) fn new(config: Config) -> Shared {
@@ -40,7 +40,7 @@ impl Shared {
         }
     }
 
-    /// Never held across an await, nor while the application's code runs (save for `Deserialize`).
+    /// Never held across an await, nor while the application's code runs (except for `Deserialize`).
     pub(super) fn core(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -76,7 +76,7 @@ impl Shared {
     }
 
     pub(super) fn event(&self, event: ConnectionEvent) {
-        // Nobody listening is fine.
+        // It is fine if there are no listeners.
         let _ = self.events.send(event);
     }
 
@@ -84,14 +84,14 @@ impl Shared {
         self.state.send_replace(state);
     }
 
-    /// Ends the session and tells everybody; another one takes its place.
+    /// Ends the session and notifies all waiters; a new one takes its place.
     pub(super) fn replace_session(&self, closed: SessionClosed) {
         self.core().replace_session(closed.clone());
         self.set_state(ConnectionState::Connecting);
         self.event(ConnectionEvent::SessionClosed(closed));
     }
 
-    /// Ends the session and tells everybody.
+    /// Ends the session and notifies all waiters.
     pub(super) fn close_session(&self, closed: SessionClosed) {
         self.core().close_session(closed.clone());
         self.set_state(ConnectionState::Closed(closed.clone()));

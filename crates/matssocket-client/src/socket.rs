@@ -1,4 +1,4 @@
-//! The WebSocket below: opening it, and reading and writing at once.
+//! The underlying WebSocket: opening it, and reading and writing at the same time.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -42,15 +42,15 @@ pub(super) async fn open(config: &Config, url: &str) -> Result<WebSocket, String
     }
 }
 
-/// What happened on the line.
+/// What happened on the connection.
 pub(super) enum Step {
     Flushed,
     Read(Message),
     Ended(String),
 }
 
-/// Waits until something was read or, if asked for, everything is written. Both in one poll: a
-/// server that does not read because nobody reads from it must not block us as well.
+/// Waits until something was read or, if `flushing`, everything is written. Both happen in one poll: a server that does
+/// not read because we do not read must not block us as well.
 pub(super) async fn step(ws: &mut WebSocket, flushing: bool, reading: bool) -> Step {
     poll_fn(|cx| {
         if flushing && let Poll::Ready(flushed) = ws.poll_flush_unpin(cx) {

@@ -1,4 +1,4 @@
-//! The client against a server that does exactly what a test says.
+//! The client against a server that does exactly what the test says.
 
 mod authorization;
 mod flush;
@@ -43,7 +43,7 @@ async fn established_with(builder: ClientBuilder, mock: &Mock) -> (Client, Line)
     (client, line)
 }
 
-/// A terminator that hands its payloads to the test.
+/// A terminator that passes its payloads to the test.
 fn listen(client: &Client, id: &str) -> mpsc::UnboundedReceiver<Value> {
     let (sender, receiver) = mpsc::unbounded_channel();
     client.terminator(id, move |message: Message<Value>| {

@@ -1,4 +1,4 @@
-//! Subscriptions and what was last seen of each.
+//! Subscriptions, and the last message seen of each.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ struct Topic {
     last_seen: Option<String>,
 }
 
-/// The topics subscribed to.
+/// The subscribed topics.
 #[derive(Default)]
 pub(super) struct Topics {
     topics: BTreeMap<String, Topic>,
@@ -33,7 +33,7 @@ impl Topics {
         }
     }
 
-    /// Adds a topic, or gives the callback that was replaced.
+    /// Adds a topic. Returns the callback that was replaced, if any.
     pub(super) fn subscribe(&mut self, topic: &str, callback: Handler<()>) -> Option<Handler<()>> {
         if let Some(known) = self.topics.get_mut(topic) {
             return Some(std::mem::replace(&mut known.callback, callback));
@@ -48,7 +48,7 @@ impl Topics {
         None
     }
 
-    /// Forgets a topic; gives its callback.
+    /// Removes a topic. Returns its callback.
     pub(super) fn remove(&mut self, topic: &str) -> Option<Handler<()>> {
         self.topics.remove(topic).map(|topic| topic.callback)
     }
@@ -60,7 +60,7 @@ impl Topics {
             .map(|(eid, topic)| Topics::sub(eid, topic.last_seen.clone()))
     }
 
-    /// A message of a topic came: its callback, unless nobody listens or it came before.
+    /// A message of a topic has arrived: returns the callback, unless there is none or the message is a repeat.
     pub(super) fn seen(&mut self, topic: &str, smid: Option<&str>) -> Option<Handler<()>> {
         let topic = self.topics.get_mut(topic)?;
         if smid.is_some() && smid == topic.last_seen.as_deref() {

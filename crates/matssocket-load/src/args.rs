@@ -1,4 +1,4 @@
-//! What to run, and the values that options take.
+//! What to run, and the parsers of option values.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub const PING: &str = "Test.matsSocketPing";
 pub struct Args {
     pub urls: Vec<Uri>,
     pub sessions: usize,
-    /// Whose they are; `None`: a user for each.
+    /// The user of all sessions. `None`: a separate user for each.
     pub user: Option<String>,
     pub time: Duration,
     pub patience: Duration,
@@ -27,11 +27,11 @@ pub struct Args {
     pub scenario: Scenario,
 }
 
-/// Requests, and messages that are ordered from the server.
+/// Requests, and messages ordered from the server.
 #[derive(Clone, Debug)]
 pub struct Load {
     pub mix: Mix,
-    /// Of plain requests.
+    /// The endpoint of plain requests.
     pub endpoint: String,
     pub via: Via,
     pub size: usize,
@@ -39,7 +39,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Nothing but requests to one endpoint.
+    /// Only requests to one endpoint.
     pub fn requests(endpoint: &str, size: usize, pace: Pace) -> Load {
         Load {
             mix: Mix::only(Kind::Requests),
@@ -88,7 +88,7 @@ impl Scenario {
         }
     }
 
-    /// Messages per second that come due by themselves.
+    /// Messages per second, in an open loop.
     pub fn rate(&self) -> Option<f64> {
         match self {
             Scenario::Requests(load) | Scenario::Sustained(load, _) => match load.pace {
@@ -101,19 +101,19 @@ impl Scenario {
     }
 }
 
-/// When the next message of a session goes out.
+/// When the next message of a session is sent.
 #[derive(Clone, Copy, Debug)]
 pub enum Pace {
-    /// When one of so many is done.
+    /// When one of this many in flight is done.
     Closed { in_flight: usize },
-    /// When it is due.
+    /// When it is due, whether or not earlier ones are done.
     Open { rate: f64 },
 }
 
 /// How messages from the server are ordered.
 #[derive(Clone, Copy, Debug)]
 pub enum Via {
-    /// So many with each order.
+    /// This many with each order.
     Burst(u32),
     Thread,
 }

@@ -21,7 +21,7 @@ what they always do, and what becomes of them is held against numbers that must 
 
 Exit codes: 0 no errors, and all numbers kept; 1 there were some, or one was not; 2 it could not be run.";
 
-/// Load for a MatsSocket server that carries the conformance endpoints (cargo run --example conformance)
+/// Load for a MatsSocket server with the conformance endpoints (cargo run --example conformance)
 #[derive(Parser)]
 #[command(
     name = "matssocket-load",
@@ -42,12 +42,12 @@ pub enum Command {
     Try(trial::Args),
 }
 
-/// Reads the command line. Ends the process if it asks for help, or is not understood.
+/// Parses the command line. Ends the process if it asks for help, or is invalid.
 pub fn read() -> Command {
     let command = match CommandLine::try_parse() {
         Ok(CommandLine { command }) => command.checked(),
         Err(error) => {
-            // To be called without a word is to ask what there is.
+            // Without arguments, it prints the help.
             if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
                 print!("{}", error.render());
                 std::process::exit(0);
@@ -70,10 +70,10 @@ enum ScenarioCommand {
         pace: PaceOptions,
         #[command(flatten)]
         size: Size,
-        /// What is requested
+        /// The endpoint to request
         #[arg(long, value_name = "ID", default_value = PING)]
         endpoint: String,
-        /// Whose sessions all of them are, instead of a user for each
+        /// The user of all sessions, instead of one for each
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
         #[command(flatten)]
@@ -81,7 +81,7 @@ enum ScenarioCommand {
     },
     /// Messages from the server, acknowledged by the client
     Pushes {
-        /// Orders under way per session
+        /// Orders in progress per session
         #[arg(long, value_name = "K", default_value = "1", value_parser = positive)]
         in_flight: usize,
         #[command(flatten)]
@@ -91,7 +91,7 @@ enum ScenarioCommand {
         #[command(flatten)]
         common: Common,
     },
-    /// One topic: the sessions subscribe, one more publishes
+    /// One topic: the sessions subscribe, another one publishes
     Fanout {
         /// Publications per second
         #[arg(long, value_name = "R", default_value = "100", value_parser = above_zero)]
@@ -99,7 +99,7 @@ enum ScenarioCommand {
         #[command(flatten)]
         common: Common,
     },
-    /// Connected sessions that only keep their lines open: memory of each, CPU at rest
+    /// Connected sessions that only keep their connections open: memory of each, CPU at rest
     Idle {
         /// Seconds until memory is read
         #[arg(long, value_name = "S", default_value = "10", value_parser = rate)]
@@ -110,14 +110,14 @@ enum ScenarioCommand {
         #[command(flatten)]
         common: Common,
     },
-    /// Sessions with a backlog lose their lines all at once, and come back without a pause
+    /// Sessions with a backlog lose their connections all at once, and reconnect without a pause
     Storm {
         /// Messages waiting for each session
         #[arg(long, value_name = "B", default_value = "20", value_parser = count)]
         backlog: u32,
         #[command(flatten)]
         size: Size,
-        /// Instead of cutting the lines, kill this process (kill -9), which must be the first URL's
+        /// Instead of cutting connections, kill this process (kill -9), which must be that of the first URL
         #[arg(long, value_name = "P", value_parser = pid)]
         kill_pid: Option<u32>,
         #[command(flatten)]
@@ -133,10 +133,10 @@ enum ScenarioCommand {
         #[command(flatten)]
         common: Common,
     },
-    /// Any mix of requests, pushes and forwarded requests, for as long as it takes to see what time does to it
+    /// Any mix of requests, pushes and forwarded requests, for long enough to see changes over time
     ///
-    /// Beside the messages, the lines tell how many cores of this machine the server (--server-pid) kept busy, and how
-    /// many were idle, waited for the disk, or were had by other virtual machines.
+    /// In addition to the messages, the lines show how many cores of this machine the server (--server-pid) kept busy,
+    /// and how many were idle, waited for the disk, or were used by other virtual machines.
     Sustained {
         #[command(flatten)]
         pace: PaceOptions,
@@ -153,29 +153,29 @@ enum ScenarioCommand {
     Trial(TrialCommand),
 }
 
-/// What every scenario takes.
+/// The options of every scenario.
 #[derive(Args)]
 #[command(next_help_heading = "For all scenarios")]
 struct Common {
     /// Where the server is, ws:// only; sessions are spread over several (with --kill-pid, all begin at the first)
     #[arg(long = "url", value_name = "URL,…", required = true, value_delimiter = ',', value_parser = url)]
     urls: Vec<Uri>,
-    /// How many there are
+    /// Number of sessions
     #[arg(long, value_name = "N", default_value = "100", value_parser = positive)]
     sessions: usize,
-    /// How long to go on [default: 10, sustained 60; not for storm]
+    /// How long to run [default: 10, sustained 60; not for storm]
     #[arg(long, value_name = "S", value_parser = seconds)]
     seconds: Option<Duration>,
-    /// Seconds that what is missing in the end is waited for
+    /// Seconds to wait at the end for missing messages
     #[arg(long, value_name = "S", default_value = "20", value_parser = seconds)]
     patience: Duration,
     /// Threads of the load generator
     #[arg(long, value_name = "N", default_value = "1", value_parser = positive)]
     threads: usize,
-    /// Processes whose CPU time and memory are told (Linux)
+    /// Processes whose CPU time and memory are reported (Linux)
     #[arg(long, value_name = "P,…", value_delimiter = ',', value_parser = pid)]
     server_pid: Vec<u32>,
-    /// Write the figures there as well
+    /// Also write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// No progress
@@ -192,10 +192,10 @@ struct Size {
 
 #[derive(Args)]
 struct PaceOptions {
-    /// Messages under way per session [default: 10]
+    /// Messages in flight per session [default: 10]
     #[arg(long, value_name = "K", value_parser = positive, conflicts_with = "rate")]
     in_flight: Option<usize>,
-    /// Messages per second, of all sessions, whatever becomes of those before; times are from when each was due
+    /// Messages per second, of all sessions, whether or not earlier ones are done; times count from when each was due
     #[arg(long, value_name = "R", value_parser = above_zero)]
     rate: Option<f64>,
 }
@@ -261,7 +261,7 @@ impl Common {
 }
 
 impl ScenarioCommand {
-    /// What to do; options that do not go together are refused.
+    /// Checks that the options go together.
     fn checked(self) -> Result<Command, String> {
         Ok(match self {
             ScenarioCommand::Requests {

@@ -18,15 +18,15 @@ use crate::stage::{Shared, Stage};
 use crate::sustained::Course;
 use crate::tally::Tally;
 
-/// How often it is looked whether all are ready, or done.
+/// How often to check whether all are ready, or done.
 const LOOK: Duration = Duration::from_millis(5);
-/// Longest time to close what is open.
+/// Longest time for closing sessions.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// Runs a scenario from beginning to end; a course tells how it goes, if there is one.
+/// Runs a scenario from beginning to end; a course, if any, reports its progress.
 ///
 /// # Errors
-/// Nothing could be measured: not every session could be opened, or a process is not there.
+/// Nothing could be measured: a session could not be opened, or a process does not exist.
 pub fn run(args: Args, mut course: Option<&mut Course>) -> Result<Report, String> {
     let shared = Shared::new(args);
     let pids = &shared.args.server;
@@ -86,7 +86,7 @@ pub fn run(args: Args, mut course: Option<&mut Course>) -> Result<Report, String
     })
 }
 
-/// Lets everything begin: when that was.
+/// Lets everything begin. Returns when that was.
 fn begin(shared: &Arc<Shared>) -> Result<Instant, String> {
     let begun = Instant::now();
     if let Scenario::Storm {
@@ -149,7 +149,7 @@ async fn sessions(shared: Arc<Shared>, first: usize) -> Tally {
     stage.tally.take()
 }
 
-/// One session: it plays its part, waits until all is measured, and is closed.
+/// One session: it runs its part, waits until everything is measured, and is closed.
 async fn life(stage: Rc<Stage>, number: usize) {
     let session = play(&stage, number).await;
     stage.shared.finished.fetch_add(1, Ordering::Relaxed);
@@ -160,7 +160,7 @@ async fn life(stage: Rc<Stage>, number: usize) {
     }
 }
 
-/// Tells how it goes: on a terminal each second, in place; else now and then, on lines.
+/// Reports progress: on a terminal every second, in place; otherwise occasionally, on separate lines.
 struct Progress {
     terminal: bool,
     every: Duration,

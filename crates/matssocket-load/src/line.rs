@@ -11,12 +11,12 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-/// Longest time to connect, and to be let in.
+/// Longest time to connect, including the upgrade.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// There are many lines: each keeps little.
+/// There are many connections: each buffers little.
 const READ_BUFFER: usize = 4 * 1024;
 
-/// A WebSocket that speaks in texts.
+/// A WebSocket for text messages.
 pub struct Line(WebSocketStream<TcpStream>);
 
 impl Line {

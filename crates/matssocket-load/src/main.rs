@@ -1,10 +1,10 @@
-//! `matssocket-load`: many sessions in one process, which speak the plain protocol to any MatsSocket server that
-//! carries the conformance endpoints, count what comes back, and check that nothing is lost, doubled or reordered.
+//! `matssocket-load`: many sessions in one process that speak the plain protocol to any MatsSocket server with the
+//! conformance endpoints, count the answers, and check that nothing is lost, doubled or reordered.
 //!
-//! [`scenario`] has what a session does in each scenario, [`crowd`] runs all of them on a few threads, [`session`],
-//! [`mod@line`] and [`pipeline`] speak the protocol at little cost per message, [`tally`] counts, [`report`] tells. In a
-//! [`trial`], one user asks too much, and what becomes of the others is held against numbers; [`sustained`] does so with
-//! what becomes of a server in time.
+//! [`scenario`] defines what a session does in each scenario, [`crowd`] runs all of them on a few threads, [`session`],
+//! [`mod@line`] and [`pipeline`] speak the protocol at little cost per message, [`tally`] counts, [`report`] prints. In
+//! a [`trial`], one user asks too much, and the service that others get is compared with limits; [`sustained`] does the
+//! same for a server's performance over time.
 
 mod args;
 mod command_line;
@@ -51,7 +51,7 @@ fn run(args: Args) -> Result<bool, String> {
     }
 }
 
-/// Whether there was no error.
+/// Prints a report. Returns whether there was no error.
 fn tell(report: &Report) -> Result<bool, String> {
     report.print();
     report.write_json()?;

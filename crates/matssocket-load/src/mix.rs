@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// What a client asks the server for.
+/// The kinds of messages that a client orders from the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// A reply, which the endpoint gives at once.
+    /// A reply, which the endpoint returns at once.
     Requests,
     /// Messages from the server, which the client acknowledges.
     Pushes,
@@ -36,7 +36,7 @@ impl Kind {
 /// One number for each kind.
 pub type ByKind<T> = [T; Kind::ALL.len()];
 
-/// How many of all messages are of which kind.
+/// The proportions of the kinds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mix {
     weights: ByKind<u64>,
@@ -45,7 +45,7 @@ pub struct Mix {
 }
 
 impl Mix {
-    /// Nothing but messages of this kind.
+    /// Only messages of this kind.
     pub fn only(kind: Kind) -> Mix {
         let mut mix = Mix::default();
         mix.weights[kind as usize] = 1;
@@ -75,19 +75,19 @@ impl Mix {
         Kind::ALL.into_iter().filter(weighs)
     }
 
-    /// Whether messages of several kinds are under way at the same time.
+    /// Whether messages of several kinds are in flight at the same time.
     pub fn is_mixed(&self) -> bool {
         self.phase.is_none() && self.kinds().count() > 1
     }
 
-    /// The kind whose turn it is after so long; `None`: they are mixed.
+    /// The kind whose turn it is after this time. `None`: they are mixed.
     pub fn turn(&self, after: Duration) -> Option<Kind> {
         let turns = after.as_nanos() / self.phase?.as_nanos().max(1);
         self.kinds()
             .nth(turns as usize % self.kinds().count().max(1))
     }
 
-    /// The kind of the next message, if so many have been asked for, of each kind, since it began so long ago.
+    /// The kind of the next message, after this time, if this many of each kind have been requested so far.
     pub fn next(&self, after: Duration, asked: &ByKind<u64>) -> Kind {
         let lags_behind = |one: &Kind, other: &Kind| {
             let (one, other) = (*one as usize, *other as usize);

@@ -1,5 +1,5 @@
-//! Tells the sessions what is due, in an open loop: from a thread of its own, since a timer of the sessions' threads
-//! would be late by up to a millisecond.
+//! Notifies the sessions of due messages, in an open loop: from a separate thread, since a timer on the sessions'
+//! threads would be late by up to a millisecond.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ pub fn total(time: Duration, rate: f64) -> u64 {
     (time.as_secs_f64() * rate) as u64
 }
 
-/// Tells one after the other until the time is over; whoever listens hears the end of it by its channel's.
+/// Notifies one after the other until the time is over; the end of a session's channel marks the end.
 pub fn run(shared: &Arc<Shared>, begun: Instant, rate: f64) {
     let listeners: Vec<UnboundedSender<u64>> = {
         let mut all = shared.due.lock().unwrap_or_else(PoisonError::into_inner);

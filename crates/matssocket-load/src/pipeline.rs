@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// What of an envelope matters here, borrowed from the text. (All these ids are plain text, without escapes.)
+/// The relevant parts of an envelope, borrowed from the text. (All these ids are plain text, without escapes.)
 #[derive(Debug, Deserialize)]
 pub struct Envelope<'a> {
     #[serde(borrow)]
@@ -27,7 +27,7 @@ pub struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// Its own client message ids, be they one or several.
+    /// Its client message ids, whether one or several.
     pub fn cmids(&self) -> impl Iterator<Item = &'a str> + '_ {
         self.cmid
             .into_iter()
@@ -44,7 +44,7 @@ pub fn parse(text: &str) -> Result<Vec<Envelope<'_>>, String> {
     serde_json::from_str(text).map_err(|why| format!("{text:?} is not understood: {why}"))
 }
 
-/// A pipeline in the making.
+/// A pipeline under construction.
 #[derive(Default)]
 pub struct Pipeline {
     text: String,
@@ -59,12 +59,12 @@ impl Pipeline {
         write!(self.text, "{comma}{envelope}").expect("a String takes everything");
     }
 
-    /// To be acknowledged by ACK.
+    /// Adds an ACK for this message.
     pub fn ack(&mut self, smid: &str) {
         id(&mut self.acks, smid);
     }
 
-    /// To be acknowledged by ACK2.
+    /// Adds an ACK2 for this message.
     pub fn ack2(&mut self, cmid: &str) {
         id(&mut self.ack2s, cmid);
     }

@@ -1,28 +1,28 @@
-//! What processes use, by Linux's `/proc`. `None` where that is not to be had.
+//! Resource usage of processes, from Linux's `/proc`. `None` where that is not available.
 
 use std::fs;
 use std::time::Duration;
 
-/// CPU time that these have used so far.
+/// CPU time that these processes have used so far.
 pub fn cpu(pids: &[u32]) -> Option<Duration> {
     pids.iter().map(|pid| cpu_of(*pid)).sum()
 }
 
 fn cpu_of(pid: u32) -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Behind the name in parentheses, user and system time are the 12th and 13th; in hundredths of a second.
+    // After the name in parentheses, user and system time are the 12th and 13th; in hundredths of a second.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
     let mut ticks = || fields.next()?.parse::<u64>().ok();
     Some(Duration::from_millis(10 * (ticks()? + ticks()?)))
 }
 
-/// What all cores of this machine together have not been used for, so far.
+/// Time in which the cores of this machine were not used, in total so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unused {
     pub idle: Duration,
-    /// Idle, and the disk was waited for.
+    /// Idle, waiting for the disk.
     pub disk: Duration,
-    /// The machine is a virtual one, and another one had the core.
+    /// The machine is virtual, and another one had the core.
     pub stolen: Duration,
 }
 

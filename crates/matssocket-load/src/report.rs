@@ -1,4 +1,4 @@
-//! The figures of a run, for people and as JSON.
+//! The figures of a run, for humans and as JSON.
 
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::mix::Kind;
 use crate::process;
 use crate::tally::{Faults, Tally};
 
-/// What the server's processes, this one, and the kernel use at a moment.
+/// What the server's processes, this one and the kernel use at a given moment.
 pub struct Usage {
     server_cpu: Option<Duration>,
     resident: Option<u64>,
@@ -22,7 +22,7 @@ pub struct Usage {
 
 impl Usage {
     /// # Errors
-    /// One of the processes is not there.
+    /// One of the processes does not exist.
     pub fn now(pids: &[u32]) -> Result<Usage, String> {
         if let Some(pid) = pids.iter().find(|pid| process::cpu(&[**pid]).is_none()) {
             return Err(format!("--server-pid {pid}: there is no such process"));
@@ -38,7 +38,7 @@ impl Usage {
     }
 }
 
-/// A run that is over.
+/// A completed run.
 pub struct Report {
     pub args: Args,
     pub tally: Tally,
@@ -53,7 +53,7 @@ pub struct Report {
     pub sustained: Option<Value>,
 }
 
-/// The figures, as JSON has them. Times in milliseconds, memory in bytes.
+/// The figures, as in the JSON. Times in milliseconds, memory in bytes.
 #[derive(Serialize)]
 struct Figures<'a> {
     scenario: &'a str,
@@ -92,12 +92,12 @@ impl Report {
         self.tally.faults.sum()
     }
 
-    /// What was counted is worth a rate and times.
+    /// Whether a rate and times are meaningful for what was counted.
     fn has_times(&self) -> bool {
         !matches!(self.args.scenario, Scenario::Idle { .. })
     }
 
-    /// Until the last was done.
+    /// Seconds until the last was done.
     fn seconds(&self) -> f64 {
         let last = match self.has_times() {
             true => self.tally.last.unwrap_or(self.ended),
@@ -214,7 +214,7 @@ impl Report {
         }
     }
 
-    /// What was run, in a line.
+    /// What was run, in one line.
     pub fn what(&self) -> String {
         let sessions = self.args.sessions;
         let plural = |count: usize| if count == 1 { "" } else { "s" };
@@ -256,7 +256,7 @@ impl Report {
         )
     }
 
-    /// Writes the figures where they are wanted.
+    /// Writes the figures to the file, if given.
     pub fn write_json(&self) -> Result<(), String> {
         let Some(path) = &self.args.json else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! One session: its line, and what it is about to say.
+//! One session: its connection, and its pending messages.
 
 use std::fmt::Display;
 
@@ -15,12 +15,12 @@ pub struct Session {
     id: String,
     user: String,
     last_cmid: u64,
-    /// What came with WELCOME.
+    /// What arrived with WELCOME.
     along: Option<Utf8Bytes>,
     pub out: Pipeline,
 }
 
-/// What outlives a lost line.
+/// What outlives a lost connection.
 pub struct Lost {
     id: String,
     user: String,
@@ -28,7 +28,7 @@ pub struct Lost {
 }
 
 impl Lost {
-    /// A session of this id, which is its user's as well.
+    /// A session with this id, which is also its user's.
     pub fn named(id: &str) -> Lost {
         Lost {
             id: id.to_owned(),
@@ -49,12 +49,12 @@ impl Session {
         hello(url, user.into(), None).await
     }
 
-    /// Comes back on a new line.
+    /// Resumes the session on a new connection.
     pub async fn resume(lost: &Lost, url: &Uri) -> Result<Session, String> {
         hello(url, lost.user.clone(), Some(lost)).await
     }
 
-    /// Lets the line go without a word.
+    /// Drops the connection without a Close.
     pub fn lose(self) -> Lost {
         Lost {
             id: self.id,
@@ -63,12 +63,12 @@ impl Session {
         }
     }
 
-    /// The socket below the line, for what is no whole message.
+    /// The underlying socket, for sending incomplete messages.
     pub fn socket(&mut self) -> &mut TcpStream {
         self.line.socket()
     }
 
-    /// Says a REQUEST or SEND; its cmid.
+    /// Queues a REQUEST or SEND. Returns its cmid.
     pub fn say(&mut self, t: &str, endpoint: &str, tid: impl Display, msg: &str) -> u64 {
         let cmid = self.next_cmid();
         self.say_again(t, cmid, endpoint, tid, msg);
@@ -87,7 +87,7 @@ impl Session {
         ));
     }
 
-    /// Sends what was said.
+    /// Sends what is queued.
     pub async fn flush(&mut self) -> Result<(), String> {
         match self.out.take() {
             Some(text) => self.line.send(text).await,
@@ -95,7 +95,7 @@ impl Session {
         }
     }
 
-    /// What the server says next. May be dropped while it waits.
+    /// The server's next message. May be dropped while it waits.
     pub async fn next(&mut self) -> Result<Utf8Bytes, String> {
         match self.along.take() {
             Some(text) => Ok(text),
@@ -103,7 +103,7 @@ impl Session {
         }
     }
 
-    /// Closes the session, so that nothing of it stays.
+    /// Closes the session, so that the server keeps nothing of it.
     pub async fn close(mut self) {
         let _ = self.line.close(CLOSE_SESSION).await;
     }
@@ -112,7 +112,7 @@ impl Session {
 /// CLOSE_SESSION of the protocol.
 const CLOSE_SESSION: u16 = 4000;
 
-/// Says HELLO, for a session that was there before, if any.
+/// Sends HELLO, for an existing session, if given.
 async fn hello(url: &Uri, user: String, before: Option<&Lost>) -> Result<Session, String> {
     let mut line = Line::open(url, Some("matssocket")).await?;
     let sid = before.map_or(String::new(), |lost| format!(r#","sid":"{}""#, lost.id));

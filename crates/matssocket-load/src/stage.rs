@@ -1,4 +1,4 @@
-//! What the sessions of one thread share, and what all threads share.
+//! State shared by the sessions of one thread, and by all threads.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,31 +13,31 @@ use crate::mix::{ByKind, Kind};
 use crate::session::Session;
 use crate::tally::{Fault, Tally};
 
-/// Sessions of a thread that are opened at a time.
+/// How many sessions a thread opens at a time.
 const OPENING: usize = 64;
 
-/// What all threads share.
+/// State shared by all threads.
 pub struct Shared {
     pub args: Args,
     /// Sessions (and publishers) that are ready to begin.
     pub ready: AtomicUsize,
-    /// Those that could not be opened: then nothing begins.
+    /// Why one could not be opened: then nothing begins.
     pub failed: Mutex<Option<String>>,
     pub done: AtomicU64,
     pub faults: AtomicU64,
     /// `None`: not yet.
     pub begun: watch::Sender<Option<Instant>>,
-    /// Those that have done all they had to do.
+    /// Sessions that have done everything.
     pub finished: AtomicUsize,
-    /// Everything is measured: what is open may be closed.
+    /// Everything is measured: open sessions may be closed.
     pub over: watch::Sender<bool>,
-    /// Where what is due is told, for each session.
+    /// For each session, where the numbers of due messages are sent.
     pub due: Mutex<Vec<Option<mpsc::UnboundedSender<u64>>>>,
-    /// What is published on.
+    /// The topic for publications.
     pub topic: String,
-    /// Numbers of publications in the order in which they came to whoever was first.
+    /// Numbers of publications in the order in which the fastest subscriber received them.
     pub order: Mutex<Vec<u64>>,
-    /// What was done in the current window of time, by kind; `None`: nobody asks.
+    /// What was done in the current window of time, by kind. `None`: windows are not used.
     window: Option<Mutex<ByKind<Tally>>>,
 }
 
@@ -60,13 +60,13 @@ impl Shared {
         })
     }
 
-    /// How many there are: one for each session, and who publishes.
+    /// How many there are: one for each session, and the publisher.
     pub fn players(&self) -> usize {
         let publisher = matches!(self.args.scenario, Scenario::Fanout { .. });
         self.args.sessions + usize::from(publisher)
     }
 
-    /// What was done since this was asked last, by kind.
+    /// What was done since the last call, by kind.
     pub fn next_window(&self) -> ByKind<Tally> {
         let fresh = ByKind::default();
         let Some(window) = &self.window else {
@@ -84,7 +84,7 @@ impl Shared {
     }
 }
 
-/// What the sessions of one thread share.
+/// State shared by the sessions of one thread.
 pub struct Stage {
     pub shared: Arc<Shared>,
     pub tally: RefCell<Tally>,
@@ -104,13 +104,13 @@ impl Stage {
         &self.shared.args
     }
 
-    /// The URL for a session's nth line.
+    /// The URL for a session's nth connection.
     pub fn url(&self, number: usize) -> &Uri {
         let urls = &self.args().urls;
         &urls[number % urls.len()]
     }
 
-    /// Whose session the nth is.
+    /// The user of the nth session.
     pub fn user(&self, number: usize) -> String {
         let user = self.args().user.clone();
         user.unwrap_or_else(|| format!("load-{number}"))
@@ -130,13 +130,13 @@ impl Stage {
         }
     }
 
-    /// Opens the session of this number, at the URL whose turn it is.
+    /// Opens the session with this number, at the next URL in turn.
     pub async fn open_session(&self, number: usize) -> Option<Session> {
         self.open(Session::open(self.url(number), self.user(number)))
             .await
     }
 
-    /// Where this session is told what is due.
+    /// Where this session receives the numbers of due messages.
     pub fn due(&self, number: usize) -> mpsc::UnboundedReceiver<u64> {
         let (sender, due) = mpsc::unbounded_channel();
         let mut all = (self.shared.due.lock()).unwrap_or_else(PoisonError::into_inner);
@@ -144,7 +144,7 @@ impl Stage {
         due
     }
 
-    /// Says that one more is ready, and waits until all are: when that was.
+    /// Reports that one more is ready, and waits until all are. Returns when that was.
     pub async fn ready(&self) -> Instant {
         let mut begun = self.shared.begun.subscribe();
         self.shared.ready.fetch_add(1, Ordering::Relaxed);
@@ -156,7 +156,7 @@ impl Stage {
             .unwrap_or_else(Instant::now)
     }
 
-    /// When what is not there yet is given up.
+    /// When missing messages are given up.
     pub fn give_up(&self, begun: Instant) -> Instant {
         begun + self.args().time + self.args().patience
     }

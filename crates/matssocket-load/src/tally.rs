@@ -1,29 +1,29 @@
-//! What is counted.
+//! Counters.
 
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// Longest time that is told apart from longer ones, in microseconds.
+/// Longest time that is distinguished from longer ones, in microseconds.
 const LONGEST: u64 = 3_600_000_000;
 
 /// What went wrong with a message, or a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It did not come.
+    /// It did not arrive.
     Lost,
-    /// It came twice.
+    /// It arrived twice.
     Doubled,
-    /// It came before one that was sent earlier.
+    /// It arrived before one that was sent earlier.
     Reordered,
     /// NACK or REJECT.
     Refused,
-    /// The line broke, or something was not understood.
+    /// The connection broke, or something was not understood.
     Broken,
 }
 
-/// How often what went wrong.
+/// How often each fault occurred.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Faults {
     pub lost: u64,
@@ -49,10 +49,10 @@ impl Faults {
     }
 }
 
-/// What one thread, or all of them, have counted.
+/// The counters of one thread, or of all of them.
 pub struct Tally {
     pub done: u64,
-    /// RETRYs: the message was said again.
+    /// RETRYs: the message was sent again.
     pub retried: u64,
     pub faults: Faults,
     /// The first of the faults.

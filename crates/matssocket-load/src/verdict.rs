@@ -1,4 +1,4 @@
-//! Figures, and the numbers that they are held against.
+//! Figures, and the limits that they are compared with.
 
 use std::fs::File;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::tally::Tally;
 
-/// Figures, in the order in which they were told.
+/// Figures, in the order in which they were reported.
 pub struct Verdict {
     quiet: bool,
     figures: Map<String, Value>,
@@ -25,28 +25,28 @@ impl Verdict {
         }
     }
 
-    /// A figure that may be what it is.
+    /// A figure without a limit.
     pub fn tell(&mut self, name: impl Into<String>, figure: f64) {
         self.figure(name.into(), figure, None);
     }
 
-    /// A figure that must be no more than this.
+    /// A figure that must be at most this.
     pub fn at_most(&mut self, name: impl Into<String>, figure: f64, most: f64) {
         self.figure(name.into(), figure, Some(most));
     }
 
-    /// A figure that must be no less than this, if anything.
+    /// A figure that must be at least this, if given.
     pub fn at_least(&mut self, name: impl Into<String>, figure: f64, least: Option<f64>) {
         let wanted = least.map(|least| (format!("at least {least:.1}"), figure >= least));
         self.judged(name.into(), figure, wanted);
     }
 
-    /// What must not happen.
+    /// The number of occurrences of what must not happen.
     pub fn none(&mut self, name: impl Into<String>, times: u64) {
         self.at_most(name, times as f64, 0.0);
     }
 
-    /// How many there were, how long they took, and that the slowest hundredth was no slower than this.
+    /// Their number and times, with a limit for the 99th percentile, if given.
     pub fn times(&mut self, name: &str, tally: &Tally, most: Option<Duration>) {
         let millis = |part| tally.percentile(part).as_secs_f64() * 1e3;
         self.tell(format!("{name}, number"), tally.done as f64);
@@ -62,7 +62,7 @@ impl Verdict {
         }
     }
 
-    /// A figure that must be no more than this, if anything.
+    /// A figure that must be at most this, if given.
     pub fn figure(&mut self, name: String, figure: f64, most: Option<f64>) {
         let wanted = most.map(|most| (format!("at most {most:.1}"), figure <= most));
         self.judged(name, figure, wanted);
@@ -83,7 +83,7 @@ impl Verdict {
         self.figures.insert(name, json!(figure));
     }
 
-    /// Says whether all were kept; and gives the figures.
+    /// Prints whether all limits held. Returns that, with the figures.
     pub fn close(mut self, name: &str) -> (bool, Map<String, Value>) {
         let kept = self.failed.is_empty();
         println!(
@@ -97,7 +97,7 @@ impl Verdict {
         (kept, self.figures)
     }
 
-    /// Whether all were kept; writes them where they are wanted.
+    /// Returns whether all limits held. Writes the figures to the file, if given.
     pub fn end(self, trial: &str, path: Option<&Path>) -> Result<bool, String> {
         let (kept, mut figures) = self.close(trial);
         if let Some(path) = path {

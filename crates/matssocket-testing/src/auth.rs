@@ -1,4 +1,4 @@
-//! Authentication under a test's control: `<user>:<anything>`, valid until the test says otherwise by a flag.
+//! Authentication under a test's control: `<user>:<anything>` is valid until the test sets a flag.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! A server in a process of its own, that can be killed and weighed: this test executable, run once more.
+//! A server in a separate process that can be killed and measured: this test executable, run once more.
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
@@ -18,7 +18,7 @@ const DATABASE: &str = "MATSSOCKET_TEST_DATABASE";
 /// Set in the child: the address to listen on.
 const ADDRESS: &str = "MATSSOCKET_TEST_ADDRESS";
 
-/// Set in the child, if need be: what its connections may hold.
+/// Set in the child, if needed: what its connections may hold.
 const NODE_BYTES: &str = "MATSSOCKET_TEST_NODE_BYTES";
 
 /// A running child; killed when dropped.
@@ -36,7 +36,7 @@ impl Process {
         Process::start_at(name, database, None)
     }
 
-    /// The same, with so many bytes for all connections, and a lease that holds on a machine that is busy.
+    /// The same, with this many bytes for all connections, and a lease that lasts on a busy machine.
     pub fn start_with(name: &str, database: &Path, node_bytes: usize) -> Process {
         Process::start_at(name, database, Some(node_bytes))
     }
@@ -135,7 +135,7 @@ async fn serve(
     config.takeover_interval = Duration::from_millis(100);
     config.write_timeout = Duration::from_secs(2);
     config.hello_timeout = Duration::from_secs(2);
-    // Wider than the kernel's buffers, so that not reading shows.
+    // Larger than the kernel's buffers, so that a client that does not read has an effect.
     config.window = 1_000;
     config.window_bytes = 8 << 20;
     if let Some(bytes) = node_bytes {
@@ -152,7 +152,7 @@ async fn serve(
         .await
         .expect("the node starts");
     let mount = server.mount("/matssocket");
-    // Called by the parent: sends to a session, opens a gate, tells who holds a session.
+    // Called by the parent: sends to a session, opens a gate, reports who holds a session.
     let http = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new((server.clone(), control.clone())))

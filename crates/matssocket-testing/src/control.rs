@@ -1,4 +1,4 @@
-//! What a test and the handlers of its nodes say to each other: what has run, and what may go on.
+//! Coordinates a test with the handlers of its nodes: what has run, and what may continue.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -40,7 +40,7 @@ struct Inner {
     waiting: watch::Sender<HashMap<String, usize>>,
 }
 
-/// Somebody who waits at a gate, until it is opened or the question is given up.
+/// A handler waiting at a gate, until it is opened or the handler is dropped.
 struct Waiting(String, Arc<Inner>);
 
 impl Waiting {
@@ -72,7 +72,7 @@ impl Control {
         }))
     }
 
-    // ---- said by handlers ----
+    // ---- called by handlers ----
 
     pub fn saw(&self, seen: Seen) {
         self.0.seen.lock().unwrap().push(seen);
@@ -110,20 +110,20 @@ impl Control {
         self.0.flags.lock().unwrap().contains(flag)
     }
 
-    // ---- said by the test ----
+    // ---- called by the test ----
 
-    /// Lets so many pass, now or later.
+    /// Lets this many pass, now or later.
     pub fn open(&self, gate: &str, many: usize) {
         self.gate(gate).add_permits(many);
     }
 
-    /// How many wait at this gate.
+    /// How many are waiting at this gate.
     pub fn waiting(&self, gate: &str) -> usize {
         let waiting = self.0.waiting.borrow();
         waiting.get(gate).copied().unwrap_or_default()
     }
 
-    /// Waits until so many wait at this gate.
+    /// Waits until this many are waiting at this gate.
     pub async fn until_waiting(&self, gate: &str, many: usize) {
         let mut waiting = self.0.waiting.subscribe();
         within(&format!("{many} waiting at {gate}"), async {
@@ -164,7 +164,7 @@ impl Control {
         self.all(|seen| seen.what == what && seen.tid == tid).len()
     }
 
-    /// Waits until so many fit; all that fit.
+    /// Waits until this many match. Returns all that match.
     pub async fn wait(&self, what: &str, many: usize, wanted: impl Fn(&Seen) -> bool) -> Vec<Seen> {
         let mut changed = self.0.changed.subscribe();
         within(&format!("{many} of {what}"), async {

@@ -1,4 +1,4 @@
-//! The endpoints and services that every test node has. What they do is said by the payload.
+//! The endpoints and services of every test node. The payload says what they do.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Control;
 
-/// A payload that not everything deserialises to.
+/// A payload type to which not everything deserialises.
 #[derive(Deserialize)]
 pub struct Strict {
     pub number: i64,
@@ -23,7 +23,7 @@ pub fn add(builder: ServerBuilder, control: &Control, node: usize) -> ServerBuil
     services(builder, control, node)
 }
 
-/// What the payload's `do` says.
+/// Decides as the payload's `do` says.
 fn decide<R: serde::Serialize>(payload: &Value, reply: R) -> Result<Outcome<R>, HandlerError> {
     match payload["do"].as_str().unwrap_or("resolve") {
         "done" => Ok(Outcome::done()),
@@ -51,7 +51,7 @@ fn endpoints(builder: ServerBuilder, control: &Control, node: usize) -> ServerBu
         control.clone(),
     );
     builder
-        // Does what the payload says; resolves with what it was given.
+        // Does what the payload says; resolves with the payload.
         .endpoint("test.do", move |incoming: Incoming<Value>| {
             echo.ran(node, "test.do", &incoming.context, &incoming.payload);
             async move { decide(&incoming.payload, incoming.payload.clone()) }
@@ -109,7 +109,7 @@ fn terminators(builder: ServerBuilder, control: &Control, node: usize) -> Server
             take.ran(node, "test.take", &incoming.context, &incoming.payload);
             async { Ok(Outcome::done()) }
         })
-        // Takes the replies to server requests, and what else the payload says.
+        // Handles the replies to server requests, and does what else the payload says.
         .terminator("test.reply", move |incoming: Incoming<Value>| {
             let control = reply.clone();
             async move {
@@ -146,7 +146,7 @@ fn terminators(builder: ServerBuilder, control: &Control, node: usize) -> Server
                 Ok(Outcome::done())
             }
         })
-        // Asks its own client, through the context.
+        // Sends a request to its own client, through the context.
         .terminator("test.ask", move |incoming: Incoming<Value>| {
             ask.ran(node, "test.ask", &incoming.context, &incoming.payload);
             async move {

@@ -1,5 +1,5 @@
-//! What the tests, benches and tools of this workspace share: nodes in one process, a raw client of the protocol,
-//! programs run as they are, and PostgreSQL servers. Never published.
+//! Code shared by the tests, benches and tools of this workspace: nodes in one process, a raw client of the protocol,
+//! running programs, and PostgreSQL servers. Never published.
 #![allow(
     missing_debug_implementations,
     missing_docs,
@@ -26,7 +26,7 @@ pub use serde_json::{Value, json};
 
 use std::time::Duration;
 
-/// How long a test waits for something that must come.
+/// How long a test waits for something that must happen.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Fails the test, saying what it waited for, when this takes too long.

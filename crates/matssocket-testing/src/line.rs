@@ -1,4 +1,4 @@
-//! A raw client of the protocol: sends what it is given, and hands out what comes, envelope by envelope.
+//! A raw client of the protocol: sends what it is given, and returns what arrives, envelope by envelope.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -28,9 +28,10 @@ pub struct Client {
 pub struct Line {
     pub client: Client,
     pub socket: WebSocketStream<TcpStream>,
-    /// Envelopes that came and were not asked for yet. ACK, NACK and ACK2 are split into one per id, which is in `id`.
+    /// Envelopes that have arrived and were not returned yet. ACK, NACK and ACK2 are split into one per id, which is in
+    /// `id`.
     pub received: VecDeque<Value>,
-    /// Every WebSocket message that came, as it was.
+    /// Every WebSocket message that has arrived, unchanged.
     pub pipelines: Vec<Vec<Value>>,
     closed: Option<(u16, String)>,
 }
@@ -59,7 +60,7 @@ impl Client {
         }
     }
 
-    /// The HELLO that this client says.
+    /// The HELLO that this client sends.
     pub fn hello(&self) -> Value {
         let mut hello = json!({
             "t": "HELLO", "clv": "test/1; rust", "an": "TestApp", "av": "1.2.3", "tid": "hello",
@@ -71,7 +72,7 @@ impl Client {
         hello
     }
 
-    /// A line with HELLO said and WELCOME received: a new session, or this client's again.
+    /// A line after HELLO and WELCOME: a new session, or this client's existing one.
     pub async fn welcome(self, url: &str) -> Line {
         let mut line = self.connect(url).await;
         line.hello().await;
@@ -129,13 +130,13 @@ impl Line {
 
     // ---- sending ----
 
-    /// Says HELLO, whatever comes of it.
+    /// Sends HELLO, whatever the result.
     pub async fn say_hello(&mut self) {
         let hello = self.client.hello();
         self.send(json!([hello])).await;
     }
 
-    /// Says HELLO and waits for WELCOME.
+    /// Sends HELLO and waits for WELCOME.
     pub async fn hello(&mut self) {
         self.say_hello().await;
         let welcome = self.expect("WELCOME").await;
@@ -192,7 +193,7 @@ impl Line {
         cmid
     }
 
-    /// Answers a request of the server; returns the answer's own id.
+    /// Answers a request from the server; returns the answer's own id.
     pub async fn reply(&mut self, t: &str, request: &Value, msg: Value) -> String {
         let cmid = self.next_cmid();
         let answer = json!({"t": t, "cmid": cmid, "smid": request["smid"], "tid": request["tid"], "msg": msg});
@@ -200,7 +201,7 @@ impl Line {
         cmid
     }
 
-    /// Acknowledges a message of the server and waits until that is done.
+    /// Acknowledges a message from the server and waits until that is done.
     pub async fn ack(&mut self, envelope: &Value) {
         self.ack_all(std::slice::from_ref(envelope)).await;
     }
@@ -216,7 +217,7 @@ impl Line {
 
     // ---- receiving ----
 
-    /// The first envelope of this type that has come or comes; others stay to be asked for.
+    /// The first envelope of this type that has arrived or arrives; others are kept for later calls.
     pub async fn expect(&mut self, t: &str) -> Value {
         self.expect_where(t, |envelope| envelope["t"] == t).await
     }
@@ -230,7 +231,7 @@ impl Line {
         .await
     }
 
-    /// Whatever comes about this cmid.
+    /// Any envelope about this cmid.
     pub async fn answer(&mut self, cmid: &str) -> Value {
         self.expect_where(&format!("an answer to {cmid}"), |e| {
             e["id"] == cmid || e["cmid"] == cmid
@@ -269,7 +270,7 @@ impl Line {
         reason
     }
 
-    /// Waits for the server to close; code and reason.
+    /// Waits for the server to close. Returns code and reason.
     pub async fn close(&mut self) -> (u16, String) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -288,7 +289,7 @@ impl Line {
         }
     }
 
-    /// Waits until the server has ended TCP; how long that took.
+    /// Waits until the server has ended TCP. Returns how long that took.
     pub async fn end_of_tcp(&mut self) -> Duration {
         let from = Instant::now();
         let end = async { while self.read().await.is_ok() {} };
@@ -298,7 +299,7 @@ impl Line {
         from.elapsed()
     }
 
-    /// PING and PONG: everything sent before has been taken by the session, though not yet answered perhaps.
+    /// PING and PONG: the session has received everything sent before, though perhaps not answered it yet.
     pub async fn barrier(&mut self) {
         let x = format!("barrier-{}", self.next_cmid());
         self.send(json!([{"t": "PING", "x": x}])).await;
@@ -308,7 +309,7 @@ impl Line {
         .await;
     }
 
-    /// How many envelopes of this type have come and were not asked for.
+    /// How many envelopes of this type have arrived and were not returned yet.
     pub fn waiting(&self, t: &str) -> usize {
         self.received
             .iter()
@@ -316,7 +317,7 @@ impl Line {
             .count()
     }
 
-    /// Nothing of this type has come, after a round trip.
+    /// Checks that nothing of this type has arrived, after a round trip.
     pub async fn none(&mut self, t: &str) {
         self.barrier().await;
         assert_eq!(
@@ -327,7 +328,7 @@ impl Line {
         );
     }
 
-    /// Reads one WebSocket message. `Err`: the line is at its end, and how.
+    /// Reads one WebSocket message. `Err`: the line has ended, and how.
     pub async fn read(&mut self) -> Result<(), String> {
         match self.socket.next().await {
             Some(Ok(Message::Text(text))) => {
@@ -403,7 +404,7 @@ impl Line {
         self.client
     }
 
-    /// Sends a Close; returns what the server answers.
+    /// Sends a Close; returns the server's answer.
     pub async fn leave(&mut self, code: u16) -> (u16, String) {
         let frame = CloseFrame {
             code: CloseCode::from(code),
@@ -417,7 +418,7 @@ impl Line {
     }
 }
 
-/// A line that must not come to be: the HTTP status of the refusal.
+/// Tries to open a line that must be refused. Returns the HTTP status of the refusal.
 pub async fn refused(url: &str, headers: &[(&str, &str)]) -> u16 {
     match Line::try_connect(url, headers).await {
         Ok(_) => panic!("the upgrade was not refused"),

@@ -1,4 +1,4 @@
-//! Nodes of one cluster in this process, each behind an HTTP server of its own on a free port.
+//! Nodes of one cluster in this process, each with its own HTTP server on a free port.
 
 use std::net::SocketAddr;
 #[cfg(feature = "postgres")]
@@ -21,23 +21,23 @@ use super::{Client, Control, Line, Seen, endpoints, within};
 
 type Extend = Box<dyn Fn(ServerBuilder, &Control, usize) -> ServerBuilder>;
 
-/// Where the nodes of a test store.
+/// The database of a test's nodes.
 enum Database {
-    /// All in one, in this process.
+    /// One store shared by all nodes, in this process.
     Shared(Store),
-    /// Each by a connection of its own to one PostgreSQL, as in processes of their own. The schema lives as long as this.
+    /// Each node connects separately to one PostgreSQL, as in separate processes. The schema exists as long as this.
     #[cfg(feature = "postgres")]
     Postgres {
         _schema: Rc<Schema>,
         settings: Postgres,
     },
-    /// As before, in one that is the test's own.
+    /// The same, in a PostgreSQL of the test's own.
     #[cfg(feature = "postgres")]
     Own(Postgres),
 }
 
 impl Database {
-    /// In memory, or what the environment says.
+    /// In memory, unless the environment names another.
     fn usual() -> Database {
         match std::env::var("MATSSOCKET_TEST_STORE").as_deref() {
             #[cfg(feature = "postgres")]
@@ -69,11 +69,11 @@ impl Database {
     }
 }
 
-/// What a test wants of its nodes.
+/// How a test's nodes are set up.
 pub struct Setup {
     config: Config,
     database: Database,
-    /// `None`: as the store has it.
+    /// `None`: the store's default.
     cluster: Option<Cluster>,
     clock: Clock,
     extend: Extend,
@@ -86,7 +86,7 @@ impl Setup {
         config.store.writers = 2;
         config.store.readers = 1;
         config.stop_spread = Duration::ZERO;
-        // What is told must not need the sweep; the tests of the sweep set their own.
+        // Notices must work without the sweep; tests of the sweep set their own interval.
         config.sweep_interval = Duration::from_secs(3600);
         Setup {
             cluster: matches!(database, Database::Shared(_)).then(Cluster::local),
@@ -108,7 +108,7 @@ impl Setup {
         self
     }
 
-    /// On PostgreSQL, as it is used by nodes in processes of their own.
+    /// On PostgreSQL, as used by nodes in separate processes.
     #[cfg(feature = "postgres")]
     pub fn postgres(mut self, schema: Schema, settings: Postgres) -> Setup {
         self.database = Database::Postgres {
@@ -119,7 +119,7 @@ impl Setup {
         self
     }
 
-    /// On a PostgreSQL that is the test's own.
+    /// On a PostgreSQL of the test's own.
     #[cfg(feature = "postgres")]
     pub fn at(mut self, settings: Postgres) -> Setup {
         self.database = Database::Own(settings);
@@ -159,7 +159,7 @@ impl Setup {
         }
     }
 
-    /// Starts one server without HTTP, which may be refused.
+    /// Starts one server without HTTP, which may fail.
     pub async fn try_start(self) -> Result<MatsSocketServer, StartError> {
         let builder = MatsSocketServer::builder("test")
             .store(self.database.store())
@@ -232,7 +232,7 @@ pub struct Nodes {
     nodes: Vec<Node>,
     pub control: Control,
     pub clock: Clock,
-    /// Last, so that its database goes when nobody uses it any more.
+    /// Last, so that its database is dropped when it is no longer in use.
     setup: Setup,
 }
 
@@ -244,7 +244,7 @@ impl std::ops::Index<usize> for Nodes {
     }
 }
 
-/// On PostgreSQL, what a test leaves behind would use up the server's connections.
+/// On PostgreSQL, nodes that a test leaves behind would use up the server's connections.
 #[cfg(feature = "postgres")]
 impl Drop for Nodes {
     fn drop(&mut self) {
@@ -290,7 +290,7 @@ impl Nodes {
         Client::new(user).welcome(&self[node].url).await
     }
 
-    /// A client comes back to a node.
+    /// A client reconnects to a node.
     pub async fn back(&self, node: usize, client: Client) -> Line {
         client.welcome(&self[node].url).await
     }
@@ -299,7 +299,7 @@ impl Nodes {
         super::control::sessions_of(self.server(), user).await
     }
 
-    /// Waits until the store has so many sessions of a user: listeners are told a little before.
+    /// Waits until the store has this many sessions of a user: listeners are called slightly earlier.
     pub async fn until_stored(&self, user: &str, many: usize) {
         within(&format!("{many} stored sessions of {user}"), async {
             while self.stored_sessions(user).await != many {}
@@ -307,7 +307,7 @@ impl Nodes {
         .await;
     }
 
-    /// Waits until there are dead letters; all of them.
+    /// Waits until there are dead letters. Returns all of them.
     pub async fn until_dead_letters(&self) -> Vec<DeadLetter> {
         within("the dead letter", async {
             loop {
@@ -321,7 +321,7 @@ impl Nodes {
         .await
     }
 
-    /// Waits until the store knows that nobody holds a session.
+    /// Waits until no node holds a session, according to the store.
     pub async fn until_let_go(&self, session: &str) {
         within("the session to be let go", async {
             while holder_of(self.server(), session).await.is_some() {}

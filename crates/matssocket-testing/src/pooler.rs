@@ -1,4 +1,4 @@
-//! PgBouncer in transaction mode, before the PostgreSQL that all tests share.
+//! PgBouncer in transaction mode, in front of the PostgreSQL that all tests share.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::postgres::{unprivileged, url};
 
-/// Has fewer connections to the server than it is asked for, so that they change hands all the time.
+/// It has fewer connections to the server than clients ask for, so that they change hands all the time.
 pub struct Pooler {
     process: Child,
     port: u16,
@@ -61,12 +61,12 @@ impl Pooler {
         format!("postgres://{}@127.0.0.1:{}/postgres", self.user, self.port)
     }
 
-    /// Takes what is sent, and lets it wait.
+    /// Accepts what is sent, but lets it wait.
     pub fn pause(&self) {
         self.signal("USR1");
     }
 
-    /// Goes on after a pause.
+    /// Continues after a pause.
     pub fn resume(&self) {
         self.signal("USR2");
     }

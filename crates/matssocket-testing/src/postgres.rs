@@ -1,5 +1,5 @@
-//! PostgreSQL for tests: the one that `./test` starts, with a schema for each test; or one of a test's own, which it may
-//! end and start again.
+//! PostgreSQL for tests: the one that `./test` starts, with a schema for each test; or one of a test's own, which it
+//! may stop and restart.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -19,13 +19,13 @@ pub fn url() -> String {
     )
 }
 
-/// A schema of a test's own in that PostgreSQL: gone at its end.
+/// A test's own schema in that PostgreSQL, dropped at its end.
 #[cfg(feature = "postgres")]
 pub struct Schema(String);
 
 #[cfg(feature = "postgres")]
 impl Schema {
-    /// A name that no other test has. The tables come with the first node.
+    /// Chooses a unique name. The first node creates the tables.
     pub fn new() -> Schema {
         Schema(format!("test_{:016x}", rand::random::<u64>()))
     }
@@ -57,14 +57,14 @@ impl Drop for Schema {
     }
 }
 
-/// A PostgreSQL of one test's own, which keeps its port and its data over restarts; removed when dropped.
+/// A PostgreSQL of one test's own, which keeps its port and its data across restarts; removed on drop.
 pub struct Server {
     directory: TempDir,
     port: u16,
 }
 
 impl Server {
-    /// Starts one. Without `fsync` its commits are quick, and safe only as long as the machine runs.
+    /// Starts one. Without `fsync` its commits are fast, but do not survive a crash of the machine.
     pub fn new(fsync: bool) -> Server {
         let server = Server::nowhere();
         server.run(
@@ -82,8 +82,8 @@ impl Server {
         server
     }
 
-    /// Starts a standby of this one: it follows, can be read, and refuses to be written to until it is
-    /// [promoted](Self::promote). The primary's commits wait for it from now on if `synchronous`.
+    /// Starts a standby of this one: it follows, can be read, and rejects writes until it is [promoted](Self::promote).
+    /// The primary's commits wait for it from now on if `synchronous`.
     pub fn standby(&self, synchronous: bool) -> Server {
         let standby = Server::nowhere();
         let source = format!(
@@ -106,7 +106,7 @@ impl Server {
             standby.port,
             standby.directory.path().display()
         );
-        // What was set at run time comes last.
+        // Settings made at run time come last.
         standby.append("postgresql.auto.conf", &settings);
         standby.start();
         if synchronous {
@@ -119,7 +119,7 @@ impl Server {
         standby
     }
 
-    /// It is the primary from now on.
+    /// Makes it the primary.
     pub fn promote(&self) {
         self.run("pg_ctl", &["promote", "--wait"]);
     }
@@ -129,7 +129,7 @@ impl Server {
         self.run("pg_ctl", &["stop", "--mode=immediate"]);
     }
 
-    /// One of which there is no more than a place.
+    /// A server that has only a directory and a port so far.
     fn nowhere() -> Server {
         let directory = TempDir::new().expect("a temporary directory");
         if let Some((user, group)) = unprivileged() {
@@ -160,7 +160,7 @@ impl Server {
         self.run("pg_ctl", &["stop", "--mode=fast"]);
     }
 
-    /// Starts it again; returns when it takes connections.
+    /// Starts it again. Returns when it accepts connections.
     pub fn start(&self) {
         let log = format!("--log={}", self.log().display());
         self.run("pg_ctl", &["start", "--silent", &log]);
@@ -233,7 +233,7 @@ fn free_port() -> u16 {
     }
 }
 
-/// User and group to run as where this process is root, as whom PostgreSQL refuses to run.
+/// User and group to run as if this process is root, since PostgreSQL refuses to run as root.
 pub fn unprivileged() -> Option<(u32, u32)> {
     static IDS: OnceLock<Option<(u32, u32)>> = OnceLock::new();
     *IDS.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! Running a program, speaking plain HTTP to it, and clients for it.
+//! Runs a program, with plain HTTP requests to it and clients for it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -13,10 +13,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-/// Long enough for a busy machine; nobody waits so long unless something is broken.
+/// Long enough for a busy machine; only reached if something is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A program that runs, killed at the end of its test.
+/// A running program, killed at the end of its test.
 pub struct Program {
     child: Option<Child>,
     pid: u32,
@@ -45,7 +45,7 @@ impl Program {
         line.trim_end().to_owned()
     }
 
-    /// Sends a signal (`TERM`, `INT`), and waits for the end.
+    /// Sends a signal (`TERM`, `INT`), and waits for the program to end.
     pub fn end(mut self, signal: &str) -> ExitStatus {
         let status = Command::new("kill")
             .args([&format!("-{signal}"), &self.pid.to_string()])
@@ -99,7 +99,7 @@ pub fn assert_refused(output: &Output, contains: &[&str]) {
     }
 }
 
-/// The example, which `cargo test` builds beside the tests.
+/// The example, which `cargo test` builds along with the tests.
 pub fn conformance() -> Command {
     let mut path: PathBuf = std::env::current_exe().expect("known");
     path.pop();
@@ -120,7 +120,7 @@ pub struct Server {
     pub program: Program,
     pub ports: [u16; 2],
     pub nodes: [String; 2],
-    /// Where its temporary database is: it is killed before it can clean up.
+    /// The directory of its temporary database: the server is killed before it can clean up.
     _directory: TempDir,
 }
 
@@ -152,7 +152,7 @@ impl Server {
             .map(|port| format!("ws://127.0.0.1:{port}/matssocket"))
     }
 
-    /// A client of this user, to be given handlers before it connects.
+    /// A client of this user, which has not connected yet, so that handlers can be added.
     pub fn client(&self, user: &str) -> Client {
         self.builder()
             .authorization_value(format!("DummyAuth:{user}:-1"))
@@ -176,7 +176,7 @@ fn ready(line: &str) -> (u16, String) {
     parsed.unwrap_or_else(|| panic!("not a ready line: {line:?}"))
 }
 
-/// Everything that comes to a terminator, in order.
+/// Everything that arrives at a terminator, in order.
 pub fn collect(client: &Client, terminator: &str) -> UnboundedReceiver<Message<Value>> {
     let (sender, receiver) = unbounded_channel();
     client.terminator(terminator, move |message: Message<Value>| {
@@ -193,7 +193,7 @@ pub async fn next(messages: &mut UnboundedReceiver<Message<Value>>) -> Message<V
         .expect("the client is there")
 }
 
-/// Waits, but not forever.
+/// Waits, but with a time limit.
 pub async fn within<F: IntoFuture>(what: &str, future: F) -> F::Output {
     let waiting = tokio::time::timeout(PATIENCE, future.into_future());
     waiting
@@ -228,7 +228,7 @@ pub fn http(port: u16, request: &str, headers: &[&str]) -> Response {
     exchange(port, &mut text, headers)
 }
 
-/// An attempt to upgrade to a WebSocket; returns when the response's head is there.
+/// Attempts to upgrade to a WebSocket; returns when the response's head has arrived.
 pub fn upgrade(port: u16, path: &str, headers: &[&str]) -> Response {
     let mut text = format!(
         "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\

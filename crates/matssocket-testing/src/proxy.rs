@@ -1,4 +1,4 @@
-//! A line to a database that can be disturbed: it falls silent, is cut, loses an answer, or leads somewhere else.
+//! A proxy to a database that can fall silent, cut connections, lose an answer, or lead somewhere else.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
-/// Passes connections on, until it is dropped.
+/// Forwards connections until it is dropped.
 pub struct Proxy {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -15,7 +15,7 @@ pub struct Proxy {
 
 struct State {
     target: SocketAddr,
-    /// What becomes of new connections.
+    /// What happens to new connections.
     new_ones: NewOnes,
     pairs: Vec<Weak<Pair>>,
 }
@@ -23,21 +23,21 @@ struct State {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum NewOnes {
     Work,
-    /// They are taken, and lead nowhere.
+    /// They are accepted, but lead nowhere.
     AreSilent,
     AreRefused,
 }
 
-/// What all connections share.
+/// State shared by all connections.
 #[derive(Default)]
 struct Shared {
-    /// The next COMMIT reaches the server, but its answer not the client.
+    /// The next COMMIT reaches the server, but its answer does not reach the client.
     loses_commit: AtomicBool,
-    /// Bytes that the server has answered.
+    /// Bytes that the server has sent.
     answered: AtomicU64,
 }
 
-/// A connection, and the one that it is passed on by.
+/// A client's connection, and the one to the server.
 struct Pair {
     client: TcpStream,
     server: TcpStream,
@@ -45,7 +45,7 @@ struct Pair {
     shared: Arc<Shared>,
 }
 
-/// The host and the port of a URL, as it has them.
+/// The host and port of a URL, as written.
 fn host_of(url: &str) -> &str {
     let rest = url.split("://").nth(1).expect("a URL");
     let host = rest.split(['/', '?']).next().unwrap_or_default();
@@ -53,7 +53,7 @@ fn host_of(url: &str) -> &str {
 }
 
 impl Proxy {
-    /// A way to the database at a URL.
+    /// A proxy in front of the database at this URL.
     pub fn before(url: &str) -> Proxy {
         let address = host_of(url).to_socket_addrs().ok();
         let address = address.and_then(|mut all| all.next());
@@ -87,13 +87,13 @@ impl Proxy {
         self.address
     }
 
-    /// A URL of the database, through here.
+    /// A URL of the database through this proxy.
     pub fn url(&self, url: &str) -> String {
         url.replacen(host_of(url), &self.address.to_string(), 1)
     }
 
-    /// The connections that are there pass nothing on any more, and stay open. New ones work. (Of those that were silent
-    /// before, the database is told that they are gone, as its own keep-alives would tell it.)
+    /// Existing connections forward nothing any more, but stay open. New ones work. (Those that were already silent are
+    /// closed towards the database, as its own keep-alives would do.)
     pub fn silence(&self) {
         for pair in self.pairs() {
             if pair.silent.swap(true, Ordering::SeqCst) {
@@ -102,7 +102,7 @@ impl Proxy {
         }
     }
 
-    /// Whether new connections are taken and lead nowhere.
+    /// Sets whether new connections are accepted but lead nowhere.
     pub fn silence_new(&self, silent: bool) {
         self.lock().new_ones = match silent {
             true => NewOnes::AreSilent,
@@ -110,7 +110,7 @@ impl Proxy {
         };
     }
 
-    /// Whether new connections are closed at once.
+    /// Sets whether new connections are closed at once.
     pub fn refuse_new(&self, refused: bool) {
         self.lock().new_ones = match refused {
             true => NewOnes::AreRefused,
@@ -118,7 +118,7 @@ impl Proxy {
         };
     }
 
-    /// New connections lead there; those that are there are cut.
+    /// New connections lead there; existing ones are cut.
     pub fn lead_to(&self, target: SocketAddr) {
         self.lock().target = target;
         self.cut();
@@ -131,7 +131,7 @@ impl Proxy {
         }
     }
 
-    /// The next COMMIT reaches the server, but its answer not the client.
+    /// The next COMMIT reaches the server, but its answer does not reach the client.
     pub fn lose_commit(&self) {
         self.shared.loses_commit.store(true, Ordering::SeqCst);
     }
@@ -141,7 +141,7 @@ impl Proxy {
         self.shared.loses_commit.load(Ordering::SeqCst)
     }
 
-    /// Bytes that the server has answered.
+    /// Bytes that the server has sent.
     pub fn answered(&self) -> u64 {
         self.shared.answered.load(Ordering::SeqCst)
     }
@@ -158,7 +158,7 @@ impl Proxy {
 }
 
 impl Drop for Proxy {
-    /// What is passed on is cut. (The thread that listens ends with the process, or with the next connection.)
+    /// Cuts all connections. (The listening thread ends with the process, or with the next connection.)
     fn drop(&mut self) {
         self.refuse_new(true);
         self.cut();
@@ -197,7 +197,8 @@ impl Pair {
                 break;
             }
         }
-        // Whoever is at the other end reads what was sent first. Of a silent pair, neither end hears of the other's.
+        // The other end first reads what was already sent. In a silent pair, neither end learns that the other has
+        // closed.
         if !self.is_silent() {
             let _ = to.shutdown(Shutdown::Write);
             let _ = self.client.shutdown(Shutdown::Both);
@@ -207,7 +208,7 @@ impl Pair {
     fn asks(&self, bytes: &[u8]) {
         let commits = bytes.windows(7).any(|it| it == b"COMMIT\0");
         if commits && self.shared.loses_commit.swap(false, Ordering::SeqCst) {
-            // The client hears no more; the server hears the COMMIT, and then that the client has gone.
+            // The client gets nothing more; the server gets the COMMIT, and then sees that the client has gone.
             let _ = self.client.shutdown(Shutdown::Both);
         }
     }

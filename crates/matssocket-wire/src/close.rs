@@ -3,15 +3,15 @@
 /// Why a WebSocket is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CloseCode {
-    /// 1001: too late with HELLO, or idle. From a client: it leaves for good.
+    /// 1001: HELLO was too late, or the connection was idle. From a client: it gives up its session.
     GoingAway,
     /// 1008: not allowed. The session is closed.
     ViolatedPolicy,
-    /// 1009: a message is too big. The session is kept; the client sends its messages one by one.
+    /// 1009: a message is too large. The session is kept; the client then sends its messages one by one.
     MessageTooBig,
-    /// 1011: nothing can be saved. The session is closed.
+    /// 1011: an unrecoverable error. The session is closed.
     UnexpectedCondition,
-    /// 1012: this node stops or cannot serve now. The session is kept; the client reconnects.
+    /// 1012: this node is stopping or cannot serve now. The session is kept; the client reconnects.
     ServiceRestart,
     /// 4000: the session is closed.
     CloseSession,
@@ -87,10 +87,10 @@ pub struct Close {
 }
 
 impl Close {
-    /// Longest reason in bytes that fits a close frame.
+    /// Longest reason that fits into a close frame, in bytes.
     pub const MAX_REASON_BYTES: usize = 123;
 
-    /// A close frame; the reason is made fit to be [shown](super::shown), and cut to [`Close::MAX_REASON_BYTES`] on a
+    /// A close frame. The reason is escaped as by [`shown`](super::shown), and cut to [`Close::MAX_REASON_BYTES`] at a
     /// character boundary.
     pub fn new(code: CloseCode, reason: impl Into<String>) -> Close {
         let mut reason = super::shown(&reason.into()).into_owned();

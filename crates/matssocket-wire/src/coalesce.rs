@@ -2,7 +2,7 @@
 
 use super::{Envelope, MessageType};
 
-/// Whose ids an acknowledgement names.
+/// Whose message ids an acknowledgement contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum IdOf {
     /// Messages of the client: `cmid`.
@@ -13,7 +13,7 @@ pub enum IdOf {
 
 /// One plain ACK, NACK or ACK2 of all these ids: a single id goes into `cmid` or `smid`, several into `ids`.
 ///
-/// The protocol has no acknowledgement of nothing, so `ids` must not be empty.
+/// An acknowledgement must contain at least one id, so `ids` must not be empty.
 pub fn acknowledge(t: MessageType, of: IdOf, mut ids: Vec<String>) -> Envelope {
     debug_assert!(!ids.is_empty(), "an acknowledgement names at least one id");
     let mut envelope = Envelope::new(t);

@@ -18,18 +18,18 @@ pub struct DebugOptions(u32);
 impl DebugOptions {
     /// No option.
     pub const NONE: DebugOptions = DebugOptions(0);
-    /// Timestamps of a message's stations.
+    /// Timestamps of the stages of a message.
     pub const TIMESTAMPS: DebugOptions = DebugOptions(1);
     /// Names of the nodes that handled it.
     pub const NODES: DebugOptions = DebugOptions(2);
-    /// First option left to the application.
+    /// First option reserved for the application.
     pub const CUSTOM_A: DebugOptions = DebugOptions(64);
-    /// Second option left to the application.
+    /// Second option reserved for the application.
     pub const CUSTOM_B: DebugOptions = DebugOptions(128);
-    /// Every option there is.
+    /// Every option.
     pub const ALL: DebugOptions = DebugOptions(1 | 2 | 64 | 128);
 
-    /// The set with these bits, as they are on the wire. Bits without a name are kept.
+    /// The set with these bits, as on the wire. Bits without a name are kept.
     pub const fn from_bits(bits: u32) -> DebugOptions {
         DebugOptions(bits)
     }
@@ -86,7 +86,7 @@ pub struct Debug {
     /// Forwarded to the service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mmsts: Option<i64>,
-    /// Reply back from the service.
+    /// Reply received from the service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mmrrts: Option<i64>,
     /// Server message created.
@@ -98,7 +98,7 @@ pub struct Debug {
     /// Node that received the client message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cmrnn: Option<String>,
-    /// Node that got the service's reply.
+    /// Node that received the service's reply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mmrrnn: Option<String>,
     /// Node that created the server message.

@@ -4,20 +4,20 @@ use std::fmt;
 
 use super::{MessageType, Payload};
 
-/// The id of a PING, echoed in its PONG exactly as it came.
+/// The id of a PING, echoed in its PONG exactly as received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PingId {
     /// A JSON string.
     Text(String),
     /// A JSON integer.
     Number(i64),
-    /// Any other JSON value, as it came.
+    /// Any other JSON value, as received.
     Other(Box<str>),
 }
 
 /// One envelope. A field that is absent on the wire is `None`; `None` is never sent as `null`.
 ///
-/// Fields are added with new versions of the protocol, so build one by `..Envelope::new(t)`:
+/// New versions of the protocol may add fields, so build one with `..Envelope::new(t)`:
 ///
 /// ```
 /// use matssocket_wire::{Envelope, MessageType, print_pipeline};
@@ -32,7 +32,7 @@ pub struct Envelope {
     pub t: MessageType,
     /// Server message id.
     pub smid: Option<String>,
-    /// Client message id; a JSON number from a client is taken as its text.
+    /// Client message id; a JSON number from a client is converted to its text.
     pub cmid: Option<String>,
     /// Ping id.
     pub x: Option<PingId>,
@@ -50,7 +50,7 @@ pub struct Envelope {
     pub av: Option<String>,
     /// Session id, with HELLO and WELCOME.
     pub sid: Option<String>,
-    /// HELLO: the client keeps its session, so that it lasts when the page goes away (1001).
+    /// HELLO: the client keeps its session even when the page goes away (1001).
     pub keep: Option<bool>,
     /// Requested debug options, a bit set.
     pub rd: Option<u32>,
@@ -58,18 +58,18 @@ pub struct Envelope {
     pub eid: Option<String>,
     /// REQUEST: the client's timeout in milliseconds.
     pub to: Option<u64>,
-    /// Text for people.
+    /// Text for humans.
     pub desc: Option<String>,
     /// The payload, as raw JSON.
     pub msg: Option<Payload>,
     /// Debug information, server to client.
     pub debug: Option<super::Debug>,
-    /// Not on the wire: what is wrong with a field that could not be read, which is left out.
+    /// Not on the wire: what is wrong with a field that could not be read and was left out.
     pub fault: Option<Box<str>>,
 }
 
 impl Envelope {
-    /// An envelope of this type with nothing else in it.
+    /// An envelope of this type without any other field.
     pub fn new(t: MessageType) -> Envelope {
         Envelope {
             t,
@@ -78,7 +78,7 @@ impl Envelope {
     }
 }
 
-/// Shows the fields that are there, and never the authorization value.
+/// Shows the fields that are present, but never the authorization value.
 impl fmt::Debug for Envelope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fn field(out: &mut fmt::DebugStruct<'_, '_>, name: &str, value: &Option<impl fmt::Debug>) {

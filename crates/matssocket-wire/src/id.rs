@@ -6,13 +6,13 @@ use rand::distr::Alphanumeric;
 /// Longest id (endpoint, trace id, message id …) in bytes.
 pub const MAX_ID_BYTES: usize = 255;
 
-/// A text that is not an id; says what it was to be, and what is wrong with it.
+/// A text that is not a valid id. Its message says what the text was used for, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidId(String);
 
 impl InvalidId {
-    /// The error with this text, for ids that have rules of their own.
+    /// The error with this text, for ids that have additional rules.
     pub fn new(text: impl Into<String>) -> InvalidId {
         InvalidId(text.into())
     }
@@ -27,7 +27,7 @@ impl InvalidId {
 /// ```
 ///
 /// # Errors
-/// It is none; `what` names it in the error's text.
+/// The id is invalid; `what` names it in the error's text.
 pub fn check_id(what: &str, id: &str) -> Result<(), InvalidId> {
     if id.is_empty() {
         return Err(InvalidId(format!("{what} is empty")));
@@ -56,7 +56,7 @@ pub fn cut(text: &str, most: usize) -> &str {
     &text[..end]
 }
 
-/// `length` characters of A–Z a–z 0–9 out of the given random source.
+/// `length` characters of A–Z a–z 0–9 from the given random source.
 pub fn random_id(length: usize, rng: &mut impl rand::Rng) -> String {
     rng.sample_iter(Alphanumeric)
         .take(length)

@@ -1,8 +1,8 @@
 //! The MatsSocket protocol as data: envelopes, pipelines, ids, close codes, debug options.
 //!
-//! A pipeline is the JSON array of envelopes that one WebSocket message carries. [`parse_pipeline`] reads it, forgiving
-//! about everything the protocol tells a receiver to ignore; [`print_pipeline`] writes it. Nothing here does I/O or knows
-//! a clock: the server (`matssocket`) and the client (`matssocket-client`) are built on it.
+//! A pipeline is the JSON array of envelopes that one WebSocket message carries. [`parse_pipeline`] reads it and
+//! tolerates everything the protocol tells a receiver to ignore; [`print_pipeline`] writes it. Nothing here does I/O or
+//! uses a clock: the server (`matssocket`) and the client (`matssocket-client`) are built on it.
 //!
 //! ```
 //! use matssocket_wire::{Envelope, MessageType, parse_pipeline, print_pipeline};

@@ -1,9 +1,9 @@
 //! Message types: the `t` of an envelope.
 
-/// What an envelope is: its `t` on the wire.
+/// The type of an envelope: its `t` on the wire.
 ///
-/// It shows itself, by `Display` and `Debug`, as its name on the wire. A new variant is a new version of the protocol, so
-/// this can be matched exhaustively.
+/// `Display` and `Debug` show its name on the wire. A new variant means a new version of the protocol, so this can be
+/// matched exhaustively.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum MessageType {
     /// Client: opens or resumes a session; the first envelope of a connection.
@@ -12,7 +12,7 @@ pub enum MessageType {
     Welcome,
     /// Both: a message that is acknowledged, with no reply.
     Send,
-    /// Both: a message that is replied to by RESOLVE or REJECT.
+    /// Both: a message that is answered with RESOLVE or REJECT.
     Request,
     /// Both: the reply to a REQUEST that succeeded.
     Resolve,
@@ -38,9 +38,9 @@ pub enum MessageType {
     SubNoAuth,
     /// Server: a message of a topic.
     Pub,
-    /// Server: asks for a fresh authorization value.
+    /// Server: requests a new authorization value.
     Reauth,
-    /// Client: a fresh authorization value.
+    /// Client: a new authorization value.
     Auth,
     /// Client: asks for a PONG.
     #[default]
@@ -50,7 +50,7 @@ pub enum MessageType {
 }
 
 impl MessageType {
-    /// Every type there is, in the order of their numbers.
+    /// Every type, in the order of their numbers.
     pub const ALL: [MessageType; 20] = {
         use MessageType::*;
         [
@@ -114,13 +114,13 @@ impl MessageType {
         })
     }
 
-    /// Carries information, and so goes through inbox and outbox: SEND, REQUEST, RESOLVE, REJECT.
+    /// Whether it carries information and therefore passes through inbox and outbox: SEND, REQUEST, RESOLVE, REJECT.
     pub fn is_information_bearing(self) -> bool {
         use MessageType::*;
         matches!(self, Send | Request | Resolve | Reject)
     }
 
-    /// Settles a request: RESOLVE or REJECT.
+    /// Whether it settles a request: RESOLVE or REJECT.
     pub fn is_reply(self) -> bool {
         matches!(self, MessageType::Resolve | MessageType::Reject)
     }

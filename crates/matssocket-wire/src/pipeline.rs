@@ -1,4 +1,4 @@
-//! Pipelines, the JSON arrays that go over the line: how they are read.
+//! Parses pipelines, the JSON arrays of envelopes on the wire.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -13,8 +13,8 @@ use super::{Envelope, MessageType, shown};
 
 /// Most envelopes and listed ids in one pipeline, counted together.
 ///
-/// Parsed, an envelope takes some thirty times the bytes of the shortest text that makes one; this
-/// bound keeps a large message of nothing but `{"t":"PING"}` from multiplying in memory.
+/// A parsed envelope takes about thirty times the bytes of the shortest text of one; this bound keeps a large message
+/// of nothing but `{"t":"PING"}` from multiplying in memory.
 pub const MAX_PIPELINE_ITEMS: usize = 100_000;
 
 /// Why a text is not a pipeline. The text says what was wrong, and never quotes an authorization value.
@@ -24,19 +24,19 @@ pub struct PipelineError(String);
 
 /// Parses a JSON array of envelopes.
 ///
-/// Unknown fields are ignored, a field that is `null` counts as absent (save for `msg`, where it is
-/// a payload), and of a field given twice the last counts. Neither time nor stack grow with how
-/// deeply a payload is nested.
+/// Unknown fields are ignored, a field that is `null` counts as absent (except for `msg`, where it is a payload), and
+/// if a field is given twice, the last one counts. Neither time nor stack use grows with how deeply a payload is
+/// nested.
 ///
-/// A field that cannot be read harms only its own envelope: it is left out, and [`Envelope::fault`] says why. What a
-/// client can do without (`keep`, `rd`, `to`, `desc`, `debug`) is left out silently; a PING's `x` is kept as it came; half a
-/// surrogate pair in a text of a HELLO is replaced by U+FFFD.
+/// A field that cannot be read affects only its own envelope: it is left out, and [`Envelope::fault`] says why.
+/// Optional fields (`keep`, `rd`, `to`, `desc`, `debug`) are left out silently; a PING's `x` is kept as received; half
+/// a surrogate pair in a text of a HELLO is replaced by U+FFFD.
 ///
 /// # Errors
 /// Not JSON, not an array of objects with a known `t`, a `cmid` that is neither a string nor an integral number, or more
 /// than [`MAX_PIPELINE_ITEMS`]; the text names the envelope (counted from 1), field and position.
 pub fn parse_pipeline(text: &str) -> Result<Vec<Envelope>, PipelineError> {
-    // An envelope is large to move: space for as many as there are likely to be, in a text of ordinary messages.
+    // Envelopes are costly to move: reserve space for as many as a text of ordinary messages is likely to contain.
     let mut envelopes = Vec::with_capacity((text.len() / 256).min(64));
     let read = read_pipeline(text, |envelope, _| {
         envelopes.push(envelope);
@@ -51,22 +51,23 @@ pub fn parse_pipeline(text: &str) -> Result<Vec<Envelope>, PipelineError> {
 /// Why a pipeline was not read to its end.
 #[derive(Debug)]
 pub enum Unread<E> {
-    /// It is none.
+    /// The text is not a pipeline.
     Malformed(PipelineError),
-    /// Whoever takes its envelopes does not want more.
+    /// The caller does not want any more envelopes.
     Stopped(E),
 }
 
-/// Reads a JSON array of envelopes as [`parse_pipeline`] does, one by one, so that not all of them need be in memory.
+/// Reads a JSON array of envelopes like [`parse_pipeline`], but one by one, so that not all of them need to be in
+/// memory.
 ///
-/// Each is given away with its place in the text; the answer says whether the payloads of those behind it are wanted.
-/// That the text as a whole is a pipeline is not known before the end.
+/// Each is passed to `take` with its place in the text; the result says whether the payloads of the following ones are
+/// wanted. Only at the end is it known that the whole text is a pipeline.
 pub fn read_pipeline<E>(
     text: &str,
     mut take: impl FnMut(Envelope, Range<usize>) -> Result<bool, E>,
 ) -> Result<(), Unread<E>> {
     let wrong = |error: serde_json::Error| Unread::Malformed(PipelineError(error.to_string()));
-    // serde_json would quote what it found instead.
+    // Checked here, since serde_json's error would quote the text.
     if !text
         .trim_start_matches([' ', '\t', '\r', '\n'])
         .starts_with('[')
@@ -87,8 +88,8 @@ pub fn read_pipeline<E>(
     json.end().map_err(wrong)
 }
 
-/// Reads the envelope that starts at this place of a text which [`read_pipeline`] has read before. Gives the place of
-/// the one behind it, too, if there is one.
+/// Reads the envelope that starts at this place of a text that [`read_pipeline`] has already read. Also returns the
+/// place of the next one, if there is one.
 pub fn read_envelope(text: &str, start: usize) -> Result<(Envelope, Option<usize>), PipelineError> {
     let seed = EnvelopeSeed {
         text,
@@ -100,7 +101,7 @@ pub fn read_envelope(text: &str, start: usize) -> Result<(Envelope, Option<usize
     let (envelope, extent) = seed
         .deserialize(&mut json)
         .map_err(|error| PipelineError(error.to_string()))?;
-    // Between two envelopes there is nothing but a comma and white space.
+    // Between two envelopes there is only a comma and white space.
     let next = text[extent.end..].find(['{', ']']);
     let next = next.map(|bytes| extent.end + bytes);
     Ok((envelope, next.filter(|at| text.as_bytes()[*at] == b'{')))
@@ -108,7 +109,7 @@ pub fn read_envelope(text: &str, start: usize) -> Result<(Envelope, Option<usize
 
 struct PipelineVisitor<'t, F> {
     text: &'t str,
-    /// Takes an envelope and its place, and says whether the payloads of those behind it are wanted.
+    /// Takes an envelope and its place, and returns whether the payloads of the following ones are wanted.
     take: F,
 }
 
@@ -142,13 +143,13 @@ where
 /// Reads one envelope.
 #[derive(Clone, Copy)]
 struct EnvelopeSeed<'a> {
-    /// The text that it is in.
+    /// The text that contains it.
     text: &'a str,
     /// Place in the pipeline, counted from 1.
     index: usize,
     /// How many more envelopes and ids may come.
     budget: &'a Cell<usize>,
-    /// Its payload is wanted.
+    /// Whether its payload is wanted.
     payloads: bool,
 }
 
@@ -165,7 +166,7 @@ impl EnvelopeSeed<'_> {
         Ok(())
     }
 
-    /// Reads a field into the envelope. Fails only where the pipeline as a whole is at fault.
+    /// Reads a field into the envelope. Fails only if the whole pipeline is invalid.
     fn read<E: de::Error>(
         &self,
         envelope: &mut Envelope,
@@ -224,8 +225,8 @@ impl EnvelopeSeed<'_> {
         Ok(())
     }
 
-    /// The place of an envelope in the text, by its first key and its last value, which lie in it: there is nothing but
-    /// white space between them and its braces.
+    /// The place of an envelope in the text, found from its first key and its last value: there is only white space
+    /// between them and its braces.
     fn extent(&self, first: &RawValue, last: &RawValue) -> Range<usize> {
         let place = |it: &RawValue| it.get().as_ptr().addr() - self.text.as_ptr().addr();
         let end = place(last) + last.get().len();
@@ -237,7 +238,7 @@ impl EnvelopeSeed<'_> {
         id(json).ok_or_else(|| self.wrong("`cmid` is neither a string nor an integral number"))
     }
 
-    /// Elements that are no ids are left out. Anything but an array is as good as absent.
+    /// Elements that are not ids are left out. Anything but an array counts as absent.
     fn ids<E: de::Error>(
         &self,
         envelope: &mut Envelope,
@@ -259,17 +260,17 @@ impl EnvelopeSeed<'_> {
     }
 }
 
-/// What is wrong with a text that is fit for nothing but to be shown.
+/// The fault of a text with an unpaired surrogate.
 const HALF_A_PAIR: &str = "has half a surrogate pair";
 
 impl Envelope {
-    /// Notes what is wrong with a field, unless something is noted already.
+    /// Records what is wrong with a field, unless something is already recorded.
     fn blame(&mut self, field: Field, what: &str) {
         self.fault
             .get_or_insert_with(|| format!("`{}` {what}", field.name()).into());
     }
 
-    /// Of a field given twice, the last counts.
+    /// If a field is given twice, the last one counts.
     fn clear(&mut self, field: Field) {
         match field {
             Field::T | Field::Msg | Field::Unknown => {}
@@ -287,7 +288,7 @@ impl Envelope {
         }
     }
 
-    /// The place of a field that is a text.
+    /// Where to store a text field.
     fn text(&mut self, field: Field) -> Option<&mut Option<String>> {
         Some(match field {
             Field::Smid => &mut self.smid,
@@ -317,7 +318,8 @@ impl<'de> DeserializeSeed<'de> for EnvelopeSeed<'_> {
     type Value = (Envelope, Range<usize>);
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
-        // "Any" leads a string into `visit_str`; asked for a map, serde_json would quote it.
+        // With `deserialize_any`, a string reaches `visit_str`; with a map requested, serde_json's error would quote
+        // it.
         json.deserialize_any(self)
     }
 }
@@ -359,7 +361,7 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
             }
         }
         envelope.t = t.ok_or_else(|| self.wrong("`t` is missing"))?;
-        // What a HELLO says is for people: repaired, it does.
+        // The texts of a HELLO are for humans, so a repaired text is good enough.
         if envelope.t == MessageType::Hello {
             envelope.fault.take_if(|fault| fault.ends_with(HALF_A_PAIR));
         }
@@ -371,7 +373,7 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
 struct IdsVisitor<'a>(EnvelopeSeed<'a>);
 
 impl<'de> Visitor<'de> for IdsVisitor<'_> {
-    /// The ids, and whether all that was there is one.
+    /// The ids, and whether all elements were ids.
     type Value = (Vec<String>, bool);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,15 +1,15 @@
-//! How pipelines are written.
+//! Serialises pipelines.
 
 use std::fmt::{self, Write};
 
 use super::{Envelope, PingId};
 
-/// Prints envelopes as a JSON array. Keys in the protocol's order; absent fields are left out.
+/// Prints envelopes as a JSON array, with keys in the protocol's order and without absent fields.
 pub fn print_pipeline<'a>(
     envelopes: impl IntoIterator<Item = &'a Envelope, IntoIter: Clone>,
 ) -> String {
     let envelopes = envelopes.into_iter();
-    // A text that has to grow is copied, and a large one makes malloc tidy up, each time.
+    // Reserved up front: growing copies the text, and for a large one also makes malloc tidy up each time.
     let mut out = String::with_capacity(2 + envelopes.clone().map(likely_bytes).sum::<usize>());
     out.push('[');
     for (place, envelope) in envelopes.enumerate() {
@@ -22,7 +22,7 @@ pub fn print_pipeline<'a>(
     out
 }
 
-/// As many bytes as an envelope is printed in, or somewhat more; too few if there is much to escape.
+/// The bytes of a printed envelope, or somewhat more; too few if there is much to escape.
 fn likely_bytes(envelope: &Envelope) -> usize {
     /// The type, the keys, and the short fields.
     const FRAME: usize = 128;

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::*;
 
-/// What is printed for an envelope is what the literal says, and parses to the same.
+/// An envelope prints as this literal, which parses to the same envelope.
 #[track_caller]
 fn round_trip(literal: &str) {
     let envelopes = parse_pipeline(literal).expect("the literal is a pipeline");
@@ -48,7 +48,7 @@ fn numbers_are_taken_as_ids() {
     );
 }
 
-/// A JavaScript number has many spellings, and a page that counts by multiplying uses them.
+/// JavaScript numbers have many spellings, which occur in practice when ids are computed.
 #[test]
 fn an_integral_number_is_an_id_however_it_is_spelled() {
     let cmid = |json: &str| {
@@ -230,7 +230,7 @@ fn envelopes_are_read_one_by_one_with_their_places() {
         at = next;
     }
     assert_eq!(seen, places);
-    // Whoever takes them may have enough.
+    // The caller may stop early.
     let stopped = read_pipeline(&text, |_, extent| match extent.start > places[0] {
         true => Err("enough"),
         false => Ok(true),
@@ -424,7 +424,7 @@ proptest! {
         let _ = parse_pipeline(&String::from_utf8_lossy(&bytes));
     }
 
-    /// Broken pipelines, nearer to real ones than any random text.
+    /// Broken pipelines, closer to real ones than random text.
     #[test]
     fn damaged_pipelines_are_survived(envelope in envelope(), at in any::<proptest::sample::Index>(), with in "[\\[\\]{}\",:0-9a-z\\\\ -]{0,3}") {
         let printed = print_pipeline([&envelope]);

@@ -1,14 +1,14 @@
-//! Text that came from outside, made fit to be shown to people.
+//! Makes foreign text safe to show to humans.
 
 use std::borrow::Cow;
 
 /// Most characters of a foreign text that are shown.
 pub const MAX_SHOWN_CHARS: usize = 300;
 
-/// A foreign text as it may be shown in a log line, a description, a close reason or a terminal.
+/// A foreign text in a form that is safe in a log line, a description, a close reason or a terminal.
 ///
-/// Characters that could steer a terminal, forge a log line, or make a text look like another one are escaped: control
-/// characters (C0, C1), bidirectional marks, zero-width characters, and line separators. What is longer than
+/// Characters that could control a terminal, forge a log line, or make a text look like another one are escaped:
+/// control characters (C0, C1), bidirectional marks, zero-width characters, and line separators. A text longer than
 /// [`MAX_SHOWN_CHARS`] is cut, and ends with an ellipsis.
 ///
 /// ```
@@ -43,12 +43,12 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The same in quotation marks: a name that somebody has given.
+/// The same in quotation marks, for names from outside.
 pub fn quoted(text: &str) -> String {
     format!("\"{}\"", shown(text))
 }
 
-/// Whether a character does something other than showing itself.
+/// Whether a character does something other than display itself.
 pub fn steers(char: char) -> bool {
     char.is_control()
         || matches!(

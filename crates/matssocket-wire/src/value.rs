@@ -1,4 +1,4 @@
-//! What single values of an envelope mean.
+//! Interprets single values of an envelope.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::de::{self, Deserializer, Visitor};
 
 use super::{MAX_ID_BYTES, PingId};
 
-/// The string that this JSON value is, if it is one.
+/// The value of a JSON string; `None` if it is not one.
 pub(super) fn string(json: &str) -> Option<String> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
     // A raw value is valid JSON, so without an escape its text is the string.
@@ -17,7 +17,7 @@ pub(super) fn string(json: &str) -> Option<String> {
     }
 }
 
-/// The string that this JSON value is, with U+FFFD in place of each half of a surrogate pair.
+/// The value of a JSON string, with U+FFFD in place of each half of a surrogate pair.
 pub(super) fn repaired(json: &str) -> Option<String> {
     struct Lossy;
     impl Visitor<'_> for Lossy {
@@ -34,7 +34,7 @@ pub(super) fn repaired(json: &str) -> Option<String> {
     if !json.starts_with('"') {
         return None;
     }
-    // As bytes, half a pair is read as the three bytes that it would be in UTF-8.
+    // Read as bytes, half a pair becomes the three bytes that it would be in UTF-8.
     let mut bytes = serde_json::Deserializer::from_str(json)
         .deserialize_bytes(Lossy)
         .ok()?;
@@ -46,7 +46,7 @@ pub(super) fn repaired(json: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// An id: a string, or an integral number however it is spelled, taken as the text of the integer.
+/// An id: a string, or an integral number in any spelling, converted to the text of the integer.
 pub(super) fn id(json: &str) -> Option<String> {
     if is_integer(json) {
         Some(json.to_owned())
@@ -57,7 +57,7 @@ pub(super) fn id(json: &str) -> Option<String> {
     }
 }
 
-/// The integer that a JSON number is (`1e3`, `20.0`), if it is one, and no longer than an id may be.
+/// The integer value of a JSON number (`1e3`, `20.0`), if it is integral and no longer than an id may be.
 fn integral(json: &str) -> Option<String> {
     let (sign, number) = match json.strip_prefix('-') {
         Some(number) => ("-", number),
@@ -94,13 +94,13 @@ fn integral(json: &str) -> Option<String> {
     Some(format!("{sign}{integer}"))
 }
 
-/// Whether a JSON value is an integer, of whatever size.
+/// Whether a JSON value is an integer of any size.
 fn is_integer(json: &str) -> bool {
     let digits = json.strip_prefix('-').unwrap_or(json);
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A string or a 64-bit integer; anything else that is short enough is kept as it came, for the PONG.
+/// A string or a 64-bit integer; anything else that is short enough is kept as received, for the PONG.
 pub(super) fn ping_id(json: &str) -> Option<PingId> {
     if is_integer(json)
         && let Ok(number) = json.parse()
@@ -113,7 +113,7 @@ pub(super) fn ping_id(json: &str) -> Option<PingId> {
     }
 }
 
-/// Milliseconds, as a number or as a string of one; a fraction is cut off. Anything else counts as absent.
+/// Milliseconds, as a number or a string containing one; a fraction is cut off. Anything else counts as absent.
 pub(super) fn timeout(json: &str) -> Option<u64> {
     let number = json.trim_matches('"');
     if let Ok(ms) = number.parse() {

@@ -1,4 +1,4 @@
-//! Keeps a node's LISTEN line up: opens it again when it is lost, and gives it up when it is stuck.
+//! Keeps a node's LISTEN connection up: opens it again when it is lost, and abandons it when it is stuck.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,14 +9,15 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use super::watch::Watch;
 use super::{Done, Post, line};
 
-/// How often a line is looked after.
+/// How often a connection is checked.
 const LOOK: Duration = Duration::from_millis(500);
-/// First and longest wait before a lost line is opened again; it doubles, with up to half of it on top.
+/// First and longest wait before a lost connection is opened again. The wait doubles each time, plus up to half of it
+/// at random.
 const WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 pub(super) struct Keeper {
     pub(super) post: Arc<Post>,
-    /// Told, or disconnected, when the node leaves.
+    /// Gets a message, or is disconnected, when the node leaves.
     pub(super) left: Receiver<Done>,
 }
 
@@ -28,12 +29,12 @@ impl Keeper {
             let failures = self.post.failures.fetch_add(1, Relaxed);
             if failures == 0 {
                 log::warn!(
-                    "no LISTEN line, until it is back the sweep has to find all news: {why}"
+                    "no LISTEN connection; until it is back, only the sweep finds news: {why}"
                 );
             } else {
-                log::debug!("still no LISTEN line: {why}");
+                log::debug!("still no LISTEN connection: {why}");
             }
-            // Who leaves now leaves what still waits to the sweep.
+            // If the node leaves now, notices still waiting are left to the sweep.
             let (Ok(_) | Err(RecvTimeoutError::Disconnected)) =
                 self.left.recv_timeout(wait(failures))
             else {
@@ -43,7 +44,7 @@ impl Keeper {
         }
     }
 
-    /// Runs one line until it is lost, or the node has left.
+    /// Runs one connection until it is lost, or the node has left.
     fn line(&self) -> Result<(), String> {
         let watch = Arc::new(Watch::default());
         let (ended, end) = bounded(1);
@@ -51,13 +52,13 @@ impl Keeper {
         std::thread::Builder::new()
             .name("matssocket-listen".into())
             .spawn(move || ended.send(line::run(&post, &watched)))
-            .map_err(|error| format!("no thread for it: {error}"))?;
+            .map_err(|error| format!("cannot start its thread: {error}"))?;
         loop {
             match end.recv_timeout(LOOK) {
                 Ok(end) => return end,
                 Err(RecvTimeoutError::Disconnected) => return Err("its thread panicked".into()),
                 Err(RecvTimeoutError::Timeout) if watch.give_up() => {
-                    return Err("it leads nowhere: no answer".into());
+                    return Err("no answer".into());
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }

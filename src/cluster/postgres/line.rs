@@ -1,4 +1,4 @@
-//! One LISTEN line: a connection that tells and hears, until it is lost.
+//! One LISTEN connection, which sends and receives notices until it is lost.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -14,19 +14,19 @@ use super::{Post, Told};
 use crate::cluster::Notice;
 use crate::conninfo::{one_line, refusal};
 
-/// What came in can only be asked for: how often while something comes or goes, and when nothing did for `QUIET`.
+/// Incoming notices must be polled for: how often while there is traffic, and when there was none for `QUIET`.
 const QUICK: Duration = Duration::from_millis(1);
 const SLOW: Duration = Duration::from_millis(10);
 const QUIET: Duration = Duration::from_secs(1);
 
-/// How often the node tells itself something, to know that the line works.
+/// How often the node sends itself a notice, to verify that the connection works.
 const ECHO: Duration = Duration::from_secs(5);
-/// How long that may take, or any statement.
+/// How long that, or any statement, may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long it may take to connect, to several hosts one after the other.
+/// How long connecting may take, to several hosts one after the other.
 const CONNECT: Duration = Duration::from_secs(30);
 
-/// Most notices told by one statement.
+/// Most notices sent by one statement.
 const MOST: usize = 1_000;
 
 diesel::define_sql_function! { fn pg_notify(channel: Text, payload: Text) -> Nullable<Text>; }
@@ -36,10 +36,10 @@ struct Line<'a> {
     post: &'a Post,
     watch: &'a Watch,
     conn: PgConnection,
-    /// When a notice came or went.
+    /// When a notice was last sent or received.
     stirred: Instant,
     echo: Echo,
-    /// It has heard itself.
+    /// The node has received its own echo.
     up: bool,
 }
 
@@ -48,7 +48,7 @@ enum Echo {
     Heard(Instant),
 }
 
-/// Opens a line and runs it until it is lost, which is an error, or the node has left and all is told.
+/// Opens a connection and runs it until it is lost, which is an error, or the node has left and everything is sent.
 pub(super) fn run(post: &Post, watch: &Watch) -> Result<(), String> {
     let mut line = Line::open(post, watch)?;
     loop {
@@ -74,7 +74,7 @@ impl<'a> Line<'a> {
             echo: Echo::Told(Instant::now()),
             up: false,
         };
-        // A NOTIFY is a write to PostgreSQL, which would wait for the disk.
+        // To PostgreSQL, a NOTIFY is a write, whose commit would wait for the disk.
         let listen = format!(
             "SET synchronous_commit TO off; LISTEN {}; LISTEN {}",
             quoted(&post.own),
@@ -99,7 +99,7 @@ impl<'a> Line<'a> {
         self.call(|conn| notify.execute(conn)).map(drop)
     }
 
-    /// Tells all that waits.
+    /// Sends all waiting notices.
     fn tell(&mut self, first: Told) -> Result<(), String> {
         let more = self.post.waiting.try_iter().take(MOST - 1);
         let (channels, payloads) = compose(std::iter::once(first).chain(more));
@@ -121,11 +121,11 @@ impl<'a> Line<'a> {
         self.notify(&[own], &[Packet { from, kind }.text()])
     }
 
-    /// Whether the line works: it may look well on our side and have no other.
+    /// Checks whether the connection works: it may look healthy on our side without a peer.
     fn check(&mut self) -> Result<(), String> {
         match self.echo {
             Echo::Told(at) if at.elapsed() > PATIENCE => Err(
-                "the node does not hear itself (is a pooler in transaction mode in between?)"
+                "the node does not receive its own notices (is there a pooler in transaction mode in between?)"
                     .into(),
             ),
             Echo::Heard(at) if at.elapsed() > ECHO => self.tell_itself(),
@@ -133,7 +133,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Hands on all that came in.
+    /// Passes all incoming notices on.
     fn hear(&mut self) -> Result<(), String> {
         while let Some(next) = { self.conn.notifications_iter().next() } {
             let payload = next.map_err(|error| one_line(&error))?.payload;
@@ -162,7 +162,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The line works. If it is new, something may have been told that nobody heard.
+    /// The connection works. If it is new, notices may have been missed.
     fn up(&mut self) {
         if std::mem::replace(&mut self.up, true) {
             return;
@@ -170,7 +170,7 @@ impl<'a> Line<'a> {
         self.post.counters.mark_up();
         if self.post.failures.swap(0, Relaxed) > 0 {
             self.post.counters.reconnects.fetch_add(1, Relaxed);
-            log::info!("the LISTEN line is back");
+            log::info!("the LISTEN connection is back");
         }
         self.post.deliver(Notice::Missed);
     }

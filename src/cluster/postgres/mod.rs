@@ -1,7 +1,7 @@
 //! The transport between processes: LISTEN and NOTIFY of PostgreSQL.
 //!
-//! Each node has a channel of its own, and there is one for all. A node has one connection for both ways, its LISTEN
-//! line, which is kept up by a thread of its own.
+//! Each node has a channel of its own, and there is one for all nodes. A node has one connection for both directions,
+//! its LISTEN connection, which is kept up by a separate thread.
 
 mod keeper;
 mod line;
@@ -20,29 +20,29 @@ use self::keeper::Keeper;
 use super::{ClusterCounters, Deliver, Done, Notice, Transport};
 use crate::conninfo;
 
-/// What waits to be told by one node; more is dropped, for the sweep to make good.
+/// Notices waiting to be sent by one node; more are dropped, and the sweep finds what they announced.
 const QUEUE: usize = 10_000;
-/// Most bytes of a name in a channel's, which may have 63.
+/// Most bytes of a node's name in a channel's name, which may have 63.
 const NAME: usize = 40;
 
-/// Something to be told.
+/// A notice to be sent.
 struct Told {
     channel: String,
-    /// The channel of the one who tells, when all others are told.
+    /// The sender's channel, for a notice to all others.
     from: Option<String>,
     notice: Notice,
 }
 
-/// What all LISTEN lines of a node share, of which there is one at a time.
+/// State shared by a node's successive LISTEN connections.
 struct Post {
     conninfo: String,
     /// The node's own channel.
     own: String,
-    /// The channel of all.
+    /// The channel of all nodes.
     all: String,
     waiting: Receiver<Told>,
     deliver: Mutex<Deliver>,
-    /// Lines lost, or not opened, since the last one that worked.
+    /// Connections lost, or not opened, since the last one that worked.
     failures: AtomicU32,
     counters: Arc<ClusterCounters>,
 }
@@ -62,7 +62,7 @@ struct Joined {
 
 pub(super) struct PostgresTransport {
     conninfo: String,
-    /// The channel of all.
+    /// The channel of all nodes.
     all: String,
     nodes: Mutex<HashMap<String, Joined>>,
 }
@@ -89,7 +89,7 @@ impl PostgresTransport {
     }
 }
 
-/// The end of a name, which tells it from others: a node's ends in its random part.
+/// The end of a name, which distinguishes it: a node's name ends in its random part.
 fn tail(name: &str) -> &str {
     let mut ends = name.char_indices().map(|(at, _)| &name[at..]);
     ends.find(|end| end.len() <= NAME).unwrap_or_default()
@@ -128,14 +128,14 @@ impl Transport for PostgresTransport {
                 self.nodes().insert(node.to_owned(), joined);
             }
             Err(error) => log::error!(
-                "no thread for notices to {node}, the sweep has to find all news: {error}"
+                "cannot start a thread for notices to {node}; only the sweep finds news: {error}"
             ),
         }
     }
 
     fn leave(&self, node: &str, done: Done) {
         if let Some(joined) = self.nodes().remove(node) {
-            // There is room, since a node leaves once.
+            // There is room, since a node leaves only once.
             let _ = joined.leave.try_send(done);
         }
     }

@@ -1,4 +1,4 @@
-//! What notices look like in a NOTIFY: JSON, well below the 8,000 bytes that it refuses.
+//! The format of notices in a NOTIFY: JSON, well below its limit of 8,000 bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,15 +10,15 @@ use crate::store::operation::{ConnectionId, SessionKey};
 
 /// Longest payload, in bytes.
 const LONGEST: usize = 6_000;
-/// Most sessions in one, whose ids may have 20 digits.
+/// Most sessions in one packet. Their ids may have 20 digits.
 const MOST_SESSIONS: usize = 280;
-/// Longest reason of a closed session, in bytes; JSON may make six out of one.
+/// Longest reason of a closed session, in bytes; JSON may turn one byte into six.
 const LONGEST_REASON: usize = 500;
 
 /// A notice on its way. A node of a newer version may add fields, and kinds.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Packet {
-    /// The channel of the node that told all others: not for itself.
+    /// The channel of the node that sent this to all others: it ignores it itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) from: Option<String>,
     #[serde(flatten)]
@@ -49,7 +49,7 @@ pub(super) enum Kind {
     },
     Published,
     Work,
-    /// The node wants to know whether it hears itself.
+    /// An echo: the node checks whether it receives its own notices.
     Echo,
 }
 
@@ -60,7 +60,7 @@ impl Packet {
 }
 
 impl Kind {
-    /// `None`: it is for this node alone.
+    /// `None`: it is only for this node itself.
     fn of(notice: Notice) -> Option<Kind> {
         Some(match notice {
             Notice::Stored(sessions) => Kind::Stored {
@@ -129,7 +129,7 @@ impl Kind {
     }
 }
 
-/// The beginning of a reason.
+/// The beginning of a reason that is too long.
 fn begin(reason: &str) -> &str {
     let mut ends = reason.char_indices().map(|(at, char)| at + char.len_utf8());
     let end = ends
@@ -139,7 +139,7 @@ fn begin(reason: &str) -> &str {
     &reason[..end.unwrap_or_default()]
 }
 
-/// Channels and payloads for what is to be told, each once.
+/// Channels and payloads for the notices to be sent, without duplicates.
 pub(super) fn compose(told: impl IntoIterator<Item = Told>) -> (Vec<String>, Vec<String>) {
     let mut stored: BTreeMap<_, BTreeSet<SessionKey>> = BTreeMap::new();
     let mut packets = BTreeSet::new();

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What the thread of a line is doing.
+/// What the thread of a connection is doing.
 #[derive(Default)]
 enum Doing {
     #[default]
@@ -13,8 +13,8 @@ enum Doing {
     GivenUp,
 }
 
-/// Between the thread of a line and its keeper. A call on a line that leads nowhere any more may block for ever: the
-/// kernel sees nothing wrong as long as some proxy takes the bytes. Then the thread is left behind.
+/// Shared by the thread of a connection and its keeper. A call on a dead connection may block for ever: the kernel sees
+/// nothing wrong as long as some proxy accepts the bytes. Then the thread is abandoned.
 #[derive(Default)]
 pub(super) struct Watch(Mutex<Doing>);
 
@@ -39,7 +39,7 @@ impl Watch {
         result
     }
 
-    /// Gives the line up if it is stuck: there may be another one now.
+    /// Abandons the connection if it is stuck, so that another one may be opened.
     pub(super) fn give_up(&self) -> bool {
         let mut doing = self.doing();
         let stuck = matches!(*doing, Doing::Busy(until) if until < Instant::now());

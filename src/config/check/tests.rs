@@ -4,10 +4,10 @@ const SECOND: Duration = Duration::from_secs(1);
 
 type Change = fn(&mut Config);
 
-/// A value that is refused: what is set, and what the mistake starts with and goes on to say.
+/// A refused value: the change, the beginning of the mistake's text, and another part of it.
 type Bad = (Change, &'static str, &'static str);
 
-/// What is nothing where there must be something.
+/// Values that are zero but must not be.
 const ZEROS: &[(Change, &str)] = &[
     (
         |c| c.max_message_before_hello = 0,
@@ -220,7 +220,7 @@ const ABSURD: &[Bad] = &[
     ),
 ];
 
-/// Of those that name two fields, the text says which is to be lowered and which to be raised.
+/// For mistakes about two fields, the text says which one to lower and which one to raise.
 const CONTRADICTIONS: &[Bad] = &[
     (
         |c| c.lease = c.lease_interval,

@@ -1,4 +1,4 @@
-//! What is held of clients before they have authenticated.
+//! Limits on clients before they have authenticated.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -40,23 +40,23 @@ async fn lines_before_hello_are_limited() {
         max_lines_before_hello_per_address: 1,
         ..config()
     });
-    // Without trusted proxies all may seem to come from one address.
+    // Without trusted proxies, all may seem to come from one address.
     let mut first = server.connect().await;
     let mut second = server.connect().await;
     assert_full(&server, "").await;
-    // HELLO gives the place to others, while the line stays.
+    // HELLO frees the place for others, while the connection stays.
     first.text("hello").await;
     assert_eq!(first.read_text().await, "welcome");
     let third = connect(&server, "").await;
     assert_full(&server, "").await;
-    // So does the end of a line, in whatever way.
+    // So does the end of a connection, however it ends.
     drop(third);
     let _fourth = connect(&server, "").await;
     assert_full(&server, "").await;
     second.write(&server::frame(0x88, b"")).await;
     second.read_frame().await;
     let _fifth = connect(&server, "").await;
-    // A refused upgrade has taken nothing with it.
+    // A refused upgrade does not affect the other connections.
     first.text("echo:still here").await;
     assert_eq!(first.read_text().await, "still here");
 }
@@ -95,12 +95,12 @@ async fn lines_before_hello_are_limited_by_client_address() {
     let _second = connect(&server, two).await;
     drop(first);
     connect(&server, one).await;
-    // A proxy that names nobody stands for all of its clients.
+    // A proxy that names no client stands for all its clients.
     let _some = [
         connect(&server, "x-forwarded-proto: https\r\n").await,
         connect(&server, "x-forwarded-for: unknown\r\n").await,
     ];
-    // Clients that connect directly say what they want.
+    // The headers of clients that connect directly are ignored.
     let server = Server::start_for(config, access(&[]));
     let _first = connect(&server, one).await;
     assert_full(&server, two).await;

@@ -1,4 +1,4 @@
-//! What is announced is reserved before it is read, and does not stay for ever.
+//! Announced bytes are reserved before they are read, but not for ever.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::*;
 
 const MIB: usize = 1 << 20;
 
-/// The header of a text frame that announces so many bytes.
+/// The header of a text frame that announces this many bytes.
 fn announced(first: u8, bytes: usize) -> Vec<u8> {
     let mut header = vec![first, 0xff];
     header.extend((bytes as u64).to_be_bytes());
@@ -22,7 +22,7 @@ async fn hello(server: &Server, user: &str) -> Client {
     client
 }
 
-/// Waits until so many readers wait.
+/// Waits until this many readers are waiting.
 async fn until_waiting(server: &Server, readers: usize) {
     let waits = async {
         while server.fake.budget.in_use().readers_waiting != readers {
@@ -49,7 +49,8 @@ async fn unfinished_frames_take_no_more_than_their_users_share() {
         (99 * MIB..=128 * MIB).contains(&in_use.incoming),
         "{in_use:?}"
     );
-    // Somebody else is served, be it with much; and so is another connection of his, with little.
+    // Another user is served, even with a large message; and so is another connection of the same user, with a small
+    // one.
     let mut other = hello(&server, "anna").await;
     let big = format!("echo:{}", "x".repeat(2 * MIB));
     for text in ["echo:here", &big] {
@@ -106,7 +107,7 @@ async fn what_waits_is_read_when_there_is_room() {
     assert_eq!((in_use.incoming, in_use.readers_waiting), (0, 0));
 }
 
-/// Were it not for that, those who hold parts would wait for each other for ever.
+/// Otherwise, connections that each hold a part would wait for each other for ever.
 #[actix_web::test]
 async fn a_message_that_waits_in_its_midst_is_given_up() {
     let mut server = Server::start(Config {
@@ -165,7 +166,7 @@ async fn a_message_that_comes_too_slowly_is_given_up() {
             assert_eq!(server.end().await, Event::Violation(code, reason));
         }
     }
-    // Fast enough, it may take its time.
+    // At a sufficient rate, it may take long.
     let mut client = hello(&server, "anna").await;
     let text = frame(0x81, format!("echo:{}", "x".repeat(1_000_000)).as_bytes());
     for part in text.chunks(text.len() / 4) {
@@ -175,7 +176,7 @@ async fn a_message_that_comes_too_slowly_is_given_up() {
     assert_eq!(client.read_text().await.len(), 1_000_000);
 }
 
-/// While the session does not take what came before, it is not the client that is slow.
+/// While the session does not process earlier input, it is not the client that is slow.
 #[actix_web::test]
 async fn a_pause_of_our_making_is_not_slow() {
     let server = Server::start(Config {

@@ -32,7 +32,7 @@ async fn client_closes(mut server: Server) {
     assert_eq!(server.end().await, Event::Closed(None));
 }
 
-/// A Close that is none ends the line with 1002, and says nothing about the session: that is kept.
+/// An invalid Close ends the connection with 1002, and does not affect the session: that is kept.
 #[actix_web::test]
 async fn the_client_closes_illegally() {
     let mut server = Server::start(config());
@@ -47,7 +47,7 @@ async fn the_client_closes_illegally() {
         client.assert_ends().await;
         assert_eq!(server.end().await, Event::Closed(Some(1002)), "{payload:?}");
     }
-    // Legal ones that are unusual.
+    // Unusual but legal codes.
     for code in [1000_u16, 1003, 1007, 1014, 3000, 4999] {
         let mut client = established(&server).await;
         client.write(&frame(0x88, &code.to_be_bytes())).await;
@@ -93,7 +93,7 @@ async fn server_closes(mut server: Server) {
             .write_all(&frame(0x81, b"close:go away"))
             .await
             .unwrap();
-        // Whole frames to the last: the Close must be found behind them.
+        // Only whole frames: the Close must be found after them.
         while stopped.try_recv().is_err() {
             write.write_all(&noise).await.unwrap();
         }
@@ -102,14 +102,14 @@ async fn server_closes(mut server: Server) {
     let mut close = [0; 4 + 7];
     within(read.read_exact(&mut close)).await.unwrap();
     assert_eq!(&close, b"\x88\x09\x0f\xa2go away");
-    // The server reads on and on.
+    // The server keeps reading.
     actix_web::rt::time::sleep(Duration::from_millis(100)).await;
     stop.send(()).unwrap();
     let mut write = within(flood).await.unwrap();
     write.write_all(&frame(0x88, &close[2..4])).await.unwrap();
     let end = timeout(Duration::from_millis(200), read.read(&mut close)).await;
     assert!(matches!(end, Ok(Ok(0))), "{end:?}");
-    // The session said Close itself: it is told nothing more.
+    // The session sent Close itself, so it gets no further message.
     drop(write);
     server
         .fake
@@ -120,7 +120,7 @@ async fn server_closes(mut server: Server) {
     }
 }
 
-/// After our Close nothing is too long or too much: it is only passed over, to find the client's Close.
+/// After our Close, nothing is too long or too frequent: input is only skipped, to find the client's Close.
 #[actix_web::test]
 async fn closes_while_reading_is_paused_and_the_client_breaks_rules() {
     let server = Server::start(Config {

@@ -31,20 +31,20 @@ async fn a_client_that_does_not_read_holds_up_only_its_own_flood() {
             Err(_) => break,
         }
     }
-    // Others are served meanwhile.
+    // Others are served in the meantime.
     let mut other = established(&server).await;
     assert_eq!(server.event().await, Event::Text(5));
     other.text("echo:here").await;
     assert_eq!(other.read_text().await, "here");
     assert_eq!(server.event().await, Event::Text(9));
-    // Once it reads, the flood goes on.
+    // Once it reads, the flood continues.
     for _ in 0..50 {
         assert_eq!(client.read_text().await.len(), FLOOD);
     }
     assert_eq!(server.event().await, Event::Drained);
 }
 
-/// The line of a client that does not read stands still no more than its queue: time-outs work.
+/// Time-outs work on the connection of a client that does not read.
 #[actix_web::test]
 async fn a_client_that_does_not_read_is_closed_and_ended() {
     let mut server = Server::start(Config {
@@ -70,12 +70,12 @@ async fn a_client_that_does_not_read_is_closed_and_ended() {
             event => panic!("{event:?}"),
         }
     }
-    // Nor does its socket stay: writing to it is refused, though the client has read nothing.
+    // Its socket is closed as well: writing to it fails, although the client has read nothing.
     let noise = frame(0x81, &[b' '; 60_000]);
     within(async { while client.stream.write_all(&noise).await.is_ok() {} }).await;
 }
 
-/// Everything that was written is counted as sent in the end, pings and pongs in between or not.
+/// Everything that was written is eventually counted as sent, with or without pings and pongs in between.
 #[actix_web::test]
 async fn the_count_of_unsent_bytes_does_not_drift() {
     let mut server = Server::start(Config {
@@ -116,12 +116,12 @@ async fn reading_pauses_while_much_is_unprocessed() {
     assert_eq!(server.event().await, Event::Text(5));
     client.text(&format!("keep{}", "x".repeat(1_000))).await;
     client.text("echo:behind").await;
-    // The second message is read only when the first was taken.
+    // The second message is read only after the first was processed.
     assert_eq!(client.read_text().await, "took");
     assert_eq!(client.read_text().await, "behind");
 }
 
-/// A client that writes on and on while the session takes nothing is held by TCP.
+/// A client that keeps writing while the session processes nothing is held back by TCP.
 #[actix_web::test]
 async fn a_flood_waits_in_the_socket() {
     let server = Server::start(Config {

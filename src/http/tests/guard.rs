@@ -51,7 +51,7 @@ fn headers_byte_by_byte() {
     assert!(Header::parse(b"\xc1\x80mask").unwrap().reserved_bits);
 }
 
-/// Gives these chunks, then nothing more for now.
+/// Yields these chunks, then nothing more for now.
 struct Chunks(std::vec::IntoIter<Bytes>, Rc<Cell<bool>>);
 
 impl Stream for Chunks {
@@ -72,10 +72,10 @@ impl Wake for Woken {
     }
 }
 
-/// Reads as `actix-web-actors` does: until Pending, then one frame. Gives the frames, how it ended, and the most that
+/// Reads as `actix-web-actors` does: until Pending, then one frame. Returns the frames, how it ended, and the most that
 /// was buffered without being decoded.
 fn read(chunks: Vec<Bytes>, established: bool, config: Config) -> (Vec<String>, String, usize) {
-    // For the time-out of what is not whole.
+    // For the time-out of incomplete messages.
     let mut timers = tokio::runtime::Builder::new_current_thread();
     let timers = timers.enable_time().build().expect("a runtime");
     let _entered = timers.enter();
@@ -113,7 +113,7 @@ fn read(chunks: Vec<Bytes>, established: bool, config: Config) -> (Vec<String>, 
             Some(frame) => {
                 state.decoded.set(state.decoded.get() + 1);
                 frames.push(format!("{frame:?}"));
-                // At most the frame that was decoded had been handed on.
+                // At most the frame that was decoded had been passed on.
                 most = most.max(buffer.len());
             }
             None if woken.0.swap(false, Ordering::SeqCst) => {}
@@ -197,7 +197,7 @@ fn a_frame_larger_than_a_burst_gets_through() {
     }
 }
 
-/// So many small frames at once once piled up in the decoder's buffer.
+/// Many small frames at once used to pile up in the decoder's buffer.
 #[test]
 fn small_frames_are_handed_on_one_at_a_time() {
     let bytes = frame(0x81, b"[]").repeat(1_000);
@@ -211,7 +211,7 @@ fn before_hello_later_messages_wait_and_are_not_refused() {
     let bytes = [message(100), message(100), message(1)].concat();
     let (frames, end, _) = read(vec![bytes.into()], false, small());
     assert_eq!((frames.len(), &*end), (2, "pending"));
-    // Even what could never be right is judged only then.
+    // Even frames that can never be valid are judged only then.
     let bytes = [message(100), message(5_000)].concat();
     let (frames, end, _) = read(vec![bytes.into()], false, small());
     assert_eq!((frames.len(), &*end), (1, "pending"));

@@ -1,11 +1,11 @@
-//! What is too late, too long or too frequent.
+//! Input that is too late, too long or too frequent.
 
 use std::time::Duration;
 
 use super::server::{frame, within};
 use super::*;
 
-/// The violation that the session was told of, and the Close that the client saw.
+/// Checks the violation reported to the session, and the Close sent to the client.
 async fn assert_violation(server: &mut Server, client: &mut Client, code: u16, text: &str) {
     let (seen, reason) = client.read_close().await;
     assert_eq!(seen, code, "{reason}");
@@ -32,7 +32,7 @@ async fn idle() {
         ..config()
     });
     let mut client = established(&server).await;
-    // Pongs keep the line.
+    // Pongs keep the connection alive.
     for _ in 0..6 {
         assert_eq!(client.read_frame().await, (0x89, vec![]));
         client.write(&frame(0x8a, b"")).await;
@@ -67,7 +67,7 @@ async fn binary_and_bad_text() {
     client.write(&frame(0x81, b"\xff\xfe")).await;
     assert_violation(&mut server, &mut client, 4004, "UTF-8").await;
 
-    // A character may be split over fragments; a broken one is found in the whole.
+    // A character may be split over fragments; an invalid one is detected in the whole message.
     let mut client = established(&server).await;
     client.write(&frame(0x01, b"echo:\xc3")).await;
     client.write(&frame(0x80, b"\xa9")).await;
@@ -126,7 +126,7 @@ async fn floods_of_frames_that_bring_nothing() {
 #[actix_web::test]
 async fn too_long_before_hello() {
     let mut server = Server::start(config());
-    // 50 MiB, and the client goes on sending it: it still sees the Close.
+    // 50 MiB, and the client keeps sending it: it still sees the Close.
     let client = server.connect().await;
     let (mut read, mut write) = client.stream.into_split();
     let sending = actix_web::rt::spawn(async move {
@@ -177,7 +177,7 @@ async fn declared_terabyte() {
     assert_violation(&mut server, &mut client, 1009, "1099511627776 bytes").await;
 }
 
-/// Clients send HELLO and, without waiting for WELCOME, whatever was queued, which may be large.
+/// Clients send HELLO and, without waiting for WELCOME, everything queued, which may be large.
 #[actix_web::test]
 async fn a_large_second_message_waits_for_hello() {
     let mut server = Server::start(Config {

@@ -1,4 +1,4 @@
-//! The edge as clients meet it: a real server, a session of a few lines, and a client that writes its frames by hand.
+//! The edge as seen by clients: a real server, a minimal session, and a client that writes raw frames.
 
 mod before_hello;
 mod budget;
@@ -19,7 +19,7 @@ use session::Event;
 
 use crate::config::Config;
 
-/// Short times, so that what is late is soon late; and nothing else is.
+/// Short time-outs where a test waits for one, and otherwise ones that are never reached.
 fn config() -> Config {
     Config {
         close_timeout: Duration::from_secs(2),
@@ -27,7 +27,7 @@ fn config() -> Config {
     }
 }
 
-/// A client whose HELLO is done.
+/// A client after HELLO.
 async fn established(server: &Server) -> Client {
     let mut client = server.connect().await;
     client.text("hello").await;

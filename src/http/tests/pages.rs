@@ -37,7 +37,7 @@ async fn pages_of_the_same_host() {
             "403",
         ),
         ("origin: \u{e9}\r\n".to_owned(), "403"),
-        // No page, or none that says so.
+        // Not a page, or not recognisable as one.
         (String::new(), "101"),
         ("sec-fetch-site: same-origin\r\n".to_owned(), "101"),
         ("sec-fetch-site: none\r\n".to_owned(), "101"),
@@ -52,7 +52,7 @@ async fn pages_of_the_same_host() {
             "origin: null\r\nsec-fetch-site: same-origin\r\n".to_owned(),
             "101",
         ),
-        // Of strangers nothing is believed.
+        // Headers of unknown peers are not trusted.
         (
             "origin: https://evil.example\r\nx-forwarded-host: evil.example\r\n".to_owned(),
             "403",
@@ -79,7 +79,7 @@ async fn pages_behind_a_trusted_proxy() {
         let headers = format!("origin: {origin}\r\n{proxy}");
         assert_eq!(status(&server, &headers).await, expected, "{origin}");
     }
-    // It said nothing of the scheme.
+    // The proxy does not name the scheme.
     let headers = "origin: https://shop.example\r\nx-forwarded-host: shop.example:443\r\n";
     assert_eq!(status(&server, headers).await, "101");
 }
@@ -111,12 +111,12 @@ async fn hosts_that_are_not_served() {
         access(&["127.0.0.1"], None, Some(&["shop.example"])),
     );
     assert_eq!(status(&server, "").await, "403");
-    // By the proxy's word.
+    // According to the proxy.
     assert_eq!(
         status(&server, "x-forwarded-host: shop.example:8443\r\n").await,
         "101"
     );
-    // Probes name an address, and learn nothing.
+    // Probes use an address as the host, and the answers reveal nothing.
     let requests = [
         ("GET /matssocket/ready", "200"),
         ("POST /matssocket/close_session?session_id=x", "403"),

@@ -1,4 +1,4 @@
-//! Requests that are no proper upgrade: refused, and nothing behind them is served.
+//! Requests that are not valid upgrades are refused, and nothing after them is served.
 
 use super::server::frame;
 use super::*;
@@ -8,7 +8,7 @@ const GOOD: &str = "GET /matssocket HTTP/1.1\r\nhost: shop.example\r\nconnection
                     sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: matssocket\r\n";
 const SECRET: &str = "GET /secret HTTP/1.1\r\nhost: shop.example\r\n\r\n";
 
-/// The good request, changed in one place.
+/// The valid request, changed in one place.
 fn but(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "{from}");
     GOOD.replacen(from, to, 1)
@@ -75,7 +75,7 @@ async fn only_a_proper_upgrade_is_upgraded() {
     assert_eq!(server.secrets(), 0, "nothing fell through, or was served");
 }
 
-/// HTTP/1.0 has no upgrade, and every connection of it ends without being told.
+/// HTTP/1.0 has no upgrade, and every HTTP/1.0 connection ends after its response.
 #[actix_web::test]
 async fn http_1_0_is_not_upgraded() {
     let server = Server::start(config());
@@ -131,7 +131,7 @@ async fn nothing_behind_a_refusal_is_served() {
     assert_eq!(server.secrets(), 0);
 }
 
-/// Where the application has not given us its sockets, the connection ends all the same.
+/// Even without `on_connect`, the connection ends.
 #[actix_web::test]
 async fn nothing_behind_a_refusal_is_served_where_we_have_no_hook() {
     let server = Server::start_with(config(), false);
@@ -143,7 +143,7 @@ async fn nothing_behind_a_refusal_is_served_where_we_have_no_hook() {
     assert_eq!(server.secrets(), 0);
 }
 
-/// All that follows an upgrade is the WebSocket's: behind the close handshake, too.
+/// Everything after an upgrade belongs to the WebSocket, even after the close handshake.
 #[actix_web::test]
 async fn an_upgraded_connection_serves_no_other_request() {
     let mut server = Server::start(config());
@@ -162,14 +162,14 @@ async fn an_upgraded_connection_serves_no_other_request() {
         assert_eq!(rest, b"");
         assert_eq!(server.end().await, Event::Closed(Some(1000)));
     }
-    // Behind the server's own Close.
+    // After the server's own Close.
     let mut client = established(&server).await;
     client.text("close:go").await;
     assert_eq!(client.read_close().await.0, 4002);
     let close = frame(0x88, &4002_u16.to_be_bytes());
     client.write(&[&close, SECRET.as_bytes()].concat()).await;
     client.assert_ends().await;
-    // In the place of frames.
+    // In place of frames.
     let mut client = server.connect().await;
     client.write(SECRET.repeat(3).as_bytes()).await;
     assert_eq!(client.read_close().await.0, 1008);

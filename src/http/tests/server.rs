@@ -30,9 +30,9 @@ pub(super) struct Fake {
     admission: Admission,
     pub(super) budget: Arc<NodeBudget>,
     pub(super) down: AtomicBool,
-    /// How often the application's own routes were reached that no request in these tests may reach.
+    /// How often those routes of the application were reached that no request in these tests may reach.
     pub(super) secrets: AtomicUsize,
-    /// Handshakes begun, and of these, ended in one way or another.
+    /// Handshakes begun, and handshakes ended in any way.
     pub(super) handshakes: Arc<(AtomicUsize, AtomicUsize)>,
     events: Mutex<mpsc::UnboundedSender<Event>>,
 }
@@ -136,7 +136,7 @@ impl Server {
         Server::start_with(config, true)
     }
 
-    /// With these settings of whom to let in.
+    /// Starts a server with these access settings.
     pub(super) fn start_for(config: Config, access: Access) -> Server {
         Server::start_all(config, access, true)
     }
@@ -211,7 +211,7 @@ impl Server {
         self.events.recv().await
     }
 
-    /// The next event that is no text.
+    /// The next event that is not a text.
     pub(super) async fn end(&mut self) -> Event {
         loop {
             match self.event().await {
@@ -227,7 +227,7 @@ impl Server {
         Client { stream }
     }
 
-    /// Sends a request and gives the response's head and body. The body is read to the end.
+    /// Sends a request and returns the response's head and body. The body is read to the end.
     pub(super) async fn request(&self, request: &str) -> String {
         let mut client = self.socket().await;
         client
@@ -246,7 +246,8 @@ impl Server {
         response
     }
 
-    /// Sends these bytes, piece by piece, and gives all that comes until the connection ends. A reset is an end, too.
+    /// Sends these bytes, piece by piece, and returns everything received until the connection ends. A reset counts as
+    /// the end.
     pub(super) async fn raw(&self, pieces: &[&str]) -> String {
         let mut client = self.socket().await;
         for (index, piece) in pieces.iter().enumerate() {
@@ -261,12 +262,12 @@ impl Server {
         String::from_utf8(response).unwrap()
     }
 
-    /// How often routes were reached that must not be.
+    /// How often the forbidden routes were reached.
     pub(super) fn secrets(&self) -> usize {
         self.fake.secrets.load(Ordering::SeqCst)
     }
 
-    /// Asks for an upgrade and gives the response's head.
+    /// Requests an upgrade and returns the response's head.
     pub(super) async fn upgrade(&self, path: &str, headers: &str) -> (Client, String) {
         let mut client = self.socket().await;
         let request = format!(
@@ -293,7 +294,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Sends the command; nobody waits for the end.
+        // Sends the command without waiting for the end.
         drop(self.handle.stop(false));
     }
 }
@@ -329,7 +330,7 @@ impl Client {
         .unwrap()
     }
 
-    /// The next text; pings are passed over.
+    /// The next text; pings are skipped.
     pub(super) async fn read_text(&mut self) -> String {
         let (mut first, mut payload) = self.read_frame().await;
         while first == 0x89 {

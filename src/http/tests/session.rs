@@ -1,4 +1,4 @@
-//! A session that does what its client says, and tells what reached it.
+//! A session that does what its client says, and reports what reached it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::wire::{Close, CloseCode};
 /// Bytes of one text of a flood.
 pub(super) const FLOOD: usize = 50_000;
 
-/// So much that is not processed pauses reading.
+/// Unprocessed bytes at which reading pauses.
 const PAUSE: usize = 2 << 20;
 
 /// What reached the session.
@@ -28,12 +28,12 @@ pub(super) enum Event {
     Closed(Option<u16>),
     Lost,
     Drained,
-    /// So much was unsent when the flood paused.
+    /// This many bytes were unsent when the flood paused.
     Paused(usize),
     CloseSession(String),
-    /// So many texts had come when the kept one was taken.
+    /// This many texts had arrived when the kept one was processed.
     Kept(usize),
-    /// So much is unsent.
+    /// This many bytes are unsent.
     Unsent(usize),
 }
 
@@ -92,7 +92,7 @@ impl Session {
             return;
         }
         self.say("x".repeat(FLOOD));
-        // Through the timer, so that the line gets its turn.
+        // Through the timer, so that the connection gets its turn.
         ctx.run_later(Duration::ZERO, |session, ctx| session.flood(ctx));
     }
 
@@ -108,7 +108,7 @@ impl Session {
                 self.line.tell(ToLine::Established);
                 self.say("welcome");
             }
-            // HELLO takes its time: until the release.
+            // HELLO is delayed until the release.
             "slow-hello" => {
                 ctx.run_later(Duration::from_millis(200), |session, _| {
                     session.line.tell(ToLine::Established);
@@ -164,7 +164,7 @@ impl Handler<FromLine> for Session {
                 self.texts += 1;
                 self.text(&text, ctx);
                 if text.starts_with("keep") {
-                    // Never taken: counts as unprocessed until "release".
+                    // Not processed: it counts as unprocessed until "release".
                     ctx.run_later(Duration::from_millis(300), move |session, _| {
                         session.say("took");
                         let _ = session.events.send(Event::Kept(session.texts));

@@ -9,7 +9,7 @@ const PROTOCOL: &str = "sec-websocket-protocol: other, matssocket\r\n";
 #[actix_web::test]
 async fn upgrades_with_the_headers_of_the_handshake() {
     let server = Server::start(config());
-    // An Authorization header does not make it something else.
+    // An Authorization header makes no difference.
     let headers = format!("{PROTOCOL}authorization: Bearer x\r\n");
     let (_, head) = server
         .upgrade("/matssocket?preconnect=true", &headers)
@@ -95,7 +95,7 @@ async fn tells_whether_it_is_ready() {
     let response = server.request("GET /matssocket/ready HTTP/1.1").await;
     assert!(response.starts_with("HTTP/1.1 503"), "{response}");
     assert!(
-        response.contains(r#""reason":"the store is away""#),
+        response.contains(r#""reason":"the store is unavailable""#),
         "{response}"
     );
 }

@@ -1,11 +1,11 @@
-//! What one connection holds.
+//! The bytes that one connection holds.
 
 use std::cell::{Cell, RefCell};
 
 use super::{Account, Reserved, SMALL, Ticket};
 
-/// Bytes that a connection may hold without being counted: it costs more than that anyway, and its small messages need
-/// not touch what all threads share.
+/// Bytes that a connection may hold uncounted: it costs more than that anyway, and its small messages need not touch
+/// memory that all threads share.
 const FREE: usize = 1024;
 
 /// The bytes that one connection holds in one direction, counted in an [`Account`] until they are released or this is
@@ -14,7 +14,7 @@ const FREE: usize = 1024;
 pub(crate) struct Held {
     account: RefCell<Account>,
     bytes: Cell<usize>,
-    /// How many of them are counted in the account.
+    /// How many of the bytes are counted in the account.
     counted: Cell<usize>,
 }
 
@@ -27,7 +27,7 @@ impl Held {
         }
     }
 
-    /// Holds more, whether or not there is room.
+    /// Holds this many bytes more, whether or not there is room.
     pub(crate) fn grow(&self, bytes: usize) {
         self.set(self.bytes.get() + bytes);
     }
@@ -48,7 +48,7 @@ impl Held {
         self.counted.set(counts);
     }
 
-    /// Holds more if that is little, or if there is room.
+    /// Holds this many bytes more if they are few or there is room.
     pub(crate) fn try_grow(&self, bytes: usize) -> bool {
         if self.bytes.get() + bytes <= SMALL {
             self.grow(bytes);
@@ -58,30 +58,30 @@ impl Held {
         reserved.map(|it| self.grow_by(it, bytes)).is_some()
     }
 
-    /// Waits until there is room for so many bytes more.
+    /// Waits until there is room for this many bytes more.
     pub(crate) fn wait(&self, bytes: usize) -> Ticket {
         self.account.borrow().wait(bytes)
     }
 
-    /// Holds more, for which room is reserved.
+    /// Holds this many bytes more, for which room is already reserved.
     pub(crate) fn grow_by(&self, reserved: Reserved, bytes: usize) {
         let counted = reserved.hand_over(&self.account.borrow());
         self.counted.set(self.counted.get() + counted);
         self.grow(bytes);
     }
 
-    /// Room for so many bytes is kept until what is returned is dropped, if there is any.
+    /// Reserves room for this many bytes, if there is any, until the reservation is dropped.
     pub(crate) fn try_reserve(&self, bytes: usize) -> Option<Reserved> {
         self.account.borrow().try_reserve(bytes)
     }
 
-    /// Bytes that it may hold more of, beside so many that wait for nobody.
+    /// How many more bytes it may hold, including what is left of the `small` bytes that are always allowed.
     pub(crate) fn room(&self, small: usize) -> usize {
         let room = self.account.borrow().room();
         room.max(small.saturating_sub(self.bytes.get()))
     }
 
-    /// From now on it counts there.
+    /// Moves the bytes to another account, where they count from now on.
     pub(crate) fn move_to(&self, account: Account) {
         let counted = self.counted.get();
         account.add(counted);

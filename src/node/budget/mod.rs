@@ -1,11 +1,11 @@
 //! The bytes that the connections of a node may hold, counted where they are promised.
 //!
-//! What comes in is reserved before it is read, and what goes out is counted when it is made; the two are apart, so that
-//! clients that do not read keep nobody from sending. In each direction one user may have a share. Before HELLO there is
-//! no user: what comes in then has a budget of its own.
+//! Incoming data is reserved before it is read, and outgoing data is counted when it is created. The two are separate,
+//! so that clients that do not read cannot keep others from sending. In each direction, one user may have a share.
+//! Before HELLO there is no user: incoming data then has a budget of its own.
 //!
-//! Little is never kept waiting: what a connection holds is only counted up to [`SMALL`]. So beside the budget there are
-//! at most so many bytes per connection and direction, and it is the number of connections that bounds them.
+//! Small amounts never wait: up to [`SMALL`], a connection's bytes are counted but need no room. So on top of the
+//! budget there may be that many bytes per connection and direction, bounded by the number of connections.
 
 mod held;
 mod pool;
@@ -22,7 +22,7 @@ use self::pool::{Budget, Pool};
 use crate::config::Config;
 use crate::seldom::Seldom;
 
-/// Bytes of one connection in one direction that wait for nobody.
+/// Bytes of one connection in one direction that never wait for room.
 pub(crate) const SMALL: usize = 64 * 1024;
 
 /// The budgets of a node.
@@ -33,23 +33,23 @@ pub(crate) struct NodeBudget {
     outgoing: Arc<Budget>,
     users: Mutex<Users>,
     max_user_bytes: usize,
-    /// Connections closed because a message came too slowly.
+    /// Connections closed because a message arrived too slowly.
     pub(crate) closed_slow: AtomicU64,
     /// Connections closed because there was no room for what they had begun to send.
     pub(crate) closed_waiting: AtomicU64,
-    /// For the log lines about both.
+    /// Limits the log lines about both.
     pub(crate) closes: Seldom,
 }
 
-/// The shares of those users who have connections now.
+/// The shares of users who currently have connections.
 #[derive(Debug, Default)]
 struct Users {
     shares: HashMap<Box<str>, Weak<Share>>,
-    /// When there are so many entries, those of users who have left are looked for.
+    /// At this many entries, those of users who have left are removed.
     sweep_at: usize,
 }
 
-/// What the connections of one user may hold.
+/// One user's share: what the user's connections may hold.
 #[derive(Debug)]
 pub(crate) struct Share {
     incoming: Pool,
@@ -62,12 +62,12 @@ pub(crate) struct InUse {
     pub(crate) incoming: usize,
     pub(crate) before_hello: usize,
     pub(crate) outgoing: usize,
-    /// Connections whose reading waits for room.
+    /// Connections whose reading is paused for lack of room.
     pub(crate) readers_waiting: usize,
 }
 
 impl NodeBudget {
-    /// Half of the node's bytes are for what comes in, that before HELLO included, and half for what goes out.
+    /// Half of the node's bytes are for incoming data, including that before HELLO, and half for outgoing data.
     pub(crate) fn new(config: &Config) -> Arc<NodeBudget> {
         let half = config.max_node_bytes / 2;
         let before_hello = config.max_bytes_before_hello.min(half / 2);
@@ -83,13 +83,13 @@ impl NodeBudget {
         })
     }
 
-    /// Where a connection without a user counts what comes in, and what goes out.
+    /// The accounts for incoming and outgoing data of a connection that has no user yet.
     pub(crate) fn before_hello(&self) -> (Account, Account) {
         let incoming = Account::new(self.before_hello.clone());
         (incoming, Account::new(self.outgoing.clone()))
     }
 
-    /// Where a connection of this user counts what comes in, and what goes out.
+    /// The accounts for incoming and outgoing data of a connection of this user.
     pub(crate) fn of_user(&self, user_id: &str) -> (Account, Account) {
         let share = self.share(user_id);
         let incoming = Account::of_user(self.incoming.clone(), share.clone(), |it| &it.incoming);
@@ -115,7 +115,7 @@ impl NodeBudget {
         share
     }
 
-    /// The most that can be reserved at once for what a user sends.
+    /// The most that can be reserved at once for a user's incoming data.
     pub(crate) fn largest_incoming(&self) -> usize {
         self.max_user_bytes
     }
@@ -129,13 +129,13 @@ impl NodeBudget {
         }
     }
 
-    /// A message came too slowly.
+    /// Counts and logs that a message arrived too slowly.
     pub(crate) fn count_slow(&self, why: &str) {
         self.closed_slow.fetch_add(1, Ordering::Relaxed);
         self.log_close(why);
     }
 
-    /// There was no room for a message.
+    /// Counts and logs that there was no room for a message.
     pub(crate) fn count_waiting(&self, why: &str) {
         self.closed_waiting.fetch_add(1, Ordering::Relaxed);
         self.log_close(why);
@@ -144,7 +144,7 @@ impl NodeBudget {
     fn log_close(&self, why: &str) {
         if let Some(count) = self.closes.count() {
             log::info!(
-                "connections closed in the midst of a message since the last such line: {count}; this one: {why}"
+                "connections closed in the middle of a message since the last such line: {count}; this one: {why}"
             );
         }
     }

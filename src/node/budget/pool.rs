@@ -1,4 +1,4 @@
-//! A budget of bytes, and those who wait for room in it, in order.
+//! A budget of bytes, with an ordered queue of waiters for room in it.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,12 +12,12 @@ use futures_util::task::AtomicWaker;
 
 use super::Share;
 
-/// Bytes in use, of so many. It may be overdrawn: little is counted without being asked whether there is room.
+/// Bytes in use, and their limit. It may be overdrawn: small amounts are counted without checking for room.
 #[derive(Debug)]
 pub(super) struct Pool {
     limit: usize,
     used: AtomicUsize,
-    /// How many bytes the first one needs who waits for room here; 0: nobody does.
+    /// How many bytes the first waiter for room here needs; 0: nobody waits.
     wanted: AtomicUsize,
 }
 
@@ -39,8 +39,8 @@ impl Pool {
         self.used.fetch_update(SeqCst, SeqCst, fits).is_ok()
     }
 
-    /// Takes bytes for one who waits. If there is no room he is known from here on; whoever makes room sees him, or is
-    /// seen by this second look at what is in use.
+    /// Takes bytes for a waiter. If there is no room, it announces the waiter first and then checks again: whoever
+    /// frees room either sees the announcement, or did so early enough for the second check to see the room.
     fn try_add_for_waiter(&self, bytes: usize) -> bool {
         self.wanted.store(bytes, SeqCst);
         let taken = self.try_add(bytes);
@@ -50,7 +50,7 @@ impl Pool {
         taken
     }
 
-    /// Whether the first one who waits here may have room now.
+    /// Gives bytes back. Returns whether there may now be room for the first waiter here.
     fn subtract(&self, bytes: usize) -> bool {
         let used = self.used.fetch_sub(bytes, SeqCst) - bytes;
         let wanted = self.wanted.load(SeqCst);
@@ -100,8 +100,8 @@ impl Budget {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives room to those who wait, in order. Whoever has used up his user's share is passed over, and with him the
-    /// others of that user; whoever has not, and is too big for what the node has left, is not overtaken.
+    /// Grants room to the waiters, in order. A waiter whose user's share is used up is skipped, along with the user's
+    /// other waiters. A waiter that only lacks room in the node's budget is not overtaken.
     fn grant(&self, queue: &mut VecDeque<Arc<Waiter>>) {
         self.pool.wanted.store(0, SeqCst);
         let mut exhausted: Vec<&Pool> = Vec::new();
@@ -118,7 +118,7 @@ impl Budget {
                 }
             }
             if !self.pool.try_add_for_waiter(waiter.bytes) {
-                // Those of this user are behind this one, which is not passed.
+                // The user's other waiters are behind this one, which must not be overtaken.
                 if let Some(share) = share {
                     share.subtract(waiter.bytes);
                 }
@@ -136,21 +136,21 @@ impl Budget {
     }
 }
 
-/// Where bytes count: in a budget, and in a user's share of it.
+/// Where bytes are counted: in a budget, and in a user's share of it.
 #[derive(Clone)]
 pub(crate) struct Account {
     budget: Arc<Budget>,
     share: Option<ShareOf>,
 }
 
-/// A user's share, and where in it bytes of one direction count.
+/// A user's share, and the pool in it for one direction.
 #[derive(Clone)]
 struct ShareOf {
     share: Arc<Share>,
     direction: Direction,
 }
 
-/// Where bytes of one direction count in a user's share.
+/// Selects the pool for one direction in a user's share.
 pub(super) type Direction = fn(&Share) -> &Pool;
 
 impl Account {
@@ -168,13 +168,13 @@ impl Account {
         self.share.as_ref().map(|it| (it.direction)(&it.share))
     }
 
-    /// Whether bytes of the one count where those of the other do.
+    /// Whether both count their bytes in the same place.
     pub(super) fn is(&self, other: &Account) -> bool {
         let share = |it: &Account| it.share.as_ref().map(|it| Arc::as_ptr(&it.share));
         Arc::ptr_eq(&self.budget, &other.budget) && share(self) == share(other)
     }
 
-    /// Bytes that can be reserved now.
+    /// How many bytes can be reserved now.
     pub(crate) fn room(&self) -> usize {
         let of_node = self.budget.pool.room();
         self.share().map_or(of_node, |it| it.room().min(of_node))
@@ -188,7 +188,7 @@ impl Account {
         self.budget.pool.add(bytes);
     }
 
-    /// Gives bytes back, and room to those who wait for it.
+    /// Gives bytes back, and grants the room to waiters.
     pub(super) fn subtract(&self, bytes: usize) {
         let of_user = self.share().is_some_and(|share| share.subtract(bytes));
         let of_node = self.budget.pool.subtract(bytes);
@@ -197,7 +197,7 @@ impl Account {
         }
     }
 
-    /// Reserves bytes if there is room for them, and nobody waits who came before.
+    /// Reserves bytes if there is room for them and nobody is already waiting.
     pub(crate) fn try_reserve(&self, bytes: usize) -> Option<Reserved> {
         if self.budget.waiting.load(SeqCst) > 0 {
             return None;
@@ -217,7 +217,8 @@ impl Account {
         })
     }
 
-    /// Waits for room for so many bytes, behind those who wait already. More than fits is less: all there is.
+    /// Waits for room for this many bytes, behind those already waiting. A request larger than the whole budget is
+    /// reduced to the budget.
     pub(crate) fn wait(&self, bytes: usize) -> Ticket {
         let of_user = self.share().map_or(usize::MAX, |share| share.limit);
         let waiter = Arc::new(Waiter {
@@ -243,7 +244,7 @@ impl fmt::Debug for Account {
     }
 }
 
-/// A place in the queue, given up when it is dropped. As a future it comes with its turn.
+/// A place in the queue, given up on drop. As a future, it resolves when its turn comes.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Ticket {
@@ -281,12 +282,12 @@ impl Drop for Ticket {
             return waiter.account.subtract(waiter.bytes);
         }
         queue.retain(|it| !Arc::ptr_eq(it, &waiter));
-        // It may have been the first, which the others must not overtake.
+        // It may have been the first, holding up those behind it.
         budget.grant(&mut queue);
     }
 }
 
-/// Reserved bytes, given back when they are dropped: on every exit path, panics included.
+/// Reserved bytes, given back on drop: on every exit path, panics included.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Reserved {
@@ -295,7 +296,7 @@ pub(crate) struct Reserved {
 }
 
 impl Reserved {
-    /// Hands the bytes over to who counts in this account; so many are counted there from now on.
+    /// Hands the bytes over to a holder that counts in this account. Returns how many are counted there from now on.
     pub(super) fn hand_over(mut self, account: &Account) -> usize {
         let bytes = std::mem::take(&mut self.bytes);
         if !self.account.is(account) {

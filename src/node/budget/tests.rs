@@ -144,7 +144,7 @@ fn who_gives_up_waiting_makes_way() {
     );
     drop(first);
     assert!(is_ready(&mut second));
-    // His turn has come, and he is not there any more.
+    // The waiter's turn has come, but the waiter is gone.
     held.shrink(MIB);
     drop(other.wait(MIB));
     assert!(other.try_grow(MIB));
@@ -186,7 +186,8 @@ fn shares_of_users_who_left_are_forgotten() {
     drop((users, anna));
 }
 
-/// Many threads take turns in a budget that is too small for two at a time: each gets its turn, and all is given back.
+/// Many threads take turns in a budget that is too small for two at a time: each gets its turn, and all bytes are given
+/// back.
 #[test]
 fn no_wake_up_is_lost() {
     let node = budget(4 * MIB, 3 * MIB);

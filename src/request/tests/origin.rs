@@ -1,4 +1,4 @@
-//! Origins and hosts, compared as browsers do it.
+//! Origins and hosts, compared as browsers do.
 
 use crate::request::origin::{Host, Origin, Scheme};
 

@@ -1,4 +1,4 @@
-//! What is believed of proxies, and of whom.
+//! Which headers of which proxies are trusted.
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -58,7 +58,7 @@ fn the_host_may_stand_in_the_uri() {
     assert_eq!(peer.host.as_deref(), Some("shop.example"));
 }
 
-/// An application that asks about the origin first must not make the proxies be forgotten.
+/// If the application asks about the origin first, the proxies must still be taken into account.
 #[test]
 fn what_the_application_asks_changes_nothing_for_the_server() {
     let request = actix_web::test::TestRequest::default()
@@ -81,7 +81,7 @@ fn trusted_proxies_are_believed() {
         assert_eq!((&*address, &*host), ("203.0.113.9", "evil.example"));
         assert_eq!(scheme, Some(Scheme::Https));
     }
-    // One that says nothing.
+    // A proxy that sends no such header.
     let found = find("10.1.2.3", &LIES[..1], &["10.0.0.0/8"]);
     assert_eq!(found, ("10.1.2.3".into(), "shop.example".into(), None));
 }

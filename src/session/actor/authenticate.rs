@@ -1,4 +1,4 @@
-//! Asking the authenticator. Each question has a time limit, and ends with the line.
+//! Calls the authenticator. Each call has a time limit, and is cancelled when the connection ends.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -16,7 +16,7 @@ use crate::endpoint::panicked;
 use super::{Happened, Session};
 
 impl Session {
-    /// Most authenticators answer at once: then no task is needed. A panic is a failure, and so is no answer in time.
+    /// Most authenticators answer at once: then no task is needed. A panic counts as a failure, and so does a timeout.
     /// `first`: the client has not been authenticated yet.
     fn ask<T: 'static>(
         &mut self,
@@ -36,7 +36,7 @@ impl Session {
         {
             Poll::Ready(answer) => events.push_back(event(answer)),
             Poll::Pending => {
-                // Whoever has not been authenticated yet may not keep an identity provider busy without bound.
+                // Unauthenticated clients must not keep an identity provider busy without bound.
                 let permit = first.then(|| self.node.authentications.enter());
                 if let Some(None) = permit {
                     let why = "too many logins are under way (max_authentications_pending)";
@@ -56,7 +56,7 @@ impl Session {
         }
     }
 
-    /// Asks about the connection's first value.
+    /// Authenticates the connection's first value.
     pub(super) fn authenticate(&mut self, events: &mut VecDeque<Event>, ctx: &Context<Self>) {
         self.revocations = self.node.revocations.load(Ordering::Acquire);
         let authenticator = self.authenticator.clone();
@@ -67,7 +67,7 @@ impl Session {
         self.ask(events, ctx, question, true, Event::Authenticated);
     }
 
-    /// Asks about another value, or whether the accepted one still holds.
+    /// Authenticates another value, or checks whether the accepted one is still valid.
     pub(super) fn reevaluate(
         &mut self,
         changed: bool,
@@ -131,7 +131,7 @@ impl Session {
         });
     }
 
-    /// Asks again about a topic that the client is subscribed to.
+    /// Checks again whether the user may be subscribed to a topic.
     pub(super) fn check_topic(
         &mut self,
         topic: String,

@@ -1,4 +1,4 @@
-//! Messages handed to handlers, and what the store is told of deliveries.
+//! Passes messages to handlers, and records deliveries in the store.
 
 use std::sync::atomic::Ordering;
 
@@ -33,7 +33,7 @@ impl Session {
             envelope: message.envelope,
         };
         let job = Box::new(job);
-        // It may run on when the session is gone, and its message counts until it ends.
+        // The handler may outlive the session, and its message counts until it ends.
         let on_hand = self.flow.on_hand(message.bytes);
         let running = self.running.clone();
         turns::start(job.share(), job.bytes(), async move {

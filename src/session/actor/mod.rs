@@ -34,20 +34,20 @@ const PREFIX: usize = 6;
 /// Length of a session id: more than 128 bits.
 const SESSION_ID: usize = 24;
 
-/// Something the session itself has set going is done.
+/// A task that the session started is done.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Happened(Event);
 
-/// Something is done that brings bytes, for which room is reserved until they are counted.
+/// A task that produces bytes is done; room is reserved for the bytes until they are counted.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Brought(Event, Reserved);
 
-/// The actor of one registration of a session; lives on the thread of its line.
+/// The actor of one registration of a session. It runs on the thread of its connection.
 pub(crate) struct Session {
     node: Arc<Node>,
-    /// The handlers that run on this node.
+    /// The handlers running on this node.
     running: Arc<RunningHandlers>,
     state: State,
     line: Box<dyn Line>,
@@ -55,33 +55,33 @@ pub(crate) struct Session {
     authenticator: Rc<dyn Authenticator>,
     /// The timer for the state's next deadline.
     timer: Option<(i64, SpawnHandle)>,
-    /// A timer runs at whose end the client must have acknowledged something.
+    /// Whether a timer is running by whose end the client must have acknowledged something.
     awaits_acknowledgement: bool,
-    /// Bytes that the state holds, as counted in the line's flow: of what came in, and of what goes out.
+    /// Bytes that the state holds, as counted in the connection's flow: incoming and outgoing.
     counted: (usize, usize),
-    /// How much had gone out when it was last looked at, and when that was, while bytes wait to go out.
+    /// While bytes wait to be sent: how many had been sent at the last check that saw progress, and when that was.
     stuck: Option<(u64, i64)>,
     ended: bool,
-    /// Until the state has heard that it succeeded.
+    /// `Some` until the state has learnt that the registration succeeded.
     registering: Option<Rc<Registering>>,
-    /// How many revocations the node had seen when the user was authenticated first.
+    /// How many revocations the node had seen when the user was first authenticated.
     revocations: u64,
-    /// Questions to the authenticator that end with this actor.
+    /// Calls of the authenticator, which are cancelled when this actor ends.
     asking: Vec<AbortHandle>,
     /// Transactional handlers of a session run one after the other, in the order of its messages. `None` until the first.
     transactions: Option<Arc<tokio::sync::Mutex<()>>>,
 }
 
-/// What the actor and its registration, which goes on although the actor ends, tell each other.
+/// State shared by the actor and its registration, which continues even if the actor ends.
 #[derive(Default)]
 struct Registering {
     /// The actor has ended.
     ended: Cell<bool>,
-    /// What was attached to the registry, and is to be detached when the actor ends.
+    /// What was attached to the registry, to be detached when the actor ends.
     attached: OnceCell<Attached>,
 }
 
-/// A registration of which the state has not heard.
+/// A registration that the state has not learnt of yet.
 struct Attached {
     holder: Holder,
     sid: String,
@@ -90,7 +90,7 @@ struct Attached {
 }
 
 impl Session {
-    /// Starts the actor for a new line, on this thread.
+    /// Starts the actor for a new connection, on this thread.
     pub(crate) fn open(
         node: Arc<Node>,
         running: Arc<RunningHandlers>,
@@ -126,7 +126,7 @@ impl Session {
     fn sample_environment(&self) -> Environment {
         let config = &self.node.config;
         let unsent = self.flow.unsent();
-        // A pipeline is held together with what is made of it.
+        // A pipeline's text and the envelopes parsed from it are held at the same time.
         let incoming_room = self.flow.incoming().room(2 * SMALL);
         let outgoing_room = self.flow.outgoing().room(SMALL);
         let no_room = outgoing_room == 0 && unsent > SMALL;
@@ -144,9 +144,9 @@ impl Session {
         }
     }
 
-    /// Takes an event in, carries out what follows from it, and what follows from that at once.
+    /// Processes an event, carries out the resulting actions, and processes the events that those produce immediately.
     fn take(&mut self, event: Event, ctx: &mut Context<Self>) {
-        // Mostly nothing follows at once, and the queue stays unallocated.
+        // Usually there are no such events, and the queue stays unallocated.
         let mut events = VecDeque::new();
         let mut next = Some(event);
         while let Some(event) = next {
@@ -296,7 +296,7 @@ impl Session {
         }
     }
 
-    /// Has the store do something on this session's account.
+    /// Runs a store operation on this session's account.
     fn run<O: Operation>(
         &self,
         operation: O,
@@ -304,7 +304,7 @@ impl Session {
         self.node.store.run_for(self.share(), operation)
     }
 
-    /// Whose account that is.
+    /// The account on which the store works for this session.
     fn share(&self) -> Share {
         let session = self.holder().map_or(SessionKey(0), |holder| holder.session);
         Share::of(self.state.user_id(), session)
@@ -314,14 +314,14 @@ impl Session {
         self.state.identity().map(|identity| identity.holder)
     }
 
-    /// Comes back with the event when the future is done. What it does is done even if this actor ends.
+    /// Runs a future and processes the event it returns. The future runs to completion even if this actor ends.
     fn later(&self, ctx: &Context<Self>, future: impl Future<Output = Event> + 'static) {
         let me = self.mailbox(ctx);
         actix::spawn(async move { me.tell(Happened(future.await)) });
     }
 
-    /// The same, of what brings up to so many bytes that are to go out: it is not begun before there is room for them,
-    /// nor if this actor has ended by then. Little waits for nobody.
+    /// The same for a future that returns up to this many bytes of outgoing data: it only starts once there is room for
+    /// them, and not at all if this actor has ended by then. Small amounts never wait.
     fn when_there_is_room<F>(
         &self,
         bytes: usize,

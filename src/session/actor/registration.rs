@@ -27,8 +27,8 @@ use crate::wire::{random_id, shown};
 use super::topics::note_position;
 use super::{Attached, Happened, PREFIX, Registering, SESSION_ID, Session};
 
-/// How long a session must have been without a connection to make room for a newer one of its user: after a node's death
-/// all of its sessions are without one for a moment.
+/// How long a session must have been without a connection before it may be closed to make room for a newer one of its
+/// user: after a node fails, all its sessions are briefly without one.
 const MIN_ABSENCE: Duration = Duration::from_secs(60);
 
 /// The node cannot take the session on.
@@ -37,8 +37,8 @@ const RESTART: Happened = Happened(Event::Registry(ToSession::Restart(
 )));
 
 impl Session {
-    /// Registers, has the registration before this one let go, and attaches, so that nothing stored from now on is
-    /// missed. Should the line be gone by then, the session is let go again.
+    /// Registers, makes the previous registration release the session, and attaches, so that nothing stored from now on
+    /// is missed. If the connection is gone by then, the session is released again.
     pub(super) fn register(&mut self, hello: Hello, ctx: &Context<Self>) {
         let mut rng = rand::rng();
         let ids = (random_id(SESSION_ID, &mut rng), random_id(PREFIX, &mut rng));
@@ -61,7 +61,7 @@ impl Session {
         let registration = Registration {
             node: self.node.clone(),
             name: self.node.name(),
-            // Behind those of his sessions that are about to be closed, which make room for it.
+            // On the user's account, so that it queues behind the pending closing of sessions that make room for it.
             share: Share::of_user(&register.user_id),
             user_id: register.user_id.clone(),
             revocations: self.revocations,
@@ -99,7 +99,7 @@ impl Session {
         ctx.stop();
     }
 
-    /// Lets go of the session.
+    /// Releases the session.
     fn detach(&self, holder: Holder, sid: &str, keep: Keep) {
         self.node.registry().tell(Detach(holder));
         let change = match &keep {
@@ -116,7 +116,7 @@ impl Session {
             Keep::Deregister | Keep::Nothing => self.state.received(),
             Keep::Close(_) | Keep::Closed => None,
         };
-        // Owned by a task of its own: it is done although the actor ends.
+        // Runs as a task of its own, so that it completes although the actor ends.
         actix::spawn(async move {
             let note = received.map(|position| note_position(&node, holder, position));
             join(OptionFuture::from(note), let_go(&node, share, holder, keep)).await;
@@ -124,7 +124,7 @@ impl Session {
     }
 }
 
-/// A registration under way. It goes on although the actor ends.
+/// A registration in progress, which continues if the actor ends.
 struct Registration {
     node: Arc<Node>,
     /// The node's name when it began.
@@ -165,7 +165,7 @@ impl Registration {
         self.report(outcome);
     }
 
-    /// From now on the registry hands on what is stored for the session; whichever way the actor ends, it is detached.
+    /// From now on the registry passes on what is stored for the session. However the actor ends, the session is detached.
     fn attach(&self, held: &HeldSession) {
         // Nothing else sets it.
         let _ = self.registering.attached.set(Attached {
@@ -177,7 +177,7 @@ impl Registration {
         self.node.registry().tell(Attach {
             holder: held.holder,
             to: self.to.clone(),
-            // One that may be another's later is told of everybody's.
+            // A session that may change its user gets the revocations of all users.
             user: (!may_change).then(|| UserHash::of(&self.user_id)),
             revocations: self.revocations,
         });
@@ -186,15 +186,15 @@ impl Registration {
     fn report(&self, outcome: Result<Registered, StoreError>) {
         let registered = matches!(outcome, Ok(Registered::Held(_)));
         self.me.tell(Happened(Event::Registered(outcome)));
-        // Whoever sent all sessions away meanwhile did not see this one.
+        // If all sessions were disconnected in the meantime, this one was missed.
         if registered && (self.node.serves().is_err() || self.node.name() != self.name) {
             self.me.tell(RESTART);
         }
     }
 }
 
-/// What becomes of a session whose client is gone before WELCOME. Of a new one nobody has heard: it would only count as
-/// one of its user's.
+/// What becomes of a session whose client is gone before WELCOME. The client does not know a new one: keeping it would
+/// only use up the user's limit.
 fn unwelcomed(held: &HeldSession) -> Keep {
     match held.new {
         true => Keep::Close("its client was gone before WELCOME".into()),
@@ -206,7 +206,7 @@ fn unwelcomed(held: &HeldSession) -> Keep {
 fn tell_displaced(node: &Node, sessions: &[ClosedSession]) {
     for session in sessions {
         log::info!(
-            "session {} of user {} was closed: it was without a connection, and made room for a newer one",
+            "session {} of user {} was closed: it had no connection, and made room for a newer one",
             session.sid,
             shown(&session.user_id)
         );
@@ -218,7 +218,8 @@ fn tell_displaced(node: &Node, sessions: &[ClosedSession]) {
     }
 }
 
-/// Has the registration before this one let go. It is waited for, but not for long: the fence keeps it from doing harm.
+/// Makes the previous registration release the session. The wait is short, since the fence keeps that registration from
+/// doing harm.
 async fn take_over(node: &Node, holder: Holder, old_node: String) {
     let (released, done) = oneshot::channel();
     node.registry().tell(TakeOver {
@@ -229,8 +230,8 @@ async fn take_over(node: &Node, holder: Holder, old_node: String) {
     let _ = tokio::time::timeout(node.config.takeover_wait, done).await;
 }
 
-/// Between its registration and its attachment, nobody could tell this session that yet another registration took over,
-/// or that it was closed: it looks by itself. Of what comes from now on, the registry tells.
+/// Between its registration and its attachment, the session could not be notified that yet another registration took
+/// over, or that it was closed, so it checks itself. From now on, the registry notifies it.
 async fn lost_meanwhile(node: &Node, holder: Holder) -> Option<Event> {
     let session = holder.session;
     match node.store.run(ReadStanding { session }).await {
@@ -238,12 +239,12 @@ async fn lost_meanwhile(node: &Node, holder: Holder) -> Option<Event> {
         Ok(Some(standing)) if standing.connection > holder.connection => {
             Some(Event::Registry(ToSession::TakenOver))
         }
-        // A store that is away is found out soon enough.
+        // If the store is unavailable, the next operation will show it.
         Ok(Some(_)) | Err(_) => None,
     }
 }
 
-/// Does in the store what becomes of a session whose actor has ended.
+/// Updates the store after a session's actor has ended.
 async fn let_go(node: &Node, share: Share, holder: Holder, keep: Keep) {
     const ATTEMPTS: u32 = 60;
     let mut delay = Duration::from_millis(100);
@@ -269,7 +270,7 @@ async fn let_go(node: &Node, share: Share, holder: Holder, keep: Keep) {
             Err(error) => {
                 log_seldom!(
                     warn,
-                    "a session could not be let go, trying again in {delay:?}: {error}"
+                    "a session could not be released, trying again in {delay:?}: {error}"
                 )
             }
         }

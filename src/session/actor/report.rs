@@ -1,4 +1,4 @@
-//! What the session's decisions have for the log and for listeners.
+//! Passes the session's decisions to the log and to listeners.
 
 use super::super::state::{Failure, Recorded};
 use crate::events::MessageEvent;

@@ -1,4 +1,4 @@
-//! Topics: subscriptions made and ended, and what was missed of them.
+//! Topics: making and ending subscriptions, and reading missed publications.
 
 use actix::Context;
 
@@ -22,7 +22,7 @@ impl Session {
         });
     }
 
-    /// Reads what the client has missed of a topic that it is subscribed to.
+    /// Reads the publications that the client has missed on a topic it is subscribed to.
     pub(super) fn read_topic(&self, read: ReadTopic, ctx: &Context<Self>) {
         let (topic, up_to) = (read.topic.clone(), read.up_to);
         let (store, share) = (self.node.store.clone(), self.share());
@@ -59,14 +59,14 @@ impl Session {
             if let Err(error) = unsubscribe.await {
                 log_seldom!(
                     warn,
-                    "a subscription could not be removed, it comes back at the next reconnect: {error}"
+                    "a subscription could not be removed and will reappear at the next reconnect: {error}"
                 );
             }
         });
     }
 }
 
-/// Notes with a session what its client has received, for whoever resumes it.
+/// Stores with a session what its client has received, for when it is resumed.
 pub(super) async fn note_position(node: &Node, holder: Holder, position: i64) {
     let note = NotePositions {
         positions: vec![(holder.session, position)],
@@ -74,13 +74,13 @@ pub(super) async fn note_position(node: &Node, holder: Holder, position: i64) {
     if let Err(error) = node.store.run(note).await {
         log_seldom!(
             warn,
-            "what a client has received could not be noted, it is repeated: {error}"
+            "a client's position could not be stored, so publications may be repeated: {error}"
         );
     }
 }
 
-/// Stores what is not stored yet, listens, and then asks how much was missed up to where that began: each once for all
-/// topics.
+/// Stores the subscriptions that are not stored yet, starts to listen, and then asks how much was missed up to that
+/// point: one request of each kind for all topics.
 async fn subscribed(
     node: &Node,
     share: Share,

@@ -1,4 +1,4 @@
-//! What a session watches: what it holds of the node's memory, a line that does not move, and its timer.
+//! What a session monitors: its share of the node's memory, a stalled connection, and its timer.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::Session;
 use crate::clock::ms;
 
 impl Session {
-    /// Keeps what the state holds counted beside what its line does.
+    /// Keeps the count of the bytes that the state holds, in addition to those of its connection.
     pub(super) fn count(&mut self) {
         let held = (self.state.held_incoming(), self.state.held_outgoing());
         let before = std::mem::replace(&mut self.counted, held);
@@ -47,7 +47,7 @@ impl Session {
         self.stuck.map(|(_, since)| since.saturating_add(timeout))
     }
 
-    /// The timer for the acknowledgements. It is left alone until it is due: mostly they have come by then.
+    /// The timer for acknowledgements. It is not moved before it is due: usually they have arrived by then.
     fn arm_for_acknowledgement(&mut self, ctx: &mut Context<Self>) {
         let Some(due) = self.state.acknowledgement_due() else {
             return;
@@ -60,7 +60,7 @@ impl Session {
         }
     }
 
-    /// How long it is until then.
+    /// The time left until then.
     fn until(&self, at: i64) -> Duration {
         Duration::from_millis(u64::try_from(at - self.node.uptime()).unwrap_or(0))
     }

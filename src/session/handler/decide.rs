@@ -1,9 +1,9 @@
-//! The outcome table: what a handler decided, and what the client is told.
+//! The outcome table: from a handler's decision to the client's answer.
 
 use crate::endpoint::{Forward, Handled, RawOutcome};
 use crate::wire::{MessageType, Payload};
 
-/// What the client is told of its message.
+/// The answer to the client's message.
 #[derive(Debug)]
 pub(super) enum Answer {
     Ack,
@@ -12,20 +12,21 @@ pub(super) enum Answer {
     Reject(Payload),
 }
 
-/// What becomes of a handler's outcome.
+/// What is done with a handler's outcome.
 #[derive(Debug)]
 pub(super) enum Decision {
-    /// Committed: the answer, what is forwarded with it, and whether what the handler sent goes along.
+    /// It is committed: the answer, what is forwarded with it, and whether the messages that the handler sent are
+    /// included.
     Keep {
         answer: Answer,
         forward: Option<Forward>,
         effects: bool,
     },
-    /// Nothing is kept; the client tries again.
+    /// Nothing is kept; the client retries.
     Retry(Option<String>),
 }
 
-/// Decides. `reveal` tells the client the text of every failure.
+/// Decides. `reveal`: the client sees the text of every failure.
 pub(super) fn decide(kind: MessageType, handled: Handled, reveal: bool) -> Decision {
     let keep = |answer| Decision::Keep {
         answer,
@@ -46,7 +47,7 @@ pub(super) fn decide(kind: MessageType, handled: Handled, reveal: bool) -> Decis
         Ok(RawOutcome::Resolve(payload)) if request => keep(Answer::Resolve(payload)),
         Ok(RawOutcome::Reject(payload)) if request => keep(Answer::Reject(payload)),
         Ok(RawOutcome::Resolve(_) | RawOutcome::Reject(_)) => refuse(&format!(
-            "the handler settled a {kind}, which has nothing to settle"
+            "the handler resolved or rejected a {kind}, which takes no reply"
         )),
         Ok(RawOutcome::Forward(forward)) => Decision::Keep {
             answer: Answer::Ack,
@@ -54,7 +55,9 @@ pub(super) fn decide(kind: MessageType, handled: Handled, reveal: bool) -> Decis
             effects: true,
         },
         Ok(RawOutcome::Retry(why)) => Decision::Retry(why),
-        Ok(RawOutcome::Later(_)) => refuse("the handler said \"later\", which only a service can"),
+        Ok(RawOutcome::Later(_)) => {
+            refuse("the handler returned \"later\", which only a service may do")
+        }
     }
 }
 

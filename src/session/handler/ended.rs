@@ -20,17 +20,17 @@ pub(crate) enum End {
     /// Committed: this is the answer.
     Answered {
         answer: Box<Envelope>,
-        /// It does not wait for company.
+        /// It is sent at once, without waiting to be batched.
         at_once: bool,
     },
-    /// The message was in the inbox already: the answer given then, `None` for a plain ACK.
+    /// The message was already in the inbox. This is the answer given then; `None` for a plain ACK.
     Duplicate(Option<String>),
-    /// There is no correlation left that a reply could settle: acknowledged as a duplicate, nothing kept.
+    /// The reply's correlation no longer exists: it is acknowledged as a duplicate, and nothing is kept.
     NothingToSettle,
-    /// Nothing was kept; the client tries again.
+    /// Nothing was kept; the client retries.
     Retry(Option<String>),
-    /// Whether it was kept is not known; the client tries again, and the inbox will tell.
+    /// It is not known whether it was kept; the client retries, and the inbox then shows whether it was.
     Unknown,
-    /// Another registration than this one holds the session; nothing was kept.
+    /// This registration no longer holds the session; nothing was kept.
     FencedOff(Holder),
 }

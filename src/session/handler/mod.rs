@@ -1,4 +1,4 @@
-//! Handlers of clients' messages: how they are started ([`turns`]), run ([`run`]), and known while they run
+//! Handlers of clients' messages: how they are started ([`turns`]), run ([`run`]), and tracked while they run
 //! ([`running`]); what becomes of their outcomes ([`decide`], [`unit`]), and how they end ([`ended`]).
 
 mod decide;

@@ -38,18 +38,18 @@ pub(in crate::session) struct Job {
     pub(in crate::session) received: i64,
     /// For a reply: the sequence number of our request.
     pub(in crate::session) settles: Option<i64>,
-    /// Held while a transactional handler of the session runs, or waits for the store to run it.
+    /// Held while a transactional handler of the session is running or is queued in the store.
     pub(in crate::session) transactions: Arc<tokio::sync::Mutex<()>>,
-    /// Counts it as one of its user's handlers. `None` in the copy that the store is given.
+    /// Counts it as one of its user's handlers. `None` in the copy passed to the store.
     pub(in crate::session) _counted: Option<Counted>,
     pub(in crate::session) envelope: Box<Envelope>,
 }
 
-/// Attempts to store a client's reply, which cannot be told to RETRY.
+/// Attempts to store a client's reply, which cannot be answered with RETRY.
 const REPLY_ATTEMPTS: u32 = 8;
 
-/// Runs the handler of a message, unless one runs for it already. `HandlerEnded` goes to whoever holds the session
-/// then.
+/// Runs the handler of a message, unless one is already running for it. `HandlerEnded` goes to the registration that
+/// holds the session when it ends.
 pub(in crate::session) async fn handle(job: Box<Job>, running: Arc<RunningHandlers>) {
     let node = &job.node;
     let cmid = job.envelope.cmid.clone().unwrap_or_default();
@@ -71,7 +71,7 @@ pub(in crate::session) async fn handle(job: Box<Job>, running: Arc<RunningHandle
         if let End::FencedOff(fenced) = end
             && running.holder().is_some_and(|newest| newest != fenced)
         {
-            // The client is back here, and waits for this handler: on behalf of its new registration, then.
+            // The client has reconnected to this node and is waiting for this handler: commit for its new registration.
             continue;
         }
         if matches!(end, End::Retry(_) | End::Unknown)
@@ -121,7 +121,7 @@ async fn attempt_once(job: &Job, running: &mut Running) -> End {
         Ok(endpoint) => endpoint,
         Err(refusal) => {
             return match correlation {
-                // A reply names none: this node may be without what another one has.
+                // A reply does not name its terminator, and another node may have one that this node lacks.
                 Some(correlation) if job.node.hands_on().await => {
                     hand_on(job, running, correlation).await
                 }
@@ -143,7 +143,7 @@ async fn attempt_once(job: &Job, running: &mut Running) -> End {
             let effects = take_effects(&context);
             commit(job, running, handled, effects).await
         }
-        // Boxed, as it is the largest of what this task may come to hold, and seldom needed.
+        // Boxed, since it would be the largest part of this task and is seldom needed.
         Run::Transactional(handler) => {
             let turn = job.transactions.lock().await;
             let end = Box::pin(transact(job, running, context, handler.clone())).await;
@@ -153,7 +153,7 @@ async fn attempt_once(job: &Job, running: &mut Running) -> End {
     }
 }
 
-/// The reply goes to a node that has its terminator, stored first.
+/// Stores the reply, for a node that has its terminator.
 async fn hand_on(job: &Job, running: &mut Running, correlation: Correlation) -> End {
     let payload = job.envelope.msg.clone();
     let work = NewForward {
@@ -176,8 +176,8 @@ async fn hand_on(job: &Job, running: &mut Running, correlation: Correlation) -> 
     commit(job, running, Ok(RawOutcome::Done), effects).await
 }
 
-/// There is no correlation any more. It may be this very reply that has settled it, in a commit whose outcome was not
-/// learnt: then it is in the inbox.
+/// The correlation no longer exists. This very reply may have settled it, in a commit whose result was lost: then it is
+/// in the inbox.
 async fn settled_already(job: &Job) -> End {
     let read = ReadAnswer {
         session: job.holder.session,
@@ -229,7 +229,7 @@ fn origin(job: &Job, endpoint: String, correlation: Option<Correlation>) -> Orig
     }
 }
 
-/// Commits on behalf of whoever holds the session on this node by now.
+/// Commits for the registration that now holds the session on this node.
 pub(super) async fn commit(
     job: &Job,
     running: &mut Running,
@@ -250,14 +250,14 @@ pub(super) async fn commit(
             *of = holder;
         }
         match job.node.store.run_back(job.share(), unit).await {
-            // Nothing of it was stored: it is whole.
+            // Nothing was stored, so the unit is intact and can be committed again.
             Ok((refused, UnitOutcome::FencedOff))
                 if running.holder().is_some_and(|newest| newest != holder) =>
             {
                 unit = refused;
             }
             Ok((_, outcome)) => return end(job, holder, outcome, answer),
-            // It would be refused each time: the client is told so, once and for all.
+            // It would be refused every time: the client gets a final answer.
             Err(StoreError::Refused(why)) if !was_refused => {
                 was_refused = true;
                 let why =
@@ -306,7 +306,7 @@ pub(super) fn retry(error: &StoreError) -> End {
 }
 
 impl Job {
-    /// On whose account the store does what is done for this message.
+    /// The account on which the store works for this message.
     pub(in crate::session) fn share(&self) -> Share {
         Share::of(&self.user_id, self.holder.session)
     }

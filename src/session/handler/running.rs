@@ -1,7 +1,8 @@
 //! The handlers running on this node, by session and client message id.
 //!
-//! A client that loses its line while its handler runs, and is back on this node before the handler ends, sends the
-//! message again: the handler must not run a second time. The new registration adopts the running one instead.
+//! A client that loses its connection while its handler is running, and reconnects to this node before the handler
+//! ends, repeats the message. The handler must not run a second time; the new registration adopts the running one
+//! instead.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,17 +13,17 @@ use crate::mailbox::Mailbox;
 use crate::store::operation::{Holder, SessionKey};
 use crate::wire::MessageType;
 
-/// Every running handler of the node.
+/// All running handlers of the node.
 #[derive(Default)]
 pub(crate) struct RunningHandlers(Mutex<HashMap<(SessionKey, String), Owner>>);
 
-/// On whose behalf a handler's outcome is committed, and who is told.
+/// The registration for which a handler's outcome is committed, and the actor that is notified.
 pub(super) struct Owner {
     pub(super) holder: Holder,
     pub(super) to: Mailbox<HandlerEnded>,
 }
 
-/// A handler's entry. Should its task be dropped, its owner is told to have the message sent again.
+/// A handler's entry. If its task is dropped, the owner is notified, so that the message is sent again.
 pub(super) struct Running {
     handlers: Arc<RunningHandlers>,
     key: (SessionKey, String),
@@ -37,7 +38,8 @@ impl RunningHandlers {
 }
 
 impl Running {
-    /// Enters a handler that is about to run. `None`: one for this message runs already, and belongs to this owner now.
+    /// Registers a handler that is about to run. `None`: one is already running for this message, and now belongs to
+    /// this owner.
     pub(super) fn enter(
         handlers: Arc<RunningHandlers>,
         cmid: &str,
@@ -62,13 +64,13 @@ impl Running {
         })
     }
 
-    /// On whose behalf the outcome is to be committed by now.
+    /// The registration for which the outcome is now to be committed.
     pub(super) fn holder(&self) -> Option<Holder> {
         let running = self.handlers.lock();
         running.get(&self.key).map(|owner| owner.holder)
     }
 
-    /// The handler has ended. Returned is the owner to tell.
+    /// The handler has ended. Returns the owner to notify.
     pub(super) fn end(mut self) -> Option<Owner> {
         self.ended = true;
         self.handlers.lock().remove(&self.key)
@@ -82,7 +84,7 @@ impl Drop for Running {
         }
         let owner = self.handlers.lock().remove(&self.key);
         if let Some(owner) = owner {
-            // What it has done may be on its way to the store.
+            // Its outcome may already be on its way to the store.
             owner.to.tell(HandlerEnded {
                 cmid: self.key.1.clone(),
                 kind: self.kind,

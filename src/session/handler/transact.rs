@@ -56,7 +56,7 @@ pub(super) async fn transact(
     };
     let handled = match job.node.store.run_for(job.share(), transact).await {
         Ok(Transacted::Unit(outcome)) => {
-            // None: refused before the handler ran.
+            // `None`: refused before the handler ran.
             let answer = answered.try_recv();
             let answer = answer.unwrap_or_else(|_| Box::new(Envelope::new(MessageType::Ack)));
             return end(job, holder, outcome, answer);
@@ -81,19 +81,19 @@ pub(super) async fn transact(
         ))),
         Err(error) => return retry(&error),
     };
-    // Nothing of the application's was kept: the answer is committed by itself.
+    // The application's rows were rolled back: the answer is committed by itself.
     commit(job, running, handled, Vec::new()).await
 }
 
-/// What is left of a transactional handler that was rolled back.
+/// What remains of a transactional handler that was rolled back.
 enum Undone {
-    /// It rejected, refused or failed: what the client is told of that.
+    /// It rejected, refused or failed: the answer for the client.
     Answered(Handled),
-    /// The client is to try again.
+    /// The client is to retry.
     Retry(Option<String>),
 }
 
-/// Whether an answer is a NACK: then the application's rows are not to be kept.
+/// Whether an answer is a NACK, in which case the application's rows must not be kept.
 fn refused(answer: &Envelope) -> bool {
     answer.t == MessageType::Nack
 }

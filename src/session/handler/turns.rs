@@ -1,6 +1,6 @@
-//! In what order the handlers of a thread are started. Each takes the thread for as long as it computes, so that those
-//! of long pipelines, all started at once, would hold up whatever else lives on this thread: beyond a few, they are
-//! started in turns, which are shared out fairly between users, and between which everybody else is heard.
+//! The order in which a thread's handlers are started. Each occupies the thread while it computes, so starting all
+//! handlers of a long pipeline at once would hold up everything else on this thread. Beyond a few, they are therefore
+//! started in turns, which are shared fairly between users and let other tasks run in between.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use crate::store::{Fair, Share, Shared};
 
-/// As long as fewer handlers than this run on the thread, the next one is started at once.
+/// While fewer handlers than this are running on the thread, the next one is started at once.
 const FREELY: usize = 64;
 /// Handlers that are started in one turn.
 const TURN: usize = 64;
@@ -21,11 +21,11 @@ thread_local! {
 struct Turns {
     running: Cell<usize>,
     waiting: RefCell<Fair<Waiting>>,
-    /// Somebody gives turns, until nobody waits.
+    /// Whether a task is giving turns, which it does until nothing is waiting.
     given: Cell<bool>,
 }
 
-/// A handler that waits for its turn.
+/// A handler waiting for its turn.
 struct Waiting {
     share: Share,
     bytes: usize,
@@ -42,7 +42,7 @@ impl Shared for Waiting {
     }
 }
 
-/// Counts a handler while it runs, also if it panics.
+/// Counts a handler while it runs, even if it panics.
 struct Runs(Rc<Turns>);
 
 impl Drop for Runs {
@@ -51,7 +51,7 @@ impl Drop for Runs {
     }
 }
 
-/// Starts a handler of so many bytes on somebody's account, behind those of its session that were given before.
+/// Starts a handler of this many bytes on a user's account, after the earlier ones of its session.
 pub(in crate::session) fn start(
     share: Share,
     bytes: usize,
@@ -81,7 +81,7 @@ impl Turns {
         });
     }
 
-    /// Between two turns, everything else on the thread comes.
+    /// Between two turns, the other tasks of the thread run.
     async fn give(self: Rc<Self>) {
         let mut turn = Vec::with_capacity(TURN);
         loop {
@@ -104,7 +104,7 @@ mod tests {
 
     use super::*;
 
-    /// Handlers say here that they were started: user, session, number.
+    /// Handlers record their start here: user, session, number.
     type Started = Rc<RefCell<Vec<(u64, u64, u32)>>>;
 
     /// A handler that ends when all end.

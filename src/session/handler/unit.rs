@@ -1,4 +1,4 @@
-//! What a handler did, as a unit for the store, and the answer in it.
+//! Turns a handler's work into a unit for the store, with the answer in it.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::error::HandlerError;
 use crate::store::operation::{Cause, Effect, NewForward, Unit};
 use crate::wire::{Debug, Envelope, MessageType, print_pipeline, shown};
 
-/// The unit that stands for what a handler did, and the answer in it.
+/// The unit that represents a handler's work, and the answer in it.
 pub(super) fn unit(
     job: &Job,
     handled: Handled,
@@ -73,7 +73,7 @@ pub(super) fn unit(
     Ok((Unit { cause, effects }, answer))
 }
 
-/// A failure as it is logged.
+/// The log text of a failure.
 fn described(job: &Job, error: &HandlerError) -> String {
     format!(
         "{} {} failed (trace id {}): {}",
@@ -108,7 +108,7 @@ fn forwarded(job: &Job, forward: Forward) -> Result<NewForward, HandlerError> {
     })
 }
 
-/// How long the client of a REQUEST still waits for its reply, if it has said so.
+/// How much longer the client of a REQUEST waits for its reply, if it specified a timeout.
 fn patience(job: &Job) -> Option<Duration> {
     let whole = job.envelope.to.filter(|ms| *ms > 0)?;
     let gone = job.node.clock.now_ms().saturating_sub(job.received).max(0);

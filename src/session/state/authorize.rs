@@ -1,6 +1,7 @@
-//! Authentication in-band, and what is held while authorization is awaited, in both directions.
+//! In-band authentication, and what is held in both directions until authorization arrives.
 //!
-//! What a client offers and what was accepted are two things: handlers and later checks see accepted values only.
+//! The value that a client offers is kept apart from the accepted one: handlers and later checks see accepted values
+//! only.
 
 use std::collections::VecDeque;
 
@@ -10,30 +11,30 @@ use crate::auth::{AuthError, Principal, Verdict};
 use crate::clock::ms;
 use crate::wire::{Close, CloseCode, Envelope, MessageType};
 
-/// Who the client is, and what waits for that.
+/// Who the client is, and what waits for it to be authorized.
 #[derive(Default)]
 pub(super) struct Authorization {
-    /// The last value that the authenticator accepted. `None` before the first one, and once it was revoked.
+    /// The last value that the authenticator accepted. `None` before the first one, and after it was revoked.
     pub(super) accepted: Option<String>,
-    /// A value that the client has sent and the authenticator has not judged yet.
+    /// A value that the client has sent and the authenticator has not decided on yet.
     offered: Option<String>,
     pub(super) principal: Option<Principal>,
     validity: Validity,
     /// When the accepted value was last found valid, ms since the epoch.
     pub(super) valid_at: i64,
-    /// When it was last asked about for what the client sends or is answered, and found valid (monotonic ms).
+    /// When it was last checked for the client's messages or for answers, and found valid (monotonic ms).
     checked_at: i64,
-    /// Whether it still holds is being asked for answers that wait.
+    /// The authenticator is being asked whether it is still valid, for answers that wait.
     asking_for_replies: bool,
-    /// How many values were refused, those forgotten left out; and when the last one was (monotonic ms).
+    /// How many values were refused, without those already forgotten, and when the last one was (monotonic ms).
     refused: u32,
     refused_at: i64,
     /// REAUTH was sent, and no authorization has come since.
     reauth_sent: bool,
-    /// What is being asked was overtaken by a revocation: the answer does not count, and the question is asked again.
+    /// A revocation overtook the call in progress: its answer does not count, and the authenticator is asked again.
     ask_again: bool,
     pub(super) outgoing: Outgoing,
-    /// Publications may go out before this time (monotonic ms) without another question.
+    /// Publications may be sent until this time (monotonic ms) without another check.
     pub(super) open_until: i64,
     /// `None`: nothing is held.
     held: Option<Box<Held>>,
@@ -42,42 +43,42 @@ pub(super) struct Authorization {
 /// Milliseconds after which one refused value is forgotten.
 const FORGET_REFUSED: i64 = 60_000;
 
-/// What is known of the authorization.
+/// What is known about the authorization.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Validity {
-    /// Valid, when it was last asked about.
+    /// Valid at the last check.
     #[default]
     Good,
-    /// The accepted value was found invalid. It is asked about again with each pipeline.
+    /// The accepted value was found invalid. It is checked again with each pipeline.
     Expired,
-    /// Another value was refused, or the accepted one revoked: only a value that is accepted helps.
+    /// Another value was refused, or the accepted one was revoked: only an accepted value changes this.
     Refused,
 }
 
 /// Whether something may be delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Outgoing {
-    /// To be asked before the next round.
+    /// The authenticator must be asked before the next round.
     #[default]
     Ask,
     /// The authenticator is being asked.
     Asking,
-    /// It is being asked about what is not the accepted value any more: to be asked again after its answer.
+    /// It is being asked about a value that is no longer the accepted one, and must be asked again afterwards.
     Stale,
     /// The next round may go.
     Granted,
-    /// Not before good authorization has come.
+    /// Nothing may be delivered until a valid authorization has arrived.
     Held,
 }
 
-/// Messages that wait for authorization.
+/// Messages waiting for authorization.
 #[derive(Default)]
 struct Held {
     envelopes: VecDeque<Box<Envelope>>,
     bytes: usize,
     messages: usize,
     subscriptions: usize,
-    /// Information-bearing messages that came since, held or not.
+    /// Information-bearing messages that have arrived since, held or not.
     received: usize,
 }
 
@@ -94,11 +95,11 @@ impl Authorization {
         held + values.map(String::len).sum::<usize>()
     }
 
-    /// The client sends a value: what REAUTH asked for has come, whatever it is worth.
+    /// The client sends a value, which answers REAUTH whether or not it is valid.
     pub(super) fn offer(&mut self, value: String) {
         self.reauth_sent = false;
         if self.accepted.as_ref() == Some(&value) {
-            // Nothing new is claimed: it is for the authenticator to say whether what it accepted still holds.
+            // The value is not new: the authenticator is asked whether the accepted one is still valid.
             self.offered = None;
             if self.validity == Validity::Refused {
                 self.validity = Validity::Expired;
@@ -108,17 +109,17 @@ impl Authorization {
         }
     }
 
-    /// The value to be judged.
+    /// The value to be authenticated.
     pub(super) fn offered(&self) -> Option<&str> {
         self.offered.as_deref()
     }
 
-    /// Whether it was valid when it was last asked about, and nothing else was refused since.
+    /// Whether it was valid at the last check, and no other value was refused since.
     pub(super) fn is_good(&self) -> bool {
         self.validity == Validity::Good
     }
 
-    /// What was asked for is accepted. True: it is another value than before.
+    /// The value asked about is accepted. True: it differs from the one before.
     fn accept(&mut self, now: i64) -> bool {
         self.valid_at = now;
         self.validity = Validity::Good;
@@ -127,13 +128,13 @@ impl Authorization {
         if is_new {
             self.accepted = offered;
             self.outgoing_is_stale();
-            // It was another one that was let out.
+            // The permission was for another value.
             self.open_until = 0;
         }
         is_new
     }
 
-    /// What is being asked about what goes out is not about the accepted value any more.
+    /// A check of outgoing messages in progress no longer concerns the accepted value.
     fn outgoing_is_stale(&mut self) {
         self.asking_for_replies = false;
         if self.outgoing == Outgoing::Asking {
@@ -141,7 +142,7 @@ impl Authorization {
         }
     }
 
-    /// What was asked for is refused.
+    /// The value asked about is refused.
     fn refuse(&mut self, now: i64) {
         self.open_until = 0;
         self.validity = match self.offered.take() {
@@ -156,7 +157,7 @@ impl Authorization {
         };
     }
 
-    /// What was accepted is worth nothing any more.
+    /// The accepted value is no longer valid.
     fn revoke(&mut self, asking: bool) {
         self.accepted = None;
         self.validity = Validity::Refused;
@@ -170,7 +171,7 @@ impl Authorization {
     }
 }
 
-/// Bytes of an envelope of the client's: any of its texts may be long, not only the payload.
+/// Bytes of a client's envelope: any of its texts may be long, not only the payload.
 pub(super) fn size(envelope: &Envelope) -> usize {
     let texts = [
         &envelope.eid,
@@ -217,7 +218,7 @@ impl State {
         self.ask();
     }
 
-    /// Asks about the value that was offered, or whether the accepted one still holds.
+    /// Asks about the offered value, or whether the accepted one is still valid.
     fn ask(&mut self) {
         let authorization = &self.authorization;
         let action = match &authorization.principal {
@@ -247,7 +248,7 @@ impl State {
                 }
             }
             Ok(Verdict::StillValid) if first => {
-                let why = "the authenticator says \"still valid\" of somebody it has not seen";
+                let why = "the authenticator answered \"still valid\" for a client that it has not authenticated";
                 self.close(Close::new(CloseCode::ViolatedPolicy, why));
             }
             Ok(Verdict::StillValid) => self.authorized(),
@@ -269,15 +270,15 @@ impl State {
         }
     }
 
-    /// An authenticator that fails has not refused: the client comes back elsewhere, its session is kept.
+    /// A failure of the authenticator is not a refusal: the session is kept, and the client reconnects.
     pub(super) fn authenticator_failed(&mut self, error: &AuthError) {
         let failure = Failure::Authenticator(error.to_string());
         self.actions.push(Action::Failed(failure));
-        let why = "authentication is not possible now, please come back";
+        let why = "authentication is not possible now, please reconnect";
         self.close(Close::new(CloseCode::ServiceRestart, why));
     }
 
-    /// The client is this principal from now on. False: it must not be.
+    /// Makes this the client's principal from now on. False: that is not allowed.
     fn adopt(&mut self, principal: Principal) -> bool {
         let changed = self.identity().is_some() && self.user_id() != principal.user_id;
         if changed && !self.config.allow_user_change
@@ -298,7 +299,7 @@ impl State {
         true
     }
 
-    /// The authorization is good: what was held goes first.
+    /// The authorization is valid: what was held goes first.
     fn authorized(&mut self) {
         if self.authorization.accept(self.environment.wall) {
             self.doubt_topics();
@@ -314,7 +315,7 @@ impl State {
         }
     }
 
-    /// The authorization is not good: what needs it is held, and a fresh one asked for.
+    /// The authorization is not valid: what needs it is held, and a new one is requested.
     pub(super) fn hold(&mut self) {
         if self.current.as_ref().is_some_and(|it| it.hello.is_some()) {
             return self.close(Close::new(
@@ -378,7 +379,7 @@ impl State {
             held.bytes += bytes;
             held.envelopes.push_back(envelope);
         } else if envelope.t.is_reply() {
-            // A client does not take a RETRY of a reply, but sends it again after a reconnect.
+            // A client does not accept RETRY for a reply, but sends it again after a reconnect.
             return Err(Close::new(
                 CloseCode::Reconnect,
                 "too much is held while authorization is awaited",
@@ -423,8 +424,8 @@ impl State {
         }
     }
 
-    /// Whether answers may go out now. Those to a request whose authorization was checked a moment ago may; for those that
-    /// were long in the making it is asked whether it still holds.
+    /// Whether answers may be sent now. They may if the authorization was checked a moment ago; if a handler took
+    /// longer, the authenticator is asked again first.
     pub(super) fn may_reply(&mut self) -> bool {
         let interval = ms(self.config.outgoing_check_interval);
         let authorization = &mut self.authorization;
@@ -441,7 +442,7 @@ impl State {
     }
 
     pub(super) fn replies_authenticated(&mut self, verdict: Result<Verdict, AuthError>) {
-        // Another word has come meanwhile, which counts for what waits.
+        // A newer answer has arrived in the meantime, and applies to what waits.
         if !std::mem::take(&mut self.authorization.asking_for_replies)
             || !self.authorization.is_good()
         {
@@ -463,7 +464,7 @@ impl State {
         }
     }
 
-    /// The authorization was found valid just now: answers that waited for it may go.
+    /// The authorization was just found valid: answers that waited for it may be sent.
     fn release_replies(&mut self) {
         self.authorization.checked_at = self.environment.now;
         self.replies.release(self.environment.now);
@@ -476,7 +477,8 @@ impl State {
         self.authorization.open_until = self.environment.now.saturating_add(interval);
     }
 
-    /// This user's authorization was revoked: nothing goes in or out until a value is accepted, be it the same one.
+    /// This user's authorization was revoked: nothing is handled or delivered until a value is accepted, even if it is
+    /// the same one.
     pub(super) fn revoke(&mut self) {
         let asking = matches!(self.waiting, Waiting::Authentication);
         self.authorization.revoke(asking);
@@ -484,7 +486,7 @@ impl State {
     }
 }
 
-/// Whether an envelope is for somebody whose authorization is valid.
+/// Whether an envelope requires a valid authorization.
 fn needs_authorization(envelope: &Envelope) -> bool {
     envelope.t.is_information_bearing()
         || matches!(envelope.t, MessageType::Sub | MessageType::Unsub)

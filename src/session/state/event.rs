@@ -1,4 +1,4 @@
-//! What comes in, and what comes out.
+//! Events, which the state receives, and actions, which it requests.
 
 use tokio::sync::oneshot;
 
@@ -21,19 +21,20 @@ pub(in crate::session) struct Environment {
     pub(in crate::session) now: i64,
     /// Milliseconds since the epoch.
     pub(in crate::session) wall: i64,
-    /// Bytes wait for the client to take them.
+    /// Bytes are waiting to be sent to the client.
     pub(in crate::session) going_out: bool,
     /// The line takes no more for now.
     pub(in crate::session) backpressured: bool,
-    /// It holds half of what it should, or more: what can wait is not written. The line tells when it holds less.
+    /// The line holds at least half of its limit: what can wait is not written. The line signals when it holds less.
     pub(in crate::session) filling: bool,
-    /// Bytes of what has come in that this session may hold more of.
+    /// How many more incoming bytes this session may hold.
     pub(in crate::session) incoming_room: usize,
-    /// Bytes of what is to go out that it may hold more of.
+    /// How many more outgoing bytes this session may hold.
     pub(in crate::session) outgoing_room: usize,
-    /// The user's handlers on this node are as many as may be.
+    /// The user has reached the limit of running handlers on this node.
     pub(in crate::session) user_is_busy: bool,
-    /// The node's lease may have run out, as after a long pause: the session may have moved, unheard of here.
+    /// The node's lease may have expired, for example after a long pause: the session may have moved to another node
+    /// unnoticed.
     pub(in crate::session) lease_in_doubt: bool,
 }
 
@@ -108,13 +109,13 @@ pub(in crate::session) enum Event {
     Fetched(Result<FetchedOutbox, StoreError>),
     /// Outcome of [`Action::MarkRedelivery`]: these became dead letters.
     DeadLetters(Vec<i64>),
-    /// Something else was refused by the fence.
+    /// The fence refused another write of this registration.
     FencedOff,
     /// Outcome of [`Action::AskStanding`].
     Standing(Result<Option<Standing>, StoreError>),
-    /// Time has passed, or what came in at once has been taken in: see what is due.
+    /// Time has passed, or a burst of input has been processed: check what is due.
     Tick,
-    /// The client has taken nothing for too long though bytes wait for it.
+    /// The client has read nothing for too long although bytes are waiting for it.
     Stalled,
 }
 
@@ -133,17 +134,17 @@ pub(in crate::session) struct Acks {
 #[derive(Debug)]
 pub(in crate::session) struct ToSubscribe {
     pub(in crate::session) topic: String,
-    /// The store has it already.
+    /// It is already stored.
     pub(in crate::session) is_stored: bool,
-    /// What the client has heard of it; `None`: nothing, it begins now.
+    /// What the client has already seen of the topic. `None`: nothing, it begins now.
     pub(in crate::session) since: Option<Since>,
 }
 
 /// Outcome of subscriptions.
 #[derive(Debug)]
 pub(in crate::session) enum Subscribed {
-    /// In force: publications with a higher number than this will come. What was missed up to it, of each topic of which
-    /// the client has heard, in their order: `None` if that is not known any more, or is too much.
+    /// In force: publications with a higher number than `horizon` will arrive. For each topic of which the client has
+    /// seen something, in order: what it has missed up to there. `None` if that is no longer known, or is too much.
     Done {
         horizon: i64,
         missed: Vec<Option<Missed>>,
@@ -152,37 +153,37 @@ pub(in crate::session) enum Subscribed {
     FencedOff,
 }
 
-/// What is to be done.
+/// What the session actor must do.
 #[derive(Debug)]
 pub(in crate::session) enum Action {
     /// Send this text to the client.
     Send(Text),
-    /// HELLO is done.
+    /// HELLO is complete.
     Established,
-    /// A message of so many bytes was taken in.
+    /// A message of this many bytes was processed.
     Processed(usize),
     /// Ask the authenticator about the first authorization value.
     Authenticate,
-    /// Ask it about the value offered, if that is another one; else whether the accepted one still holds.
+    /// Ask it about the offered value if that has changed, otherwise whether the accepted one is still valid.
     Reevaluate { changed: bool },
-    /// Ask it before something is delivered.
+    /// Ask it before messages are delivered.
     ReevaluateOutgoing,
-    /// Ask whether the accepted value still holds, before answers go out that were long in the making.
+    /// Ask whether the accepted value is still valid before answers are sent whose handlers took long.
     ReevaluateReplies,
-    /// Register the session; the one that held it before has let go when the outcome comes.
+    /// Register the session. By the time of the outcome, the previous holder has released it.
     Register(Box<Hello>),
     /// Ask whether the user may subscribe.
     AuthorizeTopic(String),
     /// Subscribe, and find out how much was missed.
     SubscribeTopics(Vec<ToSubscribe>),
-    /// Read what was published on a topic with a number above `after`, up to `up_to`, as far as it fits.
+    /// Read publications on a topic with numbers above `after`, up to `up_to`, as many as fit.
     ReadTopic {
         topic: String,
         after: i64,
         up_to: i64,
         max_bytes: u64,
     },
-    /// Ask again whether the user may listen to a topic.
+    /// Check again whether the user may be subscribed to a topic.
     CheckTopic(String),
     /// Unsubscribe.
     UnsubscribeTopic(String),
@@ -193,7 +194,7 @@ pub(in crate::session) enum Action {
     ReportPosition { position: i64, is_all: bool },
     /// Run the handler of a message.
     Handle(Handle),
-    /// Read what was answered to this message, which has so many bytes.
+    /// Read the stored answer to this message, which has this many bytes.
     ReadAnswer {
         cmid: String,
         kind: MessageType,
@@ -208,27 +209,27 @@ pub(in crate::session) enum Action {
         after: i64,
         limit: u32,
         max_bytes: u64,
-        /// The first message may have so many all the same.
+        /// The first message may nevertheless have this many bytes.
         max_first: u64,
     },
     /// Ask where the session stands in the store.
     AskStanding,
-    /// The session was told RETRY so many times.
+    /// Count RETRY answers.
     Retried,
-    /// The client has sent what cannot be meant.
+    /// Record a mistake of the client.
     Mistake(String),
-    /// Something that the session asked for has failed, which is for the log.
+    /// Log that something the session requested has failed.
     Failed(Failure),
-    /// Tell the listeners of an envelope.
+    /// Notify the listeners of an envelope.
     Recorded(Box<Recorded>),
-    /// Tell whoever wanted to look at the session.
+    /// Answer a request for introspection.
     Introspected {
         to: oneshot::Sender<LiveSession>,
         live: Box<LiveSession>,
     },
     /// Count a delivery without acknowledgement.
     MarkRedelivery(Vec<i64>),
-    /// It is over: close the line (if it is still there), and do with the session what `keep` says.
+    /// End the session's actor: close the line if it is still there, and treat the session as `keep` says.
     End { close: Option<Close>, keep: Keep },
 }
 
@@ -237,17 +238,17 @@ pub(in crate::session) enum Action {
 pub(in crate::session) enum Failure {
     /// The authenticator, with the text of its error.
     Authenticator(String),
-    /// Reading from the outbox; it is tried again.
+    /// Reading from the outbox; it is retried.
     ReadOutbox(StoreError),
-    /// Deleting what was acknowledged; it is tried again.
+    /// Deleting acknowledged messages; it is retried.
     DeleteAcknowledged(StoreError),
     /// Reading an earlier answer.
     ReadAnswer(StoreError),
-    /// Reading what was published; it is tried again.
+    /// Reading publications; it is retried.
     ReadTopic(StoreError),
 }
 
-/// An envelope of which listeners are told. (Only where there are any, so it costs nobody else anything.)
+/// An envelope to report to listeners. (Only created if there are any, so it costs nothing otherwise.)
 #[derive(Debug)]
 pub(in crate::session) struct Recorded {
     pub(in crate::session) session_id: Box<str>,
@@ -263,7 +264,7 @@ pub(in crate::session) struct Recorded {
 #[derive(Debug)]
 pub(in crate::session) struct Handle {
     pub(in crate::session) envelope: Box<Envelope>,
-    /// What it takes.
+    /// The bytes it occupies.
     pub(in crate::session) bytes: usize,
     pub(in crate::session) settles: Option<i64>,
     pub(in crate::session) debug: crate::wire::DebugOptions,
@@ -283,26 +284,26 @@ pub(in crate::session) struct Hello {
 pub(in crate::session) enum Keep {
     /// It waits for its client.
     Deregister,
-    /// It is closed, with this reason.
+    /// It is closed, for this reason.
     Close(String),
     /// Nothing: it has been closed already.
     Closed,
-    /// Nothing: there was none, or it is somebody else's by now.
+    /// Nothing: there was none, or another registration holds it by now.
     Nothing,
 }
 
-/// Who the session is.
+/// The identity of the session.
 #[derive(Clone, Debug)]
 pub(in crate::session) struct Identity {
     pub(in crate::session) holder: Holder,
     pub(in crate::session) sid: Box<str>,
     pub(in crate::session) smid_prefix: Box<str>,
-    /// Whose the session is, if its client is another user by now.
+    /// The user who owns the session, if its client has since become another user.
     pub(in crate::session) owner: Option<Box<str>>,
 }
 
 impl Hello {
-    /// As the store takes it; a new session gets these ids.
+    /// The registration for the store; a new session gets these ids.
     pub(in crate::session) fn registration(
         &self,
         sid: String,

@@ -1,4 +1,4 @@
-//! Incoming pipelines, taken apart strictly in order.
+//! Incoming pipelines, processed strictly in order.
 
 use bytestring::ByteString;
 
@@ -13,12 +13,12 @@ use crate::wire::{
     Close, CloseCode, DebugOptions, Envelope, MessageType, Unread, check_id, read_pipeline, shown,
 };
 
-/// Acknowledgements that may wait for the store before a client's messages have to wait.
+/// How many acknowledgements may wait for the store before the client's messages have to wait.
 const MAX_UNSTORED_ACKS: usize = 10_000;
 
 impl State {
-    /// Goes on with the pipelines until one has to wait for something: also for a client that takes no answers, or
-    /// acknowledges faster than the store deletes.
+    /// Processes pipelines until one has to wait, for example because the client does not read its answers, or
+    /// acknowledges faster than the store can delete.
     pub(super) fn advance(&mut self) {
         while !self.ended
             && matches!(self.waiting, Waiting::Nothing)
@@ -75,7 +75,7 @@ impl State {
         };
         self.take_at_once(at_once);
         if !established && pipeline.hello.is_none() {
-            // Or a line could stay for ever without a session.
+            // Otherwise a connection could stay open for ever without a session.
             return self.close(Close::new(
                 CloseCode::ViolatedPolicy,
                 "no session: HELLO must come first",
@@ -88,7 +88,7 @@ impl State {
         self.current = Some(pipeline);
     }
 
-    /// Looks a text through, and takes out what needs no authorization.
+    /// Scans a text, and extracts what needs no authorization.
     fn sort(&mut self, text: &ByteString) -> Result<(Pipeline, AtOnce), Unread<Close>> {
         let mut pipeline = Pipeline::new();
         let mut at_once = AtOnce::default();
@@ -154,14 +154,15 @@ impl State {
         self.complete_later(acks);
         let droppable = self.inbox.acknowledged(at_once.ack2);
         self.to_drop.extend(droppable);
-        // Only now: what this very message acknowledges is not unacknowledged.
+        // Only now, after the acknowledgements in this very message have been processed.
         self.count_redeliveries();
     }
 
     fn acknowledged(&self, envelope: Envelope, acks: &mut Acks) -> Result<(), Close> {
         let smids = one_or_several(&envelope, "smid", &envelope.smid)?;
         for smid in smids {
-            // An id that is not ours (of an earlier session, say) has nothing to delete: it is answered all the same.
+            // There is nothing to delete for an id that is not ours (of an earlier session, for example), but it is
+            // answered all the same.
             let seq = self.identity().and_then(|identity| identity.seq_of(&smid));
             if let Some(seq) = seq.filter(|seq| self.window.knows(*seq)) {
                 let seqs = if envelope.t == MessageType::Ack {
@@ -205,7 +206,7 @@ impl State {
                 return self.violation(format!("HELLO: {what} is too long, or contains NUL"));
             }
         }
-        // For people to read: made fit for that once, where it enters.
+        // Shown to people, so sanitised once, on entry.
         let [client, app_name, app_version] =
             [client, app_name, app_version].map(|it| shown(&it).into_owned());
         let trace_id = hello.tid;
@@ -250,12 +251,12 @@ impl State {
         }
     }
 
-    /// The store is away: the client keeps its session, and comes back in a while.
+    /// The store is unavailable: the client keeps its session, and reconnects after a while.
     pub(super) fn store_away(&mut self) {
         let delay = ms(self.config.store_away_delay);
         let close = Close::new(
             CloseCode::ServiceRestart,
-            "the store is away, please come back",
+            "the store is unavailable, please reconnect",
         );
         self.leave_at(self.environment.now.saturating_add(delay), close);
         self.drop_work();
@@ -276,7 +277,7 @@ impl State {
         self.window.resume(held.last_seq, goes_again);
         self.topics.resume(held.topics);
         if resumed {
-            // Nobody was told of what was stored between the registration and now.
+            // There were no notices for messages stored between the registration and now.
             self.window.poke();
         }
         let desc = if resumed { "welcome back" } else { "welcome" };
@@ -287,7 +288,7 @@ impl State {
             ..Envelope::new(MessageType::Welcome)
         };
         self.send_now(vec![welcome]);
-        // What was heard before.
+        // Rumours that arrived before the registration.
         self.ask_standing();
     }
 
@@ -297,7 +298,7 @@ impl State {
             return;
         };
         let next = pipeline.envelopes.front().map(|it| it.t);
-        // It may have been revoked since the pipeline was let in.
+        // The authorization may have been revoked since the pipeline was admitted.
         if !self.authorization.is_good() {
             return self.hold();
         }
@@ -341,12 +342,12 @@ impl State {
         }
     }
 
-    /// Takes the next envelopes of the pipeline apart.
+    /// Parses the next envelopes of the pipeline.
     pub(super) fn fill(&mut self) {
         match self.current.as_mut().map(Pipeline::fill) {
             None | Some(Ok(None)) => {}
             Some(Ok(Some(bytes))) => self.actions.push(Action::Processed(bytes)),
-            // It was one when it was looked through.
+            // It was valid when it was scanned.
             Some(Err(error)) => self.violation(format!("not a pipeline: {error}")),
         }
     }
@@ -367,7 +368,7 @@ impl Identity {
     }
 }
 
-/// What a pipeline brings that is done at once.
+/// The parts of a pipeline that are processed at once.
 #[derive(Default)]
 struct AtOnce {
     requested_debug: Option<u32>,
@@ -386,7 +387,7 @@ pub(super) fn protocol_error(why: impl Into<String>) -> Close {
     Close::new(CloseCode::ProtocolError, why)
 }
 
-/// The ids that an envelope names. One with a field that cannot be read names those that can.
+/// The ids in an envelope. If one of its fields cannot be read, those in the other.
 fn one_or_several(
     envelope: &Envelope,
     field: &str,

@@ -1,4 +1,4 @@
-//! Which of the client's messages are being handled or were, and what it is answered.
+//! Which of the client's messages are being handled or were handled, and how they are answered.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -10,43 +10,43 @@ use crate::store::StoreError;
 use crate::store::operation::Fenced;
 use crate::wire::{Close, CloseCode, Envelope, MessageType, check_id, parse_pipeline};
 
-/// The inbox as this registration knows it. It is complete: only the holder writes to it. (It may have more than the
-/// store.)
+/// The inbox as this registration knows it. It is complete, since only the holder writes to it. (It may contain more
+/// than the store.)
 #[derive(Default)]
 pub(super) struct Inbox {
     messages: HashMap<String, Stage>,
     running: usize,
     /// Bytes of the answers that are in the store.
     answered: u64,
-    /// Messages that came again and are to be answered as before, one after the other: what was answered may be big.
-    /// They are seldom there, and there are many sessions.
+    /// Repeated messages that are to be answered as before, one after the other, since an answer may be large. Boxed,
+    /// since they are rare and there are many sessions.
     #[allow(clippy::box_collection)]
     again: Option<Box<VecDeque<(String, MessageType)>>>,
-    /// The first answer of them is being read.
+    /// The answer to the first of them is being read.
     reading: bool,
 }
 
-/// How far a message of the client's has come.
+/// The progress of a client's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// Its handler runs.
     Running {
-        /// ACK2 came meanwhile: it goes as soon as it is stored.
+        /// ACK2 has already arrived: it is deleted as soon as it is stored.
         drop: bool,
-        /// Its RESOLVE or REJECT has gone out already: an ACK would come behind it.
+        /// Its RESOLVE or REJECT has already been sent: an ACK would follow it.
         settled: bool,
-        /// It was doubtful before.
+        /// Its earlier attempt is `Doubtful`.
         doubtful: bool,
     },
     /// It is in the store.
     Stored {
-        /// It came again, and its answer has not been read yet.
+        /// It was repeated, and its answer has not been read yet.
         again: bool,
         /// Bytes of its answer.
         bytes: u64,
     },
-    /// The store could not say whether it has it. The client was told to send it again; but if it is there, the reply to
-    /// what was forwarded may come first, and then only ACK2 comes.
+    /// The result of storing it is unknown. The client was asked to send it again; but if it was stored, the reply of
+    /// the service it was forwarded to may arrive first, and then the client only sends ACK2.
     Doubtful,
 }
 
@@ -67,7 +67,7 @@ impl Inbox {
         self.running
     }
 
-    /// ACK2: which of these can be deleted now. Those whose handler runs are deleted behind it.
+    /// ACK2 for these: returns which can be deleted now. Those whose handler is running are deleted after it.
     pub(super) fn acknowledged(&mut self, cmids: Vec<String>) -> Vec<String> {
         let mut droppable = Vec::with_capacity(cmids.len());
         for cmid in cmids {
@@ -85,8 +85,7 @@ impl Inbox {
         droppable
     }
 
-    /// Why there is no room for this message. Answers are counted once they are there: those of the handlers that run
-    /// then come on top.
+    /// Why there is no room for this message. Answers count once they exist: those of running handlers come on top.
     fn full(&self, config: &Config, cmid: &str) -> Option<&'static str> {
         if self.messages.contains_key(cmid) {
             None
@@ -109,15 +108,15 @@ impl Inbox {
         self.running += 1;
     }
 
-    /// A RESOLVE or REJECT of this message goes out.
+    /// A RESOLVE or REJECT for this message is sent.
     pub(super) fn settled(&mut self, cmid: &str) {
         if let Some(Stage::Running { settled, .. }) = self.messages.get_mut(cmid) {
             *settled = true;
         }
     }
 
-    /// A handler has ended. The first: ACK2 came meanwhile, and it may be in the store; the second: its reply has gone
-    /// out meanwhile.
+    /// A handler has ended. Returns whether ACK2 has arrived in the meantime and the message may be in the store, and
+    /// whether its reply has been sent in the meantime.
     fn ended(&mut self, cmid: &str, end: &End) -> (bool, bool) {
         let Some(&Stage::Running {
             drop,
@@ -142,7 +141,7 @@ impl Inbox {
                 bytes: answer.as_ref().map_or(0, |answer| answer.len() as u64),
             },
             End::Unknown => Stage::Doubtful,
-            // This attempt has left nothing; the one before may have.
+            // This attempt stored nothing, but the one before may have.
             _ if doubtful => Stage::Doubtful,
             End::NothingToSettle | End::Retry(_) | End::FencedOff(_) => return (false, settled),
         };
@@ -157,7 +156,7 @@ impl Inbox {
 }
 
 impl State {
-    /// An information-bearing message: it is handled, or answered as before.
+    /// Processes an information-bearing message: it is handled, or answered as before.
     pub(super) fn accept(&mut self, mut envelope: Box<Envelope>) {
         let missing = |field: &str| format!("{} without {field}", envelope.t);
         let Some(cmid) = envelope.cmid.clone() else {
@@ -171,7 +170,7 @@ impl State {
                 return self.violation(missing("smid"));
             }
         }
-        // A message without endpoint is refused like one to an endpoint that cannot be.
+        // A message without an endpoint is refused like one to an invalid endpoint.
         let eid = envelope.eid.as_deref().unwrap_or_default();
         let eid = Some(eid).filter(|_| !envelope.t.is_reply());
         let wrong_id = |what: &str, id: &str| Some(check_id(what, id).err()?.to_string());
@@ -185,14 +184,14 @@ impl State {
         if let Some(why) = unusable.clone().or(fault).or_else(wrong) {
             let ends_request = envelope.t.is_reply() && envelope.smid.is_some();
             if unusable.is_some() || !ends_request {
-                // Nothing of it is stored: it could not be.
+                // Nothing is stored, since its id cannot be.
                 self.mistake(&why);
                 return self.answer(MessageType::Nack, cmid, Some(why), self.config.ack_delay);
             }
             envelope.fault = Some(why.into());
         }
         match self.inbox.messages.get_mut(&cmid) {
-            // The one that runs answers for both.
+            // The running handler answers both.
             Some(Stage::Running { .. }) => {}
             Some(Stage::Stored { again: true, .. }) => {}
             Some(Stage::Stored { again, .. }) => {
@@ -210,7 +209,7 @@ impl State {
             (true, Some(smid)) => {
                 match self.identity().and_then(|identity| identity.seq_of(smid)) {
                     Some(seq) => Some(seq),
-                    // A request of an earlier session: there is nothing to settle any more.
+                    // A reply to a request of an earlier session: there is nothing left to settle.
                     None => return self.nothing_to_settle(cmid),
                 }
             }
@@ -262,15 +261,15 @@ impl State {
                 self.leave(Close::new(CloseCode::Reconnect, why));
             }
             End::Unknown if kind.is_reply() => {
-                let why = "whether a reply was stored is not known";
+                let why = "it is not known whether a reply was stored";
                 self.leave(Close::new(CloseCode::Reconnect, why));
             }
-            // It was stored, or there would be no reply; the client has that, and needs no RETRY.
+            // It must have been stored, or there would be no reply. The client has the reply, and needs no RETRY.
             End::Retry(_) | End::Unknown if settled => {}
-            End::Unknown => self.retry(Some(cmid), "whether it was stored is not known"),
+            End::Unknown => self.retry(Some(cmid), "it is not known whether this was stored"),
             End::Retry(why) => self.retry(Some(cmid), why.as_deref().unwrap_or("please try again")),
             End::FencedOff(holder) if self.holds(holder) => self.fenced_off(),
-            // It was another registration, before this one took the handler over: nothing was kept.
+            // An earlier registration was fenced off before this one adopted the handler: nothing was kept.
             End::FencedOff(_) if kind.is_reply() => {
                 let why = "a reply could not be stored";
                 self.leave(Close::new(CloseCode::Reconnect, why));
@@ -287,10 +286,10 @@ impl State {
         }
     }
 
-    /// The answer to a message, as it was decided now.
+    /// Sends the answer to a message that has just been decided.
     fn answered(&mut self, kind: MessageType, mut answer: Box<Envelope>, at_once: bool) {
         let config = &self.config;
-        // If nothing else is on its way, there is no company to wait for.
+        // If nothing else is in progress, there is nothing to batch it with.
         let alone = self.inbox.running == 0 && self.work.is_empty() && self.current.is_none();
         let delay = match answer.t {
             MessageType::Resolve | MessageType::Reject if at_once || alone => {
@@ -307,7 +306,7 @@ impl State {
         self.reply(answer, delay);
     }
 
-    /// A message that came again: it is answered as before, marked.
+    /// A repeated message: it is answered as before, marked as a duplicate.
     fn duplicate(&mut self, cmid: String, stored: Option<String>) {
         let stored = stored
             .and_then(|text| parse_pipeline(&text).ok())
@@ -330,7 +329,7 @@ impl State {
         self.reply(Box::new(answer), self.config.ack_delay);
     }
 
-    /// Reads the next answer to a message that came again, while the client takes what it is sent.
+    /// Reads the next answer to a repeated message, as long as the client reads what it is sent.
     pub(super) fn read_answers(&mut self) {
         let full = self.environment.backpressured || self.replies.bytes() > self.config.max_unsent;
         if self.ended || self.inbox.reading || full {

@@ -1,10 +1,11 @@
 //! The session's decisions, pure: an [`Event`] comes in, [`Action`]s come out. No I/O, no actor, no log and no clock: the
 //! time is part of the [`Environment`] that comes with each event.
 //!
-//! [`inbound`] takes pipelines apart in order, [`pipeline`] is the one at hand, [`authorize`] holds what waits for authorization, [`inbox`] knows which
-//! messages are being handled, [`replies`] coalesces what is answered, [`outbox`] is the window of what was sent and
-//! not acknowledged, [`topics`] the subscriptions, [`subscribing`] how they come about, [`publications`] what is delivered
-//! of them, [`replay`] what was missed, [`position`] what of it was received, and [`rights`] whether they may still be.
+//! [`inbound`] processes pipelines in order, [`pipeline`] is the current one, [`authorize`] holds what waits for
+//! authorization, [`inbox`] tracks which messages are being handled, [`replies`] coalesces answers, [`outbox`] is the
+//! window of messages sent and not acknowledged, [`topics`] has the subscriptions, [`subscribing`] makes them,
+//! [`publications`] delivers what is published, [`replay`] what was missed, [`position`] tracks what was received, and
+//! [`rights`] checks whether the subscriptions are still allowed.
 
 mod authorize;
 mod event;
@@ -52,7 +53,7 @@ use crate::store::account_of;
 use crate::store::operation::Holder;
 use crate::wire::{Close, CloseCode, shown};
 
-/// What the pipeline at hand waits for.
+/// What the current pipeline waits for.
 #[derive(Debug)]
 enum Waiting {
     Nothing,
@@ -62,7 +63,7 @@ enum Waiting {
     TopicSubscription(Box<Subscribing>),
 }
 
-/// A close to come. (Boxed, as what is seldom there is in a state: there are many of them.)
+/// A pending close. (Boxed, like all rare parts of a state: there are many states.)
 struct Leaving {
     at: i64,
     close: Close,
@@ -72,12 +73,12 @@ struct Leaving {
 pub(super) struct State {
     config: Arc<Config>,
     node: Arc<str>,
-    /// Somebody listens to all messages.
+    /// The application listens to messages.
     has_listeners: bool,
     environment: Environment,
     /// `None` until HELLO is done.
     identity: Option<Identity>,
-    /// The client keeps its session, so a page that goes away (1001) is a lost line.
+    /// The client keeps its session, so a close with 1001 (the page goes away) counts as a lost connection.
     keep: bool,
     /// Trace id of the HELLO, for its WELCOME.
     welcome_trace: Option<Box<str>>,
@@ -97,7 +98,8 @@ pub(super) struct State {
     to_drop: Vec<String>,
     /// When completes and drops that failed are tried again.
     retry_at: Option<i64>,
-    /// The close to come, and when: the store is away, or the server stops and handlers still run.
+    /// The pending close and its time: the store is unavailable, or the server is stopping and handlers are still
+    /// running.
     leaving: Option<Box<Leaving>>,
     rumour: Option<Box<Rumour>>,
     ended: bool,
@@ -144,7 +146,7 @@ impl State {
         }
     }
 
-    /// Takes an event in; what is to be done comes out, in order.
+    /// Processes an event. Returns the actions to carry out, in order.
     pub(super) fn on(&mut self, event: Event, environment: Environment) -> Vec<Action> {
         self.environment = environment;
         if environment.going_out {
@@ -223,9 +225,9 @@ impl State {
 
     fn registry(&mut self, event: ToSession) {
         match event {
-            // Attached, but not welcomed yet: everything is read from the store then.
+            // Attached, but not welcomed yet: at WELCOME everything is read from the store.
             ToSession::Stored(..) if self.identity().is_none() => {}
-            // The store has it: it need not be here as well.
+            // It can be read from the store later, so it need not be held here.
             ToSession::Stored(_, message) if !self.has_room_for(outbox::size(&message)) => {
                 self.window.newest(message.seq);
             }
@@ -250,7 +252,7 @@ impl State {
     fn taken_over(&mut self) {
         let elsewhere = |it: &mut Box<Leaving>| it.close.code != CloseCode::Disconnect;
         if let Some(leaving) = self.leaving.take_if(elsewhere) {
-            // The line was to be closed anyway; it may be this node's name only that has changed.
+            // The line was about to be closed anyway, and perhaps only this node's name has changed.
             return self.end(Some(leaving.close), Keep::Deregister);
         }
         let why = "another connection with the same MatsSocketSessionId took over";
@@ -262,8 +264,8 @@ impl State {
         self.end(Some(Close::new(CloseCode::SessionLost, why)), Keep::Closed);
     }
 
-    /// The store refused a write: the session was taken over, or closed. The registry is about to say which; should
-    /// its word be lost, the store is asked. Until then nothing more is done.
+    /// The store refused a write: the session was taken over or closed. The registry is about to say which; in case its
+    /// message is lost, the store is asked. Until then nothing more is done.
     fn fenced_off(&mut self) {
         const WORD: i64 = 250;
         let close = Close::new(CloseCode::Disconnect, "fenced off");
@@ -271,7 +273,8 @@ impl State {
         self.drop_work();
     }
 
-    /// The server stops: nothing more is taken in, handlers finish within the grace time, then the line is closed.
+    /// The server is stopping: no more input is processed, handlers finish within the grace time, then the line is
+    /// closed.
     fn restart(&mut self, why: &str) {
         let close = Close::new(CloseCode::ServiceRestart, why);
         if self.inbox.running() == 0 {
@@ -282,12 +285,12 @@ impl State {
         self.drop_work();
     }
 
-    /// The line is going to be closed then.
+    /// Schedules the close of the line.
     fn leave_at(&mut self, at: i64, close: Close) {
         self.leaving = Some(Box::new(Leaving { at, close }));
     }
 
-    /// Says what is still to be said, then closes the line; the session is kept.
+    /// Sends what is still to be sent, then closes the line. The session is kept.
     fn leave(&mut self, close: Close) {
         self.flush_all();
         self.end(Some(close), Keep::Deregister);
@@ -327,14 +330,14 @@ impl State {
             .min()
     }
 
-    /// Until when the client must have acknowledged something of what was delivered to it. It moves with each delivery,
-    /// and is far away: so it is apart from [`deadline`](Self::deadline), and looked at when it has come.
+    /// When the client must have acknowledged something of what was delivered to it. This moves with each delivery and
+    /// is far in the future, so it is separate from [`deadline`](Self::deadline), and only checked once it is due.
     pub(super) fn acknowledgement_due(&self) -> Option<i64> {
         let since = self.window.unacknowledged_since();
         since.map(|since| since.saturating_add(ms(self.config.acknowledge_timeout)))
     }
 
-    /// The next text to take apart. There are many sessions with nothing to do: their queues take no memory.
+    /// The next text to process. An empty queue is freed, since there are many idle sessions.
     fn next_work(&mut self) -> Option<ByteString> {
         let text = self.work.pop_front()?;
         if self.work.is_empty() {
@@ -350,20 +353,20 @@ impl State {
         self.work_bytes = 0;
     }
 
-    /// A breach of the protocol.
+    /// Closes the session for a protocol violation.
     fn violation(&mut self, why: impl Into<String>) {
         let close = Close::new(CloseCode::ProtocolError, why);
         self.mistake(close.reason());
         self.close(close);
     }
 
-    /// The client has sent what cannot be meant.
+    /// Records a mistake of the client.
     fn mistake(&mut self, what: &str) {
         self.actions.push(Action::Mistake(shown(what).into_owned()));
     }
 
-    /// Closes with this code, which says what becomes of the session. A session that HELLO named but did not get is
-    /// not touched.
+    /// Closes with this code, which determines what becomes of the session. A session that HELLO named but did not get
+    /// is left alone.
     fn close(&mut self, close: Close) {
         let keep = match close.code.server_closes_session() {
             true => Keep::Close(close.reason().to_owned()),
@@ -392,7 +395,7 @@ impl State {
         self.identity.as_ref()
     }
 
-    /// Whether this is the registration of this actor.
+    /// Whether this is the actor's own registration.
     fn holds(&self, holder: Holder) -> bool {
         self.identity()
             .is_some_and(|identity| identity.holder == holder)
@@ -402,7 +405,7 @@ impl State {
         self.authorization.principal.as_ref()
     }
 
-    /// Whose the session is, whoever its client is by now.
+    /// The session's owner, even if its client is another user by now.
     pub(super) fn owner(&self) -> &str {
         let owner = self
             .identity()
@@ -410,13 +413,13 @@ impl State {
         owner.unwrap_or_else(|| self.user_id())
     }
 
-    /// Who the client is. Empty until it is authenticated.
+    /// The client's user id. Empty until it is authenticated.
     pub(super) fn user_id(&self) -> &str {
         self.principal()
             .map_or("", |principal| principal.user_id.as_str())
     }
 
-    /// A hash of who the client is, under which he is counted.
+    /// A hash of the client's user id, under which the user is counted.
     pub(super) fn account(&self) -> u64 {
         account_of(self.user_id())
     }
@@ -426,7 +429,7 @@ impl State {
         self.authorization.accepted.as_deref()
     }
 
-    /// The authorization value that is to be judged.
+    /// The authorization value to be authenticated.
     pub(super) fn offered_authorization(&self) -> Option<&str> {
         self.authorization.offered()
     }
@@ -436,26 +439,26 @@ impl State {
         self.authorization.valid_at
     }
 
-    /// Bytes that this session holds of what came in, beside the texts that count as unprocessed in the line's flow, and
-    /// what handlers were given.
+    /// Incoming bytes that this session holds, not including texts that count as unprocessed in the line's flow, nor
+    /// what was passed to handlers.
     pub(super) fn held_incoming(&self) -> usize {
         let envelopes = self.current.as_ref().map_or(0, Pipeline::bytes);
         envelopes + self.authorization.held_bytes()
     }
 
-    /// Bytes that this session holds of what is to go out, beside those that the line has already.
+    /// Outgoing bytes that this session holds, not including those already passed to the line.
     pub(super) fn held_outgoing(&self) -> usize {
         self.window.bytes() + self.replies.bytes() + self.topics.bytes()
     }
 
-    /// Whether there is room for so many bytes more that are to go out.
+    /// Whether there is room for this many more outgoing bytes.
     fn has_room_for(&mut self, bytes: usize) -> bool {
         let room = self.environment.outgoing_room.checked_sub(bytes);
         self.environment.outgoing_room = room.unwrap_or(self.environment.outgoing_room);
         room.is_some()
     }
 
-    /// Keeps an envelope that came in or goes out, and has listeners told of it.
+    /// Records an envelope for introspection, and reports it to listeners.
     fn record(&mut self, incoming: bool, envelope: Outline<'_>) {
         let (most, at) = (self.config.recent_envelopes, self.environment.wall);
         self.recent.add(most, at, incoming, &envelope);

@@ -1,4 +1,4 @@
-//! The window of the outbox: what is at hand, sent, and not acknowledged. The backlog stays in the store.
+//! The window of the outbox: messages in memory, sent, and not acknowledged. The backlog stays in the store.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,23 +6,23 @@ use super::Action;
 use crate::config::Config;
 use crate::store::operation::OutboxMessage;
 
-/// The window. Sequence numbers only grow; a message is taken in once, in order.
+/// The window. Sequence numbers only grow; each message enters once, in order.
 #[derive(Default)]
 pub(super) struct Window {
-    /// The newest sequence number taken in.
+    /// The newest sequence number that has entered.
     head: i64,
     /// The newest sequence number known to be stored.
     newest: i64,
     /// There may be more in the store than `newest` says.
     poked: bool,
-    /// A read from the store is under way; it was asked when `newest` was this.
+    /// A read from the store is in progress, requested when `newest` was this.
     fetching: Option<i64>,
-    /// Bytes of the next message, if it is known to be larger than what is read at a time.
+    /// Size of the next message, if it is known to be larger than a normal read.
     max_first: u64,
     ready: VecDeque<OutboxMessage>,
     sent: BTreeMap<i64, Sent>,
     bytes: usize,
-    /// When something was acknowledged last, or bytes still waited for the client to take them.
+    /// When something was last acknowledged, or bytes were last still waiting to be sent.
     moved: i64,
 }
 
@@ -38,14 +38,14 @@ pub(super) fn size(message: &OutboxMessage) -> usize {
 }
 
 impl Window {
-    /// A session that has just been registered: everything in its outbox goes again.
+    /// A newly registered session: everything in its outbox is sent again.
     pub(super) fn resume(&mut self, last_seq: i64, has_outbox: bool) {
         self.newest = last_seq;
         self.head = if has_outbox { 0 } else { last_seq };
     }
 
-    /// A message was stored, and is at hand; none was stored between `after` and it. Taken in only if it is the next one:
-    /// else the store is asked.
+    /// A message was stored, and none between `after` and it. It enters only if it is the next one; otherwise the store
+    /// is read.
     pub(super) fn stored(&mut self, after: i64, message: OutboxMessage, config: &Config) {
         self.newest = self.newest.max(message.seq);
         let is_next = after <= self.head && message.seq > self.head;
@@ -96,7 +96,7 @@ impl Window {
         })
     }
 
-    /// The store was read.
+    /// The result of a read from the store.
     pub(super) fn fetched(&mut self, messages: Vec<OutboxMessage>, more: bool) {
         let asked_at = self.fetching.take();
         self.max_first = 0;
@@ -109,29 +109,29 @@ impl Window {
         if more {
             self.poked = true;
         } else if let Some(newest) = asked_at {
-            // What was not given up to there does not exist any more.
+            // Messages up to there that were not returned no longer exist.
             self.head = self.head.max(newest);
         }
     }
 
-    /// The next message has so many bytes, for which no room was made: it is to be read with room for them.
+    /// The next message has this many bytes, more than there was room for: it must be read again with enough room.
     pub(super) fn first_is_too_large(&mut self, bytes: u64) {
         self.fetch_failed();
         self.max_first = bytes;
     }
 
-    /// The read failed: it is to be tried again.
+    /// The read failed and must be retried.
     pub(super) fn fetch_failed(&mut self) {
         self.fetching = None;
         self.poked = true;
     }
 
-    /// Whether a message with this sequence number can ever have been sent.
+    /// Whether a message with this sequence number can have been sent.
     pub(super) fn knows(&self, seq: i64) -> bool {
         seq <= self.newest_known()
     }
 
-    /// The newest sequence number that was stored, as far as is known: none that is higher was sent.
+    /// The newest sequence number known to be stored: no higher one was sent.
     pub(super) fn newest_known(&self) -> i64 {
         self.newest.max(self.head)
     }
@@ -157,14 +157,14 @@ impl Window {
         round
     }
 
-    /// The client has acknowledged these, one way or the other.
+    /// The client has acknowledged these, with ACK or NACK.
     pub(super) fn acknowledged<'a>(&mut self, seqs: impl Iterator<Item = &'a i64>, now: i64) {
         if self.complete(seqs) {
             self.moved = now;
         }
     }
 
-    /// These are not in flight any more. Whether any of them was.
+    /// Marks these as no longer in flight. Returns whether any of them was.
     pub(super) fn complete<'a>(&mut self, seqs: impl Iterator<Item = &'a i64>) -> bool {
         let before = self.sent.len();
         for seq in seqs {
@@ -175,19 +175,19 @@ impl Window {
         self.sent.len() < before
     }
 
-    /// Bytes still wait for the client to take them: it cannot have acknowledged them.
+    /// Bytes are still waiting to be sent, so the client cannot have acknowledged them.
     pub(super) fn going_out(&mut self, now: i64) {
         self.moved = now;
     }
 
-    /// Since when something has been in flight without an acknowledgement of anything, the client having taken all.
+    /// Since when messages have been in flight without any acknowledgement, although the client has read everything.
     pub(super) fn unacknowledged_since(&self) -> Option<i64> {
         let (_, oldest) = self.sent.first_key_value()?;
         Some(oldest.at.max(self.moved))
     }
 
-    /// Sent at this time or earlier, not acknowledged, and not counted yet: they are counted now. What was sent first
-    /// comes first, so the look ends soon.
+    /// Counts messages that were sent at this time or earlier, are not acknowledged, and were not counted yet. They are
+    /// ordered by the time they were sent, so the search ends early.
     pub(super) fn count_unacknowledged(&mut self, at: i64) -> Vec<i64> {
         let old = self
             .sent
@@ -205,7 +205,7 @@ impl Window {
         self.sent.len()
     }
 
-    /// Payload bytes at hand: sent messages are not kept.
+    /// Payload bytes in memory: sent messages are not kept.
     pub(super) fn bytes(&self) -> usize {
         self.ready.iter().map(size).sum()
     }

@@ -1,4 +1,4 @@
-//! What goes out: the outbox, the client's acknowledgements of it, and what debug objects show.
+//! Outgoing messages: the outbox, the client's acknowledgements, and debug objects.
 
 use std::borrow::Borrow;
 
@@ -11,11 +11,11 @@ use crate::store::StoreError;
 use crate::store::operation::{Fenced, FetchedOutbox, OutboxMessage};
 use crate::wire::{Debug, DebugOptions, Envelope, print_pipeline};
 
-/// Milliseconds until something that the store did not take is tried again.
+/// Milliseconds until a write that the store did not accept is retried.
 const AGAIN: i64 = 500;
 
 impl State {
-    /// Delivers what is at hand, round by round, each after asking the authenticator; and what was published.
+    /// Delivers messages round by round, asking the authenticator before each round, and then publications.
     pub(super) fn deliver(&mut self) {
         if self.ended || self.leaving.is_some() || self.identity().is_none() {
             return;
@@ -44,7 +44,7 @@ impl State {
                 }
             }
         }
-        // It was for what is at hand now.
+        // The permission was only for this round.
         if self.authorization.outgoing == Outgoing::Granted {
             self.authorization.outgoing = Outgoing::Ask;
         }
@@ -113,7 +113,7 @@ impl State {
         all.smids.extend(acks.smids);
     }
 
-    /// Hands acknowledgements on to the store, all that came with one event together.
+    /// Passes acknowledgements to the store, all those of one event together.
     pub(super) fn store_acks(&mut self) {
         if self.ended || self.leaving.is_some() || self.retry_at.is_some() {
             return;
@@ -153,7 +153,7 @@ impl State {
         }
     }
 
-    /// The client has said something: what was sent long before, and is not acknowledged, it has evidently received.
+    /// The client has sent something: evidently it has received what was sent long before but is not acknowledged.
     pub(super) fn count_redeliveries(&mut self) {
         let evidence = ms(self.config.redelivery_evidence);
         let seqs = self
@@ -164,7 +164,7 @@ impl State {
         }
     }
 
-    /// The store did not take something: it is tried again in a while.
+    /// The store did not accept a write: it is retried after a while.
     pub(super) fn try_again(&mut self) {
         self.retry_at.get_or_insert(self.environment.now + AGAIN);
     }
@@ -178,12 +178,12 @@ impl State {
         self.actions.push(Action::Send(Text::Own(text)));
     }
 
-    /// Debug options in effect for a request of the client's: those that it asks for itself.
+    /// Debug options in effect for a client's request: those that the request asks for.
     pub(super) fn debug_of(&self, envelope: &Envelope) -> DebugOptions {
         self.allowed(DebugOptions::from_bits(envelope.rd.unwrap_or_default()))
     }
 
-    /// Debug options in effect for messages that the server makes.
+    /// Debug options in effect for messages that the server creates.
     pub(super) fn debug_of_server(&self) -> DebugOptions {
         self.allowed(self.requested_debug)
     }
@@ -195,7 +195,7 @@ impl State {
             })
     }
 
-    /// The debug object of a reply: it shows what its request asked for.
+    /// The debug object of a reply, with what its request asked for.
     pub(super) fn debug_of_reply(&self, debug: Debug) -> Option<Debug> {
         let effective = DebugOptions::from_bits(debug.resd);
         self.debug_to_send(debug, effective)

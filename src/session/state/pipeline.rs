@@ -1,7 +1,7 @@
-//! The pipeline at hand, of which no more is in memory than its text and the envelopes that have their turn next.
+//! The current pipeline. Only its text and the next few envelopes are in memory.
 //!
-//! Taken apart, an envelope takes many times the bytes of the shortest text that makes one, and the payloads of all of
-//! them take those of the text once more.
+//! A parsed envelope takes many times the bytes of the shortest text of one, and the payloads together take the bytes
+//! of the text once more.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -10,22 +10,22 @@ use bytestring::ByteString;
 
 use crate::wire::{Envelope, MessageType, PipelineError, read_envelope};
 
-/// Envelopes that are taken apart at a time.
+/// Most envelopes parsed at a time.
 const AT_A_TIME: usize = 256;
-/// The same in bytes; one is always taken.
+/// Most bytes of envelopes parsed at a time; one envelope is always parsed.
 const BYTES_AT_A_TIME: usize = 64 * 1024;
 
-/// The pipeline at hand.
+/// The current pipeline.
 pub(super) struct Pipeline {
     pub(super) step: Step,
     pub(super) hello: Option<Box<Envelope>>,
-    /// What is next of it: information-bearing messages, SUB, UNSUB, and what does not belong.
+    /// Its next envelopes: information-bearing messages, SUB, UNSUB, and invalid ones.
     pub(super) envelopes: VecDeque<Box<Envelope>>,
-    /// What is behind those.
+    /// The rest of the text.
     rest: Option<Rest>,
-    /// It brought an authorization value.
+    /// Whether it contains an authorization value.
     pub(super) authorization: bool,
-    /// Bytes that the envelopes take.
+    /// Bytes that the envelopes occupy.
     bytes: usize,
 }
 
@@ -36,7 +36,7 @@ pub(super) enum Step {
     Dispatch,
 }
 
-/// The part of a text that is not taken apart yet.
+/// The part of a text that is not parsed yet.
 struct Rest {
     text: ByteString,
     /// Where the next envelope starts.
@@ -55,7 +55,7 @@ impl Pipeline {
         }
     }
 
-    /// Takes an envelope, of so many bytes, in, unless it is for later, as all those behind it.
+    /// Adds an envelope of this many bytes, unless it and all that follow are left for later.
     pub(super) fn push(&mut self, envelope: Envelope, bytes: usize, at: usize, text: &ByteString) {
         if self.rest.is_some() {
             return;
@@ -73,8 +73,7 @@ impl Pipeline {
         self.envelopes.len() >= AT_A_TIME || self.bytes >= BYTES_AT_A_TIME
     }
 
-    /// Takes the next envelopes apart, if there are none at hand. Gives the bytes of the text when it is not needed any
-    /// more.
+    /// Parses the next envelopes if there are none left. Returns the length of the text once it is no longer needed.
     pub(super) fn fill(&mut self) -> Result<Option<usize>, PipelineError> {
         if !self.envelopes.is_empty() {
             return Ok(None);
@@ -105,29 +104,30 @@ impl Pipeline {
         self.envelopes.is_empty() && self.rest.is_none()
     }
 
-    /// Whether some of it is not taken apart yet.
+    /// Whether some of it is not parsed yet.
     pub(super) fn has_rest(&self) -> bool {
         self.rest.is_some()
     }
 
-    /// Gives the text up: how many bytes it had, if it was still needed.
+    /// Drops the text. Returns its length, if it was still needed.
     pub(super) fn give_up_text(&mut self) -> Option<usize> {
         self.rest.take().map(|rest| rest.text.len())
     }
 
-    /// Bytes that it takes, beside those of its text.
+    /// Bytes that it occupies, not including its text.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// What was held comes first.
+    /// Puts held envelopes first.
     pub(super) fn put_first(&mut self, held: VecDeque<Box<Envelope>>) {
         let behind = mem::replace(&mut self.envelopes, held);
         self.envelopes.extend(behind);
     }
 }
 
-/// Whether such an envelope is done with when its pipeline is looked through first: it needs no authorization.
+/// Whether envelopes of this type are already processed when their pipeline is first scanned, since they need no
+/// authorization.
 pub(super) fn is_taken_at_once(t: MessageType) -> bool {
     match t {
         MessageType::Auth

@@ -1,30 +1,30 @@
 //! How much of its topics the client has received.
 //!
-//! A client does not acknowledge publications. But whatever answers something that was sent after them proves that they
-//! came: a WebSocket pong to a ping behind them, or the ACK of a message behind them. What merely comes later proves
-//! nothing: it may have been on its way already.
+//! A client does not acknowledge publications. But an answer to something that was sent after them proves that they
+//! arrived: a WebSocket pong to a later ping, or the ACK of a later message. Other input that arrives later proves
+//! nothing: it may already have been on its way.
 //!
-//! The numbers of publications are in one order over all topics. So one number per session says it: everything that was
-//! published to it up to there was received. It is stored now and then, and when the session is let go; when the session
-//! is resumed, what is newer is sent again. So a client may be sent again what it has received, if that was not proven or
-//! not stored before its line or its node was lost: a publication is repeated rather than lost. Clients know repeated ones
-//! by their ids, and those that name the last one they have seen are not sent any.
+//! Publications are numbered in one order over all topics. So one number per session suffices: everything published to
+//! it up to that number was received. It is stored periodically and when the session is released; when the session is
+//! resumed, everything newer is sent again. A client may therefore get publications again that it has received, if that
+//! was not proven or not stored before its connection or its node was lost: a publication is repeated rather than lost.
+//! Clients recognise repeated ones by their ids, and clients that name the last one they have seen get no repeats.
 
 use super::{Action, State, Waiting};
 use crate::clock::ms;
 
-/// Milliseconds after which a ping without an answer is not waited for any more: a client may answer the newest only.
+/// Milliseconds after which a ping without an answer is given up: a client may answer only the newest ping.
 const AGAIN: i64 = 30_000;
 
-/// What was sent, and what of it was received.
+/// What was sent, and how much of it was received.
 #[derive(Debug, Default)]
 pub(super) struct Position {
-    /// The newest number that this session was given, or from which on it listens: what it was not given up to there was
-    /// not published to it.
+    /// The newest number that this session was given, or from which on it listens: everything published to it up to
+    /// there was given to it.
     heard: i64,
     /// The client has received everything up to this number.
     received: i64,
-    /// How often something was sent of a topic, and which of these the client has received.
+    /// How often publications were sent, and how many of these sends the client has received.
     sent: u64,
     proven: u64,
     candidate: Option<Candidate>,
@@ -37,14 +37,14 @@ pub(super) struct Position {
     report_at: i64,
 }
 
-/// A position that something is going to prove.
+/// A position whose proof is pending.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
     position: i64,
     sent: u64,
-    /// A message with a higher sequence number is behind it.
+    /// A message with a higher sequence number follows it.
     seq: i64,
-    /// The ping behind it, and when it was sent.
+    /// The ping that follows it, and when that was sent.
     ping: Option<(u64, i64)>,
 }
 
@@ -79,7 +79,7 @@ impl Position {
         }
     }
 
-    /// When something is to be done.
+    /// When the next step is due.
     pub(super) fn deadline(&self) -> Option<i64> {
         let answer = self.candidate.and_then(|it| it.ping);
         let unasked = self.sent > self.proven && answer.is_none();
@@ -90,14 +90,14 @@ impl Position {
         [ping, report, again].into_iter().flatten().min()
     }
 
-    /// Whether it may be forgotten: no ping of it is on its way.
+    /// Whether it can be dropped: no ping was sent, so no pong can arrive for it.
     pub(super) fn is_unused(&self) -> bool {
         self.pings == 0
     }
 }
 
 impl State {
-    /// Up to which number the client was sent everything; `None`: what has yet to be read for it is not known.
+    /// Up to which number everything was sent to the client. `None`: it is not known what must still be read for it.
     fn sent_up_to(&self) -> Option<i64> {
         let is_subscribing = matches!(
             self.waiting,
@@ -116,7 +116,7 @@ impl State {
         Some(unsent.map_or(more.position.heard, |it| it.min(more.position.heard)))
     }
 
-    /// Has what was sent proven, and reports what was.
+    /// Requests proof for what was sent, and reports what is proven.
     pub(super) fn settle_position(&mut self) {
         let Some(up_to) = self.sent_up_to() else {
             return;
@@ -128,7 +128,7 @@ impl State {
         };
         let position = &mut more.position;
         if position.sent == position.proven {
-            // Nothing was sent since: so there is nothing to be received.
+            // Nothing has been sent since, so there is nothing to prove.
             position.received = position.received.max(up_to);
         }
         let is_late = |at: i64| at.saturating_add(AGAIN) <= now;
@@ -178,7 +178,7 @@ impl State {
         }
     }
 
-    /// The client has received everything that was published to this session up to this number. `None`: nothing is known.
+    /// The number up to which the client has received everything published to this session. `None`: not known.
     pub(in crate::session) fn received(&self) -> Option<i64> {
         let received = self.topics.peek_more()?.position.received;
         (received > 0).then_some(received)

@@ -1,9 +1,9 @@
-//! Publications on their way to the client, and the gate that they pass.
+//! Publications on their way to the client, and the gate they pass.
 //!
-//! A client does not acknowledge publications, and does not subscribe again while its line is open. So while nothing may
-//! go out to it, or its line takes no more, the session keeps how far the client has come in each topic; the store has the
-//! publications. When the gate opens again, the client is sent what it has missed ([`replay`](super::replay)), or told
-//! that something is lost.
+//! A client does not acknowledge publications, and does not subscribe again while its connection is open. So while
+//! nothing may be sent to it, or its connection accepts no more, the session records how far the client has come in
+//! each topic; the publications stay in the store. When the gate opens again, the client gets what it has missed
+//! ([`replay`](super::replay)), or a SUB_LOST.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::registry::Published;
 use crate::wire::{Envelope, MessageType};
 
 impl State {
-    /// Whether publications may go out now.
+    /// Whether publications may be sent now.
     pub(super) fn may_publish(&self) -> bool {
         let authorization = &self.authorization;
         authorization.is_good()
@@ -25,7 +25,7 @@ impl State {
                 || self.environment.now < authorization.open_until)
     }
 
-    /// Whether it is known that nothing may go out.
+    /// Whether it is known that nothing may be sent.
     pub(super) fn is_shut(&self) -> bool {
         !self.authorization.is_good() || self.authorization.outgoing == Outgoing::Held
     }
@@ -37,8 +37,8 @@ impl State {
         }
     }
 
-    /// Something was published: it waits to be delivered with the others of this moment, unless it would overtake what is
-    /// to be read before it.
+    /// A publication arrived: it waits to be delivered with others of this moment, unless it would overtake earlier
+    /// ones that must be read first.
     pub(super) fn published(&mut self, published: Arc<Published>) {
         let publication = &published.publication;
         let (topic, number) = (&publication.topic, publication.id);
@@ -66,7 +66,7 @@ impl State {
         more.waiting.push_back(published);
     }
 
-    /// Delivers publications, if they may go out; asks whether they may, if that is not known.
+    /// Delivers publications if they may be sent; if that is not known, asks the authenticator.
     pub(super) fn deliver_publications(&mut self) {
         let Some(more) = self.topics.peek_more() else {
             return;
@@ -86,7 +86,7 @@ impl State {
         self.check_next_topics();
     }
 
-    /// What waits is left to be read from the store.
+    /// Drops waiting publications, to be read from the store later.
     fn shut_publications_out(&mut self) {
         for published in self.take_waiting() {
             let publication = &published.publication;
@@ -126,7 +126,7 @@ impl State {
                     } else if it.doubtful {
                         self.topics.fall_behind(topic, Unsent::one(number));
                     } else if it.is_behind() && number >= it.first_missed {
-                        // What is being read comes first.
+                        // Publications that are being read come first.
                         later.push_back(published);
                     } else {
                         it.position = number;
@@ -145,7 +145,7 @@ impl State {
         self.send_of_topics(sent.collect());
     }
 
-    /// Sends a publication as all others are sent it who are sent nothing else: mostly everybody.
+    /// Sends a publication by itself, in the text shared by all sessions that send it by itself, which are usually all.
     fn send_alone(&mut self, published: &Published) {
         self.topics.more().position.sent();
         self.record(
@@ -161,7 +161,7 @@ impl State {
         self.actions.push(Action::Send(text));
     }
 
-    /// Sends publications, or word that some are lost.
+    /// Sends publications, or the news that some are lost.
     pub(super) fn send_of_topics(&mut self, envelopes: Vec<Envelope>) {
         if !envelopes.is_empty() {
             self.topics.more().position.sent();
@@ -169,7 +169,7 @@ impl State {
         }
     }
 
-    /// What waits of this topic is left to be read from the store: there is more to read before it.
+    /// Drops the waiting publications of this topic, to be read from the store later: earlier ones must be read first.
     pub(super) fn read_later(&mut self, topic: &str) {
         let waiting = self.take_waiting();
         let (theirs, others): (VecDeque<_>, _) =

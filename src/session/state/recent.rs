@@ -7,12 +7,12 @@ use crate::clock::wall_time;
 use crate::introspection::RecentEnvelope;
 use crate::wire::{Envelope, MAX_ID_BYTES, MessageType, cut, shown};
 
-/// What an envelope is, without what it says.
+/// An envelope without its content.
 pub(super) struct Outline<'a> {
     pub(super) message_type: MessageType,
     /// Endpoint or topic.
     pub(super) endpoint: Option<&'a str>,
-    /// Message id: the client's or the server's; for several, how many.
+    /// Message id, the client's or the server's; if there are several, their number.
     pub(super) id: Option<Cow<'a, str>>,
     pub(super) trace_id: Option<&'a str>,
 }
@@ -38,8 +38,8 @@ impl<'a> Outline<'a> {
     }
 }
 
-/// The last envelopes of a session, a bounded number. There are many sessions, so they are kept as bytes, one behind
-/// the other: time (8), message type and direction (1), length of endpoint (2) and id (2), and these.
+/// The last envelopes of a session, up to a limit. There are many sessions, so entries are kept as consecutive bytes:
+/// time (8), message type and direction (1), length of the endpoint (2), length of the id (2), endpoint, id.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     bytes: VecDeque<u8>,
@@ -48,7 +48,7 @@ pub(super) struct Recent {
 
 /// Bytes of an entry before endpoint and id.
 const HEAD: usize = 13;
-/// The length of what is not there.
+/// The length that stands for `None`.
 const NONE: u16 = u16::MAX;
 const INCOMING: u8 = 128;
 
@@ -106,14 +106,14 @@ impl Recent {
     }
 }
 
-/// A length, if there is something that long.
+/// Reads a length; `None` if it stands for that.
 fn length(bytes: &mut impl Iterator<Item = u8>) -> Option<usize> {
     let bytes = [0; 2].map(|_: u8| bytes.next().unwrap_or_default());
     let length = u16::from_le_bytes(bytes);
     (length != NONE).then_some(length.into())
 }
 
-/// The beginning of an id: what a client sends is kept here before it is checked.
+/// The beginning of an id, since a client's ids are recorded before their length is checked.
 fn short(id: &str) -> &str {
     cut(id, MAX_ID_BYTES)
 }

@@ -1,8 +1,9 @@
-//! What the client has missed of its topics: read from the store page by page, and sent as the line takes it.
+//! Publications that the client has missed: read from the store page by page, and sent as the connection accepts them.
 //!
-//! One page is read at a time, of one topic after the other, and only while the line has room for it: so a replay takes
-//! little memory however long it is, and what the client asks for meanwhile is answered soon. What is published on a topic
-//! while it is replayed is read from the store as well, until the replay has caught up; other topics go on beside it.
+//! One page is read at a time, for one topic after the other, and only while the connection has room for it. So a
+//! replay takes little memory however long it is, and the client's other messages are answered soon. Publications on a
+//! topic that is being replayed are read from the store as well, until the replay has caught up; other topics continue
+//! in parallel.
 
 use std::ops::Bound::{Excluded, Unbounded};
 
@@ -22,7 +23,8 @@ impl State {
             && !self.environment.backpressured
     }
 
-    /// Reads a page of a topic of which the client has missed something. It is lost if it has become too much.
+    /// Reads a page of a topic of which the client has missed something. If it has missed too much, the topic's missed
+    /// publications are lost.
     pub(super) fn read_next_topic(&mut self) {
         while self.may_read_topics()
             && let Some(topic) = self.next_behind()
@@ -38,7 +40,8 @@ impl State {
             self.topics.begin_reading(&topic, up_to);
             self.actions.push(Action::ReadTopic {
                 topic,
-                // Nothing was published on it between these: so what is older may be gone from the store.
+                // Nothing was published on the topic between these two, so older publications may be gone from the
+                // store.
                 after: subscription.position.max(subscription.first_missed - 1),
                 up_to,
                 max_bytes: self.page_bytes(),
@@ -46,13 +49,13 @@ impl State {
         }
     }
 
-    /// Bytes of a page: no more than there is room for on a line that is not filling, with some to spare.
+    /// Size of a page in bytes: somewhat less than there is room for on a connection that is not filling up.
     fn page_bytes(&self) -> u64 {
         let page = self.config.window_bytes.min(self.config.max_unsent / 4);
         page as u64
     }
 
-    /// The topic to read next: each has its turn.
+    /// The topic to read next, in turn.
     fn next_behind(&self) -> Option<String> {
         let more = self.topics.peek_more()?;
         let topics = &self.topics.topics;
@@ -65,7 +68,7 @@ impl State {
         next.find(is_ready).cloned()
     }
 
-    /// What the client has missed of this topic is not sent any more: the subscription stands from now on.
+    /// Gives up what the client has missed of this topic: the subscription continues from now on.
     fn lose(&mut self, topic: String) {
         if let Some(subscription) = self.topics.topics.get_mut(&topic) {
             subscription.reach(subscription.behind);
@@ -80,7 +83,7 @@ impl State {
         }
     }
 
-    /// A page of what was published on a topic up to a number. `None`: some of it is gone.
+    /// A page of a topic's publications, up to a number. `None`: some of them are gone.
     pub(super) fn topic_read(
         &mut self,
         topic: String,

@@ -1,5 +1,5 @@
-//! What is answered to the client, coalesced: so that one WebSocket message carries many, and plain acknowledgements
-//! of many messages are one envelope.
+//! Answers to the client, coalesced: one WebSocket message carries many, and plain acknowledgements of many messages
+//! become one envelope.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,17 +7,18 @@ use std::time::Duration;
 use super::State;
 use crate::wire::{Envelope, IdOf, MessageType, acknowledge, shown};
 
-/// Answers that wait for company.
+/// Answers waiting to be batched.
 #[derive(Default)]
 pub(super) struct Replies {
-    /// ACKs that are superfluous if a RESOLVE or REJECT for that message comes first: cmid → due.
+    /// ACKs that become superfluous if a RESOLVE or REJECT for the message comes first: cmid → due.
     lazy: HashMap<String, i64>,
     /// The earliest due time in `lazy`, or an earlier one.
     lazy_due: Option<i64>,
     waiting: Vec<Waiting>,
     /// The earliest due time in `waiting`.
     waiting_due: Option<i64>,
-    /// RESOLVE and REJECT that may not go out before a valid authorization has come. (Boxed: it is seldom there.)
+    /// RESOLVE and REJECT that may not be sent before a valid authorization arrives. (Boxed, since it is rarely
+    /// needed.)
     #[allow(clippy::box_collection, clippy::vec_box)]
     withheld: Option<Box<Vec<Box<Envelope>>>>,
     bytes: usize,
@@ -36,7 +37,7 @@ enum What {
     Envelope(Box<Envelope>),
 }
 
-/// Answers due within so many milliseconds go along with those that are due.
+/// Answers due within this many milliseconds are sent along with those that are due.
 const ALONG: i64 = 2;
 
 impl Replies {
@@ -51,10 +52,10 @@ impl Replies {
         self.lazy.insert(cmid, due);
     }
 
-    /// A RESOLVE or REJECT of this message goes out: it doubles as the ACK.
+    /// A RESOLVE or REJECT for this message is sent, which doubles as its ACK.
     pub(super) fn settled(&mut self, cmid: &str) {
         self.lazy.remove(cmid);
-        // The ACK of a message that came again waits here.
+        // The ACK of a repeated message waits here.
         self.waiting.retain(|waiting| !waiting.what.is_ack_of(cmid));
     }
 
@@ -62,7 +63,7 @@ impl Replies {
         self.bytes
     }
 
-    /// Authorization is good again: what was withheld is due.
+    /// The authorization is valid again: withheld answers are due.
     pub(super) fn release(&mut self, now: i64) {
         for envelope in self.withheld.take().into_iter().flat_map(|it| *it) {
             let what = What::Envelope(envelope);
@@ -71,7 +72,7 @@ impl Replies {
         }
     }
 
-    /// Keeps back those of these that bring something.
+    /// Withholds those of these that carry a payload.
     #[allow(clippy::vec_box)]
     fn withhold(&mut self, envelopes: Vec<Box<Envelope>>) -> Vec<Box<Envelope>> {
         let (kept, free): (Vec<_>, Vec<_>) = envelopes.into_iter().partition(|it| it.t.is_reply());
@@ -87,7 +88,7 @@ impl Replies {
         self.waiting_due.into_iter().chain(lazy).min()
     }
 
-    /// Takes what is due, in order, acknowledgements merged.
+    /// Takes the answers that are due, in order, with acknowledgements merged.
     #[allow(clippy::vec_box)] // large, and boxed already: moving them all costs more
     fn take(&mut self, until: i64) -> Vec<Box<Envelope>> {
         let (mut acks, mut nacks, mut ack2s, mut envelopes) =
@@ -170,7 +171,7 @@ impl State {
         self.reply(Box::new(envelope), delay);
     }
 
-    /// Queues an answer to a message of the client's.
+    /// Queues an answer to a client's message.
     pub(super) fn reply(&mut self, mut envelope: Box<Envelope>, delay: Duration) {
         let due = self.environment.now + i64::try_from(delay.as_millis()).unwrap_or(i64::MAX / 2);
         let plain =

@@ -1,4 +1,4 @@
-//! The rights to topics: asked about again while a subscription lives, and revoked.
+//! The rights to topics: checked again while a subscription lasts, and revoked.
 
 use super::subscribing::ASKED_AT_A_TIME;
 use super::{Action, State};
@@ -6,8 +6,8 @@ use crate::auth::AuthError;
 use crate::registry::Revocation;
 
 impl State {
-    /// Another authorization value was accepted: what the user may listen to is asked about again, and nothing more is
-    /// sent of a topic before the answer.
+    /// Another authorization value was accepted: the rights to topics are checked again, and nothing more is sent on a
+    /// topic before the answer.
     pub(super) fn doubt_topics(&mut self) {
         for topic in self.topics_in_force() {
             self.doubt_topic(topic);
@@ -45,7 +45,7 @@ impl State {
         }
     }
 
-    /// It may be time to ask about all of them. They go on meanwhile.
+    /// Starts a check of all topics if it is due. They continue in the meantime.
     pub(super) fn check_topics_due(&mut self) {
         let now = self.environment.now;
         if self.topics.check_at().is_some_and(|at| at <= now) {
@@ -57,7 +57,7 @@ impl State {
         }
     }
 
-    /// Asks about the next topics, a few at a time. Without a valid authorization there is nobody to ask about.
+    /// Asks about the next topics, a few at a time. Without a valid authorization there is no user to ask about.
     pub(super) fn check_next_topics(&mut self) {
         if self.ended || !self.authorization.is_good() {
             return;
@@ -65,7 +65,7 @@ impl State {
         let Some(more) = self.topics.if_more() else {
             return;
         };
-        // Of two answers about the same topic, nobody would know which one counts.
+        // With two questions about the same topic, it would be unclear which answer counts.
         while more.checking.len() < ASKED_AT_A_TIME
             && let Some(topic) = more.to_check.difference(&more.checking).next().cloned()
         {
@@ -83,7 +83,7 @@ impl State {
         let again = again.is_some_and(|more| more.to_check.contains(&topic));
         match allowed {
             Err(error) => self.authenticator_failed(&error),
-            // It has been doubted once more since it was asked about.
+            // The right came into doubt again after the question was asked.
             Ok(_) if again => {}
             Ok(false) => self.withdraw_topic(topic),
             Ok(true) => {
@@ -94,7 +94,7 @@ impl State {
         }
     }
 
-    /// The application has revoked a user's authorization, or his right to a topic.
+    /// The application has revoked a user's authorization, or the user's right to a topic.
     pub(super) fn revoked(&mut self, revocation: &Revocation) {
         if self.principal().is_none() || self.user_id() != revocation.user_id {
             return;

@@ -1,23 +1,23 @@
-//! Whether the session still is this registration's: what other nodes say of it, and what the store says to that.
+//! Whether this registration still holds the session: what other nodes claim, and what the store says.
 
 use super::{Action, Keep, State};
 use crate::store::StoreError;
 use crate::store::operation::Standing;
 use crate::wire::{Close, CloseCode};
 
-/// What another node says of this session, while the store is asked about it.
+/// What another node claims about this session, while the store is asked.
 #[derive(Default)]
 pub(super) struct Rumour {
     /// It is closed, for this reason.
     closed: Option<String>,
     asking: bool,
-    /// It came again after the store was asked.
+    /// The claim was repeated after the store was asked.
     ask_again: bool,
 }
 
 impl State {
-    /// Another node's word that the session is closed (with this reason), taken over, or to be closed. Anybody may have
-    /// sent it who can reach the database, so the store is asked.
+    /// Another node's claim that the session is closed (for this reason), taken over, or to be closed. Anyone who can
+    /// reach the database could have sent it, so the store is asked.
     pub(super) fn heard(&mut self, closed: Option<String>) {
         let rumour = self.rumour.get_or_insert_default();
         rumour.closed = closed.or(rumour.closed.take());
@@ -36,7 +36,7 @@ impl State {
         }
     }
 
-    /// Where the session stands, as the store says.
+    /// The session's standing according to the store.
     pub(super) fn stands(&mut self, standing: Result<Option<Standing>, StoreError>) {
         let Some(ours) = self.identity().map(|it| it.holder.connection) else {
             return;
@@ -51,7 +51,7 @@ impl State {
             },
             Ok(Some(standing)) if refused || standing.connection > ours => self.taken_over(),
             Ok(Some(standing)) if standing.closes => self.come_back(),
-            // The sweep finds out, should there be something in it.
+            // If the claim is true, the sweep finds out.
             Ok(Some(_)) | Err(_) => {
                 if let Some(rumour) = rumour.filter(|rumour| rumour.ask_again) {
                     self.heard(rumour.closed);
@@ -65,9 +65,9 @@ impl State {
         self.end(Some(close), Keep::Closed);
     }
 
-    /// Somebody wants to close the session from outside: a client that is there comes back, and keeps it.
+    /// Someone outside asked to close the session: a client that is connected reconnects, and so keeps it.
     pub(super) fn come_back(&mut self) {
-        let why = "somebody asked to close the session: come back to keep it";
+        let why = "someone asked to close the session: reconnect to keep it";
         self.leave(Close::new(CloseCode::Reconnect, why));
     }
 }

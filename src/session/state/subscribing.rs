@@ -1,7 +1,7 @@
-//! SUB and UNSUB, and what the client is answered.
+//! SUB and UNSUB, and their answers.
 //!
-//! Subscriptions that stand together are made together: the authenticator is asked about several at a time, and the store
-//! once for all of them. So are those that are stored with a session, when it is resumed.
+//! Consecutive subscriptions are made together: the authenticator is asked about several at a time, and the store once
+//! for all. The same applies to those stored with a session when it is resumed.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,26 +12,26 @@ use crate::store::StoreError;
 use crate::store::operation::{Missed, Since};
 use crate::wire::{Close, CloseCode, Envelope, MessageType};
 
-/// So many questions about topics are asked at a time.
+/// Most questions about topics that are asked at a time.
 pub(super) const ASKED_AT_A_TIME: usize = 16;
 
 /// Subscriptions that are not in force yet.
 #[derive(Debug)]
 pub(super) struct Subscribing {
-    /// Who asked for them.
+    /// Who requested them.
     asked: Asked,
     topics: BTreeMap<String, Wish>,
-    /// The order in which they were asked for, and are answered.
+    /// The order in which they were requested, and are answered.
     order: Vec<String>,
     /// How many of them the session does not have yet.
     new: usize,
     /// The authenticator has not been asked about these.
     to_ask: VecDeque<String>,
-    /// It is being asked about so many.
+    /// How many it is currently being asked about.
     asking: usize,
 }
 
-/// Who asked for a subscription.
+/// Who requested a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     Client,
@@ -39,17 +39,17 @@ enum Asked {
     Session,
 }
 
-/// A subscription that is wanted.
+/// A requested subscription.
 #[derive(Debug)]
 struct Wish {
-    /// What the client has heard of it.
+    /// What the client has already seen of the topic.
     since: Option<Since>,
     allowed: bool,
-    /// The right was withdrawn while it was asked about: the answer does not count.
+    /// The right was withdrawn while the authenticator was asked: its answer does not count.
     doubtful: bool,
     /// The store and the registry have it already.
     is_stored: bool,
-    /// Publications on it that came before its answer went out, and for which there was no room.
+    /// Publications on it that arrived before its answer was sent, and for which there was no room.
     unsent: Option<Unsent>,
 }
 
@@ -79,7 +79,7 @@ impl Subscribing {
         self.topics.insert(topic, wish);
     }
 
-    /// Those that were withdrawn since they were asked about are asked about again.
+    /// Asks again about topics whose right was withdrawn in the meantime.
     fn ask_again(&mut self) {
         for (topic, wish) in &mut self.topics {
             if std::mem::take(&mut wish.doubtful) && wish.allowed {
@@ -90,7 +90,7 @@ impl Subscribing {
 }
 
 impl State {
-    /// Takes the SUBs at the front of the pipeline, up to whatever else there is.
+    /// Takes the SUBs at the front of the pipeline, up to the first other envelope.
     pub(super) fn subscribe(&mut self) {
         let mut subscribing = Subscribing::new(Asked::Client);
         while !self.ended
@@ -103,7 +103,7 @@ impl State {
         }
     }
 
-    /// The SUB at the front of the pipeline, unless it is to a topic that was named just before, or has room only if those
+    /// The SUB at the front of the pipeline, unless its topic was named just before, or it has room only if those
     /// before it are refused.
     fn next_sub(&mut self, before: &Subscribing) -> Option<Envelope> {
         if before.new > 0 && before.new >= self.room_for_topics() {
@@ -123,7 +123,7 @@ impl State {
     fn wish(&mut self, envelope: Envelope, subscribing: &mut Subscribing) {
         let topic = match envelope.eid {
             Some(topic) if !topic.is_empty() => topic,
-            // It cannot be named as the client does.
+            // A topic that could not be read cannot be named in the answer.
             Some(_) | None if envelope.fault.is_some() => return,
             Some(_) | None => return self.violation("SUB without a topic"),
         };
@@ -132,7 +132,7 @@ impl State {
             let why = format!("SUB: a topic has at most {most} characters");
             return self.close(Close::new(CloseCode::ViolatedPolicy, why));
         }
-        // Nobody can publish to it.
+        // It is impossible to publish to such a topic.
         if envelope.fault.is_some() || topic.contains(char::is_control) {
             return self.send_now(vec![about(MessageType::SubNoAuth, topic)]);
         }
@@ -149,11 +149,11 @@ impl State {
         }
         let since = match (envelope.smid, known.map(|it| it.stage)) {
             (Some(smid), _) => {
-                // An id that is none of ours is one that is not known any more.
+                // An id that is not ours is treated like one that is no longer known.
                 let (id, created) = parse_publication_id(&smid).unwrap_or((-1, -1));
                 Some(Since::Seen { id, created })
             }
-            // It goes on with what the session knows.
+            // It continues from what the session knows.
             (None, Some(Stage::Stored(since))) => Some(Since::Subscribed(since)),
             (None, Some(Stage::Resumed(_) | Stage::Subscribed) | None) => None,
         };
@@ -165,8 +165,8 @@ impl State {
         self.config.max_topics.saturating_sub(there)
     }
 
-    /// The subscriptions that were stored with the session and not named by the client itself are put in force, behind the
-    /// first pipeline, or the first that is let in.
+    /// Puts the subscriptions in force that were stored with the session and not named by the client itself, after the
+    /// first pipeline that is admitted.
     pub(super) fn resume_topics(&mut self) {
         let mut subscribing = Subscribing::new(Asked::Session);
         for (topic, since) in self.topics.take_stored() {
@@ -232,7 +232,7 @@ impl State {
         }
     }
 
-    /// Answers those that are not allowed.
+    /// Answers the subscriptions that are not allowed.
     fn refuse_topics(&mut self, subscribing: &mut Subscribing) {
         let mut envelopes = Vec::new();
         let Subscribing { topics, order, .. } = subscribing;
@@ -241,7 +241,7 @@ impl State {
                 return true;
             }
             let is_stored = topics.remove(topic).is_some_and(|wish| wish.is_stored);
-            // It may be stored with the session, and not allowed any more: the client subscribes only once.
+            // It may be stored with the session but no longer allowed: a client subscribes only once.
             if !self.drop_topic(topic.clone()) && is_stored {
                 self.actions.push(Action::UnsubscribeTopic(topic.clone()));
             }
@@ -285,8 +285,8 @@ impl State {
         self.begin_subscribing(again);
     }
 
-    /// From here on the client is sent what is published on this topic, and before that what it has missed of it. The
-    /// result is what it is told.
+    /// From here on the client gets the publications on this topic, after those it has missed. Returns the answer for
+    /// the client.
     fn put_in_force(
         &mut self,
         topic: &str,
@@ -302,14 +302,15 @@ impl State {
             Some(Since::Seen { id, .. }) if !lost => Some(id),
             Some(_) | None => None,
         };
-        // What the session has put in force goes on, unless the client has seen less and was sent nothing yet.
+        // A subscription that the session has put in force continues, unless the client has seen less and was sent
+        // nothing yet.
         let goes_on = before.filter(|before| match before.stage {
             Stage::Resumed(from) => before.position > from || seen.is_none_or(|seen| seen >= from),
             Stage::Stored(_) | Stage::Subscribed => true,
         });
         let missed = missed.filter(|missed| missed.count > 0);
         if let (Some(Stage::Resumed(from)), Some(missed)) = (goes_on.map(|it| it.stage), missed) {
-            // It would come behind what was sent already.
+            // It would follow publications that were already sent.
             lost |= missed.first <= from;
         }
         let from = match wish.since {
@@ -320,7 +321,7 @@ impl State {
         let start = if missed.is_some() { from } else { horizon };
         let mut subscription = goes_on.unwrap_or(Subscription::new(Stage::Subscribed, start));
         if !lost {
-            // It may have seen more, on another node, than this node has heard of so far.
+            // On another node, the client may have seen more than this node knows of so far.
             subscription.reach(from);
         }
         subscription.doubtful = false;
@@ -347,7 +348,7 @@ impl State {
         }
     }
 
-    /// Whether a subscription to this topic is being made, and is not in force already.
+    /// Whether a subscription to this topic is being made and is not yet in force.
     pub(super) fn is_subscribing(&self, topic: &str) -> bool {
         match &self.waiting {
             Waiting::TopicAuthorization(it) | Waiting::TopicSubscription(it) => {
@@ -357,7 +358,7 @@ impl State {
         }
     }
 
-    /// The client is not sent this publication now: it is read for it later.
+    /// This publication is not sent now, but read from the store later.
     pub(super) fn leave_behind(&mut self, topic: &str, number: i64) {
         let unsent = Unsent::one(number);
         let in_force = self.topics.topics.get(topic);
@@ -394,7 +395,7 @@ impl State {
         if let Waiting::TopicAuthorization(it) | Waiting::TopicSubscription(it) = &mut self.waiting
             && let Some(wish) = it.topics.get_mut(&topic)
         {
-            // A subscription to it is being made: whether it may be is asked again, and that is told.
+            // A subscription to it is being made: the right is checked again, and the client gets the result.
             wish.doubtful = true;
             if let Some(subscription) = self.topics.topics.get_mut(&topic) {
                 subscription.doubtful = true;

@@ -63,7 +63,7 @@ fn stored(seq: i64) -> OutboxMessage {
     }
 }
 
-/// It was just stored, behind the one before it.
+/// A message that was just stored, directly after the one before it.
 fn just_stored(seq: i64) -> ToSession {
     ToSession::Stored(seq - 1, stored(seq))
 }
@@ -120,7 +120,7 @@ impl Driven {
         self.on(Event::Line(FromLine::Text(text.into())))
     }
 
-    /// A pipeline that the authenticator lets pass.
+    /// A pipeline that the authenticator accepts.
     fn valid(&mut self, text: &str) -> Vec<Action> {
         let mut actions = self.text(text);
         if has(&actions, "Reevaluate {") {
@@ -134,7 +134,7 @@ impl Driven {
         self.on(Event::Tick)
     }
 
-    /// What the authenticator says of a right to topic T.
+    /// The authenticator's answer about the right to topic T.
     fn may_listen(&mut self, allowed: bool) -> Vec<Action> {
         self.on(Event::TopicAuthorized {
             topic: "T".into(),
@@ -142,7 +142,7 @@ impl Driven {
         })
     }
 
-    /// Topic T is in force from this number on; before that the client has missed so much.
+    /// Topic T is in force from this number on; before that, the client has missed this much.
     fn subscribed(&mut self, horizon: i64, missed: Option<Missed>) -> Vec<Action> {
         self.on(Event::TopicsSubscribed(Ok(Subscribed::Done {
             horizon,
@@ -226,7 +226,7 @@ fn send(cmid: u32) -> String {
     format!(r#"[{{"t":"SEND","eid":"e","tid":"t","cmid":{cmid},"msg":1}}]"#)
 }
 
-/// Sends what is at hand; the authenticator lets it pass.
+/// Sends the pending messages; the authenticator accepts.
 fn deliver(driven: &mut Driven, actions: Vec<Action>) -> Vec<Value> {
     let mut all = actions;
     while all

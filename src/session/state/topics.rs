@@ -11,32 +11,32 @@ use crate::wire::{Envelope, MessageType};
 #[derive(Default)]
 pub(super) struct Topics {
     pub(super) topics: BTreeMap<String, Subscription>,
-    /// There may be some that are stored with the session, and not in force yet.
+    /// There may be subscriptions that are stored with the session but not in force yet.
     resuming: bool,
-    /// There are many sessions, and most of them have no topic.
+    /// Boxed, since there are many sessions and most have no topics.
     more: Option<Box<More>>,
 }
 
 /// What is needed only where there are topics.
 #[derive(Default)]
 pub(super) struct More {
-    /// Publications that wait: for the word whether anything may go out, for the line to take more, for their topic to be
-    /// in force, or for what is read of it before them.
+    /// Waiting publications: for permission to send, for the connection to accept more, for their topic to be in force,
+    /// or for earlier ones that are being read.
     pub(super) waiting: VecDeque<Arc<Published>>,
     pub(super) waiting_bytes: usize,
-    /// Topics of which the client has not been sent everything.
+    /// Topics whose publications were not all sent to the client.
     pub(super) behind: BTreeSet<String>,
-    /// How much of all of them the client has received.
+    /// How many of all publications the client has received.
     pub(super) position: Position,
-    /// A page that is being read.
+    /// The page that is being read.
     pub(super) reading: Option<Reading>,
-    /// The topic that was read last: the others have their turn before it comes again.
+    /// The topic that was read last: the others have their turn before it is read again.
     pub(super) read_last: String,
-    /// Topics whose rights are to be asked about again.
+    /// Topics whose rights are to be checked again.
     pub(super) to_check: BTreeSet<String>,
-    /// About these the authenticator is being asked.
+    /// Topics that the authenticator is being asked about.
     pub(super) checking: BTreeSet<String>,
-    /// When the rights to all of them are asked about again.
+    /// When the rights to all topics are checked again.
     pub(super) check_at: Option<i64>,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct More {
 pub(super) struct Reading {
     pub(super) topic: String,
     pub(super) up_to: i64,
-    /// The subscription has ended meanwhile, even if there is another one to the same topic by now.
+    /// The subscription has ended in the meantime, even if there is a new one to the same topic.
     ended: bool,
 }
 
@@ -52,22 +52,22 @@ pub(super) struct Reading {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Subscription {
     pub(super) stage: Stage,
-    /// Of what came since the subscription is in force, the client was sent everything up to this number.
+    /// Of what arrived since the subscription is in force, everything up to this number was sent to the client.
     pub(super) position: i64,
-    /// The newest publication that the client was not sent, and is to be read for it; not above `position` if there is
+    /// The newest publication that was not sent and is to be read from the store; not above `position` if there is
     /// none.
     pub(super) behind: i64,
-    /// None that was not sent is older than this.
+    /// No unsent publication is older than this.
     pub(super) first_missed: i64,
-    /// About so many were not sent.
+    /// About this many were not sent.
     pub(super) missed: u32,
-    /// The right to it must be asked about before anything more is sent.
+    /// The right to it must be checked before anything more is sent.
     pub(super) doubtful: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Stored with the session, not in force on this connection yet; nothing up to this number is for it, if that is known.
+    /// Stored with the session, but not in force on this connection yet; `Some`: nothing up to this number is for it.
     Stored(Option<i64>),
     /// In force, by the session: publications with a higher number than this are sent.
     Resumed(i64),
@@ -121,7 +121,7 @@ impl Subscription {
         self.behind > self.position
     }
 
-    /// What the client was not sent.
+    /// The publications that were not sent, if any.
     pub(super) fn unsent(&self) -> Option<Unsent> {
         self.is_behind().then_some(Unsent {
             first: self.first_missed,
@@ -130,7 +130,7 @@ impl Subscription {
         })
     }
 
-    /// The client has everything up to this number, or is not to have it.
+    /// The client has everything up to this number, or is not to get it.
     pub(super) fn reach(&mut self, number: i64) {
         self.position = self.position.max(number);
         if !self.is_behind() {
@@ -155,7 +155,7 @@ impl Topics {
             if let Some(reading) = more.reading.as_mut().filter(|it| it.topic == topic) {
                 reading.ended = true;
             }
-            // What is still on its way must find out that it is not wanted any more.
+            // While a read is in progress, its result must be recognised as no longer wanted.
             if self.topics.is_empty()
                 && more.reading.is_none()
                 && more.checking.is_empty()
@@ -167,7 +167,7 @@ impl Topics {
         removed
     }
 
-    /// Those that are stored with the session and not in force yet; asked for once.
+    /// The subscriptions that are stored with the session but not in force yet; returned only once.
     pub(super) fn take_stored(&mut self) -> Vec<(String, Option<i64>)> {
         if !std::mem::take(&mut self.resuming) {
             return Vec::new();
@@ -179,7 +179,7 @@ impl Topics {
         stored.collect()
     }
 
-    /// Whether there may be some that are stored with the session and not in force yet.
+    /// Whether there may be subscriptions that are stored with the session but not in force yet.
     pub(super) fn is_resuming(&self) -> bool {
         self.resuming
     }
@@ -200,24 +200,24 @@ impl Topics {
         self.more.as_deref_mut()
     }
 
-    /// Bytes of publications that wait.
+    /// Bytes of waiting publications.
     pub(super) fn bytes(&self) -> usize {
         self.more.as_ref().map_or(0, |more| more.waiting_bytes)
     }
 
-    /// When the rights are to be asked about again, or something is to be done for the position.
+    /// When the rights are to be checked again, or the next step for the position is due.
     pub(super) fn deadline(&self) -> Option<i64> {
         let more = self.more.as_ref()?;
         let deadlines = [more.check_at, more.position.deadline()];
         deadlines.into_iter().flatten().min()
     }
 
-    /// When the rights are to be asked about again.
+    /// When the rights are to be checked again.
     pub(super) fn check_at(&self) -> Option<i64> {
         self.more.as_ref()?.check_at
     }
 
-    /// The client was not sent these: they are read from the store when they may be.
+    /// These were not sent: they are read from the store once that is possible.
     pub(super) fn fall_behind(&mut self, topic: &str, unsent: Unsent) {
         let Some(subscription) = self.topics.get_mut(topic) else {
             return;
@@ -232,7 +232,8 @@ impl Topics {
         }
     }
 
-    /// Whether just what the client has missed of this topic is being read: what comes now can wait for it.
+    /// Whether a page of this topic is being read that catches up with the present, so that new publications can wait
+    /// for it.
     pub(super) fn is_catching_up(&self, topic: &str, subscription: &Subscription) -> bool {
         let reading = self.more.as_ref().and_then(|more| more.reading.as_ref());
         reading.is_some_and(|it| it.topic == topic && it.up_to == subscription.behind && !it.ended)
@@ -256,7 +257,7 @@ impl Topics {
     }
 }
 
-/// Number and time, out of a publication's id on the wire.
+/// Number and time from a publication's id on the wire.
 pub(super) fn parse_publication_id(id: &str) -> Option<(i64, i64)> {
     let (number, created) = id.split_once('.')?;
     Some((number.parse().ok()?, created.parse().ok()?))

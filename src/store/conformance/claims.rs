@@ -31,7 +31,8 @@ fn counts(claimed: &ClaimedForwarded) -> Vec<(&str, usize)> {
     counts.into_iter().collect()
 }
 
-/// One service whose places are all taken kept the rows of others from being claimed, the oldest being its own.
+/// A service whose places were all taken prevented the claiming of other services' rows, because the oldest rows were
+/// its own.
 pub async fn each_service_has_its_own_room(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     forward(&a, 300, of("anna", "slow")).await;
@@ -54,9 +55,9 @@ pub async fn each_service_has_its_own_room(base: Base) {
     assert!(ids.is_sorted(), "the oldest first: {ids:?}");
 }
 
-/// A node claimed what it could do nothing with, and in a rolling deploy made it fail: the rows of services that it does
-/// not have are left alone, whoever has left them, until a node comes that has them.
-pub async fn what_nobody_can_do_waits(base: Base) {
+/// A node claimed rows that it could not process, and so made them fail during a rolling deploy. Rows of services that
+/// a node does not have must be left, whoever stored them, for a node that does.
+pub async fn unserved_work_waits(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     let unknown = |service| NewForward {
         here: false,
@@ -64,8 +65,8 @@ pub async fn what_nobody_can_do_waits(base: Base) {
     };
     forward(&a, 2, unknown("free")).await;
     let news = a.news().await;
-    let told = |news: &News| news.work && news.forwarded.is_empty();
-    assert!(news.len() == 1 && news.iter().all(told));
+    let is_unclaimed = |news: &News| news.work && news.forwarded.is_empty();
+    assert!(news.len() == 1 && news.iter().all(is_unclaimed));
     forward(&a, 3, of("anna", "dead's")).await;
     let all = || [("service", room(9)), ("free", room(9)), ("dead's", room(9))];
     assert_eq!(
@@ -88,7 +89,7 @@ pub async fn what_nobody_can_do_waits(base: Base) {
 }
 
 /// Nobody noticed that messages waited for a service that no node had.
-pub async fn what_nobody_can_do_is_found(base: Base) {
+pub async fn unserved_work_is_reported(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     let find = FindUnserved { limit: 2 };
     let free = |service| NewForward {
@@ -125,7 +126,7 @@ pub async fn what_nobody_can_do_is_found(base: Base) {
     expected[1].reverse();
     assert_eq!(named, expected.map(Some));
 
-    // What a dead node has left counts with the rest.
+    // What a dead node has left is included in the count.
     let renew = RenewLease {
         join: false,
         lease: secs(60),
@@ -142,7 +143,7 @@ pub async fn what_nobody_can_do_is_found(base: Base) {
     assert_eq!(b.run(find).await, [], "it takes anything");
 }
 
-/// As above, on the node that takes over.
+/// The same, on the node that takes over.
 pub async fn taken_over_service_by_service(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     let (c, d) = (base.node("c").await, base.node("d").await);
@@ -173,7 +174,7 @@ pub async fn taken_over_service_by_service(base: Base) {
     assert_eq!(b.run(again).await.rows.len(), 0, "d lives");
 }
 
-/// All room for a service went to the one who had forwarded most, and first.
+/// The user who had forwarded most, and first, got all the room for a service.
 pub async fn users_take_turns(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     forward(&a, 15, of("anna", "service")).await;
@@ -230,8 +231,8 @@ pub async fn given_back(base: Base) {
     assert_eq!(a.run(settle).await, UnitOutcome::AlreadySettled);
 }
 
-/// A client could fill the table as fast as it could send: nothing bounded what waits for services.
-pub async fn what_clients_forward_is_bounded(mut base: Base) {
+/// A client could fill the table as fast as it could send: nothing limited what waits for services.
+pub async fn rows_that_clients_forward_are_bounded(mut base: Base) {
     base.config.max_forwarded_per_session = 3;
     base.config.max_forwarded_per_user = 5;
     let a = base.node("a").await;
@@ -258,7 +259,11 @@ pub async fn what_clients_forward_is_bounded(mut base: Base) {
     };
     assert_eq!(a.run(read).await, None, "nothing is kept");
     let again = a.run(unit(one, "3", "s1", "user")).await;
-    assert_eq!(again, UnitOutcome::Duplicate(None), "told what it was told");
+    assert_eq!(
+        again,
+        UnitOutcome::Duplicate(None),
+        "it gets its original answer"
+    );
     for cmid in ["1", "2"] {
         assert!(committed(a.run(unit(two, cmid, "s2", "user")).await));
     }
@@ -266,7 +271,7 @@ pub async fn what_clients_forward_is_bounded(mut base: Base) {
     assert_eq!(refused, full(ForwardLimit::User));
     assert!(committed(a.run(unit(other, "1", "s3", "other")).await));
 
-    // A service passes on what there is already.
+    // A service may still forward existing work.
     a.run(LeaveNode).await;
     let row = a.run(claim(1, &[])).await.rows.remove(0);
     let cause = Cause::Forwarded {
@@ -288,7 +293,7 @@ pub async fn what_clients_forward_is_bounded(mut base: Base) {
     };
     let effects = vec![];
     assert!(committed(a.run(Unit { cause, effects }).await));
-    // What is settled comes to light a little later.
+    // Settled rows are noticed a little later.
     while !committed(a.run(unit(one, "4", "s1", "user")).await) {}
 }
 
@@ -320,13 +325,13 @@ pub async fn bytes_that_clients_forward_are_bounded(mut base: Base) {
         let effects = vec![];
         assert!(committed(b.run(Unit { cause, effects }).await));
     }
-    // However large, if there is no other.
+    // However large it is, if there is no other.
     while !committed(a.run(unit("5", 9_000)).await) {}
     assert_eq!(a.run(unit("6", 2)).await, refused);
 }
 
-/// A look that goes on where the one before was finds what one that begins anew would.
-pub async fn a_look_goes_on_where_the_last_one_was(base: Base) {
+/// A query that continues where the last one ended finds what one that starts over would.
+pub async fn a_query_continues_where_the_last_one_ended(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     let free = || NewForward {
         here: false,
@@ -363,7 +368,7 @@ pub async fn a_look_goes_on_where_the_last_one_was(base: Base) {
     assert_eq!(claimed.rows.len(), 0);
 }
 
-pub async fn what_is_held_is_looked_at_again_when_it_is_not_held_any_more(base: Base) {
+pub async fn released_rows_are_checked_again(base: Base) {
     let a = base.node("a").await;
     let (known, unheard) = (a.forward("known").await, a.forward("unheard").await);
     let look = |holding: &[i64], looked| ClaimForwarded {
@@ -384,7 +389,7 @@ pub async fn what_is_held_is_looked_at_again_when_it_is_not_held_any_more(base: 
     assert_eq!(claimed.rows[0].id, known.id);
 }
 
-pub async fn looks_that_go_on_find_what_dead_nodes_have_left(base: Base) {
+pub async fn continued_queries_find_what_dead_nodes_left(base: Base) {
     let (a, b, c) = (
         base.node("a").await,
         base.node("b").await,
@@ -417,11 +422,11 @@ pub async fn looks_that_go_on_find_what_dead_nodes_have_left(base: Base) {
     };
     let claimed = b.run(with_room).await;
     assert_eq!(counts(&claimed), [("full", 1)], "when there was room");
-    // Whatever the dead node had under way may be committed yet.
+    // Whatever the dead node had in progress may still be committed.
     forward(&a, 1, of("anna", "service")).await;
     let claimed = b.run(look(&claimed.looked)).await;
     assert_eq!(counts(&claimed), [("service", 1)], "committed late");
-    // The next one dies.
+    // Another node dies.
     base.clock.advance(secs(28));
     assert!(b.run(renew()).await);
     base.clock.advance(secs(2));

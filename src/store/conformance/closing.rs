@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A user whose laptop was closed three times was locked out by the sessions that waited for it.
+/// A user who had closed a laptop three times was locked out by the sessions that were waiting for it.
 pub async fn an_absent_session_makes_room(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     let new = |sid: &str| NewOrResumed::New {
@@ -38,7 +38,7 @@ pub async fn an_absent_session_makes_room(base: Base) {
         .collect();
     assert_eq!(buried, [("m1", "s2"), ("m2", "s2")]);
     assert!(dead[0].reason.contains("made room"), "{}", dead[0].reason);
-    // One whose node died a moment ago is not absent, though nobody holds it.
+    // A session whose node died a moment ago does not count as absent, although nobody holds it.
     assert!(a.listed("s3").await.is_some());
     a.resume("user", "s1").await;
     assert!(matches!(
@@ -47,7 +47,7 @@ pub async fn an_absent_session_makes_room(base: Base) {
     ));
 }
 
-/// Whoever knows a session's id can ask for its end; whoever is there comes back, and keeps it.
+/// Anyone who knows a session's id can ask for it to be closed; a client that is still there returns and keeps it.
 pub async fn closed_later(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     let later = |sid: &str| CloseLater {
@@ -71,7 +71,7 @@ pub async fn closed_later(base: Base) {
     };
     assert!(standing().await.closes);
     assert!(!a.run(Sweep).await.close_due);
-    // It is connected still: its node cannot have heard of it.
+    // It is still connected: its node cannot have been notified.
     base.clock.advance(secs(31));
     let renew = || RenewLease {
         join: false,
@@ -82,12 +82,12 @@ pub async fn closed_later(base: Base) {
     let outcome = b.run(due()).await;
     assert!(outcome.closed.is_empty());
     assert_eq!(outcome.connected, vec![noted]);
-    // It comes back: then it stays.
+    // It registers again, and therefore stays.
     let back = b.resume("user", "s1").await;
     assert!(!standing().await.closes);
     base.clock.advance(secs(31));
     assert!(a.run(due()).await.closed.is_empty());
-    // Nobody is there, and asking again does not put it off.
+    // The client is gone, and asking again does not postpone the closing.
     b.run(Deregister {
         holder: back.holder,
     })

@@ -10,7 +10,7 @@ use super::*;
 use crate::store::statements::{DbError, DbResult, Mode, Rank, Statements, Touched};
 use crate::store::{Share, StoreError};
 
-/// Holds the writer until it is told to go on, so that what is given meanwhile shares one transaction.
+/// Blocks the writer until it is released, so that operations given meanwhile share one transaction.
 struct Gate(Option<mpsc::Receiver<()>>);
 
 impl Operation for Gate {
@@ -18,13 +18,13 @@ impl Operation for Gate {
     const MODE: Mode = Mode::Write;
     const RANK: Rank = Rank::Messages;
 
-    /// Closed for the session `s1`.
+    /// On the writer of session `s1`.
     fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
         see(Touched::Sid("s1"));
     }
 
     fn apply(&mut self, _: &mut dyn Statements) -> DbResult<()> {
-        // Only once: its group may be rolled back and run one by one. An error means that the test is over.
+        // Only once, because its group may be rolled back and run one by one. An error means that the test is over.
         if let Some(gate) = self.0.take() {
             let _ = gate.recv();
         }
@@ -32,7 +32,7 @@ impl Operation for Gate {
     }
 }
 
-/// Writes something, then does as the variant says.
+/// Writes something, then fails or panics.
 pub(super) enum Bad {
     Fails,
     Panics,
@@ -96,14 +96,14 @@ pub async fn order_under_concurrency(base: Base) {
     seqs.sort_unstable();
     assert_eq!(seqs, (1..=600).collect::<Vec<i64>>());
     assert_eq!(a.fetch(session).await.len(), 600);
-    let told = |news: Vec<News>| {
+    let stored_by = |news: Vec<News>| {
         news.into_iter()
             .flat_map(|news| news.stored)
             .map(|stored| message(&stored).seq)
     };
     let (at_a, at_b): (Vec<_>, Vec<_>) = (
-        told(a.news().await).collect(),
-        told(b.news().await).collect(),
+        stored_by(a.news().await).collect(),
+        stored_by(b.news().await).collect(),
     );
     assert!(at_a.is_sorted() && at_b.is_sorted());
     assert_eq!((at_a.len(), at_b.len()), (400, 200));
@@ -157,7 +157,7 @@ pub async fn panic_is_survived(base: Base) {
     assert_eq!((metrics.panics, metrics.failures, metrics.depth), (1, 1, 0));
 }
 
-/// Panics where the readers are.
+/// Panics on a thread that reads.
 struct BadRead;
 
 impl Operation for BadRead {
@@ -172,7 +172,7 @@ impl Operation for BadRead {
 
 pub async fn panic_of_a_read_is_survived(base: Base) {
     let a = base.node("a").await;
-    // More often than there are readers.
+    // More often than there are reader threads.
     for _ in 0..base.config.readers + 1 {
         let error = a.store.run(BadRead).await.expect_err("it panicked");
         assert!(matches!(error, StoreError::Failed(_)), "{error:?}");
@@ -185,7 +185,7 @@ pub async fn news_before_the_answer(base: Base) {
     a.open("user", "s1").await;
     for _ in 0..50 {
         a.send("s1", "m").await;
-        // The collector's mailbox is in order: what was sent before the answer is in it before our question.
+        // The collector's mailbox is ordered: what was sent before the answer precedes our question.
         let news = a.news().await;
         assert_eq!((news.len(), news[0].stored.len()), (1, 1));
     }
@@ -238,8 +238,8 @@ pub async fn order_beyond_the_queue(mut base: Base) {
     base.config.queue_wait = secs(60);
     let a = base.node("a").await;
     let session = a.open("user", "s1").await.holder.session;
-    // Far more than there is room for, given without waiting: stored in the order in which they were given, whoever
-    // is polled first.
+    // Far more than there is room for, given without waiting. They are stored in the order given, whichever future is
+    // polled first.
     let all: Vec<_> = (0..100)
         .map(|i| a.store.run(call(vec![to("s1", send(&format!("m{i}")))])))
         .collect();
@@ -251,7 +251,7 @@ pub async fn order_beyond_the_queue(mut base: Base) {
     assert!(a.store.metrics().depth_max <= 2);
 }
 
-/// One account with many pipelined messages made the node's own lease, and everybody who came, wait behind them.
+/// One account with many pipelined messages delayed the node's own lease and every newcomer.
 pub async fn control_comes_first(base: Base) {
     let a = base.node("a").await;
     a.open("user", "s1").await;
@@ -272,14 +272,14 @@ pub async fn control_comes_first(base: Base) {
     gate.send(()).expect("the gate waits");
     let order: Vec<_> = ended.collect().await;
     let place = |what| order.iter().position(|it| *it == what).expect("it ended");
-    // The group that the gate was in comes before them; its size is at most 500.
+    // The group that contained the gate precedes them; it has at most 500 operations.
     for what in ["lease", "newcomer"] {
         let place = place(what);
         assert!(place <= 1_001, "the {what} came as number {place}");
     }
 }
 
-/// What one user floods the store with delays his own messages only.
+/// A flood from one user delays only that user's messages.
 pub async fn one_users_flood(mut base: Base) {
     base.config.queue_per_user = 3_000;
     let a = base.node("a").await;
@@ -317,7 +317,7 @@ pub async fn dropped_future_still_runs(base: Base) {
 }
 
 pub async fn reopened_by_a_second_node(base: Base) {
-    // While the `Store` lives, the database stays, whichever nodes come and go.
+    // While the `Store` exists, so does the database, whichever nodes attach and leave.
     let a = base.node("a").await;
     a.open("user", "s1").await;
     drop(a);
@@ -336,7 +336,7 @@ pub async fn metrics(base: Base) {
     join_all(all).await;
     a.run(Sweep).await;
     let metrics = a.store.metrics();
-    // Joined, opened, gate, ten messages, sweep.
+    // Join, open, gate, ten messages, sweep.
     assert_eq!(
         (metrics.operations, metrics.failures, metrics.panics),
         (14, 0, 0)
@@ -354,8 +354,8 @@ pub async fn metrics(base: Base) {
     );
 }
 
-/// What is stored and deleted by one group is gone; what is deleted and stored again is there.
-pub async fn come_and_go_in_one_group(base: Base) {
+/// A row stored and deleted in one group is gone; one deleted and stored again is there.
+pub async fn stored_and_deleted_in_one_group(base: Base) {
     let a = base.node("a").await;
     let holder = a.open("user", "s1").await.holder;
     let incoming = |effects| Unit {
@@ -409,7 +409,7 @@ pub async fn come_and_go_in_one_group(base: Base) {
     );
 }
 
-/// A user who may have one session closes it and opens another at once: whatever else waits, that is the order.
+/// A user who may have only one session closes it and opens another at once: the order is kept, whatever else waits.
 pub async fn closed_before_the_next_is_opened(mut base: Base) {
     base.config.writers = 1;
     let a = base.node("a").await;
@@ -438,9 +438,9 @@ pub async fn closed_before_the_next_is_opened(mut base: Base) {
     assert!(matches!(opened, Registered::Held(_)), "{opened:?}");
 }
 
-/// Those that are resumed together are read and written together: each must get what is its own, and what comes behind in
-/// the same group must see it.
-/// What is stored for a session behind its registration, in one group, has a number beyond what the registration was told.
+/// Sessions resumed together are read and written together: each must get its own data, and later operations of the
+/// group must see the result. A message stored for a session after its registration in the same group has a number
+/// higher than the registration returned.
 pub async fn resumed_twice_and_sent_to_in_one_group(base: Base) {
     let a = base.node("a").await;
     let holder = a.open("user", "s1").await.holder;
@@ -477,7 +477,7 @@ pub async fn resumed_in_one_group(base: Base) {
     let sids = ["s1", "s2", "s3", "s4", "s5"];
     let mut before = Vec::new();
     for sid in sids {
-        // Each has a user of its own, of the same name.
+        // Each has its own user, named like the session.
         before.push(a.open(sid, sid).await.holder);
         a.send(sid, "m").await;
     }

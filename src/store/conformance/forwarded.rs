@@ -28,8 +28,8 @@ pub async fn postponed(base: Base) {
     assert!(a.claim().await.is_empty());
 }
 
-/// What a service sent and its postponement were two commits: a crash in between sent it again.
-pub async fn postponed_with_what_was_sent(base: Base) {
+/// A service's messages and its postponement were two commits: after a crash in between, the messages were sent again.
+pub async fn postponed_with_its_messages(base: Base) {
     let a = base.node("a").await;
     a.open("user", "s1").await;
     let row = a.forward("f").await;
@@ -57,8 +57,8 @@ pub async fn postponed_with_what_was_sent(base: Base) {
     assert_eq!(a.claim().await.len(), 1);
 }
 
-/// The outcome of the postponement was lost, and the reply came before it was asked for again: what had been sent was
-/// sent once more.
+/// The outcome of the postponement was lost, and the reply arrived before the retry: messages already sent were sent
+/// again.
 pub async fn sent_once_beside_a_quick_reply(base: Base) {
     let a = base.node("a").await;
     let session = a.open("user", "s1").await.holder.session;
@@ -96,8 +96,8 @@ pub async fn sent_once_beside_a_quick_reply(base: Base) {
     assert_eq!(a.tids(session).await, ["m1"]);
 }
 
-/// A transactional handler has the only connection that writes, and no lease runs meanwhile. All that was postponed was
-/// late by as much, ever after.
+/// A transactional handler occupied the only connection that writes, and leases did not run meanwhile. Everything that
+/// was postponed was late by that time ever after.
 pub async fn due_by_the_clock(base: Base) {
     let a = base.node("a").await;
     let holder = a.open("user", "s1").await.holder;
@@ -157,7 +157,7 @@ pub async fn taken_over_when_the_lease_ends(base: Base) {
         },
         effects: vec![publish("t", "p")],
     };
-    // The one that was only slow changes nothing.
+    // The slow node changes nothing.
     assert_eq!(a.run(settle(1)).await, UnitOutcome::AlreadySettled);
     assert!(
         !a.run(PostponeForwarded {
@@ -220,7 +220,7 @@ pub async fn lease_is_lost_once_expired(base: Base) {
 pub async fn renamed_node_loses_its_claims(base: Base) {
     let a = base.node("a").await;
     let row = a.forward("f").await;
-    // Given before: on behalf of the old incarnation, although it may run after.
+    // Given before the rename, so on behalf of the old incarnation, although it may run afterwards.
     let before = a.store.run(PostponeForwarded {
         id: row.id,
         epoch: 1,
@@ -290,7 +290,7 @@ pub async fn buried_and_redriven(base: Base) {
     assert_ne!(claimed[0].secret, row.secret);
 }
 
-/// The outcome of a commit was lost: the rows are this node's, and it does not know.
+/// The outcome of a commit was lost: the rows belong to this node, which does not know it.
 pub async fn unheard_claims_are_claimed_again(base: Base) {
     let a = base.node("a").await;
     let (known, unheard) = (a.forward("known").await, a.forward("unheard").await);
@@ -319,7 +319,7 @@ pub async fn unheard_claims_are_claimed_again(base: Base) {
     );
 }
 
-/// What is known of a row's times outlives its node: how long it has been failing, and how long its client waits.
+/// A row's times outlive its node: how long it has been failing, and how long its client waits.
 pub async fn how_long_it_fails_and_its_client_waits(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     let patient = NewForward {
@@ -327,8 +327,8 @@ pub async fn how_long_it_fails_and_its_client_waits(base: Base) {
         ..work("f")
     };
     a.run(call(vec![Effect::Forward(Box::new(patient))])).await;
-    let told = a.news().await;
-    let mut row = told[0].forwarded[0].clone();
+    let news = a.news().await;
+    let mut row = news[0].forwarded[0].clone();
     let mut node = &a;
     for (attempts, failing, left) in [(1, 5, 15), (2, 10, 10), (3, 15, 5), (4, 20, 0), (5, 25, 0)] {
         let postpone = PostponeForwarded {
@@ -357,13 +357,13 @@ pub async fn how_long_it_fails_and_its_client_waits(base: Base) {
     assert_eq!(read.failing, secs(26));
 }
 
-/// Work for a service, sent to the writer of `s1`.
+/// Sends work for a service through the writer of `s1`.
 fn forward_of_s1(tid: &str, here: bool) -> Unit {
     let work = NewForward { here, ..work(tid) };
     call(vec![to("s1", send(tid)), Effect::Forward(Box::new(work))])
 }
 
-/// Those that share a transaction are written together, and settled together: each must get what is its own.
+/// Rows in one transaction are written together and settled together: each operation must get its own.
 pub async fn many_in_one_group(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     a.open("user", "s1").await;
@@ -425,7 +425,7 @@ pub async fn many_in_one_group(base: Base) {
     }
 }
 
-/// What was read of a row when the group began is not true any more behind an operation that changes it.
+/// What was read of a row at the beginning of a group is outdated after an operation that changes the row.
 pub async fn postponed_and_settled_in_one_group(base: Base) {
     let a = base.node("a").await;
     a.open("user", "s1").await;
@@ -459,7 +459,7 @@ pub async fn postponed_and_settled_in_one_group(base: Base) {
     assert!(a.claim().await.is_empty(), "it is gone");
 }
 
-/// A group that fails is run again one by one: what was forwarded in it is there once, and what was settled is not.
+/// A failed group is retried one by one: forwarded rows exist once, and settled rows do not.
 pub async fn rolled_back_beside_others(base: Base) {
     let a = base.node("a").await;
     a.open("user", "s1").await;

@@ -48,7 +48,7 @@ pub async fn duplicates_get_the_first_answer(base: Base) {
     assert_eq!(a.run(read("c2")).await, None);
     assert_eq!(a.run(read("c1")).await, Some(None));
 
-    // The same client message id of another session is another message.
+    // The same client message id in another session is another message.
     let other = a.open("user", "s2").await.holder;
     assert_eq!(
         a.run(incoming(other, "c1", None)).await,
@@ -172,7 +172,7 @@ pub async fn every_write_is_fenced(base: Base) {
 }
 
 pub async fn deregistered_holder_still_settles(base: Base) {
-    // The line is gone, but nobody else has the session: what the client acknowledged before stands.
+    // The connection is gone, but nobody else holds the session: what the client acknowledged before stands.
     let a = base.node("a").await;
     let holder = a.open("user", "s1").await.holder;
     a.send("s1", "m1").await;
@@ -189,8 +189,8 @@ pub async fn deregistered_holder_still_settles(base: Base) {
     assert!(a.fetch(holder.session).await.is_empty());
 }
 
-/// A client that lets go of an id may say it again, even in one group with the letting go.
-pub async fn let_go_and_come_again_in_one_group(base: Base) {
+/// A client that drops an id may use it again, even in the same group.
+pub async fn dropped_and_repeated_in_one_group(base: Base) {
     let a = base.node("a").await;
     let holder = a.open("user", "s1").await.holder;
     let incoming = |cmid: &str| Unit {
@@ -208,7 +208,7 @@ pub async fn let_go_and_come_again_in_one_group(base: Base) {
     };
     let done = UnitOutcome::Committed(Vec::new());
     assert_eq!(a.run(incoming("1")).await, done);
-    // The second has never been there.
+    // The second was never in the inbox.
     for cmid in ["1", "2"] {
         // Given at once, so that they may share a transaction.
         let (gone, again, twice) = (
@@ -219,7 +219,7 @@ pub async fn let_go_and_come_again_in_one_group(base: Base) {
         assert_eq!(gone.await.unwrap(), Fenced::Done);
         assert_eq!(again.await.unwrap(), done);
         assert_eq!(twice.await.unwrap(), UnitOutcome::Duplicate(None));
-        // It has not been deleted behind its back.
+        // It has not been deleted behind the group's back.
         assert_eq!(
             a.run(incoming(cmid)).await,
             UnitOutcome::Duplicate(None),

@@ -1,9 +1,10 @@
 use super::*;
 
-/// A while ahead of the other clock.
+/// How far the first clock is ahead.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Two nodes, and the clock of the second: the first stopped an hour ahead of it, so the clock was set back since.
+/// Two nodes, and the clock of the second: the first stopped with its clock an hour ahead, so the clock has been set
+/// back since.
 async fn set_back(base: &Base) -> (Node, Node, Clock) {
     let a = base.node("a").await;
     let behind = Clock::fixed_ms(START);
@@ -31,7 +32,7 @@ fn renew(join: bool) -> RenewLease {
     }
 }
 
-/// What never ends was too much for the database to calculate with, and nothing was mended, nor any lease renewed.
+/// Endless times overflowed in the database, so nothing was repaired and no lease was renewed.
 pub async fn without_end(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     let endless = RenewLease {
@@ -50,7 +51,7 @@ pub async fn without_end(base: Base) {
     assert_eq!(b.ended().await, []);
 }
 
-/// The work of a node that was killed waited for as long as the clock was set back, and was not done before.
+/// The work of a killed node waited for as long as the clock was set back.
 pub async fn a_dead_node_s_lease(base: Base) {
     let (a, b, clock) = set_back(&base).await;
     a.run(renew(true)).await;
@@ -66,7 +67,7 @@ pub async fn a_dead_node_s_lease(base: Base) {
     assert_eq!((claimed.len(), claimed[0].id), (1, work.id));
 }
 
-/// One that lives renews its lease, and keeps what it has.
+/// A living node renews its lease and keeps its claims and sessions.
 pub async fn a_living_node_s_lease(base: Base) {
     let (a, b, clock) = set_back(&base).await;
     a.run(renew(true)).await;
@@ -86,11 +87,11 @@ pub async fn a_living_node_s_lease(base: Base) {
     assert_eq!(b.home("s1").await.as_deref(), Some("a"));
 }
 
-/// What was postponed is postponed for as long as it was to be, and not longer.
+/// Work stays postponed for the intended time, and not longer.
 pub async fn work_and_requests(base: Base) {
     let (a, b, clock) = set_back(&base).await;
     let holder = a.open("user", "s1").await.holder;
-    // What no node has ever claimed, and what was put back by hand.
+    // Work that no node has ever claimed, and work that was put back by an operator.
     let free = NewForward {
         here: false,
         ..work("free")
@@ -147,10 +148,10 @@ pub async fn work_and_requests(base: Base) {
     assert_eq!(b.run(due).await.closed.len(), 1);
 }
 
-/// A session times out as long after its client was last there as any other.
+/// A session times out after the usual time since its client was last connected.
 pub async fn sessions(base: Base) {
     let (a, b, clock) = set_back(&base).await;
-    // More than are mended in one go.
+    // More than are repaired in one operation.
     for number in 0..25 {
         let other = a
             .open(&format!("user {number}"), &format!("other {number}"))
@@ -176,7 +177,7 @@ pub async fn sessions(base: Base) {
     assert_eq!(b.run(time_out).await.len(), 26);
 }
 
-/// What lies ahead because it is to is left alone.
+/// Times that are meant to lie in the future are left alone.
 pub async fn nothing(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     a.open("user", "s1").await;

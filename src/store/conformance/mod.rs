@@ -28,12 +28,12 @@ use super::{CommitNews, Dispatch, Operation, Store, StoreConfig, StoreHandle, Su
 use crate::clock::Clock;
 use crate::wire::{MessageType, Payload};
 
-/// The message itself, which whoever stored it is always told.
+/// The message itself, which is always part of the news for the node that stored it.
 fn message(stored: &StoredMessage) -> &OutboxMessage {
     stored.message.as_ref().expect("it comes with the news")
 }
 
-/// Runs every case of the suite on a store that `$open` gives.
+/// Runs every case of the suite on a store made by `$open`.
 macro_rules! on {
     ($name:ident, $open:expr, $($topic:ident: $($case:ident)*;)*) => {
         mod $name {
@@ -68,39 +68,39 @@ suite! {
         home_needs_a_lease listing time_out sweep_and_which_exist scavenge scavenge_old_inbox scavenge_in_parts where_a_session_is a_clock_set_forward_ends_no_session;
     closing: an_absent_session_makes_room closed_later closed_by_user;
     inbox: duplicates_get_the_first_answer a_resumed_session_knows_the_bytes_of_its_answers every_write_is_fenced deregistered_holder_still_settles
-        let_go_and_come_again_in_one_group;
+        dropped_and_repeated_in_one_group;
     units: all_or_nothing idempotency effects_and_news no_session_is_dropped full_outbox full_of_bytes full_of_a_users_bytes correlations_are_taken_once
         settle_by_epoch settle_by_token settled_once_in_one_group;
     outbox: fetch_in_order fetch_by_bytes large_ones_in_parts complete_and_nack correlations_time_out
-        requests_that_end_are_found_from_where_the_last_look_was closed_session_ends_correlations
+        ended_requests_are_found_from_where_the_last_query_ended closed_session_ends_correlations
         dead_letters redrive_moves_the_correlation old_dead_letters_go excess_dead_letters_go;
-    forwarded: postponed postponed_with_what_was_sent sent_once_beside_a_quick_reply due_by_the_clock taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired buried_and_redriven
+    forwarded: postponed postponed_with_its_messages sent_once_beside_a_quick_reply due_by_the_clock taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired buried_and_redriven
         renamed_node_loses_its_claims unheard_claims_are_claimed_again how_long_it_fails_and_its_client_waits
         many_in_one_group postponed_and_settled_in_one_group rolled_back_beside_others;
-    claims: each_service_has_its_own_room taken_over_service_by_service users_take_turns claims_are_bounded_in_bytes given_back what_nobody_can_do_waits what_nobody_can_do_is_found
-        a_look_goes_on_where_the_last_one_was what_is_held_is_looked_at_again_when_it_is_not_held_any_more
-        looks_that_go_on_find_what_dead_nodes_have_left what_clients_forward_is_bounded bytes_that_clients_forward_are_bounded;
+    claims: each_service_has_its_own_room taken_over_service_by_service users_take_turns claims_are_bounded_in_bytes given_back unserved_work_waits unserved_work_is_reported
+        a_query_continues_where_the_last_one_ended released_rows_are_checked_again
+        continued_queries_find_what_dead_nodes_left rows_that_clients_forward_are_bounded bytes_that_clients_forward_are_bounded;
     mend: without_end a_dead_node_s_lease a_living_node_s_lease work_and_requests sessions nothing;
     nodes: listed the_application_that_came_first_has_it;
-    numbers: take_up_the_time of_a_dead_letter gaps_fill_no_outbox of_publications seen_ahead_of_the_store;
+    numbers: catch_up_with_the_time of_a_dead_letter gaps_fill_no_outbox of_publications seen_ahead_of_the_store;
     reserved: whoever_stores a_registration_ends_a_range swept fills_no_outbox rolled_back;
-    topics: subscriptions publications_in_order pages_hold_what_fits missed positions a_page_of_what_is_gone
+    topics: subscriptions publications_in_order pages_hold_what_fits missed positions a_page_of_deleted_publications
         newest_survives_scavenging;
     transact: committed refused rolled_back panicked timed_out redriven_to_its_own_session_only;
     engine: order_under_concurrency bad_one_fails_alone panic_is_survived news_before_the_answer busy order_beyond_the_queue panic_of_a_read_is_survived control_comes_first one_users_flood closed_before_the_next_is_opened
-        dropped_future_still_runs reopened_by_a_second_node metrics come_and_go_in_one_group resumed_in_one_group resumed_twice_and_sent_to_in_one_group;
+        dropped_future_still_runs reopened_by_a_second_node metrics stored_and_deleted_in_one_group resumed_in_one_group resumed_twice_and_sent_to_in_one_group;
 }
 
-/// So long ago that numbers follow one another from 1 on; what becomes of them later is tested in `numbers`.
+/// So long ago that numbers are consecutive from 1; `numbers` tests later times.
 const START: i64 = 1_500_000_000_000;
 
-/// A fresh database, not opened yet.
+/// A fresh database that is not open yet.
 pub struct Base {
     store: Store,
     config: StoreConfig,
     clock: Clock,
     _dir: Option<tempfile::TempDir>,
-    /// By this, young rows are moved on before each operation.
+    /// Used to rotate segments before each operation.
     rotates: Option<StoreHandle>,
     #[cfg(feature = "postgres")]
     _schema: Option<super::postgres::tests::Schema>,
@@ -125,13 +125,13 @@ impl Base {
         Base::in_schema(|settings| settings)
     }
 
-    /// As through a pooler in transaction mode.
+    /// Connected as if through a pooler in transaction mode.
     #[cfg(feature = "postgres")]
     fn postgres_pooled() -> Base {
         Base::in_schema(|settings| settings.pooled())
     }
 
-    /// With young rows that are moved on before each operation.
+    /// Rotates segments before each operation.
     #[cfg(feature = "postgres")]
     fn postgres_rotating() -> Base {
         let mut base = Base::postgres();
@@ -152,7 +152,7 @@ impl Base {
         }
     }
 
-    /// What stands in front of the names of the store's tables where the application's are meant.
+    /// The prefix of the store's table names on a connection that looks for the application's.
     fn prefix(&self) -> String {
         #[cfg(feature = "postgres")]
         if let Some(schema) = &self._schema {
@@ -173,7 +173,7 @@ impl Base {
         }
     }
 
-    /// The same at another time.
+    /// The same database at another time.
     fn at(self, ms: i64) -> Base {
         Base {
             clock: Clock::fixed_ms(ms),
@@ -289,7 +289,7 @@ fn room(rows: usize) -> Room {
     }
 }
 
-/// A claim by a node with the one service that knows of these rows, and hears of its claims within ten seconds.
+/// A claim by a node with one service, which knows of the rows in `holding` and has a claim grace of ten seconds.
 fn claim(limit: usize, holding: &[i64]) -> ClaimForwarded {
     ClaimForwarded {
         rooms: [("service".to_owned(), room(limit))].into(),

@@ -1,8 +1,8 @@
-//! A node attached to the store of a case, and what it is told.
+//! A node attached to the store of a case, and the news it receives.
 
 use super::*;
 
-/// Gathers the news of a node.
+/// Collects the news of a node.
 #[derive(Default)]
 pub(super) struct Collector(Vec<News>);
 
@@ -33,7 +33,7 @@ impl Handler<CommitNews> for Collector {
 impl Handler<Dispatch> for Collector {
     type Result = ();
 
-    /// It comes behind the news of the same commit, if there are any.
+    /// Arrives after the news of the same commit, if there is any.
     fn handle(&mut self, Dispatch(forwarded): Dispatch, _: &mut Context<Collector>) {
         match self.0.last_mut().filter(|news| news.forwarded.is_empty()) {
             Some(news) => news.forwarded = forwarded,
@@ -45,19 +45,19 @@ impl Handler<Dispatch> for Collector {
     }
 }
 
-/// What came until now.
+/// Takes the news collected so far.
 #[derive(Message)]
-#[rtype(result = "Told")]
+#[rtype(result = "Collected")]
 struct Take;
 
 #[derive(MessageResponse)]
-struct Told(Vec<News>);
+struct Collected(Vec<News>);
 
 impl Handler<Take> for Collector {
-    type Result = Told;
+    type Result = Collected;
 
-    fn handle(&mut self, _: Take, _: &mut Context<Collector>) -> Told {
-        Told(std::mem::take(&mut self.0))
+    fn handle(&mut self, _: Take, _: &mut Context<Collector>) -> Collected {
+        Collected(std::mem::take(&mut self.0))
     }
 }
 
@@ -77,7 +77,7 @@ impl Node {
         self.store.run(operation).await.expect("the store works")
     }
 
-    /// The news sent until now.
+    /// The news sent since the last call.
     pub(super) async fn news(&self) -> Vec<News> {
         self.news.send(Take).await.expect("the collector lives").0
     }
@@ -106,7 +106,7 @@ impl Node {
         )
     }
 
-    /// The node that a session is connected to, as all nodes see it.
+    /// The node to which a session is connected, as all nodes see it.
     pub(super) async fn home(&self, sid: &str) -> Option<String> {
         self.listed(sid).await.expect("it exists").node
     }
@@ -158,7 +158,7 @@ impl Node {
         .await
     }
 
-    /// Scavenges everything, in parts of a few rows; how many there were.
+    /// Scavenges everything in batches of a few rows, and returns the number of rows deleted.
     pub(super) async fn scavenge(
         &self,
         inbox: Duration,
@@ -195,7 +195,7 @@ impl Node {
         .await
     }
 
-    /// Forwards a piece of work on behalf of nobody.
+    /// Forwards work, without a client.
     pub(super) async fn forward(&self, tid: &str) -> Forwarded {
         self.news().await;
         self.run(call(vec![Effect::Forward(Box::new(work(tid)))]))

@@ -33,7 +33,7 @@ pub async fn listed(base: Base) {
     assert_eq!(names(&b.run(ListNodes).await), [("b".into(), true, 0)]);
 }
 
-/// A second application in the same schema had the sessions, topics and messages of the first.
+/// A second application in the same schema got the sessions, topics and messages of the first.
 pub async fn the_application_that_came_first_has_it(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     let claim = |name: &str| ClaimApplication { name: name.into() };

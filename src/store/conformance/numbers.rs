@@ -1,17 +1,17 @@
 use super::*;
 
-/// Long enough after 2020 for numbers to be times.
+/// Long enough after 2020 for numbers to follow the time.
 const LATER: i64 = 1_800_000_000_000;
 
-/// How far ahead of the time a new connection begins.
+/// How far ahead of the time a new connection starts, in milliseconds.
 const HEAD_START: i64 = 10_000;
 
-/// The number that stands for a time.
+/// The number for a time in milliseconds since the epoch.
 fn at(ms: i64) -> i64 {
     (ms - 1_577_836_800_000) * 1_000
 }
 
-/// What was stored for a session, by number and the number before it.
+/// What was just stored for a session: for each message, the number before it and its own.
 async fn just_stored(node: &Node) -> Vec<(i64, i64)> {
     let news = node.news().await.into_iter();
     news.flat_map(|news| news.stored)
@@ -19,8 +19,8 @@ async fn just_stored(node: &Node) -> Vec<(i64, i64)> {
         .collect()
 }
 
-/// Each number is at least the time, and each message knows the number before its own: nothing lies between them.
-pub async fn take_up_the_time(base: Base) {
+/// Each number is at least that of the time, and each message knows the number before its own, with none in between.
+pub async fn catch_up_with_the_time(base: Base) {
     let base = base.at(LATER);
     let a = base.node("a").await;
     let holder = a.open("user", "s1").await.holder;
@@ -43,7 +43,7 @@ pub async fn take_up_the_time(base: Base) {
     assert_eq!(again.last_seq, third);
 }
 
-/// A dead letter that is put back gets the next number, and knows the one before it.
+/// A redriven dead letter gets the next number and knows the one before it.
 pub async fn of_a_dead_letter(base: Base) {
     let base = base.at(LATER);
     let a = base.node("a").await;
@@ -62,16 +62,16 @@ pub async fn of_a_dead_letter(base: Base) {
     base.clock.advance(secs(12));
     let id = a.dead().await[0].id;
     assert!(a.run(RedriveDeadLetter { id }).await);
-    let told = just_stored(&a).await;
-    let [(after, seq)] = told[..] else {
-        panic!("not one: {told:?}");
+    let redriven = just_stored(&a).await;
+    let [(after, seq)] = redriven[..] else {
+        panic!("not one: {redriven:?}");
     };
     assert_eq!(after, first + 1);
     assert!(seq >= at(LATER + 12_000), "{seq}");
     assert_eq!(a.tids(holder.session).await, ["m2", "m1"]);
 }
 
-/// The numbers that were left out are no messages: they fill no outbox.
+/// Skipped numbers are not messages: they do not fill an outbox.
 pub async fn gaps_fill_no_outbox(base: Base) {
     let mut base = base.at(LATER);
     base.config.max_outbox = 3;
@@ -97,7 +97,7 @@ pub async fn gaps_fill_no_outbox(base: Base) {
     }
 }
 
-/// Of publications, too. Whether something between two of them is gone is known whatever their numbers.
+/// The same for publications. Whether something between two of them is gone is known, whatever their numbers.
 pub async fn of_publications(base: Base) {
     let base = base.at(LATER);
     let a = base.node("a").await;
@@ -116,7 +116,7 @@ pub async fn of_publications(base: Base) {
     assert_eq!(numbers, times.map(|it| [it, it + 1]).concat());
     assert_eq!(a.run(NewestPublication).await, numbers[5]);
 
-    // The first two go.
+    // The first two are deleted.
     a.scavenge(secs(100), secs(41), secs(100)).await;
     let left = a.run(NewestPublication).await;
     assert_eq!(left, numbers[5]);
@@ -158,7 +158,7 @@ pub async fn of_publications(base: Base) {
     }
 }
 
-/// What a client says that it has seen may be of a database that knew more.
+/// A client may claim to have seen a publication of a database that knew more.
 pub async fn seen_ahead_of_the_store(base: Base) {
     let base = base.at(LATER);
     let a = base.node("a").await;

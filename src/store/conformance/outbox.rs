@@ -38,7 +38,7 @@ pub async fn fetch_in_order(base: Base) {
     }
 }
 
-/// A SEND with a payload of so many bytes.
+/// A SEND with a payload of this size.
 fn sized(tid: &str, bytes: usize) -> NewMessage {
     NewMessage {
         msg: Some(json(&format!("\"{}\"", "ü".repeat((bytes - 2) / 2)))),
@@ -91,7 +91,7 @@ pub async fn fetch_by_bytes(base: Base) {
     }
 }
 
-/// What is read without a bound of the caller's has one all the same, and whoever asks again gets the rest.
+/// Reads without a limit of the caller's are limited all the same, and the caller gets the rest by asking again.
 pub async fn large_ones_in_parts(base: Base) {
     const LARGE: usize = 1_500_000;
     let a = base.node("a").await;
@@ -155,7 +155,7 @@ pub async fn complete_and_nack(base: Base) {
         Some(ended[0].correlation.clone()),
         request("m2").correlation
     );
-    // Sequence numbers go on, whatever was deleted.
+    // Sequence numbers continue, whatever was deleted.
     assert_eq!(
         a.send("s1", "m4").await,
         UnitOutcome::Committed(vec![EffectOutcome::Stored(4)])
@@ -188,8 +188,8 @@ pub async fn correlations_time_out(base: Base) {
     assert!(a.ended().await.is_empty());
 }
 
-/// A look that goes on where the one before was finds what one that begins anew would.
-pub async fn requests_that_end_are_found_from_where_the_last_look_was(base: Base) {
+/// A query that continues where the last one ended finds what one that starts over would.
+pub async fn ended_requests_are_found_from_where_the_last_query_ended(base: Base) {
     let a = base.node("a").await;
     let holder = a.open("user", "s1").await.holder;
     let store = |tid: &'static str| call(vec![to("s1", request(tid))]);
@@ -343,7 +343,7 @@ pub async fn dead_letters(base: Base) {
 }
 
 pub async fn redrive_moves_the_correlation(base: Base) {
-    // The reply to a redriven request names its new number: it must still find what the request left behind.
+    // The reply to a redriven request refers to its new number, and must still find the request's correlation.
     let a = base.node("a").await;
     let holder = a.open("user", "s1").await.holder;
     a.run(call(vec![to("s1", request("m1"))])).await;
@@ -372,7 +372,7 @@ pub async fn redrive_moves_the_correlation(base: Base) {
     );
 }
 
-/// Makes these messages dead letters of the session, at this moment.
+/// Makes these messages dead letters of the session at the current time.
 async fn bury(node: &Node, holder: Holder, messages: Vec<NewMessage>) {
     let messages = messages.into_iter().map(|message| to("s1", message));
     let UnitOutcome::Committed(outcomes) = node.run(call(messages.collect())).await else {
@@ -391,8 +391,8 @@ async fn bury(node: &Node, holder: Holder, messages: Vec<NewMessage>) {
     .await;
 }
 
-/// Deletes a part of the dead letters that are not kept: of those older than a minute, and of those up to this one. How
-/// many there were of both, and whether there may be more.
+/// Deletes one batch of dead letters: those older than a minute, and those up to `beyond`. Returns how many there were
+/// of each, and whether there may be more.
 async fn scavenge_dead_letters(node: &Node, beyond: Option<DiedAt>) -> (u64, u64, bool) {
     let scavenge = ScavengeDeadLetters {
         older: secs(60),

@@ -92,7 +92,7 @@ pub async fn too_many_sessions(base: Base) {
     a.open("other", "s5").await;
     a.run(close("s1")).await;
     held(a.register("user", new).await);
-    // The limit was lowered: that is no reason to take a session from anybody.
+    // Lowering the limit is no reason to refuse an existing session.
     let lowered = Register {
         max_sessions_per_user: 1,
         ..register_of("user", NewOrResumed::Resumed { sid: "s3".into() })
@@ -170,11 +170,11 @@ pub async fn close_deletes_all(base: Base) {
         None
     );
     assert!(a.listed("s1").await.is_none());
-    // Nothing is left to scavenge, and what was forwarded stays.
+    // Nothing is left to scavenge, and forwarded rows stay.
     assert_eq!(a.scavenge(days(3), secs(0), secs(0)).await, 0);
     a.run(LeaveNode).await;
     assert_eq!(a.claim().await.len(), 1);
-    // A key is never used again.
+    // Keys are never reused.
     assert!(a.open("user", "s1").await.holder.session > held.holder.session);
 }
 
@@ -325,7 +325,7 @@ pub async fn time_out(base: Base) {
             .await
         );
     }
-    // Fenced off: not alive for it.
+    // Fenced off, so this does not count as a sign of life.
     let stale = Holder {
         connection: ConnectionId(99),
         ..idle.holder
@@ -390,8 +390,8 @@ pub async fn time_out(base: Base) {
     );
 }
 
-/// All leases have run out at once, since the clock was set forward: that says nothing about who is connected. Until a node
-/// has renewed its own, it closes nobody's session.
+/// The clock was set forward, so all leases have expired at once, which says nothing about who is connected. A node
+/// closes nobody's session until it has renewed its own lease.
 pub async fn a_clock_set_forward_ends_no_session(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     for sid in ["s1", "s2", "s3"] {
@@ -413,7 +413,7 @@ pub async fn a_clock_set_forward_ends_no_session(base: Base) {
         join: true,
         lease: secs(60),
     };
-    // The other one is about to.
+    // The other one is about to renew its lease.
     a.run(renew.clone()).await;
     let register = Register {
         of_the_dead: false,
@@ -491,7 +491,7 @@ pub async fn scavenge(base: Base) {
     assert_eq!(scavenge().await, 3);
 }
 
-/// A client's ACK2 was lost with its line: it never comes, and the row would stay for the session's life.
+/// A client's ACK2 was lost with its connection: it never arrives, and the row would stay for the life of the session.
 pub async fn scavenge_old_inbox(base: Base) {
     let a = base.node("a").await;
     let held = a.open("user", "s1").await;
@@ -514,7 +514,7 @@ pub async fn scavenge_old_inbox(base: Base) {
     assert_eq!(a.run(incoming("young")).await, UnitOutcome::Duplicate(None));
 }
 
-/// Each table is passed once, in parts, whatever is in it; what is young, and what has a session, stays.
+/// Each table is passed over once, in batches, whatever it contains; young rows, and rows with a session, stay.
 pub async fn scavenge_in_parts(base: Base) {
     let a = base.node("a").await;
     let (old, young) = (a.open("user", "s1").await, a.open("user", "s2").await);

@@ -26,7 +26,7 @@ pub async fn subscriptions(base: Base) {
     assert_eq!(a.run(subscribe(&["t4"])).await, Fenced::FencedOff);
 }
 
-/// All that there are, with pages that hold just one each.
+/// All publications, with pages that hold just one each.
 async fn read_all(node: &Node) -> Vec<Publication> {
     let (mut all, mut after) = (Vec::new(), 0);
     loop {
@@ -64,7 +64,7 @@ pub async fn publications_in_order(base: Base) {
     assert_eq!(b.run(NewestPublication).await, 3);
 }
 
-/// A long payload is not read to find out that it does not fit.
+/// A long payload is not read just to find that it does not fit.
 pub async fn pages_hold_what_fits(base: Base) {
     let a = base.node("a").await;
     let of = |bytes: usize| json(&format!("{:?}", "x".repeat(bytes - 2)));
@@ -83,7 +83,7 @@ pub async fn pages_hold_what_fits(base: Base) {
         };
         a.run(call(vec![publish])).await;
     }
-    // Of these, topic, trace id and envelope are 104 bytes.
+    // Topic, trace id and envelope account for 104 bytes of each.
     let cases = [
         (0, 6, 0, &[1][..], Some(3)),
         (0, 6, 2_207, &[1], Some(3)),
@@ -118,7 +118,7 @@ pub async fn pages_hold_what_fits(base: Base) {
     assert_eq!((&numbers[..], page.next), (&[1, 2, 3][..], Some(4)));
 }
 
-/// Of several topics at once, whatever the client has heard of each.
+/// Several topics at once, whatever the client has received of each.
 pub async fn missed(base: Base) {
     let a = base.node("a").await;
     for (topic, tid) in [
@@ -173,7 +173,7 @@ pub async fn missed(base: Base) {
         some(0, 0),
         some(2, 1),
         some(4, 2),
-        // Newer than all there are: of a database that knew more.
+        // Newer than any in the store: from a database that knew more.
         None,
     ];
     assert_eq!(ask(99, 3, &topics).await, expected);
@@ -196,7 +196,7 @@ pub async fn missed(base: Base) {
     assert_eq!(ask(99, 9, &topics).await, expected, "the first is gone");
 }
 
-/// What a session's client has received, and what is for a subscription at all.
+/// What a session's client has received, and from where a subscription starts.
 pub async fn positions(base: Base) {
     let a = base.node("a").await;
     let holder = a.open("user", "s1").await.holder;
@@ -225,7 +225,7 @@ pub async fn positions(base: Base) {
         let mut topics: Vec<_> = topics
             .map(|(topic, since)| (topic, Since::Subscribed(since)))
             .collect();
-        // As it is stored by a node of an earlier version.
+        // As stored by a node of an earlier version.
         topics.extend(["t", "quiet"].map(|topic| (topic.to_owned(), Since::Subscribed(None))));
         let session = holder.session;
         a.run(FindMissed {
@@ -239,7 +239,7 @@ pub async fn positions(base: Base) {
     let some = |first, count| Some(Missed { first, count });
     let none = some(0, 0);
     assert_eq!(missed().await, [none, some(2, 2), none, None, none]);
-    // It is known from here on, and only grows, whoever holds the session.
+    // The position is known from here on and only grows, whoever holds the session.
     note(3).await;
     note(2).await;
     assert_eq!(missed().await, [none, some(4, 1), none, none, none]);
@@ -252,7 +252,7 @@ pub async fn positions(base: Base) {
     assert_eq!(missed().await, [none; 5]);
 }
 
-pub async fn a_page_of_what_is_gone(base: Base) {
+pub async fn a_page_of_deleted_publications(base: Base) {
     let a = base.node("a").await;
     for (topic, tid) in [("t", "p1"), ("u", "p2"), ("t", "p3"), ("t", "p4")] {
         a.run(call(vec![publish(topic, tid)])).await;

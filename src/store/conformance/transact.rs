@@ -3,7 +3,7 @@ use diesel::prelude::*;
 
 use super::*;
 
-/// Does something with the connection, whichever it is.
+/// Does something with the connection, of either database.
 macro_rules! on_connection {
     ($any:ident, |$conn:ident| $body:expr) => {
         match $any.downcast_mut::<SqliteConnection>() {
@@ -19,7 +19,7 @@ macro_rules! on_connection {
     };
 }
 
-/// A handler that writes a row of its own, then does as `then` says.
+/// A handler that writes a row of its own, then does what `then` says.
 fn handler(
     holder: Holder,
     cmid: &str,
@@ -51,7 +51,7 @@ fn handler(
     }
 }
 
-/// How many rows the application has; `None`: not even its table.
+/// Number of the application's rows. `None`: not even its table exists.
 async fn app_rows(node: &Node, holder: Holder) -> Option<i64> {
     let count = Transact {
         holder,
@@ -69,7 +69,7 @@ async fn app_rows(node: &Node, holder: Holder) -> Option<i64> {
     }
 }
 
-/// After a restore, a dead letter's session key may be another session's: its message went to somebody else's client.
+/// After a restore, a dead letter's session key may be another session's: its message went to the wrong client.
 pub async fn redriven_to_its_own_session_only(base: Base) {
     let a = base.node("a").await;
     let holder = a.open("user", "s1").await.holder;
@@ -90,7 +90,7 @@ pub async fn redriven_to_its_own_session_only(base: Base) {
     assert_eq!(a.tids(holder.session).await, ["m1"]);
 }
 
-/// Says that all dead letters belonged to this session.
+/// Pretends that all dead letters belonged to this session.
 async fn set_dead_sid(node: &Node, holder: Holder, prefix: &str, sid: &str) {
     let set = format!("UPDATE {prefix}dead_letter SET sid = '{sid}'");
     let cause = Cause::Incoming {
@@ -148,7 +148,7 @@ pub async fn refused(mut base: Base) {
     base.config.max_outbox = 0;
     let (a, b) = (base.node("a").await, base.node("b").await);
     let old = a.open("user", "s1").await.holder;
-    // A unit that is refused after the handler ran takes the handler's rows with it.
+    // A unit refused after the handler ran takes the handler's rows with it.
     let full = a
         .run(handler(old, "c1", || Ok(vec![to("s1", send("m"))])))
         .await;
@@ -202,7 +202,7 @@ pub async fn panicked(base: Base) {
 pub async fn timed_out(base: Base) {
     let a = base.node("a").await;
     let holder = a.open("user", "s1").await.holder;
-    // With no time at all, whatever it does takes too long.
+    // With a limit of zero, everything takes too long.
     let late = Transact {
         limit: Duration::ZERO,
         ..handler(holder, "c1", || Ok(vec![to("s1", send("m"))]))

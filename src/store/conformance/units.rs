@@ -83,7 +83,7 @@ pub async fn effects_and_news(base: Base) {
 
     let news = a.news().await;
     assert_eq!(news.len(), 1);
-    let told: Vec<_> = news[0]
+    let stored: Vec<_> = news[0]
         .stored
         .iter()
         .map(|stored| {
@@ -97,7 +97,7 @@ pub async fn effects_and_news(base: Base) {
         .collect();
     let at_b = Some((std::sync::Arc::from("b"), one.connection));
     assert_eq!(
-        told,
+        stored,
         [
             (one.session, at_b.clone(), 1, "m1"),
             (two.session, None, 1, "m2"),
@@ -109,7 +109,7 @@ pub async fn effects_and_news(base: Base) {
     assert_eq!((forwarded.epoch, forwarded.attempts), (1, 0));
     assert!(
         b.news().await.is_empty(),
-        "only the committing node is told"
+        "only the committing node is notified"
     );
 
     let read = b
@@ -190,7 +190,7 @@ pub async fn full_outbox(mut base: Base) {
             full.clone()
         ]
     );
-    // A hole in the middle is room as well.
+    // A gap in the middle is room as well.
     a.run(Complete {
         holder,
         acked: vec![2],
@@ -211,7 +211,7 @@ fn full_of(sid: &str, cap: OutboxCap) -> UnitOutcome {
     })
 }
 
-/// A SEND with a payload of so many bytes.
+/// A SEND with a payload of this size.
 fn sized(bytes: usize) -> NewMessage {
     NewMessage {
         msg: Some(json(&format!("\"{}\"", "x".repeat(bytes - 2)))),
@@ -221,7 +221,7 @@ fn sized(bytes: usize) -> NewMessage {
 
 pub async fn full_of_bytes(mut base: Base) {
     base.config.max_outbox_bytes = 1_000;
-    // Two that have learnt the same.
+    // Two connections that have determined the same room.
     let (a, b) = (base.node("a").await, base.node("b").await);
     let holder = a.open("user", "s1").await.holder;
     let full = full_of("s1", OutboxCap::Bytes(1_000));

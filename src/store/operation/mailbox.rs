@@ -1,10 +1,10 @@
-//! A session's inbox and outbox, its open requests, and what was given up.
+//! A session's inbox, outbox and open requests, and dead letters.
 
 use std::time::{Duration, SystemTime};
 
 use super::{Correlation, Holder, OutboxMessage, SessionKey};
 
-/// What was answered to a client's message. `None`: not in the inbox. `Some(None)`: plain ACK.
+/// Reads the answer to a client's message. `None`: not in the inbox. `Some(None)`: plain ACK.
 #[derive(Clone, Debug)]
 pub struct ReadAnswer {
     /// Whose inbox.
@@ -13,10 +13,10 @@ pub struct ReadAnswer {
     pub cmid: String,
 }
 
-/// The client has dropped these from its outbox (ACK2): drop them from the inbox. Unknown ones are fine.
+/// The client has dropped these messages from its outbox (ACK2), so they leave the inbox. Unknown ids are ignored.
 #[derive(Clone, Debug)]
 pub struct DropInbox {
-    /// On whose behalf.
+    /// The registration on whose behalf this is done.
     pub holder: Holder,
     /// Client message ids.
     pub cmids: Vec<String>,
@@ -29,11 +29,11 @@ pub struct FetchOutbox {
     pub session: SessionKey,
     /// Only sequence numbers greater than this.
     pub after: i64,
-    /// At most so many.
+    /// Maximum number of messages.
     pub limit: u32,
-    /// Only as many as have payloads of so many bytes together.
+    /// Maximum payload bytes of all messages together.
     pub max_bytes: u64,
-    /// But the first one always, if its payload has at most so many bytes.
+    /// The first message is exempt from `max_bytes` if its payload has at most this many bytes.
     pub max_first: u64,
 }
 
@@ -42,32 +42,32 @@ pub struct FetchOutbox {
 pub struct FetchedOutbox {
     /// In order.
     pub messages: Vec<OutboxMessage>,
-    /// Whether there are more behind them.
+    /// Whether more messages follow.
     pub more: bool,
-    /// Nothing is given, because the first message has so many bytes.
+    /// The size of the first message in bytes, if it is too large and nothing is returned.
     pub too_large: Option<u64>,
 }
 
-/// The client acknowledged these messages: delete them. Unknown ones are fine.
+/// The client acknowledged these messages, so they are deleted. Unknown numbers are ignored.
 #[derive(Clone, Debug)]
 pub struct Complete {
-    /// On whose behalf.
+    /// The registration on whose behalf this is done.
     pub holder: Holder,
     /// Acknowledged with ACK.
     pub acked: Vec<i64>,
-    /// Refused with NACK: deleted too, and the correlation of a REQUEST ends with that reason.
+    /// Refused with NACK: deleted as well, and the correlation of a REQUEST ends with that reason.
     pub nacked: Vec<i64>,
 }
 
-/// The client evidently received these without acknowledging them: raise their delivery count, and make those with
-/// more than `max` deliveries dead letters.
+/// The client evidently received these messages without acknowledging them. Raises their delivery counts, and makes
+/// those with more than `max` deliveries dead letters.
 #[derive(Clone, Debug)]
 pub struct MarkRedelivery {
-    /// On whose behalf.
+    /// The registration on whose behalf this is done.
     pub holder: Holder,
     /// Sequence numbers.
     pub seqs: Vec<i64>,
-    /// Highest delivery count that is still delivered.
+    /// Highest delivery count at which a message is still delivered.
     pub max: u32,
 }
 
@@ -80,7 +80,7 @@ pub enum MarkedRedelivery {
     FencedOff,
 }
 
-/// Reads the correlation of a request of ours.
+/// Reads the correlation of one of our requests.
 #[derive(Clone, Debug)]
 pub struct ReadCorrelation {
     /// Whose request.
@@ -89,29 +89,30 @@ pub struct ReadCorrelation {
     pub seq: i64,
 }
 
-/// Takes correlations that ended without reply (timed out, refused, session gone), to tell their reply terminators.
-/// Whoever takes them settles them with [`Cause::EndedCorrelation`]; else they are due again after `again`.
+/// Claims correlations that ended without a reply (timed out, refused, session gone), so that their reply terminators
+/// can be notified. The claimant settles them with [`Cause::EndedCorrelation`]; otherwise they are due again after
+/// `again`.
 #[derive(Clone, Debug)]
 pub struct ClaimEndedCorrelations {
-    /// At most so many. Fewer are taken when they have much to tell: there are no more when there is none.
+    /// Maximum number claimed. Fewer are claimed if they are large; an empty result means that there are no more.
     pub limit: u32,
-    /// How long nobody else gets them.
+    /// How long they are reserved for the claimant.
     pub again: Duration,
-    /// Where the caller's last look has come to ([`ClaimedCorrelations::since`]); `None`: this one begins anew, which one
-    /// must now and then, as with [`Looked`](super::Looked).
+    /// Where the caller's last query ended ([`ClaimedCorrelations::since`]). `None`: start over, which is necessary now
+    /// and then; see [`Looked`](super::Looked).
     pub since: Option<i64>,
 }
 
 /// Outcome of [`ClaimEndedCorrelations`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimedCorrelations {
-    /// Those that were taken.
+    /// The correlations claimed.
     pub ended: Vec<EndedCorrelation>,
-    /// None is due before this.
+    /// No correlation is due before this time.
     pub since: i64,
 }
 
-/// A correlation that ended without reply.
+/// A correlation that ended without a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedCorrelation {
     /// The session's key.
@@ -124,7 +125,7 @@ pub struct EndedCorrelation {
     pub seq: i64,
     /// The request's trace id.
     pub tid: String,
-    /// What the request left behind.
+    /// What was stored with the request for its reply.
     pub correlation: Correlation,
     /// Why it ended.
     pub reason: String,
@@ -135,17 +136,17 @@ pub struct EndedCorrelation {
 pub struct ListDeadLetters {
     /// Only ids greater than this.
     pub after: i64,
-    /// At most so many. Fewer are listed when they are large: there are no more when there is none.
+    /// Maximum number listed. Fewer are listed if they are large; an empty result means that there are no more.
     pub limit: u32,
 }
 
-/// A message that was given up.
+/// A message whose delivery was given up.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct DeadLetter {
     /// Its id.
     pub id: i64,
-    /// `outbox` (not acknowledged by a client) or `service` (failed in a service).
+    /// `outbox` (a client did not acknowledge it) or `service` (it failed in a service).
     pub origin: String,
     /// The session.
     pub session_id: String,
@@ -164,15 +165,15 @@ pub struct DeadLetter {
     pub died: SystemTime,
 }
 
-/// Puts a dead letter back: at the end of its session's outbox (not if the session is gone), or as a free forwarded
-/// row. False: no such dead letter, or its session is gone.
+/// Puts a dead letter back: at the end of its session's outbox, or as a forwarded row that any node may claim. False:
+/// there is no such dead letter, or its session is gone.
 #[derive(Clone, Debug)]
 pub struct RedriveDeadLetter {
     /// Which one.
     pub id: i64,
 }
 
-/// When a dead letter died, and its id, by which those of one moment are told apart: their order.
+/// When a dead letter died, with its id as the tie-breaker. Defines the order of dead letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DiedAt {
     /// Ms since the epoch.
@@ -181,41 +182,41 @@ pub struct DiedAt {
     pub id: i64,
 }
 
-/// Looks for the newest dead letter that is one too many, or too large together with those that died after it. It and
-/// all before it are not kept.
+/// Finds the newest dead letter that exceeds the limits, counted from the newest one back. It and all older ones are
+/// not kept.
 #[derive(Clone, Debug)]
 pub struct DeadLettersBeyond {
-    /// So many are kept.
+    /// How many letters are kept.
     pub max_letters: u64,
-    /// So many payload bytes are kept.
+    /// How many payload bytes are kept.
     pub max_bytes: u64,
 }
 
-/// Deletes one part of the dead letters that are not kept, the oldest first. Several nodes may do so at the same time.
+/// Deletes one batch of the dead letters that are not kept, oldest first. Several nodes may do this at the same time.
 #[derive(Clone, Debug)]
 pub struct ScavengeDeadLetters {
-    /// Those that died longer ago than this go.
+    /// Letters that died longer ago than this are deleted.
     pub older: Duration,
-    /// This one goes, and all before it.
+    /// This letter and all older ones are deleted.
     pub beyond: Option<DiedAt>,
-    /// Most letters deleted; and no more than have about 4 MiB.
+    /// Maximum number of letters deleted. A batch also ends at about 4 MiB.
     pub limit: u32,
 }
 
 /// Outcome of [`ScavengeDeadLetters`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScavengedDeadLetters {
-    /// Deleted because they were too old.
+    /// Letters deleted because of their age.
     pub aged: u64,
-    /// Deleted although they were not.
+    /// Letters deleted because they exceeded the limits.
     pub excess: u64,
-    /// There may be more to delete.
+    /// Whether there may be more to delete.
     pub more: bool,
     /// How long it took, without waiting for its turn and without the commit.
     pub took: Duration,
 }
 
-/// Deletes a dead letter. False: no such dead letter.
+/// Deletes a dead letter. False: there is no such dead letter.
 #[derive(Clone, Debug)]
 pub struct DropDeadLetter {
     /// Which one.

@@ -1,8 +1,9 @@
-//! What can be asked of the store: every operation, and its outcome.
+//! The operations that the store offers, with their outcomes.
 //!
-//! An operation is one atomic step. Several of them share a transaction in a group commit, but each is applied
-//! whole or not at all, and its caller hears of it only after the commit. A refusal (no such session, fenced off,
-//! duplicate …) is an outcome; only what should not happen (database away, broken) is a [`StoreError`](super::StoreError).
+//! An operation is one atomic step. Several may share a transaction in a group commit, but each is applied entirely or
+//! not at all, and its caller receives the outcome only after the commit. A refusal (no such session, fenced off,
+//! duplicate …) is an outcome; only unexpected failures (database unreachable or broken) are a
+//! [`StoreError`](super::StoreError).
 //!
 //! Times are milliseconds since the epoch on the store's clock.
 
@@ -22,11 +23,11 @@ pub use unit::*;
 
 pub use super::news::{News, StoredMessage};
 
-/// The store's own key of a session; never used again after the session is closed.
+/// The store's own key of a session; never reused after the session is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey(pub i64);
 
-/// Numbers the registrations of one session: the higher one is the holder.
+/// Numbers the registrations of one session; the highest one holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub i64);
 

@@ -1,50 +1,50 @@
-//! Nodes: their leases, their services, and what they look after.
+//! Nodes: their leases, their services, and their maintenance.
 
 use std::time::{Duration, SystemTime};
 
 use super::{Holder, SessionKey};
 
-/// Makes the caller's node known, or renews its lease. False: the lease had run out (and the node may have been given
-/// up by others): it must come back as a new incarnation.
+/// Registers the caller's node, or renews its lease. False: the lease had expired, and other nodes may have taken over,
+/// so the node must come back as a new incarnation.
 #[derive(Clone, Debug)]
 pub struct RenewLease {
-    /// True for the first time.
+    /// True when registering.
     pub join: bool,
-    /// How long the lease holds.
+    /// How long the lease is valid.
     pub lease: Duration,
 }
 
-/// Publishes which services the caller's node has, for as long as its row is there.
+/// Publishes which services the caller's node offers, for as long as the node's row exists.
 #[derive(Clone, Debug)]
 pub struct NoteServices {
     /// Their names.
     pub services: Vec<String>,
 }
 
-/// Whether all living nodes have said which services they have. One that has not takes all work there is: a node of an
-/// earlier version, or one that is just starting.
+/// Whether all living nodes have published their services. One that has not is expected to accept all work: it is of an
+/// earlier version, or just starting.
 #[derive(Clone, Copy, Debug)]
 pub struct AllHaveSaid;
 
-/// Asks whose store this is. Who asks first has it.
+/// Asks which application owns the store. The first application to ask becomes the owner.
 #[derive(Clone, Debug)]
 pub struct ClaimApplication {
     /// The application that asks.
     pub name: String,
 }
 
-/// The store's application has another name from now on. Outcome: the one that it had, if any.
+/// Changes the name of the store's application. Outcome: the previous name, if any.
 #[derive(Clone, Debug)]
 pub struct RenameApplication {
     /// The new name.
     pub name: String,
 }
 
-/// The caller's node stops: its sessions are not connected any more, its claims are free, its row goes.
+/// The caller's node stops: its sessions become disconnected, its claims are released, and its row is deleted.
 #[derive(Clone, Debug)]
 pub struct LeaveNode;
 
-/// Lists the nodes of the cluster, by name; also those that are gone and not yet scavenged.
+/// Lists the nodes of the cluster by name, including those that are gone but not yet scavenged.
 #[derive(Clone, Debug)]
 pub struct ListNodes;
 
@@ -52,36 +52,37 @@ pub struct ListNodes;
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct StoredNode {
-    /// Its name: another one for each incarnation.
+    /// Its name, which is different for each incarnation.
     pub name: String,
-    /// Whether its lease holds. If not, it is gone, or has been cut off from the database for too long.
+    /// Whether its lease is valid. If not, the node is gone or has been cut off from the database for too long.
     pub lives: bool,
-    /// Until when its lease holds (PostgreSQL: on the database's clock). Serialised as milliseconds since the epoch.
+    /// When its lease expires (PostgreSQL: on the database's clock). Serialised as milliseconds since the epoch.
     #[serde(serialize_with = "crate::clock::as_epoch_ms")]
     pub lease_until: SystemTime,
-    /// Sessions that it holds; those of a node that does not live are not connected.
+    /// Number of sessions that it holds; those of a node that is not alive are disconnected.
     pub sessions: u64,
-    /// The services that it has; `None` (JSON null): not known, it being of an earlier version.
+    /// The services that it offers. `None` (JSON null): not known, because it is of an earlier version.
     pub services: Option<Vec<String>>,
 }
 
-/// Mends times that lie further ahead than they can: the clock was set back since they were written. What waits for them
-/// would wait for as long as it was set back. How many were mended: at most about `limit` of each kind.
+/// Repairs times that lie further in the future than they should, because the clock has been set back since they were
+/// written. Whatever waits for them would otherwise wait that much longer. Outcome: how many were repaired, at most
+/// about `limit` of each kind.
 #[derive(Clone, Debug)]
 pub struct MendTimes {
-    /// How long at most it is until a session is closed that is to be closed later.
+    /// Maximum time for which a session scheduled for closing stays open.
     pub close_after: Duration,
-    /// How long at most nobody else is told of a request that has ended.
+    /// Maximum time for which an ended request stays claimed by one node.
     pub again: Duration,
-    /// At most so many of each kind in one go.
+    /// Maximum number of each kind in one operation.
     pub limit: u32,
 }
 
-/// Takes the next step in keeping young rows apart from old ones, where the database does that: see
+/// Takes the next step in separating young rows from old ones, where the database does that; see
 /// `store/postgres/segments`.
 #[derive(Clone, Copy, Debug)]
 pub struct Rotate {
-    /// Bytes of a table beyond which it takes no more new rows.
+    /// Size in bytes beyond which a table takes no more new rows.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     pub beyond: u64,
 }
@@ -90,41 +91,41 @@ pub struct Rotate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
 pub enum Rotated {
-    /// There is nothing to be done.
+    /// There is nothing to do.
     Done,
-    /// There may be another step.
+    /// There may be another step to take.
     More,
-    /// Somebody uses what the next step needs.
+    /// The next step needs something that is in use.
     Held,
 }
 
-/// All sessions that the store believes to be on the caller's node.
+/// Lists all sessions that, according to the store, are held by the caller's node.
 #[derive(Clone, Debug)]
 pub struct Sweep;
 
 /// One session in the outcome of [`Sweep`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SweptSession {
-    /// Who holds it.
+    /// Its registration.
     pub holder: Holder,
-    /// Newest sequence number in its outbox; 0 if there is none, or none above what its client has acknowledged.
+    /// Newest sequence number in its outbox; 0 if there is none, or none beyond what its client has acknowledged.
     pub newest: i64,
 }
 
 /// Outcome of [`Sweep`].
 #[derive(Clone, Debug)]
 pub struct Swept {
-    /// Sessions that the store believes to be on this node.
+    /// Sessions that, according to the store, are held by this node.
     pub sessions: Vec<SweptSession>,
-    /// Newest publication's number.
+    /// The newest publication's number.
     pub newest_publication: i64,
-    /// There are sessions, here or elsewhere, that were to be closed by now ([`CloseDue`]).
+    /// Whether any sessions, here or elsewhere, were due to be closed by now ([`CloseDue`]).
     pub close_due: bool,
 }
 
-/// Which of these sessions exist, by key.
+/// Which of these sessions exist.
 #[derive(Clone, Debug)]
 pub struct WhichExist {
-    /// Keys.
+    /// Their keys.
     pub sessions: Vec<SessionKey>,
 }

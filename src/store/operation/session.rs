@@ -1,4 +1,4 @@
-//! What can be done with sessions and their subscriptions.
+//! Operations on sessions and their subscriptions.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,24 +17,25 @@ pub struct Register {
     pub app_name: String,
     /// App version.
     pub app_version: String,
-    /// Most sessions that one user may have. For a new one beyond that, those go that have been without a connection
-    /// longest; resuming one is never refused.
+    /// Maximum number of sessions per user. When a new session exceeds it, the sessions that have been without a
+    /// connection longest are closed; resuming a session is never refused.
     pub max_sessions_per_user: u32,
-    /// How long a session must have been without a connection to go.
+    /// How long a session must have been without a connection before it may be closed for this.
     pub min_absence: Duration,
-    /// Sessions may go that nobody has let go, since the leases of their nodes ran out. Not so if the caller's own has run
-    /// out a moment ago: a clock that is set forward ends all of them at once, and the others are about to renew theirs.
+    /// Whether sessions that are still assigned to a node with an expired lease may be closed for this. False if the
+    /// caller's own lease has expired a moment ago: a clock that jumps forward ends all leases at once, and the other
+    /// nodes are about to renew theirs.
     pub of_the_dead: bool,
 }
 
 /// Whether [`Register`] opens or resumes.
 #[derive(Clone, Debug)]
 pub enum NewOrResumed {
-    /// Open a session with this id; its messages get ids starting with `smid_prefix`.
+    /// Open a session with this id.
     New {
         /// Session id.
         sid: String,
-        /// What its server message ids start with.
+        /// The prefix of the ids of its server messages.
         smid_prefix: String,
     },
     /// Resume the session with this id.
@@ -49,11 +50,11 @@ pub enum NewOrResumed {
 pub enum Registered {
     /// The caller now holds the session.
     Held(Box<HeldSession>),
-    /// No session with that id.
+    /// There is no session with that id.
     NoSuchSession,
-    /// The session belongs to somebody else; nothing was touched.
+    /// The session belongs to another user; nothing was changed.
     WrongUser,
-    /// The user has as many sessions as allowed.
+    /// The user has as many sessions as allowed, and none may be closed.
     TooManySessions,
 }
 
@@ -62,19 +63,19 @@ pub enum Registered {
 pub struct HeldSession {
     /// The fencing token.
     pub holder: Holder,
-    /// Opened now, not resumed.
+    /// Whether it was opened now rather than resumed.
     pub new: bool,
     /// Session id.
     pub sid: String,
-    /// What its server message ids start with.
+    /// The prefix of the ids of its server messages.
     pub smid_prefix: String,
-    /// The registration that held it until now, and its node, if it was connected.
+    /// The node and registration that held it until now, if it was connected.
     pub replaced: Option<(String, ConnectionId)>,
-    /// Newest sequence number stored for it, 0 for none yet.
+    /// The newest sequence number stored for it; 0 if there is none yet.
     pub last_seq: i64,
-    /// Client message ids in its inbox, each with the bytes of its answer.
+    /// Client message ids in its inbox, each with the size of its answer in bytes.
     pub inbox: Vec<(String, u64)>,
-    /// Topics subscribed, each with the number up to which nothing is for the session.
+    /// Subscribed topics, each with the number up to which publications are not for the session.
     pub topics: Vec<(String, Option<i64>)>,
     /// Whether anything is in the outbox.
     pub has_outbox: bool,
@@ -85,86 +86,86 @@ pub struct HeldSession {
 /// The connection is gone; the session stays. True if this registration still held it.
 #[derive(Clone, Debug)]
 pub struct Deregister {
-    /// Who lets go.
+    /// The registration to end.
     pub holder: Holder,
 }
 
-/// Deletes a session with its inbox, outbox and subscriptions. Its request correlations end: they are due at once
+/// Deletes a session with its inbox, outbox and subscriptions. Its request correlations end: they become due at once,
 /// with the reason given (see [`ClaimEndedCorrelations`]). Forwarded rows and dead letters stay.
 #[derive(Clone, Debug)]
 pub struct CloseSession {
     /// Which one.
     pub target: CloseTarget,
-    /// Why, for the reply terminators of its open requests.
+    /// The reason passed to the reply terminators of its open requests.
     pub reason: String,
 }
 
-/// Notes that a session is to be closed after a while, unless its client registers again before. `None`: there is no such
-/// session. If it is noted already, nothing is changed.
+/// Schedules a session to be closed after a while, unless its client registers again before then. `None`: there is no
+/// such session. If it is scheduled already, nothing is changed.
 #[derive(Clone, Debug)]
 pub struct CloseLater {
     /// Session id.
     pub sid: String,
-    /// When.
+    /// How long until it is closed.
     pub after: Duration,
 }
 
-/// A session that is to be closed after a while.
+/// A session that is scheduled to be closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClosesLater {
-    /// Which.
+    /// Its newest registration.
     pub holder: Holder,
     /// The node that held it last, if it was connected.
     pub node: Option<String>,
 }
 
-/// Closes the sessions that were to be closed by now and are not connected; at most `limit` of them. For those that are
-/// connected, whose node cannot have heard of it, the time begins anew.
+/// Closes sessions that were due to be closed by now and are not connected; at most `limit` of them. For those that are
+/// connected, the delay starts over, since their node evidently was not notified.
 #[derive(Clone, Debug)]
 pub struct CloseDue {
-    /// Time for those that are connected.
+    /// The new delay for those that are connected.
     pub after: Duration,
-    /// At most so many in one go.
+    /// Maximum number of sessions in one operation.
     pub limit: u32,
 }
 
 /// Outcome of [`CloseDue`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClosedDue {
-    /// These were closed.
+    /// The sessions that were closed.
     pub closed: Vec<ClosedSession>,
-    /// These are connected still.
+    /// The sessions that are still connected.
     pub connected: Vec<ClosesLater>,
-    /// There may be more.
+    /// Whether there may be more.
     pub more: bool,
 }
 
-/// Where a session stands, for whoever was told something about it. `None`: it does not exist.
+/// Reads the current state of a session, to verify a notice about it. `None`: it does not exist.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadStanding {
-    /// Which.
+    /// The session.
     pub session: SessionKey,
 }
 
-/// Where a session stands.
+/// The current state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Its newest registration.
     pub connection: ConnectionId,
-    /// It is to be closed, unless its client registers again.
+    /// Whether it is scheduled to be closed unless its client registers again.
     pub closes: bool,
 }
 
 /// Which session [`CloseSession`] closes.
 #[derive(Clone, Debug)]
 pub enum CloseTarget {
-    /// By id, whoever holds it.
+    /// By id, whichever registration holds it.
     Sid(String),
-    /// By its holder; refused if fenced off.
+    /// By its holder; refused if that registration is fenced off.
     Holder(Holder),
 }
 
-/// A session that was closed, and where it was connected.
+/// A session that was closed, and the node where it was connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClosedSession {
     /// Its key.
@@ -173,11 +174,11 @@ pub struct ClosedSession {
     pub sid: String,
     /// Its user.
     pub user_id: String,
-    /// Node and registration that held it, if it was connected.
+    /// The node and registration that held it, if it was connected.
     pub home: Option<(String, ConnectionId)>,
 }
 
-/// Whether a session exists, and where it is connected.
+/// Finds out whether a session exists, and where it is connected.
 #[derive(Clone, Debug)]
 pub struct FindHome {
     /// Session id.
@@ -188,15 +189,15 @@ pub struct FindHome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionHome {
-    /// There is no such session: it was closed, or has timed out.
+    /// There is no such session: it was closed or has timed out.
     NoSuchSession,
-    /// It waits for its client.
+    /// It exists, but its client is not connected.
     NotConnected,
-    /// This node, whose lease is valid, holds it.
+    /// It is held by this node, whose lease is valid.
     Node(String),
 }
 
-/// Which sessions to list or count; all conditions must hold. The default holds for every session.
+/// Which sessions to list or count; all conditions must hold. The default matches every session.
 ///
 /// ```
 /// use matssocket::SessionFilter;
@@ -251,7 +252,7 @@ impl SessionFilter {
 pub struct ListSessions {
     /// Which ones.
     pub filter: SessionFilter,
-    /// At most so many.
+    /// Maximum number of sessions.
     pub limit: u32,
 }
 
@@ -263,7 +264,7 @@ pub struct StoredSession {
     pub session_id: String,
     /// Its user.
     pub user_id: String,
-    /// Node that holds it, if it is connected.
+    /// The node that holds it, if it is connected.
     pub node: Option<String>,
     /// Client library and versions.
     pub client: String,
@@ -286,48 +287,50 @@ pub struct CountSessions {
     pub filter: SessionFilter,
 }
 
-/// Notes that these sessions are alive; those fenced off are passed over.
+/// Records that these sessions are alive; those fenced off are skipped.
 #[derive(Clone, Debug)]
 pub struct Liveliness {
     /// Sessions held by the caller.
     pub holders: Vec<Holder>,
 }
 
-/// Notes that the clients of these sessions have received all that was published to them up to a number. Whoever found
-/// that out, it stays true: so it is not fenced, and a lower number than is known changes nothing.
+/// Records that the clients of these sessions have received everything that was published to them up to a number. Once
+/// true, this stays true whichever node observed it, so it is not fenced. A number lower than the recorded one changes
+/// nothing.
 #[derive(Clone, Debug)]
 pub struct NotePositions {
     /// Sessions and numbers.
     pub positions: Vec<(SessionKey, i64)>,
 }
 
-/// Closes sessions that are not connected and have not been alive for so long; at most `limit` of them.
+/// Closes sessions that are not connected and have not been alive for the given time; at most `limit` of them.
 #[derive(Clone, Debug)]
 pub struct TimeOutSessions {
-    /// Longest time without liveliness.
+    /// How long a session may be idle.
     pub idle: Duration,
-    /// At most so many in one go.
+    /// Maximum number of sessions in one operation.
     pub limit: u32,
 }
 
-/// Deletes one part of what nobody needs any more: what is left of sessions that are gone, old inbox rows, old
-/// publications, old idempotency keys, and nodes whose lease ran out long ago.
+/// Deletes one batch of rows that are no longer needed: remains of closed sessions, old inbox rows, old publications,
+/// old idempotency keys, and nodes whose leases expired long ago.
 #[derive(Clone, Debug)]
 pub struct Scavenge {
-    /// Inbox rows older than this go: their clients had long been answered, but their ACK2 was lost.
+    /// Inbox rows older than this are deleted: their clients were answered long ago, but their ACK2 was lost.
     pub inbox_older: Duration,
-    /// Publications older than this go.
+    /// Publications older than this are deleted.
     pub publications_older: Duration,
-    /// Idempotency keys older than this go.
+    /// Idempotency keys older than this are deleted.
     pub keys_older: Duration,
-    /// Where to go on.
+    /// Where to continue.
     pub from: ScavengeFrom,
-    /// Most rows looked at.
+    /// Maximum number of rows examined.
     pub limit: u32,
 }
 
 impl Scavenge {
-    /// Where to go on after so many rows: behind them, or with the next table if there were fewer than asked for.
+    /// Where to continue after examining this number of rows: behind them, or with the next table if there were fewer
+    /// than `limit`.
     pub(crate) fn after(
         &self,
         rows: usize,
@@ -341,8 +344,8 @@ impl Scavenge {
     }
 }
 
-/// Where scavenging goes on: it passes once over each table. What it has passed it does not look at again, since a
-/// database may have to step over each row that was deleted.
+/// Where scavenging continues. It passes over each table once and does not look back, since a database may have to step
+/// over every deleted row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScavengeFrom {
     /// Inbox rows above this session and cmid.
@@ -370,32 +373,32 @@ impl Default for ScavengeFrom {
 pub struct Scavenged {
     /// Rows deleted.
     pub rows: u64,
-    /// Where to go on; `None`: everything was passed.
+    /// Where to continue. `None`: everything has been scavenged.
     pub next: Option<ScavengeFrom>,
     /// How long it took, without waiting for its turn and without the commit.
     pub took: Duration,
 }
 
-/// Adds subscriptions; those that are there already are left alone. How many a session may have is the session's to check.
+/// Adds subscriptions; existing ones are left alone. The session itself limits how many it may have.
 #[derive(Clone, Debug)]
 pub struct Subscribe {
-    /// On whose behalf.
+    /// The registration on whose behalf this is done.
     pub holder: Holder,
-    /// Topics, each with the number of the publication that the client has seen last, if it has: what is newer is for it,
-    /// otherwise what is published from now on.
+    /// Topics, each with the number of the publication that the client has seen last, if any. The session receives what
+    /// is newer than that; otherwise, what is published from now on.
     pub topics: Vec<(String, Option<i64>)>,
 }
 
-/// Removes a subscription; unknown ones are fine.
+/// Removes a subscription; an unknown one is ignored.
 #[derive(Clone, Debug)]
 pub struct Unsubscribe {
-    /// On whose behalf.
+    /// The registration on whose behalf this is done.
     pub holder: Holder,
     /// Topic.
     pub topic: String,
 }
 
-/// Outcome of a write on behalf of a connection that can only be refused by the fence.
+/// Outcome of a write on behalf of a connection that only the fence can refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fenced {
     /// Done.

@@ -8,7 +8,7 @@ use crate::wire::{Envelope, MessageType, Payload};
 pub struct Publication {
     /// Its number: the order of publications.
     pub id: i64,
-    /// When it was published; with the id it makes the message id on the wire.
+    /// When it was published; together with the id, it makes up the message id on the wire.
     pub created: i64,
     /// Topic.
     pub topic: String,
@@ -19,12 +19,12 @@ pub struct Publication {
 }
 
 impl Publication {
-    /// Its message id on the wire: its number and its time, so that it means nothing in another database.
+    /// Its message id on the wire: its number and its time, so that the id is not valid in another database.
     pub fn smid(&self) -> String {
         format!("{}.{}", self.id, self.created)
     }
 
-    /// As it is sent to clients.
+    /// The envelope that is sent to clients.
     pub fn envelope(&self) -> Envelope {
         Envelope {
             smid: Some(self.smid()),
@@ -41,57 +41,57 @@ impl Publication {
 pub struct FetchPublications {
     /// Only numbers greater than this.
     pub after: i64,
-    /// At most so many bytes, counted as in [`ENVELOPE_BYTES`]; one publication always fits.
+    /// Maximum number of bytes, counted as described at [`ENVELOPE_BYTES`]; one publication always fits.
     pub max_bytes: u64,
 }
 
-/// Publications, as many as fit.
+/// One page of publications.
 #[derive(Clone, Debug)]
 pub struct PublicationPage {
     /// In the order of their numbers.
     pub publications: Vec<Publication>,
-    /// The number of the first one that did not fit; `None`: that was all.
+    /// The number of the first publication that did not fit. `None`: there are no more.
     pub next: Option<i64>,
 }
 
-/// What a publication takes on the wire beside its payload, topic and trace id, about: pages count it, so that many small
-/// ones are not many more bytes than were asked for.
+/// Approximate size of a publication on the wire, without its payload, topic and trace id. Pages count it, so that many
+/// small publications do not add up to far more bytes than requested.
 pub const ENVELOPE_BYTES: u64 = 100;
 
-/// The newest publication's number, 0 for none.
+/// Reads the newest publication's number; 0 if there is none.
 #[derive(Clone, Debug)]
 pub struct NewestPublication;
 
-/// How much was published on topics since a client has last heard of each: all in one question, in which no payload is
-/// read.
+/// Counts what was published on topics since a client last received each of them: one query for all topics, which reads
+/// no payloads.
 #[derive(Clone, Debug)]
 pub struct FindMissed {
-    /// Whose topics they are.
+    /// The session that subscribes to the topics.
     pub session: SessionKey,
-    /// Topics, each with what the client has heard of it.
+    /// Topics, each with the point up to which the client has received it.
     pub topics: Vec<(String, Since)>,
-    /// Only up to this number.
+    /// Only publications up to this number.
     pub up_to: i64,
-    /// Most publications of a topic that may be missed.
+    /// Maximum number of publications counted for each topic.
     pub limit: u32,
 }
 
-/// Up to where a client has heard of a topic.
+/// Up to which point a client has received a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
-    /// It has seen this publication, and none after it. One that is newer than all there are is not known.
+    /// The client has seen this publication and none after it. A number higher than any in the store is unknown.
     Seen {
         /// Its number.
         id: i64,
         /// Its time.
         created: i64,
     },
-    /// It has received everything up to the session's position, and nothing up to this number is for it: then the
-    /// subscription was made. `None`: not known, by a node of an earlier version.
+    /// The client has received everything up to the session's position, and publications up to this number are not for
+    /// it, because it subscribed then. `None`: not known, because a node of an earlier version stored the subscription.
     Subscribed(Option<i64>),
 }
 
-/// What a client has missed of a topic.
+/// The publications of a topic that a client has missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missed {
     /// The number of the first publication; 0 if there is none.
@@ -100,7 +100,7 @@ pub struct Missed {
     pub count: u32,
 }
 
-/// Reads what was published on a topic, a page at a time. `None`: some of it may be gone from the history.
+/// Reads what was published on a topic, one page at a time. `None`: the history may no longer be complete.
 #[derive(Clone, Debug)]
 pub struct ReadTopic {
     /// Topic.
@@ -109,20 +109,20 @@ pub struct ReadTopic {
     pub after: i64,
     /// Only up to this number.
     pub up_to: i64,
-    /// At most so many bytes, counted as in [`ENVELOPE_BYTES`]; one publication always fits.
+    /// Maximum number of bytes, counted as described at [`ENVELOPE_BYTES`]; one publication always fits.
     pub max_bytes: u64,
 }
 
-/// A topic that no client can name: what is published on it is for the nodes themselves. So it comes to each of them, in
-/// one order with what is published to clients, and the sweep finds what was not told.
+/// A topic that no client can name: publications on it are for the nodes themselves. They reach every node in one order
+/// with those for clients, and the sweep recovers any whose notice was lost.
 pub const NODES_TOPIC: &str = "\u{1}nodes";
 
-/// On [`NODES_TOPIC`]: a user's authorization, or his right to a topic, is revoked.
+/// On [`NODES_TOPIC`]: a user's authorization, or the user's right to a topic, is revoked.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Revocation {
-    /// Whose.
+    /// The user.
     pub user_id: String,
-    /// Only the right to this topic.
+    /// If present, only the right to this topic is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Units: what one handler did, committed as one.
+//! Units: everything one handler did, committed atomically.
 
 use std::any::Any;
 use std::time::{Duration, Instant};
@@ -6,44 +6,44 @@ use std::time::{Duration, Instant};
 use super::{Holder, PostponeForwarded, SessionKey, StoredMessage};
 use crate::wire::{Debug, MessageType, Payload};
 
-/// Everything that one handler, service or call did, to be committed as one.
+/// Everything that one handler, service or call did, to be committed atomically.
 #[derive(Debug)]
 pub struct Unit {
-    /// What it came from, and what it settles.
+    /// Where it came from, and what it settles.
     pub cause: Cause,
-    /// What it brings about, in order.
+    /// What it does, in order.
     pub effects: Vec<Effect>,
 }
 
 impl Unit {
-    /// Gives up the messages that were stored, to those who are told of them. It must not be run again.
-    pub fn give_messages(&mut self, outcome: &UnitOutcome, told: &mut [StoredMessage]) {
+    /// Moves the stored messages into the notifications for them. The unit must not be run again afterwards.
+    pub fn give_messages(&mut self, outcome: &UnitOutcome, stored: &mut [StoredMessage]) {
         let UnitOutcome::Committed(outcomes) = outcome else {
             return;
         };
-        let mut told = told.iter_mut();
+        let mut stored = stored.iter_mut();
         for (effect, outcome) in self.effects.iter_mut().zip(outcomes) {
             if let (Effect::Message { message, .. }, EffectOutcome::Stored(seq)) = (effect, outcome)
-                && let Some(told) = told.next()
+                && let Some(stored) = stored.next()
             {
-                told.message = Some(std::mem::take(message).stored(*seq));
+                stored.message = Some(std::mem::take(message).stored(*seq));
             }
         }
     }
 }
 
-/// What a [`Unit`] came from.
+/// What caused a [`Unit`].
 #[derive(Clone, Debug)]
 pub enum Cause {
-    /// A message from a client: its id goes to the inbox, with the answer unless that is a plain ACK.
+    /// A message from a client. Its id goes to the inbox, together with the answer unless that is a plain ACK.
     Incoming {
-        /// On whose behalf.
+        /// The registration on whose behalf this is done.
         holder: Holder,
         /// The client's message id.
         cmid: String,
         /// The answer envelope, as JSON text; `None` is a plain ACK.
         answer: Option<String>,
-        /// The message is a reply to our request with this sequence number: its correlation is taken.
+        /// If the message is a reply to our request with this sequence number, its correlation is deleted.
         settles: Option<i64>,
     },
     /// A forwarded row is settled: deleted.
@@ -57,10 +57,10 @@ pub enum Cause {
     Postponed {
         /// Which row, and until when.
         back: PostponeForwarded,
-        /// Is noted, so that a call with it is one that repeats this.
+        /// Stored, so that a repeated call with the same key is recognised.
         idempotency_key: Option<String>,
     },
-    /// A request's correlation ended without a reply: deleted.
+    /// A request's correlation that ended without a reply is deleted.
     EndedCorrelation {
         /// The session it belonged to.
         session: SessionKey,
@@ -74,7 +74,7 @@ pub enum Cause {
     },
 }
 
-/// The right to settle a forwarded row.
+/// What entitles the caller to settle a forwarded row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// The claim under which the row was dispatched.
@@ -83,7 +83,7 @@ pub enum Proof {
     Token(String),
 }
 
-/// One thing that a [`Unit`] brings about.
+/// One thing that a [`Unit`] does.
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant)] // most are messages
 pub enum Effect {
@@ -103,11 +103,11 @@ pub enum Effect {
         /// Payload.
         msg: Payload,
     },
-    /// Work for a service; claimed by the caller's node if that has the service.
+    /// Work for a service, claimed by the caller's node if it has the service.
     Forward(Box<NewForward>),
-    /// Our request to a client ends without a reply that can be used: its reply terminator is told.
+    /// Our request to a client ends without a usable reply; its reply terminator is notified.
     EndRequest {
-        /// The session that it went to.
+        /// The session to which it was sent.
         session: SessionKey,
         /// Its sequence number.
         seq: i64,
@@ -131,7 +131,7 @@ pub struct NewMessage {
     pub msg: Option<Payload>,
     /// Debug object so far.
     pub debug: Option<Debug>,
-    /// REQUEST: what is needed when the reply comes.
+    /// For a REQUEST: what is needed when the reply arrives.
     pub correlation: Option<Correlation>,
 }
 
@@ -141,7 +141,7 @@ impl NewMessage {
         self.msg.as_ref().map_or(0, |msg| msg.get().len() as i64)
     }
 
-    /// The same under its number.
+    /// The message under its sequence number.
     fn stored(self, seq: i64) -> OutboxMessage {
         OutboxMessage {
             seq,
@@ -155,7 +155,7 @@ impl NewMessage {
     }
 }
 
-/// What a server REQUEST leaves behind until its reply comes.
+/// What a server REQUEST keeps in the store until its reply arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Correlation {
     /// Reply terminator.
@@ -166,7 +166,7 @@ pub struct Correlation {
     pub bytes: Option<Vec<u8>>,
     /// When the request was made.
     pub requested: i64,
-    /// After so many milliseconds the reply terminator is told of a time-out.
+    /// Milliseconds until the reply terminator is notified of a timeout.
     pub timeout_ms: i64,
 }
 
@@ -194,36 +194,36 @@ pub struct OutboxMessage {
 pub struct NewForward {
     /// The service's name.
     pub service: String,
-    /// The endpoint that forwarded, whose reply adapter is used.
+    /// The endpoint that forwarded the message, whose reply adapter is used.
     pub endpoint: String,
-    /// The session it came from.
+    /// The session from which it came.
     pub sid: String,
     /// Its user.
     pub user_id: String,
-    /// The client's message id if it waits for a reply (a REQUEST).
+    /// The client's message id, if the client waits for a reply (a REQUEST).
     pub cmid: Option<String>,
-    /// What came from the client: SEND, REQUEST, RESOLVE or REJECT.
+    /// The type of the client's message: SEND, REQUEST, RESOLVE or REJECT.
     pub kind: MessageType,
     /// Trace id.
     pub tid: String,
-    /// What the service gets.
+    /// The payload for the service.
     pub msg: Payload,
-    /// Travels beside the payload, to the service and to the reply adapter.
+    /// Accompanies the payload, to the service and to the reply adapter.
     pub correlation: Option<Payload>,
     /// Debug object so far.
     pub debug: Option<Debug>,
-    /// How long whoever waits for the reply still waits, from when this is stored or read; `None`: nobody does, or it is
+    /// How much longer the reply is awaited, counted from when this is stored or read. `None`: nobody waits, or it is
     /// not known.
     pub left: Option<Duration>,
-    /// Whether the endpoint has a reply adapter; `None`: not known, a node of an earlier version having stored it.
+    /// Whether the endpoint has a reply adapter. `None`: not known, because a node of an earlier version stored this.
     pub adapted: Option<bool>,
-    /// The caller's node has the service, and claims the row as it stores it. If not, the row is free for a node that has
-    /// it.
+    /// Whether the caller's node has the service and claims the row as it stores it. Otherwise any node that has the
+    /// service may claim it.
     pub here: bool,
 }
 
 impl NewForward {
-    /// Bytes of what the service gets.
+    /// Bytes of what the service receives.
     pub fn bytes(&self) -> usize {
         let beside = self.correlation.as_ref();
         self.msg.get().len() + beside.map_or(0, |beside| beside.get().len())
@@ -235,13 +235,13 @@ impl NewForward {
 pub struct Forwarded {
     /// Its id.
     pub id: i64,
-    /// Counts its claims: only the newest may settle.
+    /// Number of the claim: only the newest claim may settle the row.
     pub epoch: i64,
     /// The secret of its reply token.
     pub secret: String,
     /// Failed attempts so far.
     pub attempts: u32,
-    /// How long ago its first attempt failed, when it was read; zero if none has.
+    /// How long before the row was read its first attempt failed; zero if none has.
     pub failing: Duration,
     /// When it was read.
     pub read: Instant,
@@ -250,12 +250,12 @@ pub struct Forwarded {
 }
 
 impl Forwarded {
-    /// How long ago its first attempt failed; `None`: none has.
+    /// How long ago its first attempt failed. `None`: none has.
     pub fn failing_for(&self) -> Option<Duration> {
         (self.attempts > 0).then(|| self.failing.saturating_add(self.read.elapsed()))
     }
 
-    /// How long whoever waits for the reply still waits, zero if no longer; `None`: nobody does, or it is not known.
+    /// How much longer the reply is awaited, zero if no longer. `None`: nobody waits, or it is not known.
     pub fn left(&self) -> Option<Duration> {
         let left = self.work.left?;
         Some(left.saturating_sub(self.read.elapsed()))
@@ -265,23 +265,23 @@ impl Forwarded {
 /// Outcome of a [`Unit`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnitOutcome {
-    /// Everything is stored; what became of each effect, in order.
+    /// Everything is stored. The outcome of each effect, in order.
     Committed(Vec<EffectOutcome>),
-    /// The client's message id is in the inbox already; nothing was changed. The answer given then.
+    /// The client's message id is in the inbox already; nothing was changed. Holds the answer given then.
     Duplicate(Option<String>),
-    /// Nothing left to settle (correlation taken, row settled or claimed anew); nothing was changed.
+    /// There is nothing left to settle (correlation taken, row settled or claimed again); nothing was changed.
     AlreadySettled,
     /// Another registration holds the session, or it is gone; nothing was changed.
     FencedOff,
     /// An outbox is full; nothing was changed.
     OutboxFull(FullOutbox),
-    /// A client has forwarded too much that is not done yet; nothing was changed.
+    /// The client has too much forwarded work outstanding; nothing was changed.
     TooMuchForwarded(ForwardLimit),
     /// A call with this idempotency key has been committed before; nothing was changed.
     Repeated,
 }
 
-/// A limit of what clients may forward.
+/// A limit on outstanding forwarded work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForwardLimit {
     /// Rows of the session.
@@ -313,63 +313,65 @@ pub struct FullOutbox {
     pub cap: OutboxCap,
 }
 
-/// A cap on what waits for a client.
+/// A limit on what is stored for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutboxCap {
     /// Messages of the session.
-    #[error("{0} messages may wait for it (store.max_outbox)")]
+    #[error("at most {0} messages may wait for it (store.max_outbox)")]
     Messages(i64),
     /// Payload bytes of the session.
-    #[error("{0} bytes may wait for it (store.max_outbox_bytes)")]
+    #[error("at most {0} bytes may wait for it (store.max_outbox_bytes)")]
     Bytes(i64),
     /// Payload bytes of all sessions of its user.
-    #[error("{0} bytes may wait for all sessions of its user (store.max_outbox_bytes_per_user)")]
+    #[error(
+        "at most {0} bytes may wait for all sessions of its user (store.max_outbox_bytes_per_user)"
+    )]
     BytesOfUser(i64),
 }
 
-/// What became of one [`Effect`].
+/// The outcome of one [`Effect`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EffectOutcome {
     /// Stored in the outbox under this sequence number.
     Stored(i64),
-    /// No such session: dropped.
+    /// Dropped, because there is no such session.
     NoSession,
     /// Published under this number.
     Published(i64),
     /// Stored as a forwarded row with this id.
     Forwarded(i64),
-    /// The request has ended, if it had not before.
+    /// The request has ended, now or before.
     Ended,
 }
 
 /// A handler that runs inside the transaction, with the Diesel connection. Never batched, never run twice.
-#[allow(missing_debug_implementations)] // a function
+#[allow(missing_debug_implementations)] // holds a closure
 pub struct Transact {
     /// On whose behalf.
     pub holder: Holder,
     /// The client's message id.
     pub cmid: String,
-    /// When the handler took longer than this, nothing is kept.
+    /// A handler that takes longer than this is rolled back.
     pub limit: Duration,
-    /// Gets the connection (`&mut SqliteConnection` as `Any`), returns what to commit.
+    /// Receives the connection (`&mut SqliteConnection` as `Any`) and returns what to commit.
     pub run: TransactBody,
 }
 
-/// The body of a [`Transact`]: `Err` carries the handler's failure and rolls back.
+/// The body of a [`Transact`]. `Err` carries the handler's failure and rolls back.
 pub type TransactBody = Box<dyn FnOnce(&mut dyn Any) -> Result<Unit, Box<dyn Any + Send>> + Send>;
 
 /// Outcome of [`Transact`].
 #[derive(Debug)]
 pub enum Transacted {
-    /// The handler ended well; what became of its unit.
+    /// The handler succeeded. Holds the outcome of its unit.
     Unit(UnitOutcome),
-    /// The handler failed; rolled back. What it said.
+    /// The handler failed with this; rolled back.
     RolledBack(Box<dyn Any + Send>),
     /// The handler panicked; rolled back.
     Panicked(String),
-    /// The handler ended well, but its transaction cannot be committed, and why not; rolled back.
+    /// The handler succeeded, but its transaction cannot be committed, for this reason; rolled back.
     Spoilt(String),
-    /// The handler took this long, which is longer than its limit; rolled back.
+    /// The handler took this long, exceeding its limit; rolled back.
     TimedOut(Duration),
 }

@@ -1,5 +1,5 @@
-//! What PostgreSQL does in its own way: each statement is a round trip, so rows are gathered and written together, as
-//! arrays; and others write at the same time, so rows are locked, those of sessions in the order of their keys.
+//! What is specific to PostgreSQL. Each statement is a round trip, so rows are gathered and written together, as
+//! arrays. Others write at the same time, so rows are locked, those of sessions in the order of their keys.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,20 +25,20 @@ use crate::store::operation::*;
 use crate::store::shard::{self, SHARDS};
 use crate::store::statements::{Care, DbResult, Group, Touched};
 
-/// How long one part of maintenance may take, whatever the role's own limit is.
+/// How long one part of maintenance may take, whatever the role's own limit.
 const LONGEST_MAINTENANCE: Duration = Duration::from_secs(30);
 
-/// What is read before a handler runs is read behind it.
+/// Savepoint around what is read before a handler runs, so that the locks of those reads can be released.
 const LOOKING: &str = "matssocket_looking";
 
-/// The advisory lock of whoever raises the sequences.
+/// The advisory lock held while raising the sequences.
 const RAISING: i64 = 0x6d61_7473_6e75_6d00;
 
 /// What a transaction has to remember.
 pub struct Dialect {
     pub(super) shared: Arc<Shared>,
     care: Care,
-    /// Whether times are the system's, not a test's.
+    /// Whether times come from the system's clock rather than a test's.
     real_time: bool,
     pending: Pending,
     pub resumed: Resumed,
@@ -68,12 +68,12 @@ impl Dialect {
         &mut self.forwards
     }
 
-    /// What is known of forwarded rows may not be true any more.
+    /// What is known of forwarded rows may no longer be true.
     pub fn forget_forwarded(&mut self) {
         self.forwards.forget();
     }
 
-    /// Writes what was gathered, if forwarded rows are among it.
+    /// Writes everything gathered, if it includes forwarded rows.
     pub fn write_forwarded(&mut self, conn: &mut PgConn) -> DbResult<()> {
         match self.forwards.is_written() {
             true => Ok(()),
@@ -81,7 +81,7 @@ impl Dialect {
         }
     }
 
-    /// Whether a pooler stands before the database.
+    /// Whether a pooler sits in front of the database.
     pub fn is_pooled(&self) -> bool {
         self.shared.pooled
     }
@@ -91,7 +91,7 @@ impl Dialect {
         &self.shared.segments
     }
 
-    /// The database's time, as well as it is known here.
+    /// The database's time, as far as it is known here.
     pub fn now(&mut self, clock: &Clock) -> i64 {
         self.real_time = clock.is_real();
         let ahead = match self.real_time {
@@ -101,7 +101,7 @@ impl Dialect {
         clock.now_ms() + ahead
     }
 
-    /// Writes what was gathered.
+    /// Writes everything gathered.
     pub fn write(&mut self, conn: &mut PgConn) -> DbResult<()> {
         self.resumed.write(conn)?;
         let (sessions, seqs) = &self.pending.completed;
@@ -113,7 +113,7 @@ impl Dialect {
         pending.write(conn, &self.shared.segments)
     }
 
-    /// Writes what was gathered, and what the outboxes of sessions have taken.
+    /// Writes everything gathered, and the new totals of sessions' outboxes.
     pub fn write_back(&mut self, conn: &mut PgConn, takings: &[Taking]) -> DbResult<()> {
         let pending = &mut self.pending.takings;
         for taking in takings {
@@ -125,28 +125,30 @@ impl Dialect {
         self.write(conn)
     }
 
-    /// Whether numbers may be reserved. Behind a pooler, a connection does not notice that another server has taken over,
-    /// which may not have the last commits: what was reserved there is not.
+    /// Whether numbers may be reserved. Behind a pooler, a connection does not notice that another server has taken
+    /// over. That server may lack the last commits, and with them the reservation.
     pub fn may_reserve(&self) -> bool {
         !self.is_pooled()
     }
 
-    /// What comes next is maintenance: the limits that the role or the database sets for an application's statements are
-    /// not meant for it.
+    /// Marks the rest of the transaction as maintenance, to which the statement time limits of the role or the database
+    /// do not apply.
     pub fn maintain(&self, conn: &mut PgConn) -> DbResult<()> {
         conn.be_patient(LONGEST_MAINTENANCE + Duration::from_secs(5));
         let longest = LONGEST_MAINTENANCE.as_millis();
         conn.batch_execute(&format!("SET LOCAL statement_timeout TO {longest}"))
     }
 
-    /// What is read next is read before a handler runs. It may run for long, and keeps no lock from that.
+    /// Called before the reads that precede a handler, so that their locks are not held while the handler runs, which
+    /// may be long.
     pub fn look_before_handler(&self, conn: &mut PgConn) -> DbResult<()> {
         conn.batch_execute(&format!("SAVEPOINT {LOOKING}"))
     }
 
-    /// The connection is going to be a handler's for at most so long. Its own tables are where the user's settings say.
+    /// Prepares the connection for a handler that may use it for at most `limit`. The application's own tables are
+    /// found by the user's settings.
     pub fn lend(&self, conn: &mut PgConn, limit: Duration) -> DbResult<()> {
-        // A handler may compute for a while without asking the database.
+        // A handler may compute for a while without using the database.
         let longest = limit.as_millis().clamp(1000, i32::MAX as u128);
         conn.batch_execute(&format!(
             "ROLLBACK TO SAVEPOINT {LOOKING}; RELEASE SAVEPOINT {LOOKING}; \
@@ -158,11 +160,11 @@ impl Dialect {
         ))
     }
 
-    /// The handler has ended, one way or another.
+    /// The handler has ended, in whatever way.
     pub fn returned(&self) {}
 
-    /// The connection is ours again. Fails if what the handler did cannot be committed: a statement of its has failed, a
-    /// constraint that was deferred does not hold, or it has ended the transaction.
+    /// Takes the connection back. Fails if what the handler did cannot be committed: one of its statements failed, a
+    /// deferred constraint is violated, or it ended the transaction.
     pub fn take_back(&self, conn: &mut PgConn) -> DbResult<()> {
         let settings = self.shared.needs.local();
         conn.batch_execute(&format!(
@@ -171,7 +173,7 @@ impl Dialect {
     }
 }
 
-/// Locks a user's number of sessions; those of several users in one order.
+/// Locks the number of sessions of several users, in one order.
 fn lock_users(conn: &mut PgConn, users: &[i64]) -> DbResult<()> {
     let lock = "SELECT count(pg_advisory_xact_lock(id)) FROM (SELECT unnest(?) AS id) AS users";
     sql::<BigInt>(lock, [Value::Longs(users)]).get_result::<i64>(conn)?;
@@ -184,8 +186,8 @@ fn lock_of(user_id: &str) -> i64 {
 }
 
 impl Transaction<'_> {
-    /// Locks what a group touches: users, then sessions by their keys, then forwarded rows by their ids, then the order of
-    /// publications.
+    /// Locks what a group touches: users, then sessions by their keys, then forwarded rows by their ids, then the order
+    /// of publications.
     pub fn lock(&mut self, group: &dyn Group) -> DbResult<()> {
         let (mut keys, mut sids, mut users, mut publications) = (vec![], vec![], vec![], false);
         let mut forwarded = vec![];
@@ -241,7 +243,7 @@ impl Transaction<'_> {
             Nullable<BigInt>,
         );
         type Columns = (Row, BigInt);
-        // The transaction's id comes with them: should the answer to COMMIT be lost, it tells what became of it.
+        // Also returns the transaction's id, which reveals the outcome if the answer to COMMIT is lost.
         let lock = "SELECT key, sid, user_id, connection, node, last_seq, outbox_bytes, skipped, reserves, \
             pg_current_xact_id()::text::bigint \
             FROM session WHERE key = ANY(ARRAY( \
@@ -270,7 +272,7 @@ impl Transaction<'_> {
         Ok(newest)
     }
 
-    /// The number of the newest publication, and of the next one: numbers come to light in their order, since they are
+    /// The number of the newest publication, and of the next one. Numbers become visible in order, because they are
     /// locked until the commit.
     pub fn publication_number(&mut self) -> DbResult<(i64, i64)> {
         let newest = self.newest_publication_locked()?;
@@ -289,8 +291,8 @@ impl Transaction<'_> {
         sql::<Nullable<BigInt>>(ask, []).get_result(self.raw_conn())
     }
 
-    /// The time by which leases are measured: the database's, asked now, since a process may have been stopped between
-    /// any two of its steps.
+    /// The time by which leases are measured: the database's, asked for at this moment, because a process may be
+    /// suspended between any two of its steps.
     pub fn lease_time(&mut self) -> DbResult<i64> {
         if self.dialect.real_time {
             let ask = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
@@ -302,7 +304,7 @@ impl Transaction<'_> {
         Ok(self.now)
     }
 
-    /// What a client's message was answered, if that must be known before anything is written.
+    /// The answer to a client's message, if that must be known before anything is written.
     pub fn known_answer(&mut self, of: SessionKey, cmid: &str) -> DbResult<Option<Option<String>>> {
         match self.dialect.care {
             Care::Quick => Ok(None),
@@ -310,14 +312,15 @@ impl Transaction<'_> {
         }
     }
 
-    /// Notes a client's message. False: it is in the inbox already. Without care that is found out when it is written.
+    /// Records a client's message. False: it is in the inbox already. With `Care::Quick`, a duplicate is detected only
+    /// when the rows are written.
     pub fn note_incoming(
         &mut self,
         session: SessionKey,
         cmid: &str,
         answer: Option<&str>,
     ) -> DbResult<bool> {
-        // It may be let go and come again in one group.
+        // The same message may be dropped and inserted again within one group.
         if self.dialect.pending.forgotten.has(session, cmid) {
             self.flushed_conn()?;
         }
@@ -334,7 +337,7 @@ impl Transaction<'_> {
     }
 
     pub fn forget_incoming(&mut self, session: SessionKey, cmids: &[String]) -> DbResult<()> {
-        // One that comes and goes in one group must be there to be deleted.
+        // A row inserted in this group must be written before it can be deleted.
         let incoming = &self.dialect.pending.incoming;
         if cmids.iter().any(|cmid| incoming.has(session.0, cmid)) {
             self.flushed_conn()?;
@@ -360,7 +363,7 @@ impl Transaction<'_> {
         self.gathered(row.msg)
     }
 
-    /// A text was gathered, which may be long.
+    /// Accounts for a gathered text; flushes if too much has been gathered.
     pub fn gathered(&mut self, text: Option<&str>) -> DbResult<()> {
         self.dialect.pending.bytes += text.map_or(0, str::len);
         if self.dialect.pending.is_large() {
@@ -370,7 +373,7 @@ impl Transaction<'_> {
     }
 
     pub fn delete_outbox(&mut self, session: SessionKey, seqs: &[i64]) -> DbResult<()> {
-        // As in the inbox.
+        // As for the inbox: rows inserted in this group must be written first.
         let outgoing = &self.dialect.pending.outgoing;
         if outgoing.has_any(session.0, seqs) {
             self.flushed_conn()?;
@@ -381,17 +384,17 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Whether the clock may have been set back: the database's can be at any time.
+    /// Whether the clock may have been set back; the database's clock can be at any time.
     pub fn may_be_set_back(&mut self) -> bool {
         true
     }
 
-    /// Nothing is left that lies too far ahead, for now.
+    /// No times too far in the future are left, for now.
     pub fn is_mended(&mut self) {}
 
-    /// Takes up the time for what the database numbers itself, once per connection: a standby that has lost commits would
-    /// give numbers again under which running nodes still have sessions and work in mind. (Whoever finds another at it
-    /// leaves it to that one. A role may have the right to use sequences, and not to set them.)
+    /// Raises the database's own sequences to the current time, once per connection: a standby that has lost commits
+    /// would otherwise reuse numbers under which running nodes still know sessions and work. (If another connection is
+    /// doing this, it is left to that one. A role may have the right to use sequences but not to set them.)
     pub fn raise_sequences(&mut self) -> DbResult<()> {
         if self.has_begun() {
             return Ok(());
@@ -409,7 +412,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// The key of a new session: it tells the shard.
+    /// The key of a new session, which encodes the shard.
     pub fn new_session_key(&mut self, sid: &str) -> DbResult<Option<i64>> {
         self.raise_sequences()?;
         let ask = "SELECT nextval('session_number') * ? + ?";
@@ -418,7 +421,7 @@ impl Transaction<'_> {
         Ok(Some(key))
     }
 
-    /// A new session of this user is going to be counted: nobody else opens one meanwhile.
+    /// Locks the user's number of sessions, so that nobody else opens one while they are counted.
     pub fn lock_user(&mut self, user_id: &str) -> DbResult<()> {
         lock_users(self.raw_conn(), &[lock_of(user_id)])
     }

@@ -1,6 +1,6 @@
-//! Forwarded rows. A unit stores one or settles one, so that thousands of them a second would each cost round trips of
-//! their own: those that a group settles are locked and read by one statement, and new ones get their ids from a block
-//! that was drawn from the sequence, so that they can be written together with all else.
+//! Forwarded rows. A unit typically stores or settles one, and at thousands per second round trips for each would be
+//! too slow. So the rows that a group settles are locked and read by one statement, and new rows get their ids from a
+//! block drawn from the sequence, so that they can be written together with everything else.
 
 use std::collections::HashMap;
 
@@ -14,20 +14,20 @@ use super::rows::NewForwardedRow;
 use super::sql::{ClaimOfRow, Transaction};
 use crate::store::statements::DbResult;
 
-/// How many ids are drawn from the sequence at a time. What is left of them when the connection ends is never used.
+/// How many ids are drawn from the sequence at a time. Those left when the connection ends are never used.
 const BLOCK: i64 = 128;
 
-/// What a transaction knows of forwarded rows, and has not written yet.
+/// What a transaction knows of forwarded rows, and its pending writes to them.
 #[derive(Default)]
 pub struct Forwards {
-    /// Rows that are locked, and not settled yet.
+    /// Rows that are locked and not yet settled.
     locked: HashMap<i64, ClaimOfRow>,
     new: NewRows,
     /// Ids of rows to delete.
     settled: Vec<i64>,
 }
 
-/// New rows, column by column.
+/// New rows, by column.
 #[derive(Default)]
 struct NewRows {
     id: Vec<i64>,
@@ -53,17 +53,17 @@ struct NewRows {
 }
 
 impl Forwards {
-    /// Nothing has to be written.
+    /// Whether there are no pending writes.
     pub fn is_written(&self) -> bool {
         self.new.id.is_empty() && self.settled.is_empty()
     }
 
-    /// What was read of locked rows may not be true any more.
+    /// What was read of locked rows may no longer be true.
     pub fn forget(&mut self) {
         self.locked.clear();
     }
 
-    /// Takes out what has to be written. What is locked stays known.
+    /// Takes the pending writes. What is known of locked rows stays.
     pub fn take_unwritten(&mut self) -> Forwards {
         Forwards {
             locked: HashMap::new(),
@@ -72,12 +72,12 @@ impl Forwards {
         }
     }
 
-    /// How many rows it deletes.
+    /// Number of rows that it deletes.
     pub fn deletes(&self) -> usize {
         self.settled.len()
     }
 
-    /// Locks rows, in the order of their ids, and reads who may settle them.
+    /// Locks rows in the order of their ids, and reads who may settle them.
     fn lock(&mut self, conn: &mut PgConn, ids: &[i64]) -> DbResult<()> {
         type Columns = (BigInt, BigInt, Nullable<Text>, Text);
         let lock = "SELECT id, epoch, node, secret FROM forwarded \
@@ -91,8 +91,8 @@ impl Forwards {
         Ok(())
     }
 
-    /// The parts of the one statement that `pending` writes. It is run again if that condition did not hold: what is
-    /// deleted may be deleted twice, but nothing is inserted twice.
+    /// The parts of the combined statement that `pending` writes. The statement runs again if `condition` did not hold:
+    /// deletions may then run twice, but nothing is inserted twice.
     pub fn parts(&self, condition: &str) -> [Part<'_>; 2] {
         let new = &self.new;
         [
@@ -184,7 +184,7 @@ impl Transaction<'_> {
         self.with_dialect(|dialect, conn| dialect.forwards().lock(conn, &ids))
     }
 
-    /// Who may settle a forwarded row, which is locked; `None`: there is none.
+    /// What decides who may settle a forwarded row. Locks the row. `None`: there is no such row.
     pub fn claim_of_forwarded(&mut self, id: i64) -> DbResult<Option<ClaimOfRow>> {
         let known = self.dialect.forwards().locked.get(&id);
         if let Some(known) = known {
@@ -193,7 +193,7 @@ impl Transaction<'_> {
         self.read_claim_of_forwarded(id)
     }
 
-    /// Inserts a forwarded row; its id.
+    /// Inserts a forwarded row and returns its id.
     pub fn insert_forwarded(&mut self, row: &NewForwardedRow<'_>) -> DbResult<i64> {
         let id = self.forwarded_id()?;
         self.dialect.forwards().new.push(id, row);
@@ -210,8 +210,8 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// The next id. Behind a pooler, none is kept for later: a connection does not notice there that another server has
-    /// taken over, which may give the same ids to others.
+    /// The next id. Behind a pooler, none is kept for later: a connection there does not notice that another server has
+    /// taken over, which may assign the same ids to others.
     fn forwarded_id(&mut self) -> DbResult<i64> {
         if let Some(id) = self.rooms().forwarded_ids.pop() {
             return Ok(id);
@@ -223,7 +223,7 @@ impl Transaction<'_> {
         let draw = "SELECT nextval(sequence.name) FROM generate_series(1, ?), \
             (SELECT pg_get_serial_sequence('forwarded', 'id')::regclass AS name) AS sequence";
         let mut ids: Vec<i64> = sql::<BigInt>(draw, [Value::Long(many)]).load(self.raw_conn())?;
-        // The lowest one first.
+        // In descending order, so that the lowest is taken first.
         ids.sort_unstable_by(|one, other| other.cmp(one));
         let id = ids.pop().ok_or(diesel::result::Error::NotFound)?;
         self.rooms().forwarded_ids = ids;

@@ -1,14 +1,14 @@
-//! The numbers that sessions know of: whatever a client has acknowledged, it was given, and all before it.
+//! The sequence numbers that clients are known to have received: the acknowledged one and all before it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-/// The highest number acknowledged by each session that was swept last. It stays true whatever is rolled back.
+/// The highest number acknowledged by each session of the last sweep. It stays true whatever is rolled back.
 #[derive(Default)]
 pub struct KnownNumbers(Mutex<HashMap<i64, i64>>);
 
 impl KnownNumbers {
-    /// Those of these sessions, 0 where none is known. From now on these are noted, and no others.
+    /// The numbers of these sessions, 0 where none is known. From now on, only these sessions are tracked.
     pub fn of(&self, sessions: &[i64]) -> Vec<i64> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = |session: &i64| (*session, all.get(session).copied().unwrap_or(0));
@@ -17,7 +17,7 @@ impl KnownNumbers {
         known.into_iter().map(|(_, number)| number).collect()
     }
 
-    /// These sessions have acknowledged these numbers.
+    /// Records that these sessions have acknowledged these numbers.
     pub fn note(&self, sessions: &[i64], numbers: &[i64]) {
         if sessions.is_empty() {
             return;
@@ -36,7 +36,7 @@ mod tests {
     use super::KnownNumbers;
 
     #[test]
-    fn the_highest_of_each_session_that_was_swept_is_known() {
+    fn the_highest_number_of_each_swept_session_is_known() {
         let known = KnownNumbers::default();
         known.note(&[1], &[9]);
         assert_eq!(known.of(&[1, 2]), [0, 0], "it was not swept yet");

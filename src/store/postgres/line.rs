@@ -16,15 +16,15 @@ use crate::store::statements::{
     Care, Cutter, DbError, DbResult, Fault, Group, Line, Meaning, Verdict,
 };
 
-/// How often a lost transaction is asked for.
+/// How often to ask for the outcome of a transaction whose COMMIT was not answered.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 pub struct PgLine {
     pub(super) conn: PgConn,
     shared: Arc<Shared>,
-    /// When its server came up.
+    /// When its server was started.
     came_up: String,
-    /// How its transactions begin.
+    /// The statement that begins its transactions.
     begin: String,
     rooms: Rooms,
 }
@@ -34,7 +34,7 @@ impl PgLine {
         PgLine::new(shared, shared.connect()?)
     }
 
-    /// One whose connection can be lent to handlers.
+    /// Opens a line whose connection can be lent to handlers.
     pub fn open_to_lend(
         shared: &Arc<Shared>,
         opening: &mut dyn FnMut(Cutter),
@@ -52,7 +52,7 @@ impl PgLine {
         })
     }
 
-    /// Runs the group up to its commit; with the transaction's id if it has written anything.
+    /// Runs the group up to its commit. Also returns the transaction's id if it has written anything.
     fn run(&mut self, group: &mut dyn Group, care: Care) -> DbResult<(Verdict, Option<i64>)> {
         let dialect = Dialect::new(self.shared.clone(), care);
         let mut known = Known::default();
@@ -109,7 +109,7 @@ impl PgLine {
         }
     }
 
-    /// What is to be done about an error before the commit.
+    /// Classifies an error before the commit, and rolls back.
     fn fault(&mut self, error: DbError) -> Fault {
         let meaning = self.conn.meaning_of(&error);
         match self.roll_back() && meaning != Meaning::Line {
@@ -144,17 +144,17 @@ impl Line for PgLine {
 }
 
 impl Shared {
-    /// What became of a transaction whose COMMIT was not answered; `None`: it could not be learnt in time.
+    /// The outcome of a transaction whose COMMIT was not answered. `None`: it could not be determined in time.
     fn committed(&self, xid: i64, came_up: &str) -> Option<bool> {
         let until = Instant::now() + self.patience;
         loop {
             match self.ask_for(xid, came_up) {
                 Ok(Some("committed")) => return Some(true),
                 Ok(Some("aborted")) => return Some(false),
-                // The other end has not noticed yet that we are gone.
+                // The server has not yet noticed that the connection is gone.
                 Ok(Some(_)) => {}
                 Ok(None) => return None,
-                Err(error) => log::debug!("PostgreSQL cannot be asked yet: {error}"),
+                Err(error) => log::debug!("PostgreSQL cannot be reached yet: {error}"),
             }
             if Instant::now() >= until {
                 return None;
@@ -163,8 +163,8 @@ impl Shared {
         }
     }
 
-    /// A server that has crashed gives the ids of transactions of which it had written nothing down to others: what it
-    /// calls committed may be one of those then.
+    /// Asks for the status of a transaction. A server that has crashed reuses the ids of transactions of which it had
+    /// written nothing to disk, so a committed status counts only if the server has not restarted since.
     fn ask_for(&self, xid: i64, since: &str) -> Result<Option<&'static str>, String> {
         let ask = "SELECT pg_xact_status(?::text::xid8)";
         let xid = xid.to_string();
@@ -181,7 +181,8 @@ impl Shared {
     }
 }
 
-/// When the server came up last, be it after a crash of one of its processes (which resets its statistics).
+/// When the server last started, including restarts after the crash of one of its processes (which resets its
+/// statistics).
 fn came_up(conn: &mut PgConn) -> Result<String, String> {
     let ask = "SELECT extract(epoch FROM greatest(pg_postmaster_start_time(), stats_reset))::text \
         FROM pg_stat_bgwriter";

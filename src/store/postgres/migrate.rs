@@ -1,4 +1,4 @@
-//! Creates the tables, and brings them up to date, one node at a time.
+//! Creates the tables and brings them up to date, one node at a time.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -26,15 +26,15 @@ const NEXT: EmbeddedMigrations = embed_migrations!("tests/upgrade/next/postgres"
 /// The advisory lock under which migrations run: "matssock" in ASCII.
 const LOCK: i64 = 0x6d61_7473_736f_636b;
 
-/// Oldest server with the functions we use.
+/// The oldest supported server version.
 const OLDEST: i32 = 130_000;
 
-/// Migrations, and the wait for another node's, take as long as they take.
+/// Migrations, and waiting for those of another node, are practically unlimited in time.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Brings the tables up to date; the names of the migrations that ran.
+/// Brings the tables up to date and returns the names of the migrations that ran.
 pub fn run(settings: &Postgres) -> Result<Vec<String>, StoreError> {
     let mut conn = connect(settings)?;
     check_server(&mut conn).map_err(|why| unusable(settings, &why))?;
@@ -91,7 +91,7 @@ fn check_server(conn: &mut PgConn) -> Result<(), String> {
     }
 }
 
-/// Fails if the role may not do what is going to be done, and names what it may not.
+/// Fails if the role lacks privileges that are needed, and names them.
 fn check_grants(conn: &mut PgConn, settings: &Postgres, access: Access) -> Result<(), StoreError> {
     let schema = quoted(&settings.schema);
     let (wanted, sequences) = match access {
@@ -145,7 +145,7 @@ fn migrations() -> diesel::migration::Result<Vec<Box<dyn Migration<Pg>>>> {
     Ok(all)
 }
 
-/// The migrations that have not run. (A database may know more than we do: a newer version has been here.)
+/// The migrations that have not run. (The database may know more migrations than we do, after a newer version has run.)
 fn missing(conn: &mut PgConn, settings: &Postgres) -> Result<Vec<String>, String> {
     let known = known(conn, settings).map_err(|error| error.to_string())?;
     let all = migrations().map_err(|error| error.to_string())?;
@@ -169,7 +169,7 @@ fn known(conn: &mut PgConn, settings: &Postgres) -> DbResult<HashSet<String>> {
 
 fn apply(conn: &mut PgConn, settings: &Postgres) -> Result<Vec<String>, Failure> {
     let schema = quoted(&settings.schema);
-    // Whoever starts meanwhile waits for as long as it takes, whatever limits the role has.
+    // Nodes that start meanwhile wait for as long as it takes, whatever limits the role has.
     conn.batch_execute(
         "SET TRANSACTION READ WRITE; SET LOCAL statement_timeout TO 0; SET LOCAL lock_timeout TO 0; \
         SET LOCAL idle_in_transaction_session_timeout TO 0; SET LOCAL client_min_messages TO warning; \

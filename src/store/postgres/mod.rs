@@ -1,27 +1,27 @@
-//! PostgreSQL: several connections that write, others that read beside them, each on a thread of its own.
+//! PostgreSQL: several connections that write and others that read, each on a thread of its own.
 
-/// A query for rows that are going to be changed: nobody else changes them before this transaction ends.
+/// A query for rows that are about to be changed; nobody else can change them before this transaction ends.
 macro_rules! locked {
     ($query:expr) => {
         $query.for_no_key_update()
     };
 }
 
-/// As `locked!`, without the rows that somebody else is changing just now.
+/// Like `locked!`, but skips rows that somebody else is changing at the moment.
 macro_rules! unclaimed {
     ($query:expr) => {
         $query.for_no_key_update().skip_locked()
     };
 }
 
-/// A table under its bare name: the schema is ours alone.
+/// A table under its plain name: the schema contains nothing but our tables.
 macro_rules! table {
     ($_in_sqlite:literal $($table:tt)*) => {
         diesel::table! { $($table)* }
     };
 }
 
-/// What stands in front of the names of tables in SQL text.
+/// The prefix of table names in SQL text.
 macro_rules! prefix {
     () => {
         ""
@@ -80,7 +80,7 @@ fn is_lost(conn: &mut PgConn) -> bool {
     conn.is_lost()
 }
 
-/// The connection as a handler gets it.
+/// The connection as a handler receives it.
 fn lendable(conn: &mut PgConn) -> &mut dyn std::any::Any {
     conn.lend()
 }
@@ -90,25 +90,25 @@ struct PgDatabase {
     writers: usize,
     handlers: usize,
     readers: usize,
-    /// Not where it is only read.
+    /// `None` if the database is opened for reading only.
     _vacuum: Option<Vacuum>,
 }
 
-/// What all connections share.
+/// State shared by all connections.
 pub struct Shared {
     conninfo: String,
     pooled: bool,
     needs: Needs,
     limits: Limits,
-    /// How long it is asked for a commit that was not answered.
+    /// How long to keep asking for the outcome of a commit that was not answered.
     patience: Duration,
     /// How long an answer may take.
     answer_timeout: Duration,
     /// How far the database's clock is ahead of ours, in milliseconds.
     ahead: AtomicI64,
-    /// Rows that were deleted, roughly: those of messages.
+    /// Approximate number of message rows deleted.
     deleted: AtomicU64,
-    /// What sessions of this process's nodes need not be told of.
+    /// The numbers that sessions of this process's nodes are known to have received.
     known: KnownNumbers,
     segments: Segments,
 }
@@ -161,7 +161,7 @@ pub fn open(settings: &Postgres, config: &StoreConfig) -> Result<Arc<dyn Databas
     Ok(database(settings, config, Access::Full))
 }
 
-/// Opens a database that is there, to read only: the server refuses to write.
+/// Opens an existing database for reading only: the server refuses writes.
 pub fn open_to_read(
     settings: &Postgres,
     config: &StoreConfig,
@@ -184,13 +184,13 @@ fn database(settings: &Postgres, config: &StoreConfig, access: Access) -> Arc<dy
     })
 }
 
-/// How long an answer may take when it is looked up whether a database can be used.
+/// How long an answer may take while checking whether a database can be used.
 const LOOK_UP: Duration = Duration::from_secs(30);
 
-/// A connection to look up whether a database can be used.
+/// Opens a connection to check whether a database can be used.
 fn connect(settings: &Postgres) -> Result<PgConn, StoreError> {
     if settings.urls().any(is_ambiguous) {
-        let why = "its URL (which is not shown, since it may hold a password) has an @ where there should be none; \
+        let why = "its URL (which is not shown, since it may hold a password) contains an unexpected @; \
                    in a user, a password or a database, write %40 for @ and %2F for /";
         return Err(unusable(settings, why));
     }
@@ -199,19 +199,19 @@ fn connect(settings: &Postgres) -> Result<PgConn, StoreError> {
     if settings.pooled {
         conn.set_prepared_statement_cache_size(CacheSize::Disabled);
     } else {
-        // What is looked up here is not to be cut short by a limit that is meant for the application.
+        // These checks must not be cut short by a limit that is meant for the application.
         conn.lift_limit()
             .map_err(|why| unusable(settings, &one_line(&why)))?;
     }
     Ok(conn)
 }
 
-/// A name as SQL has it.
+/// A name quoted for SQL.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Why the database cannot be used. (Not its URL, which may hold a password.)
+/// The error for a database that cannot be used. (Without its URL, which may contain a password.)
 fn unusable(settings: &Postgres, why: &str) -> StoreError {
     StoreError::Open(format!(
         "cannot use the PostgreSQL database, schema {:?}: {why}",

@@ -1,4 +1,4 @@
-//! What our transactions need of the server, whatever the settings of the database, of its role, or of the URL are.
+//! The settings that our transactions need, whatever those of the database, the role or the URL.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -6,24 +6,25 @@ use std::time::Duration;
 use super::{Postgres, quoted};
 use crate::store::{Access, StoreConfig};
 
-/// A process that is stopped in the midst of a transaction must not hold its locks for as long. (Ours are never idle.)
+/// A process that is suspended in the middle of a transaction must not keep its locks. (Our transactions are never
+/// idle.)
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The settings of our transactions.
 pub struct Needs {
-    /// Statements that set them for one transaction, each with its semicolon but the last.
+    /// Statements that set them for one transaction, separated by semicolons.
     local: String,
-    /// Writes and reads, or reads only.
+    /// Whether transactions write, or only read.
     access: Access,
     schema: String,
 }
 
-/// What is acknowledged must be on the disk; whoever waits for more than that (a standby) goes on doing so.
+/// Acknowledged data must be on disk. A stricter setting (waiting for a standby) is left as it is.
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', true) \
     WHERE current_setting('synchronous_commit') = 'off'";
 
-/// Every statement finds its rows by an index, in the order in which it wants them. Tables that fill and empty all the time
-/// mislead the planner: what it believes to be empty it reads as a whole, be it to join, to sort, or to hash it.
+/// Every statement finds its rows through an index, in the order that it needs. Tables that fill and empty all the time
+/// mislead the planner: if it believes a table to be empty, it scans the whole of it to join, sort or hash it.
 const PLANS: &str = "SET LOCAL enable_seqscan TO off; SET LOCAL enable_bitmapscan TO off; \
     SET LOCAL enable_hashjoin TO off; SET LOCAL enable_mergejoin TO off; SET LOCAL enable_material TO off";
 
@@ -31,8 +32,8 @@ impl Needs {
     pub fn new(settings: &Postgres, config: &StoreConfig, access: Access) -> Needs {
         let lock_timeout = config.busy_timeout.as_millis().max(1);
         let idle_timeout = IDLE_TIMEOUT.as_millis();
-        // Planned once for all values, a statement takes half the time. No statement is cut short by a limit that is
-        // meant for the application's own: how long it may take is watched from this side.
+        // A statement planned once for all values takes half the time. Statements are not subject to limits meant for
+        // the application's own; this side watches how long they take.
         let local = format!(
             "SET LOCAL statement_timeout TO 0; SET LOCAL search_path TO {}; {PLANS}; \
             SET LOCAL jit TO off; SET LOCAL plan_cache_mode TO force_generic_plan; \
@@ -52,7 +53,8 @@ impl Needs {
         &self.schema
     }
 
-    /// Begins a transaction. Where others use the connection in between, it sets everything anew.
+    /// The statement that begins a transaction. Behind a pooler, where others use the connection in between, it applies
+    /// all settings again.
     pub fn begin(&self, pooled: bool, version: Option<i32>) -> String {
         let access = match self.access {
             Access::Full => "READ WRITE",
@@ -68,12 +70,12 @@ impl Needs {
         begin
     }
 
-    /// The settings, for the transaction that is under way.
+    /// The settings, for the current transaction.
     pub fn local(&self) -> &str {
         &self.local
     }
 
-    /// Lets the planner choose freely, for the transaction that is under way: what comes next is a handler's.
+    /// Lets the planner choose freely for the rest of the transaction, in which a handler runs.
     pub fn free_plans() -> String {
         PLANS.replace("off", "DEFAULT")
     }
@@ -89,10 +91,10 @@ impl Needs {
     }
 }
 
-/// What only newer servers know.
+/// Settings that only newer servers know.
 fn newer(version: Option<i32>) -> impl Iterator<Item = &'static str> {
     const NEWER: [(i32, &str); 3] = [
-        // A statement ends soon after whoever asked for it has gone.
+        // Ends a statement soon after its client has disconnected.
         (140_000, "client_connection_check_interval TO '2s'"),
         (140_000, "idle_session_timeout TO 0"),
         (170_000, "transaction_timeout TO 0"),

@@ -1,10 +1,11 @@
-//! What a transaction has gathered and not written yet. It is written together: each kind of rows as arrays, and all
-//! kinds by one statement, since a round trip costs more than many rows do.
+//! What a transaction has gathered and not yet written. It is written together: each kind of rows as arrays, and all
+//! kinds by one statement, because a round trip costs more than many rows do.
 //!
-//! Plans are made once, often while a table is still empty, and kept. In a plain join, the planner is then free to walk
-//! through the whole table, and through the array for each of its rows, dead ones included: ten times slower an hour
-//! later. So each element is looked up by itself (`LATERAL … LIMIT 1`), by its key, whatever the statistics say. (Rows are
-//! named by their place in one table, `ctid`: their sessions are locked, so that nobody else changes them meanwhile.)
+//! Plans are made once, often while a table is still empty, and then kept. For a plain join, the planner may then
+//! choose to scan the whole table, and the array for each of its rows, dead rows included: ten times slower an hour
+//! later. So each element is looked up separately by its key (`LATERAL … LIMIT 1`), whatever the statistics say. (Rows
+//! are identified by their place in a table, `ctid`: their sessions are locked, so that nobody else changes them
+//! meanwhile.)
 
 use std::collections::HashMap;
 
@@ -20,30 +21,30 @@ use super::sql::Forgotten;
 use crate::fault_injection::{Broken, is_broken};
 use crate::store::statements::{DbError, DbResult};
 
-/// Bytes gathered at most before they are written, but for the last message.
+/// Maximum number of bytes gathered before they are written, not counting the last message.
 const LARGE: usize = 64 * 1024 * 1024;
 
-/// Rows gathered, column by column.
+/// Gathered rows, by column.
 #[derive(Default)]
 pub struct Pending {
     pub incoming: Incoming,
     pub outgoing: Outgoing,
     /// Inbox rows to delete.
     pub forgotten: Forgotten,
-    /// Session and number of outbox rows to delete.
+    /// Sessions and numbers of outbox rows to delete.
     pub completed: (Vec<i64>, Vec<i64>),
     /// Forwarded rows to insert and to delete.
     pub forwards: Forwards,
-    /// What outboxes have taken.
+    /// The new totals of outboxes.
     pub takings: Takings,
     /// The newest publication's number, if it has changed.
     pub newest_publication: Option<i64>,
-    /// Bytes of payloads and answers in it.
+    /// Bytes of the gathered payloads and answers.
     pub bytes: usize,
 }
 
 impl Pending {
-    /// Whether it is large enough to be written now: a value of PostgreSQL, and so an array, has at most 1 GiB.
+    /// Whether it is large enough to be written now. (A PostgreSQL value, and therefore an array, is limited to 1 GiB.)
     pub fn is_large(&self) -> bool {
         self.bytes > LARGE
     }
@@ -61,7 +62,7 @@ pub struct Incoming {
 /// New rows of the outbox.
 #[derive(Default)]
 pub struct Outgoing {
-    /// The first number of each session.
+    /// The first gathered number of each session.
     pub first: HashMap<i64, i64>,
     pub session: Vec<i64>,
     pub seq: Vec<i64>,
@@ -75,7 +76,7 @@ pub struct Outgoing {
     pub created: Vec<i64>,
 }
 
-/// What the outboxes of sessions have taken.
+/// The totals that sessions' outboxes have taken.
 #[derive(Default)]
 pub struct Takings {
     pub session: Vec<i64>,
@@ -85,25 +86,25 @@ pub struct Takings {
     pub skipped: Vec<i64>,
 }
 
-/// A part of the one statement: queries in its `WITH`, each with its name.
+/// A part of the combined statement: queries of its `WITH` clause, each with a name.
 pub struct Part<'a> {
     pub text: String,
-    /// How many rows it is given.
+    /// Number of rows given to it.
     pub rows: usize,
     pub values: Vec<Value<'a>>,
 }
 
-/// What the one statement tells: the segment that takes new rows, and how many rows were deleted from the inbox, deleted
-/// from the outbox, and inserted into the inbox.
-type Told = (i64, i64, i64, i64);
+/// The result of the combined statement: the segment that takes new rows, and the numbers of rows deleted from the
+/// inbox, deleted from the outbox, and inserted into the inbox.
+type Counts = (i64, i64, i64, i64);
 
 impl Pending {
-    /// How many rows it deletes.
+    /// Number of rows that it deletes.
     pub fn deletes(&self) -> usize {
         self.forgotten.len() + self.completed.0.len() + self.forwards.deletes()
     }
 
-    /// Writes it. No part sees the rows of another.
+    /// Writes everything. No part sees the rows of another.
     pub fn write(mut self, conn: &mut PgConn, segments: &Segments) -> DbResult<()> {
         let forgotten: (Vec<_>, Vec<_>) = self.forgotten.take().into_iter().unzip();
         let given = self.completed.0.len() + forgotten.0.len();
@@ -112,14 +113,14 @@ impl Pending {
             let Some((text, values)) = self.statement(&forgotten, segment) else {
                 return Ok(());
             };
-            let (is_current, forgotten, completed, inserted): Told =
+            let (is_current, forgotten, completed, inserted): Counts =
                 sql::<(BigInt, BigInt, BigInt, BigInt)>(text, values).get_result(conn)?;
             deleted += forgotten as usize + completed as usize;
             let is_current = Segment(is_current as i32);
             if is_current == segment {
                 break inserted as usize;
             }
-            // It has inserted nothing, and what else it has done may be done again.
+            // The statement inserted nothing, and its other effects may be repeated.
             segments.note_current(is_current);
             segment = is_current;
         };
@@ -135,7 +136,7 @@ impl Pending {
         Ok(())
     }
 
-    /// Deletes rows that are not in the newest segments any more.
+    /// Deletes rows that are no longer in the newest segments.
     fn delete_older(
         &self,
         conn: &mut PgConn,
@@ -146,13 +147,13 @@ impl Pending {
         if !tables.is_empty() {
             let parts = self.deletions(forgotten, &tables);
             if let Some((text, values)) = joined(parts) {
-                sql::<(BigInt, BigInt, BigInt, BigInt)>(text, values).get_result::<Told>(conn)?;
+                sql::<(BigInt, BigInt, BigInt, BigInt)>(text, values).get_result::<Counts>(conn)?;
             }
         }
         Ok(())
     }
 
-    /// The one statement, and its values; `None`: there is nothing to write.
+    /// The combined statement and its values. `None`: there is nothing to write.
     pub(super) fn statement<'a>(
         &'a self,
         forgotten: &'a (Vec<i64>, Vec<String>),
@@ -165,10 +166,10 @@ impl Pending {
         joined(parts.chain(self.updates()))
     }
 
-    /// New rows go to the segment, if that is the current one.
+    /// Inserts new rows into the segment, if it is the current one.
     fn insertions(&self, segment: Segment, if_current: &str) -> [Part<'_>; 2] {
         let (inbox, outbox) = (segment.table("inbox"), segment.table("outbox"));
-        // The primary key knows the duplicates in its own table. The session is locked, so that none comes meanwhile.
+        // The primary key detects duplicates in its own table. The session is locked, so none can appear meanwhile.
         let is_new = match elsewhere(segment) {
             Some(others) => format!("({others}) IS NULL"),
             None => "true".into(),
@@ -198,7 +199,7 @@ impl Pending {
         ]
     }
 
-    /// Rows are deleted in these tables, of which the first is looked into first.
+    /// Deletes rows in these tables, searching them in this order.
     fn deletions<'a>(
         &'a self,
         forgotten: &'a (Vec<i64>, Vec<String>),
@@ -254,7 +255,7 @@ impl Pending {
     }
 }
 
-/// The parts that are given rows, as one statement, and what it [tells](Told).
+/// Combines the parts that are given rows into one statement, which returns [`Counts`].
 fn joined<'a>(parts: impl IntoIterator<Item = Part<'a>>) -> Option<(String, Vec<Value<'a>>)> {
     let parts = parts.into_iter().filter(|part| part.rows > 0);
     let (texts, values): (Vec<_>, Vec<_>) = parts.map(|part| (part.text, part.values)).unzip();
@@ -262,7 +263,7 @@ fn joined<'a>(parts: impl IntoIterator<Item = Part<'a>>) -> Option<(String, Vec<
         return None;
     }
     let before = texts.join(", ");
-    // Of a part that is not there, nothing is counted.
+    // An absent part counts nothing.
     let count = |name: &str| match before.contains(&format!("{name} AS")) {
         true => format!("(SELECT count(*) FROM {name})"),
         false => "0::bigint".to_owned(),
@@ -277,8 +278,8 @@ fn joined<'a>(parts: impl IntoIterator<Item = Part<'a>>) -> Option<(String, Vec<
     Some((text, values.into_iter().flatten().collect()))
 }
 
-/// Finds each row by its key, in one table after the other until it is found, and deletes it there by its place: two
-/// tables may have a row at the same place.
+/// Finds each row by its key, in one table after the other, and deletes it by its place in the table where it was
+/// found: two tables may have a row at the same place.
 fn deletion(name: &str, second: &str, tables: &[Segment]) -> String {
     let tables = tables.iter().map(|it| it.table(name)).enumerate();
     let tables: Vec<_> = tables.collect();
@@ -302,7 +303,7 @@ fn deletion(name: &str, second: &str, tables: &[Segment]) -> String {
     text
 }
 
-/// Finds a new row of the inbox in the tables, other than the one that it goes to, where it may be already.
+/// Finds a new inbox row in the tables, other than its own, that may already contain it.
 fn elsewhere(segment: Segment) -> Option<String> {
     let others = segment.newest().into_iter().skip(1).chain(segment.older());
     let looks = others.map(|other| {
@@ -316,7 +317,7 @@ fn elsewhere(segment: Segment) -> Option<String> {
 }
 
 impl Incoming {
-    /// Whether this one is among them.
+    /// Whether this row is among them.
     pub fn has(&self, session: i64, cmid: &str) -> bool {
         let mut rows = self.session.iter().zip(&self.cmid);
         rows.any(|(of, it)| *of == session && it == cmid)
@@ -333,7 +334,7 @@ impl Incoming {
 }
 
 impl Outgoing {
-    /// Whether one of these is among them.
+    /// Whether any of these rows may be among them.
     pub fn has_any(&self, session: i64, seqs: &[i64]) -> bool {
         let first = self.first.get(&session);
         first.is_some_and(|first| seqs.iter().any(|seq| seq >= first))
@@ -355,7 +356,7 @@ impl Outgoing {
     }
 }
 
-/// Found out late, which is unlikely: a session knows its inbox.
+/// A duplicate that is detected late, which is rare because a session knows its inbox.
 fn duplicate() -> DbError {
     let why = "a client's message is in the inbox already".to_owned();
     DbError::DatabaseError(DatabaseErrorKind::UniqueViolation, Box::new(why))

@@ -1,4 +1,4 @@
-//! Statements in SQL whose values are arrays. Diesel's `sql_query` would prepare them anew at each execution.
+//! SQL statements whose values are arrays. Diesel's `sql_query` would prepare them again at each execution.
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text};
 
-/// A value, or many.
+/// A value, or an array of values.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
 pub enum Value<'a> {
@@ -22,7 +22,7 @@ pub enum Value<'a> {
     MaybeBools(&'a [Option<bool>]),
 }
 
-/// A statement with a `?` for each value, cached by its text. `T` are the types of its columns.
+/// A statement with a `?` for each value, cached by its text. `T` is the tuple of its column types.
 #[derive(Debug)]
 pub struct Sql<'a, T = ()> {
     text: Cow<'static, str>,
@@ -30,7 +30,7 @@ pub struct Sql<'a, T = ()> {
     columns: PhantomData<T>,
 }
 
-/// A statement and its values.
+/// Builds a statement from its text and its values.
 pub fn sql<'a, T>(
     text: impl Into<Cow<'static, str>>,
     values: impl Into<Vec<Value<'a>>>,

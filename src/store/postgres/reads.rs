@@ -1,4 +1,4 @@
-//! Reads that PostgreSQL answers by a statement of its own kind, in one round trip each.
+//! Reads that PostgreSQL answers with a single statement of its own, in one round trip each.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
@@ -11,9 +11,10 @@ use crate::store::operation::*;
 use crate::store::statements::DbResult;
 
 impl Transaction<'_> {
-    /// The sessions that a node holds: key, connection and the newest number in the outbox, unless the client has
-    /// acknowledged that or a later one. (The session row may say more than is stored: numbers are reserved.) The look
-    /// begins behind what was acknowledged: what is gone is not stepped over again and again.
+    /// The sessions that a node holds: key, connection, and the newest number in the outbox, unless the client has
+    /// acknowledged that number or a later one. (The session row may contain a higher number than is stored, because
+    /// numbers are reserved.) The search starts behind what was acknowledged, so that deleted rows are not stepped over
+    /// again and again.
     pub fn newest_of_sessions(&mut self, node: &str) -> DbResult<Vec<(i64, i64, Option<i64>)>> {
         let held = session::table
             .filter(session::node.eq(node))
@@ -36,8 +37,8 @@ impl Transaction<'_> {
             .collect())
     }
 
-    /// Counts what a user has forwarded and was stored since: all, those of one of his sessions, the bytes of all, and when
-    /// the first one was stored.
+    /// Counts what a user has forwarded since a time: all rows, those of one session, the bytes of all, and when the
+    /// first one was stored.
     pub fn forwarded_since(
         &mut self,
         user_id: &str,
@@ -51,7 +52,7 @@ impl Transaction<'_> {
         sql::<Columns>(count, values).get_result(self.flushed_forwarded_conn()?)
     }
 
-    /// Which of these services have rows of this owner's that are due, each from a time on.
+    /// Which of these services have due rows of this owner, each from a time on.
     pub fn services_with_rows(
         &mut self,
         owner: Owner<'_>,
@@ -80,11 +81,11 @@ impl Transaction<'_> {
         sql::<Text>(ask, values).load(self.raw_conn())
     }
 
-    /// Publications, as many as fit, by one statement. What does not fit is not read: of a long text, its length is known
-    /// without it.
+    /// A page of publications, read by one statement. What does not fit is not read: PostgreSQL knows the length of a
+    /// long text without reading it.
     pub fn page(&mut self, wanted: Wanted<'_>) -> DbResult<PublicationPage> {
         type Columns = ((BigInt, BigInt, Text, Text, Text), Nullable<BigInt>);
-        // By topic and number at once: each of them alone might lead through the index of the other.
+        // Compares topic and number as a pair: each of them alone might make the planner use the index of the other.
         let (which, order) = match wanted.topic {
             Some(_) => (
                 "(topic, id) > (?, ?) AND (topic, id) <= (?, ?)",
@@ -118,12 +119,12 @@ impl Transaction<'_> {
         })
     }
 
-    /// What was published on each topic after a number; after none, if that is not known.
+    /// What was published on each topic after its start; after 0 if that is not known.
     pub fn missed_of(&mut self, op: &FindMissed, starts: &[Option<i64>]) -> DbResult<Vec<Found>> {
         let after: Vec<i64> = starts.iter().map(|start| start.unwrap_or(0)).collect();
         let created = op.topics.iter().map(|(_, since)| match since {
             Since::Seen { created, .. } => *created,
-            // None was made at a negative time.
+            // No publication has a negative time.
             Since::Subscribed(_) => -1,
         });
         let created: Vec<i64> = created.collect();

@@ -1,5 +1,5 @@
-//! Sessions that come back: after a node's death thousands of them at once. Those of a group are read together and written
-//! together, so that a session costs no round trip of its own.
+//! Sessions being resumed: after a node has died, thousands at once. The sessions of a group are read together and
+//! written together, so that none costs a round trip of its own.
 
 use std::collections::HashMap;
 
@@ -15,13 +15,13 @@ use crate::store::statements::DbResult;
 /// The sessions that a group resumes.
 #[derive(Default)]
 pub struct Resumed {
-    /// By id: what was read of them. Only those that are resumed before anything else in the group can have changed them;
-    /// each is taken out once.
+    /// What was read of them, by id. Contains only sessions resumed before anything else in the group can have changed
+    /// them; each is taken out once.
     found: HashMap<String, ToResume>,
     noted: Noted,
 }
 
-/// What is to be written to their rows, column by column.
+/// What is to be written to their rows, by column.
 #[derive(Default)]
 struct Noted {
     session: Vec<i64>,
@@ -40,7 +40,7 @@ impl Resumed {
         if noted.session.is_empty() {
             return Ok(());
         }
-        // Looked up one by one, by their keys: see `pending`.
+        // Looked up one by one, by their keys; see `pending`.
         let update = "UPDATE session SET connection = new.connection, reserves = new.connection, node = new.node, \
             client = new.client, app_name = new.app_name, app_version = new.app_version, alive = new.alive, \
             close_at = NULL, close_connection = NULL FROM ( \
@@ -62,13 +62,13 @@ impl Resumed {
     }
 }
 
-/// What a row says of a session.
+/// The kinds of row in the result of `READ`.
 const SESSION: i64 = 0;
 const INBOX: i64 = 1;
 const TOPIC: i64 = 2;
 
-/// For each key: its prefix, and whether anything is in the outbox; what is in the inbox; and its topics. (Without
-/// `OFFSET 0`, the planner would be free to walk through the whole tables.)
+/// For each key: its prefix and whether anything is in the outbox; the contents of the inbox; and its topics. (Without
+/// `OFFSET 0`, the planner might scan whole tables.)
 const READ: &str = "SELECT key, 0::bigint, found.text, found.number FROM unnest(?) AS given (key) \
     CROSS JOIN LATERAL (SELECT smid_prefix COLLATE \"C\" AS text, \
         EXISTS (SELECT FROM outbox WHERE outbox.session = given.key)::int::bigint AS number \
@@ -81,7 +81,7 @@ const READ: &str = "SELECT key, 0::bigint, found.text, found.number FROM unnest(
         FROM subscription WHERE subscription.session = given.key OFFSET 0) AS found";
 
 impl Transaction<'_> {
-    /// Reads what those who resume these sessions want to know. Their rows are locked and known.
+    /// Reads what is needed to resume these sessions, whose rows are locked and known.
     pub fn read_resumed(&mut self, sids: Vec<String>) -> DbResult<()> {
         let mut found = HashMap::with_capacity(sids.len());
         for sid in sids {
@@ -126,7 +126,7 @@ impl Transaction<'_> {
     }
 
     pub fn find_to_resume(&mut self, sid: &str) -> DbResult<Option<ToResume>> {
-        // What came before it in the group may have changed more than is known: then nothing is known of it any more.
+        // Earlier operations of the group may have changed the session; in that case its row is no longer known.
         match (
             self.known(sid).is_some(),
             self.dialect.resumed.found.remove(sid),
@@ -149,7 +149,7 @@ impl Transaction<'_> {
         if self.remember_holder(holder) {
             return Ok(());
         }
-        // What comes after it in the group reads the row.
+        // Later operations of the group read the row.
         self.flushed_conn()?;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Where a PostgreSQL is, and how it is used.
+//! How to connect to PostgreSQL, and how to use it.
 
 use std::fmt;
 
@@ -20,20 +20,21 @@ pub struct Postgres {
     listen: Listen,
 }
 
-/// Where the nodes hear each other.
+/// Where the nodes notify each other.
 #[derive(Clone)]
 enum Listen {
-    /// In the same database, by the same URL.
+    /// In the same database, through the same URL.
     Same,
-    /// In the same database, by a URL of its own.
+    /// In the same database, through a URL of its own.
     At(String),
-    /// Nowhere.
+    /// Not at all.
     Not,
 }
 
 impl Postgres {
     /// The database at a URL (`postgres://user:password@host:port/database?sslmode=verify-full`) or a list of
-    /// `key=value`, whatever libpq understands: TLS, several hosts, a service file or a password file included.
+    /// `key=value` pairs. Accepts whatever libpq does, including TLS, several hosts, a service file and a password
+    /// file.
     pub fn at(url: impl Into<String>) -> Postgres {
         Postgres {
             url: url.into(),
@@ -44,15 +45,16 @@ impl Postgres {
         }
     }
 
-    /// The schema of the tables, created if missing. Nodes with the same schema are one cluster. Default `matssocket`.
+    /// The schema of the tables, which is created if it does not exist. Nodes with the same schema form one cluster.
+    /// Default `matssocket`.
     pub fn schema(mut self, schema: impl Into<String>) -> Postgres {
         self.schema = schema.into();
         self
     }
 
-    /// The URL leads to a pooler in transaction mode, such as PgBouncer: nothing is kept on a connection beyond its
-    /// transaction, not even a prepared statement. LISTEN does not work through a pooler: give a
-    /// [`listen_url`](Self::listen_url) that leads past it, else each node finds news by its sweep alone.
+    /// The URL leads to a pooler in transaction mode, such as PgBouncer. Nothing is then kept on a connection beyond
+    /// its transaction, not even a prepared statement. LISTEN does not work through a pooler: set a
+    /// [`listen_url`](Self::listen_url) that bypasses it; otherwise each node finds news through its sweep only.
     ///
     /// ```
     /// # use matssocket::Postgres;
@@ -69,35 +71,35 @@ impl Postgres {
         self
     }
 
-    /// The nodes hear each other by this URL, which leads to the same database.
+    /// Sets the URL through which the nodes notify each other. It must lead to the same database.
     pub fn listen_url(mut self, url: impl Into<String>) -> Postgres {
         self.listen = Listen::At(url.into());
         self
     }
 
-    /// The nodes do not hear each other: each finds news by its sweep alone.
+    /// Turns notifications off: each node finds news through its sweep only.
     pub fn without_listen(mut self) -> Postgres {
         self.listen = Listen::Not;
         self
     }
 
-    /// A node does not bring the tables up to date; it does not start unless they are. For those whose application
-    /// must not create tables: [`migrate`](Self::migrate) is then run by somebody who may.
+    /// Nodes do not bring the tables up to date, and refuse to start if they are not. For applications whose role must
+    /// not create tables: run [`migrate`](Self::migrate) with a role that may.
     pub fn without_migrations(mut self) -> Postgres {
         self.migrate = false;
         self
     }
 
-    /// Creates the tables, or brings them up to date, and returns the names of the migrations that ran. Nodes of the
-    /// version before go on working with them.
+    /// Creates the tables or brings them up to date, and returns the names of the migrations that ran. Running nodes of
+    /// the previous version keep working with them.
     ///
     /// # Errors
-    /// [`StoreError::Open`], which says why.
+    /// [`StoreError::Open`], with the reason.
     pub fn migrate(&self) -> Result<Vec<String>, StoreError> {
         super::migrate::run(self)
     }
 
-    /// The URLs that it connects to.
+    /// The URLs to which it connects.
     pub(super) fn urls(&self) -> impl Iterator<Item = &str> {
         let listen = match &self.listen {
             Listen::At(url) => Some(url),
@@ -106,7 +108,7 @@ impl Postgres {
         [&self.url].into_iter().chain(listen).map(String::as_str)
     }
 
-    /// Where the nodes hear each other; `None`: nowhere.
+    /// Where the nodes notify each other. `None`: not at all.
     fn listen(&self) -> Option<ListenAt> {
         let url = match &self.listen {
             Listen::Same => &self.url,
@@ -120,7 +122,7 @@ impl Postgres {
     }
 }
 
-/// Not the URL, which may hold a password.
+/// Does not show the URL, which may contain a password.
 impl fmt::Debug for Postgres {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Postgres")
@@ -144,7 +146,7 @@ impl From<Postgres> for Store {
 }
 
 impl Store {
-    /// PostgreSQL at a URL: see [`Postgres`], which has more settings.
+    /// PostgreSQL at a URL. See [`Postgres`] for more settings.
     pub fn postgres(url: impl Into<String>) -> Store {
         Postgres::at(url).into()
     }

@@ -1,9 +1,9 @@
 //! Vacuums the store's own tables while there is traffic.
 //!
-//! Messages come and go: their rows are dead a moment later. PostgreSQL's autovacuum looks once a minute by default, by
-//! which time there are millions of dead rows, the tables have outgrown the server's memory, and everything is half as fast.
-//! So a node looks each second, as long as its own transactions delete rows. Autovacuum remains for all else, and for roles
-//! that may not vacuum the tables.
+//! Messages are short-lived: their rows are dead a moment later. PostgreSQL's autovacuum runs once a minute by default,
+//! by which time there are millions of dead rows, the tables have outgrown the server's memory, and everything takes
+//! twice as long. So each node checks every second while its own transactions delete rows. Autovacuum still serves
+//! everything else, and roles that may not vacuum the tables.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,34 +21,35 @@ use super::query::{Value, sql};
 use super::{Shared, quoted};
 use crate::store::statements::DbResult;
 
-/// How often it looks.
+/// How often to check the tables.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Rows that this process must have deleted since the last look.
+/// Rows that this process must have deleted since the last check.
 const DELETED: u64 = 5_000;
 
-/// Dead rows for which a table is vacuumed. What is reused so soon is still in the server's memory.
+/// Number of dead rows at which a table is vacuumed. Space reused this soon is still in the server's memory.
 const DEAD: i64 = 20_000;
 
-/// A table rests for so many times as long as vacuuming it took: that may be a hundredth of a second, or minutes.
+/// After vacuuming, a table rests for this multiple of the time that it took, which may be a hundredth of a second or
+/// minutes.
 const REST: u32 = 10;
 
-/// A table whose dead rows cannot be removed, since an old transaction could still see them, is left alone for so long.
+/// How long a table is left alone if its dead rows cannot be removed, because an old transaction could still see them.
 const HELD: Duration = Duration::from_secs(30);
 
-/// How long a statement may take before the connection is given up.
+/// How long a statement may take before the connection is abandoned.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// The connection is closed after so long without anything to do.
+/// How long the connection may be idle before it is closed.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Ends the thread when it is dropped.
+/// Handle of the vacuum thread, which ends when this is dropped.
 pub struct Vacuum {
     _ends: Sender<()>,
 }
 
 impl Vacuum {
-    /// Starts the thread. Without one, autovacuum does what it can.
+    /// Starts the thread. Without it, vacuuming is left to autovacuum.
     pub fn start(shared: &Arc<Shared>) -> Option<Vacuum> {
         let (ends, ended) = bounded(0);
         let shared = shared.clone();
@@ -57,7 +58,7 @@ impl Vacuum {
             Ok(_) => Some(Vacuum { _ends: ends }),
             Err(error) => {
                 log::warn!(
-                    "no thread to vacuum PostgreSQL's tables, which is left to autovacuum: {error}"
+                    "cannot start a thread to vacuum PostgreSQL's tables, which is left to autovacuum: {error}"
                 );
                 None
             }
@@ -65,17 +66,17 @@ impl Vacuum {
     }
 }
 
-/// The thread.
+/// The state of the thread.
 pub(super) struct Vacuumer {
     shared: Arc<Shared>,
     conn: Option<PgConn>,
-    /// When there was something to do last.
+    /// When there was last something to do.
     used: Instant,
-    /// Tables that are left alone, and until when.
+    /// Tables that are left alone, with the time until then.
     resting: HashMap<String, Instant>,
-    /// What this process had deleted at the last look.
+    /// The total number of rows that this process had deleted at the last check.
     deleted: u64,
-    /// It was said that the role may not.
+    /// Whether it was logged that the role may not vacuum.
     refused: bool,
 }
 
@@ -98,7 +99,7 @@ impl Vacuumer {
                 self.deleted = deleted;
                 self.used = Instant::now();
                 if let Err(why) = self.look(DEAD) {
-                    // What is wrong with the database is said by those who need it more.
+                    // Problems with the database are reported by those who depend on it more.
                     log::debug!("the tables were not vacuumed: {why}");
                 }
             } else if self.used.elapsed() > IDLE {
@@ -107,7 +108,7 @@ impl Vacuumer {
         }
     }
 
-    /// Vacuums the tables with so many dead rows; their names.
+    /// Vacuums the tables with at least `dead` dead rows, and returns their names.
     pub(super) fn look(&mut self, dead: i64) -> Result<Vec<String>, String> {
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
@@ -115,7 +116,7 @@ impl Vacuumer {
         };
         conn.be_patient(PATIENCE);
         let done = self.vacuum(&mut conn, dead);
-        // After an error it may be of no use.
+        // After an error, the connection may be unusable.
         self.conn = done.is_ok().then_some(conn);
         done
     }
@@ -148,15 +149,16 @@ impl Vacuumer {
     fn refuse(&mut self, table: &str) {
         if !std::mem::replace(&mut self.refused, true) {
             log::warn!(
-                "the database's role may not vacuum table {table:?}, and autovacuum looks only once in a while: under load, \
-                PostgreSQL will be slower. Make the role the tables' owner, grant it MAINTAIN (from PostgreSQL 17 on), or \
-                set autovacuum_naptime to a few seconds"
+                "the database's role may not vacuum table {table:?}, and autovacuum runs only occasionally: under load, \
+                PostgreSQL will be slower. Make the role the owner of the tables, grant it MAINTAIN (PostgreSQL 17 or \
+                newer), or set autovacuum_naptime to a few seconds"
             );
         }
     }
 }
 
-/// The tables with so many dead rows, and whether we may vacuum them. (Segments are truncated.)
+/// The tables with at least `dead` dead rows, and whether we may vacuum them. (Segments are excluded; they are
+/// truncated.)
 fn tables(conn: &mut PgConn, schema: &str, dead: i64) -> DbResult<Vec<(String, bool)>> {
     let may = match conn.server_version() {
         Some(170_000..) => {
@@ -172,11 +174,11 @@ fn tables(conn: &mut PgConn, schema: &str, dead: i64) -> DbResult<Vec<(String, b
     sql::<(Text, Bool)>(ask, [Value::Text(schema), Value::Long(dead)]).load(conn)
 }
 
-/// Whoever vacuums it already goes on; nobody waits for it, and it waits for nobody.
+/// Skips a table that is being vacuumed already, so that nobody waits for this and it waits for nobody.
 fn vacuum(conn: &mut PgConn, schema: &str, table: &str) -> DbResult<()> {
     let options = "SKIP_LOCKED, INDEX_CLEANUP ON, TRUNCATE OFF";
     let (schema, table) = (quoted(schema), quoted(table));
-    // Without its segments, which earlier versions leave out anyway.
+    // Without its segments, which earlier versions skip anyway.
     let only = match conn.server_version() {
         Some(180_000..) => "ONLY ",
         _ => "",

@@ -1,4 +1,4 @@
-//! How much users and sessions may still forward: learnt by counting, which is rare.
+//! How much users and sessions may still forward. Determined by counting, which is rare.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,31 +7,31 @@ use crate::store::Looks;
 use crate::store::limits::Limits;
 use crate::store::operation::{ForwardLimit, NewForward};
 
-/// Most users, and most sessions, of which it is remembered.
+/// Maximum number of users, and of sessions, for which this is remembered.
 const MOST: usize = 10_000;
 
-/// Of what a count has found to be free, one part in so many may be used before the next count: others count as well,
-/// each of them for himself. If little is free, all of it.
+/// The fraction of the free room found by a count that may be used before the next count, since other connections count
+/// independently. If little is free, all of it may be used.
 const SHARE: i64 = 8;
 
-/// When all is used up, it is not counted again for so long for each row that there was: a user who has many and goes on
-/// costs a small part of the writer's time.
+/// When the room is used up, the next count is delayed by this time for each row counted, so that a user with many rows
+/// who keeps sending costs only a small part of the writer's time.
 const PAUSE: Duration = Duration::from_micros(20);
 
-/// What users and sessions may forward without being counted. Every connection that writes has its own, so that what
-/// is stored may exceed a limit, by an eighth of it for each of them at the very most. What is settled meanwhile comes
-/// to light with the next count. It outlives the transaction in which it was learnt, unless that is rolled back: then
-/// what it deleted is there again.
+/// What users and sessions may forward without being counted. Every writing connection has its own allowances, so what
+/// is stored may exceed a limit by at most an eighth of it for each connection. Rows settled meanwhile are noticed by
+/// the next count. Allowances outlive the transaction that determined them, unless it is rolled back: then the rows
+/// that it deleted exist again.
 pub struct Allowances {
     limits: Limits,
     users: HashMap<String, User>,
     sessions: HashMap<String, Left>,
-    /// From when on the rows of a user are counted: there are none that were stored before. It stays, whatever is rolled
-    /// back.
+    /// From which time on the rows of a user are counted, because none are older. Kept even when a transaction is
+    /// rolled back.
     counts: HashMap<String, Looks<i64>>,
 }
 
-/// What is left of one thing.
+/// The remaining allowance of one kind.
 #[derive(Clone, Copy, Debug)]
 struct Left {
     left: i64,
@@ -45,13 +45,13 @@ struct User {
     bytes: Left,
 }
 
-/// What a count has found.
+/// The result of a count.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counted {
     pub of_session: i64,
     pub of_user: i64,
     pub bytes_of_user: i64,
-    /// None was stored before this.
+    /// No row was stored before this time.
     pub since: i64,
 }
 
@@ -60,7 +60,7 @@ pub struct Counted {
 pub enum Allowed {
     Yes,
     No(ForwardLimit),
-    /// As far as is known it may not, but that is worth a count.
+    /// Not within the known allowance, but a count may find more room.
     Unknown,
 }
 
@@ -74,12 +74,12 @@ impl Allowances {
         }
     }
 
-    /// From when on the rows of a user are to be counted; `None`: all of them.
+    /// From which time on the rows of a user are to be counted. `None`: all of them.
     pub fn count_since(&mut self, user_id: &str, now: Instant) -> Option<i64> {
         self.counts.get_mut(user_id)?.begin(now)
     }
 
-    /// The rows of a user were counted, which took so long: none was stored before `since`.
+    /// The rows of a user were counted, which took this long. None was stored before `since`.
     pub fn counted_since(&mut self, user_id: &str, since: i64, took: Duration, now: Instant) {
         if self.counts.len() >= MOST && !self.counts.contains_key(user_id) {
             self.counts.clear();
@@ -88,7 +88,7 @@ impl Allowances {
         looks.end(since, took, now);
     }
 
-    /// Whether this may be forwarded; if so, it is taken off.
+    /// Whether this may be forwarded. If so, it is deducted.
     pub fn spend(&mut self, work: &NewForward, now: Instant) -> Allowed {
         let bytes = work.bytes() as i64;
         let user = self.users.get_mut(&work.user_id);
@@ -114,7 +114,8 @@ impl Allowances {
         }
     }
 
-    /// So much there was, without this. Where there was nothing, one may always come, however large.
+    /// Records the result of a count that does not include `work`. Where there was nothing, one row is always allowed,
+    /// however large.
     pub fn learn(&mut self, work: &NewForward, counted: Counted, now: Instant) {
         let (limits, bytes) = (self.limits, work.bytes() as i64);
         let pause = PAUSE * u32::try_from(counted.of_user).unwrap_or(u32::MAX);
@@ -200,7 +201,7 @@ mod tests {
         }
     }
 
-    /// How many may be forwarded until it must be counted, or is refused.
+    /// Forwards until a count is needed or it is refused. Returns how many were allowed, and the result that ended it.
     fn spend_all(allowances: &mut Allowances, work: &NewForward, now: Instant) -> (u32, Allowed) {
         let mut spent = 0;
         loop {
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_what_is_free_is_spent_before_it_is_counted_again() {
+    fn part_of_the_free_room_is_used_before_the_next_count() {
         let (mut all, now) = (Allowances::new(LIMITS), Instant::now());
         let (one, other) = (work("anna", "s1", 10), work("anna", "s2", 10));
         assert_eq!(all.spend(&one, now), Allowed::Unknown);
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn each_limit_is_named_and_counted_again_only_after_a_while() {
+    fn each_limit_is_reported_and_counted_again_only_after_a_pause() {
         let (mut all, now) = (Allowances::new(LIMITS), Instant::now());
         let work = work("anna", "s1", 10);
         for (found, limit) in [
@@ -248,9 +249,9 @@ mod tests {
         }
     }
 
-    /// Nobody is refused as long as there is room, and whoever is near a limit is not counted for each message.
+    /// Nobody is refused while there is room, and a user near a limit is not counted for each message.
     #[test]
-    fn what_little_is_free_is_spent_to_the_last() {
+    fn a_little_free_room_is_used_completely() {
         let (mut all, now) = (Allowances::new(LIMITS), Instant::now());
         let work = work("anna", "s1", 10);
         all.learn(&work, counted(73, 100, 1_000), now);
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_larger_than_all_that_is_allowed_comes_when_there_is_no_other() {
+    fn a_row_beyond_the_limit_is_accepted_if_it_is_the_only_one() {
         let (mut all, now) = (Allowances::new(LIMITS), Instant::now());
         let huge = work("anna", "s1", 9_000);
         all.learn(&huge, counted(0, 1, 1), now);

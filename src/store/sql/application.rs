@@ -1,4 +1,4 @@
-//! Whose store this is.
+//! The application that owns the store.
 
 use diesel::prelude::*;
 
@@ -13,7 +13,7 @@ impl Transaction<'_> {
         if let Some(name) = name(conn)? {
             return Ok(name);
         }
-        // Another may be about to do the same: this waits for him.
+        // Another node may be inserting its name at the same time; this waits for it.
         diesel::insert_into(application::table)
             .values((application::one.eq(1), application::name.eq(&op.name)))
             .on_conflict_do_nothing()

@@ -1,6 +1,6 @@
-//! Claims of forwarded rows, service by service: the rows of one that has no room are not even looked at, however many
-//! there are. Whose rows there are is learnt by hopping along an index from one name to the next. A look begins where the
-//! one before has come to ([`Looked`]).
+//! Claims forwarded rows, service by service: rows of a service without room are not even read, however many there are.
+//! The services and nodes that have rows are found by hopping along an index from one name to the next. A query starts
+//! where the one before ended ([`Looked`]).
 
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
@@ -17,13 +17,14 @@ use crate::clock::ms;
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
 
-/// For each row that there is room for, so many are looked at to let users take turns.
+/// How many rows are considered for each row that there is room for, so that users can take turns.
 const CHOICE: usize = 4;
 
-/// About so many rows are claimed in one transaction, which others wait for; those services that have rows share them.
+/// Approximate maximum number of rows claimed in one transaction, for which others have to wait. The services that have
+/// rows share it.
 const MOST_ROWS: usize = 500;
 
-/// Whoever holds rows that may be claimed.
+/// The holder of rows that may be claimed.
 #[derive(Clone, Copy)]
 pub enum Owner<'a> {
     Nobody,
@@ -39,7 +40,7 @@ impl Owner<'_> {
     }
 }
 
-/// A row that may be claimed: its id, its user, its bytes, and since when it is due.
+/// A row that may be claimed: its id, its user, its bytes, and when it became due.
 type Candidate = (i64, String, i32, i64);
 const CANDIDATE: (
     forwarded::id,
@@ -53,10 +54,10 @@ const CANDIDATE: (
     forwarded::due,
 );
 
-/// A claim under way: how much room is left.
+/// A claim in progress, with the room that is left.
 struct Claim<'a> {
     op: &'a ClaimForwarded,
-    /// Of each service that the caller's node has. The rows of all others are left to nodes that have them.
+    /// The room for each service of the caller's node. Rows of other services are left to nodes that offer them.
     rooms: HashMap<&'a str, Room>,
     claimed: ClaimedForwarded,
 }
@@ -66,7 +67,7 @@ impl<'a> Claim<'a> {
         let rooms = op.rooms.iter().map(|(name, room)| (name.as_str(), *room));
         let mut claimed = ClaimedForwarded::default();
         if let Some(looked) = &op.looked {
-            // Not every service is looked at each time.
+            // Not every query covers every service.
             claimed.looked.free.clone_from(&looked.free);
         }
         Claim {
@@ -76,11 +77,11 @@ impl<'a> Claim<'a> {
         }
     }
 
-    /// The services whose rows are looked for, each with when the first of them may be due.
+    /// The services to query, each with the earliest time at which its first row may be due.
     fn wanted(&self, owner: Owner<'_>, now: i64) -> Vec<(String, i64)> {
         let services = self.rooms.keys().filter(|service| match owner {
             Owner::Nobody => self.has_room(service),
-            // Whether it holds anything is what is to be learnt.
+            // The query must find out whether the node holds anything at all.
             Owner::Node(_) => true,
         });
         let since = |service: &str| match owner {
@@ -92,7 +93,7 @@ impl<'a> Claim<'a> {
             .collect()
     }
 
-    /// Free rows of a service were looked for, and the first that is left is due then, if any is.
+    /// Unclaimed rows of a service were queried; `first` is when the first remaining one is due, if there is one.
     fn note_free(&mut self, service: &str, first: Option<i64>, now: i64) {
         let since = first.unwrap_or(now).min(passed(now));
         self.claimed.looked.free.insert(service.to_owned(), since);
@@ -104,7 +105,7 @@ impl<'a> Claim<'a> {
         room.is_some_and(|room| room.rows > 0 && room.bytes > 0)
     }
 
-    /// Which of a service's rows, of which the oldest come first, to claim; at most so many.
+    /// Chooses at most `most` of a service's rows, given oldest first.
     fn choose(&mut self, service: &str, candidates: Vec<Candidate>, most: usize) -> Vec<i64> {
         let many = candidates.len();
         let Some(room) = self.rooms.get_mut(service) else {
@@ -125,7 +126,8 @@ impl<'a> Claim<'a> {
         chosen
     }
 
-    /// It has claimed enough; whether there is more was not looked at.
+    /// Whether enough rows are claimed. If so, services with room are reported as possibly having more, without
+    /// checking.
     fn is_enough(&mut self) -> bool {
         let enough = self.claimed.rows.len() >= MOST_ROWS;
         if enough {
@@ -137,7 +139,7 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// Everybody's first, then everybody's second, and so on.
+/// Orders candidates so that users take turns: every user's first, then every user's second, and so on.
 fn in_turns(candidates: Vec<Candidate>) -> impl Iterator<Item = Candidate> {
     let mut counts: HashMap<String, usize> = HashMap::new();
     let turn = |candidate: Candidate| {
@@ -155,10 +157,10 @@ impl Transaction<'_> {
         self.reset_forwarded_conn()?;
         let (by, lease_time) = (self.by.clone(), self.lease_time()?);
         let begun = Instant::now();
-        // Leases alone may have a time of their own, which lags: what is due is due by the clock.
+        // Only leases may have a clock of their own, which lags; due times use the ordinary one.
         let now = self.now;
         let mut claim = Claim::new(op);
-        // What dead nodes have left behind first: it gets no more, so nothing waits for it forever.
+        // Rows of dead nodes come first: their number cannot grow, so nothing else waits for them forever.
         for (node, is_long_gone) in self.dead_holders(&by, lease_time, &mut claim)? {
             if !self.claim_of(Owner::Node(&node), now, &mut claim)? && is_long_gone {
                 claim.claimed.looked.emptied.insert(node);
@@ -170,8 +172,8 @@ impl Transaction<'_> {
         Ok(claim.claimed)
     }
 
-    /// Nodes whose leases have run out and that may hold rows; whether that was so long ago that no commit of theirs comes
-    /// to light any more.
+    /// Nodes with expired leases that may hold rows, each with whether it expired so long ago that none of its commits
+    /// can still appear.
     fn dead_holders(
         &mut self,
         by: &str,
@@ -182,14 +184,14 @@ impl Transaction<'_> {
             .filter(node::lease_until.le(now).and(node::name.ne(by)))
             .select((node::name, node::lease_until));
         let gone: HashMap<String, i64> = gone.load(self.raw_conn())?.into_iter().collect();
-        // Of those that nobody knows any more, it was long ago.
+        // A node that no longer has a row expired long ago.
         let is_long_gone = |name: &str| gone.get(name).is_none_or(|until| *until <= passed(now));
         let holders: Vec<String> = match &claim.op.looked {
             Some(looked) => {
                 let may_hold = |name: &&String| !looked.emptied.contains(*name);
                 gone.keys().filter(may_hold).cloned().collect()
             }
-            // Among them may be some that nobody knows any more.
+            // These may include nodes that no longer have a row.
             None => self.dead_nodes(by, now)?,
         };
         let empty = gone.keys().filter(|name| !holders.contains(name));
@@ -202,7 +204,7 @@ impl Transaction<'_> {
         Ok(holders.into_iter().map(with_age).collect())
     }
 
-    /// Claims what one owner has. False: it has nothing.
+    /// Claims rows of one owner. False: it has none.
     fn claim_of(&mut self, owner: Owner<'_>, now: i64, claim: &mut Claim<'_>) -> DbResult<bool> {
         if claim.is_enough() {
             return Ok(true);
@@ -226,7 +228,7 @@ impl Transaction<'_> {
         Ok(has_rows)
     }
 
-    /// Claims the oldest rows of a service that are due. Returns when the first that is left is due, if any may be.
+    /// Claims the oldest due rows of a service. Returns when the first remaining one is due, if there may be one.
     fn claim_of_service(
         &mut self,
         owner: Owner<'_>,
@@ -245,10 +247,10 @@ impl Transaction<'_> {
         Ok(left.map(|(_, due)| due).chain(behind).min())
     }
 
-    /// What the caller holds itself it need not take from itself, whatever its own lease, unless it has never heard of
-    /// its claim.
+    /// Claims rows that the caller's node already holds without knowing it. Its other rows it keeps, whatever the state
+    /// of its lease.
     fn claim_unheard(&mut self, by: &str, now: i64, claim: &mut Claim<'_>) -> DbResult<()> {
-        // Of what was claimed while this waited for its turn it does not know.
+        // The caller does not know of claims made while this operation waited for its turn.
         let waited = claim.op.asked.elapsed();
         let heard = now.saturating_sub(ms(claim.op.claim_grace.saturating_add(waited)));
         let holding = &claim.op.holding;
@@ -263,11 +265,11 @@ impl Transaction<'_> {
             looked.held.extend(before.held.intersection(holding));
         }
         mine.retain(|id, _| !holding.contains(id));
-        // What was claimed before this is known by now: so much is waited for it anyway.
+        // Claims made before this time are known to the caller by now, because the grace period has passed.
         looked.own_before = heard;
         let mut unheard: HashMap<String, Vec<Candidate>> = HashMap::new();
         for (service, row) in mine.into_values() {
-            // Until it is claimed, it is found again.
+            // Until the row is claimed, it must be found again.
             looked.own_before = looked.own_before.min(row.3);
             unheard.entry(service).or_default().push(row);
         }
@@ -278,7 +280,8 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// The caller's rows, by id, that were claimed before this, unless the last look has shown that it knows of them.
+    /// The caller's rows, by id, that were claimed before this time, except those that the last query showed to be
+    /// known to it.
     fn claimed_before(
         &mut self,
         by: &str,
@@ -289,7 +292,7 @@ impl Transaction<'_> {
         let since = from(looked.map(|looked| looked.own_before), self.now);
         let wanted: Vec<_> = op.rooms.keys().map(|it| (it.clone(), since)).collect();
         let mut mine: Vec<(String, Candidate)> = Vec::new();
-        // One service at a time: for several, PostgreSQL goes through all the rows that the node has.
+        // One service at a time: for several, PostgreSQL scans all the rows that the node holds.
         for service in self.services_with_rows(Owner::Node(by), &wanted, heard)? {
             let rows = forwarded::table
                 .filter(forwarded::node.eq(by))
@@ -317,7 +320,7 @@ impl Transaction<'_> {
         Ok(mine.into_iter().map(|row| (row.1.0, row)).collect())
     }
 
-    /// The services of which somebody has rows.
+    /// The services of which an owner has rows.
     pub fn services_of(&mut self, owner: Owner<'_>) -> DbResult<Vec<String>> {
         let conn = self.raw_conn();
         match owner {
@@ -354,7 +357,7 @@ impl Transaction<'_> {
         }
     }
 
-    /// Nodes that hold rows although their leases have run out.
+    /// Nodes that hold rows although their leases have expired.
     pub(super) fn dead_nodes(&mut self, by: &str, now: i64) -> DbResult<Vec<String>> {
         sql::<Text>(concat!(
             "WITH RECURSIVE holder (node) AS (SELECT (SELECT node FROM ",
@@ -377,7 +380,7 @@ impl Transaction<'_> {
         .load(self.raw_conn())
     }
 
-    /// Somebody's oldest rows of a service that are due.
+    /// The oldest due rows of a service that an owner has.
     fn oldest(
         &mut self,
         owner: Owner<'_>,
@@ -398,7 +401,8 @@ impl Transaction<'_> {
         }
     }
 
-    /// Claims rows, except those that are no longer this owner's, or just being claimed by somebody else; which ones.
+    /// Claims rows, except those that are no longer this owner's or are being claimed by another node. Returns their
+    /// ids.
     fn take(
         &mut self,
         owner: Owner<'_>,
@@ -410,7 +414,7 @@ impl Transaction<'_> {
         let (by, read) = (self.by.clone(), self.now);
         let conn = self.raw_conn();
         for ids in ids.chunks(MOST_VALUES) {
-            // By their ids alone, or PostgreSQL goes through all the rows that the owner has.
+            // By their ids alone; otherwise PostgreSQL scans all the rows that the owner has.
             let rows = forwarded::table
                 .filter(forwarded::id.eq_any(ids))
                 .select((forwarded::id, forwarded::node));

@@ -1,4 +1,4 @@
-//! Sessions that are to be closed later, or make room for others.
+//! Sessions that are scheduled to be closed, or make room for new ones.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::store::operation::*;
 use crate::store::statements::DbResult;
 
 impl Transaction<'_> {
-    /// Closes sessions of the user, so that there is room for a new one. `None`: all of them are connected, or were until a
+    /// Closes sessions of the user to make room for a new one. `None`: all of them are connected, or were until a
     /// moment ago.
     pub fn make_room(&mut self, op: &Register) -> DbResult<Option<Vec<ClosedSession>>> {
         let most = i64::from(op.max_sessions_per_user);
@@ -33,8 +33,8 @@ impl Transaction<'_> {
             now.saturating_sub(ms(op.min_absence)),
             self.now.saturating_sub(ms(op.min_absence)),
         );
-        // After a node's death all of its sessions are without a connection for a moment: its lease must have run out
-        // that long ago, too.
+        // When a node dies, all its sessions are without a connection for a moment, so its lease must have expired at
+        // least that long ago as well.
         let absent: Vec<i64> = with_living_nodes!(ended)
             .filter(session::user_id.eq(&op.user_id))
             .filter(session::alive.lt(before))
@@ -56,7 +56,8 @@ impl Transaction<'_> {
                 closed.push(self.close(found, reason)?);
             }
         }
-        // After the limit was lowered there may be more than one can make room for: each new one brings them nearer.
+        // After the limit was lowered, there may be more sessions than can be closed now; each new session closes more
+        // of them.
         Ok((!closed.is_empty()).then_some(closed))
     }
 
@@ -105,7 +106,7 @@ impl Transaction<'_> {
             .load(self.reset_conn()?)?;
         outcome.more = due.len() >= op.limit as usize;
         for (key, living) in due {
-            // Its client may have come back, or another node be at it, just now.
+            // Its client may have returned, or another node may be closing it at this moment.
             let still = session::table
                 .find(key)
                 .filter(session::close_at.le(now))
@@ -134,8 +135,7 @@ impl Transaction<'_> {
         Ok(outcome)
     }
 
-    /// When the first session was to be closed that is to be by now. The look for it begins where the one before has come
-    /// to.
+    /// When the first session that is due by now was to be closed. The query starts where the one before ended.
     pub fn first_to_close(&mut self, now: i64) -> DbResult<Option<i64>> {
         let begun = Instant::now();
         let since = from(self.rooms().closing.begin(begun), now);

@@ -1,4 +1,4 @@
-//! Dead letters: given up, kept, put back or dropped.
+//! Dead letters: messages whose delivery was given up; they are kept, put back or dropped.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
@@ -27,12 +27,13 @@ impl Transaction<'_> {
         self.delete_outbox(key, seqs)
     }
 
-    /// Makes all messages of an outbox dead letters of this session id and user.
+    /// Makes all messages of an outbox dead letters under this session id and user.
     pub fn bury_outbox(&mut self, key: SessionKey, of: (&str, &str), reason: &str) -> DbResult<()> {
         self.bury(key, None, of, reason)
     }
 
-    /// Copies one message of an outbox, or all of them, to the dead letters, within the database: they may be large.
+    /// Copies one message of an outbox, or all of them, to the dead letters. The copy stays within the database,
+    /// because messages may be large.
     fn bury(
         &mut self,
         key: SessionKey,
@@ -136,7 +137,7 @@ impl Transaction<'_> {
 
     fn redrive_message(&mut self, key: SessionKey, dead: &DeadLetterRow) -> DbResult<bool> {
         let now = self.now;
-        // After a restore, the key may be that of another session.
+        // After a restore, the key may belong to another session.
         if self.row(key)?.is_none_or(|row| row.sid != dead.sid) {
             return Ok(false);
         }
@@ -161,7 +162,7 @@ impl Transaction<'_> {
             .values(&new)
             .returning(OutboxRow::as_returning())
             .get_result(conn)?;
-        // The client's reply will name the new number.
+        // The client's reply will refer to the new number.
         if let Some(old) = dead.seq {
             diesel::update(correlation::table.find((key.0, old)))
                 .set(correlation::seq.eq(seq))

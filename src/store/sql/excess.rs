@@ -1,4 +1,4 @@
-//! Dead letters that are not kept: too old, too many, or too large together.
+//! Dead letters that are not kept: too old, too many, or too large in total.
 
 use std::time::Instant;
 
@@ -13,23 +13,23 @@ use crate::clock::ms;
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
 
-/// Letters looked at in one query.
+/// Letters read in one query.
 const PAGE: usize = 5_000;
 
-/// Bytes that are deleted in one go, about.
+/// Approximate number of bytes deleted in one operation.
 const PART: u64 = 4 * 1024 * 1024;
 
-/// When a letter died, and the bytes of its payload.
+/// When a letter died, and the size of its payload in bytes.
 type Letter = (DiedAt, u64);
 
-/// How much more is kept.
+/// How much more may be kept.
 struct Room {
     letters: u64,
     bytes: u64,
 }
 
 impl Room {
-    /// The first of these, newest first, for which there is no room.
+    /// The first of these letters, newest first, that does not fit.
     fn first_beyond(&mut self, letters: &[Letter]) -> Option<DiedAt> {
         let fits = |(_, bytes): &&Letter| {
             match (self.letters.checked_sub(1), self.bytes.checked_sub(*bytes)) {
@@ -42,16 +42,16 @@ impl Room {
     }
 }
 
-/// What is to go of dead letters.
+/// The dead letters to delete.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Goes {
     aged: Vec<i64>,
     excess: Vec<i64>,
-    /// There may be more behind them.
+    /// Whether there may be more to delete.
     more: bool,
 }
 
-/// Which letters go, the oldest of which come first.
+/// Chooses the letters to delete, given oldest first.
 fn which_go(oldest: &[Letter], before: i64, beyond: Option<DiedAt>) -> Goes {
     let mut goes = Goes::default();
     let mut part = 0;
@@ -73,7 +73,7 @@ fn which_go(oldest: &[Letter], before: i64, beyond: Option<DiedAt>) -> Goes {
     goes
 }
 
-/// What is read of a letter: all of it is in the index by which they are read in order.
+/// The columns read of a letter, all of which are in the index that gives the order.
 type Columns = (i64, i64, Option<i32>);
 const COLUMNS: (dead_letter::died, dead_letter::id, dead_letter::bytes) =
     (dead_letter::died, dead_letter::id, dead_letter::bytes);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_begins_where_either_is_used_up() {
+    fn the_excess_starts_where_either_limit_is_reached() {
         let newest: [Letter; 4] = [
             (at(9, 4), 10),
             (at(8, 3), 10),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_first_and_no_more_than_must() {
+    fn the_oldest_letters_go_first_and_no_more_than_necessary() {
         let oldest: [Letter; 3] = [(at(1, 1), 10), (at(2, 3), 10), (at(2, 4), 10)];
         let goes = |before, beyond| {
             let goes = which_go(&oldest, before, beyond);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_has_its_bytes_and_one_letter_more() {
+    fn a_batch_ends_with_the_letter_that_exceeds_its_bytes() {
         let oldest = [(at(1, 1), PART - 1), (at(1, 2), PART), (at(1, 3), 1)];
         let goes = which_go(&oldest, 2, None);
         assert_eq!((goes.aged, goes.more), (vec![1, 2], true));

@@ -1,4 +1,4 @@
-//! Inbox rows that are going to be deleted, those of a whole group together.
+//! Inbox rows to be deleted, collected for a whole group.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,19 +16,19 @@ impl Forgotten {
         }
     }
 
-    /// Whether this one is going to be deleted: then it must be, before it is inserted anew.
+    /// Whether this row is to be deleted; if so, that must happen before it is inserted again.
     pub fn has(&self, session: SessionKey, cmid: &str) -> bool {
         let of_session = self.0.get(&session.0);
         of_session.is_some_and(|of_session| of_session.contains(cmid))
     }
 
-    /// How many there are.
-    #[allow(dead_code)] // SQLite does not ask
+    /// The number of rows.
+    #[allow(dead_code)] // not used by SQLite
     pub fn len(&self) -> usize {
         self.0.values().map(HashSet::len).sum()
     }
 
-    /// All of them, sorted; then there are none.
+    /// Takes all of them, sorted.
     pub fn take(&mut self) -> Vec<(i64, String)> {
         let all = self.0.drain();
         let mut all: Vec<_> = all

@@ -20,8 +20,8 @@ diesel::define_sql_function! {
     fn coalesce(text: Nullable<Text>, otherwise: Text) -> Text;
 }
 
-/// Whether a row, which is found by its id, is claimed so. (The node is compared so that PostgreSQL does not look for the row
-/// in the index of those that nodes hold, all of which it may go through.)
+/// Whether a row, which is found by its id, is held under this claim. (The node is compared through a function, so that
+/// PostgreSQL does not search the index of rows held by nodes, all of which it might scan.)
 macro_rules! is_claim {
     ($epoch:expr, $by:expr) => {
         forwarded::epoch
@@ -30,11 +30,11 @@ macro_rules! is_claim {
     };
 }
 
-/// Who may settle a forwarded row: epoch and node of its claim, and the secret of its token.
+/// What decides who may settle a forwarded row: epoch and node of its claim, and the secret of its token.
 pub type ClaimOfRow = (i64, Option<String>, String);
 
 impl Transaction<'_> {
-    /// Stores work, claimed by the caller's node if that has the service: `None` if not.
+    /// Stores work. Returns the claimed row if the caller's node has the service, otherwise `None`.
     pub fn store_forwarded(&mut self, work: &NewForward) -> DbResult<(i64, Option<Forwarded>)> {
         self.raise_sequences()?;
         let (by, now) = (self.by.clone(), self.now);
@@ -74,7 +74,7 @@ impl Transaction<'_> {
         Ok((id, claimed))
     }
 
-    /// Who may settle a forwarded row, which is locked: its epoch, node and secret.
+    /// What decides who may settle a forwarded row. Locks the row.
     pub fn read_claim_of_forwarded(&mut self, id: i64) -> DbResult<Option<ClaimOfRow>> {
         let columns = (forwarded::epoch, forwarded::node, forwarded::secret);
         locked!(forwarded::table.find(id).select(columns))
@@ -82,7 +82,8 @@ impl Transaction<'_> {
             .optional()
     }
 
-    /// Why what a client's message forwards must wait, if so. What a service forwards goes on with what is there already.
+    /// The limit that a client's message would exceed by what it forwards, if any. What a service forwards is never
+    /// limited: it continues work already accepted.
     pub fn too_much_forwarded(&mut self, unit: &Unit) -> DbResult<Option<ForwardLimit>> {
         if !matches!(unit.cause, Cause::Incoming { .. }) {
             return Ok(None);
@@ -196,7 +197,7 @@ impl Transaction<'_> {
             debug: row.debug.as_deref(),
             created: row.created,
             reason: &op.reason,
-            // The attempt that gave it up was not counted yet.
+            // The attempt that led to giving up has not been counted yet.
             deliveries: row.attempts.saturating_add(1),
             died: now,
             bytes: i32::try_from(row.msg.len()).ok(),

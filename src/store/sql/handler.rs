@@ -1,4 +1,4 @@
-//! Runs a transactional handler of the application's, inside the transaction of its message.
+//! Runs one of the application's transactional handlers inside the transaction of its message.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,8 +13,8 @@ use crate::store::operation::*;
 use crate::store::statements::{DbError, DbResult};
 
 impl Transaction<'_> {
-    /// Runs a handler. On PostgreSQL its session is not locked meanwhile, which may be long: what was true before is
-    /// looked at again after it, when the lock is taken.
+    /// Runs a handler. On PostgreSQL, its session is not locked while the handler runs, which may take long; what was
+    /// checked before is checked again afterwards, when the lock is taken.
     pub(super) fn run_handler(&mut self, operation: &mut Transact) -> DbResult<Transacted> {
         self.with_dialect(|dialect, conn| dialect.look_before_handler(conn))?;
         if !self.seems_to_hold(operation.holder)? {
@@ -23,7 +23,7 @@ impl Transaction<'_> {
         if let Some(answer) = self.answer(operation.holder.session, &operation.cmid)? {
             return Ok(Transacted::Unit(UnitOutcome::Duplicate(answer)));
         }
-        // Its mode being `Handler`, it is not run again.
+        // In mode `Handler`, the operation is never run again.
         let run = std::mem::replace(
             &mut operation.run,
             Box::new(|_| Err(Box::new("already run"))),
@@ -32,15 +32,15 @@ impl Transaction<'_> {
         self.with_dialect(|dialect, conn| dialect.lend(conn, operation.limit))?;
         let started = Instant::now();
         let conn: &mut dyn Any = super::lendable(self.raw_conn());
-        // The connection of a panicked handler is thrown away, so nobody sees what state it is in.
+        // The connection of a panicked handler is discarded, so its state does not matter.
         let result = catch_unwind(AssertUnwindSafe(|| run(conn)));
         let took = started.elapsed();
         self.dialect.returned();
         match result {
             Err(panic) => Ok(Transacted::Panicked(text_of(&*panic))),
-            // Whatever it says: the database may have cut it off, which looks like a failure of its own.
+            // Whatever the handler returned: the database may have cut it off, which looks like a failure of its own.
             Ok(_) if took > operation.limit => Ok(Transacted::TimedOut(took)),
-            // It is the database that has failed, whatever the handler made of that.
+            // The database failed, whatever the handler made of that.
             Ok(_) if super::is_lost(self.raw_conn()) => Err(DbError::BrokenTransactionManager),
             Ok(Err(failure)) => Ok(Transacted::RolledBack(failure)),
             Ok(Ok(unit)) => match self.with_dialect(|dialect, conn| dialect.take_back(conn)) {
@@ -51,7 +51,7 @@ impl Transaction<'_> {
         }
     }
 
-    /// Commits what a handler did, if its message still is to be handled by it.
+    /// Commits what a handler did, provided that its message is still to be handled by it.
     fn keep(&mut self, operation: &Transact, mut unit: Unit) -> DbResult<Transacted> {
         if !self.holds(operation.holder)? {
             return Ok(Transacted::Unit(UnitOutcome::FencedOff));
@@ -64,7 +64,8 @@ impl Transaction<'_> {
         Ok(Transacted::Unit(outcome))
     }
 
-    /// Whether this registration held its session a moment ago: nothing is locked. (Nothing of this transaction is pending yet.)
+    /// Whether this registration held its session a moment ago; nothing is locked. (This transaction has no pending
+    /// writes yet.)
     fn seems_to_hold(&mut self, holder: Holder) -> DbResult<bool> {
         let connection: Option<i64> = session::table
             .find(holder.session.0)
@@ -75,8 +76,8 @@ impl Transaction<'_> {
     }
 }
 
-/// The connection is gone, and with it the transaction.
-/// The connection is lost, or somebody else was quicker.
+/// Whether another attempt may succeed: the connection is lost, and with it the transaction, or another transaction was
+/// faster.
 fn may_go_well_again(error: &DbError) -> bool {
     use DatabaseErrorKind::{ClosedConnection, SerializationFailure, UnableToSendCommand};
     match error {

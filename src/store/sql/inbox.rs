@@ -1,4 +1,4 @@
-//! The inbox: what the client sent, and what it was answered.
+//! The inbox: the ids of the client's messages, and their answers.
 
 use diesel::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::store::operation::*;
 use crate::store::statements::DbResult;
 
 impl Transaction<'_> {
-    /// What a client's message was answered; `None`: it is not in the inbox.
+    /// The answer to a client's message. `None`: it is not in the inbox.
     pub fn answer(&mut self, session: SessionKey, cmid: &str) -> DbResult<Option<Option<String>>> {
         if is_broken(Broken::Deduplication) {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Mends times that lie further ahead than they can, because the clock was set back.
+//! Repairs times that lie too far in the future because the clock was set back.
 
 use diesel::prelude::*;
 
@@ -8,7 +8,7 @@ use crate::clock::ms;
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
 
-/// A time that was the present once is not further ahead than this, in milliseconds: the clocks of several nodes differ.
+/// Tolerance for times written as the present, in milliseconds, since the clocks of several nodes differ.
 const AHEAD: i64 = 60_000;
 
 impl Transaction<'_> {
@@ -17,7 +17,7 @@ impl Transaction<'_> {
             return Ok(0);
         }
         self.maintain()?;
-        // Where leases have a time of their own, it lags: what was written just now would seem to lie ahead of it.
+        // If leases have a clock of their own, it lags; times written just now would seem to lie ahead of it.
         self.lease_time()?;
         let now = self.now;
         let mended = [
@@ -34,7 +34,7 @@ impl Transaction<'_> {
         Ok(mended)
     }
 
-    /// Sessions that were alive in the future would live on for as long.
+    /// Sessions last alive in the future would be kept for that much longer.
     fn mend_sessions(&mut self, op: &MendTimes, now: i64) -> DbResult<usize> {
         let ahead = session::table
             .filter(session::alive.gt(now.saturating_add(AHEAD)))
@@ -58,7 +58,7 @@ impl Transaction<'_> {
             .execute(self.reset_conn()?)
     }
 
-    /// Work that a node has claimed is due since then.
+    /// A claimed row's due time is when it was claimed.
     fn mend_claimed(&mut self, op: &MendTimes, now: i64) -> DbResult<usize> {
         let ahead = forwarded::table
             .filter(forwarded::due.gt(now.saturating_add(AHEAD)))
@@ -71,7 +71,7 @@ impl Transaction<'_> {
             .execute(self.raw_conn())
     }
 
-    /// Work that was postponed in the future is postponed for as long, from now on.
+    /// Work postponed at a time in the future is postponed by the same delay from now on.
     fn mend_free(&mut self, op: &MendTimes, now: i64) -> DbResult<usize> {
         let ahead = now.saturating_add(AHEAD);
         let postponed = forwarded::table
@@ -93,15 +93,15 @@ impl Transaction<'_> {
         Ok(rows.len())
     }
 
-    /// Requests that were made in the future time out as if they were made now. Those that have ended, and whose end
-    /// somebody was to tell, are told now.
+    /// Requests made in the future time out as if they were made now. Requests that have ended and were claimed for
+    /// notification become due now.
     fn mend_requests(&mut self, op: &MendTimes, now: i64) -> DbResult<usize> {
         let ahead = now.saturating_add(AHEAD);
-        // No time-out is negative: all that are open and too late are due after this as well, which has an index.
+        // No timeout is negative, so all open ones that are too late also satisfy this condition, which has an index.
         let late = correlation::due.gt(ahead);
         let open = correlation::reason
             .is_null()
-            // Subtracted, since a sum may be too large for the database.
+            // Subtracted, because a sum may overflow in the database.
             .and((correlation::due - ahead).gt(correlation::timeout_ms));
         let ended = correlation::reason
             .is_not_null()

@@ -1,8 +1,7 @@
-//! The statements that both databases share: written once, compiled for each of them. `sqlite` and `postgres` mount
-//! this room, and give it what differs: `Conn`, `Dialect`, the macros `locked!` and `unclaimed!`, and a few
-//! methods.
+//! The statements that both databases share, written once and compiled for each of them. `sqlite` and `postgres` mount
+//! this module and supply what differs: `Conn`, `Dialect`, the macros `locked!` and `unclaimed!`, and a few methods.
 
-/// Sessions, each with the node that holds it, if that lives.
+/// Sessions, each with the node that holds it, if that node is alive.
 macro_rules! with_living_nodes {
     ($now:expr) => {
         session::table.left_join(
@@ -37,10 +36,11 @@ mod transaction;
 mod units;
 mod unserved;
 
-/// Most values in one statement: SQLite takes no more than some ten thousand.
+/// Maximum number of values in one statement; SQLite's limit is in the tens of thousands.
 const MOST_VALUES: usize = 500;
 
-/// A handler of the application's runs behind it: that it is still there afterwards shows that the transaction is, too.
+/// An application's handler runs after this savepoint; if the savepoint still exists afterwards, so does the
+/// transaction.
 pub const SAVEPOINT: &str = "matssocket_handler";
 
 use super::{Conn, Dialect, is_lost, lendable, rows, schema};
@@ -50,5 +50,5 @@ pub use forwarded::ClaimOfRow;
 pub use rooms::Rooms;
 pub use sessions::ToResume;
 pub use topics::{Found, Wanted};
-#[allow(unused_imports)] // SQLite reads no rows beforehand
+#[allow(unused_imports)] // SQLite does not read rows in advance
 pub use transaction::{Known, RowColumns, Taking, Transaction};

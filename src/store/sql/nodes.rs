@@ -1,4 +1,4 @@
-//! Nodes: their leases, what they hold.
+//! Nodes: their leases, and the sessions and claims they hold.
 
 use diesel::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::clock::{ms, wall_time};
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
 
-/// What is read of a node: name, lease, services, number of sessions.
+/// The columns read of a node: name, lease, services, number of sessions.
 type NodeColumns = (String, i64, Option<String>, i64);
 
 impl Transaction<'_> {
@@ -39,10 +39,10 @@ impl Transaction<'_> {
             == 1)
     }
 
-    /// A lease that was renewed in the future, since the clock was set back, begins anew: a node that lives renews it in
-    /// time, and one that does not is given up after a lease, not after as long as the clock was set back.
+    /// Restarts leases that were renewed in the future, before the clock was set back. A living node renews its
+    /// lease in time, and a dead one is given up after one lease instead of after as long as the clock was set back.
     fn mend_leases(&mut self, now: i64) -> DbResult<()> {
-        // Subtracted, since a sum may be too large for the database.
+        // Subtracted, because a sum may overflow in the database.
         let rest = node::lease_until.nullable() - Some(now);
         let ahead = node::lease.is_not_null().and(rest.gt(node::lease));
         let ahead = node::table
@@ -50,7 +50,7 @@ impl Transaction<'_> {
             .select((node::name, node::lease.assume_not_null()));
         let ahead: Vec<(String, i64)> = unclaimed!(ahead).load(self.raw_conn())?;
         for (name, lease) in ahead {
-            log::warn!("the clock was set back: the lease of {name} begins anew");
+            log::warn!("the clock was set back; the lease of {name} starts over");
             diesel::update(node::table.find(name))
                 .set(node::lease_until.eq(now.saturating_add(lease)))
                 .execute(self.raw_conn())?;
@@ -58,8 +58,8 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Whether the caller's own lease holds. If not, the clock may have been set forward, and nobody have renewed his yet:
-    /// that other nodes' leases have run out then says nothing about them.
+    /// Whether the caller's own lease is valid. If not, the clock may have been set forward before anybody could renew
+    /// their lease, and expired leases of other nodes prove nothing.
     pub fn lives(&mut self, now: i64) -> DbResult<bool> {
         let by = self.by.clone();
         let living = node::table.find(&*by).filter(node::lease_until.gt(now));
@@ -96,7 +96,7 @@ impl Transaction<'_> {
                 diesel::dsl::count(session::key.nullable()),
             ))
             .load(self.reset_conn()?)?;
-        // Where leases have a time of their own.
+        // The difference between the clocks, where leases have one of their own.
         let behind = self.now - now;
         let stored = |(name, lease_until, services, sessions): NodeColumns| StoredNode {
             name,

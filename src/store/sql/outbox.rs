@@ -1,4 +1,4 @@
-//! The outbox and the correlations of requests: what goes to the client, and what its replies find.
+//! The outbox and the correlations of requests: messages for the client, and what is needed for its replies.
 
 use diesel::prelude::*;
 
@@ -12,7 +12,7 @@ use crate::store::operation::*;
 use crate::store::statements::DbResult;
 
 impl Transaction<'_> {
-    /// Stores a message under the session's next sequence number. The session exists.
+    /// Stores a message under the session's next sequence number. `None`: there is no such session.
     pub fn store_message(
         &mut self,
         key: SessionKey,
@@ -42,9 +42,9 @@ impl Transaction<'_> {
             created: now,
         };
         self.insert_outbox(&new)?;
-        // The message itself is taken out of its operation after the commit, when that will not be run again.
+        // The message itself is moved out of its operation after the commit, when the operation cannot run again.
         if self.news.stored.is_empty() {
-            // Mostly there is one: room for more would be large.
+            // There is mostly one, and entries are large.
             self.news.stored.reserve_exact(1);
         }
         self.news.stored.push(StoredMessage {
@@ -75,7 +75,7 @@ impl Transaction<'_> {
             bytes: left.bytes.as_deref(),
             requested: left.requested,
             timeout_ms: left.timeout_ms,
-            // By the store's clock, whatever that of the node which made it says.
+            // By the store's clock, not that of the node that made the request.
             due: now.saturating_add(left.timeout_ms),
         };
         diesel::insert_into(correlation::table)
@@ -113,7 +113,7 @@ impl Transaction<'_> {
         let fitting = fitting(most, op.max_bytes);
         fetched.more = fitting.len() < lengths.len();
         if let Some(last) = fitting.last() {
-            // None comes to light between them: numbers do in their order.
+            // No message can appear in between, because numbers are committed in order.
             let rows: Vec<OutboxRow> = behind
                 .filter(outbox::seq.le(last))
                 .select(OutboxRow::as_select())
@@ -166,8 +166,8 @@ impl Transaction<'_> {
         Ok(MarkedRedelivery::Done(dead))
     }
 
-    /// The correlation of a request that still waits, or has ended and is not settled; not settled by anybody else
-    /// before this transaction ends.
+    /// The correlation of a request that is still waiting, or has ended and is not settled. It is locked, so that
+    /// nobody else settles it before this transaction ends.
     pub fn correlation_row(
         &mut self,
         session: SessionKey,

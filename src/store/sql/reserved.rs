@@ -1,13 +1,14 @@
-//! Sequence numbers that are reserved, so that the session row is not written for each message.
+//! Reserved sequence numbers, which save writing the session row for each message.
 //!
-//! The row says which number is the newest. A connection that stores for the same session again and again reserves a
-//! range: it writes the end of the range to the row and counts up to there in memory. Whoever else stores for the session
-//! locks the row as always, goes on after the end, and so makes the range invalid: the connection that reserved it finds
-//! another number in the row. A registration does the same by the connection id. Nothing has to be given back: what is
-//! left of a range when it is forgotten is a gap, and numbers have gaps anyway.
+//! The row holds the newest number. A connection that stores for the same session repeatedly reserves a range: it
+//! writes the end of the range to the row and counts up to it in memory. Any other connection that stores for the
+//! session locks the row as usual and continues after the end, which invalidates the range: the connection that
+//! reserved it finds a different number in the row. A registration invalidates the range through the connection id.
+//! Nothing has to be given back: the unused part of a forgotten range is a gap, and numbers have gaps anyway.
 //!
-//! What the row says of an outbox is then too high rather than too low, which is the safe side: limits are counted
-//! a little early. On PostgreSQL each update would leave a dead row behind, and an old transaction would keep all of them.
+//! The totals in the row are then too high rather than too low, which is the safe side: limits take effect a little
+//! early. Without ranges, each update would leave a dead row behind on PostgreSQL, and an old transaction would keep
+//! all of them.
 
 use std::collections::HashMap;
 
@@ -15,31 +16,31 @@ use crate::store::limits::Limits;
 use crate::store::numbers::at;
 use crate::store::operation::{ConnectionId, SessionKey};
 
-/// Most sessions whose ranges are remembered.
+/// Maximum number of sessions whose ranges are remembered.
 const MOST: usize = 50_000;
 
-/// So many transactions in a row must have stored for a session before a range is reserved for it. Where several
-/// connections take turns, each knows exactly what the other has written, and a session is handed its messages instead of
-/// having to fetch them.
+/// How many consecutive transactions must have stored for a session before a range is reserved for it. Where several
+/// connections take turns, exact numbers in the row let each know what the other has written, so that a session is
+/// handed its messages instead of having to fetch them.
 const IN_A_ROW: u32 = 8;
 
-/// How far ahead of the time a range may reach, in milliseconds. Less than what new connections begin with, see
+/// How far ahead of the time a range may reach, in milliseconds. Less than the head start of new connections; see
 /// [`Floor`](crate::store::numbers::Floor).
 const AHEAD: i64 = 5_000;
 
-/// What an outbox has ever taken.
+/// Everything that an outbox has ever taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
     /// The newest sequence number.
     pub last_seq: i64,
-    /// Numbers that were left out.
+    /// Numbers that were skipped.
     pub skipped: i64,
     /// Payload bytes.
     pub bytes: i64,
 }
 
 impl Taken {
-    /// How many messages.
+    /// Number of messages.
     pub fn messages(&self) -> i64 {
         self.last_seq - self.skipped
     }
@@ -51,21 +52,21 @@ impl Taken {
     }
 }
 
-/// What is known of a session's numbers.
+/// What a connection knows about a session's numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct Numbers {
-    /// The registration that it was known under: another one begins anew.
+    /// The registration to which this applies; another one starts over.
     connection: ConnectionId,
-    /// What was taken.
+    /// What has been taken.
     pub taken: Taken,
-    /// What the row says.
+    /// What the row contains.
     pub written: Taken,
-    /// Transactions in a row that have stored for the session.
+    /// Number of consecutive transactions that have stored for the session.
     in_a_row: u32,
 }
 
 impl Numbers {
-    /// Notes that a transaction has stored for the session. What is to be written to the row, if anything.
+    /// Records that a transaction has stored for the session. Returns what to write to the row, if anything.
     pub fn store(&mut self, may_reserve: bool, now: i64, limits: &Limits) -> Option<Taken> {
         self.in_a_row = self.in_a_row.saturating_add(1);
         if self.taken.is_within(&self.written) {
@@ -79,11 +80,11 @@ impl Numbers {
     }
 }
 
-/// The end of a range that begins after what was taken.
+/// The end of a range that starts after what was taken.
 fn end_of_range(taken: Taken, now: i64, limits: &Limits) -> Taken {
     let messages = (limits.outbox / 4).max(1);
     let last_seq = at(now.saturating_add(AHEAD)).max(taken.last_seq.saturating_add(messages));
-    // A user's bytes are looked at whenever a part is full, so no range reaches beyond one.
+    // A user's bytes are checked whenever a part is full, so no range extends beyond one.
     let part = limits.part_of_user();
     Taken {
         last_seq,
@@ -92,16 +93,16 @@ fn end_of_range(taken: Taken, now: i64, limits: &Limits) -> Taken {
     }
 }
 
-/// The numbers that a connection knows.
+/// The numbers known to one connection.
 #[derive(Default)]
 pub struct Reserved {
     known: HashMap<SessionKey, Numbers>,
-    /// Of the transaction under way.
+    /// Those of the current transaction.
     stored: HashMap<SessionKey, Numbers>,
 }
 
 impl Reserved {
-    /// The numbers of a session whose row says this.
+    /// The numbers of a session whose row contains `written`.
     pub fn numbers(
         &self,
         session: SessionKey,
@@ -123,12 +124,12 @@ impl Reserved {
         }
     }
 
-    /// A transaction leaves a session's numbers like this.
+    /// Records a session's numbers at the end of an operation.
     pub fn note(&mut self, session: SessionKey, numbers: Numbers) {
         self.stored.insert(session, numbers);
     }
 
-    /// The transaction is committed.
+    /// The transaction was committed.
     pub fn committed(&mut self) {
         if self.known.len() + self.stored.len() > MOST {
             self.known.clear();
@@ -136,12 +137,12 @@ impl Reserved {
         self.known.extend(self.stored.drain());
     }
 
-    /// The transaction was rolled back: the rows say what they said before.
+    /// The transaction was rolled back, so the rows are as before.
     pub fn rolled_back(&mut self) {
         self.stored.clear();
     }
 
-    /// Nothing is known any more: what became of a transaction is not known.
+    /// Forgets everything, because the outcome of a transaction is unknown.
     pub fn forget(&mut self) {
         *self = Reserved::default();
     }
@@ -164,8 +165,8 @@ mod tests {
         })
     }
 
-    /// Stores a message of so many bytes, in a transaction of its own. What was written to the row, which is kept up to
-    /// date.
+    /// Stores a message of this size in a transaction of its own. Returns its number and what was written to the row,
+    /// which is kept up to date.
     fn store(reserved: &mut Reserved, row: &mut Taken, bytes: i64) -> (i64, Option<Taken>) {
         let mut numbers = reserved.numbers(SESSION, FIRST, *row);
         numbers.taken.last_seq += 1;
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_else_stores_or_registers_goes_on_after_the_range() {
+    fn another_writer_or_registration_continues_after_the_range() {
         let (mut reserved, mut row) = (Reserved::default(), Taken::default());
         for _ in 0..10 {
             store(&mut reserved, &mut row, 0);
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_rolled_back_was_not_taken_and_what_is_unknown_is_forgotten() {
+    fn a_rollback_takes_no_numbers_and_an_unknown_outcome_forgets_them() {
         let (mut reserved, mut row) = (Reserved::default(), Taken::default());
         for _ in 0..10 {
             store(&mut reserved, &mut row, 0);
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_covers_what_the_time_leaves_out_and_not_more_than_some_seconds() {
+    fn a_range_covers_skipped_numbers_but_only_a_few_seconds_ahead() {
         let now = BEGINNING + 1_000_000;
         let taken = Taken {
             last_seq: at(now),

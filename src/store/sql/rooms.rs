@@ -1,4 +1,4 @@
-//! How far outboxes have room, and how much may be forwarded: learnt by counting, which is rare.
+//! How much room outboxes have, and how much may be forwarded. Determined by counting, which is rare.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use crate::store::limits::Limits;
 use crate::store::numbers::Floor;
 use crate::store::operation::SessionKey;
 
-/// Most sessions, and most users, of which it is remembered.
+/// Maximum number of sessions, and of users, for which this is remembered.
 const MOST: usize = 10_000;
 
-/// Of the room that was counted for a user, a connection lets such a part be filled before it counts again: so much may
-/// each connection let him have beyond the limit.
+/// The fraction of a user's free room that a connection lets fill before it counts again. Each connection may let the
+/// user exceed the limit by that much.
 const UNCOUNTED: i64 = 16;
 
-/// How long a user whose outboxes are full is not counted again, in milliseconds: there may be much to count.
+/// How long a user whose outboxes are full is not counted again, in milliseconds, since counting may be expensive.
 const FULL_FOR: i64 = 1_000;
 
-/// So many messages and payload bytes, of those that an outbox has ever taken.
+/// A number of messages and payload bytes, of all that an outbox has ever taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Amount {
     pub messages: i64,
@@ -34,35 +34,35 @@ impl Amount {
     }
 }
 
-/// What is known of a user.
+/// What is known about a user.
 enum User {
-    /// So many bytes may come before it is counted again.
+    /// This number of bytes may be stored before the next count.
     Room(i64),
-    /// Full, as far as is known until this time.
+    /// Full, as far as is known, until this time in milliseconds.
     Full(i64),
 }
 
-/// Up to where each session's outbox has room, whatever becomes of the messages before. Once true it stays true, whoever
-/// stores or deletes: each number, and each byte, is given to one message at most. So it outlives the transaction in
-/// which it was learnt, unless that is rolled back: then what it deleted is there again.
+/// Up to which total each session's outbox has room, whatever happens to earlier messages. Once true, this stays true
+/// whoever stores or deletes, since each number and each byte is counted for one message only. So it outlives the
+/// transaction that determined it, unless that is rolled back: then the messages that it deleted exist again.
 pub struct Rooms {
     limits: Limits,
     until: HashMap<SessionKey, Amount>,
     users: HashMap<String, User>,
     /// What may be forwarded.
     pub forwards: Allowances,
-    /// No session is to be closed before this.
+    /// No session is due to be closed before this time.
     pub closing: Looks<i64>,
-    /// There are no publications below this number: the oldest go first.
+    /// There are no publications below this number, since the oldest are deleted first.
     pub oldest_publication: i64,
-    /// The numbers of sessions.
+    /// Sequence numbers of sessions.
     pub reserved: Reserved,
-    /// Ids for forwarded rows that nobody else gets, the next one last: they stay, whatever is rolled back.
-    #[allow(dead_code)] // SQLite gives them itself
+    /// Ids reserved for forwarded rows, the next one last. Kept even when a transaction is rolled back.
+    #[allow(dead_code)] // SQLite assigns them itself
     pub forwarded_ids: Vec<i64>,
-    /// The lowest number that this connection may give: it stays, whatever is rolled back.
+    /// The lowest number that this connection may assign. Kept even when a transaction is rolled back.
     pub floor: Floor,
-    /// What is to be done once is done: through each connection, unless several share this.
+    /// Whether initial work has been done: once for each connection, unless several share this.
     pub begun: Arc<AtomicBool>,
 }
 
@@ -86,7 +86,7 @@ impl Rooms {
         self.limits
     }
 
-    /// An outbox has room to take so much, as far as is known.
+    /// Whether an outbox has room up to this total, as far as is known.
     pub fn reach(&self, session: SessionKey, taken: Amount) -> bool {
         let all = Amount {
             messages: self.limits.outbox,
@@ -95,7 +95,7 @@ impl Rooms {
         taken.within(*self.until.get(&session).unwrap_or(&all))
     }
 
-    /// An outbox has room until it has taken so much.
+    /// Records that an outbox has room up to this total.
     pub fn learn(&mut self, session: SessionKey, until: Amount) {
         if self.until.len() >= MOST {
             self.until.clear();
@@ -103,13 +103,13 @@ impl Rooms {
         self.until.insert(session, until);
     }
 
-    /// Whether the bytes of the user of an outbox that has taken so many are to be looked at before it takes more.
+    /// Whether a user's total must be checked before an outbox that has taken `taken` bytes takes `bytes` more.
     pub fn concerns_user(&self, taken: i64, bytes: i64) -> bool {
         let part = self.limits.part_of_user();
         taken / part != (taken + bytes) / part
     }
 
-    /// Whether a user has room for so many bytes; `None`: that must be counted.
+    /// Whether a user has room for this number of bytes. `None`: that must be counted.
     pub fn user_has_room(&mut self, user_id: &str, bytes: i64, now: i64) -> Option<bool> {
         let bytes = bytes.max(self.limits.part_of_user());
         match self.users.get_mut(user_id) {
@@ -117,7 +117,7 @@ impl Rooms {
                 *left -= bytes;
                 (*left >= 0).then_some(true)
             }
-            // Not for longer, if the clock was set back meanwhile.
+            // Not longer than that, in case the clock was set back meanwhile.
             Some(User::Full(until)) => {
                 let is_fresh = now < *until && until.saturating_sub(now) <= FULL_FOR;
                 is_fresh.then_some(false)
@@ -126,8 +126,8 @@ impl Rooms {
         }
     }
 
-    /// The outboxes of a user have so many bytes. Whether they have room for so many more: always if there is nothing
-    /// in them.
+    /// Records the bytes counted in a user's outboxes. Returns whether there is room for `bytes` more, which is always
+    /// the case if they are empty.
     pub fn learn_user(&mut self, user_id: &str, counted: i64, bytes: i64, now: i64) -> bool {
         if self.users.len() >= MOST {
             self.users.clear();
@@ -150,7 +150,7 @@ impl Rooms {
         self.reserved.rolled_back();
     }
 
-    /// The transaction may have been rolled back, or not.
+    /// The outcome of the transaction is unknown.
     pub fn forget(&mut self) {
         self.rolled_back();
         self.reserved.forget();

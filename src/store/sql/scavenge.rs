@@ -1,4 +1,4 @@
-//! Deletes what nobody needs any more, a part at a time.
+//! Deletes rows that are no longer needed, one batch at a time.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,11 @@ use crate::clock::ms;
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
 
-/// Nodes whose lease ran out longer ago than this are forgotten.
+/// Nodes whose lease expired longer ago than this are deleted.
 const FORGET_NODE_AFTER: Duration = Duration::from_secs(3600);
 
-/// The keys of the next rows of a table, in their order; `$then` is the second column of its primary key. (Rows are
-/// compared as pairs, so that the index of the primary key leads to the first one.)
+/// The keys of a table's next rows, in order; `$then` is the second column of its primary key. (Rows are compared as
+/// pairs, so that the index of the primary key leads to the first one.)
 macro_rules! next_keys {
     ($it:ident, $op:ident, $table:ident, $then:ident: $kind:ty, $from:expr) => {{
         let (session, then) = $from;
@@ -45,7 +45,7 @@ macro_rules! next_keys {
     }};
 }
 
-/// The rows of these keys, which are neighbours.
+/// The rows from the first key to the last.
 macro_rules! between {
     ($table:ident, $then:ident: $kind:ty, $first:expr, $last:expr) => {{
         let pair = |compare: &str| {
@@ -68,8 +68,8 @@ macro_rules! between {
     }};
 }
 
-/// Whether a row's session is gone: looked up for each row. (With the OFFSET, PostgreSQL makes no join of it, for which it
-/// might read all sessions.)
+/// Whether a row's session is gone, looked up for each row. (The OFFSET keeps PostgreSQL from turning this into a join,
+/// for which it might read all sessions.)
 macro_rules! is_orphan {
     ($table:ident) => {{
         let its = session::table.filter(session::key.eq($table::session));
@@ -78,7 +78,7 @@ macro_rules! is_orphan {
 }
 
 impl Transaction<'_> {
-    /// What comes next is maintenance.
+    /// Marks the rest of the transaction as maintenance.
     pub fn maintain(&mut self) -> DbResult<()> {
         self.reset_conn()?;
         self.with_dialect(|dialect, conn| dialect.maintain(conn))
@@ -112,7 +112,7 @@ impl Transaction<'_> {
         };
         let cutoff = self.now.saturating_sub(ms(op.inbox_older));
         let rows = || between!(inbox, cmid: Text, (first.0, &first.1), (last.0, &last.1));
-        // One after the other: for both at once, PostgreSQL may read all sessions.
+        // Two statements, because for both conditions at once PostgreSQL may read all sessions.
         let old = diesel::delete(rows().filter(inbox::created.lt(cutoff)));
         let mut deleted = old.execute(self.reset_conn()?)?;
         deleted += diesel::delete(rows().filter(is_orphan!(inbox))).execute(self.reset_conn()?)?;
@@ -146,8 +146,9 @@ impl Transaction<'_> {
         Ok((deleted, Some(op.after(keys.len(), go_on, next))))
     }
 
-    /// Old publications go in the order of their numbers, up to the first that is not old: whoever has missed some must
-    /// see that the oldest are gone. The newest one stays, so that the newest number never goes back.
+    /// Deletes old publications in the order of their numbers, up to the first that is not old: a client that has
+    /// missed some must be able to see that the oldest are gone. The newest one stays, so that the newest number never
+    /// decreases.
     fn scavenge_publications(&mut self, op: &Scavenge, after: i64) -> DbResult<Part> {
         let cutoff = self.now.saturating_sub(ms(op.publications_older));
         let conn = self.reset_conn()?;
@@ -158,7 +159,7 @@ impl Transaction<'_> {
             .select((publication::id, publication::created))
             .load(conn)?;
         let next = ScavengeFrom::Keys(i64::MIN);
-        // With one row more than the limit there is a newer one behind those that may go.
+        // The query reads one row beyond the limit, so a newer row follows those that may be deleted.
         let may_go = &rows[..rows.len().saturating_sub(1)];
         let old = may_go.iter().take_while(|(_, created)| *created < cutoff);
         let Some((last, _)) = old.last() else {
@@ -201,5 +202,5 @@ impl Transaction<'_> {
     }
 }
 
-/// Rows deleted, and where to go on.
+/// Rows deleted, and where to continue.
 type Part = (usize, Option<ScavengeFrom>);

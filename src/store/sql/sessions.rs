@@ -1,4 +1,4 @@
-//! Sessions: opened, resumed, listed, closed.
+//! Sessions: opening, resuming, listing and closing them.
 
 use diesel::prelude::*;
 
@@ -10,10 +10,10 @@ use crate::store::operation::*;
 use crate::store::statements::DbResult;
 use crate::store::version;
 
-/// Sessions that are read at a time to be listed. (What is listed of one has a few KiB at most.)
+/// Sessions read at a time for a list. (What is listed of one takes a few KiB at most.)
 const LISTED_AT_ONCE: usize = 500;
 
-/// What [`CloseSession`] needs of a session row: key, sid, user, node, connection.
+/// The columns that [`CloseSession`] needs: key, sid, user, node, connection.
 pub type Closing = (i64, String, String, Option<String>, i64);
 pub const CLOSING: (
     session::key,
@@ -29,12 +29,12 @@ pub const CLOSING: (
     session::connection,
 );
 
-/// What is to be known of a session to resume it.
+/// What is needed to resume a session.
 pub struct ToResume {
     pub key: i64,
     pub user_id: String,
     pub smid_prefix: String,
-    /// The registration before, and its node if it is connected.
+    /// The previous registration, and its node if it is connected.
     pub connection: i64,
     pub node: Option<String>,
     pub last_seq: i64,
@@ -43,7 +43,7 @@ pub struct ToResume {
     pub has_outbox: bool,
 }
 
-/// A boxed query of sessions and nodes, filtered but for the version, which SQL cannot compare.
+/// A boxed query of sessions and nodes with all filters except the version, which SQL cannot compare.
 macro_rules! only_wanted {
     ($query:expr, $filter:expr) => {{
         let mut query = $query;
@@ -146,7 +146,7 @@ impl Transaction<'_> {
         })))
     }
 
-    /// Reads what is to be known of a session to resume it.
+    /// Reads what is needed to resume a session.
     pub fn read_to_resume(&mut self, sid: &str) -> DbResult<Option<ToResume>> {
         type Columns = (i64, String, String, i64, Option<String>, i64);
         let columns = (
@@ -231,7 +231,7 @@ impl Transaction<'_> {
         diesel::delete(inbox::table.filter(inbox::session.eq(key))).execute(conn)?;
         diesel::delete(outbox::table.filter(outbox::session.eq(key))).execute(conn)?;
         diesel::delete(subscription::table.filter(subscription::session.eq(key))).execute(conn)?;
-        // One that has ended already keeps its reason, and whoever took it keeps it for a while.
+        // A correlation that has already ended keeps its reason, and its claimant keeps it for a while.
         diesel::update(
             correlation::table
                 .filter(correlation::session.eq(key))
@@ -251,7 +251,7 @@ impl Transaction<'_> {
     pub fn find_home(&mut self, op: &FindHome) -> DbResult<SessionHome> {
         let now = self.lease_time()?;
         let conn = self.reset_conn()?;
-        // Not joined, for which PostgreSQL may go through all sessions in the order of their nodes.
+        // Not a join, for which PostgreSQL may scan all sessions in the order of their nodes.
         let living = node::table
             .filter(node::name.nullable().eq(session::node))
             .filter(node::lease_until.gt(now))
@@ -273,7 +273,7 @@ impl Transaction<'_> {
         let conn = self.reset_conn()?;
         let mut sessions = Vec::new();
         let mut after = 0;
-        // Which versions are wanted SQL cannot say: part by part, all that may be are looked at.
+        // SQL cannot compare versions, so all candidates are read, page by page.
         while sessions.len() < op.limit as usize {
             let mut query = with_living_nodes!(now)
                 .filter(session::key.gt(after))
@@ -332,7 +332,7 @@ impl Transaction<'_> {
         let conn = self.reset_conn()?;
         let idle: Vec<i64> = with_living_nodes!(now)
             .filter(session::alive.lt(before))
-            // The sessions of a node that died are not connected either.
+            // The sessions of a dead node are not connected either.
             .filter(node::name.is_null())
             .order(session::alive)
             .limit(op.limit.into())
@@ -347,7 +347,7 @@ impl Transaction<'_> {
         Ok(closed)
     }
 
-    /// A session that has not been alive since then. It may have come back, or be closed by another node, just now.
+    /// A session that has not been alive since `before`, unless it has returned or another node is closing it.
     pub fn still_idle(&mut self, key: i64, before: i64) -> DbResult<Option<Closing>> {
         let still = session::table
             .find(key)
@@ -357,7 +357,7 @@ impl Transaction<'_> {
     }
 }
 
-/// What is listed of a session.
+/// The columns listed for a session.
 type Columns = (
     String,
     String,

@@ -1,29 +1,29 @@
-//! How many bytes a query may bring. Lengths are asked for first, which costs no more than the rows' heads: neither
-//! database reads a long text to say how long it is. So its answer has as many bytes as are wanted, not as many as there
-//! are rows.
+//! Limits how many bytes a query returns. Lengths are queried first, which costs little: neither database reads a long
+//! text to determine its length. So the size of a result depends on what the caller wants, not on how many rows there
+//! are.
 
 use diesel::sql_types::{Binary, Nullable, Text};
 
-/// Bytes that are asked for at a time where nobody says how many: a caller asks again for the rest.
+/// Bytes queried at a time where the caller sets no limit; it queries again for the rest.
 pub const MAX_ANSWER: u64 = 4 * 1024 * 1024;
 
 diesel::define_sql_function! {
-    /// Bytes of a text.
+    /// Size of a text in bytes.
     fn octet_length(text: Nullable<Text>) -> Nullable<Integer>;
 }
 
 diesel::define_sql_function! {
-    /// Bytes of bytes.
+    /// Size of binary data in bytes.
     #[sql_name = "octet_length"]
     fn byte_length(bytes: Nullable<Binary>) -> Nullable<Integer>;
 }
 
-/// A length out of the database.
+/// Converts a length from the database.
 pub fn bytes(length: Option<i32>) -> u64 {
     length.map_or(0, |length| length.max(0) as u64)
 }
 
-/// What fits of rows that come in this order, each with its length: always the first.
+/// The rows that fit, given in order with their lengths. The first always fits.
 pub fn fitting<K>(rows: impl IntoIterator<Item = (K, u64)>, max_bytes: u64) -> Vec<K> {
     let mut sum = 0u64;
     let mut first = true;

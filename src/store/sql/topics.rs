@@ -1,4 +1,4 @@
-//! Topics: subscriptions of sessions, and what was published.
+//! Topics: subscriptions of sessions, and publications.
 
 use diesel::prelude::*;
 
@@ -8,10 +8,10 @@ use crate::seldom::log_seldom;
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
 
-/// What is looked for in publications.
+/// Which publications to read.
 #[derive(Clone, Copy)]
 pub struct Wanted<'a> {
-    /// `None`: whatever the topic.
+    /// `None`: of every topic.
     pub topic: Option<&'a str>,
     pub after: i64,
     pub up_to: i64,
@@ -19,20 +19,20 @@ pub struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// Of more rows than this, not all can fit.
+    /// An upper bound for the number of rows that can fit.
     pub fn most_rows(&self) -> i64 {
         i64::try_from(self.max_bytes / ENVELOPE_BYTES)
             .map_or(i64::MAX, |rows| rows.saturating_add(2))
     }
 }
 
-/// What is found of a topic of which a client may have missed something.
+/// What was found for a topic of which a client may have missed something.
 pub struct Found {
-    /// The publication last seen is there.
+    /// Whether the publication last seen still exists.
     pub seen: bool,
     /// The first one after it.
     pub first: Option<i64>,
-    /// How many are after it.
+    /// How many there are after it.
     pub count: i64,
 }
 
@@ -72,10 +72,10 @@ impl Transaction<'_> {
 
     pub fn find_missed(&mut self, op: &FindMissed) -> DbResult<Vec<Option<Missed>>> {
         let starts = self.starts(op)?;
-        // Only now: nothing that the session has been sent can be newer.
+        // Queried after the session's position, so that nothing sent to the session can be newer.
         let newest = self.newest_publication(&NewestPublication)?;
         let found = self.missed_of(op, &starts)?;
-        // Only now: what was there before this is not gone.
+        // Queried after the publications, so that whatever was found had not been deleted before.
         let gone = self.gone_publications()?;
         let topics = op.topics.iter().zip(starts).zip(found);
         let missed = topics.map(|(((_, since), start), found)| {
@@ -103,12 +103,12 @@ impl Transaction<'_> {
             up_to: op.up_to,
             max_bytes: op.max_bytes,
         })?;
-        // Only now: what was there before this has been read.
+        // Queried after the page, so that whatever existed at that time has been read.
         let gone = self.gone_publications()?;
         Ok((gone <= op.after).then_some(page))
     }
 
-    /// After which number each topic is looked at. `None`: not known.
+    /// The number after which each topic is queried. `None`: not known.
     fn starts(&mut self, op: &FindMissed) -> DbResult<Vec<Option<i64>>> {
         let of_session = |(_, since): &(_, Since)| matches!(since, Since::Subscribed(_));
         let position: Option<Option<i64>> = match op.topics.iter().any(of_session) {
@@ -126,21 +126,21 @@ impl Transaction<'_> {
         Ok(op.topics.iter().map(|(_, since)| start(since)).collect())
     }
 
-    /// All that was published up to this number is gone, and all after it is there: old publications are deleted in their
+    /// The number up to which all publications are gone, while all later ones exist: old publications are deleted in
     /// order, and never the newest.
     fn gone_publications(&mut self) -> DbResult<i64> {
         let known = self.rooms().oldest_publication;
         let mut oldest = self.oldest_publication(known)?;
         if oldest.is_none() && known > i64::MIN {
-            // A pooler may have led to another database, which was restored.
+            // A pooler may have switched to another database that was restored.
             oldest = self.oldest_publication(i64::MIN)?;
         }
         self.rooms().oldest_publication = oldest.map_or(i64::MIN, |(id, _)| id);
         Ok(oldest.map_or(0, |(id, previous)| previous.unwrap_or(id - 1)))
     }
 
-    /// The oldest publication, which has this number or a higher one, and the one before it if that is known. (Those that
-    /// are gone may still be in the index, where each look from its start would step over them.)
+    /// The oldest publication with at least this number, and the number of the one before it, if known. (Deleted ones
+    /// may still be in the index, and each query from its start would step over them.)
     fn oldest_publication(&mut self, from: i64) -> DbResult<Option<(i64, Option<i64>)>> {
         publication::table
             .filter(publication::id.ge(from))
@@ -152,12 +152,12 @@ impl Transaction<'_> {
     }
 }
 
-/// A client has seen what is not there, or says so: its topics are answered with SUB_LOST.
+/// The client claims to have seen a publication that does not exist; its topics are answered with SUB_LOST.
 fn tell_ahead(op: &FindMissed, seen: i64, newest: i64) {
     log_seldom!(
         warn,
         "a client has seen publication {seen} (session key {}), but the newest one is {newest}: was the database \
-        restored from a backup? What was published in between is lost to it",
+        restored from a backup? The client has lost what was published in between",
         op.session.0
     );
 }

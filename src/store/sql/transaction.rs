@@ -1,4 +1,4 @@
-//! A transaction under way: the connection, the session rows that are known, and what it has not written yet.
+//! A transaction in progress: its connection, the session rows known to it, and its pending writes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use crate::fault_injection::{Broken, Step, is_broken, reached};
 use crate::store::operation::*;
 use crate::store::statements::{DbResult, Statements, operations};
 
-/// What is known of session rows. Where nobody else writes them it outlives the transaction, unless that is rolled
-/// back; whatever changes them otherwise makes a transaction forget it all first.
+/// What is known of session rows. Where nobody else writes them, this outlives the transaction, unless it is rolled
+/// back; whatever else changes session rows makes a transaction forget all of this first.
 #[derive(Default)]
 pub struct Known {
     rows: HashMap<SessionKey, Row>,
@@ -30,12 +30,12 @@ pub struct Known {
 }
 
 impl Known {
-    /// Most sessions that are remembered from one transaction to the next.
-    #[allow(dead_code)] // PostgreSQL forgets them
+    /// Maximum number of sessions remembered from one transaction to the next.
+    #[allow(dead_code)] // PostgreSQL forgets them with the transaction
     const MOST: usize = 10_000;
 
-    /// Forgets all, if it has become too much to remember.
-    #[allow(dead_code)] // PostgreSQL forgets them
+    /// Forgets everything if it has grown too large.
+    #[allow(dead_code)] // PostgreSQL forgets them with the transaction
     pub fn bound(&mut self) {
         if self.rows.len() > Known::MOST || self.keys.len() > Known::MOST {
             self.forget();
@@ -56,15 +56,15 @@ pub struct Row {
     numbers: Numbers,
     /// Its newest sequence number before the last one was taken.
     pub before: i64,
-    /// Whoever may read this row knows that it may say more than was taken.
+    /// Whether every reader of this row knows that it may contain more than was taken.
     may_reserve: bool,
-    /// Numbers were taken that are not accounted for yet.
+    /// Numbers were taken that are not yet accounted for.
     dirty: bool,
 }
 
 impl Row {
-    /// The newest sequence number, as the row has it.
-    #[allow(dead_code)] // SQLite reads rows anew
+    /// The newest sequence number in the row as written.
+    #[allow(dead_code)] // SQLite reads rows again
     pub fn written_seq(&self) -> i64 {
         self.numbers.written.last_seq
     }
@@ -80,14 +80,14 @@ impl Row {
     }
 }
 
-/// A transaction under way.
+/// A transaction in progress.
 ///
-/// For SQLite's sake, one row is read with `get_result`, never with `first`: that adds `LIMIT ?`, for whose value SQLite (since 3.48)
-/// prepares the statement anew at each execution.
+/// Single rows are read with `get_result`, never with `first`: `first` adds `LIMIT ?`, for whose value SQLite (since
+/// 3.48) prepares the statement again at each execution.
 pub struct Transaction<'a> {
     conn: &'a mut Conn,
     rooms: &'a mut Rooms,
-    /// What this database does in its own way.
+    /// The behaviour specific to this database.
     pub dialect: Dialect,
     pub by: Arc<str>,
     pub now: i64,
@@ -95,8 +95,8 @@ pub struct Transaction<'a> {
     known: &'a mut Known,
 }
 
-/// What is read of a session row: key, sid, user, connection, node, newest sequence number, bytes of the outbox, numbers
-/// that were left out, the registration that knows of reserved numbers.
+/// The columns read of a session row: key, sid, user, connection, node, newest sequence number, bytes of the outbox,
+/// skipped numbers, and the registration that knows of reserved numbers.
 pub type RowColumns = (
     i64,
     String,
@@ -109,7 +109,7 @@ pub type RowColumns = (
     Option<i64>,
 );
 
-/// What is written back of a session row.
+/// What is written back to a session row.
 pub struct Taking {
     pub key: i64,
     pub taken: Taken,
@@ -133,40 +133,40 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// What is remembered from one transaction of this connection to the next.
+    /// What this connection remembers from one transaction to the next.
     pub fn rooms(&mut self) -> &mut Rooms {
         self.rooms
     }
 
-    /// What clients may forward.
+    /// What clients may still forward.
     pub fn allowances(&mut self) -> &mut Allowances {
         &mut self.rooms.forwards
     }
 
-    /// The connection, for tables whose rows are never pending: all but `session`, `inbox`, `outbox` and `forwarded`.
+    /// The connection, for tables that never have pending writes: all but `session`, `inbox`, `outbox` and `forwarded`.
     pub fn raw_conn(&mut self) -> &mut Conn {
         self.conn
     }
 
-    /// The connection, for tables other than `session`: what is pending for them is written.
+    /// The connection, for tables other than `session`, after their pending writes.
     pub fn flushed_conn(&mut self) -> DbResult<&mut Conn> {
         self.dialect.write(self.conn)?;
         Ok(self.conn)
     }
 
-    /// The connection, for reading `forwarded`: what is pending for it is written.
+    /// The connection, for reading `forwarded`, after its pending writes.
     pub fn flushed_forwarded_conn(&mut self) -> DbResult<&mut Conn> {
         self.dialect.write_forwarded(self.conn)?;
         Ok(self.conn)
     }
 
-    /// The connection, for changing `forwarded`: what is known of locked rows is forgotten, too.
+    /// The connection, for changing `forwarded`; also forgets what is known of locked rows.
     pub fn reset_forwarded_conn(&mut self) -> DbResult<&mut Conn> {
         self.dialect.forget_forwarded();
         self.flushed_forwarded_conn()
     }
 
-    /// The connection, for anything: what is known of the session rows is written back and forgotten.
+    /// The connection, for anything; writes back and forgets what is known of session rows.
     pub fn reset_conn(&mut self) -> DbResult<&mut Conn> {
         self.write_back()?;
         self.known.forget();
@@ -174,12 +174,12 @@ impl<'a> Transaction<'a> {
         Ok(self.conn)
     }
 
-    /// Lets the dialect do something to the connection.
+    /// Gives the dialect access to the connection.
     pub fn with_dialect<T>(&mut self, run: impl FnOnce(&mut Dialect, &mut Conn) -> T) -> T {
         run(&mut self.dialect, self.conn)
     }
 
-    /// Writes everything that is not written yet.
+    /// Writes everything that is pending.
     pub fn write_back(&mut self) -> DbResult<()> {
         let Known { rows, dirty, .. } = &mut *self.known;
         let (now, limits, reserved) = (self.now, self.rooms.limits(), &mut self.rooms.reserved);
@@ -196,7 +196,7 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// What was read of a session row.
+    /// Remembers a session row that was read.
     pub fn remember(
         &mut self,
         (key, sid, user_id, connection, node, last_seq, bytes, skipped, reserves): RowColumns,
@@ -242,7 +242,8 @@ impl<'a> Transaction<'a> {
         Ok(self.known.rows.get(&key))
     }
 
-    /// The row of a session whose next sequence number is taken, for a message with this payload: it is the row's newest.
+    /// Takes the session's next sequence number for a message with this payload. The number is the newest in the
+    /// returned row.
     pub fn take_number(
         &mut self,
         key: SessionKey,
@@ -264,37 +265,37 @@ impl<'a> Transaction<'a> {
         Ok(Some(row))
     }
 
-    /// Whether what is to be done once is done.
+    /// Whether the initial work is done.
     pub fn has_begun(&self) -> bool {
         self.rooms.begun.load(Ordering::Relaxed)
     }
 
-    /// What is to be done once is done.
+    /// Records that the initial work is done.
     pub fn note_begun(&self) {
         self.rooms.begun.store(true, Ordering::Relaxed);
     }
 
-    /// The number that follows `newest`, of publications or of a session's registrations.
+    /// The number to assign after `newest`, for publications or for registrations of a session.
     pub fn number_after(&mut self, newest: i64) -> i64 {
         self.rooms.floor.next(newest, self.now)
     }
 
-    /// There is no session with this id, as far as this transaction is concerned.
-    #[allow(dead_code)] // SQLite looks at none beforehand
+    /// Records that there is no session with this id, as far as this transaction is concerned.
+    #[allow(dead_code)] // SQLite does not look sessions up in advance
     pub fn remember_none(&mut self, sid: String) {
         self.known.keys.insert(sid, None);
     }
 
-    /// What is known of the session with this id. `None`: whether there is one is not known.
-    #[allow(dead_code)] // SQLite looks at none beforehand
+    /// What is known of the session with this id. `None`: it is not known whether it exists.
+    #[allow(dead_code)] // SQLite does not look sessions up in advance
     pub fn known(&self, sid: &str) -> Option<Option<(SessionKey, &Row)>> {
         let key = self.known.keys.get(sid)?;
         let Some(key) = *key else { return Some(None) };
         Some(Some((key, self.known.rows.get(&key)?)))
     }
 
-    /// A session whose row is known is this registration's from now on.
-    #[allow(dead_code)] // SQLite writes that at once, and forgets the row
+    /// Records that a session belongs to this registration from now on. Returns whether its row was known.
+    #[allow(dead_code)] // SQLite writes that at once and forgets the row
     pub fn remember_holder(&mut self, holder: Holder) -> bool {
         let row = self.known.rows.remove(&holder.session);
         let is_known = row.is_some();
@@ -341,8 +342,8 @@ impl<'a> Transaction<'a> {
             .is_some_and(|row| row.connection == holder.connection || is_broken(Broken::Fencing)))
     }
 
-    /// Why so many more messages, with so many payload bytes, do not fit the outbox of a session, if so. What fits is
-    /// counted only when what it has ever taken does not already say so.
+    /// The limit that this number of additional messages and payload bytes would exceed in a session's outbox, if any.
+    /// Counts only when the totals ever taken do not already prove that there is room.
     pub fn full(
         &mut self,
         key: SessionKey,
@@ -371,7 +372,7 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Counts what an outbox has, and learns how much more it takes. A message without company always fits.
+    /// Counts an outbox, and records how much more it can take. A message always fits into an empty outbox.
     fn count(
         &mut self,
         key: SessionKey,
@@ -400,7 +401,7 @@ impl<'a> Transaction<'a> {
         })
     }
 
-    /// As [`full`](Self::full), of all sessions of the session's user.
+    /// Like [`full`](Self::full), for all sessions of the session's user together.
     fn full_user(&mut self, key: SessionKey, bytes: i64) -> DbResult<Option<OutboxCap>> {
         let now = self.now;
         let Some(user_id) = self.row(key)?.map(|row| row.user_id.clone()) else {
@@ -452,7 +453,7 @@ macro_rules! delegate {
     ($($mode:ident $rank:ident $method:ident($operation:ty) -> $outcome:ty;)*) => {
         impl Statements for Transaction<'_> {
             fn on_behalf_of(&mut self, node: &Arc<str>, clock: &Clock) {
-                // Mostly that of the operation before: it is one moment for both.
+                // Mostly the same as for the operation before; both then share one point in time.
                 if !Arc::ptr_eq(node, &self.by) {
                     self.by = node.clone();
                     self.now = self.dialect.now(clock);
@@ -472,7 +473,7 @@ macro_rules! delegate {
             }
 
             $(
-                // Each is an inherent method, in the file of its topic.
+                // Each is an inherent method, defined in the file of its subject.
                 fn $method(&mut self, operation: &$operation) -> DbResult<$outcome> {
                     Transaction::$method(self, operation)
                 }

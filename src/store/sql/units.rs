@@ -1,4 +1,4 @@
-//! Units: first everything is checked, then everything is written.
+//! Units: everything is checked first, then everything is written.
 
 use std::collections::HashMap;
 
@@ -31,7 +31,7 @@ impl Transaction<'_> {
         Ok(UnitOutcome::Committed(outcomes))
     }
 
-    /// Why the unit must not be committed, if so. Writes nothing.
+    /// The reason why the unit must not be committed, if any. Writes nothing.
     fn check_cause(&mut self, unit: &Unit) -> DbResult<Option<UnitOutcome>> {
         match &unit.cause {
             Cause::Incoming {
@@ -45,7 +45,7 @@ impl Transaction<'_> {
                 }
                 let known = match settles {
                     Some(_) => self.answer(holder.session, cmid)?,
-                    // Nothing else can be refused: inserting the inbox row will tell.
+                    // Nothing else can be refused; inserting the inbox row will reveal a duplicate.
                     None if unit.effects.is_empty() => None,
                     None => self.known_answer(holder.session, cmid)?,
                 };
@@ -82,7 +82,7 @@ impl Transaction<'_> {
         }
     }
 
-    /// A message that comes again is told what it was told before, however full everything is by now.
+    /// A repeated message gets its original answer, however full everything is by now.
     fn refuse(&mut self, unit: &Unit, refusal: UnitOutcome) -> DbResult<UnitOutcome> {
         let known = match &unit.cause {
             Cause::Incoming { holder, cmid, .. } => self.answer(holder.session, cmid)?,
@@ -109,9 +109,9 @@ impl Transaction<'_> {
         })
     }
 
-    /// A session whose outbox cannot take all that the unit has for it.
+    /// A session whose outbox cannot take everything that the unit has for it, if any.
     fn full_outbox(&mut self, effects: &[Effect]) -> DbResult<Option<FullOutbox>> {
-        // What handlers mostly do needs no counting.
+        // The most frequent cases need no counting.
         if let [] | [Effect::Publish { .. } | Effect::Forward(_) | Effect::EndRequest { .. }] =
             effects
         {
@@ -136,7 +136,7 @@ impl Transaction<'_> {
         Ok(None)
     }
 
-    /// Says so if the outbox of a session cannot take so many messages, or bytes.
+    /// Reports a session's outbox as full if it cannot take this number of messages or bytes.
     fn full_of(&mut self, sid: &str, messages: i64, bytes: i64) -> DbResult<Option<FullOutbox>> {
         let Some(key) = self.key_of(sid)? else {
             return Ok(None);
@@ -148,7 +148,7 @@ impl Transaction<'_> {
         }))
     }
 
-    /// Writes what keeps the unit from being committed twice.
+    /// Writes whatever prevents the unit from being committed twice.
     fn settle(&mut self, cause: &Cause) -> DbResult<Option<UnitOutcome>> {
         match cause {
             Cause::Incoming {

@@ -1,4 +1,4 @@
-//! Work that no living node can do: which services the nodes have, and which have rows all the same.
+//! Work that no living node can do: compares the services that nodes offer with those that have rows.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -41,7 +41,8 @@ impl Transaction<'_> {
         Ok(unserved.into_values().collect())
     }
 
-    /// The services that living nodes have; `None`: one of them takes all work, or has not said yet what it has.
+    /// The services offered by living nodes. `None`: one of them accepts all work, or has not yet published its
+    /// services.
     fn served(&mut self, now: i64) -> DbResult<Option<HashSet<String>>> {
         let living = node::table.filter(node::lease_until.gt(now));
         let services: Vec<Option<String>> = living.select(node::services).load(self.raw_conn())?;
@@ -50,7 +51,7 @@ impl Transaction<'_> {
         Ok(named.map(|named| named.into_iter().flatten().collect()))
     }
 
-    /// Adds what this owner has of services that nobody has.
+    /// Adds this owner's rows of services that nobody offers.
     fn add_unserved(
         &mut self,
         owner: Owner<'_>,
@@ -64,7 +65,7 @@ impl Transaction<'_> {
             {
                 continue;
             }
-            // Read later than its name was: it may be gone.
+            // The rows may be gone since the names of their services were read.
             let Some(oldest) = self.stored_first(owner, &service)? else {
                 continue;
             };
@@ -82,7 +83,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// When the first of these rows that is due was stored.
+    /// When the first due row of these was stored.
     fn stored_first(&mut self, owner: Owner<'_>, service: &str) -> DbResult<Option<i64>> {
         let rows = forwarded::table
             .filter(forwarded::service.eq(service))
@@ -97,7 +98,7 @@ impl Transaction<'_> {
         .optional()
     }
 
-    /// How many rows of this service the owner has: no more than 10,000 are counted, and the database does it.
+    /// How many rows of this service the owner has, counted by the database up to 10,000.
     fn count_of(&mut self, owner: Owner<'_>, service: &str) -> DbResult<u64> {
         const FIRST: &str = concat!(
             "SELECT count(*) FROM (SELECT 1 AS one FROM ",
@@ -119,7 +120,7 @@ impl Transaction<'_> {
     }
 }
 
-/// The services that a node has published; `None`: none that can be read.
+/// The services that a node has published. `None`: none, or unreadable.
 pub(super) fn services_in(column: Option<&str>) -> Option<Vec<String>> {
     serde_json::from_str(column?).ok()
 }

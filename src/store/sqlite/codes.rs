@@ -1,9 +1,9 @@
-//! What an error of SQLite means, by its result code.
+//! Classifies errors of SQLite by result code.
 //!
-//! Diesel keeps the code to itself, and so the connection's handle. It passes on which constraint does not hold, and the
-//! text of the error: for all codes that matter here that is the text which the library has for the code itself. So the
-//! code is looked up by asking the library for its texts, none of which is written down here. (They come in one
-//! language, and from the library that is built in.) A text that is no code's says what is wrong with a statement.
+//! Diesel exposes neither the code nor the connection's handle. It only reports which constraint was violated, and the
+//! text of the error, which for all codes that matter here is the library's own text for the code. So the code is found
+//! by asking the library for its texts, none of which is hard-coded here. (They exist in one language only, and come
+//! from the bundled library.) A text that belongs to no code describes what is wrong with a statement.
 
 use std::ffi::c_int;
 
@@ -13,41 +13,41 @@ use libsqlite3_sys::*;
 use super::raw::text_of;
 use crate::store::statements::{DbError, Meaning};
 
-/// What is to be done about an error.
+/// How to react to an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sorted {
     pub meaning: Meaning,
-    /// The connection must not be used any more: what it knows of the file may be wrong.
+    /// Whether to discard the connection, because what it knows of the file may be wrong.
     pub discard: bool,
 }
 
-/// The table: what each primary code means. `None`: it is no error, or it cannot reach us.
+/// The meaning of each primary code. `None`: it is not an error, or it cannot occur here.
 fn by_code(code: c_int) -> Option<Sorted> {
     let (meaning, discard) = match code {
-        // The statement or its values: it would fail again.
+        // The statement or its values are invalid: it would fail again.
         SQLITE_ERROR | SQLITE_CONSTRAINT | SQLITE_TOOBIG | SQLITE_MISMATCH | SQLITE_RANGE
         | SQLITE_NOTFOUND | SQLITE_FORMAT => (Meaning::Refused, false),
-        // Somebody else is at it just now, or it was cut short.
+        // Another connection is using the database, or the statement was interrupted.
         SQLITE_BUSY | SQLITE_LOCKED | SQLITE_INTERRUPT | SQLITE_SCHEMA | SQLITE_NOMEM
         | SQLITE_ABORT | SQLITE_PROTOCOL | SQLITE_INTERNAL => (Meaning::Again, false),
         SQLITE_MISUSE => (Meaning::Line, true),
-        // Nothing goes until somebody has made room, or given a permission.
+        // Nothing can be written until an operator makes room or grants permission.
         SQLITE_FULL | SQLITE_READONLY | SQLITE_PERM | SQLITE_AUTH | SQLITE_NOLFS => {
             (Meaning::Unable, false)
         }
-        // The same, and who comes next shall look at the file anew.
+        // The same, and the next connection must open the file again.
         SQLITE_IOERR | SQLITE_CORRUPT | SQLITE_NOTADB | SQLITE_CANTOPEN => (Meaning::Unable, true),
         _ => return None,
     };
     Some(Sorted { meaning, discard })
 }
 
-/// The code with this text.
+/// The code that has this text.
 fn code_of(text: &str) -> Option<c_int> {
     (SQLITE_ERROR..=SQLITE_NOTADB).find(|code| text_of(*code) == text)
 }
 
-/// What an error means.
+/// Classifies an error.
 pub fn sort(error: &DbError) -> Sorted {
     let refused = Sorted {
         meaning: Meaning::Refused,
@@ -57,7 +57,7 @@ pub fn sort(error: &DbError) -> Sorted {
         DbError::DatabaseError(DatabaseErrorKind::Unknown, why) => {
             code_of(why.message()).and_then(by_code).unwrap_or(refused)
         }
-        // A constraint.
+        // A violated constraint.
         DbError::DatabaseError(..) => refused,
         DbError::RollbackErrorOnCommit { commit_error, .. } => Sorted {
             discard: true,
@@ -70,7 +70,7 @@ pub fn sort(error: &DbError) -> Sorted {
             meaning: Meaning::Line,
             discard: true,
         },
-        // Not the database's: a value that cannot be written, or a row that cannot be read.
+        // Not an error of the database: a value that cannot be encoded, or a row that cannot be decoded.
         _ => refused,
     }
 }
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_databases_and_what_nobody_knows_is_refused() {
+    fn unknown_errors_and_those_of_our_own_are_refusals() {
         let unreadable = DbError::DeserializationError("no message type".into());
         for error in [error("no such table: x"), unreadable] {
             assert_eq!(sort(&error).meaning, Meaning::Refused, "{error}");

@@ -1,5 +1,5 @@
-//! What SQLite does in its own way: there is one writer, so nothing needs a lock, and every row is written at once, by
-//! a statement that can be cached. Rows are deleted together: those of a session are neighbours.
+//! What is specific to SQLite. There is one writer, so nothing needs a lock, and every row is written at once, by a
+//! statement that can be cached. Rows are deleted in groups, because those of a session are neighbours.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +21,13 @@ use crate::store::operation::*;
 use crate::store::statements::DbResult;
 
 diesel::define_sql_function! {
-    /// Bytes of a text.
+    /// Size of a text in bytes.
     fn octet_length(text: diesel::sql_types::Text) -> diesel::sql_types::Integer;
 }
 
 /// What a transaction has to remember: deletions, which are done together.
 pub struct Dialect {
-    /// Session and number of outbox rows to delete.
+    /// Sessions and numbers of outbox rows to delete.
     completed: Vec<(i64, i64)>,
     forgotten: Forgotten,
     held: Arc<Held>,
@@ -46,7 +46,7 @@ impl Dialect {
         clock.now_ms()
     }
 
-    /// Does what is to be done yet: rows that are neighbours are deleted one after the other, or by one statement.
+    /// Performs the pending deletions. Consecutive numbers of a session are deleted by one statement.
     pub fn write(&mut self, conn: &mut SqliteConnection) -> DbResult<()> {
         self.completed.sort_unstable();
         for (session, first, last) in runs(&self.completed) {
@@ -59,14 +59,14 @@ impl Dialect {
         Ok(())
     }
 
-    /// Nothing is kept of forwarded rows: each is written at once.
+    /// Forwarded rows are never pending: each is written at once.
     pub fn write_forwarded(&mut self, _: &mut SqliteConnection) -> DbResult<()> {
         Ok(())
     }
 
     pub fn forget_forwarded(&mut self) {}
 
-    /// Writes what is not written yet, and what the outboxes of sessions have taken.
+    /// Writes what is pending, and the new totals of sessions' outboxes.
     pub fn write_back(&mut self, conn: &mut SqliteConnection, takings: &[Taking]) -> DbResult<()> {
         self.write(conn)?;
         for taking in takings {
@@ -86,40 +86,41 @@ impl Dialect {
         true
     }
 
-    /// What comes next is maintenance.
+    /// Marks the rest of the transaction as maintenance.
     pub fn maintain(&self, _: &mut SqliteConnection) -> DbResult<()> {
         Ok(())
     }
 
-    /// What is read next is read before a handler runs.
+    /// Called before the reads that precede a handler.
     pub fn look_before_handler(&self, _: &mut SqliteConnection) -> DbResult<()> {
         Ok(())
     }
 
-    /// The connection is going to be a handler's.
+    /// Prepares the connection for a handler.
     pub fn lend(&self, conn: &mut SqliteConnection, _: Duration) -> DbResult<()> {
         conn.batch_execute(&format!("SAVEPOINT {SAVEPOINT}"))?;
         self.held.begin();
         Ok(())
     }
 
-    /// The handler has ended, one way or another.
+    /// The handler has ended, in whatever way.
     pub fn returned(&self) {
         self.held.end();
     }
 
-    /// The connection is ours again. Fails if the handler, or an error of a statement of its, has ended the transaction.
+    /// Takes the connection back. Fails if the handler, or an error in one of its statements, has ended the
+    /// transaction.
     pub fn take_back(&self, conn: &mut SqliteConnection) -> DbResult<()> {
         let released = conn.batch_execute(&format!("RELEASE SAVEPOINT {SAVEPOINT}"));
         if released.is_err() {
-            // There shall be a transaction to be rolled back. It fails if there is.
+            // Diesel expects a transaction that it can roll back. This fails if there still is one.
             let _ = AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN");
         }
         released
     }
 }
 
-/// Runs of numbers without a gap, of what is sorted: session, first, last.
+/// Runs of consecutive numbers in sorted input: session, first and last number.
 fn runs(sorted: &[(i64, i64)]) -> Vec<(i64, i64, i64)> {
     let mut runs: Vec<(i64, i64, i64)> = Vec::new();
     for (session, seq) in sorted {
@@ -134,8 +135,8 @@ fn runs(sorted: &[(i64, i64)]) -> Vec<(i64, i64, i64)> {
 }
 
 impl Transaction<'_> {
-    /// The sessions that a node holds: key, connection and the newest number in the outbox. (The session row may say more
-    /// than is stored: numbers are reserved.)
+    /// The sessions that a node holds: key, connection, and the newest number in the outbox. (The session row may
+    /// contain a higher number than is stored, because numbers are reserved.)
     pub fn newest_of_sessions(&mut self, node: &str) -> DbResult<Vec<(i64, i64, Option<i64>)>> {
         let newest = outbox::table
             .filter(outbox::session.eq(session::key))
@@ -147,12 +148,12 @@ impl Transaction<'_> {
             .load(self.reset_conn()?)
     }
 
-    /// Who may settle a forwarded row; `None`: there is none.
+    /// What decides who may settle a forwarded row. `None`: there is no such row.
     pub fn claim_of_forwarded(&mut self, id: i64) -> DbResult<Option<ClaimOfRow>> {
         self.read_claim_of_forwarded(id)
     }
 
-    /// Inserts a forwarded row; its id.
+    /// Inserts a forwarded row and returns its id.
     pub fn insert_forwarded(&mut self, row: &NewForwardedRow<'_>) -> DbResult<i64> {
         diesel::insert_into(forwarded::table)
             .values(row)
@@ -166,8 +167,8 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Counts what a user has forwarded: all, those of one of his sessions, the bytes of all, and when the first one was
-    /// stored, which is not looked for. (Nor does it matter since when: rows that are gone are gone.)
+    /// Counts what a user has forwarded: all rows, those of one session, and the bytes of all. The start time and the
+    /// time of the first row do not matter here, because deleted rows leave nothing behind.
     pub fn forwarded_since(
         &mut self,
         user_id: &str,
@@ -185,7 +186,8 @@ impl Transaction<'_> {
         Ok((all, of_session, bytes, None))
     }
 
-    /// Which of these services have rows of this owner's. (From when on does not matter: rows that are gone are gone.)
+    /// Which of these services have rows of this owner. (Start times do not matter here, because deleted rows leave
+    /// nothing behind.)
     pub fn services_with_rows(
         &mut self,
         owner: Owner<'_>,
@@ -197,17 +199,17 @@ impl Transaction<'_> {
         Ok(services)
     }
 
-    /// The time by which leases are measured: it stands still while a handler keeps everybody from renewing theirs.
+    /// The time by which leases are measured. It stands still while a handler keeps every node from renewing its lease.
     pub fn lease_time(&mut self) -> DbResult<i64> {
         Ok(self.now - ms(self.dialect.held.so_far()))
     }
 
-    /// What a client's message was answered, if that must be known before anything is written.
+    /// The answer to a client's message, if that must be known before anything is written.
     pub fn known_answer(&mut self, of: SessionKey, cmid: &str) -> DbResult<Option<Option<String>>> {
         self.answer(of, cmid)
     }
 
-    /// Notes a client's message. False: it is in the inbox already.
+    /// Records a client's message. False: it is in the inbox already.
     pub fn note_incoming(
         &mut self,
         session: SessionKey,
@@ -215,7 +217,7 @@ impl Transaction<'_> {
         answer: Option<&str>,
     ) -> DbResult<bool> {
         let now = self.now;
-        // It may be let go and come again in one group.
+        // The same message may be dropped and inserted again within one group.
         if self.dialect.forgotten.has(session, cmid) {
             self.flushed_conn()?;
         }
@@ -262,27 +264,27 @@ impl Transaction<'_> {
         Ok((newest, self.number_after(newest)))
     }
 
-    /// What is deleted here leaves nothing behind.
+    /// There are no segments: deleted rows leave nothing behind.
     pub fn rotate(&mut self, _: &Rotate) -> DbResult<Rotated> {
         Ok(Rotated::Done)
     }
 
-    /// Whether the clock may have been set back: it never is while a process runs, only before it started.
+    /// Whether the clock may have been set back. Times never decrease while a process runs, only between processes.
     pub fn may_be_set_back(&mut self) -> bool {
         !self.has_begun()
     }
 
-    /// Nothing is left that lies too far ahead.
+    /// No times too far in the future are left.
     pub fn is_mended(&mut self) {
         self.note_begun();
     }
 
-    /// What the database numbers itself is known to nobody who outlives a database that is set back.
+    /// Nothing to do: nobody who knows a number assigned by this database outlives its being set back.
     pub fn raise_sequences(&mut self) -> DbResult<()> {
         Ok(())
     }
 
-    /// The key of a new session; `None`: the table gives it.
+    /// The key of a new session. `None`: the table assigns it.
     pub fn new_session_key(&mut self, _: &str) -> DbResult<Option<i64>> {
         Ok(None)
     }
@@ -309,7 +311,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// A new session of this user is going to be counted.
+    /// Nothing to lock before a user's sessions are counted: there is one writer.
     pub fn lock_user(&mut self, _: &str) -> DbResult<()> {
         Ok(())
     }
@@ -331,7 +333,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Publications, as many as fit: first their sizes, for which SQLite does not read the texts.
+    /// A page of publications. Queries their sizes first, for which SQLite does not read the texts.
     pub fn page(&mut self, wanted: Wanted<'_>) -> DbResult<PublicationPage> {
         let size = octet_length(publication::msg)
             + octet_length(publication::tid)
@@ -386,7 +388,7 @@ impl Transaction<'_> {
         Ok(PublicationPage { publications, next })
     }
 
-    /// What was published on each topic after a number; after none, if that is not known.
+    /// What was published on each topic after its start; after 0 if that is not known.
     pub fn missed_of(&mut self, op: &FindMissed, starts: &[Option<i64>]) -> DbResult<Vec<Found>> {
         let conn = self.raw_conn();
         let topics = op.topics.iter().zip(starts);

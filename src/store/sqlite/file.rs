@@ -1,22 +1,22 @@
-//! Files: which one a path means, how a new one is created, and how SQLite is told to open one.
+//! Files: which one a path refers to, how a new one is created, and how SQLite opens one.
 
 use std::fmt::Write as _;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// Identifies a file, whatever its name: device and inode.
+/// Identifies a file by device and inode, whatever its name.
 #[cfg(unix)]
 pub type Identity = (u64, u64);
 
-/// Identifies a file by its canonical name: the standard library has nothing better here.
+/// Identifies a file by its canonical name; the standard library offers nothing better here.
 #[cfg(not(unix))]
 pub type Identity = PathBuf;
 
 /// The identity of the file with this name.
 ///
 /// # Errors
-/// There is none, or it cannot be looked at.
+/// There is no such file, or its metadata cannot be read.
 pub fn named(path: &Path) -> io::Result<Identity> {
     identity_of(&path.metadata()?, path)
 }
@@ -24,15 +24,15 @@ pub fn named(path: &Path) -> io::Result<Identity> {
 /// The identity of an open file.
 ///
 /// # Errors
-/// It cannot be looked at.
+/// Its metadata cannot be read.
 pub fn identity(file: &File, path: &Path) -> io::Result<Identity> {
     identity_of(&file.metadata()?, path)
 }
 
-/// The identity of the file with these metadata, and this name.
+/// The identity of the file with this metadata and name.
 ///
 /// # Errors
-/// It cannot be looked at.
+/// Its name cannot be resolved.
 pub fn identity_of(metadata: &Metadata, path: &Path) -> io::Result<Identity> {
     #[cfg(unix)]
     {
@@ -47,11 +47,11 @@ pub fn identity_of(metadata: &Metadata, path: &Path) -> io::Result<Identity> {
     }
 }
 
-/// The file that a database's path means, through all symbolic links, and whether it is there. The path is absolute,
-/// should the process change its directory later.
+/// The file that a database's path refers to, through all symbolic links, and whether it exists. The path is absolute,
+/// in case the process changes its directory later.
 ///
 /// # Errors
-/// Why there is no such file, and can be none.
+/// Why there is no such file, and none can be created.
 pub fn resolve(path: &Path) -> Result<(PathBuf, bool), String> {
     match path.metadata() {
         Ok(metadata) if metadata.is_file() => {
@@ -71,29 +71,29 @@ pub fn resolve(path: &Path) -> Result<(PathBuf, bool), String> {
     }
 }
 
-/// Where a file that is not there would be.
+/// The path of a file that does not exist yet.
 fn missing(path: &Path) -> Result<PathBuf, String> {
     let absolute = std::path::absolute(path).map_err(|why| why.to_string())?;
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-        return Err("its path names no file".into());
+        return Err("its path does not name a file".into());
     };
     let parent = canonical(parent).map_err(|why| {
         let parent = parent.display();
-        format!("its directory {parent} cannot be used ({why}); is it there?")
+        format!("its directory {parent} cannot be used ({why}); does it exist?")
     })?;
     Ok(parent.join(name))
 }
 
 fn canonical(path: &Path) -> io::Result<PathBuf> {
     match cfg!(windows) {
-        // A canonical path has a form there that not every program understands.
+        // On Windows, the canonical form is not understood by every program.
         true => std::path::absolute(path),
         false => path.canonicalize(),
     }
 }
 
-/// Creates a file that only its owner can use, whatever the umask. SQLite gives the files beside a database
-/// the database's mode. Fails if there is something of this name, be it a symbolic link.
+/// Creates a file that only its owner can use, whatever the umask. SQLite gives the files beside a database the
+/// database's mode. Fails if anything of this name exists, even a symbolic link.
 ///
 /// # Errors
 /// Why it cannot be created.
@@ -105,7 +105,7 @@ pub fn create(path: &Path) -> io::Result<File> {
         use std::fs::Permissions;
         use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
         let file = options.mode(0o600).open(path)?;
-        // A umask may have taken the owner's permissions away.
+        // The umask may have removed the owner's permissions.
         file.set_permissions(Permissions::from_mode(0o600))?;
         Ok(file)
     }
@@ -113,18 +113,18 @@ pub fn create(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// The file of this name with a suffix.
+/// The file with a suffix added to its name.
 pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// The URI by which SQLite opens a file with these parameters. (A plain path would make it create a missing file, with
-/// the mode that the umask leaves.)
+/// The URI for opening a file with these parameters. (Given a plain path, SQLite would create a missing file, with the
+/// mode that the umask leaves.)
 ///
 /// # Errors
-/// The path is no Unicode.
+/// The path is not valid UTF-8.
 pub fn uri(path: &Path, parameters: &str) -> Result<String, String> {
     let path = path.to_str().ok_or("its path is not valid UTF-8")?;
     let path = match cfg!(windows) {

@@ -3,16 +3,16 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The time for which nobody else could write. A lease does not run meanwhile: nobody could have renewed his, and nobody
-/// could have taken anything over.
+/// The time for which nobody else could write. Leases do not run meanwhile, because nobody could have renewed one or
+/// taken over a session.
 #[derive(Default)]
 pub struct Held(Mutex<Sum>);
 
 #[derive(Default)]
 struct Sum {
-    /// Of those that have ended.
+    /// Total time of the handlers that have ended.
     ended: Duration,
-    /// Since when the one that runs does.
+    /// When the running handler began.
     since: Option<Instant>,
 }
 
@@ -29,13 +29,13 @@ impl Held {
         sum.ended += took.unwrap_or_default();
     }
 
-    /// As if a handler had run for so long.
+    /// Acts as if a handler had run for this time.
     #[cfg(test)]
     pub fn add(&self, time: Duration) {
         self.lock().ended += time;
     }
 
-    /// In all, that of the one that runs included.
+    /// The total time, including that of the running handler.
     pub fn so_far(&self) -> Duration {
         let sum = self.lock();
         sum.ended + sum.since.map(|since| since.elapsed()).unwrap_or_default()

@@ -1,5 +1,5 @@
-//! The statements of the hot path, in SQL. Out of its own builder Diesel makes a tree, which it walks twice at each
-//! execution: that takes about as long as SQLite needs to look up a row.
+//! The statements of the hot path as plain SQL. Diesel's query builder makes a tree and walks it twice at each
+//! execution, which takes about as long as SQLite needs to look up a row.
 
 use std::marker::PhantomData;
 
@@ -8,14 +8,14 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
-/// A value.
+/// A value to bind.
 pub enum Value<'a> {
     Long(i64),
     Text(&'a str),
     Maybe(Option<&'a str>),
 }
 
-/// What stands before, between and behind the values of a statement.
+/// The text before, between and after the values of a statement.
 pub trait Words: 'static {
     const WORDS: &'static [&'static str];
 }
@@ -38,7 +38,7 @@ words! {
         ", ", ", ", ", ", ") ON CONFLICT DO NOTHING",
     ];
     DeleteInbox: ["DELETE FROM matssocket_inbox WHERE session = ", " AND cmid = ", ""];
-    // What is seldom there costs as much as what is: a value to bind.
+    // Columns that are seldom used are left out, since binding a value costs the same whether it is NULL or not.
     InsertOutbox: [
         "INSERT INTO matssocket_outbox (session, seq, kind, eid, tid, msg, created, deliveries) VALUES (",
         ", ", ", ", ", ", ", ", ", ", ", ", ", 0)",
@@ -55,7 +55,7 @@ pub struct Hot<'a, W, const N: usize> {
     words: PhantomData<W>,
 }
 
-/// Runs a statement; how many rows it has changed.
+/// Runs a statement and returns the number of changed rows.
 pub fn execute<W: Words, const N: usize>(
     conn: &mut SqliteConnection,
     values: [Value<'_>; N],

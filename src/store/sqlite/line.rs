@@ -1,4 +1,4 @@
-//! Connections: the one that writes, and those that read beside it.
+//! Connections: the one that writes, and those that read.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,14 +19,14 @@ use crate::store::statements::{Care, DbError, Fault, Group, Line, Meaning, Verdi
 pub struct WriterLine {
     conn: SqliteConnection,
     rooms: Rooms,
-    /// This is the one connection that writes, so what it knows stays true.
+    /// Stays true between transactions, because this is the only connection that writes.
     known: Known,
     held: Arc<Held>,
     upkeep: Upkeep,
     busy_timeout: Duration,
-    /// It must not be used any more.
+    /// Whether the connection must be discarded.
     spoilt: bool,
-    /// `None` in memory. After the connection.
+    /// `None` in memory. Dropped after the connection.
     log: Option<LogUse>,
     _lock: Option<Arc<FileLock>>,
 }
@@ -65,7 +65,7 @@ impl WriterLine {
         }
     }
 
-    /// Checks the files; with the bytes of the log.
+    /// Checks the files, and returns the size of the log in bytes.
     fn check_files(&self) -> Result<u64, DbError> {
         match &self.log {
             Some(log) => log.watch().check().map_err(in_words),
@@ -77,7 +77,7 @@ impl WriterLine {
         let (rooms, known, held) = (&mut self.rooms, &mut self.known, &self.held);
         known.bound();
         let mut ended = Ended::default();
-        // IMMEDIATE: going from reading to writing would fail at once, whatever the busy timeout.
+        // IMMEDIATE, because upgrading from reading to writing would fail at once, whatever the busy timeout.
         let result = self.conn.immediate_transaction(|conn| {
             ended.within(|| {
                 let mut transaction = Transaction::new(conn, rooms, known, Dialect::new(held));
@@ -111,8 +111,8 @@ impl Line for WriterLine {
         if verdict != Verdict::Commit {
             return Ok(verdict);
         }
-        // A file that went meanwhile may have taken the transaction with it.
-        // The connection stays: it has what the file has lost, and saves it if that comes back, or at its end.
+        // A file that disappeared meanwhile may have taken the transaction with it. The connection is kept: it holds
+        // what the file has lost, and saves it if the file returns, or when the connection ends.
         let bytes = self.check_files().map_err(Fault::Unknown)?;
         if let Some(log) = &self.log {
             let seen = (log.watch(), bytes);
@@ -131,9 +131,9 @@ pub struct ReaderLine {
     conn: SqliteConnection,
     rooms: Rooms,
     held: Arc<Held>,
-    /// It must not be used any more.
+    /// Whether the connection must be discarded.
     spoilt: bool,
-    /// After the connection.
+    /// Dropped after the connection.
     _log: Option<LogUse>,
     _lock: Option<Arc<FileLock>>,
 }
@@ -176,7 +176,7 @@ impl Line for ReaderLine {
     }
 }
 
-/// What there is instead of a connection while the file must not be opened, with the reason.
+/// Takes the place of a connection while the file must not be opened. Holds the reason.
 pub struct UnableLine(pub String);
 
 impl Line for UnableLine {
@@ -189,18 +189,18 @@ impl Line for UnableLine {
     }
 }
 
-/// How a transaction ended. Diesel forgets why it is rolled back if rolling back fails, which it does where SQLite has
-/// done that by itself: when the disk is full, for one.
+/// How a transaction ended. Diesel forgets why it rolls back if the rollback fails, as it does when SQLite has already
+/// rolled back by itself, for example because the disk is full.
 #[derive(Default)]
 struct Ended {
     began: bool,
     why: Option<DbError>,
-    /// It was to be rolled back, although nothing had failed.
+    /// Set if the transaction was to be rolled back although nothing had failed.
     said: bool,
 }
 
 impl Ended {
-    /// Runs what is inside the transaction.
+    /// Runs the body of the transaction.
     fn within(&mut self, run: impl FnOnce() -> Result<Verdict, Undo>) -> Result<Verdict, Undo> {
         self.began = true;
         run().map_err(|undo| match undo {
@@ -219,7 +219,7 @@ impl Ended {
         let in_commit = self.began && self.why.is_none();
         let error = match result {
             Ok(verdict) | Err(Undo::Said(verdict)) => return Ok(verdict),
-            // Only rolling back failed: there was nothing any more to be rolled back.
+            // Only the rollback failed: there was nothing left to roll back.
             Err(Undo::Failed(_)) if self.said => {
                 *spoilt = true;
                 return Ok(Verdict::Discard);
@@ -230,7 +230,7 @@ impl Ended {
         *spoilt |= discard;
         Err(match (self.began, meaning) {
             (false, _) => Fault::Begin(error, meaning),
-            // The disk failed: all of it may be in the log, where it would be found after a crash.
+            // The disk failed: the whole transaction may be in the log, and would be recovered after a crash.
             (true, Meaning::Unable) if in_commit && discard => Fault::Unknown(error),
             (true, _) => Fault::Inside(error, meaning),
         })
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_that_the_disk_failed_may_have_taken_place() {
+    fn a_commit_during_which_the_disk_failed_may_have_taken_place() {
         let outcome = |began, why, code| {
             let ended = Ended {
                 began,

@@ -1,10 +1,10 @@
-//! Keeps every other process, and every other [`Store`](crate::Store) of this one, away from a database file.
+//! Keeps every other process, and every other [`Store`](crate::Store) in this one, away from a database file.
 //!
-//! The lock follows the file and not its name: a symbolic link, a hard link or a lock file that somebody has removed
-//! must not let a second process in, since whoever opens the database takes all nodes that it knows for dead.
+//! The lock is tied to the file and not to its name: a symbolic link, a hard link or a removed lock file must not let a
+//! second process in, because whoever opens the database assumes that all nodes recorded in it are dead.
 //!
-//! Closing *any* descriptor of a file drops all POSIX locks that the process holds on it, SQLite's included. So a file
-//! that this process has claimed already is recognised by `stat`, and no descriptor of it is opened; and the lock's own
+//! Closing *any* descriptor of a file drops all POSIX locks that the process holds on it, including SQLite's. So a file
+//! that this process has already claimed is recognised by `stat`, without opening a descriptor, and the lock's own
 //! descriptor is opened before SQLite's first connection and closed after its last.
 
 use std::collections::BTreeSet;
@@ -17,19 +17,19 @@ use super::file::{self, Identity};
 use super::record::{Noted, Record};
 
 /// The files that this process has claimed. The mutex is held while a file is opened or closed, so that nobody opens a
-/// file after another lock has given up its claim and before it has closed its descriptor.
+/// file between the moment when another lock gives up its claim and the moment when it closes its descriptor.
 static CLAIMED: Mutex<BTreeSet<Identity>> = Mutex::new(BTreeSet::new());
 
 fn claimed() -> MutexGuard<'static, BTreeSet<Identity>> {
     CLAIMED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the holder of a lock is going to do.
+/// What the holder of a lock intends to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Write: files that are missing are created.
+    /// Write; missing files are created.
     Write,
-    /// Read: nothing is created.
+    /// Read; nothing is created.
     Read,
 }
 
@@ -41,8 +41,8 @@ impl Purpose {
     }
 }
 
-/// A database file that nobody else has open. Dropping it gives the lock back; so does the end of the process, however
-/// it comes.
+/// A database file that nobody else has open. The lock is released when this is dropped, or when the process ends in
+/// whatever way.
 pub struct FileLock {
     path: PathBuf,
     claims: Vec<Identity>,
@@ -50,12 +50,12 @@ pub struct FileLock {
     database: Option<File>,
     /// The lock file.
     beside: Option<File>,
-    /// Removed before the lock is given back.
+    /// Removed before the lock is released.
     temporary: Option<PathBuf>,
 }
 
 impl FileLock {
-    /// Locks a database file. Must come before SQLite opens it.
+    /// Locks a database file. Must be called before SQLite opens it.
     ///
     /// # Errors
     /// Why it cannot be locked, and what to do about it.
@@ -70,17 +70,17 @@ impl FileLock {
             temporary: None,
         };
         let taken = lock.take_both(exists, purpose, &mut claimed);
-        // A lock that could not be taken in full is given back, which needs the claims, too.
+        // A partially taken lock is released by its drop, which needs the mutex, too.
         drop(claimed);
         taken.map(|()| lock)
     }
 
-    /// The database file, by a name that leads through no symbolic link.
+    /// The database file, by a path without symbolic links.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Creates an empty file that is there only as long as the lock is held. One that is there already stays.
+    /// Creates an empty file that exists only while the lock is held. An existing file is left alone.
     ///
     /// # Errors
     /// It cannot be created.
@@ -100,7 +100,7 @@ impl FileLock {
         claimed: &mut BTreeSet<Identity>,
     ) -> Result<(), String> {
         let path = self.path.clone();
-        // The database first, so that a refusal leaves no lock file beside another name of it.
+        // The database is locked first, so that a refusal leaves no lock file beside another name of it.
         if exists {
             let database = self.open(&path, purpose, claimed)?;
             self.lock_database(database, purpose, claimed)?;
@@ -121,7 +121,8 @@ impl FileLock {
         }
     }
 
-    /// A write-ahead log that another file has left: SQLite would take it for this one's, and mix the two up.
+    /// Refuses a write-ahead log left behind by another file: SQLite would take it for this file's log and mix the two
+    /// up.
     fn check_log(&self, noted: &Noted) -> Result<(), String> {
         let Noted::For(before) = noted else {
             return Ok(());
@@ -138,13 +139,14 @@ impl FileLock {
             self.lock_file().display().to_string(),
         );
         Err(format!(
-            "the write-ahead log {log} belongs to another file, which was here before; together the two would be mixed up: \
+            "the write-ahead log {log} belongs to another file that was here before, and using it would mix the two up: \
              if this is a restored copy, delete {log} and {path}-shm, or move them away, and start again (if they were \
              copied together with it, delete {lock} instead)"
         ))
     }
 
-    /// Notes for which file the lock is, unless that is known, or the lock file is somebody's own.
+    /// Records in the lock file to which database it belongs, unless that is recorded already or the file was not made
+    /// by us.
     fn note(&self, beside: &File, noted: &Noted) -> Result<(), String> {
         let now = Record::of(&self.path).map_err(|why| why.to_string())?;
         match noted {
@@ -159,7 +161,7 @@ impl FileLock {
         }
     }
 
-    /// Opens a file that is there, unless this process has claimed it.
+    /// Opens an existing file, unless this process has claimed it.
     fn open(
         &self,
         path: &Path,
@@ -176,16 +178,16 @@ impl FileLock {
             .map_err(|why| why.to_string())?;
         let opened = file::identity(&file, path).map_err(|why| why.to_string())?;
         if opened != named {
-            // Another file took the name meanwhile. If it is one that this process has open, closing the descriptor
-            // would drop the locks of the connections to it.
+            // Another file took the name meanwhile. If this process has that one open, closing the descriptor would
+            // drop the locks of the connections to it.
             std::mem::forget(file);
             return Err("it was replaced while it was opened; try again".into());
         }
         Ok(file)
     }
 
-    /// On Linux, locks of this kind and those of SQLite do not see each other, so the file itself is locked. On other
-    /// systems they may, and the lock file has to do.
+    /// Locks the database file itself on Linux, where locks of this kind and those of SQLite do not affect each other.
+    /// On other systems they may, and the lock file has to suffice.
     fn lock_database(
         &mut self,
         database: File,
@@ -200,7 +202,7 @@ impl FileLock {
         Ok(())
     }
 
-    /// Locks the lock file. It is never removed: two processes could then hold locks on two files of that name.
+    /// Locks the lock file. It is never removed, because two processes could then hold locks on two files of that name.
     fn lock_beside(
         &mut self,
         purpose: Purpose,
@@ -209,13 +211,13 @@ impl FileLock {
         let path = self.lock_file();
         let unusable = |why: &dyn std::fmt::Display| {
             format!(
-                "its lock file {} cannot be opened ({why}); is the directory there, and writable?",
+                "its lock file {} cannot be opened ({why}); does the directory exist, and is it writable?",
                 path.display()
             )
         };
         let file = match path.symlink_metadata() {
             Ok(metadata) if metadata.is_file() => self.open(&path, purpose, claimed)?,
-            Ok(_) => return Err(unusable(&"it is a symbolic link, or no file")),
+            Ok(_) => return Err(unusable(&"it is a symbolic link, or not a file")),
             Err(why) if why.kind() == ErrorKind::NotFound && purpose == Purpose::Read => {
                 return Ok(());
             }
@@ -230,7 +232,7 @@ impl FileLock {
         Ok(())
     }
 
-    /// Those who read do not disturb each other.
+    /// Readers share the lock.
     fn lock(&self, file: File, purpose: Purpose) -> Result<File, String> {
         let locked = match purpose {
             Purpose::Write => file.try_lock(),
@@ -254,7 +256,7 @@ impl FileLock {
 
     fn in_use(&self) -> String {
         format!(
-            "it is in use, for it or {} is locked; stop the other process, share one `Store` between the nodes of \
+            "it is in use: it or {} is locked; stop the other process, share one `Store` between the nodes of \
              one process, or use PostgreSQL for several processes",
             self.lock_file().display()
         )
@@ -271,7 +273,7 @@ impl Drop for FileLock {
             .into_iter()
             .flatten()
         {
-            // Closing alone would not do: a process that is just being started may hold a copy of the descriptor.
+            // Closing is not enough: a child process that is just being started may hold a copy of the descriptor.
             let _: io::Result<()> = file.unlock();
         }
         for claim in &self.claims {

@@ -1,8 +1,9 @@
-//! Creates the tables, and brings them up to date, in a file that may also be the application's.
+//! Creates the tables and brings them up to date, in a file that the application may share.
 //!
-//! What has run is noted in a table of our own. Diesel's `__diesel_schema_migrations` belongs to the application: its
-//! `diesel migration revert` would take our newest migration for its own newest one. Earlier versions did share it, and
-//! had tables without a prefix; both are moved when such a file is opened, in the same transaction as everything else.
+//! The migrations that have run are recorded in a table of our own. Diesel's `__diesel_schema_migrations` belongs to
+//! the application: its `diesel migration revert` would mistake our newest migration for the application's. Earlier
+//! versions did share that table, and their tables had no prefix; both are changed when such a file is opened, in the
+//! same transaction as everything else.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -20,7 +21,7 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 #[cfg(feature = "sabotage")]
 const NEXT: EmbeddedMigrations = embed_migrations!("tests/upgrade/next/sqlite");
 
-/// The tables of versions that had no prefix.
+/// The tables of versions that used no prefix.
 const BARE: [&str; 10] = [
     "session",
     "inbox",
@@ -39,7 +40,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 /// Brings the tables up to date, in one transaction.
 ///
 /// # Errors
-/// Why they cannot be. Nothing was changed.
+/// The reason for the failure. Nothing was changed.
 pub fn run(conn: &mut SqliteConnection) -> Result<(), Failure> {
     refuse_both(conn)?;
     if missing(conn)?.is_empty() {
@@ -63,10 +64,11 @@ pub fn run(conn: &mut SqliteConnection) -> Result<(), Failure> {
     })
 }
 
-/// The migrations that have not run, the oldest first. (A file may know more than we do: a newer version has been here.)
+/// The migrations that have not run, oldest first. (A file may know more migrations than we do, after a newer version
+/// has run.)
 ///
 /// # Errors
-/// The database's.
+/// Those of the database.
 pub fn missing(conn: &mut SqliteConnection) -> Result<Vec<Box<dyn Migration<Sqlite>>>, Failure> {
     let known = known(conn)?;
     let mut all = MigrationSource::<Sqlite>::migrations(&MIGRATIONS)?;
@@ -93,7 +95,7 @@ fn known(conn: &mut SqliteConnection) -> QueryResult<HashSet<String>> {
     versions(conn, "matssocket_migration")
 }
 
-/// The versions that this table notes; none if there is no such table.
+/// The versions recorded in this table; none if it does not exist.
 fn versions(conn: &mut SqliteConnection, table: &str) -> QueryResult<HashSet<String>> {
     let there = format!("FROM sqlite_master WHERE type = 'table' AND name = '{table}'");
     if count(conn, &there)? == 0 {
@@ -110,9 +112,9 @@ fn texts(conn: &mut SqliteConnection, what: &str) -> QueryResult<Vec<String>> {
     diesel::dsl::sql::<Text>(&format!("SELECT {what}")).load(conn)
 }
 
-/// Gives the tables and indexes of an earlier version their prefix, and takes what had run there into our own
-/// bookkeeping, and out of the one that the application may use, too. Does nothing in a file without them, even if the
-/// application has a table of the same name.
+/// Gives the tables and indexes of an earlier version their prefix, and moves the record of its migrations from the
+/// table that the application may use to our own. Does nothing in a file without them, even if the application has a
+/// table of the same name.
 fn take_over(conn: &mut SqliteConnection) -> Result<(), Failure> {
     let ran = ran_before(conn)?;
     if ran.is_empty() {
@@ -133,7 +135,7 @@ fn take_over(conn: &mut SqliteConnection) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What an earlier version has run, if its tables are there.
+/// The migrations that an earlier version ran, if its tables exist.
 fn ran_before(conn: &mut SqliteConnection) -> Result<Vec<String>, Failure> {
     let shared = versions(conn, "__diesel_schema_migrations")?;
     let all = MigrationSource::<Sqlite>::migrations(&MIGRATIONS)?;
@@ -146,8 +148,8 @@ fn ran_before(conn: &mut SqliteConnection) -> Result<Vec<String>, Failure> {
     }
 }
 
-/// An earlier version found nothing of its own in a file that had been brought up to date, and began anew in tables of
-/// its own. What it has accepted since would be passed over.
+/// Refuses a file on which an earlier version was run after it had been brought up to date. That version found none of
+/// its tables and created them again; what it has accepted since would be ignored.
 fn refuse_both(conn: &mut SqliteConnection) -> Result<(), Failure> {
     if known(conn)?.is_empty() {
         return Ok(());
@@ -162,7 +164,7 @@ fn refuse_both(conn: &mut SqliteConnection) -> Result<(), Failure> {
     let tables = texts(conn, &tables)?;
     Err(format!(
         "an earlier version was run on it after it had been brought up to date, and what it stored is in tables of its own \
-         ({}), which this version does not read; put a copy back that was made before, or, to give up what the earlier \
+         ({}), which this version does not read; restore a copy made before that, or, to discard what the earlier \
          version stored, drop these tables and DELETE FROM __diesel_schema_migrations WHERE version IN ('{}')",
         tables.join(", "),
         ran.join("', '")
@@ -170,8 +172,8 @@ fn refuse_both(conn: &mut SqliteConnection) -> Result<(), Failure> {
     .into())
 }
 
-/// Renames one table, and makes its indexes anew, for they cannot be renamed. (Those without a text belong to a primary
-/// key, and those that do not begin with the table's name to the application.)
+/// Renames one table and recreates its indexes, since an index cannot be renamed. (Indexes without SQL text belong to a
+/// primary key; those whose names do not begin with the table's name belong to the application.)
 fn rename(conn: &mut SqliteConnection, table: &str) -> QueryResult<()> {
     conn.batch_execute(&format!("ALTER TABLE {table} RENAME TO matssocket_{table}"))?;
     let indexes = format!(

@@ -1,22 +1,23 @@
-//! SQLite: one connection that writes, others that read beside it; in memory, one for everything.
+//! SQLite: one connection that writes and others that read; in memory, one for everything.
 //!
-//! [`name`] refuses what is no file name, [`lock`] keeps others away from the file, and [`read`] opens it to read only.
+//! [`name`] refuses what is not a file name, [`lock`] keeps others away from the file, and [`read`] opens it for
+//! reading only.
 
-/// A query for rows that are going to be changed. There is one writer: nobody can come between.
+/// A query for rows that are about to be changed. There is one writer, so nobody can interfere.
 macro_rules! locked {
     ($query:expr) => {
         $query
     };
 }
 
-/// As `locked!`, without the rows that somebody else is changing just now.
+/// Like `locked!`, but skips rows that somebody else is changing at the moment.
 macro_rules! unclaimed {
     ($query:expr) => {
         $query
     };
 }
 
-/// A table under the name for SQLite: the file may be the application's, with tables of its own.
+/// A table under its prefixed name: the file may be shared with the application's own tables.
 macro_rules! table {
     ($name:literal $($table:tt)*) => {
         diesel::table! {
@@ -26,7 +27,7 @@ macro_rules! table {
     };
 }
 
-/// What stands in front of the names of tables in SQL text.
+/// The prefix of table names in SQL text.
 macro_rules! prefix {
     () => {
         "matssocket_"
@@ -79,38 +80,38 @@ use super::{StoreConfig, StoreError};
 
 type Conn = SqliteConnection;
 
-/// Whether the connection was lost. One to a file never is.
+/// Whether the connection was lost, which cannot happen with a file.
 fn is_lost(_: &mut SqliteConnection) -> bool {
     false
 }
 
-/// The connection as a handler gets it.
+/// The connection as a handler receives it.
 fn lendable(conn: &mut SqliteConnection) -> &mut dyn std::any::Any {
     conn
 }
 
-/// An opened database. Every connection to a file holds the lock as well, so that it is given back after the last one
-/// is closed, in whatever order threads end.
+/// An opened database. Every connection to a file also holds the lock, so that it is released after the last one is
+/// closed, in whatever order threads end.
 struct SqliteDatabase {
     url: String,
     busy_timeout: Duration,
     limits: Limits,
     readers: usize,
     held: Arc<Held>,
-    /// Times that lay too far ahead have been mended, through whichever connection.
+    /// Whether times too far in the future have been repaired, through any connection.
     mended: Arc<AtomicBool>,
     /// The connection that opened it, for the first writer.
     first: Mutex<Option<First>>,
-    /// In memory: keeps the database while its one working connection is opened anew.
+    /// In memory: keeps the database alive while its one working connection is reopened.
     _anchor: Option<Mutex<SqliteConnection>>,
     /// `None` in memory.
     file: Option<(Arc<FileLock>, Arc<Watch>)>,
 }
 
-/// The connection that opened a database, with its use of the log if that is in a file.
+/// The connection that opened a database and, for a file, its use of the log.
 type First = (SqliteConnection, Option<LogUse>);
 
-/// Opens a database in a file, created if missing.
+/// Opens a database in a file, which is created if it does not exist.
 pub fn open_file(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Database>, StoreError> {
     name::check(path)?;
     let refuse = |why: &dyn Display| refusal(path, why);
@@ -118,14 +119,14 @@ pub fn open_file(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Database>,
     let url = file::uri(lock.path(), "mode=rw").map_err(|why| refuse(&why))?;
     let watch = Arc::new(Watch::over(lock.path()).map_err(|why| refuse(&why))?);
     let mut first = SqliteConnection::establish(&url).map_err(|why| refuse(&why))?;
-    // It may have been replaced since it was locked, or nobody shall write to it.
+    // The file may have been replaced since it was locked, or be read-only.
     watch.check().map_err(|why| refuse(&why))?;
     prepare(&mut first, config.busy_timeout, true).map_err(|why| refuse(&why))?;
     migrate::run(&mut first).map_err(|why| refuse(&why))?;
     first
         .immediate_transaction(forget_nodes)
         .map_err(|why| refuse(&why))?;
-    // The log is there by now.
+    // The log exists by now.
     watch.check().map_err(|why| refuse(&why))?;
     let log = watch.use_log();
     Ok(Arc::new(SqliteDatabase {
@@ -149,8 +150,8 @@ fn refusal(path: &Path, why: &dyn Display) -> StoreError {
     ))
 }
 
-/// Whoever opens the file is alone on it: nodes that it still knows are gone, however long their leases would hold.
-/// What they had claimed is free at once.
+/// Whoever opens the file is its only user: the nodes recorded in it are gone, however long their leases are valid.
+/// Their claims are released at once.
 fn forget_nodes(first: &mut SqliteConnection) -> diesel::QueryResult<()> {
     use self::schema::{forwarded, node, session};
     diesel::delete(node::table).execute(first)?;
@@ -206,9 +207,9 @@ fn prepare(conn: &mut SqliteConnection, busy_timeout: Duration, file: bool) -> Q
         busy_timeout.as_millis()
     ))?;
     if file {
-        // Of a new file only. A row that takes more than a quarter of a page gets pages of its own, which costs as much
-        // again: with these, a message of up to 2 KiB goes as quickly as a small one. Larger ones would make each
-        // commit write more.
+        // The page size applies to new files only. A row larger than a quarter of a page gets overflow pages, which
+        // doubles its cost; with 8 KiB pages, a message of up to 2 KiB is as fast as a small one. Larger pages would
+        // make each commit write more.
         conn.batch_execute(
             "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;",
         )?;
@@ -217,7 +218,7 @@ fn prepare(conn: &mut SqliteConnection, busy_timeout: Duration, file: bool) -> Q
     Ok(())
 }
 
-/// Comes after all connections but the first were closed.
+/// Runs after all connections but the first are closed.
 impl Drop for SqliteDatabase {
     fn drop(&mut self) {
         let first = self.first.get_mut();
@@ -240,8 +241,7 @@ impl SqliteDatabase {
         connect().map_err(|error: ConnectionError| error.to_string())
     }
 
-    /// A connection, made into a line, if the files are what they were, before and after that: others may have their names
-    /// by now.
+    /// Opens a line, if the files are unchanged before and after opening: their names may have been taken by others.
     fn line(
         &self,
         open: impl FnOnce() -> Result<Box<dyn Line>, String>,
@@ -257,12 +257,12 @@ impl SqliteDatabase {
         }
     }
 
-    /// For a connection: it is given back after the last one is closed.
+    /// The lock, for a connection to hold: it is released after the last one is closed.
     fn lock(&self) -> Option<Arc<FileLock>> {
         self.file.as_ref().map(|(lock, _)| lock.clone())
     }
 
-    /// Comes before the connection.
+    /// Must be called before the connection is opened.
     fn use_log(&self) -> Option<LogUse> {
         let (_, watch) = self.file.as_ref()?;
         Some(watch.use_log())
@@ -305,7 +305,7 @@ impl Database for SqliteDatabase {
         self.line(|| {
             let log = self.use_log();
             let mut conn = self.connect(false)?;
-            // SQLite opens the log with the first look at the file: now, while it is watched.
+            // SQLite opens the log when the file is first read; do that now, while it is being watched.
             conn.batch_execute("PRAGMA query_only = ON; SELECT count(*) FROM sqlite_master;")
                 .map_err(|error| error.to_string())?;
             Ok(Box::new(ReaderLine::new(

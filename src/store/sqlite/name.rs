@@ -1,25 +1,25 @@
-//! Connection strings given where the name of a file is expected. SQLite would take any of them for a file name, and a
-//! password for a part of it.
+//! Detects connection strings given in place of a file name. SQLite would accept any of them as a file name, password
+//! included.
 
 use std::path::Path;
 
 use crate::store::StoreError;
 
-/// Refuses what is a connection string rather than the name of a file, and shows nothing of it.
+/// Refuses connection strings, without revealing anything of them.
 pub fn check(path: &Path) -> Result<(), StoreError> {
     let text = path.to_string_lossy();
     match is_connection_string(&text) {
         false => Ok(()),
         true => Err(StoreError::Open(
             "cannot open the SQLite database: a file name is expected, but this looks like a connection string, which \
-             is not shown since it may hold a password; for PostgreSQL take `Store::postgres`, and if it is a file, \
+             is not shown since it may hold a password; for PostgreSQL, use `Store::postgres`; if it is a file, \
              put ./ before its name"
                 .into(),
         )),
     }
 }
 
-/// The words with which the connection string of a database other than SQLite may begin.
+/// Keywords of connection strings of databases other than SQLite.
 const KEYWORDS: [&str; 12] = [
     "host",
     "hostaddr",
@@ -35,8 +35,8 @@ const KEYWORDS: [&str; 12] = [
     "connect_timeout",
 ];
 
-/// Whether a text that should name a file is a connection string: a URL, one without its scheme, or a list of
-/// `key=value`. What begins like a path (`/`, `./`, `../`) never is.
+/// Whether a text that should name a file is a connection string: a URL, with or without its scheme, or a list of
+/// `key=value` pairs. A text that begins like a path (`/`, `./`, `../`) never is.
 fn is_connection_string(text: &str) -> bool {
     let text = text.trim_start();
     if ["/", "./", "../", r"\\", r".\", r"..\"]
@@ -62,7 +62,7 @@ fn is_connection_string(text: &str) -> bool {
             || (rest.starts_with("//") && scheme.chars().all(is_word))
             || (!scheme.contains(['/', '\\']) && !is_drive(scheme) && rest.contains('@'))
     });
-    // A value may have spaces before and behind its `=`, and a quoted one may hold anything.
+    // There may be spaces around the `=`, and a quoted value may contain anything.
     let is_list = lower.match_indices('=').any(|(at, _)| {
         let key = lower[..at].trim_end().rsplit(char::is_whitespace).next();
         key.is_some_and(|key| KEYWORDS.contains(&key))

@@ -1,4 +1,4 @@
-//! Opens a database file to read only, and leaves no trace: no migration runs, no node is forgotten, no file is
+//! Opens a database file for reading only, without leaving a trace: no migration runs, no node is deleted, no file is
 //! created or changed.
 
 use std::fmt::Display;
@@ -21,11 +21,11 @@ struct ReadOnlyDatabase {
     busy_timeout: Duration,
     readers: usize,
     limits: Limits,
-    /// Every connection holds it, too.
+    /// Every connection holds it as well.
     lock: Arc<FileLock>,
 }
 
-/// Opens a database that is there, to read only.
+/// Opens an existing database for reading only.
 pub fn open_to_read(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Database>, StoreError> {
     name::check(path)?;
     let refuse = |why: &dyn Display| refusal(path, why);
@@ -50,11 +50,11 @@ pub fn open_to_read(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Databas
     }
 }
 
-/// How SQLite is to open it.
+/// The URI parameters with which SQLite opens the file.
 ///
-/// Nobody else has the file open, so usually it can be taken for immutable, and SQLite touches no other file. But if
-/// the last process was killed, the newest transactions are in the write-ahead log only. Then SQLite wants to see the
-/// index of the log, which it neither trusts nor writes: an empty one will do.
+/// Nobody else has the file open, so usually it can be treated as immutable, and SQLite touches no other file. But if
+/// the last process was killed, the newest transactions are in the write-ahead log only. Then SQLite requires the index
+/// of the log to exist, although it neither trusts nor writes it: an empty file suffices.
 fn parameters(lock: &mut FileLock) -> std::io::Result<&'static str> {
     let path = lock.path().to_owned();
     let has = |suffix| {
@@ -65,7 +65,7 @@ fn parameters(lock: &mut FileLock) -> std::io::Result<&'static str> {
         lock.create_temporary(file::beside(&path, "-shm"))?;
         return Ok("mode=ro&readonly_shm=1");
     }
-    // A journal that is to be rolled back is an error, rather than half of a transaction that is read.
+    // A journal that would have to be rolled back causes an error, rather than half a transaction being read.
     Ok(match has("-journal") {
         true => "mode=ro",
         false => "mode=ro&immutable=1",

@@ -1,4 +1,5 @@
-//! What a lock file says: for which database file it is, so that a write-ahead log that another one has left is noticed.
+//! The content of a lock file: it identifies the database file, so that a write-ahead log left by another one is
+//! noticed.
 
 use std::fmt;
 use std::fs::File;
@@ -7,15 +8,15 @@ use std::path::Path;
 use std::time::SystemTime;
 
 const MARK: &str = "matssocket-lock-1";
-/// No record is longer.
+/// Maximum length of a record in bytes.
 const LONGEST: u64 = 200;
 
-/// A file, as far as it can be told from others later: numbers of files are used again.
+/// Identifies a file as well as possible over time; inode numbers are reused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     device: u64,
     inode: u64,
-    /// When it was created, in nanoseconds since the epoch; zero if the file system does not say.
+    /// When it was created, in nanoseconds since the epoch; zero if the file system does not tell.
     born: u128,
 }
 
@@ -23,17 +24,17 @@ pub struct Record {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Noted {
     For(Record),
-    /// It is empty, or was not written in full.
+    /// Empty, or incompletely written.
     Nothing,
-    /// It is something else, which must not be written over.
+    /// Something else, which must not be overwritten.
     Other,
 }
 
 impl Record {
-    /// That of the file with this name.
+    /// The record of the file with this name.
     ///
     /// # Errors
-    /// There is none, or it cannot be looked at.
+    /// There is no such file, or its metadata cannot be read.
     pub fn of(path: &Path) -> io::Result<Record> {
         let metadata = path.metadata()?;
         let born = metadata.created().ok();
@@ -52,8 +53,8 @@ impl Record {
         })
     }
 
-    /// Whether both are of one file. Where the time of its birth is known, its device does not matter: after the machine
-    /// was started again, that may have another number.
+    /// Whether both identify the same file. If the creation time is known, the device is ignored: its number may change
+    /// when the machine is restarted.
     pub fn is_same(&self, other: &Record) -> bool {
         let is_known = self.born != 0 && other.born != 0;
         let same = match is_known {
@@ -63,7 +64,7 @@ impl Record {
         same && self.inode == other.inode
     }
 
-    /// Writes it into a lock file, to last.
+    /// Writes it durably into a lock file.
     ///
     /// # Errors
     /// It cannot be written.
@@ -100,7 +101,7 @@ impl fmt::Display for Record {
 }
 
 impl Noted {
-    /// What is in this lock file.
+    /// Reads the content of a lock file.
     pub fn read(mut file: &File) -> Noted {
         let mut bytes = Vec::new();
         let read = file
@@ -129,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_read_and_nothing_else_is_taken_for_it() {
+    fn a_record_is_read_back_and_other_contents_are_recognised() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         assert_eq!(Noted::read(file.as_file()), Noted::Nothing);
         let record = Record::of(file.path()).expect("there");
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_used_again_is_another_file() {
+    fn a_reused_inode_number_is_another_file() {
         let record = |device, inode, born| Record {
             device,
             inode,

@@ -1,4 +1,4 @@
-//! What only SQLite promises: its file, its lock, its end.
+//! Tests of what only SQLite promises: its file, its lock, its closing.
 
 #[cfg(unix)]
 mod faults;
@@ -54,7 +54,7 @@ async fn a_second_store_on_the_same_file_is_refused() {
 }
 
 #[actix::test]
-async fn unusable_paths_are_refused_by_name() {
+async fn refusals_name_the_unusable_path() {
     let dir = tempfile::tempdir().expect("a directory");
     let missing = dir.path().join("missing").join("test.db");
     let text = refusal(&Store::sqlite(&missing));
@@ -79,7 +79,7 @@ async fn unusable_paths_are_refused_by_name() {
 }
 
 #[actix::test]
-async fn what_was_given_before_the_last_drop_is_done() {
+async fn operations_given_before_the_last_drop_are_completed() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("test.db");
     // Most of them find no room at first.
@@ -101,8 +101,8 @@ async fn what_was_given_before_the_last_drop_is_done() {
 }
 
 #[actix::test]
-async fn committed_is_kept_by_a_crash() {
-    // What is in the files when the answer comes is all that a crash leaves: copied, it must have everything.
+async fn committed_data_survives_a_crash() {
+    // After a crash, only the files remain. A copy of them at the time of the answer must therefore contain everything.
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("test.db");
     let store = Store::sqlite(&path);
@@ -129,7 +129,7 @@ async fn committed_is_kept_by_a_crash() {
 }
 
 #[actix::test]
-async fn in_memory_databases_are_apart() {
+async fn in_memory_databases_are_separate() {
     let (one, two) = (Store::sqlite_in_memory(), Store::sqlite_in_memory());
     let (first, second) = (attach(&one).expect("opens"), attach(&two).expect("opens"));
     first.run(keyed("k".into())).await.expect("works");
@@ -143,7 +143,7 @@ async fn in_memory_databases_are_apart() {
 async fn the_last_handle_may_be_dropped_by_an_operation() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("test.db");
-    let (told, hear) = tokio::sync::oneshot::channel();
+    let (dropped, until_dropped) = tokio::sync::oneshot::channel();
     {
         let store = Store::sqlite(&path);
         let handle = attach(&store).expect("opens");
@@ -152,12 +152,12 @@ async fn the_last_handle_may_be_dropped_by_an_operation() {
             session: SessionKey(1),
             connection: ConnectionId(1),
         };
-        let last = Told(Some(told), inner);
+        let last = NotifiesDrop(Some(dropped), inner);
         let run: TransactBody = Box::new(move |_| {
             drop(last);
             Err(Box::new(()))
         });
-        // Fenced off, so never run: the writer drops it, and with it perhaps the last handle.
+        // Fenced off, so it never runs: the writer drops it, and with it perhaps the last handle.
         drop(handle.run(Transact {
             holder,
             cmid: "c".into(),
@@ -165,18 +165,18 @@ async fn the_last_handle_may_be_dropped_by_an_operation() {
             run,
         }));
     }
-    hear.await.expect("dropped, and nothing hangs");
+    until_dropped.await.expect("dropped, and nothing hangs");
 }
 
-struct Told(
+struct NotifiesDrop(
     Option<tokio::sync::oneshot::Sender<()>>,
     #[allow(dead_code)] StoreHandle,
 );
 
-impl Drop for Told {
+impl Drop for NotifiesDrop {
     fn drop(&mut self) {
-        if let Some(told) = self.0.take() {
-            let _ = told.send(());
+        if let Some(dropped) = self.0.take() {
+            let _ = dropped.send(());
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Keeps the write-ahead log short.
 //!
-//! SQLite copies what is in the log to the database by itself, after some thousand pages, and then begins the log anew.
-//! It cannot while somebody reads a state of the database that is older: then the log grows, and stays as large as it
-//! once was. So when the writer has had nothing to do for a moment, and whenever the log is large, the log is emptied.
+//! SQLite itself copies the log to the database after some thousand pages, and then starts the log over. It cannot do
+//! so while somebody reads an older state of the database: the log then grows, and keeps its largest size. So the log
+//! is emptied when the writer has been idle for a moment, and whenever the log is large.
 
 use std::time::{Duration, Instant};
 
@@ -12,18 +12,18 @@ use diesel::prelude::*;
 use super::watch::Watch;
 use crate::seldom::log_seldom;
 
-/// The size that the log may keep: what SQLite lets it grow to by itself, and a little more.
+/// The size that the log may keep, in bytes: what SQLite lets it grow to by itself, and a little more.
 pub const KEPT: u64 = 16 << 20;
-/// Beyond this, the log is emptied although there is much to write.
+/// Beyond this size in bytes, the log is emptied even under load.
 const LARGE: u64 = 64 << 20;
-/// The writer has nothing to do if it had nothing to do for so long.
+/// How long the writer must have been idle before the log is emptied.
 const QUIET: Duration = Duration::from_secs(1);
-/// Least time between two attempts.
+/// Minimum time between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long an attempt waits for those who read: meanwhile nobody writes.
+/// How long an attempt waits for readers; nobody can write meanwhile.
 const WAIT: Duration = Duration::from_millis(50);
 
-/// When the log is to be emptied.
+/// Decides when the log is emptied.
 pub struct Upkeep {
     committed: Instant,
     tried: Option<Instant>,
@@ -37,7 +37,7 @@ impl Upkeep {
         }
     }
 
-    /// A transaction was committed: whether the log, which has so many bytes, is to be emptied now.
+    /// Called after a commit, with the size of the log in bytes. Whether the log is to be emptied now.
     fn is_due(&mut self, now: Instant, bytes: u64) -> bool {
         let quiet = now.duration_since(self.committed) >= QUIET;
         self.committed = now;
@@ -51,7 +51,7 @@ impl Upkeep {
     }
 }
 
-/// Empties the log if it is time to. Comes after a commit, outside any transaction.
+/// Empties the log if it is time. Must be called after a commit, outside any transaction.
 pub fn tend(
     upkeep: &mut Upkeep,
     conn: &mut SqliteConnection,
@@ -72,8 +72,8 @@ pub fn tend(
     if bytes > LARGE {
         log_seldom!(
             warn,
-            "the write-ahead log of {} has grown to {} MiB, and cannot be emptied while somebody reads an old state of the \
-             database: look for a transaction that is left open by another program (a backup, a shell), or by the \
+            "the write-ahead log of {} has grown to {} MiB and cannot be emptied while an old state of the database is \
+             being read: look for a transaction left open by another program (a backup, a shell) or by the \
              application",
             watch.path().display(),
             bytes >> 20
@@ -81,7 +81,7 @@ pub fn tend(
     }
 }
 
-/// Empties the log. Fails, too, if somebody reads an old state: then as much as possible was copied.
+/// Empties the log. Also fails if somebody reads an old state; as much as possible is copied even then.
 fn empty(conn: &mut SqliteConnection) -> QueryResult<()> {
     conn.batch_execute(&format!(
         "PRAGMA busy_timeout = {}; PRAGMA wal_checkpoint(TRUNCATE)",
@@ -89,8 +89,8 @@ fn empty(conn: &mut SqliteConnection) -> QueryResult<()> {
     ))
 }
 
-/// Empties the log that is left after the last connection was closed, for another program has the file open: SQLite leaves
-/// that to whoever closes it last.
+/// Empties the log that remains after the last connection was closed because another program has the file open: SQLite
+/// leaves emptying it to whoever closes the file last.
 pub fn empty_at_the_end(watch: &Watch, url: &str) {
     if !watch.has_left_its_log() {
         return;
@@ -102,8 +102,8 @@ pub fn empty_at_the_end(watch: &Watch, url: &str) {
         let path = watch.path().display();
         let why = emptied.err().map(|why| format!(" ({why})"));
         log::warn!(
-            "the store is closed, but {bytes} bytes of {path}-wal may not be in {path} yet, for another program reads it \
-             (a backup, a shell){}: a copy needs the -wal as well until that program is done",
+            "the store is closed, but {bytes} bytes of {path}-wal may not be in {path} yet, because another program is \
+             reading it (a backup, a shell){}: a copy needs the -wal as well until that program is done",
             why.unwrap_or_default()
         );
     }
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_grew_beside_a_long_reader_is_emptied_when_he_has_gone() {
+    fn a_log_that_grew_during_a_long_read_is_emptied_after_it() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("test.db");
         let (mut writer, mut reader) = (open(&path), open(&path));

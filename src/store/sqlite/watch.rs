@@ -1,5 +1,4 @@
-//! Watches over the files of a database that is open: SQLite goes on with files that have no name any more, or belong to
-//! another name, and says nothing.
+//! Watches the files of an open database: SQLite silently continues to use files that were deleted or renamed.
 
 use std::fmt::Write as _;
 use std::io::ErrorKind;
@@ -10,19 +9,19 @@ use std::time::SystemTime;
 
 use super::file::{self, Identity};
 
-/// Watches over a database's file. Whoever writes asks it before and after each transaction, which costs two looks at
-/// the file system: nothing is acknowledged that is in no file.
+/// Watches a database's files. The writer checks before and after each transaction, at the cost of two file-system
+/// queries each time, so that nothing is acknowledged that is not in a file.
 pub struct Watch {
     path: PathBuf,
     log: PathBuf,
     /// The file that was opened.
     opened: Identity,
     log_in_use: Mutex<LogInUse>,
-    /// Something is wrong, and was said.
+    /// Whether a problem exists and was logged.
     said: AtomicBool,
 }
 
-/// The write-ahead log that the connections use, which they share with the index of it.
+/// The write-ahead log that the connections use and whose index they share.
 #[derive(Default)]
 struct LogInUse {
     connections: usize,
@@ -34,7 +33,7 @@ struct LogInUse {
 pub struct LogUse(Arc<Watch>);
 
 impl LogUse {
-    /// Who watches over it.
+    /// The watch over the files.
     pub fn watch(&self) -> &Watch {
         &self.0
     }
@@ -47,10 +46,10 @@ impl Drop for LogUse {
 }
 
 impl Watch {
-    /// Watches over the file that has this name now. Must come while it is locked.
+    /// Watches the file that has this name now. Must be called while it is locked.
     ///
     /// # Errors
-    /// It cannot be looked at.
+    /// Its metadata cannot be read.
     pub fn over(path: &Path) -> std::io::Result<Watch> {
         Ok(Watch {
             opened: file::named(path)?,
@@ -61,8 +60,9 @@ impl Watch {
         })
     }
 
-    /// Takes the log of a file that was deleted or replaced out of the way of the one that comes next: whoever opened that
-    /// with this log would read pages of both. It is never put back by itself. Comes after the last connection was closed.
+    /// Moves the log of a deleted or replaced file out of the way of the next one: opening the new file with this log
+    /// would mix pages of both. The log is never put back automatically. Must be called after the last connection is
+    /// closed.
     pub fn set_log_aside(&self) {
         if self.is_in_place() || !self.has_its_log() {
             return;
@@ -74,8 +74,8 @@ impl Watch {
                 let aside = aside.display();
                 log::warn!(
                     "{log} was set aside as {aside}: it is the write-ahead log of the file that was {database} until it was \
-                     deleted or replaced, and has what was stored there last. To have that back, put that file in its place \
-                     again, while no process has it open, and call {aside} {log} again; else delete {aside}"
+                     deleted or replaced, and contains what was stored there last. To recover that, put the old file back \
+                     while no process has it open, and rename {aside} to {log}; otherwise delete {aside}"
                 );
             }
             Err(why) => log::error!(
@@ -85,23 +85,23 @@ impl Watch {
         }
     }
 
-    /// Whether the file has its name.
+    /// Whether the opened file still has its name.
     fn is_in_place(&self) -> bool {
         file::named(&self.path).is_ok_and(|now| now == self.opened)
     }
 
-    /// Whether the last connection has left a log, although file and log are what they were.
+    /// Whether the last connection has left a log behind, although file and log are unchanged.
     pub fn has_left_its_log(&self) -> bool {
         self.is_in_place() && self.has_its_log()
     }
 
-    /// Whether there is a log with something in it, and it is the one that belongs to the file.
+    /// Whether there is a non-empty log that belongs to the file.
     fn has_its_log(&self) -> bool {
         let its = &self.log_in_use().identity;
         its.is_some() && self.log_bytes() > 0 && file::named(&self.log).ok() == *its
     }
 
-    /// A name that no other log ever has.
+    /// A unique name for a log that is set aside.
     fn log_aside(&self) -> PathBuf {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let nanoseconds = now.unwrap_or_default().as_nanos();
@@ -112,8 +112,8 @@ impl Watch {
         file::beside(&self.log, &suffix)
     }
 
-    /// There is one more connection: as long as there is any, nobody is to come with another log, for that would be read
-    /// and written by the index of this one.
+    /// Registers a connection. While there is any, the log must not be replaced, because the new log would be read and
+    /// written through the index of this one.
     pub fn use_log(self: &Arc<Watch>) -> LogUse {
         self.log_in_use().connections += 1;
         LogUse(self.clone())
@@ -129,16 +129,16 @@ impl Watch {
         &self.path
     }
 
-    /// Bytes of the write-ahead log.
+    /// Size of the write-ahead log in bytes.
     pub fn log_bytes(&self) -> u64 {
         self.log.metadata().map_or(0, |metadata| metadata.len())
     }
 
-    /// Whether what is written now will be found by who opens the file; with the bytes of the write-ahead log. Writes a
-    /// log line when that changes.
+    /// Whether what is written now will be found by whoever opens the file next. Returns the size of the write-ahead
+    /// log in bytes. Logs each change between good and bad.
     ///
     /// # Errors
-    /// Why not, and what to do about it.
+    /// What is wrong, and what to do about it.
     pub fn check(&self) -> Result<u64, String> {
         let result = self.check_database().and_then(|()| self.check_log());
         let wrong = result.is_err();
@@ -147,7 +147,10 @@ impl Watch {
         {
             match &result {
                 Err(why) => log::error!("nothing can be stored: {why}"),
-                Ok(_) => log::info!("the database file {} is there again", self.path.display()),
+                Ok(_) => log::info!(
+                    "the database file {} is available again",
+                    self.path.display()
+                ),
             }
         }
         result
@@ -165,7 +168,7 @@ impl Watch {
             }
             Err(why) => {
                 return Err(format!(
-                    "the database file {at} cannot be looked at ({why}); make it accessible again"
+                    "the database file {at} cannot be accessed ({why}); make it accessible again"
                 ));
             }
         };
@@ -215,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_sees_what_becomes_of_the_files() {
+    fn it_detects_changes_to_the_files() {
         let dir = tempfile::tempdir().expect("a directory");
         let at = |name: &str| dir.path().join(name);
         fs::write(at("test.db"), "").expect("written");

@@ -12,7 +12,7 @@ use crate::store::operation::SessionFilter;
 use crate::testkit::{Error, Reply, TestClient};
 use crate::wire::MessageType;
 
-/// An endpoint that does as it is told.
+/// An endpoint that does what the payload says.
 fn obedient(builder: ServerBuilder) -> ServerBuilder {
     builder.endpoint("Do", |told: Incoming<String>| async move {
         match told.payload.as_str() {
@@ -82,7 +82,7 @@ async fn held_acks_bring_a_message_again_but_only_once_to_the_application() {
     server.stop().await;
 }
 
-// A handler goes on while its line is gone; the copy sent again after the reconnect attaches to it.
+// A handler continues while its line is gone; the message repeated after the reconnect attaches to it.
 #[tokio::test]
 async fn a_request_outlives_its_line_and_is_handled_once() {
     let (notes, begun, go) = (

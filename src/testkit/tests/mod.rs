@@ -1,4 +1,4 @@
-//! The kit itself, and by it what the server promises to applications.
+//! The kit itself and, through it, the server's guarantees to applications.
 
 mod handlers;
 mod kit;
@@ -12,7 +12,7 @@ use super::{TestClient, any_user};
 use crate::server::{MatsSocketServer, ServerBuilder};
 use crate::store::Store;
 
-/// A server in the making, with nothing but the necessary.
+/// The minimal builder of a server.
 fn builder() -> ServerBuilder {
     MatsSocketServer::builder("orders")
         .store(Store::sqlite_in_memory())
@@ -23,7 +23,7 @@ async fn alice(server: &MatsSocketServer) -> TestClient {
     TestClient::connect(server, "alice").await.unwrap()
 }
 
-/// What handlers and listeners note.
+/// What handlers and listeners record.
 #[derive(Clone, Default)]
 struct Notes(Arc<Mutex<Vec<String>>>);
 

@@ -1,4 +1,4 @@
-//! The store's file: whose it is, what is in it after a stop, and what becomes of it meanwhile.
+//! The store's file: whom it belongs to, what is in it after a stop, and what happens to it in between.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +14,7 @@ fn on(file: &Path) -> ServerBuilder {
     builder().store(Store::sqlite(file))
 }
 
-/// A handler that had captured the server's handle left everything in the log beside the file.
+/// A handler that had captured the server's handle used to leave everything in the write-ahead log next to the file.
 #[tokio::test]
 async fn after_a_stop_the_file_alone_is_whole_whoever_has_a_handle() {
     let directory = tempfile::tempdir().unwrap();
@@ -38,7 +38,7 @@ async fn after_a_stop_the_file_alone_is_whole_whoever_has_a_handle() {
     again.stop().await;
 }
 
-/// The other application had the sessions, topics and messages of the first.
+/// The other application used to get the sessions, topics and messages of the first.
 #[tokio::test]
 async fn another_application_is_refused_until_the_store_knows_its_new_name() {
     let directory = tempfile::tempdir().unwrap();
@@ -66,7 +66,7 @@ async fn another_application_is_refused_until_the_store_knows_its_new_name() {
     assert!(on(&file).start().await.is_err());
 }
 
-/// 278 messages were acknowledged into a file that had been deleted, and the node was ready.
+/// 278 messages were once acknowledged into a file that had been deleted, while the node stayed ready.
 #[tokio::test]
 async fn a_file_that_is_moved_away_is_noticed_by_a_node_that_has_nothing_to_do() {
     let directory = tempfile::tempdir().unwrap();

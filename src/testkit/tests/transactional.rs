@@ -17,7 +17,7 @@ struct Count {
     count: i64,
 }
 
-/// The application's own table, in the store's database; `Notes.add` inserts, and then ends as it is told.
+/// The application's own table, in the store's database; `Notes.add` inserts, and then ends as its payload says.
 fn notes() -> ServerBuilder {
     let config = Config {
         transaction_limit: Duration::from_millis(300),

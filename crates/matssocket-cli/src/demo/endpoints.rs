@@ -1,4 +1,4 @@
-//! What a node of the demo serves over the WebSocket. Every answer names the node that made it.
+//! The demo's endpoints. Every answer names the node that created it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::time::sleep;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const MOST_PUSHED: u32 = 1_000;
 
-/// `Demo:<user>`: whoever says a name is believed.
+/// `Demo:<user>`: accepts any name.
 pub fn authentication() -> impl Authentication {
     auth_fn(async |value: String| {
         Ok(match value.strip_prefix("Demo:").map(str::trim) {
@@ -25,7 +25,7 @@ pub fn authentication() -> impl Authentication {
     })
 }
 
-/// Adds endpoints, terminators and services; `node` is the name that answers give.
+/// Adds endpoints, terminators and services; `node` is the name in the answers.
 pub fn add(builder: ServerBuilder, node: &str) -> ServerBuilder {
     let node: Arc<str> = node.into();
     let (echoing, slow, pushing, saying) = (node.clone(), node.clone(), node.clone(), node);
@@ -108,8 +108,8 @@ async fn answer_slowly(
     }))
 }
 
-/// All messages, and the end of this piece of work, in one transaction: if this node dies while it waits, another one
-/// begins anew, and the client gets each message once.
+/// All messages, and the completion of this work, are stored in one transaction: if this node fails while waiting,
+/// another one starts again, and the client still gets each message once.
 async fn push(node: Arc<str>, incoming: Incoming<PushLater>) -> Result<Outcome<()>, HandlerError> {
     let PushLater {
         text,

@@ -24,10 +24,11 @@ const MOST_NODES: usize = 8;
 
 /// Several nodes in one process, and a page to watch them
 ///
-/// The page shows what the library promises, while lines are cut and nodes stopped. This is what runs without a command.
+/// The page shows the library's guarantees while connections are cut and nodes are stopped. This is what runs without a
+/// command.
 #[derive(clap::Args)]
 pub struct Demo {
-    /// One node per port; 0 takes a free one
+    /// One node per port; 0: any free port
     #[arg(long, value_name = "PORT,…", default_value = "8080,8081", value_parser = parse_ports)]
     ports: Ports,
     /// The SQLite file, created if missing
@@ -35,7 +36,7 @@ pub struct Demo {
     database: PathBuf,
 }
 
-/// (To clap, a `Vec` would be an option that may be given several times.)
+/// An alias, since clap takes a plain `Vec` for an option that may be given several times.
 type Ports = Vec<u16>;
 
 fn parse_ports(text: &str) -> Result<Ports, String> {
@@ -71,7 +72,7 @@ async fn run(ports: Ports, database: PathBuf) -> Result<(), String> {
         return Err("--database needs the path of a file".into());
     }
     let signal = shutdown_signal().map_err(|why| why.to_string())?;
-    // The ports first: a taken one is found before the database is touched.
+    // The ports come first, so that one in use is found before the database is touched.
     let listeners = ports
         .into_iter()
         .map(listen)

@@ -1,5 +1,5 @@
-//! A node that can be stopped and started again while the program runs: each has a task of its own, on the program's
-//! main thread, that owns its server and its HTTP.
+//! A node that can be stopped and started again while the program runs: each has its own task, on the program's main
+//! thread, that owns its server and its HTTP server.
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,16 +15,16 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{endpoints, web};
 
-/// What all nodes share.
+/// State shared by all nodes.
 pub struct Shared {
     store: Store,
     cluster: Cluster,
-    /// Pages of these origins may connect, and press buttons.
+    /// Pages of these origins may connect, and stop and start nodes.
     pub origins: Vec<String>,
 }
 
 impl Shared {
-    /// The origins are those of the nodes' own pages.
+    /// Creates it with the origins of the nodes' own pages.
     pub fn new(store: Store, cluster: Cluster, listeners: &[(u16, TcpListener)]) -> Shared {
         let origins = listeners
             .iter()
@@ -59,7 +59,7 @@ enum Command {
 }
 
 impl Node {
-    /// The handle, and the task to be run.
+    /// Creates the handle, and the task to run.
     pub fn new(
         name: String,
         port: u16,
@@ -88,12 +88,12 @@ impl Node {
         self.server().is_some_and(|server| server.ready().is_ok())
     }
 
-    /// Where its page is.
+    /// The URL of its page.
     pub fn http_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Where its WebSocket is.
+    /// The URL of its WebSocket.
     pub fn ws_url(&self) -> String {
         format!("ws://127.0.0.1:{}{}", self.port, web::PATH)
     }
@@ -107,7 +107,7 @@ impl Node {
             .unwrap_or_else(|_| Err("the program is stopping".into()))
     }
 
-    /// Stops it; its port goes on with HTTP, but refuses WebSockets.
+    /// Stops it. Its port still serves HTTP, but refuses WebSockets.
     pub async fn stop(&self) {
         let (answer, answered) = oneshot::channel();
         let _ = self.commands.send(Command::Stop(answer)).await;
@@ -134,17 +134,17 @@ impl Node {
 pub struct Nodes(Arc<[Node]>);
 
 impl Nodes {
-    /// These.
+    /// Creates the list.
     pub fn new(nodes: Vec<Node>) -> Nodes {
         Nodes(nodes.into())
     }
 
-    /// In the order of their ports on the command line.
+    /// The nodes, in the order of their ports on the command line.
     pub fn iter(&self) -> impl Iterator<Item = &Node> {
         self.0.iter()
     }
 
-    /// By its name.
+    /// The node with this name.
     pub fn find(&self, name: &str) -> Option<&Node> {
         self.iter().find(|node| &*node.name == name)
     }
@@ -171,7 +171,7 @@ pub struct NodeTask {
 }
 
 impl NodeTask {
-    /// Obeys until it is told to shut down.
+    /// Executes commands until the one to shut down.
     pub async fn run(mut self, nodes: Nodes) {
         while let Some(command) = self.inbox.recv().await {
             match command {
@@ -195,7 +195,7 @@ impl NodeTask {
         if self.node.server().is_some() {
             return Ok(());
         }
-        // Whoever connects meanwhile waits for the next incarnation instead of being refused by this one.
+        // Clients that connect in the meantime wait for the next incarnation instead of being refused by this one.
         let before = self.http.take();
         if let Some(before) = &before {
             before.pause().await;
@@ -243,7 +243,7 @@ impl NodeTask {
         }
     }
 
-    /// What is mounted in an HTTP server cannot be exchanged, so each incarnation gets an HTTP server of its own.
+    /// The services of an HTTP server cannot be replaced, so each incarnation gets its own HTTP server.
     fn serve(&self, server: &MatsSocketServer, nodes: &Nodes) -> std::io::Result<ServerHandle> {
         let (mounted, nodes) = (server.clone(), nodes.clone());
         let (node, shared) = (self.node.clone(), self.shared.clone());
@@ -255,7 +255,7 @@ impl NodeTask {
         })
         .on_connect(matssocket::on_connect)
         .workers(2)
-        // No connection outlives its request, so that none is in the way of the next incarnation.
+        // Connections end with their request, so that none stays with an old incarnation.
         .keep_alive(KeepAlive::Disabled)
         .shutdown_timeout(1)
         .disable_signals()
@@ -273,13 +273,13 @@ impl NodeTask {
     }
 }
 
-/// Stopped at once, it would drop what it has accepted: perhaps the very request that asked for the next incarnation.
+/// Stops it gracefully: otherwise it would drop accepted requests, perhaps the one that started the next incarnation.
 async fn retire(http: ServerHandle) {
     rt::time::sleep(Duration::from_secs(1)).await;
     http.stop(true).await;
 }
 
-/// A person waits for the stop button: what a service has not done by then, another node takes over.
+/// Short, since a person is waiting for the stop button: another node takes over unfinished work of services.
 fn config() -> Config {
     let mut config = Config::default();
     config.stop_grace = Duration::from_secs(1);

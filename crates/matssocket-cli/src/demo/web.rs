@@ -52,7 +52,8 @@ pub fn routes(node: Node, nodes: Nodes, shared: Arc<Shared>) -> impl FnOnce(&mut
     }
 }
 
-/// The page has its scripts and styles in files of its own, and speaks to every node: at another port than its own, too.
+/// The page loads its scripts and styles from separate files, and connects to every node, also at ports other than its
+/// own.
 fn content_security_policy(nodes: &Nodes) -> String {
     let nodes: Vec<String> = nodes
         .iter()
@@ -80,7 +81,7 @@ fn file(kind: &'static str, policy: String, content: &'static str) -> actix_web:
     web::get().to(answer)
 }
 
-/// What every answer carries, unless it says so itself: it is taken for what it says it is, and shown in no other page.
+/// Default headers of every answer: no content sniffing, and no embedding in other pages.
 pub fn hardened() -> DefaultHeaders {
     DefaultHeaders::new()
         .add((header::CACHE_CONTROL, "no-store"))
@@ -156,7 +157,7 @@ async fn start(
     }
 }
 
-/// A request made by a page of another site: the browser would send it, CORS only hides the answer.
+/// Whether a page of another site made the request: the browser would send it, since CORS only hides the answer.
 fn is_foreign(request: &HttpRequest, shared: &Shared) -> bool {
     request
         .headers()

@@ -12,7 +12,7 @@ use crate::command_line::number;
 use crate::failure::Failure;
 use crate::output::{self, Table, counted, relative, shortened};
 
-/// Dead letters read from the store in one go.
+/// Dead letters read from the store at a time.
 const PAGE: u32 = 500;
 
 /// List, redrive and drop messages that were given up
@@ -33,11 +33,11 @@ enum Action {
         /// Only ids greater than this
         #[arg(long, value_name = "ID", default_value = "0", value_parser = number::<i64>, allow_hyphen_values = true)]
         after: i64,
-        /// At most so many
+        /// At most this many
         #[arg(long, value_name = "NUMBER", default_value = "100", value_parser = number::<u32>)]
         limit: u32,
     },
-    /// Put them back to be delivered
+    /// Put them back for delivery
     Redrive(Named),
     /// Delete them
     Drop(Named),
@@ -49,7 +49,7 @@ struct Named {
     /// The ids of dead letters
     #[arg(value_name = "ID", value_parser = id, allow_negative_numbers = true)]
     ids: Vec<i64>,
-    /// Every dead letter there is
+    /// Every dead letter
     #[arg(long)]
     all: bool,
 }
@@ -71,7 +71,7 @@ impl DeadLetters {
             Some(Action::Redrive(named)) => named.redrive(asked).await,
             Some(Action::Drop(named)) => named.drop(asked).await,
             None => Err(Failure::Usage(
-                "what about dead letters? list, redrive or drop (see matssocket dead-letters --help)"
+                "choose what to do with dead letters: list, redrive or drop (see matssocket dead-letters --help)"
                     .into(),
             )),
         }
@@ -101,7 +101,7 @@ impl Named {
 
     async fn open(&self, asked: &Asked) -> Result<Admin, Failure> {
         if self.all != self.ids.is_empty() {
-            let why = "name the dead letters by their ids, or take --all";
+            let why = "name the dead letters by their ids, or use --all";
             return Err(Failure::Usage(why.into()));
         }
         asked.open().await
@@ -116,7 +116,7 @@ impl Named {
 }
 
 async fn list(admin: &Admin, after: i64, limit: u32, json: bool) -> Result<(), Failure> {
-    // One more than is shown tells whether there are more.
+    // Reading one more than is shown reveals whether there are more.
     let wanted = limit.saturating_add(1);
     let mut letters: Vec<DeadLetter> = Vec::new();
     while (letters.len() as u64) < u64::from(wanted) {
@@ -166,7 +166,7 @@ fn show(letters: Vec<DeadLetter>, more: bool) {
     });
 }
 
-/// The ids of all dead letters that there are now: what is redriven may die again meanwhile.
+/// The ids of all current dead letters: a redriven message may become a dead letter again in the meantime.
 async fn all(admin: &Admin) -> Result<Vec<i64>, StoreError> {
     let mut ids = Vec::new();
     loop {
@@ -192,7 +192,7 @@ async fn why_not(admin: &Admin, id: i64) -> Result<String, StoreError> {
     })
 }
 
-/// What became of those that were named.
+/// What happened to the named dead letters.
 #[derive(Default)]
 struct Done {
     ids: Vec<i64>,

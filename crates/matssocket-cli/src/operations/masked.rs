@@ -1,7 +1,7 @@
 //! Connection strings without their secrets.
 //!
-//! Values are shown only if their keys are known to hold no secret: somebody who mistypes a key, or puts a value where
-//! it does not belong, must not see a password in a log. Rather too much is hidden than too little.
+//! Values are shown only if their keys are known to hold no secret: a mistyped key, or a value in the wrong place, must
+//! not put a password into a log. When in doubt, a value is hidden.
 
 use std::borrow::Cow;
 
@@ -38,7 +38,8 @@ const SHOWN: [&str; 24] = [
     "user",
 ];
 
-/// A connection string, be it a URL or a list of `key=value`, with its secrets replaced. Any other text stays as it is.
+/// A connection string, either a URL or a list of `key=value`, with its secrets replaced. Any other text stays as it
+/// is.
 pub fn masked(text: &str) -> String {
     match scheme(text) {
         Some((scheme, rest)) => format!("{scheme}://{}", masked_url(rest)),
@@ -58,7 +59,7 @@ pub fn scheme(text: &str) -> Option<(&str, &str)> {
     (!scheme.is_empty() && scheme.chars().all(is_word)).then_some((scheme, rest))
 }
 
-/// What follows the scheme. A password may hold an `@`, a `/` or a `?` that should have been escaped, so that
+/// Masks what follows the scheme. A password may hold an `@`, a `/` or a `?` that should have been escaped, so that
 /// everything up to the last `@` may be part of it.
 fn masked_url(rest: &str) -> String {
     let (user, rest) = match rest.rsplit_once('@') {
@@ -90,7 +91,7 @@ fn masked_address(address: &str) -> String {
         Some((hosts, database)) => (hosts, Some(database)),
         None => (address, None),
     };
-    // Where there should be a port, there is a password if somebody forgot the host.
+    // If the host was forgotten, there is a password in place of the port.
     let has_port = |host: &str| match host.rsplit_once(':') {
         Some((_, port)) => port.ends_with(']') || port.bytes().all(|it| it.is_ascii_digit()),
         None => true,
@@ -125,7 +126,7 @@ fn masked_list(list: &str) -> String {
             .unwrap_or(rest.len());
         let (key, after) = rest.split_at(end);
         let Some(after) = after.trim_start().strip_prefix('=') else {
-            // A piece of a value that should have been quoted, most likely.
+            // Most likely a piece of a value that should have been quoted.
             shown.push(MASK.to_owned());
             rest = after.trim_start();
             continue;
@@ -141,7 +142,7 @@ fn masked_list(list: &str) -> String {
     shown.join(" ")
 }
 
-/// Where the value ends with which this begins.
+/// Where the value at the beginning of this text ends.
 fn end_of_value(text: &str) -> usize {
     let quoted = text.starts_with('\'');
     let mut escaped = false;

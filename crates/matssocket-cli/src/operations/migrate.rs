@@ -8,7 +8,7 @@ use crate::output;
 
 /// Create the store's tables, or bring them up to date
 ///
-/// Servers do that themselves when they start. An SQLite file is open to one process at a time: stop its server first.
+/// Servers do this themselves when they start. An SQLite file is open to one process at a time: stop its server first.
 #[derive(clap::Args)]
 pub struct Migrate {
     /// The application that has this store is called NAME from now on; another one is refused at start

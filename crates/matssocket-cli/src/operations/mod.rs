@@ -1,5 +1,6 @@
-//! The commands of an operator: [`settings`] what can be set, [`sources`] where it comes from, and [`options`] how it is
-//! given on the command line; [`serve`] a server; the others look after a store ([`store_url`] says which) without one.
+//! The commands of an operator: [`settings`] defines what can be set, [`sources`] where values come from, and
+//! [`options`] how they are given on the command line. [`serve`] runs a server; the other commands operate on a store
+//! ([`store_url`] names it) without a server.
 
 pub mod dead_letters;
 pub mod masked;

@@ -9,7 +9,7 @@ use super::options::StoreOptions;
 use crate::failure::Failure;
 use crate::output::{self, Table, counted, relative};
 
-/// What the names of built-in services begin with: all nodes have them, or they belong to an endpoint.
+/// The prefix of built-in services' names: all nodes have these services, or they belong to an endpoint.
 const BUILT_IN: &str = "MatsSocket.";
 
 /// List the nodes of the cluster
@@ -24,7 +24,7 @@ pub struct Nodes {
 
 impl Nodes {
     /// # Errors
-    /// Why they are not known.
+    /// Why the nodes cannot be listed.
     pub async fn run(self) -> Result<(), Failure> {
         let asked = self.options.load()?;
         let admin = asked.open_to_read().await?;
@@ -79,7 +79,7 @@ fn print_unserved(unserved: Vec<UnservedWork>) {
     if unserved.is_empty() {
         return;
     }
-    output::print("\nMessages wait for services that no node has that is up:\n");
+    output::print("\nMessages are waiting for services that no running node has:\n");
     let now = SystemTime::now();
     let mut table = Table::new(["SERVICE", ">MESSAGES", "OLDEST"]);
     for work in unserved {

@@ -1,4 +1,4 @@
-//! Opening the store that the settings name.
+//! Opens the store that the settings name.
 
 use matssocket::{Admin, Store};
 
@@ -8,10 +8,10 @@ use super::store_url::StoreUrl;
 use crate::failure::Failure;
 
 impl Asked {
-    /// The store, which must be there already, with its tables.
+    /// Opens the store, which must already exist with its tables.
     ///
     /// # Errors
-    /// There is none, or it cannot be opened.
+    /// It does not exist, or cannot be opened.
     pub async fn open(&self) -> Result<Admin, Failure> {
         Ok(Admin::open(&self.existing_store()?).await?)
     }
@@ -19,7 +19,7 @@ impl Asked {
     /// The same, for a command that only reads: it leaves no trace.
     ///
     /// # Errors
-    /// There is none, or it cannot be opened.
+    /// It does not exist, or cannot be opened.
     pub async fn open_to_read(&self) -> Result<Admin, Failure> {
         Ok(Admin::open_to_read(&self.existing_store()?).await?)
     }
@@ -43,10 +43,10 @@ impl Asked {
 }
 
 impl Settings {
-    /// The store, not opened yet. It is made if it is missing.
+    /// The store, not opened yet. Opening creates it if it is missing.
     ///
     /// # Errors
-    /// The settings do not go together.
+    /// The settings contradict each other.
     pub fn store(&self) -> Result<Store, Failure> {
         self.check_store()?;
         match &self.store {
@@ -58,7 +58,8 @@ impl Settings {
         }
     }
 
-    /// Creates the tables, or brings them up to date. The names of the migrations that ran, if the store tells.
+    /// Creates the tables, or brings them up to date. Returns the names of the migrations that ran, if the store
+    /// reports them.
     ///
     /// # Errors
     /// The store cannot be opened.

@@ -1,4 +1,4 @@
-//! The options that all commands have in common: the [settings](super::settings), and the few beside them.
+//! The options that all commands have in common: the [settings](super::settings), and a few others.
 
 use std::path::PathBuf;
 
@@ -11,10 +11,10 @@ use crate::failure::Failure;
 const CONFIG: &str = "config";
 const JSON: &str = "json";
 
-/// What a server takes: everything that can be set.
+/// The options of a server: all settings.
 pub type ServerOptions = Options<true>;
 
-/// What the commands take that look after a store: which store.
+/// The options of commands that operate on a store: which store.
 pub type StoreOptions = Options<false>;
 
 /// The common options, as given.
@@ -23,7 +23,7 @@ pub struct Options<const SERVES: bool> {
     json: bool,
 }
 
-/// What was asked of a command, beside what is its own.
+/// The common part of a command's input.
 pub struct Asked {
     pub loaded: Loaded,
     /// Print one JSON document.
@@ -31,7 +31,7 @@ pub struct Asked {
 }
 
 impl<const SERVES: bool> Options<SERVES> {
-    /// Puts them together with the environment and the configuration file.
+    /// Combines them with the environment and the configuration file.
     ///
     /// # Errors
     /// What is wrong.
@@ -62,7 +62,7 @@ impl<const SERVES: bool> Args for Options<SERVES> {
         let defaults = Settings::default();
         let settings = Self::settings().map(|setting| argument(setting, &defaults));
         let common = [config, json].into_iter().chain(settings);
-        // Before the word that says what to do with sessions, or behind it.
+        // Before or after the subcommand.
         command.args(common.map(|argument| argument.global(!SERVES)))
     }
 

@@ -1,4 +1,4 @@
-//! `matssocket serve`: a server to try things out with, and to be taken as an example.
+//! `matssocket serve`: a server for trying things out, and an example to start from.
 
 use std::io;
 
@@ -25,13 +25,13 @@ GET /health, /ready and /metrics tell how the server is.";
 
 /// Run one node, with a configuration file
 ///
-/// The node is at ws://ADDRESS/matssocket, with the demo's endpoints (Demo.echo, Demo.slow, Demo.pushLater, Demo.say). It
-/// is for trying things out: clients log in with the authorization value Demo:<name>, and any name is accepted. Stops in
-/// good order on SIGTERM and SIGINT.
+/// The node is at ws://ADDRESS/matssocket, with the demo's endpoints (Demo.echo, Demo.slow, Demo.pushLater, Demo.say).
+/// It is for trying things out: clients log in with the authorization value Demo:<name>, and any name is accepted. It
+/// stops gracefully on SIGTERM and SIGINT.
 #[derive(clap::Args)]
 #[command(after_help = CLOSING)]
 pub struct Serve {
-    /// Print what would be in effect, with passwords masked, and end
+    /// Print the effective settings, with passwords masked, and exit
     #[arg(long)]
     print_config: bool,
     #[command(flatten)]
@@ -42,7 +42,7 @@ impl Serve {
     /// Serves until a signal ends it.
     ///
     /// # Errors
-    /// Why it could not start, or ended.
+    /// Why it could not start, or why it ended.
     pub async fn run(self) -> Result<(), Failure> {
         let asked = self.options.load()?;
         if !self.print_config {
@@ -58,7 +58,7 @@ impl Serve {
 
 async fn serve(asked: Asked) -> Result<(), Failure> {
     let settings = asked.loaded.settings;
-    // The port first: a taken one is found before the database is touched.
+    // The port comes first, so that one in use is found before the database is touched.
     let cannot = |why: io::Error| {
         let text = format!(
             "cannot listen on {}: {why}; choose another by --listen ADDRESS:PORT",
@@ -87,7 +87,7 @@ async fn serve(asked: Asked) -> Result<(), Failure> {
     let (node, store) = (server.node_name(), settings.store.to_string());
     let store = output::tame(&store);
     let text = match asked.json {
-        // One line, so that whoever waits for it knows that it is complete.
+        // A single line, so that a waiting program knows that it is complete.
         true => output::tame_json(&json!({
             "url": format!("ws://{address}{PATH}"),
             "http": format!("http://{address}"),
@@ -102,7 +102,7 @@ async fn serve(asked: Asked) -> Result<(), Failure> {
   ready    http://{address}/ready
   metrics  http://{address}/metrics
 
-Clients log in with the authorization value Demo:<name>, and are believed: this server is for trying things out."
+Clients log in with the authorization value Demo:<name>; any name is accepted: this server is for trying things out."
         ),
     };
     output::print(&(text + "\n"));
@@ -134,7 +134,7 @@ async fn start(settings: &Settings, name: &str) -> Result<MatsSocketServer, Fail
     Ok(endpoints::add(builder, name).start().await?)
 }
 
-/// HTTP beside the WebSocket.
+/// HTTP in addition to the WebSocket.
 fn beside(server: MatsSocketServer, introspection: bool) -> impl FnOnce(&mut ServiceConfig) {
     move |config| {
         config

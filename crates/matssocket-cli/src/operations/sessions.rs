@@ -12,12 +12,12 @@ use crate::command_line::number;
 use crate::failure::Failure;
 use crate::output::{self, Table, counted, relative};
 
-/// What its client's reply terminators are told, unless `--reason` says otherwise.
+/// The reason given to its client's reply terminators, unless `--reason` names another.
 const REASON: &str = "closed by the operator";
 
 /// List, count and close sessions; revoke authorizations
 ///
-/// Lists the sessions of the whole cluster, oldest first, unless a word says what else to do with them. An SQLite file is
+/// Lists the sessions of the whole cluster, oldest first, unless a subcommand says what else to do. An SQLite file is
 /// open to one process at a time: stop its server first.
 #[derive(Args)]
 pub struct Sessions {
@@ -40,7 +40,7 @@ struct List {
     /// Only those connected to a node
     #[arg(long)]
     connected: bool,
-    /// At most so many [default: 100]
+    /// At most this many [default: 100]
     #[arg(long, value_name = "NUMBER", value_parser = number::<u32>)]
     limit: Option<u32>,
     /// Only their number
@@ -48,23 +48,23 @@ struct List {
     count: bool,
 }
 
-/// What is to be done with them.
+/// What to do with them.
 #[derive(Subcommand)]
 enum Action {
-    /// Close one session, or all of a user: their messages are deleted, their clients are told
+    /// Close one session, or all of a user: their messages are deleted, and their clients are notified
     Close {
         /// The id of the session
         sid: Option<String>,
         /// All sessions of this user
         #[arg(long, allow_hyphen_values = true)]
         user: Option<String>,
-        /// What the client's reply terminators are told
+        /// The reason given to the client's reply terminators
         #[arg(long, value_name = "TEXT", default_value = REASON, allow_hyphen_values = true)]
         reason: String,
     },
-    /// End a user's authorization: nothing reaches him, nor is taken from him, until he logs in again
+    /// End a user's authorization: no messages are delivered or accepted until the user logs in again
     Revoke {
-        /// Whose
+        /// Whose authorization
         #[arg(long, allow_hyphen_values = true)]
         user: Option<String>,
         /// Only the right to this topic
@@ -88,7 +88,7 @@ impl Sessions {
             Some(action) => match list.first() {
                 None => action.run(asked).await,
                 Some(option) => Err(Failure::Usage(format!(
-                    "{option} is for listing sessions, or stands behind {}",
+                    "{option} is for listing sessions, or must follow {}",
                     action.name()
                 ))),
             },
@@ -128,7 +128,7 @@ impl Action {
 }
 
 impl List {
-    /// One of its options that was given.
+    /// The first of its options that was given.
     fn first(&self) -> Option<&'static str> {
         let given = [
             (self.user.is_some(), "--user"),
@@ -198,7 +198,7 @@ async fn revoke(admin: &Admin, user: &str, topic: Option<&str>, json: bool) -> R
     match json {
         true => output::print_json(&json!({ "revoked": user, "topic": topic })),
         false => output::print(&format!(
-            "{what} is revoked: each node heeds it at its next sweep\n"
+            "{what} is revoked: each node applies this at its next sweep\n"
         )),
     }
     Ok(())

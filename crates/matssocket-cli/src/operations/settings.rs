@@ -1,4 +1,4 @@
-//! What can be set: one table for the configuration file, the environment and the command line.
+//! All settings, in one table for the configuration file, the environment and the command line.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::masked::masked;
 use super::store_url::StoreUrl;
 use super::units::{parse_size, parse_time, print_size, print_time};
 
-/// Everything that can be set. (Not to be printed by `Debug`: a URL may hold a password.)
+/// All settings. (Without `Debug`, since a URL may contain a password.)
 #[derive(Clone)]
 pub struct Settings {
     pub store: StoreUrl,
@@ -45,12 +45,12 @@ impl Default for Settings {
     }
 }
 
-/// One thing that can be set: `stop_grace` in the file, `MATSSOCKET_STOP_GRACE` in the environment, `--stop-grace` on
-/// the command line.
+/// One setting: `stop_grace` in the file, `MATSSOCKET_STOP_GRACE` in the environment, `--stop-grace` on the command
+/// line.
 pub struct Setting {
     pub key: &'static str,
     pub help: &'static str,
-    /// It says which store: every command takes it on its command line.
+    /// It names the store: every command has it as an option.
     pub of_store: bool,
     pub field: Field,
 }
@@ -59,7 +59,7 @@ pub struct Setting {
 #[derive(Clone, Copy)]
 pub enum Field {
     Store(fn(&mut Settings) -> &mut StoreUrl),
-    /// A URL with a password, perhaps.
+    /// A URL, which may contain a password.
     OptionalUrl(fn(&mut Settings) -> &mut Option<String>),
     Text(fn(&mut Settings) -> &mut String),
     OptionalText(fn(&mut Settings) -> &mut Option<String>),
@@ -89,7 +89,7 @@ const fn of_server(key: &'static str, help: &'static str, field: Field) -> Setti
     }
 }
 
-/// Everything that can be set, in the order of the help.
+/// All settings, in the order of the help.
 pub const SETTINGS: &[Setting] = &[
     of_store(
         "store",
@@ -103,7 +103,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     of_store(
         "pooled",
-        "PostgreSQL: the URL leads to a pooler, such as PgBouncer",
+        "PostgreSQL: the URL is that of a pooler, such as PgBouncer",
         Field::Switch(|s| &mut s.pooled),
     ),
     of_server(
@@ -113,12 +113,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     of_server(
         "listen",
-        "Address and port to listen on (port 0 takes a free one)",
+        "Address and port to listen on (port 0: any free port)",
         Field::Text(|s| &mut s.listen),
     ),
     of_server(
         "node_name",
-        "What the node's name starts with, instead of the host name",
+        "Prefix of the node's name, instead of the host name",
         Field::OptionalText(|s| &mut s.node_name),
     ),
     of_server(
@@ -128,32 +128,32 @@ pub const SETTINGS: &[Setting] = &[
     ),
     of_server(
         "allowed_hosts",
-        "Hosts that requests may name; without it, any",
+        "Hosts that requests may name; default: any",
         Field::List(|s| &mut s.allowed_hosts),
     ),
     of_server(
         "trusted_proxies",
-        "Addresses of proxies whose X-Forwarded-* are believed; none: clients connect directly",
+        "Addresses of proxies whose X-Forwarded-* headers are trusted; none: clients connect directly",
         Field::List(|s| &mut s.trusted_proxies),
     ),
     of_server(
         "introspection",
-        "Serve /sessions, which tells everybody who is connected",
+        "Serve /sessions, which shows anyone who is connected",
         Field::Switch(|s| &mut s.introspection),
     ),
     of_server(
         "hello_timeout",
-        "Time to say HELLO",
+        "Time within which HELLO must arrive",
         Field::Time(|s| &mut s.config.hello_timeout),
     ),
     of_server(
         "authentication_timeout",
-        "For each answer of the authentication",
+        "Time limit of each call of the authentication",
         Field::Time(|s| &mut s.config.authentication_timeout),
     ),
     of_server(
         "max_lines_before_hello",
-        "Connections that have not said HELLO",
+        "Connections that have not completed HELLO",
         Field::LongCount(|s| &mut s.config.max_lines_before_hello),
     ),
     of_server(
@@ -168,7 +168,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     of_server(
         "idle_timeout",
-        "A connection silent for so long is closed",
+        "A connection without incoming data for this long is closed",
         Field::Time(|s| &mut s.config.idle_timeout),
     ),
     of_server(
@@ -178,7 +178,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     of_server(
         "write_timeout",
-        "A client that takes nothing for so long is given up",
+        "A client that reads nothing for this long is disconnected",
         Field::Time(|s| &mut s.config.write_timeout),
     ),
     of_server(
@@ -243,7 +243,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     of_server(
         "acknowledge_timeout",
-        "A client that acknowledges nothing for so long must come back",
+        "A client that acknowledges nothing for this long must reconnect",
         Field::Time(|s| &mut s.config.acknowledge_timeout),
     ),
     of_server(
@@ -263,7 +263,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     of_server(
         "answer_timeout",
-        "PostgreSQL: a connection that gives no answer for so long is given up",
+        "PostgreSQL: a connection without an answer for this long is given up",
         Field::Time(|s| &mut s.config.store.answer_timeout),
     ),
     of_server(
@@ -283,7 +283,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     of_server(
         "max_running_per_service",
-        "Messages of one service in work at a time",
+        "Messages of one service in progress at a time",
         Field::LongCount(|s| &mut s.config.max_running_per_service),
     ),
     of_server(
@@ -308,12 +308,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     of_server(
         "request_timeout",
-        "Of a server's request",
+        "Time-out of a server's request",
         Field::Time(|s| &mut s.config.request_timeout),
     ),
     of_server(
         "session_timeout",
-        "A session whose client stays away for so long is closed",
+        "A session whose client stays away for this long is closed",
         Field::Time(|s| &mut s.config.session_timeout),
     ),
     of_server(
@@ -323,7 +323,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     of_server(
         "lease",
-        "How long a node's lease holds",
+        "How long a node's lease lasts",
         Field::Time(|s| &mut s.config.lease),
     ),
     of_server(
@@ -333,12 +333,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     of_server(
         "sweep_interval",
-        "Between looks for what was not told",
+        "Interval at which nodes look for what notices have missed",
         Field::Time(|s| &mut s.config.sweep_interval),
     ),
     of_server(
         "stop_grace",
-        "What running handlers get when the server stops",
+        "Time that running handlers get when the server stops",
         Field::Time(|s| &mut s.config.stop_grace),
     ),
     of_server(
@@ -348,7 +348,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     of_server(
         "reveal_errors",
-        "Tell clients the text of every handler error",
+        "Send clients the text of every handler error",
         Field::Switch(|s| &mut s.config.reveal_errors),
     ),
 ];
@@ -359,19 +359,19 @@ impl Setting {
         SETTINGS.iter().find(|setting| setting.key == key)
     }
 
-    /// Its option on the command line.
+    /// Its command-line option.
     pub fn option(&self) -> String {
         format!("--{}", self.key.replace('_', "-"))
     }
 
-    /// Its variable in the environment.
+    /// Its environment variable.
     pub fn variable(&self) -> String {
         format!("MATSSOCKET_{}", self.key.to_ascii_uppercase())
     }
 }
 
 impl Field {
-    /// What stands for a value in the help.
+    /// The placeholder of its value in the help.
     pub fn placeholder(self) -> &'static str {
         match self {
             Field::Store(_) | Field::OptionalUrl(_) => "URL",
@@ -385,7 +385,7 @@ impl Field {
         }
     }
 
-    /// Sets it. Whether the server works with the value is for [`Config::check`] to say.
+    /// Sets it. Whether the server can run with the value is checked by [`Config::check`].
     ///
     /// # Errors
     /// How the value should have been written; reads on after the value.
@@ -409,7 +409,7 @@ impl Field {
 
     /// The value as it would be written; `None` if there is none. Passwords are masked.
     pub fn show(self, settings: &Settings) -> Option<String> {
-        // The table has one way to a field, which could also write.
+        // The table's accessors return mutable references, so this works on a clone.
         let settings = &mut settings.clone();
         Some(match self {
             Field::Store(field) => field(settings).to_string(),
@@ -428,7 +428,7 @@ impl Field {
         })
     }
 
-    /// Whether the configuration file has it as a number or as true or false, rather than as text.
+    /// Whether the configuration file has it as a number or Boolean rather than as text.
     pub fn is_bare(self) -> bool {
         matches!(
             self,

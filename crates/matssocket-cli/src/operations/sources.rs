@@ -1,4 +1,5 @@
-//! Where settings come from: the command line before the environment before the configuration file.
+//! Where settings come from: the command line takes precedence over the environment, and that over the configuration
+//! file.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -37,7 +38,7 @@ struct Written {
     origin: Origin,
 }
 
-/// What the command line says of settings.
+/// The sources of settings.
 #[derive(Default)]
 pub struct Sources {
     options: Vec<Written>,
@@ -66,7 +67,7 @@ impl Sources {
         self.file = Some(path);
     }
 
-    /// Puts everything together.
+    /// Combines all sources.
     ///
     /// # Errors
     /// Which values are wrong, where they come from, and what to write instead: all of them at once.
@@ -105,12 +106,12 @@ impl Sources {
 }
 
 impl Loaded {
-    /// Values with which no server would start, as it would say so itself, and where they come from.
+    /// Values with which a server would refuse to start, described as it would, and where they come from.
     fn check(&self) -> impl Iterator<Item = String> {
         let mistakes = self.settings.config.check().err().unwrap_or_default();
         mistakes.into_iter().map(|mistake| {
             let keys = mistake.fields.iter().map(|field| {
-                // The settings of the store are not told apart here.
+                // Settings of the store have no prefix here.
                 field.strip_prefix("store.").unwrap_or(field)
             });
             let origins: Vec<_> = keys
@@ -121,7 +122,7 @@ impl Loaded {
         })
     }
 
-    /// As a configuration file that says where each value comes from. Passwords are masked.
+    /// The settings as a configuration file that says where each value comes from. Passwords are masked.
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
         for setting in SETTINGS {
@@ -141,7 +142,7 @@ impl Loaded {
         text
     }
 
-    /// As JSON: key, value and origin. Passwords are masked.
+    /// The settings as JSON: key, value and origin. Passwords are masked.
     pub fn to_json(&self) -> Value {
         let entry = |setting: &Setting| {
             let origin = self.origins.get(setting.key);
@@ -155,7 +156,7 @@ impl Loaded {
     }
 }
 
-/// A variable of the environment; an empty one is as good as none.
+/// An environment variable; an empty one counts as unset.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

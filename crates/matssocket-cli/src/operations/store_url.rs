@@ -34,15 +34,15 @@ impl FromStr for StoreUrl {
             "" => Err(format!("names no store: {FORMS}")),
             path if is_file_name(path) => Ok(StoreUrl::Sqlite(path.into())),
             _ => Err(format!(
-                "is no file name but a connection string, it seems: {FORMS}, and ./ before the name of a file that \
+                "looks like a connection string rather than a file name: {FORMS}, and ./ before the name of a file that \
                  has one of : = @ in it"
             )),
         }
     }
 }
 
-/// Whether a text may be taken for the name of a file, so that no file is named after a password: it begins like a
-/// path, or has nothing in it that a connection string has.
+/// Whether a text can be accepted as a file name, so that no file is named after a password: it begins like a path, or
+/// contains nothing that a connection string would.
 fn is_file_name(text: &str) -> bool {
     let is_path = ["/", "./", "../"].iter().any(|it| text.starts_with(it))
         || cfg!(windows) && std::path::Path::new(text).is_absolute();

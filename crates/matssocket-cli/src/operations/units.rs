@@ -1,4 +1,4 @@
-//! Lengths of time and sizes, as people write them.
+//! Durations and sizes, as written by humans.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
         })
 }
 
-/// Writes a length of time in the biggest unit that keeps it whole.
+/// Writes a duration in the largest unit that keeps it whole.
 pub fn print_time(time: Duration) -> String {
     print(
         time.as_millis().try_into().unwrap_or(u64::MAX),
@@ -48,7 +48,7 @@ pub fn parse_size(text: &str) -> Result<usize, String> {
         })
 }
 
-/// Writes a size in the biggest unit that keeps it whole.
+/// Writes a size in the largest unit that keeps it whole.
 pub fn print_size(bytes: usize) -> String {
     print(bytes as u64, &SIZES[1..], &SIZES[0])
 }

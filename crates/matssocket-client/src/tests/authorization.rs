@@ -1,4 +1,4 @@
-//! Authorization: asked for, refused, expired, and never shown.
+//! Authorization: requested, refused, expired, and never shown.
 
 use std::sync::Mutex;
 
@@ -6,8 +6,8 @@ use super::*;
 
 type Needs = mpsc::UnboundedReceiver<AuthorizationNeed>;
 
-/// A client whose callback gives these answers, one after the other (the last one again and again),
-/// and what it was asked for.
+/// A client whose callback returns these answers, one after the other (the last one repeatedly), and a record of its
+/// calls.
 fn answering<F>(mock: &Mock, answer: F) -> (ClientBuilder, Needs)
 where
     F: Fn(u32) -> Result<Authorization, AuthorizationError> + Send + Sync + 'static,
@@ -77,7 +77,7 @@ async fn a_refused_value_is_replaced_and_the_session_goes_on() {
     assert_eq!(needs.recv().await, Some(AuthorizationNeed::First));
     assert_eq!(needs.recv().await, Some(AuthorizationNeed::Refused));
 
-    // WELCOME allows for another try.
+    // WELCOME permits another retry.
     client.cut();
     refuse(mock.accept().await, "Auth:1").await;
     let hello = mock.accept().await.welcome("S1").await;
@@ -93,7 +93,7 @@ async fn a_second_refusal_ends_the_session() {
     refuse(mock.accept().await, "Auth:1").await;
     assert_eq!(closed(&client).await.code, Some(1008));
 
-    // What was refused is not even tried when someone connects again.
+    // The refused value is not even tried when the application connects again.
     client.reconnect();
     refuse(mock.accept().await, "Auth:2").await;
     assert_eq!(closed(&client).await.code, Some(1008));
@@ -121,7 +121,7 @@ async fn the_same_value_again_ends_the_session_without_another_connection() {
     assert_eq!(needs.recv().await, Some(AuthorizationNeed::First));
     assert_eq!(needs.recv().await, Some(AuthorizationNeed::Refused));
 
-    // Someone wants a new session: there the same value may do.
+    // The application wants a new session, for which the same value may be accepted.
     client.reconnect();
     let hello = mock.accept().await.welcome("S2").await;
     assert_eq!(hello.auth.as_deref(), Some("Auth:7"));
@@ -129,7 +129,7 @@ async fn the_same_value_again_ends_the_session_without_another_connection() {
     assert!(needs.try_recv().is_err(), "nothing was asked but once each");
 }
 
-/// The callback's own trouble is no answer: it is asked again, and the try is not used up.
+/// A failure of the callback is not an answer: it is called again, and the retry is not used up.
 #[tokio::test]
 async fn a_callback_that_fails_after_a_refusal_is_asked_again() {
     let mock = Mock::start().await;
@@ -200,7 +200,7 @@ async fn an_expired_answer_of_the_callback_is_a_failure() {
     }
 }
 
-/// The server takes its time to accept, and the value dies meanwhile.
+/// The server is slow to accept, and the value expires in the meantime.
 #[tokio::test]
 async fn a_value_that_dies_while_connecting_is_not_sent() {
     let mock = Mock::start().await;
@@ -214,7 +214,7 @@ async fn a_value_that_dies_while_connecting_is_not_sent() {
     });
     let _client = builder.start().unwrap();
     assert_eq!(in_time(needs.recv()).await, Some(AuthorizationNeed::First));
-    // The fault lasts: the value grows old.
+    // The outage lasts until the value is old.
     tokio::time::sleep(life).await;
     let mut line = mock.accept().await;
     assert!(line.try_pipeline().await.is_none(), "it leaves at once");
@@ -226,7 +226,7 @@ async fn a_value_that_dies_while_connecting_is_not_sent() {
 #[tokio::test]
 async fn without_a_callback_an_expired_value_is_told_and_not_sent() {
     let mock = Mock::start().await;
-    // So slow that only the fresh value can be what makes it connect in time.
+    // So slow that only the new value can make it connect in time.
     let slow = Backoff {
         first: Duration::from_secs(3_600),
         longest: Duration::from_secs(3_600),
@@ -255,7 +255,7 @@ async fn without_a_callback_an_expired_value_is_told_and_not_sent() {
     assert_eq!(line.welcome("S1").await.auth.as_deref(), Some("Auth:new"));
     in_time(client.established()).await.unwrap();
 
-    // While connected: it is not sent, and does not replace the good one.
+    // While connected: it is not sent, and does not replace the valid one.
     client.set_authorization("Auth:old", Some(SystemTime::now()));
     while in_time(events.recv()).await.unwrap() != wanted {}
     let _sending = client.send("t", "E", &1);
@@ -271,7 +271,7 @@ async fn without_a_callback_an_expired_value_is_told_and_not_sent() {
     assert_eq!(hello.auth.as_deref(), Some("Auth:new"));
 }
 
-/// Also the last connection of a session that is closed without a line says nothing expired.
+/// The last connection, which closes a session that has none, does not send an expired value either.
 #[tokio::test]
 async fn a_farewell_asks_for_a_fresh_value() {
     let mock = Mock::start().await;
@@ -299,7 +299,7 @@ async fn a_farewell_asks_for_a_fresh_value() {
     assert_eq!(code.0, 4000);
 }
 
-/// Every line that our own code logs in this process.
+/// Every log line of our own code in this process.
 struct Logged(Mutex<Vec<String>>);
 
 impl log::Log for Logged {
@@ -319,7 +319,7 @@ impl log::Log for Logged {
 
 static LOGGED: Logged = Logged(Mutex::new(Vec::new()));
 
-/// Servers, callbacks and URLs that quote secrets; nothing of them is logged, at any level.
+/// Servers, callbacks and URLs that contain secrets: nothing of them is logged, at any level.
 #[tokio::test]
 async fn no_secret_is_shown() {
     log::set_logger(&LOGGED).expect("the only logger among the unit tests");

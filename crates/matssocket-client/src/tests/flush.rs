@@ -1,4 +1,4 @@
-//! Waiting until everything is through.
+//! Waiting until nothing is outstanding.
 
 use super::*;
 
@@ -36,7 +36,7 @@ async fn flush_returns_at_once_if_there_is_nothing() {
 async fn flush_waits_for_acknowledgements_and_sends_its_own() {
     let mock = Mock::start().await;
     let client = builder(&mock)
-        // Long enough for the two to go together.
+        // Long enough for the two to be batched.
         .ack_delay(Duration::from_millis(300))
         .start()
         .unwrap();
@@ -55,7 +55,7 @@ async fn flush_waits_for_acknowledgements_and_sends_its_own() {
     line.send(r#"[{"t":"ACK","cmid":"1"},{"t":"PONG","x":1}]"#)
         .await;
     assert!(!flush.is_finished());
-    // The request is taken; its answer is another matter.
+    // The request is acknowledged; its answer is not waited for.
     line.send(r#"[{"t":"ACK","cmid":"2"}]"#).await;
     in_time(flush).await.unwrap().unwrap();
     assert_eq!(line.next(MessageType::Ack2).await.ids.unwrap(), ["1", "2"]);
@@ -129,7 +129,7 @@ async fn flush_fails_with_the_session() {
     assert_eq!(client.flush().await, Err(closed));
 }
 
-/// A request that was withdrawn before it was sent is nothing to wait for.
+/// A request that was withdrawn before it was sent is not waited for.
 #[tokio::test]
 async fn flush_does_not_wait_for_what_was_withdrawn() {
     let mock = Mock::start().await;

@@ -143,7 +143,7 @@ async fn what_nobody_handles_is_refused() {
     );
 }
 
-/// Handlers of different speed must not reorder messages, nor a panic lose the next.
+/// Handlers of different speed must not reorder messages, and a panic must not lose the next one.
 #[tokio::test]
 async fn messages_are_handled_in_order() {
     let mock = Mock::start().await;
@@ -404,8 +404,8 @@ async fn reading_stops_while_too_much_waits() {
     }
 }
 
-/// A server that remembers what it has handled, and a line that is cut over and over: everything
-/// arrives, once and in order, in both directions.
+/// A server that remembers what it has handled, and a connection that is cut repeatedly: everything arrives once and in
+/// order, in both directions.
 #[tokio::test]
 async fn cuts_lose_double_and_reorder_nothing() {
     const MESSAGES: u64 = 3_000;

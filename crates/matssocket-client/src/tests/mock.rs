@@ -1,4 +1,4 @@
-//! A server that does exactly what a test says.
+//! A server that does exactly what the test says.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -90,7 +90,7 @@ impl Line {
         Some(parse_pipeline(message.into_text().unwrap().as_str()).unwrap())
     }
 
-    /// The next envelope of this type; others are passed over.
+    /// The next envelope of this type; others are skipped.
     pub(super) async fn next(&mut self, t: MessageType) -> Envelope {
         self.next_of(&[t]).await
     }
@@ -113,7 +113,7 @@ impl Line {
             .unwrap();
     }
 
-    /// Waits for HELLO and welcomes; gives the HELLO.
+    /// Waits for HELLO and sends WELCOME. Returns the HELLO.
     pub(super) async fn welcome(&mut self, session_id: &str) -> Envelope {
         let hello = self.next(MessageType::Hello).await;
         self.send(&format!(r#"[{{"t":"WELCOME","sid":"{session_id}"}}]"#))

@@ -1,4 +1,4 @@
-//! A lost session, a restarting node, and what becomes of them.
+//! Lost sessions and restarting nodes.
 
 use tokio::time::Instant;
 
@@ -101,7 +101,7 @@ async fn a_session_that_the_server_gave_up_is_replaced() {
         .unwrap();
 }
 
-/// Refused over and over, the new session is tried again and again, ever more slowly.
+/// If the new session keeps being refused, attempts continue, ever more slowly.
 #[tokio::test]
 async fn a_new_session_that_is_refused_backs_off() {
     let mock = Mock::start().await;
@@ -127,7 +127,7 @@ async fn a_new_session_that_is_refused_backs_off() {
         next_event(&mut events).await,
         ConnectionEvent::SessionClosed(gone(4001))
     );
-    // It waits for a session that is to be had.
+    // It waits for a session that is accepted.
     let sending = client.send("t", "E", &1);
     let start = Instant::now();
     for code in [4001, 1011, 1011, 1011] {
@@ -192,7 +192,7 @@ async fn a_restart_leads_to_another_node_first() {
     line.close(1012, "restart").await;
     let mut line = one.accept().await;
     assert_eq!(line.welcome("S1").await.sid.as_deref(), Some("S1"));
-    // Other lost lines come back to the first.
+    // After other lost connections it returns to the first URL.
     line.close(4002, "").await;
     assert_eq!(
         one.accept().await.welcome("S1").await.sid.as_deref(),

@@ -1,4 +1,4 @@
-//! Lines, sessions, authorization and topics.
+//! Connections, sessions, authorization and topics.
 
 use super::*;
 
@@ -62,7 +62,7 @@ async fn without_a_callback_reauth_is_told_to_the_application() {
     );
 }
 
-/// An expired value is replaced before messages go out; a failing callback is asked again.
+/// An expired value is replaced before messages are sent; a failing callback is called again.
 #[tokio::test]
 async fn expired_authorization_is_renewed_before_sending() {
     let mock = Mock::start().await;
@@ -76,7 +76,7 @@ async fn expired_authorization_is_renewed_before_sending() {
             async move {
                 match nth {
                     0 => Err("no luck".into()),
-                    // Good for the eleven seconds which have passed but for one when the next message goes.
+                    // When the next message is sent, it is valid for less than the ten seconds that are required.
                     1 => Ok(Authorization::expiring(
                         "Auth:1",
                         SystemTime::now() + Duration::from_millis(11_100),
@@ -89,7 +89,7 @@ async fn expired_authorization_is_renewed_before_sending() {
     let mut line = mock.accept().await;
     assert_eq!(line.welcome("S1").await.auth.as_deref(), Some("Auth:1"));
     in_time(client.established()).await.unwrap();
-    // The fault lasts: the value grows old.
+    // The outage lasts until the value is old.
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     let _sending = client.send("t", "E", &1);
     let pipeline = line.pipeline().await;
@@ -187,7 +187,7 @@ async fn a_closed_session_fails_what_is_outstanding() {
     );
     assert_eq!(client.send("t", "E", &1).await.unwrap_err(), closed.into());
 
-    // Started anew: a session of its own.
+    // Started again, with a new session.
     client.reconnect();
     let _sending = client.send("t", "E", &1);
     let mut line = mock.accept().await;
@@ -232,7 +232,7 @@ async fn close_and_drop_end_the_session_and_disconnect_keeps_it() {
     assert_eq!(line.close_code().await.0, 1001);
 }
 
-/// Otherwise it would count against the user's sessions until it times out.
+/// Otherwise it would count towards the user's limit until it times out.
 #[tokio::test]
 async fn a_session_without_a_line_is_closed_by_one_more_connection() {
     let mock = Mock::start().await;
@@ -313,7 +313,7 @@ async fn subscriptions_are_renewed_from_what_was_last_seen() {
             topic: "Topic".into()
         }
     );
-    // Whether it had arrived is not known.
+    // It is not known whether it had arrived.
     assert_eq!(
         line.next(MessageType::Unsub).await.eid.as_deref(),
         Some("Old")

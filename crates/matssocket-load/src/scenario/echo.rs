@@ -1,4 +1,4 @@
-//! Plain texts that come back: what the sockets themselves can do.
+//! Plain texts that are echoed: the limit of the sockets themselves.
 
 use std::collections::VecDeque;
 use std::time::Instant;

@@ -51,7 +51,7 @@ struct Subscriber<'a> {
 }
 
 impl Subscriber<'_> {
-    /// All subscribers get the same in the same order, which is that of whoever was first.
+    /// All subscribers must get the same publications in the same order, which is that of the fastest one.
     fn check(&mut self, number: u64) -> Result<(), Fault> {
         let mut order = (self.stage.shared.order.lock()).unwrap_or_else(PoisonError::into_inner);
         let place = self.received;
@@ -113,7 +113,7 @@ async fn publish(stage: &Stage, number: usize, mut session: Session, rate: f64) 
     session
 }
 
-/// Whose payload is the topic's name.
+/// The endpoint that publishes; its payload is the topic's name.
 const PUBLISH: &str = "Test.publish";
 
 impl Publisher<'_> {

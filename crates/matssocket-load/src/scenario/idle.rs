@@ -1,4 +1,4 @@
-//! Sessions that only keep their lines open.
+//! Sessions that only keep their connections open.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ pub async fn play(
     let mut session = stage.open_session(number).await?;
     let begun = stage.ready().await;
     let until = begun + settle + stage.args().time;
-    // Spread over the interval, as if they had not all come at once.
+    // Spread over the interval, as if they had not all connected at once.
     let mut next = ping.map(|every| {
         let part = number as f64 / stage.args().sessions as f64;
         begun + every.mul_f64(part)

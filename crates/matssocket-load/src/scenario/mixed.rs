@@ -1,4 +1,4 @@
-//! Requests, and messages that are ordered from the server: of one kind, or of several.
+//! Requests, and messages ordered from the server: of one kind, or of several.
 
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ struct Mixed<'a> {
     forward: String,
     orders: Orders,
     said: Said,
-    /// Messages of the server's that were acknowledged, and whose ACK2 has not come.
+    /// Server messages that were acknowledged, and whose ACK2 has not arrived.
     acked: u64,
 }
 
@@ -51,7 +51,7 @@ pub async fn play(stage: &Stage, number: usize, load: &Load) -> Option<Session> 
 /// It forwards to a service, which answers at once.
 const FORWARDING: &str = "Test.single";
 
-/// What the pings know, and what the others do.
+/// The payload: pings have a form of their own.
 fn payload(endpoint: &str, size: usize) -> String {
     let name = match endpoint.ends_with("Ping") {
         true => "payload",
@@ -61,7 +61,7 @@ fn payload(endpoint: &str, size: usize) -> String {
 }
 
 impl Mixed<'_> {
-    /// Says the next message, of whatever kind it is.
+    /// Sends the next message, of whatever kind.
     fn say(&mut self, session: &mut Session, since: Instant) {
         let after = since.saturating_duration_since(self.begun);
         let kind = self.load.mix.next(after, &self.asked);
@@ -78,12 +78,12 @@ impl Mixed<'_> {
         };
     }
 
-    /// Requests that have no reply.
+    /// Requests without a reply so far.
     fn requests(&self) -> usize {
         self.said.under_way(Kind::Requests) + self.said.under_way(Kind::Forwards)
     }
 
-    /// Takes in what is neither a reply nor a message that was ordered.
+    /// Processes what is neither a reply nor an ordered message.
     fn hear(&mut self, session: &mut Session, envelope: &Envelope<'_>, now: Instant) {
         if envelope.t == "NACK" {
             for message in envelope.cmids().filter_map(|cmid| self.said.get(cmid)) {
@@ -94,7 +94,7 @@ impl Mixed<'_> {
         self.said.hear(stage, session, envelope, now, |said, cmid| {
             match said.messages.get_mut(&cmid) {
                 Some(message) if message.kind == Kind::Pushes => said.forget(cmid),
-                // The reply is still to come.
+                // The reply is still awaited.
                 Some(message) => message.acked = true,
                 None => {}
             }
@@ -172,7 +172,7 @@ impl Talk for Mixed<'_> {
     }
 
     fn missing(&self) -> u64 {
-        // One that was acknowledged without an answer is not known to be safe.
+        // An acknowledgement without an answer is not known to have arrived.
         self.requests() as u64 + self.orders.missing() + self.acked
     }
 }

@@ -20,10 +20,10 @@ use crate::session::Session;
 use crate::stage::Stage;
 use crate::tally::Fault;
 
-/// How long after a RETRY a message is said again.
+/// How long after a RETRY a message is sent again.
 const BACK_OFF: Duration = Duration::from_millis(500);
 
-/// Plays the part of this session; what is left is to be closed.
+/// Runs this session's part. What it returns must be closed.
 pub async fn play(stage: &Stage, number: usize) -> Option<Session> {
     match &stage.args().scenario {
         Scenario::Requests(load) | Scenario::Pushes(load) | Scenario::Sustained(load, _) => {
@@ -43,28 +43,28 @@ pub async fn play(stage: &Stage, number: usize) -> Option<Session> {
     }
 }
 
-/// What a session says, and makes of what it hears.
+/// What a session sends, and how it processes what it receives.
 trait Talk {
-    /// Says what may be said now.
+    /// Sends what may be sent now.
     fn top_up(&mut self, _: &mut Session, _now: Instant) {}
 
-    /// Says what has come due.
+    /// Sends the message that is due.
     fn due(&mut self, _: &mut Session, _number: u64) {}
 
-    /// Takes in what the server says.
+    /// Processes an envelope from the server.
     fn take(&mut self, session: &mut Session, envelope: &Envelope<'_>, now: Instant);
 
-    /// Says again what the server could not take.
+    /// Sends again what the server answered with RETRY.
     fn say_again(&mut self, _: &mut Session, _cmid: u64) {}
 
-    /// What was said and is not settled.
+    /// The messages that were sent and are not settled.
     fn said(&mut self) -> &mut Said;
 
-    /// How many messages are still to come. 0: it is over, when nothing more comes due.
+    /// How many messages are still missing. 0: it is over if nothing more becomes due.
     fn missing(&self) -> u64;
 }
 
-/// Talks until it is over; what is missing in the end is lost.
+/// Runs until it is over. Messages still missing then are lost.
 async fn talk(
     stage: &Stage,
     session: &mut Session,
@@ -126,21 +126,21 @@ async fn next_due(due: &mut Option<UnboundedReceiver<u64>>) -> Option<u64> {
     due.as_mut()?.recv().await
 }
 
-/// A message of ours: since when, what it asks for, and of what number.
+/// An outgoing message: when it was sent or due, its kind, and its number.
 #[derive(Clone, Copy)]
 struct Message {
     since: Instant,
     kind: Kind,
     number: u64,
-    /// It was acknowledged; its reply is still to come.
+    /// It was acknowledged, and its reply is still awaited.
     acked: bool,
 }
 
-/// Messages of ours, by cmid, that are not settled.
+/// Outgoing messages, by cmid, that are not settled.
 #[derive(Default)]
 struct Said {
     messages: HashMap<u64, Message>,
-    /// When which is to be said again.
+    /// Which message is to be sent again, and when.
     again: VecDeque<(Instant, u64)>,
     under_way: ByKind<usize>,
 }
@@ -167,7 +167,7 @@ impl Said {
         Some(message)
     }
 
-    /// What is done by its ACK.
+    /// Removes a message that is settled by its ACK.
     fn forget(&mut self, cmid: u64) {
         self.remove(cmid);
     }
@@ -183,8 +183,8 @@ impl Said {
         Some(cmid)
     }
 
-    /// The message of an envelope that settles one; it is acknowledged. `None`: nothing was said with that cmid, or it
-    /// was settled before.
+    /// The message that this envelope settles, which is acknowledged. `None`: nothing was sent with that cmid, or it
+    /// was already settled.
     fn settle(&mut self, session: &mut Session, envelope: &Envelope<'_>) -> Option<Message> {
         if let Some(smid) = envelope.smid {
             session.out.ack(smid);
@@ -197,8 +197,7 @@ impl Said {
         Some(message)
     }
 
-    /// Takes in what the server says of our messages without replying to them. Those that it has acknowledged are given
-    /// to `acked`.
+    /// Processes envelopes about our messages other than replies. Acknowledged messages are passed to `acked`.
     fn hear(
         &mut self,
         stage: &Stage,

@@ -1,4 +1,4 @@
-//! What was ordered from the server: messages that the client acknowledges.
+//! Orders of messages from the server, which the client acknowledges.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -9,9 +9,9 @@ use crate::args::Via;
 use crate::pipeline::Envelope;
 use crate::tally::Fault;
 
-/// The orders of one session that have not come whole, by number; the trace id has it.
+/// The incomplete orders of one session, by number, which is in the trace id.
 pub struct Orders {
-    /// Messages of each.
+    /// Messages per order.
     pub count: u32,
     pub endpoint: &'static str,
     pub payload: String,
@@ -53,14 +53,14 @@ impl Orders {
         }
     }
 
-    /// A new one, since then; its number.
+    /// Adds an order made at this time. Returns its number.
     pub fn add(&mut self, since: Instant) -> u64 {
         self.last += 1;
         self.orders.insert(self.last, Order { since, next: 0 });
         self.last
     }
 
-    /// It was refused: nothing will come.
+    /// Removes a refused order, for which nothing will arrive.
     pub fn remove(&mut self, number: u64) {
         self.orders.remove(&number);
     }
@@ -69,13 +69,13 @@ impl Orders {
         self.orders.len()
     }
 
-    /// Messages that have not come.
+    /// Messages that have not arrived.
     pub fn missing(&self) -> u64 {
         let missing = |order: &Order| u64::from(self.count - order.next);
         self.orders.values().map(missing).sum()
     }
 
-    /// Takes in a message that was ordered; when that was.
+    /// Processes an ordered message. Returns when it was ordered.
     pub fn received(&mut self, envelope: &Envelope<'_>) -> Result<Instant, Fault> {
         let number = envelope.tid.and_then(order_of).unwrap_or_default();
         let order = self.orders.get_mut(&number).ok_or(Fault::Doubled)?;

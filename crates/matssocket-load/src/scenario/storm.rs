@@ -1,4 +1,4 @@
-//! Sessions with a backlog, whose lines are all cut at once, or whose node is killed.
+//! Sessions with a backlog, whose connections are all cut at once, or whose node is killed.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::session::{Lost, Session};
 use crate::stage::Stage;
 use crate::tally::Fault;
 
-/// Between attempts to come back: only so that a refused connection is not tried without end in no time.
+/// The pause between attempts to reconnect, so that refused connections do not cause a busy loop.
 const PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Deserialize)]
@@ -26,14 +26,14 @@ pub async fn play(
     size: usize,
     kill: bool,
 ) -> Option<Session> {
-    // Those whose node will be killed are all on it.
+    // If a node will be killed, all begin on it.
     let first = if kill { 0 } else { number };
     let opening = prepare(stage, number, first, backlog, size);
     let mut session = stage.open(opening).await?;
     let mut ready = pin!(stage.ready());
     let begun = tokio::select! {
         begun = &mut ready => begun,
-        // What comes is not acknowledged, so it comes again.
+        // What arrives is not acknowledged, so it is delivered again.
         why = deaf(&mut session) => {
             if !kill {
                 stage.fault(Fault::Broken, || why);
@@ -86,7 +86,7 @@ async fn prepare(
     }
 }
 
-/// Reads on, so that the line stays; why it did not.
+/// Keeps reading, so that the connection stays open. Returns why it did not.
 async fn deaf(session: &mut Session) -> String {
     loop {
         if let Err(why) = session.next().await {
@@ -95,7 +95,7 @@ async fn deaf(session: &mut Session) -> String {
     }
 }
 
-/// Comes back, and takes the backlog.
+/// Reconnects, and receives the backlog.
 async fn deliver(
     stage: &Stage,
     lost: &Lost,
@@ -122,7 +122,7 @@ async fn deliver(
     Ok(session)
 }
 
-/// Takes so many messages, numbered from 0, and acknowledges them; says when it has the last.
+/// Receives this many messages, numbered from 0, and acknowledges them. Returns when it got the last.
 pub async fn receive(
     session: &mut Session,
     backlog: u32,

@@ -1,4 +1,4 @@
-//! The options that `sustained` alone has.
+//! The options that only `sustained` has.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::args::{rate, seconds};
 use crate::mix::Mix;
 
-/// How to watch, and what to judge by.
+/// What to observe, and the limits to judge by.
 #[derive(Clone, Debug)]
 pub struct Sustained {
     pub window: Duration,
@@ -22,11 +22,11 @@ pub struct Sustained {
 pub struct Postgres {
     pub url: String,
     pub schema: String,
-    /// When a transaction is held open, in seconds.
+    /// The span in which a transaction is held open, in seconds.
     pub hold: Option<Range<f64>>,
 }
 
-/// Numbers to be kept.
+/// Limits that must hold.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wanted {
     pub worst: Option<f64>,
@@ -39,7 +39,7 @@ pub struct Wanted {
 #[derive(clap::Args)]
 #[command(next_help_heading = "What to watch, and what to judge by")]
 pub struct Options {
-    /// How many of all messages are of which kind: requests, pushes, forwards
+    /// Proportions of the kinds of messages: requests, pushes, forwards
     #[arg(long, value_name = "KIND=N,…", default_value = "requests", value_parser = Mix::parse)]
     mix: Mix,
     /// The kinds take turns of this length, instead of being mixed
@@ -48,16 +48,16 @@ pub struct Options {
     /// Between the lines; --seconds and --phase are multiples of it
     #[arg(long, value_name = "S", default_value = "10s", value_parser = time)]
     window: Duration,
-    /// The store's PostgreSQL: each line tells what goes on in there as well
+    /// The store's PostgreSQL: each line also reports its activity
     #[arg(long, value_name = "URL")]
     postgres: Option<String>,
-    /// Where its tables are [default: matssocket]
+    /// The schema of its tables [default: matssocket]
     #[arg(long, value_name = "NAME", requires = "postgres")]
     schema: Option<String>,
     /// From second A to second B, a transaction on that PostgreSQL keeps dead rows from being removed
     #[arg(long, value_name = "A..B", value_parser = span, requires = "postgres")]
     hold_xmin: Option<Range<f64>>,
-    /// Draw all of it there, as SVG
+    /// Write a plot of the whole run to this file, as SVG
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
     /// Fail if the slowest window has less than this share of the median window's rate
@@ -66,13 +66,13 @@ pub struct Options {
     /// Fail if a window has a p99 above this
     #[arg(long, value_name = "S", value_parser = time)]
     p99: Option<Duration>,
-    /// Fail if the tables take so many MB more disk at any time than they did at first
+    /// Fail if the tables ever take this many MB more disk than at first
     #[arg(long, value_name = "MB", value_parser = rate, requires = "postgres")]
     growth: Option<f64>,
 }
 
 impl Options {
-    /// All of them together, for a run of this length.
+    /// Checks the options together, for a run of this length.
     pub fn checked(self, run: Duration) -> Result<(Mix, Sustained), String> {
         let (window, mut mix) = (self.window, self.mix);
         mix.phase = self.phase;

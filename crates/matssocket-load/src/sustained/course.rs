@@ -1,4 +1,4 @@
-//! A run as it goes: closes each window when its time is over, and prints it.
+//! The progress of a run: closes each window when its time is over, and prints it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::mix::Mix;
 use crate::process::{self, Unused};
 use crate::stage::Shared;
 
-/// The titles come again after so many windows.
+/// The titles are repeated after this many windows.
 const TITLES_EVERY: usize = 20;
 
 /// The windows of a run so far.
@@ -23,12 +23,12 @@ pub struct Course {
     observer: Option<Observer>,
     begun: Instant,
     windows: Vec<Window>,
-    /// Of all windows together.
+    /// The number of all windows.
     most: usize,
 }
 
 impl Course {
-    /// Connects to the database, if it is to be observed.
+    /// Connects to the database if it is to be observed.
     pub fn new(args: &Args, load: &Load, sustained: &Sustained) -> Result<Course, String> {
         let observer = sustained.postgres.as_ref().map(Observer::connect);
         Ok(Course {
@@ -53,7 +53,7 @@ impl Course {
         Ok(())
     }
 
-    /// Called every few milliseconds. Only whole windows count, and nothing of what comes after the last.
+    /// Called every few milliseconds. Only whole windows count, and nothing after the last one.
     pub fn look(&mut self, shared: &Shared, now: Instant) {
         let end = self.begun + self.window * (self.windows.len() + 1) as u32;
         if now < end || self.windows.len() == self.most {
@@ -72,7 +72,7 @@ impl Course {
 
     fn close(&mut self, shared: &Shared, now: Instant) -> Window {
         let begun = self.window * self.windows.len() as u32;
-        // A look that comes late makes a window longer, and the next one shorter.
+        // A late call makes a window longer, and the next one shorter.
         let last = self.windows.last().map_or(0.0, |window| window.looked);
         let looked = now.duration_since(self.begun).as_secs_f64();
         let seconds = looked - last;
@@ -95,14 +95,14 @@ impl Course {
         }
     }
 
-    /// All windows; and what the tables took of the disk before the first, in bytes.
+    /// Returns all windows, and the size of the tables on disk before the first, in bytes.
     pub fn end(self) -> (Vec<Window>, Option<u64>) {
         let before = self.observer.as_ref().map(Observer::disk_before);
         (self.windows, before)
     }
 }
 
-/// What the cores were used for so far.
+/// What the cores have been used for so far.
 #[derive(Default)]
 struct Used {
     server: Option<Duration>,
@@ -117,7 +117,7 @@ impl Used {
         }
     }
 
-    /// Since another moment, which was so many seconds ago.
+    /// The use since an earlier moment, this many seconds ago.
     fn since(&self, before: &Used, seconds: f64) -> Cores {
         let cores = |now: Option<Duration>, before: Option<Duration>| {
             Some(now?.checked_sub(before?)?.as_secs_f64() / seconds)

@@ -1,13 +1,13 @@
-//! What went on in PostgreSQL during a window.
+//! PostgreSQL's activity during a window.
 
 use serde::Serialize;
 
 use super::window::{short, thousands};
 
 const MB: f64 = 1e6;
-/// Of a table's figures.
+/// The width of a table's figures.
 const COLUMN: usize = 27;
-/// So many wait events are told, those of the most backends.
+/// How many wait events are shown, those of the most backends.
 const WAITS: usize = 4;
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -17,12 +17,12 @@ pub struct Inside {
     pub disk: u64,
     pub messages: u64,
     pub wal_bytes: u64,
-    /// Pages that were written to the WAL as a whole, because a checkpoint had begun since they were changed last.
+    /// Pages that were written to the WAL in full, because a checkpoint had begun since they were last changed.
     pub full_pages: u64,
-    /// What backends wait for, and how many do on average; the most first.
+    /// What backends wait for, and how many on average; the most frequent first.
     pub waits: Vec<Wait>,
     pub vacuums: Vec<Vacuum>,
-    /// Checkpoints that began because it was time.
+    /// Checkpoints that began on schedule.
     pub checkpoints_timed: u64,
     /// Checkpoints that began because there was so much WAL.
     pub checkpoints_requested: u64,
@@ -30,7 +30,7 @@ pub struct Inside {
     pub checkpoint_pages: u64,
     /// How many transactions began since the oldest one that is held open; `None`: none is held by this program.
     pub held: Option<u64>,
-    /// Why the database did not tell.
+    /// Why the database did not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub silence: Option<String>,
 }
@@ -50,14 +50,14 @@ pub struct Wait {
     pub backends: f64,
 }
 
-/// Of one table.
+/// The figures of one table.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Vacuum {
     pub table: String,
-    /// Of the window's time: how much of it a vacuum was at work, and how much of it that slept to spare the others.
+    /// The share of the window in which a vacuum was running, including the time in which it slept to limit its load.
     pub at_work: f64,
     pub asleep: f64,
-    /// How many came to their end.
+    /// How many have ended.
     pub ended: u64,
 }
 
@@ -70,7 +70,7 @@ impl Inside {
         self.checkpoints_timed + self.checkpoints_requested + self.checkpoint_pages > 0
     }
 
-    /// How the tables are, in columns below each other.
+    /// The figures of the tables, in columns.
     pub fn tables(&self) -> String {
         match &self.silence {
             Some(why) => format!("PostgreSQL does not tell: {why}"),
@@ -78,7 +78,7 @@ impl Inside {
         }
     }
 
-    /// What is at work.
+    /// The current activity.
     pub fn work(&self) -> Vec<String> {
         if self.silence.is_some() {
             return Vec::new();
@@ -95,7 +95,7 @@ impl Inside {
         parts
     }
 
-    /// How large a full page is there is not to be had: it is written without the hole in its middle.
+    /// The size of full pages in the WAL is not available: a page is written without the hole in its middle.
     fn tell_wal(&self) -> String {
         let (each, pages) = (self.wal_bytes_each(), short(self.full_pages as f64));
         format!("WAL {each:.0} B per message, {pages} full pages")
@@ -158,7 +158,7 @@ pub mod tests {
     use super::*;
     use crate::mix::{Kind, Mix};
 
-    /// Much of everything.
+    /// An example with much of everything.
     pub fn busy() -> Inside {
         let table = |name: &str| Table {
             name: name.to_owned(),

@@ -1,11 +1,11 @@
-//! Holds the slowest window against the median, and the disk against what it was.
+//! Compares the slowest window with the median, and the disk usage with that at the start.
 
 use super::args::Wanted;
 use super::window::Window;
 use crate::mix::{Kind, Mix};
 use crate::verdict::Verdict;
 
-/// Each kind by itself where they took turns; else all of them together.
+/// Judges each kind separately if they took turns, otherwise all together.
 pub fn judge(verdict: &mut Verdict, mix: &Mix, wanted: &Wanted, windows: &[Window]) {
     if mix.is_mixed() {
         let rates = windows.iter().map(Window::per_second).collect();
@@ -64,7 +64,7 @@ fn median(mut rates: Vec<f64>) -> f64 {
     }
 }
 
-/// How much disk the tables took more than before, at the end and at most.
+/// How much the tables have grown on disk, at the end and at most.
 pub fn disk(verdict: &mut Verdict, most: Option<f64>, before: u64, windows: &[Window]) {
     let disks = windows.iter().filter_map(|window| window.inside.as_ref());
     let disks: Vec<_> = disks.map(|inside| inside.disk).collect();
@@ -100,7 +100,7 @@ mod tests {
     fn the_slowest_window_is_held_against_the_median() {
         let rates = [900.0, 1000.0, 1100.0, 700.0];
         let windows = rates.map(|rate| window(1.0, rate, 5.0));
-        // Of 950.
+        // The median is 950.
         assert!(kept(worst(0.73), &windows));
         assert!(!kept(worst(0.74), &windows));
         assert!(kept(Wanted::default(), &windows));

@@ -1,7 +1,7 @@
-//! What time does to a server: any mix of messages for as long as one likes, counted in windows of some seconds, beside
-//! what goes on in its PostgreSQL meanwhile; then the slowest window is held against the median.
+//! How a server performs over time: any mix of messages for as long as wanted, counted in windows of some seconds,
+//! along with the activity of its PostgreSQL. In the end, the slowest window is compared with the median.
 //!
-//! [`course`] closes the windows, [`window`] and [`inside`] have what each of them tells, [`postgres`] looks into the
+//! [`course`] closes the windows, [`window`] and [`inside`] have the figures of each, [`postgres`] observes the
 //! database, [`judge`] compares, [`plot`] draws.
 
 pub mod args;
@@ -25,7 +25,7 @@ use crate::crowd;
 use crate::verdict::Verdict;
 use args::Sustained;
 
-/// Runs it; whether there were no errors, and all numbers were kept.
+/// Runs it. Returns whether there were no errors and all limits held.
 ///
 /// # Errors
 /// It could not be run.

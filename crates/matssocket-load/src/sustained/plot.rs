@@ -1,5 +1,5 @@
-//! The windows as a picture. A few lines and bands need no crate for plotting, and such crates draw for light pages only:
-//! this one follows whoever looks at it, by its style sheet.
+//! The windows as a plot. A few lines and bands need no plotting crate, and such crates draw for light pages only: this
+//! plot follows the viewer's colour scheme, by its style sheet.
 
 mod axis;
 mod panel;
@@ -15,12 +15,12 @@ const WIDTH: f64 = 960.0;
 /// Where the lines are drawn, from left to right.
 const LEFT: f64 = 70.0;
 const RIGHT: f64 = 800.0;
-/// Of the title and what was run.
+/// The height of the title and of what was run.
 const HEAD: f64 = 62.0;
-/// Of a panel, and of the space to the next.
+/// The height of a panel, with the space to the next.
 const PANEL: f64 = 130.0;
 const GAP: f64 = 44.0;
-/// Of a strip that tells when something was at work.
+/// The height of a strip that shows when something was running.
 const STRIP: f64 = 18.0;
 
 const STYLE: &str = "\
@@ -118,7 +118,7 @@ fn panels(mix: &Mix, windows: &[Window]) -> Vec<Panel> {
     panels
 }
 
-/// What the database told, if it did.
+/// What was observed in the database, if it answered.
 fn told(window: &Window) -> Option<&Inside> {
     let inside = window.inside.as_ref();
     inside.filter(|inside| inside.silence.is_none())
@@ -127,7 +127,7 @@ fn told(window: &Window) -> Option<&Inside> {
 /// From when to when.
 type Spans = Vec<(f64, f64)>;
 
-/// When vacuums and checkpoints were at work.
+/// When vacuums and checkpoints were running.
 fn strips(windows: &[Window]) -> Vec<(String, Spans)> {
     let vacuums = |inside: &Inside| {
         let tables = inside.vacuums.iter().map(|vacuum| vacuum.table.clone());
@@ -150,7 +150,7 @@ fn strips(windows: &[Window]) -> Vec<(String, Spans)> {
     strips
 }
 
-/// The windows in which something was so, those next to each other as one.
+/// The windows for which this holds, with adjacent ones merged.
 fn spans(windows: &[Window], is_so: impl Fn(&Inside) -> bool) -> Spans {
     let mut spans: Spans = Vec::new();
     let mut from = 0.0;

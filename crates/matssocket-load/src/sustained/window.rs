@@ -1,4 +1,4 @@
-//! What was done in one window, and how it is told.
+//! The figures of one window, and how they are printed.
 
 use serde::Serialize;
 
@@ -8,32 +8,32 @@ use crate::tally::Tally;
 
 /// No line is longer than this.
 pub const WIDTH: usize = 120;
-/// In front of what is told of the database.
+/// The indentation of the lines about the database.
 const INDENT: &str = "      ";
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Window {
     /// Its end, in seconds since the beginning.
     pub at: f64,
-    /// When it was really closed.
+    /// When it was actually closed.
     #[serde(skip)]
     pub looked: f64,
-    /// Of each kind whose turn it was.
+    /// The figures of each kind whose turn it was.
     pub done: Vec<Done>,
     pub cores: Cores,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inside: Option<Inside>,
 }
 
-/// What became of the machine's cores, where the system tells.
+/// How the machine's cores were used, if the system reports it.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Cores {
     /// How many the server kept busy.
     pub server: Option<f64>,
     pub idle: Option<f64>,
-    /// How many were idle because the disk was waited for.
+    /// How many were idle, waiting for the disk.
     pub disk: Option<f64>,
-    /// How many other virtual machines had.
+    /// How many were used by other virtual machines.
     pub stolen: Option<f64>,
 }
 
@@ -71,7 +71,7 @@ impl Done {
     }
 }
 
-/// What stands above the lines of a window like this.
+/// The titles above the lines of a window like this.
 pub fn titles(mix: &Mix, window: &Window) -> Vec<String> {
     let mut line = format!("{:>7}", "s");
     for kind in mix.kinds() {
@@ -96,7 +96,7 @@ impl Window {
         self.done.iter().map(|done| done.per_second).sum()
     }
 
-    /// A line for people, under the [titles]; and some more on the database.
+    /// A line for humans, under the [titles], and more lines about the database.
     pub fn lines(&self, mix: &Mix) -> Vec<String> {
         let mut line = format!("{:>7}", self.at);
         for kind in mix.kinds() {
@@ -122,7 +122,7 @@ impl Window {
     }
 }
 
-/// Puts these one after the other, on as many lines as it takes.
+/// Joins these on as many lines as needed.
 fn fold(parts: &[String]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for part in parts {

@@ -1,4 +1,4 @@
-//! In a build without PostgreSQL there is nothing to look into.
+//! Replaces the observer in a build without PostgreSQL.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use super::args::Postgres;
 use super::inside::Inside;
 use crate::stage::Shared;
 
-/// There is none.
+/// An observer that cannot exist.
 pub enum Observer {}
 
 impl Observer {

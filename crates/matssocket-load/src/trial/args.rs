@@ -21,14 +21,14 @@ pub struct Args {
     pub trial: Trial,
 }
 
-/// Those who ask for no more than usual.
+/// The users with a normal load.
 #[derive(Clone, Copy, Debug)]
 pub struct Others {
     pub idle: usize,
     pub paced: usize,
-    /// Of each, per second.
+    /// Requests of each, per second.
     pub rate: f64,
-    /// Per second.
+    /// New users per second.
     pub newcomers: f64,
 }
 
@@ -48,7 +48,7 @@ pub enum Trial {
         sessions: usize,
         backlog: u32,
         size: usize,
-        /// They are in the store already.
+        /// The sessions and messages are already in the store.
         stored: bool,
         most: u64,
     },
@@ -72,16 +72,16 @@ impl Trial {
     }
 }
 
-/// A way to make the server hold much.
+/// A way to make the server hold much memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Case {
     /// Messages that are never complete
     Frames,
     /// The same in many frames
     Fragments,
-    /// A topic's publications that nobody reads
+    /// A topic's publications that are not read
     History,
-    /// Messages for sessions that come back
+    /// Messages for sessions that reconnect
     Outbox,
 }
 
@@ -117,24 +117,24 @@ impl Case {
 pub enum TrialCommand {
     /// Trial: one user's sessions send requests without a pause
     Greedy {
-        /// Of the one user
+        /// Sessions of the one user
         #[arg(long, value_name = "N", default_value = "40", value_parser = positive)]
         sessions: usize,
-        /// Requests under way for each
+        /// Requests in flight for each
         #[arg(long, value_name = "K", default_value = "500", value_parser = positive)]
         in_flight: usize,
         #[command(flatten)]
         common: Common,
     },
-    /// Trial: one user makes the server hold all that it will hold for him, in four ways
+    /// Trial: one user makes the server hold as much as it will hold for one user, in four ways
     Memory {
         /// Which of the ways [default: all]
         #[arg(long, value_enum, value_name = "NAME")]
         case: Option<Case>,
-        /// How many there are [default: 40; history 15; outbox 2]
+        /// Number of sessions [default: 40; history 15; outbox 2]
         #[arg(long, value_name = "N", value_parser = positive)]
         connections: Option<usize>,
-        /// What each asks for [default: 50 MiB; history 57 MiB; outbox 800 MB]
+        /// Bytes requested by each [default: 50 MiB; history 57 MiB; outbox 800 MB]
         #[arg(long, value_name = "B", value_parser = positive)]
         bytes: Option<usize>,
         #[command(flatten)]
@@ -142,7 +142,7 @@ pub enum TrialCommand {
         #[command(flatten)]
         common: Common,
     },
-    /// Trial: sessions with big backlogs come back all at once
+    /// Trial: sessions with large backlogs reconnect all at once
     Resume {
         /// How many there are
         #[arg(long, value_name = "N", default_value = "1,000", value_parser = positive)]
@@ -153,7 +153,7 @@ pub enum TrialCommand {
         /// Characters of a message's text
         #[arg(long, value_name = "C", default_value = "1,000,000", value_parser = positive)]
         size: usize,
-        /// The sessions back-0, back-1 … of users of the same names are in the store already, and their messages
+        /// The sessions back-0, back-1 … of users of the same names, and their messages, are already in the store
         #[arg(long)]
         stored: bool,
         #[command(flatten)]
@@ -161,70 +161,70 @@ pub enum TrialCommand {
         #[command(flatten)]
         common: Common,
     },
-    /// Trial: one service has work that does not end, and another is to answer
+    /// Trial: one service has endless work, while another must answer
     Services {
         /// How many there are
         #[arg(long, value_name = "N", default_value = "1,000", value_parser = positive)]
         jobs: usize,
-        /// Whose jobs they are
+        /// Users to which the jobs belong
         #[arg(long, value_name = "N", default_value = "20", value_parser = positive)]
         users: usize,
-        /// Kill the process of the first URL (kill -9), with the jobs on it; the second URL's node goes on
+        /// Kill the process of the first URL (kill -9), with the jobs on it; the second URL's node continues
         #[arg(long, value_name = "P", value_parser = pid)]
         kill_pid: Option<u32>,
         #[command(flatten)]
         common: Common,
     },
-    /// Trial: nobody asks too much: for what the server does of its own accord, such as scavenging
+    /// Trial: no user asks too much: for the effect of the server's own work, such as scavenging
     Steady {
         #[command(flatten)]
         common: Common,
     },
 }
 
-/// What every trial takes.
+/// The options of every trial.
 #[derive(clap::Args)]
 #[command(next_help_heading = "For all trials")]
 pub struct Common {
     /// Where the server is, ws:// only
     #[arg(long = "url", value_name = "URL,…", required = true, value_delimiter = ',', value_parser = url)]
     urls: Vec<Uri>,
-    /// The process whose memory is told (Linux)
+    /// The process whose memory is reported (Linux)
     #[arg(long, value_name = "P,…", value_delimiter = ',', value_parser = pid)]
     server_pid: Vec<u32>,
-    /// Seconds that the server is left in peace at first (not for steady)
+    /// Seconds of quiet at the beginning (not for steady)
     #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
     quiet_seconds: Duration,
-    /// Seconds that one user asks too much
+    /// Seconds in which one user asks too much
     #[arg(long, value_name = "S", default_value = "30", value_parser = seconds)]
     seconds: Duration,
-    /// Sessions that only keep their lines open
+    /// Sessions that only keep their connections open
     #[arg(long, value_name = "N", default_value = "10", value_parser = whole)]
     idle: usize,
-    /// Sessions that send requests at a rate, each of a user of its own
+    /// Sessions that send requests at a rate, each of a separate user
     #[arg(long, value_name = "N", default_value = "10", value_parser = positive)]
     paced: usize,
-    /// Of each of them, per second
+    /// Requests of each of them, per second
     #[arg(long, value_name = "R", default_value = "20", value_parser = above_zero)]
     rate: f64,
     /// New users per second
     #[arg(long, value_name = "R", default_value = "2", value_parser = above_zero)]
     newcomers: f64,
-    /// Write the figures there as well
+    /// Also write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Only whether the numbers were kept
+    /// Print only whether the limits held
     #[arg(long)]
     quiet: bool,
 }
 
-/// The memory that the server may take.
+/// The memory that the server may use.
 #[derive(clap::Args)]
 pub struct Most {
     /// The server's max_node_bytes [default: 512 MiB]: its memory may be a fifth more
     #[arg(long, value_name = "B", value_parser = positive)]
     budget: Option<usize>,
-    /// And this: what is not counted, such as the program itself
+    /// Additional bytes for what is not counted, such as the program itself
     #[arg(long, value_name = "B", default_value = "0", value_parser = whole)]
     base: usize,
 }
@@ -257,7 +257,7 @@ impl Common {
 }
 
 impl TrialCommand {
-    /// What to try; options that do not go together are refused.
+    /// Checks that the options go together.
     pub fn checked(self) -> Result<Args, String> {
         let args = self.args();
         let kills = matches!(args.trial, Trial::Services { kill: Some(_), .. });

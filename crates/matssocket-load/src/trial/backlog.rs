@@ -1,4 +1,4 @@
-//! Messages that wait for sessions which are not connected.
+//! Messages that wait for sessions that are not connected.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use tokio_tungstenite::tungstenite::http::Uri;
 use crate::pipeline::parse;
 use crate::session::{Lost, Session};
 
-/// Who orders the messages.
+/// Sessions that order the messages.
 const ORDERERS: usize = 4;
-/// Characters ordered at a time: the server makes them all in one transaction.
+/// Characters ordered at a time: the server creates them all in one transaction.
 const AT_ONCE: usize = 4_000_000;
-/// Between attempts of what was answered with RETRY.
+/// The pause before repeating what was answered with RETRY.
 const PAUSE: Duration = Duration::from_millis(200);
 const ATTEMPTS: usize = 20;
 /// Longest time for a single order.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Opens a session for each of these users, lets its line go, and has so many messages stored for it, numbered from 0;
-/// or as many as the server will store. The sessions, and how many messages were stored in all.
+/// Opens a session for each of these users, drops its connection, and orders this many messages for it, numbered from
+/// 0, or as many as the server will store. Returns the sessions, and how many messages were stored in total.
 pub async fn store(
     url: &Uri,
     users: &[String],
@@ -51,7 +51,7 @@ pub async fn store(
     Ok((all, stored))
 }
 
-/// How many were stored: fewer than asked for where the server has no room for more.
+/// Returns how many were stored, fewer than requested if the server has no room for more.
 async fn fill(orderer: &mut Session, lost: &Lost, count: u32, size: usize) -> Result<u32, String> {
     let at_once = u32::try_from(AT_ONCE / size).unwrap_or(u32::MAX).max(1);
     let mut first = 0;
@@ -90,7 +90,7 @@ pub async fn order(session: &mut Session, endpoint: &str, msg: &str) -> Result<(
     Err(format!("RETRY, {ATTEMPTS} times"))
 }
 
-/// Whether it was acknowledged, rather than to be sent again.
+/// Whether it was acknowledged; otherwise it must be sent again.
 async fn answer(session: &mut Session, cmid: u64) -> Result<bool, String> {
     let cmid = cmid.to_string();
     loop {

@@ -71,14 +71,14 @@ pub async fn run(
                 verdict.note(&format!("the greedy user's first fault: {example}"));
             }
         }
-        // That is his affair.
+        // A failure of the greedy user itself does not matter.
         Err(why) => verdict.note(&format!("the greedy user: {why}")),
     }
     Ok(())
 }
 
-/// Threads that do nothing, as fast as they can: one more than there are processors. What the requests of others take
-/// beside them is the operating system's doing, and no server can be faster while all its threads have work.
+/// Busy-looping threads: one more than there are processors. The time that others' requests take beside them is due to
+/// the operating system's scheduling, and no server can be faster while all its threads have work.
 struct Busy(Arc<AtomicBool>);
 
 impl Busy {

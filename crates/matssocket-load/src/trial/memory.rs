@@ -1,4 +1,4 @@
-//! One user makes the server hold all that it will hold for him.
+//! One user makes the server hold as much as it will hold for one user.
 
 use std::time::{Duration, Instant};
 
@@ -65,15 +65,15 @@ pub fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// The one user: another for each case, since a user may have only so many sessions.
+/// The one user: a different one for each case, since a user's sessions are limited.
 fn user(case: Case) -> String {
     format!("heavy-{}", case.name())
 }
 
-/// What a case needs to be there before.
+/// What a case needs to be prepared.
 enum Prepared {
     Nothing,
-    /// The id of a publication before those that are to be repeated.
+    /// The id of a publication before those to be repeated.
     LastSeen(String),
     /// Sessions, and what was stored for each.
     Backlogs(Vec<Lost>, u64),
@@ -98,9 +98,9 @@ async fn prepare(
     })
 }
 
-/// Publishes so many bytes; the id of the publication before them.
+/// Publishes this many bytes. Returns the id of the publication before them.
 async fn publish(url: &Uri, bytes: usize) -> Result<String, String> {
-    /// In one transaction.
+    /// Publications in one transaction.
     const AT_ONCE: usize = 10;
     let mut session = Session::open(url, "publisher").await?;
     session
@@ -141,7 +141,7 @@ async fn next(session: &mut Session) -> Result<String, String> {
     Ok(text.to_string())
 }
 
-/// Asks for too much until then; how many of the connections the server has closed.
+/// Asks for too much until then. Returns how many of the connections the server has closed.
 async fn ask(
     url: Uri,
     prepared: Prepared,
@@ -186,26 +186,26 @@ async fn ask(
     Ok(closed)
 }
 
-/// Does not read. Whether the line was gone in the end.
+/// Does not read. Returns whether the connection was gone in the end.
 async fn deaf(mut session: Session, until: Instant) -> bool {
     sleep_until(until.into()).await;
     is_gone(session.socket()).await
 }
 
-/// Reads, and acknowledges nothing. Whether the line went.
+/// Reads, but acknowledges nothing. Returns whether the connection was closed.
 async fn mute(mut session: Session, until: Instant) -> bool {
     let read = async { while session.next().await.is_ok() {} };
     tokio::time::timeout_at(until.into(), read).await.is_ok()
 }
 
-/// Whether the server has closed; takes what waits.
+/// Whether the server has closed. Reads what is waiting.
 async fn is_gone(socket: &mut TcpStream) -> bool {
     let mut taken = vec![0; 1 << 16];
     let read = async { while socket.read(&mut taken).await.is_ok_and(|read| read > 0) {} };
     timeout(Duration::from_millis(500), read).await.is_ok()
 }
 
-/// Sends a message but for its last byte, and holds the line. Whether the server closed it.
+/// Sends a message except for its last byte, and keeps the connection open. Returns whether the server closed it.
 async fn fill(mut session: Session, case: Case, bytes: usize, until: Instant) -> bool {
     let (mut reader, mut writer) = session.socket().split();
     let write = async {
@@ -256,7 +256,7 @@ async fn zeros(
     writer: &mut (impl AsyncWriteExt + Unpin),
     mut length: usize,
 ) -> std::io::Result<()> {
-    // Blanks, which JSON may begin with.
+    // Blanks, with which JSON may begin.
     static BLANKS: [u8; 1 << 16] = [b' '; 1 << 16];
     while length > 0 {
         let part = length.min(BLANKS.len());

@@ -1,5 +1,5 @@
-//! What one user may not do to the others, and to the server: each trial leaves the server in peace at first, then lets
-//! one user ask too much of it, and holds what becomes of everybody else against the numbers that are promised.
+//! What one user must not be able to do to others, and to the server: each trial starts quietly, then lets one user ask
+//! too much, and compares the service that all others get with the promised limits.
 
 pub mod args;
 mod backlog;
@@ -21,10 +21,10 @@ use crate::verdict::Verdict;
 use args::{Args, Trial};
 use others::{Others, Phase};
 
-/// The slowest hundredth of newcomers and of requests may take so long while one user asks too much.
+/// Limit for the 99th percentile of newcomers and of requests while one user asks too much.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Runs a trial; whether all numbers were kept.
+/// Runs a trial. Returns whether all limits held.
 ///
 /// # Errors
 /// It could not be run.
@@ -68,7 +68,7 @@ pub fn run(args: Args) -> Result<bool, String> {
     verdict.end(args.trial.name(), args.json.as_deref())
 }
 
-/// Nobody asks too much.
+/// No user asks too much.
 async fn steady(args: &Args, verdict: &mut Verdict) -> Result<(), String> {
     let url = &args.urls[0];
     let lease = server::Lease::watch(url).await;
@@ -88,7 +88,7 @@ fn on_one_thread<T>(run: impl Future<Output = T>) -> Result<T, String> {
     Ok(LocalSet::new().block_on(&runtime, run))
 }
 
-/// Runs something on a thread of its own, so that those who measure are not held up by it.
+/// Runs something on a separate thread, so that it does not hold up the measuring sessions.
 async fn apart<T: Send + 'static>(
     run: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
@@ -97,7 +97,7 @@ async fn apart<T: Send + 'static>(
     result.await.map_err(|_| "a thread panicked".to_owned())?
 }
 
-/// What became of the others in a phase.
+/// Reports the service that the others got in a phase.
 fn tell(verdict: &mut Verdict, when: &str, phase: &Phase, most: Option<Duration>) {
     verdict.times(&format!("{when}: requests"), &phase.paced, most);
     verdict.times(&format!("{when}: HELLO"), &phase.newcomers, most);

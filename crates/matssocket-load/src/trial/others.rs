@@ -1,5 +1,5 @@
-//! Those who ask for no more than usual: sessions that keep their lines open, sessions that send requests at a rate, and
-//! newcomers. What the server is to them is counted, for each phase of a trial by itself.
+//! The users with a normal load: sessions that keep their connections open, sessions that send requests at a rate, and
+//! newcomers. The service they get is measured separately for each phase of a trial.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -18,26 +18,26 @@ use crate::tally::{Fault, Tally};
 
 /// How long after a RETRY a request is sent again.
 const BACK_OFF: Duration = Duration::from_millis(500);
-/// How long answers are waited for in the end.
+/// How long to wait for answers at the end.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Between PINGs of a session, as clients do.
+/// Time between PINGs of a session, as in real clients.
 const PING: Duration = Duration::from_secs(15);
 
 /// What was counted in one phase.
 #[derive(Default)]
 pub struct Phase {
-    /// Requests: from when each was due until its answer.
+    /// Requests, timed from when each was due until its answer.
     pub paced: Tally,
-    /// From when each was due until its WELCOME.
+    /// Newcomers, timed from when each was due until its WELCOME.
     pub newcomers: Tally,
-    /// Lines that the server closed, or that broke.
+    /// Connections that the server closed, or that broke.
     pub closed: u64,
 }
 
 struct Shared {
     url: Uri,
     endpoint: &'static str,
-    /// Makes the users of several groups different ones.
+    /// Distinguishes the users of several groups.
     group: &'static str,
     how: args::Others,
     /// The last is the current one.
@@ -111,7 +111,7 @@ impl Others {
         self.shared.phases.borrow_mut().push(Phase::default());
     }
 
-    /// Waits for what is under way; what was counted, phase by phase.
+    /// Waits for what is in progress. Returns the figures of each phase.
     pub async fn end(self) -> Vec<Phase> {
         self.shared.over.set(true);
         for task in self.tasks {
@@ -121,7 +121,7 @@ impl Others {
     }
 }
 
-/// Keeps a line open; if it is lost, comes back.
+/// Keeps a connection open; if it is lost, reconnects.
 async fn idle(shared: Rc<Shared>, mut session: Session, number: usize) {
     let mut next = Instant::now() + PING.mul_f64(number as f64 / shared.how.idle as f64);
     let mut pings = 0_u64;
@@ -150,7 +150,7 @@ async fn idle(shared: Rc<Shared>, mut session: Session, number: usize) {
     session.close().await;
 }
 
-/// Resumes a session whose line is lost, without a pause to speak of; `None`: it was over first.
+/// Resumes a session whose connection is lost, almost without a pause. `None`: the trial was over first.
 async fn come_back(shared: &Shared, session: Session) -> Option<Session> {
     let lost = session.lose();
     while !shared.over.get() {
@@ -162,7 +162,7 @@ async fn come_back(shared: &Shared, session: Session) -> Option<Session> {
     None
 }
 
-/// New users, one after the other, each at its time, however long those before take.
+/// New users, each at its own time, however long the earlier ones take.
 async fn newcomers(shared: Rc<Shared>) {
     let begun = Instant::now();
     let mut tasks = Vec::new();
@@ -185,7 +185,7 @@ async fn newcomer(shared: Rc<Shared>, due: Instant, number: u64) {
     let opened = Session::open(&shared.url, user).await;
     {
         let tally = &mut shared.phases.borrow_mut()[phase].newcomers;
-        // One who was not let in has waited, too.
+        // A newcomer who was refused has waited, too.
         tally.done(due, Instant::now());
         if let Err(why) = &opened {
             tally.fault(Fault::Broken, 1, || why.clone());
@@ -196,7 +196,7 @@ async fn newcomer(shared: Rc<Shared>, due: Instant, number: u64) {
     }
 }
 
-/// A request under way.
+/// A request in flight.
 struct Request {
     due: Instant,
     phase: usize,
@@ -224,7 +224,7 @@ impl Paced {
     async fn run(mut self, mut session: Session) {
         let rate = self.shared.how.rate;
         let apart = 1.0 / rate / self.shared.how.paced as f64;
-        // They do not all send in the same moment.
+        // Not all of them send at the same moment.
         let begun = Instant::now() + Duration::from_secs_f64(apart * self.number as f64);
         let (mut sent, mut give_up) = (0, None);
         loop {
@@ -247,7 +247,7 @@ impl Paced {
             };
             if let Err(why) = self.talk(&mut session, next).await {
                 self.shared.closed(&why);
-                // What was under way comes again with the session, or not: it is not waited for.
+                // Requests in flight are not waited for: they may or may not be answered after the reconnect.
                 self.requests
                     .values_mut()
                     .for_each(|request| request.again = Some(now));
@@ -282,7 +282,7 @@ impl Paced {
         }
     }
 
-    /// Sends what was said, and hears what comes until then.
+    /// Sends what is queued, and processes input until then.
     async fn talk(&mut self, session: &mut Session, until: Instant) -> Result<(), String> {
         session.flush().await?;
         tokio::select! {
@@ -336,7 +336,7 @@ impl Paced {
         }
     }
 
-    /// What was not answered has taken all this time.
+    /// Counts unanswered requests with the time they have taken so far.
     fn give_up(&mut self) {
         let now = Instant::now();
         for request in self.requests.values() {

@@ -1,4 +1,4 @@
-//! Sessions with big backlogs come back all at once.
+//! Sessions with large backlogs reconnect all at once.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use crate::scenario::storm::receive;
 use crate::session::{Lost, Session};
 use crate::verdict::Verdict;
 
-/// How long the last of them is waited for, beyond the time that was given.
+/// How long to wait for the last of them, beyond the given time.
 const PATIENCE: Duration = Duration::from_secs(1_800);
 
 pub async fn run(
@@ -102,7 +102,7 @@ async fn come_back(url: Uri, lost: Vec<Lost>, count: u32, begun: Instant) -> Res
     })
 }
 
-/// One session comes back, and takes what waits for it.
+/// One session reconnects, and receives its backlog.
 async fn take(
     url: &Uri,
     lost: Lost,

@@ -1,4 +1,4 @@
-//! What the server says of itself, and what the system says of it.
+//! What the server and the operating system report about the server.
 
 use std::cell::Cell;
 use std::fs;
@@ -15,10 +15,10 @@ use tokio_tungstenite::tungstenite::http::Uri;
 use crate::process;
 use crate::verdict::Verdict;
 
-/// How often its memory is looked at.
+/// How often its memory is sampled.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Its metrics, where it serves them below the WebSocket's path.
+/// Its metrics, if it serves them below the WebSocket's path.
 async fn metrics(url: &Uri) -> Option<Value> {
     let read = async {
         let host = url.host()?.trim_matches(['[', ']']);
@@ -37,14 +37,14 @@ async fn metrics(url: &Uri) -> Option<Value> {
     timeout(Duration::from_secs(5), read).await.ok()?
 }
 
-/// Watches whether a node keeps its lease, where its metrics can be had.
+/// Watches whether a node keeps its lease, if its metrics are available.
 pub struct Lease {
     url: Uri,
     before: Option<(u64, u64)>,
 }
 
 impl Lease {
-    /// From now on.
+    /// Starts watching.
     pub async fn watch(url: &Uri) -> Lease {
         let before = lease_failures(url).await;
         let url = url.clone();
@@ -63,20 +63,23 @@ impl Lease {
 async fn lease_failures(url: &Uri) -> Option<(u64, u64)> {
     let metrics = metrics(url).await?;
     let number = |pointer: &str| metrics.pointer(pointer)?.as_u64();
-    Some((number("/maintenance/lease/failures")?, number("/incarnations")?))
+    Some((
+        number("/maintenance/lease/failures")?,
+        number("/incarnations")?,
+    ))
 }
 
 /// Watches the memory of processes.
 pub struct Memory {
     pids: Vec<u32>,
-    /// The system has forgotten the peak before.
+    /// Whether the system's record of the peak was reset at the start.
     forgot: bool,
     most: Rc<Cell<u64>>,
     task: JoinHandle<()>,
 }
 
 impl Memory {
-    /// From now on.
+    /// Starts watching.
     pub fn watch(pids: &[u32]) -> Memory {
         let forget = |pid: &u32| fs::write(format!("/proc/{pid}/clear_refs"), "5").is_ok();
         let forgot = pids.iter().all(forget);
@@ -97,7 +100,7 @@ impl Memory {
         }
     }
 
-    /// The most since then, in bytes.
+    /// The peak since then, in bytes.
     pub fn peak(self) -> u64 {
         self.task.abort();
         let seen = self.most.get();

@@ -1,4 +1,4 @@
-//! One service has work that does not end, and another is to answer.
+//! One service has endless work, while another must answer.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::verdict::Verdict;
 
 /// It forwards to a service that answers at once.
 const QUICK: &str = "Test.single";
-/// It forwards to a service that takes its time: an hour.
+/// It forwards to a slow service, which takes an hour.
 const SLOW: &str = "Test.slow";
 const AN_HOUR: &str = r#"{"sleepTime":3600000}"#;
 /// How long it may take to have all jobs accepted, or refused.
@@ -51,7 +51,7 @@ pub async fn run(
     if !killed.is_ok_and(|status| status.success()) {
         return Err(format!("the process {pid} could not be killed"));
     }
-    // Until the lease has run out; and as long again with its jobs.
+    // Until the lease has expired, and then as long again with its jobs.
     sleep(LEASE + args.time).await;
     let phases = others.end().await;
     tell(verdict, "second node, before", &phases[0], None);
@@ -64,7 +64,7 @@ pub async fn run(
     Ok(())
 }
 
-/// After which the work of a node that was killed is taken over.
+/// The time after which the work of a killed node is taken over.
 const LEASE: Duration = Duration::from_secs(16);
 
 #[derive(Default)]
@@ -73,7 +73,7 @@ struct Taken {
     retried: usize,
 }
 
-/// Orders the jobs, and goes away.
+/// Orders the jobs, and disconnects.
 async fn order(args: &Args, jobs: usize, users: usize) -> Result<Taken, String> {
     let mut taken = Taken::default();
     let give_up = Instant::now() + PATIENCE;
@@ -89,7 +89,7 @@ async fn order(args: &Args, jobs: usize, users: usize) -> Result<Taken, String> 
         }
         session.flush().await?;
         let hear = hear(&mut session, count, &mut taken);
-        // What is not answered in time is neither.
+        // A job that is not answered in time counts as neither.
         if let Ok(heard) = timeout_at(give_up.into(), hear).await {
             heard?;
         }

@@ -1,4 +1,4 @@
-//! The conformance server in processes of its own, on SQLite and on a durable PostgreSQL of the bench's own.
+//! The conformance server in separate processes, on SQLite and on a durable PostgreSQL of the bench's own.
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ impl Database {
         }
     }
 
-    /// What stands in front of the names of the store's tables.
+    /// The prefix of the names of the store's tables.
     pub fn prefix(self) -> &'static str {
         match self {
             Database::Sqlite => "matssocket_",
@@ -51,9 +51,9 @@ use Database::{Postgres, Sqlite};
 pub struct Server {
     pub process: Process,
     pub url: String,
-    /// Where its SQLite file is, if it has one.
+    /// The directory of its SQLite file, if it has one.
     pub directory: Rc<TempDir>,
-    /// Of its database.
+    /// The URL of its database.
     pub database: String,
 }
 
@@ -68,16 +68,17 @@ pub fn file_in(directory: &TempDir) -> String {
     directory.path().join("bench.db").display().to_string()
 }
 
-/// What servers are started from.
+/// Starts servers.
 pub struct Servers {
     program: PathBuf,
     pub directory: TempDir,
-    /// Started when it is needed.
+    /// Started when needed.
     postgres: OnceCell<postgres::Server>,
 }
 
 impl Servers {
-    /// Builds the conformance server; `load` is the path of the load generator, `directory` where databases may be.
+    /// Builds the conformance server; `load` is the path of the load generator, `directory` is where databases may be
+    /// created.
     pub fn new(load: &str, directory: &str) -> Servers {
         Servers {
             program: build(Path::new(load)),
@@ -125,7 +126,7 @@ impl Servers {
         }
     }
 
-    /// A server on a store in which this SQL has inserted something before.
+    /// A server on a store into which this SQL has inserted something first.
     pub fn start_filled(&self, database: Database, sql: &str, more: &[&str]) -> Server {
         let mut server = self.start(database, "a");
         server.process.kill();
@@ -138,7 +139,7 @@ impl Servers {
     }
 }
 
-/// Runs SQL beside a server, or while there is none.
+/// Runs SQL while a server is running, or while there is none.
 pub fn execute(database: Database, url: &str, sql: &str) {
     let done = match database {
         Sqlite => SqliteConnection::establish(url)
@@ -151,7 +152,7 @@ pub fn execute(database: Database, url: &str, sql: &str) {
     done.expect("it is right for both databases");
 }
 
-/// An example is not built for a bench: this sees to it, in the same profile, beside this program.
+/// Examples are not built for benches, so this builds it, in the same profile, next to this program.
 fn build(program: &Path) -> PathBuf {
     const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let mut build = Command::new(env!("CARGO"));

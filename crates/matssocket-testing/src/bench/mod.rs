@@ -1,4 +1,4 @@
-//! What benches share: servers in processes of their own.
+//! Code shared by benches: servers in separate processes.
 
 #[cfg(feature = "postgres")]
 pub mod conformance;

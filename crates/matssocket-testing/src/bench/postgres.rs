@@ -1,4 +1,4 @@
-//! Where the PostgreSQL to measure is, and a schema of one's own in it.
+//! The PostgreSQL to measure, and a separate schema in it.
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
@@ -6,7 +6,7 @@ use matssocket::Postgres;
 
 const VARIABLE: &str = "MATSSOCKET_TEST_POSTGRES";
 
-/// The URL that was given, else the environment's; says so if there is none.
+/// The given URL, or else the environment's; prints a message if there is none.
 pub fn url(given: Option<String>) -> Option<String> {
     let url = given.or_else(|| std::env::var(VARIABLE).ok());
     if url.is_none() {
@@ -35,7 +35,7 @@ impl Schema {
         Postgres::at(&self.url).schema(&self.name)
     }
 
-    /// A connection as the store's are.
+    /// A connection with the store's settings.
     pub fn connect(&self) -> PgConnection {
         let mut conn = PgConnection::establish(&self.url).expect("PostgreSQL is there");
         let settings = format!(

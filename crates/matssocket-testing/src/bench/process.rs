@@ -1,4 +1,4 @@
-//! Servers in processes of their own: they run this same program, told so by an environment variable.
+//! Servers in separate processes, which run this same program, selected by an environment variable.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -8,10 +8,10 @@ use actix_web::{App, HttpServer};
 use matssocket::{MatsSocketServer, Principal, ServerBuilder, Verdict, auth_fn};
 use tokio::task::LocalSet;
 
-/// Says to this program what server it is.
+/// Tells this program which server it is.
 const ROLE: &str = "MATSSOCKET_BENCH_SERVER";
 
-/// What server this process is; `None`: it is the one that measures.
+/// Which server this process is; `None`: it is the one that measures.
 pub fn role() -> Option<String> {
     let role = std::env::var(ROLE).ok()?;
     std::thread::spawn(until_abandoned);
@@ -24,7 +24,7 @@ fn until_abandoned() {
     std::process::exit(0);
 }
 
-/// A node for whoever comes, until the parent is gone.
+/// Serves a node until the parent is gone.
 pub fn serve(node: ServerBuilder, started: impl FnOnce(&MatsSocketServer)) {
     let system = actix_web::rt::System::new();
     system.block_on(async {
@@ -62,7 +62,7 @@ impl Process {
         let _ = self.0.wait();
     }
 
-    /// The first line that it says; its output must be piped.
+    /// The first line of its output, which must be piped.
     pub fn first_line(&mut self) -> String {
         let said = self.0.stdout.take().expect("it is piped");
         let mut line = String::new();
@@ -77,7 +77,7 @@ impl Drop for Process {
     }
 }
 
-/// A server in a process of its own, which ends when this is dropped.
+/// A server in a separate process, which ends when this is dropped.
 pub struct Server {
     process: Process,
     pub port: u16,
@@ -101,10 +101,10 @@ impl Server {
         self.process.0.id()
     }
 
-    /// CPU time that it has used so far, where the system tells.
+    /// CPU time that it has used so far, if the system reports it.
     pub fn cpu(&self) -> Option<Duration> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.0.id())).ok()?;
-        // Behind the name in parentheses, user and system time are the 12th and 13th; in hundredths of a second.
+        // After the name in parentheses, user and system time are the 12th and 13th; in hundredths of a second.
         let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
         let mut ticks = || fields.next()?.parse::<u64>().ok();
         Some(Duration::from_millis(10 * (ticks()? + ticks()?)))

@@ -1,4 +1,4 @@
-//! Nodes that hear each other through a real PostgreSQL, each as in a process of its own.
+//! Nodes that notify each other through a real PostgreSQL, each as if in a separate process.
 
 mod proxy;
 
@@ -19,10 +19,10 @@ use crate::cluster::{ClusterCounters, Notice, Transport};
 use crate::store::operation::{ConnectionId, SessionKey};
 use proxy::Proxy;
 
-/// How long a test waits for what must come.
+/// How long a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The tests' PostgreSQL, with more parameters, which count before its own.
+/// The tests' PostgreSQL, with more parameters, which take precedence over its own.
 fn url(parameters: &[(&str, &str)]) -> String {
     let mut url = std::env::var("MATSSOCKET_TEST_POSTGRES").expect(
         "MATSSOCKET_TEST_POSTGRES must be the URL of a PostgreSQL for tests; ./test starts one and sets it",
@@ -38,7 +38,7 @@ fn url(parameters: &[(&str, &str)]) -> String {
     url
 }
 
-/// A name that no other test has.
+/// A unique name.
 fn fresh(what: &str) -> String {
     format!("{what}-{}", crate::wire::random_id(8, &mut rand::rng()))
 }
@@ -55,7 +55,7 @@ struct Node {
 }
 
 impl Node {
-    /// A node of the cluster; it hears from now on.
+    /// A node of the cluster, which receives notices from now on.
     fn join(cluster: &str, name: &str) -> Node {
         let node = Node::connecting(&url(&[]), cluster, name);
         assert_eq!(node.hear(), Notice::Missed, "it listens");
@@ -280,7 +280,7 @@ fn a_line_that_was_ended_comes_back_and_the_node_is_told_that_it_missed_somethin
     }
 }
 
-/// The bytes are taken, and go nowhere: neither we nor the kernel sees anything wrong with that.
+/// The bytes are accepted but go nowhere: neither we nor the kernel can see anything wrong.
 #[test]
 fn a_line_that_leads_nowhere_is_given_up_within_15_seconds() {
     let cluster = fresh("schema");
@@ -312,7 +312,7 @@ fn who_leaves_tells_first_what_waits_and_then_hears_no_more() {
         Err(RecvTimeoutError::Disconnected),
         "its line is gone"
     );
-    // It comes back as another.
+    // It joins again as a new node.
     let again = Node::join(&cluster, "a");
     b.tell(&again, released(4));
     assert_eq!(again.hear(), released(4));

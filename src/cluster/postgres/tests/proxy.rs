@@ -1,4 +1,4 @@
-//! A way to PostgreSQL that takes bytes and keeps them.
+//! A proxy to PostgreSQL that can hold bytes back.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use diesel::sql_types::Text;
 
 use super::{connection, url};
 
-/// Passes connections on. It ends with the test's process.
+/// Forwards connections. It ends with the test's process.
 pub(super) struct Proxy {
     port: u16,
     gate: Arc<Gate>,
@@ -79,7 +79,7 @@ impl Proxy {
         self.gate.hold(|_| usize::MAX);
     }
 
-    /// Nothing passes on the connections that there are.
+    /// Nothing passes on the existing connections.
     pub(super) fn strand(&self) {
         self.gate.hold(|state| state.connections);
     }
@@ -101,7 +101,7 @@ fn pump(mut from: TcpStream, mut to: TcpStream, gate: &Gate, number: usize) {
     let _ = to.shutdown(Shutdown::Write);
 }
 
-/// Where the server listens.
+/// The server's address.
 fn server() -> String {
     #[derive(QueryableByName)]
     struct Address {

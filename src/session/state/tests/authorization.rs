@@ -1,4 +1,4 @@
-//! What is accepted and what is only offered; what goes out, and what does not; rights that are withdrawn.
+//! Accepted and offered values, what may be sent and what not, and withdrawn rights.
 
 use super::*;
 use crate::registry::Revocation;
@@ -80,7 +80,7 @@ fn a_refused_value_is_never_taken_for_the_accepted_one() {
     }
     assert_eq!(driven.state.accepted_authorization(), Some("good"));
     assert_eq!(driven.state.offered_authorization(), None);
-    // The one accepted before, said again: whether it still holds is asked, and it alone.
+    // The value accepted before, sent again: only whether it is still valid is asked.
     let actions = driven.text(&auth("good"));
     assert!(
         has(&actions, "Reevaluate { changed: false }"),
@@ -121,13 +121,13 @@ fn guessing_ends_after_a_few() {
         driven.invalid()
     };
     assert_eq!(types(&guess(&mut driven, 1)), ["REAUTH"]);
-    // Who has values that are accepted may not guess the more between them.
+    // Accepted values in between must not allow more guesses.
     driven.text(&auth("fine"));
     driven.accepted();
     driven.text(&auth("good"));
     driven.accepted();
     assert_eq!(types(&guess(&mut driven, 2)), ["REAUTH"]);
-    // A client that lives for days is refused now and then.
+    // A client connected for days is refused occasionally.
     driven.after(Duration::from_secs(60));
     assert_eq!(types(&guess(&mut driven, 3)), ["REAUTH"]);
     assert_eq!(ending(&guess(&mut driven, 4)).0, 1008);
@@ -151,7 +151,7 @@ fn replies_wait_for_a_valid_authorization() {
     assert_eq!(types(&driven.accepted()), ["RESOLVE"]);
 }
 
-/// The login may expire while a handler takes its time.
+/// The login may expire while a slow handler is running.
 #[test]
 fn an_answer_that_was_long_in_the_making_is_asked_about() {
     let slow = |verdict: Result<Verdict, AuthError>| {
@@ -259,7 +259,7 @@ fn what_is_replayed_begins_with_the_first_that_was_missed() {
     assert!(has(&actions, read), "{actions:?}");
 }
 
-/// What is said of the value before must neither let out nor hold what is for the one accepted since.
+/// The answer about an earlier value must neither release nor hold what the newer accepted one covers.
 #[test]
 fn a_late_answer_about_the_value_before_does_not_count() {
     let mut driven = Driven::established(Config::default());
@@ -328,7 +328,7 @@ fn a_replay_that_fails_is_tried_again() {
     assert!(has(&actions, "ReadTopic"), "{actions:?}");
 }
 
-/// With no caching at all, a replay that takes its time must not be asked about for ever.
+/// Without any caching, a slow replay must not cause endless checks.
 #[test]
 fn a_replay_is_let_out_by_the_answer_that_began_it() {
     let mut driven = Driven::listening(Config {
@@ -414,7 +414,7 @@ fn revoking_stops_everything_until_a_value_is_accepted_be_it_the_same() {
     assert!(has(&actions, "ReevaluateOutgoing"), "{actions:?}");
 }
 
-/// What the authenticator said of a value before it was revoked is no word on it afterwards.
+/// An answer about a value from before its revocation does not count afterwards.
 #[test]
 fn an_answer_that_a_revocation_has_overtaken_does_not_count() {
     let mut driven = Driven::established(Config::default());
@@ -427,7 +427,7 @@ fn an_answer_that_a_revocation_has_overtaken_does_not_count() {
     );
     driven.invalid();
     assert_eq!(driven.state.accepted_authorization(), None);
-    // Likewise where the accepted value was asked about.
+    // Likewise if the accepted value was asked about.
     let mut driven = Driven::established(Config::default());
     driven.text(REQUEST);
     driven.revoked("u", None);

@@ -1,4 +1,4 @@
-//! The rarer orders of events: what overtakes what, what comes twice, what grows.
+//! Rare orders of events: overtaking, repeats, growth.
 
 use super::*;
 use crate::store::operation::{ConnectionId, SessionKey};
@@ -64,7 +64,7 @@ fn an_answer_that_cannot_be_read_is_asked_for_again() {
     assert_eq!(
         ending(&read(MessageType::Resolve)),
         (4002, Keep::Deregister),
-        "a reply is never told to RETRY"
+        "a reply is never answered with RETRY"
     );
 }
 
@@ -83,7 +83,7 @@ fn a_handler_that_was_fenced_off_for_an_earlier_registration_is_no_take_over() {
     assert_eq!(handled(&driven.valid(&send(1))), ["1"], "it may come again");
 }
 
-/// A request to a service whose commit is in doubt; what then happens in this order.
+/// A request to a service whose commit is in doubt, followed by these events in this order.
 fn in_doubt(driven: &mut Driven, order: &[&str]) -> Vec<Action> {
     driven.valid(REQUEST);
     let mut actions = Vec::new();
@@ -115,7 +115,7 @@ fn what_may_be_in_the_inbox_is_deleted_when_the_client_has_its_reply() {
         &["reply", "ack2", "outcome"],
         &["reply", "outcome", "ack2"],
         &["outcome", "reply", "ack2"],
-        // The store is still away when it comes again.
+        // The store is still unavailable when it is repeated.
         &["outcome", "again", "reply", "ack2", "failed"],
         &["outcome", "again", "reply", "failed", "ack2"],
         &["outcome", "again", "failed", "reply", "ack2"],
@@ -186,7 +186,7 @@ fn reauth_is_sent_once_for_both_directions() {
     };
     driven.on(Event::Registry(just_stored(1)));
     assert_eq!(stale(&mut driven), 1);
-    // Still good enough for what the client sends.
+    // Still good enough for the client's own messages.
     let actions = driven.valid(&send(1));
     assert!(has(&actions, "ReevaluateOutgoing"), "{actions:?}");
     assert_eq!(stale(&mut driven), 0, "no authorization has come since");
@@ -277,8 +277,8 @@ fn a_user_who_may_change_is_the_new_one_for_everybody() {
     assert_eq!(driven.state.user_id(), "v");
 }
 
-/// A message handed over between attachment and WELCOME was taken in, forgotten by the window when it began anew, sent
-/// twice, and its acknowledgement taken for somebody else's.
+/// A message handed over between attachment and WELCOME used to enter the window, which forgot it when it was reset. It
+/// was sent twice, and its acknowledgement was taken for another message's.
 #[test]
 fn what_is_handed_over_before_welcome_is_read_from_the_store() {
     let mut driven = Driven::fresh(Config::default());
@@ -305,7 +305,7 @@ fn what_is_handed_over_before_welcome_is_read_from_the_store() {
     assert!(has(&actions, "Complete(Acks { acked: [1]"), "{actions:?}");
 }
 
-/// Rows of the inbox were counted, but not what is in them: 10,000 answers of any size.
+/// Rows of the inbox used to be counted, but not their bytes: 10,000 answers of any size.
 #[test]
 fn a_session_whose_inbox_is_full_of_answers_gets_retry_until_it_lets_go_of_some() {
     let mut driven = Driven::fresh(Config {

@@ -10,7 +10,7 @@ fn processed(actions: &[Action]) -> usize {
     bytes.sum()
 }
 
-/// A message of two megabytes once became 45 of envelopes, for as long as the first of them waited.
+/// A message of two megabytes once became 45 MB of envelopes for as long as the first of them waited.
 #[test]
 fn a_pipeline_of_very_many_envelopes_takes_little_more_than_its_text() {
     let mut driven = Driven::established(Config::default());
@@ -42,7 +42,7 @@ fn a_pipeline_of_very_many_envelopes_takes_little_more_than_its_text() {
         actions.is_empty(),
         "it waits behind the large one: {actions:?}"
     );
-    // However it ends, its text is given back.
+    // However it ends, the bytes of its text are released.
     let actions = driven.on(Event::Line(FromLine::Lost));
     assert_eq!(processed(&actions), text.len() + 1);
 }
@@ -108,7 +108,7 @@ fn one_envelope_that_is_too_long_closes_with_4004_and_nothing_is_done() {
     assert_eq!(ending(&actions).0, 4004);
     assert!(handled(&actions).is_empty());
     assert_eq!(processed(&actions), text.len());
-    // Several that are not are no matter, however long they are together.
+    // Several that are not too long are fine, however long they are together.
     let mut driven = Driven::established(Config {
         max_envelope: 1_000,
         ..Config::default()
@@ -133,7 +133,7 @@ fn without_room_messages_get_retry_and_the_outbox_stays_in_the_store() {
     actions.extend(driven.after(config.ack_delay));
     assert_eq!(sent(&actions)[0]["t"], "RETRY");
     assert!(handled(&actions).is_empty());
-    // Little is taken.
+    // Small ones are accepted.
     assert_eq!(handled(&driven.valid(&send(3))), ["3"]);
     driven.environment.outgoing_room = 0;
     let actions = driven.on(Event::Registry(just_stored(1)));

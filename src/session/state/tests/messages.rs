@@ -1,4 +1,4 @@
-//! HELLO, messages that come in, their answers, and how a session ends.
+//! HELLO, incoming messages, their answers, and the end of a session.
 
 use super::*;
 
@@ -246,7 +246,7 @@ fn whoever_is_fenced_off_lets_go_and_changes_nothing() {
     assert_eq!(ending(&closed), (4000, Keep::Closed));
     let taken_over = fenced_off().on(Event::Registry(ToSession::TakenOver));
     assert_eq!(ending(&taken_over), (4003, Keep::Nothing));
-    // The word was lost: the store is asked.
+    // The notification was lost: the store is asked.
     for (exists, end) in [(true, (4003, Keep::Nothing)), (false, (4001, Keep::Closed))] {
         let standing = exists.then_some(standing(2));
         let mut driven = fenced_off();
@@ -256,7 +256,7 @@ fn whoever_is_fenced_off_lets_go_and_changes_nothing() {
     }
 }
 
-/// Whoever can reach the database can send a notice: with it alone, nobody is logged out.
+/// Anyone who can reach the database can send a notice, which alone must not log anyone out.
 #[test]
 fn the_store_is_asked_whether_a_rumour_is_true() {
     let heard = |closed: Option<&str>, standing| {
@@ -334,7 +334,7 @@ fn closes_of_the_client() {
     let keep = |code| keep_after(HELLO, code);
     assert!(matches!(keep(Some(1001)), Some(Keep::Close(_))));
     assert!(matches!(keep(Some(4000)), Some(Keep::Close(_))));
-    // A browser closes with 1001 whatever its page would like: a page that keeps its session says so before.
+    // A browser always closes with 1001: a page that wants to keep its session says so in advance.
     let keeping = HELLO.replace(r#""tid""#, r#""keep":true,"tid""#);
     assert_eq!(keep_after(&keeping, Some(1001)), Some(Keep::Deregister));
     assert!(matches!(

@@ -7,7 +7,7 @@ fn a_message_is_taken_directly_only_if_it_is_the_next_one() {
     let mut driven = Driven::established(Config::default());
     let actions = driven.on(Event::Registry(just_stored(1)));
     assert_eq!(deliver(&mut driven, actions)[0]["smid"], "abc1");
-    // Two nodes stored 2 and 3 at the same time, and the news of 3 came first.
+    // Two nodes stored 2 and 3 at the same time, and the news of 3 arrived first.
     let actions = driven.on(Event::Registry(just_stored(3)));
     assert!(has(&actions, "Fetch { after: 1"), "{actions:?}");
     let actions = driven.on(Event::Registry(just_stored(2)));
@@ -28,7 +28,7 @@ fn a_message_is_taken_directly_only_if_it_is_the_next_one() {
     assert_eq!(smids, ["abc2", "abc3"]);
 }
 
-/// Numbers have gaps: what tells the next message is the number before it.
+/// Numbers have gaps: the number before a message shows whether it is the next one.
 #[test]
 fn a_gap_in_the_numbers_is_no_message_that_is_missing() {
     let mut driven = Driven::established(Config::default());
@@ -39,13 +39,13 @@ fn a_gap_in_the_numbers_is_no_message_that_is_missing() {
     };
     assert_eq!(take(0, 1_000), ["abc1000"]);
     assert_eq!(take(1_000, 5_000), ["abc5000"]);
-    // The database was set back meanwhile: 5000 is not in it any more.
+    // The database was restored to an earlier state: 5000 is no longer in it.
     assert_eq!(take(1_000, 9_000), ["abc9000"]);
     assert!(take(0, 9_000).is_empty(), "it was taken before");
     assert!(take(9_500, 9_501).is_empty(), "9500 comes first");
 }
 
-/// The node was stopped while it delivered. When it went on, the session had moved, and the old line got more.
+/// The node was paused while it delivered. When it resumed, the session had moved, but the old connection got more.
 #[test]
 fn nothing_is_delivered_while_the_lease_is_in_doubt() {
     let mut driven = Driven::established(Config::default());
@@ -158,7 +158,7 @@ fn a_delivery_counts_only_when_the_client_lived_on_without_acknowledging() {
     );
 }
 
-/// A client that reads, and lives, but never acknowledges held its session for ever.
+/// A client that read and was alive, but never acknowledged, used to hold its session for ever.
 #[test]
 fn who_acknowledges_nothing_is_sent_away_and_may_come_back() {
     let config = Config::default();
@@ -190,7 +190,8 @@ fn who_acknowledges_nothing_is_sent_away_and_may_come_back() {
     assert_eq!(ended, Some((CloseCode::Reconnect, &Keep::Deregister)));
 }
 
-/// A slow client is none that does not acknowledge: what waits to go out it cannot have.
+/// A slow client does not count as one that never acknowledges: it cannot have received what is still waiting to be
+/// sent.
 #[test]
 fn what_waits_to_go_out_need_not_be_acknowledged() {
     let config = Config::default();
@@ -208,7 +209,7 @@ fn what_waits_to_go_out_need_not_be_acknowledged() {
     assert!(has(&actions, "End {"), "{actions:?}");
 }
 
-/// Room is made for what a fetch may bring. One message may be larger than that.
+/// Room is reserved for what a fetch may return, but a single message may be larger.
 #[test]
 fn a_message_that_is_too_large_is_fetched_with_room_for_it() {
     let mut driven = Driven::established(Config {

@@ -1,4 +1,4 @@
-//! What proves that a client has received what was published to it.
+//! What proves that a client has received its publications.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn config() -> Config {
     }
 }
 
-/// The number of a ping among these.
+/// The number of the ping among these actions.
 fn ping(actions: &[Action]) -> Option<u64> {
     actions.iter().find_map(|action| match action {
         Action::Ping(number) => Some(*number),
@@ -17,7 +17,7 @@ fn ping(actions: &[Action]) -> Option<u64> {
     })
 }
 
-/// What the registry is told.
+/// The position reported to the registry.
 fn reported(actions: &[Action]) -> Option<(i64, bool)> {
     actions.iter().find_map(|action| match action {
         Action::ReportPosition { position, is_all } => Some((*position, *is_all)),
@@ -62,12 +62,12 @@ fn a_pong_proves_what_was_sent_before_its_ping() {
     let actions = driven.pong(ping(&actions).expect("a ping"));
     assert_eq!(driven.state.received(), Some(12));
     assert_eq!(reported(&actions), Some((12, true)));
-    // Nothing is left to be done but to ask about the rights.
+    // The only remaining task is to check the rights.
     let next = driven.state.deadline().expect("they are asked about again");
     assert!(next > driven.environment.now + 60_000);
 }
 
-/// It may have been sent before the publication came.
+/// It may have been sent before the publication arrived.
 #[test]
 fn what_merely_comes_later_proves_nothing() {
     let mut driven = Driven::receiving();
@@ -111,7 +111,7 @@ fn the_ack_of_a_message_behind_it_proves_a_publication() {
     assert_eq!(driven.state.received(), Some(11));
 }
 
-/// The line breaks in the midst of a replay: the rest of it is not received.
+/// The connection breaks in the middle of a replay: the rest of it is not received.
 #[test]
 fn what_is_still_to_be_read_is_not_received() {
     let mut driven = Driven::receiving();
@@ -133,7 +133,7 @@ fn what_is_still_to_be_read_is_not_received() {
     assert_eq!(driven.state.received(), Some(311));
 }
 
-/// What is published to others: nothing of it is for this session.
+/// Publications to others, none of them for this session.
 #[test]
 fn a_session_to_which_nothing_is_published_has_received_everything() {
     let mut driven = Driven::fresh(config());
@@ -149,7 +149,7 @@ fn a_session_to_which_nothing_is_published_has_received_everything() {
     assert_eq!(ping(&actions), None);
 }
 
-/// A client may answer the newest of several pings only.
+/// A client may answer only the newest of several pings.
 #[test]
 fn a_ping_that_is_not_answered_is_sent_again() {
     let mut driven = Driven::receiving();
@@ -159,7 +159,7 @@ fn a_ping_that_is_not_answered_is_sent_again() {
     assert_eq!(second, Some(first + 1));
 }
 
-/// The client named none that it has seen, and none is repeated that it has received.
+/// The client named no publication that it has seen, and none that it has received is repeated.
 #[test]
 fn a_resumed_topic_goes_on_where_it_was() {
     let resumed = |hello: &str, missed| {

@@ -1,4 +1,4 @@
-//! Subscriptions made together, and what was missed of them.
+//! Subscriptions made together, and their missed publications.
 
 use super::*;
 
@@ -44,7 +44,7 @@ impl Driven {
         allowed.collect()
     }
 
-    /// A client that has seen publication 7 of T, and has missed so many since, up to 100.
+    /// A client that has seen publication 7 of T, and has missed this many since, up to 100.
     fn missing(config: Config, count: u32) -> Driven {
         let mut driven = Driven::established(config);
         driven.valid(r#"[{"t":"SUB","eid":"T","smid":"7.5"}]"#);
@@ -59,7 +59,7 @@ impl Driven {
     }
 }
 
-/// A HELLO with 1,500 SUBs cost 1,500 operations of the store, one by one.
+/// A HELLO with 1,500 SUBs used to cost 1,500 separate store operations.
 #[test]
 fn subscriptions_that_stand_together_are_made_together() {
     let mut driven = Driven::established(Config::default());
@@ -176,7 +176,7 @@ fn one_that_is_withdrawn_among_several_is_asked_about_again() {
     assert_eq!(types(&actions), ["SUB_OK"], "U");
 }
 
-/// All that was missed was sent as one text, of 15 MB for one, and the line cut for it.
+/// All missed publications used to be sent as one text, in one case of 15 MB, for which the connection was cut.
 #[test]
 fn what_was_missed_is_read_page_by_page_while_the_line_has_room() {
     let mut driven = Driven::missing(Config::default(), 5);
@@ -236,7 +236,7 @@ fn other_topics_go_on_beside_a_replay() {
     assert_eq!(ids(&driven.on(of_u(103))), ["103.5"]);
     let actions = driven.read(100, &[8, 9, 10, 11, 12], None);
     assert_eq!(ids(&actions)[5..], ["102.5"]);
-    // A line that takes no more: they wait, and then are read from the store, each topic in its turn.
+    // A connection that accepts no more: they wait, and then are read from the store, topic by topic.
     driven.environment.backpressured = true;
     driven.environment.filling = true;
     for id in (110..).step_by(2).take(Config::default().window) {
@@ -299,7 +299,7 @@ fn a_page_that_comes_after_an_unsub_is_not_sent() {
     assert_eq!(ids(&driven.publish(111)), ["111.5"]);
 }
 
-/// The client says SUB itself for what the session has put in force.
+/// The client itself sends SUB for a topic that the session has put in force.
 #[test]
 fn a_sub_behind_what_the_session_has_resumed() {
     let resumed = |seen: &str, published: bool| {

@@ -1,9 +1,9 @@
-//! libpq, with an end to every wait: all of the unsafe code that talks to PostgreSQL.
+//! libpq, with a time limit for every wait. Contains all of the unsafe code that talks to PostgreSQL.
 //!
-//! Once it is connected, a connection never blocks inside libpq: what is to be sent is sent, and what comes is awaited,
-//! on the socket, for as long as something moves at least now and then.
+//! Once connected, a connection never blocks inside libpq: data is sent and awaited through the socket, for as long as
+//! there is progress within the time limit.
 
-#![allow(unsafe_code)] // libpq is written in C
+#![allow(unsafe_code)] // libpq is a C library
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::num::NonZeroU32;
@@ -13,29 +13,29 @@ use std::time::{Duration, Instant};
 
 use pq_sys::*;
 
-/// A connection of libpq's.
+/// A libpq connection.
 pub struct Libpq {
     conn: NonNull<PGconn>,
-    /// How long it waits for anything to move.
+    /// How long to wait for progress.
     patience: Duration,
     is_encrypted: bool,
-    /// It was given up.
+    /// Set once the connection is abandoned.
     given_up: bool,
 }
 
-// SAFETY: a connection may be used by any thread, one at a time (libpq's documentation, "Behavior in Threaded Programs").
+// SAFETY: any thread may use a connection, one at a time (libpq's documentation, "Behavior in Threaded Programs").
 unsafe impl Send for Libpq {}
 
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum Failure {
-    /// The server has said why, with this SQLSTATE.
+    /// The server reported an error with this SQLSTATE.
     Server(Box<Refusal>),
-    /// The connection is lost, or was given up.
+    /// The connection is lost or was abandoned.
     Line(String),
 }
 
-/// What the server says of an error.
+/// The server's report of an error.
 #[derive(Debug, Default)]
 pub struct Refusal {
     pub sqlstate: String,
@@ -47,36 +47,36 @@ pub struct Refusal {
     pub constraint: Option<String>,
 }
 
-/// A value on its way to the server, in PostgreSQL's binary format; `None` is NULL.
+/// A value to send to the server in PostgreSQL's binary format; `None` is NULL.
 pub type Bound = Option<Vec<u8>>;
 
 /// A statement to run.
 #[derive(Clone, Copy, Debug)]
 pub enum Said<'a> {
-    /// It was prepared under this name.
+    /// Prepared under this name.
     Prepared(&'a str),
-    /// Nothing of it is kept.
+    /// Not prepared; the server keeps nothing of it.
     Text { text: &'a str, types: &'a [u32] },
 }
 
-/// Where a transaction stands.
+/// The state of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// None is under way.
+    /// There is none.
     Idle,
-    /// One is, and all is well.
+    /// In progress.
     Open,
-    /// One is, and can only be rolled back.
+    /// In progress, but it can only be rolled back.
     Failed,
-    /// It is not known: the connection is lost, or busy.
+    /// Not known: the connection is lost or busy.
     Unknown,
 }
 
 impl Libpq {
-    /// Connects. Takes as long as the URL's `connect_timeout` allows for each of its hosts.
+    /// Connects. Takes as long as `connect_timeout` in the URL allows for each host.
     pub fn connect(url: &str, patience: Duration) -> Result<Libpq, String> {
         let url = CString::new(url).map_err(|error| error.to_string())?;
-        // SAFETY: a string that ends with NUL.
+        // SAFETY: the string is NUL-terminated.
         let conn = NonNull::new(unsafe { PQconnectdb(url.as_ptr()) }).ok_or("no memory")?;
         let mut libpq = Libpq {
             conn,
@@ -99,25 +99,25 @@ impl Libpq {
         Ok(libpq)
     }
 
-    /// How long it waits for anything to move from now on.
+    /// Changes how long to wait for progress.
     pub fn be_patient(&mut self, patience: Duration) {
         self.patience = patience;
     }
 
-    /// Runs statements without values, one after the other; the answer is that of the last.
+    /// Runs statements without values, one after the other, and returns the answer to the last.
     pub fn run_all(&mut self, statements: &str) -> Result<Answer, Failure> {
         let text = text(statements)?;
-        // SAFETY: the text lives until libpq has copied it, which it does before it returns; likewise below.
+        // SAFETY: libpq copies the text before it returns; likewise below.
         let sent = unsafe { PQsendQuery(self.conn.as_ptr(), text.as_ptr()) };
         self.answer(sent)
     }
 
-    /// Prepares a statement under a name. Zero is a type that the server infers.
+    /// Prepares a statement under a name. A type of 0 is inferred by the server.
     pub fn prepare(&mut self, name: &str, statement: &str, types: &[u32]) -> Result<(), Failure> {
         let (name, statement) = (text(name)?, text(statement)?);
         let count = length(types.len())?;
         let conn = self.conn.as_ptr();
-        // SAFETY: as many types as said.
+        // SAFETY: `types` has `count` elements.
         let sent = unsafe {
             let (name, statement) = (name.as_ptr(), statement.as_ptr());
             PQsendPrepare(conn, name, statement, count, types.as_ptr())
@@ -131,8 +131,8 @@ impl Libpq {
         self.answer(sent)
     }
 
-    /// Runs a statement after another one that begins the transaction: both are sent at once, and answered at once. If the
-    /// first fails, the second is not run.
+    /// Runs a statement after another one that begins the transaction. Both are sent together and answered together. If
+    /// the first fails, the second does not run.
     pub fn run_after(
         &mut self,
         begin: &str,
@@ -164,7 +164,7 @@ impl Libpq {
         match statement {
             Said::Prepared(name) => {
                 let name = text(name)?;
-                // SAFETY: each array has as many elements as said, and lives until libpq has copied it.
+                // SAFETY: each array has `count` elements and lives until libpq has copied it.
                 Ok(unsafe {
                     let name = name.as_ptr();
                     PQsendQueryPrepared(conn, name, given.count, values, lengths, formats, BINARY)
@@ -200,7 +200,7 @@ impl Libpq {
         unsafe { PQserverVersion(self.conn.as_ptr()) }
     }
 
-    /// Where the transaction stands, without asking the server.
+    /// The state of the transaction, determined without asking the server.
     pub fn standing(&self) -> Standing {
         if self.given_up {
             return Standing::Unknown;
@@ -221,18 +221,18 @@ impl Libpq {
         self.answers(sent, false)
     }
 
-    /// Waits for the answers to what was sent: the last of them, or the first failure. In a pipeline there are several, of
-    /// each of which the end is told; they are followed by the answer to the synchronisation.
+    /// Waits for the answers to what was sent, and returns the last of them or the first failure. In a pipeline there
+    /// are several answers, each followed by an end marker, and finally the answer to the synchronisation.
     fn answers(&mut self, sent: c_int, in_pipeline: bool) -> Result<Answer, Failure> {
         if self.given_up || sent != 1 {
-            return Err(self.give_up("nothing can be sent"));
+            return Err(self.give_up("no data can be sent"));
         }
         self.send_all()?;
         let mut last = None;
         let mut failure = None;
         loop {
             self.wait_until_there()?;
-            // SAFETY: nobody else uses the connection; what is returned is ours to clear.
+            // SAFETY: nobody else uses the connection; the returned result is ours to clear.
             let Some(result) = NonNull::new(unsafe { PQgetResult(self.conn.as_ptr()) }) else {
                 match in_pipeline {
                     true => continue,
@@ -242,7 +242,7 @@ impl Libpq {
             let answer = Answer(result);
             match answer.status() {
                 ExecStatusType::PGRES_PIPELINE_SYNC => break,
-                // What follows a failure.
+                // A statement skipped because of an earlier failure.
                 ExecStatusType::PGRES_PIPELINE_ABORTED => continue,
                 _ => {}
             }
@@ -267,18 +267,18 @@ impl Libpq {
             }
             (Some(refused), _) => Err(Failure::Server(refused)),
             (None, Some(answer)) => Ok(answer),
-            (None, None) => Err(self.give_up("no answer came")),
+            (None, None) => Err(self.give_up("no answer was received")),
         }
     }
 
-    /// Sends what was written; takes in meanwhile what comes, or both sides could wait for each other.
+    /// Sends everything queued. Also reads what arrives meanwhile; otherwise both sides could wait for each other.
     fn send_all(&mut self) -> Result<(), Failure> {
         loop {
             // SAFETY: nobody else uses the connection, here and below.
             match unsafe { PQflush(self.conn.as_ptr()) } {
                 0 => return Ok(()),
                 1 => self.wait(true)?,
-                _ => return Err(self.give_up("it cannot be sent")),
+                _ => return Err(self.give_up("the data could not be sent")),
             }
             self.take_in()?;
         }
@@ -294,12 +294,12 @@ impl Libpq {
 
     fn take_in(&mut self) -> Result<(), Failure> {
         let conn = self.conn.as_ptr();
-        // Of what is encrypted, some may be left in a buffer where no socket tells of it: a record may be twice as large
-        // as what libpq reads at a time.
+        // Decrypted data may be left in a buffer of which the socket shows no sign: a record can be twice as large as
+        // what libpq reads at a time.
         let times = if self.is_encrypted { 3 } else { 1 };
         for _ in 0..times {
             if unsafe { PQconsumeInput(conn) } != 1 {
-                return Err(self.give_up("it was lost"));
+                return Err(self.give_up("the connection was lost"));
             }
             if unsafe { PQisBusy(conn) } == 0 {
                 break;
@@ -313,7 +313,7 @@ impl Libpq {
         // SAFETY: reads the connection's memory.
         let socket = unsafe { PQsocket(self.conn.as_ptr()) };
         if socket < 0 {
-            return Err(self.give_up("it was lost"));
+            return Err(self.give_up("the connection was lost"));
         }
         match moves(socket, to_write, self.patience) {
             true => Ok(()),
@@ -325,7 +325,7 @@ impl Libpq {
         }
     }
 
-    /// The connection is never used again.
+    /// Abandons the connection; it is never used again.
     fn give_up(&mut self, why: &str) -> Failure {
         self.given_up = true;
         let said = self.last_error();
@@ -336,26 +336,26 @@ impl Libpq {
     }
 
     fn last_error(&self) -> String {
-        // SAFETY: a string that ends with NUL, copied before anything else happens to the connection.
+        // SAFETY: a NUL-terminated string, copied before anything else happens to the connection.
         let said = unsafe { CStr::from_ptr(PQerrorMessage(self.conn.as_ptr())) };
         said.to_string_lossy().trim().to_owned()
     }
 }
 
 impl Drop for Libpq {
-    /// Says goodbye, if that can be sent at once.
+    /// Sends a termination message, if that is possible without waiting.
     fn drop(&mut self) {
         // SAFETY: it is not used after this.
         unsafe { PQfinish(self.conn.as_ptr()) }
     }
 }
 
-/// Values and results go in the binary format.
+/// Values and results use the binary format.
 const BINARY: c_int = 1;
 
 unsafe extern "C" fn ignore(_: *mut c_void, _: *const c_char) {}
 
-/// Whether a socket can be read, or written, within this time.
+/// Whether a socket becomes readable (or writable, if `to_write`) within this time.
 #[cfg(unix)]
 fn moves(socket: c_int, to_write: bool, patience: Duration) -> bool {
     let until = Instant::now() + patience;
@@ -367,10 +367,10 @@ fn moves(socket: c_int, to_write: bool, patience: Duration) -> bool {
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let ms = c_int::try_from(left.as_millis()).unwrap_or(c_int::MAX);
-        // SAFETY: one element.
+        // SAFETY: the array has one element.
         match unsafe { libc::poll(&mut poll, 1, ms) } {
             0 => return false,
-            // A signal came in between.
+            // Interrupted by a signal.
             -1 if !left.is_zero() => {}
             -1 => return false,
             _ => return true,
@@ -378,7 +378,7 @@ fn moves(socket: c_int, to_write: bool, patience: Duration) -> bool {
     }
 }
 
-/// Where there is no poll, it is looked at again after a moment; libpq says whether there is something.
+/// Without poll, this only waits briefly; libpq then tells whether data has arrived.
 #[cfg(not(unix))]
 fn moves(_: c_int, _: bool, _: Duration) -> bool {
     std::thread::sleep(Duration::from_millis(1));
@@ -393,7 +393,7 @@ fn length(length: usize) -> Result<c_int, Failure> {
     c_int::try_from(length).map_err(|error| Failure::Line(error.to_string()))
 }
 
-/// Values as libpq takes them: it reads the memory of those that they were made of.
+/// Values in the form that libpq expects. Points into the memory of the values from which it was made.
 struct Given {
     count: c_int,
     values: Vec<*const c_char>,
@@ -419,7 +419,7 @@ impl Given {
     }
 }
 
-/// What the server has answered.
+/// An answer of the server.
 pub struct Answer(NonNull<PGresult>);
 
 impl Answer {
@@ -435,7 +435,7 @@ impl Answer {
             PGRES_FATAL_ERROR | PGRES_NONFATAL_ERROR | PGRES_BAD_RESPONSE => {
                 Err(Box::new(self.refusal()))
             }
-            // Nobody asks for these: the connection is in a state of which nothing is known.
+            // We never request such answers, so the connection's state is unknown.
             status => Err(Box::new(Refusal {
                 message: format!("an answer of an unexpected kind: {status:?}"),
                 ..Refusal::default()
@@ -455,7 +455,7 @@ impl Answer {
         }
     }
 
-    /// What was said, which may be in any language, and the code, which is not.
+    /// The message, which may be in any language, with the error code, which is language-independent.
     fn message(&self) -> String {
         match (self.said(b'M'), self.said(b'C')) {
             (Some(message), Some(code)) => format!("{message} (SQLSTATE {code})"),
@@ -465,7 +465,7 @@ impl Answer {
 
     /// A field of an error, by its letter in PostgreSQL's protocol.
     fn said(&self, field: u8) -> Option<String> {
-        // SAFETY: null, or a string that ends with NUL and lives as long as the result.
+        // SAFETY: null, or a NUL-terminated string that lives as long as the result.
         unsafe {
             let said = PQresultErrorField(self.0.as_ptr(), c_int::from(field));
             (!said.is_null()).then(|| CStr::from_ptr(said).to_string_lossy().into_owned())
@@ -473,7 +473,7 @@ impl Answer {
     }
 
     fn all_said(&self) -> String {
-        // SAFETY: as above; never null.
+        // SAFETY: as above, and never null.
         let said = unsafe { CStr::from_ptr(PQresultErrorMessage(self.0.as_ptr())) };
         said.to_string_lossy().trim().to_owned()
     }
@@ -490,7 +490,7 @@ impl Answer {
 
     /// How many rows a statement has changed.
     pub fn changed(&self) -> usize {
-        // SAFETY: a string that ends with NUL and lives as long as the result.
+        // SAFETY: a NUL-terminated string that lives as long as the result.
         let said = unsafe { CStr::from_ptr(PQcmdTuples(self.0.as_ptr())) };
         said.to_str()
             .ok()
@@ -498,13 +498,13 @@ impl Answer {
             .unwrap_or(0)
     }
 
-    /// A value; `None` is NULL, or beyond the result.
+    /// A value. `None`: NULL, or outside the result.
     pub fn value(&self, row: usize, column: usize) -> Option<&[u8]> {
         if row >= self.rows() || column >= self.columns() {
             return None;
         }
         let (row, column) = (row as c_int, column as c_int);
-        // SAFETY: row and column are within the result, whose memory lives as long as it.
+        // SAFETY: row and column are within the result, whose memory lives as long as `self`.
         unsafe {
             if PQgetisnull(self.0.as_ptr(), row, column) != 0 {
                 return None;
@@ -517,13 +517,13 @@ impl Answer {
 
     /// The type of a column.
     pub fn oid(&self, column: usize) -> Option<NonZeroU32> {
-        // SAFETY: a column that is not there is 0.
+        // SAFETY: returns 0 for a column outside the result.
         NonZeroU32::new(unsafe { PQftype(self.0.as_ptr(), c_int::try_from(column).ok()?) })
     }
 
     /// The name of a column.
     pub fn name(&self, column: usize) -> Option<&str> {
-        // SAFETY: null, or a string that ends with NUL and lives as long as the result.
+        // SAFETY: null, or a NUL-terminated string that lives as long as the result.
         unsafe {
             let name = PQfname(self.0.as_ptr(), c_int::try_from(column).ok()?);
             (!name.is_null())

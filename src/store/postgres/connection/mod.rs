@@ -1,10 +1,11 @@
-//! The connection that Diesel's statements run on.
+//! The connection on which Diesel's statements run.
 //!
-//! It is not Diesel's own `PgConnection`, for two reasons. That one shows only ten of PostgreSQL's SQLSTATEs, so that a
-//! value that will never be taken looks like a database that is away for a moment. And it waits inside libpq without an
-//! end: behind a proxy that swallows everything, or a pooler that pauses, its thread would be lost. [`libpq`] does what
-//! both need; [`row`] and this file fit it to Diesel. Only transactional handlers are lent a `PgConnection`, since that is
-//! what applications know; the statements before and after them run on the same one.
+//! It is not Diesel's own `PgConnection`, for two reasons. `PgConnection` distinguishes only ten of PostgreSQL's
+//! SQLSTATEs, so that a value that will never be accepted looks like a database that is briefly unavailable. And it
+//! waits inside libpq without a time limit: behind a proxy that swallows all traffic, or a paused pooler, its thread
+//! would be lost. [`libpq`] solves both; [`row`] and this file adapt it to Diesel. Only transactional handlers are lent
+//! a `PgConnection`, because that is what applications know; the statements before and after them run on that same
+//! connection.
 
 mod libpq;
 #[cfg(test)]
@@ -41,9 +42,9 @@ use crate::store::statements::{Cutter, DbError, Meaning};
 /// A connection to PostgreSQL.
 pub struct PgConn {
     inner: Inner,
-    /// What the last error means.
+    /// The meaning of the last error.
     meaning: Option<Meaning>,
-    // What Diesel wants of each connection.
+    // State that Diesel requires of each connection.
     manager: AnsiTransactionManager,
     metadata: PgMetadataCache,
     instrumentation: DynInstrumentation,
@@ -54,24 +55,24 @@ enum Inner {
     Own {
         libpq: Libpq,
         statements: StatementCache<Pg, Statement>,
-        /// A transaction is to begin with the next statement.
+        /// The statement that begins a transaction, to be sent with the next statement.
         begin: Option<String>,
     },
-    /// Diesel's, for handlers, and by what its socket is known.
+    /// Diesel's own, to be lent to handlers, with the mark that identifies its socket.
     Lent(PgConnection, Arc<Mark>),
 }
 
-/// What became of a COMMIT.
+/// The outcome of a COMMIT.
 pub enum Committed {
     Yes,
-    /// It was rolled back, and the connection can be used.
+    /// It was rolled back, and the connection is usable.
     No(DbError),
     /// The connection was lost.
     Unknown(DbError),
 }
 
 impl PgConn {
-    /// A connection that waits no longer than this for anything to move.
+    /// Opens a connection that waits at most this long for progress.
     pub fn connect(url: &str, patience: Duration) -> Result<PgConn, String> {
         let libpq = Libpq::connect(url, patience).map_err(|error| conninfo::refusal(&error))?;
         let statements = StatementCache::new();
@@ -85,7 +86,8 @@ impl PgConn {
         Ok(conn)
     }
 
-    /// A connection that can be lent to a handler. While it is being opened, it can be ended by what `opening` is given.
+    /// Opens a connection that can be lent to a handler. While it is being opened, the cutter passed to `opening` can
+    /// end it.
     pub fn connect_to_lend(url: &str, opening: &mut dyn FnMut(Cutter)) -> Result<PgConn, String> {
         let mark = Arc::new(Mark::new());
         let (key, value) = mark.parameter();
@@ -95,7 +97,7 @@ impl PgConn {
         Ok(PgConn::new(Inner::Lent(conn, mark)))
     }
 
-    /// By this, another thread can end the connection while a handler waits on it.
+    /// A way for another thread to end the connection while a handler waits on it.
     pub fn cutter(&self) -> Option<Cutter> {
         match &self.inner {
             Inner::Own { .. } => None,
@@ -113,13 +115,13 @@ impl PgConn {
         }
     }
 
-    /// Lifts the limit that the role or the database has for a statement.
+    /// Removes the statement time limit set by the role or the database.
     pub fn lift_limit(&mut self) -> QueryResult<()> {
-        // By itself: a limit that ends with it could still strike what follows in the same message.
+        // Sent on its own: the old limit could still apply to whatever follows in the same message.
         self.set("SET statement_timeout TO 0")
     }
 
-    /// Sets something while that limit holds, which may be as short as it takes.
+    /// Changes settings while that limit applies, however short it is, by retrying.
     fn set(&mut self, statements: &str) -> QueryResult<()> {
         const ATTEMPTS: u32 = 10;
         let mut result = self.batch_execute(statements);
@@ -142,7 +144,7 @@ impl PgConn {
         }
     }
 
-    /// The connection as a handler gets it: Diesel's own.
+    /// The connection as a handler receives it: Diesel's own.
     pub fn lend(&mut self) -> &mut dyn Any {
         match self.inner {
             Inner::Lent(ref mut conn, _) => conn,
@@ -150,17 +152,17 @@ impl PgConn {
         }
     }
 
-    /// How long it waits for anything to move from now on. (One that is lent waits as long as its handler does.)
+    /// Changes how long to wait for progress. (A lent connection waits as long as its handler does.)
     pub fn be_patient(&mut self, patience: Duration) {
         if let Inner::Own { libpq, .. } = &mut self.inner {
             libpq.be_patient(patience);
         }
     }
 
-    /// Begins a transaction by this statement, which is sent together with the next one: nobody has to wait for it.
+    /// Begins a transaction with this statement, which is sent together with the next one to save a round trip.
     pub fn begin(&mut self, statement: &str) -> QueryResult<()> {
         match &mut self.inner {
-            // Several statements can be sent together with no other one.
+            // A text with several statements cannot be combined with another one.
             Inner::Own { .. } if statement.contains(';') => self.batch_execute(statement),
             Inner::Own { begin, .. } => {
                 *begin = Some(statement.to_owned());
@@ -170,7 +172,7 @@ impl PgConn {
         }
     }
 
-    /// Whether a transaction was to begin, and did not.
+    /// Whether a transaction was to begin and did not.
     pub fn has_not_begun(&self) -> bool {
         match &self.inner {
             Inner::Own { libpq, begin, .. } => {
@@ -180,7 +182,7 @@ impl PgConn {
         }
     }
 
-    /// Takes back that a transaction is to begin. False: it has begun.
+    /// Cancels a transaction that has not begun yet. False: it has begun.
     fn begins_no_more(&mut self) -> bool {
         match &mut self.inner {
             Inner::Own { begin, .. } => begin.take().is_some(),
@@ -194,7 +196,7 @@ impl PgConn {
             return Committed::Yes;
         }
         let result = match &mut self.inner {
-            // COMMIT would roll it back, and call that a success.
+            // COMMIT would roll it back and report success.
             Inner::Own { libpq, .. } if libpq.standing() == Standing::Failed => {
                 self.roll_back();
                 return Committed::No(Error::RollbackTransaction);
@@ -206,7 +208,7 @@ impl PgConn {
             return Committed::Yes;
         };
         let is_alive = match &mut self.inner {
-            // What was refused with an answer was rolled back.
+            // A commit that was refused with an answer was rolled back.
             Inner::Own { libpq, .. } => libpq.standing() == Standing::Idle,
             Inner::Lent(conn, _) => conn.ping().is_ok(),
         };
@@ -216,7 +218,7 @@ impl PgConn {
         }
     }
 
-    /// Rolls the transaction back. False: the connection is of no use any more.
+    /// Rolls the transaction back. False: the connection is unusable.
     pub fn roll_back(&mut self) -> bool {
         if self.begins_no_more() {
             return true;
@@ -226,12 +228,12 @@ impl PgConn {
             Inner::Own { .. } => self.batch_execute("ROLLBACK"),
             Inner::Lent(conn, _) => AnsiTransactionManager::rollback_transaction(conn),
         };
-        // What is asked for later is the error before.
+        // Keep the meaning of the original error, which may be asked for later.
         self.meaning = meant;
         rolled_back.is_ok() && !self.is_broken()
     }
 
-    /// Whether the connection is of no use any more.
+    /// Whether the connection is unusable.
     pub fn is_broken(&mut self) -> bool {
         match &mut self.inner {
             Inner::Own { libpq, .. } => libpq.standing() == Standing::Unknown,
@@ -239,7 +241,7 @@ impl PgConn {
         }
     }
 
-    /// Whether the connection is lost, be it in the midst of a transaction.
+    /// Whether the connection is lost, even in the middle of a transaction.
     pub fn is_lost(&mut self) -> bool {
         match &mut self.inner {
             Inner::Own { libpq, .. } => libpq.standing() == Standing::Unknown,
@@ -250,7 +252,7 @@ impl PgConn {
         }
     }
 
-    /// What an error that this connection has just returned means.
+    /// The meaning of an error that this connection has just returned.
     pub fn meaning_of(&self, error: &DbError) -> Meaning {
         match error {
             Error::DatabaseError(kind, _) => self
@@ -258,7 +260,7 @@ impl PgConn {
                 .unwrap_or_else(|| sqlstate::meaning_of_kind(kind)),
             Error::BrokenTransactionManager => Meaning::Line,
             Error::RollbackTransaction => Meaning::Again,
-            // It is we who cannot write or read a value.
+            // A value could not be encoded or decoded on our side.
             _ => Meaning::Refused,
         }
     }
@@ -271,7 +273,7 @@ impl PgConn {
         })
     }
 
-    /// Runs a statement on our own connection.
+    /// Runs a statement on our own kind of connection.
     fn run<T>(&mut self, source: &T) -> QueryResult<Answer>
     where
         T: QueryFragment<Pg> + QueryId,
@@ -310,7 +312,7 @@ impl PgConn {
     }
 }
 
-/// Ends the connection with this mark, if it is found.
+/// Ends the connection with this mark, if its socket is found.
 fn cutter_of(mark: &Arc<Mark>) -> Cutter {
     let mark = mark.clone();
     Box::new(move || {
@@ -320,7 +322,7 @@ fn cutter_of(mark: &Arc<Mark>) -> Cutter {
     })
 }
 
-/// What a failure means, and the error that Diesel makes of it.
+/// The meaning of a failure, and the error in Diesel's terms.
 fn sorted(failure: Failure) -> (Meaning, DbError) {
     match failure {
         Failure::Server(refusal) => {
@@ -371,7 +373,7 @@ enum Statement {
     Plain { text: String, types: Vec<u32> },
 }
 
-/// What preparing a statement needs, and why it has failed.
+/// What is needed to prepare a statement, and why preparing it failed.
 struct Preparing<'a> {
     libpq: &'a mut Libpq,
     failed: Option<Failure>,

@@ -1,4 +1,4 @@
-//! What came back, as Diesel reads it.
+//! Results in the form that Diesel reads.
 
 use std::num::NonZeroU32;
 use std::rc::Rc;
@@ -14,11 +14,11 @@ use super::libpq::Answer;
 pub enum Rows {
     /// In libpq's memory.
     Here(Answer),
-    /// Copied from a connection of Diesel's.
+    /// Copied from one of Diesel's own connections.
     Copied(Vec<Vec<Column>>),
 }
 
-/// A value of a row, copied.
+/// A copied value.
 pub struct Column {
     name: Option<String>,
     /// `None` is NULL.
@@ -26,7 +26,7 @@ pub struct Column {
 }
 
 impl Rows {
-    /// Copies what a connection of Diesel's answers.
+    /// Copies the result of a query on one of Diesel's own connections.
     pub fn copied<'q, T>(conn: &mut PgConnection, source: T) -> QueryResult<Rows>
     where
         T: diesel::query_builder::Query
@@ -91,7 +91,7 @@ impl Column {
     }
 }
 
-/// The rows, one after the other.
+/// Iterates over the rows.
 pub struct Cursor {
     rows: Rc<Rows>,
     next: usize,
@@ -126,7 +126,7 @@ impl Iterator for Cursor {
     }
 }
 
-/// A row.
+/// One row of a result.
 pub struct Row {
     rows: Rc<Rows>,
     row: usize,
@@ -176,7 +176,7 @@ impl<'a> RowIndex<&'a str> for Row {
     }
 }
 
-/// A value of a row.
+/// One value of a row.
 pub struct Field<'a> {
     rows: &'a Rows,
     column: usize,

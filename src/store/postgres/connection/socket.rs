@@ -1,21 +1,22 @@
-//! The socket of a connection of Diesel's, which does not show it: so that a thread that waits on it can be woken.
+//! Finds the socket of one of Diesel's connections, which does not expose it, so that a thread waiting on it can be
+//! woken.
 //!
-//! It is known by a mark: libpq is told to set a time-out on it that no other socket of this process has. Where that
-//! cannot be found (a Unix-domain socket, another system than Linux), the connection cannot be cut.
+//! The socket is identified by a mark: libpq sets a timeout on it that no other socket of this process has. Where that
+//! is not possible (a Unix-domain socket, or a system other than Linux), the connection cannot be cut.
 
-#![allow(unsafe_code)] // a file descriptor of libpq's is looked at
+#![allow(unsafe_code)] // borrows a file descriptor that belongs to libpq
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// The time-out of a connection that is not marked, in milliseconds: what is not acknowledged for so long is lost.
+/// The user timeout of an unmarked connection, in milliseconds: data not acknowledged for this long counts as lost.
 const USER_TIMEOUT: u32 = 10_000;
-/// Marks differ by so much, since some kernels round.
+/// Difference between marks in milliseconds, since some kernels round.
 const STEP: u32 = 10;
-/// So many are different.
+/// Number of distinct marks.
 const MARKS: u32 = 500;
 
-/// A mark that no other connection has.
+/// A mark that identifies one connection.
 pub struct Mark(Duration);
 
 impl Mark {
@@ -27,18 +28,18 @@ impl Mark {
         )))
     }
 
-    /// What the URL must say for a connection to have it.
+    /// The URL parameter that marks a connection.
     pub fn parameter(&self) -> (&'static str, String) {
         ("tcp_user_timeout", self.0.as_millis().to_string())
     }
 }
 
-/// A handle on a socket.
+/// A duplicated handle of a socket.
 pub struct Socket(#[cfg(target_os = "linux")] socket2::Socket);
 
 #[cfg(target_os = "linux")]
 impl Socket {
-    /// The one socket with this mark.
+    /// The socket with this mark, if there is exactly one.
     pub fn with(mark: &Mark) -> Option<Socket> {
         use std::os::fd::{BorrowedFd, RawFd};
 
@@ -50,8 +51,8 @@ impl Socket {
             is_socket.then_some(fd)
         });
         let marked = sockets.filter_map(|fd| {
-            // SAFETY: it was open just now. Should it be another file by now, asking does it no harm, and the copy is
-            // looked at below.
+            // SAFETY: it was open a moment ago. If it refers to another file by now, reading its options does no harm,
+            // and the mark is checked on the copy below.
             let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
             let copy = socket2::SockRef::from(&borrowed).try_clone().ok()?;
             let timeout = copy.tcp_user_timeout().ok()??;
@@ -64,7 +65,7 @@ impl Socket {
         }
     }
 
-    /// Whoever waits on it is woken, and finds the connection lost.
+    /// Wakes whoever waits on the socket, who then finds the connection lost.
     pub fn cut(&self) {
         let _ = self.0.shutdown(std::net::Shutdown::Both);
     }

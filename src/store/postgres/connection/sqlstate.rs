@@ -1,36 +1,36 @@
-//! What PostgreSQL's errors mean, by their SQLSTATEs: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+//! Classifies PostgreSQL's errors by SQLSTATE: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 
 use diesel::result::DatabaseErrorKind;
 
 use crate::store::statements::Meaning;
 
-/// What is to be done about an error with this SQLSTATE. What is not known may go well another time: every retry is
-/// bounded, and no message is given up for it.
+/// The meaning of an error with this SQLSTATE. Unknown errors count as temporary: every retry is bounded, and no
+/// message is given up because of them.
 pub fn meaning(sqlstate: &str) -> Meaning {
     match sqlstate {
-        // Read-only: a server that was replaced by another one, or not yet told that it has replaced one.
+        // Read-only: a server that was replaced by another one, or that has not yet been promoted.
         "25006" => Meaning::Line,
-        // A role's own limits have ended the session, or the transaction (25P03, 25P04).
+        // The session, or its transaction, was ended by an administrator or by the role's own limits (25P03, 25P04).
         "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25P03" | "25P04" => Meaning::Line,
-        // Prepared statements that are not what they were: the tables have changed, or somebody else's pooler is between.
+        // Prepared statements are invalid: the tables have changed, or an undeclared pooler is in between.
         "0A000" | "26000" | "42P05" => Meaning::Line,
-        // Not allowed, or not there: a grant, a table, a column, a function, a schema, a database.
+        // Missing permission, or missing objects: a table, a column, a function, a schema, a database.
         "42501" | "42P01" | "42703" | "42883" | "3F000" | "3D000" => Meaning::Unable,
-        // Damaged.
+        // Data corruption.
         "XX001" | "XX002" => Meaning::Unable,
         "40002" => Meaning::Refused,
         "55P03" | "55006" | "57014" => Meaning::Again,
         _ => match sqlstate.get(..2).unwrap_or_default() {
             "08" => Meaning::Line,
             "53" | "58" | "28" | "F0" => Meaning::Unable,
-            // Values and constraints, a trigger's own word (P0), and what is larger than anything can be (54).
+            // Values and constraints, errors raised by a trigger (P0), and exceeded program limits (54).
             "20" | "21" | "22" | "23" | "27" | "42" | "44" | "54" | "P0" => Meaning::Refused,
             _ => Meaning::Again,
         },
     }
 }
 
-/// The kind that Diesel's own connection gives it.
+/// The kind that Diesel's own connection assigns to it.
 pub fn kind(sqlstate: &str) -> DatabaseErrorKind {
     match sqlstate {
         "23505" => DatabaseErrorKind::UniqueViolation,
@@ -46,7 +46,7 @@ pub fn kind(sqlstate: &str) -> DatabaseErrorKind {
     }
 }
 
-/// The same of an error of Diesel's own connection, which hides most SQLSTATEs.
+/// Like [`meaning`], for errors of Diesel's own connection, which hides most SQLSTATEs.
 pub fn meaning_of_kind(kind: &DatabaseErrorKind) -> Meaning {
     match kind {
         DatabaseErrorKind::UniqueViolation

@@ -1,20 +1,21 @@
-//! Segments: where the rows of inbox and outbox are while they are young.
+//! Segments: the tables that hold young rows of inbox and outbox.
 //!
-//! Most of these rows are deleted a moment after they were inserted. What PostgreSQL leaves of them grows faster than
-//! vacuum clears it, and not at all is cleared what an old transaction may still want to see. So new rows go to one of
-//! four *segments*, tables that inherit from `inbox` and `outbox`: the *current* one. When it is large, the next one
-//! becomes the current one. Of the one before the previous one, the few rows that survive are moved to the parent, and
-//! before its turn comes again it is truncated, whatever was left in it.
+//! Most of these rows are deleted a moment after they were inserted. The dead rows accumulate faster than vacuum
+//! removes them, and those that an old transaction may still need to see are not removed at all. So new rows go to one
+//! of four *segments*, tables that inherit from `inbox` and `outbox`: the *current* one. When it has grown large, the
+//! next segment becomes current. The few surviving rows of the segment before the previous one are moved to the parent,
+//! and before that segment becomes current again, it is truncated, which discards all dead rows.
 //!
-//! Whoever reads, or deletes seldom, names the parent and sees them all. Those who write know where to look: a writer
-//! that believes a segment to be current inserts into it only if it is, by the snapshot of that very statement, and is
-//! told which one is if not. The statement has locked the segment before it took its snapshot, so whoever has got a lock
-//! that excludes writers knows that nobody writes to a segment that is not current, ever again. By that:
+//! Queries that read, or rarely delete, name the parent and see all rows. Writers need to know where to look. A writer
+//! that believes a segment to be current inserts into it only if it is current in the snapshot of that very statement,
+//! and otherwise learns which one is. The statement locks the segment before it takes its snapshot. So whoever gets a
+//! lock that excludes writers knows that nobody is writing, or will write, to a segment that is not current. It follows
+//! that:
 //! - rows are in the current segment, the two before it, or the parent; the next one is empty;
-//! - with no current segment (0), all are in the parent, as in versions that know no segments. While there is a node of
-//!   such a version, it is so; triggers on its row see to that (see the migration).
+//! - with no current segment (0), all rows are in the parent, as in versions without segments. This remains so while
+//!   any node of such a version exists, which is ensured by triggers on the nodes' rows (see the migration).
 //!
-//! Locks that exclude others are never waited for: nobody queues behind a backup that holds a segment.
+//! Exclusive locks are never waited for, so that nobody queues behind a backup that holds a segment.
 
 mod rotate;
 
@@ -25,10 +26,10 @@ use std::time::{Duration, Instant};
 
 use crate::seldom::log_seldom;
 
-/// Asks for the number of the current segment.
+/// Queries the number of the current segment.
 pub const CURRENT: &str = "SELECT current FROM segments ORDER BY turn DESC LIMIT 1";
 
-/// How many there are.
+/// Number of segments.
 const COUNT: i32 = 4;
 
 /// A segment by its number, from 1 on; 0 is the parent.
@@ -38,7 +39,7 @@ pub struct Segment(pub i32);
 impl Segment {
     const PARENT: Segment = Segment(0);
 
-    /// Its table of this name.
+    /// Its table of this kind, `inbox` or `outbox`.
     pub fn table(self, name: &str) -> String {
         match self {
             Segment::PARENT => name.to_owned(),
@@ -46,7 +47,7 @@ impl Segment {
         }
     }
 
-    /// If this is the current one, these have the newest rows: first itself.
+    /// The segments with the newest rows while this one is current, starting with itself.
     pub fn newest(self) -> Vec<Segment> {
         match self {
             Segment::PARENT => vec![self],
@@ -54,7 +55,7 @@ impl Segment {
         }
     }
 
-    /// If this is the current one, these have older rows. Rows are moved from the first to the second.
+    /// The tables with older rows while this segment is current. Rows are moved from the first to the second.
     pub fn older(self) -> Vec<Segment> {
         match self {
             Segment::PARENT => vec![],
@@ -62,12 +63,12 @@ impl Segment {
         }
     }
 
-    /// The one that was current so many turns ago.
+    /// The segment that was current this many turns ago.
     fn ago(self, turns: i32) -> Segment {
         Segment((self.0 - 1 - turns).rem_euclid(COUNT) + 1)
     }
 
-    /// The one that is current after this one.
+    /// The segment that becomes current after this one.
     fn next(self) -> Segment {
         self.ago(COUNT - 1)
     }
@@ -77,16 +78,16 @@ impl Segment {
     }
 }
 
-/// What the connections of a store know of the segments.
+/// What the connections of a store know about the segments.
 #[derive(Default)]
 pub struct Segments {
-    /// The number of the one that was current when somebody looked last.
+    /// The number of the current segment when last checked.
     current: AtomicI32,
-    /// Whether there are new rows since it was asked last.
+    /// Whether rows were inserted since this was last taken.
     used: AtomicBool,
-    /// Since when somebody has kept the next one from being truncated.
+    /// Since when the next segment could not be truncated because it is in use.
     held: Mutex<Option<Instant>>,
-    /// The role may not truncate them, which was said.
+    /// Whether it was logged that the role may not truncate segments.
     refused: AtomicBool,
 }
 
@@ -100,13 +101,13 @@ impl Segments {
     }
 
     pub fn note_use(&self) {
-        // Mostly that is known: then this only reads, and takes no cache line from other threads.
+        // Mostly set already; reading first keeps the cache line shared between threads.
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Whether there are new rows since this was asked last.
+    /// Whether rows were inserted since the last call.
     pub fn take_use(&self) -> bool {
         self.used.swap(false, Ordering::Relaxed)
     }
@@ -122,8 +123,8 @@ impl Segments {
         if long >= LONG {
             log_seldom!(
                 warn,
-                "a transaction has kept a table from being truncated for {long:.0?}: until it ends (a backup?), the space \
-                of deleted messages is not used again"
+                "a transaction (a backup?) has kept a table from being truncated for {long:.0?}; until it ends, the space \
+                of deleted messages is not reused"
             );
         }
     }
@@ -131,8 +132,8 @@ impl Segments {
     fn note_refused(&self) {
         if !self.refused.swap(true, Ordering::Relaxed) {
             log::warn!(
-                "this role lacks TRUNCATE on the tables inbox_1 to inbox_4 and outbox_1 to outbox_4: what deleted messages \
-                leave behind is left to vacuum, and to other nodes"
+                "this role lacks TRUNCATE on the tables inbox_1 to inbox_4 and outbox_1 to outbox_4: reclaiming the space \
+                of deleted messages is left to vacuum and to other nodes"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Goes on to the next segment, and empties those that have been current: one step at a time, each a transaction.
+//! Advances to the next segment and empties former ones, one step at a time, each in a transaction of its own.
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
@@ -11,20 +11,20 @@ use super::{COUNT, Segment};
 use crate::store::operation::{Rotate, Rotated};
 use crate::store::statements::{DbResult, Meaning};
 
-/// Rows that are moved in one step.
+/// Number of rows moved in one step.
 const MOVED: i64 = 5_000;
 
-/// How it stands.
+/// The state of the rotation.
 struct State {
     current: Segment,
     /// Whether the segment before the previous one is empty.
     emptied: bool,
-    /// Whether there is no node, and was none until a moment ago, that does not know segments.
+    /// Whether no node of a version without segments exists, or existed until a moment ago.
     all_know: bool,
 }
 
 impl Transaction<'_> {
-    /// Does the next step, if there is one.
+    /// Takes the next step, if there is one.
     pub fn rotate(&mut self, op: &Rotate) -> DbResult<Rotated> {
         self.maintain()?;
         if !may_truncate(self.raw_conn())? {
@@ -38,9 +38,9 @@ impl Transaction<'_> {
 
     fn take_step(&mut self, beyond: u64) -> DbResult<Rotated> {
         let conn = self.raw_conn();
-        // Whole tables are read here. And nobody is waited for.
+        // Reads whole tables, and waits for nobody.
         conn.batch_execute("SET LOCAL enable_seqscan TO on; SET LOCAL lock_timeout TO '50ms'")?;
-        // Another node may be at it.
+        // Another node may be taking this step.
         let Some(state) = state(conn)? else {
             return Ok(Rotated::Done);
         };
@@ -65,19 +65,19 @@ impl Transaction<'_> {
     }
 }
 
-/// Whether segments may be truncated by this role.
+/// Whether this role may truncate segments.
 fn may_truncate(conn: &mut PgConn) -> DbResult<bool> {
     let ask = "SELECT bool_and(has_table_privilege(name || '_' || number, 'TRUNCATE')) \
         FROM unnest(ARRAY['inbox', 'outbox']) AS name, generate_series(1, ?) AS number";
     sql::<Bool>(ask, [Value::Long(COUNT.into())]).get_result(conn)
 }
 
-/// How it stands, and stays until the end of the transaction; `None`: somebody else is about to change it.
+/// The state of the rotation, locked until the end of the transaction. `None`: another node is about to change it.
 fn state(conn: &mut PgConn) -> DbResult<Option<State>> {
     if !lock(conn, "segments", "SHARE ROW EXCLUSIVE")? {
         return Ok(None);
     }
-    // Only now: a node that has come by then is seen, and one that comes later waits for the lock.
+    // Queried under the lock: a node that joined before is seen, and one that joins later waits for the lock.
     let ask = "SELECT current::bigint, emptied, \
         not_before <= now() AND NOT EXISTS (SELECT FROM node WHERE node.segments IS NULL) \
         FROM segments ORDER BY turn DESC LIMIT 1";
@@ -90,7 +90,7 @@ fn state(conn: &mut PgConn) -> DbResult<Option<State>> {
     }))
 }
 
-/// The first segment takes new rows from now on. All of them are empty; what was in them may still be there.
+/// Makes the first segment current. No segment holds live rows, but dead ones may remain from earlier use.
 fn begin(conn: &mut PgConn) -> DbResult<Rotated> {
     for segment in Segment::all() {
         if size(conn, segment)? > 0 && !truncate(conn, segment)? {
@@ -109,7 +109,7 @@ fn go_on_to(conn: &mut PgConn, segment: Segment, emptied: bool) -> DbResult<Rota
     Ok(Rotated::More)
 }
 
-/// Moves rows that survive in a segment to the parents, a part at a time. Backups do not keep it from that.
+/// Moves the surviving rows of a segment to the parents, one batch at a time. Backups do not prevent this.
 fn empty(conn: &mut PgConn, segment: Segment) -> DbResult<Rotated> {
     if !lock(conn, &tables(segment), "EXCLUSIVE")? {
         return Ok(Rotated::Held);
@@ -130,7 +130,7 @@ fn empty(conn: &mut PgConn, segment: Segment) -> DbResult<Rotated> {
     Ok(Rotated::More)
 }
 
-/// Makes a segment anew, if nobody uses it just now. False: somebody does.
+/// Truncates a segment, if it is not in use. False: it is.
 fn truncate(conn: &mut PgConn, segment: Segment) -> DbResult<bool> {
     let tables = tables(segment);
     let is_locked = lock(conn, &tables, "ACCESS EXCLUSIVE")?;
@@ -140,13 +140,13 @@ fn truncate(conn: &mut PgConn, segment: Segment) -> DbResult<bool> {
     Ok(is_locked)
 }
 
-/// Both tables of a segment, as statements name them.
+/// Both tables of a segment, as named in statements.
 fn tables(segment: Segment) -> String {
     let (inbox, outbox) = (segment.table("inbox"), segment.table("outbox"));
     format!("ONLY {inbox}, ONLY {outbox}")
 }
 
-/// Locks tables until the end of the transaction. False: somebody else has one of them.
+/// Locks tables until the end of the transaction. False: one of them is in use.
 fn lock(conn: &mut PgConn, tables: &str, mode: &str) -> DbResult<bool> {
     const SAVEPOINT: &str = "matssocket_lock";
     conn.batch_execute(&format!("SAVEPOINT {SAVEPOINT}"))?;
@@ -160,7 +160,7 @@ fn lock(conn: &mut PgConn, tables: &str, mode: &str) -> DbResult<bool> {
     }
 }
 
-/// Bytes of the larger one of a segment's tables, long texts included.
+/// Bytes of the larger of a segment's two tables, including long texts stored out of line.
 fn size(conn: &mut PgConn, segment: Segment) -> DbResult<u64> {
     let (inbox, outbox) = (segment.table("inbox"), segment.table("outbox"));
     let ask = "SELECT max(pg_relation_size(oid) + \

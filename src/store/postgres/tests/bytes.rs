@@ -1,4 +1,4 @@
-//! How many bytes the database's answers have.
+//! How many bytes the database sends.
 
 use serde_json::value::RawValue;
 
@@ -6,7 +6,7 @@ use super::proxy::Proxy;
 use super::{Node, Schema, call, server, to};
 use crate::store::operation::*;
 
-/// A message for a session with a payload of so many bytes, which nothing can compress.
+/// A message for a session, with an incompressible payload of this size.
 fn large(sid: &str, tid: &str, bytes: usize) -> Effect {
     let mut effect = to(sid, tid);
     if let Effect::Message { message, .. } = &mut effect {
@@ -21,8 +21,8 @@ fn large(sid: &str, tid: &str, bytes: usize) -> Effect {
     effect
 }
 
-/// Each fetch had the database send as many messages as the window takes, and took the first of them: 40 messages of
-/// 4 MB moved 3,128 MB.
+/// Each fetch made the database send as many messages as the window allows, and used only the first: 40 messages of 4
+/// MB moved 3,128 MB.
 #[actix::test]
 async fn a_backlog_is_moved_once() {
     const MESSAGES: u64 = 20;

@@ -1,4 +1,4 @@
-//! Lines that are cut, commits that are not answered, locks that are held.
+//! Connections that are cut, commits that are not answered, locks that are held.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn handler(holder: Holder, cmid: &str, limit: Duration, run: TransactBody) -> Tr
     }
 }
 
-/// What a handler of this message brings about: one message for its session, of the same name.
+/// What a handler of this message does: stores one message for its session, with the same name.
 fn one_message(holder: Holder, cmid: &str) -> Unit {
     let cause = Cause::Incoming {
         holder,
@@ -29,7 +29,7 @@ fn one_message(holder: Holder, cmid: &str) -> Unit {
 }
 
 #[actix::test]
-async fn a_commit_that_was_not_answered_is_asked_for() {
+async fn the_outcome_of_an_unanswered_commit_is_looked_up() {
     let (schema, proxy) = (Schema::new(), Proxy::before(&server()));
     let node = Node::attach("a", schema.settings_through(&proxy)).expect("opens");
     let holder = node.open("s1").await;
@@ -41,7 +41,7 @@ async fn a_commit_that_was_not_answered_is_asked_for() {
 }
 
 #[actix::test]
-async fn a_commit_whose_fate_cannot_be_learnt_is_unknown() {
+async fn a_commit_whose_outcome_cannot_be_determined_is_unknown() {
     let (schema, proxy) = (Schema::new(), Proxy::before(&server()));
     let config = StoreConfig {
         busy_timeout: Duration::from_millis(300),
@@ -62,7 +62,7 @@ async fn a_commit_whose_fate_cannot_be_learnt_is_unknown() {
     assert_eq!(node.tids(holder.session).await, ["m1", "m3"]);
 }
 
-/// A proxy that swallows everything on the lines that are there, and opens new ones that work: keep-alives do not help.
+/// The proxy swallows everything on existing connections, while new ones work: keep-alives do not help.
 #[actix::test]
 async fn a_line_that_falls_silent_is_given_up_and_another_one_opened() {
     let (schema, proxy) = (Schema::new(), Proxy::before(&server()));
@@ -90,9 +90,9 @@ async fn a_line_that_falls_silent_is_given_up_and_another_one_opened() {
     println!("served {:?} after the silence", begun.elapsed());
 }
 
-/// A handler's connection that is lost is the database's failure, not the handler's: its client is to try again.
+/// A handler's lost connection is a failure of the database, not of the handler: its client must try again.
 #[actix::test]
-async fn a_connection_that_is_lost_inside_a_handler_is_no_answer() {
+async fn a_connection_lost_inside_a_handler_is_not_an_answer() {
     let schema = Schema::new();
     let node = Node::attach("a", schema.settings()).expect("opens");
     let holder = node.open("s1").await;
@@ -113,7 +113,7 @@ async fn a_connection_that_is_lost_inside_a_handler_is_no_answer() {
     }
 }
 
-/// What an error before has meant was taken for the meaning of a duplicate, for the life of the connection.
+/// The meaning of an earlier error was mistaken for that of a duplicate, for the rest of the connection's life.
 #[test]
 fn what_an_error_means_is_forgotten_with_the_next_statement() {
     use super::super::PgConn;
@@ -154,9 +154,9 @@ fn what_an_error_means_is_forgotten_with_the_next_statement() {
     assert_eq!(conn.meaning_of(&error), Meaning::Refused, "{error}");
 }
 
-/// More threads than may be lost come back, and there is somebody again.
+/// More threads return than may be lost, and handlers run again.
 #[actix::test]
-async fn handlers_that_come_back_late_are_enough_to_go_on() {
+async fn handlers_that_return_late_are_enough_to_continue() {
     let schema = Schema::new();
     let config = StoreConfig {
         busy_timeout: Duration::from_millis(20),
@@ -168,7 +168,7 @@ async fn handlers_that_come_back_late_are_enough_to_go_on() {
     let holder = node.open("s1").await;
     let transact = |cmid: &str, gate: Option<std::sync::mpsc::Receiver<()>>| {
         let run: TransactBody = Box::new(move |_| {
-            // It ends when its other end is dropped.
+            // Ends when the other end is dropped.
             let _ = gate.map(|gate| gate.recv());
             Err(Box::new("nothing to keep"))
         });
@@ -203,7 +203,7 @@ async fn handlers_that_come_back_late_are_enough_to_go_on() {
     }
 }
 
-/// Diesel's own connection waits without an end: it is cut, and its thread goes on with another one.
+/// Diesel's own connection waits without a time limit: it is cut, and its thread continues with another one.
 #[cfg(target_os = "linux")]
 #[actix::test]
 async fn a_handler_whose_line_falls_silent_costs_neither_its_client_nor_its_thread() {
@@ -229,17 +229,17 @@ async fn a_handler_whose_line_falls_silent_costs_neither_its_client_nor_its_thre
     let silent = node.0.run(transact("silent")).await;
     assert!(
         matches!(silent, Err(StoreError::Unknown | StoreError::Failed(_))),
-        "its client is told"
+        "its client is answered"
     );
     proxy.silence_new(false);
     assert!(is_kept(&node.0.run(transact("after")).await));
     let metrics = node.0.metrics();
-    assert_eq!(metrics.lost_threads, 0, "its thread goes on");
+    assert_eq!(metrics.lost_threads, 0, "its thread continues");
     assert_eq!(metrics.depth, 0, "its place in the queue is free");
     assert_eq!(node.tids(holder.session).await, ["before", "after"]);
 }
 
-/// Diesel's own connection waits without an end, and so may the application's code.
+/// Diesel's own connection may wait without a time limit, and so may the application's code.
 #[actix::test]
 async fn a_handler_that_does_not_come_back_costs_neither_its_client_nor_the_next_one() {
     let schema = Schema::new();
@@ -264,7 +264,7 @@ async fn a_handler_that_does_not_come_back_costs_neither_its_client_nor_the_next
     let lost = node.0.run(transact("lost", Some(wait))).await;
     assert!(
         matches!(lost, Err(StoreError::Unknown)),
-        "its client is told"
+        "its client is answered"
     );
     let next = node.0.run(transact("next", None)).await;
     assert!(
@@ -272,7 +272,7 @@ async fn a_handler_that_does_not_come_back_costs_neither_its_client_nor_the_next
         "another thread does it"
     );
     go_on.send(()).expect("it waits");
-    // It comes back.
+    // The lost thread returns.
     while node.0.metrics().lost_threads > 0 {
         tokio::task::yield_now().await;
     }
@@ -283,14 +283,14 @@ async fn a_handler_that_does_not_come_back_costs_neither_its_client_nor_the_next
     );
 }
 
-/// One message was stored.
+/// Asserts that one message was stored.
 fn assert_stored(outcome: &UnitOutcome) {
     let is_stored = matches!(outcome, UnitOutcome::Committed(it) if matches!(it[..], [EffectOutcome::Stored(_)]));
     assert!(is_stored, "{outcome:?}");
 }
 
 #[actix::test]
-async fn a_line_that_was_cut_is_opened_anew() {
+async fn a_connection_that_was_cut_is_reopened() {
     let schema = Schema::new();
     let node = Node::attach("a", schema.settings_to_cut()).expect("opens");
     let holder = node.open("s1").await;
@@ -302,13 +302,13 @@ async fn a_line_that_was_cut_is_opened_anew() {
 }
 
 #[actix::test]
-async fn a_process_stopped_in_a_transaction_holds_its_locks_for_a_moment_only() {
+async fn a_process_suspended_in_a_transaction_loses_its_locks() {
     let schema = Schema::new();
     let node = Node::attach("a", schema.settings()).expect("opens");
     node.open("s1").await;
     let stopped = super::super::open(&schema.settings(), &StoreConfig::default()).expect("opens");
     let (locked, when_locked) = std::sync::mpsc::channel();
-    // It locks the session, and then does nothing while its connection stays open.
+    // Locks the session, and then does nothing while its connection stays open.
     let thread = std::thread::spawn(move || {
         let mut line = stopped.writer().expect("a line");
         let mut group = Stopped(locked);

@@ -1,4 +1,4 @@
-//! What only PostgreSQL promises.
+//! Tests of what only PostgreSQL promises.
 
 mod bytes;
 mod faults;
@@ -21,47 +21,47 @@ use super::Postgres;
 use crate::store::operation::*;
 use crate::store::{Operation, Store, StoreConfig, StoreError, StoreHandle};
 
-/// One test at a time, as long as this is there: an old transaction keeps the dead rows of all schemas.
+/// Held by tests that must not run at the same time: an old transaction keeps the dead rows of all schemas.
 fn dead_rows_are_ours() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The server that tests use.
+/// The URL of the server for tests.
 fn server() -> String {
     std::env::var("MATSSOCKET_TEST_POSTGRES").expect(
         "MATSSOCKET_TEST_POSTGRES must be the URL of a PostgreSQL for tests; ./test starts one and sets it",
     )
 }
 
-/// A schema of a test's own, and beside it one for the tables of the test's application: gone at its end.
+/// A test's own schema, and another one for the tables of the test's application; both are dropped at its end.
 pub struct Schema(String);
 
 impl Schema {
     pub fn new() -> Schema {
         let name = format!("test_{}", &crate::store::postgres::rows::secret()[..16]).to_lowercase();
-        // Fails before there is something to drop.
+        // Fails before there is anything to drop.
         server();
         let schema = Schema(name);
         schema.execute(&format!("CREATE SCHEMA \"{}_app\"", schema.0));
         schema
     }
 
-    /// The schema's settings; the application's tables are where its connections look for them.
+    /// The schema's settings; its connections find the application's tables through their search path.
     pub fn settings(&self) -> Postgres {
         let (url, name) = (server(), &self.0);
         let sign = if url.contains('?') { '&' } else { '?' };
         Postgres::at(format!("{url}{sign}options=-csearch_path%3D{name}_app")).schema(name)
     }
 
-    /// The same, through a proxy.
+    /// The same settings, through a proxy.
     fn settings_through(&self, proxy: &Proxy) -> Postgres {
         let mut settings = self.settings();
         settings.url = proxy.url(&settings.url);
         settings
     }
 
-    /// The same, so that its connections can be [cut](Self::cut_all).
+    /// The same settings, such that its connections can be [cut](Self::cut_all).
     fn settings_to_cut(&self) -> Postgres {
         let mut settings = self.settings();
         settings
@@ -70,7 +70,7 @@ impl Schema {
         settings
     }
 
-    /// Ends every connection with those settings.
+    /// Ends every connection made with those settings.
     fn cut_all(&self) {
         self.execute(&format!(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{}'",
@@ -78,7 +78,7 @@ impl Schema {
         ));
     }
 
-    /// What stands in front of the names of the store's tables.
+    /// The prefix of the store's table names.
     pub fn prefix(&self) -> String {
         format!("\"{}\".", self.0)
     }
@@ -101,13 +101,13 @@ impl Schema {
 }
 
 impl Schema {
-    /// The number that a query in the store's schema finds.
+    /// Runs a query in the store's schema that returns a number.
     fn number(&self, sql: &str) -> i64 {
         let found = diesel::dsl::sql::<diesel::sql_types::BigInt>(sql);
         found.get_result(&mut self.connect()).expect(sql)
     }
 
-    /// What a query of one text column says in the store's schema.
+    /// Runs a query in the store's schema that returns one text column.
     fn texts(&self, query: &str) -> Vec<String> {
         #[derive(QueryableByName)]
         struct Row {
@@ -131,7 +131,7 @@ impl Drop for Schema {
     }
 }
 
-/// A node on a store of its own, as in a process of its own.
+/// A node with a store of its own, as in a separate process.
 struct Node(StoreHandle);
 
 impl Node {
@@ -154,7 +154,7 @@ impl Node {
         }
     }
 
-    /// Stores a message; its number.
+    /// Stores a message and returns its number.
     async fn store(&self, message: Effect) -> i64 {
         match self.run(call(vec![message])).await {
             UnitOutcome::Committed(effects) => match effects[..] {
@@ -165,7 +165,7 @@ impl Node {
         }
     }
 
-    /// Stores work; its id.
+    /// Stores work and returns its id.
     async fn forward(&self, work: NewForward) -> i64 {
         match self.run(call(vec![Effect::Forward(Box::new(work))])).await {
             UnitOutcome::Committed(effects) => match effects[..] {
@@ -206,7 +206,7 @@ fn register(sid: &str) -> Register {
     }
 }
 
-/// A role that has these rights on the tables, and may use the sequences.
+/// A role that has these privileges on the tables and may use the sequences.
 struct LimitedRole(String);
 
 impl LimitedRole {
@@ -222,7 +222,7 @@ impl LimitedRole {
         LimitedRole(role)
     }
 
-    /// The store as this role has it.
+    /// The store's settings for this role.
     fn settings(&self, schema: &Schema) -> Postgres {
         let mut settings = schema.settings().without_migrations();
         let url = settings
@@ -251,7 +251,7 @@ fn call(effects: Vec<Effect>) -> Unit {
     }
 }
 
-/// Work of s1's, a SEND, claimed by whoever stores it.
+/// Work from session s1, a SEND, claimed by whoever stores it.
 fn work() -> NewForward {
     NewForward {
         service: "service".into(),

@@ -1,4 +1,4 @@
-//! Several processes on one database: here, several stores.
+//! Several processes on one database, represented by several stores.
 
 use futures_util::future::join_all;
 
@@ -28,7 +28,7 @@ async fn ten_nodes_start_at_once_on_an_empty_database() {
 }
 
 #[actix::test]
-async fn a_node_of_the_version_before_works_on_tables_of_the_next() {
+async fn a_node_of_the_previous_version_works_on_tables_of_the_next() {
     let schema = Schema::new();
     schema.settings().migrate().expect("migrates");
     schema.execute(
@@ -77,7 +77,7 @@ async fn errors_name_no_password() {
 }
 
 #[actix::test]
-async fn publications_come_to_light_in_their_order() {
+async fn publications_become_visible_in_order() {
     const EACH: usize = 200;
     let schema = Schema::new();
     let nodes: Vec<_> = (0..3)
@@ -99,7 +99,7 @@ async fn publications_come_to_light_in_their_order() {
             }
         }
     }));
-    // Whoever reads only forward must miss nothing.
+    // A reader that only moves forward must miss nothing.
     let reading = async {
         let (mut after, mut seen) = (0, Vec::new());
         while seen.len() < 3 * EACH {
@@ -128,7 +128,7 @@ async fn publications_come_to_light_in_their_order() {
 }
 
 #[actix::test]
-async fn opposite_orders_do_not_lock_each_other_out() {
+async fn opposite_orders_do_not_deadlock() {
     let schema = Schema::new();
     let (a, b) = (
         Node::attach("a", schema.settings()).expect("opens"),

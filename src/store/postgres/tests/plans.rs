@@ -1,4 +1,4 @@
-//! What PostgreSQL makes of our statements, whatever it believes about the tables.
+//! How PostgreSQL executes our statements, whatever its statistics say about the tables.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -8,16 +8,16 @@ use serde_json::Value as Json;
 use super::probe::{ME, Probe};
 use super::*;
 
-/// When all this happens: so early that numbers follow one another from 1 on.
+/// The time of the test: so early that numbers are consecutive from 1.
 const NOW: i64 = 1_500_000_000_000;
 
-/// Rows of each table, where there are many.
+/// Rows in each table, in the stages with many.
 const MANY: i64 = 100_000;
 
-/// Pages of tables and indexes that an operation may look at, however many rows there are.
+/// Maximum number of table and index pages that an operation may read, however many rows there are.
 const MOST_PAGES: i64 = 500;
 
-/// These come seldom.
+/// Operations that are rare.
 const SELDOM: [&str; 6] = [
     "MendTimes",
     "ListDeadLetters",
@@ -27,8 +27,8 @@ const SELDOM: [&str; 6] = [
     "ScavengeDeadLetters",
 ];
 
-/// These begin at the start of an index here, and so step over rows that are gone. (How they do not is tested with the
-/// polls.)
+/// Operations that start at the beginning of an index here, and therefore step over deleted rows. (The tests of polls
+/// check that they normally do not.)
 const FROM_THE_START: [&str; 4] = ["ClaimForwarded", "FindUnserved", "Scavenge", "Subscribe"];
 
 fn most_pages(operation: &str, when: &str) -> i64 {
@@ -39,8 +39,7 @@ fn most_pages(operation: &str, when: &str) -> i64 {
     }
 }
 
-/// Tables that may have many rows. (The others have a few, and may be read from the first to the last; dead letters are
-/// looked at seldom.)
+/// Tables that may have many rows. (The others have a few rows, which may be scanned; dead letters are read seldom.)
 const LARGE: [&str; 8] = [
     "session",
     "inbox",
@@ -52,7 +51,7 @@ const LARGE: [&str; 8] = [
     "forwarded",
 ];
 
-/// Whoever operates a cluster asks for these now and then: they are about all there is.
+/// Operations that an operator runs now and then; they concern nearly all rows.
 const ABOUT_ALL: [&str; 3] = ["ListSessions", "CountSessions", "ListNodes"];
 
 macro_rules! names {
@@ -69,7 +68,7 @@ fn short(name: &str) -> &str {
     name.rsplit("::").next().unwrap_or(name)
 }
 
-/// Fills all tables. The probe's node holds a few of the sessions, and some of the work.
+/// Fills all tables. The probe's node holds a few of the sessions and some of the work.
 fn fill(rows: i64) -> String {
     format!(
         "INSERT INTO node (name, lease_until, services) VALUES ('other', {NOW} + 1000000000, '[\"other\\u0027s\"]') ON CONFLICT DO NOTHING; \
@@ -139,7 +138,7 @@ impl Probe {
             target: CloseTarget::Holder(holder),
             reason: "it is over".into(),
         });
-        // From the first time on there are segments.
+        // There are segments from the first run on.
         self.run(Rotate { beyond: u64::MAX });
     }
 
@@ -158,7 +157,7 @@ impl Probe {
         self.run(RenameApplication { name });
     }
 
-    /// Opens a session, which makes room by closing that of the time before, and resumes it.
+    /// Opens a session, which makes room by closing that of the previous run, and resumes it.
     fn sessions(&mut self) -> Holder {
         let sid = format!("session {}", self.ran.len());
         let resumed = NewOrResumed::Resumed { sid: sid.clone() };
@@ -416,8 +415,8 @@ fn is_large(table: &str) -> bool {
     LARGE.contains(&table)
 }
 
-/// Says what is wrong with a plan: it walks through whole tables or indexes, sorts what an index has in order, or goes
-/// through what it was given for each row of a table.
+/// Describes what is wrong with a plan, if anything: it scans whole tables or indexes, sorts what an index could return
+/// in order, or scans the given values for each row of a table.
 fn complaint(plan: &Json, parents: &[&str], of_table: bool) -> Option<String> {
     let text = |key: &str| plan[key].as_str().unwrap_or_default();
     let (kind, table) = (text("Node Type"), text("Relation Name"));
@@ -439,7 +438,7 @@ fn complaint(plan: &Json, parents: &[&str], of_table: bool) -> Option<String> {
     if !wrong.is_empty() {
         return Some(format!("{wrong}: {kind} {table} {}", text("Index Name")));
     }
-    // Whoever locks the rows that it takes stands between.
+    // A node that locks rows stands between them.
     let parents: Vec<_> = match kind {
         "LockRows" => parents.to_vec(),
         _ => [kind].iter().chain(parents).copied().collect(),
@@ -450,15 +449,15 @@ fn complaint(plan: &Json, parents: &[&str], of_table: bool) -> Option<String> {
     below.find_map(|below| complaint(below, &parents, of_table))
 }
 
-/// Whether there is a table in a part of a plan that may have many rows.
+/// Whether part of a plan reads a table that may have many rows.
 fn reads_a_table(plan: &Json) -> bool {
     let table = plan["Relation Name"].as_str();
     let below = plan["Plans"].as_array().into_iter().flatten();
     table.is_some_and(is_large) || below.into_iter().any(reads_a_table)
 }
 
-/// A node that started on an empty table kept a plan that walked through the whole inbox, dead rows included, and through
-/// the array for each of them.
+/// A node that started on an empty table kept a plan that scanned the whole inbox, dead rows included, and the array
+/// for each of those rows.
 #[test]
 fn the_plans_are_right_whatever_the_statistics_say() {
     let _alone = dead_rows_are_ours();
@@ -482,7 +481,7 @@ fn the_plans_are_right_whatever_the_statistics_say() {
     let mut complaints = BTreeSet::new();
     for (when, sql) in stages {
         probe.execute(&sql);
-        // First by the plans of the stage before.
+        // First with the plans of the previous stage.
         for plans in ["earlier plans", "fresh plans"] {
             probe.ran.clear();
             probe.run_all();

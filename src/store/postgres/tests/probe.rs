@@ -1,4 +1,4 @@
-//! A connection whose statements are looked at: how they are planned, and how much each operation reads.
+//! A connection that observes its statements: how they are planned, and how much each operation reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,11 +23,11 @@ pub struct Probe {
     pub clock: Clock,
     /// Statements that it has run without preparing them.
     plain: BTreeSet<(String, Vec<u32>)>,
-    /// The operations that it has run, each with the most pages that it has looked at.
+    /// The operations that it has run, each with the maximum number of pages read.
     pub ran: BTreeMap<&'static str, i64>,
 }
 
-/// A statement as its connection has prepared it.
+/// A statement that its connection has prepared.
 #[derive(QueryableByName)]
 pub struct Prepared {
     #[diesel(sql_type = Text)]
@@ -62,7 +62,7 @@ impl Probe {
         self.count_pages(operation).0
     }
 
-    /// The same; with the pages of tables and indexes that were looked at.
+    /// Like [`run`](Self::run); also returns the number of table and index pages read.
     pub fn count_pages<O: Operation>(&mut self, operation: O) -> (O::Outcome, i64) {
         let name = std::any::type_name::<O>();
         let before = self.pages();
@@ -88,10 +88,10 @@ impl Probe {
         (outcome, pages)
     }
 
-    /// The pages that were looked at until now, by whomever.
+    /// The total number of pages read so far, by any connection.
     fn pages(&mut self) -> i64 {
         let conn = &mut self.line.conn;
-        // At the end of the statement, which is why the count is another one.
+        // Statistics are flushed at the end of a statement, so counting takes another one.
         conn.batch_execute("SELECT pg_stat_force_next_flush()")
             .expect("PostgreSQL 15 or newer");
         let count = "SELECT sum(pg_stat_get_blocks_fetched(oid))::bigint FROM pg_class \
@@ -99,7 +99,7 @@ impl Probe {
         sql::<BigInt>(count, []).get_result(conn).expect("counts")
     }
 
-    /// All that was prepared until now.
+    /// All statements prepared so far.
     pub fn prepared(&mut self) -> Vec<Prepared> {
         let ask = "SELECT name, statement AS text, cardinality(parameter_types)::bigint AS values \
             FROM pg_prepared_statements WHERE name LIKE 'matssocket%'";
@@ -108,7 +108,7 @@ impl Probe {
             .expect("they are there")
     }
 
-    /// Prepares what the connection has run without that, only to be looked at.
+    /// Prepares a statement that was run unprepared, only to inspect its plan.
     fn prepare(&mut self, (text, types): &(String, Vec<u32>), number: usize) {
         let conn = &mut self.line.conn;
         let types: Vec<_> = types.iter().map(|oid| oid.to_string()).collect();
@@ -120,7 +120,7 @@ impl Probe {
         conn.batch_execute(&prepare).expect(text);
     }
 
-    /// The plan of a statement: made for all values, by what PostgreSQL knew when it was needed first.
+    /// The generic plan of a statement, made from what PostgreSQL knew when it was first needed.
     pub fn plan(&mut self, prepared: &Prepared) -> serde_json::Value {
         let nulls = vec!["NULL"; prepared.values as usize].join(", ");
         let explain = match prepared.values {
@@ -133,7 +133,7 @@ impl Probe {
         serde_json::from_str(&explained.json).expect("JSON")
     }
 
-    /// Runs statements. (Not on another connection, whose pages would be counted late.)
+    /// Runs statements on the probe's connection: pages read by another one would be counted late.
     pub fn execute(&mut self, statements: &str) {
         // A busy machine may take a while to fill so many tables.
         self.line.conn.be_patient(Duration::from_secs(120));
@@ -141,13 +141,13 @@ impl Probe {
         executed.expect(statements);
     }
 
-    /// Plans are made anew.
+    /// Discards all cached plans.
     pub fn forget_plans(&mut self) {
         self.execute("DISCARD PLANS");
     }
 }
 
-/// An operation that is alone in its group.
+/// An operation in a group of its own.
 struct Alone<'a, O: Operation> {
     operation: O,
     clock: &'a Clock,

@@ -1,12 +1,12 @@
-//! Numbers: those that the database gives itself, after a standby was promoted that had not received the last commits; and
-//! those of nodes of the version before.
+//! Numbers that the database assigns itself, after a standby was promoted that had not received the last commits; and
+//! numbers assigned by nodes of the previous version.
 
 use super::*;
 
-/// A running node still had a session of that key in mind: what was for the new one would have gone to the old one's
-/// client. So had it work of that id, whose end would have settled the new one.
+/// A running node still knew a session with that key, so messages for the new one would have gone to the old one's
+/// client. It also still had work with that id, whose completion would have settled the new row.
 #[actix::test]
-async fn keys_and_ids_are_not_given_again() {
+async fn keys_and_ids_are_not_reused() {
     let schema = Schema::new();
     let node = Node::attach("a", schema.settings_to_cut()).expect("opens");
     let (mut sessions, mut rows) = (Vec::new(), Vec::new());
@@ -16,7 +16,7 @@ async fn keys_and_ids_are_not_given_again() {
             sessions.push((holder.session.0, holder.connection.0));
             rows.push(node.forward(work()).await);
         }
-        // All that was committed is lost.
+        // Everything committed is lost.
         schema.execute(
             "DELETE FROM session; DELETE FROM forwarded; SELECT setval('session_number', 1); \
             SELECT setval(pg_get_serial_sequence('forwarded', 'id'), 1)",
@@ -33,7 +33,7 @@ async fn keys_and_ids_are_not_given_again() {
     assert!(numbers.is_sorted() && different.len() >= 3, "{numbers:?}");
 }
 
-/// A role may use the sequences that are not its own, and not set them.
+/// A role may use sequences that it does not own, but not set them.
 #[actix::test]
 async fn a_role_that_must_not_set_sequences_goes_without() {
     let schema = Schema::new();
@@ -44,7 +44,7 @@ async fn a_role_that_must_not_set_sequences_goes_without() {
     assert_eq!(second, first + 1);
 }
 
-/// A connection that stores for a session again and again writes its row once for many messages.
+/// A connection that stores for a session repeatedly writes its row once for many messages.
 #[actix::test]
 async fn the_session_row_is_not_written_for_each_message() {
     let schema = Schema::new();
@@ -61,9 +61,9 @@ async fn the_session_row_is_not_written_for_each_message() {
     assert_eq!(versions(), before);
 }
 
-/// Neither is a number given again where the last commits of a standby lack a range that was in use, and one after it.
+/// A number is not reused either if the promoted standby lacks a reserved range that was in use, and the one after it.
 #[actix::test]
-async fn numbers_of_lost_ranges_are_not_given_again() {
+async fn numbers_of_lost_ranges_are_not_reused() {
     let schema = Schema::new();
     let one = Node::attach("a", schema.settings_to_cut()).expect("opens");
     let other = Node::attach("b", schema.settings_to_cut()).expect("opens");
@@ -83,9 +83,10 @@ async fn numbers_of_lost_ranges_are_not_given_again() {
     assert!(given.windows(2).all(|pair| pair[0] < pair[1]), "{given:?}");
 }
 
-/// A node of the version before takes what the row says for what is stored. So nothing is reserved for its sessions.
+/// A node of the previous version assumes that everything up to the number in the row is stored, so nothing is reserved
+/// for its sessions.
 #[actix::test]
-async fn nothing_is_reserved_for_a_session_on_a_node_of_the_version_before() {
+async fn nothing_is_reserved_for_a_session_on_a_node_of_the_previous_version() {
     let schema = Schema::new();
     let node = Node::attach("a", schema.settings()).expect("opens");
     node.open("s1").await;
@@ -98,10 +99,10 @@ async fn nothing_is_reserved_for_a_session_on_a_node_of_the_version_before() {
     assert_eq!(row, [newest.to_string()]);
 }
 
-/// A node of the version before gives the number after the newest, and knows of no gaps. What it leaves is right for those
-/// that do.
+/// A node of the previous version assigns the number after the newest one and knows nothing of gaps. What it stores is
+/// correct for nodes that do.
 #[actix::test]
-async fn nodes_of_the_version_before_count_on() {
+async fn nodes_of_the_previous_version_continue_the_numbers() {
     let schema = Schema::new();
     let config = StoreConfig {
         max_outbox: 5,
@@ -130,7 +131,7 @@ async fn nodes_of_the_version_before_count_on() {
     assert!(matches!(outcome, UnitOutcome::Committed(_)), "{outcome:?}");
     let outcome = node.run(call(vec![to("s1", "sixth")])).await;
     assert!(matches!(outcome, UnitOutcome::OutboxFull(_)), "{outcome:?}");
-    // Each knows what is before it: nothing is gone.
+    // Each publication knows its predecessor, so nothing counts as gone.
     let fetch = FetchPublications {
         after: 0,
         max_bytes: 1_000_000,

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A node, and what is done to the segments beside it.
+/// A node, and another one that rotates the segments.
 struct Case {
     schema: Schema,
     node: Node,
@@ -11,7 +11,7 @@ struct Case {
 }
 
 impl Case {
-    /// One session, whose rows go to the first segment.
+    /// Opens one session, whose rows go to the first segment.
     async fn begin() -> Case {
         let schema = Schema::new();
         let node = Node::attach("a", schema.settings()).expect("opens");
@@ -32,10 +32,10 @@ impl Case {
         self.other.run(Rotate { beyond: 0 }).await
     }
 
-    /// Goes on to the next segment, and no further: the one before the previous one still has its rows.
+    /// Advances to the next segment and no further: the segment before the previous one still has its rows.
     async fn rotate(&self) {
         let before = self.current();
-        // What comes and goes makes it large enough.
+        // A row that was inserted and deleted makes the segment large enough.
         self.schema.execute(&format!(
             "INSERT INTO inbox_{before} (session, cmid, created) VALUES (0, 'c', 0); \
             DELETE FROM ONLY inbox_{before} WHERE session = 0"
@@ -53,7 +53,7 @@ impl Case {
         self.number("SELECT current::bigint FROM segments")
     }
 
-    /// How many rows each table has, the parent first.
+    /// Number of rows in each table, the parent first.
     fn counts(&self, name: &str) -> [i64; 5] {
         [0, 1, 2, 3, 4].map(|segment| match segment {
             0 => self.number(&format!("SELECT count(*) FROM ONLY {name}")),
@@ -65,7 +65,7 @@ impl Case {
         self.node.run(call(vec![to("s1", tid)])).await;
     }
 
-    /// A client's message comes; false: it has come before.
+    /// Receives a client's message. False: it had been received before.
     async fn receive(&self, cmid: &str) -> bool {
         let cause = Cause::Incoming {
             holder: self.holder,
@@ -87,7 +87,7 @@ impl Case {
         }
     }
 
-    /// A message of each kind in each table that may have some.
+    /// Stores a message of each kind in each table that may hold any.
     async fn fill(&self) {
         for round in 1..=5 {
             self.send(&format!("m{round}")).await;
@@ -99,7 +99,7 @@ impl Case {
         assert_eq!(self.counts("outbox"), [2, 1, 0, 1, 1]);
     }
 
-    /// What the session's outbox has.
+    /// The sequence numbers in the session's outbox.
     async fn seqs(&self) -> Vec<i64> {
         let all = FetchOutbox {
             session: self.holder.session,
@@ -112,7 +112,7 @@ impl Case {
         messages.map(|message| message.seq).collect()
     }
 
-    /// The client has those messages of its outbox, counted from 1 on.
+    /// The client acknowledges these messages of its outbox, counted from 1.
     async fn complete(&self, which: std::ops::RangeInclusive<usize>) {
         let seqs = self.seqs().await;
         let complete = Complete {
@@ -123,7 +123,7 @@ impl Case {
         assert_eq!(self.node.run(complete).await, Fenced::Done);
     }
 
-    /// Bytes of a segment's inbox.
+    /// Size of a segment's inbox in bytes.
     fn size(&self, segment: i32) -> i64 {
         self.number(&format!("SELECT pg_relation_size('inbox_{segment}')"))
     }
@@ -160,7 +160,7 @@ async fn rows_are_deleted_wherever_they_are() {
             case.rotate().await;
         }
     }
-    // The fifth is in the first segment again; the first and the second are in the parent.
+    // The fifth is in the first segment again; the first and second are in the parent.
     for name in ["inbox", "outbox"] {
         assert_eq!(case.counts(name), [2, 1, 0, 1, 1], "{name}");
     }
@@ -171,7 +171,7 @@ async fn rows_are_deleted_wherever_they_are() {
 }
 
 #[actix::test]
-async fn what_survives_goes_to_the_parent_and_the_rest_is_truncated() {
+async fn surviving_rows_move_to_the_parent_and_the_rest_is_truncated() {
     let case = Case::begin().await;
     for number in 1..=20 {
         case.send(&format!("m{number}")).await;
@@ -197,7 +197,7 @@ async fn what_survives_goes_to_the_parent_and_the_rest_is_truncated() {
 }
 
 #[actix::test]
-async fn many_that_survive_are_moved_in_parts() {
+async fn many_surviving_rows_are_moved_in_batches() {
     let case = Case::begin().await;
     case.schema.execute(
         "INSERT INTO outbox_1 (session, seq, kind, tid, deliveries, created) \
@@ -262,9 +262,9 @@ async fn deliveries_are_counted_and_the_dead_buried_wherever_they_are() {
     assert_eq!(case.number("SELECT count(*) FROM dead_letter"), 5);
 }
 
-/// A connection that has not written for a while believes another segment to be the current one, or none.
+/// A connection that has not written for a while believes that another segment is current, or none.
 #[actix::test]
-async fn who_knows_an_old_segment_writes_to_the_current_one() {
+async fn a_writer_that_knows_an_old_segment_writes_to_the_current_one() {
     let case = Case::begin().await;
     case.send("m1").await;
     for round in 2..=9 {
@@ -286,9 +286,9 @@ async fn who_knows_an_old_segment_writes_to_the_current_one() {
     assert_eq!(case.counts("outbox"), [0; 5], "all were found");
 }
 
-/// As a backup does.
+/// A backup, for example.
 #[actix::test]
-async fn who_reads_for_long_holds_up_nobody() {
+async fn a_long_read_delays_nobody() {
     let case = Case::begin().await;
     case.fill().await;
     let mut backup = case.schema.connect();
@@ -310,7 +310,7 @@ async fn who_reads_for_long_holds_up_nobody() {
 }
 
 #[actix::test]
-async fn a_handler_that_runs_for_long_holds_up_nobody() {
+async fn a_long_running_handler_delays_nobody() {
     let case = Case::begin().await;
     case.fill().await;
     let (begun, has_begun) = std::sync::mpsc::channel();
@@ -351,7 +351,7 @@ async fn a_handler_that_runs_for_long_holds_up_nobody() {
 }
 
 #[actix::test]
-async fn nothing_is_lost_doubled_or_out_of_order_while_all_write_and_rotate() {
+async fn nothing_is_lost_duplicated_or_reordered_while_nodes_write_and_rotate() {
     const ROUNDS: usize = 150;
     let case = Case::begin().await;
     let nodes = [&case.node, &case.other];
@@ -409,9 +409,9 @@ async fn nothing_is_lost_doubled_or_out_of_order_while_all_write_and_rotate() {
     assert_eq!(inbox as usize, ROUNDS - ROUNDS.div_ceil(3));
 }
 
-/// Each step is one transaction: whoever dies in it has done nothing.
+/// Each step is one transaction: a node that dies during a step has done nothing.
 #[actix::test]
-async fn a_step_that_is_not_committed_is_taken_again() {
+async fn a_step_that_is_not_committed_is_repeated() {
     use crate::store::statements::{Care, DbResult, Group, Statements, Touched, Verdict};
     struct Dies(Option<Rotated>);
     impl Group for Dies {
@@ -441,7 +441,7 @@ async fn a_step_that_is_not_committed_is_taken_again() {
     assert_eq!(case.node.tids(case.holder.session).await.len(), 8);
 }
 
-/// A deploy that is rolled back: a node comes that does not know segments.
+/// A deploy is rolled back: a node of a version without segments joins.
 #[actix::test]
 async fn a_node_that_does_not_know_segments_finds_all_rows_in_the_parents() {
     let case = Case::begin().await;
@@ -450,7 +450,7 @@ async fn a_node_that_does_not_know_segments_finds_all_rows_in_the_parents() {
     assert_eq!(case.current(), 0);
     assert_eq!(case.counts("inbox"), [5, 0, 0, 0, 0]);
     assert_eq!(case.counts("outbox"), [5, 0, 0, 0, 0]);
-    // Nobody has told this node.
+    // This node has not been notified.
     case.send("m6").await;
     assert!(case.receive("c6").await && !case.receive("c1").await);
     case.forget(&["c2"]).await;
@@ -477,7 +477,7 @@ async fn a_node_that_does_not_know_segments_finds_all_rows_in_the_parents() {
     assert_eq!(case.node.tids(case.holder.session).await, expected);
 }
 
-/// A rolling deploy: such a node is there already.
+/// A rolling deploy: a node of a version without segments is still running.
 #[actix::test]
 async fn while_a_node_does_not_know_segments_none_is_used() {
     let schema = Schema::new();
@@ -543,14 +543,14 @@ async fn a_role_that_must_not_truncate_goes_without() {
     assert_eq!(node.run(Rotate { beyond: 0 }).await, Rotated::Done);
     node.run(call(vec![to("s1", "m1")])).await;
     assert_eq!(schema.number("SELECT count(*) FROM ONLY outbox"), 1);
-    // Another one may.
+    // A node with another role may truncate.
     let other = Node::attach("b", schema.settings()).expect("opens");
     assert_eq!(other.run(Rotate { beyond: 0 }).await, Rotated::More);
     node.run(call(vec![to("s1", "m2")])).await;
     assert_eq!(schema.number("SELECT count(*) FROM ONLY outbox_1"), 1);
 }
 
-/// Long texts are stored elsewhere, and do not make the table itself large.
+/// Long texts are stored out of line and do not make the table itself large.
 #[actix::test]
 async fn long_messages_make_a_segment_large() {
     let case = Case::begin().await;

@@ -1,4 +1,4 @@
-//! Our own vacuuming of the tables.
+//! The store's own vacuuming of its tables.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::store::Access;
 use crate::store::postgres::Shared;
 use crate::store::postgres::vacuum::Vacuumer;
 
-/// Leaves so many dead rows in the inbox, and makes sure that the server counts them.
+/// Leaves this number of dead rows in the inbox, and makes sure that the server has counted them.
 fn leave_dead_rows(schema: &Schema, rows: u32) {
     schema.execute(&format!(
         "ALTER TABLE inbox SET (autovacuum_enabled = false); \
@@ -17,7 +17,7 @@ fn leave_dead_rows(schema: &Schema, rows: u32) {
     until(schema, &rows.to_string());
 }
 
-/// Waits until the server counts so many dead rows.
+/// Waits until the server counts this number of dead rows.
 fn until(schema: &Schema, dead: &str) {
     let ask = format!(
         "SELECT n_dead_tup::text FROM pg_stat_user_tables WHERE schemaname = '{}' AND relname = 'inbox'",
@@ -50,7 +50,7 @@ fn tables_with_many_dead_rows_are_vacuumed_and_then_rest() {
     assert_eq!(vacuumer.look(1_000), Ok(vec![]));
 }
 
-/// Vacuuming them again and again would cost more and more, and help nothing.
+/// Vacuuming them repeatedly would cost more and more, without any benefit.
 #[test]
 fn tables_whose_dead_rows_an_old_transaction_can_see_are_left_alone_for_a_while() {
     let _alone = dead_rows_are_ours();
@@ -68,7 +68,7 @@ fn tables_whose_dead_rows_an_old_transaction_can_see_are_left_alone_for_a_while(
 }
 
 #[test]
-fn a_role_that_may_not_leaves_it_to_autovacuum() {
+fn a_role_that_may_not_vacuum_leaves_it_to_autovacuum() {
     let schema = Schema::new();
     schema.settings().migrate().expect("migrates");
     let role = format!("{}_role", schema.0);

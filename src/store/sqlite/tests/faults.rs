@@ -1,4 +1,4 @@
-//! What becomes of the file while it is open, and of the disk below it.
+//! What happens when the file is moved, replaced or made read-only while it is open, or the disk is full.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -18,7 +18,7 @@ const RENEW: RenewLease = RenewLease {
     lease: Duration::from_secs(60),
 };
 
-/// Fails unless nothing can be stored, and the store says so in these words.
+/// Asserts that nothing can be stored, and that the store gives a reason with these words.
 pub async fn assert_unable(handle: &StoreHandle, words: &str) {
     let unit = handle.run(keyed(words.into())).await.map(drop);
     let lease = handle.run(RENEW).await.map(drop);
@@ -36,14 +36,14 @@ pub async fn stored(handle: &StoreHandle, key: &str) -> UnitOutcome {
 
 /// 278 messages were acknowledged into a file that had been deleted.
 #[actix::test]
-async fn nothing_is_acknowledged_into_a_file_that_has_no_name() {
+async fn nothing_is_acknowledged_into_a_deleted_file() {
     let dir = tempfile::tempdir().expect("a directory");
     let at = |name: &str| dir.path().join(name);
     let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
     assert_eq!(stored(&handle, "k").await, UnitOutcome::Committed(vec![]));
     fs::rename(at("test.db"), at("away.db")).expect("moved");
     assert_unable(&handle, "deleted or moved away").await;
-    // Nor is it opened to be read, which is done when somebody first reads.
+    // It is not opened for reading either, which happens at the first read.
     let read = handle.run(ListNodes).await;
     assert!(matches!(read, Err(StoreError::Unable(_))), "{read:?}");
     fs::rename(at("away.db"), at("test.db")).expect("moved back");
@@ -64,10 +64,10 @@ async fn a_file_that_was_replaced_is_not_written_to_before_a_restart() {
         stored(&handle, "lost with the old file").await;
         fs::rename(at("backup.db"), at("test.db")).expect("moved over it");
         assert_unable(&handle, "another file has taken the place").await;
-        // A transaction that fails leaves no connection that is opened anew, to the other file.
+        // A failed transaction does not cause a new connection to be opened to the other file.
         assert_unable(&handle, "stop this node").await;
     }
-    // The log of the old file is not taken for the new one's.
+    // The log of the old file is not mistaken for that of the new one.
     let key = "lost with the old file";
     let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
     assert_eq!(stored(&handle, key).await, UnitOutcome::Committed(vec![]));
@@ -86,7 +86,7 @@ async fn a_file_that_is_made_read_only_is_not_written_to() {
     assert_eq!(stored(&handle, "l").await, UnitOutcome::Committed(vec![]));
 }
 
-/// A registration, for handlers.
+/// Registers a session, for handlers.
 pub async fn registered(handle: &StoreHandle) -> Holder {
     let session = NewOrResumed::New {
         sid: "s".into(),
@@ -99,9 +99,9 @@ pub async fn registered(handle: &StoreHandle) -> Holder {
     }
 }
 
-/// As a disk that is full, and has room again.
+/// Simulates a disk that is full and later has room again.
 #[actix::test]
-async fn a_full_disk_is_said_and_survived() {
+async fn a_full_disk_is_reported_and_survived() {
     let dir = tempfile::tempdir().expect("a directory");
     let handle = attach(&Store::sqlite(dir.path().join("test.db"))).expect("opens");
     let holder = registered(&handle).await;
@@ -112,7 +112,7 @@ async fn a_full_disk_is_said_and_survived() {
         panic!("{refused:?}")
     };
     assert!(why.contains("full"), "{why}");
-    // What needs no room goes on.
+    // Operations that need no room still work.
     handle
         .run(FindHome { sid: "s".into() })
         .await
@@ -124,7 +124,7 @@ async fn a_full_disk_is_said_and_survived() {
     );
 }
 
-/// Bounds the size of the database, in pages; not below what it has.
+/// Limits the size of the database in pages, but not below its current size.
 async fn set_pages(handle: &StoreHandle, holder: Holder, cmid: &str, pages: u32) {
     let run: TransactBody = Box::new(move |conn| {
         let conn: &mut SqliteConnection = conn.downcast_mut().expect("a connection");
@@ -159,8 +159,8 @@ async fn the_size_of_the_log_is_known() {
     assert_eq!(handle.metrics().log_bytes, 0);
 }
 
-/// SQLite has rolled back by itself then, and that there was nothing left to be rolled back hid what the handler had said:
-/// its client was told to try again.
+/// SQLite had already rolled back by itself, and the failing rollback hid the handler's rejection: its client was asked
+/// to try again.
 #[actix::test]
 async fn a_handler_that_rejects_after_its_transaction_has_gone_is_heard() {
     let dir = tempfile::tempdir().expect("a directory");

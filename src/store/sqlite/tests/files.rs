@@ -1,4 +1,4 @@
-//! Whose the files are, and what the lock follows.
+//! Who owns the files, and which file the lock protects.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -13,7 +13,7 @@ const JOIN: RenewLease = RenewLease {
     lease: std::time::Duration::from_secs(60),
 };
 
-/// Fails unless the store still works, and knows its node.
+/// Asserts that the store still works and knows its node.
 async fn assert_undisturbed(handle: &StoreHandle, key: &str) {
     let nodes = handle.run(ListNodes).await.expect("reads");
     assert_eq!(nodes.len(), 1, "{nodes:?}");
@@ -55,7 +55,8 @@ async fn the_lock_follows_the_file_and_not_its_name() {
 
 #[actix::test]
 async fn a_refused_store_does_not_drop_the_locks_of_sqlite() {
-    // Another process must find the database locked by SQLite itself, after a second store was refused here.
+    // Another process must find the database locked by SQLite itself, even after a second store was refused in this
+    // one.
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("test.db");
     let store = Store::sqlite(&path);
@@ -71,7 +72,7 @@ async fn a_refused_store_does_not_drop_the_locks_of_sqlite() {
     }
 }
 
-/// POSIX locks on a file and on its shared memory.
+/// Number of POSIX locks on a file and on its shared memory.
 fn posix_locks(path: &Path) -> usize {
     use std::os::unix::fs::MetadataExt;
     let shm = PathBuf::from(format!("{}-shm", path.display()));
@@ -85,7 +86,7 @@ fn posix_locks(path: &Path) -> usize {
 }
 
 #[actix::test]
-async fn files_are_their_owners() {
+async fn files_are_accessible_to_their_owner_only() {
     let dir = tempfile::tempdir().expect("a directory");
     let mode = |name: &str| {
         let metadata = dir.path().join(name).metadata().expect("there");
@@ -108,7 +109,7 @@ async fn files_are_their_owners() {
 }
 
 #[actix::test]
-async fn links_that_lead_elsewhere_are_refused() {
+async fn links_to_other_files_are_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let at = |name: &str| dir.path().join(name);
     symlink(at("nothing.db"), at("dangling.db")).expect("linked");
@@ -135,7 +136,7 @@ async fn a_database_cannot_be_the_lock_file_of_another() {
     refusal(&Store::sqlite(dir.path().join("test.db")));
     assert_undisturbed(&handle, "k").await;
     drop(handle);
-    // It is not written over either, while nobody has it open.
+    // Nor is it overwritten while nobody has it open.
     drop(attach(&Store::sqlite(dir.path().join("test.db"))).expect("opens"));
     attach(&Store::sqlite(&odd)).expect("still a database");
 }

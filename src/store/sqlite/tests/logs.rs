@@ -1,4 +1,4 @@
-//! What becomes of the write-ahead log, whoever moves it or its file.
+//! What happens to the write-ahead log when the log or its database file is moved.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ fn set_aside(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// A directory with a database, and a copy of it.
+/// A directory with a database and a copy of it.
 fn with_backup() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     let at = |name: &str| dir.path().join(name);
@@ -30,7 +30,7 @@ fn with_backup() -> tempfile::TempDir {
     dir
 }
 
-/// The log was left at its name, and replayed onto the backup.
+/// The log was left under its name and replayed onto the backup.
 #[actix::test]
 async fn the_log_of_a_deleted_file_is_not_replayed_onto_a_backup() {
     let dir = with_backup();
@@ -47,7 +47,7 @@ async fn the_log_of_a_deleted_file_is_not_replayed_onto_a_backup() {
         let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
         assert_eq!(stored(&handle, "k").await, UnitOutcome::Committed(vec![]));
     }
-    // By hand, the old one is put back together.
+    // The operator puts the old file and its log back together.
     let [aside] = &set_aside(dir.path())[..] else {
         panic!("one")
     };
@@ -57,9 +57,9 @@ async fn the_log_of_a_deleted_file_is_not_replayed_onto_a_backup() {
     assert_eq!(stored(&handle, "k").await, UnitOutcome::Repeated);
 }
 
-/// It was found again by its number alone, which another file may have by then.
+/// The log was later recognised by its inode number alone, which another file may have by then.
 #[actix::test]
-async fn a_log_that_was_set_aside_is_not_taken_back_by_itself() {
+async fn a_log_that_was_set_aside_is_not_put_back_automatically() {
     let dir = with_backup();
     let at = |name: &str| dir.path().join(name);
     {
@@ -75,7 +75,7 @@ async fn a_log_that_was_set_aside_is_not_taken_back_by_itself() {
     assert_eq!(set_aside(dir.path()).len(), 1);
 }
 
-/// As after a `kill -9`, whereupon a copy was restored beside the log that had been left.
+/// The situation after a `kill -9`, when a copy was restored beside the remaining log.
 #[actix::test]
 async fn a_log_that_another_file_has_left_is_refused() {
     let dir = with_backup();
@@ -85,7 +85,7 @@ async fn a_log_that_another_file_has_left_is_refused() {
         stored(&handle, "k").await;
         fs::copy(at("test.db-wal"), at("left-wal")).expect("copied");
     }
-    // The file itself, with its log: that is what a crash leaves.
+    // The file itself with its log, as a crash leaves them.
     fs::copy(at("left-wal"), at("test.db-wal")).expect("copied");
     drop(attach(&Store::sqlite(at("test.db"))).expect("its own"));
     fs::copy(at("left-wal"), at("test.db-wal")).expect("copied");
@@ -124,8 +124,8 @@ fn open(path: &Path) -> SqliteConnection {
     SqliteConnection::establish(path.to_str().expect("text")).expect("opens")
 }
 
-/// The writer was discarded, and its successor brought an empty log in under the index of the old one: what had been
-/// acknowledged was lost, and the file malformed.
+/// The writer's connection was discarded, and the next one introduced an empty log under the index of the old one:
+/// acknowledged data was lost, and the file became malformed.
 #[actix::test]
 async fn a_log_that_is_deleted_during_a_transaction_loses_nothing() {
     for emptied in [false, true] {
@@ -170,9 +170,9 @@ async fn a_log_that_is_deleted_during_a_transaction_loses_nothing() {
     }
 }
 
-/// The fault: whoever has the file open as well closes it last, and only then the log was emptied.
+/// The log was emptied only when the other program that had the file open closed it last.
 #[actix::test]
-async fn a_stop_beside_somebody_who_has_the_file_open_empties_the_log() {
+async fn stopping_empties_the_log_although_another_program_has_the_file_open() {
     let dir = tempfile::tempdir().expect("a directory");
     let at = |name: &str| dir.path().join(name);
     let mut shell = {
@@ -187,7 +187,7 @@ async fn a_stop_beside_somebody_who_has_the_file_open_empties_the_log() {
     fs::copy(at("test.db"), at("copy.db")).expect("copied");
     let copy = attach(&Store::sqlite(at("copy.db"))).expect("opens");
     assert_eq!(stored(&copy, "k").await, UnitOutcome::Repeated);
-    // One who reads an old state keeps it from that, and nobody waits for him.
+    // A reader of an old state prevents this, and nobody waits for it.
     {
         let handle = attach(&Store::sqlite(at("test.db"))).expect("opens");
         shell

@@ -1,4 +1,4 @@
-//! Times that lie too far ahead are mended once, and only those.
+//! Times too far in the future are repaired once, and only those.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::store::statements::{
     Care, Database, DbResult, Group, Line, Statements, Touched, Verdict,
 };
 
-/// Opens a session, if there is none; then mends, which is so much.
+/// Opens a session if `open` is set, then repairs times; `mended` is how many.
 struct Mend {
     clock: Clock,
     open: bool,
@@ -51,10 +51,10 @@ fn mend(line: &mut dyn Line, ms: i64, open: bool) -> u64 {
     group.mended
 }
 
-/// Handlers have had the writer for longer than clocks differ: what was written just now seemed to lie ahead, and after
-/// each new connection was mended again.
+/// Handlers had occupied the writer for longer than the tolerance between clocks: times written just now seemed to lie
+/// in the future, and were repaired again after each new connection.
 #[test]
-fn once_per_database_and_not_what_is_of_now() {
+fn times_are_repaired_once_and_present_ones_not_at_all() {
     const HOUR: i64 = 3_600_000;
     let database = in_memory(&StoreConfig::default()).expect("opens");
     database.held.add(Duration::from_secs(120));
@@ -64,7 +64,7 @@ fn once_per_database_and_not_what_is_of_now() {
     let mut line = database.writer().expect("connects again");
     let mended = mend(&mut *line, 9 * HOUR, false);
     assert_eq!(mended, 0, "no clock is set back while a process runs");
-    // Another process would find it.
+    // Another process would find the time too far ahead.
     database
         .mended
         .store(false, std::sync::atomic::Ordering::Relaxed);

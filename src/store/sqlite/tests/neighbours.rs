@@ -1,4 +1,4 @@
-//! A file that is the application's, too: its tables and its migrations are left alone, and ours by it.
+//! A file that is also the application's: its tables and migrations are left alone, and it leaves ours alone.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,9 +13,9 @@ use super::{attach, keyed, refusal};
 use crate::store::Store;
 use crate::store::operation::*;
 
-/// The tables of a version without a prefix, and without its two newest migrations.
+/// The tables of a version without a prefix and without its two newest migrations.
 const BARE: &str = include_str!("bare.sql");
-/// What such a version left: what it had run, in Diesel's own table, and a row here and there.
+/// What such a version left: its migrations, recorded in Diesel's own table, and a few rows.
 const LEFT: &str = "
     CREATE TABLE __diesel_schema_migrations (
         version VARCHAR(50) PRIMARY KEY NOT NULL, run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP
@@ -38,7 +38,7 @@ fn texts(conn: &mut SqliteConnection, select: &str) -> Vec<String> {
     select.load(conn).expect("works")
 }
 
-/// What is in a file, by name. Quotes around names are as the last `ALTER TABLE` left them.
+/// The schema of a file, by name. Quotes around names are removed, since they depend on the last `ALTER TABLE`.
 fn schema(path: &Path) -> BTreeMap<String, String> {
     let all =
         "SELECT name || '|' || coalesce(sql, '') FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'";
@@ -50,7 +50,7 @@ fn schema(path: &Path) -> BTreeMap<String, String> {
     all.into_iter().map(part).collect()
 }
 
-/// The application's own migration: a table that has the name of one of ours.
+/// The application's own migration, which creates a table with the same name as one of ours.
 fn of_the_application(directory: &Path) -> FileBasedMigrations {
     let migration = directory.join("migrations/2026-01-02-030405_shop");
     fs::create_dir_all(&migration).expect("created");
@@ -80,7 +80,7 @@ async fn the_application_has_its_own_tables_and_migrations_in_the_file() {
     }
     let mut conn = open(&path);
     assert_eq!(texts(&mut conn, "SELECT cart FROM session"), ["apples"]);
-    // It knows of nothing to be run or to be reverted but its own.
+    // It finds no migrations to run or revert but its own.
     assert!(
         !conn
             .has_pending_migration(application.clone())
@@ -129,13 +129,13 @@ async fn tables_without_a_prefix_are_renamed_and_keep_their_rows() {
     assert_eq!(texts(&mut conn, versions), ["20260102030405"]);
     let message = "SELECT msg FROM matssocket_outbox WHERE session = 41 AND seq = 7";
     assert_eq!(texts(&mut conn, message), ["\"waits\""]);
-    // Keys are never used again.
+    // Keys are never reused.
     let newest = "SELECT CAST(seq AS TEXT) FROM sqlite_sequence WHERE name = 'matssocket_session'";
     assert_eq!(texts(&mut conn, newest), ["41"]);
 }
 
 #[actix::test]
-async fn a_bookkeeping_that_nobody_else_uses_goes() {
+async fn an_otherwise_unused_migrations_table_is_dropped() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("test.db");
     let mut conn = open(&path);
@@ -152,7 +152,7 @@ async fn a_file_that_cannot_be_brought_up_to_date_is_left_as_it_was() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("test.db");
     let mut conn = open(&path);
-    // The last of them is in the way.
+    // The last one is in the way.
     for sql in [BARE, LEFT, "CREATE TABLE matssocket_sent_key (x TEXT)"] {
         conn.batch_execute(sql).expect("works");
     }
@@ -163,7 +163,7 @@ async fn a_file_that_cannot_be_brought_up_to_date_is_left_as_it_was() {
     assert_eq!(schema(&path), before);
 }
 
-/// Back to the version before, and forward again: what it had accepted meanwhile was passed over in silence.
+/// A downgrade followed by an upgrade: what the earlier version had accepted meanwhile was silently ignored.
 #[actix::test]
 async fn tables_of_a_version_before_that_came_back_are_refused() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -178,10 +178,10 @@ async fn tables_of_a_version_before_that_came_back_are_refused() {
     }
     drop(conn);
     let text = refusal(&Store::sqlite(&path));
-    for named in ["session", "sent_key", "20261123000000", "put a copy back"] {
+    for named in ["session", "sent_key", "20261123000000", "restore a copy"] {
         assert!(text.contains(named), "{text}");
     }
-    // As the refusal says.
+    // Following the advice in the refusal.
     let (_, drop_them) = text.split_once("of its own (").expect("names them");
     let (tables, rest) = drop_them.split_once(')').expect("names them");
     let (_, delete) = rest.split_once("tables and ").expect("says how");

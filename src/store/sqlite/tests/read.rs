@@ -1,4 +1,4 @@
-//! What reading leaves behind: nothing.
+//! Reading leaves nothing behind.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,7 +31,7 @@ fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     entries.map(file).collect()
 }
 
-/// Leaves a database with one node in this directory, as a crash does, with these of its files.
+/// Leaves a database with one node in this directory, with these of its files, as a crash does.
 async fn crash(directory: &Path, suffixes: &[&str]) {
     let origin = tempfile::tempdir().expect("a directory");
     let store = Store::sqlite(origin.path().join("test.db"));
@@ -81,7 +81,7 @@ async fn what_was_closed_is_read_and_not_changed() {
 }
 
 #[actix::test]
-async fn who_reads_cannot_write() {
+async fn a_store_opened_for_reading_cannot_write() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("test.db");
     drop(attach(&Store::sqlite(&path)).expect("opens"));

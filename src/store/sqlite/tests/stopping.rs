@@ -1,4 +1,4 @@
-//! When the database is closed, and what is in its file then.
+//! When the database is closed, and what its file then contains.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::store::{
     CommitNews, Dispatch, Store, StoreConfig, StoreError, StoreHandle, Subscribers,
 };
 
-/// Hears nothing.
+/// Ignores all news.
 struct Deaf;
 
 impl Actor for Deaf {
@@ -51,7 +51,7 @@ async fn stored(handle: &StoreHandle, key: &str) -> Result<UnitOutcome, StoreErr
     handle.run(keyed(key.into())).await
 }
 
-/// Fails unless the file alone has this key, as a copy would show.
+/// Asserts that the file alone contains this key, as a copy would show.
 async fn assert_whole(path: &Path, key: &str) {
     let copy = path.with_extension("copy");
     std::fs::copy(path, &copy).expect("copied");
@@ -84,7 +84,7 @@ async fn the_last_node_to_stop_closes_it_whoever_has_a_handle() {
     assert!(!dir.path().join("test.db-wal").exists());
     assert_whole(&path, "m").await;
     assert!(b.stop(LONG).await, "a second time does nothing");
-    // Free for others, and for a node that comes later.
+    // Free for other processes, and for a node that attaches later.
     drop(attach(&Store::sqlite(&path)).expect("free"));
     let again = node(&store, "c");
     assert_eq!(
@@ -105,7 +105,7 @@ async fn a_node_that_never_started_keeps_nobody_from_closing_it() {
     attach(&Store::sqlite(&path)).expect("free");
 }
 
-/// The others had stopped while it was starting: nobody was left who would close it.
+/// The other nodes had stopped while this one was starting: nobody was left to close the database.
 #[actix::test]
 async fn a_node_that_never_started_closes_it_if_all_others_have_stopped() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -126,7 +126,7 @@ async fn a_node_that_never_started_closes_it_if_all_others_have_stopped() {
 }
 
 #[actix::test]
-async fn in_memory_it_stays_for_the_next_node() {
+async fn an_in_memory_database_is_kept_for_the_next_node() {
     let store = Store::sqlite_in_memory();
     let a = node(&store, "a");
     stored(&a, "k").await.expect("works");

@@ -368,8 +368,9 @@ async fn work_that_no_node_can_do_is_listed() {
     );
     assert!(work["oldest"].as_i64() > Some(0), "{work}");
     let told = done(there, &["nodes"]);
-    let rest = told
-        .strip_prefix("0 nodes up\n\nMessages wait for services that no node has that is up:\n");
+    let rest = told.strip_prefix(
+        "0 nodes up\n\nMessages are waiting for services that no running node has:\n",
+    );
     let table = rest.unwrap_or_else(|| panic!("{told}"));
     assert!(
         table.starts_with("SERVICE     MESSAGES  OLDEST\nTests.work         2  "),

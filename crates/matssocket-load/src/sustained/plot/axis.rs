@@ -1,4 +1,4 @@
-//! From values to places in the picture.
+//! Maps values to positions in the plot.
 
 use std::fmt::Write;
 
@@ -90,7 +90,7 @@ impl Values {
         }
     }
 
-    /// How far up a value is: 0 at the bottom, 1 at the top.
+    /// The vertical position of a value: 0 at the bottom, 1 at the top.
     pub fn part(&self, value: f64) -> f64 {
         let value = match self.is_logarithmic {
             true => value.max(1e-9).log10(),
@@ -99,7 +99,7 @@ impl Values {
         ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 
-    /// The values that have a line of the grid, and what they are called.
+    /// The values with a grid line, and their labels.
     pub fn ticks(&self) -> Vec<(f64, String)> {
         let step = match self.is_logarithmic {
             true => 1.0,

@@ -1,11 +1,11 @@
-//! Lines over the time, beside their names.
+//! Lines over time, with their names beside them.
 
 use std::fmt::Write;
 
 use super::axis::{Time, Values};
 use super::{LEFT, PANEL, RIGHT};
 
-/// Between the names of lines.
+/// The distance between the names of lines.
 const LINE: f64 = 17.0;
 
 /// A line: one value for each window, if there is one.
@@ -73,7 +73,7 @@ impl Panel {
         top + PANEL * (1.0 - self.axis.part(value))
     }
 
-    /// Broken where there is no value. Each value spans its window.
+    /// Draws a line, interrupted where there is no value. Each value spans its window.
     fn line(&self, svg: &mut String, time: &Time, series: &Series, top: f64) {
         let end = time.end();
         let width = end / series.values.len().max(1) as f64;
@@ -99,7 +99,7 @@ fn values(series: &[Series]) -> impl Iterator<Item = f64> + '_ {
         .flat_map(|series| series.values.iter().flatten().copied())
 }
 
-/// Values without a gap between them, and the place of the first.
+/// Runs of values without a gap, and the position of the first in each.
 fn runs(values: &[Option<f64>]) -> Vec<(usize, Vec<f64>)> {
     let mut runs: Vec<(usize, Vec<f64>)> = Vec::new();
     for (place, value) in values.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! A transaction that is held open, as a report, a backup or a forgotten psql does: what died since it began cannot be
-//! removed.
+//! A transaction that is held open, as by a report, a backup or a forgotten psql: rows that died since it began cannot
+//! be removed.
 
 use std::ops::Range;
 use std::thread;
@@ -10,7 +10,7 @@ use diesel::prelude::*;
 
 use super::queries::connect;
 
-/// Holds one from one second to another. It ends with this program at the latest.
+/// Holds one open during this span. It ends with this program at the latest.
 pub fn hold(url: &str, begun: Instant, span: &Range<f64>) -> Result<(), String> {
     let mut conn = connect(url)?;
     let at = |seconds: f64| begun + Duration::from_secs_f64(seconds);

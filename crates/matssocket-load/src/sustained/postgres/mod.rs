@@ -1,7 +1,7 @@
-//! Looks into the store's PostgreSQL several times per window, by a connection of its own on a thread of its own, so that
-//! a database that does not answer delays no window.
+//! Samples the store's PostgreSQL several times per window, over a separate connection on a separate thread, so that a
+//! database that does not answer delays no window.
 //!
-//! [`queries`] asks, [`seen`] sums up what a window has seen, [`hold`] keeps a transaction open.
+//! [`queries`] queries it, [`seen`] sums up a window's samples, [`hold`] keeps a transaction open.
 
 mod hold;
 mod queries;
@@ -18,15 +18,15 @@ use crate::stage::Shared;
 use queries::{Figures, Queries};
 use seen::Seen;
 
-/// Looks per window.
+/// Samples per window.
 const LOOKS: u32 = 20;
-/// After the database did not answer.
+/// The pause after the database did not answer.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Sees what goes on in a PostgreSQL.
+/// Observes a PostgreSQL.
 pub struct Observer {
     settings: Postgres,
-    /// Until it begins.
+    /// `Some` until it begins.
     queries: Option<Queries>,
     before: Figures,
     seen: Arc<Mutex<Seen>>,
@@ -34,7 +34,7 @@ pub struct Observer {
 
 impl Observer {
     /// # Errors
-    /// It is not there, or the tables are not.
+    /// The database or its tables do not exist.
     pub fn connect(settings: &Postgres) -> Result<Observer, String> {
         let mut queries = Queries::connect(settings)?;
         let before = queries.figures()?;
@@ -82,7 +82,7 @@ impl Observer {
         Ok(())
     }
 
-    /// What was seen since this was asked last.
+    /// What was observed since the last call.
     pub fn next_window(&self) -> Inside {
         lock(&self.seen).next_window()
     }

@@ -1,4 +1,4 @@
-//! What the database is asked.
+//! The queries to the database.
 
 use diesel::connection::SimpleConnection;
 use diesel::deserialize::QueryableByName;
@@ -12,21 +12,21 @@ use super::super::inside::Table;
 /// The tables that messages go through. One that was split into several (`inbox_1`, `inbox_2`) counts as one.
 pub const TABLES: [&str; 4] = ["inbox", "outbox", "session", "forwarded"];
 
-/// Who this program is to PostgreSQL, and whom it does not count.
+/// This program's name in PostgreSQL, whose own backends it does not count.
 pub const APPLICATION: &str = "matssocket-load";
 
-/// A connection that looks on. None of its statements may wait for long.
+/// A connection for observing. None of its statements may wait for long.
 pub struct Queries {
     conn: PgConnection,
     schema: String,
     of_server: String,
 }
 
-/// What is counted all the time, until now.
+/// The cumulative counters so far.
 #[derive(Clone, Default)]
 pub struct Figures {
     pub tables: Vec<Table>,
-    /// Vacuums that came to their end, by table.
+    /// Vacuums that have ended, by table.
     pub vacuums: Vec<u64>,
     pub disk: u64,
     pub server: OfServer,
@@ -71,7 +71,7 @@ pub struct Backends {
     pub count: i64,
 }
 
-/// A vacuum that is at work.
+/// A running vacuum.
 #[derive(QueryableByName)]
 pub struct AtWork {
     #[diesel(sql_type = Text)]
@@ -141,7 +141,7 @@ impl Queries {
     }
 }
 
-/// A connection that bears this program's name.
+/// A connection with this program's name.
 pub fn connect(url: &str) -> Result<PgConnection, String> {
     let mut conn = PgConnection::establish(url).map_err(|why| format!("--postgres: {why}"))?;
     conn.batch_execute(&format!("SET application_name TO '{APPLICATION}'"))
@@ -183,7 +183,7 @@ const OF_TABLES: &str = "\
         vacuum_count + autovacuum_count AS vacuums \
     FROM pg_stat_user_tables WHERE schemaname = $1";
 
-/// Those that are busy. A backend that waits for its client in the midst of a transaction has the node to wait for.
+/// Busy backends. A backend that waits for its client in the middle of a transaction is waiting for the node.
 const BACKENDS: &str = "\
     SELECT CASE WHEN state <> 'active' THEN 'in transaction' \
         ELSE coalesce(wait_event_type || ':' || wait_event, 'running') END AS event, count(*) AS count \
@@ -202,7 +202,7 @@ const HELD: &str = "\
     SELECT max(age(backend_xmin))::bigint AS age FROM pg_stat_activity \
     WHERE datname = current_database() AND application_name = $1 AND pid <> pg_backend_pid()";
 
-/// Other versions count in other places.
+/// PostgreSQL versions keep these counters in different places.
 fn of_server(version: i32) -> String {
     let full_pages = match version {
         ..140_000 => "0::bigint",

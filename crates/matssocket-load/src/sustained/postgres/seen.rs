@@ -1,4 +1,4 @@
-//! What was seen in the current window.
+//! What was observed in the current window.
 
 use std::collections::BTreeMap;
 
@@ -8,19 +8,19 @@ use super::queries::{AtWork, Backends, Figures};
 #[derive(Default)]
 pub struct Seen {
     looks: u32,
-    /// Backends by what they wait for, of all looks.
+    /// Backends by what they wait for, over all samples.
     backends: BTreeMap<String, i64>,
-    /// Looks at which a vacuum was at work, and those at which it slept, by table.
+    /// Samples in which a vacuum was running, and those in which it slept, by table.
     vacuums: BTreeMap<String, (u32, u32)>,
     held: Option<u64>,
     silence: Option<String>,
-    /// The last of the window before, and the newest; with the messages that were done then.
+    /// The last counters of the window before, and the newest; with the number of messages done by then.
     before: Option<(u64, Figures)>,
     newest: Option<(u64, Figures)>,
 }
 
 impl Seen {
-    /// How things are at a moment.
+    /// Adds a sample of the current state.
     pub fn moment(&mut self, backends: Vec<Backends>, vacuums: Vec<AtWork>, held: Option<u64>) {
         self.looks += 1;
         for Backends { event, count } in backends {
@@ -34,7 +34,7 @@ impl Seen {
         self.held = held.or(self.held);
     }
 
-    /// What was counted until a moment at which so many messages were done.
+    /// Adds the counters at a moment at which this many messages were done.
     pub fn figures(&mut self, done: u64, figures: Figures) {
         self.silence = None;
         self.before.get_or_insert_with(|| (done, figures.clone()));
@@ -46,7 +46,7 @@ impl Seen {
         self.silence = Some(why);
     }
 
-    /// Sums the window up, and begins the next one.
+    /// Sums up the window, and begins the next one.
     pub fn next_window(&mut self) -> Inside {
         let next = Seen {
             before: self.newest.clone(),
@@ -88,7 +88,7 @@ impl Seen {
         waits
     }
 
-    /// Those that were at work, and those that were too short to be seen.
+    /// Vacuums that were observed, and those that were too short for that.
     fn vacuums(&self, before: &Figures, newest: &Figures) -> Vec<Vacuum> {
         let share = |looks: u32| f64::from(looks) / f64::from(self.looks.max(1));
         let at_work = self.vacuums.iter().map(|(table, (looks, asleep))| Vacuum {
