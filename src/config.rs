@@ -229,6 +229,10 @@ pub struct Config {
     /// How long idempotency keys are remembered. Default 1 day.
     pub idempotency: Duration,
 
+    /// How long a server that is told to stop by SIGINT or SIGTERM goes on serving everybody, while
+    /// [`ready`](crate::MatsSocketServer::ready) already says that it is stopping: time for a load balancer to send new clients
+    /// elsewhere. A second signal ends it. Zero: it stops at once. Default 0 s.
+    pub stop_delay: Duration,
     /// How long a stopping server waits for running handlers. Zero: not at all. Default 10 s.
     pub stop_grace: Duration,
     /// Time over which a stopping server spreads the closing of its connections. Zero: all at once. Default 1 s.
@@ -323,6 +327,7 @@ impl Default for Config {
             max_dead_letters: 100_000,
             max_dead_letter_bytes: 1024 * MIB,
             idempotency: secs(24 * 3600),
+            stop_delay: Duration::ZERO,
             stop_grace: secs(10),
             stop_spread: secs(1),
             reveal_errors: false,

@@ -212,6 +212,7 @@ impl Check {
             max_dead_letters: _,
             max_dead_letter_bytes: _,
             idempotency,
+            stop_delay: _,
             stop_grace: _,
             stop_spread: _,
             reveal_errors: _,

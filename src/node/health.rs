@@ -56,6 +56,9 @@ impl Node {
     /// Whether it can serve its users fully; if not, why.
     pub(crate) fn ready(&self) -> Result<(), NotReady> {
         self.serves()?;
+        if self.is_retiring() {
+            return Err(NotReady::Stopping);
+        }
         self.trouble().map_or(Ok(()), |kind| Err(kind.into()))
     }
 

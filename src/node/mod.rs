@@ -10,7 +10,7 @@ mod unserved;
 mod user_counts;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -67,6 +67,8 @@ pub(crate) struct Node {
     pub(crate) unserved: Unserved,
     /// How far the searches for ended requests have come.
     ended: Mutex<Looks<i64>>,
+    /// It still serves, and is about to stop.
+    retiring: AtomicBool,
     /// The node name under which its services were last published.
     published: RwLock<Option<Arc<str>>>,
     mistakes: Seldom,
@@ -150,6 +152,7 @@ impl Node {
             revocations: registry::SeenRevocations::default(),
             unserved: Unserved::default(),
             ended: Mutex::default(),
+            retiring: AtomicBool::new(false),
             published: RwLock::default(),
             mistakes: Seldom::default(),
             failures: SeldomBy::default(),
@@ -226,6 +229,16 @@ impl Node {
 
     pub(crate) fn stopping(&self) -> bool {
         self.state.load(Ordering::Acquire) >= State::Stopping as u8
+    }
+
+    /// From now on it is not ready for new clients, although it serves all that there are.
+    pub(crate) fn retire(&self) {
+        self.retiring.store(true, Ordering::Release);
+    }
+
+    /// Whether it is about to stop.
+    pub(crate) fn is_retiring(&self) -> bool {
+        self.retiring.load(Ordering::Acquire)
     }
 
     /// Changes from one state to another. False: it was not in the first one.

@@ -317,6 +317,14 @@ impl MatsSocketServer {
         metrics::snapshot(&self.node, &self.maintenance)
     }
 
+    /// Says by [`ready`](Self::ready) that the node is stopping, and goes on serving for
+    /// [`Config::stop_delay`](crate::Config::stop_delay), new clients included. [`run`](Self::run) calls it before
+    /// [`stop`](Self::stop); so does an application that handles signals itself.
+    pub async fn prepare_to_stop(&self) {
+        self.node.retire();
+        tokio::time::sleep(self.node.config.stop_delay).await;
+    }
+
     /// Stops the node: no new sockets are accepted, running handlers get [`Config::stop_grace`](crate::Config::stop_grace)
     /// to finish, sockets are closed with 1012 over [`Config::stop_spread`](crate::Config::stop_spread), sessions are
     /// deregistered, and the node leaves the cluster. It may be called twice.

@@ -25,8 +25,8 @@ impl MatsSocketServer {
         crate::http::mount(self.edge.clone(), path)
     }
 
-    /// Runs an HTTP server until SIGINT or SIGTERM, then [stops](MatsSocketServer::stop) this server, then the HTTP
-    /// server. (actix-web's own signal handling would drop WebSockets without a Close.)
+    /// Runs an HTTP server until SIGINT or SIGTERM, goes on for [`Config::stop_delay`](crate::Config::stop_delay), then
+    /// [stops](MatsSocketServer::stop) this server, then the HTTP server. (actix-web's own signal handling would drop WebSockets without a Close.)
     ///
     /// Call it within a tokio runtime, as `bind` and the rest of actix-web.
     ///
@@ -64,6 +64,10 @@ impl MatsSocketServer {
             }
             // The HTTP server must keep running while the sockets are closed.
             let stopping = async {
+                tokio::select! {
+                    () = server.prepare_to_stop() => {}
+                    signal = shutdown_signal() => log::info!("{signal} again: stopping without delay"),
+                }
                 server.stop().await;
                 handle.stop(true).await;
             };

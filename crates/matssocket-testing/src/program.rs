@@ -45,12 +45,17 @@ impl Program {
         line.trim_end().to_owned()
     }
 
-    /// Sends a signal (`TERM`, `INT`), and waits for the program to end.
-    pub fn end(mut self, signal: &str) -> ExitStatus {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
         let status = Command::new("kill")
             .args([&format!("-{signal}"), &self.pid.to_string()])
             .status();
         assert!(status.expect("kill is there").success());
+    }
+
+    /// Sends a signal (`TERM`, `INT`), and waits for the program to end.
+    pub fn end(mut self, signal: &str) -> ExitStatus {
+        self.signal(signal);
         let mut child = self.child.take().expect("ended once");
         let (done, ended) = mpsc::channel();
         thread::spawn(move || done.send(child.wait()));

@@ -349,6 +349,7 @@ fn zero_stays_where_it_has_a_meaning() {
             &mut c.takeover_wait,
             &mut c.store_away_delay,
             &mut c.topic_history,
+            &mut c.stop_delay,
             &mut c.stop_grace,
             &mut c.stop_spread,
             &mut c.store.queue_wait,

@@ -337,6 +337,11 @@ pub const SETTINGS: &[Setting] = &[
         Field::Time(|s| &mut s.config.sweep_interval),
     ),
     of_server(
+        "stop_delay",
+        "Time that a server told to stop goes on serving, while /ready says 503",
+        Field::Time(|s| &mut s.config.stop_delay),
+    ),
+    of_server(
         "stop_grace",
         "Time that running handlers get when the server stops",
         Field::Time(|s| &mut s.config.stop_grace),

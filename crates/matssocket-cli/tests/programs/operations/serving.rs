@@ -77,6 +77,32 @@ async fn it_serves_and_stops_in_good_order() {
     );
 }
 
+/// A load balancer learns it first; nobody is refused or sent away meanwhile.
+#[tokio::test]
+async fn it_says_that_it_stops_before_it_does() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let served = serve(directory.path(), &["--stop-delay", "1h"]);
+    let url = served.told["url"].as_str().expect("a URL").to_owned();
+    let (port, program) = (served.port, served.program);
+    program.signal("TERM");
+    while http(port, "GET /ready", &[]).status != 503 {
+        tokio::task::yield_now().await;
+    }
+    let client = Client::builder("Tests", "1")
+        .url(url)
+        .authorization_value("Demo:anna")
+        .build()
+        .expect("a proper URL");
+    let reply = client.request::<Value>("trace", "Demo.echo", &json!({"text": "late"}));
+    let reply = within("the reply", reply).await.expect("answered");
+    assert!(reply.resolved().is_ok(), "a new client is served");
+    assert_eq!(
+        program.end("TERM").code(),
+        Some(0),
+        "a second signal ends it at once"
+    );
+}
+
 #[test]
 fn who_is_connected_is_told_only_if_that_is_wanted() {
     let directory = tempfile::tempdir().expect("a directory");
