@@ -253,7 +253,7 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for HandlerError {
 
 /// Appends the texts of an error and its sources. Many errors quote their source: a text that is already included is
 /// not repeated.
-fn append_sources(text: &mut String, mut source: Option<&dyn Error>) {
+pub(crate) fn append_sources(text: &mut String, mut source: Option<&dyn Error>) {
     while let Some(error) = source {
         let next = error.to_string();
         if !text.ends_with(&next) {

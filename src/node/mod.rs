@@ -180,9 +180,11 @@ impl Node {
             .clone()
     }
 
-    /// Whether work for a service begins here as soon as it is stored: not if older work for it waits in the store.
+    /// Whether work for a service begins here as soon as it is stored: not if older work for it waits in the store, nor
+    /// while the node has no lease, when others would take it for a dead node's.
     pub(crate) fn takes_at_once(&self, service: &str) -> bool {
         let service = self.services.get(service);
+        let service = service.filter(|_| self.serves().is_ok());
         service.is_some_and(|it| !it.counters.has_backlog.load(Ordering::Relaxed))
     }
 

@@ -80,6 +80,8 @@ struct Desk {
     next_look: Option<Instant>,
     /// The progress of the looks.
     looks: Looks<Looked>,
+    /// The node did not serve when rows were last to be looked for.
+    was_away: bool,
 }
 
 impl Desk {
@@ -108,6 +110,7 @@ impl Desk {
             claim_again: false,
             next_look: None,
             looks: Looks::default(),
+            was_away: false,
             node,
         }
     }
@@ -187,8 +190,16 @@ impl Desk {
     fn claim(&mut self) -> Option<ClaimForwarded> {
         self.notice_new_name();
         self.claim_again = self.claiming;
-        if self.claiming || self.node.serves().is_err() {
+        if self.node.serves().is_err() {
+            self.was_away = true;
             return None;
+        }
+        if self.claiming {
+            return None;
+        }
+        let asked = std::time::Instant::now();
+        if std::mem::take(&mut self.was_away) {
+            self.looks.doubt(asked);
         }
         let places = self.places.iter();
         let rooms: HashMap<_, _> = places
@@ -204,7 +215,6 @@ impl Desk {
             }
         }
         let held = self.places.values().flat_map(Places::ids);
-        let asked = std::time::Instant::now();
         Some(ClaimForwarded {
             holding: held.chain(self.going_back.iter().copied()).collect(),
             rooms,
@@ -236,7 +246,10 @@ impl Desk {
                     warn,
                     "forwarded messages could not be claimed, trying again soon: {error}"
                 );
-                self.looks.doubt(now);
+                // An overload of this node says nothing about what others commit.
+                if !matches!(error, StoreError::Busy(_)) {
+                    self.looks.doubt(now);
+                }
                 return;
             }
         };

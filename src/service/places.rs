@@ -28,6 +28,9 @@ pub(super) struct Places {
     bounds: Bounds,
     /// Id and bytes of the rows in progress.
     running: HashMap<i64, usize>,
+    /// Rows that this node has claimed again, having lost its claim, while their earlier attempts are still in progress.
+    /// Such an attempt cannot settle its row any more, and an attempt beside it would only be overtaken in turn.
+    claimed_again: HashMap<i64, Forwarded>,
     waiting: FairQueue,
     /// Bytes of the rows in progress.
     running_bytes: usize,
@@ -50,6 +53,7 @@ impl Places {
         Places {
             bounds,
             running: HashMap::new(),
+            claimed_again: HashMap::new(),
             waiting: FairQueue::default(),
             running_bytes: 0,
             waiting_bytes: 0,
@@ -62,8 +66,12 @@ impl Places {
         }
     }
 
-    /// Adds a waiting row.
+    /// Adds a waiting row. One whose earlier attempt is still in progress waits for the end of that.
     pub(super) fn add(&mut self, row: Forwarded) {
+        if self.running.contains_key(&row.id) {
+            self.claimed_again.insert(row.id, row);
+            return;
+        }
         self.waiting_bytes += row.work.bytes();
         self.waiting.push(row);
         self.show();
@@ -85,13 +93,16 @@ impl Places {
         Some(row)
     }
 
-    /// A row is no longer in progress.
+    /// A row is no longer in progress. If it was claimed again meanwhile, it waits for its next attempt.
     pub(super) fn end(&mut self, id: i64) {
         if let Some(bytes) = self.running.remove(&id) {
             self.running_bytes -= bytes;
             self.ended += 1;
             self.counters.attempts.fetch_add(1, Relaxed);
             self.show();
+        }
+        if let Some(row) = self.claimed_again.remove(&id) {
+            self.add(row);
         }
     }
 
@@ -114,6 +125,7 @@ impl Places {
 
     /// The claims were lost: no row waits here any more.
     pub(super) fn forget_waiting(&mut self) {
+        self.claimed_again.clear();
         while self.take_excess().is_some() {}
         self.show();
     }
@@ -263,6 +275,31 @@ mod tests {
         assert_eq!(places.look().len(), 2);
         assert_eq!((places.look().len(), places.running()), (0, 1));
         assert_eq!(places.room().rows, 0, "none is claimed for a place taken");
+    }
+
+    /// Each attempt of a service that took longer than the lease was overtaken by the next one, without end.
+    #[test]
+    fn what_is_claimed_again_waits_for_the_attempt_in_progress() {
+        let mut places = places(10, 10, 1_000);
+        add(&mut places, 0..2);
+        assert_eq!(begin(&mut places), [0, 1]);
+        places.forget_waiting();
+        let again = |epoch| Forwarded {
+            epoch,
+            ..row(0, "anna", "a1")
+        };
+        places.add(again(2));
+        places.add(again(3));
+        assert!(begin(&mut places).is_empty(), "its first attempt goes on");
+        assert_eq!(places.ids().filter(|id| *id == 0).count(), 1, "it is known");
+        places.end(0);
+        let next = places.begin().expect("it has its turn");
+        assert_eq!((next.id, next.epoch), (0, 3), "under the newest claim");
+        places.end(0);
+        places.end(1);
+        assert!(begin(&mut places).is_empty());
+        let left = (places.running_bytes, places.waiting_bytes, places.running());
+        assert_eq!(left, (0, 0, 0));
     }
 
     #[test]

@@ -61,6 +61,49 @@ async fn a_node_that_was_paused_comes_back_as_a_new_incarnation() {
         .await;
 }
 
+/// Such a node claimed its own work again under its new name, and began it beside the attempt in progress, whose end then
+/// freed the place of the new one, so that the row was claimed yet again: without end, if the service took longer than a
+/// lease.
+#[actix_web::test]
+async fn work_in_progress_is_not_begun_beside_itself_when_the_lease_is_lost() {
+    let clock = Clock::system();
+    let nodes = Setup::new().config(quick).clock(&clock).start(1).await;
+    let mut line = nodes.open("anna").await;
+    let msg = json!({"do": "forward", "work": "send", "work gate": "g"});
+    let cmid = line.request("test.do", msg).await;
+    line.expect_id("ACK", &cmid).await;
+    let tid = line.tid(&cmid);
+    let works = |seen: &Seen| seen.what == "work" && seen.tid == tid;
+    nodes.control.wait("the service", 1, works).await;
+    for round in 1..=2 {
+        clock.advance(Duration::from_secs(60));
+        line.expect_close(1012).await;
+        let looked = || nodes.server().metrics().maintenance["takeover"].runs;
+        within("a new incarnation that has looked for work", async {
+            while nodes.server().metrics().incarnations < round {
+                tokio::task::yield_now().await;
+            }
+            let before = looked();
+            while looked() < before + 3 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        line = nodes.back(0, line.cut()).await;
+    }
+    assert_eq!(nodes.control.all(works).len(), 1, "it is still in progress");
+    // Its claim is void: what it has done does not count.
+    nodes.control.open("g", 1);
+    nodes.control.wait("the next attempt", 2, works).await;
+    nodes.control.open("g", 1);
+    let reply = line.expect_id("RESOLVE", &cmid).await;
+    line.ack(&reply).await;
+    let sent = line.expect("SEND").await;
+    line.ack(&sent).await;
+    line.none("SEND").await;
+    assert_eq!(nodes.control.all(works).len(), 2);
+}
+
 #[actix_web::test]
 async fn work_of_a_node_that_stops_is_taken_over_and_done_once() {
     let nodes = Setup::new().config(quick).start(2).await;

@@ -10,6 +10,7 @@ use crate::demo::Demo;
 use crate::failure::Failure;
 use crate::mistake::explained;
 use crate::operations::dead_letters::DeadLetters;
+use crate::operations::masked::masked;
 use crate::operations::migrate::Migrate;
 use crate::operations::nodes::Nodes;
 use crate::operations::serve::Serve;
@@ -88,7 +89,7 @@ pub async fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), Failur
         }
         Some(Command::Man { directory }) => {
             clap_mangen::generate_to(CommandLine::command(), &directory).map_err(|why| {
-                let directory = directory.display();
+                let directory = masked(&directory.display().to_string());
                 Failure::Undone(format!("cannot write manual pages to {directory}: {why}"))
             })
         }

@@ -4,11 +4,13 @@
 //! only.
 
 use std::collections::VecDeque;
+use std::error::Error as _;
 
 use super::pipeline::Step;
 use super::{Action, Failure, State, Waiting};
 use crate::auth::{AuthError, Principal, Verdict};
 use crate::clock::ms;
+use crate::error::append_sources;
 use crate::wire::{Close, CloseCode, Envelope, MessageType};
 
 /// Who the client is, and what waits for it to be authorized.
@@ -272,8 +274,10 @@ impl State {
 
     /// A failure of the authenticator is not a refusal: the session is kept, and the client reconnects.
     pub(super) fn authenticator_failed(&mut self, error: &AuthError) {
-        let failure = Failure::Authenticator(error.to_string());
-        self.actions.push(Action::Failed(failure));
+        let mut failure = error.to_string();
+        append_sources(&mut failure, error.source());
+        self.actions
+            .push(Action::Failed(Failure::Authenticator(failure)));
         let why = "authentication is not possible now, please reconnect";
         self.close(Close::new(CloseCode::ServiceRestart, why));
     }

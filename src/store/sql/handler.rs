@@ -9,6 +9,7 @@ use diesel::result::DatabaseErrorKind;
 
 use super::Transaction;
 use super::schema::session;
+use crate::clock::ms;
 use crate::store::operation::*;
 use crate::store::statements::{DbError, DbResult};
 
@@ -44,7 +45,11 @@ impl Transaction<'_> {
             Ok(_) if super::is_lost(self.raw_conn()) => Err(DbError::BrokenTransactionManager),
             Ok(Err(failure)) => Ok(Transacted::RolledBack(failure)),
             Ok(Ok(unit)) => match self.with_dialect(|dialect, conn| dialect.take_back(conn)) {
-                Ok(()) => self.keep(operation, unit),
+                Ok(()) => {
+                    // What it stores is dated by its end: looks pass over what is dated long before it is committed.
+                    self.now = self.now.saturating_add(ms(took));
+                    self.keep(operation, unit)
+                }
                 Err(error) if may_go_well_again(&error) => Err(error),
                 Err(error) => Ok(Transacted::Spoilt(error.to_string())),
             },

@@ -45,7 +45,7 @@ fn parse_ports(text: &str) -> Result<Ports, String> {
         let port = part
             .trim()
             .parse()
-            .map_err(|_| format!("is not a list of ports (0 to 65535): {part:?}"))?;
+            .map_err(|_| "is not a list of ports (0 to 65535)".to_owned())?;
         if port != 0 && ports.contains(&port) {
             return Err(format!("has port {port} twice"));
         }

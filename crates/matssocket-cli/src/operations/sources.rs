@@ -173,7 +173,7 @@ fn environment() -> impl Iterator<Item = Written> {
 }
 
 fn read_file(path: &Path) -> Result<Vec<Written>, String> {
-    let name = path.display();
+    let name = masked(&path.display().to_string());
     let text = std::fs::read_to_string(path)
         .map_err(|why| format!("the configuration file {name} cannot be read: {why}"))?;
     let line = |at: usize| text[..at].lines().count().max(1);

@@ -100,6 +100,14 @@ fn what_is_not_understood_is_refused() {
             &["postgres://anna:***@host/x"],
         ),
         (
+            &["demo", "--ports", "8080,postgres://anna:secret@host/x"],
+            &["--ports", "list of ports"],
+        ),
+        (
+            &["serve", "--config", "postgres://anna:secret@host/x"],
+            &["postgres://anna:***@host/x", "cannot be read"],
+        ),
+        (
             &["nodes", "--json=postgres://anna:secret@host/x"],
             &["--json"],
         ),
