@@ -12,7 +12,9 @@ use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
-use matssocket_testing::program::{Program, Server, assert_refused, conformance, run};
+#[cfg(feature = "postgres")]
+use matssocket_testing::program::{Program, conformance};
+use matssocket_testing::program::{Server, assert_refused, run};
 
 fn load(arguments: &str) -> Output {
     let program = env!("CARGO_BIN_EXE_matssocket-load");
