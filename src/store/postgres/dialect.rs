@@ -1,6 +1,7 @@
 //! What is specific to PostgreSQL. Each statement is a round trip, so rows are gathered and written together, as
 //! arrays. Others write at the same time, so rows are locked, those of sessions in the order of their keys.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use super::query::{Value, sql};
 use super::resumed::Resumed;
 use super::rows::NewOutboxRow;
 use super::segments::Segments;
-use super::sql::{RowColumns, SAVEPOINT, Taking, Transaction};
+use super::sql::{ClaimOfRow, RowColumns, SAVEPOINT, Taking, Transaction};
 use crate::clock::Clock;
 use crate::store::numbers::{BEGINNING, PER_MS};
 use crate::store::operation::*;
@@ -42,7 +43,8 @@ pub struct Dialect {
     real_time: bool,
     pending: Pending,
     pub resumed: Resumed,
-    forwards: Forwards,
+    /// What was read of forwarded rows that are locked and not yet settled.
+    pub locked_forwarded: HashMap<i64, ClaimOfRow>,
     /// The newest publication's number, once it is locked.
     newest_publication: Option<i64>,
     /// The transaction's id, if it is known.
@@ -57,25 +59,25 @@ impl Dialect {
             real_time: true,
             pending: Pending::default(),
             resumed: Resumed::default(),
-            forwards: Forwards::default(),
+            locked_forwarded: HashMap::new(),
             newest_publication: None,
             xid: None,
         }
     }
 
-    /// What is known of forwarded rows.
+    /// Pending writes to forwarded rows.
     pub fn forwards(&mut self) -> &mut Forwards {
-        &mut self.forwards
+        &mut self.pending.forwards
     }
 
     /// What is known of forwarded rows may no longer be true.
     pub fn forget_forwarded(&mut self) {
-        self.forwards.forget();
+        self.locked_forwarded.clear();
     }
 
     /// Writes everything gathered, if it includes forwarded rows.
     pub fn write_forwarded(&mut self, conn: &mut PgConn) -> DbResult<()> {
-        match self.forwards.is_written() {
+        match self.pending.forwards.is_written() {
             true => Ok(()),
             false => self.write(conn),
         }
@@ -106,8 +108,7 @@ impl Dialect {
         self.resumed.write(conn)?;
         let (sessions, seqs) = &self.pending.completed;
         self.shared.known.note(sessions, seqs);
-        let mut pending = std::mem::take(&mut self.pending);
-        pending.forwards = self.forwards.take_unwritten();
+        let pending = std::mem::take(&mut self.pending);
         let deleted = pending.deletes() as u64;
         self.shared.deleted.fetch_add(deleted, Ordering::Relaxed);
         pending.write(conn, &self.shared.segments)

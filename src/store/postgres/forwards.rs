@@ -2,12 +2,9 @@
 //! too slow. So the rows that a group settles are locked and read by one statement, and new rows get their ids from a
 //! block drawn from the sequence, so that they can be written together with everything else.
 
-use std::collections::HashMap;
-
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
-use super::connection::PgConn;
 use super::pending::Part;
 use super::query::{Value, sql};
 use super::rows::NewForwardedRow;
@@ -17,11 +14,9 @@ use crate::store::statements::DbResult;
 /// How many ids are drawn from the sequence at a time. Those left when the connection ends are never used.
 const BLOCK: i64 = 128;
 
-/// What a transaction knows of forwarded rows, and its pending writes to them.
+/// Pending writes to forwarded rows.
 #[derive(Default)]
 pub struct Forwards {
-    /// Rows that are locked and not yet settled.
-    locked: HashMap<i64, ClaimOfRow>,
     new: NewRows,
     /// Ids of rows to delete.
     settled: Vec<i64>,
@@ -58,37 +53,9 @@ impl Forwards {
         self.new.id.is_empty() && self.settled.is_empty()
     }
 
-    /// What was read of locked rows may no longer be true.
-    pub fn forget(&mut self) {
-        self.locked.clear();
-    }
-
-    /// Takes the pending writes. What is known of locked rows stays.
-    pub fn take_unwritten(&mut self) -> Forwards {
-        Forwards {
-            locked: HashMap::new(),
-            new: std::mem::take(&mut self.new),
-            settled: std::mem::take(&mut self.settled),
-        }
-    }
-
     /// Number of rows that it deletes.
     pub fn deletes(&self) -> usize {
         self.settled.len()
-    }
-
-    /// Locks rows in the order of their ids, and reads who may settle them.
-    fn lock(&mut self, conn: &mut PgConn, ids: &[i64]) -> DbResult<()> {
-        type Columns = (BigInt, BigInt, Nullable<Text>, Text);
-        let lock = "SELECT id, epoch, node, secret FROM forwarded \
-            WHERE id = ANY(ARRAY(SELECT unnest(?))) ORDER BY id FOR UPDATE";
-        let rows: Vec<(i64, i64, Option<String>, String)> =
-            sql::<Columns>(lock, [Value::Longs(ids)]).load(conn)?;
-        let claims = rows
-            .into_iter()
-            .map(|(id, epoch, node, secret)| (id, (epoch, node, secret)));
-        self.locked.extend(claims);
-        Ok(())
     }
 
     /// The parts of the combined statement that `pending` writes. The statement runs again if `condition` did not hold:
@@ -174,19 +141,28 @@ impl NewRows {
 }
 
 impl Transaction<'_> {
-    /// Locks the forwarded rows that a group settles.
+    /// Locks the forwarded rows that a group settles, in the order of their ids, and reads who may settle them.
     pub fn lock_forwarded(&mut self, mut ids: Vec<i64>) -> DbResult<()> {
+        type Columns = (BigInt, BigInt, Nullable<Text>, Text);
         if ids.is_empty() {
             return Ok(());
         }
         ids.sort_unstable();
         ids.dedup();
-        self.with_dialect(|dialect, conn| dialect.forwards().lock(conn, &ids))
+        let lock = "SELECT id, epoch, node, secret FROM forwarded \
+            WHERE id = ANY(ARRAY(SELECT unnest(?))) ORDER BY id FOR UPDATE";
+        let rows: Vec<(i64, i64, Option<String>, String)> =
+            sql::<Columns>(lock, [Value::Longs(&ids)]).load(self.raw_conn())?;
+        let claims = rows
+            .into_iter()
+            .map(|(id, epoch, node, secret)| (id, (epoch, node, secret)));
+        self.dialect.locked_forwarded.extend(claims);
+        Ok(())
     }
 
     /// What decides who may settle a forwarded row. Locks the row. `None`: there is no such row.
     pub fn claim_of_forwarded(&mut self, id: i64) -> DbResult<Option<ClaimOfRow>> {
-        let known = self.dialect.forwards().locked.get(&id);
+        let known = self.dialect.locked_forwarded.get(&id);
         if let Some(known) = known {
             return Ok(Some(known.clone()));
         }
@@ -204,9 +180,8 @@ impl Transaction<'_> {
 
     /// Deletes a forwarded row that is locked.
     pub fn delete_forwarded(&mut self, id: i64) -> DbResult<()> {
-        let forwards = self.dialect.forwards();
-        forwards.locked.remove(&id);
-        forwards.settled.push(id);
+        self.dialect.locked_forwarded.remove(&id);
+        self.dialect.forwards().settled.push(id);
         Ok(())
     }
 
