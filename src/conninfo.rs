@@ -1,6 +1,7 @@
 //! PostgreSQL connection strings: the options added to them, and how much of an error may be shown.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 /// Detect a dead peer while connecting, while idle, and while waiting for an answer.
 const CAREFUL: [(&str, &str); 5] = [
@@ -40,6 +41,22 @@ pub(crate) fn with_keepalives(url: &str, name: &str) -> String {
                 + url
         }
     }
+}
+
+/// About the longest time that libpq needs to connect with this URL or list, to which
+/// [`with_keepalives`] has added what was missing: each host may have an IPv4 and an IPv6 address, and each address is
+/// given its `connect_timeout`.
+pub(crate) fn longest_connect(url: &str) -> Duration {
+    /// For a URL that asks libpq to wait without a limit.
+    const UNLIMITED: u32 = 30;
+    let given = url
+        .rsplit_once("connect_timeout")
+        .map(|(_, rest)| rest.trim_start_matches([' ', '=']));
+    let digits = given.and_then(|it| it.split(|sign: char| !sign.is_ascii_digit()).next());
+    let seconds = digits.and_then(|it| it.parse().ok());
+    let seconds = seconds.filter(|it| *it > 0).unwrap_or(UNLIMITED);
+    let hosts = url.matches(',').count().min(10) + 1;
+    Duration::from_secs(seconds.into()).saturating_mul(2 * hosts as u32)
 }
 
 /// Adds a setting to a URL or list of `key=value`. If a key is given twice, libpq uses the last value.
@@ -147,6 +164,21 @@ mod tests {
             list.starts_with("connect_timeout=5 ")
                 && list.ends_with(" host=db connect_timeout = 60")
         );
+    }
+
+    #[test]
+    fn how_long_connecting_may_take_is_what_the_url_says() {
+        for (url, seconds) in [
+            ("postgres://host/db", 10),
+            ("postgres://a,b/db", 20),
+            ("postgres://host/db?connect_timeout=2", 4),
+            ("host=a,b connect_timeout = 3", 12),
+            ("host=a connect_timeout=0", 60),
+            ("postgres://host/db?connect_timeout=", 60),
+        ] {
+            let longest = longest_connect(&with_keepalives(url, "me"));
+            assert_eq!(longest, Duration::from_secs(seconds), "{url}");
+        }
     }
 
     #[test]

@@ -26,8 +26,10 @@ pub struct Lanes {
 pub struct Others {
     /// For the node itself: a lease must wait neither for messages nor for a lock on a session.
     control: Arc<Lane>,
-    /// For maintenance and for whatever touches no session.
+    /// For whatever touches no session, such as claims of forwarded work.
     background: Arc<Lane>,
+    /// For maintenance alone, which may take long, and notices late that its connection has fallen silent.
+    maintenance: Arc<Lane>,
     /// Transactional handlers.
     pub handlers: Arc<Handlers>,
 }
@@ -49,7 +51,7 @@ impl Lanes {
         match (job.mode(), job.rank()) {
             (Mode::Handler, _) => return &others.handlers.lane,
             (_, Rank::Control) => return &others.control,
-            (_, Rank::Maintenance) => return &others.background,
+            (_, Rank::Maintenance) => return &others.maintenance,
             (_, Rank::Sessions | Rank::Messages) => {}
         }
         match job.first_touched() {
@@ -61,7 +63,15 @@ impl Lanes {
     /// Closes all lanes; the threads end when they have completed what was sent before.
     pub fn close(&self) {
         let others = self.others.iter();
-        let others = others.flat_map(|it| [&it.control, &it.background, &it.handlers.lane]);
+        let others = others.flat_map(|it| {
+            let Others {
+                control,
+                background,
+                maintenance,
+                handlers,
+            } = it;
+            [control, background, maintenance, &handlers.lane]
+        });
         for lane in self.writers.iter().chain(others).chain(&self.read) {
             lane.close();
         }
@@ -100,6 +110,7 @@ pub fn start_lanes(
         Some(handlers) => Some(Others {
             control: start("matssocket-control", 1, write)?,
             background: start("matssocket-background", 1, write)?,
+            maintenance: start("matssocket-maintenance", 1, write)?,
             handlers,
         }),
     };

@@ -12,7 +12,7 @@ use super::packet::{Kind, Packet, compose};
 use super::watch::Watch;
 use super::{Post, Told};
 use crate::cluster::Notice;
-use crate::conninfo::{one_line, refusal};
+use crate::conninfo::{longest_connect, one_line, refusal};
 
 /// Incoming notices must be polled for: how often while there is traffic, and when there was none for `QUIET`.
 const QUICK: Duration = Duration::from_millis(1);
@@ -23,9 +23,6 @@ const QUIET: Duration = Duration::from_secs(1);
 const ECHO: Duration = Duration::from_secs(5);
 /// How long that, or any statement, may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long connecting may take, to several hosts one after the other.
-const CONNECT: Duration = Duration::from_secs(30);
-
 /// Most notices sent by one statement.
 const MOST: usize = 1_000;
 
@@ -66,10 +63,12 @@ pub(super) fn run(post: &Post, watch: &Watch) -> Result<(), String> {
 impl<'a> Line<'a> {
     fn open(post: &'a Post, watch: &'a Watch) -> Result<Line<'a>, String> {
         let connect = || PgConnection::establish(&post.conninfo).map_err(|error| refusal(&error));
+        // Afterwards, Diesel sets up the connection, and waits for the server without a limit of its own.
+        let longest = longest_connect(&post.conninfo) + PATIENCE;
         let mut line = Line {
             post,
             watch,
-            conn: watch.during(CONNECT, connect)?,
+            conn: watch.during(longest, connect)?,
             stirred: Instant::now(),
             echo: Echo::Told(Instant::now()),
             up: false,

@@ -104,6 +104,31 @@ pub struct Count {
 /// What must be empty when everything is quiet.
 const EMPTY_AT_THE_END: [&str; 4] = ["outbox", "forwarded", "correlation", "dead_letter"];
 
+/// What tells why something is left.
+const STATE: [(&str, &str); 5] = [
+    ("the time", "SELECT now(), extract(epoch FROM now()) AS s"),
+    ("nodes", "SELECT * FROM node"),
+    (
+        "forwarded work",
+        "SELECT id, service, node, epoch, attempts, due, xmin, xmax FROM forwarded LIMIT 100",
+    ),
+    (
+        "connections",
+        "SELECT pid, usename, application_name, state, wait_event, xact_start, state_change, left(query, 200) AS query
+         FROM pg_stat_activity WHERE backend_type = 'client backend'",
+    ),
+    (
+        "locks waited for",
+        "SELECT pid, locktype, relation::regclass, transactionid, mode FROM pg_locks WHERE NOT granted",
+    ),
+];
+
+#[derive(QueryableByName)]
+struct Told {
+    #[diesel(sql_type = Text)]
+    text: String,
+}
+
 impl Database {
     pub fn connect(url: &Url) -> Result<Database, String> {
         match url {
@@ -178,5 +203,23 @@ impl Database {
             .join(" UNION ALL ");
         let counts: Vec<Count> = on!(self, connection => sql_query(counts).load(connection))?;
         Ok(counts.into_iter().filter(|count| count.rows > 0).collect())
+    }
+
+    /// For whoever has to find out why something is left: the rows that tell, one per line. Empty on SQLite.
+    pub fn state(&mut self) -> Result<String, String> {
+        let Database::Postgres(connection) = self else {
+            return Ok(String::new());
+        };
+        let mut text = String::new();
+        for (name, rows) in STATE {
+            let sql = format!(
+                "SELECT COALESCE(string_agg(row_to_json(found)::text, E'\n'), '') AS text FROM ({rows}) AS found"
+            );
+            let told: Told = sql_query(sql)
+                .get_result(connection)
+                .map_err(|why| why.to_string())?;
+            text += &format!("{name}:\n{}\n\n", told.text);
+        }
+        Ok(text)
     }
 }

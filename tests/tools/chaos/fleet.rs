@@ -245,6 +245,20 @@ impl Fleet {
         Ok(())
     }
 
+    /// What each node says of itself.
+    pub async fn states(&self) -> Vec<(usize, String)> {
+        let mut states = Vec::new();
+        for (node, port) in self.ports.iter().enumerate() {
+            let told = match timeout(PATIENCE, get(*port, "/state")).await {
+                Ok(Ok(told)) => told,
+                Ok(Err(why)) => why.to_string(),
+                Err(_) => "no answer".to_owned(),
+            };
+            states.push((node + 1, told));
+        }
+        states
+    }
+
     /// Every process that has ever run.
     pub fn processes(&self) -> Vec<Process> {
         let slots = self.slots.borrow();

@@ -121,11 +121,20 @@ pub async fn run(args: Args) -> Result<(), String> {
 
     let mount = server.mount(PATH);
     let pusher = Pusher::start(server.clone(), &args)?;
+    let watched = server.clone();
     let http = HttpServer::new(move || {
+        let watched = watched.clone();
         App::new()
             .app_data(web::Data::new(pusher.clone()))
             .configure(mount.clone())
             .route("/quiet", web::get().to(quiet))
+            .route(
+                "/state",
+                web::get().to(move || {
+                    let state = format!("{:#?}", watched.metrics());
+                    async { state }
+                }),
+            )
     });
     let http = http
         .on_connect(matssocket::on_connect)

@@ -180,10 +180,19 @@ async fn settle(stage: &Stage) -> Result<(), String> {
             return Ok(());
         }
         if last.1.elapsed() > stage.plan.patience {
-            return Ok(());
+            return keep_state(stage, &mut database).await;
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
+}
+
+/// Writes down what the database and the nodes say of themselves: something is missing, and somebody will ask why.
+async fn keep_state(stage: &Stage, database: &mut Database) -> Result<(), String> {
+    let mut text = database.state()?;
+    for (node, state) in stage.fleet.states().await {
+        text += &format!("node {node}: {state}\n\n");
+    }
+    fs::write(stage.plan.directory.join("state.txt"), text).map_err(|why| why.to_string())
 }
 
 fn is_complete(stage: &Stage, database: &mut Database) -> Result<bool, String> {

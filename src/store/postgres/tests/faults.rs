@@ -90,6 +90,41 @@ async fn a_line_that_falls_silent_is_given_up_and_another_one_opened() {
     println!("served {:?} after the silence", begun.elapsed());
 }
 
+/// Maintenance may take long, so a silence is noticed late there: forwarded work lay for half a minute, unclaimed.
+#[actix::test]
+async fn no_work_waits_behind_maintenance_on_a_line_that_falls_silent() {
+    let (schema, proxy) = (Schema::new(), Proxy::before(&server()));
+    let config = StoreConfig {
+        busy_timeout: Duration::from_secs(2),
+        answer_timeout: Duration::from_secs(1),
+        ..StoreConfig::default()
+    };
+    let node = Node::with("a", schema.settings_through(&proxy), &config).expect("opens");
+    node.open("s1").await;
+    let mut other = schema.connect();
+    let lock = "BEGIN; LOCK TABLE session IN ACCESS EXCLUSIVE MODE";
+    other.batch_execute(lock).expect("locked");
+    let mending = node.0.run(MendTimes {
+        close_after: Duration::from_secs(60),
+        again: Duration::from_secs(60),
+        limit: 10,
+    });
+    let waits =
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'session'::regclass";
+    while schema.number(waits) == 0 {
+        tokio::task::yield_now().await;
+    }
+    proxy.silence();
+    other.batch_execute("ROLLBACK").expect("unlocked");
+    let claim = super::polls::claim(None);
+    let claimed = tokio::time::timeout(Duration::from_secs(20), node.0.run(claim)).await;
+    let claimed = claimed.expect("not held up by maintenance, which waits for half a minute");
+    assert!(claimed.is_ok(), "{claimed:?}");
+    // The thread learns that its line is lost, and ends.
+    proxy.cut();
+    drop(mending);
+}
+
 /// A handler's lost connection is a failure of the database, not of the handler: its client must try again.
 #[actix::test]
 async fn a_connection_lost_inside_a_handler_is_not_an_answer() {

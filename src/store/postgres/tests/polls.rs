@@ -55,7 +55,7 @@ fn begin() -> (Schema, Probe, Report) {
     (schema, probe, report)
 }
 
-fn claim(looked: Option<Looked>) -> ClaimForwarded {
+pub(super) fn claim(looked: Option<Looked>) -> ClaimForwarded {
     let room = Room {
         rows: 10,
         bytes: 1_000,
