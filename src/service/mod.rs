@@ -26,8 +26,10 @@ use crate::mailbox::metered;
 use crate::node::{Node, WhenIdle};
 use crate::registry::LookSoon;
 use crate::seldom::log_seldom;
-use crate::store::operation::{ClaimForwarded, ClaimedForwarded, Forwarded, GiveBackForwarded};
-use crate::store::{Dispatch, StoreError};
+use crate::store::operation::{
+    ClaimForwarded, ClaimedForwarded, Forwarded, GiveBackForwarded, Looked,
+};
+use crate::store::{Dispatch, Looks, StoreError};
 
 /// Sent at intervals: look for rows that are due, or whose node is gone.
 #[derive(Message)]
@@ -76,6 +78,10 @@ struct Desk {
     claim_again: bool,
     /// When rows are looked for next, in addition to the intervals.
     next_look: Option<Instant>,
+    /// The progress of the looks.
+    looks: Looks<Looked>,
+    /// The node did not serve when rows were last to be looked for.
+    was_away: bool,
 }
 
 impl Desk {
@@ -103,6 +109,8 @@ impl Desk {
             claiming: false,
             claim_again: false,
             next_look: None,
+            looks: Looks::default(),
+            was_away: false,
             node,
         }
     }
@@ -139,6 +147,7 @@ impl Desk {
         let name = self.node.name();
         if !Arc::ptr_eq(&name, &self.name) {
             self.name = name;
+            self.looks.doubt(std::time::Instant::now());
             for places in self.places.values_mut() {
                 places.forget_waiting();
             }
@@ -181,8 +190,16 @@ impl Desk {
     fn claim(&mut self) -> Option<ClaimForwarded> {
         self.notice_new_name();
         self.claim_again = self.claiming;
-        if self.claiming || self.node.serves().is_err() {
+        if self.node.serves().is_err() {
+            self.was_away = true;
             return None;
+        }
+        if self.claiming {
+            return None;
+        }
+        let asked = std::time::Instant::now();
+        if std::mem::take(&mut self.was_away) {
+            self.looks.doubt(asked);
         }
         let places = self.places.iter();
         let rooms: HashMap<_, _> = places
@@ -202,9 +219,8 @@ impl Desk {
             holding: held.chain(self.going_back.iter().copied()).collect(),
             rooms,
             claim_grace: self.node.config.lease,
-            asked: std::time::Instant::now(),
-            // Each claim starts over: claims that built on the last one have left work behind after outages.
-            looked: None,
+            asked,
+            looked: self.looks.begin(asked),
         })
     }
 
@@ -217,16 +233,27 @@ impl Desk {
     /// The result of a claim.
     fn claimed(&mut self, claimed: Result<ClaimedForwarded, StoreError>, me: &Addr<Services>) {
         self.claiming = false;
-        let ClaimedForwarded { rows, more, .. } = match claimed {
+        let now = std::time::Instant::now();
+        let ClaimedForwarded {
+            rows,
+            more,
+            looked,
+            took,
+        } = match claimed {
             Ok(claimed) => claimed,
             Err(error) => {
                 log_seldom!(
                     warn,
                     "forwarded messages could not be claimed, trying again soon: {error}"
                 );
+                // An overload of this node says nothing about what others commit.
+                if !matches!(error, StoreError::Busy(_)) {
+                    self.looks.doubt(now);
+                }
                 return;
             }
         };
+        self.looks.end(looked, took, now);
         // If the claim got nothing, another node is about to take these rows.
         for service in more.iter().filter(|_| !rows.is_empty()) {
             self.expect_more(service);

@@ -16,6 +16,10 @@ const PARTS: u32 = 20;
 /// but never later than this.
 const LATEST: Duration = Duration::from_secs(10);
 
+/// How long after an outage every query starts over: a transaction in progress when the outage began may be committed
+/// when it ends.
+const DOUBT: Duration = Duration::from_secs(30);
+
 /// What the last query found out, and when the next one starts over.
 #[derive(Debug)]
 pub(crate) struct Looks<T> {
@@ -24,6 +28,8 @@ pub(crate) struct Looks<T> {
     restart_at: Option<Instant>,
     /// Whether the current query has started over.
     is_restart: bool,
+    /// Results obtained before this time are not relied on.
+    doubted_until: Option<Instant>,
 }
 
 impl<T> Default for Looks<T> {
@@ -32,6 +38,7 @@ impl<T> Default for Looks<T> {
             known: None,
             restart_at: None,
             is_restart: true,
+            doubted_until: None,
         }
     }
 }
@@ -51,11 +58,18 @@ impl<T: Clone> Looks<T> {
 
     /// The query has found this and taken this long.
     pub(crate) fn end(&mut self, found: T, took: Duration, now: Instant) {
-        self.known = Some(found);
+        let is_doubted = self.doubted_until.is_some_and(|until| now < until);
+        self.known = (!is_doubted).then_some(found);
         if self.is_restart {
             let rest = took.saturating_mul(PARTS).min(LATEST);
             self.restart_at = self.restart_at.max(Some(now + rest));
         }
+    }
+
+    /// There was an outage, and it may have just ended.
+    pub(crate) fn doubt(&mut self, now: Instant) {
+        self.known = None;
+        self.doubted_until = Some(now + DOUBT);
     }
 }
 
@@ -80,6 +94,23 @@ mod tests {
         looks.end(4, SECOND * 100, at(113));
         assert_eq!(looks.begin(at(122)), Some(4));
         assert_eq!(looks.begin(at(123)), None, "not much later, though");
+    }
+
+    #[test]
+    fn after_an_outage_queries_start_over_for_a_while() {
+        let (mut looks, start) = (Looks::default(), Instant::now());
+        looks.begin(start);
+        looks.end(1, SECOND, start);
+        looks.doubt(start);
+        for second in 0..30 {
+            let now = start + SECOND * second;
+            assert_eq!(looks.begin(now), None, "after {second} s");
+            looks.end(2, SECOND / 100, now);
+        }
+        let later = start + SECOND * 30;
+        assert_eq!(looks.begin(later), None);
+        looks.end(3, SECOND / 100, later);
+        assert_eq!(looks.begin(later + SECOND), Some(3));
     }
 
     #[test]
