@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::StoreError;
 use super::job::{Abandon, Job};
 use super::lane::Lane;
-use super::lines::Lines;
+use super::pool::ConnectionPool;
 use super::queue::Queue;
 use super::statements::Cutter;
 use super::writer;
@@ -24,7 +24,7 @@ const MOST_LOST: usize = 32;
 /// The threads of transactional handlers.
 pub struct Handlers {
     pub lane: Arc<Lane>,
-    lines: Arc<Lines>,
+    pool: Arc<ConnectionPool>,
     queue: Arc<Queue>,
     /// How much longer than its limit a handler may take before its thread counts as lost.
     patience: Duration,
@@ -86,12 +86,12 @@ struct Running {
 }
 
 impl Handlers {
-    pub fn new(lines: &Arc<Lines>, queue: &Arc<Queue>, patience: Duration) -> Handlers {
+    pub fn new(pool: &Arc<ConnectionPool>, queue: &Arc<Queue>, patience: Duration) -> Handlers {
         let lane = Arc::<Lane>::default();
-        lines.know(&lane);
+        pool.know(&lane);
         Handlers {
             lane,
-            lines: lines.clone(),
+            pool: pool.clone(),
             queue: queue.clone(),
             patience,
             state: Mutex::default(),
@@ -104,8 +104,8 @@ impl Handlers {
         thread::Builder::new()
             .name("matssocket-handler".into())
             .spawn(move || {
-                let (lane, lines, queue) = (&handlers.lane, &handlers.lines, &handlers.queue);
-                writer::serve(lane, lines, writer::Role::Handle(&handlers), queue);
+                let (lane, pool, queue) = (&handlers.lane, &handlers.pool, &handlers.queue);
+                writer::serve(lane, pool, writer::Role::Handle(&handlers), queue);
             })
     }
 

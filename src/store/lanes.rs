@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::handlers::Handlers;
 use super::job::{Job, Work};
 use super::lane::Lane;
-use super::lines::Lines;
+use super::pool::ConnectionPool;
 use super::queue::Queue;
 use super::statements::{Database, Mode, Rank};
 use super::{StoreError, writer};
@@ -81,7 +81,7 @@ impl Lanes {
 /// Starts the threads that write and those that read, each with its lane.
 pub fn start_lanes(
     database: &Arc<dyn Database>,
-    lines: &Arc<Lines>,
+    pool: &Arc<ConnectionPool>,
     patience: Duration,
     batch: usize,
     queue: &Arc<Queue>,
@@ -89,15 +89,15 @@ pub fn start_lanes(
 ) -> Result<Lanes, StoreError> {
     let handlers = match database.handlers() {
         0 => None,
-        many => Some(start_handlers(lines, queue, patience, many, threads)?),
+        many => Some(start_handlers(pool, queue, patience, many, threads)?),
     };
     let mut start = |name, count: usize, role| {
         let lane = Arc::<Lane>::default();
-        lines.know(&lane);
+        pool.know(&lane);
         for _ in 0..count {
-            let (lane, lines, queue) = (lane.clone(), lines.clone(), queue.clone());
+            let (lane, pool, queue) = (lane.clone(), pool.clone(), queue.clone());
             threads.push(spawn(name, move || {
-                writer::serve(&lane, &lines, role, &queue)
+                writer::serve(&lane, &pool, role, &queue)
             })?);
         }
         Ok::<_, StoreError>(lane)
@@ -130,13 +130,13 @@ pub fn start_lanes(
 }
 
 fn start_handlers(
-    lines: &Arc<Lines>,
+    pool: &Arc<ConnectionPool>,
     queue: &Arc<Queue>,
     patience: Duration,
     many: usize,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<Arc<Handlers>, StoreError> {
-    let handlers = Arc::new(Handlers::new(lines, queue, patience));
+    let handlers = Arc::new(Handlers::new(pool, queue, patience));
     for _ in 0..many {
         let started = handlers.start();
         threads.push(started.map_err(|error| no_thread("matssocket-handler", &error))?);

@@ -7,7 +7,7 @@ pub enum Meaning {
     /// The operation itself is invalid: it fails alone and would fail again.
     Refused,
     /// The connection is unusable; another one may work.
-    Line,
+    Connection,
     /// A later attempt may succeed.
     Again,
     /// The database is full or denies permission: nothing can be written until an operator intervenes.

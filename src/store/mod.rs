@@ -21,7 +21,6 @@ mod lane;
 mod lanes;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod limits;
-mod lines;
 mod looks;
 mod meaning;
 mod metrics;
@@ -30,6 +29,7 @@ mod news;
 mod numbers;
 mod opened;
 pub mod operation;
+mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod queue;

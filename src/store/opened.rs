@@ -15,8 +15,8 @@ use super::health::{Trouble, TroubleKind};
 use super::job::{Reply, Seat, Task, Work};
 use super::lane::Lane;
 use super::lanes::{Lanes, spawn, start_lanes};
-use super::lines::Lines;
 use super::metrics::StoreMetricsSnapshot;
+use super::pool::ConnectionPool;
 use super::queue::Queue;
 use super::statements::{Database, Rank};
 use super::{Operation, StoreConfig, StoreError, shard};
@@ -41,7 +41,7 @@ pub struct Opened {
 /// The parts of an opened store that are released when it is closed.
 struct Open {
     database: Option<Arc<dyn Database>>,
-    lines: Option<Arc<Lines>>,
+    pool: Option<Arc<ConnectionPool>>,
     threads: Vec<JoinHandle<()>>,
     /// Number of attached nodes.
     nodes: usize,
@@ -60,10 +60,10 @@ impl Opened {
         let queue = Arc::new(Queue::new(config.queue, config.queue_per_user));
         let mut threads = Vec::new();
         let patience = config.answer_timeout.max(config.busy_timeout);
-        let lines = Arc::new(Lines::new(database.clone(), patience));
+        let pool = Arc::new(ConnectionPool::new(database.clone(), patience));
         let lanes = start_lanes(
             &database,
-            &lines,
+            &pool,
             patience,
             config.batch,
             &queue,
@@ -92,7 +92,7 @@ impl Opened {
             check_patience: patience + Duration::from_secs(2),
             open: Mutex::new(Open {
                 database: Some(database),
-                lines: Some(lines),
+                pool: Some(pool),
                 threads,
                 nodes: 0,
                 had_stops: false,
@@ -212,9 +212,9 @@ impl Opened {
 
     /// If there are fewer connections than needed, closes one, so that another client of the database can have it.
     pub fn spare_a_connection(&self) {
-        let lines = self.open().lines.clone();
-        if let Some(lines) = lines.filter(|lines| lines.are_too_few()) {
-            lines.spare_one();
+        let pool = self.open().pool.clone();
+        if let Some(pool) = pool.filter(|pool| pool.are_too_few()) {
+            pool.spare_one();
         }
     }
 
@@ -247,11 +247,11 @@ impl Opened {
         if !self.actor.connected() {
             self.lanes.close();
         }
-        let (database, lines, threads) = {
+        let (database, pool, threads) = {
             let mut open = self.open();
             (
                 open.database.take(),
-                open.lines.take(),
+                open.pool.take(),
                 std::mem::take(&mut open.threads),
             )
         };
@@ -262,7 +262,7 @@ impl Opened {
             join(threads, self.check_patience + GRACE, handlers);
         }
         // The database closes with the last of its connections.
-        drop((lines, database));
+        drop((pool, database));
     }
 }
 

@@ -170,14 +170,14 @@ pub trait Database: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why it cannot be reached.
-    fn writer(&self) -> Result<Box<dyn Line>, String>;
+    fn writer(&self) -> Result<Box<dyn WorkConnection>, String>;
 
     /// Opens a connection that writes and can be lent to a transactional handler. `opening` receives a cutter by which
     /// another thread can end the connection while it is still being opened.
     ///
     /// # Errors
     /// Why it cannot be reached.
-    fn handler(&self, _opening: &mut dyn FnMut(Cutter)) -> Result<Box<dyn Line>, String> {
+    fn handler(&self, _opening: &mut dyn FnMut(Cutter)) -> Result<Box<dyn WorkConnection>, String> {
         self.writer()
     }
 
@@ -185,7 +185,7 @@ pub trait Database: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why it cannot be reached.
-    fn reader(&self) -> Result<Box<dyn Line>, String>;
+    fn reader(&self) -> Result<Box<dyn WorkConnection>, String>;
 
     /// How many threads may write messages at a time.
     fn writers(&self) -> usize;
@@ -205,7 +205,7 @@ pub trait Database: Send + Sync + 'static {
 
     /// Whether connections that write can also read and vice versa, so that threads can share the connections
     /// available.
-    fn lines_are_alike(&self) -> bool {
+    fn connections_are_interchangeable(&self) -> bool {
         false
     }
 
@@ -229,7 +229,7 @@ pub trait Database: Send + Sync + 'static {
 pub type Cutter = Box<dyn FnOnce() + Send>;
 
 /// A connection.
-pub trait Line: Send {
+pub trait WorkConnection: Send {
     /// A way for another thread to end the connection while something waits on it. `None`: there is none.
     fn cutter(&self) -> Option<Cutter> {
         None

@@ -9,8 +9,8 @@ use super::handlers::{Handlers, Watched};
 use super::health::Health;
 use super::job::{Job, Seat};
 use super::lane::{Lane, Next};
-use super::lines::{Held, Lines, Purpose};
 use super::news::News;
+use super::pool::{ConnectionPool, Pooled, Purpose};
 use super::queue::Queue;
 use super::statements::{
     Care, DbError, DbResult, Fault, Group, Meaning, Mode, Statements, Touched, Verdict, in_words,
@@ -35,7 +35,7 @@ pub enum Role<'a> {
 const READ_TOGETHER: usize = 16;
 
 /// Processes a lane until it is closed. After a panic, starts again with a new connection.
-pub fn serve(lane: &Lane, lines: &Arc<Lines>, role: Role<'_>, queue: &Queue) {
+pub fn serve(lane: &Lane, pool: &Arc<ConnectionPool>, role: Role<'_>, queue: &Queue) {
     let (most, threads, purpose) = match role {
         Role::Write { batch } => (batch, 1, Purpose::Write),
         Role::Handle(_) => (1, 1, Purpose::Handle),
@@ -43,9 +43,9 @@ pub fn serve(lane: &Lane, lines: &Arc<Lines>, role: Role<'_>, queue: &Queue) {
     };
     let mut serve = || {
         let mut worker = Worker {
-            lines,
+            pool,
             purpose,
-            line: None,
+            connection: None,
             queue,
             health: &lane.health,
             watched: None,
@@ -79,10 +79,10 @@ pub fn serve(lane: &Lane, lines: &Arc<Lines>, role: Role<'_>, queue: &Queue) {
 }
 
 struct Worker<'a> {
-    lines: &'a Arc<Lines>,
+    pool: &'a Arc<ConnectionPool>,
     purpose: Purpose,
     /// `None`: to be opened before the next transaction.
-    line: Option<Held>,
+    connection: Option<Pooled>,
     /// The queue from which the jobs come.
     queue: &'a Queue,
     health: &'a Health,
@@ -101,10 +101,10 @@ impl Worker<'_> {
 
     /// Gives up the connection if another thread waits for one.
     fn share(&mut self) {
-        if self.lines.are_wanted()
-            && let Some(line) = self.line.take()
+        if self.pool.are_wanted()
+            && let Some(connection) = self.connection.take()
         {
-            line.give_back(self.purpose);
+            connection.give_back(self.purpose);
         }
     }
 
@@ -204,37 +204,39 @@ impl Worker<'_> {
 
     fn run(&mut self, jobs: &mut [Job], care: Care) -> Result<(), Fault> {
         let started = Instant::now();
-        let line = match &mut self.line {
-            Some(line) => line,
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
             none => {
                 let watched = &self.watched;
-                let taken = self.lines.take(self.purpose, &mut |cut| {
+                let taken = self.pool.take(self.purpose, &mut |cut| {
                     if let Some(watched) = watched {
                         watched.uses(Some(cut));
                     }
                 });
-                none.insert(taken.map_err(|error| Fault::Begin(in_words(error), Meaning::Line))?)
+                none.insert(
+                    taken.map_err(|error| Fault::Begin(in_words(error), Meaning::Connection))?,
+                )
             }
         };
-        let line = line.line();
+        let connection = connection.connection();
         if let Some(watched) = &self.watched {
-            watched.uses(line.cutter());
+            watched.uses(connection.cutter());
             if watched.is_given_up() {
                 let why = in_words("the caller was already answered that it took too long");
                 return Err(Fault::Begin(why, Meaning::Again));
             }
         }
         let size = jobs.len();
-        let result = line.transaction(&mut Batch(jobs), care);
+        let result = connection.transaction(&mut Batch(jobs), care);
         let done_with = match &result {
             // A commit whose answer was lost but whose outcome was looked up succeeded on a connection that is gone.
-            Ok(verdict) => *verdict == Verdict::Discard || line.is_broken(),
+            Ok(verdict) => *verdict == Verdict::Discard || connection.is_broken(),
             // The outcome may also be unknown because the files were tampered with, while the connection is intact.
-            Err(Fault::Inside(..) | Fault::Unknown(_)) => line.is_broken(),
+            Err(Fault::Inside(..) | Fault::Unknown(_)) => connection.is_broken(),
             Err(Fault::Begin(..) | Fault::Lost(_)) => true,
         };
         if done_with {
-            self.line = None;
+            self.connection = None;
         }
         if result? == Verdict::Commit {
             reached(Step::AfterCommit);
@@ -300,7 +302,7 @@ fn error_of(error: &DbError, meaning: Meaning) -> StoreError {
     match meaning {
         Meaning::Refused => StoreError::Refused(why),
         Meaning::Unable => StoreError::Unable(why),
-        Meaning::Line | Meaning::Again => StoreError::Failed(why),
+        Meaning::Connection | Meaning::Again => StoreError::Failed(why),
     }
 }
 
@@ -315,7 +317,7 @@ fn fail(group: Vec<Job>, fault: Fault) {
             StoreError::Unknown
         }
         Fault::Begin(error, meaning) | Fault::Inside(error, meaning) => error_of(&error, meaning),
-        Fault::Lost(error) => error_of(&error, Meaning::Line),
+        Fault::Lost(error) => error_of(&error, Meaning::Connection),
     };
     for job in group {
         job.fail(error.clone());

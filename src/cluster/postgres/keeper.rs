@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::watch::Watch;
-use super::{Done, Post, line};
+use super::{Done, Post, listen};
 
 /// How often a connection is checked.
 const LOOK: Duration = Duration::from_millis(500);
@@ -24,7 +24,7 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn run(self) {
         self.post.counters.mark_down();
-        while let Err(why) = self.line() {
+        while let Err(why) = self.keep_one() {
             self.post.counters.mark_down();
             let failures = self.post.failures.fetch_add(1, Relaxed);
             if failures == 0 {
@@ -45,13 +45,13 @@ impl Keeper {
     }
 
     /// Runs one connection until it is lost, or the node has left.
-    fn line(&self) -> Result<(), String> {
+    fn keep_one(&self) -> Result<(), String> {
         let watch = Arc::new(Watch::default());
         let (ended, end) = bounded(1);
         let (post, watched) = (self.post.clone(), watch.clone());
         std::thread::Builder::new()
             .name("matssocket-listen".into())
-            .spawn(move || ended.send(line::run(&post, &watched)))
+            .spawn(move || ended.send(listen::run(&post, &watched)))
             .map_err(|error| format!("cannot start its thread: {error}"))?;
         loop {
             match end.recv_timeout(LOOK) {

@@ -4,7 +4,7 @@
 //! its LISTEN connection, which is kept up by a separate thread.
 
 mod keeper;
-mod line;
+mod listen;
 mod packet;
 #[cfg(test)]
 mod tests;

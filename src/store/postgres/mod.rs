@@ -32,7 +32,6 @@ mod connection;
 mod dialect;
 mod forwards;
 mod known_numbers;
-mod line;
 mod migrate;
 mod needs;
 mod pending;
@@ -50,6 +49,7 @@ mod sql;
 #[cfg(test)]
 pub mod tests;
 mod vacuum;
+mod work_connection;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -61,15 +61,15 @@ use diesel::prelude::*;
 use self::connection::PgConn;
 use self::dialect::Dialect;
 use self::known_numbers::KnownNumbers;
-use self::line::PgLine;
 use self::needs::Needs;
 #[cfg(any(test, feature = "__bench"))]
 pub use self::query::{Value, sql};
 use self::segments::Segments;
 pub use self::settings::Postgres;
 use self::vacuum::Vacuum;
+use self::work_connection::PgWorkConnection;
 use super::limits::Limits;
-use super::statements::{Cutter, Database, Line};
+use super::statements::{Cutter, Database, WorkConnection};
 use super::{Access, StoreConfig, StoreError};
 use crate::conninfo::{is_ambiguous, one_line, with_keepalives};
 
@@ -220,15 +220,18 @@ fn unusable(settings: &Postgres, why: &str) -> StoreError {
 }
 
 impl Database for PgDatabase {
-    fn writer(&self) -> Result<Box<dyn Line>, String> {
-        Ok(Box::new(PgLine::open(&self.shared)?))
+    fn writer(&self) -> Result<Box<dyn WorkConnection>, String> {
+        Ok(Box::new(PgWorkConnection::open(&self.shared)?))
     }
 
-    fn handler(&self, opening: &mut dyn FnMut(Cutter)) -> Result<Box<dyn Line>, String> {
-        Ok(Box::new(PgLine::open_to_lend(&self.shared, opening)?))
+    fn handler(&self, opening: &mut dyn FnMut(Cutter)) -> Result<Box<dyn WorkConnection>, String> {
+        Ok(Box::new(PgWorkConnection::open_to_lend(
+            &self.shared,
+            opening,
+        )?))
     }
 
-    fn reader(&self) -> Result<Box<dyn Line>, String> {
+    fn reader(&self) -> Result<Box<dyn WorkConnection>, String> {
         self.writer()
     }
 
@@ -244,7 +247,7 @@ impl Database for PgDatabase {
         self.readers
     }
 
-    fn lines_are_alike(&self) -> bool {
+    fn connections_are_interchangeable(&self) -> bool {
         true
     }
 

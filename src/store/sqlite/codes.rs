@@ -30,7 +30,7 @@ fn by_code(code: c_int) -> Option<Sorted> {
         // Another connection is using the database, or the statement was interrupted.
         SQLITE_BUSY | SQLITE_LOCKED | SQLITE_INTERRUPT | SQLITE_SCHEMA | SQLITE_NOMEM
         | SQLITE_ABORT | SQLITE_PROTOCOL | SQLITE_INTERNAL => (Meaning::Again, false),
-        SQLITE_MISUSE => (Meaning::Line, true),
+        SQLITE_MISUSE => (Meaning::Connection, true),
         // Nothing can be written until an operator makes room or grants permission.
         SQLITE_FULL | SQLITE_READONLY | SQLITE_PERM | SQLITE_AUTH | SQLITE_NOLFS => {
             (Meaning::Unable, false)
@@ -67,7 +67,7 @@ pub fn sort(error: &DbError) -> Sorted {
         | DbError::AlreadyInTransaction
         | DbError::NotInTransaction
         | DbError::RollbackTransaction => Sorted {
-            meaning: Meaning::Line,
+            meaning: Meaning::Connection,
             discard: true,
         },
         // Not an error of the database: a value that cannot be encoded, or a row that cannot be decoded.
@@ -95,7 +95,7 @@ mod tests {
             (SQLITE_INTERRUPT, Meaning::Again, false),
             (SQLITE_SCHEMA, Meaning::Again, false),
             (SQLITE_NOMEM, Meaning::Again, false),
-            (SQLITE_MISUSE, Meaning::Line, true),
+            (SQLITE_MISUSE, Meaning::Connection, true),
             (SQLITE_FULL, Meaning::Unable, false),
             (SQLITE_READONLY, Meaning::Unable, false),
             (SQLITE_PERM, Meaning::Unable, false),

@@ -39,8 +39,8 @@ mod dialect;
 mod file;
 mod held;
 mod hot;
-mod line;
 mod lock;
+mod work_connection;
 
 mod migrate;
 mod name;
@@ -69,13 +69,13 @@ use diesel::prelude::*;
 
 use self::dialect::Dialect;
 use self::held::Held;
-use self::line::{ReaderLine, UnableLine, WriterLine};
 use self::lock::{FileLock, Purpose};
 pub use self::read::open_to_read;
 use self::sql::Rooms;
 use self::watch::{LogUse, Watch};
+use self::work_connection::{SqliteReader, SqliteWriter, UnusableFile};
 use super::limits::Limits;
-use super::statements::{Database, Line};
+use super::statements::{Database, WorkConnection};
 use super::{StoreConfig, StoreError};
 
 type Conn = SqliteConnection;
@@ -241,18 +241,18 @@ impl SqliteDatabase {
         connect().map_err(|error: ConnectionError| error.to_string())
     }
 
-    /// Opens a line, if the files are unchanged before and after opening: their names may have been taken by others.
-    fn line(
+    /// Opens a connection, if the files are unchanged before and after opening: their names may have been taken by others.
+    fn connection(
         &self,
-        open: impl FnOnce() -> Result<Box<dyn Line>, String>,
-    ) -> Result<Box<dyn Line>, String> {
-        let unable = |why| Ok::<Box<dyn Line>, String>(Box::new(UnableLine(why)));
+        open: impl FnOnce() -> Result<Box<dyn WorkConnection>, String>,
+    ) -> Result<Box<dyn WorkConnection>, String> {
+        let unable = |why| Ok::<Box<dyn WorkConnection>, String>(Box::new(UnusableFile(why)));
         if let Err(why) = self.check_file() {
             return unable(why);
         }
-        let line = open()?;
+        let connection = open()?;
         match self.check_file() {
-            Ok(()) => Ok(line),
+            Ok(()) => Ok(connection),
             Err(why) => unable(why),
         }
     }
@@ -277,8 +277,8 @@ impl SqliteDatabase {
 }
 
 impl Database for SqliteDatabase {
-    fn writer(&self) -> Result<Box<dyn Line>, String> {
-        self.line(|| {
+    fn writer(&self) -> Result<Box<dyn WorkConnection>, String> {
+        self.connection(|| {
             let mut rooms = Rooms::new(self.limits);
             rooms.begun = self.mended.clone();
             let first = self.first.lock();
@@ -290,7 +290,7 @@ impl Database for SqliteDatabase {
                     (self.connect(self.file.is_some())?, log)
                 }
             };
-            Ok(Box::new(WriterLine::new(
+            Ok(Box::new(SqliteWriter::new(
                 conn,
                 rooms,
                 self.held.clone(),
@@ -301,14 +301,14 @@ impl Database for SqliteDatabase {
         })
     }
 
-    fn reader(&self) -> Result<Box<dyn Line>, String> {
-        self.line(|| {
+    fn reader(&self) -> Result<Box<dyn WorkConnection>, String> {
+        self.connection(|| {
             let log = self.use_log();
             let mut conn = self.connect(false)?;
             // SQLite opens the log when the file is first read; do that now, while it is being watched.
             conn.batch_execute("PRAGMA query_only = ON; SELECT count(*) FROM sqlite_master;")
                 .map_err(|error| error.to_string())?;
-            Ok(Box::new(ReaderLine::new(
+            Ok(Box::new(SqliteReader::new(
                 conn,
                 Rooms::new(self.limits),
                 self.held.clone(),

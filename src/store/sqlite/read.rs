@@ -11,9 +11,9 @@ use diesel::prelude::*;
 
 use super::lock::{FileLock, Purpose};
 use super::sql::Rooms;
-use super::{ReaderLine, file, migrate, name, prepare, refusal};
+use super::{SqliteReader, file, migrate, name, prepare, refusal};
 use crate::store::limits::Limits;
-use crate::store::statements::{Database, Line};
+use crate::store::statements::{Database, WorkConnection};
 use crate::store::{StoreConfig, StoreError};
 
 struct ReadOnlyDatabase {
@@ -83,15 +83,15 @@ impl ReadOnlyDatabase {
 }
 
 impl Database for ReadOnlyDatabase {
-    fn writer(&self) -> Result<Box<dyn Line>, String> {
+    fn writer(&self) -> Result<Box<dyn WorkConnection>, String> {
         Err(StoreError::ReadOnly.to_string())
     }
 
-    fn reader(&self) -> Result<Box<dyn Line>, String> {
+    fn reader(&self) -> Result<Box<dyn WorkConnection>, String> {
         let conn = self.connect()?;
         let (rooms, lock) = (Rooms::new(self.limits), Some(self.lock.clone()));
         let held = Arc::default();
-        Ok(Box::new(ReaderLine::new(conn, rooms, held, None, lock)))
+        Ok(Box::new(SqliteReader::new(conn, rooms, held, None, lock)))
     }
 
     fn writers(&self) -> usize {

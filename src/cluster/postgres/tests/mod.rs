@@ -310,7 +310,7 @@ fn who_leaves_tells_first_what_waits_and_then_hears_no_more() {
     assert_eq!(
         a.heard.recv_timeout(PATIENCE),
         Err(RecvTimeoutError::Disconnected),
-        "its line is gone"
+        "its connection is gone"
     );
     // It joins again as a new node.
     let again = Node::join(&cluster, "a");

@@ -32,7 +32,7 @@ pub enum Failure {
     /// The server reported an error with this SQLSTATE.
     Server(Box<Refusal>),
     /// The connection is lost or was abandoned.
-    Line(String),
+    Connection(String),
 }
 
 /// The server's report of an error.
@@ -216,6 +216,12 @@ impl Libpq {
         }
     }
 
+    /// Whether the connection is not known to be lost.
+    fn is_up(&self) -> bool {
+        // SAFETY: reads the connection's memory.
+        unsafe { PQstatus(self.conn.as_ptr()) == ConnStatusType::CONNECTION_OK }
+    }
+
     /// Waits for the answer to what was sent.
     fn answer(&mut self, sent: c_int) -> Result<Answer, Failure> {
         self.answers(sent, false)
@@ -234,7 +240,7 @@ impl Libpq {
             self.wait_until_there()?;
             // SAFETY: nobody else uses the connection; the returned result is ours to clear.
             let Some(result) = NonNull::new(unsafe { PQgetResult(self.conn.as_ptr()) }) else {
-                match in_pipeline {
+                match in_pipeline && self.is_up() {
                     true => continue,
                     false => break,
                 }
@@ -256,8 +262,7 @@ impl Libpq {
                     }
                 }
             }
-            // SAFETY: reads the connection's memory.
-            if unsafe { PQstatus(self.conn.as_ptr()) } != ConnStatusType::CONNECTION_OK {
+            if !self.is_up() {
                 break;
             }
         }
@@ -320,7 +325,7 @@ impl Libpq {
             false => {
                 let why = format!("the database has not answered for {:?}", self.patience);
                 self.given_up = true;
-                Err(Failure::Line(why))
+                Err(Failure::Connection(why))
             }
         }
     }
@@ -329,7 +334,7 @@ impl Libpq {
     fn give_up(&mut self, why: &str) -> Failure {
         self.given_up = true;
         let said = self.last_error();
-        Failure::Line(match said.is_empty() {
+        Failure::Connection(match said.is_empty() {
             true => why.to_owned(),
             false => said,
         })
@@ -386,11 +391,11 @@ fn moves(_: c_int, _: bool, _: Duration) -> bool {
 }
 
 fn text(text: &str) -> Result<CString, Failure> {
-    CString::new(text).map_err(|error| Failure::Line(error.to_string()))
+    CString::new(text).map_err(|error| Failure::Connection(error.to_string()))
 }
 
 fn length(length: usize) -> Result<c_int, Failure> {
-    c_int::try_from(length).map_err(|error| Failure::Line(error.to_string()))
+    c_int::try_from(length).map_err(|error| Failure::Connection(error.to_string()))
 }
 
 /// Values in the form that libpq expects. Points into the memory of the values from which it was made.

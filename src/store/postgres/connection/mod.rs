@@ -212,7 +212,7 @@ impl PgConn {
             Inner::Own { libpq, .. } => libpq.standing() == Standing::Idle,
             Inner::Lent(conn, _) => conn.ping().is_ok(),
         };
-        match is_alive && self.meaning_of(&error) != Meaning::Line {
+        match is_alive && self.meaning_of(&error) != Meaning::Connection {
             true => Committed::No(error),
             false => Committed::Unknown(error),
         }
@@ -258,7 +258,7 @@ impl PgConn {
             Error::DatabaseError(kind, _) => self
                 .meaning
                 .unwrap_or_else(|| sqlstate::meaning_of_kind(kind)),
-            Error::BrokenTransactionManager => Meaning::Line,
+            Error::BrokenTransactionManager => Meaning::Connection,
             Error::RollbackTransaction => Meaning::Again,
             // A value could not be encoded or decoded on our side.
             _ => Meaning::Refused,
@@ -330,9 +330,12 @@ fn sorted(failure: Failure) -> (Meaning, DbError) {
             let meaning = sqlstate::meaning(&refusal.sqlstate);
             (meaning, Error::DatabaseError(kind, refusal))
         }
-        Failure::Line(why) => {
+        Failure::Connection(why) => {
             let kind = DatabaseErrorKind::ClosedConnection;
-            (Meaning::Line, Error::DatabaseError(kind, Box::new(why)))
+            (
+                Meaning::Connection,
+                Error::DatabaseError(kind, Box::new(why)),
+            )
         }
     }
 }

@@ -9,11 +9,11 @@ use crate::store::statements::Meaning;
 pub fn meaning(sqlstate: &str) -> Meaning {
     match sqlstate {
         // Read-only: a server that was replaced by another one, or that has not yet been promoted.
-        "25006" => Meaning::Line,
+        "25006" => Meaning::Connection,
         // The session, or its transaction, was ended by an administrator or by the role's own limits (25P03, 25P04).
-        "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25P03" | "25P04" => Meaning::Line,
+        "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25P03" | "25P04" => Meaning::Connection,
         // Prepared statements are invalid: the tables have changed, or an undeclared pooler is in between.
-        "0A000" | "26000" | "42P05" => Meaning::Line,
+        "0A000" | "26000" | "42P05" => Meaning::Connection,
         // Missing permission, or missing objects: a table, a column, a function, a schema, a database.
         "42501" | "42P01" | "42703" | "42883" | "3F000" | "3D000" => Meaning::Unable,
         // Data corruption.
@@ -21,7 +21,7 @@ pub fn meaning(sqlstate: &str) -> Meaning {
         "40002" => Meaning::Refused,
         "55P03" | "55006" | "57014" => Meaning::Again,
         _ => match sqlstate.get(..2).unwrap_or_default() {
-            "08" => Meaning::Line,
+            "08" => Meaning::Connection,
             "53" | "58" | "28" | "F0" => Meaning::Unable,
             // Values and constraints, errors raised by a trigger (P0), and exceeded program limits (54).
             "20" | "21" | "22" | "23" | "27" | "42" | "44" | "54" | "P0" => Meaning::Refused,
@@ -57,7 +57,7 @@ pub fn meaning_of_kind(kind: &DatabaseErrorKind) -> Meaning {
         | DatabaseErrorKind::RestrictViolation => Meaning::Refused,
         DatabaseErrorKind::ClosedConnection
         | DatabaseErrorKind::UnableToSendCommand
-        | DatabaseErrorKind::ReadOnlyTransaction => Meaning::Line,
+        | DatabaseErrorKind::ReadOnlyTransaction => Meaning::Connection,
         _ => Meaning::Again,
     }
 }
@@ -76,7 +76,7 @@ mod tests {
                 ][..],
             ),
             (
-                Meaning::Line,
+                Meaning::Connection,
                 &[
                     "08006", "08P01", "57P01", "57P03", "25006", "0A000", "26000", "25P03",
                 ],

@@ -77,7 +77,7 @@ async fn a_line_that_falls_silent_is_given_up_and_another_one_opened() {
     assert_eq!(
         node.tids(holder.session).await.len(),
         0,
-        "readers have lines, too"
+        "readers have connections, too"
     );
     proxy.silence_new(true);
     proxy.silence();
@@ -120,7 +120,7 @@ async fn no_work_waits_behind_maintenance_on_a_line_that_falls_silent() {
     let claimed = tokio::time::timeout(Duration::from_secs(20), node.0.run(claim)).await;
     let claimed = claimed.expect("not held up by maintenance, which waits for half a minute");
     assert!(claimed.is_ok(), "{claimed:?}");
-    // The thread learns that its line is lost, and ends.
+    // The thread learns that its connection is lost, and ends.
     proxy.cut();
     drop(mending);
 }
@@ -172,7 +172,7 @@ fn what_an_error_means_is_forgotten_with_the_next_statement() {
         ),
         (
             "BEGIN READ ONLY; CREATE TABLE no_table (x INT)",
-            Meaning::Line,
+            Meaning::Connection,
         ),
     ] {
         let error = conn.batch_execute(statement).expect_err(statement);
@@ -345,9 +345,9 @@ async fn a_process_suspended_in_a_transaction_loses_its_locks() {
     let (locked, when_locked) = std::sync::mpsc::channel();
     // Locks the session, and then does nothing while its connection stays open.
     let thread = std::thread::spawn(move || {
-        let mut line = stopped.writer().expect("a line");
+        let mut connection = stopped.writer().expect("a connection");
         let mut group = Stopped(locked);
-        line.transaction(&mut group, crate::store::statements::Care::Quick)
+        connection.transaction(&mut group, crate::store::statements::Care::Quick)
     });
     when_locked.recv().expect("locked");
     node.run(call(vec![to("s1", "m1")])).await;

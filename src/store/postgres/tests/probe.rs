@@ -8,18 +8,20 @@ use diesel::sql_types::{BigInt, Text};
 
 use super::super::Shared;
 use super::super::connection::plain;
-use super::super::line::PgLine;
 use super::super::query::{Value, sql};
+use super::super::work_connection::PgWorkConnection;
 use super::*;
 use crate::clock::Clock;
 use crate::store::Access;
-use crate::store::statements::{Care, DbResult, Group, Line, Statements, Touched, Verdict};
+use crate::store::statements::{
+    Care, DbResult, Group, Statements, Touched, Verdict, WorkConnection,
+};
 
 /// The node on whose behalf a probe works.
 pub const ME: &str = "me";
 
 pub struct Probe {
-    line: PgLine,
+    connection: PgWorkConnection,
     pub clock: Clock,
     /// Statements that it has run without preparing them.
     plain: BTreeSet<(String, Vec<u32>)>,
@@ -50,7 +52,7 @@ impl Probe {
         let settings = schema.settings();
         let shared = Shared::new(&settings, &StoreConfig::default(), Access::Full);
         Probe {
-            line: PgLine::open(&Arc::new(shared)).expect("the test's PostgreSQL"),
+            connection: PgWorkConnection::open(&Arc::new(shared)).expect("the test's PostgreSQL"),
             clock: Clock::fixed_ms(now),
             plain: BTreeSet::new(),
             ran: BTreeMap::new(),
@@ -72,7 +74,7 @@ impl Probe {
             outcome: None,
         };
         plain::take();
-        let verdict = self.line.transaction(&mut alone, Care::Quick);
+        let verdict = self.connection.transaction(&mut alone, Care::Quick);
         let outcome = alone.outcome.expect("it has run");
         for plain in plain::take() {
             let number = self.plain.len();
@@ -90,7 +92,7 @@ impl Probe {
 
     /// The total number of pages read so far, by any connection.
     fn pages(&mut self) -> i64 {
-        let conn = &mut self.line.conn;
+        let conn = &mut self.connection.conn;
         // Statistics are flushed at the end of a statement, so counting takes another one.
         conn.batch_execute("SELECT pg_stat_force_next_flush()")
             .expect("PostgreSQL 15 or newer");
@@ -104,13 +106,13 @@ impl Probe {
         let ask = "SELECT name, statement AS text, cardinality(parameter_types)::bigint AS values \
             FROM pg_prepared_statements WHERE name LIKE 'matssocket%'";
         diesel::sql_query(ask)
-            .load(&mut self.line.conn)
+            .load(&mut self.connection.conn)
             .expect("they are there")
     }
 
     /// Prepares a statement that was run unprepared, only to inspect its plan.
     fn prepare(&mut self, (text, types): &(String, Vec<u32>), number: usize) {
-        let conn = &mut self.line.conn;
+        let conn = &mut self.connection.conn;
         let types: Vec<_> = types.iter().map(|oid| oid.to_string()).collect();
         let ask = "SELECT coalesce('(' || string_agg(format_type(oid::oid, NULL), ',' ORDER BY place) || ')', '') \
             FROM unnest(string_to_array(?, ',')) WITH ORDINALITY AS given (oid, place)";
@@ -128,7 +130,7 @@ impl Probe {
             _ => format!("EXPLAIN (FORMAT JSON) EXECUTE {} ({nulls})", prepared.name),
         };
         let explained: Explained = diesel::sql_query(explain)
-            .get_result(&mut self.line.conn)
+            .get_result(&mut self.connection.conn)
             .expect(&prepared.text);
         serde_json::from_str(&explained.json).expect("JSON")
     }
@@ -136,8 +138,8 @@ impl Probe {
     /// Runs statements on the probe's connection: pages read by another one would be counted late.
     pub fn execute(&mut self, statements: &str) {
         // A busy machine may take a while to fill so many tables.
-        self.line.conn.be_patient(Duration::from_secs(120));
-        let executed = self.line.conn.batch_execute(statements);
+        self.connection.conn.be_patient(Duration::from_secs(120));
+        let executed = self.connection.conn.batch_execute(statements);
         executed.expect(statements);
     }
 

@@ -424,14 +424,16 @@ async fn a_step_that_is_not_committed_is_repeated() {
     }
     let case = Case::begin().await;
     let database = super::super::open(&case.schema.settings(), &StoreConfig::default());
-    let mut line = database.expect("opens").writer().expect("a line");
+    let mut connection = database.expect("opens").writer().expect("a connection");
     for round in 0..8 {
         case.send(&format!("m{round}")).await;
         let all = |case: &Case| (case.counts("outbox"), case.current());
         for _ in 0..2 {
             let before = all(&case);
             let mut dies = Dies(None);
-            line.transaction(&mut dies, Care::Quick).expect("works");
+            connection
+                .transaction(&mut dies, Care::Quick)
+                .expect("works");
             assert_eq!(dies.0, Some(Rotated::More));
             assert_eq!(all(&case), before, "nothing was done");
             assert_eq!(case.step().await, Rotated::More);

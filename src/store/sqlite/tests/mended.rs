@@ -9,7 +9,7 @@ use crate::store::StoreConfig;
 use crate::store::conformance::register_of;
 use crate::store::operation::{MendTimes, NewOrResumed};
 use crate::store::statements::{
-    Care, Database, DbResult, Group, Line, Statements, Touched, Verdict,
+    Care, Database, DbResult, Group, Statements, Touched, Verdict, WorkConnection,
 };
 
 /// Opens a session if `open` is set, then repairs times; `mended` is how many.
@@ -40,13 +40,13 @@ impl Group for Mend {
     }
 }
 
-fn mend(line: &mut dyn Line, ms: i64, open: bool) -> u64 {
+fn mend(connection: &mut dyn WorkConnection, ms: i64, open: bool) -> u64 {
     let mut group = Mend {
         clock: Clock::fixed_ms(ms),
         open,
         mended: 0,
     };
-    let done = line.transaction(&mut group, Care::Careful);
+    let done = connection.transaction(&mut group, Care::Careful);
     assert_eq!(done.expect("it works"), Verdict::Commit);
     group.mended
 }
@@ -58,15 +58,15 @@ fn times_are_repaired_once_and_present_ones_not_at_all() {
     const HOUR: i64 = 3_600_000;
     let database = in_memory(&StoreConfig::default()).expect("opens");
     database.held.add(Duration::from_secs(120));
-    let mut line = database.writer().expect("connects");
-    assert_eq!(mend(&mut *line, 10 * HOUR, true), 0, "it is of now");
-    drop(line);
-    let mut line = database.writer().expect("connects again");
-    let mended = mend(&mut *line, 9 * HOUR, false);
+    let mut connection = database.writer().expect("connects");
+    assert_eq!(mend(&mut *connection, 10 * HOUR, true), 0, "it is of now");
+    drop(connection);
+    let mut connection = database.writer().expect("connects again");
+    let mended = mend(&mut *connection, 9 * HOUR, false);
     assert_eq!(mended, 0, "no clock is set back while a process runs");
     // Another process would find the time too far ahead.
     database
         .mended
         .store(false, std::sync::atomic::Ordering::Relaxed);
-    assert_eq!(mend(&mut *line, 9 * HOUR, false), 1);
+    assert_eq!(mend(&mut *connection, 9 * HOUR, false), 1);
 }

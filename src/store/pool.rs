@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::lane::Lane;
-use super::statements::{Cutter, Database, Line};
+use super::statements::{Cutter, Database, WorkConnection};
 use crate::seldom::log_seldom;
 
 /// When there are too few connections, how often to try to open another one.
@@ -22,7 +22,7 @@ pub enum Purpose {
 }
 
 /// The connections of an opened store.
-pub struct Lines {
+pub struct ConnectionPool {
     database: Arc<dyn Database>,
     /// How long a thread waits for a connection of another thread.
     patience: Duration,
@@ -38,7 +38,7 @@ pub struct Lines {
 #[derive(Default)]
 struct State {
     /// Given back for other threads.
-    spare: Vec<Box<dyn Line>>,
+    spare: Vec<Box<dyn WorkConnection>>,
     /// Number of open connections, including those in use.
     open: usize,
     /// The next connection given back is closed, to make room for one of another kind.
@@ -51,15 +51,15 @@ struct State {
 }
 
 /// A connection in use.
-pub struct Held {
+pub struct Pooled {
     /// `None` once it was given back.
-    line: Option<Box<dyn Line>>,
-    lines: Arc<Lines>,
+    connection: Option<Box<dyn WorkConnection>>,
+    pool: Arc<ConnectionPool>,
 }
 
-impl Lines {
-    pub fn new(database: Arc<dyn Database>, patience: Duration) -> Lines {
-        Lines {
+impl ConnectionPool {
+    pub fn new(database: Arc<dyn Database>, patience: Duration) -> ConnectionPool {
+        ConnectionPool {
             database,
             patience,
             state: Mutex::default(),
@@ -81,8 +81,8 @@ impl Lines {
         self: &Arc<Self>,
         purpose: Purpose,
         opening: &mut dyn FnMut(Cutter),
-    ) -> Result<Held, String> {
-        let shared = self.database.lines_are_alike() && purpose != Purpose::Handle;
+    ) -> Result<Pooled, String> {
+        let shared = self.database.connections_are_interchangeable() && purpose != Purpose::Handle;
         let until = Instant::now() + self.patience;
         let mut why = String::from("too few connections");
         let place = Place::new(self);
@@ -90,9 +90,9 @@ impl Lines {
             let mut state = self.state();
             if shared
                 && place.is_next(&state)
-                && let Some(line) = state.spare.pop()
+                && let Some(connection) = state.spare.pop()
             {
-                return Ok(self.held(line));
+                return Ok(self.held(connection));
             }
             let now = Instant::now();
             if state.again.is_none_or(|again| again <= now) {
@@ -100,12 +100,12 @@ impl Lines {
                 place.leave(&mut state);
                 drop(state);
                 match self.open(purpose, opening) {
-                    Ok(line) => return Ok(self.held(line)),
+                    Ok(connection) => return Ok(self.held(connection)),
                     Err(error) => why = error,
                 }
                 state = self.state();
                 // Fail if no other connection is open to share, or sharing would not help.
-                if state.open == 0 || !self.database.lines_are_alike() {
+                if state.open == 0 || !self.database.connections_are_interchangeable() {
                     return Err(why);
                 }
                 state.again = Some(Instant::now() + TRY_AGAIN);
@@ -131,8 +131,8 @@ impl Lines {
         &self,
         purpose: Purpose,
         opening: &mut dyn FnMut(Cutter),
-    ) -> Result<Box<dyn Line>, String> {
-        let line = match purpose {
+    ) -> Result<Box<dyn WorkConnection>, String> {
+        let connection = match purpose {
             Purpose::Write => self.database.writer(),
             Purpose::Handle => self.database.handler(opening),
             Purpose::Read => self.database.reader(),
@@ -140,7 +140,7 @@ impl Lines {
         let mut state = self.state();
         state.open += 1;
         state.again = None;
-        Ok(line)
+        Ok(connection)
     }
 
     /// Waits briefly, until a connection is given back or another one may be opened.
@@ -194,10 +194,10 @@ impl Lines {
         }
     }
 
-    fn held(self: &Arc<Self>, line: Box<dyn Line>) -> Held {
-        Held {
-            line: Some(line),
-            lines: self.clone(),
+    fn held(self: &Arc<Self>, connection: Box<dyn WorkConnection>) -> Pooled {
+        Pooled {
+            connection: Some(connection),
+            pool: self.clone(),
         }
     }
 
@@ -209,16 +209,16 @@ impl Lines {
 /// A thread's place in the queue for spare connections, if it has one. Given up when dropped.
 struct Place<'a> {
     number: u64,
-    lines: &'a Lines,
+    pool: &'a ConnectionPool,
 }
 
 impl<'a> Place<'a> {
-    fn new(lines: &'a Lines) -> Place<'a> {
-        let mut state = lines.state();
+    fn new(pool: &'a ConnectionPool) -> Place<'a> {
+        let mut state = pool.state();
         state.next += 1;
         Place {
             number: state.next,
-            lines,
+            pool,
         }
     }
 
@@ -239,41 +239,42 @@ impl<'a> Place<'a> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.leave(&mut self.lines.state());
-        self.lines.returned.notify_all();
+        self.leave(&mut self.pool.state());
+        self.pool.returned.notify_all();
     }
 }
 
-impl Held {
+impl Pooled {
     /// Gives the connection to a waiting thread, if it is of a kind that can be shared; otherwise closes it.
     pub fn give_back(mut self, purpose: Purpose) {
-        let mut state = self.lines.state();
+        let mut state = self.pool.state();
         let close_next = std::mem::take(&mut state.close_next);
         if close_next {
-            self.lines.wanted.fetch_sub(1, Ordering::SeqCst);
+            self.pool.wanted.fetch_sub(1, Ordering::SeqCst);
         }
         if close_next && state.open > 1 {
             state.again = None;
-        } else if purpose != Purpose::Handle && self.lines.database.lines_are_alike() {
-            state.spare.extend(self.line.take());
+        } else if purpose != Purpose::Handle && self.pool.database.connections_are_interchangeable()
+        {
+            state.spare.extend(self.connection.take());
         }
         drop(state);
     }
 
-    pub fn line(&mut self) -> &mut dyn Line {
-        self.line
+    pub fn connection(&mut self) -> &mut dyn WorkConnection {
+        self.connection
             .as_deref_mut()
             .expect("given back only at its end")
     }
 }
 
-impl Drop for Held {
+impl Drop for Pooled {
     fn drop(&mut self) {
-        if let Some(line) = self.line.take() {
+        if let Some(connection) = self.connection.take() {
             // Close it before the count lets other threads open theirs.
-            drop(line);
-            self.lines.state().open -= 1;
+            drop(connection);
+            self.pool.state().open -= 1;
         }
-        self.lines.returned.notify_all();
+        self.pool.returned.notify_all();
     }
 }

@@ -13,10 +13,12 @@ use super::lock::FileLock;
 use super::sql::{Known, Rooms, Transaction};
 use super::wal::{self, Upkeep};
 use super::watch::LogUse;
-use crate::store::statements::{Care, DbError, Fault, Group, Line, Meaning, Verdict, in_words};
+use crate::store::statements::{
+    Care, DbError, Fault, Group, Meaning, Verdict, WorkConnection, in_words,
+};
 
 /// The connection that writes.
-pub struct WriterLine {
+pub struct SqliteWriter {
     conn: SqliteConnection,
     rooms: Rooms,
     /// Stays true between transactions, because this is the only connection that writes.
@@ -43,7 +45,7 @@ impl From<DbError> for Undo {
     }
 }
 
-impl WriterLine {
+impl SqliteWriter {
     pub fn new(
         conn: SqliteConnection,
         rooms: Rooms,
@@ -51,8 +53,8 @@ impl WriterLine {
         busy_timeout: Duration,
         log: Option<LogUse>,
         lock: Option<Arc<FileLock>>,
-    ) -> WriterLine {
-        WriterLine {
+    ) -> SqliteWriter {
+        SqliteWriter {
             conn,
             rooms,
             known: Known::default(),
@@ -102,7 +104,7 @@ impl WriterLine {
     }
 }
 
-impl Line for WriterLine {
+impl WorkConnection for SqliteWriter {
     fn transaction(&mut self, group: &mut dyn Group, _: Care) -> Result<Verdict, Fault> {
         if let Err(why) = self.check_files() {
             return Err(Fault::Inside(why, Meaning::Unable));
@@ -127,7 +129,7 @@ impl Line for WriterLine {
 }
 
 /// A connection that reads.
-pub struct ReaderLine {
+pub struct SqliteReader {
     conn: SqliteConnection,
     rooms: Rooms,
     held: Arc<Held>,
@@ -138,15 +140,15 @@ pub struct ReaderLine {
     _lock: Option<Arc<FileLock>>,
 }
 
-impl ReaderLine {
+impl SqliteReader {
     pub fn new(
         conn: SqliteConnection,
         rooms: Rooms,
         held: Arc<Held>,
         log: Option<LogUse>,
         lock: Option<Arc<FileLock>>,
-    ) -> ReaderLine {
-        ReaderLine {
+    ) -> SqliteReader {
+        SqliteReader {
             conn,
             rooms,
             held,
@@ -157,7 +159,7 @@ impl ReaderLine {
     }
 }
 
-impl Line for ReaderLine {
+impl WorkConnection for SqliteReader {
     fn transaction(&mut self, group: &mut dyn Group, _: Care) -> Result<Verdict, Fault> {
         let (rooms, held) = (&mut self.rooms, &self.held);
         let mut ended = Ended::default();
@@ -177,9 +179,9 @@ impl Line for ReaderLine {
 }
 
 /// Takes the place of a connection while the file must not be opened. Holds the reason.
-pub struct UnableLine(pub String);
+pub struct UnusableFile(pub String);
 
-impl Line for UnableLine {
+impl WorkConnection for UnusableFile {
     fn transaction(&mut self, _: &mut dyn Group, _: Care) -> Result<Verdict, Fault> {
         Err(Fault::Begin(in_words(self.0.as_str()), Meaning::Unable))
     }

@@ -29,7 +29,7 @@ const MOST: usize = 1_000;
 diesel::define_sql_function! { fn pg_notify(channel: Text, payload: Text) -> Nullable<Text>; }
 diesel::define_sql_function! { fn unnest(items: Array<Text>) -> Text; }
 
-struct Line<'a> {
+struct ListenConnection<'a> {
     post: &'a Post,
     watch: &'a Watch,
     conn: PgConnection,
@@ -47,25 +47,25 @@ enum Echo {
 
 /// Opens a connection and runs it until it is lost, which is an error, or the node has left and everything is sent.
 pub(super) fn run(post: &Post, watch: &Watch) -> Result<(), String> {
-    let mut line = Line::open(post, watch)?;
+    let mut connection = ListenConnection::open(post, watch)?;
     loop {
-        let quiet = line.stirred.elapsed() > QUIET;
+        let quiet = connection.stirred.elapsed() > QUIET;
         match post.waiting.recv_timeout(if quiet { SLOW } else { QUICK }) {
-            Ok(first) => line.tell(first)?,
+            Ok(first) => connection.tell(first)?,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
-        line.hear()?;
-        line.check()?;
+        connection.hear()?;
+        connection.check()?;
     }
 }
 
-impl<'a> Line<'a> {
-    fn open(post: &'a Post, watch: &'a Watch) -> Result<Line<'a>, String> {
+impl<'a> ListenConnection<'a> {
+    fn open(post: &'a Post, watch: &'a Watch) -> Result<ListenConnection<'a>, String> {
         let connect = || PgConnection::establish(&post.conninfo).map_err(|error| refusal(&error));
         // Afterwards, Diesel sets up the connection, and waits for the server without a limit of its own.
         let longest = longest_connect(&post.conninfo) + PATIENCE;
-        let mut line = Line {
+        let mut connection = ListenConnection {
             post,
             watch,
             conn: watch.during(longest, connect)?,
@@ -79,9 +79,9 @@ impl<'a> Line<'a> {
             quoted(&post.own),
             quoted(&post.all)
         );
-        line.call(|conn| conn.batch_execute(&listen))?;
-        line.tell_itself()?;
-        Ok(line)
+        connection.call(|conn| conn.batch_execute(&listen))?;
+        connection.tell_itself()?;
+        Ok(connection)
     }
 
     fn call<T>(

@@ -13,13 +13,13 @@ use super::query::{Value, sql};
 use super::sql::{Known, Rooms, Transaction};
 use crate::seldom::log_seldom;
 use crate::store::statements::{
-    Care, Cutter, DbError, DbResult, Fault, Group, Line, Meaning, Verdict,
+    Care, Cutter, DbError, DbResult, Fault, Group, Meaning, Verdict, WorkConnection,
 };
 
 /// How often to ask for the outcome of a transaction whose COMMIT was not answered.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
-pub struct PgLine {
+pub struct PgWorkConnection {
     pub(super) conn: PgConn,
     shared: Arc<Shared>,
     /// When its server was started.
@@ -29,21 +29,21 @@ pub struct PgLine {
     rooms: Rooms,
 }
 
-impl PgLine {
-    pub fn open(shared: &Arc<Shared>) -> Result<PgLine, String> {
-        PgLine::new(shared, shared.connect()?)
+impl PgWorkConnection {
+    pub fn open(shared: &Arc<Shared>) -> Result<PgWorkConnection, String> {
+        PgWorkConnection::new(shared, shared.connect()?)
     }
 
-    /// Opens a line whose connection can be lent to handlers.
+    /// Opens one that can be lent to handlers.
     pub fn open_to_lend(
         shared: &Arc<Shared>,
         opening: &mut dyn FnMut(Cutter),
-    ) -> Result<PgLine, String> {
-        PgLine::new(shared, shared.connect_to_lend(opening)?)
+    ) -> Result<PgWorkConnection, String> {
+        PgWorkConnection::new(shared, shared.connect_to_lend(opening)?)
     }
 
-    fn new(shared: &Arc<Shared>, mut conn: PgConn) -> Result<PgLine, String> {
-        Ok(PgLine {
+    fn new(shared: &Arc<Shared>, mut conn: PgConn) -> Result<PgWorkConnection, String> {
+        Ok(PgWorkConnection {
             came_up: came_up(&mut conn)?,
             begin: shared.needs.begin(shared.pooled, conn.server_version()),
             conn,
@@ -112,14 +112,14 @@ impl PgLine {
     /// Classifies an error before the commit, and rolls back.
     fn fault(&mut self, error: DbError) -> Fault {
         let meaning = self.conn.meaning_of(&error);
-        match self.roll_back() && meaning != Meaning::Line {
+        match self.roll_back() && meaning != Meaning::Connection {
             true => Fault::Inside(error, meaning),
             false => Fault::Lost(error),
         }
     }
 }
 
-impl Line for PgLine {
+impl WorkConnection for PgWorkConnection {
     fn cutter(&self) -> Option<Cutter> {
         self.conn.cutter()
     }
