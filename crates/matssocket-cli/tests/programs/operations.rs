@@ -2,6 +2,7 @@
 
 mod commands;
 mod configuration;
+mod deploy;
 mod files;
 #[cfg(feature = "postgres")]
 mod postgres;

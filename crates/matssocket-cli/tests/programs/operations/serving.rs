@@ -12,7 +12,7 @@ use matssocket_testing::program::{Program, http, run, within};
 pub struct Served {
     pub program: Program,
     pub told: Value,
-    port: u16,
+    pub port: u16,
 }
 
 pub fn serve(directory: &Path, arguments: &[&str]) -> Served {
