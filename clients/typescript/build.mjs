@@ -1,8 +1,9 @@
 // Builds `dist` from `src`: the module; the part of it that only persisting clients load; both in one file, for pages
-// without a bundler, which the server's crate serves; the React hooks; the types. Checks the sizes.
+// without a bundler, which the server's crate serves; the React hooks; the types. Checks the sizes. The file for pages is
+// also kept under its version, for tests of later servers.
 //
-//   node build.mjs            writes dist
-//   node build.mjs --check    fails if dist is not what src makes of it
+//   node build.mjs            writes dist and the kept file
+//   node build.mjs --check    fails if they are not what src makes of it
 //   node build.mjs --tests    writes the tests and the sources, module by module, to .build
 
 import { spawnSync } from "node:child_process";
@@ -17,6 +18,10 @@ import { minify } from "terser";
 const LIMITS = { "matssocket.js": 12 << 10, "durable.js": 4 << 10, "client.js": 16 << 10, "react.js": 1 << 10 };
 const TARGET = "es2022";
 process.chdir(import.meta.dirname ?? new URL(".", import.meta.url).pathname);
+
+/** Where `client.js` of this version is kept. Once the version is released, the next one is kept beside it. */
+const { version } = JSON.parse(await readFile("package.json", "utf8"));
+const KEPT = `../../tests/upgrade/released/client-${version}.js`;
 
 /** Keeps the second module apart: the first one loads it when a client persists. */
 const apart = {
@@ -90,15 +95,17 @@ async function main() {
     console.log(`dist/${name}: ${built[name].length} bytes, ${size} gzipped, at most ${limit}`);
     if (size > limit) throw new Error(`dist/${name} has become too large`);
   }
+  const files = Object.entries(built).map(([name, text]) => [`dist/${name}`, text]);
+  files.push([KEPT, built["client.js"]]);
   if (process.argv.includes("--check")) {
-    for (const [name, text] of Object.entries(built)) {
-      const current = await readFile(`dist/${name}`, "utf8").catch(() => "");
-      if (current !== text) throw new Error(`dist/${name} is not current: run \`npm run build\``);
+    for (const [path, text] of files) {
+      const current = await readFile(path, "utf8").catch(() => "");
+      if (current !== text) throw new Error(`${path} is not current: run \`npm run build\``);
     }
     return;
   }
   await mkdir("dist", { recursive: true });
-  for (const [name, text] of Object.entries(built)) await writeFile(`dist/${name}`, text);
+  for (const [path, text] of files) await writeFile(path, text);
 }
 
 main().catch((error) => {

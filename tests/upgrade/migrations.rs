@@ -59,7 +59,9 @@ fn released_migrations_are_as_they_were() {
     let current = format!("{}.txt", env!("CARGO_PKG_VERSION"));
     let released = root().join("tests/upgrade/released");
     for file in entries(&released) {
-        if name(&file) == current {
+        // Beside these lists are the browser clients that were released.
+        let is_list = file.extension().is_some_and(|it| it == "txt");
+        if !is_list || name(&file) == current {
             continue;
         }
         for line in fs::read_to_string(&file).expect("readable").lines() {

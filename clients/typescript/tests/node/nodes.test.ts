@@ -4,8 +4,9 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { WebSocket } from "ws";
 import type * as Module from "../../src/index.js";
-import type { Client, ConnectionState, ConnectOptions } from "../../src/api.js";
+import type { Client, ConnectOptions } from "../../src/api.js";
 import { Nodes, Proxy } from "../kit/node.js";
+import { collect, reaches } from "../kit/watch.js";
 
 const { connect, ClosedError, RefusedError, RejectedError }: typeof Module =
   await import(new URL("../../../dist/matssocket.js", import.meta.url).href);
@@ -22,39 +23,10 @@ function client(urls = nodes.urls, options: Partial<ConnectOptions> = {}): Clien
   return connect(urls, { app: "Tests", version: "1", authorize, WebSocket, ...options });
 }
 
-/** Waits until the client is in a state. */
-function reaches(client: Client, fits: (state: ConnectionState) => boolean): Promise<ConnectionState> {
-  return new Promise((resolve) => {
-    const end = client.on("state", (state) => {
-      if (!fits(state)) return;
-      end();
-      resolve(state);
-    });
-    if (fits(client.state.value)) resolve(client.state.value);
-  });
-}
-
 const failure = (promise: Promise<unknown>): Promise<any> => promise.then(
   (value) => assert.fail(`it did not fail, but gave ${JSON.stringify(value)}`),
   (error: unknown) => error,
 );
-
-/** Messages of a terminator, by their number, and when there are enough. */
-function collect(client: Client, id: string) {
-  const got: number[] = [];
-  let check = () => {};
-  client.terminator(id, ({ number }: { number: number }) => {
-    got.push(number);
-    check();
-  });
-  const enough = (count: number) => new Promise<void>((resolve) => {
-    check = () => {
-      if (got.length >= count) resolve();
-    };
-    check();
-  });
-  return { got, enough };
-}
 
 const ascending = (numbers: number[]) => [...numbers].sort((a, b) => a - b);
 const upTo = (count: number) => Array.from({ length: count }, (_, nth) => nth);
