@@ -1,5 +1,7 @@
 //! The authentication plugin: supplied by the application to identify its clients.
 
+mod client;
+
 use std::any::Any;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -7,6 +9,8 @@ use std::time::SystemTime;
 use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use async_trait::async_trait;
+
+pub use client::ClientInfo;
 
 use crate::wire::DebugOptions;
 

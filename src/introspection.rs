@@ -12,6 +12,15 @@ pub struct LiveSession {
     pub session_id: String,
     /// Its user.
     pub user_id: String,
+    /// Client library and versions.
+    pub client: String,
+    /// App name.
+    pub app_name: String,
+    /// App version.
+    pub app_version: String,
+    /// When the authorization value was last found valid. Serialised as milliseconds since the epoch.
+    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
+    pub authenticated: SystemTime,
     /// The client's address.
     pub remote: Option<String>,
     /// Topics subscribed.

@@ -138,8 +138,8 @@ pub use matssocket_client as client;
 pub use matssocket_wire as wire;
 
 pub use auth::{
-    AuthError, Authentication, Authenticator, Principal, Refused, ResponseHeaders, Verdict,
-    auth_fn, same_host,
+    AuthError, Authentication, Authenticator, ClientInfo, Principal, Refused, ResponseHeaders,
+    Verdict, auth_fn, same_host,
 };
 pub use clock::Clock;
 pub use cluster::{Cluster, ClusterMetrics};

@@ -1,18 +1,19 @@
 //! What a handler is given.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::SystemTime;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::auth::Principal;
-use crate::clock::Clock;
+use super::origin::{Host, Origin};
+use crate::auth::{ClientInfo, Principal};
+use crate::clock::wall_time;
 use crate::error::SendError;
 use crate::message::{self, Maker, ReplyTo};
 use crate::seldom::log_seldom;
-use crate::store::operation::{Effect, EndedCorrelation};
-use crate::wire::{DebugOptions, MessageType, Payload};
+use crate::store::operation::Effect;
+use crate::wire::{DebugOptions, MessageType};
 
 /// A message for a handler.
 ///
@@ -59,37 +60,6 @@ struct Inner {
     effects: Mutex<Option<Vec<Effect>>>,
 }
 
-/// Where a message comes from.
-#[derive(Debug)]
-pub(crate) struct Origin {
-    pub(crate) node: Arc<str>,
-    pub(crate) clock: Clock,
-    pub(crate) request_timeout: Duration,
-    pub(crate) session_id: String,
-    pub(crate) user_id: String,
-    pub(crate) principal: Option<Principal>,
-    pub(crate) authorization: Option<Authorization>,
-    pub(crate) trace_id: String,
-    pub(crate) endpoint: String,
-    pub(crate) kind: MessageType,
-    pub(crate) debug: DebugOptions,
-    pub(crate) correlation_string: Option<String>,
-    pub(crate) correlation_bytes: Option<Vec<u8>>,
-    pub(crate) forwarded: Option<Payload>,
-    pub(crate) ended: Option<String>,
-    pub(crate) token: Option<ReplyToken>,
-}
-
-/// An authorization value, kept out of `Debug` output.
-#[derive(Clone)]
-pub(crate) struct Authorization(pub(crate) String);
-
-impl std::fmt::Debug for Authorization {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("<hidden>")
-    }
-}
-
 /// Names work in a service whose reply comes [later](crate::Outcome::later). It can be stored, sent elsewhere, and used
 /// on any node of the cluster: see [`MatsSocketServer::reply`](crate::MatsSocketServer::reply). Replying twice does no
 /// harm. Anyone who has it can reply, so protect it like a password.
@@ -105,35 +75,6 @@ impl std::fmt::Debug for ReplyToken {
         f.debug_struct("ReplyToken")
             .field("id", &self.id)
             .finish_non_exhaustive()
-    }
-}
-
-impl Origin {
-    /// The origin of a reply terminator's call for a request that ended without a reply.
-    pub(crate) fn of_ended(
-        ended: &EndedCorrelation,
-        node: Arc<str>,
-        clock: Clock,
-        request_timeout: Duration,
-    ) -> Origin {
-        Origin {
-            node,
-            clock,
-            request_timeout,
-            session_id: ended.sid.clone(),
-            user_id: ended.user_id.clone(),
-            principal: None,
-            authorization: None,
-            trace_id: ended.tid.clone(),
-            endpoint: ended.correlation.terminator.clone(),
-            kind: MessageType::Reject,
-            debug: DebugOptions::default(),
-            correlation_string: ended.correlation.string.clone(),
-            correlation_bytes: ended.correlation.bytes.clone(),
-            forwarded: None,
-            ended: Some(ended.reason.clone()),
-            token: None,
-        }
     }
 }
 
@@ -173,6 +114,59 @@ impl Context {
             .authorization
             .as_ref()
             .map(|authorization| authorization.0.as_str())
+    }
+
+    /// When the authorization value was last found valid. `None` where there is no connection.
+    pub fn authenticated(&self) -> Option<SystemTime> {
+        self.0.origin.authenticated.map(wall_time)
+    }
+
+    /// The client that is connected: its app, library and address. `None` where there is no connection.
+    pub fn client(&self) -> Option<&ClientInfo> {
+        self.0.origin.client.as_deref()
+    }
+
+    /// The client's id of its message. Together with the [session id](Self::session_id), it is the same whenever the
+    /// message comes again, and no other message of the session has it: a handler that writes to a database of its own
+    /// can recognise a repeat by it.
+    ///
+    /// In a service or reply adapter it is the id of the client's REQUEST, and `None` for a SEND: a service has its
+    /// [`work_id`](Self::work_id). For a request that ended without a reply it is `None`.
+    pub fn message_id(&self) -> Option<&str> {
+        self.0.origin.message_id.as_deref()
+    }
+
+    /// In a service: a number for this work, the same in each attempt, on whatever node. No other work has it, but if
+    /// the work becomes a dead letter and is put back, it gets a new one.
+    pub fn work_id(&self) -> Option<i64> {
+        self.0.origin.token.as_ref().map(|token| token.id)
+    }
+
+    /// In a service: which attempt this is, 1 for the first. Attempts that failed count; those that ended with their
+    /// node, asked to be called [later](super::Outcome::later), or could not store their outcome do not. Elsewhere
+    /// it is 1.
+    pub fn attempt(&self) -> u32 {
+        self.0.origin.attempt
+    }
+
+    /// The application's state of this type, as given to [`ServerBuilder::data`](crate::ServerBuilder::data).
+    ///
+    /// ```
+    /// use matssocket::{HandlerError, Incoming, Outcome};
+    ///
+    /// struct Prices(std::collections::HashMap<String, u32>);
+    ///
+    /// async fn price(article: Incoming<String>) -> Result<Outcome<u32>, HandlerError> {
+    ///     let prices: &Prices = article.context.data().ok_or("the server has no prices")?;
+    ///     Ok(match prices.0.get(&article.payload) {
+    ///         Some(price) => Outcome::resolve(*price),
+    ///         None => Outcome::reject("no such article"),
+    ///     })
+    /// }
+    /// # drop(price);
+    /// ```
+    pub fn data<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.0.origin.host.data().get()
     }
 
     /// The trace id.
@@ -241,7 +235,7 @@ impl Context {
         payload: &T,
     ) -> Result<(), SendError> {
         let effect = self
-            .maker()
+            .maker(&self.0.origin.host.node_name())
             .send(session_id, trace_id, terminator, payload)?;
         self.add(effect);
         Ok(())
@@ -250,7 +244,7 @@ impl Context {
     /// Sends a request to a client endpoint, together with the handler's outcome.
     ///
     /// # Errors
-    /// As [`Context::send`].
+    /// As [`Context::send`]; also if there is no such terminator here.
     pub fn request<T: Serialize + ?Sized>(
         &self,
         session_id: &str,
@@ -259,9 +253,11 @@ impl Context {
         payload: &T,
         reply_to: ReplyTo,
     ) -> Result<(), SendError> {
-        let timeout = self.0.origin.request_timeout;
+        let host = &self.0.origin.host;
+        host.check_terminator(&reply_to.terminator)?;
+        let timeout = host.request_timeout();
         let effect = self
-            .maker()
+            .maker(&host.node_name())
             .request(session_id, trace_id, endpoint, payload, reply_to, timeout)?;
         self.add(effect);
         Ok(())
@@ -290,22 +286,14 @@ impl Context {
     ) -> Context {
         let origin = &self.0.origin;
         Context::new(Origin {
-            node: origin.node.clone(),
-            clock: origin.clock.clone(),
-            request_timeout: origin.request_timeout,
             session_id: origin.session_id.clone(),
             user_id: origin.user_id.clone(),
-            principal: None,
-            authorization: None,
             trace_id: origin.trace_id.clone(),
-            endpoint: terminator,
-            kind: origin.kind,
+            message_id: origin.message_id.clone(),
             debug: origin.debug,
             correlation_string: string,
             correlation_bytes: bytes,
-            forwarded: None,
-            ended: None,
-            token: None,
+            ..Origin::new(origin.host.clone(), origin.kind, terminator)
         })
     }
 
@@ -316,10 +304,15 @@ impl Context {
         }
     }
 
-    fn maker(&self) -> Maker<'_> {
+    /// What runs the handler.
+    pub(crate) fn host(&self) -> &Arc<dyn Host> {
+        &self.0.origin.host
+    }
+
+    fn maker<'a>(&self, node: &'a str) -> Maker<'a> {
         Maker {
-            node: &self.0.origin.node,
-            now: self.0.origin.clock.now_ms(),
+            node,
+            now: self.0.origin.host.clock().now_ms(),
         }
     }
 

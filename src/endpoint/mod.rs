@@ -6,17 +6,19 @@
 pub(crate) mod builtin;
 mod context;
 mod erased;
+mod origin;
 mod outcome;
 mod retry;
 mod service;
 mod stand_in;
 
-pub(crate) use context::{Authorization, Origin, take_effects};
+pub(crate) use context::take_effects;
 pub use context::{Context, Incoming, ReplyToken};
 pub(crate) use erased::{
     Call, Endpoint, Handled, Handler, Run, TransactionalHandler, async_handler, panicked,
     transactional_handler,
 };
+pub(crate) use origin::{Authorization, Data, Host, Origin};
 pub(crate) use outcome::RawOutcome;
 pub use outcome::{Forward, Outcome};
 pub use retry::ServiceFailure;

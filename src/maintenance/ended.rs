@@ -65,13 +65,7 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
     };
     let mut effects = Vec::new();
     if let Some(handler) = handler {
-        let origin = Origin::of_ended(
-            &ended,
-            node.name(),
-            node.clock.clone(),
-            node.config.request_timeout,
-        );
-        let context = Context::new(origin);
+        let context = Context::new(Origin::of_ended(&ended, node.clone()));
         let call = handler(Call {
             context: context.clone(),
             payload: None,

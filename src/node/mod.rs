@@ -4,11 +4,13 @@ pub(crate) mod budget;
 mod counters;
 mod gate;
 mod health;
+mod host;
 mod lease_clock;
 mod lifecycle;
 mod unserved;
 mod user_counts;
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -29,8 +31,8 @@ use crate::auth::Authentication;
 use crate::clock::{Clock, ms};
 use crate::cluster::Tell;
 use crate::config::Config;
-use crate::endpoint::{Endpoint, Service};
-use crate::error::{NotReady, SendError};
+use crate::endpoint::{Data, Endpoint, Service};
+use crate::error::NotReady;
 use crate::events::{Listeners, SessionChange};
 use crate::mailbox::Mailbox;
 use crate::registry::{self, Registry};
@@ -53,6 +55,10 @@ pub(crate) struct Node {
     services_idle: Mailbox<WhenIdle>,
     pub(crate) endpoints: HashMap<String, Endpoint>,
     pub(crate) services: HashMap<String, Service>,
+    /// The application's state.
+    data: Data,
+    /// What the server's handle has beside the node. The layers above know what it is.
+    pub(crate) beside: Arc<dyn Any + Send + Sync>,
     pub(crate) authentication: Arc<dyn Authentication>,
     /// Bounds the handshakes and first authentications in progress.
     pub(crate) authentications: Arc<Gate>,
@@ -103,6 +109,8 @@ pub(crate) struct Parts {
     pub(crate) services_idle: Mailbox<WhenIdle>,
     pub(crate) endpoints: HashMap<String, Endpoint>,
     pub(crate) services: HashMap<String, Service>,
+    pub(crate) data: Data,
+    pub(crate) beside: Arc<dyn Any + Send + Sync>,
     pub(crate) authentication: Arc<dyn Authentication>,
     pub(crate) listeners: Listeners,
     pub(crate) meters: Meters,
@@ -145,6 +153,8 @@ impl Node {
             services_idle: parts.services_idle,
             endpoints: parts.endpoints,
             services: parts.services,
+            data: parts.data,
+            beside: parts.beside,
             authentication: parts.authentication,
             listeners: Arc::new(parts.listeners),
             meters: parts.meters,
@@ -260,15 +270,6 @@ impl Node {
             actix::dev::ToEnvelope<Registry, crate::mailbox::Metered<M>>,
     {
         Mailbox::new(&self.registry, &self.meters.registry)
-    }
-
-    pub(crate) fn check_terminator(&self, id: &str) -> Result<(), SendError> {
-        match self.endpoints.contains_key(id) {
-            true => Ok(()),
-            false => Err(SendError::Unknown(format!(
-                "there is no reply terminator {id:?} on this server"
-            ))),
-        }
     }
 
     /// Closes a session, whichever node holds it. False: there is none.

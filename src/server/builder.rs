@@ -15,7 +15,8 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::endpoint::{
-    Endpoint, Handler, Incoming, Outcome, Run, ServiceOptions, async_handler, transactional_handler,
+    Data, Endpoint, Handler, Incoming, Outcome, Run, ServiceOptions, async_handler,
+    transactional_handler,
 };
 use crate::error::{HandlerError, StartError};
 use crate::events::{Listeners, MessageEvent, SessionEvent};
@@ -59,6 +60,7 @@ pub struct ServerBuilder {
     node_name: Option<String>,
     endpoints: HashMap<String, Endpoint>,
     services: HashMap<String, (Handler, ServiceOptions)>,
+    data: Data,
     listeners: Listeners,
     /// Connection types that transactional handlers ask for, with the endpoint's id.
     connections: Vec<(String, std::any::TypeId)>,
@@ -92,6 +94,7 @@ impl ServerBuilder {
             node_name: None,
             endpoints: HashMap::new(),
             services: HashMap::new(),
+            data: Data::default(),
             listeners: Listeners::default(),
             connections: Vec::new(),
             mistakes: Vec::new(),
@@ -185,6 +188,34 @@ impl ServerBuilder {
     /// The prefix of the node's name, instead of the host name. A random part is always added.
     pub fn node_name(mut self, name: impl Into<String>) -> Self {
         self.node_name = Some(name.into());
+        self
+    }
+
+    /// State of the application, which handlers get by its type from [`Context::data`](crate::Context::data): one value
+    /// of each type. What is shared with other parts of the application is an `Arc`, and its type is then `Arc<T>`.
+    /// Handlers get the server itself from [`Context::server`](crate::Context::server); a handle of it in here would
+    /// keep its node from being freed after it has stopped.
+    ///
+    /// ```
+    /// use matssocket::{Incoming, MatsSocketServer, Outcome};
+    ///
+    /// struct Currency(&'static str);
+    ///
+    /// let builder = MatsSocketServer::builder("shop")
+    ///     .data(Currency("EUR"))
+    ///     .endpoint("Shop.currency", async |asked: Incoming<()>| {
+    ///         let currency: &Currency = asked.context.data().ok_or("no currency")?;
+    ///         Ok(Outcome::resolve(currency.0))
+    ///     });
+    /// # drop(builder);
+    /// ```
+    pub fn data<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        if !self.data.add(value) {
+            self.mistakes.push(format!(
+                "data of type {} is given twice: wrap one of the values in a type of its own",
+                std::any::type_name::<T>()
+            ));
+        }
         self
     }
 
@@ -371,6 +402,7 @@ impl ServerBuilder {
                     node_name: self.node_name,
                     endpoints: self.endpoints,
                     services: self.services,
+                    data: self.data,
                     listeners: self.listeners,
                 })
                 .await

@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::error::NotReady;
 use crate::http::{Admission, Backend};
 use crate::mailbox::{Mailbox, Meter};
+use crate::maintenance::MaintenanceCounters;
 use crate::node::budget::NodeBudget;
 use crate::node::{Gate, Node};
 use crate::session::line::{FromLine, NewLine};
@@ -15,17 +16,25 @@ use crate::session::{RunningHandlers, Session};
 /// A node, with the state shared by its edge and its sessions.
 pub(crate) struct Edge {
     pub(crate) node: Arc<Node>,
-    admission: Admission,
-    pub(crate) running: Arc<RunningHandlers>,
+    beside: Arc<Beside>,
+}
+
+/// What a server has beside its node. The node carries it without knowing it, so that a handler can be given the server;
+/// it must not hold the node, which would then never be dropped.
+pub(super) struct Beside {
+    pub(super) admission: Admission,
+    pub(super) running: Arc<RunningHandlers>,
+    pub(super) maintenance: Arc<MaintenanceCounters>,
 }
 
 impl Edge {
-    pub(super) fn new(node: Arc<Node>, admission: Admission) -> Edge {
-        Edge {
-            node,
-            admission,
-            running: Arc::default(),
-        }
+    pub(super) fn new(node: Arc<Node>, beside: Arc<Beside>) -> Edge {
+        Edge { node, beside }
+    }
+
+    /// The handlers running on this node.
+    pub(crate) fn running(&self) -> &Arc<RunningHandlers> {
+        &self.beside.running
     }
 }
 
@@ -51,7 +60,7 @@ impl Backend for Edge {
     }
 
     fn admission(&self) -> &Admission {
-        &self.admission
+        &self.beside.admission
     }
 
     fn ready(&self) -> Result<(), NotReady> {
@@ -63,7 +72,7 @@ impl Backend for Edge {
     }
 
     fn open(&self, line: NewLine) -> Mailbox<FromLine> {
-        Session::open(self.node.clone(), self.running.clone(), line)
+        Session::open(self.node.clone(), self.running().clone(), line)
     }
 
     fn close_session(&self, session_id: String) {

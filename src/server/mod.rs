@@ -2,6 +2,7 @@
 
 mod admin;
 mod builder;
+mod context;
 mod edge;
 mod live;
 mod metrics;
@@ -16,12 +17,12 @@ use serde_json::value::to_raw_value;
 
 pub use admin::Admin;
 pub use builder::ServerBuilder;
+use edge::Beside;
 pub(crate) use edge::Edge;
 
-use crate::endpoint::ReplyToken;
+use crate::endpoint::{Host, ReplyToken};
 use crate::error::{NotReady, SendError};
 use crate::introspection::LiveSession;
-use crate::maintenance::MaintenanceCounters;
 use crate::message::{self, IdempotencyKey, Maker, ReplyTo};
 use crate::metrics::Metrics;
 use crate::node::Node;
@@ -38,7 +39,7 @@ use crate::store::operation::{
 pub struct MatsSocketServer {
     pub(crate) node: Arc<Node>,
     pub(crate) edge: Arc<Edge>,
-    maintenance: Arc<MaintenanceCounters>,
+    beside: Arc<Beside>,
 }
 
 impl fmt::Debug for MatsSocketServer {
@@ -136,7 +137,7 @@ impl MatsSocketServer {
         payload: &T,
         reply_to: ReplyTo,
     ) -> Result<(), SendError> {
-        self.node.check_terminator(&reply_to.terminator)?;
+        Host::check_terminator(&*self.node, &reply_to.terminator)?;
         let timeout = self.node.config.request_timeout;
         let effect = self
             .maker(&self.node.name())
@@ -314,7 +315,7 @@ impl MatsSocketServer {
 
     /// Figures of every actor, the store and the maintenance tasks since the start. They serialise to JSON.
     pub fn metrics(&self) -> Metrics {
-        metrics::snapshot(&self.node, &self.maintenance)
+        metrics::snapshot(&self.node, &self.beside.maintenance)
     }
 
     /// Says by [`ready`](Self::ready) that the node is stopping, and goes on serving for

@@ -7,17 +7,17 @@ use actix::{Actor, AsyncContext, Context};
 use tokio::sync::oneshot;
 
 use super::MatsSocketServer;
-use super::edge::Edge;
+use super::edge::{Beside, Edge};
 use crate::auth::Authentication;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, ClusterNotify, Tell};
 use crate::config::Config;
-use crate::endpoint::{Endpoint, Handler, Service, ServiceOptions, builtin, stand_ins_of};
+use crate::endpoint::{Data, Endpoint, Handler, Service, ServiceOptions, builtin, stand_ins_of};
 use crate::error::StartError;
 use crate::events::Listeners;
 use crate::http::{Access, Admission};
 use crate::mailbox::Mailbox;
-use crate::maintenance::{Maintenance, MaintenanceCounters};
+use crate::maintenance::Maintenance;
 use crate::node::{Counters, LeaseClock, Meters, Node, Parts, incarnation};
 use crate::registry::{Links, Registry};
 use crate::service::Services;
@@ -39,6 +39,7 @@ pub(super) struct Setup {
     pub(super) node_name: Option<String>,
     pub(super) endpoints: HashMap<String, Endpoint>,
     pub(super) services: HashMap<String, (Handler, ServiceOptions)>,
+    pub(super) data: Data,
     pub(super) listeners: Listeners,
 }
 
@@ -83,7 +84,11 @@ async fn begin(setup: Setup) -> Result<MatsSocketServer, StartError> {
     };
     let joined = join(&setup, subscribers).await?;
     let (store, name) = (joined.store, joined.name);
-    let admission = Admission::new(setup.access, &setup.config);
+    let beside = Arc::new(Beside {
+        admission: Admission::new(setup.access, &setup.config),
+        running: Arc::default(),
+        maintenance: Arc::default(),
+    });
     let (endpoints, known_services) =
         with_built_ins(setup.endpoints, setup.services, &setup.config);
     let node = Arc::new(Node::new(Parts {
@@ -99,6 +104,8 @@ async fn begin(setup: Setup) -> Result<MatsSocketServer, StartError> {
         services_idle: Mailbox::new(&to_services, &meters.services),
         endpoints,
         services: known_services,
+        data: setup.data,
+        beside: beside.clone(),
         authentication: setup.authentication,
         listeners: setup.listeners,
         meters,
@@ -108,9 +115,8 @@ async fn begin(setup: Setup) -> Result<MatsSocketServer, StartError> {
     cluster.tell(Tell::Join { node: name.clone() });
     node.publish_services().await?;
 
-    let maintenance_counters = Arc::<MaintenanceCounters>::default();
     let claim = Mailbox::new(&to_services, &node.meters.services);
-    let maintenance = Maintenance::new(node.clone(), claim, maintenance_counters.clone()).start();
+    let maintenance = Maintenance::new(node.clone(), claim, beside.maintenance.clone()).start();
     registry.run(Registry::new(Links {
         node: name,
         store,
@@ -124,9 +130,9 @@ async fn begin(setup: Setup) -> Result<MatsSocketServer, StartError> {
     services.run(Services::new(node.clone()));
     actix::spawn(node.clone().watch_health());
     Ok(MatsSocketServer {
-        edge: Arc::new(Edge::new(node.clone(), admission)),
+        edge: Arc::new(Edge::new(node.clone(), beside.clone())),
         node,
-        maintenance: maintenance_counters,
+        beside,
     })
 }
 

@@ -104,27 +104,25 @@ fn timed_out(node: &Node, service: &Service, row: &Forwarded) -> Failed {
     ))
 }
 
-pub(super) fn origin(node: &Node, row: &Forwarded, kind: MessageType, endpoint: &str) -> Origin {
+pub(super) fn origin(
+    node: &Arc<Node>,
+    row: &Forwarded,
+    kind: MessageType,
+    endpoint: &str,
+) -> Origin {
     Origin {
-        node: node.name(),
-        clock: node.clock.clone(),
-        request_timeout: node.config.request_timeout,
         session_id: row.work.sid.clone(),
         user_id: row.work.user_id.clone(),
-        principal: None,
-        authorization: None,
         trace_id: row.work.tid.clone(),
-        endpoint: endpoint.to_owned(),
-        kind,
+        message_id: row.work.cmid.clone(),
         debug: DebugOptions::from_bits(row.work.debug.as_ref().map_or(0, |debug| debug.resd)),
-        correlation_string: None,
-        correlation_bytes: None,
+        attempt: row.attempts.saturating_add(1),
         forwarded: row.work.correlation.clone(),
-        ended: None,
         token: Some(ReplyToken {
             id: row.id,
             secret: row.secret.clone(),
         }),
+        ..Origin::new(node.clone(), kind, endpoint.to_owned())
     }
 }
 

@@ -78,7 +78,7 @@ async fn hello(listener: Listener) -> Tried {
     let (out, line) = channel();
     let session = Session::open(
         server.node.clone(),
-        server.edge.running.clone(),
+        server.edge.running().clone(),
         NewLine {
             line: Box::new(Mailbox::<ToLine>::new(
                 &Line(out).start(),

@@ -5,6 +5,7 @@ mod authorization;
 #[cfg(feature = "browser-client")]
 mod browser_client;
 mod closing;
+mod context;
 mod debug;
 mod document;
 mod foreign_text;

@@ -25,6 +25,8 @@ impl Session {
             user_id: self.state.user_id().to_owned(),
             principal: self.state.principal().cloned(),
             authorization: self.state.accepted_authorization().map(str::to_owned),
+            authenticated: self.state.last_valid(),
+            client: self.state.client().cloned(),
             debug: message.debug,
             received: self.node.clock.now_ms(),
             settles: message.settles,

@@ -8,7 +8,7 @@ use super::ended::{End, HandlerEnded};
 use super::running::{Owner, Running, RunningHandlers};
 use super::transact::transact;
 use super::unit::{received_debug, unit};
-use crate::auth::Principal;
+use crate::auth::{ClientInfo, Principal};
 use crate::clock::jittered;
 use crate::endpoint::{
     Authorization, Call, Context, Endpoint, Handled, Origin, RawOutcome, Run, take_effects,
@@ -33,6 +33,9 @@ pub(in crate::session) struct Job {
     pub(in crate::session) user_id: String,
     pub(in crate::session) principal: Option<Principal>,
     pub(in crate::session) authorization: Option<String>,
+    /// When the authorization was last found valid, ms since the epoch.
+    pub(in crate::session) authenticated: i64,
+    pub(in crate::session) client: Option<Arc<ClientInfo>>,
     pub(in crate::session) debug: DebugOptions,
     /// When the message was received, ms since the epoch.
     pub(in crate::session) received: i64,
@@ -210,22 +213,18 @@ fn origin(job: &Job, endpoint: String, correlation: Option<Correlation>) -> Orig
         None => (None, None),
     };
     Origin {
-        node: job.node.name(),
-        clock: job.node.clock.clone(),
-        request_timeout: job.node.config.request_timeout,
         session_id: job.sid.clone(),
         user_id: job.user_id.clone(),
         principal: job.principal.clone(),
         authorization: job.authorization.clone().map(Authorization),
+        authenticated: Some(job.authenticated),
+        client: job.client.clone(),
         trace_id: job.envelope.tid.clone().unwrap_or_default(),
-        endpoint,
-        kind: job.envelope.t,
+        message_id: job.envelope.cmid.clone(),
         debug: job.debug,
         correlation_string,
         correlation_bytes,
-        forwarded: None,
-        ended: None,
-        token: None,
+        ..Origin::new(job.node.clone(), job.envelope.t, endpoint)
     }
 }
 
@@ -326,6 +325,8 @@ impl Job {
             user_id: self.user_id.clone(),
             principal: self.principal.clone(),
             authorization: self.authorization.clone(),
+            authenticated: self.authenticated,
+            client: self.client.clone(),
             debug: self.debug,
             received: self.received,
             settles: self.settles,

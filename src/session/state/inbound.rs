@@ -1,10 +1,13 @@
 //! Incoming pipelines, processed strictly in order.
 
+use std::sync::Arc;
+
 use bytestring::ByteString;
 
 use super::pipeline::{Pipeline, Step, is_taken_at_once};
 use super::recent::Outline;
 use super::{Acks, Action, Hello, Identity, State, Waiting};
+use crate::auth::ClientInfo;
 use crate::clock::ms;
 use crate::fault_injection::{Broken, is_broken};
 use crate::store::StoreError;
@@ -211,6 +214,11 @@ impl State {
             [client, app_name, app_version].map(|it| shown(&it).into_owned());
         let trace_id = hello.tid;
         self.keep = hello.keep == Some(true);
+        self.client = Some(Arc::new(ClientInfo {
+            library: client.clone(),
+            remote: self.remote.take().map(String::from),
+            ..ClientInfo::new(app_name.clone(), app_version.clone())
+        }));
         let hello = Hello {
             session: hello.sid,
             client,

@@ -45,7 +45,8 @@ use self::standing::Rumour;
 use self::subscribing::Subscribing;
 use self::topics::Topics;
 use super::line::FromLine;
-use crate::clock::ms;
+use crate::auth::ClientInfo;
+use crate::clock::{ms, wall_time};
 use crate::config::Config;
 use crate::introspection::LiveSession;
 use crate::registry::ToSession;
@@ -104,7 +105,10 @@ pub(super) struct State {
     rumour: Option<Box<Rumour>>,
     ended: bool,
     recent: Recent,
+    /// The client's address, until HELLO.
     remote: Option<Box<str>>,
+    /// `None` before HELLO.
+    client: Option<Arc<ClientInfo>>,
     actions: Vec<Action>,
 }
 
@@ -142,6 +146,7 @@ impl State {
             ended: false,
             recent: Recent::default(),
             remote: remote.map(String::into_boxed_str),
+            client: None,
             actions: Vec::new(),
         }
     }
@@ -419,6 +424,11 @@ impl State {
             .map_or("", |principal| principal.user_id.as_str())
     }
 
+    /// What the client said about itself.
+    pub(super) fn client(&self) -> Option<&Arc<ClientInfo>> {
+        self.client.as_ref()
+    }
+
     /// A hash of the client's user id, under which the user is counted.
     pub(super) fn account(&self) -> u64 {
         account_of(self.user_id())
@@ -479,12 +489,17 @@ impl State {
 
     pub(super) fn introspect(&self) -> LiveSession {
         let identity = self.identity();
+        let client = self.client.as_deref();
         LiveSession {
             session_id: identity
                 .map(|identity| identity.sid.to_string())
                 .unwrap_or_default(),
             user_id: self.user_id().to_owned(),
-            remote: self.remote.as_deref().map(str::to_owned),
+            app_name: client.map(|it| it.app_name.clone()).unwrap_or_default(),
+            app_version: client.map(|it| it.app_version.clone()).unwrap_or_default(),
+            client: client.map(|it| it.library.clone()).unwrap_or_default(),
+            remote: client.and_then(|it| it.remote.clone()),
+            authenticated: wall_time(self.last_valid()),
             topics: self.topics.list(),
             handlers: self.inbox.running(),
             unacknowledged: self.window.unacknowledged(),

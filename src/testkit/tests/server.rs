@@ -10,6 +10,7 @@ use crate::events::SessionChange;
 use crate::message::{IdempotencyKey, ReplyTo};
 use crate::server::MatsSocketServer;
 use crate::store::Store;
+use crate::store::operation::SessionFilter;
 use crate::testkit::any_user;
 use crate::wire::MessageType;
 
@@ -239,4 +240,32 @@ async fn mistakes_of_the_configuration_are_named_before_anything_is_opened() {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(!file.exists(), "the store was opened");
+}
+
+#[tokio::test]
+async fn a_node_is_freed_after_its_stop_although_handlers_had_its_handle() {
+    let server = builder()
+        .data("state".to_owned())
+        .endpoint("Count", async |asked: Incoming<()>| {
+            let server = asked.context.server();
+            let many = server.count_sessions(SessionFilter::default()).await?;
+            Ok(Outcome::resolve(many))
+        })
+        .start()
+        .await
+        .unwrap();
+    let client = alice(&server).await;
+    let many = client.request::<u64>("Count", &()).await.unwrap();
+    assert_eq!(many.resolved(), Ok(1));
+    let node = std::sync::Arc::downgrade(&server.node);
+    server.stop().await;
+    drop((client, server));
+    let freed = async {
+        // Its own thread may be about to end.
+        while node.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let freed = tokio::time::timeout(Duration::from_secs(10), freed).await;
+    freed.expect("nothing holds the node");
 }

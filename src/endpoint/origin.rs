@@ -1,0 +1,146 @@
+//! Where a message comes from, and what runs its handler.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ReplyToken;
+use crate::auth::{ClientInfo, Principal};
+use crate::clock::Clock;
+use crate::error::SendError;
+use crate::store::operation::EndedCorrelation;
+use crate::wire::{DebugOptions, MessageType, Payload};
+
+/// What runs handlers: the node, or a test. (Handlers are below the node in the layers, so they know it only as this.)
+pub(crate) trait Host: Any + Send + Sync {
+    /// The node's name, for debug information.
+    fn node_name(&self) -> Arc<str>;
+
+    fn clock(&self) -> &Clock;
+
+    /// How long requests to clients wait for their replies, unless they say otherwise.
+    fn request_timeout(&self) -> Duration;
+
+    /// The application's state.
+    fn data(&self) -> &Data;
+
+    /// # Errors
+    /// There is no such terminator here.
+    fn check_terminator(&self, id: &str) -> Result<(), SendError>;
+}
+
+/// The application's state, one value of each type.
+#[derive(Default)]
+pub(crate) struct Data(HashMap<TypeId, Box<dyn Any + Send + Sync>>);
+
+impl Data {
+    /// False: there is a value of this type already, which is kept.
+    pub(crate) fn add<T: Send + Sync + 'static>(&mut self, value: T) -> bool {
+        match self.0.entry(TypeId::of::<T>()) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(vacant) => {
+                vacant.insert(Box::new(value));
+                true
+            }
+        }
+    }
+
+    pub(super) fn get<T: 'static>(&self) -> Option<&T> {
+        self.0.get(&TypeId::of::<T>())?.downcast_ref()
+    }
+}
+
+impl fmt::Debug for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Data of {} types", self.0.len())
+    }
+}
+
+/// Where a message comes from.
+pub(crate) struct Origin {
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) session_id: String,
+    pub(crate) user_id: String,
+    /// `None`, like the next three: there is no connection.
+    pub(crate) principal: Option<Principal>,
+    pub(crate) authorization: Option<Authorization>,
+    /// When the authorization was last found valid, ms since the epoch.
+    pub(crate) authenticated: Option<i64>,
+    pub(crate) client: Option<Arc<ClientInfo>>,
+    pub(crate) trace_id: String,
+    /// The client's id of its message.
+    pub(crate) message_id: Option<String>,
+    pub(crate) endpoint: String,
+    pub(crate) kind: MessageType,
+    pub(crate) debug: DebugOptions,
+    /// 1 for the first.
+    pub(crate) attempt: u32,
+    pub(crate) correlation_string: Option<String>,
+    pub(crate) correlation_bytes: Option<Vec<u8>>,
+    pub(crate) forwarded: Option<Payload>,
+    pub(crate) ended: Option<String>,
+    pub(crate) token: Option<ReplyToken>,
+}
+
+/// An authorization value, kept out of `Debug` output.
+#[derive(Clone)]
+pub(crate) struct Authorization(pub(crate) String);
+
+impl Origin {
+    /// An origin of which nothing is known yet: a message of this type for this endpoint.
+    pub(crate) fn new(host: Arc<dyn Host>, kind: MessageType, endpoint: String) -> Origin {
+        Origin {
+            host,
+            session_id: String::new(),
+            user_id: String::new(),
+            principal: None,
+            authorization: None,
+            authenticated: None,
+            client: None,
+            trace_id: String::new(),
+            message_id: None,
+            endpoint,
+            kind,
+            debug: DebugOptions::default(),
+            attempt: 1,
+            correlation_string: None,
+            correlation_bytes: None,
+            forwarded: None,
+            ended: None,
+            token: None,
+        }
+    }
+
+    /// The origin of a reply terminator's call for a request that ended without a reply.
+    pub(crate) fn of_ended(ended: &EndedCorrelation, host: Arc<dyn Host>) -> Origin {
+        let terminator = ended.correlation.terminator.clone();
+        Origin {
+            session_id: ended.sid.clone(),
+            user_id: ended.user_id.clone(),
+            trace_id: ended.tid.clone(),
+            correlation_string: ended.correlation.string.clone(),
+            correlation_bytes: ended.correlation.bytes.clone(),
+            ended: Some(ended.reason.clone()),
+            ..Origin::new(host, MessageType::Reject, terminator)
+        }
+    }
+}
+
+/// Without authorization and payloads.
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Origin")
+            .field("session_id", &self.session_id)
+            .field("user_id", &self.user_id)
+            .field("client", &self.client)
+            .field("trace_id", &self.trace_id)
+            .field("message_id", &self.message_id)
+            .field("endpoint", &self.endpoint)
+            .field("kind", &self.kind)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
