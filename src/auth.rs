@@ -1,6 +1,7 @@
 //! The authentication plugin: supplied by the application to identify its clients.
 
 mod client;
+mod token;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use async_trait::async_trait;
 
 pub use client::ClientInfo;
+pub use token::token_auth;
 
 use crate::wire::DebugOptions;
 
@@ -24,6 +26,8 @@ pub struct Principal {
     pub debug_options: DebugOptions,
     /// Application data, available to handlers.
     pub data: Arc<dyn Any + Send + Sync>,
+    /// When the authorization expires: see [`expires_at`](Self::expires_at). `None`: not by itself.
+    pub expires: Option<SystemTime>,
 }
 
 impl Principal {
@@ -33,6 +37,7 @@ impl Principal {
             user_id: user_id.into(),
             debug_options: DebugOptions::default(),
             data: Arc::new(()),
+            expires: None,
         }
     }
 
@@ -40,6 +45,17 @@ impl Principal {
     #[must_use]
     pub fn with_data(mut self, data: impl Any + Send + Sync) -> Principal {
         self.data = Arc::new(data);
+        self
+    }
+
+    /// The authorization ends at this time, by the server's clock. From then on the value counts as invalid, whatever
+    /// [`reevaluate`](Authenticator::reevaluate) answers: the client is asked for another one, and until one is accepted,
+    /// no messages are handled or delivered.
+    ///
+    /// A later value extends it only if the answer about that is [`Verdict::Authenticated`], with a new time.
+    #[must_use]
+    pub fn expires_at(mut self, time: SystemTime) -> Principal {
+        self.expires = Some(time);
         self
     }
 
@@ -55,6 +71,7 @@ impl std::fmt::Debug for Principal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Principal")
             .field("user_id", &self.user_id)
+            .field("expires", &self.expires)
             .finish_non_exhaustive()
     }
 }
@@ -149,6 +166,12 @@ pub trait Authentication: Send + Sync + 'static {
 /// until another value is accepted.
 #[async_trait(?Send)]
 pub trait Authenticator: 'static {
+    /// The connection has its session, new or resumed, and WELCOME is about to be sent: called once per connection,
+    /// after its first value was accepted. It must not block. The default does nothing.
+    fn connected(&self, session_id: &str, client: &ClientInfo, current: &Principal) {
+        let _ = (session_id, client, current);
+    }
+
     /// The connection's first authorization value.
     async fn authenticate(&self, offered: &str) -> Result<Verdict, AuthError>;
 

@@ -139,7 +139,7 @@ pub use matssocket_wire as wire;
 
 pub use auth::{
     AuthError, Authentication, Authenticator, ClientInfo, Principal, Refused, ResponseHeaders,
-    Verdict, auth_fn, same_host,
+    Verdict, auth_fn, same_host, token_auth,
 };
 pub use clock::Clock;
 pub use cluster::{Cluster, ClusterMetrics};

@@ -176,13 +176,23 @@ impl Maker<'_> {
     }
 }
 
-/// A message for every subscriber of a topic.
+/// A message for every subscriber of a topic, which may have this many characters.
 pub(crate) fn publish<T: Serialize + ?Sized>(
     topic: &str,
     trace_id: &str,
     payload: &T,
+    max_topic_length: usize,
 ) -> Result<Effect, SendError> {
     check_id("trace id", trace_id)?;
+    let length = topic.chars().count();
+    if length > max_topic_length {
+        return Err(InvalidId::new(format!(
+            "the topic \"{}\" has {length} characters, and nobody can subscribe to one of more than {max_topic_length} \
+            (max_topic_length)",
+            shown(topic)
+        ))
+        .into());
+    }
     if topic.is_empty() || topic.contains(char::is_control) {
         return Err(InvalidId::new(format!(
             "the topic \"{}\" is empty, or has a control character",

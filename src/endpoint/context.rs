@@ -255,7 +255,7 @@ impl Context {
     ) -> Result<(), SendError> {
         let host = &self.0.origin.host;
         host.check_terminator(&reply_to.terminator)?;
-        let timeout = host.request_timeout();
+        let timeout = host.config().request_timeout;
         let effect = self
             .maker(&host.node_name())
             .request(session_id, trace_id, endpoint, payload, reply_to, timeout)?;
@@ -273,7 +273,8 @@ impl Context {
         trace_id: &str,
         payload: &T,
     ) -> Result<(), SendError> {
-        self.add(message::publish(topic, trace_id, payload)?);
+        let most = self.0.origin.host.config().max_topic_length;
+        self.add(message::publish(topic, trace_id, payload, most)?);
         Ok(())
     }
 
@@ -331,6 +332,13 @@ impl Context {
             ),
         }
     }
+}
+
+/// What was sent through the context so far.
+pub(crate) fn effects(context: &Context) -> Vec<Effect> {
+    let effects = context.0.effects.lock();
+    let effects = effects.unwrap_or_else(PoisonError::into_inner);
+    effects.clone().unwrap_or_default()
 }
 
 /// Takes what was sent through the context, which accepts nothing more from now on.

@@ -12,8 +12,8 @@ mod retry;
 mod service;
 mod stand_in;
 
-pub(crate) use context::take_effects;
 pub use context::{Context, Incoming, ReplyToken};
+pub(crate) use context::{effects, take_effects};
 pub(crate) use erased::{
     Call, Endpoint, Handled, Handler, Run, TransactionalHandler, async_handler, panicked,
     transactional_handler,

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::ReplyToken;
 use crate::auth::{ClientInfo, Principal};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::error::SendError;
 use crate::store::operation::EndedCorrelation;
 use crate::wire::{DebugOptions, MessageType, Payload};
@@ -21,8 +21,7 @@ pub(crate) trait Host: Any + Send + Sync {
 
     fn clock(&self) -> &Clock;
 
-    /// How long requests to clients wait for their replies, unless they say otherwise.
-    fn request_timeout(&self) -> Duration;
+    fn config(&self) -> &Config;
 
     /// The application's state.
     fn data(&self) -> &Data;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-use crate::wire::Payload;
+use super::is_stand_in;
+use crate::error::HandlerError;
+use crate::wire::{Payload, check_id, quoted};
 
 /// What a handler decides about its message. `R` is the type of the reply.
 ///
@@ -131,6 +133,22 @@ impl Forward {
             payload: to_raw_value(payload),
             correlation: None,
         }
+    }
+
+    /// # Errors
+    /// There can be no service of this name.
+    pub(crate) fn checked(self) -> Result<Forward, HandlerError> {
+        check_id("service", &self.service).map_err(|wrong| {
+            HandlerError::internal(format!(
+                "work was forwarded to no possible service: {wrong}"
+            ))
+        })?;
+        if is_stand_in(&self.service) {
+            let name = quoted(&self.service);
+            let why = format!("work was forwarded to {name}, which is not for applications");
+            return Err(HandlerError::internal(why));
+        }
+        Ok(self)
     }
 
     /// Data that travels with the payload, to the service and to the endpoint's reply adapter, where

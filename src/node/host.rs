@@ -1,10 +1,10 @@
 //! The node, as handlers know it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Node;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::endpoint::{Data, Host};
 use crate::error::SendError;
 
@@ -17,8 +17,8 @@ impl Host for Node {
         &self.clock
     }
 
-    fn request_timeout(&self) -> Duration {
-        self.config.request_timeout
+    fn config(&self) -> &Config {
+        &self.config
     }
 
     fn data(&self) -> &Data {

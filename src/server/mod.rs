@@ -155,7 +155,8 @@ impl MatsSocketServer {
         trace_id: &str,
         payload: &T,
     ) -> Result<(), SendError> {
-        self.call(message::publish(topic, trace_id, payload)?, None)
+        let most = self.node.config.max_topic_length;
+        self.call(message::publish(topic, trace_id, payload, most)?, None)
             .await
     }
 

@@ -131,6 +131,7 @@ fn forward_on(
     row: &Forwarded,
     forward: crate::endpoint::Forward,
 ) -> Result<NewForward, HandlerError> {
+    let forward = forward.checked()?;
     Ok(NewForward {
         here: node.takes_at_once(&forward.service),
         service: forward.service,

@@ -30,9 +30,13 @@
 //! server.stop().await;
 //! # Ok(()) }
 //! ```
+//!
+//! To call a handler as the function that it is, without a server, see [`TestContext`].
 
 mod builder;
 mod client;
+mod context;
+mod decision;
 mod error;
 mod line;
 mod message;
@@ -42,6 +46,8 @@ mod tests;
 
 pub use builder::TestClientBuilder;
 pub use client::TestClient;
+pub use context::{Sent, TestContext};
+pub use decision::Decision;
 pub use error::Error;
 pub use message::{Publication, Push, Reply};
 

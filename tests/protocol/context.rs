@@ -59,6 +59,11 @@ fn with_handlers(builder: ServerBuilder) -> ServerBuilder {
             asked.map_err(|error| HandlerError::public(error.to_string()))?;
             Ok(Outcome::resolve(json!("asked")))
         })
+        .endpoint("forward", async |incoming: Incoming<String>| {
+            let context = &incoming.context;
+            context.send(context.session_id(), "with it", "client.news", &1)?;
+            Ok(Outcome::<()>::forward(Forward::to(&*incoming.payload, &1)))
+        })
         .endpoint("try", async |incoming: Incoming<Value>| {
             Ok(Outcome::<()>::forward(Forward::to(
                 "tries",
@@ -162,4 +167,45 @@ async fn a_request_whose_reply_would_go_nowhere_is_refused_where_it_is_made() {
     );
     // Nothing of what the handler sent before is kept.
     line.none("SEND").await;
+}
+
+/// Such work waited for a service that cannot exist; a name of a built-in service called a terminator.
+#[actix_web::test]
+async fn work_for_a_service_that_cannot_exist_is_refused_where_it_is_forwarded() {
+    let nodes = setup()
+        .config(|config| config.reveal_errors = true)
+        .start(1)
+        .await;
+    let mut line = nodes.open("anna").await;
+    let long = "x".repeat(256);
+    let names = [
+        ("", "is empty"),
+        ("a\nb", r"a\nb"),
+        (long.as_str(), "256 bytes"),
+        ("MatsSocket.terminator/test.take", "not for applications"),
+    ];
+    for (name, why) in names {
+        let cmid = line.request("forward", json!(name)).await;
+        let answer = line.answer(&cmid).await;
+        let text = answer["desc"].as_str().unwrap_or_default();
+        assert_eq!(answer["t"], "NACK");
+        assert!(text.contains(why), "{why}: {text}");
+    }
+    line.none("SEND").await;
+    assert_eq!(nodes.server().metrics().handler_failures, 4);
+}
+
+#[actix_web::test]
+async fn a_topic_to_which_nobody_can_subscribe_is_not_published_to() {
+    let nodes = setup()
+        .config(|config| config.max_topic_length = 10)
+        .start(1)
+        .await;
+    let publish = |topic: &'static str| nodes.server().publish(topic, "t", &1);
+    publish("tøpic 4567").await.unwrap();
+    let refused = publish("eleven char").await.unwrap_err().to_string();
+    assert!(
+        refused.contains("11 characters") && refused.contains("max_topic_length"),
+        "{refused}"
+    );
 }

@@ -12,6 +12,7 @@ use super::super::state::Event;
 use crate::auth::{AuthError, Verdict};
 use crate::clock::wall_time;
 use crate::endpoint::panicked;
+use crate::seldom::log_seldom;
 
 use super::{Happened, Session};
 
@@ -52,6 +53,25 @@ impl Session {
                 });
                 self.asking.retain(|question| !question.is_finished());
                 self.asking.push(waits.abort_handle());
+            }
+        }
+    }
+
+    /// Tells the authenticator that the connection has its session.
+    pub(super) fn tell_authenticator(&self) {
+        let state = &self.state;
+        if let (Some(identity), Some(client), Some(principal)) =
+            (state.identity(), state.client(), state.principal())
+        {
+            let tell = || {
+                self.authenticator
+                    .connected(&identity.sid, client, principal)
+            };
+            if std::panic::catch_unwind(AssertUnwindSafe(tell)).is_err() {
+                log_seldom!(
+                    error,
+                    "an authenticator panicked when it was told of a connection"
+                );
             }
         }
     }

@@ -177,6 +177,7 @@ impl Session {
                 let owner = self.state.owner();
                 self.flow.belongs_to(&self.node.budget, owner, user);
                 self.line.tell(ToLine::Established);
+                self.tell_authenticator();
             }
             Action::Processed(bytes) => self.flow.processed(bytes),
             Action::Authenticate => self.authenticate(events, ctx),

@@ -22,16 +22,7 @@ pub(super) fn unit(
             job.node.mistake(&described(job, error));
             ends = job.settles;
         }
-        Err(error) => {
-            job.node
-                .counters
-                .handler_failures
-                .fetch_add(1, Ordering::Relaxed);
-            job.node.failed(
-                job.envelope.eid.as_deref().unwrap_or("reply"),
-                &described(job, error),
-            );
-        }
+        Err(error) => failed(job, error),
         Ok(_) => {}
     }
     let reveal = job.node.config.reveal_errors;
@@ -50,6 +41,7 @@ pub(super) fn unit(
         match forwarded(job, forward) {
             Ok(forwarded) => effects.push(Effect::Forward(Box::new(forwarded))),
             Err(error) => {
+                failed(job, &error);
                 effects.clear();
                 answer = Answer::Nack(error.for_client(reveal).into_owned());
             }
@@ -73,6 +65,14 @@ pub(super) fn unit(
     Ok((Unit { cause, effects }, answer))
 }
 
+/// Counts and logs a failure of the handler.
+fn failed(job: &Job, error: &HandlerError) {
+    let failures = &job.node.counters.handler_failures;
+    failures.fetch_add(1, Ordering::Relaxed);
+    let endpoint = job.envelope.eid.as_deref().unwrap_or("reply");
+    job.node.failed(endpoint, &described(job, error));
+}
+
 /// The log text of a failure.
 fn described(job: &Job, error: &HandlerError) -> String {
     format!(
@@ -88,6 +88,7 @@ fn forwarded(job: &Job, forward: Forward) -> Result<NewForward, HandlerError> {
     let request = job.envelope.t == MessageType::Request;
     let endpoint = job.envelope.eid.clone().unwrap_or_default();
     let adapter = job.node.endpoints.get(&endpoint);
+    let forward = forward.checked()?;
     Ok(NewForward {
         here: job.node.takes_at_once(&forward.service),
         left: patience(job).filter(|_| request),

@@ -242,7 +242,7 @@ impl State {
             };
         }
         let first = self.authorization.principal.is_none();
-        match verdict {
+        match self.in_time(verdict) {
             Err(error) => self.authenticator_failed(&error),
             Ok(Verdict::Authenticated(principal)) => {
                 if self.adopt(principal) {
@@ -412,7 +412,7 @@ impl State {
             }
             Outgoing::Ask | Outgoing::Granted | Outgoing::Held => return,
         }
-        match verdict {
+        match self.in_time(verdict) {
             Err(error) => self.authenticator_failed(&error),
             Ok(Verdict::Authenticated(principal)) => {
                 if self.adopt(principal) {
@@ -432,11 +432,13 @@ impl State {
     /// longer, the authenticator is asked again first.
     pub(super) fn may_reply(&mut self) -> bool {
         let interval = ms(self.config.outgoing_check_interval);
+        let has_expired = self.has_expired();
         let authorization = &mut self.authorization;
         if !authorization.is_good() {
             return false;
         }
-        if self.environment.now <= authorization.checked_at.saturating_add(interval) {
+        if !has_expired && self.environment.now <= authorization.checked_at.saturating_add(interval)
+        {
             return true;
         }
         if !std::mem::replace(&mut authorization.asking_for_replies, true) {
@@ -452,7 +454,7 @@ impl State {
         {
             return;
         }
-        match verdict {
+        match self.in_time(verdict) {
             Err(error) => self.authenticator_failed(&error),
             Ok(Verdict::Authenticated(principal)) => {
                 if self.adopt(principal) {

@@ -9,6 +9,7 @@
 
 mod authorize;
 mod event;
+mod expiry;
 mod inbound;
 mod inbox;
 mod outbox;

@@ -22,7 +22,7 @@ impl State {
         let authorization = &self.authorization;
         authorization.is_good()
             && (authorization.outgoing == Outgoing::Granted
-                || self.environment.now < authorization.open_until)
+                || (self.environment.now < authorization.open_until && !self.has_expired()))
     }
 
     /// Whether it is known that nothing may be sent.

@@ -1,5 +1,6 @@
 //! The kit itself and, through it, the server's guarantees to applications.
 
+mod context;
 mod handlers;
 mod kit;
 mod neighbours;

@@ -1,0 +1,121 @@
+use serde_json::json;
+
+use crate::auth::{ClientInfo, Principal};
+use crate::endpoint::{Context, Forward, Incoming, Outcome};
+use crate::error::{HandlerError, SendError};
+use crate::message::ReplyTo;
+use crate::testkit::{Decision, Sent, TestContext};
+use crate::wire::MessageType;
+
+async fn bill(order: Incoming<u32>) -> Result<Outcome<()>, HandlerError> {
+    let context = &order.context;
+    let rate: &u32 = context.data().ok_or("no rate")?;
+    context.send(context.session_id(), "t", "Client.news", &order.payload)?;
+    let reply_to = ReplyTo::terminator("Paid").correlation_string("17");
+    context.request(
+        "other",
+        "t",
+        "Client.pay",
+        &(rate * order.payload),
+        reply_to,
+    )?;
+    context.publish("bills", context.trace_id(), &order.payload)?;
+    let bill = Forward::to("billing", &order.payload).correlation(&context.user_id());
+    Ok(Outcome::forward(bill))
+}
+
+#[tokio::test]
+async fn a_handler_is_called_as_the_function_that_it_is() {
+    let test = TestContext::new().data(3_u32).user("anna").session_id("s1");
+    let outcome = bill(test.incoming(17)).await.unwrap();
+    let forwarded = Decision::Forwarded {
+        service: "billing".into(),
+        payload: json!(17),
+        correlation: Some(json!("anna")),
+    };
+    assert_eq!(Decision::of(outcome), Ok(forwarded));
+    let message = |message_type, session: &str, endpoint: &str, payload, reply_to| Sent::Message {
+        message_type,
+        session_id: session.into(),
+        trace_id: "t".into(),
+        endpoint: endpoint.into(),
+        payload,
+        reply_to,
+    };
+    let expected = [
+        message(MessageType::Send, "s1", "Client.news", json!(17), None),
+        message(
+            MessageType::Request,
+            "other",
+            "Client.pay",
+            json!(51),
+            Some("Paid".into()),
+        ),
+        Sent::Publication {
+            topic: "bills".into(),
+            trace_id: "test trace".into(),
+            payload: json!(17),
+        },
+    ];
+    assert_eq!(test.sent(), expected);
+}
+
+#[test]
+fn a_context_says_what_the_test_says() {
+    let test = TestContext::new()
+        .principal(Principal::user("anna").with_data(7_u8))
+        .authorization("token")
+        .client(ClientInfo::new("Shop", "2"))
+        .called("Orders.paid", MessageType::Reject)
+        .message_id("m1")
+        .attempt(4)
+        .correlation_string("17")
+        .correlation(&"kept")
+        .end_reason("timeout");
+    let context = test.context();
+    let client = context.client().map(|it| (&*it.app_name, &*it.app_version));
+    assert_eq!((context.user_id(), client), ("anna", Some(("Shop", "2"))));
+    assert_eq!(context.principal_data(), Some(&7_u8));
+    assert_eq!(context.authorization(), Some("token"));
+    assert_eq!(
+        (context.endpoint(), context.message_type()),
+        ("Orders.paid", MessageType::Reject)
+    );
+    assert_eq!((context.message_id(), context.attempt()), (Some("m1"), 4));
+    assert_eq!(context.correlation_string(), Some("17"));
+    assert_eq!(
+        context.correlation::<String>().unwrap().as_deref(),
+        Some("kept")
+    );
+    assert_eq!(context.end_reason(), Some("timeout"));
+}
+
+/// An invalid id was stored, or refused by the database only.
+#[test]
+fn what_cannot_be_sent_is_refused_where_it_is_sent() {
+    let context: Context = TestContext::new().context();
+    let refused = |sent: Result<(), SendError>| match sent {
+        Err(SendError::InvalidId(why)) => why.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let long = "x".repeat(256);
+    let texts = [
+        refused(context.publish("a\nb", "t", &1)),
+        refused(context.publish(&long.repeat(100), "t", &1)),
+        refused(context.publish("topic", "t\0", &1)),
+        refused(context.publish("topic", &long, &1)),
+        refused(context.send("s", "t", &long, &1)),
+        refused(context.send("s", "t", "", &1)),
+    ];
+    let expected = [
+        r"a\nb",
+        "max_topic_length",
+        r"t\u{0}",
+        "256 bytes",
+        "256 bytes",
+        "is empty",
+    ];
+    for (text, expected) in texts.iter().zip(expected) {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+}
