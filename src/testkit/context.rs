@@ -249,13 +249,8 @@ impl TestContext {
     /// What was sent through the contexts made so far, in order. (Their handlers have returned: a server would store it
     /// now, unless the handler failed.)
     pub fn sent(&self) -> Vec<Sent> {
-        let sent = self
-            .made()
-            .iter()
-            .flat_map(effects)
-            .map(Sent::new)
-            .collect();
-        sent
+        let made = self.made();
+        made.iter().flat_map(effects).map(Sent::new).collect()
     }
 
     fn made(&self) -> std::sync::MutexGuard<'_, Vec<Context>> {
