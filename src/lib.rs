@@ -155,14 +155,14 @@ pub use http::{listen, no_upgrade, on_connect};
 pub use introspection::{LiveSession, RecentEnvelope};
 pub use mailbox::MailboxMetrics;
 pub use maintenance::MaintenanceMetrics;
-pub use message::{IdempotencyKey, ReplyTo};
+pub use message::{IdempotencyKey, ReplyTo, SentToUser};
 pub use metrics::Metrics;
 pub use server::{Admin, MatsSocketServer, ServerBuilder};
 #[cfg(feature = "postgres")]
 pub use store::Postgres;
 pub use store::operation::{
     DeadLetter, FullOutbox, OutboxCap, SessionFilter, SessionHome, StoredNode, StoredSession,
-    UnservedWork,
+    StoredUser, UnservedWork,
 };
 pub use store::{Store, StoreConfig, StoreError, StoreMetricsSnapshot};
 pub use wire::{DebugOptions, MessageType};

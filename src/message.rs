@@ -8,7 +8,7 @@ use serde_json::value::to_raw_value;
 use crate::error::SendError;
 use crate::store::StoreHandle;
 use crate::store::operation::{
-    Cause, Correlation, Effect, NODES_TOPIC, NewMessage, Revocation, Unit,
+    Cause, Correlation, Effect, FullOutbox, NODES_TOPIC, NewMessage, Revocation, Unit,
 };
 use crate::wire::{Debug, InvalidId, MessageType, check_id, shown};
 
@@ -81,6 +81,54 @@ impl IdempotencyKey {
     }
 }
 
+/// What became of a message for all sessions of a user.
+///
+/// It is stored for every session that the user has at the moment of the commit. A session that is opened at the same
+/// time is either one of them or comes into being after the message: it is never missed halfway. A client that has been
+/// welcomed before the message was sent always gets it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SentToUser {
+    /// Number of sessions for which the message was stored. 0: the user has no session with room for it.
+    pub sessions: u64,
+    /// Sessions for which it was not stored, because their outboxes are full. The others get it all the same.
+    pub full: Vec<FullOutbox>,
+    /// Whether a call with the same idempotency key came before. Then this one has done nothing, and says nothing about
+    /// sessions.
+    pub is_repeat: bool,
+}
+
+/// Whom a message is for.
+#[derive(Clone, Copy)]
+pub(crate) enum Recipient<'a> {
+    /// The session with this id.
+    Session(&'a str),
+    /// All sessions of the user with this id.
+    User(&'a str),
+}
+
+impl Recipient<'_> {
+    fn check(self) -> Result<(), InvalidId> {
+        match self {
+            Recipient::Session(id) => check_id("session id", id),
+            Recipient::User(id) => check_id("user id", id),
+        }
+    }
+
+    fn gets(self, message: NewMessage) -> Effect {
+        match self {
+            Recipient::Session(id) => Effect::Message {
+                sid: id.to_owned(),
+                message,
+            },
+            Recipient::User(id) => Effect::ToUser {
+                user_id: id.to_owned(),
+                message,
+            },
+        }
+    }
+}
+
 /// Who creates a message, and when.
 pub(crate) struct Maker<'a> {
     pub(crate) node: &'a str,
@@ -99,14 +147,14 @@ impl Maker<'_> {
 
     pub(crate) fn send<T: Serialize + ?Sized>(
         &self,
-        session_id: &str,
+        recipient: Recipient<'_>,
         trace_id: &str,
         terminator: &str,
         payload: &T,
     ) -> Result<Effect, SendError> {
         self.message(
             MessageType::Send,
-            session_id,
+            recipient,
             trace_id,
             terminator,
             payload,
@@ -116,7 +164,7 @@ impl Maker<'_> {
 
     pub(crate) fn request<T: Serialize + ?Sized>(
         &self,
-        session_id: &str,
+        recipient: Recipient<'_>,
         trace_id: &str,
         endpoint: &str,
         payload: &T,
@@ -137,7 +185,7 @@ impl Maker<'_> {
         };
         self.message(
             MessageType::Request,
-            session_id,
+            recipient,
             trace_id,
             endpoint,
             payload,
@@ -148,31 +196,24 @@ impl Maker<'_> {
     fn message<T: Serialize + ?Sized>(
         &self,
         kind: MessageType,
-        session_id: &str,
+        recipient: Recipient<'_>,
         trace_id: &str,
         endpoint: &str,
         payload: &T,
         correlation: Option<Correlation>,
     ) -> Result<Effect, SendError> {
-        for (what, id) in [
-            ("session id", session_id),
-            ("trace id", trace_id),
-            ("client endpoint", endpoint),
-        ] {
-            check_id(what, id)?;
-        }
-        Ok(Effect::Message {
-            sid: session_id.to_owned(),
-            message: NewMessage {
-                kind,
-                eid: Some(endpoint.to_owned()),
-                cmid: None,
-                tid: trace_id.to_owned(),
-                msg: Some(to_raw_value(payload)?),
-                debug: self.debug(),
-                correlation,
-            },
-        })
+        recipient.check()?;
+        check_id("trace id", trace_id)?;
+        check_id("client endpoint", endpoint)?;
+        Ok(recipient.gets(NewMessage {
+            kind,
+            eid: Some(endpoint.to_owned()),
+            cmid: None,
+            tid: trace_id.to_owned(),
+            msg: Some(to_raw_value(payload)?),
+            debug: self.debug(),
+            correlation,
+        }))
     }
 }
 

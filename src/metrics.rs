@@ -39,6 +39,9 @@ pub struct Metrics {
     pub handler_failures: u64,
     /// Messages dropped because their session no longer existed when they were to be stored.
     pub messages_without_session: u64,
+    /// Messages that handlers and services sent to all sessions of a user, and that were not stored for a session
+    /// because its outbox was full.
+    pub messages_without_room: u64,
     /// Messages that became dead letters on this node.
     pub dead_letters: u64,
     /// Redeliveries counted: messages that a client received without acknowledging them.

@@ -10,7 +10,7 @@ use super::origin::{Host, Origin};
 use crate::auth::{ClientInfo, Principal};
 use crate::clock::wall_time;
 use crate::error::SendError;
-use crate::message::{self, Maker, ReplyTo};
+use crate::message::{self, Maker, Recipient, ReplyTo};
 use crate::seldom::log_seldom;
 use crate::store::operation::Effect;
 use crate::wire::{DebugOptions, MessageType};
@@ -234,9 +234,10 @@ impl Context {
         terminator: &str,
         payload: &T,
     ) -> Result<(), SendError> {
+        let recipient = Recipient::Session(session_id);
         let effect = self
             .maker(&self.0.origin.host.node_name())
-            .send(session_id, trace_id, terminator, payload)?;
+            .send(recipient, trace_id, terminator, payload)?;
         self.add(effect);
         Ok(())
     }
@@ -253,12 +254,76 @@ impl Context {
         payload: &T,
         reply_to: ReplyTo,
     ) -> Result<(), SendError> {
+        let recipient = Recipient::Session(session_id);
+        self.add_request(recipient, trace_id, endpoint, payload, reply_to)
+    }
+
+    /// Sends a message to a client terminator of every session that a user has when the handler's outcome is stored;
+    /// see [`SentToUser`](crate::SentToUser). It goes to no one if the user has none.
+    ///
+    /// ```
+    /// use matssocket::{HandlerError, Incoming, Outcome};
+    ///
+    /// async fn mark_read(message: Incoming<u32>) -> Result<Outcome<()>, HandlerError> {
+    ///     let (id, context) = message.into_parts();
+    ///     // On all devices of this user, together with the answer.
+    ///     context.send_to_user(context.user_id(), context.trace_id(), "Mail.read", &id)?;
+    ///     Ok(Outcome::resolve(()))
+    /// }
+    /// # drop(mark_read);
+    /// ```
+    ///
+    /// # Errors
+    /// An id is invalid, or the payload cannot be written as JSON. If the outbox of a session is full when the outcome
+    /// is stored, that session does not get the message, which is counted
+    /// ([`Metrics::messages_without_room`](crate::Metrics::messages_without_room)); the others and the outcome are not
+    /// affected.
+    pub fn send_to_user<T: Serialize + ?Sized>(
+        &self,
+        user_id: &str,
+        trace_id: &str,
+        terminator: &str,
+        payload: &T,
+    ) -> Result<(), SendError> {
+        let recipient = Recipient::User(user_id);
+        let effect = self
+            .maker(&self.0.origin.host.node_name())
+            .send(recipient, trace_id, terminator, payload)?;
+        self.add(effect);
+        Ok(())
+    }
+
+    /// Sends a request to a client endpoint of every session that a user has when the handler's outcome is stored. Each
+    /// session answers for itself, or times out: the reply terminator is called once for each.
+    ///
+    /// # Errors
+    /// As [`Context::send_to_user`].
+    pub fn request_user<T: Serialize + ?Sized>(
+        &self,
+        user_id: &str,
+        trace_id: &str,
+        endpoint: &str,
+        payload: &T,
+        reply_to: ReplyTo,
+    ) -> Result<(), SendError> {
+        let recipient = Recipient::User(user_id);
+        self.add_request(recipient, trace_id, endpoint, payload, reply_to)
+    }
+
+    fn add_request<T: Serialize + ?Sized>(
+        &self,
+        recipient: Recipient<'_>,
+        trace_id: &str,
+        endpoint: &str,
+        payload: &T,
+        reply_to: ReplyTo,
+    ) -> Result<(), SendError> {
         let host = &self.0.origin.host;
         host.check_terminator(&reply_to.terminator)?;
         let timeout = host.config().request_timeout;
         let effect = self
             .maker(&host.node_name())
-            .request(session_id, trace_id, endpoint, payload, reply_to, timeout)?;
+            .request(recipient, trace_id, endpoint, payload, reply_to, timeout)?;
         self.add(effect);
         Ok(())
     }

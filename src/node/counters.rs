@@ -23,6 +23,7 @@ pub(crate) struct Counters {
     pub(crate) handlers_running: AtomicU64,
     pub(crate) handler_failures: AtomicU64,
     pub(crate) messages_without_session: AtomicU64,
+    pub(crate) messages_without_room: AtomicU64,
     pub(crate) dead_letters: AtomicU64,
     pub(crate) redeliveries_counted: AtomicU64,
     pub(crate) retries_told: AtomicU64,

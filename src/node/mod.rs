@@ -355,16 +355,24 @@ impl Node {
         }
     }
 
-    /// Counts the messages that were dropped because their session is gone.
+    /// Counts the messages that were dropped because their session is gone, or one of several has no room.
     pub(crate) fn count_dropped(&self, effects: &[EffectOutcome]) {
-        let dropped = effects
-            .iter()
-            .filter(|effect| **effect == EffectOutcome::NoSession)
-            .count() as u64;
-        if dropped > 0 {
-            self.counters
-                .messages_without_session
-                .fetch_add(dropped, Ordering::Relaxed);
+        let (mut without_session, mut without_room) = (0, 0);
+        for effect in effects {
+            match effect {
+                EffectOutcome::NoSession => without_session += 1,
+                EffectOutcome::StoredForUser(stored) => without_room += stored.full.len() as u64,
+                _ => {}
+            }
+        }
+        let counters = &self.counters;
+        for (counter, dropped) in [
+            (&counters.messages_without_session, without_session),
+            (&counters.messages_without_room, without_room),
+        ] {
+            if dropped > 0 {
+                counter.fetch_add(dropped, Ordering::Relaxed);
+            }
         }
     }
 

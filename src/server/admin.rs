@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 use crate::error::SendError;
 use crate::store::operation::{
     CloseSession, CloseTarget, CountSessions, DeadLetter, DropDeadLetter, FindUnserved,
-    ListDeadLetters, ListNodes, ListSessions, RedriveDeadLetter, RenameApplication, SessionFilter,
-    StoredNode, StoredSession, UnservedWork,
+    ListDeadLetters, ListNodes, ListSessions, ListUsers, RedriveDeadLetter, RenameApplication,
+    SessionFilter, StoredNode, StoredSession, StoredUser, UnservedWork,
 };
 use crate::store::{Store, StoreConfig, StoreError, StoreHandle};
 use crate::wire::{check_id, shown};
@@ -106,6 +106,20 @@ impl Admin {
         limit: u32,
     ) -> Result<Vec<StoredSession>, StoreError> {
         self.store.run(ListSessions { filter, limit }).await
+    }
+
+    /// The users who have sessions, sorted by their ids: at most `limit`, of those after `after`. See
+    /// [`MatsSocketServer::users`](crate::MatsSocketServer::users).
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn users(
+        &self,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<StoredUser>, StoreError> {
+        let after = after.map(str::to_owned);
+        self.store.run(ListUsers { after, limit }).await
     }
 
     /// Number of stored sessions.

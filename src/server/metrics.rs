@@ -43,6 +43,7 @@ pub(super) fn snapshot(node: &Node, maintenance: &MaintenanceCounters) -> Metric
         handlers_running: get(&node.counters.handlers_running),
         handler_failures: get(&node.counters.handler_failures),
         messages_without_session: get(&node.counters.messages_without_session),
+        messages_without_room: get(&node.counters.messages_without_room),
         dead_letters: get(&node.counters.dead_letters),
         redeliveries_counted: get(&node.counters.redeliveries_counted),
         retries_told: get(&node.counters.retries_told),

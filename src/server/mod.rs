@@ -8,6 +8,7 @@ mod live;
 mod metrics;
 mod run;
 mod start;
+mod users;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ pub(crate) use edge::Edge;
 use crate::endpoint::{Host, ReplyToken};
 use crate::error::{NotReady, SendError};
 use crate::introspection::LiveSession;
-use crate::message::{self, IdempotencyKey, Maker, ReplyTo};
+use crate::message::{self, IdempotencyKey, Maker, Recipient, ReplyTo};
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::store::StoreError;
@@ -90,9 +91,10 @@ impl MatsSocketServer {
         terminator: &str,
         payload: &T,
     ) -> Result<(), SendError> {
+        let recipient = Recipient::Session(session_id);
         let effect = self
             .maker(&self.node.name())
-            .send(session_id, trace_id, terminator, payload)?;
+            .send(recipient, trace_id, terminator, payload)?;
         self.call(effect, None).await
     }
 
@@ -119,9 +121,10 @@ impl MatsSocketServer {
         payload: &T,
     ) -> Result<(), SendError> {
         let key = key.checked()?;
+        let recipient = Recipient::Session(session_id);
         let effect = self
             .maker(&self.node.name())
-            .send(session_id, trace_id, terminator, payload)?;
+            .send(recipient, trace_id, terminator, payload)?;
         self.call(effect, Some(key)).await
     }
 
@@ -137,11 +140,8 @@ impl MatsSocketServer {
         payload: &T,
         reply_to: ReplyTo,
     ) -> Result<(), SendError> {
-        Host::check_terminator(&*self.node, &reply_to.terminator)?;
-        let timeout = self.node.config.request_timeout;
-        let effect = self
-            .maker(&self.node.name())
-            .request(session_id, trace_id, endpoint, payload, reply_to, timeout)?;
+        let recipient = Recipient::Session(session_id);
+        let effect = self.request_to(recipient, trace_id, endpoint, payload, reply_to)?;
         self.call(effect, None).await
     }
 
@@ -341,22 +341,47 @@ impl MatsSocketServer {
         }
     }
 
+    fn request_to<T: Serialize + ?Sized>(
+        &self,
+        recipient: Recipient<'_>,
+        trace_id: &str,
+        endpoint: &str,
+        payload: &T,
+        reply_to: ReplyTo,
+    ) -> Result<Effect, SendError> {
+        Host::check_terminator(&*self.node, &reply_to.terminator)?;
+        let timeout = self.node.config.request_timeout;
+        self.maker(&self.node.name())
+            .request(recipient, trace_id, endpoint, payload, reply_to, timeout)
+    }
+
     async fn call(&self, effect: Effect, idempotency_key: Option<String>) -> Result<(), SendError> {
         let sid = match &effect {
             Effect::Message { sid, .. } => sid.clone(),
-            Effect::Publish { .. } | Effect::Forward(_) | Effect::EndRequest { .. } => {
-                String::new()
-            }
+            Effect::ToUser { .. }
+            | Effect::Publish { .. }
+            | Effect::Forward(_)
+            | Effect::EndRequest { .. } => String::new(),
         };
+        match self.commit(effect, idempotency_key).await? {
+            Some(EffectOutcome::NoSession) => Err(SendError::NoSession(sid)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Commits one effect in a transaction of its own. `None`: a call with this key has been committed before.
+    async fn commit(
+        &self,
+        effect: Effect,
+        idempotency_key: Option<String>,
+    ) -> Result<Option<EffectOutcome>, SendError> {
         let unit = Unit {
             cause: Cause::Call { idempotency_key },
             effects: vec![effect],
         };
         match self.node.store.run(unit).await? {
-            UnitOutcome::Committed(outcomes) if outcomes.contains(&EffectOutcome::NoSession) => {
-                Err(SendError::NoSession(sid))
-            }
-            UnitOutcome::Committed(_) | UnitOutcome::Repeated => Ok(()),
+            UnitOutcome::Committed(outcomes) => Ok(outcomes.into_iter().next()),
+            UnitOutcome::Repeated => Ok(None),
             UnitOutcome::OutboxFull(full) => Err(SendError::OutboxFull(full)),
             UnitOutcome::Duplicate(_)
             | UnitOutcome::AlreadySettled

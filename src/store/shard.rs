@@ -57,7 +57,10 @@ pub fn share_of<O: Operation>(operation: &O) -> Share {
     operation.touches(&mut |touched| {
         user.get_or_insert_with(|| match touched {
             Touched::Session(SessionKey(key)) => key as u64,
-            Touched::Sid(text) | Touched::Resumed(text) | Touched::User(text) => hash(text),
+            Touched::Sid(text)
+            | Touched::Resumed(text)
+            | Touched::User(text)
+            | Touched::SessionsOf(text) => hash(text),
             Touched::Forwarded(_) | Touched::Publications => 0,
         });
     });
@@ -72,7 +75,7 @@ pub fn of(touched: Touched<'_>) -> i64 {
     match touched {
         Touched::Session(SessionKey(key)) => key.rem_euclid(SHARDS),
         Touched::Sid(sid) | Touched::Resumed(sid) => of_sid(sid),
-        Touched::User(user_id) => of_sid(user_id),
+        Touched::User(user_id) | Touched::SessionsOf(user_id) => of_sid(user_id),
         Touched::Forwarded(id) => id.rem_euclid(SHARDS),
         Touched::Publications => 0,
     }

@@ -90,6 +90,8 @@ pub enum Touched<'a> {
     Resumed(&'a str),
     /// The number of sessions of this user.
     User(&'a str),
+    /// All sessions of this user, and their number.
+    SessionsOf(&'a str),
     /// The forwarded row with this id.
     Forwarded(i64),
     /// The order of publications.
@@ -259,6 +261,7 @@ macro_rules! operations {
             Read Messages find_home(FindHome) -> SessionHome;
             Read Messages list_sessions(ListSessions) -> Vec<StoredSession>;
             Read Messages count_sessions(CountSessions) -> u64;
+            Read Messages list_users(ListUsers) -> Vec<StoredUser>;
             Write Messages liveliness(Liveliness) -> ();
             Write Sessions note_positions(NotePositions) -> ();
             Alone Maintenance time_out_sessions(TimeOutSessions) -> Vec<ClosedSession>;

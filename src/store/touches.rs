@@ -13,7 +13,7 @@ macro_rules! touch_nothing {
 }
 
 touch_nothing! {
-    CloseDue ReadStanding FindHome ListSessions CountSessions TimeOutSessions Scavenge ReadAnswer FetchOutbox ReadCorrelation
+    CloseDue ReadStanding FindHome ListSessions CountSessions ListUsers TimeOutSessions Scavenge ReadAnswer FetchOutbox ReadCorrelation
     ClaimEndedCorrelations ClaimForwarded GiveBackForwarded PostponeForwarded BuryForwarded ReadForwarded ListDeadLetters
     RedriveDeadLetter DropDeadLetter DeadLettersBeyond ScavengeDeadLetters FetchPublications NewestPublication FindMissed ReadTopic RenewLease LeaveNode
     ListNodes MendTimes Sweep WhichExist NoteServices AllHaveSaid FindUnserved ClaimApplication RenameApplication Rotate
@@ -81,6 +81,7 @@ impl Touches for Unit {
         for effect in &self.effects {
             match effect {
                 Effect::Message { sid, .. } => see(Touched::Sid(sid)),
+                Effect::ToUser { user_id, .. } => see(Touched::SessionsOf(user_id)),
                 Effect::Publish { .. } => see(Touched::Publications),
                 Effect::Forward(_) => {}
                 Effect::EndRequest { session, .. } => see(Touched::Session(*session)),
@@ -101,7 +102,7 @@ impl Touches for Unit {
             _ => 0,
         };
         let effects = self.effects.iter().map(|effect| match effect {
-            Effect::Message { message, .. } => {
+            Effect::Message { message, .. } | Effect::ToUser { message, .. } => {
                 message.msg.as_ref().map_or(0, |msg| msg.get().len())
             }
             Effect::Publish { msg, .. } => msg.get().len(),

@@ -13,6 +13,7 @@ mod node;
 mod session;
 mod topic;
 mod unit;
+mod user;
 
 pub use forward::*;
 pub use mailbox::*;
@@ -20,6 +21,7 @@ pub use node::*;
 pub use session::*;
 pub use topic::*;
 pub use unit::*;
+pub use user::*;
 
 pub use super::news::{News, StoredMessage};
 

@@ -23,10 +23,20 @@ impl Unit {
         };
         let mut stored = stored.iter_mut();
         for (effect, outcome) in self.effects.iter_mut().zip(outcomes) {
-            if let (Effect::Message { message, .. }, EffectOutcome::Stored(seq)) = (effect, outcome)
-                && let Some(stored) = stored.next()
-            {
-                stored.message = Some(std::mem::take(message).stored(*seq));
+            match (effect, outcome) {
+                (Effect::Message { message, .. }, EffectOutcome::Stored(seq)) => {
+                    if let Some(stored) = stored.next() {
+                        stored.message = Some(std::mem::take(message).stored(*seq));
+                    }
+                }
+                (Effect::ToUser { message, .. }, EffectOutcome::StoredForUser(of_user)) => {
+                    for (seq, stored) in of_user.seqs.iter().zip(stored.by_ref()) {
+                        // Nobody would take a copy for a session that is not connected.
+                        stored.message =
+                            (stored.home.is_some()).then(|| message.clone().stored(*seq));
+                    }
+                }
+                _ => {}
             }
         }
     }
@@ -91,6 +101,13 @@ pub enum Effect {
     Message {
         /// Session id.
         sid: String,
+        /// The message.
+        message: NewMessage,
+    },
+    /// A message for every session that a user has when this is committed.
+    ToUser {
+        /// The user.
+        user_id: String,
         /// The message.
         message: NewMessage,
     },
@@ -337,12 +354,23 @@ pub enum EffectOutcome {
     Stored(i64),
     /// Dropped, because there is no such session.
     NoSession,
+    /// Stored for the sessions of a user.
+    StoredForUser(StoredForUser),
     /// Published under this number.
     Published(i64),
     /// Stored as a forwarded row with this id.
     Forwarded(i64),
     /// The request has ended, now or before.
     Ended,
+}
+
+/// The outcome of [`Effect::ToUser`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredForUser {
+    /// The message's sequence numbers, one for each session for which it was stored.
+    pub seqs: Vec<i64>,
+    /// Sessions for which it was not stored, because their outboxes are full.
+    pub full: Vec<FullOutbox>,
 }
 
 /// A handler that runs inside the transaction, with the Diesel connection. Never batched, never run twice.

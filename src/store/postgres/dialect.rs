@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sql_types::{BigInt, Nullable};
 
 use super::Shared;
 use super::connection::PgConn;
@@ -19,12 +19,12 @@ use super::query::{Value, sql};
 use super::resumed::Resumed;
 use super::rows::NewOutboxRow;
 use super::segments::Segments;
-use super::sql::{ClaimOfRow, RowColumns, SAVEPOINT, Taking, Transaction};
+use super::sql::{ClaimOfRow, SAVEPOINT, Taking, Transaction};
 use crate::clock::Clock;
 use crate::store::numbers::{BEGINNING, PER_MS};
 use crate::store::operation::*;
 use crate::store::shard::{self, SHARDS};
-use crate::store::statements::{Care, DbResult, Group, Touched};
+use crate::store::statements::{Care, DbResult};
 
 /// How long one part of maintenance may take, whatever the role's own limit.
 const LONGEST_MAINTENANCE: Duration = Duration::from_secs(30);
@@ -174,96 +174,8 @@ impl Dialect {
     }
 }
 
-/// Locks the number of sessions of several users, in one order.
-fn lock_users(conn: &mut PgConn, users: &[i64]) -> DbResult<()> {
-    let lock = "SELECT count(pg_advisory_xact_lock(id)) FROM (SELECT unnest(?) AS id) AS users";
-    sql::<BigInt>(lock, [Value::Longs(users)]).get_result::<i64>(conn)?;
-    Ok(())
-}
-
-/// The advisory lock on a user's number of sessions.
-fn lock_of(user_id: &str) -> i64 {
-    shard::hash(user_id) as i64
-}
-
 impl Transaction<'_> {
-    /// Locks what a group touches: users, then sessions by their keys, then forwarded rows by their ids, then the order
-    /// of publications.
-    pub fn lock(&mut self, group: &dyn Group) -> DbResult<()> {
-        let (mut keys, mut sids, mut users, mut publications) = (vec![], vec![], vec![], false);
-        let mut forwarded = vec![];
-        let (mut resumed, mut only_resumed) = (vec![], true);
-        group.touches(&mut |touched| {
-            only_resumed &= matches!(touched, Touched::Resumed(_));
-            match touched {
-                Touched::Session(key) => keys.push(key.0),
-                Touched::Sid(sid) => sids.push(sid.to_owned()),
-                Touched::Resumed(sid) => {
-                    sids.push(sid.to_owned());
-                    if only_resumed {
-                        resumed.push(sid.to_owned());
-                    }
-                }
-                Touched::User(user_id) => users.push(lock_of(user_id)),
-                Touched::Forwarded(id) => forwarded.push(id),
-                Touched::Publications => publications = true,
-            }
-        });
-        keys.sort_unstable();
-        keys.dedup();
-        sids.sort_unstable();
-        sids.dedup();
-        users.sort_unstable();
-        users.dedup();
-        if !users.is_empty() {
-            lock_users(self.raw_conn(), &users)?;
-        }
-        if !keys.is_empty() || !sids.is_empty() {
-            self.lock_sessions(&keys, sids)?;
-        }
-        if !resumed.is_empty() {
-            self.read_resumed(resumed)?;
-        }
-        self.lock_forwarded(forwarded)?;
-        if publications {
-            self.newest_publication_locked()?;
-        }
-        Ok(())
-    }
-
-    fn lock_sessions(&mut self, keys: &[i64], sids: Vec<String>) -> DbResult<()> {
-        type Row = (
-            BigInt,
-            Text,
-            Text,
-            BigInt,
-            Nullable<Text>,
-            BigInt,
-            BigInt,
-            BigInt,
-            Nullable<BigInt>,
-        );
-        type Columns = (Row, BigInt);
-        // Also returns the transaction's id, which reveals the outcome if the answer to COMMIT is lost.
-        let lock = "SELECT key, sid, user_id, connection, node, last_seq, outbox_bytes, skipped, reserves, \
-            pg_current_xact_id()::text::bigint \
-            FROM session WHERE key = ANY(ARRAY( \
-                SELECT unnest(?) UNION ALL SELECT found.key FROM unnest(?) AS named (sid) \
-                CROSS JOIN LATERAL (SELECT key FROM session WHERE session.sid = named.sid LIMIT 1) AS found \
-            )) ORDER BY key FOR NO KEY UPDATE";
-        let values = [Value::Longs(keys), Value::Texts(&sids)];
-        let rows: Vec<(RowColumns, i64)> = sql::<Columns>(lock, values).load(self.raw_conn())?;
-        for sid in sids {
-            self.remember_none(sid);
-        }
-        for (row, xid) in rows {
-            self.dialect.xid = Some(xid);
-            self.remember(row);
-        }
-        Ok(())
-    }
-
-    fn newest_publication_locked(&mut self) -> DbResult<i64> {
+    pub fn newest_publication_locked(&mut self) -> DbResult<i64> {
         if let Some(newest) = self.dialect.newest_publication {
             return Ok(newest);
         }
@@ -420,11 +332,6 @@ impl Transaction<'_> {
         let values = [Value::Long(SHARDS), Value::Long(shard::of_sid(sid))];
         let key: i64 = sql::<BigInt>(ask, values).get_result(self.raw_conn())?;
         Ok(Some(key))
-    }
-
-    /// Locks the user's number of sessions, so that nobody else opens one while they are counted.
-    pub fn lock_user(&mut self, user_id: &str) -> DbResult<()> {
-        lock_users(self.raw_conn(), &[lock_of(user_id)])
     }
 
     pub fn insert_subscriptions(&mut self, op: &Subscribe) -> DbResult<()> {

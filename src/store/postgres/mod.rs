@@ -32,6 +32,7 @@ mod connection;
 mod dialect;
 mod forwards;
 mod known_numbers;
+mod locks;
 mod migrate;
 mod needs;
 mod pending;

@@ -58,6 +58,7 @@ impl Transaction<'_> {
 
     /// Commits what a handler did, provided that its message is still to be handled by it.
     fn keep(&mut self, operation: &Transact, mut unit: Unit) -> DbResult<Transacted> {
+        self.lock_unit(&unit)?;
         if !self.holds(operation.holder)? {
             return Ok(Transacted::Unit(UnitOutcome::FencedOff));
         }

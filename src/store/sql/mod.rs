@@ -35,6 +35,7 @@ mod topics;
 mod transaction;
 mod units;
 mod unserved;
+mod users;
 
 /// Maximum number of values in one statement; SQLite's limit is in the tens of thousands.
 const MOST_VALUES: usize = 500;

@@ -25,6 +25,8 @@ pub struct Known {
     rows: HashMap<SessionKey, Row>,
     /// `None`: there is no such session.
     keys: HashMap<String, Option<SessionKey>>,
+    /// All sessions of users, in the order of their keys.
+    of_users: HashMap<String, Vec<SessionKey>>,
     /// Rows whose newest numbers must be written back.
     dirty: Vec<SessionKey>,
 }
@@ -37,7 +39,9 @@ impl Known {
     /// Forgets everything if it has grown too large.
     #[allow(dead_code)] // PostgreSQL forgets them with the transaction
     pub fn bound(&mut self) {
-        if self.rows.len() > Known::MOST || self.keys.len() > Known::MOST {
+        let of_users = self.of_users.values().map(|keys| 1 + keys.len());
+        let known = [self.rows.len(), self.keys.len(), of_users.sum()];
+        if known.into_iter().any(|known| known > Known::MOST) {
             self.forget();
         }
     }
@@ -333,6 +337,27 @@ impl<'a> Transaction<'a> {
                 .get_result(self.conn)
                 .optional()?;
         Ok(found.map(|found| self.remember(found)))
+    }
+
+    /// Remembers all sessions of a user, in the order of their keys.
+    pub fn remember_sessions_of(&mut self, user_id: String, keys: Vec<SessionKey>) {
+        self.known.of_users.insert(user_id, keys);
+    }
+
+    /// All sessions of a user, in the order of their keys. Nobody else opens one before this transaction ends.
+    pub fn keys_of_user(&mut self, user_id: &str) -> DbResult<Vec<SessionKey>> {
+        if let Some(known) = self.known.of_users.get(user_id) {
+            return Ok(known.clone());
+        }
+        self.lock_user(user_id)?;
+        let found: Vec<i64> = session::table
+            .filter(session::user_id.eq(user_id))
+            .order(session::key)
+            .select(session::key)
+            .load(self.conn)?;
+        let keys: Vec<_> = found.into_iter().map(SessionKey).collect();
+        self.remember_sessions_of(user_id.to_owned(), keys.clone());
+        Ok(keys)
     }
 
     /// Whether this registration still holds its session.

@@ -112,8 +112,13 @@ impl Transaction<'_> {
     /// A session whose outbox cannot take everything that the unit has for it, if any.
     fn full_outbox(&mut self, effects: &[Effect]) -> DbResult<Option<FullOutbox>> {
         // The most frequent cases need no counting.
-        if let [] | [Effect::Publish { .. } | Effect::Forward(_) | Effect::EndRequest { .. }] =
-            effects
+        if let []
+        | [
+            Effect::ToUser { .. }
+            | Effect::Publish { .. }
+            | Effect::Forward(_)
+            | Effect::EndRequest { .. },
+        ] = effects
         {
             return Ok(None);
         }
@@ -210,6 +215,10 @@ impl Transaction<'_> {
                 };
                 let seq = self.store_message(key, message)?;
                 Ok(seq.map_or(EffectOutcome::NoSession, EffectOutcome::Stored))
+            }
+            Effect::ToUser { user_id, message } => {
+                let stored = self.store_for_user(user_id, message)?;
+                Ok(EffectOutcome::StoredForUser(stored))
             }
             Effect::Publish { topic, tid, msg } => {
                 let now = self.now;

@@ -311,6 +311,11 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// Nothing to lock: there is one writer.
+    pub fn lock_unit(&mut self, _: &Unit) -> DbResult<()> {
+        Ok(())
+    }
+
     /// Nothing to lock before a user's sessions are counted: there is one writer.
     pub fn lock_user(&mut self, _: &str) -> DbResult<()> {
         Ok(())

@@ -8,6 +8,7 @@ mod polls;
 mod probe;
 mod restored;
 mod segments;
+mod users;
 mod vacuum;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -274,14 +275,26 @@ fn work() -> NewForward {
 fn to(sid: &str, tid: &str) -> Effect {
     Effect::Message {
         sid: sid.into(),
-        message: NewMessage {
-            kind: crate::wire::MessageType::Send,
-            eid: Some("terminator".into()),
-            cmid: None,
-            tid: tid.into(),
-            msg: None,
-            debug: None,
-            correlation: None,
-        },
+        message: send(tid),
+    }
+}
+
+/// A SEND for all sessions of a user.
+fn to_user(user: &str, tid: &str) -> Effect {
+    Effect::ToUser {
+        user_id: user.into(),
+        message: send(tid),
+    }
+}
+
+fn send(tid: &str) -> NewMessage {
+    NewMessage {
+        kind: crate::wire::MessageType::Send,
+        eid: Some("terminator".into()),
+        cmid: None,
+        tid: tid.into(),
+        msg: None,
+        debug: None,
+        correlation: None,
     }
 }

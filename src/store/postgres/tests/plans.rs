@@ -221,6 +221,11 @@ impl Probe {
             acked: vec![1],
             nacked: vec![2],
         });
+        self.run(call(vec![to_user("u1", "m4")]));
+        self.run(ListUsers {
+            after: Some("u2".into()),
+            limit: 10,
+        });
         let key = "key".to_owned();
         let cause = Cause::Call {
             idempotency_key: Some(key),
