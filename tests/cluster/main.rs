@@ -15,3 +15,4 @@ mod segments;
 mod services;
 mod store_away;
 mod sweep;
+mod users;

@@ -18,3 +18,4 @@ mod requests;
 mod takeover;
 mod topics;
 mod transactional;
+mod users;

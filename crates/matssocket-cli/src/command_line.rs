@@ -15,6 +15,7 @@ use crate::operations::migrate::Migrate;
 use crate::operations::nodes::Nodes;
 use crate::operations::serve::Serve;
 use crate::operations::sessions::Sessions;
+use crate::operations::users::Users;
 use crate::output;
 
 const CLOSING: &str = "\
@@ -46,6 +47,7 @@ enum Command {
     Serve(Serve),
     Migrate(Migrate),
     Sessions(Sessions),
+    Users(Users),
     DeadLetters(DeadLetters),
     Nodes(Nodes),
     /// Print a script that completes commands and options in a shell
@@ -81,6 +83,7 @@ pub async fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), Failur
         Some(Command::Serve(serve)) => serve.run().await,
         Some(Command::Migrate(migrate)) => migrate.run().await,
         Some(Command::Sessions(sessions)) => sessions.run().await,
+        Some(Command::Users(users)) => users.run().await,
         Some(Command::DeadLetters(dead_letters)) => dead_letters.run().await,
         Some(Command::Nodes(nodes)) => nodes.run().await,
         Some(Command::Completions { shell }) => {

@@ -114,6 +114,34 @@ async fn set_dead_sid(node: &Node, holder: Holder, prefix: &str, sid: &str) {
     };
 }
 
+/// What the unit of a handler touches is locked when it ends: for all sessions of users as well.
+pub async fn sends_to_users(base: Base) {
+    let a = base.node("a").await;
+    let holder = a.open("user", "s1").await.holder;
+    let other = a.open("other", "s2").await.holder;
+    let effects = || {
+        Ok(vec![
+            to_user("user", send("m1")),
+            to_user("other", send("m2")),
+            to_user("nobody", send("m3")),
+        ])
+    };
+    let outcome = a.run(handler(holder, "c1", effects)).await;
+    let Transacted::Unit(UnitOutcome::Committed(effects)) = outcome else {
+        panic!("not committed")
+    };
+    let stored = |seqs: &[i64]| {
+        EffectOutcome::StoredForUser(StoredForUser {
+            seqs: seqs.to_vec(),
+            full: vec![],
+        })
+    };
+    assert_eq!(effects, [stored(&[1]), stored(&[1]), stored(&[])]);
+    assert_eq!(a.news().await[0].stored.len(), 2);
+    assert_eq!(a.tids(holder.session).await, ["m1"]);
+    assert_eq!(a.tids(other.session).await, ["m2"]);
+}
+
 pub async fn committed(base: Base) {
     let a = base.node("a").await;
     let holder = a.open("user", "s1").await.holder;

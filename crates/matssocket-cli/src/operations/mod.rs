@@ -14,3 +14,4 @@ mod settings;
 mod sources;
 mod store_url;
 mod units;
+pub mod users;

@@ -1,4 +1,4 @@
-//! `migrate`, `sessions`, `dead-letters` and `nodes`.
+//! `migrate`, `sessions`, `users`, `dead-letters` and `nodes`.
 
 use std::fs;
 use std::path::Path;
@@ -19,6 +19,7 @@ fn every_command_explains_itself() {
         "serve",
         "migrate",
         "sessions",
+        "users",
         "dead-letters",
         "nodes",
     ] {
@@ -189,6 +190,7 @@ fn an_empty_store() {
         json!({"nodes": [], "unserved": []})
     );
     assert_eq!(done(there, &["sessions"]), "0 sessions\n");
+    assert_eq!(done(there, &["users"]), "0 users\n");
     assert_eq!(
         json(there, &["sessions"]),
         json!({"sessions": [], "count": 0})
