@@ -71,7 +71,12 @@ async fn a_user_without_sessions_is_an_outcome_and_bad_ids_are_errors() {
     let server = nodes.server();
     let sent = server.send_to_user("nobody", "t", "client.x", &1).await;
     assert_eq!(sent.unwrap().sessions, 0);
-    for (user, tid, terminator) in [("", "t", "c"), ("a\nb", "t", "c"), ("u", "", "c"), ("u", "t", "")] {
+    for (user, tid, terminator) in [
+        ("", "t", "c"),
+        ("a\nb", "t", "c"),
+        ("u", "", "c"),
+        ("u", "t", ""),
+    ] {
         let sent = server.send_to_user(user, tid, terminator, &1).await;
         assert!(matches!(sent, Err(SendError::InvalidId(_))), "{sent:?}");
     }
@@ -207,7 +212,10 @@ async fn each_answers(nodes: &Nodes, lines: &mut [Line; 3], tid: &str) {
         (third.session(), "REJECT", true),
     ];
     assert_eq!(of, expected.into());
-    assert!(seen.iter().all(|seen| seen.string.as_deref() == Some("all")));
+    assert!(
+        seen.iter()
+            .all(|seen| seen.string.as_deref() == Some("all"))
+    );
 }
 
 #[actix_web::test]

@@ -223,6 +223,16 @@ async fn sessions_are_listed_counted_and_closed() {
         (&json!("Shop"), &json!(null))
     );
 
+    let of = |user: &str| json!({"user_id": user, "sessions": 1, "connected": 0});
+    assert_eq!(
+        json(there, &["users", "--limit", "1"]),
+        json!({"users": [of("anna")], "more": true})
+    );
+    assert_eq!(
+        json(there, &["users", "--after", "anna"]),
+        json!({"users": [of("bert")], "more": false})
+    );
+
     assert_eq!(
         json(there, &["sessions", "--app", "Shop", "--count"]),
         json!({"count": 1})
