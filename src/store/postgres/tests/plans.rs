@@ -18,7 +18,8 @@ const MANY: i64 = 100_000;
 const MOST_PAGES: i64 = 500;
 
 /// Operations that are rare.
-const SELDOM: [&str; 6] = [
+const SELDOM: [&str; 7] = [
+    "ListUsers",
     "MendTimes",
     "ListDeadLetters",
     "RedriveDeadLetter",
@@ -221,7 +222,8 @@ impl Probe {
             acked: vec![1],
             nacked: vec![2],
         });
-        self.run(call(vec![to_user("u1", "m4")]));
+        // A user with four sessions whose outboxes are empty: counting others would read a page for each message.
+        self.run(call(vec![to_user("u24999", "m4")]));
         self.run(ListUsers {
             after: Some("u2".into()),
             limit: 10,
