@@ -297,7 +297,7 @@ impl Context {
     /// session answers for itself, or times out: the reply terminator is called once for each.
     ///
     /// # Errors
-    /// As [`Context::send_to_user`].
+    /// As [`Context::send_to_user`]; also if there is no such terminator on this server.
     pub fn request_user<T: Serialize + ?Sized>(
         &self,
         user_id: &str,
