@@ -94,6 +94,38 @@ async fn what_was_accepted_survives_kill_9() {
     assert_eq!((next, effects, works), (50, 1, 20));
 }
 
+/// Committed with the answers; in progress, or not even due, when the process dies.
+#[actix_web::test]
+async fn what_was_started_beside_an_answer_survives_kill_9() {
+    const REQUESTS: usize = 20;
+    let directory = tempfile::tempdir().unwrap();
+    let mut process = Process::start("child", &directory.path().join("store.db"));
+    let mut line = Line::open(&process.url, "anna").await;
+    for number in 0..REQUESTS {
+        let work = |n: usize| json!({"work": "send", "work gate": "g", "n": n});
+        for (after, n) in [(0, number), (1_500, REQUESTS + number)] {
+            let msg = json!({"start": [work(n)], "after": after});
+            let cmid = line.request("test.start", msg).await;
+            line.expect_id("RESOLVE", &cmid).await;
+        }
+    }
+    let client = line.cut();
+    process.kill();
+
+    process.restart("child");
+    let mut line = client.welcome(&process.url).await;
+    get(&process, "/open/g").await;
+    let mut done = HashSet::new();
+    let mut smids = HashSet::new();
+    while done.len() < 2 * REQUESTS {
+        let effect = line.expect("SEND").await;
+        line.ack(&effect).await;
+        assert!(smids.insert(effect["smid"].clone()), "twice: {effect}");
+        assert!(done.insert(effect["msg"]["n"].clone()), "twice: {effect}");
+    }
+    line.none("SEND").await;
+}
+
 /// Kills the process again and again while it is worked with; every accepted message must have its one effect.
 #[actix_web::test]
 async fn a_process_killed_again_and_again_loses_and_doubles_nothing() {

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::origin::{Host, Origin};
+use super::{Forward, Starter};
 use crate::auth::{ClientInfo, Principal};
 use crate::clock::wall_time;
 use crate::error::SendError;
@@ -86,12 +87,13 @@ impl Context {
         }))
     }
 
-    /// The session the message came from.
+    /// The session the message came from. Empty in a service whose work was started outside handlers, by
+    /// [`MatsSocketServer::start`](crate::MatsSocketServer::start): there is none, and sending to it fails.
     pub fn session_id(&self) -> &str {
         &self.0.origin.session_id
     }
 
-    /// The session's user.
+    /// The session's user. Empty where the [session id](Self::session_id) is.
     pub fn user_id(&self) -> &str {
         &self.0.origin.user_id
     }
@@ -340,6 +342,43 @@ impl Context {
     ) -> Result<(), SendError> {
         let most = self.0.origin.host.config().max_topic_length;
         self.add(message::publish(topic, trace_id, payload, most)?);
+        Ok(())
+    }
+
+    /// Starts work in a service, together with the handler's outcome, whatever that is: either both are stored, or neither.
+    /// The work is durable, as that of [`Outcome::forward`](super::Outcome::forward), but nobody waits for it: what the
+    /// service resolves or rejects is dropped, and if its attempts are used up, it becomes a dead letter. In the service, the
+    /// session, the user and the trace id are those of this context.
+    ///
+    /// Any number of works may be started. They count towards the limits on forwarded messages
+    /// ([`StoreConfig::max_forwarded_per_session`](crate::StoreConfig::max_forwarded_per_session) and the like) if a client's
+    /// message started them: beyond a limit, the client is told to retry, and nothing of the handler's outcome is stored. What
+    /// services start is not limited, since it continues work that was accepted.
+    ///
+    /// ```
+    /// use matssocket::{Forward, HandlerError, Incoming, Outcome};
+    ///
+    /// async fn place(order: Incoming<u32>) -> Result<Outcome<String>, HandlerError> {
+    ///     order.context.start(Forward::to("Billing", &order.payload))?;
+    ///     order.context.start(Forward::to("Receipts", &order.payload))?;
+    ///     Ok(Outcome::resolve("accepted".to_owned()))
+    /// }
+    /// # drop(place);
+    /// ```
+    ///
+    /// # Errors
+    /// The service's name is not a valid id, or the payload or the correlation cannot be written as JSON.
+    pub fn start(&self, forward: Forward) -> Result<(), SendError> {
+        let origin = &self.0.origin;
+        let work = forward.started(Starter {
+            clock: origin.host.clock(),
+            session_id: &origin.session_id,
+            user_id: &origin.user_id,
+            trace_id: &origin.trace_id,
+            endpoint: &origin.endpoint,
+            debug: origin.debug,
+        })?;
+        self.add(Effect::Forward(Box::new(work)));
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 pub(crate) mod builtin;
 mod context;
 mod erased;
+mod forward;
 mod origin;
 mod outcome;
 mod retry;
@@ -18,9 +19,11 @@ pub(crate) use erased::{
     Call, Endpoint, Handled, Handler, Run, TransactionalHandler, async_handler, panicked,
     transactional_handler,
 };
+pub use forward::Forward;
+pub(crate) use forward::Starter;
 pub(crate) use origin::{Authorization, Data, Host, Origin};
+pub use outcome::Outcome;
 pub(crate) use outcome::RawOutcome;
-pub use outcome::{Forward, Outcome};
 pub use retry::ServiceFailure;
 pub(crate) use retry::{plain_rejection, rejection};
 pub(crate) use service::{Service, ServiceCounters};

@@ -6,9 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-use super::is_stand_in;
-use crate::error::HandlerError;
-use crate::wire::{Payload, check_id, quoted};
+use super::Forward;
+use crate::wire::Payload;
 
 /// What a handler decides about its message. `R` is the type of the reply.
 ///
@@ -113,48 +112,5 @@ impl<R> Outcome<R> {
 impl<R> std::fmt::Debug for Outcome<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.raw.fmt(f)
-    }
-}
-
-/// Work for a service, with its payload. For [`Outcome::forward`].
-#[derive(Debug)]
-#[must_use = "work goes nowhere until the handler returns `Outcome::forward`"]
-pub struct Forward {
-    pub(crate) service: String,
-    pub(crate) payload: Result<Payload, serde_json::Error>,
-    pub(crate) correlation: Option<Result<Payload, serde_json::Error>>,
-}
-
-impl Forward {
-    /// Work for this service, with this payload. If the payload cannot be written as JSON, the handler fails.
-    pub fn to(service: impl Into<String>, payload: &impl Serialize) -> Forward {
-        Forward {
-            service: service.into(),
-            payload: to_raw_value(payload),
-            correlation: None,
-        }
-    }
-
-    /// # Errors
-    /// There can be no service of this name.
-    pub(crate) fn checked(self) -> Result<Forward, HandlerError> {
-        check_id("service", &self.service).map_err(|wrong| {
-            HandlerError::internal(format!(
-                "work was forwarded to no possible service: {wrong}"
-            ))
-        })?;
-        if is_stand_in(&self.service) {
-            let name = quoted(&self.service);
-            let why = format!("work was forwarded to {name}, which is not for applications");
-            return Err(HandlerError::internal(why));
-        }
-        Ok(self)
-    }
-
-    /// Data that travels with the payload, to the service and to the endpoint's reply adapter, where
-    /// [`Context::correlation`](super::Context::correlation) reads it.
-    pub fn correlation(mut self, correlation: &impl Serialize) -> Forward {
-        self.correlation = Some(to_raw_value(correlation));
-        self
     }
 }

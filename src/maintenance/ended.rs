@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::endpoint::{Call, Context, Origin, RawOutcome, Run, take_effects};
+use crate::endpoint::{Call, Context, Origin, RawOutcome, Run};
 use crate::node::Node;
 use crate::seldom::log_seldom;
 use crate::store::operation::{
@@ -73,7 +73,7 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
         match tokio::time::timeout(AGAIN, call).await {
             // It becomes due again by itself.
             Err(_) | Ok(Ok(RawOutcome::Retry(_))) => return Ok(()),
-            Ok(Ok(_)) => effects = take_effects(&context),
+            Ok(Ok(_)) => effects = node.effects_of(&context),
             Ok(Err(error)) => {
                 node.counters
                     .handler_failures

@@ -31,15 +31,15 @@ use crate::auth::Authentication;
 use crate::clock::{Clock, ms};
 use crate::cluster::Tell;
 use crate::config::Config;
-use crate::endpoint::{Data, Endpoint, Service};
+use crate::endpoint::{Context, Data, Endpoint, Service, take_effects};
 use crate::error::NotReady;
 use crate::events::{Listeners, SessionChange};
 use crate::mailbox::Mailbox;
 use crate::registry::{self, Registry};
 use crate::seldom::{Seldom, SeldomBy, and_others};
 use crate::store::operation::{
-    AllHaveSaid, CloseLater, CloseSession, CloseTarget, ClosedSession, EffectOutcome, FindHome,
-    SessionHome,
+    AllHaveSaid, CloseLater, CloseSession, CloseTarget, ClosedSession, Effect, EffectOutcome,
+    FindHome, SessionHome,
 };
 use crate::store::{Looks, StoreError, StoreHandle, TroubleKind};
 use crate::wire::{check_id, shown};
@@ -196,6 +196,17 @@ impl Node {
         let service = self.services.get(service);
         let service = service.filter(|_| self.serves().is_ok());
         service.is_some_and(|it| !it.counters.has_backlog.load(Ordering::Relaxed))
+    }
+
+    /// Takes what a handler did through its context. Work that it started begins here if it can.
+    pub(crate) fn effects_of(&self, context: &Context) -> Vec<Effect> {
+        let mut effects = take_effects(context);
+        for effect in &mut effects {
+            if let Effect::Forward(work) = effect {
+                work.here = self.takes_at_once(&work.service);
+            }
+        }
+        effects
     }
 
     /// Milliseconds on a monotonic clock.

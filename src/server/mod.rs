@@ -8,6 +8,7 @@ mod live;
 mod metrics;
 mod run;
 mod start;
+mod starting;
 mod users;
 
 use std::fmt;

@@ -161,6 +161,7 @@ pub(super) mod tests {
             left: None,
             adapted: None,
             here: true,
+            delay: std::time::Duration::ZERO,
         };
         Forwarded {
             id,

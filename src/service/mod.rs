@@ -8,19 +8,20 @@
 mod fair;
 mod giving_up;
 mod places;
+mod planned;
 mod reply;
 mod retry;
 mod work;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use self::places::{Bounds, Places};
+use self::planned::Planned;
 pub(crate) use self::reply::reply_by_token;
 use crate::mailbox::metered;
 use crate::node::{Node, WhenIdle};
@@ -35,9 +36,6 @@ use crate::store::{Dispatch, Looks, StoreError};
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Claim;
-
-/// How soon to look for work that other nodes have stored: their notices within this time cause a single look.
-const SOON: Duration = Duration::from_millis(10);
 
 /// Work on this row has ended for now.
 #[derive(Message)]
@@ -76,8 +74,8 @@ struct Desk {
     claiming: bool,
     /// A look was requested while a claim was in progress, which may have missed new rows.
     claim_again: bool,
-    /// When rows are looked for next, in addition to the intervals.
-    next_look: Option<Instant>,
+    /// When rows are looked for, in addition to the intervals.
+    planned: Planned,
     /// The progress of the looks.
     looks: Looks<Looked>,
     /// The node did not serve when rows were last to be looked for.
@@ -108,7 +106,7 @@ impl Desk {
             going_back: HashSet::new(),
             claiming: false,
             claim_again: false,
-            next_look: None,
+            planned: Planned::new(config.takeover_interval),
             looks: Looks::default(),
             was_away: false,
             node,
@@ -147,7 +145,7 @@ impl Desk {
         let name = self.node.name();
         if !Arc::ptr_eq(&name, &self.name) {
             self.name = name;
-            self.looks.doubt(std::time::Instant::now());
+            self.looks.doubt(Instant::now());
             for places in self.places.values_mut() {
                 places.forget_waiting();
             }
@@ -197,7 +195,7 @@ impl Desk {
         if self.claiming {
             return None;
         }
-        let asked = std::time::Instant::now();
+        let asked = Instant::now();
         if std::mem::take(&mut self.was_away) {
             self.looks.doubt(asked);
         }
@@ -233,7 +231,7 @@ impl Desk {
     /// The result of a claim.
     fn claimed(&mut self, claimed: Result<ClaimedForwarded, StoreError>, me: &Addr<Services>) {
         self.claiming = false;
-        let now = std::time::Instant::now();
+        let now = Instant::now();
         let ClaimedForwarded {
             rows,
             more,
@@ -319,21 +317,18 @@ impl Services {
         }
     }
 
-    /// Looks for rows after this delay, unless a look happens earlier anyway.
-    fn look_after(&mut self, delay: Duration, ctx: &mut Context<Self>) {
-        let desk = &mut self.desk;
-        if delay >= desk.node.config.takeover_interval {
-            return;
-        }
-        let at = Instant::now() + delay;
-        if desk.next_look.is_some_and(|next| next <= at) {
-            return;
-        }
-        desk.next_look = Some(at);
+    /// Rows are due at this time: plans a look, if that is necessary.
+    fn look_when_due(&mut self, due: Instant, ctx: &mut Context<Self>) {
+        let look = self.desk.planned.when_due(due, Instant::now());
+        self.look_at(look, ctx);
+    }
+
+    fn look_at(&mut self, look: Option<Instant>, ctx: &mut Context<Self>) {
+        let Some(at) = look else { return };
+        let delay = at.saturating_duration_since(Instant::now());
         ctx.run_later(delay, move |services, ctx| {
-            if services.desk.next_look.take_if(|it| *it == at).is_some() {
-                services.claim(ctx);
-            }
+            services.desk.planned.has_come(at);
+            services.claim(ctx);
         });
     }
 }
@@ -345,8 +340,11 @@ impl Actor for Services {
 impl Handler<Dispatch> for Services {
     type Result = ();
 
-    fn handle(&mut self, Dispatch(rows): Dispatch, ctx: &mut Self::Context) {
+    fn handle(&mut self, Dispatch { rows, due }: Dispatch, ctx: &mut Self::Context) {
         self.desk.take_in(rows, &ctx.address());
+        for due in due {
+            self.look_when_due(due, ctx);
+        }
     }
 }
 
@@ -363,8 +361,8 @@ impl Handler<Finished> for Services {
         if desk.is_idle() {
             self.when_idle.clear();
         }
-        if let Some(again) = finished.again {
-            self.look_after(again, ctx);
+        if let Some(due) = finished.again.and_then(|it| Instant::now().checked_add(it)) {
+            self.look_when_due(due, ctx);
         }
         self.claim_more(ctx);
     }
@@ -402,7 +400,8 @@ impl Handler<LookSoon> for Services {
     type Result = ();
 
     fn handle(&mut self, _: LookSoon, ctx: &mut Self::Context) {
-        self.look_after(SOON, ctx);
+        let look = self.desk.planned.soon(Instant::now());
+        self.look_at(look, ctx);
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use serde_json::value::to_raw_value;
 
 use super::work::{origin, within};
-use crate::endpoint::{Call, Context, Handled, RawOutcome, ReplyToken, take_effects, to_adapter};
+use crate::endpoint::{Call, Context, Handled, RawOutcome, ReplyToken, to_adapter};
 use crate::error::{HandlerError, SendError};
 use crate::node::Node;
 use crate::store::operation::{
@@ -95,7 +95,7 @@ pub(super) async fn reply_effect(
             });
             let limit = node.config.service_time_limit;
             let adapted = within(limit, adapting).await;
-            let more = take_effects(&context);
+            let more = node.effects_of(&context);
             let adapted = adapted.unwrap_or_else(|| {
                 let why = format!("it took longer than the time limit of services, {limit:?}");
                 Err(HandlerError::internal(why))

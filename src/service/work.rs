@@ -13,7 +13,6 @@ use super::retry::{Unsettled, retry_until_stopped};
 use crate::clock::jittered;
 use crate::endpoint::{
     Call, Context, Handled, Origin, RawOutcome, ReplyToken, Service, is_stand_in, panicked,
-    take_effects,
 };
 use crate::error::HandlerError;
 use crate::node::Node;
@@ -49,7 +48,7 @@ async fn attempt(node: &Arc<Node>, service: &Service, row: &Forwarded) -> Result
     let Some(handled) = within(service.time_limit, call).await else {
         return Err(timed_out(node, service, row));
     };
-    let mut effects = take_effects(&context);
+    let mut effects = node.effects_of(&context);
     let handled = handled.map_err(|error| {
         node.counters
             .handler_failures
@@ -133,6 +132,7 @@ fn forward_on(
 ) -> Result<NewForward, HandlerError> {
     let forward = forward.checked()?;
     Ok(NewForward {
+        delay: forward.delay(&node.clock),
         here: node.takes_at_once(&forward.service),
         service: forward.service,
         msg: forward.payload?,

@@ -1,6 +1,7 @@
 //! What a node is notified of after a commit on its behalf: news for its sessions and work for its services.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use actix::Message;
 
@@ -16,6 +17,8 @@ pub struct News {
     pub forwarded: Vec<Forwarded>,
     /// Whether unclaimed forwarded rows were stored, because this node does not have their services.
     pub work: bool,
+    /// When delayed forwarded rows that were stored are due.
+    pub due: Vec<Instant>,
     /// Whether something was published.
     pub published: bool,
 }
@@ -23,7 +26,26 @@ pub struct News {
 impl News {
     /// Whether there is nothing to report.
     pub fn is_empty(&self) -> bool {
-        self.stored.is_empty() && self.forwarded.is_empty() && !self.work && !self.published
+        self.stored.is_empty()
+            && self.forwarded.is_empty()
+            && self.due.is_empty()
+            && !self.work
+            && !self.published
+    }
+
+    /// A forwarded row was stored that is due after this time.
+    pub(super) fn is_due_after(&mut self, delay: Duration) {
+        // Nobody waits for what is due in centuries.
+        self.due.extend(Instant::now().checked_add(delay));
+    }
+
+    /// Adds the news of a later operation.
+    pub(super) fn append(&mut self, mut later: News) {
+        self.stored.append(&mut later.stored);
+        self.forwarded.append(&mut later.forwarded);
+        self.due.append(&mut later.due);
+        self.work |= later.work;
+        self.published |= later.published;
     }
 }
 
@@ -52,10 +74,15 @@ pub(crate) struct CommitNews {
     pub(crate) published: bool,
 }
 
-/// Forwarded rows that a commit stored and claimed for this node, to be processed by its services.
+/// What a commit means for the node's services.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Dispatch(pub(crate) Vec<Forwarded>);
+pub(crate) struct Dispatch {
+    /// Rows that it stored and claimed for this node.
+    pub(crate) rows: Vec<Forwarded>,
+    /// See [`News::due`].
+    pub(crate) due: Vec<Instant>,
+}
 
 /// The recipients of what is committed on a node's behalf.
 pub(crate) struct Subscribers {
@@ -70,6 +97,7 @@ impl Subscribers {
             stored,
             forwarded,
             work,
+            due,
             published,
         } = news;
         if !stored.is_empty() || work || published {
@@ -79,8 +107,11 @@ impl Subscribers {
                 published,
             });
         }
-        if !forwarded.is_empty() {
-            self.work.tell(Dispatch(forwarded));
+        if !forwarded.is_empty() || !due.is_empty() {
+            self.work.tell(Dispatch {
+                rows: forwarded,
+                due,
+            });
         }
     }
 }

@@ -228,6 +228,7 @@ impl ForwardedRow {
             left: row.deadline.map(|deadline| between(now, deadline)),
             adapted: row.adapted,
             here: true,
+            delay: Duration::ZERO,
         };
         Ok(Forwarded {
             id: row.id,

@@ -272,17 +272,12 @@ impl Group for Batch<'_> {
 fn finish(mut group: Vec<Job>, queue: &Queue) {
     // Grouped by the node on whose behalf the jobs ran.
     let mut by_node: Vec<(Arc<Seat>, News)> = Vec::new();
-    for (seat, mut news) in group.iter_mut().filter_map(|job| job.news()) {
+    for (seat, news) in group.iter_mut().filter_map(|job| job.news()) {
         match by_node
             .iter_mut()
             .find(|(other, _)| Arc::ptr_eq(other, seat))
         {
-            Some((_, before)) => {
-                before.stored.append(&mut news.stored);
-                before.forwarded.append(&mut news.forwarded);
-                before.work |= news.work;
-                before.published |= news.published;
-            }
+            Some((_, before)) => before.append(news),
             None => by_node.push((seat.clone(), news)),
         }
     }

@@ -15,6 +15,7 @@ mod outbox;
 mod outcomes;
 mod pipeline;
 mod requests;
+mod started;
 mod takeover;
 mod topics;
 mod transactional;

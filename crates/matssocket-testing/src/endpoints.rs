@@ -43,7 +43,8 @@ fn decide<R: serde::Serialize>(payload: &Value, reply: R) -> Result<Outcome<R>, 
 }
 
 fn endpoints(builder: ServerBuilder, control: &Control, node: usize) -> ServerBuilder {
-    let (echo, gate, effect, adapted, adapter) = (
+    let (echo, gate, effect, start, adapted, adapter) = (
+        control.clone(),
         control.clone(),
         control.clone(),
         control.clone(),
@@ -78,6 +79,14 @@ fn endpoints(builder: ServerBuilder, control: &Control, node: usize) -> ServerBu
                 decide(&incoming.payload, incoming.payload.clone())
             }
         })
+        // Starts work with each payload of its `start`, delayed by `after` milliseconds; then decides.
+        .endpoint("test.start", move |incoming: Incoming<Value>| {
+            start.ran(node, "test.start", &incoming.context, &incoming.payload);
+            async move {
+                start_all(&incoming)?;
+                decide(&incoming.payload, incoming.payload.clone())
+            }
+        })
         // Forwards the payload; the adapter does what the payload's `adapter` says.
         .endpoint_with_adapter(
             "test.adapted",
@@ -95,6 +104,18 @@ fn endpoints(builder: ServerBuilder, control: &Control, node: usize) -> ServerBu
                 }
             },
         )
+}
+
+/// Starts the work that a payload lists.
+pub fn start_all(incoming: &Incoming<Value>) -> Result<(), HandlerError> {
+    let payload = &incoming.payload;
+    let after = Duration::from_millis(payload["after"].as_u64().unwrap_or(0));
+    for work in payload["start"].as_array().into_iter().flatten() {
+        incoming
+            .context
+            .start(Forward::to("work", work).after(after))?;
+    }
+    Ok(())
 }
 
 fn terminators(builder: ServerBuilder, control: &Control, node: usize) -> ServerBuilder {
@@ -187,6 +208,13 @@ fn services(builder: ServerBuilder, control: &Control, node: usize) -> ServerBui
                             &incoming.payload,
                         )?;
                         Ok(Outcome::resolve(json!({"worked": incoming.payload})))
+                    }
+                    "start" => {
+                        start_all(&incoming)?;
+                        match incoming.payload["fails once"] == true && attempts == 1 {
+                            true => Err(HandlerError::internal(SECRET)),
+                            false => Ok(Outcome::resolve(json!({"attempts": attempts}))),
+                        }
                     }
                     "reject" => Ok(Outcome::reject(json!({"refused": incoming.payload}))),
                     "done" => Ok(Outcome::done()),

@@ -11,8 +11,7 @@ use super::unit::{received_debug, unit};
 use crate::auth::{ClientInfo, Principal};
 use crate::clock::jittered;
 use crate::endpoint::{
-    Authorization, Call, Context, Endpoint, Handled, Origin, RawOutcome, Run, take_effects,
-    to_terminator,
+    Authorization, Call, Context, Endpoint, Handled, Origin, RawOutcome, Run, to_terminator,
 };
 use crate::error::HandlerError;
 use crate::mailbox::Mailbox;
@@ -143,7 +142,7 @@ async fn attempt_once(job: &Job, running: &mut Running) -> End {
                 payload: job.envelope.msg.clone(),
             };
             let handled = handler(call).await;
-            let effects = take_effects(&context);
+            let effects = job.node.effects_of(&context);
             commit(job, running, handled, effects).await
         }
         // Boxed, since it would be the largest part of this task and is seldom needed.
@@ -173,6 +172,7 @@ async fn hand_on(job: &Job, running: &mut Running, correlation: Correlation) -> 
         left: None,
         adapted: Some(false),
         here: false,
+        delay: Duration::ZERO,
     };
     let work = to_terminator(correlation, work);
     let effects = vec![Effect::Forward(Box::new(work))];

@@ -6,7 +6,7 @@ use super::ended::End;
 use super::run::{Job, commit, end, retry};
 use super::running::Running;
 use super::unit::unit;
-use crate::endpoint::{Call, Context, Handled, RawOutcome, panicked, take_effects};
+use crate::endpoint::{Call, Context, Handled, RawOutcome, panicked};
 use crate::error::HandlerError;
 use crate::store::StoreError;
 use crate::store::operation::{Transact, TransactBody, Transacted};
@@ -34,7 +34,7 @@ pub(super) async fn transact(
         if matches!(handled, Ok(RawOutcome::Reject(_)) | Err(_)) {
             return Err(Box::new(Undone::Answered(handled)));
         }
-        match unit(&inside, handled, take_effects(&context)) {
+        match unit(&inside, handled, inside.node.effects_of(&context)) {
             Ok((unit, answer)) if refused(&answer) => {
                 let why = answer.desc.unwrap_or_default();
                 drop(unit);

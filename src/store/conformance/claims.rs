@@ -297,6 +297,26 @@ pub async fn rows_that_clients_forward_are_bounded(mut base: Base) {
     while !committed(a.run(unit(one, "4", "s1", "user")).await) {}
 }
 
+/// What one message starts was counted against what is stored, and not against each other: any number was accepted.
+pub async fn rows_of_one_message_are_bounded(mut base: Base) {
+    base.config.max_forwarded_per_session = 100;
+    let a = base.node("a").await;
+    let holder = a.open("user", "s1").await.holder;
+    let unit = |cmid: &str, many: usize| Unit {
+        effects: vec![Effect::Forward(Box::new(work(cmid))); many],
+        ..incoming(holder, cmid, None)
+    };
+    let refused = UnitOutcome::TooMuchForwarded(ForwardLimit::Session);
+    assert_eq!(a.run(unit("1", 101)).await, refused);
+    a.run(LeaveNode).await;
+    assert_eq!(a.claim().await.len(), 0, "all or nothing");
+    // The refusal is noticed to be past a little later.
+    while a.run(unit("2", 60)).await == refused {}
+    assert_eq!(a.run(unit("3", 60)).await, refused);
+    while a.run(unit("4", 40)).await == refused {}
+    assert_eq!(a.run(unit("5", 1)).await, refused);
+}
+
 pub async fn bytes_that_clients_forward_are_bounded(mut base: Base) {
     base.config.max_forwarded_bytes_per_user = 2_500;
     let a = base.node("a").await;

@@ -2,6 +2,45 @@ use super::engine::{Bad, close_gate};
 use super::units::settle;
 use super::*;
 
+/// Delayed work is nobody's until it is due, whoever is gone by then.
+pub async fn delayed(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let delayed = |seconds| {
+        let work = NewForward {
+            delay: secs(seconds),
+            ..work("delayed")
+        };
+        Effect::Forward(Box::new(work))
+    };
+    let outcome = a.run(call(vec![delayed(10), delayed(20)])).await;
+    let UnitOutcome::Committed(stored) = outcome else {
+        panic!("{outcome:?}");
+    };
+    let news = a.news().await;
+    assert_eq!((news.len(), news[0].forwarded.len()), (1, 0));
+    assert_eq!((news[0].due.len(), news[0].work), (2, false));
+    assert!(a.claim().await.is_empty());
+    a.run(LeaveNode).await;
+    base.clock.advance(secs(9));
+    assert!(b.claim().await.is_empty(), "not due");
+    base.clock.advance(secs(1));
+    let claimed = b.claim().await;
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(EffectOutcome::Forwarded(claimed[0].id), stored[0]);
+    let first = (claimed[0].epoch, claimed[0].attempts, claimed[0].work.delay);
+    assert_eq!(first, (1, 0, Duration::ZERO));
+    base.clock.advance(secs(10));
+    let claimed = b.claim().await;
+    assert_eq!(EffectOutcome::Forwarded(claimed[0].id), stored[1]);
+    // In centuries.
+    let endless = NewForward {
+        delay: Duration::MAX,
+        ..work("endless")
+    };
+    b.run(call(vec![Effect::Forward(Box::new(endless))])).await;
+    assert!(b.claim().await.is_empty());
+}
+
 pub async fn postponed(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     let row = a.forward("f").await;

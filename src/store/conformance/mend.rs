@@ -96,7 +96,13 @@ pub async fn work_and_requests(base: Base) {
         here: false,
         ..work("free")
     };
-    a.run(call(vec![Effect::Forward(Box::new(free))])).await;
+    let delayed = NewForward {
+        delay: secs(10),
+        ..work("delayed")
+    };
+    for work in [free, delayed] {
+        a.run(call(vec![Effect::Forward(Box::new(work))])).await;
+    }
     let row = a.forward("redriven").await;
     let bury = BuryForwarded {
         id: row.id,
@@ -137,7 +143,7 @@ pub async fn work_and_requests(base: Base) {
     assert_eq!(b.ended().await.len(), 1);
     assert_eq!(b.claim().await.len(), 0);
     clock.advance(secs(5));
-    assert_eq!(b.claim().await.len(), 1);
+    assert_eq!(b.claim().await.len(), 2, "what was delayed or postponed");
     let due = CloseDue {
         after: secs(30),
         limit: 10,

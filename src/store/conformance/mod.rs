@@ -75,12 +75,12 @@ suite! {
     outbox: fetch_in_order fetch_by_bytes large_ones_in_parts complete_and_nack correlations_time_out
         ended_requests_are_found_from_where_the_last_query_ended closed_session_ends_correlations
         dead_letters redrive_moves_the_correlation old_dead_letters_go excess_dead_letters_go;
-    forwarded: postponed postponed_with_its_messages sent_once_beside_a_quick_reply due_by_the_clock taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired buried_and_redriven
+    forwarded: delayed postponed postponed_with_its_messages sent_once_beside_a_quick_reply due_by_the_clock taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired buried_and_redriven
         renamed_node_loses_its_claims unheard_claims_are_claimed_again how_long_it_fails_and_its_client_waits
         many_in_one_group postponed_and_settled_in_one_group rolled_back_beside_others;
     claims: each_service_has_its_own_room taken_over_service_by_service users_take_turns claims_are_bounded_in_bytes given_back unserved_work_waits unserved_work_is_reported
         a_query_continues_where_the_last_one_ended released_rows_are_checked_again
-        continued_queries_find_what_dead_nodes_left rows_that_clients_forward_are_bounded bytes_that_clients_forward_are_bounded;
+        continued_queries_find_what_dead_nodes_left rows_that_clients_forward_are_bounded rows_of_one_message_are_bounded bytes_that_clients_forward_are_bounded;
     mend: without_end a_dead_node_s_lease a_living_node_s_lease work_and_requests sessions nothing;
     nodes: listed the_application_that_came_first_has_it;
     numbers: catch_up_with_the_time of_a_dead_letter gaps_fill_no_outbox of_publications seen_ahead_of_the_store;
@@ -282,6 +282,7 @@ fn work(tid: &str) -> NewForward {
         left: None,
         adapted: Some(false),
         here: true,
+        delay: Duration::ZERO,
     }
 }
 

@@ -23,9 +23,9 @@ impl Handler<CommitNews> for Collector {
         } = news;
         self.0.push(News {
             stored,
-            forwarded: Vec::new(),
             work,
             published,
+            ..News::default()
         });
     }
 }
@@ -34,11 +34,13 @@ impl Handler<Dispatch> for Collector {
     type Result = ();
 
     /// Arrives after the news of the same commit, if there is any.
-    fn handle(&mut self, Dispatch(forwarded): Dispatch, _: &mut Context<Collector>) {
-        match self.0.last_mut().filter(|news| news.forwarded.is_empty()) {
-            Some(news) => news.forwarded = forwarded,
+    fn handle(&mut self, Dispatch { rows, due }: Dispatch, _: &mut Context<Collector>) {
+        let last = self.0.last_mut();
+        match last.filter(|news| news.forwarded.is_empty() && news.due.is_empty()) {
+            Some(news) => (news.forwarded, news.due) = (rows, due),
             None => self.0.push(News {
-                forwarded,
+                forwarded: rows,
+                due,
                 ..News::default()
             }),
         }

@@ -237,6 +237,9 @@ pub struct NewForward {
     /// Whether the caller's node has the service and claims the row as it stores it. Otherwise any node that has the
     /// service may claim it.
     pub here: bool,
+    /// How long until it may begin, counted from when this is stored. Zero where it is read. Delayed work waits for any
+    /// node, whatever `here` says.
+    pub delay: Duration,
 }
 
 impl NewForward {

@@ -55,6 +55,18 @@ pub struct Counted {
     pub since: i64,
 }
 
+impl Counted {
+    /// The same after further rows of the session with this number of bytes.
+    pub fn plus(self, rows: i64, bytes: i64) -> Counted {
+        Counted {
+            of_session: self.of_session + rows,
+            of_user: self.of_user + rows,
+            bytes_of_user: self.bytes_of_user + bytes,
+            since: self.since,
+        }
+    }
+}
+
 /// Whether something may be forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowed {
@@ -189,6 +201,7 @@ mod tests {
             left: None,
             adapted: None,
             here: true,
+            delay: Duration::ZERO,
         }
     }
 

@@ -34,15 +34,17 @@ macro_rules! is_claim {
 pub type ClaimOfRow = (i64, Option<String>, String);
 
 impl Transaction<'_> {
-    /// Stores work. Returns the claimed row if the caller's node has the service, otherwise `None`.
+    /// Stores work. Returns the claimed row if the caller's node has the service and the work is not delayed, otherwise
+    /// `None`.
     pub fn store_forwarded(&mut self, work: &NewForward) -> DbResult<(i64, Option<Forwarded>)> {
         self.raise_sequences()?;
         let (by, now) = (self.by.clone(), self.now);
         let (secret, debug) = (secret(), debug_text(&work.debug)?);
+        let here = work.here && work.delay.is_zero();
         let new = NewForwardedRow {
-            epoch: i64::from(work.here),
-            node: work.here.then_some(&*by),
-            due: now,
+            epoch: i64::from(here),
+            node: here.then_some(&*by),
+            due: now.saturating_add(ms(work.delay)),
             attempts: 0,
             secret: &secret,
             created: now,
@@ -59,10 +61,10 @@ impl Transaction<'_> {
             bytes: i32::try_from(work.bytes()).unwrap_or(i32::MAX),
             deadline: work.left.map(|left| now.saturating_add(ms(left))),
             adapted: work.adapted,
-            postponed: (!work.here).then_some(now),
+            postponed: (!here).then_some(now),
         };
         let id = self.insert_forwarded(&new)?;
-        let claimed = work.here.then(|| Forwarded {
+        let claimed = here.then(|| Forwarded {
             id,
             epoch: 1,
             secret,
@@ -88,21 +90,31 @@ impl Transaction<'_> {
         if !matches!(unit.cause, Cause::Incoming { .. }) {
             return Ok(None);
         }
+        // Counts do not include what the unit itself is about to store.
+        let (mut rows, mut bytes) = (0, 0);
         for effect in &unit.effects {
-            if let Effect::Forward(work) = effect
-                && let Some(limit) = self.refuse_forward(work)?
-            {
-                return Ok(Some(limit));
+            if let Effect::Forward(work) = effect {
+                if let Some(limit) = self.refuse_forward(work, rows, bytes)? {
+                    return Ok(Some(limit));
+                }
+                rows += 1;
+                bytes += work.bytes() as i64;
             }
         }
         Ok(None)
     }
 
-    fn refuse_forward(&mut self, work: &NewForward) -> DbResult<Option<ForwardLimit>> {
+    /// The limit that this would exceed after so many other rows and bytes of its unit, if any.
+    fn refuse_forward(
+        &mut self,
+        work: &NewForward,
+        rows: i64,
+        bytes: i64,
+    ) -> DbResult<Option<ForwardLimit>> {
         let begun = Instant::now();
         let mut allowed = self.allowances().spend(work, begun);
         if allowed == Allowed::Unknown {
-            let counted = self.count_forwarded(work)?;
+            let counted = self.count_forwarded(work)?.plus(rows, bytes);
             let now = Instant::now();
             let allowances = self.allowances();
             allowances.learn(work, counted, now);

@@ -239,7 +239,10 @@ impl Transaction<'_> {
             }
             Effect::Forward(work) => {
                 let (id, claimed) = self.store_forwarded(work)?;
-                self.news.work |= claimed.is_none();
+                match work.delay.is_zero() {
+                    true => self.news.work |= claimed.is_none(),
+                    false => self.news.is_due_after(work.delay),
+                }
                 self.news.forwarded.extend(claimed);
                 Ok(EffectOutcome::Forwarded(id))
             }

@@ -138,6 +138,11 @@ impl<'a> Evidence<'a> {
                 };
                 let rows = self.rows(row, client, "", *number);
                 self.expect(client, format!("the row of {what}"), rows, expected);
+                if *kind == Kind::Effect {
+                    let news = self.came(Came::News, client, &from, *number);
+                    let what = format!("the news of the work that {what} started");
+                    self.expect(client, what, news, expected);
+                }
             }
             Kind::Relay => {
                 let to = sent.to.unwrap_or_default();

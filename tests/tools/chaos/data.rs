@@ -109,7 +109,7 @@ pub fn client_of(user: &str) -> Option<usize> {
 
 /// The endpoints and terminators of a node.
 pub mod endpoint {
-    /// Transactional: a row in the application's table, and a reply.
+    /// Transactional: a row in the application's table, work started in [`WORK_SERVICE`], and a reply.
     pub const EFFECT: &str = "Chaos.effect";
     /// Transactional, for a SEND: a row, and no reply.
     pub const NOTE: &str = "Chaos.note";

@@ -190,6 +190,8 @@ fn add_endpoints<C: SimpleConnection + 'static>(
         .transactional(endpoint::EFFECT, move |row: &mut C, ask: Incoming<Ask>| {
             let Ask { client, number, .. } = ask.payload;
             insert(row, "effect", client, "", number, process)?;
+            let work = Forward::to(endpoint::WORK_SERVICE, &ask.payload);
+            ask.context.start(work.after(at_once_or_soon()))?;
             match die_at {
                 Some(DieAt::Inserted) => std::process::abort(),
                 Some(DieAt::BeforeCommit) => fault_injection::die_at(Step::BeforeCommit),
@@ -256,6 +258,16 @@ fn nobody() -> HandlerError {
 async fn take_a_while() {
     let most = if rand::random_ratio(1, 10) { 200 } else { 20 };
     tokio::time::sleep(Duration::from_millis(rand::random_range(0..most))).await;
+}
+
+/// When work begins that is started: half of it later, so that it is nobody's when a node dies.
+fn at_once_or_soon() -> Duration {
+    let delay = Duration::from_millis(rand::random_range(0..500));
+    if rand::random_ratio(1, 2) {
+        delay
+    } else {
+        Duration::ZERO
+    }
 }
 
 /// Everything in the statement is ours: numbers, and names without quotes. So it is the same for both databases.

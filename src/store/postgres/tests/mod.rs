@@ -268,6 +268,7 @@ fn work() -> NewForward {
         left: None,
         adapted: None,
         here: true,
+        delay: std::time::Duration::ZERO,
     }
 }
 
