@@ -48,7 +48,8 @@ async fn work_is_started_once_with_any_outcome_and_its_reply_is_dropped() {
         ("REQUEST", "forward", "ACK"),
         ("SEND", "done", "ACK"),
     ] {
-        let msg = json!({"do": decision, "start": [
+        // What is forwarded waits, lest its reply come first and take the place of the ACK.
+        let msg = json!({"do": decision, "work gate": "g", "start": [
             {"n": decision, "work": "resolve"},
             {"n": decision, "work": "reject"},
             {"n": decision, "work": "send"},
@@ -68,6 +69,7 @@ async fn work_is_started_once_with_any_outcome_and_its_reply_is_dropped() {
         sent.push(envelope);
     }
     // The only reply of a service is that to the forwarded request.
+    nodes.control.open("g", 1);
     let reply = line.expect("RESOLVE").await;
     assert_eq!(reply["msg"]["worked"]["do"], "forward");
     line.ack(&reply).await;
@@ -169,7 +171,8 @@ async fn services_adapters_and_terminators_start_work() {
     let request = line.expect("REQUEST").await;
     let msg = json!({"start": [{"n": "by the terminator"}]});
     let cmid = line.next_cmid();
-    let reply = json!({"t": "RESOLVE", "cmid": cmid, "smid": request["smid"], "msg": msg});
+    let reply =
+        json!({"t": "RESOLVE", "cmid": cmid, "smid": request["smid"], "tid": "t", "msg": msg});
     line.send(json!([reply])).await;
     line.expect_id("ACK", &cmid).await;
     until_worked(&nodes, "by the terminator", 1).await;
