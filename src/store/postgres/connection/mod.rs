@@ -3,39 +3,38 @@
 //! It is not Diesel's own `PgConnection`, for two reasons. `PgConnection` distinguishes only ten of PostgreSQL's
 //! SQLSTATEs, so that a value that will never be accepted looks like a database that is briefly unavailable. And it
 //! waits inside libpq without a time limit: behind a proxy that swallows all traffic, or a paused pooler, its thread
-//! would be lost. [`libpq`] solves both; [`row`] and this file adapt it to Diesel. Only transactional handlers are lent
+//! would be lost. [`libpq`] solves both; [`statement`], [`row`] and [`diesel_traits`] adapt it to Diesel. Only transactional handlers are lent
 //! a `PgConnection`, because that is what applications know; the statements before and after them run on that same
 //! connection.
 
+mod diesel_traits;
 mod libpq;
 #[cfg(test)]
 pub mod plain;
 mod row;
 mod socket;
 mod sqlstate;
+mod statement;
 
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel::connection::statement_cache::{PrepareForCache, StatementCache};
+use diesel::connection::statement_cache::StatementCache;
 use diesel::connection::{
-    AnsiTransactionManager, CacheSize, Connection, ConnectionSealed, DefaultLoadingMode,
-    DynInstrumentation, Instrumentation, LoadConnection, SimpleConnection, TransactionManager,
+    AnsiTransactionManager, Connection, DynInstrumentation, SimpleConnection, TransactionManager,
     TransactionManagerStatus,
 };
-use diesel::expression::QueryMetadata;
-use diesel::migration::{CREATE_MIGRATIONS_TABLE, MigrationConnection};
-use diesel::pg::{GetPgMetadataCache, Pg, PgConnection, PgMetadataCache, PgTypeMetadata};
+use diesel::pg::{Pg, PgConnection, PgMetadataCache};
 use diesel::prelude::*;
 use diesel::query_builder::bind_collector::RawBytesBindCollector;
-use diesel::query_builder::{Query, QueryFragment, QueryId};
+use diesel::query_builder::{QueryFragment, QueryId};
 use diesel::r2d2::R2D2Connection;
-use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error};
+use diesel::result::{DatabaseErrorKind, Error};
 
-use self::libpq::{Answer, Bound, Failure, Libpq, Refusal, Said, Standing};
-use self::row::{Cursor, Row, Rows};
+use self::libpq::{Answer, Failure, Libpq, Standing};
 use self::socket::{Mark, Socket};
+use self::statement::{Preparing, Statement};
 use crate::conninfo;
 use crate::store::statements::{Cutter, DbError, Meaning};
 
@@ -337,188 +336,5 @@ fn sorted(failure: Failure) -> (Meaning, DbError) {
                 Error::DatabaseError(kind, Box::new(why)),
             )
         }
-    }
-}
-
-impl DatabaseErrorInformation for Refusal {
-    fn message(&self) -> &str {
-        &self.message
-    }
-
-    fn details(&self) -> Option<&str> {
-        self.detail.as_deref()
-    }
-
-    fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
-    }
-
-    fn table_name(&self) -> Option<&str> {
-        self.table.as_deref()
-    }
-
-    fn column_name(&self) -> Option<&str> {
-        self.column.as_deref()
-    }
-
-    fn constraint_name(&self) -> Option<&str> {
-        self.constraint.as_deref()
-    }
-
-    fn statement_position(&self) -> Option<i32> {
-        None
-    }
-}
-
-/// A statement, prepared or not.
-enum Statement {
-    Prepared { name: String },
-    Plain { text: String, types: Vec<u32> },
-}
-
-/// What is needed to prepare a statement, and why preparing it failed.
-struct Preparing<'a> {
-    libpq: &'a mut Libpq,
-    failed: Option<Failure>,
-}
-
-impl Statement {
-    fn prepare(
-        preparing: &mut Preparing<'_>,
-        text: &str,
-        cached: PrepareForCache,
-        types: &[PgTypeMetadata],
-    ) -> QueryResult<Statement> {
-        let types = types
-            .iter()
-            .map(|it| {
-                it.oid()
-                    .map_err(|error| Error::SerializationError(Box::new(error)))
-            })
-            .collect::<QueryResult<Vec<_>>>()?;
-        match cached {
-            PrepareForCache::No => {
-                #[cfg(test)]
-                plain::note(text, &types);
-                Ok(Statement::Plain {
-                    text: text.to_owned(),
-                    types,
-                })
-            }
-            PrepareForCache::Yes { counter } => {
-                let name = format!("matssocket_{counter}");
-                match preparing.libpq.prepare(&name, text, &types) {
-                    Ok(()) => Ok(Statement::Prepared { name }),
-                    Err(failure) => {
-                        preparing.failed = Some(failure);
-                        Err(Error::NotFound)
-                    }
-                }
-            }
-        }
-    }
-
-    fn run(
-        &self,
-        libpq: &mut Libpq,
-        begin: Option<String>,
-        values: &[Bound],
-    ) -> Result<Answer, Failure> {
-        let said = match self {
-            Statement::Prepared { name } => Said::Prepared(name),
-            Statement::Plain { text, types } => Said::Text { text, types },
-        };
-        match begin {
-            Some(begin) => libpq.run_after(&begin, said, values),
-            None => libpq.run(said, values),
-        }
-    }
-}
-
-impl ConnectionSealed for PgConn {}
-
-impl SimpleConnection for PgConn {
-    fn batch_execute(&mut self, statements: &str) -> QueryResult<()> {
-        match &mut self.inner {
-            Inner::Own { libpq, begin, .. } => {
-                self.meaning = None;
-                let result = match begin.take() {
-                    Some(begin) => libpq.run_all(&format!("{begin}; {statements}")),
-                    None => libpq.run_all(statements),
-                };
-                self.noted(result).map(drop)
-            }
-            Inner::Lent(conn, _) => conn.batch_execute(statements),
-        }
-    }
-}
-
-impl Connection for PgConn {
-    type Backend = Pg;
-    type TransactionManager = AnsiTransactionManager;
-
-    fn establish(url: &str) -> ConnectionResult<PgConn> {
-        PgConn::connect(url, Duration::from_secs(30)).map_err(ConnectionError::BadConnection)
-    }
-
-    fn execute_returning_count<T>(&mut self, source: &T) -> QueryResult<usize>
-    where
-        T: QueryFragment<Pg> + QueryId,
-    {
-        match &mut self.inner {
-            Inner::Own { .. } => self.run(source).map(|answer| answer.changed()),
-            Inner::Lent(conn, _) => conn.execute_returning_count(source),
-        }
-    }
-
-    fn transaction_state(&mut self) -> &mut AnsiTransactionManager {
-        &mut self.manager
-    }
-
-    fn instrumentation(&mut self) -> &mut dyn Instrumentation {
-        &mut *self.instrumentation
-    }
-
-    fn set_instrumentation(&mut self, instrumentation: impl Instrumentation) {
-        self.instrumentation = instrumentation.into();
-    }
-
-    fn set_prepared_statement_cache_size(&mut self, size: CacheSize) {
-        match &mut self.inner {
-            Inner::Own { statements, .. } => statements.set_cache_size(size),
-            Inner::Lent(conn, _) => conn.set_prepared_statement_cache_size(size),
-        }
-    }
-}
-
-impl LoadConnection<DefaultLoadingMode> for PgConn {
-    type Cursor<'conn, 'query> = Cursor;
-    type Row<'conn, 'query> = Row;
-
-    fn load<'conn, 'query, T>(
-        &'conn mut self,
-        source: T,
-    ) -> QueryResult<Self::Cursor<'conn, 'query>>
-    where
-        T: Query + QueryFragment<Pg> + QueryId + 'query,
-        Pg: QueryMetadata<T::SqlType>,
-    {
-        let rows = match &mut self.inner {
-            Inner::Own { .. } => Rows::Here(self.run(&source)?),
-            Inner::Lent(conn, _) => Rows::copied(conn, source)?,
-        };
-        Ok(Cursor::new(rows))
-    }
-}
-
-impl MigrationConnection for PgConn {
-    fn setup(&mut self) -> QueryResult<usize> {
-        diesel::sql_query(CREATE_MIGRATIONS_TABLE).execute(self)
-    }
-}
-
-impl GetPgMetadataCache for PgConn {
-    fn get_metadata_cache(&mut self) -> &mut PgMetadataCache {
-        &mut self.metadata
     }
 }
