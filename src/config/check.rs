@@ -1,28 +1,15 @@
-//! Rejects configurations with values with which the server would not work, or that contradict each other.
+//! Rejects configurations with values with which the server would not work, or that contradict each other. [`rule`]
+//! has the rules, this file says which of them each field has to obey.
 
-use std::fmt;
+mod rule;
+
 use std::time::Duration;
 
+pub use self::rule::ConfigMistake;
+
+use self::rule::{Check, Field, Value, field, fields};
 use super::Config;
 use crate::store::StoreConfig;
-
-/// What is wrong with a [`Config`]. Its text names each field with its value, and says why the value is unusable and
-/// what to set instead.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ConfigMistake {
-    /// The affected fields, as named in [`Config`]; those of its `store` start with `store.`.
-    pub fields: Vec<&'static str>,
-    text: String,
-}
-
-impl fmt::Display for ConfigMistake {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.text)
-    }
-}
-
-impl std::error::Error for ConfigMistake {}
 
 /// Size of the shortest HELLO with a typical authorization value.
 const SHORTEST_HELLO: u64 = 1024;
@@ -32,83 +19,6 @@ const MAX_THREADS: u64 = 1_000;
 
 /// The longest delay for batching: beyond this, the other side would wait too long for the answer.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
-
-/// The value of a field.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Value {
-    Number(u64),
-    Time(Duration),
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Value::Number(number) => write!(out, "{number}"),
-            Value::Time(Duration::ZERO) => out.write_str("0s"),
-            Value::Time(time) => write!(out, "{time:?}"),
-        }
-    }
-}
-
-impl From<u32> for Value {
-    fn from(number: u32) -> Value {
-        Value::Number(number.into())
-    }
-}
-
-impl From<u64> for Value {
-    fn from(number: u64) -> Value {
-        Value::Number(number)
-    }
-}
-
-impl From<usize> for Value {
-    fn from(number: usize) -> Value {
-        Value::Number(u64::try_from(number).unwrap_or(u64::MAX))
-    }
-}
-
-impl From<Duration> for Value {
-    fn from(time: Duration) -> Value {
-        Value::Time(time)
-    }
-}
-
-/// A field and its value.
-#[derive(Clone, Copy)]
-struct Field {
-    name: &'static str,
-    value: Value,
-}
-
-impl fmt::Display for Field {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} = {}", self.name, self.value)
-    }
-}
-
-/// A [`Field`], by the variable that holds a reference to its value.
-macro_rules! field {
-    ($field:ident) => {
-        Field {
-            name: stringify!($field),
-            value: Value::from(*$field),
-        }
-    };
-    (store.$field:ident) => {
-        Field {
-            name: concat!("store.", stringify!($field)),
-            value: Value::from(*$field),
-        }
-    };
-}
-
-/// The same for several fields.
-macro_rules! fields {
-    ($($field:ident),* $(,)?) => {
-        [$(field!($field)),*]
-    };
-}
 
 impl Config {
     /// Checks for values with which a server would not work, such as a window of zero, and for values that contradict
@@ -125,11 +35,6 @@ impl Config {
             false => Err(check.mistakes),
         }
     }
-}
-
-#[derive(Default)]
-struct Check {
-    mistakes: Vec<ConfigMistake>,
 }
 
 impl Check {
@@ -393,71 +298,6 @@ impl Check {
                 "each is a thread with a connection to the database",
             );
         }
-    }
-
-    fn not_zero(&mut self, fields: &[Field]) {
-        for &field in fields {
-            let least = match field.value {
-                Value::Number(_) => Value::Number(1),
-                // The server's resolution of time.
-                Value::Time(_) => Value::Time(Duration::from_millis(1)),
-            };
-            if field.value < least {
-                self.add(&[field], format!("{field} must be at least {least}"));
-            }
-        }
-    }
-
-    fn at_least(&mut self, field: Field, least: Value, because: &str) {
-        if field.value < least {
-            let text = format!("{field} must be at least {least}, or {because}");
-            self.add(&[field], text);
-        }
-    }
-
-    fn at_most(&mut self, field: Field, most: Value, because: &str) {
-        if field.value > most {
-            let text = format!("{field} must be at most {most}: {because}");
-            self.add(&[field], text);
-        }
-    }
-
-    /// Requires `smaller <= larger`.
-    fn ordered(&mut self, smaller: Field, larger: Field, because: &str) {
-        if smaller.value > larger.value {
-            self.contradiction(smaller, "must not be more than", larger, because);
-        }
-    }
-
-    /// Requires `interval * times < limit`.
-    fn shorter(&mut self, interval: Field, times: u32, limit: Field, because: &str) {
-        let (Value::Time(short), Value::Time(long)) = (interval.value, limit.value) else {
-            return;
-        };
-        if short.saturating_mul(times) >= long {
-            let must = match times {
-                1 => "must be shorter than",
-                _ => "must be shorter than half of",
-            };
-            self.contradiction(interval, must, limit, because);
-        }
-    }
-
-    /// If the larger one is zero, that is the mistake, which is already reported.
-    fn contradiction(&mut self, smaller: Field, must: &str, larger: Field, because: &str) {
-        if matches!(larger.value, Value::Number(0) | Value::Time(Duration::ZERO)) {
-            return;
-        }
-        let (small, large) = (smaller.name, larger.name);
-        self.add(
-            &[smaller, larger],
-            format!("{smaller} {must} {larger}, or {because}: lower {small}, or raise {large}"),
-        );
-    }
-
-    fn add(&mut self, fields: &[Field], text: String) {
-        let fields = fields.iter().map(|field| field.name).collect();
-        self.mistakes.push(ConfigMistake { fields, text });
     }
 }
 
