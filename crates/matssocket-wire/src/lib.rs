@@ -19,10 +19,12 @@ mod close;
 mod coalesce;
 mod debug;
 mod envelope;
+mod field;
 mod id;
 mod message_type;
 mod pipeline;
 mod print;
+mod read_envelope;
 mod text;
 mod value;
 
