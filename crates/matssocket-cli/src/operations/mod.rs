@@ -1,8 +1,9 @@
-//! The commands of an operator: [`settings`] defines what can be set, [`sources`] where values come from, and
+//! The commands of an operator: [`settings`] defines what can be set, [`field`] how it is written, [`sources`] where values come from, and
 //! [`options`] how they are given on the command line. [`serve`] runs a server; the other commands operate on a store
 //! ([`store_url`] names it) without a server.
 
 pub mod dead_letters;
+mod field;
 pub mod masked;
 pub mod migrate;
 pub mod nodes;
