@@ -1,17 +1,21 @@
 //! The session's decisions, pure: an [`Event`] comes in, [`Action`]s come out. No I/O, no actor, no log and no clock: the
 //! time is part of the [`Environment`] that comes with each event.
 //!
-//! [`inbound`] processes pipelines in order, [`pipeline`] is the current one, [`authorize`] holds what waits for
-//! authorization, [`inbox`] tracks which messages are being handled, [`replies`] coalesces answers, [`outbox`] is the
-//! window of messages sent and not acknowledged, [`topics`] has the subscriptions, [`subscribing`] makes them,
-//! [`publications`] delivers what is published, [`replay`] what was missed, [`position`] tracks what was received, and
-//! [`rights`] checks whether the subscriptions are still allowed.
+//! [`inbound`] processes pipelines in order, [`pipeline`] is the current one, [`welcome`] opens or resumes the session,
+//! [`authorize`] asks whether the client is authorized and [`authorization`] holds what waits for that, [`answering`] has
+//! the client's messages handled and answered, [`inbox`] tracks which ones are, [`replies`] coalesces answers, [`outbox`]
+//! is the window of messages sent and not acknowledged, [`topics`] has the subscriptions, [`subscribing`] makes them,
+//! [`publications`] delivers what is published, [`replay`] what was missed, [`position`] tracks what was received,
+//! [`rights`] checks whether the subscriptions are still allowed, and [`leaving`] ends the session or its connection.
 
+mod answering;
+mod authorization;
 mod authorize;
 mod event;
 mod expiry;
 mod inbound;
 mod inbox;
+mod leaving;
 mod outbox;
 mod outgoing;
 mod pipeline;
@@ -26,30 +30,31 @@ mod subscribing;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod welcome;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytestring::ByteString;
 
-use self::authorize::Authorization;
+use self::authorization::Authorization;
 pub(super) use self::event::{
     Acks, Action, Environment, Event, Failure, Handle, Hello, Identity, Keep, Recorded, Subscribed,
     ToSubscribe,
 };
 use self::inbox::Inbox;
+use self::leaving::Leaving;
 use self::outbox::Window;
 use self::pipeline::Pipeline;
-use self::recent::{Outline, Recent};
+use self::recent::Recent;
 use self::replies::Replies;
 use self::standing::Rumour;
 use self::subscribing::Subscribing;
 use self::topics::Topics;
 use super::line::FromLine;
 use crate::auth::ClientInfo;
-use crate::clock::{ms, wall_time};
+use crate::clock::ms;
 use crate::config::Config;
-use crate::introspection::LiveSession;
 use crate::registry::ToSession;
 use crate::store::account_of;
 use crate::store::operation::Holder;
@@ -63,12 +68,6 @@ enum Waiting {
     Registration,
     TopicAuthorization(Box<Subscribing>),
     TopicSubscription(Box<Subscribing>),
-}
-
-/// A pending close. (Boxed, like all rare parts of a state: there are many states.)
-struct Leaving {
-    at: i64,
-    close: Close,
 }
 
 /// The state of one session.
@@ -255,53 +254,6 @@ impl State {
         }
     }
 
-    fn taken_over(&mut self) {
-        let elsewhere = |it: &mut Box<Leaving>| it.close.code != CloseCode::Disconnect;
-        if let Some(leaving) = self.leaving.take_if(elsewhere) {
-            // The line was about to be closed anyway, and perhaps only this node's name has changed.
-            return self.end(Some(leaving.close), Keep::Deregister);
-        }
-        let why = "another connection with the same MatsSocketSessionId took over";
-        self.end(Some(Close::new(CloseCode::Disconnect, why)), Keep::Nothing);
-    }
-
-    fn gone(&mut self) {
-        let why = "the session is gone: it was closed, or has timed out";
-        self.end(Some(Close::new(CloseCode::SessionLost, why)), Keep::Closed);
-    }
-
-    /// The store refused a write: the session was taken over or closed. The registry is about to say which; in case its
-    /// message is lost, the store is asked. Until then nothing more is done.
-    fn fenced_off(&mut self) {
-        const WORD: i64 = 250;
-        let close = Close::new(CloseCode::Disconnect, "fenced off");
-        self.leave_at(self.environment.now + WORD, close);
-        self.drop_work();
-    }
-
-    /// The server is stopping: no more input is processed, handlers finish within the grace time, then the line is
-    /// closed.
-    fn restart(&mut self, why: &str) {
-        let close = Close::new(CloseCode::ServiceRestart, why);
-        if self.inbox.running() == 0 {
-            return self.leave(close);
-        }
-        let grace = ms(self.config.stop_grace);
-        self.leave_at(self.environment.now.saturating_add(grace), close);
-        self.drop_work();
-    }
-
-    /// Schedules the close of the line.
-    fn leave_at(&mut self, at: i64, close: Close) {
-        self.leaving = Some(Box::new(Leaving { at, close }));
-    }
-
-    /// Sends what is still to be sent, then closes the line. The session is kept.
-    fn leave(&mut self, close: Close) {
-        self.flush_all();
-        self.end(Some(close), Keep::Deregister);
-    }
-
     fn tick(&mut self) {
         let now = self.environment.now;
         if let Some(leaving) = self.leaving.take_if(|leaving| leaving.at <= now) {
@@ -352,49 +304,9 @@ impl State {
         Some(text)
     }
 
-    fn drop_work(&mut self) {
-        for text in self.work.drain(..) {
-            self.actions.push(Action::Processed(text.len()));
-        }
-        self.work_bytes = 0;
-    }
-
-    /// Closes the session for a protocol violation.
-    fn violation(&mut self, why: impl Into<String>) {
-        let close = Close::new(CloseCode::ProtocolError, why);
-        self.mistake(close.reason());
-        self.close(close);
-    }
-
     /// Records a mistake of the client.
     fn mistake(&mut self, what: &str) {
         self.actions.push(Action::Mistake(shown(what).into_owned()));
-    }
-
-    /// Closes with this code, which determines what becomes of the session. A session that HELLO named but did not get
-    /// is left alone.
-    fn close(&mut self, close: Close) {
-        let keep = match close.code.server_closes_session() {
-            true => Keep::Close(close.reason().to_owned()),
-            false => Keep::Deregister,
-        };
-        self.end(Some(close), keep);
-    }
-
-    fn end(&mut self, close: Option<Close>, keep: Keep) {
-        if std::mem::replace(&mut self.ended, true) {
-            return;
-        }
-        self.drop_work();
-        if let Some(bytes) = self.current.as_mut().and_then(Pipeline::give_up_text) {
-            self.actions.push(Action::Processed(bytes));
-        }
-        let keep = if self.identity().is_some() {
-            keep
-        } else {
-            Keep::Nothing
-        };
-        self.actions.push(Action::End { close, keep });
     }
 
     pub(super) fn identity(&self) -> Option<&Identity> {
@@ -467,44 +379,5 @@ impl State {
         let room = self.environment.outgoing_room.checked_sub(bytes);
         self.environment.outgoing_room = room.unwrap_or(self.environment.outgoing_room);
         room.is_some()
-    }
-
-    /// Records an envelope for introspection, and reports it to listeners.
-    fn record(&mut self, incoming: bool, envelope: Outline<'_>) {
-        let (most, at) = (self.config.recent_envelopes, self.environment.wall);
-        self.recent.add(most, at, incoming, &envelope);
-        if !self.has_listeners {
-            return;
-        }
-        let identity = self.identity();
-        let recorded = Recorded {
-            session_id: identity.map(|it| it.sid.clone()).unwrap_or_default(),
-            user_id: self.user_id().into(),
-            incoming,
-            message_type: envelope.message_type,
-            endpoint: envelope.endpoint.map(Box::from),
-            trace_id: envelope.trace_id.map(Box::from),
-        };
-        self.actions.push(Action::Recorded(Box::new(recorded)));
-    }
-
-    pub(super) fn introspect(&self) -> LiveSession {
-        let identity = self.identity();
-        let client = self.client.as_deref();
-        LiveSession {
-            session_id: identity
-                .map(|identity| identity.sid.to_string())
-                .unwrap_or_default(),
-            user_id: self.user_id().to_owned(),
-            app_name: client.map(|it| it.app_name.clone()).unwrap_or_default(),
-            app_version: client.map(|it| it.app_version.clone()).unwrap_or_default(),
-            client: client.map(|it| it.library.clone()).unwrap_or_default(),
-            remote: client.and_then(|it| it.remote.clone()),
-            authenticated: wall_time(self.last_valid()),
-            topics: self.topics.list(),
-            handlers: self.inbox.running(),
-            unacknowledged: self.window.unacknowledged(),
-            recent: self.recent.list(),
-        }
     }
 }

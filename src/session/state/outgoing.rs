@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 
 use super::super::line::Text;
-use super::authorize::Outgoing;
+use super::authorization::Outgoing;
 use super::recent::Outline;
 use super::{Acks, Action, Failure, State};
 use crate::clock::ms;

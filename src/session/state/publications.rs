@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::super::line::Text;
-use super::authorize::Outgoing;
+use super::authorization::Outgoing;
 use super::recent::Outline;
 use super::topics::Unsent;
 use super::{Action, State};

@@ -1,10 +1,11 @@
-//! The last envelopes of a session, kept for introspection.
+//! What introspection and listeners are shown of a session, and its last envelopes, which are kept for that.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use super::{Action, Recorded, State};
 use crate::clock::wall_time;
-use crate::introspection::RecentEnvelope;
+use crate::introspection::{LiveSession, RecentEnvelope};
 use crate::wire::{Envelope, MAX_ID_BYTES, MessageType, cut, shown};
 
 /// An envelope without its content.
@@ -34,6 +35,47 @@ impl<'a> Outline<'a> {
                 None => many().map(Cow::Owned),
             },
             trace_id: envelope.tid.as_deref(),
+        }
+    }
+}
+
+impl State {
+    /// Records an envelope for introspection, and reports it to listeners.
+    pub(super) fn record(&mut self, incoming: bool, envelope: Outline<'_>) {
+        let (most, at) = (self.config.recent_envelopes, self.environment.wall);
+        self.recent.add(most, at, incoming, &envelope);
+        if !self.has_listeners {
+            return;
+        }
+        let identity = self.identity();
+        let recorded = Recorded {
+            session_id: identity.map(|it| it.sid.clone()).unwrap_or_default(),
+            user_id: self.user_id().into(),
+            incoming,
+            message_type: envelope.message_type,
+            endpoint: envelope.endpoint.map(Box::from),
+            trace_id: envelope.trace_id.map(Box::from),
+        };
+        self.actions.push(Action::Recorded(Box::new(recorded)));
+    }
+
+    pub(in crate::session) fn introspect(&self) -> LiveSession {
+        let identity = self.identity();
+        let client = self.client.as_deref();
+        LiveSession {
+            session_id: identity
+                .map(|identity| identity.sid.to_string())
+                .unwrap_or_default(),
+            user_id: self.user_id().to_owned(),
+            app_name: client.map(|it| it.app_name.clone()).unwrap_or_default(),
+            app_version: client.map(|it| it.app_version.clone()).unwrap_or_default(),
+            client: client.map(|it| it.library.clone()).unwrap_or_default(),
+            remote: client.and_then(|it| it.remote.clone()),
+            authenticated: wall_time(self.last_valid()),
+            topics: self.topics.list(),
+            handlers: self.inbox.running(),
+            unacknowledged: self.window.unacknowledged(),
+            recent: self.recent.list(),
         }
     }
 }

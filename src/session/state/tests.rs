@@ -6,6 +6,7 @@ mod large;
 mod messages;
 mod outbox;
 mod position;
+mod standing;
 mod topics;
 
 use std::time::Duration;
