@@ -11,6 +11,7 @@ pub mod bench;
 mod config;
 #[cfg(all(test, feature = "sqlite"))]
 mod conformance;
+mod database;
 mod error;
 mod fair;
 mod handle;

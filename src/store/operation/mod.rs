@@ -8,17 +8,23 @@
 //! Times are milliseconds since the epoch on the store's clock.
 
 mod forward;
+mod listing;
 mod mailbox;
+mod maintenance;
 mod node;
 mod session;
+mod subscription;
 mod topic;
 mod unit;
 mod user;
 
 pub use forward::*;
+pub use listing::*;
 pub use mailbox::*;
+pub use maintenance::*;
 pub use node::*;
 pub use session::*;
+pub use subscription::*;
 pub use topic::*;
 pub use unit::*;
 pub use user::*;
