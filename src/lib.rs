@@ -145,7 +145,8 @@ pub use clock::Clock;
 pub use cluster::{Cluster, ClusterMetrics};
 pub use config::{Config, ConfigMistake};
 pub use endpoint::{
-    Context, Forward, Incoming, Outcome, ReplyToken, ServiceFailure, ServiceMetrics, ServiceOptions,
+    Context, EndpointMetrics, Forward, Incoming, Outcome, ReplyToken, ServiceFailure,
+    ServiceMetrics, ServiceOptions,
 };
 pub use error::{HandlerError, NotReady, SendError, StartError};
 pub use events::{MessageEvent, SessionChange, SessionEvent};
@@ -174,6 +175,11 @@ pub mod security {}
 #[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples about metrics compile.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../docs/metrics.md")]
+struct MetricsGuide;
 
 /// The examples of the guide to pages compile.
 #[cfg(all(doctest, feature = "sqlite"))]

@@ -9,7 +9,7 @@ use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Context, Incoming, Outcome, RawOutcome};
+use super::{Context, EndpointCounters, Incoming, Outcome, RawOutcome};
 use crate::error::HandlerError;
 use crate::wire::{Payload, shown};
 
@@ -37,6 +37,7 @@ pub(crate) struct Endpoint {
     pub(crate) run: Run,
     /// Turns a service's reply into the endpoint's.
     pub(crate) adapter: Option<Handler>,
+    pub(crate) counters: Arc<EndpointCounters>,
     /// Its answers are sent at once, instead of waiting to be batched.
     pub(crate) at_once: bool,
 }
@@ -48,6 +49,7 @@ impl Endpoint {
             replies,
             run,
             adapter: None,
+            counters: Arc::default(),
             at_once: false,
         }
     }

@@ -5,6 +5,7 @@
 
 pub(crate) mod builtin;
 mod context;
+mod counters;
 mod erased;
 mod forward;
 mod origin;
@@ -15,6 +16,8 @@ mod stand_in;
 
 pub use context::{Context, Incoming, ReplyToken};
 pub(crate) use context::{effects, take_effects};
+pub(crate) use counters::EndpointCounters;
+pub use counters::EndpointMetrics;
 pub(crate) use erased::{
     Call, Endpoint, Handled, Handler, Run, TransactionalHandler, async_handler, panicked,
     transactional_handler,

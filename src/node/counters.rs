@@ -20,6 +20,7 @@ pub(crate) struct Meters {
 /// Counters other than those of the mailboxes.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    pub(crate) sessions_connected: Arc<AtomicU64>,
     pub(crate) handlers_running: AtomicU64,
     pub(crate) handler_failures: AtomicU64,
     pub(crate) messages_without_session: AtomicU64,

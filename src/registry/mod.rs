@@ -13,6 +13,8 @@ mod takeover;
 mod tests;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Context, Handler, MessageResult};
@@ -58,6 +60,8 @@ pub(crate) struct Links {
     pub(crate) newest_publication: i64,
     pub(crate) takeover_wait: Duration,
     pub(crate) revocations: SeenRevocations,
+    /// Shows how many sessions are connected here.
+    pub(crate) connected: Arc<AtomicU64>,
 }
 
 /// The actor.
@@ -81,6 +85,7 @@ pub(crate) struct Registry {
     /// A session that has not attached this long after its registration will not attach any more.
     stray_age: Duration,
     when_empty: Vec<oneshot::Sender<()>>,
+    connected: Arc<AtomicU64>,
 }
 
 impl Registry {
@@ -101,6 +106,7 @@ impl Registry {
             strays: HashMap::new(),
             stray_age: links.takeover_wait.saturating_mul(4),
             when_empty: Vec::new(),
+            connected: links.connected,
         }
     }
 
@@ -144,6 +150,11 @@ impl Registry {
         }
     }
 
+    fn show(&self) {
+        self.connected
+            .store(self.sessions.len() as u64, Ordering::Relaxed);
+    }
+
     fn forget(&mut self, session: SessionKey) {
         if let Some(entry) = self.sessions.remove(&session) {
             let topics = entry.listening.into_iter().flat_map(|it| it.topics);
@@ -151,6 +162,7 @@ impl Registry {
                 self.unlisten(session, &topic);
             }
         }
+        self.show();
         if self.sessions.is_empty() {
             for waiting in self.when_empty.drain(..) {
                 let _ = waiting.send(());
@@ -250,6 +262,7 @@ impl Handler<Attach> for Registry {
                 listening: None,
             },
         );
+        self.show();
     }
 }
 

@@ -92,6 +92,7 @@ fn registry() -> (Addr<Registry>, Arc<Written>) {
             newest_publication: 0,
             takeover_wait: Duration::MAX,
             revocations: SeenRevocations::default(),
+            connected: Arc::default(),
         })
     });
     (registry, written)

@@ -30,6 +30,8 @@ pub(super) fn snapshot(node: &Node, maintenance: &MaintenanceCounters) -> Metric
     // Stand-ins for endpoints are not services of the application.
     let services = services.filter(|(name, _)| !is_stand_in(name));
     let services = services.map(|(name, service)| (name.clone(), service.metrics()));
+    let endpoints = node.endpoints.iter();
+    let endpoints = endpoints.map(|(id, endpoint)| (id.clone(), endpoint.counters.snapshot()));
     Metrics {
         app: node.app.clone(),
         node: node.name().to_string(),
@@ -40,6 +42,8 @@ pub(super) fn snapshot(node: &Node, maintenance: &MaintenanceCounters) -> Metric
         maintenance: maintenance.snapshot(),
         services: services.collect(),
         unserved: node.unserved.counts(),
+        endpoints: endpoints.collect(),
+        sessions_connected: get(&node.counters.sessions_connected),
         handlers_running: get(&node.counters.handlers_running),
         handler_failures: get(&node.counters.handler_failures),
         messages_without_session: get(&node.counters.messages_without_session),

@@ -14,6 +14,7 @@ mod users;
 use std::fmt;
 use std::sync::Arc;
 
+use actix_web::HttpResponse;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
@@ -26,7 +27,7 @@ use crate::endpoint::{Host, ReplyToken};
 use crate::error::{NotReady, SendError};
 use crate::introspection::LiveSession;
 use crate::message::{self, IdempotencyKey, Maker, Recipient, ReplyTo};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, prometheus};
 use crate::node::Node;
 use crate::store::StoreError;
 use crate::store::operation::{
@@ -318,6 +319,31 @@ impl MatsSocketServer {
     /// Figures of every actor, the store and the maintenance tasks since the start. They serialise to JSON.
     pub fn metrics(&self) -> Metrics {
         metrics::snapshot(&self.node, &self.beside.maintenance)
+    }
+
+    /// A route that answers with [`metrics`](Self::metrics) as Prometheus reads them. It shows no payloads and no users,
+    /// but the names of endpoints and services: mount it where only your monitoring can reach it.
+    ///
+    /// ```
+    /// use actix_web::{App, HttpServer};
+    /// # fn run(server: matssocket::MatsSocketServer) -> std::io::Result<()> {
+    /// let metrics = HttpServer::new(move || {
+    ///     App::new().route("/metrics", server.prometheus_scrape())
+    /// });
+    /// // Inside the cluster's network only.
+    /// let metrics = metrics.workers(1).bind("127.0.0.1:9464")?;
+    /// # drop(metrics);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn prometheus_scrape(&self) -> actix_web::Route {
+        let server = self.clone();
+        actix_web::web::get().to(move || {
+            let answer = HttpResponse::Ok()
+                .content_type(prometheus::CONTENT_TYPE)
+                .body(server.metrics().to_prometheus());
+            std::future::ready(answer)
+        })
     }
 
     /// Says by [`ready`](Self::ready) that the node is stopping, and goes on serving for

@@ -126,6 +126,7 @@ async fn begin(setup: Setup) -> Result<MatsSocketServer, StartError> {
         newest_publication: joined.newest_publication,
         takeover_wait: node.config.takeover_wait,
         revocations: node.revocations.clone(),
+        connected: node.counters.sessions_connected.clone(),
     }));
     services.run(Services::new(node.clone()));
     actix::spawn(node.clone().watch_health());

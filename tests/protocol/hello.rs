@@ -304,27 +304,6 @@ async fn listeners_and_introspection_see_the_sessions() {
     assert!(nodes.server().live_sessions().await.is_empty());
 }
 
-#[actix_web::test]
-async fn metrics_show_every_actor() {
-    let nodes = Nodes::one().await;
-    let mut line = nodes.open("anna").await;
-    let cmid = line.request("test.do", json!({"do": "forward"})).await;
-    line.expect_id("RESOLVE", &cmid).await;
-    nodes.server().publish("topic", "t", &1).await.unwrap();
-    let metrics = serde_json::to_value(nodes.server().metrics()).unwrap();
-    let text = metrics.to_string().to_lowercase();
-    for actor in [
-        "registry",
-        "store",
-        "cluster",
-        "session",
-        "connection",
-        "service",
-    ] {
-        assert!(text.contains(actor), "no {actor} in {metrics:#}");
-    }
-}
-
 /// `Actor::start` panics outside an actix system: the node's actors must have a system of their own.
 #[tokio::test]
 async fn an_application_on_plain_tokio_works_too() {

@@ -11,6 +11,7 @@ mod document;
 mod foreign_text;
 mod hello;
 mod http;
+mod metrics;
 mod outbox;
 mod outcomes;
 mod pipeline;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ended::{End, HandlerEnded};
 use super::running::{Owner, Running, RunningHandlers};
@@ -141,14 +141,16 @@ async fn attempt_once(job: &Job, running: &mut Running) -> End {
                 context: context.clone(),
                 payload: job.envelope.msg.clone(),
             };
+            let begun = Instant::now();
             let handled = handler(call).await;
+            endpoint.counters.ended(begun, &handled);
             let effects = job.node.effects_of(&context);
             commit(job, running, handled, effects).await
         }
         // Boxed, since it would be the largest part of this task and is seldom needed.
         Run::Transactional(handler) => {
             let turn = job.transactions.lock().await;
-            let end = Box::pin(transact(job, running, context, handler.clone())).await;
+            let end = Box::pin(transact(job, running, context, endpoint, handler.clone())).await;
             drop(turn);
             end
         }

@@ -1,12 +1,15 @@
 //! Runs a transactional handler, inside the transaction of its message.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::ended::End;
 use super::run::{Job, commit, end, retry};
 use super::running::Running;
 use super::unit::unit;
-use crate::endpoint::{Call, Context, Handled, RawOutcome, panicked};
+use crate::endpoint::{
+    Call, Context, Endpoint, Handled, RawOutcome, TransactionalHandler, panicked,
+};
 use crate::error::HandlerError;
 use crate::store::StoreError;
 use crate::store::operation::{Transact, TransactBody, Transacted};
@@ -17,8 +20,10 @@ pub(super) async fn transact(
     job: &Job,
     running: &mut Running,
     context: Context,
-    handler: crate::endpoint::TransactionalHandler,
+    endpoint: &Endpoint,
+    handler: TransactionalHandler,
 ) -> End {
+    let counters = endpoint.counters.clone();
     let holder = running.holder().unwrap_or(job.holder);
     let cmid = job.envelope.cmid.clone().unwrap_or_default();
     let endpoint = context.endpoint().to_owned();
@@ -30,7 +35,9 @@ pub(super) async fn transact(
             context: context.clone(),
             payload: inside.envelope.msg.clone(),
         };
+        let begun = Instant::now();
         let handled = handler(connection, call);
+        counters.ended(begun, &handled);
         if matches!(handled, Ok(RawOutcome::Reject(_)) | Err(_)) {
             return Err(Box::new(Undone::Answered(handled)));
         }

@@ -21,7 +21,7 @@ const CLOSING: &str = "\
 Each setting is also an entry of the configuration file (stop_grace = \"5s\") and a variable of the environment
 (MATSSOCKET_STOP_GRACE=5s). The command line comes before the environment, and that before the file.
 
-GET /health, /ready and /metrics tell how the server is.";
+GET /health, /ready, /metrics (JSON) and /prometheus tell how the server is.";
 
 /// Run one node, with a configuration file
 ///
@@ -137,11 +137,13 @@ async fn start(settings: &Settings, name: &str) -> Result<MatsSocketServer, Fail
 /// HTTP in addition to the WebSocket.
 fn beside(server: MatsSocketServer, introspection: bool) -> impl FnOnce(&mut ServiceConfig) {
     move |config| {
+        let prometheus = server.prometheus_scrape();
         config
             .app_data(Data::new(server))
             .route("/health", web::get().to(async || "up\n"))
             .route("/ready", web::get().to(ready))
-            .route("/metrics", web::get().to(metrics));
+            .route("/metrics", web::get().to(metrics))
+            .route("/prometheus", prometheus);
         if introspection {
             config.route("/sessions", web::get().to(sessions));
         }

@@ -1,11 +1,14 @@
 //! The figures of a server: a snapshot of what its actors, its store and its maintenance have done so far.
 
+pub(crate) mod prometheus;
+mod series;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use crate::cluster::ClusterMetrics;
-use crate::endpoint::ServiceMetrics;
+use crate::endpoint::{EndpointMetrics, ServiceMetrics};
 use crate::mailbox::MailboxMetrics;
 use crate::maintenance::MaintenanceMetrics;
 use crate::store::StoreMetricsSnapshot;
@@ -28,11 +31,15 @@ pub struct Metrics {
     pub cluster: ClusterMetrics,
     /// Maintenance tasks by name.
     pub maintenance: BTreeMap<&'static str, MaintenanceMetrics>,
+    /// Each endpoint and terminator of this node, by id.
+    pub endpoints: BTreeMap<String, EndpointMetrics>,
     /// Each service of this node, by name.
     pub services: BTreeMap<String, ServiceMetrics>,
     /// Forwarded messages, by service, that wait because no living node has their service, as of the last
     /// [sweep](crate::Config::sweep_interval). This counts the whole cluster: all nodes report the same.
     pub unserved: BTreeMap<String, u64>,
+    /// Sessions connected to this node.
+    pub sessions_connected: u64,
     /// Handlers running now.
     pub handlers_running: u64,
     /// Handlers that failed or panicked.
@@ -74,4 +81,12 @@ pub struct Metrics {
     /// Mistakes of clients: protocol violations, fields that cannot be read, payloads that do not deserialise to the
     /// endpoint's type.
     pub client_mistakes: u64,
+}
+
+impl Metrics {
+    /// The figures as Prometheus reads them, in version 0.0.4 of its text format. `docs/metrics.md` in the repository
+    /// lists them all. [`prometheus_scrape`](crate::MatsSocketServer::prometheus_scrape) serves this text.
+    pub fn to_prometheus(&self) -> String {
+        prometheus::text(self)
+    }
 }

@@ -1,0 +1,82 @@
+//! The figures of a node, as JSON and as Prometheus reads them.
+
+use std::collections::HashMap;
+
+use actix_web::test::{TestRequest, call_service, init_service, read_body};
+use actix_web::{App, web};
+use matssocket::MatsSocketServer;
+use matssocket_testing::*;
+use serde_json::json;
+
+#[actix_web::test]
+async fn metrics_show_every_actor() {
+    let nodes = Nodes::one().await;
+    let mut line = nodes.open("anna").await;
+    let cmid = line.request("test.do", json!({"do": "forward"})).await;
+    line.expect_id("RESOLVE", &cmid).await;
+    nodes.server().publish("topic", "t", &1).await.unwrap();
+    let metrics = serde_json::to_value(nodes.server().metrics()).unwrap();
+    let text = metrics.to_string().to_lowercase();
+    for actor in [
+        "registry",
+        "store",
+        "cluster",
+        "session",
+        "connection",
+        "service",
+    ] {
+        assert!(text.contains(actor), "no {actor} in {metrics:#}");
+    }
+}
+
+/// What a scrape shows: each figure, by its name and labels.
+async fn scrape(server: &MatsSocketServer) -> HashMap<String, f64> {
+    let app = App::new().route("/metrics", server.prometheus_scrape());
+    let app = init_service(app.default_service(web::to(async || "nothing"))).await;
+    let request = TestRequest::get().uri("/metrics").to_request();
+    let response = call_service(&app, request).await;
+    let kind = &response.headers()["content-type"];
+    assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
+    let body = read_body(response).await;
+    let text = std::str::from_utf8(&body).expect("text");
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').expect("a name and a value");
+            (name.to_owned(), value.parse().expect("a number"))
+        })
+        .collect()
+}
+
+#[actix_web::test]
+async fn a_scrape_shows_sessions_and_what_became_of_messages() {
+    let nodes = Nodes::one().await;
+    let before = scrape(nodes.server()).await;
+    assert_eq!(before["matssocket_sessions_connected"], 0.0);
+    let mut line = nodes.open("anna").await;
+    let mut others = nodes.open("bertha").await;
+    for todo in ["resolve", "resolve", "reject", "fail", "forward"] {
+        let cmid = line.request("test.do", json!({"do": todo})).await;
+        line.answer(&cmid).await;
+    }
+    let shown = scrape(nodes.server()).await;
+    let calls = |outcome: &str| {
+        shown[&format!(
+            "matssocket_endpoint_calls_total{{endpoint=\"test.do\",outcome=\"{outcome}\"}}"
+        )]
+    };
+    assert_eq!(
+        ["resolved", "rejected", "failed", "forwarded", "done"].map(calls),
+        [2.0, 1.0, 1.0, 1.0, 0.0]
+    );
+    let took = shown["matssocket_endpoint_handling_seconds_total{endpoint=\"test.do\"}"];
+    assert!(took > 0.0 && took < 60.0, "{took} s");
+    assert_eq!(shown["matssocket_sessions_connected"], 2.0);
+    assert_eq!(shown["matssocket_ready"], 1.0);
+    assert!(shown["matssocket_store_transactions_total"] > 0.0);
+    assert!(shown["matssocket_mailbox_handled_total{actor=\"session\"}"] > 0.0);
+    others.leave(1001).await;
+    nodes.control.event("close", others.session()).await;
+    let shown = scrape(nodes.server()).await;
+    assert_eq!(shown["matssocket_sessions_connected"], 1.0);
+}
