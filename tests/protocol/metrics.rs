@@ -35,7 +35,7 @@ async fn scrape(server: &MatsSocketServer) -> HashMap<String, f64> {
     let app = init_service(app.default_service(web::to(async || "nothing"))).await;
     let request = TestRequest::get().uri("/metrics").to_request();
     let response = call_service(&app, request).await;
-    let kind = &response.headers()["content-type"];
+    let kind = response.headers().get("content-type").expect("it says");
     assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
     let body = read_body(response).await;
     let text = std::str::from_utf8(&body).expect("text");
@@ -55,7 +55,7 @@ async fn a_scrape_shows_sessions_and_what_became_of_messages() {
     assert_eq!(before["matssocket_sessions_connected"], 0.0);
     let mut line = nodes.open("anna").await;
     let mut others = nodes.open("bertha").await;
-    for todo in ["resolve", "resolve", "reject", "fail", "forward"] {
+    for todo in ["resolve", "resolve", "reject", "error", "forward"] {
         let cmid = line.request("test.do", json!({"do": todo})).await;
         line.answer(&cmid).await;
     }

@@ -4,6 +4,7 @@ mod commands;
 mod configuration;
 mod deploy;
 mod files;
+mod monitoring;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod serving;
