@@ -81,7 +81,12 @@ impl Prometheus {
     fn get(&self, path: &str) -> Value {
         let response = http(self.port, &format!("GET /api/v1/{path}"), &[]);
         assert_eq!(response.status, 200, "{path}: {}", response.body);
-        response.json()["data"].clone()
+        // A long body comes as a chunk, with its length before it and an empty chunk behind it.
+        let body = &response.body;
+        let json = body.find('{').zip(body.rfind('}'));
+        let json = json.map(|(start, end)| &body[start..=end]);
+        let told: Value = serde_json::from_str(json.unwrap_or_default()).expect("JSON");
+        told["data"].clone()
     }
 
     /// The values that a query finds, once it finds any.
