@@ -8,7 +8,7 @@ use actix_web::HttpRequest;
 use actix_web::http::header;
 
 use super::Backend;
-use super::before_hello::{LinesBeforeHello, Place};
+use super::before_hello::{ConnectionsBeforeHello, Place};
 use crate::config::Config;
 use crate::request::{Host, Network, Origin, Peer, only_value};
 use crate::seldom::Seldom;
@@ -29,7 +29,7 @@ pub(crate) struct Access {
 /// State shared by all upgrades of one node.
 pub(crate) struct Admission {
     access: Access,
-    lines: LinesBeforeHello,
+    connections: ConnectionsBeforeHello,
     refused_origins: Mutex<HashSet<String>>,
     pub(super) logs: Logs,
 }
@@ -49,7 +49,7 @@ impl Admission {
     pub(crate) fn new(access: Access, config: &Config) -> Admission {
         Admission {
             // If no proxies are configured, the address may be that of one in front of all clients.
-            lines: LinesBeforeHello::new(config, access.proxies.is_some()),
+            connections: ConnectionsBeforeHello::new(config, access.proxies.is_some()),
             access,
             refused_origins: Mutex::default(),
             logs: Logs::default(),
@@ -66,11 +66,11 @@ impl Admission {
     }
 
     /// Takes a place for a connection before HELLO. The error names the exhausted setting.
-    pub(super) fn line(&self, request: &HttpRequest) -> Result<Place, &'static str> {
+    pub(super) fn connection(&self, request: &HttpRequest) -> Result<Place, &'static str> {
         let address = self.peer(request).address;
         // If a proxy names no client, its own address stands for all its clients.
         let is_proxy = |address: &IpAddr| self.proxies().iter().any(|it| it.contains(*address));
-        self.lines.enter(address.filter(|it| !is_proxy(it)))
+        self.connections.enter(address.filter(|it| !is_proxy(it)))
     }
 
     /// Whether the request's host is one of ours. The error says why not, for the log.

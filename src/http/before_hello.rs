@@ -10,7 +10,7 @@ use crate::node::{Gate, Permit};
 use crate::request::counted_address;
 
 /// Counts a node's connections before HELLO, in total and by client address.
-pub(super) struct LinesBeforeHello {
+pub(super) struct ConnectionsBeforeHello {
     all: Arc<Gate>,
     /// `None` if an address may be that of a proxy in front of all clients.
     by_address: Option<Arc<ByAddress>>,
@@ -19,7 +19,7 @@ pub(super) struct LinesBeforeHello {
 struct ByAddress {
     limit: usize,
     /// Only addresses that currently have connections.
-    lines: Mutex<HashMap<IpAddr, usize>>,
+    connections: Mutex<HashMap<IpAddr, usize>>,
 }
 
 /// The place of one connection, released on drop: when HELLO is done or the connection ends.
@@ -30,15 +30,15 @@ pub(super) struct Place {
 
 struct AddressPlace(Arc<ByAddress>, IpAddr);
 
-impl LinesBeforeHello {
-    pub(super) fn new(config: &Config, by_address: bool) -> LinesBeforeHello {
+impl ConnectionsBeforeHello {
+    pub(super) fn new(config: &Config, by_address: bool) -> ConnectionsBeforeHello {
         let limit = config.max_lines_before_hello_per_address;
-        LinesBeforeHello {
+        ConnectionsBeforeHello {
             all: Gate::new(config.max_lines_before_hello),
             by_address: by_address.then(|| {
                 Arc::new(ByAddress {
                     limit,
-                    lines: Mutex::default(),
+                    connections: Mutex::default(),
                 })
             }),
         }
@@ -64,15 +64,17 @@ impl LinesBeforeHello {
 
 impl ByAddress {
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn enter(self: &Arc<Self>, address: IpAddr) -> Option<AddressPlace> {
         if self.limit == 0 {
             return None;
         }
-        let mut lines = self.lock();
-        let count = lines.entry(address).or_default();
+        let mut connections = self.lock();
+        let count = connections.entry(address).or_default();
         if *count >= self.limit {
             return None;
         }
@@ -83,8 +85,8 @@ impl ByAddress {
 
 impl Drop for AddressPlace {
     fn drop(&mut self) {
-        let mut lines = self.0.lock();
-        if let Entry::Occupied(mut count) = lines.entry(self.1) {
+        let mut connections = self.0.lock();
+        if let Entry::Occupied(mut count) = connections.entry(self.1) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();
@@ -97,13 +99,13 @@ impl Drop for AddressPlace {
 mod tests {
     use super::*;
 
-    fn lines(all: usize, each: usize, by_address: bool) -> LinesBeforeHello {
+    fn connections(all: usize, each: usize, by_address: bool) -> ConnectionsBeforeHello {
         let config = Config {
             max_lines_before_hello: all,
             max_lines_before_hello_per_address: each,
             ..Config::default()
         };
-        LinesBeforeHello::new(&config, by_address)
+        ConnectionsBeforeHello::new(&config, by_address)
     }
 
     fn address(text: &str) -> Option<IpAddr> {
@@ -112,32 +114,32 @@ mod tests {
 
     #[test]
     fn counts_together_and_by_address() {
-        let lines = lines(3, 2, true);
-        let first = lines.enter(address("192.0.2.1")).unwrap();
-        let _second = lines.enter(address("192.0.2.1")).unwrap();
-        let full = lines.enter(address("192.0.2.1")).err();
+        let connections = connections(3, 2, true);
+        let first = connections.enter(address("192.0.2.1")).unwrap();
+        let _second = connections.enter(address("192.0.2.1")).unwrap();
+        let full = connections.enter(address("192.0.2.1")).err();
         assert_eq!(full, Some("max_lines_before_hello_per_address"));
-        let third = lines.enter(address("192.0.2.2")).unwrap();
-        let full = lines.enter(address("192.0.2.3")).err();
+        let third = connections.enter(address("192.0.2.2")).unwrap();
+        let full = connections.enter(address("192.0.2.3")).err();
         assert_eq!(full, Some("max_lines_before_hello"));
         drop((first, third));
-        let by_address = lines.by_address.as_ref().unwrap();
+        let by_address = connections.by_address.as_ref().unwrap();
         assert_eq!(by_address.lock().len(), 1, "nothing is kept of who left");
-        lines.enter(address("192.0.2.1")).unwrap();
+        connections.enter(address("192.0.2.1")).unwrap();
     }
 
     #[test]
     fn an_ipv6_client_is_its_network() {
-        let lines = lines(9, 1, true);
-        let _first = lines.enter(address("2001:db8::1")).unwrap();
-        assert!(lines.enter(address("2001:db8::2")).is_err());
-        assert!(lines.enter(address("2001:db8:0:1::2")).is_ok());
+        let connections = connections(9, 1, true);
+        let _first = connections.enter(address("2001:db8::1")).unwrap();
+        assert!(connections.enter(address("2001:db8::2")).is_err());
+        assert!(connections.enter(address("2001:db8:0:1::2")).is_ok());
     }
 
     #[test]
     fn addresses_mean_nothing_without_trusted_proxies() {
-        let lines = lines(9, 1, false);
-        let _first = lines.enter(address("192.0.2.1")).unwrap();
-        assert!(lines.enter(address("192.0.2.1")).is_ok());
+        let connections = connections(9, 1, false);
+        let _first = connections.enter(address("192.0.2.1")).unwrap();
+        assert!(connections.enter(address("192.0.2.1")).is_ok());
     }
 }

@@ -19,7 +19,7 @@ use super::state::{Ending, LineState, Seen, Wire};
 use crate::auth::Authenticator;
 use crate::clock::after;
 use crate::mailbox::{Mailbox, metered};
-use crate::session::line::{FromLine, NewLine, ToLine};
+use crate::session::connection::{FromConnection, NewConnection, ToConnection};
 use crate::wire::{Close, CloseCode};
 
 /// How long the session has to answer a reported violation with its Close.
@@ -97,7 +97,7 @@ impl Connection {
         self.state
             .flow
             .received(text.len(), self.state.receiving.take());
-        self.state.tell(FromLine::Text(text));
+        self.state.tell(FromConnection::Text(text));
     }
 
     fn fragment(&mut self, item: Item, ctx: &mut Context) {
@@ -125,16 +125,16 @@ impl Connection {
             CloseCode::ProtocolError,
             "binary messages are not supported",
         );
-        self.complain(FromLine::Binary, close, ctx);
+        self.complain(FromConnection::Binary, close, ctx);
     }
 
     fn violation(&mut self, close: Close, ctx: &mut Context) {
-        self.complain(FromLine::Violation(close.clone()), close, ctx);
+        self.complain(FromConnection::Violation(close.clone()), close, ctx);
     }
 
     /// Reports to the session, which answers with its Close; if it does not, the connection closes by itself. No more
     /// input is accepted from the client.
-    fn complain(&mut self, message: FromLine, close: Close, ctx: &mut Context) {
+    fn complain(&mut self, message: FromConnection, close: Close, ctx: &mut Context) {
         if self.phase != Phase::Open {
             return;
         }
@@ -193,7 +193,7 @@ impl Connection {
                 let code = reason.map(|reason| reason.code);
                 let close = close_frame(code.map(CloseReason::from));
                 self.state.push_control(close);
-                self.tell_end(FromLine::Closed(code.map(u16::from)));
+                self.tell_end(FromConnection::Closed(code.map(u16::from)));
                 self.done(Ending::AfterFlush, ctx);
             }
         }
@@ -205,12 +205,12 @@ impl Connection {
         if self.phase == Phase::Open || self.phase == Phase::Complained {
             let code = ws::CloseCode::Protocol;
             self.state.push_control(close_frame(Some(code.into())));
-            self.tell_end(FromLine::Closed(Some(code.into())));
+            self.tell_end(FromConnection::Closed(Some(code.into())));
         }
         self.done(Ending::AfterFlush, ctx);
     }
 
-    fn tell_end(&mut self, message: FromLine) {
+    fn tell_end(&mut self, message: FromConnection) {
         if !self.told {
             self.told = true;
             self.state.tell(message);
@@ -306,8 +306,8 @@ impl Actor for Connection {
     /// This runs before the first poll of the guard, so the session exists before the first frame.
     fn started(&mut self, ctx: &mut Context) {
         if let Some(opening) = self.opening.take() {
-            let session = self.backend.open(NewLine {
-                line: Box::new(Wire {
+            let session = self.backend.open(NewConnection {
+                connection: Box::new(Wire {
                     state: self.state.clone(),
                     actor: Mailbox::new(&ctx.address(), self.backend.meter()),
                 }),
@@ -321,7 +321,7 @@ impl Actor for Connection {
     }
 
     fn stopped(&mut self, _: &mut Context) {
-        self.tell_end(FromLine::Lost);
+        self.tell_end(FromConnection::Lost);
     }
 }
 
@@ -342,7 +342,8 @@ impl StreamHandler<Result<Message, ProtocolError>> for Connection {
             Ok(Message::Pong(payload)) => {
                 // Pongs to this actor's own pings are empty.
                 if let Ok(number) = <[u8; 8]>::try_from(&*payload) {
-                    self.state.tell(FromLine::Pong(u64::from_be_bytes(number)));
+                    self.state
+                        .tell(FromConnection::Pong(u64::from_be_bytes(number)));
                 }
             }
             Ok(Message::Nop) => {}
@@ -359,19 +360,19 @@ impl StreamHandler<Result<Message, ProtocolError>> for Connection {
     fn finished(&mut self, _: &mut Context) {}
 }
 
-impl Handler<ToLine> for Connection {
+impl Handler<ToConnection> for Connection {
     type Result = ();
 
-    fn handle(&mut self, message: ToLine, ctx: &mut Context) {
+    fn handle(&mut self, message: ToConnection, ctx: &mut Context) {
         match message {
-            ToLine::Text(text) => self.state.send_text(&text),
-            ToLine::Established => {
+            ToConnection::Text(text) => self.state.send_text(&text),
+            ToConnection::Established => {
                 self.state.established.set(true);
                 self.before_hello = None;
                 self.state.flow.reader().ring();
             }
-            ToLine::Ping(number) => self.state.send_ping(number),
-            ToLine::Close(close) => {
+            ToConnection::Ping(number) => self.state.send_ping(number),
+            ToConnection::Close(close) => {
                 // The session knows by now, whichever side closed first.
                 self.told = true;
                 self.close(close, ctx);
@@ -380,7 +381,7 @@ impl Handler<ToLine> for Connection {
     }
 }
 
-metered!(Connection: ToLine);
+metered!(Connection: ToConnection);
 
 fn not_utf8() -> Close {
     Close::new(CloseCode::ProtocolError, "text is not UTF-8")

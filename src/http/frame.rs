@@ -7,7 +7,7 @@ use actix_web::rt::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use crate::config::Config;
-use crate::session::line::Text;
+use crate::session::connection::Text;
 
 /// Longest frame header in bytes: two, eight of length, four of mask.
 pub(super) const MAX_HEADER_BYTES: usize = 14;

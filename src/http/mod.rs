@@ -46,7 +46,7 @@ use crate::error::NotReady;
 use crate::mailbox::{Mailbox, Meter};
 use crate::node::Gate;
 use crate::node::budget::NodeBudget;
-use crate::session::line::{FromLine, NewLine};
+use crate::session::connection::{FromConnection, NewConnection};
 
 /// What the edge needs from the server.
 pub(crate) trait Backend: Send + Sync + 'static {
@@ -66,8 +66,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn ready(&self) -> Result<(), NotReady>;
     /// Whether new clients are admitted; if not, why.
     fn lets_in(&self) -> Result<(), NotReady>;
-    /// Starts a session actor on this thread for a new line.
-    fn open(&self, line: NewLine) -> Mailbox<FromLine>;
+    /// Starts a session actor on this thread for a new connection.
+    fn open(&self, connection: NewConnection) -> Mailbox<FromConnection>;
     /// Closes a session out of band.
     fn close_session(&self, session_id: String);
 }

@@ -14,7 +14,9 @@ use super::socket::Socket;
 use crate::config::Config;
 use crate::mailbox::Mailbox;
 use crate::node::budget::NodeBudget;
-use crate::session::line::{Bell, Flow, FromLine, Line, Text, ToLine};
+use crate::session::connection::{
+    Bell, ConnectionHandle, Flow, FromConnection, Text, ToConnection,
+};
 use crate::wire::Close;
 
 /// What the guard reports to the connection actor.
@@ -53,20 +55,20 @@ struct Chunk {
 /// the traffic, and the actor would have to be woken for each.
 pub(super) struct Wire {
     pub(super) state: Rc<LineState>,
-    pub(super) actor: Mailbox<ToLine>,
+    pub(super) actor: Mailbox<ToConnection>,
 }
 
-impl Line for Wire {
-    fn tell(&self, message: ToLine) {
+impl ConnectionHandle for Wire {
+    fn tell(&self, message: ToConnection) {
         match message {
-            ToLine::Text(text) => self.state.send_text(&text),
+            ToConnection::Text(text) => self.state.send_text(&text),
             // The same path as texts: it must prove that exactly what was sent before it has arrived.
-            ToLine::Ping(number) => self.state.send_ping(number),
-            ToLine::Close(_) => {
+            ToConnection::Ping(number) => self.state.send_ping(number),
+            ToConnection::Close(_) => {
                 self.state.closed.set(true);
                 self.actor.tell(message);
             }
-            ToLine::Established => self.actor.tell(message),
+            ToConnection::Established => self.actor.tell(message),
         }
     }
 }
@@ -79,7 +81,7 @@ pub(super) struct LineState {
     /// `Some` if the application registered [`on_connect`](super::on_connect).
     pub(super) socket: Option<Socket>,
     /// Set before the first frame is read.
-    pub(super) session: OnceCell<Mailbox<FromLine>>,
+    pub(super) session: OnceCell<Mailbox<FromConnection>>,
 
     /// HELLO is complete.
     pub(super) established: Cell<bool>,
@@ -222,7 +224,7 @@ impl LineState {
             self.filled.set(false);
         }
         if self.flow.drained() || empties {
-            self.tell(FromLine::Drained);
+            self.tell(FromConnection::Drained);
         }
     }
 
@@ -240,7 +242,7 @@ impl LineState {
     }
 
     /// Sends to the session.
-    pub(super) fn tell(&self, message: FromLine) {
+    pub(super) fn tell(&self, message: FromConnection) {
         if let Some(session) = self.session.get() {
             session.tell(message);
         }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::session::line::{Bell, LineUser};
+use crate::session::connection::{Bell, ConnectionUser};
 use crate::store::{Fair, Share, Shared};
 
 /// How much is read in one turn: this many small envelopes, whether each is a message of its own or all are one.
@@ -48,7 +48,7 @@ struct Waiting {
 #[derive(Default)]
 struct Place {
     given: Cell<bool>,
-    line: Bell,
+    connection: Bell,
 }
 
 impl Shared for Waiting {
@@ -74,7 +74,7 @@ impl Turns {
                 return;
             };
             place.given.set(true);
-            place.line.ring();
+            place.connection.ring();
         }
     }
 }
@@ -95,7 +95,7 @@ pub(super) struct Turn {
 
 impl Turn {
     /// Whether the connection may be read from; if not, its task is woken when it may.
-    pub(super) fn poll(&mut self, user: &LineUser, context: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, user: &ConnectionUser, context: &mut Context<'_>) -> Poll<()> {
         if self.poll_room(user, context).is_pending() {
             return Poll::Pending;
         }
@@ -116,7 +116,7 @@ impl Turn {
         }
     }
 
-    fn poll_room(&mut self, user: &LineUser, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_room(&mut self, user: &ConnectionUser, context: &mut Context<'_>) -> Poll<()> {
         if self.has_waited || !user.handlers.is_filled(user.share.user) {
             self.room = None;
             return Poll::Ready(());
@@ -137,7 +137,7 @@ impl Turn {
 
     fn poll_turn(&mut self, share: Share, context: &mut Context<'_>) -> Poll<()> {
         if let Some(place) = &self.place {
-            place.line.register(context);
+            place.connection.register(context);
             if !place.given.get() {
                 return Poll::Pending;
             }
@@ -151,7 +151,7 @@ impl Turn {
             return Poll::Ready(());
         }
         let place = Rc::<Place>::default();
-        place.line.register(context);
+        place.connection.register(context);
         turns.waiting.borrow_mut().push(Waiting {
             share,
             place: place.clone(),
@@ -172,20 +172,20 @@ mod tests {
     use super::*;
     use crate::node::UserCounts;
 
-    fn line_user(handlers: &Arc<UserCounts>, user: u64, session: u64) -> LineUser {
-        LineUser {
+    fn connection_user(handlers: &Arc<UserCounts>, user: u64, session: u64) -> ConnectionUser {
+        ConnectionUser {
             share: Share { user, session },
             handlers: handlers.clone(),
         }
     }
 
-    fn may_read(turn: &mut Turn, user: &LineUser) -> bool {
+    fn may_read(turn: &mut Turn, user: &ConnectionUser) -> bool {
         let mut context = Context::from_waker(Waker::noop());
         turn.poll(user, &mut context).is_ready()
     }
 
     /// Waits until the connection may be read from. Returns after how many turns of the thread.
-    async fn turns_until(turn: &mut Turn, user: &LineUser) -> usize {
+    async fn turns_until(turn: &mut Turn, user: &ConnectionUser) -> usize {
         let mut turns = 0;
         while !may_read(turn, user) {
             turns += 1;
@@ -197,16 +197,19 @@ mod tests {
     #[actix_web::test]
     async fn the_lines_of_one_user_take_turns_and_others_do_not_wait_for_them() {
         let handlers = UserCounts::new(1_000);
-        let mut lines: Vec<_> = (0..40)
-            .map(|session| (Turn::default(), line_user(&handlers, 1, session)))
+        let mut connections: Vec<_> = (0..40)
+            .map(|session| (Turn::default(), connection_user(&handlers, 1, session)))
             .collect();
-        let at_once = lines
+        let at_once = connections
             .iter_mut()
             .filter_map(|(turn, user)| may_read(turn, user).then_some(()))
             .count();
-        assert_eq!(at_once, 1, "of one user's lines");
-        assert!(may_read(&mut Turn::default(), &line_user(&handlers, 2, 0)));
-        for (turn, user) in &mut lines {
+        assert_eq!(at_once, 1, "of one user's connections");
+        assert!(may_read(
+            &mut Turn::default(),
+            &connection_user(&handlers, 2, 0)
+        ));
+        for (turn, user) in &mut connections {
             turns_until(turn, user).await;
             for message in 0..TURN {
                 assert!(may_read(turn, user), "message {message}");
@@ -218,7 +221,7 @@ mod tests {
     #[actix_web::test]
     async fn a_long_message_takes_the_turns_that_its_envelopes_would_have_taken() {
         let handlers = UserCounts::new(1_000);
-        let (mut turn, user) = (Turn::default(), line_user(&handlers, 1, 0));
+        let (mut turn, user) = (Turn::default(), connection_user(&handlers, 1, 0));
         turns_until(&mut turn, &user).await;
         turn.read(1_000 * ENVELOPE);
         let turns = turns_until(&mut turn, &user).await;
@@ -229,7 +232,7 @@ mod tests {
     #[actix_web::test]
     async fn a_user_with_many_handlers_is_not_read_from_until_they_end() {
         let handlers = UserCounts::new(4);
-        let (mut turn, user) = (Turn::default(), line_user(&handlers, 1, 0));
+        let (mut turn, user) = (Turn::default(), connection_user(&handlers, 1, 0));
         let mut running = vec![handlers.enter(1)];
         assert!(may_read(&mut turn, &user));
         running.push(handlers.enter(1));
@@ -241,7 +244,7 @@ mod tests {
     #[actix_web::test]
     async fn handlers_that_do_not_end_let_a_turn_pass_in_the_end() {
         let handlers = UserCounts::new(4);
-        let (mut turn, user) = (Turn::default(), line_user(&handlers, 1, 0));
+        let (mut turn, user) = (Turn::default(), connection_user(&handlers, 1, 0));
         let _running = [handlers.enter(1), handlers.enter(1)];
         std::future::poll_fn(|context| turn.poll(&user, context)).await;
         for _ in 0..TURN {

@@ -80,7 +80,7 @@ async fn admit(
     }
     let place = backend
         .admission()
-        .line(request)
+        .connection(request)
         .map_err(|setting| overloaded(backend, setting))?;
     let mut headers = ResponseHeaders::default();
     let authenticator = ask(backend, request, &mut headers, incoming).await?;

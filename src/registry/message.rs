@@ -63,7 +63,7 @@ pub(crate) struct Attach {
     pub(crate) revocations: u64,
 }
 
-/// A session actor has released its session: its line is closed, and nothing more is sent.
+/// A session actor has released its session: its connection is closed, and nothing more is sent.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Detach(pub(crate) Holder);

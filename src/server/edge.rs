@@ -10,7 +10,7 @@ use crate::mailbox::{Mailbox, Meter};
 use crate::maintenance::MaintenanceCounters;
 use crate::node::budget::NodeBudget;
 use crate::node::{Gate, Node};
-use crate::session::line::{FromLine, NewLine};
+use crate::session::connection::{FromConnection, NewConnection};
 use crate::session::{RunningHandlers, Session};
 
 /// A node, with the state shared by its edge and its sessions.
@@ -71,8 +71,8 @@ impl Backend for Edge {
         self.node.lets_in()
     }
 
-    fn open(&self, line: NewLine) -> Mailbox<FromLine> {
-        Session::open(self.node.clone(), self.running().clone(), line)
+    fn open(&self, connection: NewConnection) -> Mailbox<FromConnection> {
+        Session::open(self.node.clone(), self.running().clone(), connection)
     }
 
     fn close_session(&self, session_id: String) {

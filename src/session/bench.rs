@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::connection::FromConnection;
 use super::handler::{End, HandlerEnded};
-use super::line::FromLine;
 use super::state::{Action, Environment, Event, State};
 use crate::auth::{Principal, Verdict};
 use crate::config::Config;
@@ -66,7 +66,7 @@ impl Decisions {
     }
 
     fn text(&mut self, text: String) -> Vec<Action> {
-        self.on(Event::Line(FromLine::Text(text.into())))
+        self.on(Event::Connection(FromConnection::Text(text.into())))
     }
 
     /// A client's text, which the authenticator accepts.

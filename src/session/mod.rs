@@ -5,8 +5,8 @@ mod actor;
 #[cfg(feature = "__bench")]
 #[allow(missing_debug_implementations)]
 pub mod bench;
+pub(crate) mod connection;
 mod handler;
-pub(crate) mod line;
 mod state;
 #[cfg(all(test, feature = "sqlite"))]
 mod tests;

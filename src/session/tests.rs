@@ -1,4 +1,4 @@
-//! The session actor in a real node, on a line that only records what it is sent.
+//! The session actor in a real node, on a connection that only records what it is sent.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix::{Actor, Context, Handler};
 
 use super::Session;
-use super::line::{Flow, FromLine, NewLine, ToLine};
+use super::connection::{Flow, FromConnection, NewConnection, ToConnection};
 use crate::auth::{AuthError, Authenticator, Principal, Verdict};
 use crate::endpoint::{Incoming, Outcome};
 use crate::events::SessionChange;
@@ -21,21 +21,21 @@ use crate::wire::{Close, Envelope, MessageType, parse_pipeline};
 
 const HELLO: &str = r#"[{"t":"HELLO","clv":"test","an":"app","av":"1","auth":"good"}]"#;
 
-struct Line(Sender<ToLine>);
+struct Recorder(Sender<ToConnection>);
 
-impl Actor for Line {
+impl Actor for Recorder {
     type Context = Context<Self>;
 }
 
-impl Handler<ToLine> for Line {
+impl Handler<ToConnection> for Recorder {
     type Result = ();
 
-    fn handle(&mut self, message: ToLine, _: &mut Self::Context) {
+    fn handle(&mut self, message: ToConnection, _: &mut Self::Context) {
         let _ = self.0.send(message);
     }
 }
 
-metered!(Line: ToLine);
+metered!(Recorder: ToConnection);
 
 struct Anybody;
 
@@ -47,19 +47,19 @@ impl Authenticator for Anybody {
 }
 
 /// What the session listener does with a change.
-type Listener = fn(SessionChange, &MatsSocketServer, &Mailbox<FromLine>);
+type Listener = fn(SessionChange, &MatsSocketServer, &Mailbox<FromConnection>);
 
-/// A session after HELLO, with the records of its line and of the listener.
+/// A session after HELLO, with the records of its connection and of the listener.
 struct Tried {
     server: MatsSocketServer,
-    session: Mailbox<FromLine>,
-    line: Receiver<ToLine>,
+    session: Mailbox<FromConnection>,
+    connection: Receiver<ToConnection>,
     changes: Receiver<SessionChange>,
 }
 
 async fn hello(listener: Listener) -> Tried {
     let (tell, changes) = channel();
-    let known: Arc<OnceLock<(MatsSocketServer, Mailbox<FromLine>)>> = Arc::default();
+    let known: Arc<OnceLock<(MatsSocketServer, Mailbox<FromConnection>)>> = Arc::default();
     let seen = known.clone();
     let server = MatsSocketServer::builder("test")
         .store(Store::sqlite_in_memory())
@@ -75,13 +75,13 @@ async fn hello(listener: Listener) -> Tried {
         .start()
         .await
         .expect("a server in memory starts");
-    let (out, line) = channel();
+    let (out, connection) = channel();
     let session = Session::open(
         server.node.clone(),
         server.edge.running().clone(),
-        NewLine {
-            line: Box::new(Mailbox::<ToLine>::new(
-                &Line(out).start(),
+        NewConnection {
+            connection: Box::new(Mailbox::<ToConnection>::new(
+                &Recorder(out).start(),
                 &Arc::<Meter>::default(),
             )),
             flow: Flow::new(&server.node.budget),
@@ -90,11 +90,11 @@ async fn hello(listener: Listener) -> Tried {
         },
     );
     let _ = known.set((server.clone(), session.clone()));
-    session.tell(FromLine::Text(HELLO.into()));
+    session.tell(FromConnection::Text(HELLO.into()));
     Tried {
         server,
         session,
-        line,
+        connection,
         changes,
     }
 }
@@ -110,9 +110,9 @@ async fn next<T>(from: &Receiver<T>) -> Option<T> {
     None
 }
 
-async fn next_close(from: &Receiver<ToLine>) -> Option<Close> {
+async fn next_close(from: &Receiver<ToConnection>) -> Option<Close> {
     while let Some(told) = next(from).await {
-        if let ToLine::Close(close) = told {
+        if let ToConnection::Close(close) = told {
             return Some(close);
         }
     }
@@ -120,9 +120,11 @@ async fn next_close(from: &Receiver<ToLine>) -> Option<Close> {
 }
 
 /// The next envelope of this type.
-async fn next_envelope(from: &Receiver<ToLine>, t: MessageType) -> Envelope {
+async fn next_envelope(from: &Receiver<ToConnection>, t: MessageType) -> Envelope {
     while let Some(told) = next(from).await {
-        let ToLine::Text(text) = told else { continue };
+        let ToConnection::Text(text) = told else {
+            continue;
+        };
         let mut envelopes = parse_pipeline(text.as_str()).expect("it speaks the protocol");
         if let Some(at) = envelopes.iter().position(|envelope| envelope.t == t) {
             return envelopes.swap_remove(at);
@@ -140,7 +142,7 @@ async fn a_reply_that_was_settled_by_a_commit_of_which_nothing_was_learnt_leaves
     let reply_to = crate::ReplyTo::terminator("reply");
     let request = tried.server.request(sid, "t", "e", &1, reply_to).await;
     request.expect("it is stored");
-    let request = next_envelope(&tried.line, MessageType::Request).await;
+    let request = next_envelope(&tried.connection, MessageType::Request).await;
     let node = &tried.server.node;
     let holder = node.registry().ask(Holders).await.expect("it runs")[0];
     let fetch = FetchOutbox {
@@ -164,11 +166,11 @@ async fn a_reply_that_was_settled_by_a_commit_of_which_nothing_was_learnt_leaves
 
     let smid = request.smid.expect("a request has one");
     let reply = format!(r#"[{{"t":"RESOLVE","tid":"t","cmid":"1","smid":"{smid}","msg":1}}]"#);
-    tried.session.tell(FromLine::Text(reply.into()));
-    let ack = next_envelope(&tried.line, MessageType::Ack).await;
+    tried.session.tell(FromConnection::Text(reply.into()));
+    let ack = next_envelope(&tried.connection, MessageType::Ack).await;
     assert_eq!(ack.desc.as_deref(), Some("dupe ACK"), "it is in the inbox");
     let ack2 = r#"[{"t":"ACK2","cmid":"1"}]"#;
-    tried.session.tell(FromLine::Text(ack2.into()));
+    tried.session.tell(FromConnection::Text(ack2.into()));
     for _ in 0..2_000 {
         let read = ReadAnswer {
             session: holder.session,
@@ -186,7 +188,7 @@ async fn a_reply_that_was_settled_by_a_commit_of_which_nothing_was_learnt_leaves
 async fn a_line_lost_between_registration_and_welcome_leaves_nothing() {
     let tried = hello(|change, _, session| {
         if change == SessionChange::New {
-            session.tell(FromLine::Lost);
+            session.tell(FromConnection::Lost);
         }
     })
     .await;
@@ -211,7 +213,7 @@ async fn a_session_that_registers_while_the_server_begins_to_stop_is_sent_away()
         }
     })
     .await;
-    let close = next_close(&tried.line).await.expect("it is closed");
+    let close = next_close(&tried.connection).await.expect("it is closed");
     assert_eq!(close.code.code(), 1012);
 }
 
@@ -225,12 +227,12 @@ async fn clients_stay_as_long_as_the_lease_holds() {
     assert_eq!(tried.server.live_sessions().await.len(), 1);
     assert!(
         !tried
-            .line
+            .connection
             .try_iter()
-            .any(|told| matches!(told, ToLine::Close(_))),
+            .any(|told| matches!(told, ToConnection::Close(_))),
         "one failed renewal is no reason to send everybody away"
     );
     node.go_away(node.config.lease).await;
-    let close = next_close(&tried.line).await.expect("it is closed");
+    let close = next_close(&tried.connection).await.expect("it is closed");
     assert_eq!(close.code.code(), 1012);
 }

@@ -11,7 +11,7 @@ use serde_json::value::to_raw_value;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot, watch};
 
 use super::builder::TestClientBuilder;
-use super::line::{Hang, Line, Out};
+use super::connection::{Hang, Out, TestConnection};
 use super::message::parse;
 use super::peer::{Outlets, Peer, Settled};
 use super::{Error, Publication, Push, Reply};
@@ -21,13 +21,13 @@ use crate::wire::{Envelope, MessageType, Payload, print_pipeline};
 
 /// A client of a running server, without a socket. It acknowledges what it receives, keeps unsettled messages across
 /// reconnects, and drops repeats, as any client must. Every method waits at most for the
-/// [time-out](TestClientBuilder::timeout). Dropping it loses the line; the session stays for a while.
+/// [time-out](TestClientBuilder::timeout). Dropping it loses the connection; the session stays for a while.
 pub struct TestClient {
     settings: TestClientBuilder,
     authorization: Mutex<String>,
     peer: Arc<Mutex<Peer>>,
-    /// The line, and its number.
-    line: Mutex<Option<(u64, Addr<Line>)>>,
+    /// The connection, and its number.
+    connection: Mutex<Option<(u64, Addr<TestConnection>)>>,
     pushes: AsyncMutex<mpsc::UnboundedReceiver<Push>>,
     publications: AsyncMutex<mpsc::UnboundedReceiver<Publication>>,
     reauths: AsyncMutex<mpsc::UnboundedReceiver<()>>,
@@ -77,7 +77,7 @@ impl TestClient {
             authorization: Mutex::new(settings.authorization.clone()),
             peer: Arc::new(Mutex::new(Peer::new(outlets, settings.hold_acks))),
             settings,
-            line: Mutex::new(None),
+            connection: Mutex::new(None),
             pushes: AsyncMutex::new(pushes),
             publications: AsyncMutex::new(publications),
             reauths: AsyncMutex::new(reauths),
@@ -192,7 +192,7 @@ impl TestClient {
     }
 
     /// Holds back the ACKs of what the server sends; `false` sends those held back, and holds no more. They are lost
-    /// with the line, like unsent ACKs in production: the server then delivers again.
+    /// with the connection, like unsent ACKs in production: the server then delivers again.
     ///
     /// # Errors
     /// [`Error::NoLine`] if there are ACKs to be sent.
@@ -291,14 +291,14 @@ impl TestClient {
     async fn resume(&self, server: &MatsSocketServer) -> Result<(), Error> {
         self.lose_line();
         let generation = self.peer().next_line();
-        let line = Line::open(
+        let connection = TestConnection::open(
             server.edge.clone(),
             self.peer.clone(),
             generation,
             self.settings.headers.clone(),
         )
         .await?;
-        *lock(&self.line) = Some((generation, line));
+        *lock(&self.connection) = Some((generation, connection));
         let (welcome, welcomed) = oneshot::channel();
         let hello = Envelope {
             auth: Some(lock(&self.authorization).clone()),
@@ -338,7 +338,7 @@ impl TestClient {
         self.patiently("the end of the session", gone).await?
     }
 
-    /// Waits until the server closes the line. Returns code and reason. If it has already closed the line, returns at
+    /// Waits until the server closes the connection. Returns code and reason. If it has already closed the connection, returns at
     /// once, until the next reconnect.
     ///
     /// # Errors
@@ -377,16 +377,16 @@ impl TestClient {
 
     fn has_line(&self) -> bool {
         let generation = self.peer().generation();
-        lock(&self.line)
+        lock(&self.connection)
             .as_ref()
             .is_some_and(|(number, _)| *number == generation)
     }
 
     fn write(&self, what: &'static str, pipeline: String) -> Result<(), Error> {
         let generation = self.peer().generation();
-        match &*lock(&self.line) {
-            Some((number, line)) if *number == generation => {
-                line.do_send(Out(pipeline));
+        match &*lock(&self.connection) {
+            Some((number, connection)) if *number == generation => {
+                connection.do_send(Out(pipeline));
                 Ok(())
             }
             _ => Err(Error::NoLine(what)),
@@ -395,8 +395,8 @@ impl TestClient {
 
     fn hang_up(&self, code: Option<u16>) {
         self.peer().next_line();
-        if let Some((_, line)) = lock(&self.line).take() {
-            line.do_send(Hang(code));
+        if let Some((_, connection)) = lock(&self.connection).take() {
+            connection.do_send(Hang(code));
         }
     }
 

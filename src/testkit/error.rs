@@ -9,19 +9,19 @@ pub enum Error {
     /// The HTTP upgrade would have been refused: by the origin check, the handshake, or a server that is not ready.
     #[error("the upgrade was refused: {0}")]
     Refused(String),
-    /// The server has stopped: its thread accepts no new lines.
+    /// The server has stopped: its thread accepts no new connections.
     #[error("the server has stopped")]
     Stopped,
-    /// The server closed the line.
-    #[error("the server closed the line: {code} {reason:?}")]
+    /// The server closed the connection.
+    #[error("the server closed the connection: {code} {reason:?}")]
     Closed {
         /// Close code.
         code: u16,
         /// Close reason.
         reason: String,
     },
-    /// There is no line: it was lost, or closed before. [`reconnect`](super::TestClient::reconnect) opens a new one.
-    #[error("there is no line to {0} over: it was lost or closed; call reconnect()")]
+    /// There is no connection: it was lost, or closed before. [`reconnect`](super::TestClient::reconnect) opens a new one.
+    #[error("there is no connection to {0} over: it was lost or closed; call reconnect()")]
     NoLine(&'static str),
     /// The server answered NACK: this is its description.
     #[error("NACK: {0}")]

@@ -1,6 +1,6 @@
 //! Drives an application's endpoints in tests, without a socket: real sessions, a real store, no HTTP.
 //!
-//! A [`TestClient`] is a client of a running [`MatsSocketServer`](crate::MatsSocketServer). Its line is a small actor
+//! A [`TestClient`] is a client of a running [`MatsSocketServer`](crate::MatsSocketServer). Its connection is a small actor
 //! next to the server's own. Everything behind the socket is the same as in production: authentication, sessions, inbox
 //! and outbox, services, topics. Tests need no special setup: both `#[actix_web::test]` and `#[tokio::test]` work.
 //!
@@ -35,10 +35,10 @@
 
 mod builder;
 mod client;
+mod connection;
 mod context;
 mod decision;
 mod error;
-mod line;
 mod message;
 mod peer;
 #[cfg(all(test, feature = "sqlite"))]

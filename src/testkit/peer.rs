@@ -81,7 +81,7 @@ impl Peer {
         self.session_id.as_deref()
     }
 
-    /// A new line: from now on, input from earlier ones is ignored.
+    /// A new connection: from now on, input from earlier ones is ignored.
     pub(super) fn next_line(&mut self) -> u64 {
         self.generation += 1;
         // The server delivers again what the held ACKs would have acknowledged.
@@ -89,7 +89,7 @@ impl Peer {
         self.generation
     }
 
-    /// The first pipeline of a line: HELLO, the topics, and everything that the server may not have received.
+    /// The first pipeline of a connection: HELLO, the topics, and everything that the server may not have received.
     pub(super) fn hello(
         &mut self,
         hello: Envelope,
@@ -335,7 +335,7 @@ impl Peer {
         }
     }
 
-    /// The server closed this line.
+    /// The server closed this connection.
     pub(super) fn closed(&mut self, generation: u64, close: &Close) {
         if generation != self.generation {
             return;
@@ -370,7 +370,7 @@ impl Peer {
         }
     }
 
-    /// The number of the line that may be written to now.
+    /// The number of the connection that may be written to now.
     pub(super) fn generation(&self) -> u64 {
         self.generation
     }

@@ -20,7 +20,7 @@ use crate::http::{Access, Admission, Backend, mount, no_upgrade, on_connect};
 use crate::mailbox::{Mailbox, Meter};
 use crate::node::Gate;
 use crate::node::budget::NodeBudget;
-use crate::session::line::{FromLine, NewLine};
+use crate::session::connection::{FromConnection, NewConnection};
 
 pub(super) struct Fake {
     config: Arc<Config>,
@@ -65,9 +65,14 @@ impl Backend for Fake {
     fn meter(&self) -> &Arc<Meter> {
         &self.meter
     }
-    fn open(&self, line: NewLine) -> Mailbox<FromLine> {
+    fn open(&self, connection: NewConnection) -> Mailbox<FromConnection> {
         let events = self.events.lock().unwrap().clone();
-        let session = Session::new(line, self.config.max_unsent, self.budget.clone(), events);
+        let session = Session::new(
+            connection,
+            self.config.max_unsent,
+            self.budget.clone(),
+            events,
+        );
         Mailbox::new(&session.start(), &self.meter)
     }
     fn close_session(&self, session_id: String) {

@@ -9,7 +9,9 @@ use tokio::sync::mpsc;
 use crate::mailbox::metered;
 use crate::node::UserCounts;
 use crate::node::budget::NodeBudget;
-use crate::session::line::{Flow, FromLine, Line, LineUser, NewLine, Text, ToLine};
+use crate::session::connection::{
+    ConnectionHandle, ConnectionUser, Flow, FromConnection, NewConnection, Text, ToConnection,
+};
 use crate::store::Share;
 use crate::wire::{Close, CloseCode};
 
@@ -38,7 +40,7 @@ pub(super) enum Event {
 }
 
 pub(super) struct Session {
-    line: Box<dyn Line>,
+    connection: Box<dyn ConnectionHandle>,
     flow: Flow,
     max_unsent: usize,
     budget: Arc<NodeBudget>,
@@ -55,18 +57,18 @@ impl Actor for Session {
     type Context = Context<Self>;
 }
 
-metered!(Session: FromLine);
+metered!(Session: FromConnection);
 
 impl Session {
     pub(super) fn new(
-        line: NewLine,
+        connection: NewConnection,
         max_unsent: usize,
         budget: Arc<NodeBudget>,
         events: mpsc::UnboundedSender<Event>,
     ) -> Session {
         Session {
-            line: line.line,
-            flow: line.flow,
+            connection: connection.connection,
+            flow: connection.flow,
             max_unsent,
             budget,
             texts: 0,
@@ -78,7 +80,8 @@ impl Session {
     }
 
     fn say(&self, text: impl Into<String>) {
-        self.line.tell(ToLine::Text(Text::Own(text.into())));
+        self.connection
+            .tell(ToConnection::Text(Text::Own(text.into())));
     }
 
     fn flood(&mut self, ctx: &mut Context<Self>) {
@@ -100,18 +103,18 @@ impl Session {
         let (command, rest) = text.split_once(':').unwrap_or((text, ""));
         match command {
             "hello" => {
-                let user = LineUser {
+                let user = ConnectionUser {
                     share: Share::of_user(rest),
                     handlers: UserCounts::new(1_000),
                 };
                 self.flow.belongs_to(&self.budget, rest, user);
-                self.line.tell(ToLine::Established);
+                self.connection.tell(ToConnection::Established);
                 self.say("welcome");
             }
             // HELLO is delayed until the release.
             "slow-hello" => {
                 ctx.run_later(Duration::from_millis(200), |session, _| {
-                    session.line.tell(ToLine::Established);
+                    session.connection.tell(ToConnection::Established);
                     session.say("welcome");
                 });
             }
@@ -126,20 +129,20 @@ impl Session {
                 self.flood(ctx);
             }
             "close" => {
-                self.line
-                    .tell(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
+                self.connection
+                    .tell(ToConnection::Close(Close::new(CloseCode::Reconnect, rest)));
             }
             "pause-close" => {
                 self.flow.received(PAUSE, 0);
-                self.line
-                    .tell(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
+                self.connection
+                    .tell(ToConnection::Close(Close::new(CloseCode::Reconnect, rest)));
             }
             "flood-close" => {
                 for _ in 0..100 {
                     self.say("x".repeat(10_000));
                 }
-                self.line
-                    .tell(ToLine::Close(Close::new(CloseCode::Reconnect, rest)));
+                self.connection
+                    .tell(ToConnection::Close(Close::new(CloseCode::Reconnect, rest)));
                 // Nothing comes after Close.
                 self.say("late");
             }
@@ -155,12 +158,12 @@ impl Session {
     }
 }
 
-impl Handler<FromLine> for Session {
+impl Handler<FromConnection> for Session {
     type Result = ();
 
-    fn handle(&mut self, message: FromLine, ctx: &mut Self::Context) {
+    fn handle(&mut self, message: FromConnection, ctx: &mut Self::Context) {
         let event = match message {
-            FromLine::Text(text) => {
+            FromConnection::Text(text) => {
                 self.texts += 1;
                 self.text(&text, ctx);
                 if text.starts_with("keep") {
@@ -175,23 +178,23 @@ impl Handler<FromLine> for Session {
                 self.flow.processed(text.len());
                 Event::Text(text.len())
             }
-            FromLine::Binary => {
+            FromConnection::Binary => {
                 if !self.mute {
                     let close = Close::new(CloseCode::ProtocolError, "binary");
-                    self.line.tell(ToLine::Close(close));
+                    self.connection.tell(ToConnection::Close(close));
                 }
                 Event::Binary
             }
-            FromLine::Violation(close) => {
+            FromConnection::Violation(close) => {
                 if !self.mute {
-                    self.line.tell(ToLine::Close(close.clone()));
+                    self.connection.tell(ToConnection::Close(close.clone()));
                 }
                 Event::Violation(close.code.code(), close.reason().to_owned())
             }
-            FromLine::Closed(code) => Event::Closed(code),
-            FromLine::Lost => Event::Lost,
-            FromLine::Pong(_) => return,
-            FromLine::Drained => {
+            FromConnection::Closed(code) => Event::Closed(code),
+            FromConnection::Lost => Event::Lost,
+            FromConnection::Pong(_) => return,
+            FromConnection::Drained => {
                 if std::mem::take(&mut self.paused) {
                     self.flooding = true;
                     self.flood(ctx);

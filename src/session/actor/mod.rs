@@ -16,8 +16,10 @@ use std::sync::atomic::Ordering;
 use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
 use tokio::task::AbortHandle;
 
+use super::connection::{
+    ConnectionHandle, ConnectionUser, Flow, FromConnection, NewConnection, ToConnection,
+};
 use super::handler::{HandlerEnded, RunningHandlers};
-use super::line::{Flow, FromLine, Line, LineUser, NewLine, ToLine};
 use super::state::{Action, Environment, Event, Keep, State};
 use crate::auth::Authenticator;
 use crate::mailbox::{Mailbox, metered};
@@ -50,7 +52,7 @@ pub(crate) struct Session {
     /// The handlers running on this node.
     running: Arc<RunningHandlers>,
     state: State,
-    line: Box<dyn Line>,
+    connection: Box<dyn ConnectionHandle>,
     flow: Flow,
     authenticator: Rc<dyn Authenticator>,
     /// The timer for the state's next deadline.
@@ -94,8 +96,8 @@ impl Session {
     pub(crate) fn open(
         node: Arc<Node>,
         running: Arc<RunningHandlers>,
-        new: NewLine,
-    ) -> Mailbox<FromLine> {
+        new: NewConnection,
+    ) -> Mailbox<FromConnection> {
         let state = State::new(
             node.config.clone(),
             node.name(),
@@ -107,7 +109,7 @@ impl Session {
             node,
             running,
             state,
-            line: new.line,
+            connection: new.connection,
             flow: new.flow,
             authenticator: new.authenticator,
             timer: None,
@@ -168,15 +170,15 @@ impl Session {
 
     fn perform(&mut self, action: Action, events: &mut VecDeque<Event>, ctx: &mut Context<Self>) {
         match action {
-            Action::Send(text) => self.line.tell(ToLine::Text(text)),
+            Action::Send(text) => self.connection.tell(ToConnection::Text(text)),
             Action::Established => {
-                let user = LineUser {
+                let user = ConnectionUser {
                     share: self.share(),
                     handlers: self.node.handlers_of.clone(),
                 };
                 let owner = self.state.owner();
                 self.flow.belongs_to(&self.node.budget, owner, user);
-                self.line.tell(ToLine::Established);
+                self.connection.tell(ToConnection::Established);
                 self.tell_authenticator();
             }
             Action::Processed(bytes) => self.flow.processed(bytes),
@@ -192,7 +194,7 @@ impl Session {
             Action::AuthorizeTopic(topic) => self.authorize_topic(topic, events, ctx),
             Action::SubscribeTopics(topics) => self.subscribe(topics, ctx),
             Action::UnsubscribeTopic(topic) => self.unsubscribe(topic),
-            Action::Ping(number) => self.line.tell(ToLine::Ping(number)),
+            Action::Ping(number) => self.connection.tell(ToConnection::Ping(number)),
             Action::ReportPosition { position, is_all } => self.report_position(position, is_all),
             Action::ReadTopic {
                 topic,
@@ -380,11 +382,11 @@ impl Drop for Session {
     }
 }
 
-impl Handler<FromLine> for Session {
+impl Handler<FromConnection> for Session {
     type Result = ();
 
-    fn handle(&mut self, event: FromLine, ctx: &mut Self::Context) {
-        self.take(Event::Line(event), ctx);
+    fn handle(&mut self, event: FromConnection, ctx: &mut Self::Context) {
+        self.take(Event::Connection(event), ctx);
     }
 }
 
@@ -420,4 +422,4 @@ impl Handler<Brought> for Session {
     }
 }
 
-metered!(Session: FromLine, ToSession, HandlerEnded, Happened, Brought);
+metered!(Session: FromConnection, ToSession, HandlerEnded, Happened, Brought);

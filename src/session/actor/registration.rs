@@ -9,7 +9,7 @@ use actix::{ActorContext, Context};
 use futures_util::future::{OptionFuture, join};
 use tokio::sync::oneshot;
 
-use super::super::line::ToLine;
+use super::super::connection::ToConnection;
 use super::super::state::{Event, Hello, Keep};
 use crate::clock::jittered;
 use crate::events::SessionChange;
@@ -80,7 +80,7 @@ impl Session {
     ) {
         self.ended = true;
         if let Some(close) = close {
-            self.line.tell(ToLine::Close(close));
+            self.connection.tell(ToConnection::Close(close));
         }
         let registering = self.registering.take();
         if let Some(registering) = &registering {

@@ -2,8 +2,8 @@
 
 use tokio::sync::oneshot;
 
+use super::super::connection::{FromConnection, Text};
 use super::super::handler::HandlerEnded;
-use super::super::line::{FromLine, Text};
 use crate::auth::{AuthError, Verdict};
 use crate::introspection::LiveSession;
 use crate::registry::ToSession;
@@ -23,9 +23,9 @@ pub(in crate::session) struct Environment {
     pub(in crate::session) wall: i64,
     /// Bytes are waiting to be sent to the client.
     pub(in crate::session) going_out: bool,
-    /// The line takes no more for now.
+    /// The connection takes no more for now.
     pub(in crate::session) backpressured: bool,
-    /// The line holds at least half of its limit: what can wait is not written. The line signals when it holds less.
+    /// The connection holds at least half of its limit: what can wait is not written. The connection signals when it holds less.
     pub(in crate::session) filling: bool,
     /// How many more incoming bytes this session may hold.
     pub(in crate::session) incoming_room: usize,
@@ -57,8 +57,8 @@ impl Default for Environment {
 /// What happened.
 #[derive(Debug)]
 pub(in crate::session) enum Event {
-    /// From the line.
-    Line(FromLine),
+    /// From the connection.
+    Connection(FromConnection),
     /// From the registry.
     Registry(ToSession),
     /// Outcome of [`Action::Authenticate`] or [`Action::Reevaluate`].
@@ -229,7 +229,7 @@ pub(in crate::session) enum Action {
     },
     /// Count a delivery without acknowledgement.
     MarkRedelivery(Vec<i64>),
-    /// End the session's actor: close the line if it is still there, and treat the session as `keep` says.
+    /// End the session's actor: close the connection if it is still there, and treat the session as `keep` says.
     End { close: Option<Close>, keep: Keep },
 }
 

@@ -15,7 +15,7 @@ impl State {
     pub(super) fn taken_over(&mut self) {
         let elsewhere = |it: &mut Box<Leaving>| it.close.code != CloseCode::Disconnect;
         if let Some(leaving) = self.leaving.take_if(elsewhere) {
-            // The line was about to be closed anyway, and perhaps only this node's name has changed.
+            // The connection was about to be closed anyway, and perhaps only this node's name has changed.
             return self.end(Some(leaving.close), Keep::Deregister);
         }
         let why = "another connection with the same MatsSocketSessionId took over";
@@ -36,7 +36,7 @@ impl State {
         self.drop_work();
     }
 
-    /// The server is stopping: no more input is processed, handlers finish within the grace time, then the line is
+    /// The server is stopping: no more input is processed, handlers finish within the grace time, then the connection is
     /// closed.
     pub(super) fn restart(&mut self, why: &str) {
         let close = Close::new(CloseCode::ServiceRestart, why);
@@ -48,12 +48,12 @@ impl State {
         self.drop_work();
     }
 
-    /// Schedules the close of the line.
+    /// Schedules the close of the connection.
     pub(super) fn leave_at(&mut self, at: i64, close: Close) {
         self.leaving = Some(Box::new(Leaving { at, close }));
     }
 
-    /// Sends what is still to be sent, then closes the line. The session is kept.
+    /// Sends what is still to be sent, then closes the connection. The session is kept.
     pub(super) fn leave(&mut self, close: Close) {
         self.flush_all();
         self.end(Some(close), Keep::Deregister);

@@ -51,7 +51,7 @@ use self::replies::Replies;
 use self::standing::Rumour;
 use self::subscribing::Subscribing;
 use self::topics::Topics;
-use super::line::FromLine;
+use super::connection::FromConnection;
 use crate::auth::ClientInfo;
 use crate::clock::ms;
 use crate::config::Config;
@@ -169,7 +169,7 @@ impl State {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Line(event) => self.line(event),
+            Event::Connection(event) => self.connection(event),
             Event::Registry(event) => self.registry(event),
             Event::Authenticated(verdict) => self.authenticated(verdict),
             Event::OutgoingAuthenticated(verdict) => self.outgoing_authenticated(verdict),
@@ -196,9 +196,9 @@ impl State {
         }
     }
 
-    fn line(&mut self, event: FromLine) {
+    fn connection(&mut self, event: FromConnection) {
         match event {
-            FromLine::Text(text) => {
+            FromConnection::Text(text) => {
                 if self.leaving.is_some() {
                     self.actions.push(Action::Processed(text.len()));
                 } else {
@@ -206,11 +206,11 @@ impl State {
                     self.work.push_back(text);
                 }
             }
-            FromLine::Binary => {
+            FromConnection::Binary => {
                 self.violation("a binary message: only text messages are understood")
             }
-            FromLine::Violation(close) => self.close(close),
-            FromLine::Closed(code) => {
+            FromConnection::Violation(close) => self.close(close),
+            FromConnection::Closed(code) => {
                 let keep = match code {
                     Some(code) if self.keep && code == CloseCode::GoingAway.code() => {
                         Keep::Deregister
@@ -222,9 +222,9 @@ impl State {
                 };
                 self.end(None, keep);
             }
-            FromLine::Lost => self.end(None, Keep::Deregister),
-            FromLine::Drained => {}
-            FromLine::Pong(number) => self.pong(number),
+            FromConnection::Lost => self.end(None, Keep::Deregister),
+            FromConnection::Drained => {}
+            FromConnection::Pong(number) => self.pong(number),
         }
     }
 
@@ -362,14 +362,14 @@ impl State {
         self.authorization.valid_at
     }
 
-    /// Incoming bytes that this session holds, not including texts that count as unprocessed in the line's flow, nor
+    /// Incoming bytes that this session holds, not including texts that count as unprocessed in the connection's flow, nor
     /// what was passed to handlers.
     pub(super) fn held_incoming(&self) -> usize {
         let envelopes = self.current.as_ref().map_or(0, Pipeline::bytes);
         envelopes + self.authorization.held_bytes()
     }
 
-    /// Outgoing bytes that this session holds, not including those already passed to the line.
+    /// Outgoing bytes that this session holds, not including those already passed to the connection.
     pub(super) fn held_outgoing(&self) -> usize {
         self.window.bytes() + self.replies.bytes() + self.topics.bytes()
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 
-use super::super::line::Text;
+use super::super::connection::Text;
 use super::authorization::Outgoing;
 use super::recent::Outline;
 use super::{Acks, Action, Failure, State};

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::super::line::Text;
+use super::super::connection::Text;
 use super::authorization::Outgoing;
 use super::recent::Outline;
 use super::topics::Unsent;

@@ -118,7 +118,7 @@ impl Driven {
     }
 
     fn text(&mut self, text: &str) -> Vec<Action> {
-        self.on(Event::Line(FromLine::Text(text.into())))
+        self.on(Event::Connection(FromConnection::Text(text.into())))
     }
 
     /// A pipeline that the authenticator accepts.

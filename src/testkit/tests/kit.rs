@@ -82,7 +82,7 @@ async fn held_acks_bring_a_message_again_but_only_once_to_the_application() {
     server.stop().await;
 }
 
-// A handler continues while its line is gone; the message repeated after the reconnect attaches to it.
+// A handler continues while its connection is gone; the message repeated after the reconnect attaches to it.
 #[tokio::test]
 async fn a_request_outlives_its_line_and_is_handled_once() {
     let (notes, begun, go) = (

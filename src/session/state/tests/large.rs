@@ -43,7 +43,7 @@ fn a_pipeline_of_very_many_envelopes_takes_little_more_than_its_text() {
         "it waits behind the large one: {actions:?}"
     );
     // However it ends, the bytes of its text are released.
-    let actions = driven.on(Event::Line(FromLine::Lost));
+    let actions = driven.on(Event::Connection(FromConnection::Lost));
     assert_eq!(processed(&actions), text.len() + 1);
 }
 

@@ -231,7 +231,7 @@ fn closes_of_the_client() {
     let keep_after = |hello: &str, code| {
         let mut driven = Driven::fresh(Config::default());
         driven.hello_with(hello, held(0, &[]));
-        let actions = driven.on(Event::Line(FromLine::Closed(code)));
+        let actions = driven.on(Event::Connection(FromConnection::Closed(code)));
         actions.into_iter().find_map(|action| match action {
             Action::End { close: None, keep } => Some(keep),
             _ => None,

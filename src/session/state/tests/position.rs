@@ -40,7 +40,7 @@ impl Driven {
     }
 
     fn pong(&mut self, number: u64) -> Vec<Action> {
-        self.on(Event::Line(FromLine::Pong(number)))
+        self.on(Event::Connection(FromConnection::Pong(number)))
     }
 }
 
@@ -121,7 +121,7 @@ fn what_is_still_to_be_read_is_not_received() {
         driven.publish(id);
     }
     (driven.environment.backpressured, driven.environment.filling) = (false, false);
-    driven.on(Event::Line(FromLine::Drained));
+    driven.on(Event::Connection(FromConnection::Drained));
     let actions = driven.after(Duration::from_secs(5));
     driven.pong(ping(&actions).expect("a ping"));
     let window = i64::try_from(config().window).expect("it is small");

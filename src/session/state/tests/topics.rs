@@ -189,7 +189,7 @@ fn what_was_missed_is_read_page_by_page_while_the_line_has_room() {
     assert_eq!(ids(&actions), ["8.5", "9.5"]);
     assert!(!has(&actions, "ReadTopic"), "{actions:?}");
     driven.environment.filling = false;
-    let actions = driven.on(Event::Line(FromLine::Drained));
+    let actions = driven.on(Event::Connection(FromConnection::Drained));
     // What lies between may be gone from the history.
     let second = r#"ReadTopic { topic: "T", after: 39, up_to: 100"#;
     assert!(has(&actions, second), "{actions:?}");
@@ -244,7 +244,7 @@ fn other_topics_go_on_beside_a_replay() {
         assert!(driven.on(of_u(id + 1)).is_empty());
     }
     (driven.environment.backpressured, driven.environment.filling) = (false, false);
-    let actions = driven.on(Event::Line(FromLine::Drained));
+    let actions = driven.on(Event::Connection(FromConnection::Drained));
     assert_eq!(ids(&actions).len(), Config::default().window);
     let topic_read = |actions: &[Action]| {
         let read = actions.iter().find_map(|action| match action {
@@ -283,7 +283,7 @@ fn a_client_that_falls_too_far_behind_has_lost_something() {
     }
     driven.read(100, &[40], Some(50));
     driven.environment.filling = false;
-    let actions = driven.on(Event::Line(FromLine::Drained));
+    let actions = driven.on(Event::Connection(FromConnection::Drained));
     assert_eq!(types(&actions), ["SUB_LOST"]);
     assert_eq!(ids(&driven.publish(106)), ["106.5"]);
 }

@@ -1,4 +1,4 @@
-//! The line: an actor in place of the connection actor, on the server's own thread.
+//! The connection: an actor in place of the connection actor, on the server's own thread.
 
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,44 +15,44 @@ use crate::auth::{Authenticator, ResponseHeaders};
 use crate::http::{Backend, admits_page};
 use crate::mailbox::{Mailbox, metered};
 use crate::server::Edge;
-use crate::session::line::{Flow, FromLine, NewLine, ToLine};
+use crate::session::connection::{Flow, FromConnection, NewConnection, ToConnection};
 
 /// A pipeline for the server.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Out(pub(super) String);
 
-/// The line ends: with this close code from the client, or without a Close.
+/// The connection ends: with this close code from the client, or without a Close.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Hang(pub(super) Option<u16>);
 
 /// The actor.
-pub(super) struct Line {
+pub(super) struct TestConnection {
     edge: Arc<Edge>,
     peer: Arc<Mutex<Peer>>,
-    /// Which of the client's lines this is: what arrives on an older one is lost.
+    /// Which of the client's connections this is: what arrives on an older one is lost.
     generation: u64,
     flow: Flow,
     opening: Option<Rc<dyn Authenticator>>,
-    session: Option<Mailbox<FromLine>>,
+    session: Option<Mailbox<FromConnection>>,
 }
 
-impl Line {
+impl TestConnection {
     /// Upgrades as the HTTP edge would, and starts the actor. Both happen on the server's own thread, so that the test
-    /// needs no actix system, and handlers outlive their line as they do in production.
+    /// needs no actix system, and handlers outlive their connection as they do in production.
     pub(super) async fn open(
         edge: Arc<Edge>,
         peer: Arc<Mutex<Peer>>,
         generation: u64,
         headers: Vec<(HeaderName, HeaderValue)>,
-    ) -> Result<Addr<Line>, Error> {
+    ) -> Result<Addr<TestConnection>, Error> {
         let (tell, told) = oneshot::channel();
         let arbiter = edge.node.arbiter().clone();
         let start = move || {
             actix::spawn(async move {
-                let line = admit(&edge, headers).await.map(|authenticator| {
-                    let line = Line {
+                let connection = admit(&edge, headers).await.map(|authenticator| {
+                    let connection = TestConnection {
                         flow: Flow::new(edge.budget()),
                         edge,
                         peer,
@@ -60,11 +60,11 @@ impl Line {
                         opening: Some(authenticator),
                         session: None,
                     };
-                    line.start()
+                    connection.start()
                 });
-                // The caller no longer waits: the session behind the line must not stay.
-                if let Err(Ok(line)) = tell.send(line) {
-                    line.do_send(Hang(None));
+                // The caller no longer waits: the session behind the connection must not stay.
+                if let Err(Ok(connection)) = tell.send(connection) {
+                    connection.do_send(Hang(None));
                 }
             });
         };
@@ -74,7 +74,7 @@ impl Line {
         told.await.map_err(|_| Error::Stopped)?
     }
 
-    fn tell(&self, message: FromLine) {
+    fn tell(&self, message: FromConnection) {
         if let Some(session) = &self.session {
             session.tell(message);
         }
@@ -87,7 +87,7 @@ impl Line {
     fn send(&self, text: String) {
         let text = ByteString::from(text);
         self.flow.received(text.len(), 0);
-        self.tell(FromLine::Text(text));
+        self.tell(FromConnection::Text(text));
     }
 }
 
@@ -113,7 +113,7 @@ async fn admit(
     }
 }
 
-impl Actor for Line {
+impl Actor for TestConnection {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
@@ -121,8 +121,8 @@ impl Actor for Line {
             return;
         };
         let edge = self.edge.clone();
-        self.session = Some(edge.open(NewLine {
-            line: Box::new(Mailbox::<ToLine>::new(&ctx.address(), edge.meter())),
+        self.session = Some(edge.open(NewConnection {
+            connection: Box::new(Mailbox::<ToConnection>::new(&ctx.address(), edge.meter())),
             flow: self.flow.clone(),
             authenticator,
             remote: Some("testkit".to_owned()),
@@ -130,7 +130,7 @@ impl Actor for Line {
     }
 }
 
-impl Handler<Out> for Line {
+impl Handler<Out> for TestConnection {
     type Result = ();
 
     fn handle(&mut self, Out(text): Out, _: &mut Self::Context) {
@@ -138,33 +138,33 @@ impl Handler<Out> for Line {
     }
 }
 
-impl Handler<Hang> for Line {
+impl Handler<Hang> for TestConnection {
     type Result = ();
 
     fn handle(&mut self, Hang(code): Hang, ctx: &mut Self::Context) {
         self.tell(match code {
-            Some(code) => FromLine::Closed(Some(code)),
-            None => FromLine::Lost,
+            Some(code) => FromConnection::Closed(Some(code)),
+            None => FromConnection::Lost,
         });
         ctx.stop();
     }
 }
 
-impl Handler<ToLine> for Line {
+impl Handler<ToConnection> for TestConnection {
     type Result = ();
 
-    fn handle(&mut self, message: ToLine, ctx: &mut Self::Context) {
+    fn handle(&mut self, message: ToConnection, ctx: &mut Self::Context) {
         match message {
-            ToLine::Text(text) => {
+            ToConnection::Text(text) => {
                 let answer = self.peer().receive(self.generation, text.as_str());
                 if let Some(answer) = answer {
                     self.send(answer);
                 }
             }
             // There are no limits here that HELLO would relax.
-            ToLine::Established => {}
-            ToLine::Ping(number) => self.tell(FromLine::Pong(number)),
-            ToLine::Close(close) => {
+            ToConnection::Established => {}
+            ToConnection::Ping(number) => self.tell(FromConnection::Pong(number)),
+            ToConnection::Close(close) => {
                 self.peer().closed(self.generation, &close);
                 ctx.stop();
             }
@@ -172,4 +172,4 @@ impl Handler<ToLine> for Line {
     }
 }
 
-metered!(Line: ToLine);
+metered!(TestConnection: ToConnection);

@@ -1,4 +1,4 @@
-//! The messages between a session and its line (the connection actor, or a test).
+//! The messages between a session and its connection (the connection actor, or a test).
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
@@ -16,10 +16,10 @@ use crate::registry::SharedText;
 use crate::store::Share;
 use crate::wire::Close;
 
-/// From the line to the session.
+/// From the connection to the session.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) enum FromLine {
+pub(crate) enum FromConnection {
     /// A whole text message. Its bytes count as unprocessed in [`Flow`] until the session has taken them.
     Text(ByteString),
     /// A binary message: a protocol error.
@@ -32,14 +32,14 @@ pub(crate) enum FromLine {
     Lost,
     /// Enough of what was written has been sent: more may be written.
     Drained,
-    /// The client has received this [`Ping`](ToLine::Ping), and so everything before it.
+    /// The client has received this [`Ping`](ToConnection::Ping), and so everything before it.
     Pong(u64),
 }
 
-/// From the session to the line.
+/// From the session to the connection.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) enum ToLine {
+pub(crate) enum ToConnection {
     /// A text message to send.
     Text(Text),
     /// HELLO is done: the wider limits apply.
@@ -53,9 +53,9 @@ pub(crate) enum ToLine {
 /// A text message to send.
 #[derive(Debug)]
 pub(crate) enum Text {
-    /// For this line only.
+    /// For this connection only.
     Own(String),
-    /// The same for many lines.
+    /// The same for many connections.
     Shared(Arc<SharedText>),
 }
 
@@ -68,24 +68,24 @@ impl Text {
     }
 }
 
-/// Sends from a session to its line, on the same thread.
-pub(crate) trait Line {
-    /// Sends to the line. Messages are processed in order, except that [`Established`](ToLine::Established) may be
+/// Sends from a session to its connection, on the same thread.
+pub(crate) trait ConnectionHandle {
+    /// Sends to the connection. Messages are processed in order, except that [`Established`](ToConnection::Established) may be
     /// overtaken.
-    fn tell(&self, message: ToLine);
+    fn tell(&self, message: ToConnection);
 }
 
-impl Line for Mailbox<ToLine> {
-    fn tell(&self, message: ToLine) {
+impl ConnectionHandle for Mailbox<ToConnection> {
+    fn tell(&self, message: ToConnection) {
         Mailbox::tell(self, message);
     }
 }
 
-/// A newly upgraded line.
-pub(crate) struct NewLine {
+/// A newly upgraded connection.
+pub(crate) struct NewConnection {
     /// Where the session sends.
-    pub(crate) line: Box<dyn Line>,
-    /// The line's flow.
+    pub(crate) connection: Box<dyn ConnectionHandle>,
+    /// The connection's flow.
     pub(crate) flow: Flow,
     /// The connection's authenticator.
     pub(crate) authenticator: Rc<dyn Authenticator>,
@@ -93,8 +93,8 @@ pub(crate) struct NewLine {
     pub(crate) remote: Option<String>,
 }
 
-/// Whose line it is.
-pub(crate) struct LineUser {
+/// Whose connection it is.
+pub(crate) struct ConnectionUser {
     /// The account for what it brings.
     pub(crate) share: Share,
     /// Running handlers on this node, by user.
@@ -112,13 +112,13 @@ struct FlowState {
     reader: Bell,
     incoming: Held,
     outgoing: Held,
-    user: OnceCell<LineUser>,
+    user: OnceCell<ConnectionUser>,
     /// The session waits until most of what it wrote has been sent.
     awaits_drain: Cell<bool>,
 }
 
 impl Flow {
-    /// The flow of a line before HELLO.
+    /// The flow of a connection before HELLO.
     pub(crate) fn new(budget: &NodeBudget) -> Flow {
         let (incoming, outgoing) = budget.before_hello();
         Flow(Rc::new(FlowState {
@@ -133,8 +133,8 @@ impl Flow {
         }))
     }
 
-    /// HELLO is done: from now on the line's bytes are this user's.
-    pub(crate) fn belongs_to(&self, budget: &NodeBudget, user_id: &str, user: LineUser) {
+    /// HELLO is done: from now on the connection's bytes are this user's.
+    pub(crate) fn belongs_to(&self, budget: &NodeBudget, user_id: &str, user: ConnectionUser) {
         // HELLO happens once per session.
         let _ = self.0.user.set(user);
         let (incoming, outgoing) = budget.of_user(user_id);
@@ -142,12 +142,12 @@ impl Flow {
         self.0.outgoing.move_to(outgoing);
     }
 
-    /// Whose line it is, once HELLO is done.
-    pub(crate) fn user(&self) -> Option<&LineUser> {
+    /// Whose connection it is, once HELLO is done.
+    pub(crate) fn user(&self) -> Option<&ConnectionUser> {
         self.0.user.get()
     }
 
-    /// Incoming bytes held by the line and its session.
+    /// Incoming bytes held by the connection and its session.
     pub(crate) fn incoming(&self) -> &Held {
         &self.0.incoming
     }
@@ -161,7 +161,7 @@ impl Flow {
         }
     }
 
-    /// Outgoing bytes held by the line and its session.
+    /// Outgoing bytes held by the connection and its session.
     pub(crate) fn outgoing(&self) -> &Held {
         &self.0.outgoing
     }
@@ -194,7 +194,7 @@ impl Flow {
         self.0.unsent.get()
     }
 
-    /// This many bytes were handed to the line.
+    /// This many bytes were handed to the connection.
     pub(crate) fn written(&self, bytes: usize) {
         self.0.unsent.set(self.0.unsent.get() + bytes);
         self.0.outgoing.grow(bytes);
