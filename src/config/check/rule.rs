@@ -4,12 +4,12 @@
 use std::fmt;
 use std::time::Duration;
 
-/// What is wrong with a [`Config`]. Its text names each field with its value, and says why the value is unusable and
-/// what to set instead.
+/// What is wrong with a [`Config`](crate::Config). Its text names each field with its value, and says why the value is
+/// unusable and what to set instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfigMistake {
-    /// The affected fields, as named in [`Config`]; those of its `store` start with `store.`.
+    /// The affected fields, as named in [`Config`](crate::Config); those of its `store` start with `store.`.
     pub fields: Vec<&'static str>,
     text: String,
 }

@@ -11,6 +11,8 @@ interface Session {
   /** What the client has not acknowledged. */
   outbox: Map<string, Envelope>;
   topics: Set<string>;
+  /** The client has shown that it knows the id. */
+  isKnown: boolean;
 }
 
 /** What the server has handled. */
@@ -68,7 +70,8 @@ export class FakeServer {
     }
     const id = sid ?? `S${++this.#next}`;
     const session = this.sessions.get(id)
-      ?? { id, socket: undefined, inbox: new Map(), outbox: new Map(), topics: new Set() };
+      ?? { id, socket: undefined, inbox: new Map(), outbox: new Map(), topics: new Set(), isKnown: false };
+    session.isKnown ||= sid !== undefined;
     this.sessions.set(id, session);
     const before = session.socket;
     session.socket = socket;
@@ -79,6 +82,7 @@ export class FakeServer {
 
   #handle(session: Session, envelope: Envelope): void {
     const { t, smid, cmid, ids } = envelope;
+    session.isKnown = true;
     switch (t) {
       case "SEND":
       case "REQUEST":

@@ -156,7 +156,9 @@ class Storm {
     for (const [name, inOrder] of this.order) {
       assert.deepEqual(inOrder, [...inOrder].sort((a, b) => a - b), `the order in tab ${name}`);
     }
-    assert.equal(this.server.sessions.size <= 1, true, "more than one session");
+    // A page that is frozen or killed before its WELCOME arrives leaves a session that nobody knows.
+    const known = [...this.server.sessions.values()].filter(({ isKnown }) => isKnown);
+    assert.equal(known.length <= 1, true, `sessions ${known.map(({ id }) => id).join(", ")}`);
   }
 }
 

@@ -1,6 +1,6 @@
-//! The commands of an operator: [`settings`] defines what can be set, [`field`] how it is written, [`sources`] where values come from, and
-//! [`options`] how they are given on the command line. [`serve`] runs a server; the other commands operate on a store
-//! ([`store_url`] names it) without a server.
+//! The commands of an operator: [`settings`] defines what can be set, [`field`] how it is written, [`sources`] where
+//! values come from, and [`options`] how they are given on the command line. [`serve`] runs a server; the other commands
+//! operate on a store ([`store_url`] names it) without a server.
 
 pub mod dead_letters;
 mod field;
