@@ -37,6 +37,11 @@ impl EndpointCounters {
         self.handling_ns.fetch_add(took, Relaxed);
     }
 
+    /// A handler inside a transaction has panicked. How long it ran is not known.
+    pub(crate) fn panicked(&self) {
+        self.failed.fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn snapshot(&self) -> EndpointMetrics {
         EndpointMetrics {
             done: self.done.load(Relaxed),

@@ -105,6 +105,7 @@ pub(super) const TABLE: &[Series] = &[
     one!(Counter "client_mistakes_total", "Mistakes of clients, such as protocol violations and payloads of the wrong type", |it| it.client_mistakes as f64),
     one!(Counter "redeliveries_total", "Messages that were sent again because a client had received and not acknowledged them", |it| it.redeliveries_counted as f64),
     one!(Counter "messages_without_session_total", "Messages dropped because their session no longer existed when they were to be stored", |it| it.messages_without_session as f64),
+    one!(Counter "messages_without_room_total", "Messages for all sessions of a user that were not stored for one of them because its outbox was full", |it| it.messages_without_room as f64),
     one!(Counter "dead_letters_total", "Messages that became dead letters on this node", |it| it.dead_letters as f64),
     one!(Counter "sessions_displaced_total", "Sessions closed to make room for a newer session of the same user", |it| it.sessions_displaced as f64),
     each!(Gauge "service_running", services by "service", "Messages that the service has in progress", |it| it.running as f64),

@@ -330,8 +330,8 @@ impl MatsSocketServer {
     /// let metrics = HttpServer::new(move || {
     ///     App::new().route("/metrics", server.prometheus_scrape())
     /// });
-    /// // Inside the cluster's network only.
-    /// let metrics = metrics.workers(1).bind("127.0.0.1:9464")?;
+    /// // A port of its own, which only your monitoring can reach.
+    /// let metrics = metrics.workers(1).disable_signals().bind("127.0.0.1:9464")?;
     /// # drop(metrics);
     /// # Ok(())
     /// # }

@@ -23,7 +23,7 @@ impl MatsSocketServer {
     /// ```no_run
     /// # async fn example(server: matssocket::MatsSocketServer) -> Result<(), matssocket::SendError> {
     /// let sent = server.send_to_user("anna", "order 17 shipped", "Orders.shipped", &17).await?;
-    /// if sent.sessions == 0 {
+    /// if sent.sessions == 0 && sent.full.is_empty() {
     ///     println!("anna has no session: send her a letter");
     /// }
     /// # Ok(()) }

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actix_web::{App, web};
-use matssocket::MatsSocketServer;
+use matssocket::testkit::{TestClient, any_user};
+use matssocket::{HandlerError, Incoming, MatsSocketServer, Outcome, Store};
 use matssocket_testing::*;
 use serde_json::json;
 
@@ -85,4 +86,28 @@ async fn a_scrape_shows_sessions_and_what_became_of_messages() {
     others.leave(1001).await;
     nodes.control.event("close", others.session()).await;
     connected(nodes.server(), 1.0).await;
+}
+
+/// It is called by a thread of the store, which catches the panic.
+#[cfg(feature = "sqlite")]
+#[actix_web::test]
+async fn a_transactional_handler_that_panics_counts_as_failed() {
+    let panics = |_: &mut diesel::SqliteConnection, _: Incoming<u8>| -> Result<Outcome<u8>, _> {
+        if true {
+            panic!("on purpose");
+        }
+        Err(HandlerError::public("not reached"))
+    };
+    let server = MatsSocketServer::builder("metrics")
+        .store(Store::sqlite_in_memory())
+        .authentication(any_user())
+        .transactional("Panics", panics)
+        .start();
+    let server = server.await.expect("starts");
+    let client = TestClient::connect(&server, "anna").await.expect("welcome");
+    assert!(client.request::<u8>("Panics", &1).await.is_err());
+    let shown = scrape(&server).await;
+    let failed = r#"matssocket_endpoint_calls_total{endpoint="Panics",outcome="failed"}"#;
+    assert_eq!(shown[failed], 1.0);
+    server.stop().await;
 }

@@ -23,7 +23,8 @@ pub(super) async fn transact(
     endpoint: &Endpoint,
     handler: TransactionalHandler,
 ) -> End {
-    let counters = endpoint.counters.clone();
+    let counters = &endpoint.counters;
+    let inside_counters = counters.clone();
     let holder = running.holder().unwrap_or(job.holder);
     let cmid = job.envelope.cmid.clone().unwrap_or_default();
     let endpoint = context.endpoint().to_owned();
@@ -37,7 +38,7 @@ pub(super) async fn transact(
         };
         let begun = Instant::now();
         let handled = handler(connection, call);
-        counters.ended(begun, &handled);
+        inside_counters.ended(begun, &handled);
         if matches!(handled, Ok(RawOutcome::Reject(_)) | Err(_)) {
             return Err(Box::new(Undone::Answered(handled)));
         }
@@ -76,7 +77,10 @@ pub(super) async fn transact(
         Ok(Transacted::Spoilt(why)) => Err(HandlerError::internal(format!(
             "the transactional handler {endpoint:?} ended well, but its transaction cannot be committed: {why}"
         ))),
-        Ok(Transacted::Panicked(text)) => Err(HandlerError::internal(format!("panic: {text}"))),
+        Ok(Transacted::Panicked(text)) => {
+            counters.panicked();
+            Err(HandlerError::internal(format!("panic: {text}")))
+        }
         Ok(Transacted::TimedOut(took)) => {
             let limit = job.node.config.transaction_limit;
             Err(HandlerError::public(format!(
