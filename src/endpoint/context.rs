@@ -345,8 +345,9 @@ impl Context {
         Ok(())
     }
 
-    /// Starts work in a service, together with the handler's outcome, whatever that is: either both are stored, or neither.
-    /// The work is durable, as that of [`Outcome::forward`](super::Outcome::forward), but nobody waits for it: what the
+    /// Starts work in a service, in the transaction of the handler's outcome. If the handler fails, asks to retry, or
+    /// returns an outcome that its message does not allow, nothing is started; nor if a transactional handler rejects or
+    /// denies. The work is durable, as that of [`Outcome::forward`](super::Outcome::forward), but nobody waits for it: what the
     /// service resolves or rejects is dropped, and if its attempts are used up, it becomes a dead letter. In the service, the
     /// session, the user and the trace id are those of this context.
     ///

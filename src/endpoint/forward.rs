@@ -51,8 +51,8 @@ impl Forward {
     /// Delays the work: it begins this long after it was stored. It waits in the store, so it survives any node, and
     /// counts towards the limits on forwarded messages until it is done.
     ///
-    /// On a node that has the service, it begins within a few hundredths of a second of that time, if there is a free place;
-    /// if that node is gone by then, another one begins it within [`Config::takeover_interval`](crate::Config::takeover_interval).
+    /// If a node with the service has a free place, it begins within
+    /// [`Config::takeover_interval`](crate::Config::takeover_interval) of that time.
     ///
     /// ```
     /// use std::time::Duration;
