@@ -1,5 +1,6 @@
 //! Builds messages for clients: checked and serialised in one place, whoever sends them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -130,17 +131,17 @@ impl Recipient<'_> {
 }
 
 /// Who creates a message, and when.
-pub(crate) struct Maker<'a> {
-    pub(crate) node: &'a str,
+pub(crate) struct Maker {
+    pub(crate) node: Arc<str>,
     pub(crate) now: i64,
 }
 
-impl Maker<'_> {
+impl Maker {
     fn debug(&self) -> Option<Debug> {
         // Always recorded: how much of it the client may see is decided when the message is sent.
         Some(Debug {
             smcts: Some(self.now),
-            smcnn: Some(self.node.to_owned()),
+            smcnn: Some(self.node.to_string()),
             ..Debug::default()
         })
     }

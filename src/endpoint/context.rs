@@ -6,12 +6,11 @@ use std::time::SystemTime;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::origin::{Host, Origin};
-use super::{Forward, Starter};
+use super::{Forward, Host, Origin, Starter};
 use crate::auth::{ClientInfo, Principal};
 use crate::clock::wall_time;
 use crate::error::SendError;
-use crate::message::{self, Maker, Recipient, ReplyTo};
+use crate::message::{Recipient, ReplyTo};
 use crate::seldom::log_seldom;
 use crate::store::operation::Effect;
 use crate::wire::{DebugOptions, MessageType};
@@ -237,10 +236,7 @@ impl Context {
         payload: &T,
     ) -> Result<(), SendError> {
         let recipient = Recipient::Session(session_id);
-        let effect = self
-            .maker(&self.0.origin.host.node_name())
-            .send(recipient, trace_id, terminator, payload)?;
-        self.add(effect);
+        self.add(self.host().send(recipient, trace_id, terminator, payload)?);
         Ok(())
     }
 
@@ -257,7 +253,11 @@ impl Context {
         reply_to: ReplyTo,
     ) -> Result<(), SendError> {
         let recipient = Recipient::Session(session_id);
-        self.add_request(recipient, trace_id, endpoint, payload, reply_to)
+        self.add(
+            self.host()
+                .request(recipient, trace_id, endpoint, payload, reply_to)?,
+        );
+        Ok(())
     }
 
     /// Sends a message to a client terminator of every session that a user has when the handler's outcome is stored;
@@ -288,10 +288,7 @@ impl Context {
         payload: &T,
     ) -> Result<(), SendError> {
         let recipient = Recipient::User(user_id);
-        let effect = self
-            .maker(&self.0.origin.host.node_name())
-            .send(recipient, trace_id, terminator, payload)?;
-        self.add(effect);
+        self.add(self.host().send(recipient, trace_id, terminator, payload)?);
         Ok(())
     }
 
@@ -309,24 +306,10 @@ impl Context {
         reply_to: ReplyTo,
     ) -> Result<(), SendError> {
         let recipient = Recipient::User(user_id);
-        self.add_request(recipient, trace_id, endpoint, payload, reply_to)
-    }
-
-    fn add_request<T: Serialize + ?Sized>(
-        &self,
-        recipient: Recipient<'_>,
-        trace_id: &str,
-        endpoint: &str,
-        payload: &T,
-        reply_to: ReplyTo,
-    ) -> Result<(), SendError> {
-        let host = &self.0.origin.host;
-        host.check_terminator(&reply_to.terminator)?;
-        let timeout = host.config().request_timeout;
-        let effect = self
-            .maker(&host.node_name())
-            .request(recipient, trace_id, endpoint, payload, reply_to, timeout)?;
-        self.add(effect);
+        self.add(
+            self.host()
+                .request(recipient, trace_id, endpoint, payload, reply_to)?,
+        );
         Ok(())
     }
 
@@ -340,8 +323,7 @@ impl Context {
         trace_id: &str,
         payload: &T,
     ) -> Result<(), SendError> {
-        let most = self.0.origin.host.config().max_topic_length;
-        self.add(message::publish(topic, trace_id, payload, most)?);
+        self.add(self.host().publish(topic, trace_id, payload)?);
         Ok(())
     }
 
@@ -413,13 +395,6 @@ impl Context {
     /// What runs the handler.
     pub(crate) fn host(&self) -> &Arc<dyn Host> {
         &self.0.origin.host
-    }
-
-    fn maker<'a>(&self, node: &'a str) -> Maker<'a> {
-        Maker {
-            node,
-            now: self.0.origin.host.clock().now_ms(),
-        }
     }
 
     fn add(&self, effect: Effect) {

@@ -8,6 +8,7 @@ mod context;
 mod counters;
 mod erased;
 mod forward;
+mod host;
 mod origin;
 mod outcome;
 mod retry;
@@ -24,7 +25,8 @@ pub(crate) use erased::{
 };
 pub use forward::Forward;
 pub(crate) use forward::Starter;
-pub(crate) use origin::{Authorization, Data, Host, Origin};
+pub(crate) use host::{Data, Host};
+pub(crate) use origin::{Authorization, Origin};
 pub use outcome::Outcome;
 pub(crate) use outcome::RawOutcome;
 pub use retry::ServiceFailure;

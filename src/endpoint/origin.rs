@@ -1,62 +1,12 @@
-//! Where a message comes from, and what runs its handler.
+//! Where a message comes from.
 
-use std::any::{Any, TypeId};
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 
-use super::ReplyToken;
+use super::{Host, ReplyToken};
 use crate::auth::{ClientInfo, Principal};
-use crate::clock::Clock;
-use crate::config::Config;
-use crate::error::SendError;
 use crate::store::operation::EndedCorrelation;
 use crate::wire::{DebugOptions, MessageType, Payload};
-
-/// What runs handlers: the node, or a test. (Handlers are below the node in the layers, so they know it only as this.)
-pub(crate) trait Host: Any + Send + Sync {
-    /// The node's name, for debug information.
-    fn node_name(&self) -> Arc<str>;
-
-    fn clock(&self) -> &Clock;
-
-    fn config(&self) -> &Config;
-
-    /// The application's state.
-    fn data(&self) -> &Data;
-
-    /// # Errors
-    /// There is no such terminator here.
-    fn check_terminator(&self, id: &str) -> Result<(), SendError>;
-}
-
-/// The application's state, one value of each type.
-#[derive(Default)]
-pub(crate) struct Data(HashMap<TypeId, Box<dyn Any + Send + Sync>>);
-
-impl Data {
-    /// False: there is a value of this type already, which is kept.
-    pub(crate) fn add<T: Send + Sync + 'static>(&mut self, value: T) -> bool {
-        match self.0.entry(TypeId::of::<T>()) {
-            Entry::Occupied(_) => false,
-            Entry::Vacant(vacant) => {
-                vacant.insert(Box::new(value));
-                true
-            }
-        }
-    }
-
-    pub(super) fn get<T: 'static>(&self) -> Option<&T> {
-        self.0.get(&TypeId::of::<T>())?.downcast_ref()
-    }
-}
-
-impl fmt::Debug for Data {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Data of {} types", self.0.len())
-    }
-}
 
 /// Where a message comes from.
 pub(crate) struct Origin {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Metrics;
-use super::series::{Kind, Series, TABLE};
+use super::series::{Series, TABLE};
 
 /// The content type of the text.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -17,11 +17,7 @@ pub(super) fn text(metrics: &Metrics) -> String {
 }
 
 fn show(series: &Series, metrics: &Metrics, text: &mut String) -> std::fmt::Result {
-    let (name, meaning) = (series.name, series.meaning);
-    let kind = match series.kind {
-        Kind::Counter => "counter",
-        Kind::Gauge => "gauge",
-    };
+    let (name, kind, meaning) = (series.name, series.kind.name(), series.meaning);
     writeln!(text, "# HELP {name} {meaning}")?;
     writeln!(text, "# TYPE {name} {kind}")?;
     let mut shown = Ok(());
@@ -55,6 +51,7 @@ fn escaped(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::series::Kind;
     use super::*;
 
     #[test]
@@ -94,13 +91,10 @@ mod tests {
     #[test]
     fn the_documentation_lists_every_figure() {
         let rows = TABLE.iter().map(|it| {
-            let kind = match it.kind {
-                Kind::Counter => "counter",
-                Kind::Gauge => "gauge",
-            };
             format!(
-                "| `{}` | {kind} | {} | {} |\n",
+                "| `{}` | {} | {} | {} |\n",
                 it.name,
+                it.kind.name(),
                 it.labels.join(", "),
                 it.meaning
             )

@@ -16,6 +16,16 @@ pub(super) enum Kind {
     Gauge,
 }
 
+impl Kind {
+    /// Its name in Prometheus' format and in the documentation.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        }
+    }
+}
+
 /// Is given each value of a series, with the values of its labels.
 pub(super) type Values<'a> = dyn FnMut(&[&str], f64) + 'a;
 

@@ -26,7 +26,7 @@ pub(crate) use edge::Edge;
 use crate::endpoint::{Host, ReplyToken};
 use crate::error::{NotReady, SendError};
 use crate::introspection::LiveSession;
-use crate::message::{self, IdempotencyKey, Maker, Recipient, ReplyTo};
+use crate::message::{self, IdempotencyKey, Recipient, ReplyTo};
 use crate::metrics::{Metrics, prometheus};
 use crate::node::Node;
 use crate::store::StoreError;
@@ -94,9 +94,7 @@ impl MatsSocketServer {
         payload: &T,
     ) -> Result<(), SendError> {
         let recipient = Recipient::Session(session_id);
-        let effect = self
-            .maker(&self.node.name())
-            .send(recipient, trace_id, terminator, payload)?;
+        let effect = self.host().send(recipient, trace_id, terminator, payload)?;
         self.call(effect, None).await
     }
 
@@ -124,9 +122,7 @@ impl MatsSocketServer {
     ) -> Result<(), SendError> {
         let key = key.checked()?;
         let recipient = Recipient::Session(session_id);
-        let effect = self
-            .maker(&self.node.name())
-            .send(recipient, trace_id, terminator, payload)?;
+        let effect = self.host().send(recipient, trace_id, terminator, payload)?;
         self.call(effect, Some(key)).await
     }
 
@@ -143,7 +139,9 @@ impl MatsSocketServer {
         reply_to: ReplyTo,
     ) -> Result<(), SendError> {
         let recipient = Recipient::Session(session_id);
-        let effect = self.request_to(recipient, trace_id, endpoint, payload, reply_to)?;
+        let effect = self
+            .host()
+            .request(recipient, trace_id, endpoint, payload, reply_to)?;
         self.call(effect, None).await
     }
 
@@ -157,8 +155,7 @@ impl MatsSocketServer {
         trace_id: &str,
         payload: &T,
     ) -> Result<(), SendError> {
-        let most = self.node.config.max_topic_length;
-        self.call(message::publish(topic, trace_id, payload, most)?, None)
+        self.call(self.host().publish(topic, trace_id, payload)?, None)
             .await
     }
 
@@ -361,25 +358,9 @@ impl MatsSocketServer {
         self.node.stop().await;
     }
 
-    fn maker<'a>(&self, node: &'a str) -> Maker<'a> {
-        Maker {
-            node,
-            now: self.node.clock.now_ms(),
-        }
-    }
-
-    fn request_to<T: Serialize + ?Sized>(
-        &self,
-        recipient: Recipient<'_>,
-        trace_id: &str,
-        endpoint: &str,
-        payload: &T,
-        reply_to: ReplyTo,
-    ) -> Result<Effect, SendError> {
-        Host::check_terminator(&*self.node, &reply_to.terminator)?;
-        let timeout = self.node.config.request_timeout;
-        self.maker(&self.node.name())
-            .request(recipient, trace_id, endpoint, payload, reply_to, timeout)
+    /// What makes messages.
+    fn host(&self) -> &dyn Host {
+        &*self.node
     }
 
     async fn call(&self, effect: Effect, idempotency_key: Option<String>) -> Result<(), SendError> {

@@ -36,9 +36,7 @@ impl MatsSocketServer {
         payload: &T,
     ) -> Result<SentToUser, SendError> {
         let recipient = Recipient::User(user_id);
-        let effect = self
-            .maker(&self.node.name())
-            .send(recipient, trace_id, terminator, payload)?;
+        let effect = self.host().send(recipient, trace_id, terminator, payload)?;
         self.call_for_user(effect, None).await
     }
 
@@ -58,9 +56,7 @@ impl MatsSocketServer {
     ) -> Result<SentToUser, SendError> {
         let key = key.checked()?;
         let recipient = Recipient::User(user_id);
-        let effect = self
-            .maker(&self.node.name())
-            .send(recipient, trace_id, terminator, payload)?;
+        let effect = self.host().send(recipient, trace_id, terminator, payload)?;
         self.call_for_user(effect, Some(key)).await
     }
 
@@ -90,7 +86,9 @@ impl MatsSocketServer {
         reply_to: ReplyTo,
     ) -> Result<SentToUser, SendError> {
         let recipient = Recipient::User(user_id);
-        let effect = self.request_to(recipient, trace_id, endpoint, payload, reply_to)?;
+        let effect = self
+            .host()
+            .request(recipient, trace_id, endpoint, payload, reply_to)?;
         self.call_for_user(effect, None).await
     }
 

@@ -12,7 +12,7 @@ const MOST: usize = 1_000;
 /// The planned looks.
 pub(super) struct Planned {
     start: Instant,
-    /// Looks are planned at most this far ahead: what is due later is found by the intervals first.
+    /// Looks are planned at most this far ahead: what is due later is left to the intervals.
     ahead: Duration,
     looks: BTreeSet<Instant>,
 }

@@ -3,7 +3,6 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -137,7 +136,7 @@ impl Server {
         }
         Server {
             directory,
-            port: free_port(),
+            port: crate::free_port(),
         }
     }
 
@@ -220,16 +219,6 @@ impl Drop for Server {
         // The test may have stopped it.
         let mut stop = self.command("pg_ctl");
         let _ = stop.args(["stop", "--mode=immediate"]).output();
-    }
-}
-
-/// A free port that the system does not give to outgoing connections, so that it is still free after a restart.
-fn free_port() -> u16 {
-    loop {
-        let port = rand::random_range(20_000..32_000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
     }
 }
 

@@ -23,11 +23,10 @@ pub(super) async fn transact(
     endpoint: &Endpoint,
     handler: TransactionalHandler,
 ) -> End {
-    let counters = &endpoint.counters;
-    let inside_counters = counters.clone();
+    let counters = endpoint.counters.clone();
     let holder = running.holder().unwrap_or(job.holder);
     let cmid = job.envelope.cmid.clone().unwrap_or_default();
-    let endpoint = context.endpoint().to_owned();
+    let name = context.endpoint().to_owned();
     let shared = Arc::new(job.clone_for_store(holder));
     let inside = shared.clone();
     let (answers, answered) = std::sync::mpsc::channel();
@@ -38,7 +37,7 @@ pub(super) async fn transact(
         };
         let begun = Instant::now();
         let handled = handler(connection, call);
-        inside_counters.ended(begun, &handled);
+        counters.ended(begun, &handled);
         if matches!(handled, Ok(RawOutcome::Reject(_)) | Err(_)) {
             return Err(Box::new(Undone::Answered(handled)));
         }
@@ -75,20 +74,20 @@ pub(super) async fn transact(
             Err(what) => Err(panicked(what)),
         },
         Ok(Transacted::Spoilt(why)) => Err(HandlerError::internal(format!(
-            "the transactional handler {endpoint:?} ended well, but its transaction cannot be committed: {why}"
+            "the transactional handler {name:?} ended well, but its transaction cannot be committed: {why}"
         ))),
         Ok(Transacted::Panicked(text)) => {
-            counters.panicked();
+            endpoint.counters.panicked();
             Err(HandlerError::internal(format!("panic: {text}")))
         }
         Ok(Transacted::TimedOut(took)) => {
             let limit = job.node.config.transaction_limit;
             Err(HandlerError::public(format!(
-                "the transactional handler {endpoint:?} took {took:.1?}, its limit is {limit:?}: nothing was kept"
+                "the transactional handler {name:?} took {took:.1?}, its limit is {limit:?}: nothing was kept"
             )))
         }
         Err(StoreError::Refused(why)) => Err(HandlerError::internal(format!(
-            "the database refused the outcome of the transactional handler {endpoint:?}: {why}"
+            "the database refused the outcome of the transactional handler {name:?}: {why}"
         ))),
         Err(error) => return retry(&error),
     };

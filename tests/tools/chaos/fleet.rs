@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
+use matssocket_testing::free_port;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -46,6 +46,7 @@ impl Fleet {
     pub fn new(plan: Rc<Plan>) -> Rc<Fleet> {
         let (said, lines) = unbounded_channel();
         let fleet = Rc::new(Fleet {
+            // None that an outgoing connection could take while the node is dead.
             ports: (0..plan.nodes).map(|_| free_port()).collect(),
             slots: RefCell::new((0..plan.nodes).map(|_| Slot::default()).collect()),
             plan,
@@ -293,14 +294,4 @@ async fn get(port: u16, path: &str) -> std::io::Result<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     Ok(answer)
-}
-
-/// Below the ports that the system gives to connections: one of those could take a dead node's port otherwise.
-fn free_port() -> u16 {
-    loop {
-        let port = rand::random_range(20_000..32_000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }

@@ -1,12 +1,13 @@
 //! `examples/monitoring`, the files that operators copy, read by a real Prometheus that scrapes a node.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use matssocket_client::Client;
+use matssocket_testing::free_port;
 use matssocket_testing::program::{Program, http, run, within};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::said;
@@ -40,9 +41,7 @@ struct Prometheus {
 
 impl Prometheus {
     fn start(directory: &Path, node: u16) -> Prometheus {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("bound").port();
-        drop(free);
+        let port = free_port();
         let mut configuration = file("prometheus.yml");
         for (theirs, ours) in [
             ("interval: 15s", "interval: 100ms"),
@@ -91,7 +90,10 @@ impl Prometheus {
 
     /// The values that a query finds, once it finds any.
     async fn ask(&self, query: &str) -> Vec<f64> {
-        let path = format!("query?query={}", encoded(query));
+        let path = format!(
+            "query?query={}",
+            utf8_percent_encode(query, NON_ALPHANUMERIC)
+        );
         let finding = async {
             loop {
                 let found = self.get(&path)["result"].clone();
@@ -105,15 +107,6 @@ impl Prometheus {
         };
         within(&format!("anything by {query}"), finding).await
     }
-}
-
-/// As part of a URL.
-fn encoded(text: &str) -> String {
-    let encode = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(encode).collect()
 }
 
 /// The queries of all panels, for all nodes.

@@ -1,11 +1,11 @@
 //! `nginx.conf`, before two nodes.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
 use matssocket_client::Client;
+use matssocket_testing::free_port;
 use matssocket_testing::postgres::{self, Schema};
 use matssocket_testing::program::{Program, http, run, within};
 use serde_json::{Value, json};
@@ -69,13 +69,6 @@ fn start(directory: &Path, configuration: &str) -> Program {
     Program::start(nginx.args(["-e", "stderr", "-g", "daemon off; master_process off;"]))
 }
 
-/// Two ports that are free now.
-fn free_ports() -> [u16; 2] {
-    let bind = || TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = |it: TcpListener| it.local_addr().expect("bound");
-    [bind(), bind()].map(|it| address(it).port())
-}
-
 async fn ask(client: &Client) -> String {
     let reply = client.request::<Value>("trace", "Demo.echo", &json!({"text": "hello"}));
     let reply = within("the reply", reply).await.expect("answered");
@@ -106,7 +99,7 @@ async fn clients_reach_a_node_through_nginx_and_the_other_when_it_stops() {
     let ports = nodes
         .each_ref()
         .map(|it| it.as_ref().map_or(0, |served: &Served| served.port));
-    let [port, tls] = free_ports();
+    let (port, tls) = (free_port(), free_port());
     let _nginx = start(directory.path(), &adapted([port, tls], ports));
 
     let client = Client::builder("Tests", "1")
