@@ -158,7 +158,7 @@ pub use mailbox::MailboxMetrics;
 pub use maintenance::MaintenanceMetrics;
 pub use message::{IdempotencyKey, ReplyTo, SentToUser};
 pub use metrics::Metrics;
-pub use server::{Admin, MatsSocketServer, ServerBuilder};
+pub use server::{Admin, MatsSocketServer, ServerBuilder, Started};
 #[cfg(feature = "postgres")]
 pub use store::Postgres;
 pub use store::operation::{

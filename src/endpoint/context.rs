@@ -333,10 +333,13 @@ impl Context {
     /// service resolves or rejects is dropped, and if its attempts are used up, it becomes a dead letter. In the service, the
     /// session, the user and the trace id are those of this context.
     ///
+    /// If the work has a [key](Forward::key) and the service has outstanding work with it, nothing is stored for it.
+    ///
     /// Any number of works may be started. They count towards the limits on forwarded messages
     /// ([`StoreConfig::max_forwarded_per_session`](crate::StoreConfig::max_forwarded_per_session) and the like) if a client's
-    /// message started them: beyond a limit, the client is told to retry, and nothing of the handler's outcome is stored. What
-    /// services start is not limited, since it continues work that was accepted.
+    /// message started them: beyond a limit, the client is told to retry, and nothing of the handler's outcome is stored. (A
+    /// handler that starts more than the limit for one message fails.) What services start is not limited, since it continues
+    /// work that was accepted; nor is what reply terminators start.
     ///
     /// ```
     /// use matssocket::{Forward, HandlerError, Incoming, Outcome};
@@ -362,6 +365,16 @@ impl Context {
             debug: origin.debug,
         })?;
         self.add(Effect::Forward(Box::new(work)));
+        Ok(())
+    }
+
+    /// Cancels a service's outstanding work with this [key](Forward::key), in the transaction of the handler's outcome, if it
+    /// waits then. See [`MatsSocketServer::cancel`](crate::MatsSocketServer::cancel).
+    ///
+    /// # Errors
+    /// The service's name or the key is not a valid id.
+    pub fn cancel(&self, service: &str, key: &str) -> Result<(), SendError> {
+        self.add(super::forward::cancel(service, key)?);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use serde_json::value::to_raw_value;
 use super::is_stand_in;
 use crate::clock::{Clock, epoch_ms};
 use crate::error::{HandlerError, SendError};
-use crate::store::operation::NewForward;
+use crate::store::operation::{Begins, Effect, NewForward};
 use crate::wire::{Debug, DebugOptions, InvalidId, MessageType, Payload, check_id, quoted};
 
 /// Work for a service, with its payload. For [`Outcome::forward`](super::Outcome::forward), where the service replies to
@@ -20,14 +20,8 @@ pub struct Forward {
     pub(crate) service: String,
     pub(crate) payload: Result<Payload, serde_json::Error>,
     pub(crate) correlation: Option<Result<Payload, serde_json::Error>>,
-    begins: Begins,
-}
-
-/// When work may begin.
-#[derive(Debug)]
-enum Begins {
-    After(Duration),
-    At(SystemTime),
+    pub(crate) begins: Begins,
+    key: Option<String>,
 }
 
 impl Forward {
@@ -37,7 +31,8 @@ impl Forward {
             service: service.into(),
             payload: to_raw_value(payload),
             correlation: None,
-            begins: Begins::After(Duration::ZERO),
+            begins: Begins::AT_ONCE,
+            key: None,
         }
     }
 
@@ -51,7 +46,8 @@ impl Forward {
     /// Delays the work: it begins this long after it was stored. It waits in the store, so it survives any node, and
     /// counts towards the limits on forwarded messages until it is done.
     ///
-    /// If a node with the service has a free place, it begins within
+    /// If the node that stored it has the service and a free place, it begins at that time. If that node is gone by then, or
+    /// more than a thousand works are due earlier, it begins on any node within
     /// [`Config::takeover_interval`](crate::Config::takeover_interval) of that time.
     ///
     /// ```
@@ -70,51 +66,68 @@ impl Forward {
         self
     }
 
-    /// Delays the work until this time, by this node's clock. As [`after`](Self::after); a time in the past means at once.
+    /// Delays the work until this time. As [`after`](Self::after); a time in the past means at once.
     pub fn at(mut self, time: SystemTime) -> Forward {
-        self.begins = Begins::At(time);
+        self.begins = Begins::At(epoch_ms(time));
+        self
+    }
+
+    /// Names the work, for [`Context::start`](super::Context::start) and
+    /// [`MatsSocketServer::start`](crate::MatsSocketServer::start): while the service has outstanding work with this key, on
+    /// whatever node, no other with the same key is started; and it can be
+    /// [cancelled](crate::MatsSocketServer::cancel) as long as it waits. Work is outstanding from the moment it is stored
+    /// until it is done or given up, so the key is free again when the service's outcome is stored: in that very transaction,
+    /// the service may start the next work of this name.
+    ///
+    /// A key has 1 to 255 bytes, without control characters.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use matssocket::{Forward, HandlerError, Incoming, Outcome};
+    ///
+    /// /// Cleans up a room, and again every hour, once however many nodes and callers start it.
+    /// async fn clean_up(room: Incoming<u32>) -> Result<Outcome<()>, HandlerError> {
+    ///     let next = Forward::to("Rooms.cleanUp", &room.payload)
+    ///         .key(room.payload.to_string())
+    ///         .after(Duration::from_secs(3600));
+    ///     room.context.start(next)?;
+    ///     Ok(Outcome::done())
+    /// }
+    /// # drop(clean_up);
+    /// ```
+    pub fn key(mut self, key: impl Into<String>) -> Forward {
+        self.key = Some(key.into());
         self
     }
 
     /// # Errors
-    /// There can be no service of this name.
+    /// There can be no service of this name; or the work has a key: if it were not stored, the client would wait for a reply
+    /// that never comes.
     pub(crate) fn checked(self) -> Result<Forward, HandlerError> {
-        match self.check_service() {
-            Ok(()) => Ok(self),
-            Err(wrong) => Err(HandlerError::internal(format!(
+        if let Err(wrong) = check_service(&self.service) {
+            return Err(HandlerError::internal(format!(
                 "work was forwarded to no possible service: {wrong}"
-            ))),
+            )));
         }
-    }
-
-    fn check_service(&self) -> Result<(), InvalidId> {
-        check_id("service", &self.service)?;
-        match is_stand_in(&self.service) {
-            false => Ok(()),
-            true => Err(InvalidId::new(format!(
-                "{} is not for applications",
-                quoted(&self.service)
-            ))),
+        if let Some(key) = &self.key {
+            return Err(HandlerError::internal(format!(
+                "work with a key ({}) was forwarded: only work that is started may have one",
+                quoted(key)
+            )));
         }
-    }
-
-    /// How long it is delayed, if it is stored now.
-    pub(crate) fn delay(&self, clock: &Clock) -> Duration {
-        match self.begins {
-            Begins::After(delay) => delay,
-            Begins::At(time) => {
-                let left = epoch_ms(time).saturating_sub(clock.now_ms());
-                Duration::from_millis(u64::try_from(left).unwrap_or(0))
-            }
-        }
+        Ok(self)
     }
 
     /// The same as work that was started: nobody waits for its reply.
     pub(crate) fn started(self, starter: Starter<'_>) -> Result<NewForward, SendError> {
-        self.check_service()?;
+        check_service(&self.service)?;
+        if let Some(key) = &self.key {
+            check_id("key", key)?;
+        }
         let (clock, debug) = (starter.clock, starter.debug);
         Ok(NewForward {
-            delay: self.delay(clock),
+            begins: self.begins,
+            key: self.key,
             service: self.service,
             endpoint: starter.endpoint.to_owned(),
             sid: starter.session_id.to_owned(),
@@ -136,6 +149,30 @@ impl Forward {
     }
 }
 
+/// # Errors
+/// There can be no service of this name.
+pub(crate) fn check_service(name: &str) -> Result<(), InvalidId> {
+    check_id("service", name)?;
+    match is_stand_in(name) {
+        false => Ok(()),
+        true => Err(InvalidId::new(format!(
+            "{} is not for applications",
+            quoted(name)
+        ))),
+    }
+}
+
+/// Cancels what has this key.
+///
+/// # Errors
+/// There can be no service of this name, or no such key.
+pub(crate) fn cancel(service: &str, key: &str) -> Result<Effect, InvalidId> {
+    check_service(service)?;
+    check_id("key", key)?;
+    let (service, key) = (service.to_owned(), key.to_owned());
+    Ok(Effect::Cancel { service, key })
+}
+
 /// Who starts work.
 pub(crate) struct Starter<'a> {
     pub(crate) clock: &'a Clock,
@@ -146,19 +183,4 @@ pub(crate) struct Starter<'a> {
     /// The endpoint or service that starts it; empty outside handlers.
     pub(crate) endpoint: &'a str,
     pub(crate) debug: DebugOptions,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_in_the_past_is_no_delay() {
-        let clock = Clock::fixed_ms(10_000);
-        let at = |ms| Forward::to("s", &1).at(crate::clock::wall_time(ms));
-        let delays = [9_000, 10_000, 12_500].map(|ms| at(ms).delay(&clock).as_millis());
-        assert_eq!(delays, [0, 0, 2_500]);
-        let long = Forward::to("s", &1).after(Duration::MAX);
-        assert_eq!(long.delay(&clock), Duration::MAX);
-    }
 }

@@ -25,6 +25,7 @@ pub(crate) use erased::{
 };
 pub use forward::Forward;
 pub(crate) use forward::Starter;
+pub(crate) use forward::cancel;
 pub(crate) use host::{Data, Host};
 pub(crate) use origin::{Authorization, Origin};
 pub use outcome::Outcome;

@@ -8,7 +8,7 @@ mod live;
 mod metrics;
 mod run;
 mod start;
-mod starting;
+mod started;
 mod users;
 
 use std::fmt;
@@ -22,6 +22,7 @@ pub use admin::Admin;
 pub use builder::ServerBuilder;
 use edge::Beside;
 pub(crate) use edge::Edge;
+pub use started::Started;
 
 use crate::endpoint::{Host, ReplyToken};
 use crate::error::{NotReady, SendError};
@@ -369,6 +370,7 @@ impl MatsSocketServer {
             Effect::ToUser { .. }
             | Effect::Publish { .. }
             | Effect::Forward(_)
+            | Effect::Cancel { .. }
             | Effect::EndRequest { .. } => String::new(),
         };
         match self.commit(effect, idempotency_key).await? {

@@ -161,7 +161,8 @@ pub(super) mod tests {
             left: None,
             adapted: None,
             here: true,
-            delay: std::time::Duration::ZERO,
+            begins: crate::store::operation::Begins::AT_ONCE,
+            key: None,
         };
         Forwarded {
             id,

@@ -17,7 +17,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture,
+};
 use tokio::sync::oneshot;
 
 use self::places::{Bounds, Places};
@@ -58,6 +60,8 @@ struct GaveBack {
 /// The actor: works on forwarded rows, a bounded number of each service at a time.
 pub(crate) struct Services {
     desk: Desk,
+    /// The wait for the first planned look, and when that is.
+    waiting: Option<(Instant, SpawnHandle)>,
     /// Senders that are dropped when no service is running.
     when_idle: Vec<oneshot::Sender<()>>,
 }
@@ -106,7 +110,7 @@ impl Desk {
             going_back: HashSet::new(),
             claiming: false,
             claim_again: false,
-            planned: Planned::new(config.takeover_interval),
+            planned: Planned::new(),
             looks: Looks::default(),
             was_away: false,
             node,
@@ -295,6 +299,7 @@ impl Services {
     pub(crate) fn new(node: Arc<Node>) -> Services {
         Services {
             desk: Desk::new(node),
+            waiting: None,
             when_idle: Vec::new(),
         }
     }
@@ -317,19 +322,24 @@ impl Services {
         }
     }
 
-    /// Rows are due at this time: plans a look, if that is necessary.
-    fn look_when_due(&mut self, due: Instant, ctx: &mut Context<Self>) {
-        let look = self.desk.planned.when_due(due, Instant::now());
-        self.look_at(look, ctx);
-    }
-
-    fn look_at(&mut self, look: Option<Instant>, ctx: &mut Context<Self>) {
-        let Some(at) = look else { return };
+    /// Waits for the first planned look; a wait for a later one ends.
+    fn wait_for_look(&mut self, ctx: &mut Context<Self>) {
+        let first = self.desk.planned.first();
+        if first == self.waiting.map(|(at, _)| at) {
+            return;
+        }
+        if let Some((_, wait)) = self.waiting.take() {
+            ctx.cancel_future(wait);
+        }
+        let Some(at) = first else { return };
         let delay = at.saturating_duration_since(Instant::now());
-        ctx.run_later(delay, move |services, ctx| {
-            services.desk.planned.has_come(at);
+        let wait = ctx.run_later(delay, |services, ctx| {
+            services.waiting = None;
+            services.desk.planned.begin_first();
             services.claim(ctx);
+            services.wait_for_look(ctx);
         });
+        self.waiting = Some((at, wait));
     }
 }
 
@@ -343,8 +353,9 @@ impl Handler<Dispatch> for Services {
     fn handle(&mut self, Dispatch { rows, due }: Dispatch, ctx: &mut Self::Context) {
         self.desk.take_in(rows, &ctx.address());
         for due in due {
-            self.look_when_due(due, ctx);
+            self.desk.planned.when_due(due);
         }
+        self.wait_for_look(ctx);
     }
 }
 
@@ -362,7 +373,8 @@ impl Handler<Finished> for Services {
             self.when_idle.clear();
         }
         if let Some(due) = finished.again.and_then(|it| Instant::now().checked_add(it)) {
-            self.look_when_due(due, ctx);
+            desk.planned.when_due(due);
+            self.wait_for_look(ctx);
         }
         self.claim_more(ctx);
     }
@@ -400,8 +412,8 @@ impl Handler<LookSoon> for Services {
     type Result = ();
 
     fn handle(&mut self, _: LookSoon, ctx: &mut Self::Context) {
-        let look = self.desk.planned.soon(Instant::now());
-        self.look_at(look, ctx);
+        self.desk.planned.soon(Instant::now());
+        self.wait_for_look(ctx);
     }
 }
 

@@ -6,45 +6,52 @@ use std::time::{Duration, Instant};
 /// Looks are planned at multiples of this, so that there are at most a hundred per second, however much is due.
 const STEP: Duration = Duration::from_millis(10);
 
-/// Most looks that are planned at a time. What is due otherwise is found by the intervals.
+/// Most looks that are planned at a time: the earliest ones. What is due otherwise is found by the intervals.
 const MOST: usize = 1_000;
 
 /// The planned looks.
 pub(super) struct Planned {
     start: Instant,
-    /// Looks are planned at most this far ahead: what is due later is left to the intervals.
-    ahead: Duration,
     looks: BTreeSet<Instant>,
 }
 
 impl Planned {
-    pub(super) fn new(ahead: Duration) -> Planned {
+    pub(super) fn new() -> Planned {
         Planned {
             start: Instant::now(),
-            ahead,
             looks: BTreeSet::new(),
         }
     }
 
-    /// There is work already. Returns when to look, unless a look is planned that is soon enough.
-    pub(super) fn soon(&mut self, now: Instant) -> Option<Instant> {
+    /// There is work already: a look is planned, unless one is that is soon enough.
+    pub(super) fn soon(&mut self, now: Instant) {
         let at = self.step_after(now);
-        let is_planned = self.looks.first().is_some_and(|next| *next <= at);
-        (!is_planned && self.looks.insert(at)).then_some(at)
-    }
-
-    /// There is work at this time. Returns when to look, unless a look is planned just then, or happens first anyway.
-    pub(super) fn when_due(&mut self, due: Instant, now: Instant) -> Option<Instant> {
-        if due.saturating_duration_since(now) >= self.ahead || self.looks.len() >= MOST {
-            return None;
+        if self.first().is_none_or(|first| first > at) {
+            self.plan(at);
         }
-        let at = self.step_after(due);
-        self.looks.insert(at).then_some(at)
     }
 
-    /// The time of a look has come.
-    pub(super) fn has_come(&mut self, at: Instant) {
-        self.looks.remove(&at);
+    /// There is work at this time: a look is planned just then.
+    pub(super) fn when_due(&mut self, due: Instant) {
+        self.plan(self.step_after(due));
+    }
+
+    /// When the first look is.
+    pub(super) fn first(&self) -> Option<Instant> {
+        self.looks.first().copied()
+    }
+
+    /// The first look is made now.
+    pub(super) fn begin_first(&mut self) {
+        self.looks.pop_first();
+    }
+
+    /// Of too many looks, the last ones are left out: others may be planned by the time that they would come.
+    fn plan(&mut self, at: Instant) {
+        self.looks.insert(at);
+        if self.looks.len() > MOST {
+            self.looks.pop_last();
+        }
     }
 
     fn step_after(&self, time: Instant) -> Instant {
@@ -57,32 +64,49 @@ impl Planned {
 mod tests {
     use super::*;
 
+    fn looks(mut planned: Planned) -> Vec<u128> {
+        let start = planned.start;
+        let next = || {
+            let first = planned.first()?;
+            planned.begin_first();
+            Some((first - start).as_millis())
+        };
+        std::iter::from_fn(next).collect()
+    }
+
     /// An early look made the later ones be forgotten: that work waited for the next interval.
     #[test]
     fn each_time_at_which_something_is_due_has_its_look_and_many_share_one() {
-        let mut planned = Planned::new(Duration::from_secs(1));
-        let start = planned.start;
-        let at = |ms| start + Duration::from_millis(ms);
-        let [now, early, shared, late, far] = [3, 12, 17, 500, 1_003].map(at);
-        let [soon, second, third] = [10, 20, 510].map(at);
-        assert_eq!(planned.soon(now), Some(soon));
-        assert_eq!(planned.soon(now), None, "one is planned");
-        assert_eq!(planned.when_due(early, now), Some(second));
-        assert_eq!(planned.when_due(shared, now), None, "it shares the look");
-        assert_eq!(planned.when_due(late, now), Some(third));
-        assert_eq!(planned.when_due(far, now), None, "an interval is earlier");
-        planned.has_come(soon);
-        assert_eq!(planned.soon(soon), None, "the next one is soon enough");
-        planned.has_come(second);
-        assert!(planned.soon(second).is_some());
+        let mut planned = Planned::new();
+        let at = |ms| planned.start + Duration::from_millis(ms);
+        let [now, early, shared, late] = [3, 12, 17, 500].map(at);
+        planned.soon(now);
+        planned.soon(now);
+        for due in [late, early, shared] {
+            planned.when_due(due);
+        }
+        assert_eq!(looks(planned), [10, 20, 510]);
     }
 
     #[test]
-    fn looks_are_bounded() {
-        let mut planned = Planned::new(Duration::from_secs(3_600));
+    fn what_is_there_already_is_not_looked_for_later_than_what_is_due() {
+        let mut planned = Planned::new();
         let now = planned.start;
-        let due = |step: u32| now + STEP * step;
-        let looks = (0..2_000).filter_map(|step| planned.when_due(due(step), now));
-        assert_eq!(looks.count(), MOST);
+        planned.when_due(now + Duration::from_secs(5));
+        planned.soon(now);
+        assert_eq!(looks(planned), [10, 5_010]);
+    }
+
+    /// Work delayed for days kept work of the next second from being looked for.
+    #[test]
+    fn looks_are_bounded_and_the_earliest_are_kept() {
+        let mut planned = Planned::new();
+        let start = planned.start;
+        for step in (1..2_000).rev() {
+            planned.when_due(start + STEP * step);
+        }
+        let looks = looks(planned);
+        assert_eq!(looks.len(), MOST);
+        assert_eq!((looks[0], looks[MOST - 1]), (20, 10_010));
     }
 }

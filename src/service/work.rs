@@ -132,7 +132,8 @@ fn forward_on(
 ) -> Result<NewForward, HandlerError> {
     let forward = forward.checked()?;
     Ok(NewForward {
-        delay: forward.delay(&node.clock),
+        begins: forward.begins,
+        key: None,
         here: node.takes_at_once(&forward.service),
         service: forward.service,
         msg: forward.payload?,

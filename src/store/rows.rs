@@ -181,6 +181,7 @@ pub struct NewForwardedRow<'a> {
     pub adapted: Option<bool>,
     /// When it became unclaimed, if it is. Reveals how long it was meant to wait if the clock is set back.
     pub postponed: Option<i64>,
+    pub key: Option<&'a str>,
 }
 
 /// A forwarded row.
@@ -205,6 +206,7 @@ pub struct ForwardedRow {
     pub deadline: Option<i64>,
     pub failed: Option<i64>,
     pub adapted: Option<bool>,
+    pub key: Option<String>,
 }
 
 impl ForwardedRow {
@@ -228,7 +230,8 @@ impl ForwardedRow {
             left: row.deadline.map(|deadline| between(now, deadline)),
             adapted: row.adapted,
             here: true,
-            delay: Duration::ZERO,
+            begins: Begins::AT_ONCE,
+            key: row.key,
         };
         Ok(Forwarded {
             id: row.id,

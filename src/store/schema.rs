@@ -110,6 +110,7 @@ table! { "matssocket_forwarded"
         failed -> Nullable<BigInt>,
         adapted -> Nullable<Bool>,
         postponed -> Nullable<BigInt>,
+        key -> Nullable<Text>,
     }
 }
 

@@ -83,7 +83,7 @@ impl Touches for Unit {
                 Effect::Message { sid, .. } => see(Touched::Sid(sid)),
                 Effect::ToUser { user_id, .. } => see(Touched::SessionsOf(user_id)),
                 Effect::Publish { .. } => see(Touched::Publications),
-                Effect::Forward(_) => {}
+                Effect::Forward(_) | Effect::Cancel { .. } => {}
                 Effect::EndRequest { session, .. } => see(Touched::Session(*session)),
             }
         }
@@ -107,7 +107,7 @@ impl Touches for Unit {
             }
             Effect::Publish { msg, .. } => msg.get().len(),
             Effect::Forward(work) => work.bytes(),
-            Effect::EndRequest { .. } => 0,
+            Effect::Cancel { .. } | Effect::EndRequest { .. } => 0,
         });
         answer + effects.sum::<usize>()
     }

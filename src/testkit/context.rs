@@ -4,17 +4,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
-use serde_json::Value;
 use serde_json::value::to_raw_value;
 
-use super::decision::value;
+use super::Sent;
 use crate::auth::{ClientInfo, Principal};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::endpoint::{Authorization, Context, Data, Host, Incoming, Origin, effects};
 use crate::error::SendError;
 use crate::server::MatsSocketServer;
-use crate::store::operation::Effect;
 use crate::wire::{MessageType, Payload};
 
 /// Makes messages for handlers that a test calls itself, without a server and a client, and shows what they sent
@@ -59,40 +57,6 @@ pub struct TestContext {
     end_reason: Option<String>,
     /// The contexts that it has made.
     made: Mutex<Vec<Context>>,
-}
-
-/// What a handler has sent through its context.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Sent {
-    /// A message to a client.
-    #[non_exhaustive]
-    Message {
-        /// SEND or REQUEST.
-        message_type: MessageType,
-        /// The session to which it goes.
-        session_id: String,
-        /// Trace id.
-        trace_id: String,
-        /// The client's terminator or endpoint.
-        endpoint: String,
-        /// The payload.
-        payload: Value,
-        /// The terminator to which the reply to a REQUEST goes.
-        reply_to: Option<String>,
-    },
-    /// A message to the subscribers of a topic.
-    #[non_exhaustive]
-    Publication {
-        /// The topic.
-        topic: String,
-        /// Trace id.
-        trace_id: String,
-        /// The payload.
-        payload: Value,
-    },
-    /// Anything else: what it is, for a failed test to show.
-    Other(String),
 }
 
 impl Default for TestContext {
@@ -267,28 +231,6 @@ impl fmt::Debug for TestContext {
             .field("endpoint", &self.endpoint)
             .field("kind", &self.kind)
             .finish_non_exhaustive()
-    }
-}
-
-impl Sent {
-    fn new(effect: Effect) -> Sent {
-        let json = |payload: &Payload| value(payload).unwrap_or_default();
-        match effect {
-            Effect::Message { sid, message } => Sent::Message {
-                message_type: message.kind,
-                session_id: sid,
-                trace_id: message.tid,
-                endpoint: message.eid.unwrap_or_default(),
-                payload: message.msg.as_ref().map(json).unwrap_or_default(),
-                reply_to: message.correlation.map(|it| it.terminator),
-            },
-            Effect::Publish { topic, tid, msg } => Sent::Publication {
-                topic,
-                trace_id: tid,
-                payload: json(&msg),
-            },
-            other => Sent::Other(format!("{other:?}")),
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Error;
+use super::{Error, WorkBegins};
 use crate::endpoint::{Outcome, RawOutcome};
 use crate::wire::Payload;
 
@@ -28,6 +28,8 @@ pub enum Decision {
         payload: Value,
         /// The correlation, if there is one.
         correlation: Option<Value>,
+        /// When the work begins.
+        begins: WorkBegins,
     },
     /// [`Outcome::retry`], with its description.
     Retry(Option<String>),
@@ -55,6 +57,7 @@ impl Decision {
                     None => None,
                 },
                 service: forward.service,
+                begins: WorkBegins::from(forward.begins),
             },
         })
     }

@@ -41,15 +41,17 @@ mod decision;
 mod error;
 mod message;
 mod peer;
+mod sent;
 #[cfg(all(test, feature = "sqlite"))]
 mod tests;
 
 pub use builder::TestClientBuilder;
 pub use client::TestClient;
-pub use context::{Sent, TestContext};
+pub use context::TestContext;
 pub use decision::Decision;
 pub use error::Error;
 pub use message::{Publication, Push, Reply};
+pub use sent::{Sent, SentTo, WorkBegins};
 
 pub use crate::cluster::Faults;
 

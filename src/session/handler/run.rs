@@ -18,7 +18,8 @@ use crate::mailbox::Mailbox;
 use crate::node::{Counted, Node};
 use crate::seldom::log_seldom;
 use crate::store::operation::{
-    Cause, Correlation, Effect, Holder, NewForward, ReadAnswer, ReadCorrelation, UnitOutcome,
+    Begins, Cause, Correlation, Effect, ForwardLimit, Holder, NewForward, ReadAnswer,
+    ReadCorrelation, Unit, UnitOutcome,
 };
 use crate::store::{Share, StoreError};
 use crate::wire::{DebugOptions, Envelope, MessageType, shown};
@@ -174,7 +175,8 @@ async fn hand_on(job: &Job, running: &mut Running, correlation: Correlation) -> 
         left: None,
         adapted: Some(false),
         here: false,
-        delay: Duration::ZERO,
+        begins: Begins::AT_ONCE,
+        key: None,
     };
     let work = to_terminator(correlation, work);
     let effects = vec![Effect::Forward(Box::new(work))];
@@ -257,20 +259,30 @@ pub(super) async fn commit(
             {
                 unit = refused;
             }
-            Ok((_, outcome)) => return end(job, holder, outcome, answer),
             // It would be refused every time: the client gets a final answer.
-            Err(StoreError::Refused(why)) if !was_refused => {
-                was_refused = true;
-                let why =
-                    HandlerError::internal(format!("the database refused its outcome: {why}"));
-                (unit, answer) = match self::unit(job, Err(why), Vec::new()) {
+            Ok((_, UnitOutcome::TooMuchForwarded(limit @ ForwardLimit::OneMessage))) => {
+                (unit, answer) = match refusal(job, limit.to_string()) {
                     Ok(refusal) => refusal,
-                    Err(why) => return End::Retry(why),
+                    Err(end) => return end,
                 };
             }
+            Err(StoreError::Refused(why)) if !was_refused => {
+                was_refused = true;
+                let why = format!("the database refused its outcome: {why}");
+                (unit, answer) = match refusal(job, why) {
+                    Ok(refusal) => refusal,
+                    Err(end) => return end,
+                };
+            }
+            Ok((_, outcome)) => return end(job, holder, outcome, answer),
             Err(error) => return retry(&error),
         }
     }
+}
+
+/// The handler's outcome cannot be kept: its message is answered as if it had failed.
+fn refusal(job: &Job, why: String) -> Result<(Unit, Box<Envelope>), End> {
+    unit(job, Err(HandlerError::internal(why)), Vec::new()).map_err(End::Retry)
 }
 
 pub(super) fn end(job: &Job, holder: Holder, outcome: UnitOutcome, answer: Box<Envelope>) -> End {

@@ -12,7 +12,7 @@ use crate::endpoint::{
 };
 use crate::error::HandlerError;
 use crate::store::StoreError;
-use crate::store::operation::{Transact, TransactBody, Transacted};
+use crate::store::operation::{ForwardLimit, Transact, TransactBody, Transacted, UnitOutcome};
 use crate::wire::{Envelope, MessageType};
 
 /// Runs a transactional handler inside the transaction of its message.
@@ -62,6 +62,9 @@ pub(super) async fn transact(
         run,
     };
     let handled = match job.node.store.run_for(job.share(), transact).await {
+        Ok(Transacted::Unit(UnitOutcome::TooMuchForwarded(limit @ ForwardLimit::OneMessage))) => {
+            Err(HandlerError::internal(limit.to_string()))
+        }
         Ok(Transacted::Unit(outcome)) => {
             // `None`: refused before the handler ran.
             let answer = answered.try_recv();

@@ -90,7 +90,8 @@ fn forwarded(job: &Job, forward: Forward) -> Result<NewForward, HandlerError> {
     let adapter = job.node.endpoints.get(&endpoint);
     let forward = forward.checked()?;
     Ok(NewForward {
-        delay: forward.delay(&job.node.clock),
+        begins: forward.begins,
+        key: None,
         here: job.node.takes_at_once(&forward.service),
         left: patience(job).filter(|_| request),
         adapted: Some(adapter.is_some_and(|endpoint| endpoint.adapter.is_some())),

@@ -306,8 +306,9 @@ pub async fn rows_of_one_message_are_bounded(mut base: Base) {
         effects: vec![Effect::Forward(Box::new(work(cmid))); many],
         ..incoming(holder, cmid, None)
     };
+    let hopeless = UnitOutcome::TooMuchForwarded(ForwardLimit::OneMessage);
+    assert_eq!(a.run(unit("1", 101)).await, hopeless);
     let refused = UnitOutcome::TooMuchForwarded(ForwardLimit::Session);
-    assert_eq!(a.run(unit("1", 101)).await, refused);
     a.run(LeaveNode).await;
     assert_eq!(a.claim().await.len(), 0, "all or nothing");
     // The refusal is noticed to be past a little later.

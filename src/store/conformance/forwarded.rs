@@ -7,7 +7,7 @@ pub async fn delayed(base: Base) {
     let (a, b) = (base.node("a").await, base.node("b").await);
     let delayed = |seconds| {
         let work = NewForward {
-            delay: secs(seconds),
+            begins: Begins::After(secs(seconds)),
             ..work("delayed")
         };
         Effect::Forward(Box::new(work))
@@ -27,14 +27,18 @@ pub async fn delayed(base: Base) {
     let claimed = b.claim().await;
     assert_eq!(claimed.len(), 1);
     assert_eq!(EffectOutcome::Forwarded(claimed[0].id), stored[0]);
-    let first = (claimed[0].epoch, claimed[0].attempts, claimed[0].work.delay);
-    assert_eq!(first, (1, 0, Duration::ZERO));
+    let first = (
+        claimed[0].epoch,
+        claimed[0].attempts,
+        claimed[0].work.begins,
+    );
+    assert_eq!(first, (1, 0, Begins::AT_ONCE));
     base.clock.advance(secs(10));
     let claimed = b.claim().await;
     assert_eq!(EffectOutcome::Forwarded(claimed[0].id), stored[1]);
     // In centuries.
     let endless = NewForward {
-        delay: Duration::MAX,
+        begins: Begins::After(Duration::MAX),
         ..work("endless")
     };
     b.run(call(vec![Effect::Forward(Box::new(endless))])).await;

@@ -97,7 +97,7 @@ pub async fn work_and_requests(base: Base) {
         ..work("free")
     };
     let delayed = NewForward {
-        delay: secs(10),
+        begins: Begins::After(secs(10)),
         ..work("delayed")
     };
     for work in [free, delayed] {

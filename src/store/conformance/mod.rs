@@ -5,6 +5,7 @@ mod closing;
 mod engine;
 mod forwarded;
 mod inbox;
+mod keys;
 mod mend;
 mod node;
 mod nodes;
@@ -78,6 +79,7 @@ suite! {
     forwarded: delayed postponed postponed_with_its_messages sent_once_beside_a_quick_reply due_by_the_clock taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired buried_and_redriven
         renamed_node_loses_its_claims unheard_claims_are_claimed_again how_long_it_fails_and_its_client_waits
         many_in_one_group postponed_and_settled_in_one_group rolled_back_beside_others;
+    keys: one_of_a_kind cancelled_while_it_waits started_by_all_at_once nothing_is_started_or_cancelled_by_what_is_refused;
     claims: each_service_has_its_own_room taken_over_service_by_service users_take_turns claims_are_bounded_in_bytes given_back unserved_work_waits unserved_work_is_reported
         a_query_continues_where_the_last_one_ended released_rows_are_checked_again
         continued_queries_find_what_dead_nodes_left rows_that_clients_forward_are_bounded rows_of_one_message_are_bounded bytes_that_clients_forward_are_bounded;
@@ -282,7 +284,8 @@ fn work(tid: &str) -> NewForward {
         left: None,
         adapted: Some(false),
         here: true,
-        delay: Duration::ZERO,
+        begins: Begins::AT_ONCE,
+        key: None,
     }
 }
 

@@ -122,6 +122,13 @@ pub enum Effect {
     },
     /// Work for a service, claimed by the caller's node if it has the service.
     Forward(Box<NewForward>),
+    /// The service's outstanding work with this key is deleted, unless a node has claimed it.
+    Cancel {
+        /// The service.
+        service: String,
+        /// The key.
+        key: String,
+    },
     /// Our request to a client ends without a usable reply; its reply terminator is notified.
     EndRequest {
         /// The session to which it was sent.
@@ -237,9 +244,34 @@ pub struct NewForward {
     /// Whether the caller's node has the service and claims the row as it stores it. Otherwise any node that has the
     /// service may claim it.
     pub here: bool,
-    /// How long until it may begin, counted from when this is stored. Zero where it is read. Delayed work waits for any
-    /// node, whatever `here` says.
-    pub delay: Duration,
+    /// When it may begin. At once where it is read. Delayed work waits for any node, whatever `here` says.
+    pub begins: Begins,
+    /// Names it, so that it can be cancelled. It is not stored if the service has outstanding work with this key.
+    pub key: Option<String>,
+}
+
+/// When work may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begins {
+    /// This long after it is stored.
+    After(Duration),
+    /// At this time, in milliseconds since the epoch.
+    At(i64),
+}
+
+impl Begins {
+    /// As soon as it is stored.
+    pub const AT_ONCE: Begins = Begins::After(Duration::ZERO);
+
+    /// How long it is delayed, if it is stored at this time (milliseconds since the epoch).
+    pub fn delay(self, now: i64) -> Duration {
+        match self {
+            Begins::After(delay) => delay,
+            Begins::At(time) => {
+                Duration::from_millis(u64::try_from(time.saturating_sub(now)).unwrap_or(0))
+            }
+        }
+    }
 }
 
 impl NewForward {
@@ -310,6 +342,8 @@ pub enum ForwardLimit {
     User,
     /// Bytes of the user.
     Bytes,
+    /// The message alone causes more than may ever be outstanding, so that it is refused every time.
+    OneMessage,
 }
 
 impl std::fmt::Display for ForwardLimit {
@@ -318,6 +352,11 @@ impl std::fmt::Display for ForwardLimit {
             ForwardLimit::Session => "too many messages of this session wait for services",
             ForwardLimit::User => "too many messages of this user wait for services",
             ForwardLimit::Bytes => "too many bytes of this user wait for services",
+            ForwardLimit::OneMessage => {
+                "its handler started more work than may wait at a time: raise max_forwarded_per_session, \
+                max_forwarded_per_user or max_forwarded_bytes_per_user of the store, or let a service start it, which \
+                is not limited"
+            }
         })
     }
 }
@@ -363,6 +402,10 @@ pub enum EffectOutcome {
     Published(i64),
     /// Stored as a forwarded row with this id.
     Forwarded(i64),
+    /// Not stored: the service has outstanding work with this key.
+    Outstanding,
+    /// Whether there was work that could be cancelled.
+    Cancelled(bool),
     /// The request has ended, now or before.
     Ended,
 }
@@ -405,4 +448,16 @@ pub enum Transacted {
     Spoilt(String),
     /// The handler took this long, exceeding its limit; rolled back.
     TimedOut(Duration),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_in_the_past_is_no_delay() {
+        let delays = [9_000, 10_000, 12_500].map(|at| Begins::At(at).delay(10_000).as_millis());
+        assert_eq!(delays, [0, 0, 2_500]);
+        assert_eq!(Begins::After(Duration::MAX).delay(10_000), Duration::MAX);
+    }
 }

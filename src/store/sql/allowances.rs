@@ -174,6 +174,7 @@ impl Allowances {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::operation::Begins;
     use crate::wire::MessageType;
 
     const LIMITS: Limits = Limits {
@@ -201,7 +202,8 @@ mod tests {
             left: None,
             adapted: None,
             here: true,
-            delay: Duration::ZERO,
+            begins: Begins::AT_ONCE,
+            key: None,
         }
     }
 

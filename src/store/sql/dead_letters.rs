@@ -204,6 +204,8 @@ impl Transaction<'_> {
             deadline: None,
             adapted: dead.adapted,
             postponed: Some(now),
+            // Work with its key may have been started since.
+            key: None,
         };
         diesel::insert_into(forwarded::table)
             .values(&new)

@@ -34,17 +34,34 @@ macro_rules! is_claim {
 pub type ClaimOfRow = (i64, Option<String>, String);
 
 impl Transaction<'_> {
-    /// Stores work. Returns the claimed row if the caller's node has the service and the work is not delayed, otherwise
-    /// `None`.
-    pub fn store_forwarded(&mut self, work: &NewForward) -> DbResult<(i64, Option<Forwarded>)> {
+    /// Stores work, and announces it: the claimed row if the caller's node has the service and the work is not delayed.
+    pub fn forward(&mut self, work: &NewForward) -> DbResult<EffectOutcome> {
+        let delay = work.begins.delay(self.now);
+        let Some((id, claimed)) = self.store_forwarded(work, delay)? else {
+            return Ok(EffectOutcome::Outstanding);
+        };
+        match delay.is_zero() {
+            true => self.news.work |= claimed.is_none(),
+            false => self.news.is_due_after(delay),
+        }
+        self.news.forwarded.extend(claimed);
+        Ok(EffectOutcome::Forwarded(id))
+    }
+
+    /// `None`: the service has outstanding work with this key.
+    fn store_forwarded(
+        &mut self,
+        work: &NewForward,
+        delay: Duration,
+    ) -> DbResult<Option<(i64, Option<Forwarded>)>> {
         self.raise_sequences()?;
         let (by, now) = (self.by.clone(), self.now);
         let (secret, debug) = (secret(), debug_text(&work.debug)?);
-        let here = work.here && work.delay.is_zero();
+        let here = work.here && delay.is_zero();
         let new = NewForwardedRow {
             epoch: i64::from(here),
             node: here.then_some(&*by),
-            due: now.saturating_add(ms(work.delay)),
+            due: now.saturating_add(ms(delay)),
             attempts: 0,
             secret: &secret,
             created: now,
@@ -62,8 +79,13 @@ impl Transaction<'_> {
             deadline: work.left.map(|left| now.saturating_add(ms(left))),
             adapted: work.adapted,
             postponed: (!here).then_some(now),
+            key: work.key.as_deref(),
         };
-        let id = self.insert_forwarded(&new)?;
+        let id = match new.key {
+            None => Some(self.insert_forwarded(&new)?),
+            Some(_) => self.insert_unless_outstanding(&new)?,
+        };
+        let Some(id) = id else { return Ok(None) };
         let claimed = here.then(|| Forwarded {
             id,
             epoch: 1,
@@ -73,7 +95,28 @@ impl Transaction<'_> {
             read: Instant::now(),
             work: Box::new(work.clone()),
         });
-        Ok((id, claimed))
+        Ok(Some((id, claimed)))
+    }
+
+    /// Inserts a row with a key, at once: whether there is one with the same key decides what its caller is told. Waits
+    /// for transactions that may be about to commit one.
+    fn insert_unless_outstanding(&mut self, row: &NewForwardedRow<'_>) -> DbResult<Option<i64>> {
+        diesel::insert_into(forwarded::table)
+            .values(row)
+            .on_conflict_do_nothing()
+            .returning(forwarded::id)
+            .get_result(self.flushed_forwarded_conn()?)
+            .optional()
+    }
+
+    /// Deletes a service's outstanding work with this key, unless a node has claimed it. Returns whether there was any.
+    pub fn cancel(&mut self, service: &str, key: &str) -> DbResult<bool> {
+        let conn = self.reset_forwarded_conn()?;
+        let work = forwarded::table
+            .filter(forwarded::service.eq(service))
+            .filter(forwarded::key.eq(key))
+            .filter(forwarded::node.is_null());
+        Ok(diesel::delete(work).execute(conn)? > 0)
     }
 
     /// What decides who may settle a forwarded row. Locks the row.
@@ -85,23 +128,46 @@ impl Transaction<'_> {
     }
 
     /// The limit that a client's message would exceed by what it forwards, if any. What a service forwards is never
-    /// limited: it continues work already accepted.
+    /// limited: it continues work already accepted. Nor is what a client's reply causes: there are as many replies as the
+    /// application has made requests, and a reply cannot be sent again later.
     pub fn too_much_forwarded(&mut self, unit: &Unit) -> DbResult<Option<ForwardLimit>> {
-        if !matches!(unit.cause, Cause::Incoming { .. }) {
+        if !matches!(unit.cause, Cause::Incoming { settles: None, .. }) {
             return Ok(None);
+        }
+        let works = || {
+            unit.effects.iter().filter_map(|effect| match effect {
+                Effect::Forward(work) => Some(work),
+                _ => None,
+            })
+        };
+        if self.exceeds_limits_alone(works()) {
+            return Ok(Some(ForwardLimit::OneMessage));
         }
         // Counts do not include what the unit itself is about to store.
         let (mut rows, mut bytes) = (0, 0);
-        for effect in &unit.effects {
-            if let Effect::Forward(work) = effect {
-                if let Some(limit) = self.refuse_forward(work, rows, bytes)? {
-                    return Ok(Some(limit));
-                }
-                rows += 1;
-                bytes += work.bytes() as i64;
+        for work in works() {
+            if let Some(limit) = self.refuse_forward(work, rows, bytes)? {
+                return Ok(Some(limit));
             }
+            rows += 1;
+            bytes += work.bytes() as i64;
         }
         Ok(None)
+    }
+
+    /// Whether this is refused however little else is stored. (A single row may have any size.)
+    fn exceeds_limits_alone<'w>(
+        &mut self,
+        works: impl Iterator<Item = &'w Box<NewForward>>,
+    ) -> bool {
+        let limits = self.rooms().limits();
+        let (mut rows, mut bytes) = (0, 0);
+        for work in works {
+            rows += 1;
+            bytes += work.bytes() as i64;
+        }
+        rows > limits.forwarded_of_session.min(limits.forwarded_of_user)
+            || (rows > 1 && bytes > limits.forwarded_bytes_of_user)
     }
 
     /// The limit that this would exceed after so many other rows and bytes of its unit, if any.

@@ -117,6 +117,7 @@ impl Transaction<'_> {
             Effect::ToUser { .. }
             | Effect::Publish { .. }
             | Effect::Forward(_)
+            | Effect::Cancel { .. }
             | Effect::EndRequest { .. },
         ] = effects
         {
@@ -237,14 +238,9 @@ impl Transaction<'_> {
                 self.news.published = true;
                 Ok(EffectOutcome::Published(number))
             }
-            Effect::Forward(work) => {
-                let (id, claimed) = self.store_forwarded(work)?;
-                match work.delay.is_zero() {
-                    true => self.news.work |= claimed.is_none(),
-                    false => self.news.is_due_after(work.delay),
-                }
-                self.news.forwarded.extend(claimed);
-                Ok(EffectOutcome::Forwarded(id))
+            Effect::Forward(work) => self.forward(work),
+            Effect::Cancel { service, key } => {
+                Ok(EffectOutcome::Cancelled(self.cancel(service, key)?))
             }
             Effect::EndRequest {
                 session,

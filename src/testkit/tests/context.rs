@@ -1,10 +1,12 @@
+use std::time::{Duration, SystemTime};
+
 use serde_json::json;
 
 use crate::auth::{ClientInfo, Principal};
 use crate::endpoint::{Context, Forward, Incoming, Outcome};
 use crate::error::{HandlerError, SendError};
 use crate::message::ReplyTo;
-use crate::testkit::{Decision, Sent, TestContext};
+use crate::testkit::{Decision, Sent, SentTo, TestContext, WorkBegins};
 use crate::wire::MessageType;
 
 async fn bill(order: Incoming<u32>) -> Result<Outcome<()>, HandlerError> {
@@ -21,6 +23,7 @@ async fn bill(order: Incoming<u32>) -> Result<Outcome<()>, HandlerError> {
     )?;
     context.publish("bills", context.trace_id(), &order.payload)?;
     let bill = Forward::to("billing", &order.payload).correlation(&context.user_id());
+    let bill = bill.after(Duration::from_secs(60));
     Ok(Outcome::forward(bill))
 }
 
@@ -32,11 +35,12 @@ async fn a_handler_is_called_as_the_function_that_it_is() {
         service: "billing".into(),
         payload: json!(17),
         correlation: Some(json!("anna")),
+        begins: WorkBegins::After(Duration::from_secs(60)),
     };
     assert_eq!(Decision::of(outcome), Ok(forwarded));
     let message = |message_type, session: &str, endpoint: &str, payload, reply_to| Sent::Message {
         message_type,
-        session_id: session.into(),
+        to: SentTo::Session(session.into()),
         trace_id: "t".into(),
         endpoint: endpoint.into(),
         payload,
@@ -55,6 +59,48 @@ async fn a_handler_is_called_as_the_function_that_it_is() {
             topic: "bills".into(),
             trace_id: "test trace".into(),
             payload: json!(17),
+        },
+    ];
+    assert_eq!(test.sent(), expected);
+}
+
+/// Started work and messages to users were shown as text that no test could compare.
+#[test]
+fn everything_sent_through_a_context_can_be_compared() {
+    let test = TestContext::new();
+    let context = test.context();
+    context.send_to_user("anna", "t", "Mail.read", &1).unwrap();
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(5);
+    let work = Forward::to("Reminders", &2).correlation(&3);
+    context.start(work.key("order 17").at(time)).unwrap();
+    context.start(Forward::to("Reminders", &4)).unwrap();
+    context.cancel("Reminders", "order 16").unwrap();
+    let work = |payload, correlation, key: Option<&str>, begins| Sent::Work {
+        service: "Reminders".into(),
+        payload,
+        correlation,
+        key: key.map(Into::into),
+        begins,
+    };
+    let expected = [
+        Sent::Message {
+            to: SentTo::User("anna".into()),
+            message_type: MessageType::Send,
+            trace_id: "t".into(),
+            endpoint: "Mail.read".into(),
+            payload: json!(1),
+            reply_to: None,
+        },
+        work(
+            json!(2),
+            Some(json!(3)),
+            Some("order 17"),
+            WorkBegins::At(time),
+        ),
+        work(json!(4), None, None, WorkBegins::AtOnce),
+        Sent::Cancellation {
+            service: "Reminders".into(),
+            key: "order 16".into(),
         },
     ];
     assert_eq!(test.sent(), expected);

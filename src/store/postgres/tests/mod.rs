@@ -268,7 +268,8 @@ fn work() -> NewForward {
         left: None,
         adapted: None,
         here: true,
-        delay: std::time::Duration::ZERO,
+        begins: Begins::AT_ONCE,
+        key: None,
     }
 }
 
