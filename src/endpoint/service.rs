@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Handler;
 use super::retry::{OnFailure, Retry, ServiceFailure, on_failure};
+use super::{Handler, Run};
 use crate::config::Config;
 
 /// How one service runs, where the [`Config`]'s values do not suit it.
@@ -44,7 +44,8 @@ impl ServiceOptions {
     }
 
     /// Time limit of an attempt: one that takes longer is dropped and counts as failed. It must not be zero;
-    /// `Duration::MAX` means no limit. The default is [`Config::service_time_limit`].
+    /// `Duration::MAX` means no limit. The default is [`Config::service_time_limit`], and for a transactional service
+    /// [`Config::transaction_limit`].
     ///
     /// The service's future is dropped at an `await`: one that never awaits cannot be stopped. Work that takes hours is
     /// better handed to an external queue, see [`Outcome::later`](crate::Outcome::later).
@@ -150,7 +151,7 @@ impl std::fmt::Debug for ServiceOptions {
 
 /// A service of this node.
 pub(crate) struct Service {
-    pub(crate) handler: Handler,
+    pub(crate) run: Run,
     /// Most of its rows in progress at a time; `None`: no bound.
     pub(crate) max_running: Option<usize>,
     pub(crate) time_limit: Duration,
@@ -161,14 +162,18 @@ pub(crate) struct Service {
 
 impl Service {
     /// One of the application's services.
-    pub(crate) fn new(handler: Handler, options: &ServiceOptions, config: &Config) -> Service {
+    pub(crate) fn new(run: Run, options: &ServiceOptions, config: &Config) -> Service {
+        let time_limit = match run {
+            Run::Async(_) => config.service_time_limit,
+            Run::Transactional(_) => config.transaction_limit,
+        };
         let max_running = options
             .max_running
             .unwrap_or(config.max_running_per_service);
         Service {
-            handler,
+            run,
             max_running: Some(max_running.max(1)),
-            time_limit: options.time_limit.unwrap_or(config.service_time_limit),
+            time_limit: options.time_limit.unwrap_or(time_limit),
             retry: options.retry(config),
             on_failure: options.on_failure.clone(),
             counters: Arc::default(),
@@ -178,7 +183,7 @@ impl Service {
     /// A built-in service, which is quick.
     pub(crate) fn built_in(handler: Handler, config: &Config) -> Service {
         Service {
-            handler,
+            run: Run::Async(handler),
             max_running: None,
             time_limit: Duration::MAX,
             retry: ServiceOptions::default().retry(config),

@@ -10,8 +10,10 @@ use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{Call, Endpoint, Handler, RawOutcome, Run, take_effects};
-use crate::seldom::log_seldom;
+use super::{
+    Call, Context, Endpoint, Handler, RawOutcome, Run, TransactionalHandler, take_effects,
+};
+use crate::error::HandlerError;
 use crate::store::operation::{Correlation, Forwarded, NewForward};
 use crate::wire::{MessageType, Payload};
 
@@ -25,18 +27,18 @@ pub(crate) fn is_stand_in(service: &str) -> bool {
 }
 
 /// The built-in services of a node that has this endpoint.
-pub(crate) fn stand_ins_of(id: &str, endpoint: &Endpoint) -> Vec<(String, Handler)> {
+pub(crate) fn stand_ins_of(id: &str, endpoint: &Endpoint) -> Vec<(String, Run)> {
     let mut services = Vec::new();
     // All nodes have the built-in endpoints.
     if id.starts_with("MatsSocket.") {
         return services;
     }
     if endpoint.adapter.is_some() {
-        services.push((format!("{ADAPTER}{id}"), pass_on()));
+        services.push((format!("{ADAPTER}{id}"), Run::Async(pass_on())));
     }
     let terminator = match &endpoint.run {
-        Run::Async(handler) => hear(id, handler.clone()),
-        Run::Transactional(_) => drop_reply(id),
+        Run::Async(handler) => Run::Async(hear(id, handler.clone())),
+        Run::Transactional(handler) => Run::Transactional(hear_in_transaction(id, handler.clone())),
     };
     services.push((format!("{TERMINATOR}{id}"), terminator));
     services
@@ -89,46 +91,60 @@ pub(crate) fn to_terminator(correlation: Correlation, work: NewForward) -> NewFo
     }
 }
 
-/// A transactional terminator needs the connection of a client's message, and a service has none.
-fn drop_reply(id: &str) -> Handler {
-    let id = id.to_owned();
-    Arc::new(move |_| {
-        log_seldom!(
-            warn,
-            "the transactional reply terminator {id:?} is not called for a reply that arrived at a node without it"
-        );
-        async { Ok(RawOutcome::Done) }.boxed_local()
-    })
-}
-
 /// Calls the terminator as if the reply had arrived at this node, except that there is no connection.
 fn hear(id: &str, terminator: Handler) -> Handler {
     let id = id.to_owned();
-    Arc::new(move |Call { context, payload }| {
+    Arc::new(move |call| {
         let (id, terminator) = (id.clone(), terminator.clone());
         async move {
-            let beside = context.correlation()?;
-            let Beside { string, bytes } = beside.unwrap_or(Beside {
-                string: None,
-                bytes: None,
-            });
-            let reply = context.as_reply_to(id, string, bytes);
-            let call = Call {
-                context: reply.clone(),
-                payload,
-            };
-            let outcome = terminator(call).await?;
-            context.take_over(take_effects(&reply));
+            let (context, reply) = as_reply(call, id)?;
+            let sent = reply.context.clone();
+            let outcome = terminator(reply).await?;
+            context.take_over(take_effects(&sent));
             Ok(match outcome {
-                RawOutcome::Retry(_) | RawOutcome::Forward(_) => outcome,
-                // There is no one to reply to.
-                RawOutcome::Done
-                | RawOutcome::Deny(_)
-                | RawOutcome::Resolve(_)
-                | RawOutcome::Reject(_)
-                | RawOutcome::Later(_) => RawOutcome::Done,
+                // There is no one to refuse.
+                RawOutcome::Deny(_) => RawOutcome::Done,
+                outcome => heard(outcome),
             })
         }
         .boxed_local()
     })
+}
+
+/// The same for a transactional terminator, in the transaction of the service that stands in for it.
+fn hear_in_transaction(id: &str, terminator: TransactionalHandler) -> TransactionalHandler {
+    let id = id.to_owned();
+    Arc::new(move |connection, call| {
+        let (context, reply) = as_reply(call, id.clone())?;
+        let sent = reply.context.clone();
+        let outcome = terminator(connection, reply)?;
+        context.take_over(take_effects(&sent));
+        Ok(heard(outcome))
+    })
+}
+
+/// The context of the service, and the call of the terminator.
+fn as_reply(call: Call, id: String) -> Result<(Context, Call), HandlerError> {
+    let Call { context, payload } = call;
+    let beside = context.correlation()?;
+    let Beside { string, bytes } = beside.unwrap_or(Beside {
+        string: None,
+        bytes: None,
+    });
+    let reply = Call {
+        context: context.as_reply_to(id, string, bytes),
+        payload,
+    };
+    Ok((context, reply))
+}
+
+/// What a terminator's outcome is for the service that stands in for it: there is no one to reply to.
+fn heard(outcome: RawOutcome) -> RawOutcome {
+    match outcome {
+        RawOutcome::Retry(_) | RawOutcome::Forward(_) | RawOutcome::Deny(_) => outcome,
+        RawOutcome::Done
+        | RawOutcome::Resolve(_)
+        | RawOutcome::Reject(_)
+        | RawOutcome::Later(_) => RawOutcome::Done,
+    }
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::endpoint::{Call, Context, Origin, RawOutcome, Run};
+use crate::endpoint::{Call, Context, Handler, Origin, RawOutcome, Run, TransactionalHandler};
 use crate::node::Node;
 use crate::seldom::log_seldom;
 use crate::store::operation::{
-    Cause, ClaimEndedCorrelations, ClaimedCorrelations, Effect, EndedCorrelation, Unit, UnitOutcome,
+    Cause, ClaimEndedCorrelations, ClaimedCorrelations, Effect, EndedCorrelation, Handles,
+    Transact, TransactBody, Transacted, Unit, UnitOutcome,
 };
 use crate::store::{Share, StoreError};
 use crate::wire::shown;
@@ -42,51 +43,36 @@ pub(super) async fn requests(node: &Arc<Node>) -> Result<(), StoreError> {
 
 async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreError> {
     let terminator = &ended.correlation.terminator;
-    let handler = match node.endpoints.get(terminator).map(|endpoint| &endpoint.run) {
-        Some(Run::Async(handler)) => Some(handler),
-        // It needs the connection of a client's message, and there is none.
-        Some(Run::Transactional(_)) => {
-            log_seldom!(
-                warn,
-                "the transactional reply terminator {terminator:?} is not notified that its request has ended: {}",
-                ended.reason
+    let Some(endpoint) = node.endpoints.get(terminator) else {
+        // Another version of the application may have it: left for a node that does, and tried again later.
+        log_seldom!(
+            warn,
+            "a request has ended, but this node lacks its reply terminator {:?}: left for a node that has it",
+            shown(terminator)
+        );
+        return Ok(());
+    };
+    let told = match &endpoint.run {
+        Run::Async(handler) => call(node, handler, &ended).await,
+        Run::Transactional(handler) => call_in_transaction(node, handler.clone(), &ended).await?,
+    };
+    let effects = match told {
+        // It becomes due again by itself.
+        Told::Again | Told::Committed => return Ok(()),
+        Told::Decided(effects) => effects,
+        Told::Failed(why) => {
+            node.counters
+                .handler_failures
+                .fetch_add(1, Ordering::Relaxed);
+            let why = format!(
+                "the reply terminator {terminator:?} failed for a request that ended ({}): {}",
+                shown(&ended.reason),
+                shown(&why)
             );
-            None
-        }
-        // Another version of the application may have it: leave it for a node that does, and try again later.
-        None => {
-            log_seldom!(
-                warn,
-                "a request has ended, but this node lacks its reply terminator {:?}: left for a node that has it",
-                shown(terminator)
-            );
-            return Ok(());
+            node.failed(terminator, &why);
+            Vec::new()
         }
     };
-    let mut effects = Vec::new();
-    if let Some(handler) = handler {
-        let context = Context::new(Origin::of_ended(&ended, node.clone()));
-        let call = handler(Call {
-            context: context.clone(),
-            payload: None,
-        });
-        match tokio::time::timeout(AGAIN, call).await {
-            // It becomes due again by itself.
-            Err(_) | Ok(Ok(RawOutcome::Retry(_))) => return Ok(()),
-            Ok(Ok(_)) => effects = node.effects_of(&context),
-            Ok(Err(error)) => {
-                node.counters
-                    .handler_failures
-                    .fetch_add(1, Ordering::Relaxed);
-                let why = format!(
-                    "the reply terminator {terminator:?} failed for a request that ended ({}): {}",
-                    shown(&ended.reason),
-                    shown(&error.to_string())
-                );
-                node.failed(terminator, &why);
-            }
-        }
-    }
     let committed = match end(node, &ended, effects).await {
         // It would be refused again each time the terminator is called.
         Err(StoreError::Refused(why)) => {
@@ -103,6 +89,87 @@ async fn tell(node: &Arc<Node>, ended: EndedCorrelation) -> Result<(), StoreErro
         node.count_dropped(&effects);
     }
     Ok(())
+}
+
+/// What became of a terminator's call.
+enum Told {
+    /// To be committed: what it sent.
+    Decided(Vec<Effect>),
+    /// The commit is done.
+    Committed,
+    Failed(String),
+    /// It asked to be called again, or was cut off.
+    Again,
+}
+
+/// Calls a terminator.
+async fn call(node: &Arc<Node>, terminator: &Handler, ended: &EndedCorrelation) -> Told {
+    let context = Context::new(Origin::of_ended(ended, node.clone()));
+    let call = terminator(Call {
+        context: context.clone(),
+        payload: None,
+    });
+    match tokio::time::timeout(AGAIN, call).await {
+        Err(_) | Ok(Ok(RawOutcome::Retry(_))) => Told::Again,
+        Ok(Ok(_)) => Told::Decided(node.effects_of(&context)),
+        Ok(Err(error)) => Told::Failed(error.to_string()),
+    }
+}
+
+/// Calls a transactional terminator, in the transaction that ends the request.
+async fn call_in_transaction(
+    node: &Arc<Node>,
+    terminator: TransactionalHandler,
+    ended: &EndedCorrelation,
+) -> Result<Told, StoreError> {
+    let (session, seq) = (ended.session, ended.seq);
+    let context = Context::new(Origin::of_ended(ended, node.clone()));
+    let inside = node.clone();
+    let run: TransactBody = Box::new(move |connection| {
+        let call = Call {
+            context: context.clone(),
+            payload: None,
+        };
+        let told = match terminator(connection, call) {
+            Ok(RawOutcome::Retry(_)) => Told::Again,
+            // Its rows are not kept, and there is no one to refuse.
+            Ok(RawOutcome::Reject(_) | RawOutcome::Deny(_)) => Told::Decided(Vec::new()),
+            Ok(_) => {
+                return Ok(Unit {
+                    cause: Cause::EndedCorrelation { session, seq },
+                    effects: inside.effects_of(&context),
+                });
+            }
+            Err(error) => Told::Failed(error.to_string()),
+        };
+        Err(Box::new(told))
+    });
+    let limit = node.config.transaction_limit;
+    let transact = Transact {
+        handles: Handles::Ended { session, seq },
+        limit,
+        run,
+    };
+    let share = Share::of(&ended.user_id, session);
+    Ok(match node.store.run_for(share, transact).await? {
+        Transacted::Unit(UnitOutcome::Committed(effects)) => {
+            node.count_dropped(&effects);
+            Told::Committed
+        }
+        // An outbox is full, so that it is to be tried again; or another node was faster.
+        Transacted::Unit(_) => Told::Again,
+        Transacted::RolledBack(told) => match told.downcast::<Told>() {
+            Ok(told) => *told,
+            Err(_) => Told::Again,
+        },
+        Transacted::Panicked(text) => Told::Failed(format!("panic: {text}")),
+        Transacted::Spoilt(why) => Told::Failed(format!(
+            "it ended well, but its transaction cannot be committed: {why}"
+        )),
+        Transacted::TimedOut(took) => {
+            Told::Failed(format!("it took {took:.1?}, its limit is {limit:?}"))
+        }
+    })
 }
 
 /// The terminator was called, with these effects.

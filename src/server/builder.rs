@@ -15,8 +15,7 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::endpoint::{
-    Data, Endpoint, Handler, Incoming, Outcome, Run, ServiceOptions, async_handler,
-    transactional_handler,
+    Data, Endpoint, Incoming, Outcome, Run, ServiceOptions, async_handler, transactional_handler,
 };
 use crate::error::{HandlerError, StartError};
 use crate::events::{Listeners, MessageEvent, SessionEvent};
@@ -59,7 +58,7 @@ pub struct ServerBuilder {
     clock: Clock,
     node_name: Option<String>,
     endpoints: HashMap<String, Endpoint>,
-    services: HashMap<String, (Handler, ServiceOptions)>,
+    services: HashMap<String, (Run, ServiceOptions)>,
     data: Data,
     listeners: Listeners,
     /// Connection types that transactional handlers ask for, with the endpoint's id.
@@ -290,8 +289,9 @@ impl ServerBuilder {
         self.add(id, Endpoint::new(true, run))
     }
 
-    /// As [`transactional`](Self::transactional), for a terminator. As a reply terminator it is only called for
-    /// replies, not for requests that ended without one: those have no message whose transaction it could share.
+    /// As [`transactional`](Self::transactional), for a terminator. As a reply terminator, it is also called for requests
+    /// that ended without a reply ([`Context::end_reason`](crate::Context::end_reason)), in the transaction that ends the
+    /// request.
     pub fn transactional_terminator<C, T, F>(mut self, id: &str, handler: F) -> Self
     where
         C: 'static,
@@ -340,25 +340,80 @@ impl ServerBuilder {
     /// );
     /// # drop(builder);
     /// ```
-    pub fn service_with<T, R, F, Fut>(
-        mut self,
-        name: &str,
-        options: ServiceOptions,
-        handler: F,
-    ) -> Self
+    pub fn service_with<T, R, F, Fut>(self, name: &str, options: ServiceOptions, handler: F) -> Self
     where
         T: DeserializeOwned + 'static,
         R: Serialize + 'static,
         F: Fn(Incoming<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Outcome<R>, HandlerError>> + 'static,
     {
+        self.add_service(name, options, Run::Async(async_handler(handler)))
+    }
+
+    /// A service whose handler runs inside the transaction that settles its work, on the store's Diesel connection: what it
+    /// writes is written exactly once, however often its node dies. As for a [`transactional`](Self::transactional)
+    /// endpoint, its rows are committed if its outcome is done, resolve or forward, and rolled back otherwise; after a
+    /// failure or [`Outcome::retry`], the work is tried again. It cannot reply [later](Outcome::later).
+    ///
+    /// An attempt takes at most [`Config::transaction_limit`], and occupies a thread of the store for that time.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use diesel::{RunQueryDsl, SqliteConnection, sql_query, sql_types::BigInt};
+    /// use matssocket::{Incoming, MatsSocketServer, Outcome};
+    ///
+    /// let builder = MatsSocketServer::builder("shop").transactional_service(
+    ///     "Points.add",
+    ///     |connection: &mut SqliteConnection, points: Incoming<i64>| {
+    ///         sql_query("INSERT INTO points (points) VALUES (?)")
+    ///             .bind::<BigInt, _>(points.payload)
+    ///             .execute(connection)?;
+    ///         Ok(Outcome::<()>::done())
+    ///     },
+    /// );
+    /// # drop(builder);
+    /// # }
+    /// ```
+    pub fn transactional_service<C, T, R, F>(self, name: &str, handler: F) -> Self
+    where
+        C: 'static,
+        T: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+        F: Fn(&mut C, Incoming<T>) -> Result<Outcome<R>, HandlerError> + Send + Sync + 'static,
+    {
+        self.transactional_service_with(name, ServiceOptions::default(), handler)
+    }
+
+    /// As [`transactional_service`](Self::transactional_service), with its own bounds, time limit and retries.
+    pub fn transactional_service_with<C, T, R, F>(
+        mut self,
+        name: &str,
+        options: ServiceOptions,
+        handler: F,
+    ) -> Self
+    where
+        C: 'static,
+        T: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+        F: Fn(&mut C, Incoming<T>) -> Result<Outcome<R>, HandlerError> + Send + Sync + 'static,
+    {
+        self.connections
+            .push((name.to_owned(), std::any::TypeId::of::<C>()));
+        let run = Run::Transactional(transactional_handler(handler));
+        self.add_service(name, options, run)
+    }
+
+    fn add_service(mut self, name: &str, options: ServiceOptions, run: Run) -> Self {
         self.check("service", name);
         if let Some(mistake) = options.mistake() {
             self.mistakes
                 .push(format!("the service {name:?}: {mistake}"));
         }
-        let service = (async_handler(handler), options);
-        if self.services.insert(name.to_owned(), service).is_some() {
+        if self
+            .services
+            .insert(name.to_owned(), (run, options))
+            .is_some()
+        {
             self.mistakes
                 .push(format!("the service {name:?} is registered twice"));
         }

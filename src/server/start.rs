@@ -12,7 +12,7 @@ use crate::auth::Authentication;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, ClusterNotify, Tell};
 use crate::config::Config;
-use crate::endpoint::{Data, Endpoint, Handler, Service, ServiceOptions, builtin, stand_ins_of};
+use crate::endpoint::{Data, Endpoint, Run, Service, ServiceOptions, builtin, stand_ins_of};
 use crate::error::StartError;
 use crate::events::Listeners;
 use crate::http::{Access, Admission};
@@ -38,7 +38,7 @@ pub(super) struct Setup {
     /// The prefix of the node's name. `None`: the host name.
     pub(super) node_name: Option<String>,
     pub(super) endpoints: HashMap<String, Endpoint>,
-    pub(super) services: HashMap<String, (Handler, ServiceOptions)>,
+    pub(super) services: HashMap<String, (Run, ServiceOptions)>,
     pub(super) data: Data,
     pub(super) listeners: Listeners,
 }
@@ -191,7 +191,7 @@ async fn claim_application(store: &StoreHandle, name: &str) -> Result<(), StoreE
 /// The application's endpoints and services, and the built-in ones.
 fn with_built_ins(
     mut endpoints: HashMap<String, Endpoint>,
-    services: HashMap<String, (Handler, ServiceOptions)>,
+    services: HashMap<String, (Run, ServiceOptions)>,
     config: &Config,
 ) -> (HashMap<String, Endpoint>, HashMap<String, Service>) {
     for (id, endpoint) in builtin::endpoints(config.max_ping_payload) {
@@ -199,7 +199,7 @@ fn with_built_ins(
     }
     let mut services: HashMap<_, _> = services
         .into_iter()
-        .map(|(name, (handler, options))| (name, Service::new(handler, &options, config)))
+        .map(|(name, (run, options))| (name, Service::new(run, &options, config)))
         .collect();
     // Not subject to any bound: it never has to wait.
     let ping = Service::built_in(builtin::ping_service(), config);

@@ -11,6 +11,7 @@ mod places;
 mod planned;
 mod reply;
 mod retry;
+mod transact;
 mod work;
 
 use std::collections::{HashMap, HashSet};

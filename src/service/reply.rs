@@ -28,6 +28,11 @@ impl Reply {
         }
     }
 
+    /// The service is done and has not replied.
+    fn none() -> Reply {
+        Reply::reject(text("the service ended without a reply"))
+    }
+
     pub(super) fn reject(payload: Payload) -> Reply {
         Reply {
             kind: MessageType::Reject,
@@ -80,7 +85,7 @@ pub(super) async fn reply_effect(
     effects: &mut Vec<Effect>,
 ) -> Option<Effect> {
     row.work.cmid.as_ref()?;
-    let reply = reply.unwrap_or_else(|| Reply::reject(text("the service ended without a reply")));
+    let reply = reply.unwrap_or_else(Reply::none);
     let endpoint = node.endpoints.get(&row.work.endpoint);
     if endpoint.is_none() && row.work.adapted == Some(true) && node.hands_on().await {
         let work = to_adapter(row, reply.kind, reply.payload);
@@ -105,6 +110,29 @@ pub(super) async fn reply_effect(
         None => reply,
     };
     plain_reply(node, row, reply)
+}
+
+/// The same inside a transaction, where no adapter can run: the reply is work for a node that has the adapter, such as this
+/// one. `hands_on`: all nodes know such work.
+pub(super) fn answer_in_transaction(
+    node: &Node,
+    row: &Forwarded,
+    reply: Option<Reply>,
+    hands_on: bool,
+) -> Option<Effect> {
+    row.work.cmid.as_ref()?;
+    let reply = reply.unwrap_or_else(Reply::none);
+    let adapts = match node.endpoints.get(&row.work.endpoint) {
+        Some(endpoint) => endpoint.adapter.is_some(),
+        None => row.work.adapted == Some(true) && hands_on,
+    };
+    match adapts {
+        true => {
+            let work = to_adapter(row, reply.kind, reply.payload);
+            Some(Effect::Forward(Box::new(work)))
+        }
+        false => plain_reply(node, row, reply),
+    }
 }
 
 /// The message that answers the client's REQUEST, without an adapter. A SEND has none.

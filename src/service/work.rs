@@ -10,9 +10,11 @@ use futures_util::FutureExt;
 use super::giving_up::give_up;
 use super::reply::{Reply, reply_effect, text};
 use super::retry::{Unsettled, retry_until_stopped};
+use super::transact::transact;
 use crate::clock::jittered;
 use crate::endpoint::{
-    Call, Context, Handled, Origin, RawOutcome, ReplyToken, Service, is_stand_in, panicked,
+    Call, Context, Handled, Handler, Origin, RawOutcome, ReplyToken, Run, Service, is_stand_in,
+    panicked,
 };
 use crate::error::HandlerError;
 use crate::node::Node;
@@ -31,17 +33,26 @@ pub(super) type Again = Option<Duration>;
 /// Works on a row. Returns when it is due again, if it is not settled.
 pub(super) async fn work(node: &Arc<Node>, row: Forwarded) -> Again {
     let service = node.services.get(&row.work.service)?;
-    match attempt(node, service, &row).await {
+    let ended = match &service.run {
+        Run::Async(handler) => attempt(node, service, handler, &row).await,
+        Run::Transactional(handler) => transact(node, service, &row, handler).await,
+    };
+    match ended {
         Ok(again) => again,
         Err(Failed(why)) => fail(node, service, &row, &why).await,
     }
 }
 
 /// Calls the service, and settles the row.
-async fn attempt(node: &Arc<Node>, service: &Service, row: &Forwarded) -> Result<Again, Failed> {
+async fn attempt(
+    node: &Arc<Node>,
+    service: &Service,
+    handler: &Handler,
+    row: &Forwarded,
+) -> Result<Again, Failed> {
     let context = Context::new(origin(node, row, row.work.kind, &row.work.service));
     let payload = Some(row.work.msg.clone());
-    let call = (service.handler)(Call {
+    let call = handler(Call {
         context: context.clone(),
         payload,
     });
@@ -50,9 +61,7 @@ async fn attempt(node: &Arc<Node>, service: &Service, row: &Forwarded) -> Result
     };
     let mut effects = node.effects_of(&context);
     let handled = handled.map_err(|error| {
-        node.counters
-            .handler_failures
-            .fetch_add(1, Ordering::Relaxed);
+        count_failure(node);
         Failed(error.to_string())
     })?;
     match handled {
@@ -91,12 +100,15 @@ pub(super) async fn within(
     }
 }
 
+pub(super) fn count_failure(node: &Node) {
+    let failures = &node.counters.handler_failures;
+    failures.fetch_add(1, Ordering::Relaxed);
+}
+
 /// The attempt took too long and was dropped.
-fn timed_out(node: &Node, service: &Service, row: &Forwarded) -> Failed {
+pub(super) fn timed_out(node: &Node, service: &Service, row: &Forwarded) -> Failed {
     service.counters.timed_out.fetch_add(1, Ordering::Relaxed);
-    node.counters
-        .handler_failures
-        .fetch_add(1, Ordering::Relaxed);
+    count_failure(node);
     let (name, limit) = (&row.work.service, service.time_limit);
     Failed(format!(
         "the service {name:?} took longer than its time limit of {limit:?}"
@@ -125,7 +137,7 @@ pub(super) fn origin(
     }
 }
 
-fn forward_on(
+pub(super) fn forward_on(
     node: &Node,
     row: &Forwarded,
     forward: crate::endpoint::Forward,
@@ -173,12 +185,23 @@ pub(super) async fn commit_settled(
     let proof = Proof::Epoch(row.epoch);
     let cause = Cause::Forwarded { id: row.id, proof };
     match commit(node, row, Unit { cause, effects }).await? {
-        // The client is away and its outbox is full: the reply waits in the row, which does not count as an attempt.
-        Some(UnitOutcome::OutboxFull(_)) => {
-            Ok(postpone(node, row, row.attempts, node.config.sweep_interval).await)
-        }
-        _ => Ok(None),
+        Some(outcome) => back_with_room(node, row, &outcome).await,
+        None => Ok(None),
     }
+}
+
+/// If the client is away and its outbox is full, the reply waits in the row, which does not count as an attempt.
+pub(super) async fn back_with_room(
+    node: &Arc<Node>,
+    row: &Forwarded,
+    outcome: &UnitOutcome,
+) -> Result<Again, Failed> {
+    Ok(match outcome {
+        UnitOutcome::OutboxFull(_) => {
+            postpone(node, row, row.attempts, node.config.sweep_interval).await
+        }
+        _ => None,
+    })
 }
 
 /// An attempt has failed: schedules another one, or gives the row up.

@@ -20,4 +20,5 @@ mod started;
 mod takeover;
 mod topics;
 mod transactional;
+mod transactional_work;
 mod users;

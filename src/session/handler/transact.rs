@@ -12,7 +12,9 @@ use crate::endpoint::{
 };
 use crate::error::HandlerError;
 use crate::store::StoreError;
-use crate::store::operation::{ForwardLimit, Transact, TransactBody, Transacted, UnitOutcome};
+use crate::store::operation::{
+    ForwardLimit, Handles, Transact, TransactBody, Transacted, UnitOutcome,
+};
 use crate::wire::{Envelope, MessageType};
 
 /// Runs a transactional handler inside the transaction of its message.
@@ -56,8 +58,7 @@ pub(super) async fn transact(
         }
     });
     let transact = Transact {
-        holder,
-        cmid,
+        handles: Handles::Message { holder, cmid },
         limit: job.node.config.transaction_limit,
         run,
     };

@@ -151,8 +151,10 @@ pub async fn due_by_the_clock(base: Base) {
         settles: None,
     };
     let slow = Transact {
-        holder,
-        cmid: "slow".into(),
+        handles: Handles::Message {
+            holder,
+            cmid: "slow".into(),
+        },
         limit: secs(60),
         run: Box::new(move |_| {
             std::thread::sleep(Duration::from_millis(20));

@@ -91,7 +91,7 @@ suite! {
         newest_survives_scavenging;
     users: each_session_once none beside_messages_in_one_unit idempotency full_outboxes_keep_it_from_no_other requests_end_one_by_one
         with_a_client_s_message opened_and_closed_in_one_group beside_registrations beside_single_sends listed;
-    transact: committed sends_to_users refused rolled_back panicked timed_out redriven_to_its_own_session_only;
+    transact: committed of_work sends_to_users refused rolled_back panicked timed_out redriven_to_its_own_session_only;
     engine: order_under_concurrency bad_one_fails_alone panic_is_survived news_before_the_answer busy order_beyond_the_queue panic_of_a_read_is_survived control_comes_first one_users_flood closed_before_the_next_is_opened
         dropped_future_still_runs reopened_by_a_second_node metrics stored_and_deleted_in_one_group resumed_in_one_group resumed_twice_and_sent_to_in_one_group;
 }

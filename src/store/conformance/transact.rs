@@ -32,8 +32,10 @@ fn handler(
         settles: None,
     };
     Transact {
-        holder,
-        cmid: cmid.into(),
+        handles: Handles::Message {
+            holder,
+            cmid: cmid.into(),
+        },
         limit: secs(60),
         run: Box::new(move |conn| {
             let done = on_connection!(conn, |conn| {
@@ -54,8 +56,10 @@ fn handler(
 /// Number of the application's rows. `None`: not even its table exists.
 async fn app_rows(node: &Node, holder: Holder) -> Option<i64> {
     let count = Transact {
-        holder,
-        cmid: "count".into(),
+        handles: Handles::Message {
+            holder,
+            cmid: "count".into(),
+        },
         limit: secs(60),
         run: Box::new(|conn| {
             let all = diesel::dsl::sql::<diesel::sql_types::BigInt>("SELECT count(*) FROM app");
@@ -100,8 +104,10 @@ async fn set_dead_sid(node: &Node, holder: Holder, prefix: &str, sid: &str) {
         settles: None,
     };
     let set = Transact {
-        holder,
-        cmid: sid.into(),
+        handles: Handles::Message {
+            holder,
+            cmid: sid.into(),
+        },
         limit: secs(60),
         run: Box::new(move |conn| {
             on_connection!(conn, |conn| conn.batch_execute(&set)).expect("works");
@@ -239,4 +245,52 @@ pub async fn timed_out(base: Base) {
     assert_eq!(app_rows(&a, holder).await, None);
     assert!(a.fetch(holder.session).await.is_empty());
     assert!(a.news().await.is_empty());
+}
+
+/// Work that is no longer the caller's is not begun, and what was begun is not kept.
+pub async fn of_work(base: Base) {
+    let (a, b) = (base.node("a").await, base.node("b").await);
+    let holder = a.open("user", "s1").await.holder;
+    let row = a.forward("f").await;
+    let service = |epoch: i64, settles: i64| {
+        let (id, proof) = (row.id, Proof::Epoch(settles));
+        Transact {
+            handles: Handles::Work { id, epoch },
+            ..handler(holder, "f", move || Ok(Vec::new()))
+        }
+        .settling(Cause::Forwarded { id, proof })
+    };
+    let refused = |transacted: Transacted| {
+        assert!(
+            matches!(transacted, Transacted::Unit(UnitOutcome::AlreadySettled)),
+            "{transacted:?}"
+        );
+    };
+    refused(b.run(service(1, 1)).await);
+    refused(a.run(service(2, 2)).await);
+    assert_eq!(app_rows(&a, holder).await, None, "none was begun");
+    // As if it had been claimed by another while it ran.
+    refused(a.run(service(1, 2)).await);
+    assert_eq!(app_rows(&a, holder).await, None, "nothing is kept");
+    let transacted = a.run(service(1, 1)).await;
+    assert!(
+        matches!(transacted, Transacted::Unit(UnitOutcome::Committed(_))),
+        "{transacted:?}"
+    );
+    refused(a.run(service(1, 1)).await);
+    assert_eq!(app_rows(&a, holder).await, Some(1));
+}
+
+impl Transact {
+    /// With another cause of its unit.
+    fn settling(self, cause: Cause) -> Transact {
+        let run = self.run;
+        Transact {
+            run: Box::new(move |conn| {
+                let unit = run(conn)?;
+                Ok(Unit { cause, ..unit })
+            }),
+            ..self
+        }
+    }
 }

@@ -422,14 +422,38 @@ pub struct StoredForUser {
 /// A handler that runs inside the transaction, with the Diesel connection. Never batched, never run twice.
 #[allow(missing_debug_implementations)] // holds a closure
 pub struct Transact {
-    /// On whose behalf.
-    pub holder: Holder,
-    /// The client's message id.
-    pub cmid: String,
+    /// What it handles.
+    pub handles: Handles,
     /// A handler that takes longer than this is rolled back.
     pub limit: Duration,
     /// Receives the connection (`&mut SqliteConnection` as `Any`) and returns what to commit.
     pub run: TransactBody,
+}
+
+/// What a handler in a transaction handles. It is checked before the handler runs, and again when its unit is committed.
+#[derive(Clone, Debug)]
+pub enum Handles {
+    /// A message from a client.
+    Message {
+        /// On whose behalf.
+        holder: Holder,
+        /// The client's message id.
+        cmid: String,
+    },
+    /// A forwarded row.
+    Work {
+        /// Its id.
+        id: i64,
+        /// The claim under which the caller holds it.
+        epoch: i64,
+    },
+    /// A request that ended without a reply.
+    Ended {
+        /// The session to which it was sent.
+        session: SessionKey,
+        /// Its sequence number.
+        seq: i64,
+    },
 }
 
 /// The body of a [`Transact`]. `Err` carries the handler's failure and rolls back.

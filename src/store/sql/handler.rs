@@ -1,4 +1,4 @@
-//! Runs one of the application's transactional handlers inside the transaction of its message.
+//! Runs one of the application's transactional handlers inside the transaction of what it handles.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use diesel::result::DatabaseErrorKind;
 
 use super::Transaction;
-use super::schema::session;
+use super::schema::{correlation, forwarded, session};
 use crate::clock::ms;
 use crate::store::operation::*;
 use crate::store::statements::{DbError, DbResult};
@@ -18,11 +18,8 @@ impl Transaction<'_> {
     /// checked before is checked again afterwards, when the lock is taken.
     pub(super) fn run_handler(&mut self, operation: &mut Transact) -> DbResult<Transacted> {
         self.with_dialect(|dialect, conn| dialect.look_before_handler(conn))?;
-        if !self.seems_to_hold(operation.holder)? {
-            return Ok(Transacted::Unit(UnitOutcome::FencedOff));
-        }
-        if let Some(answer) = self.answer(operation.holder.session, &operation.cmid)? {
-            return Ok(Transacted::Unit(UnitOutcome::Duplicate(answer)));
+        if let Some(refusal) = self.look_at(&operation.handles)? {
+            return Ok(Transacted::Unit(refusal));
         }
         // In mode `Handler`, the operation is never run again.
         let run = std::mem::replace(
@@ -56,22 +53,63 @@ impl Transaction<'_> {
         }
     }
 
-    /// Commits what a handler did, provided that its message is still to be handled by it.
+    /// Commits what a handler did, provided that it was still to be handled by it.
     fn keep(&mut self, operation: &Transact, mut unit: Unit) -> DbResult<Transacted> {
         self.lock_unit(&unit)?;
-        if !self.holds(operation.holder)? {
-            return Ok(Transacted::Unit(UnitOutcome::FencedOff));
-        }
-        if let Some(answer) = self.answer(operation.holder.session, &operation.cmid)? {
-            return Ok(Transacted::Unit(UnitOutcome::Duplicate(answer)));
+        if let Some(refusal) = self.check(&operation.handles)? {
+            return Ok(Transacted::Unit(refusal));
         }
         let outcome = self.unit(&unit)?;
         unit.give_messages(&outcome, &mut self.news.stored);
         Ok(Transacted::Unit(outcome))
     }
 
-    /// Whether this registration held its session a moment ago; nothing is locked. (This transaction has no pending
-    /// writes yet.)
+    /// Why there is nothing to handle, as it was a moment ago; nothing is locked. (This transaction has no pending writes
+    /// yet.)
+    fn look_at(&mut self, handles: &Handles) -> DbResult<Option<UnitOutcome>> {
+        match handles {
+            Handles::Message { holder, .. } if !self.seems_to_hold(*holder)? => {
+                Ok(Some(UnitOutcome::FencedOff))
+            }
+            Handles::Message { holder, cmid } => self.handled(*holder, cmid),
+            Handles::Work { id, epoch } => {
+                let by = self.by.clone();
+                let claimed: Option<i64> = forwarded::table
+                    .find(id)
+                    .filter(forwarded::node.eq(&*by))
+                    .select(forwarded::epoch)
+                    .get_result(self.raw_conn())
+                    .optional()?;
+                Ok((claimed != Some(*epoch)).then_some(UnitOutcome::AlreadySettled))
+            }
+            Handles::Ended { session, seq } => {
+                let open = correlation::table
+                    .find((session.0, seq))
+                    .select(correlation::seq);
+                let open: Option<i64> = open.get_result(self.raw_conn()).optional()?;
+                Ok(open.is_none().then_some(UnitOutcome::AlreadySettled))
+            }
+        }
+    }
+
+    /// Why there is nothing to handle, with everything locked. The rest is checked with the unit.
+    fn check(&mut self, handles: &Handles) -> DbResult<Option<UnitOutcome>> {
+        match handles {
+            Handles::Message { holder, .. } if !self.holds(*holder)? => {
+                Ok(Some(UnitOutcome::FencedOff))
+            }
+            Handles::Message { holder, cmid } => self.handled(*holder, cmid),
+            Handles::Work { .. } | Handles::Ended { .. } => Ok(None),
+        }
+    }
+
+    /// Whether a message has its answer already.
+    fn handled(&mut self, holder: Holder, cmid: &str) -> DbResult<Option<UnitOutcome>> {
+        let answer = self.answer(holder.session, cmid)?;
+        Ok(answer.map(UnitOutcome::Duplicate))
+    }
+
+    /// Whether this registration held its session a moment ago.
     fn seems_to_hold(&mut self, holder: Holder) -> DbResult<bool> {
         let connection: Option<i64> = session::table
             .find(holder.session.0)

@@ -159,8 +159,10 @@ async fn the_last_handle_may_be_dropped_by_an_operation() {
         });
         // Fenced off, so it never runs: the writer drops it, and with it perhaps the last handle.
         drop(handle.run(Transact {
-            holder,
-            cmid: "c".into(),
+            handles: Handles::Message {
+                holder,
+                cmid: "c".into(),
+            },
             limit: std::time::Duration::ZERO,
             run,
         }));

@@ -7,8 +7,10 @@ use super::*;
 /// A transactional handler of a client's message.
 fn handler(holder: Holder, cmid: &str, limit: Duration, run: TransactBody) -> Transact {
     Transact {
-        holder,
-        cmid: cmid.into(),
+        handles: Handles::Message {
+            holder,
+            cmid: cmid.into(),
+        },
         limit,
         run,
     }

@@ -331,8 +331,10 @@ async fn a_long_running_handler_delays_nobody() {
         })
     });
     let handled = case.node.0.run(Transact {
-        holder,
-        cmid: "handled".into(),
+        handles: Handles::Message {
+            holder,
+            cmid: "handled".into(),
+        },
         limit: std::time::Duration::from_secs(60),
         run,
     });

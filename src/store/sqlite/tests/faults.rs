@@ -133,8 +133,10 @@ async fn set_pages(handle: &StoreHandle, holder: Holder, cmid: &str, pages: u32)
         Err(Box::new(()))
     });
     let set = Transact {
-        holder,
-        cmid: cmid.into(),
+        handles: Handles::Message {
+            holder,
+            cmid: cmid.into(),
+        },
         limit: Duration::from_secs(60),
         run,
     };
@@ -173,8 +175,10 @@ async fn a_handler_that_rejects_after_its_transaction_has_gone_is_heard() {
         Err(Box::new("rejected"))
     });
     let transact = Transact {
-        holder,
-        cmid: "c".into(),
+        handles: Handles::Message {
+            holder,
+            cmid: "c".into(),
+        },
         limit: Duration::from_secs(60),
         run,
     };

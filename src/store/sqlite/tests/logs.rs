@@ -143,8 +143,10 @@ async fn a_log_that_is_deleted_during_a_transaction_loses_nothing() {
         }
         let log = dir.path().join("test.db-wal");
         let transact = Transact {
-            holder,
-            cmid: "c".into(),
+            handles: Handles::Message {
+                holder,
+                cmid: "c".into(),
+            },
             limit: Duration::from_secs(60),
             run: Box::new(move |_| {
                 fs::remove_file(log).expect("deleted");

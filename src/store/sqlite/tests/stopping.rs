@@ -153,8 +153,10 @@ async fn a_handler_that_does_not_end_keeps_no_stop_waiting() {
     let (release, released) = std::sync::mpsc::channel::<()>();
     let (begun, began) = tokio::sync::oneshot::channel();
     let handler = a.run(Transact {
-        holder: held.holder,
-        cmid: "c".into(),
+        handles: Handles::Message {
+            holder: held.holder,
+            cmid: "c".into(),
+        },
         limit: LONG,
         run: Box::new(move |_| {
             let _ = begun.send(());
