@@ -46,11 +46,11 @@ pub struct Config {
     /// Time after the upgrade within which HELLO must arrive. Default 5 s.
     pub hello_timeout: Duration,
     /// Most connections of a node that have not completed HELLO; beyond that upgrades get 503. Default 5,000.
-    pub max_lines_before_hello: usize,
+    pub max_connections_before_hello: usize,
     /// Most connections that have not completed HELLO from one client address (for IPv6, one /64 network). It applies
     /// only where [trusted proxies](crate::ServerBuilder::trusted_proxies) are configured, even if the list is empty:
     /// otherwise the address may be that of a proxy. Default 100.
-    pub max_lines_before_hello_per_address: usize,
+    pub max_connections_before_hello_per_address: usize,
     /// Time limit of each call of the authentication plugin, including its handshake. Default 30 s.
     pub authentication_timeout: Duration,
     /// Most handshakes and first authentications in progress at a time, per node; beyond that upgrades get 503.
@@ -258,8 +258,8 @@ impl Default for Config {
             receive_grace: secs(10),
             max_fragment_wait: secs(5),
             hello_timeout: secs(5),
-            max_lines_before_hello: 5_000,
-            max_lines_before_hello_per_address: 100,
+            max_connections_before_hello: 5_000,
+            max_connections_before_hello_per_address: 100,
             authentication_timeout: secs(30),
             max_authentications_pending: 1_000,
             idle_timeout: secs(75),

@@ -32,9 +32,9 @@ struct AddressPlace(Arc<ByAddress>, IpAddr);
 
 impl ConnectionsBeforeHello {
     pub(super) fn new(config: &Config, by_address: bool) -> ConnectionsBeforeHello {
-        let limit = config.max_lines_before_hello_per_address;
+        let limit = config.max_connections_before_hello_per_address;
         ConnectionsBeforeHello {
-            all: Gate::new(config.max_lines_before_hello),
+            all: Gate::new(config.max_connections_before_hello),
             by_address: by_address.then(|| {
                 Arc::new(ByAddress {
                     limit,
@@ -46,12 +46,12 @@ impl ConnectionsBeforeHello {
 
     /// Takes a place for a connection. The error names the exhausted setting.
     pub(super) fn enter(&self, address: Option<IpAddr>) -> Result<Place, &'static str> {
-        let all = self.all.enter().ok_or("max_lines_before_hello")?;
+        let all = self.all.enter().ok_or("max_connections_before_hello")?;
         let address = match (&self.by_address, address) {
             (Some(by_address), Some(address)) => Some(
                 by_address
                     .enter(counted_address(address))
-                    .ok_or("max_lines_before_hello_per_address")?,
+                    .ok_or("max_connections_before_hello_per_address")?,
             ),
             _ => None,
         };
@@ -101,8 +101,8 @@ mod tests {
 
     fn connections(all: usize, each: usize, by_address: bool) -> ConnectionsBeforeHello {
         let config = Config {
-            max_lines_before_hello: all,
-            max_lines_before_hello_per_address: each,
+            max_connections_before_hello: all,
+            max_connections_before_hello_per_address: each,
             ..Config::default()
         };
         ConnectionsBeforeHello::new(&config, by_address)
@@ -118,10 +118,10 @@ mod tests {
         let first = connections.enter(address("192.0.2.1")).unwrap();
         let _second = connections.enter(address("192.0.2.1")).unwrap();
         let full = connections.enter(address("192.0.2.1")).err();
-        assert_eq!(full, Some("max_lines_before_hello_per_address"));
+        assert_eq!(full, Some("max_connections_before_hello_per_address"));
         let third = connections.enter(address("192.0.2.2")).unwrap();
         let full = connections.enter(address("192.0.2.3")).err();
-        assert_eq!(full, Some("max_lines_before_hello"));
+        assert_eq!(full, Some("max_connections_before_hello"));
         drop((first, third));
         let by_address = connections.by_address.as_ref().unwrap();
         assert_eq!(by_address.lock().len(), 1, "nothing is kept of who left");

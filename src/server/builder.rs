@@ -147,7 +147,7 @@ impl ServerBuilder {
     /// directly.
     ///
     /// Once this is called, addresses are taken to be those of clients, and
-    /// [`max_lines_before_hello_per_address`](Config::max_lines_before_hello_per_address) applies.
+    /// [`max_connections_before_hello_per_address`](Config::max_connections_before_hello_per_address) applies.
     pub fn trusted_proxies<S: Into<String>>(
         mut self,
         proxies: impl IntoIterator<Item = S>,

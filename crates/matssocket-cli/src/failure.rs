@@ -10,7 +10,7 @@ use crate::output;
 /// Why a command failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// The command line is wrong: an argument, an option or a value.
+    /// The command line or a setting is wrong: no later attempt can go better.
     Usage(String),
     /// It could not be done: for example, the store is unavailable, or there is no such session.
     Undone(String),
@@ -42,6 +42,9 @@ impl From<StoreError> for Failure {
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Failure {
-        Failure::Undone(error.to_string())
+        match error {
+            StartError::Configuration(_) => Failure::Usage(error.to_string()),
+            _ => Failure::Undone(error.to_string()),
+        }
     }
 }

@@ -15,12 +15,12 @@ const ZEROS: &[(Change, &str)] = &[
     ),
     (|c| c.hello_timeout = Duration::ZERO, "hello_timeout = 0s "),
     (
-        |c| c.max_lines_before_hello = 0,
-        "max_lines_before_hello = 0 ",
+        |c| c.max_connections_before_hello = 0,
+        "max_connections_before_hello = 0 ",
     ),
     (
-        |c| c.max_lines_before_hello_per_address = 0,
-        "max_lines_before_hello_per_address = 0 ",
+        |c| c.max_connections_before_hello_per_address = 0,
+        "max_connections_before_hello_per_address = 0 ",
     ),
     (
         |c| c.authentication_timeout = Duration::ZERO,

@@ -34,10 +34,10 @@ async fn connect(server: &Server, headers: &str) -> Client {
 }
 
 #[actix_web::test]
-async fn lines_before_hello_are_limited() {
+async fn connections_before_hello_are_limited() {
     let server = Server::start(Config {
-        max_lines_before_hello: 2,
-        max_lines_before_hello_per_address: 1,
+        max_connections_before_hello: 2,
+        max_connections_before_hello_per_address: 1,
         ..config()
     });
     // Without trusted proxies, all may seem to come from one address.
@@ -64,7 +64,7 @@ async fn lines_before_hello_are_limited() {
 #[actix_web::test]
 async fn a_refused_handshake_gives_its_place_back() {
     let server = Server::start(Config {
-        max_lines_before_hello: 1,
+        max_connections_before_hello: 1,
         ..config()
     });
     for _ in 0..3 {
@@ -75,9 +75,9 @@ async fn a_refused_handshake_gives_its_place_back() {
 }
 
 #[actix_web::test]
-async fn lines_before_hello_are_limited_by_client_address() {
+async fn connections_before_hello_are_limited_by_client_address() {
     let config = Config {
-        max_lines_before_hello_per_address: 1,
+        max_connections_before_hello_per_address: 1,
         ..config()
     };
     let access = |proxies: &[&str]| Access {

@@ -112,7 +112,7 @@ async fn what_is_harmless_is_upgraded() {
 #[actix_web::test]
 async fn nothing_behind_a_refusal_is_served() {
     let server = Server::start(Config {
-        max_lines_before_hello: 0,
+        max_connections_before_hello: 0,
         ..config()
     });
     for (path, header, status) in [

@@ -132,14 +132,14 @@ pub const SETTINGS: &[Setting] = &[
         Field::Time(|s| &mut s.config.authentication_timeout),
     ),
     of_server(
-        "max_lines_before_hello",
+        "max_connections_before_hello",
         "Connections that have not completed HELLO",
-        Field::LongCount(|s| &mut s.config.max_lines_before_hello),
+        Field::LongCount(|s| &mut s.config.max_connections_before_hello),
     ),
     of_server(
-        "max_lines_before_hello_per_address",
+        "max_connections_before_hello_per_address",
         "The same per client address, where trusted_proxies is set",
-        Field::LongCount(|s| &mut s.config.max_lines_before_hello_per_address),
+        Field::LongCount(|s| &mut s.config.max_connections_before_hello_per_address),
     ),
     of_server(
         "close_session_grace",

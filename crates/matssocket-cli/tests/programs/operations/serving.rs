@@ -139,3 +139,12 @@ fn the_demo_has_a_name_too() {
     assert!(program.line().starts_with("MatsSocket demo"));
     assert!(directory.path().join("matssocket-demo.db").exists());
 }
+
+/// The exit code said that it might go better next time, and systemd began again for ever.
+#[test]
+fn wrong_settings_end_it_for_good() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let arguments = ["serve", "--lease", "10s", "--lease-interval", "20s"];
+    let ended = run(&mut matssocket(directory.path(), &arguments));
+    assert_failed(&ended, 2, &["lease_interval"]);
+}
