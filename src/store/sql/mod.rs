@@ -14,6 +14,7 @@ macro_rules! with_living_nodes {
 
 mod allowances;
 mod application;
+mod caps;
 mod claims;
 mod closing;
 mod dead_letters;
@@ -22,6 +23,7 @@ mod forgotten;
 mod forwarded;
 mod handler;
 mod inbox;
+mod known;
 mod mend;
 mod nodes;
 mod outbox;
@@ -48,8 +50,10 @@ use super::{Conn, Dialect, is_lost, lendable, rows, schema};
 pub use claims::Owner;
 pub use forgotten::Forgotten;
 pub use forwarded::ClaimOfRow;
+pub use known::Known;
 pub use rooms::Rooms;
 pub use sessions::ToResume;
 pub use topics::{Found, Wanted};
 #[allow(unused_imports)] // SQLite does not read rows in advance
-pub use transaction::{Known, RowColumns, Taking, Transaction};
+pub use transaction::RowColumns;
+pub use transaction::{Taking, Transaction};

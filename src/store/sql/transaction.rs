@@ -1,88 +1,19 @@
 //! A transaction in progress: its connection, the session rows known to it, and its pending writes.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use diesel::dsl::sum;
 use diesel::prelude::*;
 
 use super::allowances::Allowances;
-use super::reserved::{Numbers, Taken};
-use super::rooms::Amount;
-use super::schema::{outbox, session};
-use super::sizes::octet_length;
+use super::known::{Known, Row};
+use super::reserved::Taken;
+use super::schema::session;
 use super::{Conn, Dialect, Rooms};
 use crate::clock::Clock;
 use crate::fault_injection::{Broken, Step, is_broken, reached};
 use crate::store::operation::*;
 use crate::store::statements::{DbResult, Statements, operations};
-
-/// What is known of session rows. Where nobody else writes them, this outlives the transaction, unless it is rolled
-/// back; whatever else changes session rows makes a transaction forget all of this first.
-#[derive(Default)]
-pub struct Known {
-    rows: HashMap<SessionKey, Row>,
-    /// `None`: there is no such session.
-    keys: HashMap<String, Option<SessionKey>>,
-    /// All sessions of users, in the order of their keys.
-    of_users: HashMap<String, Vec<SessionKey>>,
-    /// Rows whose newest numbers must be written back.
-    dirty: Vec<SessionKey>,
-}
-
-impl Known {
-    /// Maximum number of sessions remembered from one transaction to the next.
-    #[allow(dead_code)] // PostgreSQL forgets them with the transaction
-    const MOST: usize = 10_000;
-
-    /// Forgets everything if it has grown too large.
-    #[allow(dead_code)] // PostgreSQL forgets them with the transaction
-    pub fn bound(&mut self) {
-        let of_users = self.of_users.values().map(|keys| 1 + keys.len());
-        let known = [self.rows.len(), self.keys.len(), of_users.sum()];
-        if known.into_iter().any(|known| known > Known::MOST) {
-            self.forget();
-        }
-    }
-
-    pub fn forget(&mut self) {
-        *self = Known::default();
-    }
-}
-
-/// A session row.
-pub struct Row {
-    pub sid: String,
-    pub user_id: String,
-    pub connection: ConnectionId,
-    pub node: Option<Arc<str>>,
-    numbers: Numbers,
-    /// Its newest sequence number before the last one was taken.
-    pub before: i64,
-    /// Whether every reader of this row knows that it may contain more than was taken.
-    may_reserve: bool,
-    /// Numbers were taken that are not yet accounted for.
-    dirty: bool,
-}
-
-impl Row {
-    /// The newest sequence number in the row as written.
-    #[allow(dead_code)] // SQLite reads rows again
-    pub fn written_seq(&self) -> i64 {
-        self.numbers.written.last_seq
-    }
-
-    /// The newest sequence number.
-    pub fn seq(&self) -> i64 {
-        self.numbers.taken.last_seq
-    }
-
-    /// Where the session is connected.
-    pub fn home(&self) -> Option<(Arc<str>, ConnectionId)> {
-        self.node.clone().map(|node| (node, self.connection))
-    }
-}
 
 /// A transaction in progress.
 ///
@@ -365,89 +296,6 @@ impl<'a> Transaction<'a> {
         Ok(self
             .row(holder.session)?
             .is_some_and(|row| row.connection == holder.connection || is_broken(Broken::Fencing)))
-    }
-
-    /// The limit that this number of additional messages and payload bytes would exceed in a session's outbox, if any.
-    /// Counts only when the totals ever taken do not already prove that there is room.
-    pub fn full(
-        &mut self,
-        key: SessionKey,
-        messages: i64,
-        bytes: i64,
-    ) -> DbResult<Option<OutboxCap>> {
-        let Some(row) = self.row(key)? else {
-            return Ok(None);
-        };
-        let taken = Amount {
-            messages: row.numbers.taken.messages(),
-            bytes: row.numbers.taken.bytes,
-        };
-        let then = Amount {
-            messages: taken.messages + messages,
-            bytes: taken.bytes + bytes,
-        };
-        if !self.rooms.reach(key, then)
-            && let Some(cap) = self.count(key, taken, then)?
-        {
-            return Ok(Some(cap));
-        }
-        match self.rooms.concerns_user(taken.bytes, bytes) {
-            true => self.full_user(key, bytes),
-            false => Ok(None),
-        }
-    }
-
-    /// Counts an outbox, and records how much more it can take. A message always fits into an empty outbox.
-    fn count(
-        &mut self,
-        key: SessionKey,
-        taken: Amount,
-        then: Amount,
-    ) -> DbResult<Option<OutboxCap>> {
-        let limits = self.rooms.limits();
-        let theirs = outbox::table.filter(outbox::session.eq(key.0));
-        let sizes = (diesel::dsl::count_star(), sum(octet_length(outbox::msg)));
-        let (messages, bytes): (i64, Option<i64>) =
-            theirs.select(sizes).get_result(self.flushed_conn()?)?;
-        let mut until = Amount {
-            messages: taken.messages + limits.outbox - messages,
-            bytes: taken.bytes + limits.outbox_bytes - bytes.unwrap_or(0),
-        };
-        if messages == 0 {
-            until.bytes = until.bytes.max(then.bytes);
-        }
-        self.rooms.learn(key, until);
-        Ok(if then.messages > until.messages {
-            Some(OutboxCap::Messages(limits.outbox))
-        } else if then.bytes > until.bytes {
-            Some(OutboxCap::Bytes(limits.outbox_bytes))
-        } else {
-            None
-        })
-    }
-
-    /// Like [`full`](Self::full), for all sessions of the session's user together.
-    fn full_user(&mut self, key: SessionKey, bytes: i64) -> DbResult<Option<OutboxCap>> {
-        let now = self.now;
-        let Some(user_id) = self.row(key)?.map(|row| row.user_id.clone()) else {
-            return Ok(None);
-        };
-        let has_room = match self.rooms.user_has_room(&user_id, bytes, now) {
-            Some(known) => known,
-            None => {
-                let sessions = session::table
-                    .filter(session::user_id.eq(&user_id))
-                    .select(session::key);
-                let counted: Option<i64> = outbox::table
-                    .filter(outbox::session.eq_any(sessions))
-                    .select(sum(octet_length(outbox::msg)))
-                    .get_result(self.flushed_conn()?)?;
-                let counted = counted.unwrap_or(0);
-                self.rooms.learn_user(&user_id, counted, bytes, now)
-            }
-        };
-        let cap = OutboxCap::BytesOfUser(self.rooms.limits().outbox_bytes_of_user);
-        Ok((!has_room).then_some(cap))
     }
 }
 
