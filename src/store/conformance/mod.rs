@@ -1,9 +1,12 @@
 //! The conformance suite: what every store must do, whatever its database. Each case gets a fresh [`Base`].
 
+mod allowances;
 mod claims;
 mod closing;
 mod engine;
 mod forwarded;
+mod full;
+mod groups;
 mod inbox;
 mod keys;
 mod mend;
@@ -13,9 +16,11 @@ mod numbers;
 mod outbox;
 mod reserved;
 mod sessions;
+mod takeover;
 mod topics;
 mod transact;
 mod units;
+mod upkeep;
 mod users;
 
 use std::time::{Duration, Instant};
@@ -66,34 +71,49 @@ macro_rules! suite {
 }
 
 suite! {
-    sessions: open_and_resume resume_refused too_many_sessions  deregister_names_the_registration close_deletes_all
-        home_needs_a_lease listing time_out sweep_and_which_exist scavenge scavenge_old_inbox scavenge_in_parts where_a_session_is a_clock_set_forward_ends_no_session;
+    sessions: open_and_resume resume_refused too_many_sessions deregister_names_the_registration
+        close_deletes_all home_needs_a_lease listing where_a_session_is;
+    upkeep: time_out a_clock_set_forward_ends_no_session sweep_and_which_exist scavenge scavenge_old_inbox
+        scavenge_in_parts;
     closing: an_absent_session_makes_room closed_later closed_by_user;
-    inbox: duplicates_get_the_first_answer a_resumed_session_knows_the_bytes_of_its_answers every_write_is_fenced deregistered_holder_still_settles
-        dropped_and_repeated_in_one_group;
-    units: all_or_nothing idempotency effects_and_news no_session_is_dropped full_outbox full_of_bytes full_of_a_users_bytes correlations_are_taken_once
+    inbox: duplicates_get_the_first_answer a_resumed_session_knows_the_bytes_of_its_answers
+        every_write_is_fenced deregistered_holder_still_settles dropped_and_repeated_in_one_group;
+    units: all_or_nothing idempotency effects_and_news no_session_is_dropped correlations_are_taken_once
         settle_by_epoch settle_by_token settled_once_in_one_group;
+    full: full_outbox full_of_bytes full_of_a_users_bytes;
     outbox: fetch_in_order fetch_by_bytes large_ones_in_parts complete_and_nack correlations_time_out
-        ended_requests_are_found_from_where_the_last_query_ended closed_session_ends_correlations
-        dead_letters redrive_moves_the_correlation old_dead_letters_go excess_dead_letters_go;
-    forwarded: delayed postponed postponed_with_its_messages sent_once_beside_a_quick_reply due_by_the_clock taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired buried_and_redriven
-        renamed_node_loses_its_claims unheard_claims_are_claimed_again how_long_it_fails_and_its_client_waits
-        many_in_one_group postponed_and_settled_in_one_group rolled_back_beside_others;
-    keys: one_of_a_kind cancelled_while_it_waits started_by_all_at_once nothing_is_started_or_cancelled_by_what_is_refused;
-    claims: each_service_has_its_own_room taken_over_service_by_service users_take_turns claims_are_bounded_in_bytes given_back unserved_work_waits unserved_work_is_reported
+        ended_requests_are_found_from_where_the_last_query_ended closed_session_ends_correlations dead_letters
+        redrive_moves_the_correlation old_dead_letters_go excess_dead_letters_go;
+    forwarded: delayed postponed postponed_with_its_messages sent_once_beside_a_quick_reply due_by_the_clock
+        buried_and_redriven how_long_it_fails_and_its_client_waits many_in_one_group
+        postponed_and_settled_in_one_group rolled_back_beside_others;
+    takeover: taken_over_when_the_lease_ends leave_frees_claims lease_is_lost_once_expired
+        renamed_node_loses_its_claims unheard_claims_are_claimed_again;
+    keys: one_of_a_kind cancelled_while_it_waits started_by_all_at_once
+        nothing_is_started_or_cancelled_by_what_is_refused;
+    claims: each_service_has_its_own_room taken_over_service_by_service users_take_turns
+        claims_are_bounded_in_bytes given_back unserved_work_waits unserved_work_is_reported
         a_query_continues_where_the_last_one_ended released_rows_are_checked_again
-        continued_queries_find_what_dead_nodes_left rows_that_clients_forward_are_bounded rows_of_one_message_are_bounded bytes_that_clients_forward_are_bounded;
+        continued_queries_find_what_dead_nodes_left;
+    allowances: rows_that_clients_forward_are_bounded rows_of_one_message_are_bounded
+        bytes_that_clients_forward_are_bounded;
     mend: without_end a_dead_node_s_lease a_living_node_s_lease work_and_requests sessions nothing;
     nodes: listed the_application_that_came_first_has_it;
-    numbers: catch_up_with_the_time of_a_dead_letter gaps_fill_no_outbox of_publications seen_ahead_of_the_store;
+    numbers: catch_up_with_the_time of_a_dead_letter gaps_fill_no_outbox of_publications
+        seen_ahead_of_the_store;
     reserved: whoever_stores a_registration_ends_a_range swept fills_no_outbox rolled_back;
-    topics: subscriptions publications_in_order pages_hold_what_fits missed positions a_page_of_deleted_publications
-        newest_survives_scavenging;
-    users: each_session_once none beside_messages_in_one_unit idempotency full_outboxes_keep_it_from_no_other requests_end_one_by_one
-        with_a_client_s_message opened_and_closed_in_one_group beside_registrations beside_single_sends listed;
-    transact: committed of_work sends_to_users refused rolled_back panicked timed_out redriven_to_its_own_session_only;
-    engine: order_under_concurrency bad_one_fails_alone panic_is_survived news_before_the_answer busy order_beyond_the_queue panic_of_a_read_is_survived control_comes_first one_users_flood closed_before_the_next_is_opened
-        dropped_future_still_runs reopened_by_a_second_node metrics stored_and_deleted_in_one_group resumed_in_one_group resumed_twice_and_sent_to_in_one_group;
+    topics: subscriptions publications_in_order pages_hold_what_fits missed positions
+        a_page_of_deleted_publications newest_survives_scavenging;
+    users: each_session_once none beside_messages_in_one_unit idempotency full_outboxes_keep_it_from_no_other
+        requests_end_one_by_one with_a_client_s_message opened_and_closed_in_one_group beside_registrations
+        beside_single_sends listed;
+    transact: committed of_work sends_to_users refused rolled_back panicked timed_out
+        redriven_to_its_own_session_only;
+    engine: order_under_concurrency bad_one_fails_alone panic_is_survived news_before_the_answer busy
+        order_beyond_the_queue panic_of_a_read_is_survived control_comes_first one_users_flood
+        dropped_future_still_runs reopened_by_a_second_node metrics;
+    groups: stored_and_deleted_in_one_group closed_before_the_next_is_opened
+        resumed_twice_and_sent_to_in_one_group resumed_in_one_group;
 }
 
 /// So long ago that numbers are consecutive from 1; `numbers` tests later times.
