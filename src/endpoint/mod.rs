@@ -12,11 +12,11 @@ mod host;
 mod origin;
 mod outcome;
 mod retry;
+mod sending;
 mod service;
 mod stand_in;
 
 pub use context::{Context, Incoming, ReplyToken};
-pub(crate) use context::{effects, take_effects};
 pub(crate) use counters::EndpointCounters;
 pub use counters::EndpointMetrics;
 pub(crate) use erased::{
@@ -32,6 +32,7 @@ pub use outcome::Outcome;
 pub(crate) use outcome::RawOutcome;
 pub use retry::ServiceFailure;
 pub(crate) use retry::{plain_rejection, rejection};
+pub(crate) use sending::{effects, take_effects};
 pub(crate) use service::{Service, ServiceCounters};
 pub use service::{ServiceMetrics, ServiceOptions};
 pub(crate) use stand_in::{is_stand_in, stand_ins_of, to_adapter, to_terminator};

@@ -3,6 +3,7 @@
 mod allowances;
 mod claims;
 mod closing;
+mod dead_letters;
 mod engine;
 mod forwarded;
 mod full;
@@ -82,8 +83,8 @@ suite! {
         settle_by_epoch settle_by_token settled_once_in_one_group;
     full: full_outbox full_of_bytes full_of_a_users_bytes;
     outbox: fetch_in_order fetch_by_bytes large_ones_in_parts complete_and_nack correlations_time_out
-        ended_requests_are_found_from_where_the_last_query_ended closed_session_ends_correlations dead_letters
-        redrive_moves_the_correlation old_dead_letters_go excess_dead_letters_go;
+        ended_requests_are_found_from_where_the_last_query_ended closed_session_ends_correlations;
+    dead_letters: dead_letters redrive_moves_the_correlation old_dead_letters_go excess_dead_letters_go;
     forwarded: delayed postponed postponed_with_its_messages sent_once_beside_a_quick_reply due_by_the_clock
         buried_and_redriven how_long_it_fails_and_its_client_waits many_in_one_group
         postponed_and_settled_in_one_group rolled_back_beside_others;

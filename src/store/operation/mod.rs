@@ -7,6 +7,7 @@
 //!
 //! Times are milliseconds since the epoch on the store's clock.
 
+mod effect;
 mod forward;
 mod listing;
 mod mailbox;
@@ -15,9 +16,11 @@ mod node;
 mod session;
 mod subscription;
 mod topic;
+mod transact;
 mod unit;
 mod user;
 
+pub use effect::*;
 pub use forward::*;
 pub use listing::*;
 pub use mailbox::*;
@@ -26,6 +29,7 @@ pub use node::*;
 pub use session::*;
 pub use subscription::*;
 pub use topic::*;
+pub use transact::*;
 pub use unit::*;
 pub use user::*;
 

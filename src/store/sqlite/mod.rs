@@ -44,6 +44,7 @@ mod work_connection;
 
 mod migrate;
 mod name;
+mod publications;
 mod raw;
 mod read;
 mod record;

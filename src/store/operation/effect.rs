@@ -1,0 +1,154 @@
+//! What units do, and what becomes of it.
+
+use super::{FullOutbox, NewForward, SessionKey};
+use crate::wire::{Debug, MessageType, Payload};
+
+/// One thing that a [`Unit`] does.
+#[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // most are messages
+pub enum Effect {
+    /// A message for a session.
+    Message {
+        /// Session id.
+        sid: String,
+        /// The message.
+        message: NewMessage,
+    },
+    /// A message for every session that a user has when this is committed.
+    ToUser {
+        /// The user.
+        user_id: String,
+        /// The message.
+        message: NewMessage,
+    },
+    /// A message for every subscriber of a topic.
+    Publish {
+        /// Topic.
+        topic: String,
+        /// Trace id.
+        tid: String,
+        /// Payload.
+        msg: Payload,
+    },
+    /// Work for a service, claimed by the caller's node if it has the service.
+    Forward(Box<NewForward>),
+    /// The service's outstanding work with this key is deleted, unless a node has claimed it.
+    Cancel {
+        /// The service.
+        service: String,
+        /// The key.
+        key: String,
+    },
+    /// Our request to a client ends without a usable reply; its reply terminator is notified.
+    EndRequest {
+        /// The session to which it was sent.
+        session: SessionKey,
+        /// Its sequence number.
+        seq: i64,
+        /// Why it ends.
+        reason: String,
+    },
+}
+
+/// A message for a client, not yet stored.
+#[derive(Clone, Debug, Default)]
+pub struct NewMessage {
+    /// SEND, REQUEST, RESOLVE or REJECT.
+    pub kind: MessageType,
+    /// SEND, REQUEST: client terminator or endpoint.
+    pub eid: Option<String>,
+    /// RESOLVE, REJECT: the client's message id.
+    pub cmid: Option<String>,
+    /// Trace id.
+    pub tid: String,
+    /// Payload.
+    pub msg: Option<Payload>,
+    /// Debug object so far.
+    pub debug: Option<Debug>,
+    /// For a REQUEST: what is needed when the reply arrives.
+    pub correlation: Option<Correlation>,
+}
+
+impl NewMessage {
+    /// Bytes of its payload.
+    pub(crate) fn bytes(&self) -> i64 {
+        self.msg.as_ref().map_or(0, |msg| msg.get().len() as i64)
+    }
+
+    /// The message under its sequence number.
+    pub(super) fn stored(self, seq: i64) -> OutboxMessage {
+        OutboxMessage {
+            seq,
+            kind: self.kind,
+            eid: self.eid,
+            cmid: self.cmid,
+            tid: self.tid,
+            msg: self.msg,
+            debug: self.debug,
+        }
+    }
+}
+
+/// What a server REQUEST keeps in the store until its reply arrives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Correlation {
+    /// Reply terminator.
+    pub terminator: String,
+    /// Correlation string.
+    pub string: Option<String>,
+    /// Correlation bytes.
+    pub bytes: Option<Vec<u8>>,
+    /// When the request was made.
+    pub requested: i64,
+    /// Milliseconds until the reply terminator is notified of a timeout.
+    pub timeout_ms: i64,
+}
+
+/// A message in an outbox.
+#[derive(Clone, Debug)]
+pub struct OutboxMessage {
+    /// Its sequence number within the session.
+    pub seq: i64,
+    /// SEND, REQUEST, RESOLVE or REJECT.
+    pub kind: MessageType,
+    /// Client terminator or endpoint.
+    pub eid: Option<String>,
+    /// The client's message id that a reply settles.
+    pub cmid: Option<String>,
+    /// Trace id.
+    pub tid: String,
+    /// Payload.
+    pub msg: Option<Payload>,
+    /// Debug object so far.
+    pub debug: Option<Debug>,
+}
+
+/// The outcome of one [`Effect`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EffectOutcome {
+    /// Stored in the outbox under this sequence number.
+    Stored(i64),
+    /// Dropped, because there is no such session.
+    NoSession,
+    /// Stored for the sessions of a user.
+    StoredForUser(StoredForUser),
+    /// Published under this number.
+    Published(i64),
+    /// Stored as a forwarded row with this id.
+    Forwarded(i64),
+    /// Not stored: the service has outstanding work with this key.
+    Outstanding,
+    /// Whether there was work that could be cancelled.
+    Cancelled(bool),
+    /// The request has ended, now or before.
+    Ended,
+}
+
+/// The outcome of [`Effect::ToUser`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredForUser {
+    /// The message's sequence numbers, one for each session for which it was stored.
+    pub seqs: Vec<i64>,
+    /// Sessions for which it was not stored, because their outboxes are full.
+    pub full: Vec<FullOutbox>,
+}
