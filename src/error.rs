@@ -19,6 +19,11 @@ pub enum SendError {
     /// The payload cannot be written as JSON.
     #[error("the payload cannot be written as JSON: {0}")]
     Payload(#[from] serde_json::Error),
+    /// The message has a [time to live](crate::Destination::time_to_live) of zero. Nothing was stored.
+    #[error(
+        "the message for {0} has a time to live of zero, so it would never be delivered: give a longer one, or none"
+    )]
+    NoTimeToLive(String),
     /// The session does not exist: it was closed or has timed out. Nothing was stored.
     #[error("there is no session {0}: it was closed or has timed out")]
     NoSession(String),

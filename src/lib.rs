@@ -156,7 +156,7 @@ pub use http::{listen, no_upgrade, on_connect};
 pub use introspection::{LiveSession, RecentEnvelope};
 pub use mailbox::MailboxMetrics;
 pub use maintenance::MaintenanceMetrics;
-pub use message::{IdempotencyKey, ReplyTo, SentToUser};
+pub use message::{Destination, IdempotencyKey, ReplyTo, SentToUser};
 pub use metrics::Metrics;
 pub use server::{Admin, MatsSocketServer, ServerBuilder, Started};
 #[cfg(feature = "postgres")]

@@ -64,6 +64,73 @@ impl ReplyTo {
     }
 }
 
+/// Where in a client a message goes: a terminator or an endpoint, and for how long it is worth delivering. A plain id is
+/// one, too: `server.send(session_id, trace_id, "Orders.shipped", &17)`.
+///
+/// ```no_run
+/// # async fn example(server: matssocket::MatsSocketServer, session_id: &str) -> Result<(), matssocket::SendError> {
+/// use std::time::Duration;
+/// use matssocket::Destination;
+///
+/// // Of no use to anybody who comes back later than that.
+/// let driver = Destination::new("Taxi.position").time_to_live(Duration::from_secs(10));
+/// server.send(session_id, "taxi 17", driver, &(59.91, 10.75)).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Destination {
+    id: String,
+    time_to_live: Option<Duration>,
+}
+
+impl Destination {
+    /// The client terminator or endpoint with this id.
+    pub fn new(id: impl Into<String>) -> Destination {
+        Destination {
+            id: id.into(),
+            time_to_live: None,
+        }
+    }
+
+    /// The message is not delivered later than this after it was stored; it must not be zero. The default is for as long as
+    /// the session lives. A message that was sent before may still be acknowledged, and is not sent again.
+    ///
+    /// If a request expires, its reply terminator gets a REJECT with an [`end_reason`](crate::Context::end_reason): the client
+    /// has not handled it, or its acknowledgement was lost. Expired messages are counted
+    /// ([`Metrics::messages_expired`](crate::Metrics::messages_expired)).
+    pub fn time_to_live(mut self, time: Duration) -> Destination {
+        self.time_to_live = Some(time);
+        self
+    }
+
+    fn check(&self) -> Result<(), SendError> {
+        check_id("client endpoint", &self.id)?;
+        match self.time_to_live {
+            Some(Duration::ZERO) => Err(SendError::NoTimeToLive(self.id.clone())),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl From<&str> for Destination {
+    fn from(id: &str) -> Destination {
+        Destination::new(id)
+    }
+}
+
+impl From<&String> for Destination {
+    fn from(id: &String) -> Destination {
+        Destination::new(id)
+    }
+}
+
+impl From<String> for Destination {
+    fn from(id: String) -> Destination {
+        Destination::new(id)
+    }
+}
+
 /// Distinguishes a repeated [`send_once`](crate::MatsSocketServer::send_once) from a new one: 1 to 255 bytes without
 /// control characters, unique among the messages of the application. It is remembered for
 /// [`Config::idempotency`](crate::Config::idempotency).
@@ -150,24 +217,18 @@ impl Maker {
         &self,
         recipient: Recipient<'_>,
         trace_id: &str,
-        terminator: &str,
+        terminator: Destination,
         payload: &T,
     ) -> Result<Effect, SendError> {
-        self.message(
-            MessageType::Send,
-            recipient,
-            trace_id,
-            terminator,
-            payload,
-            None,
-        )
+        let kind = MessageType::Send;
+        self.message(kind, recipient, trace_id, terminator, payload, None)
     }
 
     pub(crate) fn request<T: Serialize + ?Sized>(
         &self,
         recipient: Recipient<'_>,
         trace_id: &str,
-        endpoint: &str,
+        endpoint: Destination,
         payload: &T,
         reply_to: ReplyTo,
         default_timeout: Duration,
@@ -184,14 +245,8 @@ impl Maker {
             requested: self.now,
             timeout_ms: timeout.as_millis().min(i64::MAX as u128) as i64,
         };
-        self.message(
-            MessageType::Request,
-            recipient,
-            trace_id,
-            endpoint,
-            payload,
-            Some(correlation),
-        )
+        let (kind, correlation) = (MessageType::Request, Some(correlation));
+        self.message(kind, recipient, trace_id, endpoint, payload, correlation)
     }
 
     fn message<T: Serialize + ?Sized>(
@@ -199,21 +254,22 @@ impl Maker {
         kind: MessageType,
         recipient: Recipient<'_>,
         trace_id: &str,
-        endpoint: &str,
+        destination: Destination,
         payload: &T,
         correlation: Option<Correlation>,
     ) -> Result<Effect, SendError> {
         recipient.check()?;
         check_id("trace id", trace_id)?;
-        check_id("client endpoint", endpoint)?;
+        destination.check()?;
         Ok(recipient.gets(NewMessage {
             kind,
-            eid: Some(endpoint.to_owned()),
+            eid: Some(destination.id),
             cmid: None,
             tid: trace_id.to_owned(),
             msg: Some(to_raw_value(payload)?),
             debug: self.debug(),
             correlation,
+            time_to_live: destination.time_to_live,
         }))
     }
 }

@@ -224,6 +224,7 @@ async fn pair(seat: &Seat, sid: &str, holder: Holder, msg: &RawValue) {
         msg: Some(msg.to_owned()),
         debug: None,
         correlation: None,
+        time_to_live: None,
     };
     let unit = Unit {
         cause: Cause::Call {

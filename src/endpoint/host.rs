@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::SendError;
-use crate::message::{self, Maker, Recipient, ReplyTo};
+use crate::message::{self, Destination, Maker, Recipient, ReplyTo};
 use crate::store::operation::Effect;
 
 /// What runs handlers: the node, or a test. (Handlers are below the node in the layers, so they know it only as this.)
@@ -37,7 +37,7 @@ impl dyn Host {
         &self,
         recipient: Recipient<'_>,
         trace_id: &str,
-        terminator: &str,
+        terminator: Destination,
         payload: &T,
     ) -> Result<Effect, SendError> {
         self.maker().send(recipient, trace_id, terminator, payload)
@@ -47,7 +47,7 @@ impl dyn Host {
         &self,
         recipient: Recipient<'_>,
         trace_id: &str,
-        endpoint: &str,
+        endpoint: Destination,
         payload: &T,
         reply_to: ReplyTo,
     ) -> Result<Effect, SendError> {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Context, Forward, Starter};
 use crate::error::SendError;
-use crate::message::{Recipient, ReplyTo};
+use crate::message::{Destination, Recipient, ReplyTo};
 use crate::seldom::log_seldom;
 use crate::store::operation::Effect;
 
@@ -20,11 +20,14 @@ impl Context {
         &self,
         session_id: &str,
         trace_id: &str,
-        terminator: &str,
+        terminator: impl Into<Destination>,
         payload: &T,
     ) -> Result<(), SendError> {
         let recipient = Recipient::Session(session_id);
-        self.add(self.host().send(recipient, trace_id, terminator, payload)?);
+        self.add(
+            self.host()
+                .send(recipient, trace_id, terminator.into(), payload)?,
+        );
         Ok(())
     }
 
@@ -36,14 +39,14 @@ impl Context {
         &self,
         session_id: &str,
         trace_id: &str,
-        endpoint: &str,
+        endpoint: impl Into<Destination>,
         payload: &T,
         reply_to: ReplyTo,
     ) -> Result<(), SendError> {
         let recipient = Recipient::Session(session_id);
         self.add(
             self.host()
-                .request(recipient, trace_id, endpoint, payload, reply_to)?,
+                .request(recipient, trace_id, endpoint.into(), payload, reply_to)?,
         );
         Ok(())
     }
@@ -72,11 +75,14 @@ impl Context {
         &self,
         user_id: &str,
         trace_id: &str,
-        terminator: &str,
+        terminator: impl Into<Destination>,
         payload: &T,
     ) -> Result<(), SendError> {
         let recipient = Recipient::User(user_id);
-        self.add(self.host().send(recipient, trace_id, terminator, payload)?);
+        self.add(
+            self.host()
+                .send(recipient, trace_id, terminator.into(), payload)?,
+        );
         Ok(())
     }
 
@@ -89,14 +95,14 @@ impl Context {
         &self,
         user_id: &str,
         trace_id: &str,
-        endpoint: &str,
+        endpoint: impl Into<Destination>,
         payload: &T,
         reply_to: ReplyTo,
     ) -> Result<(), SendError> {
         let recipient = Recipient::User(user_id);
         self.add(
             self.host()
-                .request(recipient, trace_id, endpoint, payload, reply_to)?,
+                .request(recipient, trace_id, endpoint.into(), payload, reply_to)?,
         );
         Ok(())
     }

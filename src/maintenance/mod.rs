@@ -22,11 +22,12 @@ use crate::service;
 use crate::store::StoreError;
 
 /// The tasks, by the index under which they are counted.
-const TASKS: [&str; 8] = [
+const TASKS: [&str; 9] = [
     "lease",
     "sweep",
     "takeover",
     "ended_requests",
+    "expired_messages",
     "liveliness",
     "timeout",
     "scavenge",
@@ -56,6 +57,7 @@ enum Task {
     Sweep,
     Takeover,
     EndedRequests,
+    ExpiredMessages,
     Liveliness,
     Timeout,
     Scavenge,
@@ -68,6 +70,7 @@ impl Task {
         Task::Sweep,
         Task::Takeover,
         Task::EndedRequests,
+        Task::ExpiredMessages,
         Task::Liveliness,
         Task::Timeout,
         Task::Scavenge,
@@ -78,7 +81,9 @@ impl Task {
         let interval = match self {
             Task::Lease => config.lease_interval,
             Task::Sweep => config.sweep_interval,
-            Task::Takeover | Task::EndedRequests => config.takeover_interval,
+            Task::Takeover | Task::EndedRequests | Task::ExpiredMessages => {
+                config.takeover_interval
+            }
             // Jittered, so that the nodes of a cluster do not all write at once.
             Task::Liveliness => config
                 .liveliness_interval

@@ -12,8 +12,9 @@ use crate::registry::{BeginSweep, Closed, ComeBack, EndSweep, Holders, NotSwept,
 use crate::service;
 use crate::store::StoreError;
 use crate::store::operation::{
-    CloseDue, DeadLettersBeyond, Liveliness, MendTimes, NotePositions, RenewLease, Rotate, Rotated,
-    Scavenge, ScavengeDeadLetters, ScavengeFrom, Sweep, TimeOutSessions, WhichExist,
+    CloseDue, DeadLettersBeyond, ExpireMessages, Liveliness, MendTimes, NotePositions, RenewLease,
+    Rotate, Rotated, Scavenge, ScavengeDeadLetters, ScavengeFrom, Sweep, TimeOutSessions,
+    WhichExist,
 };
 
 /// Dead letters deleted at a time: they may be large.
@@ -26,6 +27,9 @@ const PART: u32 = 200;
 const LARGE_SEGMENT: u64 = 8 << 20;
 /// How long to wait before trying a table again that is in use.
 const HELD: Duration = Duration::from_millis(5);
+
+/// How long a message that was sent just before it expired may still be acknowledged.
+const EXPIRY_GRACE: Duration = Duration::from_secs(10);
 
 /// Sessions whose positions are stored by one operation.
 const POSITIONS_AT_A_TIME: usize = 1_000;
@@ -43,6 +47,7 @@ pub(super) async fn run(
             Ok(())
         }
         Task::EndedRequests => ended::requests(node).await,
+        Task::ExpiredMessages => expire_messages(node).await,
         Task::Liveliness => liveliness(node).await,
         Task::Timeout => time_out(node).await,
         Task::Scavenge => scavenge(node).await,
@@ -223,6 +228,29 @@ async fn rotate(node: &Node) -> Result<(), StoreError> {
                 tokio::time::sleep(HELD).await;
             }
         }
+    }
+    Ok(())
+}
+
+/// Deletes messages whose time to live has ended, part by part.
+async fn expire_messages(node: &Node) -> Result<(), StoreError> {
+    let mut pace = Pace::default();
+    while !node.stopping() {
+        let begun = Instant::now();
+        let expire = ExpireMessages {
+            grace: EXPIRY_GRACE,
+            since: node.expired_looks().begin(begun),
+            limit: pace.limit(),
+        };
+        let part = node.store.run(expire).await?;
+        let now = Instant::now();
+        node.expired_looks().end(part.since, now - begun, now);
+        let counter = &node.counters.messages_expired;
+        counter.fetch_add(part.messages, Ordering::Relaxed);
+        if !part.more {
+            break;
+        }
+        pace.rest(part.took).await;
     }
     Ok(())
 }

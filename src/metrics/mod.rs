@@ -74,6 +74,8 @@ pub struct Metrics {
     pub scavenged: u64,
     /// Dead letters that this node deleted because they were too old, or too many.
     pub dead_letters_scavenged: u64,
+    /// Messages that this node deleted because their [time to live](crate::Destination::time_to_live) had ended.
+    pub messages_expired: u64,
     /// How often the node came back as a new incarnation after losing its lease.
     pub incarnations: u64,
     /// Sessions closed to make room for a newer session of the same user.

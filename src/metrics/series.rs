@@ -149,6 +149,7 @@ pub(super) const TABLE: &[Series] = &[
     each!(Counter "maintenance_failures_total", maintenance by "task", "How often it failed because the store was unavailable", |it| it.failures as f64),
     one!(Counter "scavenged_total", "Rows that scavenging deleted", |it| it.scavenged as f64),
     one!(Counter "dead_letters_scavenged_total", "Dead letters deleted because they were too old, or too many", |it| it.dead_letters_scavenged as f64),
+    one!(Counter "messages_expired_total", "Messages deleted because their time to live had ended", |it| it.messages_expired as f64),
     each!(Gauge "mailbox_depth", actors by "actor", "Messages waiting in the mailboxes of this kind of actor", |it: &MailboxMetrics| it.depth as f64),
     each!(Counter "mailbox_handled_total", actors by "actor", "Messages handled", |it| it.handled as f64),
     each!(Counter "mailbox_lost_total", actors by "actor", "Messages lost because their actor had already ended", |it| it.lost as f64),

@@ -34,5 +34,6 @@ pub(crate) struct Counters {
     pub(crate) client_mistakes: AtomicU64,
     pub(crate) scavenged: AtomicU64,
     pub(crate) dead_letters_scavenged: AtomicU64,
+    pub(crate) messages_expired: AtomicU64,
     pub(crate) cluster: Arc<ClusterCounters>,
 }

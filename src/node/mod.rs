@@ -73,6 +73,7 @@ pub(crate) struct Node {
     pub(crate) unserved: Unserved,
     /// How far the searches for ended requests have come.
     ended: Mutex<Looks<i64>>,
+    expired: Mutex<Looks<i64>>,
     /// It still serves, and is about to stop.
     retiring: AtomicBool,
     /// The node name under which its services were last published.
@@ -162,6 +163,7 @@ impl Node {
             revocations: registry::SeenRevocations::default(),
             unserved: Unserved::default(),
             ended: Mutex::default(),
+            expired: Mutex::default(),
             retiring: AtomicBool::new(false),
             published: RwLock::default(),
             mistakes: Seldom::default(),
@@ -244,6 +246,11 @@ impl Node {
     /// How far the searches for ended requests have come.
     pub(crate) fn ended_looks(&self) -> MutexGuard<'_, Looks<i64>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How far the searches for expired messages have come.
+    pub(crate) fn expired_looks(&self) -> MutexGuard<'_, Looks<i64>> {
+        self.expired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn stopped(&self) -> bool {

@@ -60,6 +60,7 @@ pub(super) fn snapshot(node: &Node, maintenance: &MaintenanceCounters) -> Metric
         closed_waiting: get(&node.budget.closed_waiting),
         scavenged: get(&node.counters.scavenged),
         dead_letters_scavenged: get(&node.counters.dead_letters_scavenged),
+        messages_expired: get(&node.counters.messages_expired),
         incarnations: get(&node.counters.incarnations),
         sessions_displaced: get(&node.counters.sessions_displaced),
         client_mistakes: get(&node.counters.client_mistakes),

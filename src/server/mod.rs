@@ -27,7 +27,7 @@ pub use started::Started;
 use crate::endpoint::{Host, ReplyToken};
 use crate::error::{NotReady, SendError};
 use crate::introspection::LiveSession;
-use crate::message::{self, IdempotencyKey, Recipient, ReplyTo};
+use crate::message::{self, Destination, IdempotencyKey, Recipient, ReplyTo};
 use crate::metrics::{Metrics, prometheus};
 use crate::node::Node;
 use crate::store::StoreError;
@@ -91,11 +91,13 @@ impl MatsSocketServer {
         &self,
         session_id: &str,
         trace_id: &str,
-        terminator: &str,
+        terminator: impl Into<Destination>,
         payload: &T,
     ) -> Result<(), SendError> {
         let recipient = Recipient::Session(session_id);
-        let effect = self.host().send(recipient, trace_id, terminator, payload)?;
+        let effect = self
+            .host()
+            .send(recipient, trace_id, terminator.into(), payload)?;
         self.call(effect, None).await
     }
 
@@ -118,12 +120,14 @@ impl MatsSocketServer {
         key: IdempotencyKey,
         session_id: &str,
         trace_id: &str,
-        terminator: &str,
+        terminator: impl Into<Destination>,
         payload: &T,
     ) -> Result<(), SendError> {
         let key = key.checked()?;
         let recipient = Recipient::Session(session_id);
-        let effect = self.host().send(recipient, trace_id, terminator, payload)?;
+        let effect = self
+            .host()
+            .send(recipient, trace_id, terminator.into(), payload)?;
         self.call(effect, Some(key)).await
     }
 
@@ -135,14 +139,14 @@ impl MatsSocketServer {
         &self,
         session_id: &str,
         trace_id: &str,
-        endpoint: &str,
+        endpoint: impl Into<Destination>,
         payload: &T,
         reply_to: ReplyTo,
     ) -> Result<(), SendError> {
         let recipient = Recipient::Session(session_id);
-        let effect = self
-            .host()
-            .request(recipient, trace_id, endpoint, payload, reply_to)?;
+        let effect =
+            self.host()
+                .request(recipient, trace_id, endpoint.into(), payload, reply_to)?;
         self.call(effect, None).await
     }
 

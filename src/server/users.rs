@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::MatsSocketServer;
 use crate::error::SendError;
-use crate::message::{IdempotencyKey, Recipient, ReplyTo, SentToUser};
+use crate::message::{Destination, IdempotencyKey, Recipient, ReplyTo, SentToUser};
 use crate::store::StoreError;
 use crate::store::operation::{Effect, EffectOutcome, ListUsers, StoredUser};
 
@@ -32,11 +32,13 @@ impl MatsSocketServer {
         &self,
         user_id: &str,
         trace_id: &str,
-        terminator: &str,
+        terminator: impl Into<Destination>,
         payload: &T,
     ) -> Result<SentToUser, SendError> {
         let recipient = Recipient::User(user_id);
-        let effect = self.host().send(recipient, trace_id, terminator, payload)?;
+        let effect = self
+            .host()
+            .send(recipient, trace_id, terminator.into(), payload)?;
         self.call_for_user(effect, None).await
     }
 
@@ -51,12 +53,14 @@ impl MatsSocketServer {
         key: IdempotencyKey,
         user_id: &str,
         trace_id: &str,
-        terminator: &str,
+        terminator: impl Into<Destination>,
         payload: &T,
     ) -> Result<SentToUser, SendError> {
         let key = key.checked()?;
         let recipient = Recipient::User(user_id);
-        let effect = self.host().send(recipient, trace_id, terminator, payload)?;
+        let effect = self
+            .host()
+            .send(recipient, trace_id, terminator.into(), payload)?;
         self.call_for_user(effect, Some(key)).await
     }
 
@@ -81,14 +85,14 @@ impl MatsSocketServer {
         &self,
         user_id: &str,
         trace_id: &str,
-        endpoint: &str,
+        endpoint: impl Into<Destination>,
         payload: &T,
         reply_to: ReplyTo,
     ) -> Result<SentToUser, SendError> {
         let recipient = Recipient::User(user_id);
-        let effect = self
-            .host()
-            .request(recipient, trace_id, endpoint, payload, reply_to)?;
+        let effect =
+            self.host()
+                .request(recipient, trace_id, endpoint.into(), payload, reply_to)?;
         self.call_for_user(effect, None).await
     }
 

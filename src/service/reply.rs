@@ -153,6 +153,7 @@ pub(super) fn plain_reply(node: &Node, row: &Forwarded, reply: Reply) -> Option<
             msg: Some(reply.payload),
             debug,
             correlation: None,
+            time_to_live: None,
         },
     })
 }

@@ -68,6 +68,7 @@ pub struct NewOutboxRow<'a> {
     pub debug: Option<&'a str>,
     pub deliveries: i32,
     pub created: i64,
+    pub expires: Option<i64>,
 }
 
 /// A row of the outbox.
@@ -84,6 +85,7 @@ pub struct OutboxRow {
     pub debug: Option<String>,
     pub deliveries: i32,
     pub created: i64,
+    pub expires: Option<i64>,
 }
 
 impl TryFrom<OutboxRow> for OutboxMessage {
@@ -98,6 +100,7 @@ impl TryFrom<OutboxRow> for OutboxMessage {
             tid: row.tid,
             msg: row.msg.map(payload).transpose()?,
             debug: debug(row.debug)?,
+            expires: row.expires,
         })
     }
 }

@@ -47,6 +47,7 @@ table! { "matssocket_outbox"
         debug -> Nullable<Text>,
         deliveries -> Integer,
         created -> BigInt,
+        expires -> Nullable<BigInt>,
     }
 }
 

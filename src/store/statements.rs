@@ -152,6 +152,7 @@ macro_rules! operations {
             Alone Maintenance mend_times(MendTimes) -> u64;
             Alone Maintenance scavenge(Scavenge) -> Scavenged;
             Alone Maintenance rotate(Rotate) -> Rotated;
+            Alone Maintenance expire_messages(ExpireMessages) -> ExpiredMessages;
             Write Messages subscribe(Subscribe) -> Fenced;
             Write Messages unsubscribe(Unsubscribe) -> Fenced;
             Read Messages read_answer(ReadAnswer) -> Option<Option<String>>;

@@ -17,6 +17,7 @@ touch_nothing! {
     ClaimEndedCorrelations ClaimForwarded GiveBackForwarded PostponeForwarded BuryForwarded ReadForwarded ListDeadLetters
     RedriveDeadLetter DropDeadLetter DeadLettersBeyond ScavengeDeadLetters FetchPublications NewestPublication FindMissed ReadTopic RenewLease LeaveNode
     ListNodes MendTimes Sweep WhichExist NoteServices AllHaveSaid FindUnserved ClaimApplication RenameApplication Rotate
+    ExpireMessages
 }
 
 /// Operations on behalf of a connection.

@@ -28,6 +28,8 @@ pub enum Sent {
         payload: Value,
         /// The terminator to which the reply to a REQUEST goes.
         reply_to: Option<String>,
+        /// What was given to [`Destination::time_to_live`](crate::Destination::time_to_live).
+        time_to_live: Option<Duration>,
     },
     /// A message to the subscribers of a topic.
     #[non_exhaustive]
@@ -111,6 +113,7 @@ impl Sent {
             endpoint: message.eid.unwrap_or_default(),
             payload: message.msg.as_ref().map(json).unwrap_or_default(),
             reply_to: message.correlation.map(|it| it.terminator),
+            time_to_live: message.time_to_live,
         }
     }
 

@@ -18,6 +18,7 @@ mod pipeline;
 mod requests;
 mod started;
 mod takeover;
+mod time_to_live;
 mod topics;
 mod transactional;
 mod transactional_work;

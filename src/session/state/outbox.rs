@@ -140,19 +140,27 @@ impl Window {
         !self.ready.is_empty()
     }
 
-    /// The next messages to send.
-    pub(super) fn next_round(&mut self, most: usize, now: i64) -> Vec<OutboxMessage> {
-        let count = most.max(1).min(self.ready.len());
-        let round: Vec<_> = self.ready.drain(..count).collect();
-        for message in &round {
+    /// The next messages to send. Those that have expired by the wall clock are left out; maintenance deletes them from the
+    /// store.
+    pub(super) fn next_round(&mut self, most: usize, now: i64, wall: i64) -> Vec<OutboxMessage> {
+        let mut round = Vec::with_capacity(most.max(1).min(self.ready.len()));
+        while round.len() < most.max(1)
+            && let Some(message) = self.ready.pop_front()
+        {
+            let bytes = size(&message);
+            if message.expires.is_some_and(|expires| expires <= wall) {
+                self.bytes -= bytes;
+                continue;
+            }
             self.sent.insert(
                 message.seq,
                 Sent {
                     at: now,
-                    bytes: size(message),
+                    bytes,
                     counted: false,
                 },
             );
+            round.push(message);
         }
         round
     }

@@ -54,9 +54,8 @@ impl State {
     }
 
     fn send_round(&mut self) {
-        let round = self
-            .window
-            .next_round(self.config.round, self.environment.now);
+        let (now, wall) = (self.environment.now, self.environment.wall);
+        let round = self.window.next_round(self.config.round, now, wall);
         let mut envelopes = Vec::with_capacity(round.len());
         for message in round {
             if let (true, Some(cmid)) = (message.kind.is_reply(), &message.cmid) {
@@ -65,7 +64,9 @@ impl State {
             }
             envelopes.push(self.envelope(message));
         }
-        self.send_now(envelopes);
+        if !envelopes.is_empty() {
+            self.send_now(envelopes);
+        }
     }
 
     fn envelope(&self, message: OutboxMessage) -> Envelope {

@@ -5,6 +5,7 @@ mod claims;
 mod closing;
 mod dead_letters;
 mod engine;
+mod expired;
 mod forwarded;
 mod full;
 mod groups;
@@ -84,6 +85,7 @@ suite! {
     full: full_outbox full_of_bytes full_of_a_users_bytes;
     outbox: fetch_in_order fetch_by_bytes large_ones_in_parts complete_and_nack correlations_time_out
         ended_requests_are_found_from_where_the_last_query_ended closed_session_ends_correlations;
+    expired: deleted_when_their_time_has_ended in_parts redriven_for_ever;
     dead_letters: dead_letters redrive_moves_the_correlation old_dead_letters_go excess_dead_letters_go;
     forwarded: delayed postponed postponed_with_its_messages sent_once_beside_a_quick_reply due_by_the_clock
         buried_and_redriven how_long_it_fails_and_its_client_waits many_in_one_group
@@ -268,6 +270,7 @@ fn send(tid: &str) -> NewMessage {
         msg: Some(json(r#"{"a": 1}"#)),
         debug: None,
         correlation: None,
+        time_to_live: None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! What units do, and what becomes of it.
 
+use std::time::Duration;
+
 use super::{FullOutbox, NewForward, SessionKey};
 use crate::wire::{Debug, MessageType, Payload};
 
@@ -67,6 +69,8 @@ pub struct NewMessage {
     pub debug: Option<Debug>,
     /// For a REQUEST: what is needed when the reply arrives.
     pub correlation: Option<Correlation>,
+    /// How long it may be delivered, from when it is stored. `None`: for as long as the session lives.
+    pub time_to_live: Option<Duration>,
 }
 
 impl NewMessage {
@@ -76,7 +80,7 @@ impl NewMessage {
     }
 
     /// The message under its sequence number.
-    pub(super) fn stored(self, seq: i64) -> OutboxMessage {
+    pub(super) fn stored(self, seq: i64, expires: Option<i64>) -> OutboxMessage {
         OutboxMessage {
             seq,
             kind: self.kind,
@@ -85,6 +89,7 @@ impl NewMessage {
             tid: self.tid,
             msg: self.msg,
             debug: self.debug,
+            expires,
         }
     }
 }
@@ -121,6 +126,8 @@ pub struct OutboxMessage {
     pub msg: Option<Payload>,
     /// Debug object so far.
     pub debug: Option<Debug>,
+    /// Until when it may be delivered, in milliseconds since the epoch. `None`: for as long as the session lives.
+    pub expires: Option<i64>,
 }
 
 /// The outcome of one [`Effect`].

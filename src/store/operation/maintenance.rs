@@ -95,3 +95,27 @@ pub struct Scavenged {
     /// How long it took, without waiting for its turn and without the commit.
     pub took: Duration,
 }
+
+/// Deletes messages whose time to live has ended, in part. A request among them ends without a reply.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpireMessages {
+    /// How long ago it must have ended. What was sent just before is given time to be acknowledged.
+    pub grace: Duration,
+    /// Where the last query ended. `None`: start over.
+    pub since: Option<i64>,
+    /// Maximum number of messages.
+    pub limit: u32,
+}
+
+/// Outcome of [`ExpireMessages`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpiredMessages {
+    /// How many were deleted.
+    pub messages: u64,
+    /// Whether there may be more.
+    pub more: bool,
+    /// To be passed to the next query.
+    pub since: i64,
+    /// How long it took, without waiting for its turn and without the commit.
+    pub took: Duration,
+}

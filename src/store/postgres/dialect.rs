@@ -273,6 +273,7 @@ impl Transaction<'_> {
         rows.debug.push(owned(row.debug));
         rows.deliveries.push(row.deliveries);
         rows.created.push(row.created);
+        rows.expires.push(row.expires);
         self.gathered(row.msg)
     }
 

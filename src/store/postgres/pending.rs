@@ -74,6 +74,7 @@ pub struct Outgoing {
     pub debug: Vec<Option<String>>,
     pub deliveries: Vec<i32>,
     pub created: Vec<i64>,
+    pub expires: Vec<Option<i64>>,
 }
 
 /// The totals that sessions' outboxes have taken.
@@ -177,12 +178,16 @@ impl Pending {
         let Pending {
             incoming, outgoing, ..
         } = self;
+        let (expires, value) = match outgoing.any_expires() {
+            true => (", expires", ", ?"),
+            false => ("", ""),
+        };
         [
             Part {
                 text: format!(
                     "new_outbox AS (INSERT INTO {outbox} \
-                    (session, seq, kind, eid, cmid, tid, msg, debug, deliveries, created) \
-                    SELECT * FROM unnest(?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE {if_current})"
+                    (session, seq, kind, eid, cmid, tid, msg, debug, deliveries, created{expires}) \
+                    SELECT * FROM unnest(?, ?, ?, ?, ?, ?, ?, ?, ?, ?{value}) WHERE {if_current})"
                 ),
                 rows: outgoing.session.len(),
                 values: outgoing.values(),
@@ -340,8 +345,13 @@ impl Outgoing {
         first.is_some_and(|first| seqs.iter().any(|seq| seq >= first))
     }
 
+    /// Whether any of them has a time to live. Few have: the column is left out then.
+    fn any_expires(&self) -> bool {
+        self.expires.iter().any(Option::is_some)
+    }
+
     fn values(&self) -> Vec<Value<'_>> {
-        vec![
+        let mut values = vec![
             Value::Longs(&self.session),
             Value::Longs(&self.seq),
             Value::Texts(&self.kind),
@@ -352,7 +362,11 @@ impl Outgoing {
             Value::Maybes(&self.debug),
             Value::Ints(&self.deliveries),
             Value::Longs(&self.created),
-        ]
+        ];
+        if self.any_expires() {
+            values.push(Value::MaybeLongs(&self.expires));
+        }
+        values
     }
 }
 

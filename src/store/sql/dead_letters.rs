@@ -157,6 +157,7 @@ impl Transaction<'_> {
             debug: dead.debug.as_deref(),
             deliveries: 0,
             created: now,
+            expires: None,
         };
         let row: OutboxRow = diesel::insert_into(outbox::table)
             .values(&new)
@@ -173,6 +174,7 @@ impl Transaction<'_> {
             session: key,
             home,
             after,
+            expires: None,
             message,
         });
         Ok(true)

@@ -19,6 +19,7 @@ mod claims;
 mod closing;
 mod dead_letters;
 mod excess;
+mod expired;
 mod forgotten;
 mod forwarded;
 mod handler;

@@ -40,7 +40,9 @@ impl Transaction<'_> {
             debug: debug.as_deref(),
             deliveries: 0,
             created: now,
+            expires: message.time_to_live.map(|it| now.saturating_add(ms(it))),
         };
+        let expires = new.expires;
         self.insert_outbox(&new)?;
         // The message itself is moved out of its operation after the commit, when the operation cannot run again.
         if self.news.stored.is_empty() {
@@ -51,6 +53,7 @@ impl Transaction<'_> {
             session: key,
             home,
             after,
+            expires,
             message: None,
         });
         Ok(Some(seq))

@@ -226,7 +226,7 @@ impl Transaction<'_> {
 
     pub fn insert_outbox(&mut self, row: &NewOutboxRow<'_>) -> DbResult<()> {
         let conn = self.raw_conn();
-        if let (None, None, 0) = (row.cmid, row.debug, row.deliveries) {
+        if let (None, None, 0, None) = (row.cmid, row.debug, row.deliveries, row.expires) {
             let values = [
                 Long(row.session),
                 Long(row.seq),

@@ -234,3 +234,38 @@ fn a_message_that_is_too_large_is_fetched_with_room_for_it() {
     assert!(has(&actions, next), "{actions:?}");
     assert_eq!(deliver(&mut driven, actions)[0]["smid"], "abc1");
 }
+
+/// What waits for its turn beyond its time is not sent, and leaves its room to others.
+#[test]
+fn an_expired_message_is_not_sent() {
+    let config = Config {
+        window: 2,
+        round: 2,
+        ..Config::default()
+    };
+    let mut driven = Driven::established(config);
+    driven.environment.wall = 10_000;
+    let expiring = |seq, expires| OutboxMessage {
+        expires: Some(expires),
+        ..stored(seq)
+    };
+    let fetched = |messages, more| {
+        Event::Fetched(Ok(FetchedOutbox {
+            messages,
+            more,
+            too_large: None,
+        }))
+    };
+    driven.on(Event::Registry(ToSession::Notice));
+    let page = vec![expiring(1, 10_000), expiring(2, 9_000)];
+    let actions = driven.on(fetched(page, true));
+    assert!(deliver(&mut driven, actions).is_empty());
+    // There is room, so more was asked for.
+    let page = vec![expiring(3, 10_001), stored(4)];
+    let actions = driven.on(fetched(page, false));
+    let smids: Vec<_> = deliver(&mut driven, actions)
+        .into_iter()
+        .map(|sent| sent["smid"].clone())
+        .collect();
+    assert_eq!(smids, ["abc3", "abc4"]);
+}

@@ -298,5 +298,6 @@ fn send(tid: &str) -> NewMessage {
         msg: None,
         debug: None,
         correlation: None,
+        time_to_live: None,
     }
 }

@@ -81,8 +81,9 @@ fn fill(rows: i64) -> String {
         SELECT (i % 1000 + 1) * 256, 'c' || i, {NOW} FROM generate_series(1, {rows}) AS i ON CONFLICT DO NOTHING; \
         INSERT INTO inbox_1 (session, cmid, created) \
         SELECT (i % 1000 + 1) * 256, 'd' || i, {NOW} FROM generate_series(1, {rows}) AS i ON CONFLICT DO NOTHING; \
-        INSERT INTO outbox_1 (session, seq, kind, eid, tid, msg, deliveries, created) \
-        SELECT (i % 1000 + 1) * 256, {rows} + i, 'SEND', 'e', 't', '1', 0, {NOW} FROM generate_series(1, {rows}) AS i ON CONFLICT DO NOTHING; \
+        INSERT INTO outbox_1 (session, seq, kind, eid, tid, msg, deliveries, created, expires) \
+        SELECT (i % 1000 + 1) * 256, {rows} + i, 'SEND', 'e', 't', '1', 0, {NOW}, {NOW} + CASE WHEN i <= 5 THEN -60000 ELSE i * 1000 END \
+        FROM generate_series(1, {rows}) AS i ON CONFLICT DO NOTHING; \
         INSERT INTO outbox (session, seq, kind, eid, tid, msg, deliveries, created) \
         SELECT (i % 1000 + 1) * 256, i, 'SEND', 'e', 't', '1', 0, {NOW} FROM generate_series(1, {rows}) AS i ON CONFLICT DO NOTHING; \
         INSERT INTO correlation (session, seq, sid, user_id, tid, terminator, requested, timeout_ms, due) \
@@ -243,6 +244,11 @@ impl Probe {
             limit: 10,
             again: day(),
             since: None,
+        });
+        self.run(ExpireMessages {
+            grace: Duration::from_secs(10),
+            since: None,
+            limit: 100,
         });
         self.run(call(vec![Effect::EndRequest {
             session,

@@ -135,6 +135,32 @@ fn looking_for_ended_requests_skips_deleted_rows() {
     }
 }
 
+#[test]
+fn looking_for_expired_messages_skips_deleted_rows() {
+    let (_schema, mut probe, _report) = begin();
+    probe.execute(&format!(
+        "INSERT INTO outbox (session, seq, kind, eid, tid, msg, deliveries, created, expires) \
+        SELECT i % 1000, i, 'SEND', 'e', 't', '1', 0, {NOW}, {NOW} - 30000 - i % 1000 FROM generate_series(1, {GONE}) AS i; \
+        DELETE FROM outbox"
+    ));
+    let look = |since| ExpireMessages {
+        grace: SECOND,
+        since,
+        limit: 100,
+    };
+    let (mut expired, first) = probe.count_pages(look(None));
+    assert!(first > GONE, "nothing was in the way: {first} pages");
+    for _ in 0..3 {
+        probe.clock.advance(SECOND);
+        let (next, pages) = probe.count_pages(look(Some(expired.since)));
+        assert!(
+            pages < A_FEW,
+            "a look took {pages} pages, the first one {first}"
+        );
+        expired = next;
+    }
+}
+
 /// A user who forwards much is counted again and again.
 #[test]
 fn counting_a_users_forwarded_messages_skips_deleted_rows() {
