@@ -56,6 +56,7 @@ impl Default for Environment {
 
 /// What happened.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // `Registry` is the common one: boxing it would cost an allocation each
 pub(in crate::session) enum Event {
     /// From the connection.
     Connection(FromConnection),
