@@ -21,6 +21,9 @@ const AFTER_CUT: Duration = Duration::from_secs(1);
 /// Maximum number of abandoned threads. Each counts until it returns.
 const MOST_LOST: usize = 32;
 
+/// A longer limit (such as `Duration::MAX`, for none) would overflow the clock.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// The threads of transactional handlers.
 pub struct Handlers {
     pub lane: Arc<Lane>,
@@ -111,9 +114,9 @@ impl Handlers {
 
     /// A thread begins to run this handler.
     pub fn begin(self: &Arc<Self>, job: &mut Job) -> Watched {
-        let limit = job.limit().unwrap_or_default();
+        let limit = job.limit().unwrap_or_default().min(LONGEST);
         let running = Running {
-            until: Instant::now() + limit.saturating_add(self.patience),
+            until: Instant::now() + limit + self.patience,
             abandon: Some(job.abandon()),
             cut: None,
         };

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use diesel::prelude::*;
-use matssocket::{Forward, Incoming, Outcome, ReplyTo, ServerBuilder, Store};
+use matssocket::{Forward, Incoming, Outcome, ReplyTo, ServerBuilder, ServiceOptions, Store};
 
 use matssocket_testing::*;
 
@@ -58,6 +58,15 @@ macro_rules! book_keeper {
                         }
                         _ => Err("it fails".into()),
                     }
+                })
+                // Without a limit of time.
+                .transactional_service_with(
+                    "patient",
+                    ServiceOptions::default().time_limit(Duration::MAX),
+                    |_: &mut $connection, incoming: Incoming<Value>| Ok(Outcome::resolve(incoming.payload)),
+                )
+                .endpoint("to patient", async |incoming: Incoming<Value>| {
+                    Ok(Outcome::<Value>::forward(Forward::to("patient", &incoming.payload)))
                 })
                 .service("echo", async |incoming: Incoming<Value>| Ok(Outcome::resolve(incoming.payload)))
                 .endpoint("to book", async |incoming: Incoming<Value>| {
@@ -180,6 +189,8 @@ async fn what_is_kept(is_postgres: bool) {
         .await;
     let told = line.expect_id("RESOLVE", &asked).await;
     assert_eq!(told["msg"], json!({"adapted": "booked"}));
+    let asked = line.request("to patient", json!(7)).await;
+    assert_eq!(line.expect_id("RESOLVE", &asked).await["msg"], 7);
     let of_service = |node: usize| nodes[node].server.metrics().services["book"].clone();
     let timed_out = of_service(0).timed_out + of_service(1).timed_out;
     assert_eq!(timed_out, 2, "the attempts of \"sleep\"");

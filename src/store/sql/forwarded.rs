@@ -14,7 +14,7 @@ use super::rows::{ForwardedRow, NewDeadLetterRow, NewForwardedRow, debug_text, s
 use super::schema::{dead_letter, forwarded};
 use crate::clock::ms;
 use crate::store::operation::*;
-use crate::store::statements::DbResult;
+use crate::store::statements::{DbError, DbResult};
 
 diesel::define_sql_function! {
     fn coalesce(text: Nullable<Text>, otherwise: Text) -> Text;
@@ -101,12 +101,33 @@ impl Transaction<'_> {
     /// Inserts a row with a key, at once: whether there is one with the same key decides what its caller is told. Waits
     /// for transactions that may be about to commit one.
     fn insert_unless_outstanding(&mut self, row: &NewForwardedRow<'_>) -> DbResult<Option<i64>> {
-        diesel::insert_into(forwarded::table)
-            .values(row)
-            .on_conflict_do_nothing()
-            .returning(forwarded::id)
-            .get_result(self.flushed_forwarded_conn()?)
-            .optional()
+        const TRIES: u32 = 3;
+        for _ in 0..TRIES {
+            let conn = self.flushed_forwarded_conn()?;
+            let inserted = diesel::insert_into(forwarded::table)
+                .values(row)
+                .on_conflict_do_nothing()
+                .returning(forwarded::id)
+                .get_result(conn)
+                .optional()?;
+            if inserted.is_some() {
+                return Ok(inserted);
+            }
+            // No other conflict may pass for this one; and what was in the way may just have been settled.
+            let outstanding: i64 = forwarded::table
+                .filter(forwarded::service.eq(row.service))
+                .filter(forwarded::key.eq(row.key))
+                .count()
+                .get_result(conn)?;
+            if outstanding > 0 {
+                return Ok(None);
+            }
+        }
+        let why = format!(
+            "work for the service {:?} conflicts with another row",
+            row.service
+        );
+        Err(DbError::SerializationError(why.into()))
     }
 
     /// Deletes a service's outstanding work with this key, unless a node has claimed it. Returns whether there was any.

@@ -97,10 +97,10 @@ fn fill(rows: i64) -> String {
         SELECT 'k' || i, {NOW} - i FROM generate_series(1, {rows}) AS i ON CONFLICT DO NOTHING; \
         INSERT INTO dead_letter (origin, sid, user_id, kind, tid, created, reason, deliveries, died, bytes) \
         SELECT 'outbox', 's', 'u', 'SEND', 't', {NOW}, 'r', 1, {NOW}, 1 FROM generate_series(1, {rows}) AS i; \
-        INSERT INTO forwarded (epoch, node, due, attempts, secret, created, service, endpoint, sid, user_id, kind, tid, msg) \
+        INSERT INTO forwarded (epoch, node, due, attempts, secret, created, service, endpoint, sid, user_id, kind, tid, msg, key) \
         SELECT 1, CASE WHEN i % 10000 = 0 THEN '{ME}' WHEN i % 3 = 0 THEN 'other' END, {NOW} - i % 100, 0, 's', {NOW}, \
-            CASE WHEN i % 2 = 0 THEN 'service' ELSE 'other''s' END, 'e', 's' || i, 'u' || i / 4, 'SEND', 't', '1' \
-        FROM generate_series(1, {rows}) AS i;"
+            CASE WHEN i % 2 = 0 THEN 'service' ELSE 'other''s' END, 'e', 's' || i, 'u' || i / 4, 'SEND', 't', '1', 'k' || i \
+        FROM generate_series(1, {rows}) AS i ON CONFLICT DO NOTHING;"
     )
 }
 
@@ -319,9 +319,15 @@ impl Probe {
             here: false,
             ..work()
         };
-        for work in [work(), free] {
+        let keyed = NewForward {
+            key: Some("key".into()),
+            ..work()
+        };
+        for work in [work(), free, keyed] {
             self.run(call(vec![Effect::Forward(Box::new(work))]));
         }
+        let (service, key) = ("service".into(), "another".into());
+        self.run(call(vec![Effect::Cancel { service, key }]));
         let rows: Vec<_> = claimed.rows.iter().map(|row| (row.id, row.epoch)).collect();
         let (id, epoch) = rows.first().copied().unwrap_or_default();
         let secret = "s".to_owned();
