@@ -153,7 +153,7 @@ impl IdempotencyKey {
 ///
 /// It is stored for every session that the user has at the moment of the commit. A session that is opened at the same
 /// time is either one of them or comes into being after the message: it is never missed halfway. A client that has been
-/// welcomed before the message was sent always gets it.
+/// welcomed before the message was sent gets it, unless its outbox is full.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SentToUser {

@@ -100,7 +100,7 @@ async fn serve(asked: Asked) -> Result<(), Failure> {
   store    {store}
   health   http://{address}/health
   ready    http://{address}/ready
-  metrics  http://{address}/metrics
+  metrics  http://{address}/metrics (JSON), /prometheus
 
 Clients log in with the authorization value Demo:<name>; any name is accepted: this server is for trying things out."
         ),
