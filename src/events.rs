@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::auth::ClientInfo;
 use crate::seldom::log_seldom;
 use crate::wire::MessageType;
 
@@ -33,6 +34,41 @@ pub struct SessionEvent {
     pub session_id: String,
     /// Its user.
     pub user_id: String,
+    /// The client that is, or was, connected: its app, library and address. `None` if there was no connection, as when an
+    /// absent session times out.
+    pub client: Option<Arc<ClientInfo>>,
+    /// For [`Deregister`](SessionChange::Deregister) and [`Close`](SessionChange::Close): the WebSocket's close code, this
+    /// server's or the client's. `None` if the connection broke without one, or there was no connection.
+    pub close_code: Option<u16>,
+    /// Why the session was closed, or its connection; `None` if nobody said.
+    pub reason: Option<String>,
+}
+
+impl SessionEvent {
+    pub(crate) fn new(change: SessionChange, session_id: &str, user_id: &str) -> SessionEvent {
+        SessionEvent {
+            change,
+            session_id: session_id.to_owned(),
+            user_id: user_id.to_owned(),
+            client: None,
+            close_code: None,
+            reason: None,
+        }
+    }
+
+    pub(crate) fn of_client(self, client: Option<&Arc<ClientInfo>>) -> SessionEvent {
+        SessionEvent {
+            client: client.cloned(),
+            ..self
+        }
+    }
+
+    pub(crate) fn because(self, reason: &str) -> SessionEvent {
+        SessionEvent {
+            reason: Some(reason.to_owned()),
+            ..self
+        }
+    }
 }
 
 /// An envelope received from, or sent to, a client of this node.
@@ -64,15 +100,12 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    pub(crate) fn session(&self, change: SessionChange, session_id: &str, user_id: &str) {
+    /// Tells the listeners; without any, the event is not even made.
+    pub(crate) fn session(&self, event: impl FnOnce() -> SessionEvent) {
         if self.session.is_empty() {
             return;
         }
-        let event = SessionEvent {
-            change,
-            session_id: session_id.to_owned(),
-            user_id: user_id.to_owned(),
-        };
+        let event = event();
         for listener in &self.session {
             guarded(|| listener(&event));
         }
@@ -106,7 +139,7 @@ mod tests {
             .push(Arc::new(move |event: &SessionEvent| {
                 let _ = tell.send(event.change);
             }));
-        listeners.session(SessionChange::New, "sid", "user");
+        listeners.session(|| SessionEvent::new(SessionChange::New, "sid", "user"));
         assert_eq!(told.try_recv(), Ok(SessionChange::New));
     }
 }

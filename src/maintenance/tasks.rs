@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Task, ended};
-use crate::events::SessionChange;
+use crate::events::{SessionChange, SessionEvent};
 use crate::mailbox::Mailbox;
 use crate::node::{LeaseClock, Node};
 use crate::registry::{BeginSweep, Closed, ComeBack, EndSweep, Holders, NotSwept, Positions};
@@ -177,8 +177,9 @@ async fn time_out(node: &Node) -> Result<(), StoreError> {
         let sessions = node.store.run(time_out).await?;
         let more = sessions.len() >= limit as usize;
         for session in &sessions {
-            node.listeners
-                .session(SessionChange::Timeout, &session.sid, &session.user_id);
+            node.listeners.session(|| {
+                SessionEvent::new(SessionChange::Timeout, &session.sid, &session.user_id)
+            });
         }
         if !sessions.is_empty() {
             node.registry().tell(Closed {

@@ -33,7 +33,7 @@ use crate::cluster::Tell;
 use crate::config::Config;
 use crate::endpoint::{Context, Data, Endpoint, Service, take_effects};
 use crate::error::NotReady;
-use crate::events::{Listeners, SessionChange};
+use crate::events::{Listeners, SessionChange, SessionEvent};
 use crate::mailbox::Mailbox;
 use crate::registry::{self, Registry};
 use crate::seldom::{Seldom, SeldomBy, and_others};
@@ -362,8 +362,10 @@ impl Node {
     /// Notifies the holders of these sessions, and the listeners, that they are closed.
     pub(crate) fn tell_closed(&self, sessions: Vec<ClosedSession>, reason: &str) {
         for closed in sessions.iter().filter(|closed| closed.home.is_none()) {
-            self.listeners
-                .session(SessionChange::Close, &closed.sid, &closed.user_id);
+            self.listeners.session(|| {
+                SessionEvent::new(SessionChange::Close, &closed.sid, &closed.user_id)
+                    .because(reason)
+            });
         }
         if !sessions.is_empty() {
             self.registry().tell(registry::Closed {

@@ -416,3 +416,72 @@ async fn tcp_ends_promptly_after_the_clients_answer() {
         "TCP ended {end:?} after the closing handshake"
     );
 }
+
+/// Listeners were told that a session had ended, and neither why nor whose it was.
+#[actix_web::test]
+async fn listeners_are_told_who_it_was_and_why_it_ended() {
+    use matssocket::{SessionChange, SessionEvent};
+    let (tell, told) = std::sync::mpsc::channel();
+    let nodes = Setup::new()
+        .extend(move |builder, _, _| {
+            let tell = tell.clone();
+            builder.on_session(move |event: &SessionEvent| drop(tell.send(event.clone())))
+        })
+        .start(1)
+        .await;
+    let next = |change: SessionChange| {
+        let event = told
+            .recv_timeout(Duration::from_secs(15))
+            .expect("an event");
+        assert_eq!(event.change, change, "{event:?}");
+        event
+    };
+    let mut line = nodes.open("anna").await;
+    let new = next(SessionChange::New);
+    let client = new.client.expect("it is connected");
+    assert_eq!(
+        (&*client.app_name, new.close_code, new.reason),
+        ("TestApp", None, None)
+    );
+
+    // Lost without a word.
+    let session = line.session().to_owned();
+    let client = line.cut();
+    let lost = next(SessionChange::Deregister);
+    assert_eq!(
+        (lost.session_id, lost.close_code, lost.reason),
+        (session, None, None)
+    );
+    assert!(lost.client.is_some());
+
+    // Closed by this server.
+    line = nodes.back(0, client).await;
+    next(SessionChange::Reconnect);
+    nodes
+        .server()
+        .close_session(line.session(), "unpaid")
+        .await
+        .expect("closed");
+    let closed = next(SessionChange::Close);
+    let reason = closed.reason.unwrap_or_default();
+    assert!(reason.contains("unpaid"), "{reason}");
+    assert_eq!(closed.close_code, Some(4000));
+
+    // By its client.
+    let mut line = nodes.open("bert").await;
+    next(SessionChange::New);
+    line.leave(4000).await;
+    let left = next(SessionChange::Close);
+    assert_eq!((&*left.user_id, left.close_code), ("bert", Some(4000)));
+
+    // By a violation.
+    let mut line = nodes.open("clara").await;
+    next(SessionChange::New);
+    line.text("no JSON").await;
+    let (code, why) = line.close().await;
+    let violated = next(SessionChange::Close);
+    assert_eq!(
+        (violated.close_code, violated.reason),
+        (Some(code), Some(why))
+    );
+}

@@ -11,8 +11,9 @@ use tokio::sync::oneshot;
 
 use super::super::connection::ToConnection;
 use super::super::state::{Event, Hello, Keep};
+use crate::auth::ClientInfo;
 use crate::clock::jittered;
-use crate::events::SessionChange;
+use crate::events::{SessionChange, SessionEvent};
 use crate::mailbox::Mailbox;
 use crate::node::Node;
 use crate::registry::{Attach, Detach, TakeOver, ToSession, UserHash};
@@ -64,6 +65,7 @@ impl Session {
             // On the user's account, so that it queues behind the pending closing of sessions that make room for it.
             share: Share::of_user(&register.user_id),
             user_id: register.user_id.clone(),
+            client: self.state.client().cloned(),
             revocations: self.revocations,
             registering,
             me,
@@ -79,6 +81,10 @@ impl Session {
         ctx: &mut Context<Self>,
     ) {
         self.ended = true;
+        let ended = Ended {
+            code: close.as_ref().map(|close| close.code.code()),
+            reason: close.as_ref().map(|close| close.reason().to_owned()),
+        };
         if let Some(close) = close {
             self.connection.tell(ToConnection::Close(close));
         }
@@ -93,14 +99,14 @@ impl Session {
             (None, None) => None,
         };
         if let Some((holder, sid, keep)) = registered {
-            self.detach(holder, sid, keep);
+            self.detach(holder, sid, keep, ended);
         }
         self.uncount();
         ctx.stop();
     }
 
     /// Releases the session.
-    fn detach(&self, holder: Holder, sid: &str, keep: Keep) {
+    fn detach(&self, holder: Holder, sid: &str, keep: Keep, ended: Ended) {
         self.node.registry().tell(Detach(holder));
         let change = match &keep {
             Keep::Deregister => Some(SessionChange::Deregister),
@@ -108,8 +114,9 @@ impl Session {
             Keep::Nothing => None,
         };
         if let Some(change) = change {
-            let owner = self.state.owner();
-            self.node.listeners.session(change, sid, owner);
+            self.node
+                .listeners
+                .session(|| self.event(change, sid, &keep, ended));
         }
         let (node, share) = (self.node.clone(), Share::of_user(self.state.owner()));
         let received = match &keep {
@@ -124,6 +131,27 @@ impl Session {
     }
 }
 
+/// How the connection ended, if this server ended it.
+struct Ended {
+    code: Option<u16>,
+    reason: Option<String>,
+}
+
+impl Session {
+    /// What listeners are told of the session's end, or of that of its connection.
+    fn event(&self, change: SessionChange, sid: &str, keep: &Keep, ended: Ended) -> SessionEvent {
+        let reason = match keep {
+            Keep::Close(reason) => Some(reason.clone()),
+            Keep::Deregister | Keep::Closed | Keep::Nothing => ended.reason,
+        };
+        SessionEvent {
+            close_code: ended.code.or(self.state.closed_by_client()),
+            reason,
+            ..SessionEvent::new(change, sid, self.state.owner()).of_client(self.state.client())
+        }
+    }
+}
+
 /// A registration in progress, which continues if the actor ends.
 struct Registration {
     node: Arc<Node>,
@@ -131,6 +159,7 @@ struct Registration {
     name: Arc<str>,
     share: Share,
     user_id: String,
+    client: Option<Arc<ClientInfo>>,
     /// How many revocations the node had seen when the user was authenticated.
     revocations: u64,
     registering: Rc<Registering>,
@@ -159,8 +188,9 @@ impl Registration {
                 true => SessionChange::New,
                 false => SessionChange::Reconnect,
             };
-            let listeners = &self.node.listeners;
-            listeners.session(change, &held.sid, &self.user_id);
+            self.node.listeners.session(|| {
+                SessionEvent::new(change, &held.sid, &self.user_id).of_client(self.client.as_ref())
+            });
         }
         self.report(outcome);
     }
@@ -213,8 +243,10 @@ fn tell_displaced(node: &Node, sessions: &[ClosedSession]) {
         node.counters
             .sessions_displaced
             .fetch_add(1, Ordering::Relaxed);
-        node.listeners
-            .session(SessionChange::Close, &session.sid, &session.user_id);
+        node.listeners.session(|| {
+            SessionEvent::new(SessionChange::Close, &session.sid, &session.user_id)
+                .because("it made room for a newer session of its user")
+        });
     }
 }
 

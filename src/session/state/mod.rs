@@ -109,6 +109,8 @@ pub(super) struct State {
     remote: Option<Box<str>>,
     /// `None` before HELLO.
     client: Option<Arc<ClientInfo>>,
+    /// The code with which the client closed the connection.
+    closed_by_client: Option<u16>,
     actions: Vec<Action>,
 }
 
@@ -147,6 +149,7 @@ impl State {
             recent: Recent::default(),
             remote: remote.map(String::into_boxed_str),
             client: None,
+            closed_by_client: None,
             actions: Vec::new(),
         }
     }
@@ -211,6 +214,7 @@ impl State {
             }
             FromConnection::Violation(close) => self.close(close),
             FromConnection::Closed(code) => {
+                self.closed_by_client = code;
                 let keep = match code {
                     Some(code) if self.keep && code == CloseCode::GoingAway.code() => {
                         Keep::Deregister
@@ -340,6 +344,11 @@ impl State {
     /// What the client said about itself.
     pub(super) fn client(&self) -> Option<&Arc<ClientInfo>> {
         self.client.as_ref()
+    }
+
+    /// The code with which the client closed the connection, if it did and gave one.
+    pub(super) fn closed_by_client(&self) -> Option<u16> {
+        self.closed_by_client
     }
 
     /// A hash of the client's user id, under which the user is counted.

@@ -90,7 +90,9 @@ async fn listeners_and_introspection_see_what_goes_on() {
         })
         .on_session(move |event| {
             assert_eq!(event.user_id, "alice");
-            changed.add(format!("{:?}", event.change));
+            let app = event.client.as_ref().map(|client| &*client.app_name);
+            assert_eq!(app, Some("testkit"), "{:?}", event.change);
+            changed.add(format!("{:?} {:?}", event.change, event.close_code));
         })
         .on_message(move |event| {
             let way = if event.incoming { "in" } else { "out" };
@@ -120,7 +122,13 @@ async fn listeners_and_introspection_see_what_goes_on() {
     client.reconnect().await.unwrap();
     client.close().await.unwrap();
     use SessionChange::{Close, Deregister, New, Reconnect};
-    let expected = [New, Deregister, Reconnect, Close].map(|change| format!("{change:?}"));
+    let expected = [
+        (New, None),
+        (Deregister, None),
+        (Reconnect, None),
+        (Close, Some(4000)),
+    ];
+    let expected = expected.map(|(change, code)| format!("{change:?} {code:?}"));
     assert_eq!(sessions.all(), expected);
     let messages = messages.all();
     for expected in [
