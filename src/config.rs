@@ -205,7 +205,8 @@ pub struct Config {
     pub lease_interval: Duration,
     /// Interval of the sweep, which makes up for lost notices between nodes. Default 5 s.
     pub sweep_interval: Duration,
-    /// How often a node looks for forwarded messages to take over and for requests that have timed out. Default 1 s.
+    /// How often a node looks for forwarded messages to take over, for requests that have timed out, and for messages whose
+    /// [time to live](crate::Destination::time_to_live) is over. Default 1 s.
     pub takeover_interval: Duration,
     /// How often a node records that the sessions it holds are alive (plus 0–10 %). Default 54 s.
     pub liveliness_interval: Duration,

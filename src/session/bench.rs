@@ -135,7 +135,7 @@ impl Decisions {
                 tid: "a-trace-id".into(),
                 msg: Some(payload.clone()),
                 debug: None,
-                expires: None,
+                left: None,
             };
             let actions = self.on(Event::Registry(ToSession::Stored(seq - 1, message)));
             if actions

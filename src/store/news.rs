@@ -58,8 +58,6 @@ pub struct StoredMessage {
     pub home: Option<(Arc<str>, ConnectionId)>,
     /// The session's newest sequence number before this message; none in between was assigned.
     pub after: i64,
-    /// Until when it may be delivered, if not for as long as the session lives.
-    pub expires: Option<i64>,
     /// The message itself, which saves reading it back from the store.
     pub message: Option<OutboxMessage>,
 }

@@ -26,6 +26,11 @@ pub fn secret() -> String {
         .collect()
 }
 
+/// The time from one to the other, both in milliseconds; zero if the second is the earlier one.
+fn between(from: i64, to: i64) -> Duration {
+    Duration::from_millis(u64::try_from(to.saturating_sub(from)).unwrap_or(0))
+}
+
 fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> DbError {
     DbError::DeserializationError(Box::new(error))
 }
@@ -88,10 +93,10 @@ pub struct OutboxRow {
     pub expires: Option<i64>,
 }
 
-impl TryFrom<OutboxRow> for OutboxMessage {
-    type Error = DbError;
-
-    fn try_from(row: OutboxRow) -> DbResult<OutboxMessage> {
+impl OutboxRow {
+    /// The message, as read at this time (milliseconds since the epoch).
+    pub fn read_at(self, now: i64) -> DbResult<OutboxMessage> {
+        let row = self;
         Ok(OutboxMessage {
             seq: row.seq,
             kind: kind(&row.kind)?,
@@ -100,7 +105,7 @@ impl TryFrom<OutboxRow> for OutboxMessage {
             tid: row.tid,
             msg: row.msg.map(payload).transpose()?,
             debug: debug(row.debug)?,
-            expires: row.expires,
+            left: row.expires.map(|expires| between(now, expires)),
         })
     }
 }
@@ -216,9 +221,6 @@ impl ForwardedRow {
     /// The row, as read at this time (milliseconds since the epoch).
     pub fn read_at(self, now: i64) -> DbResult<Forwarded> {
         let row = self;
-        let between = |from: i64, to: i64| {
-            Duration::from_millis(u64::try_from(to.saturating_sub(from)).unwrap_or(0))
-        };
         let work = NewForward {
             service: row.service,
             endpoint: row.endpoint,

@@ -153,8 +153,8 @@ impl Conversation {
             return;
         }
         match line {
-            "… the line breaks" => self.nothing_else().await,
-            "… the line breaks, and the answer is lost with it" => {
+            "… the connection breaks" => self.nothing_else().await,
+            "… the connection breaks, and the answer is lost with it" => {
                 self.read().await;
                 assert_eq!(self.came.drain(..).count(), 1, "the answer");
             }

@@ -240,7 +240,10 @@ impl State {
             ToSession::Stored(_, message) if !self.has_room_for(outbox::size(&message)) => {
                 self.window.newest(message.seq);
             }
-            ToSession::Stored(after, message) => self.window.stored(after, message, &self.config),
+            ToSession::Stored(after, message) => {
+                let wall = self.environment.wall;
+                self.window.stored(after, message, wall, &self.config);
+            }
             ToSession::Notice => self.window.poke(),
             ToSession::Swept(newest) => self.window.newest(newest),
             ToSession::Published(publication) => self.published(publication),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::Action;
+use crate::clock::ms;
 use crate::config::Config;
 use crate::store::operation::OutboxMessage;
 
@@ -19,11 +20,18 @@ pub(super) struct Window {
     fetching: Option<i64>,
     /// Size of the next message, if it is known to be larger than a normal read.
     max_first: u64,
-    ready: VecDeque<OutboxMessage>,
+    ready: VecDeque<Ready>,
     sent: BTreeMap<i64, Sent>,
     bytes: usize,
     /// When something was last acknowledged, or bytes were last still waiting to be sent.
     moved: i64,
+}
+
+/// A message to be sent.
+struct Ready {
+    message: OutboxMessage,
+    /// From when on it is not sent any more, in milliseconds since the epoch on the node's own clock.
+    expires: Option<i64>,
 }
 
 struct Sent {
@@ -46,11 +54,17 @@ impl Window {
 
     /// A message was stored, and none between `after` and it. It enters only if it is the next one; otherwise the store
     /// is read.
-    pub(super) fn stored(&mut self, after: i64, message: OutboxMessage, config: &Config) {
+    pub(super) fn stored(
+        &mut self,
+        after: i64,
+        message: OutboxMessage,
+        wall: i64,
+        config: &Config,
+    ) {
         self.newest = self.newest.max(message.seq);
         let is_next = after <= self.head && message.seq > self.head;
         if is_next && self.fetching.is_none() && self.room(config) {
-            self.take_in(message);
+            self.take_in(message, wall);
         }
     }
 
@@ -64,10 +78,11 @@ impl Window {
         self.newest = self.newest.max(seq);
     }
 
-    fn take_in(&mut self, message: OutboxMessage) {
+    fn take_in(&mut self, message: OutboxMessage, wall: i64) {
         self.head = message.seq;
         self.bytes += size(&message);
-        self.ready.push_back(message);
+        let expires = message.left.map(|left| wall.saturating_add(ms(left)));
+        self.ready.push_back(Ready { message, expires });
     }
 
     fn count(&self) -> usize {
@@ -97,12 +112,12 @@ impl Window {
     }
 
     /// The result of a read from the store.
-    pub(super) fn fetched(&mut self, messages: Vec<OutboxMessage>, more: bool) {
+    pub(super) fn fetched(&mut self, messages: Vec<OutboxMessage>, more: bool, wall: i64) {
         let asked_at = self.fetching.take();
         self.max_first = 0;
         for message in messages {
             if message.seq > self.head {
-                self.take_in(message);
+                self.take_in(message, wall);
             }
         }
         self.newest = self.newest.max(self.head);
@@ -140,15 +155,15 @@ impl Window {
         !self.ready.is_empty()
     }
 
-    /// The next messages to send. Those that have expired by the wall clock are left out; maintenance deletes them from the
+    /// The next messages to send. Those that have expired by now are left out; maintenance deletes them from the
     /// store.
     pub(super) fn next_round(&mut self, most: usize, now: i64, wall: i64) -> Vec<OutboxMessage> {
         let mut round = Vec::with_capacity(most.max(1).min(self.ready.len()));
         while round.len() < most.max(1)
-            && let Some(message) = self.ready.pop_front()
+            && let Some(Ready { message, expires }) = self.ready.pop_front()
         {
             let bytes = size(&message);
-            if message.expires.is_some_and(|expires| expires <= wall) {
+            if expires.is_some_and(|expires| expires <= wall) {
                 self.bytes -= bytes;
                 continue;
             }
@@ -215,6 +230,6 @@ impl Window {
 
     /// Payload bytes in memory: sent messages are not kept.
     pub(super) fn bytes(&self) -> usize {
-        self.ready.iter().map(size).sum()
+        self.ready.iter().map(|it| size(&it.message)).sum()
     }
 }

@@ -94,7 +94,10 @@ impl State {
                 too_large: Some(bytes),
                 ..
             }) => self.window.first_is_too_large(bytes),
-            Ok(FetchedOutbox { messages, more, .. }) => self.window.fetched(messages, more),
+            Ok(FetchedOutbox { messages, more, .. }) => {
+                let wall = self.environment.wall;
+                self.window.fetched(messages, more, wall);
+            }
             Err(error) => {
                 self.actions
                     .push(Action::Failed(Failure::ReadOutbox(error)));

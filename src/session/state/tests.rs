@@ -61,7 +61,7 @@ fn stored(seq: i64) -> OutboxMessage {
         tid: format!("t{seq}"),
         msg: Some(serde_json::value::to_raw_value(&seq).expect("a number is JSON")),
         debug: None,
-        expires: None,
+        left: None,
     }
 }
 

@@ -52,18 +52,18 @@ pub async fn deleted_when_their_time_has_ended(base: Base) {
     ];
     a.run(call(effects)).await;
     let news = a.news().await;
-    let expires: Vec<_> = news[0]
-        .stored
-        .iter()
-        .map(|it| message(it).expires)
-        .collect();
-    let at = |seconds: i64| Some(START + 1_000 * seconds);
-    assert_eq!(expires, [at(10), None, at(10), at(10), at(100)]);
+    let stored = news[0].stored.iter().map(message);
+    let lefts: Vec<_> = stored.map(|it| it.left).collect();
+    let left = |seconds: u64| Some(secs(seconds));
+    assert_eq!(lefts, [left(10), None, left(10), left(10), left(100)]);
+    base.clock.advance(secs(9));
     let fetched = a.fetch(holder.session).await;
-    let read: Vec<_> = fetched.iter().map(|it| it.expires).collect();
-    assert_eq!(read, expires);
+    let lefts: Vec<_> = fetched.iter().map(|it| it.left).collect();
+    assert_eq!(lefts, [left(1), None, left(1), left(1), left(91)]);
 
-    base.clock.advance(secs(14));
+    base.clock.advance(secs(5));
+    let fetched = a.fetch(holder.session).await;
+    assert_eq!(fetched[0].left, left(0), "it is over");
     assert_eq!(b.run(expire(5, None, 10)).await.messages, 0, "the grace");
     let acked = Complete {
         holder,

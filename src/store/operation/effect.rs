@@ -80,7 +80,7 @@ impl NewMessage {
     }
 
     /// The message under its sequence number.
-    pub(super) fn stored(self, seq: i64, expires: Option<i64>) -> OutboxMessage {
+    pub(super) fn stored(self, seq: i64) -> OutboxMessage {
         OutboxMessage {
             seq,
             kind: self.kind,
@@ -89,7 +89,7 @@ impl NewMessage {
             tid: self.tid,
             msg: self.msg,
             debug: self.debug,
-            expires,
+            left: self.time_to_live,
         }
     }
 }
@@ -126,8 +126,9 @@ pub struct OutboxMessage {
     pub msg: Option<Payload>,
     /// Debug object so far.
     pub debug: Option<Debug>,
-    /// Until when it may be delivered, in milliseconds since the epoch. `None`: for as long as the session lives.
-    pub expires: Option<i64>,
+    /// How much longer it may be delivered, counted from when it was stored or read: a time would be one of the store's
+    /// clock, which the reader's may differ from. `None`: for as long as the session lives.
+    pub left: Option<Duration>,
 }
 
 /// The outcome of one [`Effect`].

@@ -24,15 +24,14 @@ impl Unit {
             match (effect, outcome) {
                 (Effect::Message { message, .. }, EffectOutcome::Stored(seq)) => {
                     if let Some(stored) = stored.next() {
-                        stored.message = Some(std::mem::take(message).stored(*seq, stored.expires));
+                        stored.message = Some(std::mem::take(message).stored(*seq));
                     }
                 }
                 (Effect::ToUser { message, .. }, EffectOutcome::StoredForUser(of_user)) => {
                     for (seq, stored) in of_user.seqs.iter().zip(stored.by_ref()) {
                         // Nobody would take a copy for a session that is not connected.
-                        let expires = stored.expires;
                         stored.message =
-                            (stored.home.is_some()).then(|| message.clone().stored(*seq, expires));
+                            (stored.home.is_some()).then(|| message.clone().stored(*seq));
                     }
                 }
                 _ => {}

@@ -169,12 +169,11 @@ impl Transaction<'_> {
                 .set(correlation::seq.eq(seq))
                 .execute(conn)?;
         }
-        let message = Some(row.try_into()?);
+        let message = Some(row.read_at(now)?);
         self.news.stored.push(StoredMessage {
             session: key,
             home,
             after,
-            expires: None,
             message,
         });
         Ok(true)

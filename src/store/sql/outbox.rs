@@ -42,7 +42,6 @@ impl Transaction<'_> {
             created: now,
             expires: message.time_to_live.map(|it| now.saturating_add(ms(it))),
         };
-        let expires = new.expires;
         self.insert_outbox(&new)?;
         // The message itself is moved out of its operation after the commit, when the operation cannot run again.
         if self.news.stored.is_empty() {
@@ -53,7 +52,6 @@ impl Transaction<'_> {
             session: key,
             home,
             after,
-            expires,
             message: None,
         });
         Ok(Some(seq))
@@ -88,6 +86,7 @@ impl Transaction<'_> {
     }
 
     pub fn fetch_outbox(&mut self, op: &FetchOutbox) -> DbResult<FetchedOutbox> {
+        let now = self.now;
         let conn = self.flushed_conn()?;
         let behind = outbox::table
             .filter(outbox::session.eq(op.session.0))
@@ -121,7 +120,7 @@ impl Transaction<'_> {
                 .filter(outbox::seq.le(last))
                 .select(OutboxRow::as_select())
                 .load(conn)?;
-            let messages = rows.into_iter().map(OutboxMessage::try_from);
+            let messages = rows.into_iter().map(|row| row.read_at(now));
             fetched.messages = messages.collect::<Result<_, _>>()?;
         }
         Ok(fetched)
