@@ -4,6 +4,8 @@ mod components;
 mod description;
 mod document;
 mod registered;
+#[cfg(all(test, feature = "sqlite"))]
+mod tests;
 
 use std::collections::BTreeMap;
 

@@ -15,40 +15,47 @@ pub struct Writer<'a> {
     pub names: &'a Names,
 }
 
-/// A type, and whether it needs parentheses inside an array.
+/// A type.
 struct Type {
     text: String,
-    is_joined: bool,
+    /// What stands between its parts, if it has several.
+    by: Option<&'static str>,
 }
 
 impl Type {
     fn one(text: impl Into<String>) -> Type {
         Type {
             text: text.into(),
-            is_joined: false,
+            by: None,
         }
     }
 
     /// Several types with `|` or `&` between them, each once.
-    fn joined(parts: Vec<Type>, by: &str) -> Type {
+    fn joined(mut parts: Vec<Type>, by: &'static str) -> Type {
+        if parts.len() == 1 {
+            return parts.remove(0);
+        }
         let mut texts: Vec<String> = Vec::new();
-        let several = parts.len() > 1;
         for part in parts {
-            let text = if several { part.enclosed() } else { part.text };
+            let text = match part.by {
+                Some(other) if other != by => part.enclosed(),
+                _ => part.text,
+            };
             if !texts.contains(&text) {
                 texts.push(text);
             }
         }
         Type {
-            is_joined: texts.len() > 1,
+            by: (texts.len() > 1).then_some(by),
             text: texts.join(by),
         }
     }
 
+    /// As part of a larger type.
     fn enclosed(self) -> String {
-        match self.is_joined {
-            true => format!("({})", self.text),
-            false => self.text,
+        match self.by {
+            Some(_) => format!("({})", self.text),
+            None => self.text,
         }
     }
 }
@@ -182,5 +189,100 @@ fn constant(value: &Value) -> Type {
         Value::String(text) => Type::one(literal(text)),
         Value::Null | Value::Bool(_) | Value::Number(_) => Type::one(value.to_string()),
         _ => Type::one("unknown"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn type_of(schema: Value) -> String {
+        let names = Names::new(["Item".to_owned()].iter());
+        Writer { names: &names }.write(&schema, "")
+    }
+
+    #[test]
+    fn each_schema_has_its_type() {
+        let item = json!({ "$ref": "#/components/schemas/Item" });
+        let text = json!({ "type": "string" });
+        for (schema, expected) in [
+            (json!({}), "unknown"),
+            (json!(true), "unknown"),
+            (json!(false), "never"),
+            (json!({ "type": "what" }), "unknown"),
+            (json!({ "$ref": "#/elsewhere" }), "unknown"),
+            (item.clone(), "Item"),
+            (
+                json!({ "type": "integer", "format": "uint8", "minimum": 0 }),
+                "number",
+            ),
+            (
+                json!({ "type": ["string", "null"], "format": "date-time" }),
+                "string | null",
+            ),
+            (json!({ "const": null }), "null"),
+            (json!({ "enum": ["a", 1, "a\"b"] }), r#""a" | 1 | "a\"b""#),
+            (
+                json!({ "anyOf": [item.clone(), { "type": "null" }] }),
+                "Item | null",
+            ),
+            (json!({ "type": "array" }), "unknown[]"),
+            (json!({ "type": "array", "items": item }), "Item[]"),
+            (
+                json!({ "type": "array", "items": { "anyOf": [item, { "type": "null" }] } }),
+                "(Item | null)[]",
+            ),
+            (
+                json!({ "type": "array", "items": { "type": ["string", "null"] } }),
+                "(string | null)[]",
+            ),
+            (
+                json!({ "type": "array", "items": [text, item] }),
+                "[string, Item]",
+            ),
+            (
+                json!({ "type": "array", "items": text, "minItems": 2, "maxItems": 2 }),
+                "[string, string]",
+            ),
+            (
+                json!({ "type": "array", "items": text, "minItems": 99, "maxItems": 99 }),
+                "string[]",
+            ),
+            (
+                json!({ "oneOf": [{ "enum": ["a", "b"] }, { "const": "c" }] }),
+                r#""a" | "b" | "c""#,
+            ),
+            (
+                json!({ "allOf": [{ "oneOf": [item, text] }, item] }),
+                "(Item | string) & Item",
+            ),
+            (
+                json!({ "type": "object" }),
+                "{\n  [key: string]: unknown;\n}",
+            ),
+            (
+                json!({ "type": "object", "additionalProperties": false }),
+                "{ [key: string]: never }",
+            ),
+            (
+                json!({ "type": "object", "additionalProperties": text }),
+                "{\n  [key: string]: string;\n}",
+            ),
+            (
+                json!({ "type": "object", "patternProperties": { "^\\d+$": text }, "additionalProperties": false }),
+                "{\n  [key: string]: string;\n}",
+            ),
+            (
+                json!({ "properties": { "b": text, "a": item }, "required": ["b"], "additionalProperties": false }),
+                "{\n  a?: Item;\n  b: string;\n}",
+            ),
+            (
+                json!({ "type": "object", "properties": { "a": item }, "additionalProperties": text }),
+                "{\n  a?: Item;\n  [key: string]: unknown;\n}",
+            ),
+        ] {
+            assert_eq!(type_of(schema.clone()), expected, "{schema}");
+        }
     }
 }
