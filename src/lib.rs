@@ -87,6 +87,8 @@
 //! - `client`: the Rust client, as `matssocket::client`; a service that is only a client should depend on the package
 //!   `matssocket-client` instead, which pulls in neither actix nor a database. `client-tls`: its `wss://`.
 //! - `browser-client`: the server also serves the browser client, below the path of its WebSocket.
+//! - `schema`: the server describes its endpoints and topics as an AsyncAPI document, with JSON Schemas by the crate
+//!   `schemars`; TypeScript types are made from it.
 //!
 //! The program `matssocket` (the demo and the commands for operators) is in the package `matssocket-cli`, the load
 //! generator in `matssocket-load`.
@@ -159,6 +161,8 @@ pub use maintenance::MaintenanceMetrics;
 pub use message::{Destination, IdempotencyKey, ReplyTo, SentToUser};
 pub use metrics::Metrics;
 pub use server::{Admin, MatsSocketServer, ServerBuilder, Started};
+#[cfg(feature = "schema")]
+pub use server::{ApiDocument, Description};
 #[cfg(feature = "postgres")]
 pub use store::Postgres;
 pub use store::operation::{

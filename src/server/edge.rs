@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "schema")]
+use super::schema::ApiDocument;
 use crate::auth::Authentication;
 use crate::config::Config;
 use crate::error::NotReady;
@@ -25,6 +27,8 @@ pub(super) struct Beside {
     pub(super) admission: Admission,
     pub(super) running: Arc<RunningHandlers>,
     pub(super) maintenance: Arc<MaintenanceCounters>,
+    #[cfg(feature = "schema")]
+    pub(super) schema: ApiDocument,
 }
 
 impl Edge {

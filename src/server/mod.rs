@@ -7,6 +7,8 @@ mod edge;
 mod live;
 mod metrics;
 mod run;
+#[cfg(feature = "schema")]
+mod schema;
 mod start;
 mod started;
 mod users;
@@ -22,6 +24,8 @@ pub use admin::Admin;
 pub use builder::ServerBuilder;
 use edge::Beside;
 pub(crate) use edge::Edge;
+#[cfg(feature = "schema")]
+pub use schema::{ApiDocument, Description};
 pub use started::Started;
 
 use crate::endpoint::{Host, ReplyToken};

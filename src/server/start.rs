@@ -8,6 +8,8 @@ use tokio::sync::oneshot;
 
 use super::MatsSocketServer;
 use super::edge::{Beside, Edge};
+#[cfg(feature = "schema")]
+use super::schema::ApiDocument;
 use crate::auth::Authentication;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, ClusterNotify, Tell};
@@ -41,6 +43,8 @@ pub(super) struct Setup {
     pub(super) services: HashMap<String, (Run, ServiceOptions)>,
     pub(super) data: Data,
     pub(super) listeners: Listeners,
+    #[cfg(feature = "schema")]
+    pub(super) schema: ApiDocument,
 }
 
 /// Starts a node on its own thread, which runs an actix system, so it works under any runtime.
@@ -88,6 +92,8 @@ async fn begin(setup: Setup) -> Result<MatsSocketServer, StartError> {
         admission: Admission::new(setup.access, &setup.config),
         running: Arc::default(),
         maintenance: Arc::default(),
+        #[cfg(feature = "schema")]
+        schema: setup.schema,
     });
     let (endpoints, known_services) =
         with_built_ins(setup.endpoints, setup.services, &setup.config);

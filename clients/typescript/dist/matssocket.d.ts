@@ -64,13 +64,14 @@ export declare class LimitError extends MatsSocketError {
 
 /**
  * What an application's server and page say to each other, by id. Given to `connect<Api>()`, every id, payload and
- * answer is checked by the compiler; `matssocket types` writes one from a running server.
+ * answer is checked by the compiler; `matssocket types` writes one from what the server says of itself.
  */
 export interface Api {
     /** Endpoints of the server: `client.request(id, payload)`. */
     endpoints: Record<string, {
         request: any;
         reply: any;
+        reject?: any;
     }>;
     /** Terminators of the server: `client.send(id, payload)`. */
     terminators: Record<string, any>;
@@ -80,11 +81,16 @@ export interface Api {
     clientEndpoints: Record<string, {
         request: any;
         reply: any;
+        reject?: any;
     }>;
     /** Terminators of the page: `client.terminator(id, handler)`. */
     clientTerminators: Record<string, any>;
 }
 type Id<T> = keyof T & string;
+/** What an endpoint rejects with, which is the `payload` of the `RejectedError`. */
+export type Rejection<A extends Api, K extends Id<A["endpoints"]>> = A["endpoints"][K] extends {
+    reject: infer R;
+} ? R : unknown;
 /** Why `authorize` is asked. */
 export type AuthorizationNeed = 
 /** There is no value yet. */

@@ -20,7 +20,10 @@ use std::process::{Command, ExitCode};
 const LIBRARIES: [(&str, &str); 3] = [
     ("matssocket-wire", ""),
     ("matssocket-client", "tls"),
-    ("matssocket", "sqlite,postgres,client-tls,browser-client"),
+    (
+        "matssocket",
+        "sqlite,postgres,client-tls,browser-client,schema",
+    ),
 ];
 
 /// Set for the processes that cargo starts in place of rustdoc.

@@ -17,6 +17,7 @@ use crate::operations::serve::Serve;
 use crate::operations::sessions::Sessions;
 use crate::operations::users::Users;
 use crate::output;
+use crate::types::Types;
 
 const CLOSING: &str = "\
 matssocket COMMAND --help says more about each. Without a command, the demo runs.
@@ -50,6 +51,7 @@ enum Command {
     Users(Users),
     DeadLetters(DeadLetters),
     Nodes(Nodes),
+    Types(Types),
     /// Print a script that completes commands and options in a shell
     Completions {
         shell: Shell,
@@ -86,6 +88,7 @@ pub async fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), Failur
         Some(Command::Users(users)) => users.run().await,
         Some(Command::DeadLetters(dead_letters)) => dead_letters.run().await,
         Some(Command::Nodes(nodes)) => nodes.run().await,
+        Some(Command::Types(types)) => types.run(),
         Some(Command::Completions { shell }) => {
             print_completions(shell);
             Ok(())

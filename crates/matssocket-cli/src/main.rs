@@ -1,4 +1,4 @@
-//! The `matssocket` program: the demo, and the commands for operators. It uses only the library's public API.
+//! The `matssocket` program: the demo, the commands for operators, and types for pages. It uses only the library's public API.
 
 mod command_line;
 mod demo;
@@ -6,6 +6,7 @@ mod failure;
 mod mistake;
 mod operations;
 mod output;
+mod types;
 
 use std::process::ExitCode;
 

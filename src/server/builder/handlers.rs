@@ -23,7 +23,7 @@ impl ServerBuilder {
         F: Fn(Incoming<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Outcome<R>, HandlerError>> + 'static,
     {
-        self.add(id, Endpoint::new(true, Run::Async(async_handler(handler))))
+        self.add::<T, R>(id, Endpoint::new(true, Run::Async(async_handler(handler))))
     }
 
     /// Like [`endpoint`](Self::endpoint), with a reply adapter that turns a service's reply (its [message
@@ -44,7 +44,7 @@ impl ServerBuilder {
         Gut: Future<Output = Result<Outcome<R>, HandlerError>> + 'static,
     {
         let adapter = Some(async_handler(adapter));
-        self.add(
+        self.add::<T, R>(
             id,
             Endpoint {
                 adapter,
@@ -60,7 +60,7 @@ impl ServerBuilder {
         F: Fn(Incoming<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Outcome<()>, HandlerError>> + 'static,
     {
-        self.add(id, Endpoint::new(false, Run::Async(async_handler(handler))))
+        self.add::<T, ()>(id, Endpoint::new(false, Run::Async(async_handler(handler))))
     }
 
     /// An endpoint whose handler runs inside the store's transaction, on its Diesel connection `C`
@@ -81,7 +81,7 @@ impl ServerBuilder {
     {
         self.connections.push((id.to_owned(), TypeId::of::<C>()));
         let run = Run::Transactional(transactional_handler(handler));
-        self.add(id, Endpoint::new(true, run))
+        self.add::<T, R>(id, Endpoint::new(true, run))
     }
 
     /// As [`transactional`](Self::transactional), for a terminator. As a reply terminator, it is also called for requests
@@ -95,7 +95,7 @@ impl ServerBuilder {
     {
         self.connections.push((id.to_owned(), TypeId::of::<C>()));
         let run = Run::Transactional(transactional_handler(handler));
-        self.add(id, Endpoint::new(false, run))
+        self.add::<T, ()>(id, Endpoint::new(false, run))
     }
 
     /// A service: a handler of the work that [`Outcome::forward`] stores for it. It resolves or rejects (the reply goes
@@ -213,8 +213,10 @@ impl ServerBuilder {
         self
     }
 
-    fn add(mut self, id: &str, endpoint: Endpoint) -> Self {
+    fn add<T: 'static, R: 'static>(mut self, id: &str, endpoint: Endpoint) -> Self {
         self.check("endpoint", id);
+        #[cfg(feature = "schema")]
+        self.api.register::<T, R>(id, endpoint.replies);
         match self.endpoints.entry(id.to_owned()) {
             Entry::Occupied(_) => self
                 .mistakes

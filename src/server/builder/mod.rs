@@ -7,6 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::MatsSocketServer;
+#[cfg(feature = "schema")]
+use super::schema::{Api, ApiDocument};
 use super::start::{Setup, start};
 use crate::auth::Authentication;
 use crate::clock::Clock;
@@ -44,7 +46,7 @@ use crate::store::Store;
 /// ```
 #[must_use = "a builder does nothing until `start` is called and awaited"]
 pub struct ServerBuilder {
-    app: String,
+    pub(super) app: String,
     store: Option<Store>,
     cluster: Option<Cluster>,
     authentication: Option<Arc<dyn Authentication>>,
@@ -56,9 +58,11 @@ pub struct ServerBuilder {
     services: HashMap<String, (Run, ServiceOptions)>,
     data: Data,
     listeners: Listeners,
+    #[cfg(feature = "schema")]
+    pub(super) api: Api,
     /// Connection types that transactional handlers ask for, with the endpoint's id.
     connections: Vec<(String, std::any::TypeId)>,
-    mistakes: Vec<String>,
+    pub(super) mistakes: Vec<String>,
 }
 
 impl fmt::Debug for ServerBuilder {
@@ -90,6 +94,8 @@ impl ServerBuilder {
             services: HashMap::new(),
             data: Data::default(),
             listeners: Listeners::default(),
+            #[cfg(feature = "schema")]
+            api: Api::default(),
             connections: Vec::new(),
             mistakes: Vec::new(),
         }
@@ -237,6 +243,11 @@ impl ServerBuilder {
     pub async fn start(mut self) -> Result<MatsSocketServer, StartError> {
         let (store, authentication) = (self.store.take(), self.authentication.take());
         self.check_whole(store.as_ref(), authentication.is_some());
+        #[cfg(feature = "schema")]
+        let schema = self.api.document(&self.app).unwrap_or_else(|mistakes| {
+            self.mistakes.extend(mistakes);
+            ApiDocument::default()
+        });
         match (store, authentication) {
             (Some(store), Some(authentication)) if self.mistakes.is_empty() => {
                 start(Setup {
@@ -252,6 +263,8 @@ impl ServerBuilder {
                     services: self.services,
                     data: self.data,
                     listeners: self.listeners,
+                    #[cfg(feature = "schema")]
+                    schema,
                 })
                 .await
             }

@@ -23,7 +23,7 @@ use serde_json::Value;
 use matssocket_testing::program::{run, within};
 
 /// `matssocket` with these arguments, in a directory, and with nothing of ours in its environment.
-fn matssocket(directory: &Path, arguments: &[&str]) -> Command {
+pub(super) fn matssocket(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_matssocket"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MATSSOCKET_")) {
         command.env_remove(name);
@@ -33,7 +33,7 @@ fn matssocket(directory: &Path, arguments: &[&str]) -> Command {
 }
 
 /// What a command prints that does what it is asked for.
-fn done(directory: &Path, arguments: &[&str]) -> String {
+pub(super) fn done(directory: &Path, arguments: &[&str]) -> String {
     said(&run(&mut matssocket(directory, arguments)))
 }
 
@@ -51,7 +51,7 @@ fn said(output: &Output) -> String {
 }
 
 /// Fails unless the command ends with this exit code, and one line that contains all of these.
-fn assert_failed(output: &Output, code: i32, contains: &[&str]) {
+pub(super) fn assert_failed(output: &Output, code: i32, contains: &[&str]) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{stderr}");
     assert!(stderr.starts_with("matssocket: "), "{stderr}");
