@@ -19,8 +19,11 @@ use std::process::{Command, ExitCode};
 /// The published libraries, with all their public features.
 const LIBRARIES: [(&str, &str); 3] = [
     ("matssocket-wire", ""),
-    ("matssocket-client", "tls"),
-    ("matssocket", "sqlite,postgres,client-tls,browser-client"),
+    ("matssocket-client", "durable,tls"),
+    (
+        "matssocket",
+        "sqlite,postgres,client-durable,client-tls,browser-client",
+    ),
 ];
 
 /// Set for the processes that cargo starts in place of rustdoc.
