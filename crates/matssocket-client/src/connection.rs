@@ -16,6 +16,7 @@ use super::core::Command;
 use super::event::{ConnectionEvent, ConnectionState};
 use super::handler::Worker;
 use super::incoming::Received;
+use super::keeping::store;
 use super::ping::Pings;
 use super::shared::Shared;
 use super::socket::{Step, WebSocket, step};
@@ -123,6 +124,8 @@ impl<'a> Connection<'a> {
             Ok(()) => self.talk().await,
             Err(error) => End::Lost(error),
         };
+        // What is queued from here on has not been carried by any line.
+        self.shared.core().may_send = false;
         (end, self.established)
     }
 
@@ -161,7 +164,8 @@ impl<'a> Connection<'a> {
                 return end;
             }
             let now = Instant::now();
-            let reading = !self.worker.is_full(self.shared.config.max_waiting_messages);
+            let reading = !self.worker.is_full(self.shared.config.max_waiting_messages)
+                && !self.shared.core().keeping.unstored;
             if let Err(error) = self.send_and_schedule(now, reading, &mut timer) {
                 return End::Lost(error);
             }
@@ -278,8 +282,16 @@ impl<'a> Connection<'a> {
         for event in received.topics {
             let _ = self.shared.topic_events.send(event);
         }
-        for job in received.jobs {
-            self.worker.push(job);
+        match received.committing {
+            Some(committing) => {
+                let (shared, worker) = (self.shared.clone(), self.worker.clone());
+                // Not with the connection: what is received has to be stored even if that ends.
+                tokio::spawn(store(shared, worker, committing, received.jobs));
+            }
+            None => received
+                .jobs
+                .into_iter()
+                .for_each(|job| self.worker.push(job)),
         }
     }
 
@@ -308,7 +320,12 @@ impl<'a> Connection<'a> {
             Command::Cut => Some(End::Lost("cut".into())),
             Command::Reconnect => None,
             Command::Shutdown => {
-                self.close(CloseCode::GoingAway, "the client is gone").await;
+                // With a journal, the session is the next process's.
+                let code = match self.shared.core().keeping.is_durable() {
+                    true => CloseCode::Disconnect,
+                    false => CloseCode::GoingAway,
+                };
+                self.close(code, "the client is gone").await;
                 Some(End::Shutdown)
             }
         }

@@ -46,8 +46,14 @@
 //! level; with `env_logger`: `RUST_LOG=trace,tungstenite=debug`. (`tokio_tungstenite`, a target of its own, prints
 //! neither.)
 //!
+//! # Restarts
+//! With the feature `durable`, a client keeps its session, what it sends and what it receives in a file, and the process
+//! that follows goes on where the last one ended: see `ClientBuilder::journal`. Without it, a client lives as long as its
+//! process.
+//!
 //! Internally, `driver` connects and reconnects, `connection` is one WebSocket, and `core` decides what is sent and (in
 //! `incoming`) how input is processed, with `outbox`, `inbox`, `topic`, `flush` and `authorization` as its parts;
+//! `keeping` is what `core` tells the `journal`;
 //! `authorizing` obtains an authorization when one is needed; `handler` runs the application's code in a separate task.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -59,6 +65,8 @@ mod builder;
 mod connection;
 mod core;
 mod driver;
+#[cfg(feature = "durable")]
+mod durable;
 mod error;
 mod event;
 mod farewell;
@@ -66,6 +74,8 @@ mod flush;
 mod handler;
 mod inbox;
 mod incoming;
+mod journal;
+mod keeping;
 mod message;
 mod outbox;
 mod ping;
@@ -93,8 +103,14 @@ pub use matssocket_wire as wire;
 pub use authorization::{Authorization, AuthorizationError, AuthorizationNeed};
 pub use backoff::Backoff;
 pub use builder::{BuildError, ClientBuilder};
+#[cfg(feature = "durable")]
+pub use durable::Unresolved;
 pub use error::{RequestError, SendError, SessionClosed};
 pub use event::{ConnectionEvent, ConnectionState, TopicEvent};
+#[cfg(feature = "durable")]
+pub use journal::{Journal, JournalError, JournalSync};
+#[cfg(feature = "durable")]
+pub use message::Correlated;
 pub use message::{Message, Outcome, Rejection, Reply};
 pub use request::{Request, Sending};
 
@@ -165,6 +181,8 @@ impl Client {
             msg,
             timeout: None,
             debug,
+            stored: None,
+            reply_to: None,
         })
     }
 
