@@ -49,6 +49,8 @@ pub(super) struct Config {
 pub struct ClientBuilder {
     pub(super) config: Config,
     shuffle: bool,
+    #[cfg(feature = "durable")]
+    journal: Option<Arc<std::sync::Mutex<Option<crate::Journal>>>>,
 }
 
 impl fmt::Debug for ClientBuilder {
@@ -101,6 +103,8 @@ impl ClientBuilder {
         ClientBuilder {
             config,
             shuffle: true,
+            #[cfg(feature = "durable")]
+            journal: None,
         }
     }
 
@@ -266,6 +270,31 @@ impl ClientBuilder {
         self
     }
 
+    /// Keeps the session, what is sent and what is received in this journal, so that the client survives the restart of
+    /// its process: the next one continues the same session, and neither repeats nor forgets a message. See
+    /// [`Journal`](crate::Journal).
+    ///
+    /// - [`send`](Client::send) and [`request_with`](Client::request_with) put nothing on the wire before it is committed;
+    ///   [`Sending::stored`](crate::Sending::stored) waits for that. A [`request`](Client::request) is not kept: whoever
+    ///   waits for its reply ends with the process.
+    /// - A message of the server's is committed before it is acknowledged. If the process ends before its handler does, the
+    ///   next one runs the handler again, with [`Message::redelivered`](crate::Message::redelivered).
+    /// - A session that the server has lost (4001) is replaced, as by
+    ///   [`reopen_session`](ClientBuilder::reopen_session): what was never sent goes out in the new one; the rest fails, and
+    ///   what nobody is told of stays in [`Client::unresolved`](crate::Client::unresolved).
+    /// - Messages of a new session wait for WELCOME, as by [`wait_for_welcome`](ClientBuilder::wait_for_welcome).
+    /// - Dropping the client keeps the session. [`Client::close`](crate::Client::close) ends it.
+    /// - With a full disk, sending fails with [`SendError::Storage`](crate::SendError::Storage), and what comes in waits,
+    ///   unacknowledged, until there is room.
+    ///
+    /// Register all handlers before the client connects. [`build`](ClientBuilder::build) fails if the journal was used for
+    /// another application, or for servers of which none is among the URLs.
+    #[cfg(feature = "durable")]
+    pub fn journal(mut self, journal: crate::Journal) -> Self {
+        self.journal = Some(Arc::new(std::sync::Mutex::new(Some(journal))));
+        self
+    }
+
     /// Creates a client that connects when it has something to send, so that handlers can be registered first.
     ///
     /// # Errors
@@ -285,10 +314,45 @@ impl ClientBuilder {
                 )));
             }
         }
+        #[cfg(feature = "durable")]
+        let journal = self.bound_journal()?;
         if self.shuffle {
             self.config.urls.shuffle(&mut rand::rng());
         }
+        #[cfg(feature = "durable")]
+        if let Some((journal, bound)) = journal {
+            return Ok(Client::spawn_durable(self.config, journal, bound));
+        }
         Ok(Client::spawn(self.config))
+    }
+
+    /// The journal, if there is one, and what it has to note about its use.
+    #[cfg(feature = "durable")]
+    fn bound_journal(
+        &mut self,
+    ) -> Result<Option<(crate::Journal, super::journal::Write)>, BuildError> {
+        let Some(journal) = self.journal.take() else {
+            return Ok(None);
+        };
+        let taken = journal
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
+        let used = || {
+            BuildError("a clone of this builder has made a client with its journal already".into())
+        };
+        let mut journal = taken.ok_or_else(used)?;
+        let urls: Vec<String> = self
+            .config
+            .urls
+            .iter()
+            .map(|url| without_credentials(url))
+            .collect();
+        let bound = journal
+            .bind(&self.config.app_name, &urls)
+            .map_err(BuildError)?;
+        (self.config.wait_for_welcome, self.config.reopen_session) = (true, true);
+        Ok(Some((journal, bound)))
     }
 
     /// Creates a client that connects at once.

@@ -13,7 +13,9 @@ use super::error::{RequestError, SendError, SessionClosed};
 use super::flush::Flushes;
 use super::handler::{Handler, Settled};
 use super::inbox::{Acks, Inbox};
-use super::outbox::{Outbox, Waiter};
+use super::journal::{ReplyTo, Write};
+use super::keeping::{Keep, Keeping};
+use super::outbox::{Entry, Outbox, Waiter};
 use super::pipeline::Pipeline;
 use super::topic::Topics;
 use matssocket_wire::{Envelope, MessageType, Payload, PingId, check_id, print_envelope};
@@ -23,6 +25,13 @@ use matssocket_wire::{Envelope, MessageType, Payload, PingId, check_id, print_en
 pub(super) struct RawReply {
     pub(super) resolved: bool,
     pub(super) envelope: Envelope,
+}
+
+/// Who is waiting for the reply to a request.
+pub(super) enum Asker {
+    Caller(ReplySender),
+    /// A terminator, which may be another process's.
+    Terminator(ReplyTo),
 }
 
 pub(super) type ReplySender = oneshot::Sender<Result<RawReply, RequestError>>;
@@ -61,9 +70,9 @@ pub(super) struct Core {
     pub(super) auth: AuthState,
     /// Whether the current connection accepts anything but HELLO.
     pub(super) may_send: bool,
-    last_cmid: u64,
+    pub(super) last_cmid: u64,
     pub(super) outbox: Outbox,
-    pub(super) requests: HashMap<u64, ReplySender>,
+    pub(super) requests: HashMap<u64, Asker>,
     pub(super) inbox: Inbox,
     pub(super) acks: Acks,
     pub(super) topics: Topics,
@@ -72,6 +81,7 @@ pub(super) struct Core {
     /// UNSUBs of this session, sent again after a reconnect since there is no sign whether they arrived.
     unsubscribed: VecDeque<String>,
     pub(super) flushes: Flushes,
+    pub(super) keeping: Keeping,
 }
 
 /// A message to queue. Absent fields are left out.
@@ -82,6 +92,10 @@ pub(super) struct Outgoing {
     pub(super) msg: Option<Payload>,
     pub(super) timeout: Option<Duration>,
     pub(super) debug: u32,
+    /// Told when the message is kept.
+    pub(super) stored: Option<oneshot::Sender<()>>,
+    /// For a request that outlives its process.
+    pub(super) reply_to: Option<ReplyTo>,
 }
 
 impl Core {
@@ -112,6 +126,7 @@ impl Core {
             control: Vec::new(),
             unsubscribed: VecDeque::new(),
             flushes: Flushes::default(),
+            keeping: Keeping::default(),
         }
     }
 
@@ -122,20 +137,23 @@ impl Core {
         self.closed.take().is_some()
     }
 
-    /// Queues a SEND.
+    /// Queues a SEND, or a request whose reply goes to a terminator.
     pub(super) fn send(
         &mut self,
         out: Outgoing,
         done: oneshot::Sender<Result<(), SendError>>,
     ) -> Result<(), SendError> {
-        self.queue(MessageType::Send, out, Waiter::Send(done))
-            .map(|_| ())
+        let t = match out.reply_to {
+            Some(_) => MessageType::Request,
+            None => MessageType::Send,
+        };
+        self.queue(t, out, Waiter::Send(done)).map(|_| ())
     }
 
     /// Queues a REQUEST. Returns its id.
     pub(super) fn request(&mut self, out: Outgoing, reply: ReplySender) -> Result<u64, SendError> {
         let cmid = self.queue(MessageType::Request, out, Waiter::Request)?;
-        self.requests.insert(cmid, reply);
+        self.requests.insert(cmid, Asker::Caller(reply));
         Ok(cmid)
     }
 
@@ -160,13 +178,24 @@ impl Core {
             msg: out.msg,
             ..Envelope::new(t)
         };
-        self.push(envelope, waiter)
+        let keep = Keep {
+            kept: matches!(waiter, Waiter::Send(_)),
+            stored: out.stored,
+            reply_to: out.reply_to,
+            done: None,
+        };
+        self.push(envelope, waiter, keep)
     }
 
     /// Assigns the envelope its id and queues it.
-    fn push(&mut self, mut envelope: Envelope, waiter: Waiter) -> Result<u64, SendError> {
+    fn push(
+        &mut self,
+        mut envelope: Envelope,
+        waiter: Waiter,
+        keep: Keep,
+    ) -> Result<u64, SendError> {
         let cmid = self.last_cmid + 1;
-        envelope.cmid = Some(cmid.to_string());
+        envelope.cmid = Some(self.keeping.cmid(cmid));
         let mut text =
             String::with_capacity(128 + envelope.msg.as_ref().map_or(0, |msg| msg.get().len()));
         print_envelope(&mut text, &envelope);
@@ -178,14 +207,22 @@ impl Core {
             });
         }
         self.last_cmid = cmid;
-        self.outbox.push(cmid, text, waiter);
+        self.keep_and_queue(&envelope, text, waiter, keep);
         self.wanted = true;
         Ok(cmid)
     }
 
     /// Queues the answer to a server request. There is no limit on answers, since the server's requests are limited.
-    pub(super) fn reply(&mut self, epoch: u64, smid: String, trace_id: String, settled: Settled) {
+    pub(super) fn reply(
+        &mut self,
+        epoch: u64,
+        smid: String,
+        trace_id: String,
+        settled: Settled,
+        order: Option<u64>,
+    ) {
         if epoch != self.epoch {
+            self.owe(order.map(Write::Done).into_iter().collect());
             return;
         }
         let envelope = Envelope {
@@ -196,7 +233,12 @@ impl Core {
             ..Envelope::new(settled.t)
         };
         let (smid, tid) = (envelope.smid.clone(), envelope.tid.clone());
-        if let Err(error) = self.push(envelope, Waiter::Reply) {
+        let keep = || Keep {
+            kept: true,
+            done: order,
+            ..Keep::default()
+        };
+        if let Err(error) = self.push(envelope, Waiter::Reply, keep()) {
             // Too large: the server must get some reply, or its request stays open.
             let reject = Envelope {
                 smid,
@@ -204,7 +246,7 @@ impl Core {
                 desc: Some(error.to_string()),
                 ..Envelope::new(MessageType::Reject)
             };
-            if let Err(error) = self.push(reject, Waiter::Reply) {
+            if let Err(error) = self.push(reject, Waiter::Reply, keep()) {
                 log::error!("a reply cannot be sent: {error}");
             }
         }
@@ -287,7 +329,7 @@ impl Core {
         ping: Option<u64>,
         hold: bool,
     ) -> Option<String> {
-        if !self.may_send {
+        if !self.may_send || self.keeping.unstored {
             return None;
         }
         self.outbox.queue_due(now);
@@ -335,7 +377,7 @@ impl Core {
 
     /// When [`take_pipeline`](Core::take_pipeline) should be called again at the latest.
     pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
-        if !self.may_send {
+        if !self.may_send || self.keeping.unstored {
             return None;
         }
         [
@@ -356,6 +398,11 @@ impl Core {
 
     /// The session is gone: everything outstanding fails with it. Subscriptions stay, for the next one.
     pub(super) fn close_session(&mut self, closed: SessionClosed) {
+        let gone = self.outbox.drain();
+        self.end_session(closed, gone);
+    }
+
+    fn end_session(&mut self, closed: SessionClosed, gone: Vec<(u64, Entry)>) {
         self.epoch += 1;
         self.session_id = None;
         self.wanted = false;
@@ -365,20 +412,14 @@ impl Core {
         self.control.clear();
         self.auth.session_ended();
         self.flushes.fail(&closed);
-        for entry in self.outbox.drain() {
-            if let Waiter::Send(done) = entry.waiter {
-                let _ = done.send(Err(closed.clone().into()));
-            }
-        }
-        for (_, reply) in self.requests.drain() {
-            let _ = reply.send(Err(closed.clone().into()));
-        }
+        self.fail_session(&closed, gone);
         self.closed = Some(closed);
     }
 
-    /// The session is gone, and a new one takes its place.
+    /// The session is gone, and a new one takes its place. What is kept, and no socket has carried, is sent there.
     pub(super) fn replace_session(&mut self, closed: SessionClosed) {
-        self.close_session(closed);
+        let gone = self.outbox.drain_session();
+        self.end_session(closed, gone);
         self.closed = None;
         self.wanted = true;
     }

@@ -11,7 +11,7 @@ use super::core::Command;
 use super::error::SessionClosed;
 use super::event::{ConnectionEvent, ConnectionState};
 use super::farewell::farewell;
-use super::handler::Worker;
+use super::handler::{Job, Worker};
 use super::redact::without_credentials;
 use super::shared::Shared;
 use super::socket::{WebSocket, open};
@@ -104,6 +104,9 @@ impl Driver {
                 continue;
             }
             self.shared.set_state(ConnectionState::Connecting);
+            for job in self.leftover_jobs() {
+                self.worker.push(job);
+            }
             let attempt = tokio::select! {
                 biased;
                 command = self.shared.next_command() => Err(command),
@@ -119,6 +122,11 @@ impl Driver {
                 return;
             }
         }
+    }
+
+    /// What was received before, and has had no handler so far.
+    fn leftover_jobs(&self) -> Vec<Job> {
+        self.shared.core().leftover_jobs()
     }
 
     /// Waits until a connection is wanted or there is a command.
@@ -141,7 +149,9 @@ impl Driver {
             Command::Cut => {}
             Command::Reconnect => self.rotation.reset(),
             Command::Shutdown => {
-                self.close_without_line(GONE.into()).await;
+                if !self.shared.core().keeping.is_durable() {
+                    self.close_without_line(GONE.into()).await;
+                }
                 return Flow::Stop;
             }
         }
@@ -217,7 +227,9 @@ impl Driver {
             }
             End::Disconnected(done) => self.disconnected("disconnect".into(), Some(done)),
             End::Shutdown => {
-                self.close_session(Some(CloseCode::GoingAway.code()), GONE.into());
+                if !self.shared.core().keeping.is_durable() {
+                    self.close_session(Some(CloseCode::GoingAway.code()), GONE.into());
+                }
                 return Flow::Stop;
             }
         }

@@ -57,6 +57,9 @@ pub enum SendError {
     /// The trace id, endpoint or topic is not a valid id. Nothing was queued.
     #[error(transparent)]
     InvalidId(#[from] InvalidId),
+    /// The journal could not keep the message, perhaps because the disk is full. It was not sent, and will not be.
+    #[error("the message could not be kept: {0}")]
+    Storage(String),
     /// The payload cannot be written as JSON. Nothing was queued.
     #[error("the payload does not serialise: {0}")]
     Payload(String),

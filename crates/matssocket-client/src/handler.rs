@@ -11,7 +11,14 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::authorization::AuthorizationNeed;
+#[cfg(feature = "durable")]
+use super::core::RawReply;
+use super::journal::Write;
+#[cfg(feature = "durable")]
+use super::message::Correlated;
 use super::message::{Message, parse};
+#[cfg(feature = "durable")]
+use super::request::typed;
 use super::shared::Shared;
 use matssocket_wire::{Envelope, MessageType, Payload};
 
@@ -24,9 +31,13 @@ pub(super) struct Settled {
 }
 
 /// A handler with its types erased. It deserialises at once, so that a wrong payload is refused, and
-/// runs the application's code only when the future is polled.
+/// runs the application's code only when the future is polled. The flag says that an earlier process may have run it.
 pub(super) type Handler<O> =
-    Arc<dyn Fn(Envelope) -> Result<BoxFuture<'static, O>, String> + Send + Sync>;
+    Arc<dyn Fn(Envelope, bool) -> Result<BoxFuture<'static, O>, String> + Send + Sync>;
+
+/// A handler of replies to requests that outlive their process: it is given the correlation, too.
+pub(super) type ReplyHandler =
+    Arc<dyn Fn(Envelope, &Payload, bool) -> Result<BoxFuture<'static, ()>, String> + Send + Sync>;
 
 /// A terminator or topic callback.
 pub(super) fn terminator<T, F, Fut>(handler: F) -> Handler<()>
@@ -36,8 +47,8 @@ where
     Fut: Future<Output = ()> + Send + 'static,
 {
     let handler = Arc::new(handler);
-    Arc::new(move |envelope| {
-        let (message, handler) = (message(envelope)?, handler.clone());
+    Arc::new(move |envelope, redelivered| {
+        let (message, handler) = (message(envelope, redelivered)?, handler.clone());
         Ok(async move { handler(message).await }.boxed())
     })
 }
@@ -52,8 +63,8 @@ where
     Fut: Future<Output = Result<R, E>> + Send + 'static,
 {
     let handler = Arc::new(handler);
-    Arc::new(move |envelope| {
-        let (message, handler) = (message(envelope)?, handler.clone());
+    Arc::new(move |envelope, redelivered| {
+        let (message, handler) = (message(envelope, redelivered)?, handler.clone());
         Ok(async move {
             match handler(message).await {
                 Ok(value) => settled(MessageType::Resolve, &value),
@@ -61,6 +72,40 @@ where
             }
         }
         .boxed())
+    })
+}
+
+/// A handler of replies to requests that outlive their process.
+#[cfg(feature = "durable")]
+pub(super) fn reply_terminator<R, C, F, Fut>(handler: F) -> ReplyHandler
+where
+    R: DeserializeOwned + Send + 'static,
+    C: DeserializeOwned + Send + 'static,
+    F: Fn(Correlated<R, C>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let handler = Arc::new(handler);
+    Arc::new(move |envelope, correlation, redelivered| {
+        let request_id = envelope.cmid.clone().unwrap_or_default();
+        // This runs on the connection's task, which must survive the application's `Deserialize`.
+        let parsed = std::panic::catch_unwind(|| {
+            let resolved = envelope.t == MessageType::Resolve;
+            let reply =
+                typed(RawReply { resolved, envelope }).map_err(|error| error.to_string())?;
+            let correlation = serde_json::from_str(correlation.get())
+                .map_err(|error| format!("the correlation does not deserialise: {error}"))?;
+            Ok::<_, String>((reply, correlation))
+        });
+        let parsed = parsed.map_err(|_| "deserialising the reply panicked".to_owned())?;
+        let (reply, correlation) = parsed?;
+        let reply = Correlated {
+            reply,
+            correlation,
+            request_id,
+            redelivered,
+        };
+        let handler = handler.clone();
+        Ok(async move { handler(reply).await }.boxed())
     })
 }
 
@@ -83,7 +128,10 @@ fn rejected(desc: String) -> Settled {
     }
 }
 
-fn message<T: DeserializeOwned>(envelope: Envelope) -> Result<Message<T>, String> {
+fn message<T: DeserializeOwned>(
+    envelope: Envelope,
+    redelivered: bool,
+) -> Result<Message<T>, String> {
     // This runs on the connection's task, which must survive the application's `Deserialize`.
     let payload = std::panic::catch_unwind(|| parse(&envelope.msg))
         .map_err(|_| "deserialising the payload panicked".to_owned())?
@@ -94,6 +142,7 @@ fn message<T: DeserializeOwned>(envelope: Envelope) -> Result<Message<T>, String
         trace_id: envelope.tid.unwrap_or_default(),
         message_id: envelope.smid.unwrap_or_default(),
         debug: envelope.debug,
+        redelivered,
     })
 }
 
@@ -127,7 +176,11 @@ pub(super) fn built_in(shared: &Arc<Shared>) {
 /// A handler's run.
 pub(super) enum Job {
     /// Run in turn: the next job waits until it is done.
-    InTurn(BoxFuture<'static, ()>),
+    InTurn {
+        run: BoxFuture<'static, ()>,
+        /// What the journal has to be told afterwards.
+        order: Option<u64>,
+    },
     /// Started in turn, then run concurrently with others: a client endpoint may take long.
     Request {
         run: BoxFuture<'static, Settled>,
@@ -135,6 +188,8 @@ pub(super) enum Job {
         trace_id: String,
         /// The session it came from; the reply is dropped if that is gone.
         epoch: u64,
+        /// What the journal has to be told with the reply.
+        order: Option<u64>,
     },
 }
 
@@ -142,6 +197,7 @@ pub(super) enum Job {
 const MAX_REQUESTS: usize = 1_000;
 
 /// The connection's side of the worker, to which it passes jobs. Dropping it ends the worker once all jobs are done.
+#[derive(Clone)]
 pub(super) struct Worker {
     jobs: mpsc::UnboundedSender<Job>,
     /// Waiting jobs. The connection stops reading when there are too many.
@@ -176,9 +232,12 @@ async fn work(
     let slots = Arc::new(Semaphore::new(MAX_REQUESTS));
     while let Some(job) = queue.recv().await {
         match job {
-            Job::InTurn(run) => {
+            Job::InTurn { run, order } => {
                 if AssertUnwindSafe(run).catch_unwind().await.is_err() {
                     log::error!("a message handler panicked");
+                }
+                if let Some(order) = order {
+                    shared.core().owe(vec![Write::Done(order)]);
                 }
             }
             Job::Request {
@@ -186,6 +245,7 @@ async fn work(
                 smid,
                 trace_id,
                 epoch,
+                order,
             } => {
                 let slot = slots
                     .clone()
@@ -197,7 +257,7 @@ async fn work(
                     let settled = AssertUnwindSafe(run).catch_unwind().await;
                     let settled = settled
                         .unwrap_or_else(|_| rejected("the client's endpoint panicked".into()));
-                    shared.reply(epoch, smid, trace_id, settled);
+                    shared.reply(epoch, smid, trace_id, settled, order);
                     drop(slot);
                 });
             }

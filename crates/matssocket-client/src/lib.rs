@@ -59,6 +59,8 @@ mod builder;
 mod connection;
 mod core;
 mod driver;
+#[cfg(feature = "durable")]
+mod durable;
 mod error;
 mod event;
 mod farewell;
@@ -66,6 +68,8 @@ mod flush;
 mod handler;
 mod inbox;
 mod incoming;
+mod journal;
+mod keeping;
 mod message;
 mod outbox;
 mod ping;
@@ -93,8 +97,14 @@ pub use matssocket_wire as wire;
 pub use authorization::{Authorization, AuthorizationError, AuthorizationNeed};
 pub use backoff::Backoff;
 pub use builder::{BuildError, ClientBuilder};
+#[cfg(feature = "durable")]
+pub use durable::Unresolved;
 pub use error::{RequestError, SendError, SessionClosed};
 pub use event::{ConnectionEvent, ConnectionState, TopicEvent};
+#[cfg(feature = "durable")]
+pub use journal::{Journal, JournalError, JournalSync};
+#[cfg(feature = "durable")]
+pub use message::Correlated;
 pub use message::{Message, Outcome, Rejection, Reply};
 pub use request::{Request, Sending};
 
@@ -165,6 +175,8 @@ impl Client {
             msg,
             timeout: None,
             debug,
+            stored: None,
+            reply_to: None,
         })
     }
 

@@ -16,6 +16,9 @@ pub struct Message<T> {
     pub message_id: String,
     /// Debug information, if it was requested and allowed.
     pub debug: Option<Debug>,
+    /// An earlier process took this message and ended before its handler did: the handler may have run, wholly or in part.
+    /// Only with a journal (feature `durable`).
+    pub redelivered: bool,
 }
 
 /// The answer to a request.
@@ -28,6 +31,21 @@ pub struct Reply<R> {
     pub trace_id: String,
     /// Debug information, if it was requested and allowed.
     pub debug: Option<Debug>,
+}
+
+/// The reply to a request that outlives its process, with what was given along.
+#[cfg(feature = "durable")]
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Correlated<R, C> {
+    /// The reply.
+    pub reply: Reply<R>,
+    /// What was given to [`Client::request_with`](crate::Client::request_with).
+    pub correlation: C,
+    /// The id of the request.
+    pub request_id: String,
+    /// An earlier process took this reply and ended before its handler did: the handler may have run, wholly or in part.
+    pub redelivered: bool,
 }
 
 /// How a request was settled.

@@ -17,10 +17,14 @@ pub(super) enum Waiter {
     Request,
     /// A reply: no one.
     Reply,
+    /// The caller belonged to a process that has ended.
+    Nobody,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// The journal has not committed it yet.
+    Storing,
     /// In the queue.
     Queued,
     /// Sent on the current connection.
@@ -36,10 +40,28 @@ pub(super) struct Entry {
     text: String,
     pub(super) waiter: Waiter,
     stage: Stage,
+    /// It stands in the journal, or will.
+    pub(super) kept: bool,
+    /// Told when the journal has committed it.
+    stored: Option<oneshot::Sender<()>>,
     /// How often it was passed to a connection.
     sent: u32,
     /// How often the server asked for it again.
     retries: u32,
+}
+
+impl Entry {
+    fn new(text: String, waiter: Waiter, stage: Stage) -> Entry {
+        Entry {
+            text,
+            waiter,
+            stage,
+            kept: false,
+            stored: None,
+            sent: 0,
+            retries: 0,
+        }
+    }
 }
 
 /// What to do about a RETRY.
@@ -81,18 +103,77 @@ impl Outbox {
 
     /// Queues a message. Ids must grow.
     pub(super) fn push(&mut self, cmid: u64, text: String, waiter: Waiter) {
-        self.bytes += text.len();
-        self.entries.insert(
+        self.insert(cmid, Entry::new(text, waiter, Stage::Queued));
+        self.queue.push_back(cmid);
+    }
+
+    /// Adds a message that is sent when the journal has committed what came before it, and, if it is kept, itself.
+    pub(super) fn push_storing(
+        &mut self,
+        cmid: u64,
+        text: String,
+        waiter: Waiter,
+        kept: bool,
+        stored: Option<oneshot::Sender<()>>,
+    ) {
+        let entry = Entry::new(text, waiter, Stage::Storing);
+        self.insert(
             cmid,
             Entry {
-                text,
-                waiter,
-                stage: Stage::Queued,
-                sent: 0,
-                retries: 0,
+                kept,
+                stored,
+                ..entry
+            },
+        );
+    }
+
+    /// Adds a message of an earlier process.
+    pub(super) fn restore(&mut self, cmid: u64, text: String, carried: bool) {
+        let entry = Entry::new(text, Waiter::Nobody, Stage::Queued);
+        let sent = u32::from(carried);
+        self.insert(
+            cmid,
+            Entry {
+                kept: true,
+                sent,
+                ..entry
             },
         );
         self.queue.push_back(cmid);
+    }
+
+    /// The journal has committed this message.
+    pub(super) fn committed(&mut self, cmid: u64) {
+        if let Some(entry) = self.entries.get_mut(&cmid)
+            && entry.stage == Stage::Storing
+        {
+            entry.stage = Stage::Queued;
+            self.queue.push_back(cmid);
+            if let Some(stored) = entry.stored.take() {
+                let _ = stored.send(());
+            }
+        }
+    }
+
+    /// Removes what does not outlive its session: everything but what is kept and no socket has carried.
+    pub(super) fn drain_session(&mut self) -> Vec<(u64, Entry)> {
+        let gone =
+            |entry: &Entry| !entry.kept || entry.sent > 0 || matches!(entry.waiter, Waiter::Reply);
+        let gone = self.entries.iter().filter(|(_, entry)| gone(entry));
+        let gone: Vec<u64> = gone.map(|(cmid, _)| *cmid).collect();
+        let entries = gone.into_iter();
+        entries
+            .filter_map(|cmid| Some((cmid, self.remove(cmid)?)))
+            .collect()
+    }
+
+    pub(super) fn contains(&self, cmid: u64) -> bool {
+        self.entries.contains_key(&cmid)
+    }
+
+    fn insert(&mut self, cmid: u64, entry: Entry) {
+        self.bytes += entry.text.len();
+        self.entries.insert(cmid, entry);
     }
 
     /// Removes a message: it is acknowledged, or no longer wanted.
@@ -140,7 +221,7 @@ impl Outbox {
     pub(super) fn requeue_all(&mut self) {
         self.queue.clear();
         for (cmid, entry) in &mut self.entries {
-            if !matches!(entry.stage, Stage::BackingOff(_)) {
+            if !matches!(entry.stage, Stage::BackingOff(_) | Stage::Storing) {
                 entry.stage = Stage::Queued;
                 self.queue.push_back(*cmid);
             }
@@ -186,8 +267,8 @@ impl Outbox {
     }
 
     /// Empties the outbox, as its session is gone.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Entry> + use<> {
-        std::mem::take(self).entries.into_values()
+    pub(super) fn drain(&mut self) -> Vec<(u64, Entry)> {
+        std::mem::take(self).entries.into_iter().collect()
     }
 }
 

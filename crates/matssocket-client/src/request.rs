@@ -33,6 +33,7 @@ pub(super) fn task_gone() -> SessionClosed {
 #[must_use = "await it to learn of the message's fate, or drop it explicitly"]
 pub struct Sending {
     refused: Option<SendError>,
+    stored: oneshot::Receiver<()>,
     acknowledged: oneshot::Receiver<Result<(), SendError>>,
 }
 
@@ -40,11 +41,35 @@ impl Sending {
     /// Queues a SEND.
     pub(super) fn new(shared: &Shared, out: Result<Outgoing, SendError>) -> Sending {
         let (done, acknowledged) = oneshot::channel();
-        let refused = out.and_then(|out| shared.core().send(out, done)).err();
+        let (tell, stored) = oneshot::channel();
+        let queue = |out| {
+            let stored = Some(tell);
+            shared.core().send(Outgoing { stored, ..out }, done)
+        };
+        let refused = out.and_then(queue).err();
         shared.wake.notify_one();
         Sending {
             refused,
+            stored,
             acknowledged,
+        }
+    }
+
+    /// Waits until the journal has committed the message. From then on it reaches the server, even if this process is
+    /// killed and only the next one sends it; or it is found in [`Client::unresolved`](crate::Client::unresolved).
+    /// Nothing of it is sent before. Without a journal, this returns at once.
+    ///
+    /// # Errors
+    /// The message is not kept, and will not be sent. See [`SendError`].
+    #[cfg(feature = "durable")]
+    pub async fn stored(&mut self) -> Result<(), SendError> {
+        if let Some(error) = self.refused.take() {
+            return Err(error);
+        }
+        match (&mut self.stored).await {
+            Ok(()) => Ok(()),
+            // It failed, and this says why.
+            Err(_) => self.await,
         }
     }
 }
@@ -146,7 +171,7 @@ impl Drop for Waiting {
     }
 }
 
-fn typed<R: DeserializeOwned>(raw: RawReply) -> Result<Reply<R>, RequestError> {
+pub(super) fn typed<R: DeserializeOwned>(raw: RawReply) -> Result<Reply<R>, RequestError> {
     let RawReply { resolved, envelope } = raw;
     let outcome = if resolved {
         Outcome::Resolved(

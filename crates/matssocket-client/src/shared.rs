@@ -70,8 +70,15 @@ impl Shared {
         }
     }
 
-    pub(super) fn reply(&self, epoch: u64, smid: String, trace_id: String, settled: Settled) {
-        self.core().reply(epoch, smid, trace_id, settled);
+    pub(super) fn reply(
+        &self,
+        epoch: u64,
+        smid: String,
+        trace_id: String,
+        settled: Settled,
+        order: Option<u64>,
+    ) {
+        self.core().reply(epoch, smid, trace_id, settled, order);
         self.wake.notify_one();
     }
 

@@ -1,6 +1,8 @@
 //! The client against a server that does exactly what the test says.
 
 mod authorization;
+#[cfg(feature = "durable")]
+mod durable;
 mod flush;
 mod messages;
 mod mock;
