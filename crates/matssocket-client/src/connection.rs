@@ -147,6 +147,8 @@ impl<'a> Connection<'a> {
             Ok(()) => self.talk().await,
             Err(error) => End::Lost(error),
         };
+        // What is queued from here on has not been carried by any line.
+        self.shared.core().may_send = false;
         (end, self.established)
     }
 

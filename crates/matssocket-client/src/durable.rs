@@ -141,6 +141,11 @@ impl Client {
         Ok(unresolved.collect())
     }
 
+    #[cfg(test)]
+    pub(super) fn fill_journal(&self, full: bool) {
+        self.shared().core().ask(Vec::new(), Then::Fill(full));
+    }
+
     /// Forgets an unresolved message, once the application has dealt with it.
     ///
     /// # Errors

@@ -125,6 +125,8 @@ pub(super) enum Then {
     Tell(oneshot::Sender<Result<(), String>>),
     /// The caller is given all failures.
     List(oneshot::Sender<Result<Vec<Failed>, String>>),
+    #[cfg(test)]
+    Fill(bool),
     /// Nothing waits for it. What could not be written is written with whatever can be next.
     Nothing,
 }

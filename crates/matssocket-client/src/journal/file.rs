@@ -1,6 +1,7 @@
 //! The journal's tables.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use matssocket_wire::{Envelope, MessageType, parse_pipeline, print_pipeline};
 use rusqlite::types::Type;
@@ -38,6 +39,8 @@ impl File {
         let wrong = |error| not_usable(path, error);
         let database = Connection::open(path).map_err(wrong)?;
         database.set_prepared_statement_cache_capacity(32);
+        // Whoever has it keeps it: waiting does not help.
+        database.busy_timeout(Duration::ZERO).map_err(wrong)?;
         // Held until the process ends, in whatever way; also, no shared memory is needed beside the file.
         database
             .pragma_update(None, "locking_mode", "EXCLUSIVE")
@@ -128,13 +131,15 @@ impl File {
         list().map_err(|error: rusqlite::Error| format!("{}: {error}", self.path.display()))
     }
 
-    /// As if the disk were full: the file may not grow.
+    /// As if the disk were full, or were no longer: whether the file may grow.
     #[cfg(test)]
-    pub(super) fn fill(&self) {
+    pub(super) fn fill(&self, full: bool) {
         let pages: i64 = pragma(&self.database, "page_count").expect("it is open");
-        self.database
-            .pragma_update(None, "max_page_count", pages)
-            .expect("it is open");
+        let most = if full { pages } else { 1 << 30 };
+        let set = self
+            .database
+            .pragma_update_and_check(None, "max_page_count", most, |_| Ok(()));
+        set.expect("it is open");
     }
 }
 

@@ -68,6 +68,8 @@ fn told(
 ) {
     match then {
         Then::Tell(waiting) => drop(waiting.send(outcome)),
+        #[cfg(test)]
+        Then::Fill(full) => file.fill(full),
         Then::List(waiting) => drop(waiting.send(file.failed())),
         Then::Queue(_) | Then::Nothing => {
             if let Err(error) = outcome {

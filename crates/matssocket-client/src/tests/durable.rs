@@ -107,7 +107,9 @@ async fn a_message_whose_handler_did_not_finish_is_handled_again() {
     let (sender, mut handled) = mpsc::unbounded_channel();
     client.terminator("Hangs", move |message: Message<u32>| {
         let sender = sender.clone();
-        async move { drop(sender.send((message.payload, message.redelivered))) }
+        async move {
+            let _ = sender.send((message.payload, message.redelivered));
+        }
     });
     client.reconnect();
     for expected in [(2, true), (3, true)] {
@@ -267,4 +269,39 @@ async fn a_journal_is_one_clients() {
         .unwrap_err()
         .to_string();
     assert!(text.contains("client.txt is not a journal"), "{text}");
+}
+
+#[tokio::test]
+async fn a_full_disk_fails_the_message_and_nothing_else() {
+    let (_directory, path) = scratch();
+    let mock = Mock::start().await;
+    let (client, mut line) = established_with(builder_with(&mock, &path).await, &mock).await;
+    let mut fits = client.send("t0", "E", "fits");
+    in_time(fits.stored()).await.unwrap();
+    client.fill_journal(true);
+    let large = "x".repeat(1 << 20);
+    let failed = in_time(client.send("t1", "E", &large)).await.unwrap_err();
+    assert!(matches!(failed, SendError::Storage(_)), "{failed}");
+    let mut received = listen(&client, "T");
+    line.send(&format!(
+        r#"[{{"t":"SEND","smid":"a","eid":"T","msg":"{large}"}}]"#
+    ))
+    .await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(received.try_recv().is_err(), "it is not stored");
+    client.fill_journal(false);
+    assert_eq!(in_time(received.recv()).await, Some(json!(large)));
+    assert_eq!(line.next(Ack).await.smid.as_deref(), Some("a"));
+    in_time(client.send("t2", "E", "there is room").stored())
+        .await
+        .unwrap();
+    kill(client, line).await;
+
+    let client = builder_with(&mock, &path).await.start().unwrap();
+    let mut line = mock.accept().await;
+    line.welcome("S1").await;
+    for expected in ["t0", "t2"] {
+        assert_eq!(line.next(Message_).await.tid.as_deref(), Some(expected));
+    }
+    drop(client);
 }
