@@ -19,10 +19,10 @@ use std::process::{Command, ExitCode};
 /// The published libraries, with all their public features.
 const LIBRARIES: [(&str, &str); 3] = [
     ("matssocket-wire", ""),
-    ("matssocket-client", "tls"),
+    ("matssocket-client", "durable,tls"),
     (
         "matssocket",
-        "sqlite,postgres,client-tls,browser-client,schema",
+        "sqlite,postgres,client-durable,client-tls,browser-client,schema",
     ),
 ];
 

@@ -46,8 +46,14 @@
 //! level; with `env_logger`: `RUST_LOG=trace,tungstenite=debug`. (`tokio_tungstenite`, a target of its own, prints
 //! neither.)
 //!
+//! # Restarts
+//! With the feature `durable`, a client keeps its session, what it sends and what it receives in a file, and the process
+//! that follows goes on where the last one ended: see `ClientBuilder::journal`. Without it, a client lives as long as its
+//! process.
+//!
 //! Internally, `driver` connects and reconnects, `connection` is one WebSocket, and `core` decides what is sent and (in
 //! `incoming`) how input is processed, with `outbox`, `inbox`, `topic`, `flush` and `authorization` as its parts;
+//! `keeping` is what `core` tells the `journal`;
 //! `authorizing` obtains an authorization when one is needed; `handler` runs the application's code in a separate task.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
