@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::SinkExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
-use tokio::time::{Duration, Instant, Sleep, sleep, sleep_until, timeout_at};
+use tokio::time::{Duration, Instant, Sleep, sleep_until, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
@@ -14,9 +14,9 @@ use super::authorization::{Authorization, AuthorizationError};
 use super::builder::Config;
 use super::core::Command;
 use super::event::{ConnectionEvent, ConnectionState};
-use super::handler::{Job, Worker};
+use super::handler::Worker;
 use super::incoming::Received;
-use super::keeping::Committing;
+use super::keeping::store;
 use super::ping::Pings;
 use super::shared::Shared;
 use super::socket::{Step, WebSocket, step};
@@ -75,29 +75,6 @@ pub(super) fn close_frame(code: CloseCode, reason: &str) -> Message {
         code: close.code.code().into(),
         reason,
     }))
-}
-
-/// Between attempts to write to a journal that cannot be written, since the disk is full.
-const STORE_AGAIN: Duration = Duration::from_secs(1);
-
-/// Waits until the journal has what was received, however long that takes; only then do handlers run, and
-/// acknowledgements go out.
-async fn store(shared: Arc<Shared>, worker: Worker, mut committing: Committing, jobs: Vec<Job>) {
-    // If the journal's thread is gone, it never will.
-    while let Ok(outcome) = (&mut committing.outcome).await {
-        let Err(error) = outcome else {
-            jobs.into_iter().for_each(|job| worker.push(job));
-            shared.core().keeping.unstored = false;
-            shared.wake.notify_one();
-            return;
-        };
-        log::error!("what the server sent waits, since it cannot be kept: {error}");
-        sleep(STORE_AGAIN).await;
-        match shared.core().commit_again(committing) {
-            Some(again) => committing = again,
-            None => return,
-        }
-    }
 }
 
 type Authorizing = BoxFuture<'static, Result<Authorization, AuthorizationError>>;

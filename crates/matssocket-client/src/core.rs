@@ -77,9 +77,9 @@ pub(super) struct Core {
     pub(super) acks: Acks,
     pub(super) topics: Topics,
     /// SUBs and UNSUBs to send.
-    control: Vec<Envelope>,
+    pub(super) control: Vec<Envelope>,
     /// UNSUBs of this session, sent again after a reconnect since there is no sign whether they arrived.
-    unsubscribed: VecDeque<String>,
+    pub(super) unsubscribed: VecDeque<String>,
     pub(super) flushes: Flushes,
     pub(super) keeping: Keeping,
 }
@@ -101,7 +101,6 @@ pub(super) struct Outgoing {
 impl Core {
     /// Bytes of HELLO and its SUBs: servers accept 20 KiB before the session exists.
     const FIRST_PIPELINE_BYTES: usize = 16 << 10;
-    const MAX_UNSUBSCRIBED: usize = 1_000;
 
     pub(super) fn new(config: Arc<Config>) -> Core {
         let auth = AuthState::new(config.authorization.clone());
@@ -263,33 +262,6 @@ impl Core {
     /// The id of the last message that was queued.
     pub(super) fn last_cmid(&self) -> u64 {
         self.last_cmid
-    }
-
-    /// Returns the callback that was replaced.
-    pub(super) fn subscribe(
-        &mut self,
-        topic: &str,
-        callback: Handler<()>,
-    ) -> Result<Option<Handler<()>>, SendError> {
-        check_id("the topic", topic)?;
-        self.unsubscribed.retain(|gone| gone != topic);
-        let replaced = self.topics.subscribe(topic, callback);
-        if replaced.is_none() {
-            self.control.push(Topics::sub(topic, None));
-        }
-        self.wanted |= self.closed.is_none();
-        Ok(replaced)
-    }
-
-    /// Returns the callback of the topic.
-    pub(super) fn unsubscribe(&mut self, topic: &str) -> Option<Handler<()>> {
-        let callback = self.topics.remove(topic)?;
-        self.control.push(Topics::unsub(topic));
-        if self.unsubscribed.len() >= Self::MAX_UNSUBSCRIBED {
-            self.unsubscribed.pop_front();
-        }
-        self.unsubscribed.push_back(topic.to_owned());
-        Some(callback)
     }
 
     /// A WebSocket is open: returns the first pipeline, HELLO and SUBs. Fails if the authorization has expired while

@@ -1,15 +1,19 @@
 //! What the core tells the journal, and what it takes from it after a restart.
+#![cfg_attr(not(feature = "durable"), allow(dead_code))]
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use matssocket_wire::Envelope;
 use tokio::sync::oneshot;
+use tokio::time::{Duration, sleep};
 
 use super::core::{Asker, Core};
 use super::error::{SendError, SessionClosed};
-use super::handler::{Job, ReplyHandler};
+use super::handler::{Job, ReplyHandler, Worker};
 use super::journal::{Delivery, Kept, Link, ReplyTo, Saved, Then, Write};
 use super::outbox::{Entry, Waiter};
+use super::shared::Shared;
 
 /// The core's side of the journal. Without one, all of it stays empty.
 #[derive(Default)]
@@ -320,4 +324,32 @@ pub(super) struct Committing {
     pub(super) outcome: Outcome,
     writes: Vec<Write>,
     epoch: u64,
+}
+
+/// Between attempts to write to a journal that cannot be written, since the disk is full.
+const STORE_AGAIN: Duration = Duration::from_secs(1);
+
+/// Waits until the journal has what was received, however long that takes; only then do handlers run, and
+/// acknowledgements go out.
+pub(super) async fn store(
+    shared: Arc<Shared>,
+    worker: Worker,
+    mut committing: Committing,
+    jobs: Vec<Job>,
+) {
+    // If the journal's thread is gone, it never will.
+    while let Ok(outcome) = (&mut committing.outcome).await {
+        let Err(error) = outcome else {
+            jobs.into_iter().for_each(|job| worker.push(job));
+            shared.core().keeping.unstored = false;
+            shared.wake.notify_one();
+            return;
+        };
+        log::error!("what the server sent waits, since it cannot be kept: {error}");
+        sleep(STORE_AGAIN).await;
+        match shared.core().commit_again(committing) {
+            Some(again) => committing = again,
+            None => return,
+        }
+    }
 }

@@ -18,6 +18,7 @@ pub(super) enum Waiter {
     /// A reply: no one.
     Reply,
     /// The caller belonged to a process that has ended.
+    #[cfg_attr(not(feature = "durable"), allow(dead_code))]
     Nobody,
 }
 
@@ -43,6 +44,7 @@ pub(super) struct Entry {
     /// It stands in the journal, or will.
     pub(super) kept: bool,
     /// Told when the journal has committed it.
+    #[cfg_attr(not(feature = "durable"), allow(dead_code))]
     stored: Option<oneshot::Sender<()>>,
     /// How often it was passed to a connection.
     sent: u32,
@@ -128,6 +130,7 @@ impl Outbox {
     }
 
     /// Adds a message of an earlier process.
+    #[cfg_attr(not(feature = "durable"), allow(dead_code))]
     pub(super) fn restore(&mut self, cmid: u64, text: String, carried: bool) {
         let entry = Entry::new(text, Waiter::Nobody, Stage::Queued);
         let sent = u32::from(carried);
@@ -143,6 +146,7 @@ impl Outbox {
     }
 
     /// The journal has committed this message.
+    #[cfg_attr(not(feature = "durable"), allow(dead_code))]
     pub(super) fn committed(&mut self, cmid: u64) {
         if let Some(entry) = self.entries.get_mut(&cmid)
             && entry.stage == Stage::Storing

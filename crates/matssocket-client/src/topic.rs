@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::core::Core;
+use super::error::SendError;
 use super::handler::Handler;
-use matssocket_wire::{Envelope, MessageType};
+use matssocket_wire::{Envelope, MessageType, check_id};
 
 struct Topic {
     callback: Handler<()>,
@@ -68,6 +70,38 @@ impl Topics {
         }
         topic.last_seen = smid.map(str::to_owned).or(topic.last_seen.take());
         Some(topic.callback.clone())
+    }
+}
+
+/// Most UNSUBs that are sent again after a reconnect.
+const MAX_UNSUBSCRIBED: usize = 1_000;
+
+impl Core {
+    /// Returns the callback that was replaced.
+    pub(super) fn subscribe(
+        &mut self,
+        topic: &str,
+        callback: Handler<()>,
+    ) -> Result<Option<Handler<()>>, SendError> {
+        check_id("the topic", topic)?;
+        self.unsubscribed.retain(|gone| gone != topic);
+        let replaced = self.topics.subscribe(topic, callback);
+        if replaced.is_none() {
+            self.control.push(Topics::sub(topic, None));
+        }
+        self.wanted |= self.closed.is_none();
+        Ok(replaced)
+    }
+
+    /// Returns the callback of the topic.
+    pub(super) fn unsubscribe(&mut self, topic: &str) -> Option<Handler<()>> {
+        let callback = self.topics.remove(topic)?;
+        self.control.push(Topics::unsub(topic));
+        if self.unsubscribed.len() >= MAX_UNSUBSCRIBED {
+            self.unsubscribed.pop_front();
+        }
+        self.unsubscribed.push_back(topic.to_owned());
+        Some(callback)
     }
 }
 
