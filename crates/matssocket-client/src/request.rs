@@ -33,6 +33,7 @@ pub(super) fn task_gone() -> SessionClosed {
 #[must_use = "await it to learn of the message's fate, or drop it explicitly"]
 pub struct Sending {
     refused: Option<SendError>,
+    #[cfg_attr(not(feature = "durable"), allow(dead_code))]
     stored: oneshot::Receiver<()>,
     acknowledged: oneshot::Receiver<Result<(), SendError>>,
 }
