@@ -237,6 +237,27 @@ fn stock_service() {
     assert_eq!(end, "warehouse: everything is reported, goodbye");
 }
 
+#[cfg(all(feature = "postgres", feature = "browser-client"))]
+#[test]
+fn shop() {
+    let seen = Example::start("shop", &["demonstrate", &database()], &directory()).end();
+    for node in [1, 2] {
+        let restarted = format!("restarting node {node}");
+        assert!(seen.contains(&restarted), "{seen:#?}");
+    }
+    for name in ["anna", "bert", "carl"] {
+        let line = seen
+            .iter()
+            .find(|line| line.starts_with(name))
+            .expect("a line");
+        assert!(
+            number_before(line, " orders, each paid once on both devices") > 10,
+            "{line}"
+        );
+        assert!(line.ends_with("apples cost 201 now"), "{line}");
+    }
+}
+
 #[cfg(feature = "postgres")]
 #[test]
 fn behind_nginx() {
