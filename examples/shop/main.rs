@@ -16,18 +16,15 @@
 //!
 //! The tables are in the schema `shop_example`, those of matssocket in `shop_example_messages`.
 //! `login.rs` has the tokens, `orders.rs` what the shop does, `demonstration.rs` the customers, `tests.rs` the tests of the
-//! handlers: `cargo test --features postgres,browser-client --example shop`.
+//! handlers: `cargo test --features postgres --test shop`.
 
 mod demonstration;
 mod login;
 mod orders;
-#[cfg(test)]
-mod tests;
 
 use std::error::Error;
 
 use actix_web::{App, HttpResponse, HttpServer, web};
-use matssocket::{MatsSocketServer, Postgres, ServerBuilder, token_auth};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -42,26 +39,9 @@ async fn main() -> Result<(), Failure> {
     }
 }
 
-/// What every node has, and what the tests have, too.
-fn shop(database: &str) -> ServerBuilder {
-    MatsSocketServer::builder("shop")
-        .store(
-            Postgres::at(database)
-                .schema("shop_example_messages")
-                .into(),
-        )
-        .authentication(token_auth(login::read))
-        .transactional("Shop.prices", orders::prices)
-        .transactional("Shop.order", orders::place)
-        .service("Bank.charge", orders::charge)
-        .transactional_service("Shop.paid", orders::paid)
-        .transactional("Admin.orders", orders::all)
-        .transactional("Admin.price", orders::set_price)
-}
-
 async fn serve(port: u16, database: &str) -> Result<(), Failure> {
     orders::create_tables(database)?;
-    let server = shop(database).start().await?;
+    let server = orders::shop(database).start().await?;
     let mounted = server.clone();
     let http = HttpServer::new(move || {
         App::new()

@@ -5,8 +5,12 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection;
 use diesel::sql_types::{BigInt, Bool, Integer, Text};
 use diesel::{Connection, PgConnection, QueryResult, QueryableByName, RunQueryDsl, sql_query};
-use matssocket::{Forward, HandlerError, Incoming, Outcome};
+use matssocket::{
+    Forward, HandlerError, Incoming, MatsSocketServer, Outcome, Postgres, ServerBuilder, token_auth,
+};
 use serde::{Deserialize, Serialize};
+
+use crate::login;
 
 const TABLES: &str = "
     SET client_min_messages TO warning;
@@ -21,8 +25,25 @@ const TABLES: &str = "
         cents INTEGER NOT NULL,
         paid BOOLEAN NOT NULL DEFAULT false
     );
-    INSERT INTO shop_example.item VALUES ('apples', 250, 1000), ('pears', 300, 1000) ON CONFLICT DO NOTHING;
+    INSERT INTO shop_example.item VALUES ('apples', 250, 1000000), ('pears', 300, 1000000) ON CONFLICT DO NOTHING;
 ";
+
+/// A node of the shop, which has not started.
+pub fn shop(database: &str) -> ServerBuilder {
+    MatsSocketServer::builder("shop")
+        .store(
+            Postgres::at(database)
+                .schema("shop_example_messages")
+                .into(),
+        )
+        .authentication(token_auth(login::read))
+        .transactional("Shop.prices", prices)
+        .transactional("Shop.order", place)
+        .service("Bank.charge", charge)
+        .transactional_service("Shop.paid", paid)
+        .transactional("Admin.orders", all)
+        .transactional("Admin.price", set_price)
+}
 
 /// The topic of prices.
 pub const PRICES: &str = "prices";
@@ -53,14 +74,14 @@ pub struct Order {
 pub fn create_tables(database: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut connection = PgConnection::establish(database)?;
     connection.transaction(|connection| {
-        connection.batch_execute("SELECT pg_advisory_xact_lock(7); ")?;
+        connection.batch_execute("SELECT pg_advisory_xact_lock(7)")?;
         connection.batch_execute(TABLES)
     })?;
     Ok(())
 }
 
 /// All prices; their changes come by the topic.
-pub fn prices(
+fn prices(
     database: &mut PgConnection,
     _: Incoming<()>,
 ) -> Result<Outcome<Vec<Price>>, HandlerError> {
@@ -70,7 +91,7 @@ pub fn prices(
 
 /// The order, the stock, the beginning of the charge and the answer are one transaction: all of it happens, and once, however
 /// often the message is sent.
-pub fn place(
+fn place(
     database: &mut PgConnection,
     order: Incoming<String>,
 ) -> Result<Outcome<i64>, HandlerError> {
@@ -93,7 +114,7 @@ pub fn place(
 
 /// Charges a third party's slow machine. If this node dies meanwhile, another one tries again: give your bank a key by which
 /// it recognises that, such as the number of the order.
-pub async fn charge(order: Incoming<Order>) -> Result<Outcome<()>, HandlerError> {
+async fn charge(order: Incoming<Order>) -> Result<Outcome<()>, HandlerError> {
     tokio::time::sleep(Duration::from_millis(300)).await;
     // The bank has answered: the rest is a transaction again.
     order
@@ -103,10 +124,7 @@ pub async fn charge(order: Incoming<Order>) -> Result<Outcome<()>, HandlerError>
 }
 
 /// Tells all devices of the customer, connected or not.
-pub fn paid(
-    database: &mut PgConnection,
-    order: Incoming<Order>,
-) -> Result<Outcome<()>, HandlerError> {
+fn paid(database: &mut PgConnection, order: Incoming<Order>) -> Result<Outcome<()>, HandlerError> {
     let Order {
         number, customer, ..
     } = &order.payload;
@@ -120,7 +138,7 @@ pub fn paid(
 }
 
 /// The last orders, for the administrator.
-pub fn all(
+fn all(
     database: &mut PgConnection,
     ask: Incoming<()>,
 ) -> Result<Outcome<Vec<Order>>, HandlerError> {
@@ -133,7 +151,7 @@ pub fn all(
 }
 
 /// Everybody who looks at the prices sees the new one.
-pub fn set_price(
+fn set_price(
     database: &mut PgConnection,
     price: Incoming<Price>,
 ) -> Result<Outcome<()>, HandlerError> {
