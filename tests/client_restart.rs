@@ -75,7 +75,7 @@ async fn service(url: &str, directory: &Path) {
             _ => client.send(id, "Orders.place", &number),
         };
         // Not after each, so that several are on their way to the file.
-        if number % 5 == 0 {
+        if number.is_multiple_of(5) {
             placed.stored().await.expect("the disk has room");
             sleep(Duration::from_millis(1)).await;
         }

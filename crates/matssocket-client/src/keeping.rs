@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use matssocket_wire::Envelope;
 use tokio::sync::oneshot;
@@ -130,6 +131,8 @@ impl Core {
         for key in keys {
             match outcome {
                 Ok(()) => self.outbox.committed(*key),
+                // The server waits for it, and its request is in the journal: at worst, the next process replies again.
+                Err(_) if self.outbox.is_reply(*key) => self.outbox.committed(*key),
                 Err(error) => {
                     if let Some(entry) = self.outbox.remove(*key) {
                         self.fail_unkept(*key, entry, SendError::Storage(error.clone()));
@@ -347,6 +350,10 @@ pub(super) async fn store(
         };
         log::error!("what the server sent waits, since it cannot be kept: {error}");
         sleep(STORE_AGAIN).await;
+        if shared.abandoned.load(Ordering::Acquire) {
+            // It is not acknowledged: the server sends it to the next process.
+            return;
+        }
         match shared.core().commit_again(committing) {
             Some(again) => committing = again,
             None => return,

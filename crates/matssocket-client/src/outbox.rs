@@ -171,6 +171,12 @@ impl Outbox {
             .collect()
     }
 
+    #[cfg_attr(not(feature = "durable"), allow(dead_code))]
+    pub(super) fn is_reply(&self, cmid: u64) -> bool {
+        let entry = self.entries.get(&cmid);
+        entry.is_some_and(|entry| matches!(entry.waiter, Waiter::Reply))
+    }
+
     pub(super) fn contains(&self, cmid: u64) -> bool {
         self.entries.contains_key(&cmid)
     }

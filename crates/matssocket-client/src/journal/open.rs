@@ -15,7 +15,9 @@ use crate::shared::Shared;
 ///
 /// It is an SQLite database. One process has it open at a time. It belongs to one user of one application and its
 /// servers, which `owner` names: any text, such as `"warehouse 7 at orders.example"`. A file of another owner is refused, so
-/// that nobody's messages go out in another's name.
+/// that nobody's messages go out in another's name. It holds the messages in the clear: keep it where only your service can
+/// read, on a disk of the machine (not on a network share), and do not copy it while it is in use. Its size follows what
+/// is outstanding, which the limits of the builder bound.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
