@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::auth::{Principal, Verdict, auth_fn};
 use crate::endpoint::{Incoming, Outcome};
 use crate::store::Store;
-use crate::testkit::any_user;
 
 #[derive(Deserialize, Serialize, JsonSchema)]
 struct Order {
@@ -24,7 +24,9 @@ struct Item {
 fn shop() -> ServerBuilder {
     MatsSocketServer::builder("shop")
         .store(Store::sqlite_in_memory())
-        .authentication(any_user())
+        .authentication(auth_fn(async |user| {
+            Ok(Verdict::Authenticated(Principal::user(user)))
+        }))
         .endpoint("Orders.place", async |_: Incoming<Order>| {
             Ok(Outcome::resolve(1_u32))
         })
