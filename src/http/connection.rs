@@ -15,7 +15,7 @@ use bytestring::ByteString;
 use super::Backend;
 use super::before_hello::Place;
 use super::frame::{close_frame, frame};
-use super::state::{Ending, LineState, Seen, Wire};
+use super::state::{Ending, ConnectionState, Seen, Wire};
 use crate::auth::Authenticator;
 use crate::clock::after;
 use crate::mailbox::{Mailbox, metered};
@@ -38,7 +38,7 @@ enum Phase {
 
 /// The connection actor.
 pub(super) struct Connection {
-    state: Rc<LineState>,
+    state: Rc<ConnectionState>,
     backend: Arc<dyn Backend>,
     /// For the session, which is opened when the actor starts.
     opening: Option<Box<Opening>>,
@@ -64,7 +64,7 @@ type Context = ws::WebsocketContext<Connection>;
 
 impl Connection {
     pub(super) fn new(
-        state: Rc<LineState>,
+        state: Rc<ConnectionState>,
         backend: Arc<dyn Backend>,
         authenticator: Rc<dyn Authenticator>,
         remote: Option<String>,

@@ -15,7 +15,7 @@ use actix_web::rt::time::{Sleep, sleep};
 use bytes::Bytes;
 use futures_util::Stream;
 
-use super::state::{Ending, LineState};
+use super::state::{Ending, ConnectionState};
 
 /// Largest piece passed to actix-http at a time, the size of its write buffer: it takes the next one only when most of
 /// this one has been sent.
@@ -25,12 +25,12 @@ const FLUSH: Duration = Duration::from_millis(10);
 
 /// Drives the connection actor until it is done or TCP has ended, and makes sure that what it leaves in the queue is
 /// sent or dropped.
-pub(super) fn pump(actor: impl Stream + 'static, state: Rc<LineState>) -> impl Future<Output = ()> {
+pub(super) fn pump(actor: impl Stream + 'static, state: Rc<ConnectionState>) -> impl Future<Output = ()> {
     // Boxed here, so that the future is small.
     drive(Box::pin(actor), state)
 }
 
-async fn drive(actor: Pin<Box<impl Stream + 'static>>, state: Rc<LineState>) {
+async fn drive(actor: Pin<Box<impl Stream + 'static>>, state: Rc<ConnectionState>) {
     {
         let mut actor = actor;
         poll_fn(|context| {
@@ -68,14 +68,14 @@ async fn drive(actor: Pin<Box<impl Stream + 'static>>, state: Rc<LineState>) {
 
 /// The body of the upgrade's response.
 pub(super) struct Outgoing {
-    state: Rc<LineState>,
+    state: Rc<ConnectionState>,
     /// Counted bytes of the last piece handed out.
     leaving: usize,
     flush: Option<Pin<Box<Sleep>>>,
 }
 
 impl Outgoing {
-    pub(super) fn new(state: Rc<LineState>) -> Outgoing {
+    pub(super) fn new(state: Rc<ConnectionState>) -> Outgoing {
         Outgoing {
             state,
             leaving: 0,

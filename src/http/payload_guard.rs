@@ -16,7 +16,7 @@ use futures_util::Stream;
 
 use super::frame::{Header, Judge, Judgement, MAX_HEADER_BYTES, part_header};
 use super::receiving::Receiving;
-use super::state::{LineState, Seen};
+use super::state::{ConnectionState, Seen};
 use super::turn::Turn;
 use crate::wire::{Close, CloseCode};
 
@@ -29,10 +29,10 @@ pub(super) const PART: usize = 32 * 1024;
 const MAX_BEHIND: u32 = 1024;
 
 /// The payload of an upgraded request, guarded. It never ends: what the connection actor must know is put into
-/// [`LineState::seen`] and announced by an `Err`.
+/// [`ConnectionState::seen`] and announced by an `Err`.
 pub(super) struct Guard<S> {
     raw: S,
-    state: Rc<LineState>,
+    state: Rc<ConnectionState>,
     chunk: Bytes,
     /// The front of a header whose rest has not arrived yet.
     head: [u8; MAX_HEADER_BYTES],
@@ -87,7 +87,7 @@ enum Front {
 type Item = Result<Bytes, PayloadError>;
 
 impl<S: Stream<Item = Item> + Unpin> Guard<S> {
-    pub(super) fn new(raw: S, state: Rc<LineState>) -> Guard<S> {
+    pub(super) fn new(raw: S, state: Rc<ConnectionState>) -> Guard<S> {
         Guard {
             raw,
             receiving: Receiving::new(state.clone()),

@@ -8,14 +8,14 @@ use std::time::Duration;
 use actix_web::rt::time::{Instant, Sleep, sleep_until};
 
 use super::frame::{GROWTH, Header};
-use super::state::LineState;
+use super::state::ConnectionState;
 use crate::clock::after;
 use crate::node::budget::{SMALL, Ticket};
 use crate::wire::{Close, CloseCode};
 
 /// The state of a connection's unfinished message.
 pub(super) struct Receiving {
-    state: Rc<LineState>,
+    state: Rc<ConnectionState>,
     message: Option<Message>,
     /// The frame for which there is no room yet.
     waiting: Option<Waiting>,
@@ -40,7 +40,7 @@ struct Waiting {
 }
 
 impl Receiving {
-    pub(super) fn new(state: Rc<LineState>) -> Receiving {
+    pub(super) fn new(state: Rc<ConnectionState>) -> Receiving {
         Receiving {
             state,
             message: None,

@@ -54,7 +54,7 @@ struct Chunk {
 /// Sends from the session to the connection actor. Texts and pings go straight into the queue instead: they are most of
 /// the traffic, and the actor would have to be woken for each.
 pub(super) struct Wire {
-    pub(super) state: Rc<LineState>,
+    pub(super) state: Rc<ConnectionState>,
     pub(super) actor: Mailbox<ToConnection>,
 }
 
@@ -74,7 +74,7 @@ impl ConnectionHandle for Wire {
 }
 
 /// The shared state of one WebSocket.
-pub(super) struct LineState {
+pub(super) struct ConnectionState {
     pub(super) config: Arc<Config>,
     pub(super) budget: Arc<NodeBudget>,
     pub(super) flow: Flow,
@@ -118,13 +118,13 @@ pub(super) struct LineState {
     pub(super) pump: Bell,
 }
 
-impl LineState {
+impl ConnectionState {
     pub(super) fn new(
         config: Arc<Config>,
         budget: Arc<NodeBudget>,
         socket: Option<Socket>,
-    ) -> Rc<LineState> {
-        Rc::new(LineState {
+    ) -> Rc<ConnectionState> {
+        Rc::new(ConnectionState {
             config,
             flow: Flow::new(&budget),
             budget,

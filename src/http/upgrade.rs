@@ -25,7 +25,7 @@ use super::outgoing::{Outgoing, pump};
 use super::payload_guard::{Guard, PART};
 use super::refusal::refuse;
 use super::socket::Socket;
-use super::state::LineState;
+use super::state::ConnectionState;
 use crate::auth::{Authenticator, ResponseHeaders};
 use crate::wire::shown;
 
@@ -204,7 +204,7 @@ fn start(
     let peer = backend.admission().peer(request);
     let remote = peer.address.map(|address| address.to_string());
     let socket = request.conn_data::<Socket>().cloned();
-    let state = LineState::new(config, backend.budget().clone(), socket);
+    let state = ConnectionState::new(config, backend.budget().clone(), socket);
     let actor = WebsocketContext::with_codec(
         Connection::new(state.clone(), backend, authenticator, remote, place),
         Guard::new(incoming, state.clone()),

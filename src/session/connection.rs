@@ -101,7 +101,7 @@ pub(crate) struct ConnectionUser {
     pub(crate) handlers: Arc<UserCounts>,
 }
 
-/// The flow of one line, shared on one thread by its session, connection actor, payload guard and response stream.
+/// The flow of one connection, shared on one thread by its session, connection actor, payload guard and response stream.
 #[derive(Clone)]
 pub(crate) struct Flow(Rc<FlowState>);
 

@@ -18,7 +18,7 @@ use super::server::frame;
 use crate::config::Config;
 use crate::http::frame::Header;
 use crate::http::payload_guard::{Guard, PART};
-use crate::http::state::{LineState, Seen};
+use crate::http::state::{ConnectionState, Seen};
 use crate::node::budget::NodeBudget;
 
 #[test]
@@ -80,7 +80,7 @@ fn read(chunks: Vec<Bytes>, established: bool, config: Config) -> (Vec<String>, 
     let timers = timers.enable_time().build().expect("a runtime");
     let _entered = timers.enter();
     let budget = NodeBudget::new(&config);
-    let state = LineState::new(Arc::new(config), budget, None);
+    let state = ConnectionState::new(Arc::new(config), budget, None);
     state.established.set(established);
     let exhausted = Rc::new(Cell::new(false));
     let mut guard = Guard::new(Chunks(chunks.into_iter(), exhausted.clone()), state.clone());
