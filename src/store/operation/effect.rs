@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{FullOutbox, NewForward, SessionKey};
 use crate::wire::{Debug, MessageType, Payload};
 
-/// One thing that a [`Unit`] does.
+/// One thing that a [`Unit`](super::Unit) does.
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant)] // most are messages
 pub enum Effect {
