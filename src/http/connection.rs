@@ -15,7 +15,7 @@ use bytestring::ByteString;
 use super::Backend;
 use super::before_hello::Place;
 use super::frame::{close_frame, frame};
-use super::state::{Ending, ConnectionState, Seen, Wire};
+use super::state::{ConnectionState, Ending, Seen, Wire};
 use crate::auth::Authenticator;
 use crate::clock::after;
 use crate::mailbox::{Mailbox, metered};

@@ -15,7 +15,7 @@ use actix_web::rt::time::{Sleep, sleep};
 use bytes::Bytes;
 use futures_util::Stream;
 
-use super::state::{Ending, ConnectionState};
+use super::state::{ConnectionState, Ending};
 
 /// Largest piece passed to actix-http at a time, the size of its write buffer: it takes the next one only when most of
 /// this one has been sent.
@@ -25,7 +25,10 @@ const FLUSH: Duration = Duration::from_millis(10);
 
 /// Drives the connection actor until it is done or TCP has ended, and makes sure that what it leaves in the queue is
 /// sent or dropped.
-pub(super) fn pump(actor: impl Stream + 'static, state: Rc<ConnectionState>) -> impl Future<Output = ()> {
+pub(super) fn pump(
+    actor: impl Stream + 'static,
+    state: Rc<ConnectionState>,
+) -> impl Future<Output = ()> {
     // Boxed here, so that the future is small.
     drive(Box::pin(actor), state)
 }

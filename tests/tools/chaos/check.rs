@@ -139,6 +139,9 @@ impl<'a> Evidence<'a> {
                 let rows = self.rows(row, client, "", *number);
                 self.expect(client, format!("the row of {what}"), rows, expected);
                 if *kind == Kind::Effect {
+                    let booked = self.rows("booked", client, "", *number);
+                    let what_is_booked = format!("the row of the work with a key of {what}");
+                    self.expect(client, what_is_booked, booked, expected);
                     let news = self.came(Came::News, client, &from, *number);
                     let what = format!("the news of the work that {what} started");
                     self.expect(client, what, news, expected);

@@ -109,7 +109,8 @@ pub fn client_of(user: &str) -> Option<usize> {
 
 /// The endpoints and terminators of a node.
 pub mod endpoint {
-    /// Transactional: a row in the application's table, work started in [`WORK_SERVICE`], and a reply.
+    /// Transactional: a row in the application's table, work started in [`WORK_SERVICE`], work with a key started twice in
+    /// [`BOOKS_SERVICE`], and a reply.
     pub const EFFECT: &str = "Chaos.effect";
     /// Transactional, for a SEND: a row, and no reply.
     pub const NOTE: &str = "Chaos.note";
@@ -119,6 +120,8 @@ pub mod endpoint {
     pub const WORK: &str = "Chaos.work";
     /// Sends news to the client through its context, and replies.
     pub const WORK_SERVICE: &str = "Chaos.worker";
+    /// Transactional: a row in the application's table.
+    pub const BOOKS_SERVICE: &str = "Chaos.books";
     /// Transactional: where the answers to [`ASK`](super::terminator::ASK) go.
     pub const ANSWER: &str = "Chaos.answer";
 }

@@ -192,6 +192,11 @@ fn add_endpoints<C: SimpleConnection + 'static>(
             insert(row, "effect", client, "", number, process)?;
             let work = Forward::to(endpoint::WORK_SERVICE, &ask.payload);
             ask.context.start(work.after(at_once_or_soon()))?;
+            for _ in 0..2 {
+                let booked = Forward::to(endpoint::BOOKS_SERVICE, &ask.payload);
+                let booked = booked.key(format!("{client}-{number}"));
+                ask.context.start(booked.after(at_once_or_soon()))?;
+            }
             match die_at {
                 Some(DieAt::Inserted) => std::process::abort(),
                 Some(DieAt::BeforeCommit) => fault_injection::die_at(Step::BeforeCommit),
@@ -234,6 +239,14 @@ fn add_endpoints<C: SimpleConnection + 'static>(
             let forward = Forward::to(endpoint::WORK_SERVICE, &ask.payload);
             Ok(Outcome::<Mail>::forward(forward))
         })
+        .transactional_service(
+            endpoint::BOOKS_SERVICE,
+            move |row: &mut C, ask: Incoming<Ask>| {
+                let Ask { client, number, .. } = ask.payload;
+                insert(row, "booked", client, "", number, process)?;
+                Ok(Outcome::<()>::done())
+            },
+        )
         .service(
             endpoint::WORK_SERVICE,
             move |ask: Incoming<Ask>| async move {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use matssocket::{MatsSocketServer, ReplyTo, SendError, StoreError};
 use tokio::sync::Semaphore;
 
-use crate::data::{Mail, Process, endpoint, now, terminator};
+use crate::data::{Mail, Process, endpoint, now, terminator, user};
 use crate::journal::{self, Fate, Journal};
 use crate::node::Args;
 
@@ -18,6 +18,8 @@ use crate::node::Args;
 const TASKS: usize = 4;
 /// One in so many pushes is a request.
 const REQUESTS: u64 = 4;
+/// One in so many of the others is for all sessions of the client's user. (There is one.)
+const TO_USER: u64 = 3;
 
 /// A node's pushing, and the way to stop it.
 #[derive(Clone)]
@@ -128,6 +130,16 @@ impl Pushing {
             self.server
                 .request(session, &trace_id, terminator::ASK, &mail, reply_to)
                 .await
+        } else if number.is_multiple_of(TO_USER) {
+            let user = user(client);
+            let sent = self
+                .server
+                .send_to_user(&user, &trace_id, terminator::PUSH, &mail)
+                .await?;
+            match sent.sessions {
+                0 => Err(SendError::NoSession(user)),
+                _ => Ok(()),
+            }
         } else {
             self.server
                 .send(session, &trace_id, terminator::PUSH, &mail)
