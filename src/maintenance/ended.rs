@@ -164,7 +164,7 @@ async fn call_in_transaction(
         },
         Transacted::Panicked(text) => Told::Failed(format!("panic: {text}")),
         Transacted::Spoilt(why) => Told::Failed(format!(
-            "it ended well, but its transaction cannot be committed: {why}"
+            "it succeeded, but its transaction cannot be committed: {why}"
         )),
         Transacted::TimedOut(took) => {
             Told::Failed(format!("it took {took:.1?}, its limit is {limit:?}"))

@@ -54,7 +54,7 @@ pub(super) async fn transact(
             Err(Failed(format!("panic: {text}")))
         }
         Transacted::Spoilt(why) => Err(Failed(format!(
-            "it ended well, but its transaction cannot be committed: {why}"
+            "it succeeded, but its transaction cannot be committed: {why}"
         ))),
         Transacted::TimedOut(_) => Err(timed_out(node, service, row)),
     }

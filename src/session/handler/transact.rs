@@ -78,7 +78,7 @@ pub(super) async fn transact(
             Err(what) => Err(panicked(what)),
         },
         Ok(Transacted::Spoilt(why)) => Err(HandlerError::internal(format!(
-            "the transactional handler {name:?} ended well, but its transaction cannot be committed: {why}"
+            "the transactional handler {name:?} succeeded, but its transaction cannot be committed: {why}"
         ))),
         Ok(Transacted::Panicked(text)) => {
             endpoint.counters.panicked();
