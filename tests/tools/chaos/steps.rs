@@ -136,7 +136,8 @@ impl Walker<'_> {
 
     /// The application's row and the inbox row, with the answer in it, are there, or not.
     async fn expect(&mut self, there: bool, when: &str) -> Result<(), String> {
-        let mine = |row: &&Effect| row.client == self.client as i64;
+        // What the message has started comes when it comes.
+        let mine = |row: &&Effect| row.kind == "effect" && row.client == self.client as i64;
         let rows = self.database.effects()?.iter().filter(mine).count();
         let user = user(self.client);
         let inbox = self.database.inbox()?;
