@@ -34,6 +34,7 @@ macro_rules! prefix {
     };
 }
 
+mod closing;
 mod codes;
 mod dialect;
 mod file;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
 
+use super::closing::ClosedAlone;
 use super::codes::{self, Sorted};
 use super::dialect::Dialect;
 use super::held::Held;
@@ -19,7 +20,7 @@ use crate::store::statements::{
 
 /// The connection that writes.
 pub struct SqliteWriter {
-    conn: SqliteConnection,
+    conn: ClosedAlone,
     rooms: Rooms,
     /// Stays true between transactions, because this is the only connection that writes.
     known: Known,
@@ -55,7 +56,7 @@ impl SqliteWriter {
         lock: Option<Arc<FileLock>>,
     ) -> SqliteWriter {
         SqliteWriter {
-            conn,
+            conn: ClosedAlone::new(conn),
             rooms,
             known: Known::default(),
             held,
@@ -124,13 +125,13 @@ impl WorkConnection for SqliteWriter {
     }
 
     fn is_broken(&mut self) -> bool {
-        self.spoilt || AnsiTransactionManager::is_broken_transaction_manager(&mut self.conn)
+        self.spoilt || AnsiTransactionManager::is_broken_transaction_manager(&mut *self.conn)
     }
 }
 
 /// A connection that reads.
 pub struct SqliteReader {
-    conn: SqliteConnection,
+    conn: ClosedAlone,
     rooms: Rooms,
     held: Arc<Held>,
     /// Whether the connection must be discarded.
@@ -149,7 +150,7 @@ impl SqliteReader {
         lock: Option<Arc<FileLock>>,
     ) -> SqliteReader {
         SqliteReader {
-            conn,
+            conn: ClosedAlone::new(conn),
             rooms,
             held,
             spoilt: false,
@@ -174,7 +175,7 @@ impl WorkConnection for SqliteReader {
     }
 
     fn is_broken(&mut self) -> bool {
-        self.spoilt || AnsiTransactionManager::is_broken_transaction_manager(&mut self.conn)
+        self.spoilt || AnsiTransactionManager::is_broken_transaction_manager(&mut *self.conn)
     }
 }
 
