@@ -22,7 +22,7 @@ use std::io::BufRead;
 
 use actix_web::{App, HttpServer, rt};
 use matssocket::{Incoming, MatsSocketServer, Outcome, Principal, Store, Verdict, auth_fn};
-use matssocket_client::{Client, ConnectionEvent, Message};
+use matssocket_client::{Client, ConnectionEvent, Message, TopicEvent};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -109,11 +109,21 @@ async fn join(user: &str, port: u16) -> Result<(), Box<dyn Error>> {
 }
 
 fn report_connection(client: &Client) {
+    let mut answers = client.topic_events();
+    rt::spawn(async move {
+        while let Ok(answer) = answers.recv().await {
+            match answer {
+                // From here on, everything that is said is heard.
+                TopicEvent::Subscribed { .. } => println!("(connected)"),
+                TopicEvent::Lost { .. } => println!("(connected; some lines were missed)"),
+                _ => {}
+            }
+        }
+    });
     let mut events = client.connection_events();
     rt::spawn(async move {
         while let Ok(event) = events.recv().await {
             match event {
-                ConnectionEvent::SessionEstablished { .. } => println!("(connected)"),
                 ConnectionEvent::Lost { reason } => println!("(connection lost: {reason})"),
                 ConnectionEvent::SessionClosed(why) => println!("({why})"),
                 _ => {}
