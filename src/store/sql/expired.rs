@@ -7,7 +7,7 @@ use diesel::prelude::*;
 
 use super::Transaction;
 use super::passed::{from, passed};
-use super::schema::{correlation, outbox};
+use super::schema::outbox;
 use crate::clock::ms;
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
@@ -61,26 +61,12 @@ impl Transaction<'_> {
                 .optional()?;
             let Some(kind) = kind else { continue };
             if kind == MessageType::Request.name() {
-                self.end_expired(key, *seq)?;
+                let reason = "its time to live ended before the client acknowledged it";
+                self.end_request(key, *seq, reason)?;
             }
             left.push(*seq);
         }
         self.delete_outbox(key, &left)?;
         Ok(left.len() as u64)
-    }
-
-    /// The reply terminator of an expired request is notified.
-    fn end_expired(&mut self, key: SessionKey, seq: i64) -> DbResult<()> {
-        let now = self.now;
-        let waiting = correlation::table
-            .find((key.0, seq))
-            .filter(correlation::reason.is_null());
-        diesel::update(waiting)
-            .set((
-                correlation::due.eq(now),
-                correlation::reason.eq("its time to live ended before the client acknowledged it"),
-            ))
-            .execute(self.raw_conn())?;
-        Ok(())
     }
 }

@@ -130,22 +130,25 @@ impl Transaction<'_> {
         if !self.holds(op.holder)? {
             return Ok(Fenced::FencedOff);
         }
-        let (session, now) = (op.holder.session.0, self.now);
-        self.delete_outbox(op.holder.session, &op.acked)?;
-        self.delete_outbox(op.holder.session, &op.nacked)?;
-        let conn = self.raw_conn();
+        let session = op.holder.session;
+        self.delete_outbox(session, &op.acked)?;
+        self.delete_outbox(session, &op.nacked)?;
         for seq in &op.nacked {
-            let waiting = correlation::table
-                .find((session, *seq))
-                .filter(correlation::reason.is_null());
-            diesel::update(waiting)
-                .set((
-                    correlation::due.eq(now),
-                    correlation::reason.eq("the client refused the request (NACK)"),
-                ))
-                .execute(conn)?;
+            self.end_request(session, *seq, "the client refused the request (NACK)")?;
         }
         Ok(Fenced::Done)
+    }
+
+    /// A request of ours ends without a reply, unless it has ended before: its reply terminator is notified.
+    pub fn end_request(&mut self, key: SessionKey, seq: i64, reason: &str) -> DbResult<()> {
+        let now = self.now;
+        let waiting = correlation::table
+            .find((key.0, seq))
+            .filter(correlation::reason.is_null());
+        diesel::update(waiting)
+            .set((correlation::due.eq(now), correlation::reason.eq(reason)))
+            .execute(self.raw_conn())?;
+        Ok(())
     }
 
     pub fn mark_redelivery(&mut self, op: &MarkRedelivery) -> DbResult<MarkedRedelivery> {

@@ -247,13 +247,7 @@ impl Transaction<'_> {
                 seq,
                 reason,
             } => {
-                let now = self.now;
-                let open = correlation::table
-                    .find((session.0, seq))
-                    .filter(correlation::reason.is_null());
-                diesel::update(open)
-                    .set((correlation::due.eq(now), correlation::reason.eq(reason)))
-                    .execute(self.raw_conn())?;
+                self.end_request(*session, *seq, reason)?;
                 Ok(EffectOutcome::Ended)
             }
         }
