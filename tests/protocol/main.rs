@@ -11,6 +11,7 @@ mod document;
 mod foreign_text;
 mod hello;
 mod http;
+mod keys_of_work;
 mod metrics;
 mod outbox;
 mod outcomes;

@@ -4,33 +4,32 @@ use std::time::{Duration, SystemTime};
 
 use matssocket::{
     Clock, Forward, HandlerError, IdempotencyKey, Incoming, Outcome, SendError, ServiceOptions,
-    Started,
 };
 use matssocket_testing::endpoints::start_all;
 use matssocket_testing::*;
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub const HOUR: Duration = Duration::from_secs(3600);
 
-fn quick(config: &mut matssocket::Config) {
+pub fn quick(config: &mut matssocket::Config) {
     config.service_backoff = Duration::from_millis(10);
     config.service_attempts = 3;
     config.takeover_interval = Duration::from_millis(20);
 }
 
 /// Calls of the service "work" by payload `n`.
-fn works(nodes: &Nodes, n: &str) -> Vec<Seen> {
+pub fn works(nodes: &Nodes, n: &str) -> Vec<Seen> {
     let control = &nodes.control;
     control.all(|seen| seen.what == "work" && seen.payload["n"] == n)
 }
 
-async fn until_worked(nodes: &Nodes, n: &str, many: usize) -> Vec<Seen> {
+pub async fn until_worked(nodes: &Nodes, n: &str, many: usize) -> Vec<Seen> {
     let what = format!("work {n}");
     let seen = |seen: &Seen| seen.what == "work" && seen.payload["n"] == n;
     nodes.control.wait(&what, many, seen).await
 }
 
 /// Work that is stored now is done: what was stored before has at least begun then, if it was stored at all.
-async fn marker(nodes: &Nodes, n: &str) {
+pub async fn marker(nodes: &Nodes, n: &str) {
     let forward = Forward::to("work", &json!({"n": n}));
     nodes.server().start("marker", forward).await.unwrap();
     until_worked(nodes, n, 1).await;
@@ -168,142 +167,6 @@ async fn what_a_reply_starts_is_not_limited() {
     line.expect_id("ACK", &cmid).await;
     until_worked(&nodes, "reply", 2).await;
     assert_eq!(server.metrics().forwards_refused, 0);
-}
-
-fn keyed(n: &str, key: &str) -> Forward {
-    Forward::to("work", &json!({"n": n})).key(key)
-}
-
-#[actix_web::test]
-async fn of_work_with_a_key_there_is_one_until_it_is_done() {
-    let nodes = Setup::new().config(quick).start(2).await;
-    let gated = Forward::to("work", &json!({"n": "first", "work gate": "g"})).key("k");
-    let start = |node: usize, forward| nodes[node].server.start("keyed", forward);
-    assert_eq!(start(0, gated).await.unwrap(), Started::Stored);
-    nodes.control.until_waiting("g", 1).await;
-    assert_eq!(
-        start(1, keyed("no", "k")).await.unwrap(),
-        Started::Outstanding
-    );
-    assert_eq!(
-        start(1, keyed("other", "k2")).await.unwrap(),
-        Started::Stored
-    );
-    let other = Forward::to("idle", &1).key("k");
-    assert_eq!(
-        start(1, other).await.unwrap(),
-        Started::Stored,
-        "a key is the service's"
-    );
-    // It has begun: it cannot be cancelled.
-    assert!(!nodes[1].server.cancel("work", "k").await.unwrap());
-    nodes.control.open("g", 1);
-    within("the key to be free", async {
-        while start(1, keyed("second", "k")).await.unwrap() != Started::Stored {
-            actix_web::rt::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
-    until_worked(&nodes, "second", 1).await;
-    let once = || IdempotencyKey::new("once");
-    let start_once = || nodes.server().start_once(once(), "t", keyed("third", "k3"));
-    assert_eq!(start_once().await.unwrap(), Started::Stored);
-    assert_eq!(start_once().await.unwrap(), Started::Repeated);
-    marker(&nodes, "end").await;
-    assert_eq!(works(&nodes, "no").len(), 0);
-    for key in ["", "a\nb", &"x".repeat(256)] {
-        let refused = start(0, keyed("no", key)).await;
-        assert!(
-            matches!(refused, Err(SendError::InvalidId(_))),
-            "{refused:?}"
-        );
-        let refused = nodes.server().cancel("work", key).await;
-        assert!(
-            matches!(refused, Err(SendError::InvalidId(_))),
-            "{refused:?}"
-        );
-    }
-}
-
-#[actix_web::test]
-async fn work_that_waits_is_cancelled_by_its_key() {
-    let nodes = Setup::new()
-        .config(quick)
-        .extend(|builder, _, _| {
-            builder
-                .endpoint("cancel", async |key: Incoming<String>| {
-                    key.context.cancel("work", &key.payload)?;
-                    match key.payload.as_str() {
-                        "failing" => Err("it fails".into()),
-                        _ => Ok(Outcome::resolve(())),
-                    }
-                })
-                .endpoint("forward", async |key: Incoming<String>| {
-                    Ok(Outcome::<()>::forward(keyed("no", &key.payload)))
-                })
-        })
-        .start(2)
-        .await;
-    let mut line = nodes.open("anna").await;
-    for key in ["server", "handler", "failing"] {
-        let started = nodes.server().start("t", keyed(key, key).after(HOUR));
-        assert_eq!(started.await.unwrap(), Started::Stored);
-    }
-    let other = &nodes[1].server;
-    assert!(other.cancel("work", "server").await.unwrap());
-    assert!(!other.cancel("work", "server").await.unwrap(), "it is gone");
-    for (key, told) in [("handler", "RESOLVE"), ("failing", "NACK")] {
-        let cmid = line.request("cancel", json!(key)).await;
-        assert_eq!(line.answer(&cmid).await["t"], told, "{key}");
-    }
-    // A client that waits for its reply must not find it left out because of another's work.
-    let cmid = line.request("forward", json!("new")).await;
-    assert_eq!(line.answer(&cmid).await["t"], "NACK");
-    nodes.clock.advance(2 * HOUR);
-    until_worked(&nodes, "failing", 1).await;
-    marker(&nodes, "end").await;
-    for n in ["server", "handler", "no"] {
-        assert_eq!(works(&nodes, n).len(), 0, "{n}");
-    }
-}
-
-/// A job that keeps itself going, once in the cluster.
-#[actix_web::test]
-async fn a_service_starts_the_next_work_of_its_own_key() {
-    let nodes = Setup::new()
-        .config(quick)
-        .extend(|builder, control, node| {
-            let control = control.clone();
-            builder.service("round", move |incoming: Incoming<u32>| {
-                control.ran(node, "round", &incoming.context, &json!(incoming.payload));
-                async move {
-                    let (round, context) = incoming.into_parts();
-                    if round < 5 {
-                        let next = Forward::to("round", &(round + 1)).key("rounds");
-                        context.start(next.after(Duration::from_millis(1)))?;
-                    }
-                    Ok(Outcome::<()>::done())
-                }
-            })
-        })
-        .start(2)
-        .await;
-    for node in [0, 1, 0] {
-        let first = Forward::to("round", &1).key("rounds");
-        nodes[node].server.start("rounds", first).await.unwrap();
-    }
-    nodes.clock.advance(Duration::from_millis(1));
-    let clock = nodes.clock.clone();
-    let rounds = || nodes.control.all(|seen| seen.what == "round");
-    within("five rounds", async {
-        while !rounds().iter().any(|seen| seen.payload == 5) {
-            clock.advance(Duration::from_millis(1));
-            actix_web::rt::time::sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await;
-    let seen: Vec<_> = rounds().iter().map(|seen| seen.payload.clone()).collect();
-    assert_eq!(seen, [1, 2, 3, 4, 5]);
 }
 
 #[actix_web::test]
