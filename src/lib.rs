@@ -158,9 +158,9 @@ pub use http::{listen, no_upgrade, on_connect};
 pub use introspection::{LiveSession, RecentEnvelope};
 pub use mailbox::MailboxMetrics;
 pub use maintenance::MaintenanceMetrics;
-pub use message::{Destination, IdempotencyKey, ReplyTo, SentToUser};
+pub use message::{Destination, IdempotencyKey, ReplyTo, SentToUser, UserRecipient};
 pub use metrics::Metrics;
-pub use server::{Admin, MatsSocketServer, ServerBuilder, Started};
+pub use server::{Admin, MatsSocketServer, RegisteredEndpoint, ServerBuilder, Started};
 #[cfg(feature = "schema")]
 pub use server::{ApiDocument, Description};
 #[cfg(feature = "postgres")]

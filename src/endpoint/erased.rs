@@ -40,6 +40,8 @@ pub(crate) struct Endpoint {
     pub(crate) counters: Arc<EndpointCounters>,
     /// Its answers are sent at once, instead of waiting to be batched.
     pub(crate) at_once: bool,
+    /// The Rust types of its payload and of its reply; `None`: it is built in.
+    pub(crate) types: Option<(&'static str, &'static str)>,
 }
 
 impl Endpoint {
@@ -51,6 +53,7 @@ impl Endpoint {
             adapter: None,
             counters: Arc::default(),
             at_once: false,
+            types: None,
         }
     }
 }

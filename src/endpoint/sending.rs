@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Context, Forward, Starter};
 use crate::error::SendError;
-use crate::message::{Destination, Recipient, ReplyTo};
+use crate::message::{Destination, Recipient, ReplyTo, UserRecipient};
 use crate::seldom::log_seldom;
 use crate::store::operation::Effect;
 
@@ -52,7 +52,8 @@ impl Context {
     }
 
     /// Sends a message to a client terminator of every session that a user has when the handler's outcome is stored;
-    /// see [`SentToUser`](crate::SentToUser). It goes to no one if the user has none.
+    /// see [`SentToUser`](crate::SentToUser). It goes to no one if the user has none,
+    /// unless it is [kept](UserRecipient::keep_for).
     ///
     /// ```
     /// use matssocket::{HandlerError, Incoming, Outcome};
@@ -73,12 +74,12 @@ impl Context {
     /// affected.
     pub fn send_to_user<T: Serialize + ?Sized>(
         &self,
-        user_id: &str,
+        user: impl Into<UserRecipient>,
         trace_id: &str,
         terminator: impl Into<Destination>,
         payload: &T,
     ) -> Result<(), SendError> {
-        let recipient = Recipient::User(user_id);
+        let recipient = Recipient::User(user.into());
         self.add(
             self.host()
                 .send(recipient, trace_id, terminator.into(), payload)?,
@@ -99,7 +100,7 @@ impl Context {
         payload: &T,
         reply_to: ReplyTo,
     ) -> Result<(), SendError> {
-        let recipient = Recipient::User(user_id);
+        let recipient = Recipient::User(user_id.into());
         self.add(
             self.host()
                 .request(recipient, trace_id, endpoint.into(), payload, reply_to)?,

@@ -12,9 +12,9 @@ use crate::registry::{BeginSweep, Closed, ComeBack, EndSweep, Holders, NotSwept,
 use crate::service;
 use crate::store::StoreError;
 use crate::store::operation::{
-    CloseDue, DeadLettersBeyond, ExpireMessages, Liveliness, MendTimes, NotePositions, RenewLease,
-    Rotate, Rotated, Scavenge, ScavengeDeadLetters, ScavengeFrom, Sweep, TimeOutSessions,
-    WhichExist,
+    CloseDue, DeadLettersBeyond, ExpireKept, ExpireMessages, Liveliness, MendTimes, NotePositions,
+    RenewLease, Rotate, Rotated, Scavenge, ScavengeDeadLetters, ScavengeFrom, Sweep,
+    TimeOutSessions, WhichExist,
 };
 
 /// Dead letters deleted at a time: they may be large.
@@ -235,6 +235,23 @@ async fn rotate(node: &Node) -> Result<(), StoreError> {
 
 /// Deletes messages whose time to live has ended, part by part.
 async fn expire_messages(node: &Node) -> Result<(), StoreError> {
+    expire_outboxes(node).await?;
+    let mut pace = Pace::default();
+    while !node.stopping() {
+        let begun = Instant::now();
+        let limit = pace.limit();
+        let part = node.store.run(ExpireKept { limit }).await?;
+        let counter = &node.counters.messages_expired;
+        counter.fetch_add(part.undelivered, Ordering::Relaxed);
+        if !part.more {
+            break;
+        }
+        pace.rest(begun.elapsed()).await;
+    }
+    Ok(())
+}
+
+async fn expire_outboxes(node: &Node) -> Result<(), StoreError> {
     let mut pace = Pace::default();
     while !node.stopping() {
         let begun = Instant::now();

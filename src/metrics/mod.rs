@@ -46,8 +46,8 @@ pub struct Metrics {
     pub handler_failures: u64,
     /// Messages dropped because their session no longer existed when they were to be stored.
     pub messages_without_session: u64,
-    /// Messages that handlers and services sent to all sessions of a user, and that were not stored for a session
-    /// because its outbox was full.
+    /// Messages that handlers and services sent to all sessions of a user, and that were not stored for a session because
+    /// its outbox was full, or were not [kept](crate::UserRecipient::keep_for) because too much was kept for the user.
     pub messages_without_room: u64,
     /// Messages that became dead letters on this node.
     pub dead_letters: u64,
@@ -74,7 +74,8 @@ pub struct Metrics {
     pub scavenged: u64,
     /// Dead letters that this node deleted because they were too old, or too many.
     pub dead_letters_scavenged: u64,
-    /// Messages that this node deleted because their [time to live](crate::Destination::time_to_live) had ended.
+    /// Messages that this node deleted because their [time to live](crate::Destination::time_to_live) had ended, or because
+    /// they had been [kept](crate::UserRecipient::keep_for) for long enough without a session to get them.
     pub messages_expired: u64,
     /// How often the node came back as a new incarnation after losing its lease.
     pub incarnations: u64,

@@ -381,7 +381,10 @@ impl Node {
         for effect in effects {
             match effect {
                 EffectOutcome::NoSession => without_session += 1,
-                EffectOutcome::StoredForUser(stored) => without_room += stored.full.len() as u64,
+                EffectOutcome::StoredForUser(stored) => {
+                    let refused = u64::from(stored.kept == Some(false));
+                    without_room += stored.full.len() as u64 + refused;
+                }
                 _ => {}
             }
         }

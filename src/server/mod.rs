@@ -4,6 +4,7 @@ mod admin;
 mod builder;
 mod context;
 mod edge;
+mod endpoints;
 mod live;
 mod metrics;
 mod run;
@@ -24,6 +25,7 @@ pub use admin::Admin;
 pub use builder::ServerBuilder;
 use edge::Beside;
 pub(crate) use edge::Edge;
+pub use endpoints::RegisteredEndpoint;
 #[cfg(feature = "schema")]
 pub use schema::{ApiDocument, Description};
 pub use started::Started;

@@ -4,9 +4,10 @@ use serde::Serialize;
 
 use super::MatsSocketServer;
 use crate::error::SendError;
-use crate::message::{Destination, IdempotencyKey, Recipient, ReplyTo, SentToUser};
+use crate::message::{Destination, IdempotencyKey, Recipient, ReplyTo, SentToUser, UserRecipient};
 use crate::store::StoreError;
-use crate::store::operation::{Effect, EffectOutcome, ListUsers, StoredUser};
+use crate::store::operation::{DropKept, Effect, EffectOutcome, ListUsers, StoredUser};
+use crate::wire::check_id;
 
 impl MatsSocketServer {
     /// Sends a message to a client terminator of every session that a user has, connected or not, on whatever node. When
@@ -15,6 +16,8 @@ impl MatsSocketServer {
     ///
     /// In each session, messages arrive in the order of their commits, whether they were sent to the session or to its
     /// user: await one call before the next to determine their order.
+    ///
+    /// A user without a session gets nothing, unless the message is [kept](UserRecipient::keep_for) for the next one.
     ///
     /// # Errors
     /// See [`SendError`]: nothing was stored, except perhaps after [`StoreError::Unknown`]. That the user has no session
@@ -30,12 +33,12 @@ impl MatsSocketServer {
     /// ```
     pub async fn send_to_user<T: Serialize + ?Sized>(
         &self,
-        user_id: &str,
+        user: impl Into<UserRecipient>,
         trace_id: &str,
         terminator: impl Into<Destination>,
         payload: &T,
     ) -> Result<SentToUser, SendError> {
-        let recipient = Recipient::User(user_id);
+        let recipient = Recipient::User(user.into());
         let effect = self
             .host()
             .send(recipient, trace_id, terminator.into(), payload)?;
@@ -51,13 +54,13 @@ impl MatsSocketServer {
     pub async fn send_to_user_once<T: Serialize + ?Sized>(
         &self,
         key: IdempotencyKey,
-        user_id: &str,
+        user: impl Into<UserRecipient>,
         trace_id: &str,
         terminator: impl Into<Destination>,
         payload: &T,
     ) -> Result<SentToUser, SendError> {
         let key = key.checked()?;
-        let recipient = Recipient::User(user_id);
+        let recipient = Recipient::User(user.into());
         let effect = self
             .host()
             .send(recipient, trace_id, terminator.into(), payload)?;
@@ -89,11 +92,29 @@ impl MatsSocketServer {
         payload: &T,
         reply_to: ReplyTo,
     ) -> Result<SentToUser, SendError> {
-        let recipient = Recipient::User(user_id);
+        let recipient = Recipient::User(user_id.into());
         let effect =
             self.host()
                 .request(recipient, trace_id, endpoint.into(), payload, reply_to)?;
         self.call_for_user(effect, None).await
+    }
+
+    /// Deletes what is [kept](UserRecipient::keep_for) for a user who had no session, for example because the account was
+    /// closed. Returns the number of messages; what a session has got already stays with it.
+    ///
+    /// # Errors
+    /// The user id is invalid, or the store failed.
+    ///
+    /// ```no_run
+    /// # async fn example(server: matssocket::MatsSocketServer) -> Result<(), matssocket::SendError> {
+    /// let dropped = server.drop_kept("anna").await?;
+    /// println!("{dropped} messages will not be delivered");
+    /// # Ok(()) }
+    /// ```
+    pub async fn drop_kept(&self, user_id: &str) -> Result<u64, SendError> {
+        check_id("user id", user_id)?;
+        let user_id = user_id.to_owned();
+        Ok(self.node.store.run(DropKept { user_id }).await?)
     }
 
     /// The users who have sessions in the cluster, connected or not, with the number of their sessions. They are sorted
@@ -133,6 +154,7 @@ impl MatsSocketServer {
         Ok(match self.commit(effect, idempotency_key).await? {
             Some(EffectOutcome::StoredForUser(stored)) => SentToUser {
                 sessions: stored.seqs.len() as u64,
+                is_kept: stored.kept == Some(true),
                 full: stored.full,
                 is_repeat: false,
             },

@@ -32,6 +32,11 @@ pub struct StoreConfig {
     pub answer_timeout: Duration,
     /// Maximum number of messages stored in one session's outbox. Default 10,000.
     pub max_outbox: u32,
+    /// Maximum number of messages [kept](crate::UserRecipient::keep_for) for one user who has no session.
+    /// Default 1,000.
+    pub max_kept_per_user: u32,
+    /// Maximum payload bytes of those. One message is always accepted. Default 4 MiB.
+    pub max_kept_bytes_per_user: usize,
     /// Maximum number of messages of one session that wait for services or are being processed by them, on any node.
     /// Beyond that, what the client sends is answered with RETRY. What services forward is never refused. Default
     /// 2,000.
@@ -64,6 +69,8 @@ impl Default for StoreConfig {
             busy_timeout: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(10),
             max_outbox: 10_000,
+            max_kept_per_user: 1_000,
+            max_kept_bytes_per_user: 4 * MIB,
             max_forwarded_per_session: 2_000,
             max_forwarded_per_user: 5_000,
             max_forwarded_bytes_per_user: 256 << 20,

@@ -11,6 +11,10 @@ pub struct Limits {
     pub outbox_bytes: i64,
     /// Maximum payload bytes in the outboxes of all sessions of one user.
     pub outbox_bytes_of_user: i64,
+    /// Maximum messages kept for one user who has no session.
+    pub kept_of_user: i64,
+    /// Maximum payload bytes of those.
+    pub kept_bytes_of_user: i64,
     /// Maximum forwarded rows of one session.
     pub forwarded_of_session: i64,
     /// Maximum forwarded rows of one user.
@@ -37,6 +41,8 @@ impl From<&StoreConfig> for Limits {
             outbox_bytes: i64::try_from(config.max_outbox_bytes).unwrap_or(i64::MAX),
             outbox_bytes_of_user: i64::try_from(config.max_outbox_bytes_per_user)
                 .unwrap_or(i64::MAX),
+            kept_of_user: config.max_kept_per_user.into(),
+            kept_bytes_of_user: i64::try_from(config.max_kept_bytes_per_user).unwrap_or(i64::MAX),
             forwarded_of_session: config.max_forwarded_per_session.into(),
             forwarded_of_user: config.max_forwarded_per_user.into(),
             forwarded_bytes_of_user: i64::try_from(config.max_forwarded_bytes_per_user)

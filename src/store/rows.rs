@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use rand::RngExt;
 use serde_json::value::RawValue;
 
-use super::schema::{correlation, dead_letter, forwarded, outbox, publication};
+use super::schema::{correlation, dead_letter, forwarded, kept_message, outbox, publication};
 use crate::clock::wall_time;
 use crate::store::operation::*;
 use crate::store::statements::{DbError, DbResult};
@@ -106,6 +106,48 @@ impl OutboxRow {
             msg: row.msg.map(payload).transpose()?,
             debug: debug(row.debug)?,
             left: row.expires.map(|expires| between(now, expires)),
+        })
+    }
+}
+
+/// A new message for a user who has no session.
+#[derive(Insertable)]
+#[diesel(table_name = kept_message, treat_none_as_default_value = false)]
+pub struct NewKeptRow<'a> {
+    pub user_id: &'a str,
+    pub eid: &'a str,
+    pub tid: &'a str,
+    pub msg: &'a str,
+    pub bytes: i32,
+    pub debug: Option<&'a str>,
+    pub created: i64,
+    pub kept_until: i64,
+    pub expires: Option<i64>,
+    pub for_every_session: bool,
+}
+
+/// A message that was kept for a user who had no session.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = kept_message)]
+pub struct KeptRow {
+    pub eid: String,
+    pub tid: String,
+    pub msg: String,
+    pub debug: Option<String>,
+    pub expires: Option<i64>,
+}
+
+impl KeptRow {
+    /// The message, to be stored at this time (milliseconds since the epoch).
+    pub fn message(self, now: i64) -> DbResult<NewMessage> {
+        Ok(NewMessage {
+            kind: MessageType::Send,
+            eid: Some(self.eid),
+            tid: self.tid,
+            msg: Some(payload(self.msg)?),
+            debug: debug(self.debug)?,
+            time_to_live: self.expires.map(|expires| between(now, expires)),
+            ..NewMessage::default()
         })
     }
 }

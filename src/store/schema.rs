@@ -51,6 +51,24 @@ table! { "matssocket_outbox"
     }
 }
 
+table! { "matssocket_kept_message"
+    kept_message (id) {
+        id -> BigInt,
+        user_id -> Text,
+        eid -> Text,
+        tid -> Text,
+        msg -> Text,
+        bytes -> Integer,
+        debug -> Nullable<Text>,
+        created -> BigInt,
+        kept_until -> BigInt,
+        expires -> Nullable<BigInt>,
+        for_every_session -> Bool,
+        session -> Nullable<BigInt>,
+        seq -> Nullable<BigInt>,
+    }
+}
+
 table! { "matssocket_correlation"
     correlation (session, seq) {
         session -> BigInt,

@@ -153,6 +153,8 @@ macro_rules! operations {
             Alone Maintenance scavenge(Scavenge) -> Scavenged;
             Alone Maintenance rotate(Rotate) -> Rotated;
             Alone Maintenance expire_messages(ExpireMessages) -> ExpiredMessages;
+            Alone Maintenance expire_kept(ExpireKept) -> ExpiredKept;
+            Write Messages drop_kept(DropKept) -> u64;
             Write Messages subscribe(Subscribe) -> Fenced;
             Write Messages unsubscribe(Unsubscribe) -> Fenced;
             Read Messages read_answer(ReadAnswer) -> Option<Option<String>>;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::decision::value;
 use crate::clock::wall_time;
-use crate::store::operation::{Begins, Effect, NewForward, NewMessage};
+use crate::store::operation::{Begins, Effect, KeepFor, NewForward, NewMessage};
 use crate::wire::{MessageType, Payload};
 
 /// What a handler has sent through its context.
@@ -30,6 +30,9 @@ pub enum Sent {
         reply_to: Option<String>,
         /// What was given to [`Destination::time_to_live`](crate::Destination::time_to_live).
         time_to_live: Option<Duration>,
+        /// What was given to [`UserRecipient::keep_for`](crate::UserRecipient::keep_for), or to
+        /// [`keep_for_every_session`](crate::UserRecipient::keep_for_every_session).
+        kept_for: Option<Duration>,
     },
     /// A message to the subscribers of a topic.
     #[non_exhaustive]
@@ -92,8 +95,12 @@ pub enum WorkBegins {
 impl Sent {
     pub(super) fn new(effect: Effect) -> Sent {
         match effect {
-            Effect::Message { sid, message } => Sent::message(SentTo::Session(sid), message),
-            Effect::ToUser { user_id, message } => Sent::message(SentTo::User(user_id), message),
+            Effect::Message { sid, message } => Sent::message(SentTo::Session(sid), message, None),
+            Effect::ToUser {
+                user_id,
+                message,
+                keep,
+            } => Sent::message(SentTo::User(user_id), message, keep),
             Effect::Publish { topic, tid, msg } => Sent::Publication {
                 topic,
                 trace_id: tid,
@@ -105,7 +112,7 @@ impl Sent {
         }
     }
 
-    fn message(to: SentTo, message: NewMessage) -> Sent {
+    fn message(to: SentTo, message: NewMessage, keep: Option<KeepFor>) -> Sent {
         Sent::Message {
             to,
             message_type: message.kind,
@@ -114,6 +121,7 @@ impl Sent {
             payload: message.msg.as_ref().map(json).unwrap_or_default(),
             reply_to: message.correlation.map(|it| it.terminator),
             time_to_live: message.time_to_live,
+            kept_for: keep.map(|it| it.time),
         }
     }
 

@@ -7,6 +7,7 @@ mod flush;
 mod messages;
 mod mock;
 mod reopening;
+mod requests;
 mod session;
 
 use std::sync::Arc;

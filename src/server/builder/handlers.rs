@@ -1,6 +1,6 @@
 //! The application's endpoints, terminators and services.
 
-use std::any::TypeId;
+use std::any::{TypeId, type_name};
 use std::collections::hash_map::Entry;
 
 use serde::Serialize;
@@ -213,8 +213,6 @@ impl ServerBuilder {
         self
     }
 
-    // The types are only of interest to the document.
-    #[cfg_attr(not(feature = "schema"), allow(clippy::extra_unused_type_parameters))]
     fn add<T: 'static, R: 'static>(mut self, id: &str, endpoint: Endpoint) -> Self {
         self.check("endpoint", id);
         #[cfg(feature = "schema")]
@@ -224,7 +222,8 @@ impl ServerBuilder {
                 .mistakes
                 .push(format!("the endpoint {id:?} is registered twice")),
             Entry::Vacant(vacant) => {
-                vacant.insert(endpoint);
+                let types = Some((type_name::<T>(), type_name::<R>()));
+                vacant.insert(Endpoint { types, ..endpoint });
             }
         }
         self

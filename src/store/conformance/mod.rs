@@ -10,6 +10,7 @@ mod forwarded;
 mod full;
 mod groups;
 mod inbox;
+mod kept;
 mod keys;
 mod mend;
 mod node;
@@ -110,6 +111,8 @@ suite! {
     users: each_session_once none beside_messages_in_one_unit idempotency full_outboxes_keep_it_from_no_other
         requests_end_one_by_one with_a_client_s_message opened_and_closed_in_one_group beside_registrations
         beside_single_sends listed;
+    kept: until_a_session_is_opened until_one_has_acknowledged closed_sessions_hand_back making_room_hands_back
+        for_every_session only_so_long only_so_much with_a_time_to_live dropped once beside_sessions_being_opened;
     transact: committed of_work sends_to_users refused rolled_back panicked timed_out
         redriven_to_its_own_session_only;
     engine: order_under_concurrency bad_one_fails_alone panic_is_survived news_before_the_answer busy
@@ -342,6 +345,7 @@ fn to_user(user: &str, message: NewMessage) -> Effect {
     Effect::ToUser {
         user_id: user.into(),
         message,
+        keep: None,
     }
 }
 

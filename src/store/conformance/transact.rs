@@ -140,6 +140,7 @@ pub async fn sends_to_users(base: Base) {
         EffectOutcome::StoredForUser(StoredForUser {
             seqs: seqs.to_vec(),
             full: vec![],
+            kept: None,
         })
     };
     assert_eq!(effects, [stored(&[1]), stored(&[1]), stored(&[])]);

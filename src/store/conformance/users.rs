@@ -19,6 +19,7 @@ fn of_user(seqs: &[i64]) -> EffectOutcome {
     EffectOutcome::StoredForUser(StoredForUser {
         seqs: seqs.to_vec(),
         full: vec![],
+        kept: None,
     })
 }
 
@@ -154,7 +155,11 @@ pub async fn full_outboxes_keep_it_from_no_other(mut base: Base) {
             cap: OutboxCap::Messages(2),
         }];
         let seqs = vec![seq];
-        EffectOutcome::StoredForUser(StoredForUser { seqs, full })
+        EffectOutcome::StoredForUser(StoredForUser {
+            seqs,
+            full,
+            kept: None,
+        })
     };
     let unit = Unit {
         effects: vec![to_user("user", send("m3"))],

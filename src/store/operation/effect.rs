@@ -22,6 +22,8 @@ pub enum Effect {
         user_id: String,
         /// The message.
         message: NewMessage,
+        /// Whether it is kept if the user has no session then. Only what is sent can be, not a request.
+        keep: Option<KeepFor>,
     },
     /// A message for every subscriber of a topic.
     Publish {
@@ -50,6 +52,15 @@ pub enum Effect {
         /// Why it ends.
         reason: String,
     },
+}
+
+/// How a message is kept for a user who has no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepFor {
+    /// How long, from when it is stored.
+    pub time: Duration,
+    /// Whether every session that is opened meanwhile gets it, and not only the first to acknowledge it.
+    pub for_every_session: bool,
 }
 
 /// A message for a client, not yet stored.
@@ -159,4 +170,6 @@ pub struct StoredForUser {
     pub seqs: Vec<i64>,
     /// Sessions for which it was not stored, because their outboxes are full.
     pub full: Vec<FullOutbox>,
+    /// What [`KeepFor`] has come to, if the user has no session and there is one.
+    pub kept: Option<bool>,
 }

@@ -9,6 +9,29 @@ pub struct ListUsers {
     pub limit: u32,
 }
 
+/// Deletes messages that have been kept for long enough for users who had no session, in part.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpireKept {
+    /// Maximum number of messages.
+    pub limit: u32,
+}
+
+/// Outcome of [`ExpireKept`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExpiredKept {
+    /// How many of those deleted no session ever got.
+    pub undelivered: u64,
+    /// Whether there may be more to delete.
+    pub more: bool,
+}
+
+/// Deletes what is kept for a user who had no session.
+#[derive(Clone, Debug)]
+pub struct DropKept {
+    /// The user.
+    pub user_id: String,
+}
+
 /// A user who has sessions.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]

@@ -181,6 +181,8 @@ mod tests {
         outbox: 0,
         outbox_bytes: 0,
         outbox_bytes_of_user: 0,
+        kept_of_user: 0,
+        kept_bytes_of_user: 0,
         forwarded_of_session: 80,
         forwarded_of_user: 160,
         forwarded_bytes_of_user: 8_000,

@@ -52,6 +52,7 @@ impl Transaction<'_> {
         for key in absent {
             if let Some(found) = self.still_idle(key, before)? {
                 let reason = "the session made room for a newer one of its user";
+                self.take_back_kept(SessionKey(found.0))?;
                 self.bury_outbox(SessionKey(found.0), (&found.1, &found.2), reason)?;
                 closed.push(self.close(found, reason)?);
             }

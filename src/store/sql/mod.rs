@@ -24,6 +24,7 @@ mod forgotten;
 mod forwarded;
 mod handler;
 mod inbox;
+mod kept;
 mod known;
 mod mend;
 mod nodes;

@@ -102,6 +102,7 @@ impl Transaction<'_> {
             ))
             .returning(session::key)
             .get_result(self.raw_conn())?;
+        let kept = self.deliver_kept(SessionKey(key), &op.user_id)?;
         Ok(Registered::Held(Box::new(HeldSession {
             holder: Holder {
                 session: SessionKey(key),
@@ -111,10 +112,10 @@ impl Transaction<'_> {
             sid: sid.into(),
             smid_prefix: smid_prefix.into(),
             replaced: None,
-            last_seq: 0,
+            last_seq: kept.unwrap_or(0),
             inbox: Vec::new(),
             topics: Vec::new(),
-            has_outbox: false,
+            has_outbox: kept.is_some(),
             made_room,
         })))
     }
@@ -226,6 +227,7 @@ impl Transaction<'_> {
         reason: &str,
     ) -> DbResult<ClosedSession> {
         let now = self.now;
+        self.take_back_kept(SessionKey(key))?;
         let conn = self.reset_conn()?;
         diesel::delete(session::table.find(key)).execute(conn)?;
         diesel::delete(inbox::table.filter(inbox::session.eq(key))).execute(conn)?;

@@ -217,8 +217,12 @@ impl Transaction<'_> {
                 let seq = self.store_message(key, message)?;
                 Ok(seq.map_or(EffectOutcome::NoSession, EffectOutcome::Stored))
             }
-            Effect::ToUser { user_id, message } => {
-                let stored = self.store_for_user(user_id, message)?;
+            Effect::ToUser {
+                user_id,
+                message,
+                keep,
+            } => {
+                let stored = self.store_for_user(user_id, message, *keep)?;
                 Ok(EffectOutcome::StoredForUser(stored))
             }
             Effect::Publish { topic, tid, msg } => {

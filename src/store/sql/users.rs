@@ -8,16 +8,24 @@ use crate::store::operation::*;
 use crate::store::statements::DbResult;
 
 impl Transaction<'_> {
-    /// Stores a message for every session of a user, except for those whose outboxes are full.
+    /// Stores a message for every session of a user, except for those whose outboxes are full. If there is none, it may be
+    /// kept for the next one.
     ///
     /// Whoever opens a session of this user commits either before this looks for sessions, or after this is committed.
     pub fn store_for_user(
         &mut self,
         user_id: &str,
         message: &NewMessage,
+        keep: Option<KeepFor>,
     ) -> DbResult<StoredForUser> {
         let mut outcome = StoredForUser::default();
-        for key in self.keys_of_user(user_id)? {
+        let keys = self.keys_of_user(user_id)?;
+        if keys.is_empty()
+            && let Some(keep) = keep
+        {
+            outcome.kept = Some(self.keep_message(user_id, message, keep)?);
+        }
+        for key in keys {
             let Some(session_id) = self.row(key)?.map(|row| row.sid.clone()) else {
                 continue;
             };

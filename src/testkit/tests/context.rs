@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::auth::{ClientInfo, Principal};
 use crate::endpoint::{Context, Forward, Incoming, Outcome};
 use crate::error::{HandlerError, SendError};
-use crate::message::{Destination, ReplyTo};
+use crate::message::{Destination, ReplyTo, UserRecipient};
 use crate::testkit::{Decision, Sent, SentTo, TestContext, WorkBegins};
 use crate::wire::MessageType;
 
@@ -46,6 +46,7 @@ async fn a_handler_is_called_as_the_function_that_it_is() {
         payload,
         reply_to,
         time_to_live: None,
+        kept_for: None,
     };
     let expected = [
         message(MessageType::Send, "s1", "Client.news", json!(17), None),
@@ -72,7 +73,8 @@ fn everything_sent_through_a_context_can_be_compared() {
     let context = test.context();
     let minute = Duration::from_secs(60);
     let read = Destination::new("Mail.read").time_to_live(minute);
-    context.send_to_user("anna", "t", read, &1).unwrap();
+    let anna = UserRecipient::new("anna").keep_for(minute);
+    context.send_to_user(anna, "t", read, &1).unwrap();
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(5);
     let work = Forward::to("Reminders", &2).correlation(&3);
     context.start(work.key("order 17").at(time)).unwrap();
@@ -94,6 +96,7 @@ fn everything_sent_through_a_context_can_be_compared() {
             payload: json!(1),
             reply_to: None,
             time_to_live: Some(minute),
+            kept_for: Some(minute),
         },
         work(
             json!(2),

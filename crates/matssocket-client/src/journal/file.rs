@@ -131,7 +131,7 @@ impl File {
         list().map_err(|error: rusqlite::Error| format!("{}: {error}", self.path.display()))
     }
 
-    /// As if the disk were full, or were no longer: whether the file may grow.
+    /// Simulates a full disk (the file cannot grow), or ends that.
     #[cfg(test)]
     pub(super) fn fill(&self, full: bool) {
         let pages: i64 = pragma(&self.database, "page_count").expect("it is open");

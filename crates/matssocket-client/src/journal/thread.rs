@@ -25,7 +25,7 @@ pub(super) fn run(mut file: File, ops: &Ops) {
         commit(&mut file, &mut owed, group);
     }
     if let Err(error) = file.write(&owed) {
-        log::error!("the journal is behind: {error}");
+        log::error!("the last entries of the journal could not be written: {error}");
     }
 }
 
@@ -73,7 +73,9 @@ fn told(
         Then::List(waiting) => drop(waiting.send(file.failed())),
         Then::Queue(_) | Then::Nothing => {
             if let Err(error) = outcome {
-                log::error!("the journal is behind: {error}");
+                log::error!(
+                    "the journal could not be written, which is tried again with the next entry: {error}"
+                );
                 owed.extend(writes);
             }
         }

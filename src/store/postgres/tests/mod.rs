@@ -286,6 +286,7 @@ fn to_user(user: &str, tid: &str) -> Effect {
     Effect::ToUser {
         user_id: user.into(),
         message: send(tid),
+        keep: None,
     }
 }
 
