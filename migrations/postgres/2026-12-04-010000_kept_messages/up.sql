@@ -14,6 +14,6 @@ CREATE TABLE kept_message (
     session BIGINT,
     seq BIGINT
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
-CREATE INDEX kept_message_user ON kept_message (user_id, id);
+CREATE INDEX kept_message_user ON kept_message (user_id);
 CREATE INDEX kept_message_until ON kept_message (kept_until);
 CREATE INDEX kept_message_session ON kept_message (session) WHERE session IS NOT NULL;

@@ -21,6 +21,6 @@ CREATE TABLE matssocket_kept_message (
     session BIGINT,
     seq BIGINT
 );
-CREATE INDEX matssocket_kept_message_user ON matssocket_kept_message (user_id, id);
+CREATE INDEX matssocket_kept_message_user ON matssocket_kept_message (user_id);
 CREATE INDEX matssocket_kept_message_until ON matssocket_kept_message (kept_until);
 CREATE INDEX matssocket_kept_message_session ON matssocket_kept_message (session) WHERE session IS NOT NULL;

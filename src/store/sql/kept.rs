@@ -1,6 +1,5 @@
 //! Messages for users who have no session: kept until they open one.
 
-use diesel::dsl::{count_star, sum};
 use diesel::prelude::*;
 
 use super::Transaction;
@@ -49,15 +48,17 @@ impl Transaction<'_> {
 
     /// Whether another message of this size may be kept for the user. One always may.
     fn has_room_to_keep(&mut self, user_id: &str, bytes: i64) -> DbResult<bool> {
-        let limits = self.rooms().limits();
-        let (messages, kept): (i64, Option<i64>) = kept_message::table
+        let (limits, now) = (self.rooms().limits(), self.now);
+        // Asked for the user alone, as in `deliver_kept`.
+        let kept: Vec<(i64, i32)> = kept_message::table
             .filter(kept_message::user_id.eq(user_id))
-            .filter(kept_message::kept_until.gt(self.now))
-            .select((count_star(), sum(kept_message::bytes)))
-            .get_result(self.raw_conn())?;
-        let kept = kept.unwrap_or(0);
-        Ok(messages < limits.kept_of_user
-            && (messages == 0 || kept + bytes <= limits.kept_bytes_of_user))
+            .select((kept_message::kept_until, kept_message::bytes))
+            .load(self.raw_conn())?;
+        let sizes = kept.iter().filter(|(until, _)| *until > now);
+        let (messages, total) = sizes.fold((0, bytes), |(messages, total), (_, bytes)| {
+            (messages + 1, total + i64::from(*bytes))
+        });
+        Ok(messages < limits.kept_of_user && (messages == 0 || total <= limits.kept_bytes_of_user))
     }
 
     /// Stores what is kept for a user in the session that the user has just opened. Returns the number of the last one, if
@@ -66,21 +67,26 @@ impl Transaction<'_> {
     /// A message is kept on until the session has acknowledged it. If a client never learns that it has this session, its
     /// next one gets the message.
     pub fn deliver_kept(&mut self, key: SessionKey, user_id: &str) -> DbResult<Option<i64>> {
+        // For the user alone: if the time or the order were named as well, PostgreSQL might use an index of those.
         let kept = kept_message::table
             .filter(kept_message::user_id.eq(user_id))
-            .filter(kept_message::kept_until.gt(self.now))
-            .order(kept_message::id)
             .select((
-                kept_message::id,
-                kept_message::for_every_session,
-                kept_message::session,
-                kept_message::seq,
+                (
+                    kept_message::id,
+                    kept_message::for_every_session,
+                    kept_message::session,
+                    kept_message::seq,
+                ),
+                kept_message::kept_until,
             ));
         // Locked, so that a session that is being closed does not hand them back in between.
-        let kept: Vec<Standing> = locked!(kept).load(self.raw_conn())?;
+        let mut kept: Vec<(Standing, i64)> = locked!(kept).load(self.raw_conn())?;
+        kept.sort_unstable();
+        let now = self.now;
+        let kept = kept.into_iter().filter(|(_, until)| *until > now);
         let news = self.news.stored.len();
         let mut last = None;
-        for (id, for_every_session, session, seq) in kept {
+        for ((id, for_every_session, session, seq), _) in kept {
             if let (Some(session), Some(seq)) = (session, seq)
                 && !self.is_in_outbox(session, seq)?
             {
