@@ -158,7 +158,7 @@ pub use http::{listen, no_upgrade, on_connect};
 pub use introspection::{LiveSession, RecentEnvelope};
 pub use mailbox::MailboxMetrics;
 pub use maintenance::MaintenanceMetrics;
-pub use message::{Destination, IdempotencyKey, ReplyTo, SentToUser, UserRecipient};
+pub use message::{Destination, IdempotencyKey, ReplyTo, SentToUser, Topic, UserRecipient};
 pub use metrics::Metrics;
 pub use server::{Admin, MatsSocketServer, RegisteredEndpoint, ServerBuilder, Started};
 #[cfg(feature = "schema")]

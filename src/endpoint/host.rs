@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::SendError;
-use crate::message::{self, Destination, Maker, Recipient, ReplyTo};
+use crate::message::{self, Destination, Maker, Recipient, ReplyTo, Topic};
 use crate::store::operation::Effect;
 
 /// What runs handlers: the node, or a test. (Handlers are below the node in the layers, so they know it only as this.)
@@ -59,7 +59,7 @@ impl dyn Host {
 
     pub(crate) fn publish<T: Serialize + ?Sized>(
         &self,
-        topic: &str,
+        topic: Topic,
         trace_id: &str,
         payload: &T,
     ) -> Result<Effect, SendError> {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Context, Forward, Starter};
 use crate::error::SendError;
-use crate::message::{Destination, Recipient, ReplyTo, UserRecipient};
+use crate::message::{Destination, Recipient, ReplyTo, Topic, UserRecipient};
 use crate::seldom::log_seldom;
 use crate::store::operation::Effect;
 
@@ -108,17 +108,18 @@ impl Context {
         Ok(())
     }
 
-    /// Publishes to every subscriber of a topic, together with the handler's outcome.
+    /// Publishes to every subscriber of a topic, together with the handler's outcome; with [`Topic`] also to those who
+    /// subscribe later.
     ///
     /// # Errors
     /// The topic, the trace id or the payload is not acceptable.
     pub fn publish<T: Serialize + ?Sized>(
         &self,
-        topic: &str,
+        topic: impl Into<Topic>,
         trace_id: &str,
         payload: &T,
     ) -> Result<(), SendError> {
-        self.add(self.host().publish(topic, trace_id, payload)?);
+        self.add(self.host().publish(topic.into(), trace_id, payload)?);
         Ok(())
     }
 

@@ -33,12 +33,12 @@ pub use started::Started;
 use crate::endpoint::{Host, ReplyToken};
 use crate::error::{NotReady, SendError};
 use crate::introspection::LiveSession;
-use crate::message::{self, Destination, IdempotencyKey, Recipient, ReplyTo};
+use crate::message::{self, Destination, IdempotencyKey, Recipient, ReplyTo, Topic};
 use crate::metrics::{Metrics, prometheus};
 use crate::node::Node;
 use crate::store::StoreError;
 use crate::store::operation::{
-    Cause, CountSessions, DeadLetter, DropDeadLetter, Effect, EffectOutcome, FindHome,
+    Cause, CountSessions, DeadLetter, DropDeadLetter, DropValue, Effect, EffectOutcome, FindHome,
     FindUnserved, ListDeadLetters, ListNodes, ListSessions, RedriveDeadLetter, SessionFilter,
     SessionHome, StoredNode, StoredSession, Unit, UnitOutcome, UnservedWork,
 };
@@ -156,18 +156,44 @@ impl MatsSocketServer {
         self.call(effect, None).await
     }
 
-    /// Publishes to every subscriber of a topic, on every node.
+    /// Publishes to every subscriber of a topic, on every node; with [`Topic`] also to those who subscribe later.
     ///
     /// # Errors
     /// As [`send`](Self::send), except that no subscriber is required.
     pub async fn publish<T: Serialize + ?Sized>(
         &self,
-        topic: &str,
+        topic: impl Into<Topic>,
         trace_id: &str,
         payload: &T,
     ) -> Result<(), SendError> {
-        self.call(self.host().publish(topic, trace_id, payload)?, None)
+        self.call(self.host().publish(topic.into(), trace_id, payload)?, None)
             .await
+    }
+
+    /// Deletes a [last value](Topic::last_value_of): who subscribes from now on does not get it. Returns whether there was
+    /// one. What was published stays in the topic's history.
+    ///
+    /// # Errors
+    /// The topic is not valid, or names no last value; or the store failed.
+    ///
+    /// ```no_run
+    /// # async fn example(server: matssocket::MatsSocketServer) -> Result<(), matssocket::SendError> {
+    /// use matssocket::Topic;
+    ///
+    /// server.drop_last_value(Topic::new("prices").last_value_of("ACME")).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn drop_last_value(&self, topic: Topic) -> Result<bool, SendError> {
+        topic.check(self.node.config.max_topic_length)?;
+        let Some(key) = topic.value_of else {
+            let why = format!(
+                "which last value of the topic {:?} is to be dropped? Name it by last_value or last_value_of",
+                topic.name
+            );
+            return Err(crate::wire::InvalidId::new(why).into());
+        };
+        let topic = topic.name;
+        Ok(self.node.store.run(DropValue { topic, key }).await?)
     }
 
     /// Resolves work whose service answered [later](crate::Outcome::later).

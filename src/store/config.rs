@@ -32,6 +32,8 @@ pub struct StoreConfig {
     pub answer_timeout: Duration,
     /// Maximum number of messages stored in one session's outbox. Default 10,000.
     pub max_outbox: u32,
+    /// Maximum number of keys of which one topic has [last values](crate::Topic::last_value_of). Default 1,000.
+    pub max_values_per_topic: u32,
     /// Maximum number of messages [kept](crate::UserRecipient::keep_for) for one user who has no session.
     /// Default 1,000.
     pub max_kept_per_user: u32,
@@ -69,6 +71,7 @@ impl Default for StoreConfig {
             busy_timeout: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(10),
             max_outbox: 10_000,
+            max_values_per_topic: 1_000,
             max_kept_per_user: 1_000,
             max_kept_bytes_per_user: 4 * MIB,
             max_forwarded_per_session: 2_000,

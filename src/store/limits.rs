@@ -11,6 +11,8 @@ pub struct Limits {
     pub outbox_bytes: i64,
     /// Maximum payload bytes in the outboxes of all sessions of one user.
     pub outbox_bytes_of_user: i64,
+    /// Maximum keys of which one topic has last values.
+    pub values_of_topic: i64,
     /// Maximum messages kept for one user who has no session.
     pub kept_of_user: i64,
     /// Maximum payload bytes of those.
@@ -41,6 +43,7 @@ impl From<&StoreConfig> for Limits {
             outbox_bytes: i64::try_from(config.max_outbox_bytes).unwrap_or(i64::MAX),
             outbox_bytes_of_user: i64::try_from(config.max_outbox_bytes_per_user)
                 .unwrap_or(i64::MAX),
+            values_of_topic: config.max_values_per_topic.into(),
             kept_of_user: config.max_kept_per_user.into(),
             kept_bytes_of_user: i64::try_from(config.max_kept_bytes_per_user).unwrap_or(i64::MAX),
             forwarded_of_session: config.max_forwarded_per_session.into(),

@@ -51,6 +51,17 @@ table! { "matssocket_outbox"
     }
 }
 
+table! { "matssocket_topic_value"
+    topic_value (topic, key) {
+        topic -> Text,
+        key -> Text,
+        id -> BigInt,
+        created -> BigInt,
+        tid -> Text,
+        msg -> Text,
+    }
+}
+
 table! { "matssocket_kept_message"
     kept_message (id) {
         id -> BigInt,

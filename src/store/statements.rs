@@ -179,6 +179,9 @@ macro_rules! operations {
             Read Control newest_publication(NewestPublication) -> i64;
             Read Messages find_missed(FindMissed) -> Vec<Option<Missed>>;
             Read Messages read_topic(ReadTopic) -> Option<PublicationPage>;
+            Read Messages find_values(FindValues) -> Vec<Option<Values>>;
+            Read Messages read_values(ReadValues) -> PublicationPage;
+            Write Messages drop_value(DropValue) -> bool;
             Alone Control renew_lease(RenewLease) -> bool;
             Alone Control note_services(NoteServices) -> ();
             Read Control all_have_said(AllHaveSaid) -> bool;

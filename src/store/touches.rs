@@ -17,7 +17,7 @@ touch_nothing! {
     ClaimEndedCorrelations ClaimForwarded GiveBackForwarded PostponeForwarded BuryForwarded ReadForwarded ListDeadLetters
     RedriveDeadLetter DropDeadLetter DeadLettersBeyond ScavengeDeadLetters FetchPublications NewestPublication FindMissed ReadTopic RenewLease LeaveNode
     ListNodes MendTimes Sweep WhichExist NoteServices AllHaveSaid FindUnserved ClaimApplication RenameApplication Rotate
-    ExpireMessages ExpireKept
+    ExpireMessages ExpireKept FindValues ReadValues
 }
 
 /// Operations on behalf of a connection.
@@ -40,6 +40,12 @@ impl Touches for Register {
             NewOrResumed::New { .. } => see(Touched::User(&self.user_id)),
             NewOrResumed::Resumed { sid } => see(Touched::Resumed(sid)),
         }
+    }
+}
+
+impl Touches for DropValue {
+    fn touches(&self, see: &mut dyn FnMut(Touched<'_>)) {
+        see(Touched::Publications);
     }
 }
 

@@ -39,6 +39,9 @@ pub enum Sent {
     Publication {
         /// The topic.
         topic: String,
+        /// What was given to [`Topic::last_value_of`](crate::Topic::last_value_of); empty for
+        /// [`last_value`](crate::Topic::last_value).
+        last_value_of: Option<String>,
         /// Trace id.
         trace_id: String,
         /// The payload.
@@ -101,7 +104,13 @@ impl Sent {
                 message,
                 keep,
             } => Sent::message(SentTo::User(user_id), message, keep),
-            Effect::Publish { topic, tid, msg } => Sent::Publication {
+            Effect::Publish {
+                topic,
+                tid,
+                msg,
+                value_of,
+            } => Sent::Publication {
+                last_value_of: value_of,
                 topic,
                 trace_id: tid,
                 payload: json(&msg),

@@ -15,6 +15,7 @@ mod hello;
 mod http;
 mod kept;
 mod keys_of_work;
+mod last_values;
 mod metrics;
 mod outbox;
 mod outcomes;

@@ -27,7 +27,8 @@ use crate::node::Node;
 use crate::node::budget::{Reserved, SMALL};
 use crate::registry::ToSession;
 use crate::store::operation::{
-    Complete, DropInbox, FetchOutbox, Holder, ReadAnswer, ReadStanding, ReadTopic, SessionKey,
+    Complete, DropInbox, FetchOutbox, Holder, ReadAnswer, ReadStanding, ReadTopic, ReadValues,
+    SessionKey,
 };
 use crate::store::{Operation, Share, StoreError};
 
@@ -209,6 +210,20 @@ impl Session {
                     max_bytes,
                 };
                 self.read_topic(read, ctx);
+            }
+            Action::ReadValues {
+                topic,
+                after,
+                up_to,
+                max_bytes,
+            } => {
+                let read = ReadValues {
+                    topic,
+                    after,
+                    up_to,
+                    max_bytes,
+                };
+                self.read_values(read, ctx);
             }
             Action::CheckTopic(topic) => self.check_topic(topic, events, ctx),
             Action::Handle(message) => self.handle_message(message, ctx),

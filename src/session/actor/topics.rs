@@ -1,5 +1,7 @@
 //! Topics: making and ending subscriptions, and reading missed publications.
 
+use std::collections::HashMap;
+
 use actix::Context;
 
 use super::super::state::{Event, Subscribed, ToSubscribe};
@@ -7,7 +9,8 @@ use crate::node::Node;
 use crate::registry::{Received, SubscribeTopics, UnsubscribeTopic};
 use crate::seldom::log_seldom;
 use crate::store::operation::{
-    Fenced, FindMissed, Holder, NotePositions, ReadTopic, Since, Subscribe, Unsubscribe,
+    Fenced, FindMissed, FindValues, Holder, Missed, NotePositions, ReadTopic, ReadValues, Since,
+    Subscribe, Unsubscribe, Values, ValuesFor,
 };
 use crate::store::{Share, StoreError};
 
@@ -34,6 +37,23 @@ impl Session {
                     topic,
                     up_to,
                     outcome: read.await,
+                }
+            }
+        });
+    }
+
+    /// Reads the last values of a topic that the client has just subscribed to.
+    pub(super) fn read_values(&self, read: ReadValues, ctx: &Context<Self>) {
+        let (topic, up_to) = (read.topic.clone(), read.up_to);
+        let (store, share) = (self.node.store.clone(), self.share());
+        let bytes = usize::try_from(read.max_bytes).unwrap_or(usize::MAX);
+        self.when_there_is_room(bytes, ctx, move || {
+            let read = store.run_for(share, read);
+            async move {
+                Event::TopicRead {
+                    topic,
+                    up_to,
+                    outcome: read.await.map(Some),
                 }
             }
         });
@@ -110,8 +130,10 @@ async fn subscribed(
     let Some(horizon) = node.registry().ask(listen).await.flatten() else {
         return Ok(Subscribed::FencedOff);
     };
-    let heard = topics.into_iter();
-    let heard: Vec<_> = heard.filter_map(|it| Some((it.topic, it.since?))).collect();
+    let heard = topics.iter();
+    let heard: Vec<_> = heard
+        .filter_map(|it| Some((it.topic.clone(), it.since?)))
+        .collect();
     let missed = match heard.is_empty() {
         true => Vec::new(),
         false => {
@@ -124,5 +146,46 @@ async fn subscribed(
             node.store.run_for(share, find).await?
         }
     };
-    Ok(Subscribed::Done { horizon, missed })
+    let values = values(node, share, holder, topics, horizon, &missed).await?;
+    Ok(Subscribed::Done {
+        horizon,
+        missed,
+        values,
+    })
+}
+
+/// The last values that the client is to get of these topics, given what it has missed of those of which it has heard.
+async fn values(
+    node: &Node,
+    share: Share,
+    holder: Holder,
+    topics: Vec<ToSubscribe>,
+    horizon: i64,
+    missed: &[Option<Missed>],
+) -> Result<HashMap<String, Values>, StoreError> {
+    let mut missed = missed.iter();
+    let topics = topics.into_iter().filter_map(|it| {
+        let is_lost = it.since.is_some() && missed.next().is_none_or(Option::is_none);
+        let wanted = match it.since {
+            None => ValuesFor::New,
+            Some(_) if is_lost => ValuesFor::New,
+            Some(Since::Subscribed(Some(since))) => ValuesFor::Resumed { since },
+            // It has had them, or more.
+            Some(Since::Seen { .. } | Since::Subscribed(None)) => return None,
+        };
+        Some((it.topic, wanted))
+    });
+    let topics: Vec<_> = topics.collect();
+    if topics.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let names: Vec<String> = topics.iter().map(|(topic, _)| topic.clone()).collect();
+    let find = FindValues {
+        session: holder.session,
+        topics,
+        up_to: horizon,
+    };
+    let found = node.store.run_for(share, find).await?;
+    let found = names.into_iter().zip(found);
+    Ok(found.filter_map(|(topic, it)| Some((topic, it?))).collect())
 }

@@ -1,5 +1,7 @@
 //! Events, which the state receives, and actions, which it requests.
 
+use std::collections::HashMap;
+
 use tokio::sync::oneshot;
 
 use super::super::connection::{FromConnection, Text};
@@ -10,7 +12,7 @@ use crate::registry::ToSession;
 use crate::store::StoreError;
 use crate::store::operation::{
     Fenced, FetchedOutbox, Holder, Missed, NewOrResumed, PublicationPage, Registered, Since,
-    Standing,
+    Standing, Values,
 };
 use crate::wire::{Close, Envelope, MessageType};
 
@@ -77,7 +79,7 @@ pub(in crate::session) enum Event {
     },
     /// Outcome of [`Action::SubscribeTopics`].
     TopicsSubscribed(Result<Subscribed, StoreError>),
-    /// Outcome of [`Action::ReadTopic`].
+    /// Outcome of [`Action::ReadTopic`] or [`Action::ReadValues`].
     TopicRead {
         topic: String,
         up_to: i64,
@@ -149,6 +151,8 @@ pub(in crate::session) enum Subscribed {
     Done {
         horizon: i64,
         missed: Vec<Option<Missed>>,
+        /// The last values that the client is to get, by topic.
+        values: HashMap<String, Values>,
     },
     /// Another registration holds the session.
     FencedOff,
@@ -179,6 +183,13 @@ pub(in crate::session) enum Action {
     SubscribeTopics(Vec<ToSubscribe>),
     /// Read publications on a topic with numbers above `after`, up to `up_to`, as many as fit.
     ReadTopic {
+        topic: String,
+        after: i64,
+        up_to: i64,
+        max_bytes: u64,
+    },
+    /// Read last values of a topic with numbers above `after`, up to `up_to`, as many as fit.
+    ReadValues {
         topic: String,
         after: i64,
         up_to: i64,

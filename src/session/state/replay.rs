@@ -4,6 +4,8 @@
 //! replay takes little memory however long it is, and the client's other messages are answered soon. Publications on a
 //! topic that is being replayed are read from the store as well, until the replay has caught up; other topics continue
 //! in parallel.
+//!
+//! A new subscriber has missed the last values of the topic, which are read in the same way, before what was published since.
 
 use std::ops::Bound::{Excluded, Unbounded};
 
@@ -36,6 +38,18 @@ impl State {
                 self.lose(topic);
                 continue;
             }
+            let max_bytes = self.page_bytes();
+            if subscription.position < subscription.values_up_to {
+                let up_to = subscription.values_up_to;
+                self.topics.begin_reading(&topic, up_to);
+                self.actions.push(Action::ReadValues {
+                    topic,
+                    after: subscription.position,
+                    up_to,
+                    max_bytes,
+                });
+                continue;
+            }
             let up_to = subscription.behind;
             self.topics.begin_reading(&topic, up_to);
             self.actions.push(Action::ReadTopic {
@@ -44,7 +58,7 @@ impl State {
                 // store.
                 after: subscription.position.max(subscription.first_missed - 1),
                 up_to,
-                max_bytes: self.page_bytes(),
+                max_bytes,
             });
         }
     }

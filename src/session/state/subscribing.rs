@@ -9,7 +9,7 @@ use super::topics::{Stage, Subscription, Unsent, about, parse_publication_id};
 use super::{Action, State, Subscribed, ToSubscribe, Waiting};
 use crate::auth::AuthError;
 use crate::store::StoreError;
-use crate::store::operation::{Missed, Since};
+use crate::store::operation::{Missed, Since, Values};
 use crate::wire::{Close, CloseCode, Envelope, MessageType};
 
 /// Most questions about topics that are asked at a time.
@@ -51,6 +51,16 @@ struct Wish {
     is_stored: bool,
     /// Publications on it that arrived before its answer was sent, and for which there was no room.
     unsent: Option<Unsent>,
+}
+
+/// What the store and the registry know of a topic that is being subscribed to.
+struct FoundOut {
+    /// What is published with a higher number arrives.
+    horizon: i64,
+    /// What the client has missed up to there. `None`: that is not known, or too much.
+    missed: Option<Missed>,
+    /// The last values that it is to get.
+    values: Option<Values>,
 }
 
 impl Subscribing {
@@ -259,8 +269,12 @@ impl State {
             self.waiting = waiting;
             return;
         };
-        let (horizon, missed) = match outcome {
-            Ok(Subscribed::Done { horizon, missed }) => (horizon, missed),
+        let (horizon, missed, mut values) = match outcome {
+            Ok(Subscribed::Done {
+                horizon,
+                missed,
+                values,
+            }) => (horizon, missed, values),
             Ok(Subscribed::FencedOff) => return self.fenced_off(),
             Err(_) => return self.store_away(),
         };
@@ -277,7 +291,12 @@ impl State {
                 again.add(topic, wish.since, true);
                 continue;
             }
-            let answer = self.put_in_force(&topic, subscribing.asked, wish, horizon, missed);
+            let found = FoundOut {
+                horizon,
+                missed,
+                values: values.remove(&topic),
+            };
+            let answer = self.put_in_force(&topic, subscribing.asked, wish, found);
             envelopes.extend(answer.map(|t| about(t, topic)));
         }
         self.send_of_topics(envelopes);
@@ -292,9 +311,13 @@ impl State {
         topic: &str,
         asked: Asked,
         wish: Wish,
-        horizon: i64,
-        missed: Option<Missed>,
+        found: FoundOut,
     ) -> Option<MessageType> {
+        let FoundOut {
+            horizon,
+            missed,
+            values,
+        } = found;
         let before = self.topics.topics.get(topic).copied();
         let before = before.filter(Subscription::is_in_force);
         let mut lost = wish.since.is_some() && missed.is_none();
@@ -318,9 +341,17 @@ impl State {
             Some(Since::Subscribed(since)) => since.unwrap_or(0),
             None => 0,
         };
-        let start = if missed.is_some() { from } else { horizon };
+        // Last values come first, however old they are.
+        let values = values.filter(|_| goes_on.is_none());
+        let start = match (values, missed) {
+            (Some(_), _) => 0,
+            (None, Some(_)) => from,
+            (None, None) => horizon,
+        };
         let mut subscription = goes_on.unwrap_or(Subscription::new(Stage::Subscribed, start));
-        if !lost {
+        if let Some(values) = values {
+            subscription.values_up_to = values.up_to;
+        } else if !lost {
             // On another node, the client may have seen more than this node knows of so far.
             subscription.reach(from);
         }
@@ -337,8 +368,14 @@ impl State {
             last: horizon,
             count: missed.count,
         });
+        let values = values.map(|values| Unsent {
+            first: values.first,
+            last: values.up_to,
+            // They do not count as history, of which there may be too much.
+            count: 0,
+        });
         let unsent = before.and_then(|it| it.unsent());
-        for unsent in [missed, unsent, wish.unsent].into_iter().flatten() {
+        for unsent in [values, missed, unsent, wish.unsent].into_iter().flatten() {
             self.topics.fall_behind(topic, unsent);
         }
         match (lost, asked) {

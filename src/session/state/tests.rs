@@ -9,6 +9,7 @@ mod position;
 mod standing;
 mod topics;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -149,6 +150,7 @@ impl Driven {
         self.on(Event::TopicsSubscribed(Ok(Subscribed::Done {
             horizon,
             missed: vec![missed],
+            values: HashMap::new(),
         })))
     }
 

@@ -61,6 +61,8 @@ pub(super) struct Subscription {
     pub(super) first_missed: i64,
     /// About this many were not sent.
     pub(super) missed: u32,
+    /// Instead of what was published up to this number, last values are read. Not above `position` if there are none.
+    pub(super) values_up_to: i64,
     /// The right to it must be checked before anything more is sent.
     pub(super) doubtful: bool,
 }
@@ -109,6 +111,7 @@ impl Subscription {
             behind: 0,
             first_missed: 0,
             missed: 0,
+            values_up_to: 0,
             doubtful: false,
         }
     }

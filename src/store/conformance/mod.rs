@@ -25,6 +25,7 @@ mod transact;
 mod units;
 mod upkeep;
 mod users;
+mod values;
 
 use std::time::{Duration, Instant};
 
@@ -113,6 +114,7 @@ suite! {
         beside_single_sends listed;
     kept: until_a_session_is_opened until_one_has_acknowledged closed_sessions_hand_back making_room_hands_back
         for_every_session only_so_long only_so_much with_a_time_to_live dropped once beside_sessions_being_opened;
+    values: the_last_of_each_key pages due only_so_many_keys;
     transact: committed of_work sends_to_users refused rolled_back panicked timed_out
         redriven_to_its_own_session_only;
     engine: order_under_concurrency bad_one_fails_alone panic_is_survived news_before_the_answer busy
@@ -354,6 +356,7 @@ fn publish(topic: &str, tid: &str) -> Effect {
         topic: topic.into(),
         tid: tid.into(),
         msg: json("true"),
+        value_of: None,
     }
 }
 

@@ -80,6 +80,7 @@ pub async fn pages_hold_what_fits(base: Base) {
             topic: topic.into(),
             tid: "tid".into(),
             msg: of(bytes),
+            value_of: None,
         };
         a.run(call(vec![publish])).await;
     }

@@ -33,6 +33,8 @@ pub enum Effect {
         tid: String,
         /// Payload.
         msg: Payload,
+        /// What it is the last value of, for who subscribes later; empty: of the topic as a whole.
+        value_of: Option<String>,
     },
     /// Work for a service, claimed by the caller's node if it has the service.
     Forward(Box<NewForward>),

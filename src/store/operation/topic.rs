@@ -113,6 +113,62 @@ pub struct ReadTopic {
     pub max_bytes: u64,
 }
 
+/// Looks for last values that a client is to get when it subscribes: one query for all topics.
+#[derive(Clone, Debug)]
+pub struct FindValues {
+    /// The session that subscribes.
+    pub session: SessionKey,
+    /// Topics, each with the reason why last values may be due.
+    pub topics: Vec<(String, ValuesFor)>,
+    /// Only those published up to this number.
+    pub up_to: i64,
+}
+
+/// Why a client may be due the last values of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValuesFor {
+    /// It subscribes for the first time, or has missed too much.
+    New,
+    /// Its session has subscribed, when this was the newest number. They are due if it is not known to have received what was
+    /// sent then.
+    Resumed {
+        /// The number.
+        since: i64,
+    },
+}
+
+/// The last values of a topic that a client is to get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Values {
+    /// The number of the first.
+    pub first: i64,
+    /// Those published later come as publications.
+    pub up_to: i64,
+}
+
+/// Reads the last values of a topic, one page at a time, in the order of their numbers.
+#[derive(Clone, Debug)]
+pub struct ReadValues {
+    /// Topic.
+    pub topic: String,
+    /// Only numbers greater than this.
+    pub after: i64,
+    /// Only up to this number.
+    pub up_to: i64,
+    /// Maximum number of bytes, counted as described at [`ENVELOPE_BYTES`]; one always fits.
+    pub max_bytes: u64,
+}
+
+/// Deletes the last value of a topic's key; an empty one is that of the topic as a whole. The outcome says whether there was
+/// one.
+#[derive(Clone, Debug)]
+pub struct DropValue {
+    /// Topic.
+    pub topic: String,
+    /// The key.
+    pub key: String,
+}
+
 /// A topic that no client can name: publications on it are for the nodes themselves. They reach every node in one order
 /// with those for clients, and the sweep recovers any whose notice was lost.
 pub const NODES_TOPIC: &str = "\u{1}nodes";

@@ -181,6 +181,7 @@ mod tests {
         outbox: 0,
         outbox_bytes: 0,
         outbox_bytes_of_user: 0,
+        values_of_topic: 0,
         kept_of_user: 0,
         kept_bytes_of_user: 0,
         forwarded_of_session: 80,

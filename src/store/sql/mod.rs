@@ -40,6 +40,7 @@ mod transaction;
 mod units;
 mod unserved;
 mod users;
+mod values;
 
 /// Maximum number of values in one statement; SQLite's limit is in the tens of thousands.
 const MOST_VALUES: usize = 500;

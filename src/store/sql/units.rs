@@ -225,7 +225,12 @@ impl Transaction<'_> {
                 let stored = self.store_for_user(user_id, message, *keep)?;
                 Ok(EffectOutcome::StoredForUser(stored))
             }
-            Effect::Publish { topic, tid, msg } => {
+            Effect::Publish {
+                topic,
+                tid,
+                msg,
+                value_of,
+            } => {
                 let now = self.now;
                 let (newest, number) = self.publication_number()?;
                 let has_gap = number > newest + 1;
@@ -239,6 +244,9 @@ impl Transaction<'_> {
                         publication::msg.eq(msg.get()),
                     ))
                     .execute(self.raw_conn())?;
+                if let Some(key) = value_of {
+                    self.note_value(topic, key, number, tid, msg.get())?;
+                }
                 self.news.published = true;
                 Ok(EffectOutcome::Published(number))
             }

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::auth::{ClientInfo, Principal};
 use crate::endpoint::{Context, Forward, Incoming, Outcome};
 use crate::error::{HandlerError, SendError};
-use crate::message::{Destination, ReplyTo, UserRecipient};
+use crate::message::{Destination, ReplyTo, Topic, UserRecipient};
 use crate::testkit::{Decision, Sent, SentTo, TestContext, WorkBegins};
 use crate::wire::MessageType;
 
@@ -21,7 +21,11 @@ async fn bill(order: Incoming<u32>) -> Result<Outcome<()>, HandlerError> {
         &(rate * order.payload),
         reply_to,
     )?;
-    context.publish("bills", context.trace_id(), &order.payload)?;
+    context.publish(
+        Topic::new("bills").last_value_of("ACME"),
+        context.trace_id(),
+        &order.payload,
+    )?;
     let bill = Forward::to("billing", &order.payload).correlation(&context.user_id());
     let bill = bill.after(Duration::from_secs(60));
     Ok(Outcome::forward(bill))
@@ -58,6 +62,7 @@ async fn a_handler_is_called_as_the_function_that_it_is() {
             Some("Paid".into()),
         ),
         Sent::Publication {
+            last_value_of: Some("ACME".into()),
             topic: "bills".into(),
             trace_id: "test trace".into(),
             payload: json!(17),

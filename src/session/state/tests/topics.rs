@@ -77,6 +77,7 @@ fn subscriptions_that_stand_together_are_made_together() {
     let done = Subscribed::Done {
         horizon: 5,
         missed: vec![],
+        values: HashMap::new(),
     };
     let actions = driven.on(Event::TopicsSubscribed(Ok(done)));
     assert_eq!(types(&actions), ["SUB_OK"; 100]);
@@ -109,6 +110,7 @@ fn too_many_topics_are_found_out_before_anybody_is_asked() {
     let done = Subscribed::Done {
         horizon: 5,
         missed: vec![],
+        values: HashMap::new(),
     };
     actions.extend(driven.on(Event::TopicsSubscribed(Ok(done))));
     assert_eq!(ending(&actions).0, 4004);
@@ -131,6 +133,7 @@ fn too_many_topics_are_found_out_before_anybody_is_asked() {
     let done = Subscribed::Done {
         horizon: 5,
         missed: vec![],
+        values: HashMap::new(),
     };
     let actions = driven.on(Event::TopicsSubscribed(Ok(done)));
     assert_eq!(ending(&actions).0, 4004);
@@ -141,6 +144,7 @@ fn too_many_topics_are_found_out_before_anybody_is_asked() {
     let done = Subscribed::Done {
         horizon: 5,
         missed: vec![Some(NOTHING); 2],
+        values: HashMap::new(),
     };
     driven.on(Event::TopicsSubscribed(Ok(done)));
     assert!(has(
@@ -151,6 +155,7 @@ fn too_many_topics_are_found_out_before_anybody_is_asked() {
     let done = Subscribed::Done {
         horizon: 5,
         missed: vec![],
+        values: HashMap::new(),
     };
     let actions = driven.on(Event::TopicsSubscribed(Ok(done)));
     assert_eq!(types(&actions), ["SUB_OK"; 3]);

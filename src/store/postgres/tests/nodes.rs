@@ -88,6 +88,7 @@ async fn publications_become_visible_in_order() {
             topic: "t".into(),
             tid: format!("{number}/{round}"),
             msg: serde_json::value::RawValue::from_string("1".into()).expect("JSON"),
+            value_of: None,
         };
         nodes[number].run(call(vec![publication]))
     };

@@ -114,6 +114,7 @@ async fn nodes_of_the_previous_version_continue_the_numbers() {
         topic: "t".into(),
         tid: "t".into(),
         msg: serde_json::value::RawValue::from_string("1".into()).expect("JSON"),
+        value_of: None,
     };
     for _ in 0..2 {
         node.run(call(vec![to("s1", "new"), publish()])).await;

@@ -49,7 +49,7 @@ fn most_pages(operation: &str, when: &str) -> i64 {
 }
 
 /// Tables that may have many rows. (The others have a few rows, which may be scanned; dead letters are read seldom.)
-const LARGE: [&str; 9] = [
+const LARGE: [&str; 10] = [
     "session",
     "inbox",
     "outbox",
@@ -59,6 +59,7 @@ const LARGE: [&str; 9] = [
     "sent_key",
     "forwarded",
     "kept_message",
+    "topic_value",
 ];
 
 /// Operations that an operator runs now and then; they concern nearly all rows.
@@ -102,6 +103,8 @@ fn fill(rows: i64) -> String {
         SELECT (i % 1000 + 1) * 256, 't' || i FROM generate_series(1, {rows}) AS i ON CONFLICT DO NOTHING; \
         INSERT INTO publication (id, created, topic, tid, msg) \
         SELECT i, {NOW}, 't' || i % 1000, 't', '1' FROM generate_series(1, {rows}) AS i ON CONFLICT DO NOTHING; \
+        INSERT INTO topic_value (topic, key, id, created, tid, msg) \
+        SELECT 't' || i % 10000, 'k' || i, i, {NOW}, 't', '1' FROM generate_series(1, {rows}) AS i ON CONFLICT DO NOTHING; \
         INSERT INTO sent_key (key, created) \
         SELECT 'k' || i, {NOW} - i FROM generate_series(1, {rows}) AS i ON CONFLICT DO NOTHING; \
         INSERT INTO kept_message (user_id, eid, tid, msg, bytes, created, kept_until, for_every_session, session, seq) \

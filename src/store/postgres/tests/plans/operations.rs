@@ -203,6 +203,7 @@ impl Probe {
             topic: topic.clone(),
             tid: "tid".into(),
             msg,
+            value_of: None,
         }]));
         let newest = self.run(NewestPublication);
         let (after, max_bytes) = ((newest - 20).max(0), 10_000);
@@ -216,6 +217,31 @@ impl Probe {
             (topic.clone(), since),
             ("t2".to_owned(), Since::Subscribed(Some(after))),
         ];
+        for number in ["p2", "p3"] {
+            self.run(call(vec![Effect::Publish {
+                topic: "t1".into(),
+                tid: number.into(),
+                msg: serde_json::value::RawValue::NULL.to_owned(),
+                value_of: Some("k1".into()),
+            }]));
+        }
+        let new = ["t1", "t2"].map(|topic| (topic.to_owned(), ValuesFor::New));
+        let resumed = ("t3".to_owned(), ValuesFor::Resumed { since: 5 });
+        self.run(FindValues {
+            session: holder.session,
+            topics: new.into_iter().chain([resumed]).collect(),
+            up_to: i64::MAX,
+        });
+        self.run(ReadValues {
+            topic: "t1".into(),
+            after: 0,
+            up_to: i64::MAX,
+            max_bytes: 1_000,
+        });
+        self.run(DropValue {
+            topic: "t1".into(),
+            key: "k1".into(),
+        });
         self.run(FindMissed {
             session,
             topics,

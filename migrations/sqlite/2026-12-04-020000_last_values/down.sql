@@ -1,0 +1,1 @@
+DROP TABLE matssocket_topic_value;
