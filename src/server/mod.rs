@@ -6,6 +6,7 @@ mod context;
 mod edge;
 mod live;
 mod metrics;
+mod presence;
 mod run;
 #[cfg(feature = "schema")]
 mod schema;

@@ -16,6 +16,7 @@ mod node;
 mod nodes;
 mod numbers;
 mod outbox;
+mod presence;
 mod reserved;
 mod sessions;
 mod takeover;
@@ -110,6 +111,9 @@ suite! {
     users: each_session_once none beside_messages_in_one_unit idempotency full_outboxes_keep_it_from_no_other
         requests_end_one_by_one with_a_client_s_message opened_and_closed_in_one_group beside_registrations
         beside_single_sends listed;
+    presence: who_is_connected joins_and_leaves a_flapping_line_changes_nothing published_once_by_whoever_settles
+        a_review_finds_what_a_dead_node_has_left nothing_is_settled_without_a_lease who_is_present many_leave_in_parts
+        the_clock_was_set_back;
     transact: committed of_work sends_to_users refused rolled_back panicked timed_out
         redriven_to_its_own_session_only;
     engine: order_under_concurrency bad_one_fails_alone panic_is_survived news_before_the_answer busy

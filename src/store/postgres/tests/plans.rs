@@ -18,8 +18,9 @@ const MANY: i64 = 100_000;
 const MOST_PAGES: i64 = 500;
 
 /// Operations that are rare.
-const SELDOM: [&str; 7] = [
+const SELDOM: [&str; 8] = [
     "ListUsers",
+    "ListConnected",
     "MendTimes",
     "ListDeadLetters",
     "RedriveDeadLetter",
@@ -41,8 +42,9 @@ fn most_pages(operation: &str, when: &str) -> i64 {
 }
 
 /// Tables that may have many rows. (The others have a few rows, which may be scanned; dead letters are read seldom.)
-const LARGE: [&str; 8] = [
+const LARGE: [&str; 9] = [
     "session",
+    "presence",
     "inbox",
     "outbox",
     "correlation",
@@ -93,6 +95,8 @@ fn fill(rows: i64) -> String {
         SELECT (i % 1000 + 1) * 256, 't' || i FROM generate_series(1, {rows}) AS i ON CONFLICT DO NOTHING; \
         INSERT INTO publication (id, created, topic, tid, msg) \
         SELECT i, {NOW}, 't' || i % 1000, 't', '1' FROM generate_series(1, {rows}) AS i ON CONFLICT DO NOTHING; \
+        INSERT INTO presence (user_id, since, absent) \
+        SELECT 'u' || i, {NOW}, CASE WHEN i % 2 = 0 THEN {NOW} - i % 100000 END FROM generate_series(1, {rows}) AS i ON CONFLICT DO NOTHING; \
         INSERT INTO sent_key (key, created) \
         SELECT 'k' || i, {NOW} - i FROM generate_series(1, {rows}) AS i ON CONFLICT DO NOTHING; \
         INSERT INTO dead_letter (origin, sid, user_id, kind, tid, created, reason, deliveries, died, bytes) \
@@ -133,6 +137,7 @@ impl Probe {
         self.mailbox(holder);
         self.correlations(holder);
         self.topics(holder);
+        self.presence();
         self.forwarded();
         self.dead_letters();
         self.upkeep(holder);
@@ -301,6 +306,41 @@ impl Probe {
             up_to: newest,
             max_bytes,
         });
+    }
+
+    fn presence(&mut self) {
+        let (after, user_id) = (Some("u2".to_owned()), "u24999".to_owned());
+        self.run(FindConnected { user_id });
+        let limit = 10;
+        self.run(ListConnected {
+            after: after.clone(),
+            limit,
+        });
+        for subscriber in [None, Some(("s1".to_owned(), "t1".to_owned()))] {
+            self.run(ReadPresence {
+                subscriber,
+                after: after.clone(),
+                limit,
+            });
+        }
+        let grace = Duration::from_secs(60);
+        // The second time, those users are known, and some of them are gone or back.
+        for users in [1..20, 10..30] {
+            self.run(SettlePresence {
+                users: users.map(|number| format!("u{number}")).collect(),
+                grace,
+                limit,
+                topic: "presence".into(),
+            });
+        }
+        let review = day();
+        self.run(LookAtPresence { grace, review });
+        self.run(ClaimPresenceReview { review });
+        for of in [Reviewed::Present, Reviewed::WithSessions] {
+            for after in [None, after.clone()] {
+                self.run(ReviewPresence { of, after, limit });
+            }
+        }
     }
 
     fn forwarded(&mut self) {
