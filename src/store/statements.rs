@@ -8,7 +8,6 @@ pub use super::database::{Care, Cutter, Database, Fault, Group, WorkConnection};
 pub use super::meaning::Meaning;
 use super::operation::*;
 use crate::clock::Clock;
-use crate::introspection::{ConnectedUser, PresencePage};
 
 /// An error inside a database; callers of the store see it as a [`StoreError`](super::StoreError).
 pub type DbError = diesel::result::Error;

@@ -215,7 +215,7 @@ impl ServerBuilder {
 
     // The types are only of interest to the document.
     #[cfg_attr(not(feature = "schema"), allow(clippy::extra_unused_type_parameters))]
-    fn add<T: 'static, R: 'static>(mut self, id: &str, endpoint: Endpoint) -> Self {
+    pub(super) fn add<T: 'static, R: 'static>(mut self, id: &str, endpoint: Endpoint) -> Self {
         self.check("endpoint", id);
         #[cfg(feature = "schema")]
         self.api.register::<T, R>(id, endpoint.replies);

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+pub use crate::introspection::{ConnectedUser, PresencePage};
+
 /// Finds a user's connected sessions. `None`: there are none.
 #[derive(Clone, Debug)]
 pub struct FindConnected {

@@ -22,7 +22,7 @@ impl Transaction<'_> {
             .select(presence::absent.assume_not_null())
             .get_result(self.raw_conn())
             .optional()?;
-        let (_, reviewed, nodes) = presence_clock::table
+        let (_, reviewed, nodes): (i64, i64, String) = presence_clock::table
             .find(1)
             .select(CLOCK)
             .get_result(self.raw_conn())?;
