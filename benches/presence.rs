@@ -110,7 +110,11 @@ fn measure(name: &str, args: &Args, servers: &[Server]) {
             changes as f64 / took,
             changed as f64 / took,
             (changes * watchers.len() as u64) as f64 / took,
-            format!("{:.1} s (connected: {:.1} s)", begun.elapsed().as_secs_f64(), connected.as_secs_f64()),
+            format!(
+                "{:.1} s (connected: {:.1} s)",
+                begun.elapsed().as_secs_f64(),
+                connected.as_secs_f64()
+            ),
         );
         drop(crowd);
     });
@@ -198,7 +202,10 @@ async fn until_all_are_told(watchers: &[Watcher], before: &[Told], changes: u64)
             assert!(begun.elapsed() < Duration::from_secs(60), "not all is told");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        assert!(!watcher.told().is_wrong, "a change is missing, or came twice");
+        assert!(
+            !watcher.told().is_wrong,
+            "a change is missing, or came twice"
+        );
     }
     watchers[0].told().publications - before[0].publications
 }

@@ -102,10 +102,7 @@ async fn review(node: &Node, presence: &Presence) -> Result<(), StoreError> {
         loop {
             let begun = Instant::now();
             let limit = pace.limit();
-            let part = node
-                .store
-                .run(ReviewPresence { of, after, limit })
-                .await?;
+            let part = node.store.run(ReviewPresence { of, after, limit }).await?;
             for users in part.users.chunks(PART) {
                 if !settle(node, presence, users.to_vec()).await? {
                     // Once it has a lease again, it is another node, by which the next review is due.

@@ -22,9 +22,9 @@ impl PresenceListeners {
         }
         match serde_json::from_str::<PresenceChange>(publication.msg.get()) {
             Ok(change) => self.listeners.presence(&change),
-            Err(error) => log::debug!(
-                "a publication on the presence topic is no change of presence: {error}"
-            ),
+            Err(error) => {
+                log::debug!("a publication on the presence topic is no change of presence: {error}")
+            }
         }
     }
 }

@@ -8,8 +8,9 @@ use crate::error::SendError;
 use crate::introspection::ConnectedUser;
 use crate::store::operation::{
     CloseSession, CloseTarget, CountSessions, DeadLetter, DropDeadLetter, FindConnected,
-    FindUnserved, ListConnected, ListDeadLetters, ListNodes, ListSessions, ListUsers, RedriveDeadLetter, RenameApplication,
-    SessionFilter, StoredNode, StoredSession, StoredUser, UnservedWork,
+    FindUnserved, ListConnected, ListDeadLetters, ListNodes, ListSessions, ListUsers,
+    RedriveDeadLetter, RenameApplication, SessionFilter, StoredNode, StoredSession, StoredUser,
+    UnservedWork,
 };
 use crate::store::{Store, StoreConfig, StoreError, StoreHandle};
 use crate::wire::{check_id, shown};

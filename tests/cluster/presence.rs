@@ -173,7 +173,10 @@ async fn joins_and_leaves_are_told_once_on_every_node() {
     let anna = nodes.server().connected_user("anna").await.unwrap();
     let sessions = anna.expect("she is connected").sessions;
     let of_nodes: BTreeSet<_> = sessions.into_iter().map(|session| session.node).collect();
-    assert_eq!(of_nodes, BTreeSet::from([0, 1].map(|at| nodes[at].server.node_name())));
+    assert_eq!(
+        of_nodes,
+        BTreeSet::from([0, 1].map(|at| nodes[at].server.node_name()))
+    );
     let first = first.cut();
     nodes.until_let_go(&first.session).await;
     settled(&nodes, &BOTH).await;
@@ -200,11 +203,20 @@ async fn joins_and_leaves_are_told_once_on_every_node() {
     let wanted = |node| move |seen: &Seen| seen.what == "presence" && seen.node == node;
     for node in 0..2 {
         let what = "the last change";
-        nodes.control.wait(what, watcher.number as usize, wanted(node)).await;
+        nodes
+            .control
+            .wait(what, watcher.number as usize, wanted(node))
+            .await;
     }
     assert_eq!(told(&nodes, 0), told(&nodes, 1));
-    let numbers: Vec<_> = told(&nodes, 0).iter().map(|it| it["number"].clone()).collect();
-    assert_eq!(numbers, Vec::from_iter((1..=watcher.number).map(|it| json!(it))));
+    let numbers: Vec<_> = told(&nodes, 0)
+        .iter()
+        .map(|it| it["number"].clone())
+        .collect();
+    assert_eq!(
+        numbers,
+        Vec::from_iter((1..=watcher.number).map(|it| json!(it)))
+    );
 }
 
 #[actix_web::test]
@@ -233,7 +245,10 @@ async fn a_node_stops() {
     let clock = Clock::system();
     let nodes = watched(&clock).start(2).await;
     let mut watcher = Watcher::begin(&nodes, 1, "watcher").await;
-    let (mut stays, mut goes) = (nodes.open_on(0, "stays").await, nodes.open_on(0, "goes").await);
+    let (mut stays, mut goes) = (
+        nodes.open_on(0, "stays").await,
+        nodes.open_on(0, "goes").await,
+    );
     for user in ["watcher", "stays", "goes"] {
         watcher.until_present(user).await;
     }
@@ -287,7 +302,11 @@ async fn a_watchers_state_and_changes_are_the_truth() {
         .enumerate()
         .filter_map(|(user, line)| line.as_ref().map(|_| format!("user{user:02}")))
         .collect();
-    truth.extend((0..STEPS).filter(|it| it % 20 == 10).map(|step| format!("watcher{step}")));
+    truth.extend(
+        (0..STEPS)
+            .filter(|it| it % 20 == 10)
+            .map(|step| format!("watcher{step}")),
+    );
     within("all lines that were cut to be noticed", async {
         while connected(&nodes).await != truth {
             tokio::task::yield_now().await;

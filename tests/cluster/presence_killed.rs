@@ -75,9 +75,7 @@ async fn users_of_a_killed_node_leave_unless_they_come_back() {
     let nodes = nodes_on(schema.name()).start(1).await;
     let (mut killed, url) = Killed::start(schema.name());
     let mut watcher = nodes.open("watcher").await;
-    watcher
-        .send(json!([{"t": "SUB", "eid": "presence"}]))
-        .await;
+    watcher.send(json!([{"t": "SUB", "eid": "presence"}])).await;
     watcher.expect("SUB_OK").await;
     let stays = Client::new("stays").welcome(&url).await;
     let _goes = Client::new("goes").welcome(&url).await;
@@ -97,7 +95,11 @@ async fn users_of_a_killed_node_leave_unless_they_come_back() {
     );
     // It was renewed at most so long before.
     let least = LEASE - Duration::from_millis(200);
-    assert!(when.elapsed() > least - Duration::from_millis(300), "{:?}", when.elapsed());
+    assert!(
+        when.elapsed() > least - Duration::from_millis(300),
+        "{:?}",
+        when.elapsed()
+    );
     watcher.none("PUB").await;
     let here = nodes.server().connected_users(None, 10).await.unwrap();
     let here: Vec<_> = here.iter().map(|user| &*user.user_id).collect();

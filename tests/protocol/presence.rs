@@ -24,16 +24,37 @@ async fn only_subscribers_are_told_who_is_present() {
     let refused = ask(&mut line, "presence", json!(null)).await;
     assert_eq!(refused["t"], "REJECT");
     let why = refused["msg"].as_str().unwrap();
-    assert!(why.starts_with("subscribe to the topic \"presence\" first"), "{why}");
+    assert!(
+        why.starts_with("subscribe to the topic \"presence\" first"),
+        "{why}"
+    );
     line.send(json!([{"t": "SUB", "eid": "presence"}])).await;
     line.expect("SUB_OK").await;
-    let joined = line.expect("PUB").await["msg"]["joined"].clone();
+    let joined = within("her own join", async {
+        loop {
+            let users = ask(&mut line, "presence", json!(null)).await["msg"]["users"].clone();
+            if users != json!([]) {
+                return users;
+            }
+        }
+    })
+    .await;
     assert_eq!(joined[0]["user"], "anna");
-    for query in [json!(null), json!({}), json!({"after": null}), json!({"after": "a"})] {
+    for query in [
+        json!(null),
+        json!({}),
+        json!({"after": null}),
+        json!({"after": "a"}),
+    ] {
         let page = ask(&mut line, "presence", query).await["msg"].clone();
         assert_eq!(page, json!({"number": 1, "users": joined, "next": null}));
     }
-    let page = ask(&mut line, "presence", json!({"after": "b"})).await["msg"].clone();
+    let _bob = nodes.open("bob").await;
+    line.expect_where("his join", |e| {
+        e["t"] == "PUB" && e["msg"]["joined"][0]["user"] == "bob"
+    })
+    .await;
+    let page = ask(&mut line, "presence", json!({"after": "bob"})).await["msg"].clone();
     assert_eq!(page["users"], json!([]));
     for bad in ["a\u{0}", ""] {
         let refused = ask(&mut line, "presence", json!({"after": bad})).await;
@@ -42,7 +63,11 @@ async fn only_subscribers_are_told_who_is_present() {
 
     // Its right ends with the subscription.
     nodes.control.set("deny:presence");
-    nodes.server().revoke_topic("anna", "presence").await.unwrap();
+    nodes
+        .server()
+        .revoke_topic("anna", "presence")
+        .await
+        .unwrap();
     line.expect("SUB_NO_AUTH").await;
     within("the end of the subscription", async {
         while ask(&mut line, "presence", json!(null)).await["t"] != "REJECT" {}
@@ -54,7 +79,8 @@ async fn only_subscribers_are_told_who_is_present() {
 async fn whoever_may_not_subscribe_is_told_nothing() {
     let nodes = watched("denied presence").await;
     let mut line = nodes.open("anna").await;
-    line.send(json!([{"t": "SUB", "eid": "denied presence"}])).await;
+    line.send(json!([{"t": "SUB", "eid": "denied presence"}]))
+        .await;
     line.expect("SUB_NO_AUTH").await;
     let refused = ask(&mut line, "denied presence", json!(null)).await;
     assert_eq!(refused["t"], "REJECT");
@@ -96,9 +122,12 @@ async fn listeners_without_a_topic() {
     });
     let nodes = setup.start(1).await;
     let mut line = nodes.open("anna").await;
-    let told = nodes.control.wait("a change", 1, |seen| seen.what == "presence");
+    let told = nodes
+        .control
+        .wait("a change", 1, |seen| seen.what == "presence");
     assert_eq!(told.await[0].payload["joined"][0]["user"], "anna");
-    line.send(json!([{"t": "SUB", "eid": "\u{1}presence"}])).await;
+    line.send(json!([{"t": "SUB", "eid": "\u{1}presence"}]))
+        .await;
     line.expect("SUB_NO_AUTH").await;
 }
 

@@ -5,8 +5,8 @@ CREATE TABLE presence (
     user_id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     since BIGINT NOT NULL,
     absent BIGINT
--- Room on each page: `absent` is written whenever a user goes or comes back.
-) WITH (fillfactor = 70);
+-- Room on each page: `absent` is written whenever a user goes or comes back. Rows come and go: cleared often.
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
 CREATE INDEX presence_absent ON presence (absent) WHERE absent IS NOT NULL;
 
 CREATE TABLE presence_clock (

@@ -40,7 +40,10 @@ impl ServerBuilder {
     /// });
     /// # drop(builder);
     /// ```
-    pub fn on_presence(mut self, listener: impl Fn(&PresenceChange) + Send + Sync + 'static) -> Self {
+    pub fn on_presence(
+        mut self,
+        listener: impl Fn(&PresenceChange) + Send + Sync + 'static,
+    ) -> Self {
         self.listeners.presence.push(Arc::new(listener));
         self
     }
@@ -70,8 +73,9 @@ impl ServerBuilder {
     /// ```
     pub fn presence_topic(mut self, topic: &str) -> Self {
         if self.presence_topic.replace(topic.to_owned()).is_some() {
-            self.mistakes
-                .push(format!("the presence topic is given twice, last as {topic:?}"));
+            self.mistakes.push(format!(
+                "the presence topic is given twice, last as {topic:?}"
+            ));
         }
         let name = topic.to_owned();
         let handler = async_handler(move |incoming| present_users(incoming, name.clone()));

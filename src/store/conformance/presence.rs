@@ -153,7 +153,11 @@ pub async fn joins_and_leaves(base: Base) {
     b.run(Deregister { holder: second }).await;
     b.run(settle(&["anna"])).await;
     base.clock.advance(secs(9));
-    assert_eq!(numbers(a.run(settle(&["anna"])).await), (0, 0, 0), "in time");
+    assert_eq!(
+        numbers(a.run(settle(&["anna"])).await),
+        (0, 0, 0),
+        "in time"
+    );
     let due = |leaves| PresenceDue {
         leaves,
         review: true,
@@ -216,7 +220,9 @@ pub async fn a_flapping_line_changes_nothing(base: Base) {
 pub async fn published_once_by_whoever_settles(base: Base) {
     const USERS: usize = 40;
     let (a, b) = (base.node("a").await, base.node("b").await);
-    let names: Vec<String> = (0..USERS).map(|number| format!("user{number:02}")).collect();
+    let names: Vec<String> = (0..USERS)
+        .map(|number| format!("user{number:02}"))
+        .collect();
     let mut holders = Vec::new();
     for (number, name) in names.iter().enumerate() {
         let node = [&a, &b][number % 2];
@@ -224,7 +230,9 @@ pub async fn published_once_by_whoever_settles(base: Base) {
     }
     let all: Vec<&str> = names.iter().map(|it| &**it).collect();
     let settle_all = async || {
-        let rounds = all.chunks(7).flat_map(|part| [&a, &b].map(|node| (node, part)));
+        let rounds = all
+            .chunks(7)
+            .flat_map(|part| [&a, &b].map(|node| (node, part)));
         let settled = join_all(rounds.map(|(node, part)| node.store.run(settle(part)))).await;
         let settled = settled.into_iter().map(|it| numbers(it.expect("it works")));
         settled.fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1))
@@ -250,7 +258,7 @@ pub async fn published_once_by_whoever_settles(base: Base) {
     assert_eq!((joined, left), (names.clone(), names));
 }
 
-/// Reviews all users in parts of one, and settles whom that finds. Returns them.
+/// Reviews all users in parts of two, and settles whom that finds. Returns them.
 async fn review(node: &Node) -> Vec<String> {
     let mut found = Vec::new();
     for of in [Reviewed::Present, Reviewed::WithSessions] {
@@ -259,7 +267,7 @@ async fn review(node: &Node) -> Vec<String> {
             let review = ReviewPresence {
                 of,
                 after: after.clone(),
-                limit: 1,
+                limit: 2,
             };
             let part = node.run(review).await;
             let users: Vec<&str> = part.users.iter().map(|it| &**it).collect();

@@ -95,7 +95,9 @@ fn print_connected(users: Vec<ConnectedUser>, more: bool, json: bool) {
                     user.user_id.clone(),
                     session.session_id,
                     format!("{} {}", session.app_name, session.app_version),
-                    session.since.map_or("-".into(), |since| relative(now, since)),
+                    session
+                        .since
+                        .map_or("-".into(), |since| relative(now, since)),
                     session.node,
                 ]);
             }

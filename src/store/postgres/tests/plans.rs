@@ -31,7 +31,15 @@ const SELDOM: [&str; 8] = [
 
 /// Operations that start at the beginning of an index here, and therefore step over deleted rows. (The tests of polls
 /// check that they normally do not.)
-const FROM_THE_START: [&str; 4] = ["ClaimForwarded", "FindUnserved", "Scavenge", "Subscribe"];
+const FROM_THE_START: [&str; 7] = [
+    "ClaimForwarded",
+    "FindUnserved",
+    "ReadPresence",
+    "ReviewPresence",
+    "Scavenge",
+    "SettlePresence",
+    "Subscribe",
+];
 
 fn most_pages(operation: &str, when: &str) -> i64 {
     let steps_over = FROM_THE_START.contains(&operation) && when.contains("dead");

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashSet};
 use diesel::prelude::*;
 
 use super::super::Transaction;
+use super::super::schema::{presence, presence_clock, session, subscription};
 use crate::clock::wall_time;
 use crate::introspection::{ConnectedSession, ConnectedUser, PresencePage, PresentUser};
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
-use super::super::schema::{presence, presence_clock, session, subscription};
 
 /// Users looked at together for a list.
 const LISTED_AT_ONCE: i64 = 500;

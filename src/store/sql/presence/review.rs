@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use diesel::prelude::*;
 
-use super::super::schema::{presence, presence_clock, session};
 use super::super::MOST_VALUES;
+use super::super::schema::{presence, presence_clock, session};
 use super::{CLOCK, Transaction};
 use crate::clock::ms;
 use crate::store::operation::*;
