@@ -100,7 +100,7 @@ fn measure(name: &str, args: &Args, servers: &[Server]) {
         let begun = Instant::now();
         let crowd = (0..args.crowd).map(|number| {
             let server = &servers[number % servers.len()];
-            client(server, &format!("crowd {number}"))
+            async move { client(server, &format!("crowd {number}")).await }
         });
         let crowd = join_all(crowd).await;
         let connected = begun.elapsed();
