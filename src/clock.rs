@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde::Serializer;
+use serde::{Deserialize, Deserializer, Serializer};
 
 /// A duration in milliseconds, saturating at `i64::MAX`.
 pub(crate) fn ms(duration: Duration) -> i64 {
@@ -32,6 +32,22 @@ pub(crate) fn epoch_ms(time: SystemTime) -> i64 {
 /// Serialises a wall time as milliseconds since the epoch.
 pub(crate) fn as_epoch_ms<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_i64(epoch_ms(*time))
+}
+
+/// Serialises a wall time that may be unknown, as milliseconds since the epoch or nothing.
+pub(crate) fn as_maybe_epoch_ms<S: Serializer>(
+    time: &Option<SystemTime>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => to.serialize_some(&epoch_ms(*time)),
+        None => to.serialize_none(),
+    }
+}
+
+/// Reads a wall time from milliseconds since the epoch.
+pub(crate) fn from_epoch_ms<'de, D: Deserializer<'de>>(from: D) -> Result<SystemTime, D::Error> {
+    i64::deserialize(from).map(wall_time)
 }
 
 /// Serialises a duration as whole microseconds.

@@ -221,6 +221,16 @@ pub struct Config {
     /// Most messages repeated to a client that resumes a topic after a reconnect; beyond that it gets SUB_LOST. Zero:
     /// none are repeated. Default 1,000.
     pub max_topic_history: u32,
+    /// How long all sessions of a user may be away before the user is said to have left, if
+    /// [presence](crate::ServerBuilder::presence_topic) is switched on: a client that reconnects within this time neither
+    /// leaves nor joins. Zero: the user leaves at once. It must be the same on all nodes. Default 10 s.
+    pub presence_grace: Duration,
+    /// How often a node publishes who has joined and left, with all that has happened since. Default 1 s.
+    pub presence_interval: Duration,
+    /// How often all users are compared with all sessions, by one node of the cluster. It makes up for what no node has
+    /// noted, such as sessions on nodes of an earlier version, or where presence is not switched on. (When a node has
+    /// died, that is done at once.) Default 1 min.
+    pub presence_review_interval: Duration,
     /// How long dead letters are kept unless they are redriven or dropped first. Default 30 days.
     pub dead_letter_age: Duration,
     /// Most dead letters kept, of all sessions and services; the oldest go first. Default 100,000.
@@ -324,6 +334,9 @@ impl Default for Config {
             scavenge_interval: secs(90 * 60),
             topic_history: secs(3600),
             max_topic_history: 1_000,
+            presence_grace: secs(10),
+            presence_interval: secs(1),
+            presence_review_interval: secs(60),
             dead_letter_age: secs(30 * 24 * 3600),
             max_dead_letters: 100_000,
             max_dead_letter_bytes: 1024 * MIB,

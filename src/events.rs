@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::auth::ClientInfo;
+use crate::introspection::PresenceChange;
 use crate::seldom::log_seldom;
 use crate::wire::MessageType;
 
@@ -91,12 +92,14 @@ pub struct MessageEvent<'a> {
 
 type OnSession = Arc<dyn Fn(&SessionEvent) + Send + Sync>;
 type OnMessage = Arc<dyn Fn(&MessageEvent<'_>) + Send + Sync>;
+type OnPresence = Arc<dyn Fn(&PresenceChange) + Send + Sync>;
 
 /// The application's listeners.
 #[derive(Clone, Default)]
 pub(crate) struct Listeners {
     pub(crate) session: Vec<OnSession>,
     pub(crate) message: Vec<OnMessage>,
+    pub(crate) presence: Vec<OnPresence>,
 }
 
 impl Listeners {
@@ -118,7 +121,15 @@ impl Listeners {
     }
 }
 
-/// A panicking listener must not take down the session or the maintenance task that called it.
+impl Listeners {
+    pub(crate) fn presence(&self, change: &PresenceChange) {
+        for listener in &self.presence {
+            guarded(|| listener(change));
+        }
+    }
+}
+
+/// A panicking listener must not take down the session, the registry or the maintenance task that called it.
 fn guarded(call: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(call)).is_err() {
         log_seldom!(error, "a listener panicked");

@@ -1,6 +1,12 @@
-//! A view of the sessions connected to a node.
+//! A view of the sessions connected to a node, and of the users connected to the cluster.
+
+mod presence;
 
 use std::time::SystemTime;
+
+pub use self::presence::{
+    ConnectedSession, ConnectedUser, PresenceChange, PresencePage, PresentUser,
+};
 
 use crate::wire::MessageType;
 

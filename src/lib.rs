@@ -155,7 +155,10 @@ pub use events::{MessageEvent, SessionChange, SessionEvent};
 #[cfg(feature = "browser-client")]
 pub use http::BROWSER_CLIENT;
 pub use http::{listen, no_upgrade, on_connect};
-pub use introspection::{LiveSession, RecentEnvelope};
+pub use introspection::{
+    ConnectedSession, ConnectedUser, LiveSession, PresenceChange, PresencePage, PresentUser,
+    RecentEnvelope,
+};
 pub use mailbox::MailboxMetrics;
 pub use maintenance::MaintenanceMetrics;
 pub use message::{Destination, IdempotencyKey, ReplyTo, SentToUser, Topic, UserRecipient};

@@ -113,6 +113,9 @@ impl Check {
             scavenge_interval,
             topic_history: _,
             max_topic_history: _,
+            presence_grace: _,
+            presence_interval,
+            presence_review_interval,
             dead_letter_age,
             max_dead_letters: _,
             max_dead_letter_bytes: _,
@@ -169,6 +172,8 @@ impl Check {
             timeout_interval,
             session_timeout,
             scavenge_interval,
+            presence_interval,
+            presence_review_interval,
             dead_letter_age,
             idempotency,
         ]);

@@ -2,6 +2,7 @@
 
 mod counters;
 mod ended;
+mod presence;
 mod tasks;
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::service;
 use crate::store::StoreError;
 
 /// The tasks, by the index under which they are counted.
-const TASKS: [&str; 9] = [
+const TASKS: [&str; 10] = [
     "lease",
     "sweep",
     "takeover",
@@ -32,6 +33,7 @@ const TASKS: [&str; 9] = [
     "timeout",
     "scavenge",
     "rotate",
+    "presence",
 ];
 
 /// Longer intervals (such as `Duration::MAX`, for a task that is not wanted) would overflow the timer.
@@ -62,6 +64,7 @@ enum Task {
     Timeout,
     Scavenge,
     Rotate,
+    Presence,
 }
 
 impl Task {
@@ -75,6 +78,7 @@ impl Task {
         Task::Timeout,
         Task::Scavenge,
         Task::Rotate,
+        Task::Presence,
     ];
 
     fn interval(self, config: &Config) -> Duration {
@@ -92,6 +96,7 @@ impl Task {
             Task::Timeout => config.timeout_interval,
             Task::Scavenge => config.scavenge_interval,
             Task::Rotate => ROTATION,
+            Task::Presence => config.presence_interval,
         };
         interval.clamp(LEAST_WAIT, NEVER)
     }
@@ -165,6 +170,9 @@ impl Actor for Maintenance {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         for task in Task::ALL {
+            if task == Task::Presence && self.node.presence.is_none() {
+                continue;
+            }
             let interval = task.interval(&self.node.config);
             let first = match task {
                 // Short-lived processes clean up too, and many that start together do so at different times.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Task, ended};
+use super::{Task, ended, presence};
 use crate::events::{SessionChange, SessionEvent};
 use crate::mailbox::Mailbox;
 use crate::node::{LeaseClock, Node};
@@ -52,6 +52,7 @@ pub(super) async fn run(
         Task::Timeout => time_out(node).await,
         Task::Scavenge => scavenge(node).await,
         Task::Rotate => rotate(node).await,
+        Task::Presence => presence::keep_up(node).await,
     }
 }
 
@@ -335,7 +336,7 @@ async fn scavenge_dead_letters(node: &Node) -> Result<(), StoreError> {
 }
 
 /// The pace of maintenance: parts that take about [`PART_TIME`] each, followed by a rest of the same length.
-struct Pace {
+pub(super) struct Pace {
     limit: u32,
 }
 
@@ -353,7 +354,7 @@ impl Default for Pace {
 
 impl Pace {
     /// Rows in the next part.
-    fn limit(&self) -> u32 {
+    pub(super) fn limit(&self) -> u32 {
         self.limit
     }
 
@@ -367,7 +368,7 @@ impl Pace {
     }
 
     /// Adapts to how long the part took, and rests before the next one.
-    async fn rest(&mut self, took: Duration) {
+    pub(super) async fn rest(&mut self, took: Duration) {
         self.adapt(took);
         tokio::time::sleep(took.min(Duration::from_secs(1))).await;
     }

@@ -77,6 +77,15 @@ pub struct Metrics {
     /// Messages that this node deleted because their [time to live](crate::Destination::time_to_live) had ended, or because
     /// they had been [kept](crate::UserRecipient::keep_for) for long enough without a session to get them.
     pub messages_expired: u64,
+    /// Users who joined, as this node found out: see [`on_presence`](crate::ServerBuilder::on_presence).
+    /// All nodes together count each change once.
+    pub presence_joined: u64,
+    /// Users who left, as this node found out.
+    pub presence_left: u64,
+    /// Publications by which this node has said who joined and left.
+    pub presence_published: u64,
+    /// How often this node has compared all users with all sessions.
+    pub presence_reviews: u64,
     /// How often the node came back as a new incarnation after losing its lease.
     pub incarnations: u64,
     /// Sessions closed to make room for a newer session of the same user.

@@ -17,6 +17,15 @@ pub(crate) struct Meters {
     pub(crate) connection: Arc<Meter>,
 }
 
+/// What this node has found out, and published, about who is present.
+#[derive(Debug, Default)]
+pub(crate) struct PresenceCounters {
+    pub(crate) joined: AtomicU64,
+    pub(crate) left: AtomicU64,
+    pub(crate) published: AtomicU64,
+    pub(crate) reviews: AtomicU64,
+}
+
 /// Counters other than those of the mailboxes.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -35,5 +44,6 @@ pub(crate) struct Counters {
     pub(crate) scavenged: AtomicU64,
     pub(crate) dead_letters_scavenged: AtomicU64,
     pub(crate) messages_expired: AtomicU64,
+    pub(crate) presence: PresenceCounters,
     pub(crate) cluster: Arc<ClusterCounters>,
 }

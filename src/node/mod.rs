@@ -7,6 +7,7 @@ mod health;
 mod host;
 mod lease_clock;
 mod lifecycle;
+mod presence;
 mod unserved;
 mod user_counts;
 
@@ -23,6 +24,7 @@ pub(crate) use counters::{Counters, Meters};
 pub(crate) use gate::{Gate, Permit};
 pub(crate) use lease_clock::LeaseClock;
 pub(crate) use lifecycle::incarnation;
+pub(crate) use presence::Presence;
 pub(crate) use unserved::{MOST_SERVICES, Unserved};
 pub(crate) use user_counts::{Counted, UserCounts};
 
@@ -71,6 +73,8 @@ pub(crate) struct Node {
     pub(crate) revocations: registry::SeenRevocations,
     /// Work that no living node can do, as far as this node knows.
     pub(crate) unserved: Unserved,
+    /// `None`: presence is switched off.
+    pub(crate) presence: Option<Presence>,
     /// How far the searches for ended requests have come.
     ended: Mutex<Looks<i64>>,
     expired: Mutex<Looks<i64>>,
@@ -114,6 +118,8 @@ pub(crate) struct Parts {
     pub(crate) beside: Arc<dyn Any + Send + Sync>,
     pub(crate) authentication: Arc<dyn Authentication>,
     pub(crate) listeners: Listeners,
+    /// The topic on which changes of presence are published. `None`: presence is switched off.
+    pub(crate) presence_topic: Option<String>,
     pub(crate) meters: Meters,
     pub(crate) counters: Counters,
 }
@@ -162,6 +168,7 @@ impl Node {
             counters: parts.counters,
             revocations: registry::SeenRevocations::default(),
             unserved: Unserved::default(),
+            presence: parts.presence_topic.map(Presence::new),
             ended: Mutex::default(),
             expired: Mutex::default(),
             retiring: AtomicBool::new(false),

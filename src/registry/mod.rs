@@ -3,6 +3,7 @@
 //! It hands news to the sessions of this node, and passes the rest on to cluster-notify.
 
 mod message;
+mod presence;
 mod publications;
 mod published;
 mod revocations;
@@ -23,6 +24,7 @@ use tokio::sync::oneshot;
 pub(crate) use message::{
     Attach, Closed, Detach, Holders, List, LookSoon, Rename, ToSession, WhenEmpty,
 };
+pub(crate) use presence::PresenceListeners;
 use publications::Listening;
 pub(crate) use publications::{Positions, Received, SubscribeTopics, UnsubscribeTopic};
 pub(crate) use published::Published;
@@ -62,6 +64,8 @@ pub(crate) struct Links {
     pub(crate) revocations: SeenRevocations,
     /// Shows how many sessions are connected here.
     pub(crate) connected: Arc<AtomicU64>,
+    /// Who is told of changes of presence, if anybody is.
+    pub(crate) presence: Option<PresenceListeners>,
 }
 
 /// The actor.
@@ -86,6 +90,7 @@ pub(crate) struct Registry {
     stray_age: Duration,
     when_empty: Vec<oneshot::Sender<()>>,
     connected: Arc<AtomicU64>,
+    presence: Option<PresenceListeners>,
 }
 
 impl Registry {
@@ -107,6 +112,7 @@ impl Registry {
             stray_age: links.takeover_wait.saturating_mul(4),
             when_empty: Vec::new(),
             connected: links.connected,
+            presence: links.presence,
         }
     }
 

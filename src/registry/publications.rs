@@ -109,6 +109,9 @@ impl Registry {
                 self.heed(&publication);
                 continue;
             }
+            if let Some(presence) = &self.presence {
+                presence.heed(&publication);
+            }
             let Some(listeners) = self.topics.get(&publication.topic) else {
                 continue;
             };

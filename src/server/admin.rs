@@ -5,10 +5,12 @@ use std::fmt;
 use tokio::sync::oneshot;
 
 use crate::error::SendError;
+use crate::introspection::ConnectedUser;
 use crate::store::operation::{
-    CloseSession, CloseTarget, CountSessions, DeadLetter, DropDeadLetter, FindUnserved,
-    ListDeadLetters, ListNodes, ListSessions, ListUsers, RedriveDeadLetter, RenameApplication,
-    SessionFilter, StoredNode, StoredSession, StoredUser, UnservedWork,
+    CloseSession, CloseTarget, CountSessions, DeadLetter, DropDeadLetter, FindConnected,
+    FindUnserved, ListConnected, ListDeadLetters, ListNodes, ListSessions, ListUsers,
+    RedriveDeadLetter, RenameApplication, SessionFilter, StoredNode, StoredSession, StoredUser,
+    UnservedWork,
 };
 use crate::store::{Store, StoreConfig, StoreError, StoreHandle};
 use crate::wire::{check_id, shown};
@@ -120,6 +122,33 @@ impl Admin {
     ) -> Result<Vec<StoredUser>, StoreError> {
         let after = after.map(str::to_owned);
         self.store.run(ListUsers { after, limit }).await
+    }
+
+    /// The sessions of a user that are connected at this moment. `None`: none is. See
+    /// [`MatsSocketServer::connected_user`](crate::MatsSocketServer::connected_user).
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn connected_user(&self, user_id: &str) -> Result<Option<ConnectedUser>, StoreError> {
+        if check_id("user id", user_id).is_err() {
+            return Ok(None);
+        }
+        let user_id = user_id.to_owned();
+        self.store.run(FindConnected { user_id }).await
+    }
+
+    /// The users who have connected sessions at this moment, sorted by their ids: at most `limit`, of those after
+    /// `after`. See [`MatsSocketServer::connected_users`](crate::MatsSocketServer::connected_users).
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn connected_users(
+        &self,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<ConnectedUser>, StoreError> {
+        let after = after.map(str::to_owned);
+        self.store.run(ListConnected { after, limit }).await
     }
 
     /// Number of stored sessions.

@@ -7,6 +7,7 @@ mod edge;
 mod endpoints;
 mod live;
 mod metrics;
+mod presence;
 mod run;
 #[cfg(feature = "schema")]
 mod schema;

@@ -21,7 +21,7 @@ use crate::http::{Access, Admission};
 use crate::mailbox::Mailbox;
 use crate::maintenance::Maintenance;
 use crate::node::{Counters, LeaseClock, Meters, Node, Parts, incarnation};
-use crate::registry::{Links, Registry};
+use crate::registry::{Links, PresenceListeners, Registry};
 use crate::service::Services;
 use crate::store::operation::{ClaimApplication, NewestPublication, RenewLease};
 use crate::store::{Store, StoreError, StoreHandle, Subscribers};
@@ -43,6 +43,8 @@ pub(super) struct Setup {
     pub(super) services: HashMap<String, (Run, ServiceOptions)>,
     pub(super) data: Data,
     pub(super) listeners: Listeners,
+    /// The topic on which changes of presence are published. `None`: presence is switched off.
+    pub(super) presence_topic: Option<String>,
     #[cfg(feature = "schema")]
     pub(super) schema: ApiDocument,
 }
@@ -114,6 +116,7 @@ async fn begin(setup: Setup) -> Result<MatsSocketServer, StartError> {
         beside: beside.clone(),
         authentication: setup.authentication,
         listeners: setup.listeners,
+        presence_topic: setup.presence_topic,
         meters,
         counters,
     }));
@@ -133,6 +136,7 @@ async fn begin(setup: Setup) -> Result<MatsSocketServer, StartError> {
         takeover_wait: node.config.takeover_wait,
         revocations: node.revocations.clone(),
         connected: node.counters.sessions_connected.clone(),
+        presence: presence_listeners(&node),
     }));
     services.run(Services::new(node.clone()));
     actix::spawn(node.clone().watch_health());
@@ -140,6 +144,15 @@ async fn begin(setup: Setup) -> Result<MatsSocketServer, StartError> {
         edge: Arc::new(Edge::new(node.clone(), beside.clone())),
         node,
         beside,
+    })
+}
+
+/// The listeners for changes of presence, if there are any.
+fn presence_listeners(node: &Node) -> Option<PresenceListeners> {
+    let presence = node.presence.as_ref()?;
+    (!node.listeners.presence.is_empty()).then(|| PresenceListeners {
+        topic: presence.topic.clone(),
+        listeners: node.listeners.clone(),
     })
 }
 

@@ -23,6 +23,7 @@ table! { "matssocket_session"
         position -> Nullable<BigInt>,
         skipped -> BigInt,
         reserves -> Nullable<BigInt>,
+        connected -> Nullable<BigInt>,
     }
 }
 
@@ -182,6 +183,23 @@ table! { "matssocket_application"
     application (one) {
         one -> Integer,
         name -> Text,
+    }
+}
+
+table! { "matssocket_presence"
+    presence (user_id) {
+        user_id -> Text,
+        since -> BigInt,
+        absent -> Nullable<BigInt>,
+    }
+}
+
+table! { "matssocket_presence_clock"
+    presence_clock (one) {
+        one -> Integer,
+        number -> BigInt,
+        reviewed -> BigInt,
+        nodes -> Text,
     }
 }
 

@@ -146,6 +146,13 @@ macro_rules! operations {
             Read Messages list_sessions(ListSessions) -> Vec<StoredSession>;
             Read Messages count_sessions(CountSessions) -> u64;
             Read Messages list_users(ListUsers) -> Vec<StoredUser>;
+            Read Messages find_connected(FindConnected) -> Option<ConnectedUser>;
+            Read Messages list_connected(ListConnected) -> Vec<ConnectedUser>;
+            Read Messages read_presence(ReadPresence) -> Option<PresencePage>;
+            Alone Maintenance settle_presence(SettlePresence) -> SettledPresence;
+            Read Maintenance look_at_presence(LookAtPresence) -> PresenceDue;
+            Alone Maintenance claim_presence_review(ClaimPresenceReview) -> bool;
+            Read Maintenance review_presence(ReviewPresence) -> PresenceReviewed;
             Write Messages liveliness(Liveliness) -> ();
             Write Sessions note_positions(NotePositions) -> ();
             Alone Maintenance time_out_sessions(TimeOutSessions) -> Vec<ClosedSession>;

@@ -17,7 +17,8 @@ touch_nothing! {
     ClaimEndedCorrelations ClaimForwarded GiveBackForwarded PostponeForwarded BuryForwarded ReadForwarded ListDeadLetters
     RedriveDeadLetter DropDeadLetter DeadLettersBeyond ScavengeDeadLetters FetchPublications NewestPublication FindMissed ReadTopic RenewLease LeaveNode
     ListNodes MendTimes Sweep WhichExist NoteServices AllHaveSaid FindUnserved ClaimApplication RenameApplication Rotate
-    ExpireMessages ExpireKept FindValues ReadValues
+    ExpireMessages ExpireKept FindValues ReadValues FindConnected ListConnected ReadPresence SettlePresence LookAtPresence
+    ClaimPresenceReview ReviewPresence
 }
 
 /// Operations on behalf of a connection.

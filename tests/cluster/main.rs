@@ -6,6 +6,9 @@ mod lease;
 mod listen;
 #[cfg(feature = "postgres")]
 mod pooler;
+mod presence;
+#[cfg(feature = "postgres")]
+mod presence_killed;
 mod reconnect;
 mod restored;
 mod retries;

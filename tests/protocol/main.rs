@@ -20,6 +20,7 @@ mod metrics;
 mod outbox;
 mod outcomes;
 mod pipeline;
+mod presence;
 mod requests;
 mod started;
 mod takeover;

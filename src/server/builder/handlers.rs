@@ -213,7 +213,7 @@ impl ServerBuilder {
         self
     }
 
-    fn add<T: 'static, R: 'static>(mut self, id: &str, endpoint: Endpoint) -> Self {
+    pub(super) fn add<T: 'static, R: 'static>(mut self, id: &str, endpoint: Endpoint) -> Self {
         self.check("endpoint", id);
         #[cfg(feature = "schema")]
         self.api.register::<T, R>(id, endpoint.replies);

@@ -1,6 +1,7 @@
 //! Configures and starts a server.
 
 mod handlers;
+mod presence;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -58,6 +59,8 @@ pub struct ServerBuilder {
     services: HashMap<String, (Run, ServiceOptions)>,
     data: Data,
     listeners: Listeners,
+    /// The topic on which clients hear of changes of presence.
+    presence_topic: Option<String>,
     #[cfg(feature = "schema")]
     pub(super) api: Api,
     /// Connection types that transactional handlers ask for, with the endpoint's id.
@@ -94,6 +97,7 @@ impl ServerBuilder {
             services: HashMap::new(),
             data: Data::default(),
             listeners: Listeners::default(),
+            presence_topic: None,
             #[cfg(feature = "schema")]
             api: Api::default(),
             connections: Vec::new(),
@@ -262,6 +266,7 @@ impl ServerBuilder {
                     endpoints: self.endpoints,
                     services: self.services,
                     data: self.data,
+                    presence_topic: presence::topic(self.presence_topic, &self.listeners),
                     listeners: self.listeners,
                     #[cfg(feature = "schema")]
                     schema,

@@ -119,6 +119,8 @@ impl Session {
                 .session(|| self.event(change, sid, &keep, ended));
         }
         let (node, share) = (self.node.clone(), Share::of_user(self.state.owner()));
+        let watched = node.presence.is_some();
+        let owner = watched.then(|| self.state.owner().to_owned());
         let received = match &keep {
             Keep::Deregister | Keep::Nothing => self.state.received(),
             Keep::Close(_) | Keep::Closed => None,
@@ -127,6 +129,9 @@ impl Session {
         actix::spawn(async move {
             let note = received.map(|position| note_position(&node, holder, position));
             join(OptionFuture::from(note), let_go(&node, share, holder, keep)).await;
+            if let Some(owner) = owner {
+                note_presence(&node, &owner);
+            }
         });
     }
 }
@@ -171,12 +176,14 @@ impl Registration {
     async fn run(self, register: Register) {
         let outcome = self.node.store.run_for(self.share, register).await;
         if let Ok(Registered::Held(held)) = &outcome {
+            note_presence(&self.node, &self.user_id);
             tell_displaced(&self.node, &held.made_room);
             if let Some((old_node, _)) = &held.replaced {
                 take_over(&self.node, held.holder, old_node.clone()).await;
             }
             if self.registering.ended.get() {
-                return let_go(&self.node, self.share, held.holder, unwelcomed(held)).await;
+                let_go(&self.node, self.share, held.holder, unwelcomed(held)).await;
+                return note_presence(&self.node, &self.user_id);
             }
             self.attach(held);
             if !held.new
@@ -273,6 +280,13 @@ async fn lost_meanwhile(node: &Node, holder: Holder) -> Option<Event> {
         }
         // If the store is unavailable, the next operation will show it.
         Ok(Some(_)) | Err(_) => None,
+    }
+}
+
+/// A session of this user has come or gone, as the store knows by now.
+fn note_presence(node: &Node, user_id: &str) {
+    if let Some(presence) = &node.presence {
+        presence.note(user_id);
     }
 }
 

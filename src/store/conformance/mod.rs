@@ -17,6 +17,7 @@ mod node;
 mod nodes;
 mod numbers;
 mod outbox;
+mod presence;
 mod reserved;
 mod sessions;
 mod takeover;
@@ -115,6 +116,9 @@ suite! {
     kept: until_a_session_is_opened until_one_has_acknowledged closed_sessions_hand_back making_room_hands_back
         for_every_session only_so_long only_so_much with_a_time_to_live dropped once beside_sessions_being_opened;
     values: the_last_of_each_key pages due only_so_many_keys;
+    presence: who_is_connected joins_and_leaves a_flapping_line_changes_nothing published_once_by_whoever_settles
+        a_review_finds_what_a_dead_node_has_left nothing_is_settled_without_a_lease who_is_present many_leave_in_parts
+        the_clock_was_set_back;
     transact: committed of_work sends_to_users refused rolled_back panicked timed_out
         redriven_to_its_own_session_only;
     engine: order_under_concurrency bad_one_fails_alone panic_is_survived news_before_the_answer busy

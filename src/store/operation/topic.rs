@@ -173,6 +173,9 @@ pub struct DropValue {
 /// with those for clients, and the sweep recovers any whose notice was lost.
 pub const NODES_TOPIC: &str = "\u{1}nodes";
 
+/// A topic that no client can name, for changes of presence if they are for listeners only.
+pub const PRESENCE_TOPIC: &str = "\u{1}presence";
+
 /// On [`NODES_TOPIC`]: a user's authorization, or the user's right to a topic, is revoked.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Revocation {

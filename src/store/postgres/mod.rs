@@ -36,6 +36,7 @@ mod locks;
 mod migrate;
 mod needs;
 mod pending;
+mod presence;
 mod query;
 mod reads;
 mod resumed;

@@ -43,7 +43,7 @@ impl Resumed {
         // Looked up one by one, by their keys; see `pending`.
         let update = "UPDATE session SET connection = new.connection, reserves = new.connection, node = new.node, \
             client = new.client, app_name = new.app_name, app_version = new.app_version, alive = new.alive, \
-            close_at = NULL, close_connection = NULL FROM ( \
+            connected = new.alive, close_at = NULL, close_connection = NULL FROM ( \
             SELECT found.ctid AS place, given.* \
             FROM unnest(?, ?, ?, ?, ?, ?, ?) AS given (key, connection, node, client, app_name, app_version, alive) \
             CROSS JOIN LATERAL (SELECT ctid FROM session WHERE session.key = given.key LIMIT 1) AS found) AS new \

@@ -30,6 +30,7 @@ mod mend;
 mod nodes;
 mod outbox;
 mod passed;
+mod presence;
 mod reserved;
 mod rooms;
 mod scavenge;

@@ -97,6 +97,7 @@ impl Transaction<'_> {
                 session::app_name.eq(&op.app_name),
                 session::app_version.eq(&op.app_version),
                 session::created.eq(now),
+                session::connected.eq(now),
                 session::alive.eq(now),
                 session::last_seq.eq(0),
             ))

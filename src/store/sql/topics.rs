@@ -54,6 +54,25 @@ impl Transaction<'_> {
         Ok(Fenced::Done)
     }
 
+    /// Publishes on a topic, and returns the number of the publication. `msg` is JSON.
+    pub fn publish(&mut self, topic: &str, tid: &str, msg: &str) -> DbResult<i64> {
+        let now = self.now;
+        let (newest, number) = self.publication_number()?;
+        let has_gap = number > newest + 1;
+        diesel::insert_into(publication::table)
+            .values((
+                publication::id.eq(number),
+                publication::previous.eq(has_gap.then_some(newest)),
+                publication::created.eq(now),
+                publication::topic.eq(topic),
+                publication::tid.eq(tid),
+                publication::msg.eq(msg),
+            ))
+            .execute(self.raw_conn())?;
+        self.news.published = true;
+        Ok(number)
+    }
+
     pub fn fetch_publications(&mut self, op: &FetchPublications) -> DbResult<PublicationPage> {
         self.page(Wanted {
             topic: None,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 
 use super::Transaction;
-use super::schema::{correlation, publication, sent_key};
+use super::schema::{correlation, sent_key};
 use crate::fault_injection::{Broken, is_broken};
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
@@ -231,23 +231,10 @@ impl Transaction<'_> {
                 msg,
                 value_of,
             } => {
-                let now = self.now;
-                let (newest, number) = self.publication_number()?;
-                let has_gap = number > newest + 1;
-                diesel::insert_into(publication::table)
-                    .values((
-                        publication::id.eq(number),
-                        publication::previous.eq(has_gap.then_some(newest)),
-                        publication::created.eq(now),
-                        publication::topic.eq(topic),
-                        publication::tid.eq(tid),
-                        publication::msg.eq(msg.get()),
-                    ))
-                    .execute(self.raw_conn())?;
+                let number = self.publish(topic, tid, msg.get())?;
                 if let Some(key) = value_of {
                     self.note_value(topic, key, number, tid, msg.get())?;
                 }
-                self.news.published = true;
                 Ok(EffectOutcome::Published(number))
             }
             Effect::Forward(work) => self.forward(work),

@@ -290,6 +290,7 @@ impl Transaction<'_> {
                 session::client.eq(&op.client),
                 session::app_name.eq(&op.app_name),
                 session::app_version.eq(&op.app_version),
+                session::connected.eq(now),
                 session::alive.eq(now),
                 session::close_at.eq(None::<i64>),
                 session::close_connection.eq(None::<i64>),

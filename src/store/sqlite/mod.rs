@@ -45,6 +45,7 @@ mod work_connection;
 
 mod migrate;
 mod name;
+mod presence;
 mod publications;
 mod raw;
 mod read;

@@ -192,6 +192,10 @@ fn an_empty_store() {
     assert_eq!(done(there, &["sessions"]), "0 sessions\n");
     assert_eq!(done(there, &["users"]), "0 users\n");
     assert_eq!(
+        done(there, &["users", "--connected"]),
+        "0 users connected\n"
+    );
+    assert_eq!(
         json(there, &["sessions"]),
         json!({"sessions": [], "count": 0})
     );
@@ -232,6 +236,11 @@ async fn sessions_are_listed_counted_and_closed() {
         json(there, &["users", "--after", "anna"]),
         json!({"users": [of("bert")], "more": false})
     );
+    for options in [&["--connected"][..], &["--user", "anna"]] {
+        let asked = [&["users"], options].concat();
+        let none = json!({"users": [], "more": false});
+        assert_eq!(json(there, &asked), none, "their server has stopped");
+    }
 
     assert_eq!(
         json(there, &["sessions", "--app", "Shop", "--count"]),

@@ -94,6 +94,22 @@ async fn a_cluster_is_looked_after_while_it_runs() {
     assert_eq!(connected["sessions"][0]["node"], alpha.told["node"]);
 
     let sid = client.session_id().expect("it has one");
+    let connected = json(there, &cluster.arguments(&["users", "--connected"]));
+    let user = &connected["users"][0];
+    let session = &user["sessions"][0];
+    assert_eq!(
+        (&session["session_id"], &session["node"]),
+        (&json!(sid), &alpha.told["node"])
+    );
+    assert!(session["since"].as_i64().is_some(), "{session}");
+    let name = user["user_id"].as_str().expect("a name");
+    let one = json(there, &cluster.arguments(&["users", "--user", name]));
+    assert_eq!(one["users"], connected["users"]);
+    let table = done(there, &cluster.arguments(&["users", "--connected"]));
+    assert!(
+        table.starts_with("USER ") && table.ends_with("\n\n1 user connected\n"),
+        "{table}"
+    );
     done(there, &cluster.arguments(&["sessions", "close", &sid]));
     let closed = |state: &ConnectionState| matches!(state, ConnectionState::Closed(_));
     let state = within("the close", states.wait_for(closed)).await;

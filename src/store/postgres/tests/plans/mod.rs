@@ -20,8 +20,9 @@ const MANY: i64 = 100_000;
 const MOST_PAGES: i64 = 500;
 
 /// Operations that are rare.
-const SELDOM: [&str; 7] = [
+const SELDOM: [&str; 8] = [
     "ListUsers",
+    "ListConnected",
     "MendTimes",
     "ListDeadLetters",
     "RedriveDeadLetter",
@@ -32,11 +33,14 @@ const SELDOM: [&str; 7] = [
 
 /// Operations that start at the beginning of an index here, and therefore step over deleted rows. (The tests of polls
 /// check that they normally do not.)
-const FROM_THE_START: [&str; 5] = [
+const FROM_THE_START: [&str; 8] = [
     "ClaimForwarded",
     "ExpireKept",
     "FindUnserved",
+    "ReadPresence",
+    "ReviewPresence",
     "Scavenge",
+    "SettlePresence",
     "Subscribe",
 ];
 
@@ -49,8 +53,9 @@ fn most_pages(operation: &str, when: &str) -> i64 {
 }
 
 /// Tables that may have many rows. (The others have a few rows, which may be scanned; dead letters are read seldom.)
-const LARGE: [&str; 10] = [
+const LARGE: [&str; 11] = [
     "session",
+    "presence",
     "inbox",
     "outbox",
     "correlation",
@@ -103,6 +108,8 @@ fn fill(rows: i64) -> String {
         SELECT (i % 1000 + 1) * 256, 't' || i FROM generate_series(1, {rows}) AS i ON CONFLICT DO NOTHING; \
         INSERT INTO publication (id, created, topic, tid, msg) \
         SELECT i, {NOW}, 't' || i % 1000, 't', '1' FROM generate_series(1, {rows}) AS i ON CONFLICT DO NOTHING; \
+        INSERT INTO presence (user_id, since, absent) \
+        SELECT 'u' || i, {NOW}, CASE WHEN i % 2 = 0 THEN {NOW} - i % 100000 END FROM generate_series(1, {rows}) AS i ON CONFLICT DO NOTHING; \
         INSERT INTO topic_value (topic, key, id, created, tid, msg) \
         SELECT 't' || i % 10000, 'k' || i, i, {NOW}, 't', '1' FROM generate_series(1, {rows}) AS i ON CONFLICT DO NOTHING; \
         INSERT INTO sent_key (key, created) \

@@ -30,6 +30,7 @@ impl Probe {
         self.kept();
         self.correlations(holder);
         self.topics(holder);
+        self.presence();
         self.forwarded();
         self.dead_letters();
         self.upkeep(holder);
@@ -254,6 +255,41 @@ impl Probe {
             up_to: newest,
             max_bytes,
         });
+    }
+
+    fn presence(&mut self) {
+        let (after, user_id) = (Some("u2".to_owned()), "u24999".to_owned());
+        self.run(FindConnected { user_id });
+        let limit = 10;
+        self.run(ListConnected {
+            after: after.clone(),
+            limit,
+        });
+        for subscriber in [None, Some(("s1".to_owned(), "t1".to_owned()))] {
+            self.run(ReadPresence {
+                subscriber,
+                after: after.clone(),
+                limit,
+            });
+        }
+        let grace = Duration::from_secs(60);
+        // The second time, those users are known, and some of them are gone or back.
+        for users in [1..20, 10..30] {
+            self.run(SettlePresence {
+                users: users.map(|number| format!("u{number}")).collect(),
+                grace,
+                limit,
+                topic: "presence".into(),
+            });
+        }
+        let review = day();
+        self.run(LookAtPresence { grace, review });
+        self.run(ClaimPresenceReview { review });
+        for of in [Reviewed::Present, Reviewed::WithSessions] {
+            for after in [None, after.clone()] {
+                self.run(ReviewPresence { of, after, limit });
+            }
+        }
     }
 
     fn forwarded(&mut self) {
