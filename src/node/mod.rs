@@ -1,6 +1,7 @@
 //! A running node: the state its modules share, and how it recovers and stops.
 
 pub(crate) mod budget;
+mod closes;
 mod counters;
 mod gate;
 mod health;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 use actix::Addr;
 use tokio::sync::oneshot;
 
+pub(crate) use closes::Closes;
 pub(crate) use counters::{Counters, Meters};
 pub(crate) use gate::{Gate, Permit};
 pub(crate) use lease_clock::LeaseClock;
@@ -34,6 +36,7 @@ use crate::config::Config;
 use crate::endpoint::{Context, Data, Endpoint, Service, take_effects};
 use crate::error::NotReady;
 use crate::events::{Listeners, SessionChange, SessionEvent};
+use crate::logging;
 use crate::mailbox::Mailbox;
 use crate::registry::{self, Registry};
 use crate::seldom::{Seldom, SeldomBy, and_others};
@@ -345,17 +348,22 @@ impl Node {
         self.counters
             .client_mistakes
             .fetch_add(1, Ordering::Relaxed);
-        log::debug!("a client's mistake: {what}");
-        if let Some(count) = self.mistakes.count() {
-            log::info!("client mistakes since the last such line: {count}; this one: {what}");
+        match self.mistakes.count() {
+            Some(count) => {
+                logging::info!("client mistakes since the last such line: {count}; this one: {what}")
+            }
+            None => logging::debug!("a client's mistake: {what}"),
         }
     }
 
     /// Logs a handler's failure, at a limited rate.
     pub(crate) fn failed(&self, endpoint: &str, what: &str) {
+        let name = shown(endpoint);
         match self.failures.count(endpoint) {
-            Some(count) => log::warn!("{what}{}", and_others(count)),
-            None => log::debug!("{what}"),
+            Some(count) => {
+                logging::warn!(endpoint = name; "a handler failed: {what}{}", and_others(count))
+            }
+            None => logging::debug!(endpoint = name; "a handler failed: {what}"),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod authenticate;
 mod message;
+mod note;
 mod registration;
 mod report;
 mod topics;
@@ -13,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
+use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult, SpawnHandle};
 use tokio::task::AbortHandle;
 
 use super::connection::{
@@ -22,7 +23,7 @@ use super::connection::{
 use super::handler::{HandlerEnded, RunningHandlers};
 use super::state::{Action, Environment, Event, Keep, State};
 use crate::auth::Authenticator;
-use crate::mailbox::{Mailbox, metered};
+use crate::mailbox::{Mailbox, Metered, metered};
 use crate::node::Node;
 use crate::node::budget::{Reserved, SMALL};
 use crate::registry::ToSession;
@@ -30,6 +31,7 @@ use crate::store::operation::{
     Complete, DropInbox, FetchOutbox, Holder, ReadAnswer, ReadStanding, ReadTopic, SessionKey,
 };
 use crate::store::{Operation, Share, StoreError};
+use crate::trace::{Deliveries, Trace};
 
 /// Length of the random part of a server message id.
 const PREFIX: usize = 6;
@@ -72,6 +74,7 @@ pub(crate) struct Session {
     asking: Vec<AbortHandle>,
     /// Transactional handlers of a session run one after the other, in the order of its messages. `None` until the first.
     transactions: Option<Arc<tokio::sync::Mutex<()>>>,
+    deliveries: Deliveries,
 }
 
 /// State shared by the actor and its registration, which continues even if the actor ends.
@@ -121,6 +124,7 @@ impl Session {
             asking: Vec::new(),
             registering: None,
             transactions: None,
+            deliveries: Deliveries::default(),
         };
         Mailbox::new(&session.start(), &meter)
     }
@@ -143,6 +147,7 @@ impl Session {
             outgoing_room,
             user_is_busy: self.node.handlers_of.is_full(self.state.account()),
             lease_in_doubt: self.node.since_renewal() >= config.lease,
+            traced: Trace::is_on(),
         }
     }
 
@@ -152,6 +157,7 @@ impl Session {
         let mut events = VecDeque::new();
         let mut next = Some(event);
         while let Some(event) = next {
+            self.note(&event);
             let environment = self.sample_environment();
             for action in self.state.on(event, environment) {
                 self.perform(action, &mut events, ctx);
@@ -228,8 +234,11 @@ impl Session {
                     }
                 });
             }
+            Action::Delivering(messages) => self.delivering(&messages),
             Action::Complete(acks) => {
                 let Some(holder) = self.holder() else { return };
+                self.deliveries.end(&acks.acked, "ACK");
+                self.deliveries.end(&acks.nacked, "NACK");
                 let complete = Complete {
                     holder,
                     acked: acks.acked.clone(),
@@ -390,6 +399,21 @@ impl Handler<FromConnection> for Session {
     }
 }
 
+/// How long a text takes is counted by itself.
+impl Handler<Metered<FromConnection>> for Session {
+    type Result = MessageResult<Metered<FromConnection>>;
+
+    fn handle(&mut self, event: Metered<FromConnection>, ctx: &mut Self::Context) -> Self::Result {
+        let is_text = matches!(event.message(), FromConnection::Text(_));
+        let (result, took) =
+            event.handle(|event| Handler::<FromConnection>::handle(self, event, ctx));
+        if is_text {
+            self.node.counters.parse.record(took);
+        }
+        MessageResult(result)
+    }
+}
+
 impl Handler<ToSession> for Session {
     type Result = ();
 
@@ -402,7 +426,8 @@ impl Handler<HandlerEnded> for Session {
     type Result = ();
 
     fn handle(&mut self, ended: HandlerEnded, ctx: &mut Self::Context) {
-        self.take(Event::HandlerEnded(ended), ctx);
+        let trace = ended.trace.clone();
+        trace.enter(|| self.take(Event::HandlerEnded(ended), ctx));
     }
 }
 
@@ -422,4 +447,4 @@ impl Handler<Brought> for Session {
     }
 }
 
-metered!(Session: FromConnection, ToSession, HandlerEnded, Happened, Brought);
+metered!(Session: ToSession, HandlerEnded, Happened, Brought);
