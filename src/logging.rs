@@ -1,14 +1,14 @@
 //! What the server says of itself: log records through the crate `log`, or events through `tracing` if that feature is
 //! on; never both.
 //!
-//! Each macro takes what `format!` takes, and before it, if a machine may look for them, fields, each with something
-//! that implements `Display`, and a semicolon:
+//! Each macro takes what `format!` takes, and before it, if a machine may look for them, fields for `tracing`, each with
+//! something that implements `Display`, and a semicolon:
 //!
 //! ```ignore
 //! logging::info!(session_id = sid, user_id = shown(user); "session {sid} of user {} was closed", shown(user));
 //! ```
 //!
-//! The text alone says everything, since most loggers show nothing else. `docs/logging.md` lists all events, and a test
+//! The text alone says everything, since `log` shows nothing else. `docs/logging.md` lists all events, and a test
 //! compares the list with the code. A level is chosen by what an operator should do: `error` needs somebody, `warn` heals or
 //! is refused but should be looked into, `info` is a change of the server's own state, `debug` is about single sessions
 //! and messages.
@@ -16,7 +16,11 @@
 #[cfg(not(feature = "tracing"))]
 macro_rules! write_event {
     ($level:ident: $($field:ident = $value:expr),+; $($words:tt)+) => {
-        log::$level!($($field:% = $value),+; $($words)+)
+        {
+            // Not evaluated: the text says it all.
+            let _ = || ($(&$value),+);
+            log::$level!($($words)+)
+        }
     };
     ($level:ident: $($words:tt)+) => { log::$level!($($words)+) };
 }

@@ -15,6 +15,7 @@ pub use counters::MaintenanceMetrics;
 
 use crate::clock::jittered;
 use crate::config::Config;
+use crate::logging;
 use crate::mailbox::{Mailbox, metered};
 use crate::node::Node;
 use crate::registry::SweepNow;

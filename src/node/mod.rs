@@ -8,6 +8,7 @@ mod health;
 mod host;
 mod lease_clock;
 mod lifecycle;
+mod report;
 mod unserved;
 mod user_counts;
 
@@ -36,13 +37,11 @@ use crate::config::Config;
 use crate::endpoint::{Context, Data, Endpoint, Service, take_effects};
 use crate::error::NotReady;
 use crate::events::{Listeners, SessionChange, SessionEvent};
-use crate::logging;
 use crate::mailbox::Mailbox;
 use crate::registry::{self, Registry};
-use crate::seldom::{Seldom, SeldomBy, and_others};
+use crate::seldom::{Seldom, SeldomBy};
 use crate::store::operation::{
-    AllHaveSaid, CloseLater, CloseSession, CloseTarget, ClosedSession, Effect, EffectOutcome,
-    FindHome, SessionHome,
+    AllHaveSaid, CloseLater, CloseSession, CloseTarget, ClosedSession, Effect, FindHome, SessionHome,
 };
 use crate::store::{Looks, StoreError, StoreHandle, TroubleKind};
 use crate::wire::{check_id, shown};
@@ -343,30 +342,6 @@ impl Node {
         Ok(())
     }
 
-    /// Counts and logs a client's mistake, at a limited rate.
-    pub(crate) fn mistake(&self, what: &str) {
-        self.counters
-            .client_mistakes
-            .fetch_add(1, Ordering::Relaxed);
-        match self.mistakes.count() {
-            Some(count) => {
-                logging::info!("client mistakes since the last such line: {count}; this one: {what}")
-            }
-            None => logging::debug!("a client's mistake: {what}"),
-        }
-    }
-
-    /// Logs a handler's failure, at a limited rate.
-    pub(crate) fn failed(&self, endpoint: &str, what: &str) {
-        let name = shown(endpoint);
-        match self.failures.count(endpoint) {
-            Some(count) => {
-                logging::warn!(endpoint = name; "a handler failed: {what}{}", and_others(count))
-            }
-            None => logging::debug!(endpoint = name; "a handler failed: {what}"),
-        }
-    }
-
     /// Notifies the holders of these sessions, and the listeners, that they are closed.
     pub(crate) fn tell_closed(&self, sessions: Vec<ClosedSession>, reason: &str) {
         for closed in sessions.iter().filter(|closed| closed.home.is_none()) {
@@ -380,27 +355,6 @@ impl Node {
                 sessions,
                 reason: reason.to_owned(),
             });
-        }
-    }
-
-    /// Counts the messages that were dropped because their session is gone, or one of several has no room.
-    pub(crate) fn count_dropped(&self, effects: &[EffectOutcome]) {
-        let (mut without_session, mut without_room) = (0, 0);
-        for effect in effects {
-            match effect {
-                EffectOutcome::NoSession => without_session += 1,
-                EffectOutcome::StoredForUser(stored) => without_room += stored.full.len() as u64,
-                _ => {}
-            }
-        }
-        let counters = &self.counters;
-        for (counter, dropped) in [
-            (&counters.messages_without_session, without_session),
-            (&counters.messages_without_room, without_room),
-        ] {
-            if dropped > 0 {
-                counter.fetch_add(dropped, Ordering::Relaxed);
-            }
         }
     }
 

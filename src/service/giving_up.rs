@@ -59,11 +59,11 @@ pub(super) async fn give_up(
 
 impl Failed {
     fn log(&self, row: &Forwarded, what: &str) {
+        let (service, trace_id) = (&row.work.service, shown(&row.work.tid));
+        let why = shown(&self.0);
         logging::error!(
-            "work for the service {:?} is given up (trace id {}), but the store refuses {what}: {}",
-            row.work.service,
-            shown(&row.work.tid),
-            shown(&self.0)
+            trace_id = trace_id, service = service;
+            "work for the service {service:?} is given up (trace id {trace_id}), but the store refuses {what}: {why}"
         );
     }
 }

@@ -336,11 +336,11 @@ pub(super) async fn postpone(
     if let Err(Unsettled::Refused(why)) = postponed.await {
         // The row no longer has a place here. This node claims it again when it finds a claim of its own that it does
         // not know.
+        let (service, trace_id) = (&row.work.service, shown(&row.work.tid));
+        let why = shown(&why);
         logging::error!(
-            "work for the service {:?} could not be put back (trace id {}): {}",
-            row.work.service,
-            shown(&row.work.tid),
-            shown(&why)
+            trace_id = trace_id, service = service;
+            "work for the service {service:?} could not be put back (trace id {trace_id}): {why}"
         );
     }
     Some(delay)

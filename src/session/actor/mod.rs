@@ -14,16 +14,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult, SpawnHandle};
+use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
 use tokio::task::AbortHandle;
 
 use super::connection::{
     ConnectionHandle, ConnectionUser, Flow, FromConnection, NewConnection, ToConnection,
 };
 use super::handler::{HandlerEnded, RunningHandlers};
-use super::state::{Action, Environment, Event, Keep, State};
+use super::state::{Action, Event, Keep, State};
 use crate::auth::Authenticator;
-use crate::mailbox::{Mailbox, Metered, metered};
+use crate::mailbox::{Mailbox, metered};
 use crate::node::Node;
 use crate::node::budget::{Reserved, SMALL};
 use crate::registry::ToSession;
@@ -31,7 +31,7 @@ use crate::store::operation::{
     Complete, DropInbox, FetchOutbox, Holder, ReadAnswer, ReadStanding, ReadTopic, SessionKey,
 };
 use crate::store::{Operation, Share, StoreError};
-use crate::trace::{Deliveries, Trace};
+use crate::trace::Deliveries;
 
 /// Length of the random part of a server message id.
 const PREFIX: usize = 6;
@@ -127,28 +127,6 @@ impl Session {
             deliveries: Deliveries::default(),
         };
         Mailbox::new(&session.start(), &meter)
-    }
-
-    fn sample_environment(&self) -> Environment {
-        let config = &self.node.config;
-        let unsent = self.flow.unsent();
-        // A pipeline's text and the envelopes parsed from it are held at the same time.
-        let incoming_room = self.flow.incoming().room(2 * SMALL);
-        let outgoing_room = self.flow.outgoing().room(SMALL);
-        let no_room = outgoing_room == 0 && unsent > SMALL;
-        self.flow.await_drain(no_room);
-        Environment {
-            now: self.node.uptime(),
-            wall: self.node.clock.now_ms(),
-            going_out: unsent > 0,
-            backpressured: unsent > config.max_unsent || no_room,
-            filling: unsent > config.max_unsent / 2,
-            incoming_room,
-            outgoing_room,
-            user_is_busy: self.node.handlers_of.is_full(self.state.account()),
-            lease_in_doubt: self.node.since_renewal() >= config.lease,
-            traced: Trace::is_on(),
-        }
     }
 
     /// Processes an event, carries out the resulting actions, and processes the events that those produce immediately.
@@ -396,21 +374,6 @@ impl Handler<FromConnection> for Session {
 
     fn handle(&mut self, event: FromConnection, ctx: &mut Self::Context) {
         self.take(Event::Connection(event), ctx);
-    }
-}
-
-/// How long a text takes is counted by itself.
-impl Handler<Metered<FromConnection>> for Session {
-    type Result = MessageResult<Metered<FromConnection>>;
-
-    fn handle(&mut self, event: Metered<FromConnection>, ctx: &mut Self::Context) -> Self::Result {
-        let is_text = matches!(event.message(), FromConnection::Text(_));
-        let (result, took) =
-            event.handle(|event| Handler::<FromConnection>::handle(self, event, ctx));
-        if is_text {
-            self.node.counters.parse.record(took);
-        }
-        MessageResult(result)
     }
 }
 

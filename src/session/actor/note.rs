@@ -2,9 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
+use actix::{Context, Handler, MessageResult};
+
+use super::super::connection::FromConnection;
 use super::super::state::Event;
 use super::Session;
 use crate::auth::Verdict;
+use crate::mailbox::Metered;
 use crate::registry::ToSession;
 
 impl Session {
@@ -32,5 +36,20 @@ impl Session {
             _ => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// How long a text takes is counted by itself.
+impl Handler<Metered<FromConnection>> for Session {
+    type Result = MessageResult<Metered<FromConnection>>;
+
+    fn handle(&mut self, event: Metered<FromConnection>, ctx: &mut Context<Self>) -> Self::Result {
+        let is_text = matches!(event.message(), FromConnection::Text(_));
+        let (result, took) =
+            event.handle(|event| Handler::<FromConnection>::handle(self, event, ctx));
+        if is_text {
+            self.node.counters.parse.record(took);
+        }
+        MessageResult(result)
     }
 }

@@ -236,10 +236,10 @@ fn unwelcomed(held: &HeldSession) -> Keep {
 /// Says which sessions of a user have made room for his new one.
 fn tell_displaced(node: &Node, sessions: &[ClosedSession]) {
     for session in sessions {
+        let (sid, user) = (&session.sid, shown(&session.user_id));
         logging::info!(
-            "session {} of user {} was closed: it had no connection, and made room for a newer one",
-            session.sid,
-            shown(&session.user_id)
+            session_id = sid, user_id = user;
+            "session {sid} of user {user} was closed: it had no connection, and made room for a newer one"
         );
         node.counters
             .sessions_displaced
