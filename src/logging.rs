@@ -18,7 +18,7 @@ macro_rules! write_event {
     ($level:ident: $($field:ident = $value:expr),+; $($words:tt)+) => {
         {
             // Not evaluated: the text says it all.
-            let _ = || ($(&$value),+);
+            let _ = || [$(&$value as &dyn std::fmt::Display),+];
             log::$level!($($words)+)
         }
     };

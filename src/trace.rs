@@ -188,7 +188,12 @@ impl Deliveries {
 /// The connection has ended.
 impl Drop for Deliveries {
     fn drop(&mut self) {
-        for trace in self.0.take().into_iter().flat_map(|open| open.into_values()) {
+        for trace in self
+            .0
+            .take()
+            .into_iter()
+            .flat_map(|open| open.into_values())
+        {
             trace.ended("unacknowledged");
         }
     }

@@ -90,10 +90,7 @@ impl Event {
     fn row(&self) -> String {
         let seldom = if self.seldom { ", seldom" } else { "" };
         let fields: Vec<_> = self.fields.iter().map(|it| format!("`{it}`")).collect();
-        let target = self
-            .target
-            .strip_prefix("matssocket::")
-            .unwrap_or_default();
+        let target = self.target.strip_prefix("matssocket::").unwrap_or_default();
         format!(
             "| {}{seldom} | `{target}` | {} | {} |\n",
             self.level,
@@ -155,7 +152,10 @@ fn the_documentation_lists_every_event() {
             }
         }
     }
-    assert!(rows.len() > 80, "the reader of the sources has found only {rows:#?}");
+    assert!(
+        rows.len() > 80,
+        "the reader of the sources has found only {rows:#?}"
+    );
     let table = rows.concat();
     let page = read(&root().join("docs/logging.md"));
     assert!(
@@ -169,13 +169,18 @@ fn the_documentation_lists_every_event() {
 fn nothing_goes_past_the_macros() {
     let mut files = Vec::new();
     sources(&root().join("src"), &mut files);
-    for file in files.iter().filter(|file| !file.ends_with("src/logging.rs")) {
+    for file in files
+        .iter()
+        .filter(|file| !file.ends_with("src/logging.rs"))
+    {
         let text = code(file);
         for level in ["error", "warn", "info", "debug", "trace", "log"] {
             for library in ["log", "tracing"] {
                 let call = format!("{library}::{level}!");
                 let mut found = text.match_indices(&call);
-                let goes_past = found.any(|(at, _)| !text[..at].ends_with(|it: char| it.is_alphanumeric() || it == '_'));
+                let goes_past = found.any(|(at, _)| {
+                    !text[..at].ends_with(|it: char| it.is_alphanumeric() || it == '_')
+                });
                 assert!(!goes_past, "{}: {call}", file.display());
             }
         }
@@ -185,7 +190,10 @@ fn nothing_goes_past_the_macros() {
 /// The fields of spans are named where they are made.
 #[test]
 fn the_documentation_lists_every_span_and_its_fields() {
-    let (source, page) = (read(&root().join("src/trace.rs")), read(&root().join("docs/logging.md")));
+    let (source, page) = (
+        read(&root().join("src/trace.rs")),
+        read(&root().join("docs/logging.md")),
+    );
     let rows: Vec<_> = page
         .lines()
         .filter(|line| line.starts_with("| `"))
@@ -193,16 +201,35 @@ fn the_documentation_lists_every_span_and_its_fields() {
     for span in ["message", "attempt", "delivery", "handler", "commit"] {
         assert!(source.contains(&format!("\"{span}\"")), "{span}");
         let begins = format!("| `{span}` |");
-        assert!(rows.iter().any(|row| row.starts_with(&begins)), "no row for the span {span}");
+        assert!(
+            rows.iter().any(|row| row.starts_with(&begins)),
+            "no row for the span {span}"
+        );
     }
-    for field in ["service", "attempt", "type", "endpoint", "session_id", "user_id", "trace_id", "message_id", "outcome"] {
+    for field in [
+        "service",
+        "attempt",
+        "type",
+        "endpoint",
+        "session_id",
+        "user_id",
+        "trace_id",
+        "message_id",
+        "outcome",
+    ] {
         let begins = format!("| `{field}` |");
         assert!(source.contains(field), "{field}");
-        assert!(rows.iter().any(|row| row.starts_with(&begins)), "no row for the field {field}");
+        assert!(
+            rows.iter().any(|row| row.starts_with(&begins)),
+            "no row for the field {field}"
+        );
     }
 }
 
 #[test]
 fn literals_are_read_as_the_compiler_reads_them() {
-    assert_eq!(literal("a \\\n     b {c:?}{d} {{e}} \\\"f\\\"\" g"), "a b … {e} \"f\"");
+    assert_eq!(
+        literal("a \\\n     b {c:?}{d} {{e}} \\\"f\\\"\" g"),
+        "a b … {e} \"f\""
+    );
 }

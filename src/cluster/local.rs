@@ -35,7 +35,9 @@ impl LocalTransport {
         let doubled = self.faults.duplicate > 0.0 && rand::random_bool(self.faults.duplicate);
         for _ in 0..1 + usize::from(doubled) {
             if node.try_send(notice.clone()).is_err() {
-                logging::debug!("a notice was dropped: the node's queue is full, or the node has left");
+                logging::debug!(
+                    "a notice was dropped: the node's queue is full, or the node has left"
+                );
             }
         }
     }

@@ -86,7 +86,9 @@ impl Admission {
             _ => {
                 let why = format!("the host {} is not among allowed_hosts", shown(named));
                 if let Some(count) = self.logs.foreign_host.count() {
-                    logging::warn!("refused since the last such line: {count}; this one because {why}");
+                    logging::warn!(
+                        "refused since the last such line: {count}; this one because {why}"
+                    );
                 }
                 Err(why)
             }

@@ -44,8 +44,8 @@ use crate::auth::Authentication;
 use crate::config::Config;
 use crate::error::NotReady;
 use crate::mailbox::{Mailbox, Meter};
-use crate::node::{Closes, Gate};
 use crate::node::budget::NodeBudget;
+use crate::node::{Closes, Gate};
 use crate::session::connection::{FromConnection, NewConnection};
 
 /// What the edge needs from the server.

@@ -52,7 +52,13 @@ fn show_histogram(
     }
     let sum = histogram.sum().as_secs_f64();
     show_value(series.name, "_sum", labels.clone(), sum, text)?;
-    show_value(series.name, "_count", labels, histogram.count() as f64, text)
+    show_value(
+        series.name,
+        "_count",
+        labels,
+        histogram.count() as f64,
+        text,
+    )
 }
 
 fn show_value<'a>(

@@ -41,7 +41,8 @@ use crate::mailbox::Mailbox;
 use crate::registry::{self, Registry};
 use crate::seldom::{Seldom, SeldomBy};
 use crate::store::operation::{
-    AllHaveSaid, CloseLater, CloseSession, CloseTarget, ClosedSession, Effect, FindHome, SessionHome,
+    AllHaveSaid, CloseLater, CloseSession, CloseTarget, ClosedSession, Effect, FindHome,
+    SessionHome,
 };
 use crate::store::{Looks, StoreError, StoreHandle, TroubleKind};
 use crate::wire::{check_id, shown};

@@ -115,7 +115,9 @@ impl Registry {
             };
             self.fan_out.publications.fetch_add(1, Ordering::Relaxed);
             let reached = listeners.len() as u64;
-            self.fan_out.deliveries.fetch_add(reached, Ordering::Relaxed);
+            self.fan_out
+                .deliveries
+                .fetch_add(reached, Ordering::Relaxed);
             let published = Arc::new(Published::new(publication));
             for session in listeners {
                 if let Some(entry) = self.sessions.get_mut(session) {

@@ -96,7 +96,9 @@ impl Worker<'_> {
     /// Checks that the database can be reached.
     fn check(&mut self) {
         if let Err(fault) = self.try_hard(&mut []) {
-            logging::debug!("a thread of the store cannot use the database at the moment: {fault:?}");
+            logging::debug!(
+                "a thread of the store cannot use the database at the moment: {fault:?}"
+            );
         }
         self.health.checked();
     }

@@ -78,11 +78,7 @@ async fn a_scrape_shows_sessions_and_what_became_of_messages() {
         ["resolved", "rejected", "failed", "forwarded", "done"].map(calls),
         [2.0, 1.0, 1.0, 1.0, 0.0]
     );
-    let handling = |what: &str| {
-        shown[&format!(
-            "matssocket_endpoint_handling_seconds_{what}"
-        )]
-    };
+    let handling = |what: &str| shown[&format!("matssocket_endpoint_handling_seconds_{what}")];
     let took = handling(r#"sum{endpoint="test.do"}"#);
     assert!(took > 0.0 && took < 60.0, "{took} s");
     assert_eq!(handling(r#"count{endpoint="test.do"}"#), 5.0);
@@ -99,7 +95,10 @@ async fn a_scrape_shows_sessions_and_what_became_of_messages() {
     nodes.control.event("close", others.session()).await;
     connected(nodes.server(), 1.0).await;
     let closed = scrape(nodes.server()).await;
-    assert_eq!(closed[r#"matssocket_closes_total{by="client",code="1001"}"#], 1.0);
+    assert_eq!(
+        closed[r#"matssocket_closes_total{by="client",code="1001"}"#],
+        1.0
+    );
     assert!(closed["matssocket_lease_age_seconds"] < 60.0);
     assert!(closed["matssocket_store_connections"] >= 1.0);
 }
@@ -112,7 +111,11 @@ async fn a_scrape_shows_refusals_closes_and_how_many_a_publication_reaches() {
         line.send(json!([{"t": "SUB", "eid": "news"}])).await;
         line.expect("SUB_OK").await;
     }
-    nodes.server().publish("news", "t", &1).await.expect("stored");
+    nodes
+        .server()
+        .publish("news", "t", &1)
+        .await
+        .expect("stored");
     for line in [&mut anna, &mut bertha] {
         line.expect("PUB").await;
     }
@@ -131,7 +134,10 @@ async fn a_scrape_shows_refusals_closes_and_how_many_a_publication_reaches() {
         r#"matssocket_closes_total{by="server",code="1008"}"#,
         "matssocket_sweep_finds_total",
     ];
-    assert_eq!(seen.map(|name| shown[name]), [1.0, 2.0, 1.0, 1.0, 0.0, 1.0, 0.0]);
+    assert_eq!(
+        seen.map(|name| shown[name]),
+        [1.0, 2.0, 1.0, 1.0, 0.0, 1.0, 0.0]
+    );
 }
 
 /// It is called by a thread of the store, which catches the panic.

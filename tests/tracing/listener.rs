@@ -47,7 +47,8 @@ impl Event {
 
     /// Whether it is in a span of this trace id.
     pub fn inside(&self, seen: &Seen, tid: &str) -> bool {
-        self.scope(seen).any(|span| span.fields.get("trace_id").is_some_and(|it| it == tid))
+        self.scope(seen)
+            .any(|span| span.fields.get("trace_id").is_some_and(|it| it == tid))
     }
 }
 
@@ -60,7 +61,9 @@ pub struct Seen {
 impl Seen {
     pub fn event(&self, wanted: impl Fn(&Event) -> bool) -> Event {
         let found = self.events.iter().find(|it| wanted(it));
-        found.cloned().unwrap_or_else(|| panic!("no such event: {self:#?}"))
+        found
+            .cloned()
+            .unwrap_or_else(|| panic!("no such event: {self:#?}"))
     }
 }
 
@@ -76,7 +79,10 @@ impl Listener {
         let mut is_new = false;
         let listener = LISTENER.get_or_init(|| {
             is_new = true;
-            Listener { seen: Mutex::default(), changed: watch::Sender::new(()) }
+            Listener {
+                seen: Mutex::default(),
+                changed: watch::Sender::new(()),
+            }
         });
         if is_new {
             let subscriber = tracing_subscriber::registry().with(Keeps(listener));
@@ -135,7 +141,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Keeps {
         static NUMBERS: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let Some(span) = context.span(id) else { return };
-        let parent = span.parent().and_then(|it| it.extensions().get::<Number>().map(|it| it.0));
+        let parent = span
+            .parent()
+            .and_then(|it| it.extensions().get::<Number>().map(|it| it.0));
         span.extensions_mut().insert(Number(number));
         let mut fields = Read::default();
         attributes.record(&mut fields);
@@ -179,8 +187,15 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Keeps {
 }
 
 impl Keeps {
-    fn of<S: Subscriber + for<'a> LookupSpan<'a>>(&self, id: &Id, context: &Context<'_, S>, change: impl FnOnce(&mut Span)) {
-        let number = context.span(id).and_then(|it| it.extensions().get::<Number>().map(|it| it.0));
+    fn of<S: Subscriber + for<'a> LookupSpan<'a>>(
+        &self,
+        id: &Id,
+        context: &Context<'_, S>,
+        change: impl FnOnce(&mut Span),
+    ) {
+        let number = context
+            .span(id)
+            .and_then(|it| it.extensions().get::<Number>().map(|it| it.0));
         self.0.change(|seen| {
             if let Some(span) = number.and_then(|number| seen.spans.get_mut(&number)) {
                 change(span);

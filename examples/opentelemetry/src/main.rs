@@ -16,7 +16,9 @@
 use std::error::Error;
 
 use actix_web::{App, HttpServer};
-use matssocket::{Forward, Incoming, MatsSocketServer, Outcome, Principal, Store, Verdict, auth_fn};
+use matssocket::{
+    Forward, Incoming, MatsSocketServer, Outcome, Principal, Store, Verdict, auth_fn,
+};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
@@ -35,8 +37,9 @@ fn listen() -> Result<SdkTracerProvider, Box<dyn Error>> {
         .with_resource(Resource::builder().with_service_name("shop").build())
         .build();
     // What the exporter itself says must not be exported again.
-    let filter = EnvFilter::try_from_default_env()
-        .or_else(|_| EnvFilter::try_new("info,matssocket=debug,opentelemetry=off,hyper=off,reqwest=off"))?;
+    let filter = EnvFilter::try_from_default_env().or_else(|_| {
+        EnvFilter::try_new("info,matssocket=debug,opentelemetry=off,hyper=off,reqwest=off")
+    })?;
     let subscriber = tracing_subscriber::registry()
         .with(filter)
         .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr))
@@ -52,11 +55,15 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let server = MatsSocketServer::builder("shop")
         .store(Store::sqlite(file))
         // Accepts any name: replace this with a check of your own.
-        .authentication(auth_fn(async |name: String| Ok(Verdict::Authenticated(Principal::user(name)))))
+        .authentication(auth_fn(async |name: String| {
+            Ok(Verdict::Authenticated(Principal::user(name)))
+        }))
         .endpoint("Shop.order", async |order: Incoming<u64>| {
             // In the span of the message, and shown with it.
             tracing::info!(pieces = order.payload, "an order is placed");
-            order.context.start(Forward::to("Shop.bill", &order.payload))?;
+            order
+                .context
+                .start(Forward::to("Shop.bill", &order.payload))?;
             Ok(Outcome::resolve("accepted"))
         })
         .service("Shop.bill", async |order: Incoming<u64>| {

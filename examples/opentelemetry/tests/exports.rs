@@ -32,7 +32,8 @@ fn receive(stream: TcpStream, to: &Sender<Value>) -> std::io::Result<()> {
         let mut body = vec![0; length];
         stream.read_exact(&mut body)?;
         let _ = to.send(serde_json::from_slice(&body).expect("JSON"));
-        let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+        let answer =
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
         stream.get_mut().write_all(answer.as_bytes())?;
     }
 }
@@ -92,19 +93,28 @@ async fn every_step_of_an_order_is_exported_with_the_client_s_trace_id() {
     assert!(program.end("TERM").success());
 
     let mut all = Vec::new();
-    received
-        .try_iter()
-        .for_each(|told| spans(&told, &mut all));
-    let mine = all.iter().filter(|it| attribute(it, "trace_id") == Some("order 17"));
-    let mut names: Vec<_> = mine.map(|it| it["name"].as_str().unwrap_or_default()).collect();
+    received.try_iter().for_each(|told| spans(&told, &mut all));
+    let mine = all
+        .iter()
+        .filter(|it| attribute(it, "trace_id") == Some("order 17"));
+    let mut names: Vec<_> = mine
+        .map(|it| it["name"].as_str().unwrap_or_default())
+        .collect();
     names.sort_unstable();
     assert_eq!(names, ["attempt", "message"], "{all:#?}");
-    let message = all.iter().find(|it| it["name"] == "message").expect("found");
+    let message = all
+        .iter()
+        .find(|it| it["name"] == "message")
+        .expect("found");
     assert_eq!(attribute(message, "endpoint"), Some("Shop.order"));
     assert_eq!(attribute(message, "user_id"), Some("anna"));
     assert_eq!(attribute(message, "outcome"), Some("RESOLVE"));
-    let within = all.iter().filter(|it| it["parentSpanId"] == message["spanId"]);
-    let mut within: Vec<_> = within.map(|it| it["name"].as_str().unwrap_or_default()).collect();
+    let within = all
+        .iter()
+        .filter(|it| it["parentSpanId"] == message["spanId"]);
+    let mut within: Vec<_> = within
+        .map(|it| it["name"].as_str().unwrap_or_default())
+        .collect();
     within.sort_unstable();
     assert_eq!(within, ["commit", "handler"]);
 }

@@ -18,8 +18,8 @@ use crate::config::Config;
 use crate::error::NotReady;
 use crate::http::{Access, Admission, Backend, mount, no_upgrade, on_connect};
 use crate::mailbox::{Mailbox, Meter};
-use crate::node::{Closes, Gate};
 use crate::node::budget::NodeBudget;
+use crate::node::{Closes, Gate};
 use crate::session::connection::{FromConnection, NewConnection};
 
 pub(super) struct Fake {

@@ -39,8 +39,8 @@ use bytestring::ByteString;
 
 use self::authorization::Authorization;
 pub(super) use self::event::{
-    Acks, Action, Delivering, Environment, Event, Failure, Handle, Hello, Identity, Keep, Recorded, Subscribed,
-    ToSubscribe,
+    Acks, Action, Delivering, Environment, Event, Failure, Handle, Hello, Identity, Keep, Recorded,
+    Subscribed, ToSubscribe,
 };
 use self::inbox::Inbox;
 use self::leaving::Leaving;

@@ -158,11 +158,12 @@ impl Transaction<'_> {
         let session = op.holder.session;
         let mut dead = Vec::new();
         for seq in &op.seqs {
-            let marked: Option<(i32, String, Option<String>)> = diesel::update(outbox::table.find((session.0, *seq)))
-                .set(outbox::deliveries.eq(outbox::deliveries + 1))
-                .returning((outbox::deliveries, outbox::tid, outbox::eid))
-                .get_result(self.flushed_conn()?)
-                .optional()?;
+            let marked: Option<(i32, String, Option<String>)> =
+                diesel::update(outbox::table.find((session.0, *seq)))
+                    .set(outbox::deliveries.eq(outbox::deliveries + 1))
+                    .returning((outbox::deliveries, outbox::tid, outbox::eid))
+                    .get_result(self.flushed_conn()?)
+                    .optional()?;
             if let Some((deliveries, trace_id, endpoint)) = marked
                 && i64::from(deliveries) > op.max.into()
             {
