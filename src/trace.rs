@@ -11,6 +11,7 @@ use crate::wire::shown;
 
 /// A message, as its span shows it. Ids that clients choose are escaped and shortened as in log lines.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "tracing"), allow(dead_code))] // read by spans only
 pub(crate) struct About<'a> {
     pub(crate) kind: MessageType,
     /// The endpoint or terminator; `None` for a reply, which names none.
