@@ -66,6 +66,16 @@ pub(crate) struct Links {
     pub(crate) connected: Arc<AtomicU64>,
     /// Who is told of changes of presence, if anybody is.
     pub(crate) presence: Option<PresenceListeners>,
+    pub(crate) fan_out: Arc<FanOut>,
+}
+
+/// Counters of publications.
+#[derive(Debug, Default)]
+pub(crate) struct FanOut {
+    /// Publications handed to at least one session of this node.
+    pub(crate) publications: AtomicU64,
+    /// Publications handed to sessions, once for each session.
+    pub(crate) deliveries: AtomicU64,
 }
 
 /// The actor.
@@ -91,6 +101,7 @@ pub(crate) struct Registry {
     when_empty: Vec<oneshot::Sender<()>>,
     connected: Arc<AtomicU64>,
     presence: Option<PresenceListeners>,
+    fan_out: Arc<FanOut>,
 }
 
 impl Registry {
@@ -113,6 +124,7 @@ impl Registry {
             when_empty: Vec::new(),
             connected: links.connected,
             presence: links.presence,
+            fan_out: links.fan_out,
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::events::Listeners;
 use crate::introspection::PresenceChange;
+use crate::logging;
 use crate::store::operation::Publication;
 
 /// The application's listeners for changes of presence.
@@ -23,7 +24,7 @@ impl PresenceListeners {
         match serde_json::from_str::<PresenceChange>(publication.msg.get()) {
             Ok(change) => self.listeners.presence(&change),
             Err(error) => {
-                log::debug!("a publication on the presence topic is no change of presence: {error}")
+                logging::debug!("a publication on the presence topic is no change of presence: {error}")
             }
         }
     }

@@ -94,6 +94,7 @@ fn registry() -> (Addr<Registry>, Arc<Written>) {
             revocations: SeenRevocations::default(),
             connected: Arc::default(),
             presence: None,
+            fan_out: Arc::default(),
         })
     });
     (registry, written)
