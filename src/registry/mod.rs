@@ -9,10 +9,11 @@ mod revocations;
 mod shared_text;
 mod sweep;
 mod takeover;
+mod topics;
 #[cfg(all(test, feature = "sqlite"))]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -21,10 +22,12 @@ use actix::{Actor, Context, Handler, MessageResult};
 use tokio::sync::oneshot;
 
 pub(crate) use message::{
-    Attach, Closed, Detach, Holders, List, LookSoon, Rename, ToSession, WhenEmpty,
+    Attach, Closed, Detach, Find, Holders, List, LookSoon, Rename, ToSession, WhenEmpty,
 };
 use publications::Listening;
 pub(crate) use publications::{Positions, Received, SubscribeTopics, UnsubscribeTopic};
+use topics::Topic;
+pub(crate) use topics::Topics;
 pub(crate) use published::Published;
 use revocations::Revocations;
 pub(crate) use revocations::{SeenRevocations, UserHash};
@@ -74,7 +77,7 @@ pub(crate) struct Registry {
     sessions: HashMap<SessionKey, Entry>,
     /// New holders waiting for the previous registration to release the session.
     waiting: HashMap<SessionKey, Waiting>,
-    topics: HashMap<String, HashSet<SessionKey>>,
+    topics: HashMap<String, Topic>,
     revocations: Revocations,
     /// Number of the newest publication handed out.
     horizon: i64,
@@ -343,6 +346,14 @@ impl Handler<List> for Registry {
     }
 }
 
+impl Handler<Find> for Registry {
+    type Result = MessageResult<Find>;
+
+    fn handle(&mut self, Find { session }: Find, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.sessions.get(&session).map(|entry| entry.to.clone()))
+    }
+}
+
 impl Handler<Holders> for Registry {
     type Result = MessageResult<Holders>;
 
@@ -364,6 +375,6 @@ impl Handler<WhenEmpty> for Registry {
 }
 
 metered!(Registry:
-    Rename, Attach, Detach, TakeOver, Closed, ComeBack, CommitNews, FromCluster, List, Holders, WhenEmpty,
-    SubscribeTopics, UnsubscribeTopic, Received, Positions, BeginSweep, EndSweep, NotSwept,
+    Rename, Attach, Detach, TakeOver, Closed, ComeBack, CommitNews, FromCluster, List, Find, Holders, WhenEmpty,
+    Topics, SubscribeTopics, UnsubscribeTopic, Received, Positions, BeginSweep, EndSweep, NotSwept,
 );
