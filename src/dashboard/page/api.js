@@ -1,6 +1,8 @@
 // Calls of the admin API, which is below the page's own path.
 
 const BASE = new URL("api/", document.baseURI);
+// A page that was opened with a password in its address may not call with it; the browser adds it by itself.
+BASE.username = BASE.password = "";
 
 /** What a call did not come to. Its message is for people. */
 export class CallError extends Error {}
