@@ -1,6 +1,6 @@
 //! Who is let in, and what protects against pages of other sites.
 
-use actix_web::{App, HttpResponse};
+use actix_web::HttpResponse;
 
 use super::*;
 
@@ -185,7 +185,10 @@ async fn the_api_is_there_without_the_dashboard() {
     let root = nodes
         .server()
         .admin_api("/", async |_: &HttpRequest| AdminAccess::allow("root"));
-    let admin = Admin::serve(move || App::new().configure(api.clone()).configure(root.clone()));
+    let admin = Admin::serve(|config: &mut ServiceConfig| {
+        api(config);
+        root(config);
+    });
     assert_eq!(admin.read("node").await["operator"], "tests");
     for path in ["", "/", "/index.html", "/main.js"] {
         assert_eq!(admin.send("GET", path, "", "").await.status, 404, "{path}");

@@ -7,6 +7,7 @@ mod sessions;
 
 use std::net::SocketAddr;
 
+use actix_web::web::ServiceConfig;
 use actix_web::{App, HttpRequest, HttpServer};
 use matssocket::{AdminAccess, MatsSocketServer};
 use matssocket_testing::*;
@@ -55,21 +56,11 @@ impl Admin {
     where
         G: AsyncFn(&HttpRequest) -> AdminAccess + Send + Sync + 'static,
     {
-        let dashboard = server.dashboard("/ops/admin/", guard);
-        Admin::serve(move || App::new().configure(dashboard.clone()))
+        Admin::serve(server.dashboard("/ops/admin/", guard))
     }
 
-    fn serve<F, T>(app: F) -> Admin
-    where
-        F: Fn() -> App<T> + Send + Clone + 'static,
-        T: actix_web::dev::ServiceFactory<
-                actix_web::dev::ServiceRequest,
-                Config = (),
-                Error = actix_web::Error,
-                InitError = (),
-            > + 'static,
-    {
-        let http = HttpServer::new(app)
+    fn serve(configure: impl FnOnce(&mut ServiceConfig) + Clone + Send + 'static) -> Admin {
+        let http = HttpServer::new(move || App::new().configure(configure.clone()))
             .workers(1)
             .disable_signals()
             .bind(("127.0.0.1", 0))

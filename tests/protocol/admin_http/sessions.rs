@@ -145,8 +145,9 @@ async fn topics_are_shown_with_their_subscribers_and_history() {
         }
     }
     for number in 0..3 {
-        let published = nodes.server().publish("prices", "trace", &json!({"price": number}));
-        published.await.expect("published");
+        let price = json!({"price": number});
+        let published = nodes.server().publish("prices", "trace", &price).await;
+        published.expect("published");
         lines[1].expect("PUB").await;
     }
     let admin = Admin::open(nodes.server());

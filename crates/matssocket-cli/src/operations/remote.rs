@@ -114,6 +114,8 @@ pub fn read_token(file: &Path) -> Result<String, Failure> {
 
 impl Remote {
     fn new(base: String, token: Option<String>) -> Remote {
+        // An error says that there is one already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(PATIENCE))
             .http_status_as_error(false)
