@@ -4,8 +4,15 @@ const BASE = new URL("api/", document.baseURI);
 // A page that was opened with a password in its address may not call with it; the browser adds it by itself.
 BASE.username = BASE.password = "";
 
-/** What a call did not come to. Its message is for people. */
-export class CallError extends Error {}
+/** Why a call was not answered as asked. Its message is a sentence for people. */
+export class CallError extends Error {
+  constructor(why, status = 0) {
+    const [first, ...others] = why;
+    super(`${first.toUpperCase()}${others.join("")}${why.endsWith(".") ? "" : "."}`);
+    /** Of the answer; 0: there was none. */
+    this.status = status;
+  }
+}
 
 async function call(url, options) {
   let response;
@@ -17,7 +24,9 @@ async function call(url, options) {
   // The guard may lead to a login, which is no answer to a call.
   if (response.type === "opaqueredirect") throw new CallError("You are not logged in any more: load this page anew.");
   const document = await response.json().catch(() => null);
-  if (!response.ok) throw new CallError(document?.error ?? `The server answered ${response.status}.`);
+  if (!response.ok) {
+    throw new CallError(document?.error ?? `The server answered ${response.status}.`, response.status);
+  }
   if (document === null) throw new CallError("The server did not answer with JSON.");
   return document;
 }

@@ -86,6 +86,7 @@ export function deadLetters(place, shared) {
   const turn = (step) => () => {
     step();
     chosen.clear();
+    next.disabled = true; // where it leads is not known yet
     shared.refresh();
   };
   const first = button("First page", turn(() => (after.length = 0)));

@@ -56,9 +56,16 @@ function open(isFirst) {
   refresh(opened);
 }
 
+/** Updates a page, one update at a time: an answer to what was asked earlier must not replace a later one. */
 async function refresh(page) {
-  const isCurrent = () => page === current;
-  await attempt(() => page.update(), isCurrent);
+  page.isWanted = true;
+  if (page.isBusy) return;
+  page.isBusy = true;
+  while (page.isWanted && page === current) {
+    page.isWanted = false;
+    await attempt(() => page.update(), () => page === current);
+  }
+  page.isBusy = false;
 }
 
 /** Does something, and shows the trouble with it if that still matters then. */
@@ -68,7 +75,7 @@ async function attempt(work, matters) {
     if (matters()) trouble.hidden = true;
   } catch (error) {
     if (!matters()) return;
-    put(trouble, `${error.message} Trying again.`);
+    put(trouble, error.status === 404 ? error.message : `${error.message} Trying again.`);
     trouble.hidden = false;
   }
 }
@@ -85,11 +92,8 @@ async function look() {
 async function turn() {
   if (!document.hidden) {
     // The figures go on while another page is shown, so that the plots have no gaps.
-    const page = current;
-    await attempt(async () => {
-      await look();
-      await page.update();
-    }, () => page === current);
+    await attempt(look, () => true);
+    await refresh(current);
   }
   setTimeout(turn, INTERVAL);
 }

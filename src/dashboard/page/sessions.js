@@ -31,6 +31,8 @@ export function sessions(place, shared) {
   function go(change) {
     change();
     countedAt = 0;
+    // Where these lead is not known until the page is there.
+    before.disabled = next.disabled = true;
     shared.refresh();
   }
 

@@ -66,6 +66,7 @@ export function topic(place, shared, name) {
   const next = button("Next page", () => go(() => after.push(following)));
   function go(change) {
     change();
+    next.disabled = true; // where it leads is not known yet
     shared.refresh();
   }
   place.append(h("p", { class: "back" }, link("All topics", "topics")), h("h1", { class: "foreign" }, tameLines(name)),

@@ -54,12 +54,6 @@ async function open(page: string, { phone = false, dark = false } = {}): Promise
 const loaded = (tab: ChromiumTab) =>
   until(tab, `document.querySelector("main h1") && document.getElementById("who").textContent && [...document.querySelectorAll(".table")].every((it) => it.hidden || it.querySelector("tbody tr"))`);
 
-async function go(tab: ChromiumTab, page: string): Promise<void> {
-  await tab.evaluate(`void (location.hash = "#/${page}")`);
-  await until(tab, `document.querySelector("nav [aria-current]").hash === "#/${page.split("/")[0]}"`);
-  await loaded(tab);
-}
-
 const press = (tab: ChromiumTab, text: string, within = "main") =>
   tab.evaluate(`[...document.querySelectorAll("${within} button")].find((it) => it.textContent === ${JSON.stringify(text)}).click()`);
 
@@ -103,7 +97,8 @@ test("sessions are filtered and paged, and one is closed by keyboard", async () 
   await until(tab, `document.querySelectorAll("tbody tr").length === 50`);
   await until(tab, `document.querySelector("[role=status].note").textContent.startsWith("122 sessions; page 1")`);
   await press(tab, "Next page");
-  await press(tab, "Next page").then(() => until(tab, `document.querySelector(".note").textContent.includes("page 3")`));
+  await until(tab, `document.querySelector(".note").textContent.includes("page 2")`);
+  await press(tab, "Next page");
   await until(tab, `document.querySelectorAll("tbody tr").length === 22`);
   await press(tab, "Page before");
   await until(tab, `document.querySelectorAll("tbody tr").length === 50`);
@@ -159,6 +154,7 @@ test("dead letters are dropped and redriven, one by one and all at once", async 
   await press(tab, "Drop chosen…");
   await confirm(tab, "Drop");
   await said(tab, "2 dead letters are dropped.");
+  await until(tab, `!document.querySelector("tbody [data-id='1']")`);
   await tab.evaluate(`document.querySelector("tbody a").click()`);
   await until(tab, `document.querySelector("pre").textContent.includes("number")`);
   await press(tab, "Redrive it…");
@@ -178,7 +174,6 @@ test("dead letters are dropped and redriven, one by one and all at once", async 
 
 test("whoever may only look is offered nothing else", async () => {
   const tab = await chromium.open(watched.url.replace("/admin/", "/guests/") + "#/dead-letters");
-  await loaded(tab).catch(() => {});
   await until(tab, `document.getElementById("who").textContent.startsWith("guest, who may only look")`);
   assert.equal(await tab.evaluate(`document.querySelector("main .actions").checkVisibility()`), false);
   await tab.close();
@@ -215,8 +210,8 @@ for (const phone of [false, true]) {
     test(`every page can be read and fits: ${name}`, async () => {
       const tab = await open("overview", { phone, dark });
       if (SCREENSHOTS) await new Promise((resolve) => setTimeout(resolve, 40_000)); // so that the plots have something to show
-      const session = await tab.evaluate(`fetch("api/sessions?user_id=anna").then((it) => it.json()).then((it) => it.sessions[0].session_id)`);
-      const letters = await tab.evaluate(`fetch("api/dead-letters").then((it) => it.json()).then((it) => it.dead_letters)`);
+      const session = await tab.evaluate(`fetch(location.origin + location.pathname + "api/sessions?user_id=anna").then((it) => it.json()).then((it) => it.sessions[0].session_id)`);
+      const letters = await tab.evaluate(`fetch(location.origin + location.pathname + "api/dead-letters").then((it) => it.json()).then((it) => it.dead_letters)`);
       const details = [`sessions/${session}`, ...letters.slice(0, 1).map(({ id }: { id: number }) => `dead-letters/${id}`)];
       for (const page of [...PAGES, ...details]) {
         await tab.evaluate(`void (location.hash = "#/${page}")`);
