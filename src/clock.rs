@@ -38,8 +38,8 @@ pub(crate) fn as_epoch_ms<S: Serializer>(time: &SystemTime, to: S) -> Result<S::
 pub(crate) mod epoch_ms_of {
     use serde::{Deserialize, Deserializer};
 
-    use super::{SystemTime, wall_time};
     pub(crate) use super::as_epoch_ms as serialize;
+    use super::{SystemTime, wall_time};
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SystemTime, D::Error> {
         Ok(wall_time(i64::deserialize(from)?))

@@ -86,7 +86,9 @@ impl Several {
             1..=MOST_AT_ONCE => Ok(ids),
             many => Err(refused(
                 400,
-                format!("{many} ids are given: give 1 to {MOST_AT_ONCE}, and more in further calls"),
+                format!(
+                    "{many} ids are given: give 1 to {MOST_AT_ONCE}, and more in further calls"
+                ),
             )),
         }
     }

@@ -139,7 +139,10 @@ fn from_our_page(request: &HttpRequest) -> Result<(), Refusal> {
     let headers = request.headers();
     let foreign = |why: &str| {
         log_seldom!(warn, "refused a call of the admin API: {why}");
-        Err(refused(403, "pages of other sites may not use the admin API"))
+        Err(refused(
+            403,
+            "pages of other sites may not use the admin API",
+        ))
     };
     let site = headers.get("sec-fetch-site");
     if site.is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none")) {
@@ -164,7 +167,10 @@ fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
     let kind = kind.split(';').next().unwrap_or_default().trim();
     match kind.eq_ignore_ascii_case("application/json") {
         true => Ok(()),
-        false => Err(refused(415, "the body must be JSON, with Content-Type: application/json")),
+        false => Err(refused(
+            415,
+            "the body must be JSON, with Content-Type: application/json",
+        )),
     }
 }
 
@@ -173,7 +179,10 @@ async fn body(payload: web::Payload) -> Result<web::Bytes, Refusal> {
     match tokio::time::timeout(BODY_TIMEOUT, read).await {
         Ok(Ok(Ok(bytes))) => Ok(bytes),
         Ok(Ok(Err(why))) => Err(refused(400, format!("the body cannot be read: {why}"))),
-        Ok(Err(_)) => Err(refused(413, format!("the body has more than {MAX_BODY} bytes"))),
+        Ok(Err(_)) => Err(refused(
+            413,
+            format!("the body has more than {MAX_BODY} bytes"),
+        )),
         Err(_) => Err(refused(408, "the body did not arrive in time")),
     }
 }

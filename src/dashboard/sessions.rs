@@ -104,7 +104,12 @@ pub(super) async fn close(call: Call) -> Answer {
             call.log(format_args!("closed {closed} sessions of {user}: {reason}"));
             closed
         }
-        _ => return Err(refused(400, "the body must name either session_id or user_id")),
+        _ => {
+            return Err(refused(
+                400,
+                "the body must name either session_id or user_id",
+            ));
+        }
     };
     Ok(json!({ "closed": closed }))
 }
@@ -124,7 +129,9 @@ pub(super) async fn revoke(call: Call) -> Answer {
         Some(topic) => {
             call.server.revoke_topic(&user_id, topic).await?;
             let topic = shown(topic);
-            call.log(format_args!("revoked the right of {user} to the topic {topic}"));
+            call.log(format_args!(
+                "revoked the right of {user} to the topic {topic}"
+            ));
         }
         None => {
             call.server.revoke(&user_id).await?;

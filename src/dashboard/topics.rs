@@ -33,6 +33,7 @@ struct History {
     /// Only publications with higher numbers.
     #[serde(default)]
     after: i64,
+    limit: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -58,8 +59,12 @@ impl From<Publication> for Shown {
 pub(super) async fn history(call: Call) -> Answer {
     let asked: History = call.parameters()?;
     if asked.topic.chars().any(char::is_control) {
-        return Err(refused(400, "the topic has a control character, which no topic has"));
+        return Err(refused(
+            400,
+            "the topic has a control character, which no topic has",
+        ));
     }
+    let limit = page(asked.limit)? as usize;
     let read = ReadTopic {
         topic: asked.topic,
         // Numbers follow the time, and may be ahead of it.
@@ -68,10 +73,15 @@ pub(super) async fn history(call: Call) -> Answer {
         max_bytes: PART,
         complete: false,
     };
-    let page = call.server.node.store.run(read).await?;
-    let page = page.ok_or_else(|| refused(500, "what is left of a history was not read"))?;
-    let next = page.next.map(|first_left| first_left - 1);
-    let publications = page.publications.into_iter();
+    let found = call.server.node.store.run(read).await?;
+    let mut found = found.ok_or_else(|| refused(500, "what is left of a history was not read"))?;
+    let left_out = found
+        .publications
+        .get(limit)
+        .map(|first_left| first_left.id);
+    found.publications.truncate(limit);
+    let next = left_out.or(found.next).map(|first_left| first_left - 1);
+    let publications = found.publications.into_iter();
     let publications = publications.filter(|it| it.created >= asked.since);
     let publications: Vec<_> = publications.map(Shown::from).collect();
     Ok(json!({ "publications": publications, "next": next }))

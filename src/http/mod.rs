@@ -33,11 +33,11 @@ mod tests;
 mod turn;
 mod upgrade;
 
-#[cfg(any(feature = "browser-client", feature = "dashboard"))]
-pub(crate) use cached::{is_current, tag};
 pub(crate) use admission::{Access, Admission, admits_page};
 #[cfg(feature = "browser-client")]
 pub use browser_client::BROWSER_CLIENT;
+#[cfg(any(feature = "browser-client", feature = "dashboard"))]
+pub(crate) use cached::{is_current, tag};
 pub(crate) use mount::mount;
 pub use mount::no_upgrade;
 #[cfg(feature = "dashboard")]

@@ -9,9 +9,9 @@ mod revocations;
 mod shared_text;
 mod sweep;
 mod takeover;
-mod topics;
 #[cfg(all(test, feature = "sqlite"))]
 mod tests;
+mod topics;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,8 +26,6 @@ pub(crate) use message::{
 };
 use publications::Listening;
 pub(crate) use publications::{Positions, Received, SubscribeTopics, UnsubscribeTopic};
-use topics::Topic;
-pub(crate) use topics::Topics;
 pub(crate) use published::Published;
 use revocations::Revocations;
 pub(crate) use revocations::{SeenRevocations, UserHash};
@@ -35,6 +33,8 @@ pub(crate) use shared_text::SharedText;
 pub(crate) use sweep::{BeginSweep, EndSweep, NotSwept, SweepNow};
 pub(crate) use takeover::{ComeBack, TakeOver};
 use takeover::{Waiter, Waiting};
+use topics::Topic;
+pub(crate) use topics::Topics;
 
 use crate::cluster::{FromCluster, Notice, Tell};
 use crate::mailbox::{Mailbox, metered};

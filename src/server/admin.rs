@@ -106,7 +106,11 @@ impl Admin {
         limit: u32,
     ) -> Result<Vec<StoredSession>, StoreError> {
         self.store
-            .run(ListSessions { filter, newest_first: false, limit })
+            .run(ListSessions {
+                filter,
+                newest_first: false,
+                limit,
+            })
             .await
     }
 
@@ -120,7 +124,11 @@ impl Admin {
         limit: u32,
     ) -> Result<Vec<StoredSession>, StoreError> {
         self.store
-            .run(ListSessions { filter, newest_first: true, limit })
+            .run(ListSessions {
+                filter,
+                newest_first: true,
+                limit,
+            })
             .await
     }
 

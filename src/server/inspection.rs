@@ -20,8 +20,13 @@ impl MatsSocketServer {
         filter: SessionFilter,
         limit: u32,
     ) -> Result<Vec<StoredSession>, StoreError> {
-        self.node.store
-            .run(ListSessions { filter, newest_first: false, limit })
+        self.node
+            .store
+            .run(ListSessions {
+                filter,
+                newest_first: false,
+                limit,
+            })
             .await
     }
 
@@ -34,8 +39,13 @@ impl MatsSocketServer {
         filter: SessionFilter,
         limit: u32,
     ) -> Result<Vec<StoredSession>, StoreError> {
-        self.node.store
-            .run(ListSessions { filter, newest_first: true, limit })
+        self.node
+            .store
+            .run(ListSessions {
+                filter,
+                newest_first: true,
+                limit,
+            })
             .await
     }
 

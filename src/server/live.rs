@@ -3,8 +3,8 @@
 use tokio::sync::oneshot;
 
 use crate::introspection::LiveSession;
-use crate::node::Node;
 use crate::mailbox::Mailbox;
+use crate::node::Node;
 use crate::registry::{Find, List, ToSession};
 use crate::store::operation::SessionKey;
 

@@ -62,7 +62,7 @@ export function overview(place, shared) {
   };
   const shows = {
     nodes: tile("Nodes up"), sessions: tile("Sessions connected"), stored: tile("Sessions stored"),
-    calls: tile("Calls per second, here"), ready: tile("This node"), dead: tile("Dead letters since start, here"),
+    calls: tile("Calls per second, here"), ready: tile("This node"), dead: tile("New dead letters, here"),
   };
   return {
     async update() {
@@ -73,7 +73,7 @@ export function overview(place, shared) {
       shows.stored(whole(count));
       nodes.show(known);
       unserved.hidden = waiting.length === 0;
-      put(unserved, waiting.map((it) => `${whole(it.messages)} messages wait for ${it.service}, which no node has.`).join(" "));
+      put(unserved, `No node has these services, for which messages wait: ${waiting.map((it) => `${it.service} (${whole(it.messages)})`).join(", ")}.`);
       const { node, history } = shared;
       if (!node) return;
       const { metrics } = node;

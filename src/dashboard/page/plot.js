@@ -3,9 +3,11 @@
 import { h, short } from "./dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [420, 150, 44, 8, 8, 20];
-/** What is shown: ten minutes. */
-const SPAN = 600_000;
+const [HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [150, 44, 8, 8, 20];
+/** Until the plot is laid out. */
+const WIDTH = 420;
+/** How many minutes are shown: the least of these that holds all samples. */
+const MINUTES = [1, 2, 5, 10];
 
 function svg(tag, attributes, text) {
   const element = document.createElementNS(SVG, tag);
@@ -22,30 +24,33 @@ function round(number) {
 
 /** Series: `name`, `value(sample)`. At most two. */
 export function plot({ title, unit = "", series, least = 1 }) {
-  const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title });
+  const drawing = svg("svg", { height: HEIGHT, role: "img", "aria-label": title });
   const latest = series.map(() => h("b", {}, "–"));
   const legend = h("p", { class: "legend" }, series.map(({ name }, index) =>
     h("span", { class: `series${index}` }, h("i", { "aria-hidden": "true" }), `${name} `, latest[index])));
   const element = h("figure", { class: "panel" }, h("figcaption", {}, title), drawing, legend);
 
   function show(samples) {
+    // In pixels, so that texts are as large as they should be.
+    const width = Math.max(240, drawing.clientWidth || WIDTH);
+    drawing.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     const end = samples.at(-1)?.at ?? Date.now();
-    const values = samples.flatMap((sample) => series.map(({ value }) => value(sample) ?? 0));
-    const top = round(Math.max(least, ...values));
-    const x = (at) => LEFT + (WIDTH - LEFT - RIGHT) * (1 - (end - at) / SPAN);
+    const minutes = MINUTES.find((it) => end - (samples[0]?.at ?? end) <= it * 60_000) ?? MINUTES.at(-1);
+    const span = minutes * 60_000;
+    const shown = samples.filter((sample) => sample.at >= end - span);
+    const top = round(Math.max(least, ...shown.flatMap((sample) => series.map(({ value }) => value(sample) ?? 0))));
+    const x = (at) => LEFT + (width - LEFT - RIGHT) * (1 - (end - at) / span);
     const y = (value) => HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value / top);
     const parts = [];
     for (const part of [0, 0.5, 1]) {
       const at = y(part * top);
-      parts.push(svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: at, y2: at }));
+      parts.push(svg("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: at, y2: at }));
       parts.push(svg("text", { x: LEFT - 6, y: at + 4, "text-anchor": "end" }, short(part * top)));
     }
-    for (const minutes of [10, 5]) {
-      parts.push(svg("text", { x: x(end - minutes * 60_000), y: HEIGHT - 4, "text-anchor": minutes === 10 ? "start" : "middle" }, `${minutes} min ago`));
-    }
-    parts.push(svg("text", { x: WIDTH - RIGHT, y: HEIGHT - 4, "text-anchor": "end" }, "now"));
+    parts.push(svg("text", { x: LEFT, y: HEIGHT - 4 }, `${minutes} min ago`));
+    parts.push(svg("text", { x: width - RIGHT, y: HEIGHT - 4, "text-anchor": "end" }, "now"));
     series.forEach(({ value }, index) => {
-      const known = samples.filter((sample) => sample.at > end - SPAN && value(sample) !== undefined);
+      const known = shown.filter((sample) => value(sample) !== undefined);
       const points = known.map((sample) => `${x(sample.at).toFixed(1)},${y(value(sample)).toFixed(1)}`);
       parts.push(svg("polyline", { class: `line series${index}`, points: points.join(" ") }));
       const last = samples.length > 0 ? value(samples.at(-1)) : undefined;

@@ -128,7 +128,7 @@ impl Transaction<'_> {
     /// Reads what is needed to resume a session.
     pub fn read_to_resume(&mut self, sid: &str) -> DbResult<Option<ToResume>> {
         type Columns = (i64, String, String, i64, Option<String>, i64);
-                let columns = (
+        let columns = (
             session::key,
             session::user_id,
             session::smid_prefix,

@@ -22,7 +22,14 @@ async fn with_dead_letters(many: usize) -> (Nodes, Line, Vec<i64>) {
         let cmid = line.send_to("test.forward", payload).await;
         line.answer(&cmid).await;
         within("a dead letter", async {
-            while nodes.server().dead_letters(0, 100).await.expect("a store").len() <= number {
+            while nodes
+                .server()
+                .dead_letters(0, 100)
+                .await
+                .expect("a store")
+                .len()
+                <= number
+            {
                 tokio::task::yield_now().await;
             }
         })
@@ -40,12 +47,24 @@ async fn they_are_shown_page_by_page_and_with_payloads_if_asked() {
     let first = admin.read("dead-letters?limit=2").await;
     let shown = first["dead_letters"].as_array().expect("a list");
     assert_eq!(shown.len(), 2);
-    assert_eq!((&shown[0]["payload"], &shown[0]["id"]), (&Value::Null, &json!(ids[0])));
+    assert_eq!(
+        (&shown[0]["payload"], &shown[0]["id"]),
+        (&Value::Null, &json!(ids[0]))
+    );
     assert!(shown[0]["payload_bytes"].as_u64() > Some(10), "{first}");
-    let second = admin.read(&format!("dead-letters?payloads=true&after={}", first["next"])).await;
-    let payload = second["dead_letters"][0]["payload"].as_str().expect("shown");
+    let second = admin
+        .read(&format!(
+            "dead-letters?payloads=true&after={}",
+            first["next"]
+        ))
+        .await;
+    let payload = second["dead_letters"][0]["payload"]
+        .as_str()
+        .expect("shown");
     assert!(payload.contains("\"number\":2"), "{payload}");
-    let last = admin.read(&format!("dead-letters?after={}", second["next"])).await;
+    let last = admin
+        .read(&format!("dead-letters?after={}", second["next"]))
+        .await;
     assert_eq!(last, json!({"dead_letters": [], "next": null}));
     let one = admin.read(&format!("dead-letter?id={}", ids[1])).await;
     let payload = one["payload"].as_str().expect("shown");
@@ -59,9 +78,13 @@ async fn they_are_redriven_and_dropped_and_what_is_left_is_said() {
     let admin = Admin::open(nodes.server());
     let unknown = ids[1] + 1000;
     let left = json!([{"id": unknown, "why": "there is none"}]);
-    let dropped = admin.change("dead-letters/drop", json!({"ids": [ids[0], unknown]})).await;
+    let dropped = admin
+        .change("dead-letters/drop", json!({"ids": [ids[0], unknown]}))
+        .await;
     assert_eq!(dropped, json!({"dropped": [ids[0]], "left": left}));
-    let redriven = admin.change("dead-letters/redrive", json!({"ids": [ids[1], unknown]})).await;
+    let redriven = admin
+        .change("dead-letters/redrive", json!({"ids": [ids[1], unknown]}))
+        .await;
     assert_eq!(redriven, json!({"redriven": [ids[1]], "left": left}));
     // It fails again, under another id.
     let again = nodes.until_dead_letters().await;

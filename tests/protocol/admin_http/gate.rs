@@ -39,11 +39,16 @@ async fn the_guard_refuses_everything_that_it_does_not_let_in() {
     assert_eq!(nodes.stored_sessions("anna").await, 1);
 
     let admin = Admin::guarded(nodes.server(), async |_: &HttpRequest| {
-        let login = HttpResponse::Found().insert_header(("location", "/login")).finish();
+        let login = HttpResponse::Found()
+            .insert_header(("location", "/login"))
+            .finish();
         AdminAccess::answer(login)
     });
     let refused = admin.get("node").await;
-    assert_eq!((refused.status, refused.header("location")), (302, Some("/login")));
+    assert_eq!(
+        (refused.status, refused.header("location")),
+        (302, Some("/login"))
+    );
 }
 
 #[actix_web::test]
@@ -76,10 +81,16 @@ async fn whoever_may_only_look_changes_nothing() {
         AdminAccess::allow("guest").read_only()
     });
     let node = admin.read("node").await;
-    assert_eq!((&node["operator"], &node["read_only"]), (&json!("guest"), &json!(true)));
+    assert_eq!(
+        (&node["operator"], &node["read_only"]),
+        (&json!("guest"), &json!(true))
+    );
     for (name, body) in changes() {
         let refused = admin.post(name, body).await;
-        assert_eq!((refused.status, &*refused.error()), (403, "you may look, and change nothing"));
+        assert_eq!(
+            (refused.status, &*refused.error()),
+            (403, "you may look, and change nothing")
+        );
     }
     assert_eq!(nodes.stored_sessions("anna").await, 1);
 }
@@ -93,7 +104,9 @@ async fn pages_of_other_sites_are_refused() {
     let own = format!("\r\nOrigin: http://{}", admin.address);
     let body = json!({"user_id": "nobody"}).to_string();
     let post = async |headers: &str| {
-        let response = admin.send("POST", "/api/sessions/close", headers, &body).await;
+        let response = admin
+            .send("POST", "/api/sessions/close", headers, &body)
+            .await;
         response.status
     };
     for (headers, status) in [
@@ -114,11 +127,22 @@ async fn pages_of_other_sites_are_refused() {
         assert_eq!(post(headers).await, status, "{headers:?}");
     }
     // Nor may they read, or ask whether they may.
-    for headers in ["\r\nSec-Fetch-Site: cross-site", "\r\nOrigin: https://evil.example"] {
-        assert_eq!(admin.send("GET", "/api/node", headers, "").await.status, 403);
+    for headers in [
+        "\r\nSec-Fetch-Site: cross-site",
+        "\r\nOrigin: https://evil.example",
+    ] {
+        assert_eq!(
+            admin.send("GET", "/api/node", headers, "").await.status,
+            403
+        );
     }
     let asked = admin
-        .send("OPTIONS", "/api/sessions/close", "\r\nOrigin: https://evil.example", "")
+        .send(
+            "OPTIONS",
+            "/api/sessions/close",
+            "\r\nOrigin: https://evil.example",
+            "",
+        )
         .await;
     assert_eq!(asked.status, 405);
     assert_eq!(asked.header("access-control-allow-origin"), None);
@@ -132,7 +156,10 @@ async fn a_host_that_is_not_allowed_is_refused_before_the_guard_is_asked() {
         panic!("it was asked")
     });
     let refused = admin.get("node").await;
-    assert_eq!((refused.status, &*refused.error()), (403, "this host is not served"));
+    assert_eq!(
+        (refused.status, &*refused.error()),
+        (403, "this host is not served")
+    );
 }
 
 #[actix_web::test]
@@ -154,12 +181,20 @@ async fn what_is_wrong_with_a_call_is_said() {
     ] {
         let refused = admin.get(name).await;
         assert_eq!(refused.status, status, "{name}");
-        assert!(refused.error().contains(contains), "{name}: {}", refused.body);
+        assert!(
+            refused.error().contains(contains),
+            "{name}: {}",
+            refused.body
+        );
         assert_eq!(refused.header("x-content-type-options"), Some("nosniff"));
     }
     for (name, body, contains) in [
         ("sessions/close", json!({}), "either"),
-        ("sessions/close", json!({"session_id": "a", "user_id": "b"}), "either"),
+        (
+            "sessions/close",
+            json!({"session_id": "a", "user_id": "b"}),
+            "either",
+        ),
         ("sessions/close", json!({"sid": "a"}), "sid"),
         ("sessions/revoke", json!({}), "user_id"),
         ("sessions/revoke", json!({"user_id": ""}), "empty"),
@@ -168,10 +203,16 @@ async fn what_is_wrong_with_a_call_is_said() {
     ] {
         let refused = admin.post(name, body).await;
         assert_eq!(refused.status, 400, "{name}: {}", refused.body);
-        assert!(refused.error().contains(contains), "{name}: {}", refused.body);
+        assert!(
+            refused.error().contains(contains),
+            "{name}: {}",
+            refused.body
+        );
     }
     let large = "x".repeat(100_000);
-    let refused = admin.post("sessions/close", json!({"session_id": large})).await;
+    let refused = admin
+        .post("sessions/close", json!({"session_id": large}))
+        .await;
     assert_eq!(refused.status, 413);
 }
 
@@ -181,7 +222,9 @@ async fn the_api_is_there_without_the_dashboard() {
     let nodes = Nodes::one().await;
     let api = nodes
         .server()
-        .admin_api("/ops/admin", async |_: &HttpRequest| AdminAccess::allow("tests"));
+        .admin_api("/ops/admin", async |_: &HttpRequest| {
+            AdminAccess::allow("tests")
+        });
     let root = nodes
         .server()
         .admin_api("/", async |_: &HttpRequest| AdminAccess::allow("root"));

@@ -79,7 +79,10 @@ impl Admin {
              Content-Length: {length}{headers}\r\n\r\n{body}"
         );
         let mut stream = TcpStream::connect(address).await.expect("it listens");
-        stream.write_all(request.as_bytes()).await.expect("it reads");
+        stream
+            .write_all(request.as_bytes())
+            .await
+            .expect("it reads");
         let mut response = String::new();
         within("the response", stream.read_to_string(&mut response))
             .await

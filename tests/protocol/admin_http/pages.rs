@@ -7,10 +7,16 @@ async fn the_page_is_below_a_path_that_ends_with_a_slash() {
     let nodes = Nodes::one().await;
     let admin = Admin::open(nodes.server());
     let elsewhere = admin.send("GET", "", "", "").await;
-    assert_eq!((elsewhere.status, elsewhere.header("location")), (308, Some("./admin/")));
+    assert_eq!(
+        (elsewhere.status, elsewhere.header("location")),
+        (308, Some("./admin/"))
+    );
     let page = admin.send("GET", "/", "", "").await;
     assert_eq!(page.status, 200);
-    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!(
+        page.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
     assert!(page.body.starts_with("<!doctype html>"), "{}", page.body);
     assert_eq!(admin.send("GET", "/nothing.js", "", "").await.status, 404);
     assert_eq!(admin.send("POST", "/", JSON, "{}").await.status, 405);
@@ -31,18 +37,34 @@ async fn the_page_loads_only_what_is_served_beside_it_and_runs_nothing_inline() 
         let file = admin.send("GET", &format!("/{name}"), "", "").await;
         assert_eq!(file.status, 200, "{name}");
         let policy = file.header("content-security-policy").expect("a policy");
-        for part in ["default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"] {
+        for part in [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "frame-ancestors 'none'",
+        ] {
             assert!(policy.contains(part), "{policy}");
         }
         assert!(!policy.contains("unsafe"), "{policy}");
-        for outside in ["http://", "https://", "style=\"", "onclick=", "innerHTML", "eval("] {
+        for outside in [
+            "http://",
+            "https://",
+            "style=\"",
+            "onclick=",
+            "innerHTML",
+            "eval(",
+        ] {
             let body = file.body.replace("http://www.w3.org/2000/svg", "");
             assert!(!body.contains(outside), "{name}: {outside}");
         }
         for marker in ["src=\"", "href=\"", "from \"./"] {
             let names = file.body.split(marker).skip(1);
             let names = names.filter_map(|rest| rest.split('"').next());
-            left.extend(names.filter(|name| !name.starts_with('#')).map(str::to_owned));
+            left.extend(
+                names
+                    .filter(|name| !name.starts_with('#'))
+                    .map(str::to_owned),
+            );
         }
     }
     assert!(seen.len() >= 12, "{seen:?}");

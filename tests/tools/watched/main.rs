@@ -42,10 +42,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let guests = server.dashboard("/guests", async |_: &HttpRequest| {
         AdminAccess::allow("guest").read_only()
     });
-    let app = move || App::new().configure(dashboard.clone()).configure(guests.clone());
-    let http = HttpServer::new(app)
-        .workers(1)
-        .bind(("127.0.0.1", 0))?;
+    let app = move || {
+        App::new()
+            .configure(dashboard.clone())
+            .configure(guests.clone())
+    };
+    let http = HttpServer::new(app).workers(1).bind(("127.0.0.1", 0))?;
     println!("ready http://{}/admin/", http.addrs()[0]);
     if has_traffic {
         actix_web::rt::spawn(traffic(server.clone(), clients));
@@ -110,11 +112,14 @@ async fn fill(server: &MatsSocketServer) -> Result<Vec<TestClient>, Box<dyn Erro
     anna.send("Shop.pack", &json!({ "order": 17 })).await?;
     for number in 0..5 {
         let payload = json!({ "article": number, "text": HOSTILE });
-        server.publish("prices", "prices of the day", &payload).await?;
+        server
+            .publish("prices", "prices of the day", &payload)
+            .await?;
     }
     let markup = "</pre><script>document.title='harmed'</script>";
     for number in 0..DEAD {
-        anna.send("Shop.mail", &json!({ "number": number, "text": markup })).await?;
+        anna.send("Shop.mail", &json!({ "number": number, "text": markup }))
+            .await?;
     }
     while server.dead_letters(0, 1_000).await?.len() < DEAD {
         tokio::task::yield_now().await;
@@ -128,7 +133,9 @@ async fn connect(
     user: &str,
     app: &str,
 ) -> Result<TestClient, matssocket::testkit::Error> {
-    let client = TestClient::builder(server).app(app, "1.4").authorization(user);
+    let client = TestClient::builder(server)
+        .app(app, "1.4")
+        .authorization(user);
     client.connect().await
 }
 
@@ -137,7 +144,12 @@ async fn traffic(server: MatsSocketServer, clients: Vec<TestClient>) {
     let mut turn = 0_u64;
     loop {
         let load = 3 + turn / 5 % 6;
-        for client in clients.iter().cycle().skip(turn as usize % 90).take(load as usize) {
+        for client in clients
+            .iter()
+            .cycle()
+            .skip(turn as usize % 90)
+            .take(load as usize)
+        {
             let asked = client.request::<u64>("Shop.price", &turn).await;
             if let Err(error) = asked {
                 log::info!("a request failed: {error}");

@@ -36,7 +36,9 @@ impl Asked {
         if let Some(server) = self.server.remote()? {
             return Ok(Target::Server(server.into()));
         }
-        Ok(Target::Store(Admin::open_to_read(&self.existing_store()?).await?))
+        Ok(Target::Store(
+            Admin::open_to_read(&self.existing_store()?).await?,
+        ))
     }
 
     fn existing_store(&self) -> Result<Store, Failure> {

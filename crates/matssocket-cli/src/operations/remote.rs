@@ -47,7 +47,8 @@ impl RemoteOptions {
             return match self.token_file {
                 None => Ok(None),
                 Some(_) => Err(Failure::Usage(
-                    "--token-file is for a server: name it by --server URL or MATSSOCKET_SERVER".into(),
+                    "--token-file is for a server: name it by --server URL or MATSSOCKET_SERVER"
+                        .into(),
                 )),
             };
         };
@@ -79,7 +80,8 @@ fn base(url: &str) -> Result<String, Failure> {
     let Ok(parsed) = url.parse::<Uri>() else {
         return wrong("is no URL");
     };
-    let (Some("http" | "https"), Some(authority)) = (parsed.scheme_str(), parsed.authority()) else {
+    let (Some("http" | "https"), Some(authority)) = (parsed.scheme_str(), parsed.authority())
+    else {
         return wrong("does not begin with http:// or https://");
     };
     if authority.as_str().contains('@') {
@@ -172,7 +174,9 @@ impl Remote {
         let status = response.status();
         if status == StatusCode::OK {
             return serde_json::from_str(&body).map_err(|why| {
-                Failure::Undone(format!("{place} does not answer as an admin API does: {why}"))
+                Failure::Undone(format!(
+                    "{place} does not answer as an admin API does: {why}"
+                ))
             });
         }
         let said: Option<Refused> = serde_json::from_str(&body).ok();

@@ -80,7 +80,11 @@ async fn serve(asked: Asked) -> Result<(), Failure> {
     let listener = matssocket::listen(&settings.listen).map_err(cannot)?;
     let address = listener.local_addr().map_err(cannot)?;
 
-    let token = settings.admin_token_file.as_deref().map(admin_token).transpose()?;
+    let token = settings
+        .admin_token_file
+        .as_deref()
+        .map(admin_token)
+        .transpose()?;
     let server = start(&settings, &format!("serve {address}")).await?;
     let (mounted, introspection) = (server.clone(), settings.introspection);
     let dashboard = token.map(|token| {

@@ -187,7 +187,12 @@ async fn close_all(target: &Target, user: &str, reason: &str, json: bool) -> Res
     Ok(())
 }
 
-async fn revoke(target: &Target, user: &str, topic: Option<&str>, json: bool) -> Result<(), Failure> {
+async fn revoke(
+    target: &Target,
+    user: &str,
+    topic: Option<&str>,
+    json: bool,
+) -> Result<(), Failure> {
     target.revoke(user, topic).await?;
     let what = match topic {
         Some(topic) => format!("the right of {} to {}", shown(user), shown(topic)),

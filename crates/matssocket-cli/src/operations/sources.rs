@@ -64,7 +64,9 @@ impl Sources {
 
     /// Whether the command line has an option for a setting.
     pub fn has_option(&self, key: &str) -> bool {
-        self.options.iter().any(|written| written.setting.key == key)
+        self.options
+            .iter()
+            .any(|written| written.setting.key == key)
     }
 
     /// The configuration file.

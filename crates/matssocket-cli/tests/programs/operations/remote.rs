@@ -50,15 +50,26 @@ async fn a_running_node_on_sqlite_is_administered_by_its_server() {
 
     let done = |arguments: &[&str]| said(&run(&mut by_server(there, &url, arguments)));
     assert_eq!(done(&["sessions", "--count"]), "2\n");
-    let page: Value = serde_json::from_str(&done(&["sessions", "--limit", "1", "--json"])).expect("JSON");
-    assert_eq!((&page["count"], page["sessions"].as_array().map(Vec::len)), (&json!(2), Some(1)));
+    let page: Value =
+        serde_json::from_str(&done(&["sessions", "--limit", "1", "--json"])).expect("JSON");
+    assert_eq!(
+        (&page["count"], page["sessions"].as_array().map(Vec::len)),
+        (&json!(2), Some(1))
+    );
     assert_eq!(page["sessions"][0]["user_id"], "anna");
     assert!(done(&["users"]).contains("bert         1          1"));
     let node = served.told["node"].as_str().expect("a name");
     assert!(done(&["nodes"]).contains(node));
     assert_eq!(done(&["dead-letters", "list"]), "0 dead letters\n");
-    assert_eq!(done(&["dead-letters", "drop", "--all"]), "0 dead letters dropped\n");
-    let left = run(&mut by_server(there, &url, &["dead-letters", "redrive", "7"]));
+    assert_eq!(
+        done(&["dead-letters", "drop", "--all"]),
+        "0 dead letters dropped\n"
+    );
+    let left = run(&mut by_server(
+        there,
+        &url,
+        &["dead-letters", "redrive", "7"],
+    ));
     assert_failed(&left, 1, &["dead letter 7: there is none"]);
 
     assert_eq!(
@@ -66,15 +77,23 @@ async fn a_running_node_on_sqlite_is_administered_by_its_server() {
         "the authorization of bert is revoked\n"
     );
     let mine = page["sessions"][0]["session_id"].as_str().expect("an id");
-    assert_eq!(done(&["sessions", "close", mine]), format!("session {mine} is closed\n"));
+    assert_eq!(
+        done(&["sessions", "close", mine]),
+        format!("session {mine} is closed\n")
+    );
     let again = run(&mut by_server(there, &url, &["sessions", "close", mine]));
     assert_failed(&again, 1, &["no session", mine]);
-    assert_eq!(done(&["sessions", "close", "--user", "bert"]), "1 session of bert closed\n");
+    assert_eq!(
+        done(&["sessions", "close", "--user", "bert"]),
+        "1 session of bert closed\n"
+    );
     drop(anna);
 
     // The same by the environment, by which the token may be given as well.
     let mut command = matssocket(there, &["sessions", "--count"]);
-    command.env("MATSSOCKET_SERVER", format!("{url}/")).env("MATSSOCKET_TOKEN", TOKEN);
+    command
+        .env("MATSSOCKET_SERVER", format!("{url}/"))
+        .env("MATSSOCKET_TOKEN", TOKEN);
     assert_eq!(said(&run(&mut command)), "0\n");
 }
 
@@ -87,23 +106,73 @@ fn what_is_wrong_with_a_server_or_its_token_is_said() {
     fs::write(there.join("empty"), "\n").expect("written");
     let elsewhere = format!("http://127.0.0.1:{}/elsewhere", served.port);
     for (arguments, code, contains) in [
-        (&["nodes", "--server", &url][..], 1, &["refuses the token", "--token-file"][..]),
-        (&["nodes", "--server", &url, "--token-file", "wrong"], 1, &["refuses the token"]),
-        (&["nodes", "--server", &url, "--token-file", "empty"], 2, &["empty"]),
-        (&["nodes", "--server", &url, "--token-file", "none"], 2, &["none", "cannot be read"]),
+        (
+            &["nodes", "--server", &url][..],
+            1,
+            &["refuses the token", "--token-file"][..],
+        ),
+        (
+            &["nodes", "--server", &url, "--token-file", "wrong"],
+            1,
+            &["refuses the token"],
+        ),
+        (
+            &["nodes", "--server", &url, "--token-file", "empty"],
+            2,
+            &["empty"],
+        ),
+        (
+            &["nodes", "--server", &url, "--token-file", "none"],
+            2,
+            &["none", "cannot be read"],
+        ),
         (&["nodes", "--token-file", "token"], 2, &["--server"]),
-        (&["nodes", "--server", &elsewhere], 1, &["/elsewhere", "no admin API"]),
-        (&["nodes", "--server", "http://127.0.0.1:1/admin"], 1, &["127.0.0.1:1", "does not answer"]),
-        (&["nodes", "--server", "shop.example"], 2, &["http://", "https://"]),
-        (&["nodes", "--server", "http://anna:secret@shop.example"], 2, &["anna:***@", "--token-file"]),
-        (&["nodes", "--server", &url, "--store", "a.db"], 2, &["--server", "--store"]),
-        (&["migrate", "--server", &url], 2, &["migrate", "leave out --server"]),
+        (
+            &["nodes", "--server", &elsewhere],
+            1,
+            &["/elsewhere", "no admin API"],
+        ),
+        (
+            &["nodes", "--server", "http://127.0.0.1:1/admin"],
+            1,
+            &["127.0.0.1:1", "does not answer"],
+        ),
+        (
+            &["nodes", "--server", "shop.example"],
+            2,
+            &["http://", "https://"],
+        ),
+        (
+            &["nodes", "--server", "http://anna:secret@shop.example"],
+            2,
+            &["anna:***@", "--token-file"],
+        ),
+        (
+            &["nodes", "--server", &url, "--store", "a.db"],
+            2,
+            &["--server", "--store"],
+        ),
+        (
+            &["migrate", "--server", &url],
+            2,
+            &["migrate", "leave out --server"],
+        ),
     ] {
         assert_failed(&run(&mut matssocket(there, arguments)), code, contains);
     }
     fs::write(there.join("short"), "guess").expect("written");
-    let short = ["serve", "--listen", "127.0.0.1:0", "--admin-token-file", "short"];
-    assert_failed(&run(&mut matssocket(there, &short)), 2, &["short", "5 characters", "openssl"]);
+    let short = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-token-file",
+        "short",
+    ];
+    assert_failed(
+        &run(&mut matssocket(there, &short)),
+        2,
+        &["short", "5 characters", "openssl"],
+    );
 }
 
 #[test]
