@@ -38,8 +38,9 @@ use crate::wire::shown;
 #[derive(Debug)]
 pub struct AdminAccess(Decision);
 
+/// What a guard decided.
 #[derive(Debug)]
-enum Decision {
+pub(super) enum Decision {
     Allowed(Operator),
     Refused(HttpResponse),
 }
@@ -108,12 +109,9 @@ impl AdminAccess {
         }
     }
 
-    /// The operator, or how the request is refused.
-    pub(super) fn decided(self) -> Result<Operator, HttpResponse> {
-        match self.0 {
-            Decision::Allowed(operator) => Ok(operator),
-            Decision::Refused(response) => Err(response),
-        }
+    /// What the guard decided.
+    pub(super) fn decided(self) -> Decision {
+        self.0
     }
 }
 

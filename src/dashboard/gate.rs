@@ -8,7 +8,7 @@ use actix_web::http::header::{self, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, web};
 use tokio::sync::Semaphore;
 
-use super::access::{Guard, Operator};
+use super::access::{Decision, Guard, Operator};
 use super::call::{Call, Refusal, answer, refused};
 use super::pages;
 use super::routes::{Route, TABLE};
@@ -73,8 +73,8 @@ impl Gate {
             return refused(403, "this host is not served").respond();
         }
         let operator = match self.guard.ask(request.clone()).await.decided() {
-            Ok(operator) => operator,
-            Err(response) => return response,
+            Decision::Allowed(operator) => operator,
+            Decision::Refused(response) => return response,
         };
         let rest = request.match_info().query("rest");
         match rest.strip_prefix(API) {
