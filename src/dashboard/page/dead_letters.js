@@ -39,6 +39,8 @@ export function deadLetters(place, shared) {
   const chosen = new Set();
   const after = [];
   let [following, shown] = [null, []];
+  // An answer to what was asked before this last changed is not shown.
+  let asking = 0;
   const whether = (id) => h("input", {
     type: "checkbox", "aria-label": `Choose dead letter ${id}`, "data-id": id,
     onchange: (event) => {
@@ -85,6 +87,7 @@ export function deadLetters(place, shared) {
   actions.hidden = !!shared.node?.read_only;
   const turn = (step) => () => {
     step();
+    asking += 1;
     chosen.clear();
     next.disabled = true; // where it leads is not known yet
     shared.refresh();
@@ -102,7 +105,9 @@ export function deadLetters(place, shared) {
   }
   return {
     async update() {
+      const mine = asking;
       const page = await get("dead-letters", { after: after.at(-1), limit: PAGE });
+      if (mine !== asking) return;
       shown = page.dead_letters;
       following = page.next;
       list.show(shown);

@@ -27,9 +27,12 @@ export function sessions(place, shared) {
   const next = button("Next page", () => go(() => asked.after.push(following)));
   let following = null;
   let countedAt = 0;
+  // An answer to what was asked before this last changed is not shown.
+  let asking = 0;
 
   function go(change) {
     change();
+    asking += 1;
     countedAt = 0;
     // Where these lead is not known until the page is there.
     before.disabled = next.disabled = true;
@@ -58,7 +61,9 @@ export function sessions(place, shared) {
   return {
     async update() {
       const { after, ...filter } = asked;
+      const mine = asking;
       const page = await get("sessions", { ...filter, after: after.at(-1), limit: PAGE });
+      if (mine !== asking) return;
       following = page.next;
       list.show(page.sessions);
       first.disabled = before.disabled = after.length === 0;
@@ -67,6 +72,7 @@ export function sessions(place, shared) {
       if (Date.now() - countedAt < 15_000) return;
       countedAt = Date.now();
       const { count: total } = await get("sessions/count", filter);
+      if (mine !== asking) return;
       put(count, `${whole(total)} ${total === 1 ? "session" : "sessions"}; page ${after.length + 1}. A click on a title sorts this page.`);
     },
   };

@@ -49,6 +49,8 @@ const PERIODS = [["the last 10 minutes", 600_000], ["the last hour", 3_600_000],
 export function topic(place, shared, name) {
   const after = [];
   let following = null;
+  // An answer to what was asked before this last changed is not shown.
+  let asking = 0;
   const period = h("select", { onchange: () => go(() => (after.length = 0)) },
     PERIODS.map(([title, ms]) => h("option", { value: ms, selected: ms === 3_600_000 }, title)));
   const list = table({
@@ -66,6 +68,7 @@ export function topic(place, shared, name) {
   const next = button("Next page", () => go(() => after.push(following)));
   function go(change) {
     change();
+    asking += 1;
     next.disabled = true; // where it leads is not known yet
     shared.refresh();
   }
@@ -75,7 +78,9 @@ export function topic(place, shared, name) {
   return {
     async update() {
       const ms = Number(period.value);
+      const mine = asking;
       const page = await get("topic", { topic: name, since: ms ? Date.now() - ms : undefined, after: after.at(-1) });
+      if (mine !== asking) return;
       following = page.next;
       list.show(page.publications);
       first.disabled = after.length === 0;
