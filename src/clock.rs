@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Deserializer, Serializer};
+use serde::Serializer;
 
 /// A duration in milliseconds, saturating at `i64::MAX`.
 pub(crate) fn ms(duration: Duration) -> i64 {
@@ -39,20 +39,39 @@ pub(crate) fn as_epoch_ms<S: Serializer>(time: &SystemTime, to: S) -> Result<S::
     to.serialize_i64(epoch_ms(*time))
 }
 
-/// Serialises a wall time that may be unknown, as milliseconds since the epoch or nothing.
-pub(crate) fn as_maybe_epoch_ms<S: Serializer>(
-    time: &Option<SystemTime>,
-    to: S,
-) -> Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => to.serialize_some(&epoch_ms(*time)),
-        None => to.serialize_none(),
+/// Serialises a wall time as milliseconds since the epoch, and reads it back.
+pub(crate) mod epoch_ms_of {
+    use serde::{Deserialize, Deserializer};
+
+    pub(crate) use super::as_epoch_ms as serialize;
+    use super::{SystemTime, wall_time};
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SystemTime, D::Error> {
+        Ok(wall_time(i64::deserialize(from)?))
     }
 }
 
-/// Reads a wall time from milliseconds since the epoch.
-pub(crate) fn from_epoch_ms<'de, D: Deserializer<'de>>(from: D) -> Result<SystemTime, D::Error> {
-    i64::deserialize(from).map(wall_time)
+/// Serialises a wall time that may be unknown, as milliseconds since the epoch or nothing, and reads it back.
+pub(crate) mod maybe_epoch_ms_of {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{SystemTime, epoch_ms, wall_time};
+
+    pub(crate) fn serialize<S: Serializer>(
+        time: &Option<SystemTime>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match time {
+            Some(time) => to.serialize_some(&epoch_ms(*time)),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<SystemTime>, D::Error> {
+        Ok(Option::<i64>::deserialize(from)?.map(wall_time))
+    }
 }
 
 /// Serialises a duration as whole microseconds.

@@ -87,6 +87,7 @@
 //! - `client`: the Rust client, as `matssocket::client`; a service that is only a client should depend on the package
 //!   `matssocket-client` instead, which pulls in neither actix nor a database. `client-tls`: its `wss://`.
 //! - `browser-client`: the server also serves the browser client, below the path of its WebSocket.
+//! - `dashboard`: a dashboard for operators, and the admin API that it uses.
 //! - `schema`: the server describes its endpoints and topics as an AsyncAPI document, with JSON Schemas by the crate
 //!   `schemars`; TypeScript types are made from it.
 //! - `tracing`: log lines become events of the crate `tracing`, and each message gets a span, from socket to commit to
@@ -108,6 +109,8 @@ mod cluster;
 mod config;
 #[cfg(feature = "postgres")]
 mod conninfo;
+#[cfg(feature = "dashboard")]
+mod dashboard;
 mod endpoint;
 mod error;
 mod events;
@@ -151,6 +154,8 @@ pub use auth::{
 pub use clock::Clock;
 pub use cluster::{Cluster, ClusterMetrics};
 pub use config::{Config, ConfigMistake};
+#[cfg(feature = "dashboard")]
+pub use dashboard::AdminAccess;
 pub use endpoint::{
     Context, EndpointMetrics, Forward, Incoming, Outcome, ReplyToken, ServiceFailure,
     ServiceMetrics, ServiceOptions,
@@ -162,7 +167,7 @@ pub use http::BROWSER_CLIENT;
 pub use http::{listen, no_upgrade, on_connect};
 pub use introspection::{
     ConnectedSession, ConnectedUser, LiveSession, PresenceChange, PresencePage, PresentUser,
-    RecentEnvelope,
+    RecentEnvelope, TopicMetrics,
 };
 pub use latency::LatencyMetrics;
 pub use mailbox::MailboxMetrics;

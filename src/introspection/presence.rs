@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 /// A user with sessions that are connected now.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct ConnectedUser {
     /// The user's id.
@@ -25,7 +25,7 @@ impl ConnectedUser {
 }
 
 /// A session that is connected to a living node.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct ConnectedSession {
     /// Session id.
@@ -34,7 +34,7 @@ pub struct ConnectedSession {
     pub node: String,
     /// When its present connection was registered. `None`: by a version that did not record this. Serialised as
     /// milliseconds since the epoch, or null.
-    #[serde(serialize_with = "crate::clock::as_maybe_epoch_ms")]
+    #[serde(with = "crate::clock::maybe_epoch_ms_of")]
     pub since: Option<SystemTime>,
     /// Client library and versions.
     pub client: String,
@@ -52,10 +52,7 @@ pub struct PresentUser {
     #[serde(rename = "user")]
     pub user_id: String,
     /// Since when the user is present, short absences included. Serialised as milliseconds since the epoch.
-    #[serde(
-        serialize_with = "crate::clock::as_epoch_ms",
-        deserialize_with = "crate::clock::from_epoch_ms"
-    )]
+    #[serde(with = "crate::clock::epoch_ms_of")]
     pub since: SystemTime,
 }
 

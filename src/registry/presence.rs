@@ -24,7 +24,9 @@ impl PresenceListeners {
         match serde_json::from_str::<PresenceChange>(publication.msg.get()) {
             Ok(change) => self.listeners.presence(&change),
             Err(error) => {
-                logging::debug!("a publication on the presence topic is no change of presence: {error}")
+                logging::debug!(
+                    "a publication on the presence topic is no change of presence: {error}"
+                )
             }
         }
     }

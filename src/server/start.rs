@@ -166,6 +166,7 @@ fn features() -> String {
         ("sqlite", cfg!(feature = "sqlite")),
         ("postgres", cfg!(feature = "postgres")),
         ("browser-client", cfg!(feature = "browser-client")),
+        ("dashboard", cfg!(feature = "dashboard")),
         ("schema", cfg!(feature = "schema")),
         ("tracing", cfg!(feature = "tracing")),
         ("sabotage", cfg!(feature = "sabotage")),

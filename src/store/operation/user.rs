@@ -33,7 +33,7 @@ pub struct DropKept {
 }
 
 /// A user who has sessions.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct StoredUser {
     /// The user's id.

@@ -26,6 +26,7 @@ mod handler;
 mod inbox;
 mod kept;
 mod known;
+mod listing;
 mod mend;
 mod nodes;
 mod outbox;

@@ -14,7 +14,7 @@ use crate::output::{self, Table, counted, relative};
 ///
 /// Sorted by their ids, each with the number of sessions, and of those connected to a node. With `--connected`, who is
 /// connected at this moment: each connected session, since when, and on which node. An SQLite file is open to one process
-/// at a time: stop its server first.
+/// at a time: name its server by --server, or stop it first.
 #[derive(clap::Args)]
 pub struct Users {
     /// Only users who are connected, with their connected sessions
@@ -38,22 +38,22 @@ impl Users {
     /// Why the users cannot be listed.
     pub async fn run(self) -> Result<(), Failure> {
         let asked = self.options.load()?;
-        let admin = asked.open_to_read().await?;
+        let target = asked.open_to_read().await?;
         if let Some(user) = &self.user {
-            let found = admin.connected_user(user).await?;
+            let found = target.connected_user(user).await?;
             print_connected(found.into_iter().collect(), false, asked.json);
             return Ok(());
         }
         // One more tells whether there are more.
         let most = self.limit.saturating_add(1);
         if self.connected {
-            let users = admin.connected_users(self.after.as_deref(), most).await?;
+            let users = target.connected_users(self.after.as_deref(), most).await?;
             let more = users.len() > self.limit as usize;
             let users = users.into_iter().take(self.limit as usize).collect();
             print_connected(users, more, asked.json);
             return Ok(());
         }
-        let mut users = admin.users(self.after.as_deref(), most).await?;
+        let mut users = target.users(self.after.as_deref(), most).await?;
         let more = users.len() > self.limit as usize;
         users.truncate(self.limit as usize);
         match asked.json {

@@ -254,6 +254,7 @@ impl Probe {
             after,
             up_to: newest,
             max_bytes,
+            complete: true,
         });
     }
 
