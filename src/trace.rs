@@ -168,6 +168,7 @@ impl Trace {
 
 /// The spans of what a session has sent and its client has not acknowledged, by sequence number. No more than the window.
 #[derive(Debug, Default)]
+#[allow(clippy::box_collection)] // a pointer only, since there are many idle sessions
 pub(crate) struct Deliveries(Option<Box<HashMap<i64, Trace>>>);
 
 impl Deliveries {
