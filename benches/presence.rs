@@ -28,7 +28,7 @@ struct Args {
     #[arg(long, default_value = "100")]
     watchers: usize,
     /// How many users come and go at a time
-    #[arg(long, default_value = "50")]
+    #[arg(long, default_value = "400")]
     flapping: usize,
     /// How many users come at once
     #[arg(long, default_value = "1000")]
