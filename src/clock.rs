@@ -11,6 +11,11 @@ pub(crate) fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// A duration in nanoseconds, saturating at `u64::MAX`.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Converts milliseconds since the epoch, as used by the store and the protocol, to a wall time.
 pub(crate) fn wall_time(ms: i64) -> SystemTime {
     let distance = Duration::from_millis(ms.unsigned_abs());

@@ -4,8 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::auth::ClientInfo;
+use crate::logging;
 use crate::seldom::log_seldom;
-use crate::wire::MessageType;
+use crate::wire::{MessageType, shown};
 
 /// What happened to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -69,6 +70,24 @@ impl SessionEvent {
             ..self
         }
     }
+
+    fn log(&self) {
+        let happened = match self.change {
+            SessionChange::New => "was opened",
+            SessionChange::Reconnect => "was resumed on another connection",
+            SessionChange::Deregister => "lost its connection, and waits for its client",
+            SessionChange::Close => "was closed",
+            SessionChange::Timeout => "timed out",
+        };
+        let code = self.close_code.map(|code| format!(" with code {code}"));
+        let reason = self.reason.as_deref();
+        let reason = reason.map(|reason| format!(": {}", shown(reason)));
+        let (session, user) = (&self.session_id, shown(&self.user_id));
+        logging::debug!(
+            session_id = session, user_id = user;
+            "session {session} of user {user} {happened}{}{}", code.unwrap_or_default(), reason.unwrap_or_default()
+        );
+    }
 }
 
 /// An envelope received from, or sent to, a client of this node.
@@ -100,12 +119,16 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// Tells the listeners; without any, the event is not even made.
+    /// Tells the listeners, and the log; if nobody listens, the event is not even made.
     pub(crate) fn session(&self, event: impl FnOnce() -> SessionEvent) {
-        if self.session.is_empty() {
+        let is_logged = logging::is_on!(debug);
+        if self.session.is_empty() && !is_logged {
             return;
         }
         let event = event();
+        if is_logged {
+            event.log();
+        }
         for listener in &self.session {
             guarded(|| listener(&event));
         }

@@ -42,8 +42,8 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`wire`], `clock` | the protocol as data: the package `matssocket-wire`, which knows no actor, no database, no clock; an injectable clock |
-//! | `conninfo`, `fault_injection`, `mailbox`, `request`, `seldom` | the ground: PostgreSQL's connection strings, switches that break guarantees on purpose, metered mailboxes, who sent an HTTP request, rate-limited log lines |
+//! | [`wire`], `clock`, `logging` | the protocol as data: the package `matssocket-wire`, which knows no actor, no database, no clock; an injectable clock; log lines |
+//! | `conninfo`, `fault_injection`, `latency`, `mailbox`, `request`, `seldom`, `trace` | the ground: PostgreSQL's connection strings, switches that break guarantees on purpose, histograms, metered mailboxes, who sent an HTTP request, rate-limited log lines, spans |
 //! | `auth`, `events`, `introspection` | public data and traits: the authentication plugin, events for the application's listeners, what a connected session looks like |
 //! | `store` | the store actor, group commit, and the database behind one narrow trait: `store::sqlite`, `store::postgres`, and `store::sql`, which both share |
 //! | `config`, `error`, `message` | more of the public API: every limit, the errors, and the building of messages for clients |
@@ -89,6 +89,8 @@
 //! - `browser-client`: the server also serves the browser client, below the path of its WebSocket.
 //! - `schema`: the server describes its endpoints and topics as an AsyncAPI document, with JSON Schemas by the crate
 //!   `schemars`; TypeScript types are made from it.
+//! - `tracing`: log lines become events of the crate `tracing`, and each message gets a span, from socket to commit to
+//!   delivery. Without it, log lines go to the crate `log`.
 //!
 //! The program `matssocket` (the demo and the commands for operators) is in the package `matssocket-cli`, the load
 //! generator in `matssocket-load`.
@@ -117,6 +119,8 @@ pub mod fault_injection;
 mod fault_injection;
 mod http;
 mod introspection;
+mod latency;
+mod logging;
 mod mailbox;
 mod maintenance;
 mod message;
@@ -132,6 +136,7 @@ mod session;
 #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]
 mod store;
 pub mod testkit;
+mod trace;
 
 #[cfg(feature = "client")]
 #[doc(inline)]
@@ -156,6 +161,7 @@ pub use events::{MessageEvent, SessionChange, SessionEvent};
 pub use http::BROWSER_CLIENT;
 pub use http::{listen, no_upgrade, on_connect};
 pub use introspection::{LiveSession, RecentEnvelope};
+pub use latency::LatencyMetrics;
 pub use mailbox::MailboxMetrics;
 pub use maintenance::MaintenanceMetrics;
 pub use message::{Destination, IdempotencyKey, ReplyTo, SentToUser};

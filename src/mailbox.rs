@@ -11,6 +11,8 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};
 use serde::Serialize;
 
+use crate::clock::nanos;
+
 /// What one kind of actor has done so far.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
@@ -144,8 +146,12 @@ impl<M> Metered<M> {
         }
     }
 
-    /// Takes the message out and measures how long it takes to handle it.
-    pub(crate) fn handle<R>(self, handle: impl FnOnce(M) -> R) -> R {
+    pub(crate) fn message(&self) -> &M {
+        &self.message
+    }
+
+    /// Takes the message out and handles it. Returns also how long that took, which is counted.
+    pub(crate) fn handle<R>(self, handle: impl FnOnce(M) -> R) -> (R, Duration) {
         let Metered {
             message,
             mut ticket,
@@ -154,8 +160,9 @@ impl<M> Metered<M> {
         let waited = ticket.since.take().map(|since| begun - since);
         ticket.meter.count_out(waited.into_iter());
         let result = handle(message);
-        ticket.meter.handled_together(begun.elapsed());
-        result
+        let took = begun.elapsed();
+        ticket.meter.handled_together(took);
+        (result, took)
     }
 }
 
@@ -164,10 +171,6 @@ fn raise(maximum: &AtomicU64, to: u64) {
     if maximum.load(Relaxed) < to {
         maximum.fetch_max(to, Relaxed);
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Sends one kind of message to an actor whose type stays hidden.
@@ -254,7 +257,7 @@ macro_rules! metered {
             type Result = actix::MessageResult<$crate::mailbox::Metered<$message>>;
 
             fn handle(&mut self, metered: $crate::mailbox::Metered<$message>, ctx: &mut Self::Context) -> Self::Result {
-                let result =
+                let (result, _) =
                     metered.handle(|message| <$actor as actix::Handler<$message>>::handle(self, message, ctx));
                 actix::MessageResult($crate::mailbox::Plain::plain(result))
             }

@@ -80,15 +80,25 @@ pub(crate) fn and_others(count: u64) -> String {
 }
 
 /// Writes a rate-limited log line: the first at once, then one per interval, with the number of events it stands for.
-/// The others are logged at debug level.
+/// The others are logged at debug level. Fields as in [`logging`](crate::logging).
 macro_rules! log_seldom {
+    ($level:ident, $($field:ident = $value:expr),+; $($words:tt)+) => {{
+        static KIND: $crate::seldom::Seldom = $crate::seldom::Seldom::new();
+        match KIND.count() {
+            Some(count) => $crate::logging::$level!(
+                $($field = $value),+;
+                "{}{}", format_args!($($words)+), $crate::seldom::and_others(count)
+            ),
+            None => $crate::logging::debug!($($field = $value),+; $($words)+),
+        }
+    }};
     ($level:ident, $($words:tt)+) => {{
         static KIND: $crate::seldom::Seldom = $crate::seldom::Seldom::new();
         match KIND.count() {
-            Some(count) => {
-                log::$level!("{}{}", format_args!($($words)+), $crate::seldom::and_others(count))
-            }
-            None => log::debug!($($words)+),
+            Some(count) => $crate::logging::$level!(
+                "{}{}", format_args!($($words)+), $crate::seldom::and_others(count)
+            ),
+            None => $crate::logging::debug!($($words)+),
         }
     }};
 }

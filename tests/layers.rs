@@ -10,13 +10,15 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, lowest layer first. Rooms of one layer do not know each other.
 const LAYERS: &[&[&str]] = &[
-    &["clock", "wire"],
+    &["clock", "logging", "wire"],
     &[
         "conninfo",
         "fault_injection",
+        "latency",
         "mailbox",
         "request",
         "seldom",
+        "trace",
     ],
     &["auth", "introspection"],
     &["events", "store"],

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crossbeam_channel::{Sender, bounded};
 
 use super::{ClusterCounters, Deliver, Done, Faults, Notice, Transport};
+use crate::logging;
 
 /// Notices waiting for one node; more are dropped, and the sweep finds what they announced.
 const QUEUE: usize = 10_000;
@@ -34,7 +35,9 @@ impl LocalTransport {
         let doubled = self.faults.duplicate > 0.0 && rand::random_bool(self.faults.duplicate);
         for _ in 0..1 + usize::from(doubled) {
             if node.try_send(notice.clone()).is_err() {
-                log::debug!("a notice was dropped: the node's queue is full, or the node has left");
+                logging::debug!(
+                    "a notice was dropped: the node's queue is full, or the node has left"
+                );
             }
         }
     }
@@ -55,7 +58,7 @@ impl Transport for LocalTransport {
             .spawn(pump)
         {
             Ok(_) => drop(self.nodes().insert(node.to_owned(), sender)),
-            Err(error) => log::error!(
+            Err(error) => logging::error!(
                 "cannot start a thread for notices to {node}; only the sweep finds news: {error}"
             ),
         }

@@ -1,11 +1,12 @@
 //! What the handlers of one endpoint have done so far.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 
 use super::{Handled, RawOutcome};
+use crate::latency::{Latency, LatencyMetrics};
 
 /// Counters of one endpoint or terminator.
 #[derive(Debug, Default)]
@@ -17,7 +18,7 @@ pub(crate) struct EndpointCounters {
     forwarded: AtomicU64,
     retried: AtomicU64,
     failed: AtomicU64,
-    handling_ns: AtomicU64,
+    handling: Latency,
 }
 
 impl EndpointCounters {
@@ -33,8 +34,7 @@ impl EndpointCounters {
             Err(_) => &self.failed,
         };
         outcome.fetch_add(1, Relaxed);
-        let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.handling_ns.fetch_add(took, Relaxed);
+        self.handling.record(begun.elapsed());
     }
 
     /// A handler inside a transaction has panicked. How long it ran is not known.
@@ -51,7 +51,7 @@ impl EndpointCounters {
             forwarded: self.forwarded.load(Relaxed),
             retried: self.retried.load(Relaxed),
             failed: self.failed.load(Relaxed),
-            handling: Duration::from_nanos(self.handling_ns.load(Relaxed)),
+            handling: self.handling.snapshot(),
         }
     }
 }
@@ -75,9 +75,8 @@ pub struct EndpointMetrics {
     pub retried: u64,
     /// Calls that returned an error or panicked.
     pub failed: u64,
-    /// Sum of the times that they took. Serialised as `handling_us`, in microseconds.
-    #[serde(rename = "handling_us", serialize_with = "crate::clock::as_micros")]
-    pub handling: Duration,
+    /// How long they took; those that panicked inside a transaction are not included.
+    pub handling: LatencyMetrics,
 }
 
 impl EndpointMetrics {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
+use crate::logging;
 use crate::wire::Payload;
 
 /// How failed attempts of a service are retried.
@@ -103,7 +104,7 @@ fn made(reject: &OnFailure, failure: &ServiceFailure) -> Option<Payload> {
         Ok(Err(error)) => error.to_string(),
         Err(panic) => super::panicked(panic).to_string(),
     };
-    log::error!(
+    logging::error!(
         "the on_failure function of service {:?} failed: {}",
         failure.service,
         crate::wire::shown(&why)

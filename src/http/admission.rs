@@ -10,6 +10,7 @@ use actix_web::http::header;
 use super::Backend;
 use super::before_hello::{ConnectionsBeforeHello, Place};
 use crate::config::Config;
+use crate::logging;
 use crate::request::{Host, Network, Origin, Peer, only_value};
 use crate::seldom::Seldom;
 use crate::wire::shown;
@@ -85,7 +86,9 @@ impl Admission {
             _ => {
                 let why = format!("the host {} is not among allowed_hosts", shown(named));
                 if let Some(count) = self.logs.foreign_host.count() {
-                    log::warn!("refused since the last such line: {count}; this one because {why}");
+                    logging::warn!(
+                        "refused since the last such line: {count}; this one because {why}"
+                    );
                 }
                 Err(why)
             }
@@ -110,15 +113,15 @@ impl Admission {
     fn log_refused(&self, origin: &str, why: &str) {
         let origin = shown(origin);
         if self.is_new(&origin) {
-            log::warn!(
+            logging::warn!(
                 "refused the page of origin {origin}: {why}. If its pages may connect, add it to allowed_origins"
             );
         } else {
-            log::debug!("refused the page of origin {origin} again: {why}");
+            logging::debug!("refused the page of origin {origin} again: {why}");
             if self.has_many_origins()
                 && let Some(count) = self.logs.foreign_origin.count()
             {
-                log::warn!(
+                logging::warn!(
                     "pages refused since the last such line: {count}; this one of origin {origin}: {why}"
                 );
             }

@@ -18,6 +18,7 @@ use super::frame::{close_frame, frame};
 use super::state::{ConnectionState, Ending, Seen, Wire};
 use crate::auth::Authenticator;
 use crate::clock::after;
+use crate::logging;
 use crate::mailbox::{Mailbox, metered};
 use crate::session::connection::{FromConnection, NewConnection, ToConnection};
 use crate::wire::{Close, CloseCode};
@@ -171,6 +172,7 @@ impl Connection {
             return;
         }
         self.phase = Phase::Closing;
+        self.backend.closes().by_server(close.code);
         self.state.closed.set(true);
         self.discard();
         let description = (!close.reason().is_empty()).then(|| close.reason().to_owned());
@@ -191,6 +193,7 @@ impl Connection {
             Phase::Closing => self.done(Ending::AtOnce, ctx),
             Phase::Open | Phase::Complained => {
                 let code = reason.map(|reason| reason.code);
+                self.backend.closes().by_client(code.map(u16::from));
                 let close = close_frame(code.map(CloseReason::from));
                 self.state.push_control(close);
                 self.tell_end(FromConnection::Closed(code.map(u16::from)));
@@ -204,6 +207,7 @@ impl Connection {
     fn client_closed_illegally(&mut self, ctx: &mut Context) {
         if self.phase == Phase::Open || self.phase == Phase::Complained {
             let code = ws::CloseCode::Protocol;
+            self.backend.closes().by_client(Some(code.into()));
             self.state.push_control(close_frame(Some(code.into())));
             self.tell_end(FromConnection::Closed(Some(code.into())));
         }
@@ -244,7 +248,7 @@ impl Connection {
     fn log_oversized_hello(&self, bytes: u64) {
         if let Some(count) = self.backend.admission().logs.oversized_hello.count() {
             let limit = self.state.config.max_message_before_hello;
-            log::info!(
+            logging::info!(
                 "HELLOs refused for their size since the last such line: {count}; this one has {bytes} bytes or more, \
                  and max_message_before_hello is {limit}"
             );
@@ -321,6 +325,9 @@ impl Actor for Connection {
     }
 
     fn stopped(&mut self, _: &mut Context) {
+        if !self.told && matches!(self.phase, Phase::Open | Phase::Complained) {
+            self.backend.closes().lost();
+        }
         self.tell_end(FromConnection::Lost);
     }
 }

@@ -44,8 +44,8 @@ use crate::auth::Authentication;
 use crate::config::Config;
 use crate::error::NotReady;
 use crate::mailbox::{Mailbox, Meter};
-use crate::node::Gate;
 use crate::node::budget::NodeBudget;
+use crate::node::{Closes, Gate};
 use crate::session::connection::{FromConnection, NewConnection};
 
 /// What the edge needs from the server.
@@ -60,6 +60,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn meter(&self) -> &Arc<Meter>;
     /// Bounds this node's handshakes and first authentications in progress.
     fn authentications(&self) -> &Arc<Gate>;
+    /// Counts how connections end.
+    fn closes(&self) -> &Closes;
     /// Whom this node admits.
     fn admission(&self) -> &Admission;
     /// Whether this node can serve its users fully; if not, why.

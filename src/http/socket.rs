@@ -12,6 +12,8 @@ use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
 use socket2::SockRef;
 
+use crate::logging;
+
 /// How long sent bytes may stay unacknowledged, or a client's window closed, before the kernel ends the connection.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -53,17 +55,17 @@ pub fn on_connect(connection: &dyn Any, extensions: &mut Extensions) {
     let socket = SockRef::from(stream);
     // A socket that rejects an option works without it.
     if let Err(error) = socket.set_tcp_nodelay(true) {
-        log::debug!("TCP_NODELAY: {error}");
+        logging::debug!("TCP_NODELAY: {error}");
     }
     #[cfg(target_os = "linux")]
     if let Err(error) = socket.set_tcp_user_timeout(Some(USER_TIMEOUT)) {
-        log::debug!("TCP_USER_TIMEOUT: {error}");
+        logging::debug!("TCP_USER_TIMEOUT: {error}");
     }
     match Socket::of(&socket) {
         Ok(socket) => {
             extensions.insert(socket);
         }
-        Err(error) => log::debug!("cannot duplicate a socket's handle: {error}"),
+        Err(error) => logging::debug!("cannot duplicate a socket's handle: {error}"),
     }
 }
 
@@ -105,7 +107,7 @@ impl Socket {
         };
         // This fails if the connection has already ended.
         if let Err(error) = shut {
-            log::trace!("shutdown: {error}");
+            logging::trace!("shutdown: {error}");
         }
     }
 }

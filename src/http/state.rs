@@ -104,6 +104,8 @@ pub(super) struct ConnectionState {
     /// Reading is paused because the session cannot accept more.
     pub(super) paused: Cell<bool>,
 
+    /// When texts began to wait for the socket. `None`: none is waiting.
+    sending_since: Cell<Option<std::time::Instant>>,
     queue: RefCell<VecDeque<Chunk>>,
     queued: Cell<usize>,
     /// More than half of the allowance was unsent; the session wants to be notified when that has ended.
@@ -140,6 +142,7 @@ impl ConnectionState {
             seen: Cell::new(None),
             last_heard: Cell::new(Instant::now()),
             paused: Cell::new(false),
+            sending_since: Cell::new(None),
             queue: RefCell::default(),
             queued: Cell::new(0),
             filled: Cell::new(false),
@@ -157,6 +160,9 @@ impl ConnectionState {
             return;
         }
         let frame = text_frame(text);
+        if self.sending_since.get().is_none() {
+            self.sending_since.set(Some(std::time::Instant::now()));
+        }
         self.flow.written(frame.len());
         if self.flow.unsent() > self.config.max_unsent / 2 {
             self.filled.set(true);
@@ -219,6 +225,11 @@ impl ConnectionState {
     /// This many counted bytes have been sent.
     pub(super) fn sent(&self, counted: usize) {
         self.flow.sent(counted);
+        if self.flow.unsent() == 0
+            && let Some(since) = self.sending_since.take()
+        {
+            self.budget.sending.record(since.elapsed());
+        }
         let empties = self.filled.get() && self.flow.unsent() <= self.config.max_unsent / 2;
         if empties {
             self.filled.set(false);

@@ -27,6 +27,7 @@ use super::refusal::refuse;
 use super::socket::Socket;
 use super::state::ConnectionState;
 use crate::auth::{Authenticator, ResponseHeaders};
+use crate::logging;
 use crate::wire::shown;
 
 /// A connection that was admitted.
@@ -69,7 +70,7 @@ async fn admit(
 ) -> Result<Admitted, Refusal> {
     handshake::check(request)?;
     if let Err(why) = backend.admission().admits_host(request) {
-        log::debug!("upgrade refused: {why}");
+        logging::debug!("upgrade refused: {why}");
         return Err((StatusCode::FORBIDDEN, "this host is not served"));
     }
     if let Err(why) = backend.lets_in() {
@@ -107,7 +108,7 @@ async fn ask(
     let answer = match select(pin!(handshake), pin!(incoming.gone())).await {
         Either::Left((answer, _)) => answer,
         Either::Right(_) => {
-            log::debug!("upgrade given up: the client left during the handshake");
+            logging::debug!("upgrade given up: the client left during the handshake");
             return Err((StatusCode::BAD_REQUEST, "the connection was closed"));
         }
     };
@@ -117,16 +118,16 @@ async fn ask(
             let why = refused.to_string();
             let why = shown(&why);
             match admission.logs.refused_handshake.count() {
-                Some(count) => log::info!(
+                Some(count) => logging::info!(
                     "handshakes refused since the last such line: {count}; this one: {why}"
                 ),
-                None => log::debug!("handshake refused: {why}"),
+                None => logging::debug!("handshake refused: {why}"),
             }
             Err((StatusCode::FORBIDDEN, "the upgrade was refused"))
         }
         Err(_) => {
             if let Some(count) = admission.logs.slow_handshake.count() {
-                log::warn!(
+                logging::warn!(
                     "upgrades refused since the last such line: {count}, because the authentication's handshake took \
                      longer than authentication_timeout, {limit:?}"
                 );
@@ -140,7 +141,7 @@ async fn ask(
 /// The refusal when a limit on connections before authentication is reached.
 fn overloaded(backend: &dyn Backend, setting: &str) -> Refusal {
     if let Some(count) = backend.admission().logs.overload.count() {
-        log::warn!("upgrades refused since the last such line: {count}; this one by {setting}");
+        logging::warn!("upgrades refused since the last such line: {count}; this one by {setting}");
     }
     (
         StatusCode::SERVICE_UNAVAILABLE,

@@ -15,6 +15,7 @@ pub use counters::MaintenanceMetrics;
 
 use crate::clock::jittered;
 use crate::config::Config;
+use crate::logging;
 use crate::mailbox::{Mailbox, metered};
 use crate::node::Node;
 use crate::registry::SweepNow;
@@ -192,11 +193,7 @@ impl Handler<Due> for Maintenance {
         let me: Mailbox<Ended> = Mailbox::new(&ctx.address(), &self.node.meters.maintenance);
         let (node, services) = (self.node.clone(), self.services.clone());
         let counters = self.counters.clone();
-        let level = match schedule.failures {
-            0 => log::Level::Warn,
-            // Logged once, not each time.
-            _ => log::Level::Debug,
-        };
+        let failed_before = schedule.failures > 0;
         actix::spawn(async move {
             counters.runs[index].fetch_add(1, Ordering::Relaxed);
             let result = tasks::run(task, &node, &services).await;
@@ -207,7 +204,11 @@ impl Handler<Due> for Maintenance {
                 && failed
             {
                 counters.failures[index].fetch_add(1, Ordering::Relaxed);
-                log::log!(level, "maintenance, {}: {error}", TASKS[index]);
+                let name = TASKS[index];
+                match failed_before {
+                    false => logging::warn!(task = name; "maintenance, {name}: {error}"),
+                    true => logging::debug!(task = name; "maintenance, {name} again: {error}"),
+                }
             }
             me.tell(Ended { task, failed });
         });

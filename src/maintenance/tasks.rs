@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Task, ended};
 use crate::events::{SessionChange, SessionEvent};
+use crate::logging;
 use crate::mailbox::Mailbox;
 use crate::node::{LeaseClock, Node};
 use crate::registry::{BeginSweep, Closed, ComeBack, EndSweep, Holders, NotSwept, Positions};
@@ -148,7 +149,7 @@ async fn mend_times(node: &Node) -> Result<(), StoreError> {
         }
     }
     if all > 0 {
-        log::warn!("the clock was set back: {all} times too far in the future were corrected");
+        logging::warn!("the clock was set back: {all} times too far in the future were corrected");
     }
     Ok(())
 }
@@ -277,7 +278,7 @@ async fn scavenge(node: &Node) -> Result<(), StoreError> {
         from = next;
         pace.rest(scavenged.took).await;
     }
-    log::debug!("scavenged {rows} rows");
+    logging::debug!("scavenged {rows} rows");
     scavenge_dead_letters(node).await
 }
 
@@ -306,7 +307,7 @@ async fn scavenge_dead_letters(node: &Node) -> Result<(), StoreError> {
         pace.rest(part.took).await;
     }
     if aged + excess > 0 {
-        log::warn!(
+        logging::warn!(
             "dead letters were deleted: {aged} had died more than {:?} ago (dead_letter_age), {excess} were the oldest of \
             more than are kept (max_dead_letters = {}, max_dead_letter_bytes = {})",
             config.dead_letter_age,

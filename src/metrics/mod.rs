@@ -4,11 +4,13 @@ pub(crate) mod prometheus;
 mod series;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::cluster::ClusterMetrics;
 use crate::endpoint::{EndpointMetrics, ServiceMetrics};
+use crate::latency::LatencyMetrics;
 use crate::mailbox::MailboxMetrics;
 use crate::maintenance::MaintenanceMetrics;
 use crate::store::StoreMetricsSnapshot;
@@ -31,6 +33,10 @@ pub struct Metrics {
     pub cluster: ClusterMetrics,
     /// Maintenance tasks by name.
     pub maintenance: BTreeMap<&'static str, MaintenanceMetrics>,
+    /// How long each stage of a message takes: `parse` (a session reads a text of its client and decides), `handler` (the
+    /// handlers of all endpoints together), `store_wait` (an operation waits for a thread of the store), `commit` (a write
+    /// transaction, which holds many operations), `send` (what is written to a connection is handed to its socket).
+    pub stages: BTreeMap<&'static str, LatencyMetrics>,
     /// Each endpoint and terminator of this node, by id.
     pub endpoints: BTreeMap<String, EndpointMetrics>,
     /// Each service of this node, by name.
@@ -80,6 +86,22 @@ pub struct Metrics {
     pub incarnations: u64,
     /// Sessions closed to make room for a newer session of the same user.
     pub sessions_displaced: u64,
+    /// How connections of this node ended: `server` and `client`, and for each how often, by close code. For `client`, the
+    /// codes are those that clients should use, `other`, `none` (a Close without a code), and `lost` (no Close at all).
+    pub closes: BTreeMap<&'static str, BTreeMap<String, u64>>,
+    /// How often the authenticator refused: `login` (a client that had not been authenticated), `message` (another value, or
+    /// the accepted one when the client sent something), `delivery` (the accepted one before messages went out), `topic`.
+    pub refusals: BTreeMap<&'static str, u64>,
+    /// Sessions for which the sweep found messages of which no notice had come: each waited for up to a
+    /// [sweep interval](crate::Config::sweep_interval).
+    pub sweep_finds: u64,
+    /// Publications that were handed to sessions of this node.
+    pub publications: u64,
+    /// Publications handed to sessions of this node, once for each session.
+    pub publications_delivered: u64,
+    /// How long ago the node's lease was last renewed. Serialised as `lease_age_us`, in microseconds.
+    #[serde(rename = "lease_age_us", serialize_with = "crate::clock::as_micros")]
+    pub lease_age: Duration,
     /// Mistakes of clients: protocol violations, fields that cannot be read, payloads that do not deserialise to the
     /// endpoint's type.
     pub client_mistakes: u64,

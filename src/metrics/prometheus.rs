@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::Metrics;
-use super::series::{Series, TABLE};
+use super::series::{Read, Series, TABLE};
+use crate::latency::LatencyMetrics;
 
 /// The content type of the text.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -21,21 +22,60 @@ fn show(series: &Series, metrics: &Metrics, text: &mut String) -> std::fmt::Resu
     writeln!(text, "# HELP {name} {meaning}")?;
     writeln!(text, "# TYPE {name} {kind}")?;
     let mut shown = Ok(());
-    (series.read)(metrics, &mut |values, value| {
-        let line = show_value(series, values, value, text);
-        shown = shown.and(line);
-    });
+    match series.read {
+        Read::Figures(read) => read(metrics, &mut |values, value| {
+            let labels = series.labels.iter().copied().zip(values.iter().copied());
+            let line = show_value(name, "", labels, value, text);
+            shown = shown.and(line);
+        }),
+        Read::Histograms(read) => read(metrics, &mut |value, histogram| {
+            let lines = show_histogram(series, value, histogram, text);
+            shown = shown.and(lines);
+        }),
+    }
     shown
 }
 
-fn show_value(series: &Series, values: &[&str], value: f64, text: &mut String) -> std::fmt::Result {
-    text.push_str(series.name);
-    let labels = series.labels.iter().zip(values);
-    for (number, (label, value)) in labels.enumerate() {
-        let before = if number == 0 { '{' } else { ',' };
-        write!(text, "{before}{label}=\"{}\"", escaped(value))?;
+/// A line for each bucket, with how many took that long or less, and then the sum and the number of all.
+fn show_histogram(
+    series: &Series,
+    value: &str,
+    histogram: &LatencyMetrics,
+    text: &mut String,
+) -> std::fmt::Result {
+    let labels = series.labels.iter().copied().zip([value]);
+    for (bound, count) in histogram.buckets() {
+        let bound = bound.map(|bound| bound.as_secs_f64().to_string());
+        let bound = ("le", bound.as_deref().unwrap_or("+Inf"));
+        let labels = labels.clone().chain([bound]);
+        show_value(series.name, "_bucket", labels, count as f64, text)?;
     }
-    if !values.is_empty() {
+    let sum = histogram.sum().as_secs_f64();
+    show_value(series.name, "_sum", labels.clone(), sum, text)?;
+    show_value(
+        series.name,
+        "_count",
+        labels,
+        histogram.count() as f64,
+        text,
+    )
+}
+
+fn show_value<'a>(
+    name: &str,
+    suffix: &str,
+    labels: impl Iterator<Item = (&'a str, &'a str)>,
+    value: f64,
+    text: &mut String,
+) -> std::fmt::Result {
+    text.push_str(name);
+    text.push_str(suffix);
+    let mut before = '{';
+    for (label, value) in labels {
+        write!(text, "{before}{label}=\"{}\"", escaped(value))?;
+        before = ',';
+    }
+    if before == ',' {
         text.push('}');
     }
     writeln!(text, " {value}")
@@ -56,15 +96,12 @@ mod tests {
 
     #[test]
     fn names_of_all_kinds_can_be_labels() {
-        let series = TABLE
-            .iter()
-            .find(|it| it.labels == ["endpoint", "outcome"])
-            .expect("there is one");
+        let labels = [("endpoint", "a\"b\\c\nd"), ("outcome", "failed")];
         let mut text = String::new();
-        show_value(series, &["a\"b\\c\nd", "failed"], 2.5, &mut text).expect("shown");
+        show_value("name", "_total", labels.into_iter(), 2.5, &mut text).expect("shown");
         assert_eq!(
             text,
-            "matssocket_endpoint_calls_total{endpoint=\"a\\\"b\\\\c\\nd\",outcome=\"failed\"} 2.5\n"
+            "name_total{endpoint=\"a\\\"b\\\\c\\nd\",outcome=\"failed\"} 2.5\n"
         );
     }
 

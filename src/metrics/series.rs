@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Metrics;
+use crate::latency::LatencyMetrics;
 use crate::mailbox::MailboxMetrics;
 
 /// What a figure may do.
@@ -14,6 +15,8 @@ pub(super) enum Kind {
     Counter,
     /// It goes up and down.
     Gauge,
+    /// Numbers of times, by how long it took, and their sum.
+    Histogram,
 }
 
 impl Kind {
@@ -22,12 +25,16 @@ impl Kind {
         match self {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         }
     }
 }
 
 /// Is given each value of a series, with the values of its labels.
 pub(super) type Values<'a> = dyn FnMut(&[&str], f64) + 'a;
+
+/// Is given each histogram of a series, with the value of its label.
+pub(super) type Histograms<'a> = dyn FnMut(&str, &LatencyMetrics) + 'a;
 
 /// One line of the table.
 pub(super) struct Series {
@@ -36,7 +43,13 @@ pub(super) struct Series {
     pub(super) kind: Kind,
     pub(super) labels: &'static [&'static str],
     pub(super) meaning: &'static str,
-    pub(super) read: fn(&Metrics, &mut Values<'_>),
+    pub(super) read: Read,
+}
+
+/// Reads the values of a series.
+pub(super) enum Read {
+    Figures(fn(&Metrics, &mut Values<'_>)),
+    Histograms(fn(&Metrics, &mut Histograms<'_>)),
 }
 
 /// A line whose figure has no labels.
@@ -47,10 +60,10 @@ macro_rules! one {
             kind: Kind::$kind,
             labels: &[],
             meaning: $meaning,
-            read: |metrics, tell| {
+            read: Read::Figures(|metrics, tell| {
                 let read: fn(&Metrics) -> f64 = $read;
                 tell(&[], read(metrics));
-            },
+            }),
         }
     };
 }
@@ -63,7 +76,7 @@ macro_rules! each {
             kind: Kind::$kind,
             labels: &[$label],
             meaning: $meaning,
-            read: |metrics, tell| each(&metrics.$map, tell, $read),
+            read: Read::Figures(|metrics, tell| each(&metrics.$map, tell, $read)),
         }
     };
 }
@@ -85,12 +98,12 @@ pub(super) const TABLE: &[Series] = &[
         kind: Kind::Gauge,
         labels: &["app", "node", "version"],
         meaning: "Always 1; its labels tell what is running",
-        read: |metrics, tell| {
+        read: Read::Figures(|metrics, tell| {
             tell(
                 &[&metrics.app, &metrics.node, env!("CARGO_PKG_VERSION")],
                 1.0,
             )
-        },
+        }),
     },
     one!(Gauge "ready", "1 if the node can serve, otherwise 0", |it| it.ready.into()),
     one!(Gauge "sessions_connected", "Sessions connected to this node", |it| it.sessions_connected as f64),
@@ -99,15 +112,36 @@ pub(super) const TABLE: &[Series] = &[
         kind: Kind::Counter,
         labels: &["endpoint", "outcome"],
         meaning: "Calls of an endpoint's or terminator's handler that have ended, by what it decided",
-        read: |metrics, tell| {
+        read: Read::Figures(|metrics, tell| {
             for (endpoint, it) in &metrics.endpoints {
                 for (outcome, calls) in it.outcomes() {
                     tell(&[endpoint, outcome], calls as f64);
                 }
             }
-        },
+        }),
     },
-    each!(Counter "endpoint_handling_seconds_total", endpoints by "endpoint", "Time spent in an endpoint's or terminator's handler", |it| seconds(it.handling)),
+    Series {
+        name: "matssocket_endpoint_handling_seconds",
+        kind: Kind::Histogram,
+        labels: &["endpoint"],
+        meaning: "How long an endpoint's or terminator's handler took",
+        read: Read::Histograms(|metrics, tell| {
+            for (endpoint, it) in &metrics.endpoints {
+                tell(endpoint, &it.handling);
+            }
+        }),
+    },
+    Series {
+        name: "matssocket_stage_seconds",
+        kind: Kind::Histogram,
+        labels: &["stage"],
+        meaning: "How long the stages of messages took: parse, handler, store_wait, commit (of many operations together), send",
+        read: Read::Histograms(|metrics, tell| {
+            for (stage, it) in &metrics.stages {
+                tell(stage, it);
+            }
+        }),
+    },
     one!(Gauge "handlers_running", "Handlers of clients' messages running now", |it| it.handlers_running as f64),
     one!(Counter "handler_failures_total", "Handlers, those of services included, that failed or panicked", |it| it.handler_failures as f64),
     one!(Counter "retries_total", "RETRY answers given", |it| it.retries_told as f64),
@@ -131,6 +165,23 @@ pub(super) const TABLE: &[Series] = &[
     one!(Gauge "readers_waiting", "Connections whose reading is paused because there is no room for the data they announced", |it| it.readers_waiting as f64),
     one!(Counter "closed_slow_total", "Connections closed because a message arrived too slowly", |it| it.closed_slow as f64),
     one!(Counter "closed_waiting_total", "Connections closed because there was no room for a message for too long", |it| it.closed_waiting as f64),
+    Series {
+        name: "matssocket_closes_total",
+        kind: Kind::Counter,
+        labels: &["by", "code"],
+        meaning: "Connections that ended, by who closed them and with which code; lost: without a Close",
+        read: Read::Figures(|metrics, tell| {
+            for (by, codes) in &metrics.closes {
+                for (code, closes) in codes {
+                    tell(&[by, code], *closes as f64);
+                }
+            }
+        }),
+    },
+    each!(Counter "refusals_total", refusals by "of", "How often the authenticator refused a login, a message, a delivery or a topic", |it| *it as f64),
+    one!(Counter "publications_total", "Publications that were handed to sessions of this node", |it| it.publications as f64),
+    one!(Counter "publications_delivered_total", "Publications handed to sessions of this node, once for each session", |it| it.publications_delivered as f64),
+    one!(Gauge "store_connections", "Connections to the database that are open", |it| it.store.connections as f64),
     one!(Gauge "store_queue_depth", "Operations waiting or running in the store", |it| it.store.depth as f64),
     one!(Counter "store_operations_total", "Operations taken up by the store", |it| it.store.operations as f64),
     one!(Counter "store_transactions_total", "Write transactions committed", |it| it.store.batches as f64),
@@ -144,6 +195,8 @@ pub(super) const TABLE: &[Series] = &[
     one!(Counter "notices_sent_total", "Notices sent to other nodes, coalesced", |it| it.cluster.sent as f64),
     one!(Counter "notices_received_total", "Notices received from other nodes", |it| it.cluster.received as f64),
     one!(Counter "listen_reconnects_total", "How often the connection for notices was lost and re-established", |it| it.cluster.reconnects as f64),
+    one!(Gauge "lease_age_seconds", "How long ago the node's lease was last renewed", |it| seconds(it.lease_age)),
+    one!(Counter "sweep_finds_total", "Sessions for which the sweep found messages of which no notice had come", |it| it.sweep_finds as f64),
     one!(Counter "incarnations_total", "How often the node came back under a new name after losing its lease", |it| it.incarnations as f64),
     each!(Counter "maintenance_runs_total", maintenance by "task", "How often a maintenance task ran", |it| it.runs as f64),
     each!(Counter "maintenance_failures_total", maintenance by "task", "How often it failed because the store was unavailable", |it| it.failures as f64),

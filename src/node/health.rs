@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Node;
 use crate::error::NotReady;
+use crate::logging;
 use crate::store::{Trouble, TroubleKind};
 
 /// How long after probes were requested their results are examined. While something is wrong, probing is repeated at
@@ -87,9 +88,9 @@ impl Node {
         }
         match trouble {
             Some(Trouble { kind, why }) => {
-                log::error!("not ready: {} ({why})", NotReady::from(kind))
+                logging::error!("not ready: {} ({why})", NotReady::from(kind))
             }
-            None => log::info!("ready again"),
+            None => logging::info!("ready again"),
         }
     }
 }

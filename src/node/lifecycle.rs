@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::{LeaseClock, Node, State, WhenIdle};
 use crate::cluster::Tell;
+use crate::logging;
 use crate::registry::{self, ToSession};
 use crate::store::StoreError;
 use crate::store::operation::{LeaveNode, NoteServices, RenewLease};
@@ -64,10 +65,10 @@ impl Node {
             return;
         }
         if self.change(State::Up, State::Away) {
-            log::error!("the node's lease could not be renewed: no new clients are admitted");
+            logging::error!("the node's lease could not be renewed: no new clients are admitted");
         }
         if took.max(self.since_renewal()) >= self.config.lease {
-            log::error!(
+            logging::error!(
                 "the store has been unavailable for longer than the node's lease: all clients are disconnected"
             );
             self.send_away(Duration::ZERO, "the store is unavailable")
@@ -79,7 +80,7 @@ impl Node {
     pub(crate) fn come_back(&self) {
         if self.change(State::Away, State::Up) {
             self.begins_to_serve();
-            log::info!("the store is back: serving again");
+            logging::info!("the store is back: serving again");
         }
     }
 
@@ -108,7 +109,7 @@ impl Node {
         self.send_away(Duration::ZERO, "the node lost its lease")
             .await;
         let name = incarnation(&self.name_stem);
-        log::warn!(
+        logging::warn!(
             "the lease of {} was lost: coming back as {name}",
             self.name()
         );
@@ -135,6 +136,8 @@ impl Node {
         if !self.change(State::Up, State::Stopping) && !self.change(State::Away, State::Stopping) {
             return;
         }
+        let name = self.name();
+        logging::info!(node = name; "node {name} is stopping");
         self.send_away(self.config.stop_spread, "the server is stopping")
             .await;
         let (empty, when_empty) = oneshot::channel();
@@ -150,39 +153,40 @@ impl Node {
             tokio::time::timeout(self.config.stop_grace, when_idle),
         );
         if sessions.is_err() {
-            log::warn!(
+            logging::warn!(
                 "some sessions did not end within {longest:?}; they are left to the sweep of other nodes"
             );
         }
         if services.is_err() {
             let grace = self.config.stop_grace;
-            log::warn!(
+            logging::warn!(
                 "some services did not end within {grace:?}; other nodes will start their work again"
             );
         }
         match tokio::time::timeout(SIGN_OFF, self.store.run(LeaveNode)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                log::warn!("could not deregister the node; its lease will expire: {error}");
+                logging::warn!("could not deregister the node; its lease will expire: {error}");
             }
-            Err(_) => log::warn!(
+            Err(_) => logging::warn!(
                 "could not deregister the node within {SIGN_OFF:?}; its lease will expire"
             ),
         }
         let (done, left) = oneshot::channel();
         self.cluster.tell(Tell::Leave(done));
         if tokio::time::timeout(LEAVE, left).await.is_err() {
-            log::warn!(
+            logging::warn!(
                 "the last notices of this node may not have been sent; the sweep of other nodes will find what they announced"
             );
         }
         let patience = self.config.stop_grace.max(CLOSE);
         if !self.store.stop(patience).await {
-            log::warn!(
+            logging::warn!(
                 "the store is still busy; it will be closed when its current operations have ended"
             );
         }
         self.change(State::Stopping, State::Stopped);
+        logging::info!(node = name; "node {name} has stopped");
         // Handlers that are still running end with their threads.
         self.system.stop();
     }

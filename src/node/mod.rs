@@ -1,12 +1,14 @@
 //! A running node: the state its modules share, and how it recovers and stops.
 
 pub(crate) mod budget;
+mod closes;
 mod counters;
 mod gate;
 mod health;
 mod host;
 mod lease_clock;
 mod lifecycle;
+mod report;
 mod unserved;
 mod user_counts;
 
@@ -19,6 +21,7 @@ use std::time::{Duration, Instant};
 use actix::Addr;
 use tokio::sync::oneshot;
 
+pub(crate) use closes::Closes;
 pub(crate) use counters::{Counters, Meters};
 pub(crate) use gate::{Gate, Permit};
 pub(crate) use lease_clock::LeaseClock;
@@ -36,10 +39,10 @@ use crate::error::NotReady;
 use crate::events::{Listeners, SessionChange, SessionEvent};
 use crate::mailbox::Mailbox;
 use crate::registry::{self, Registry};
-use crate::seldom::{Seldom, SeldomBy, and_others};
+use crate::seldom::{Seldom, SeldomBy};
 use crate::store::operation::{
-    AllHaveSaid, CloseLater, CloseSession, CloseTarget, ClosedSession, Effect, EffectOutcome,
-    FindHome, SessionHome,
+    AllHaveSaid, CloseLater, CloseSession, CloseTarget, ClosedSession, Effect, FindHome,
+    SessionHome,
 };
 use crate::store::{Looks, StoreError, StoreHandle, TroubleKind};
 use crate::wire::{check_id, shown};
@@ -340,25 +343,6 @@ impl Node {
         Ok(())
     }
 
-    /// Counts and logs a client's mistake, at a limited rate.
-    pub(crate) fn mistake(&self, what: &str) {
-        self.counters
-            .client_mistakes
-            .fetch_add(1, Ordering::Relaxed);
-        log::debug!("a client's mistake: {what}");
-        if let Some(count) = self.mistakes.count() {
-            log::info!("client mistakes since the last such line: {count}; this one: {what}");
-        }
-    }
-
-    /// Logs a handler's failure, at a limited rate.
-    pub(crate) fn failed(&self, endpoint: &str, what: &str) {
-        match self.failures.count(endpoint) {
-            Some(count) => log::warn!("{what}{}", and_others(count)),
-            None => log::debug!("{what}"),
-        }
-    }
-
     /// Notifies the holders of these sessions, and the listeners, that they are closed.
     pub(crate) fn tell_closed(&self, sessions: Vec<ClosedSession>, reason: &str) {
         for closed in sessions.iter().filter(|closed| closed.home.is_none()) {
@@ -372,27 +356,6 @@ impl Node {
                 sessions,
                 reason: reason.to_owned(),
             });
-        }
-    }
-
-    /// Counts the messages that were dropped because their session is gone, or one of several has no room.
-    pub(crate) fn count_dropped(&self, effects: &[EffectOutcome]) {
-        let (mut without_session, mut without_room) = (0, 0);
-        for effect in effects {
-            match effect {
-                EffectOutcome::NoSession => without_session += 1,
-                EffectOutcome::StoredForUser(stored) => without_room += stored.full.len() as u64,
-                _ => {}
-            }
-        }
-        let counters = &self.counters;
-        for (counter, dropped) in [
-            (&counters.messages_without_session, without_session),
-            (&counters.messages_without_room, without_room),
-        ] {
-            if dropped > 0 {
-                counter.fetch_add(dropped, Ordering::Relaxed);
-            }
         }
     }
 

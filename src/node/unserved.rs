@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Node;
+use crate::logging;
 use crate::store::StoreError;
 use crate::store::operation::{FindUnserved, UnservedWork};
 use crate::wire::quoted;
@@ -105,13 +106,13 @@ impl Node {
 impl News {
     fn log(&self) {
         match self {
-            News::Waits(work) => log::warn!(
+            News::Waits(work) => logging::warn!(
                 "messages are waiting for the service {}, which no running node has: {} of them. They will be handled when such a \
                 node joins; if none is expected, a handler forwards to a wrong name",
                 quoted(&work.service),
                 work.messages
             ),
-            News::Served(service) => log::info!(
+            News::Served(service) => logging::info!(
                 "no more messages are waiting for a node that has the service {}",
                 quoted(service)
             ),

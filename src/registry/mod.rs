@@ -62,6 +62,16 @@ pub(crate) struct Links {
     pub(crate) revocations: SeenRevocations,
     /// Shows how many sessions are connected here.
     pub(crate) connected: Arc<AtomicU64>,
+    pub(crate) fan_out: Arc<FanOut>,
+}
+
+/// Counters of publications.
+#[derive(Debug, Default)]
+pub(crate) struct FanOut {
+    /// Publications handed to at least one session of this node.
+    pub(crate) publications: AtomicU64,
+    /// Publications handed to sessions, once for each session.
+    pub(crate) deliveries: AtomicU64,
 }
 
 /// The actor.
@@ -86,6 +96,7 @@ pub(crate) struct Registry {
     stray_age: Duration,
     when_empty: Vec<oneshot::Sender<()>>,
     connected: Arc<AtomicU64>,
+    fan_out: Arc<FanOut>,
 }
 
 impl Registry {
@@ -107,6 +118,7 @@ impl Registry {
             stray_age: links.takeover_wait.saturating_mul(4),
             when_empty: Vec::new(),
             connected: links.connected,
+            fan_out: links.fan_out,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, WrapFuture};
 
@@ -112,6 +113,11 @@ impl Registry {
             let Some(listeners) = self.topics.get(&publication.topic) else {
                 continue;
             };
+            self.fan_out.publications.fetch_add(1, Ordering::Relaxed);
+            let reached = listeners.len() as u64;
+            self.fan_out
+                .deliveries
+                .fetch_add(reached, Ordering::Relaxed);
             let published = Arc::new(Published::new(publication));
             for session in listeners {
                 if let Some(entry) = self.sessions.get_mut(session) {

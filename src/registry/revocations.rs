@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Entry, Registry, ToSession};
+use crate::logging;
 use crate::mailbox::Mailbox;
 use crate::store::operation::{Publication, Revocation};
 
@@ -69,7 +70,7 @@ impl Registry {
     pub(super) fn heed(&mut self, publication: &Publication) {
         let revocation = match serde_json::from_str::<Revocation>(publication.msg.get()) {
             Ok(revocation) => Arc::new(revocation),
-            Err(error) => return log::debug!("an announcement is not understood: {error}"),
+            Err(error) => return logging::debug!("an announcement is not understood: {error}"),
         };
         // Counted first: a session that attaches from now on has either seen it or gets it.
         self.revocations.add(revocation.clone());

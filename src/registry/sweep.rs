@@ -6,6 +6,7 @@ use std::time::Instant;
 use actix::{Handler, Message, MessageResult};
 
 use super::{Registry, ToSession, Waiter};
+use crate::logging;
 use crate::seldom::log_seldom;
 use crate::store::operation::{Deregister, Holder, SessionKey, Swept};
 
@@ -56,7 +57,7 @@ impl Registry {
             .collect();
         let old = |since: &Instant| now.duration_since(*since) > self.stray_age;
         for (&holder, _) in strays.iter().filter(|(_, since)| old(since)) {
-            log::info!(
+            logging::info!(
                 "session {} is not here, though the store believes so: deregistered",
                 holder.session.0
             );

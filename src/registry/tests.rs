@@ -93,6 +93,7 @@ fn registry() -> (Addr<Registry>, Arc<Written>) {
             takeover_wait: Duration::MAX,
             revocations: SeenRevocations::default(),
             connected: Arc::default(),
+            fan_out: Arc::default(),
         })
     });
     (registry, written)

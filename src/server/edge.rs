@@ -8,10 +8,11 @@ use crate::auth::Authentication;
 use crate::config::Config;
 use crate::error::NotReady;
 use crate::http::{Admission, Backend};
+use crate::logging;
 use crate::mailbox::{Mailbox, Meter};
 use crate::maintenance::MaintenanceCounters;
 use crate::node::budget::NodeBudget;
-use crate::node::{Gate, Node};
+use crate::node::{Closes, Gate, Node};
 use crate::session::connection::{FromConnection, NewConnection};
 use crate::session::{RunningHandlers, Session};
 
@@ -63,6 +64,10 @@ impl Backend for Edge {
         &self.node.authentications
     }
 
+    fn closes(&self) -> &Closes {
+        &self.node.counters.closes
+    }
+
     fn admission(&self) -> &Admission {
         &self.beside.admission
     }
@@ -83,7 +88,7 @@ impl Backend for Edge {
         let node = self.node.clone();
         actix_web::rt::spawn(async move {
             if let Err(error) = node.close_session_later(session_id).await {
-                log::debug!("a session could not be closed out of band: {error}");
+                logging::debug!("a session could not be closed out of band: {error}");
             }
         });
     }

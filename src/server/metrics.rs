@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::endpoint::is_stand_in;
+use crate::endpoint::{EndpointMetrics, is_stand_in};
+use crate::latency::LatencyMetrics;
 use crate::maintenance::MaintenanceCounters;
 use crate::metrics::Metrics;
 use crate::node::Node;
@@ -32,7 +33,28 @@ pub(super) fn snapshot(node: &Node, maintenance: &MaintenanceCounters) -> Metric
     let services = services.map(|(name, service)| (name.clone(), service.metrics()));
     let endpoints = node.endpoints.iter();
     let endpoints = endpoints.map(|(id, endpoint)| (id.clone(), endpoint.counters.snapshot()));
+    let endpoints: BTreeMap<_, _> = endpoints.collect();
+    let mut handlers = LatencyMetrics::default();
+    endpoints
+        .values()
+        .for_each(|endpoint: &EndpointMetrics| handlers.add(&endpoint.handling));
+    let stages = [
+        ("parse", node.counters.parse.snapshot()),
+        ("handler", handlers),
+        ("store_wait", store.waited.clone()),
+        ("commit", store.commits.clone()),
+        ("send", node.budget.sending.snapshot()),
+    ];
+    let [by_server, by_client] = node.counters.closes.snapshot();
+    let refusals = &node.counters.refusals;
+    let refusals = [
+        ("login", get(&refusals.login)),
+        ("message", get(&refusals.message)),
+        ("delivery", get(&refusals.delivery)),
+        ("topic", get(&refusals.topic)),
+    ];
     Metrics {
+        stages: stages.into(),
         app: node.app.clone(),
         node: node.name().to_string(),
         ready: node.ready().is_ok(),
@@ -42,7 +64,7 @@ pub(super) fn snapshot(node: &Node, maintenance: &MaintenanceCounters) -> Metric
         maintenance: maintenance.snapshot(),
         services: services.collect(),
         unserved: node.unserved.counts(),
-        endpoints: endpoints.collect(),
+        endpoints,
         sessions_connected: get(&node.counters.sessions_connected),
         handlers_running: get(&node.counters.handlers_running),
         handler_failures: get(&node.counters.handler_failures),
@@ -63,6 +85,12 @@ pub(super) fn snapshot(node: &Node, maintenance: &MaintenanceCounters) -> Metric
         messages_expired: get(&node.counters.messages_expired),
         incarnations: get(&node.counters.incarnations),
         sessions_displaced: get(&node.counters.sessions_displaced),
+        closes: [("server", by_server), ("client", by_client)].into(),
+        refusals: refusals.into(),
+        sweep_finds: get(&node.counters.sweep_finds),
+        publications: get(&node.counters.fan_out.publications),
+        publications_delivered: get(&node.counters.fan_out.deliveries),
+        lease_age: node.since_renewal(),
         client_mistakes: get(&node.counters.client_mistakes),
     }
 }

@@ -11,6 +11,7 @@ use actix_web::dev::AppConfig;
 use actix_web::web::ServiceConfig;
 
 use super::MatsSocketServer;
+use crate::logging;
 
 impl MatsSocketServer {
     /// Mounts the WebSocket, and the HTTP resources below it, at a path, for `App::configure`.
@@ -60,13 +61,13 @@ impl MatsSocketServer {
                     server.stop().await;
                     return result;
                 }
-                signal = signal => log::info!("{signal}: stopping"),
+                signal = signal => logging::info!("{signal}: stopping"),
             }
             // The HTTP server must keep running while the sockets are closed.
             let stopping = async {
                 tokio::select! {
                     () = server.prepare_to_stop() => {}
-                    signal = shutdown_signal() => log::info!("{signal} again: stopping without delay"),
+                    signal = shutdown_signal() => logging::info!("{signal} again: stopping without delay"),
                 }
                 server.stop().await;
                 handle.stop(true).await;
@@ -91,7 +92,7 @@ fn shutdown_signal() -> impl Future<Output = &'static str> {
                 match signal {
                     Ok(signal) => drop(signal.recv().await),
                     Err(error) => {
-                        log::error!("cannot listen for {name}: {error}");
+                        logging::error!("cannot listen for {name}: {error}");
                         std::future::pending::<()>().await;
                     }
                 }

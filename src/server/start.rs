@@ -18,6 +18,7 @@ use crate::endpoint::{Data, Endpoint, Run, Service, ServiceOptions, builtin, sta
 use crate::error::StartError;
 use crate::events::Listeners;
 use crate::http::{Access, Admission};
+use crate::logging;
 use crate::mailbox::Mailbox;
 use crate::maintenance::Maintenance;
 use crate::node::{Counters, LeaseClock, Meters, Node, Parts, incarnation};
@@ -25,7 +26,7 @@ use crate::registry::{Links, Registry};
 use crate::service::Services;
 use crate::store::operation::{ClaimApplication, NewestPublication, RenewLease};
 use crate::store::{Store, StoreError, StoreHandle, Subscribers};
-use crate::wire::quoted;
+use crate::wire::{quoted, shown};
 
 /// The checked configuration of a server.
 pub(super) struct Setup {
@@ -58,7 +59,7 @@ pub(super) async fn start(setup: Setup) -> Result<MatsSocketServer, StartError> 
             return;
         }
         if let Err(error) = system.run() {
-            log::error!("the server's thread ended: {error}");
+            logging::error!("the server's thread ended: {error}");
         }
     };
     std::thread::Builder::new()
@@ -95,6 +96,7 @@ async fn begin(setup: Setup) -> Result<MatsSocketServer, StartError> {
         #[cfg(feature = "schema")]
         schema: setup.schema,
     });
+    let database = setup.store.database();
     let (endpoints, known_services) =
         with_built_ins(setup.endpoints, setup.services, &setup.config);
     let node = Arc::new(Node::new(Parts {
@@ -133,14 +135,43 @@ async fn begin(setup: Setup) -> Result<MatsSocketServer, StartError> {
         takeover_wait: node.config.takeover_wait,
         revocations: node.revocations.clone(),
         connected: node.counters.sessions_connected.clone(),
+        fan_out: node.counters.fan_out.clone(),
     }));
     services.run(Services::new(node.clone()));
     actix::spawn(node.clone().watch_health());
+    report_start(&node, database);
     Ok(MatsSocketServer {
         edge: Arc::new(Edge::new(node.clone(), beside.clone())),
         node,
         beside,
     })
+}
+
+/// The features that this server was built with.
+fn features() -> String {
+    let all = [
+        ("sqlite", cfg!(feature = "sqlite")),
+        ("postgres", cfg!(feature = "postgres")),
+        ("browser-client", cfg!(feature = "browser-client")),
+        ("schema", cfg!(feature = "schema")),
+        ("tracing", cfg!(feature = "tracing")),
+        ("sabotage", cfg!(feature = "sabotage")),
+    ];
+    let on: Vec<_> = all
+        .iter()
+        .filter(|(_, on)| *on)
+        .map(|(name, _)| *name)
+        .collect();
+    on.join(", ")
+}
+
+fn report_start(node: &Node, database: &'static str) {
+    let (name, app) = (node.name(), shown(&node.app));
+    let (version, features) = (env!("CARGO_PKG_VERSION"), features());
+    logging::info!(
+        version = version, app = app, node = name, store = database, features = features;
+        "matssocket {version} has started node {name} of the application {app} on {database} (features: {features})"
+    );
 }
 
 /// A node that has joined its cluster.

@@ -115,7 +115,9 @@ impl Desk {
             && let Some(row) = self.places.get_mut(service).and_then(Places::begin)
         {
             let (node, running) = (node.clone(), Running::new(&row, me));
-            actix::spawn(async move { running.ends(work::work(&node, row).await) });
+            let trace = work::trace(&row);
+            let work = async move { running.ends(work::work(&node, row).await) };
+            actix::spawn(trace.run(work));
         }
     }
 

@@ -7,6 +7,7 @@ use super::reply::{Reply, plain_reply};
 use super::retry::retry_until_stopped;
 use super::work::{Again, Failed, commit_settled, postpone, settle, unless_stopped};
 use crate::endpoint::{Service, ServiceFailure, plain_rejection, rejection};
+use crate::logging;
 use crate::node::Node;
 use crate::store::operation::{BuryForwarded, Forwarded};
 use crate::wire::shown;
@@ -47,7 +48,7 @@ pub(super) async fn give_up(
         "given up; the store refused the reason".to_owned(),
     ];
     for reason in reasons {
-        match bury(node, row, reason).await {
+        match bury(node, row, attempts, reason).await {
             Ok(()) => return None,
             Err(refused) => refused.log(row, "its dead letter"),
         }
@@ -58,16 +59,21 @@ pub(super) async fn give_up(
 
 impl Failed {
     fn log(&self, row: &Forwarded, what: &str) {
-        log::error!(
-            "work for the service {:?} is given up (trace id {}), but the store refuses {what}: {}",
-            row.work.service,
-            shown(&row.work.tid),
-            shown(&self.0)
+        let (service, trace_id) = (&row.work.service, shown(&row.work.tid));
+        let why = shown(&self.0);
+        logging::error!(
+            trace_id = trace_id, service = service;
+            "work for the service {service:?} is given up (trace id {trace_id}), but the store refuses {what}: {why}"
         );
     }
 }
 
-async fn bury(node: &Arc<Node>, row: &Forwarded, reason: String) -> Result<(), Failed> {
+async fn bury(
+    node: &Arc<Node>,
+    row: &Forwarded,
+    attempts: u32,
+    reason: String,
+) -> Result<(), Failed> {
     let bury = BuryForwarded {
         id: row.id,
         epoch: row.epoch,
@@ -77,6 +83,18 @@ async fn bury(node: &Arc<Node>, row: &Forwarded, reason: String) -> Result<(), F
         retry_until_stopped(node, || node.store.run_for(row.work.share(), bury.clone())).await;
     if unless_stopped(buried)? == Some(true) {
         node.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
+        report_dead(row, attempts, &bury.reason);
     }
     Ok(())
+}
+
+fn report_dead(row: &Forwarded, attempts: u32, reason: &str) {
+    let work = &row.work;
+    let (service, session_id) = (shown(&work.service), &work.sid);
+    let (user, trace_id) = (shown(&work.user_id), shown(&work.tid));
+    logging::error!(
+        session_id = session_id, user_id = user, trace_id = trace_id, service = service, attempt = attempts;
+        "work for the service {service:?} became a dead letter after {attempts} attempts (user {user}, trace id {trace_id}): \
+         {reason}; `matssocket dead-letters` shows it and puts it back"
+    );
 }

@@ -13,6 +13,7 @@ use crate::node::Node;
 use crate::store::operation::{
     Cause, Effect, Forwarded, Handles, Proof, Transact, TransactBody, Transacted, Unit, UnitOutcome,
 };
+use crate::trace::Trace;
 
 /// Calls the service inside the transaction that settles the row. If the store fails, the call is repeated: nothing was
 /// kept, or the row is settled.
@@ -23,6 +24,7 @@ pub(super) async fn transact(
     handler: &TransactionalHandler,
 ) -> Result<Again, Failed> {
     let hands_on = node.hands_on().await;
+    let trace = Trace::current();
     let transacted = retry_until_stopped(node, || {
         let transact = Transact {
             handles: Handles::Work {
@@ -30,11 +32,18 @@ pub(super) async fn transact(
                 epoch: row.epoch,
             },
             limit: service.time_limit,
-            run: body(node.clone(), row.clone(), handler.clone(), hands_on),
+            run: body(
+                node.clone(),
+                row.clone(),
+                handler.clone(),
+                hands_on,
+                trace.clone(),
+            ),
         };
         node.store.run_for(row.work.share(), transact)
     });
-    let Some(transacted) = unless_stopped(transacted.await)? else {
+    let transacted = trace.commit().run(transacted).await;
+    let Some(transacted) = unless_stopped(transacted)? else {
         return Ok(None);
     };
     match transacted {
@@ -73,6 +82,7 @@ fn body(
     row: Forwarded,
     handler: TransactionalHandler,
     hands_on: bool,
+    trace: Trace,
 ) -> TransactBody {
     Box::new(move |connection| {
         let context = Context::new(origin(&node, &row, row.work.kind, &row.work.service));
@@ -80,7 +90,7 @@ fn body(
             context: context.clone(),
             payload: Some(row.work.msg.clone()),
         };
-        let handled = handler(connection, call);
+        let handled = trace.handler().enter(|| handler(connection, call));
         let mut effects = node.effects_of(&context);
         match last_effect(&node, &row, handled, hands_on) {
             Ok(last) => effects.extend(last),

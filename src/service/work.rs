@@ -17,11 +17,13 @@ use crate::endpoint::{
     panicked,
 };
 use crate::error::HandlerError;
+use crate::logging;
 use crate::node::Node;
 use crate::store::operation::{
     Cause, Effect, Forwarded, NewForward, PostponeForwarded, Proof, ReadForwarded, Unit,
     UnitOutcome,
 };
+use crate::trace::{About, Trace};
 use crate::wire::{DebugOptions, MessageType, shown};
 
 /// An attempt that has failed, and why.
@@ -30,6 +32,19 @@ pub(super) struct Failed(pub(super) String);
 /// When the row is due again, if it is not settled.
 pub(super) type Again = Option<Duration>;
 
+/// The span of the attempt that begins.
+pub(super) fn trace(row: &Forwarded) -> Trace {
+    let about = About {
+        kind: row.work.kind,
+        endpoint: Some(row.work.endpoint.as_str()).filter(|it| !it.is_empty()),
+        session_id: &row.work.sid,
+        user_id: &row.work.user_id,
+        trace_id: &row.work.tid,
+        message_id: row.work.cmid.as_deref(),
+    };
+    Trace::attempt(about, &row.work.service, row.attempts.saturating_add(1))
+}
+
 /// Works on a row. Returns when it is due again, if it is not settled.
 pub(super) async fn work(node: &Arc<Node>, row: Forwarded) -> Again {
     let service = node.services.get(&row.work.service)?;
@@ -37,9 +52,16 @@ pub(super) async fn work(node: &Arc<Node>, row: Forwarded) -> Again {
         Run::Async(handler) => attempt(node, service, handler, &row).await,
         Run::Transactional(handler) => transact(node, service, &row, handler).await,
     };
+    let trace = Trace::current();
     match ended {
-        Ok(again) => again,
-        Err(Failed(why)) => fail(node, service, &row, &why).await,
+        Ok(again) => {
+            trace.ended(if again.is_none() { "done" } else { "postponed" });
+            again
+        }
+        Err(Failed(why)) => {
+            trace.ended("failed");
+            fail(node, service, &row, &why).await
+        }
     }
 }
 
@@ -56,6 +78,7 @@ async fn attempt(
         context: context.clone(),
         payload,
     });
+    let call = Trace::current().handler().run(call);
     let Some(handled) = within(service.time_limit, call).await else {
         return Err(timed_out(node, service, row));
     };
@@ -313,11 +336,11 @@ pub(super) async fn postpone(
     if let Err(Unsettled::Refused(why)) = postponed.await {
         // The row no longer has a place here. This node claims it again when it finds a claim of its own that it does
         // not know.
-        log::error!(
-            "work for the service {:?} could not be put back (trace id {}): {}",
-            row.work.service,
-            shown(&row.work.tid),
-            shown(&why)
+        let (service, trace_id) = (&row.work.service, shown(&row.work.tid));
+        let why = shown(&why);
+        logging::error!(
+            trace_id = trace_id, service = service;
+            "work for the service {service:?} could not be put back (trace id {trace_id}): {why}"
         );
     }
     Some(delay)
@@ -336,7 +359,8 @@ async fn commit(
         };
         node.store.run_for(row.work.share(), unit)
     });
-    let outcome = unless_stopped(outcome.await)?;
+    let outcome = Trace::current().commit().run(outcome).await;
+    let outcome = unless_stopped(outcome)?;
     if let Some(UnitOutcome::Committed(effects)) = &outcome {
         node.count_dropped(effects);
     }

@@ -11,6 +11,7 @@ use crate::registry::ToSession;
 use crate::store::operation::{
     ConnectionId, Fenced, HeldSession, Holder, OutboxMessage, Registered, SessionKey,
 };
+use crate::trace::Trace;
 use crate::wire::{Envelope, MessageType, Payload};
 
 /// An established session whose decisions are discarded instead of carried out.
@@ -110,6 +111,7 @@ impl Decisions {
                 cmid,
                 kind: MessageType::Request,
                 end,
+                trace: Trace::none(),
             }));
         }
         self.later();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use super::Inner;
 use super::opened::Opened;
+use crate::logging;
 
 /// One node's attachment to an opened store.
 pub(super) struct Attached {
@@ -64,7 +65,7 @@ impl Drop for Attached {
         let thread = std::thread::Builder::new().name("matssocket-close".into());
         if let Err(error) = thread.spawn(move || close_if_last(&opened, &store)) {
             self.opened.detach_node();
-            log::warn!("cannot start a thread to close the store; it stays open: {error}");
+            logging::warn!("cannot start a thread to close the store; it stays open: {error}");
         }
     }
 }

@@ -10,6 +10,7 @@ use super::metrics::StoreMetricsSnapshot;
 use super::operation::{CloseSession, CloseTarget, ClosedSession, ListSessions, SessionFilter};
 use super::statements::Mode;
 use super::{Access, Operation, StoreError, job, opened};
+use crate::logging;
 use crate::mailbox::MailboxMetrics;
 use crate::wire::shown;
 
@@ -41,7 +42,7 @@ impl StoreHandle {
             // The sender is dropped on every exit path, panics included.
             Ok(_) => tokio::time::timeout(patience, until_closed).await.is_ok(),
             Err(error) => {
-                log::warn!("cannot start a thread to close the store; it stays open: {error}");
+                logging::warn!("cannot start a thread to close the store; it stays open: {error}");
                 true
             }
         }

@@ -13,6 +13,7 @@ use super::pool::ConnectionPool;
 use super::queue::Queue;
 use super::statements::Cutter;
 use super::writer;
+use crate::logging;
 use crate::seldom::log_seldom;
 
 /// How long a thread has to notice that its connection was ended.
@@ -202,7 +203,7 @@ impl Handlers {
     /// Starts replacements for lost threads.
     fn replace(self: &Arc<Self>, late: usize, lost: usize) {
         let all_lost = lost >= MOST_LOST;
-        log::error!(
+        logging::error!(
             "{late} threads that run transactional handlers are abandoned, {lost} in all{}",
             if all_lost {
                 "; no more replacements are started"
@@ -216,7 +217,7 @@ impl Handlers {
                 false => Some(self.start()),
             };
             if let Some(Err(error)) = &started {
-                log::error!("cannot start a thread for transactional handlers: {error}");
+                logging::error!("cannot start a thread for transactional handlers: {error}");
             }
             if !matches!(started, Some(Ok(_))) {
                 self.state().owed += 1;

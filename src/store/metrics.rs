@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::latency::{Latency, LatencyMetrics, Tally};
+
 /// Counters of one opened store, shared by everything in it.
 #[derive(Debug, Default)]
 pub struct StoreMetrics {
@@ -19,6 +21,8 @@ pub struct StoreMetrics {
     panics: AtomicU64,
     refused_busy: AtomicU64,
     lost_threads: AtomicU64,
+    waited: Latency,
+    commits: Latency,
 }
 
 impl StoreMetrics {
@@ -38,7 +42,13 @@ impl StoreMetrics {
         self.operations.fetch_add(operations as u64, Relaxed);
     }
 
+    /// How long operations have waited.
+    pub(super) fn waited(&self, waits: Tally) {
+        self.waited.add(waits);
+    }
+
     pub(super) fn committed(&self, size: usize, took: Duration) {
+        self.commits.record(took);
         let (size, us) = (size as u64, took.as_micros() as u64);
         self.batches.fetch_add(1, Relaxed);
         self.batched.fetch_add(size, Relaxed);
@@ -82,6 +92,9 @@ impl StoreMetrics {
             refused_busy: self.refused_busy.load(Relaxed),
             lost_threads: self.lost_threads.load(Relaxed),
             log_bytes,
+            connections: 0,
+            waited: self.waited.snapshot(),
+            commits: self.commits.snapshot(),
         }
     }
 }
@@ -122,4 +135,11 @@ pub struct StoreMetricsSnapshot {
     /// when it has grown large or the store is idle, unless a long-running reader still needs an old state of the
     /// database.
     pub log_bytes: u64,
+    /// Connections to the database that are open.
+    pub connections: u64,
+    /// Shown as stages of [`Metrics`](crate::Metrics::stages).
+    #[serde(skip)]
+    pub(crate) waited: LatencyMetrics,
+    #[serde(skip)]
+    pub(crate) commits: LatencyMetrics,
 }

@@ -48,6 +48,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use self::attached::Attached;
+use crate::logging;
 
 pub use config::StoreConfig;
 pub use error::StoreError;
@@ -74,6 +75,18 @@ pub(crate) struct ListenAt {
     pub(crate) url: String,
     /// The schema, whose nodes are one cluster.
     pub(crate) schema: String,
+}
+
+/// Says which migrations have run, if any have.
+fn report_migrations(database: &str, names: &[String]) {
+    if names.is_empty() {
+        return;
+    }
+    let names = names.join(", ");
+    logging::info!(
+        store = database, migrations = names;
+        "the tables on {database} were brought up to date by these migrations: {names}"
+    );
 }
 
 /// How a database is opened.
@@ -143,6 +156,14 @@ impl Store {
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     pub(crate) fn listen(&self) -> Option<&ListenAt> {
         self.inner.listen.as_ref()
+    }
+
+    /// The name of the database, for log lines.
+    pub(crate) fn database(&self) -> &'static str {
+        match self.inner.connection.1.ends_with("SqliteConnection") {
+            true => "SQLite",
+            false => "PostgreSQL",
+        }
     }
 
     /// The Diesel connection that transactional handlers are given: its type and its name.

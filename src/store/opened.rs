@@ -21,6 +21,7 @@ use super::queue::Queue;
 use super::statements::{Database, Rank};
 use super::{Operation, StoreConfig, StoreError, shard};
 use crate::clock::after;
+use crate::logging;
 use crate::mailbox::MailboxMetrics;
 
 /// How much longer than a database answer may take the threads are given to end when the store is closed.
@@ -181,7 +182,11 @@ impl Opened {
     pub fn metrics(&self) -> StoreMetricsSnapshot {
         let open = self.open();
         let bytes = open.database.as_ref().map(|it| it.log_bytes());
-        self.queue.metrics.snapshot(bytes.unwrap_or_default())
+        let connections = open.pool.as_ref().map(|it| it.open_connections());
+        StoreMetricsSnapshot {
+            connections: connections.unwrap_or_default(),
+            ..self.queue.metrics.snapshot(bytes.unwrap_or_default())
+        }
     }
 
     /// Asks the threads on which users depend to check that they can reach the database. [`trouble`](Self::trouble)
@@ -280,7 +285,7 @@ fn join(threads: Vec<JoinHandle<()>>, longest: Duration, handlers: Option<&Arc<H
         let _ = thread.join();
     }
     if !stuck.is_empty() {
-        log::error!(
+        logging::error!(
             "{} threads of the store did not end within {longest:?} and are abandoned",
             stuck.len()
         );

@@ -201,6 +201,11 @@ impl ConnectionPool {
         }
     }
 
+    /// Number of open connections, including those in use.
+    pub fn open_connections(&self) -> u64 {
+        self.state().open as u64
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

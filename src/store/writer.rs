@@ -16,6 +16,8 @@ use super::statements::{
     Care, DbError, DbResult, Fault, Group, Meaning, Mode, Statements, Touched, Verdict, in_words,
 };
 use crate::fault_injection::{Step, reached};
+use crate::latency::Tally;
+use crate::logging;
 use crate::seldom::log_seldom;
 use crate::wire::shown;
 
@@ -94,7 +96,9 @@ impl Worker<'_> {
     /// Checks that the database can be reached.
     fn check(&mut self) {
         if let Err(fault) = self.try_hard(&mut []) {
-            log::debug!("a thread of the store cannot use the database at the moment: {fault:?}");
+            logging::debug!(
+                "a thread of the store cannot use the database at the moment: {fault:?}"
+            );
         }
         self.health.checked();
     }
@@ -113,9 +117,12 @@ impl Worker<'_> {
         let begun = Instant::now();
         let queue = self.queue;
         queue.metrics.handled(jobs.len());
+        let mut tally = Tally::default();
+        let waits = jobs.iter_mut().map(|job| job.taken(begun));
         queue
             .meter
-            .count_out(jobs.iter_mut().map(|job| job.taken(begun)));
+            .count_out(waits.inspect(|wait| tally.record(*wait)));
+        queue.metrics.waited(tally);
         self.commit_all(jobs);
         queue.meter.handled_together(begun.elapsed());
     }

@@ -78,14 +78,66 @@ async fn a_scrape_shows_sessions_and_what_became_of_messages() {
         ["resolved", "rejected", "failed", "forwarded", "done"].map(calls),
         [2.0, 1.0, 1.0, 1.0, 0.0]
     );
-    let took = shown["matssocket_endpoint_handling_seconds_total{endpoint=\"test.do\"}"];
+    let handling = |what: &str| shown[&format!("matssocket_endpoint_handling_seconds_{what}")];
+    let took = handling(r#"sum{endpoint="test.do"}"#);
     assert!(took > 0.0 && took < 60.0, "{took} s");
+    assert_eq!(handling(r#"count{endpoint="test.do"}"#), 5.0);
+    assert_eq!(handling(r#"bucket{endpoint="test.do",le="+Inf"}"#), 5.0);
+    assert!(handling(r#"bucket{endpoint="test.do",le="0.000025"}"#) <= 5.0);
+    for stage in ["parse", "handler", "store_wait", "commit", "send"] {
+        let times = shown[&format!("matssocket_stage_seconds_count{{stage=\"{stage}\"}}")];
+        assert!(times >= 1.0, "{stage}: {times}");
+    }
     assert_eq!(shown["matssocket_ready"], 1.0);
     assert!(shown["matssocket_store_transactions_total"] > 0.0);
     assert!(shown["matssocket_mailbox_handled_total{actor=\"session\"}"] > 0.0);
     others.leave(1001).await;
     nodes.control.event("close", others.session()).await;
     connected(nodes.server(), 1.0).await;
+    let closed = scrape(nodes.server()).await;
+    assert_eq!(
+        closed[r#"matssocket_closes_total{by="client",code="1001"}"#],
+        1.0
+    );
+    assert!(closed["matssocket_lease_age_seconds"] < 60.0);
+    assert!(closed["matssocket_store_connections"] >= 1.0);
+}
+
+#[actix_web::test]
+async fn a_scrape_shows_refusals_closes_and_how_many_a_publication_reaches() {
+    let nodes = Nodes::one().await;
+    let (mut anna, mut bertha) = (nodes.open("anna").await, nodes.open("bertha").await);
+    for line in [&mut anna, &mut bertha] {
+        line.send(json!([{"t": "SUB", "eid": "news"}])).await;
+        line.expect("SUB_OK").await;
+    }
+    nodes
+        .server()
+        .publish("news", "t", &1)
+        .await
+        .expect("stored");
+    for line in [&mut anna, &mut bertha] {
+        line.expect("PUB").await;
+    }
+    anna.send(json!([{"t": "SUB", "eid": "denied"}])).await;
+    anna.expect("SUB_NO_AUTH").await;
+    let mut refused = Client::with_auth("nobody").connect(&nodes[0].url).await;
+    refused.say_hello().await;
+    refused.expect_close(1008).await;
+    let shown = scrape(nodes.server()).await;
+    let seen = [
+        "matssocket_publications_total",
+        "matssocket_publications_delivered_total",
+        r#"matssocket_refusals_total{of="topic"}"#,
+        r#"matssocket_refusals_total{of="login"}"#,
+        r#"matssocket_refusals_total{of="delivery"}"#,
+        r#"matssocket_closes_total{by="server",code="1008"}"#,
+        "matssocket_sweep_finds_total",
+    ];
+    assert_eq!(
+        seen.map(|name| shown[name]),
+        [1.0, 2.0, 1.0, 1.0, 0.0, 1.0, 0.0]
+    );
 }
 
 /// It is called by a thread of the store, which catches the panic.

@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::watch::Watch;
 use super::{Done, Post, listen};
+use crate::logging;
 
 /// How often a connection is checked.
 const LOOK: Duration = Duration::from_millis(500);
@@ -28,11 +29,11 @@ impl Keeper {
             self.post.counters.mark_down();
             let failures = self.post.failures.fetch_add(1, Relaxed);
             if failures == 0 {
-                log::warn!(
+                logging::warn!(
                     "no LISTEN connection; until it is back, only the sweep finds news: {why}"
                 );
             } else {
-                log::debug!("still no LISTEN connection: {why}");
+                logging::debug!("still no LISTEN connection: {why}");
             }
             // If the node leaves now, notices still waiting are left to the sweep.
             let (Ok(_) | Err(RecvTimeoutError::Disconnected)) =

@@ -13,6 +13,7 @@ use super::watch::Watch;
 use super::{Post, Told};
 use crate::cluster::Notice;
 use crate::conninfo::{longest_connect, one_line, refusal};
+use crate::logging;
 
 /// Incoming notices must be polled for: how often while there is traffic, and when there was none for `QUIET`.
 const QUICK: Duration = Duration::from_millis(1);
@@ -138,7 +139,7 @@ impl<'a> ListenConnection<'a> {
             let payload = next.map_err(|error| one_line(&error))?.payload;
             match serde_json::from_str(&payload) {
                 Ok(packet) => self.heard(packet),
-                Err(error) => log::debug!("a notice of an unknown kind is ignored: {error}"),
+                Err(error) => logging::debug!("a notice of an unknown kind is ignored: {error}"),
             }
         }
         Ok(())
@@ -169,7 +170,7 @@ impl<'a> ListenConnection<'a> {
         self.post.counters.mark_up();
         if self.post.failures.swap(0, Relaxed) > 0 {
             self.post.counters.reconnects.fetch_add(1, Relaxed);
-            log::info!("the LISTEN connection is back");
+            logging::info!("the LISTEN connection is back");
         }
         self.post.deliver(Notice::Missed);
     }

@@ -19,6 +19,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use self::keeper::Keeper;
 use super::{ClusterCounters, Deliver, Done, Notice, Transport};
 use crate::conninfo;
+use crate::logging;
 
 /// Notices waiting to be sent by one node; more are dropped, and the sweep finds what they announced.
 const QUEUE: usize = 10_000;
@@ -84,7 +85,7 @@ impl PostgresTransport {
         let nodes = self.nodes();
         let put = nodes.get(teller).map(|it| it.waiting.try_send(told));
         if !matches!(put, Some(Ok(()))) {
-            log::debug!("a notice was dropped: the node's queue is full, or the node has left");
+            logging::debug!("a notice was dropped: the node's queue is full, or the node has left");
         }
     }
 }
@@ -127,7 +128,7 @@ impl Transport for PostgresTransport {
                 };
                 self.nodes().insert(node.to_owned(), joined);
             }
-            Err(error) => log::error!(
+            Err(error) => logging::error!(
                 "cannot start a thread for notices to {node}; only the sweep finds news: {error}"
             ),
         }

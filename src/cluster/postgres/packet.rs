@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Told;
 use crate::cluster::Notice;
+use crate::logging;
 use crate::store::operation::{ConnectionId, SessionKey};
 
 /// Longest payload, in bytes.
@@ -147,7 +148,7 @@ pub(super) fn compose(told: impl IntoIterator<Item = Told>) -> (Vec<String>, Vec
         let packet = Kind::of(notice).map(|kind| Packet { from, kind }.text());
         match packet.filter(|text| text.len() <= LONGEST) {
             Some(text) => drop(packets.insert((channel, text))),
-            None => log::debug!("a notice for {channel} was dropped: it is too long"),
+            None => logging::debug!("a notice for {channel} was dropped: it is too long"),
         }
     };
     for Told {

@@ -18,8 +18,8 @@ use crate::config::Config;
 use crate::error::NotReady;
 use crate::http::{Access, Admission, Backend, mount, no_upgrade, on_connect};
 use crate::mailbox::{Mailbox, Meter};
-use crate::node::Gate;
 use crate::node::budget::NodeBudget;
+use crate::node::{Closes, Gate};
 use crate::session::connection::{FromConnection, NewConnection};
 
 pub(super) struct Fake {
@@ -28,6 +28,7 @@ pub(super) struct Fake {
     meter: Arc<Meter>,
     authentications: Arc<Gate>,
     admission: Admission,
+    closes: Closes,
     pub(super) budget: Arc<NodeBudget>,
     pub(super) down: AtomicBool,
     /// How often those routes of the application were reached that no request in these tests may reach.
@@ -46,6 +47,9 @@ impl Backend for Fake {
     }
     fn authentications(&self) -> &Arc<Gate> {
         &self.authentications
+    }
+    fn closes(&self) -> &Closes {
+        &self.closes
     }
     fn admission(&self) -> &Admission {
         &self.admission
@@ -156,6 +160,7 @@ impl Server {
         let handshakes = Arc::default();
         let fake = Arc::new(Fake {
             admission: Admission::new(access, &config),
+            closes: Closes::default(),
             budget: NodeBudget::new(&config),
             authentications: Gate::new(config.max_authentications_pending),
             secrets: AtomicUsize::new(0),

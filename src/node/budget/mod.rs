@@ -20,6 +20,8 @@ pub(crate) use self::held::Held;
 pub(crate) use self::pool::{Account, Reserved, Ticket};
 use self::pool::{Budget, Pool};
 use crate::config::Config;
+use crate::latency::Latency;
+use crate::logging;
 use crate::seldom::Seldom;
 
 /// Bytes of one connection in one direction that never wait for room.
@@ -37,6 +39,8 @@ pub(crate) struct NodeBudget {
     pub(crate) closed_slow: AtomicU64,
     /// Connections closed because there was no room for what they had begun to send.
     pub(crate) closed_waiting: AtomicU64,
+    /// How long what is written to a connection takes to be handed to its socket.
+    pub(crate) sending: Latency,
     /// Limits the log lines about both.
     pub(crate) closes: Seldom,
 }
@@ -79,6 +83,7 @@ impl NodeBudget {
             max_user_bytes: config.max_user_bytes.min(half - before_hello),
             closed_slow: AtomicU64::new(0),
             closed_waiting: AtomicU64::new(0),
+            sending: Latency::default(),
             closes: Seldom::default(),
         })
     }
@@ -143,7 +148,7 @@ impl NodeBudget {
 
     fn log_close(&self, why: &str) {
         if let Some(count) = self.closes.count() {
-            log::info!(
+            logging::info!(
                 "connections closed in the middle of a message since the last such line: {count}; this one: {why}"
             );
         }

@@ -2,6 +2,7 @@
 
 mod authenticate;
 mod message;
+mod note;
 mod registration;
 mod report;
 mod topics;
@@ -20,7 +21,7 @@ use super::connection::{
     ConnectionHandle, ConnectionUser, Flow, FromConnection, NewConnection, ToConnection,
 };
 use super::handler::{HandlerEnded, RunningHandlers};
-use super::state::{Action, Environment, Event, Keep, State};
+use super::state::{Action, Event, Keep, State};
 use crate::auth::Authenticator;
 use crate::mailbox::{Mailbox, metered};
 use crate::node::Node;
@@ -30,6 +31,7 @@ use crate::store::operation::{
     Complete, DropInbox, FetchOutbox, Holder, ReadAnswer, ReadStanding, ReadTopic, SessionKey,
 };
 use crate::store::{Operation, Share, StoreError};
+use crate::trace::Deliveries;
 
 /// Length of the random part of a server message id.
 const PREFIX: usize = 6;
@@ -72,6 +74,7 @@ pub(crate) struct Session {
     asking: Vec<AbortHandle>,
     /// Transactional handlers of a session run one after the other, in the order of its messages. `None` until the first.
     transactions: Option<Arc<tokio::sync::Mutex<()>>>,
+    deliveries: Deliveries,
 }
 
 /// State shared by the actor and its registration, which continues even if the actor ends.
@@ -121,29 +124,9 @@ impl Session {
             asking: Vec::new(),
             registering: None,
             transactions: None,
+            deliveries: Deliveries::default(),
         };
         Mailbox::new(&session.start(), &meter)
-    }
-
-    fn sample_environment(&self) -> Environment {
-        let config = &self.node.config;
-        let unsent = self.flow.unsent();
-        // A pipeline's text and the envelopes parsed from it are held at the same time.
-        let incoming_room = self.flow.incoming().room(2 * SMALL);
-        let outgoing_room = self.flow.outgoing().room(SMALL);
-        let no_room = outgoing_room == 0 && unsent > SMALL;
-        self.flow.await_drain(no_room);
-        Environment {
-            now: self.node.uptime(),
-            wall: self.node.clock.now_ms(),
-            going_out: unsent > 0,
-            backpressured: unsent > config.max_unsent || no_room,
-            filling: unsent > config.max_unsent / 2,
-            incoming_room,
-            outgoing_room,
-            user_is_busy: self.node.handlers_of.is_full(self.state.account()),
-            lease_in_doubt: self.node.since_renewal() >= config.lease,
-        }
     }
 
     /// Processes an event, carries out the resulting actions, and processes the events that those produce immediately.
@@ -152,6 +135,7 @@ impl Session {
         let mut events = VecDeque::new();
         let mut next = Some(event);
         while let Some(event) = next {
+            self.note(&event);
             let environment = self.sample_environment();
             for action in self.state.on(event, environment) {
                 self.perform(action, &mut events, ctx);
@@ -228,8 +212,11 @@ impl Session {
                     }
                 });
             }
+            Action::Delivering(messages) => self.delivering(&messages),
             Action::Complete(acks) => {
                 let Some(holder) = self.holder() else { return };
+                self.deliveries.end(&acks.acked, "ACK");
+                self.deliveries.end(&acks.nacked, "NACK");
                 let complete = Complete {
                     holder,
                     acked: acks.acked.clone(),
@@ -402,7 +389,8 @@ impl Handler<HandlerEnded> for Session {
     type Result = ();
 
     fn handle(&mut self, ended: HandlerEnded, ctx: &mut Self::Context) {
-        self.take(Event::HandlerEnded(ended), ctx);
+        let trace = ended.trace.clone();
+        trace.enter(|| self.take(Event::HandlerEnded(ended), ctx));
     }
 }
 
@@ -422,4 +410,4 @@ impl Handler<Brought> for Session {
     }
 }
 
-metered!(Session: FromConnection, ToSession, HandlerEnded, Happened, Brought);
+metered!(Session: ToSession, HandlerEnded, Happened, Brought);

@@ -14,6 +14,7 @@ use super::super::state::{Event, Hello, Keep};
 use crate::auth::ClientInfo;
 use crate::clock::jittered;
 use crate::events::{SessionChange, SessionEvent};
+use crate::logging;
 use crate::mailbox::Mailbox;
 use crate::node::Node;
 use crate::registry::{Attach, Detach, TakeOver, ToSession, UserHash};
@@ -235,10 +236,10 @@ fn unwelcomed(held: &HeldSession) -> Keep {
 /// Says which sessions of a user have made room for his new one.
 fn tell_displaced(node: &Node, sessions: &[ClosedSession]) {
     for session in sessions {
-        log::info!(
-            "session {} of user {} was closed: it had no connection, and made room for a newer one",
-            session.sid,
-            shown(&session.user_id)
+        let (sid, user) = (&session.sid, shown(&session.user_id));
+        logging::info!(
+            session_id = sid, user_id = user;
+            "session {sid} of user {user} was closed: it had no connection, and made room for a newer one"
         );
         node.counters
             .sessions_displaced

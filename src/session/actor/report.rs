@@ -8,7 +8,9 @@ use crate::wire::shown;
 impl Failure {
     pub(super) fn log(&self) {
         match self {
-            Failure::Authenticator(text) => log_seldom!(warn, "{}", shown(text)),
+            Failure::Authenticator(text) => {
+                log_seldom!(warn, "the authenticator failed: {}", shown(text))
+            }
             Failure::ReadOutbox(error) => {
                 log_seldom!(warn, "an outbox could not be read, trying again: {error}")
             }

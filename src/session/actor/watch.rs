@@ -4,12 +4,36 @@ use std::time::Duration;
 
 use actix::{AsyncContext, Context};
 
-use super::super::state::Event;
+use super::super::state::{Environment, Event};
 
 use super::Session;
 use crate::clock::ms;
+use crate::node::budget::SMALL;
+use crate::trace::Trace;
 
 impl Session {
+    pub(super) fn sample_environment(&self) -> Environment {
+        let config = &self.node.config;
+        let unsent = self.flow.unsent();
+        // A pipeline's text and the envelopes parsed from it are held at the same time.
+        let incoming_room = self.flow.incoming().room(2 * SMALL);
+        let outgoing_room = self.flow.outgoing().room(SMALL);
+        let no_room = outgoing_room == 0 && unsent > SMALL;
+        self.flow.await_drain(no_room);
+        Environment {
+            now: self.node.uptime(),
+            wall: self.node.clock.now_ms(),
+            going_out: unsent > 0,
+            backpressured: unsent > config.max_unsent || no_room,
+            filling: unsent > config.max_unsent / 2,
+            incoming_room,
+            outgoing_room,
+            user_is_busy: self.node.handlers_of.is_full(self.state.account()),
+            lease_in_doubt: self.node.since_renewal() >= config.lease,
+            traced: Trace::is_on(),
+        }
+    }
+
     /// Keeps the count of the bytes that the state holds, in addition to those of its connection.
     pub(super) fn count(&mut self) {
         let held = (self.state.held_incoming(), self.state.held_outgoing());

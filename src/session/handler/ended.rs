@@ -3,6 +3,7 @@
 use actix::Message;
 
 use crate::store::operation::Holder;
+use crate::trace::Trace;
 use crate::wire::{Envelope, MessageType};
 
 /// A handler has ended.
@@ -12,6 +13,8 @@ pub(crate) struct HandlerEnded {
     pub(crate) cmid: String,
     pub(crate) kind: MessageType,
     pub(crate) end: End,
+    /// The span of the message.
+    pub(crate) trace: Trace,
 }
 
 /// How a handler ended.
@@ -33,4 +36,18 @@ pub(crate) enum End {
     Unknown,
     /// This registration no longer holds the session; nothing was kept.
     FencedOff(Holder),
+}
+
+impl End {
+    /// Its name in spans.
+    pub(crate) fn outcome(&self) -> &'static str {
+        match self {
+            End::Answered { answer, .. } => answer.t.name(),
+            End::Duplicate(_) => "duplicate",
+            End::NothingToSettle => "nothing to settle",
+            End::Retry(_) => "RETRY",
+            End::Unknown => "unknown",
+            End::FencedOff(_) => "fenced off",
+        }
+    }
 }

@@ -22,6 +22,7 @@ use crate::store::operation::{
     ReadCorrelation, Unit, UnitOutcome,
 };
 use crate::store::{Share, StoreError};
+use crate::trace::Trace;
 use crate::wire::{DebugOptions, Envelope, MessageType, shown};
 
 /// One message to be handled.
@@ -88,7 +89,14 @@ pub(in crate::session) async fn handle(job: Box<Job>, running: Arc<RunningHandle
             continue;
         }
         if let Some(owner) = running.end() {
-            owner.to.tell(HandlerEnded { cmid, kind, end });
+            let trace = Trace::current();
+            trace.ended(end.outcome());
+            owner.to.tell(HandlerEnded {
+                cmid,
+                kind,
+                end,
+                trace,
+            });
         }
         break;
     }
@@ -143,7 +151,7 @@ async fn attempt_once(job: &Job, running: &mut Running) -> End {
                 payload: job.envelope.msg.clone(),
             };
             let begun = Instant::now();
-            let handled = handler(call).await;
+            let handled = Trace::current().handler().run(handler(call)).await;
             endpoint.counters.ended(begun, &handled);
             let effects = job.node.effects_of(&context);
             commit(job, running, handled, effects).await
@@ -252,7 +260,8 @@ pub(super) async fn commit(
         if let Cause::Incoming { holder: of, .. } = &mut unit.cause {
             *of = holder;
         }
-        match job.node.store.run_back(job.share(), unit).await {
+        let stored = job.node.store.run_back(job.share(), unit);
+        match Trace::current().commit().run(stored).await {
             // Nothing was stored, so the unit is intact and can be committed again.
             Ok((refused, UnitOutcome::FencedOff))
                 if running.holder().is_some_and(|newest| newest != holder) =>

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::ended::{End, HandlerEnded};
 use crate::mailbox::Mailbox;
 use crate::store::operation::{Holder, SessionKey};
+use crate::trace::Trace;
 use crate::wire::MessageType;
 
 /// All running handlers of the node.
@@ -89,6 +90,7 @@ impl Drop for Running {
                 cmid: self.key.1.clone(),
                 kind: self.kind,
                 end: End::Unknown,
+                trace: Trace::none(),
             });
         }
     }

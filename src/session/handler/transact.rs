@@ -15,6 +15,7 @@ use crate::store::StoreError;
 use crate::store::operation::{
     ForwardLimit, Handles, Transact, TransactBody, Transacted, UnitOutcome,
 };
+use crate::trace::Trace;
 use crate::wire::{Envelope, MessageType};
 
 /// Runs a transactional handler inside the transaction of its message.
@@ -32,13 +33,14 @@ pub(super) async fn transact(
     let shared = Arc::new(job.clone_for_store(holder));
     let inside = shared.clone();
     let (answers, answered) = std::sync::mpsc::channel();
+    let trace = Trace::current();
     let run: TransactBody = Box::new(move |connection| {
         let call = Call {
             context: context.clone(),
             payload: inside.envelope.msg.clone(),
         };
         let begun = Instant::now();
-        let handled = handler(connection, call);
+        let handled = trace.handler().enter(|| handler(connection, call));
         counters.ended(begun, &handled);
         if matches!(handled, Ok(RawOutcome::Reject(_)) | Err(_)) {
             return Err(Box::new(Undone::Answered(handled)));
@@ -62,7 +64,8 @@ pub(super) async fn transact(
         limit: job.node.config.transaction_limit,
         run,
     };
-    let handled = match job.node.store.run_for(job.share(), transact).await {
+    let transacted = job.node.store.run_for(job.share(), transact);
+    let handled = match Trace::current().commit().run(transacted).await {
         Ok(Transacted::Unit(UnitOutcome::TooMuchForwarded(limit @ ForwardLimit::OneMessage))) => {
             Err(HandlerError::internal(limit.to_string()))
         }

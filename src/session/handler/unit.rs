@@ -76,7 +76,7 @@ fn failed(job: &Job, error: &HandlerError) {
 /// The log text of a failure.
 fn described(job: &Job, error: &HandlerError) -> String {
     format!(
-        "{} {} failed (trace id {}): {}",
+        "{} {} (trace id {}): {}",
         job.envelope.t,
         shown(job.envelope.eid.as_deref().unwrap_or("reply")),
         shown(job.envelope.tid.as_deref().unwrap_or_default()),

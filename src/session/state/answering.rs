@@ -98,7 +98,9 @@ impl State {
     }
 
     pub(super) fn handler_ended(&mut self, ended: HandlerEnded) {
-        let HandlerEnded { cmid, kind, end } = ended;
+        let HandlerEnded {
+            cmid, kind, end, ..
+        } = ended;
         let (dropped, settled) = self.inbox.ended(&cmid, &end);
         if dropped {
             self.to_drop.push(cmid.clone());

@@ -36,6 +36,8 @@ pub(in crate::session) struct Environment {
     /// The node's lease may have expired, for example after a long pause: the session may have moved to another node
     /// unnoticed.
     pub(in crate::session) lease_in_doubt: bool,
+    /// Somebody listens to spans.
+    pub(in crate::session) traced: bool,
 }
 
 impl Default for Environment {
@@ -50,6 +52,7 @@ impl Default for Environment {
             outgoing_room: usize::MAX,
             user_is_busy: false,
             lease_in_doubt: false,
+            traced: false,
         }
     }
 }
@@ -201,6 +204,8 @@ pub(in crate::session) enum Action {
         kind: MessageType,
         bytes: u64,
     },
+    /// Begin the spans of messages that are being sent. (Only if somebody listens to spans.)
+    Delivering(Vec<Delivering>),
     /// Delete messages from the outbox.
     Complete(Box<Acks>),
     /// Delete messages from the inbox.
@@ -259,6 +264,16 @@ pub(in crate::session) struct Recorded {
     pub(in crate::session) message_type: MessageType,
     pub(in crate::session) endpoint: Option<Box<str>>,
     pub(in crate::session) trace_id: Option<Box<str>>,
+}
+
+/// A message that is being sent, as its span shows it.
+#[derive(Debug)]
+pub(in crate::session) struct Delivering {
+    pub(in crate::session) seq: i64,
+    pub(in crate::session) kind: MessageType,
+    pub(in crate::session) smid: String,
+    pub(in crate::session) endpoint: Option<String>,
+    pub(in crate::session) trace_id: String,
 }
 
 /// A message to be handled.

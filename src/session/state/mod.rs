@@ -39,8 +39,8 @@ use bytestring::ByteString;
 
 use self::authorization::Authorization;
 pub(super) use self::event::{
-    Acks, Action, Environment, Event, Failure, Handle, Hello, Identity, Keep, Recorded, Subscribed,
-    ToSubscribe,
+    Acks, Action, Delivering, Environment, Event, Failure, Handle, Hello, Identity, Keep, Recorded,
+    Subscribed, ToSubscribe,
 };
 use self::inbox::Inbox;
 use self::leaving::Leaving;
@@ -342,6 +342,11 @@ impl State {
     pub(super) fn user_id(&self) -> &str {
         self.principal()
             .map_or("", |principal| principal.user_id.as_str())
+    }
+
+    /// The newest sequence number known to be stored.
+    pub(super) fn newest_known(&self) -> i64 {
+        self.window.newest_known()
     }
 
     /// What the client said about itself.

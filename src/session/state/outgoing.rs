@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 use super::super::connection::Text;
 use super::authorization::Outgoing;
 use super::recent::Outline;
-use super::{Acks, Action, Failure, State};
+use super::{Acks, Action, Delivering, Failure, State};
 use crate::clock::ms;
 use crate::store::StoreError;
 use crate::store::operation::{Fenced, FetchedOutbox, OutboxMessage};
@@ -56,6 +56,11 @@ impl State {
     fn send_round(&mut self) {
         let (now, wall) = (self.environment.now, self.environment.wall);
         let round = self.window.next_round(self.config.round, now, wall);
+        if self.environment.traced && !round.is_empty() {
+            let delivering = round.iter().filter_map(|it| self.delivering(it));
+            let delivering = delivering.collect();
+            self.actions.push(Action::Delivering(delivering));
+        }
         let mut envelopes = Vec::with_capacity(round.len());
         for message in round {
             if let (true, Some(cmid)) = (message.kind.is_reply(), &message.cmid) {
@@ -67,6 +72,16 @@ impl State {
         if !envelopes.is_empty() {
             self.send_now(envelopes);
         }
+    }
+
+    fn delivering(&self, message: &OutboxMessage) -> Option<Delivering> {
+        Some(Delivering {
+            seq: message.seq,
+            kind: message.kind,
+            smid: self.identity()?.smid(message.seq),
+            endpoint: message.eid.clone(),
+            trace_id: message.tid.clone(),
+        })
     }
 
     fn envelope(&self, message: OutboxMessage) -> Envelope {

@@ -22,6 +22,7 @@ use crate::store::operation::{
     ConnectionId, Fenced, FetchedOutbox, HeldSession, Holder, Missed, OutboxMessage, Publication,
     PublicationPage, Registered, SessionKey, Standing,
 };
+use crate::trace::Trace;
 use crate::wire::{Envelope, MessageType};
 
 /// A state with its environment, driven step by step.
@@ -172,6 +173,7 @@ impl Driven {
             cmid: cmid.into(),
             kind,
             end,
+            trace: Trace::none(),
         }))
     }
 }

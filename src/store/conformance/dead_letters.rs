@@ -4,6 +4,14 @@ use super::outbox::sized;
 use super::*;
 use crate::clock::{epoch_ms, wall_time};
 
+/// The sequence numbers of what has become dead letters.
+pub fn buried(marked: MarkedRedelivery) -> Vec<i64> {
+    match marked {
+        MarkedRedelivery::Done(dead) => dead.iter().map(|it| it.seq).collect(),
+        MarkedRedelivery::FencedOff => panic!("fenced off"),
+    }
+}
+
 pub async fn dead_letters(base: Base) {
     let a = base.node("a").await;
     let holder = a.open("user", "s1").await.holder;
@@ -19,9 +27,14 @@ pub async fn dead_letters(base: Base) {
         MarkedRedelivery::Done(vec![])
     );
     assert_eq!(a.run(mark(vec![1])).await, MarkedRedelivery::Done(vec![]));
+    let dead = Buried {
+        seq: 1,
+        trace_id: "m1".into(),
+        endpoint: Some("terminator".into()),
+    };
     assert_eq!(
         a.run(mark(vec![1, 2])).await,
-        MarkedRedelivery::Done(vec![1])
+        MarkedRedelivery::Done(vec![dead])
     );
     assert_eq!(
         a.tids(holder.session).await,

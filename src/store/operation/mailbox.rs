@@ -75,9 +75,20 @@ pub struct MarkRedelivery {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MarkedRedelivery {
     /// Done; these became dead letters.
-    Done(Vec<i64>),
+    Done(Vec<Buried>),
     /// Another registration holds the session; nothing was changed.
     FencedOff,
+}
+
+/// A message of an outbox that has become a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Buried {
+    /// Its sequence number.
+    pub seq: i64,
+    /// Its trace id.
+    pub trace_id: String,
+    /// The endpoint or terminator that it was for; `None` for a reply.
+    pub endpoint: Option<String>,
 }
 
 /// Reads the correlation of one of our requests.

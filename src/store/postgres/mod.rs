@@ -71,7 +71,7 @@ use self::vacuum::Vacuum;
 use self::work_connection::PgWorkConnection;
 use super::limits::Limits;
 use super::statements::{Cutter, Database, WorkConnection};
-use super::{Access, StoreConfig, StoreError};
+use super::{Access, StoreConfig, StoreError, report_migrations};
 use crate::conninfo::{is_ambiguous, one_line, with_keepalives};
 
 type Conn = PgConn;
@@ -156,7 +156,7 @@ impl Shared {
 /// Opens a database.
 pub fn open(settings: &Postgres, config: &StoreConfig) -> Result<Arc<dyn Database>, StoreError> {
     match settings.migrate {
-        true => drop(migrate::run(settings)?),
+        true => report_migrations("PostgreSQL", &migrate::run(settings)?),
         false => migrate::check(settings, Access::Full)?,
     }
     Ok(database(settings, config, Access::Full))

@@ -19,6 +19,7 @@ use diesel::sql_types::{Bool, Text};
 use super::connection::PgConn;
 use super::query::{Value, sql};
 use super::{Shared, quoted};
+use crate::logging;
 use crate::store::statements::DbResult;
 
 /// How often to check the tables.
@@ -57,7 +58,7 @@ impl Vacuum {
         match thread.spawn(move || Vacuumer::new(shared).run(&ended)) {
             Ok(_) => Some(Vacuum { _ends: ends }),
             Err(error) => {
-                log::warn!(
+                logging::warn!(
                     "cannot start a thread to vacuum PostgreSQL's tables, which is left to autovacuum: {error}"
                 );
                 None
@@ -100,7 +101,7 @@ impl Vacuumer {
                 self.used = Instant::now();
                 if let Err(why) = self.look(DEAD) {
                     // Problems with the database are reported by those who depend on it more.
-                    log::debug!("the tables were not vacuumed: {why}");
+                    logging::debug!("the tables were not vacuumed: {why}");
                 }
             } else if self.used.elapsed() > IDLE {
                 self.conn = None;
@@ -148,7 +149,7 @@ impl Vacuumer {
 
     fn refuse(&mut self, table: &str) {
         if !std::mem::replace(&mut self.refused, true) {
-            log::warn!(
+            logging::warn!(
                 "the database's role may not vacuum table {table:?}, and autovacuum runs only occasionally: under load, \
                 PostgreSQL will be slower. Make the role the owner of the tables, grant it MAINTAIN (PostgreSQL 17 or \
                 newer), or set autovacuum_naptime to a few seconds"

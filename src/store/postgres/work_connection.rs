@@ -11,6 +11,7 @@ use super::connection::{Committed, PgConn};
 use super::dialect::Dialect;
 use super::query::{Value, sql};
 use super::sql::{Known, Rooms, Transaction};
+use crate::logging;
 use crate::seldom::log_seldom;
 use crate::store::statements::{
     Care, Cutter, DbError, DbResult, Fault, Group, Meaning, Verdict, WorkConnection,
@@ -154,7 +155,7 @@ impl Shared {
                 // The server has not yet noticed that the connection is gone.
                 Ok(Some(_)) => {}
                 Ok(None) => return None,
-                Err(error) => log::debug!("PostgreSQL cannot be reached yet: {error}"),
+                Err(error) => logging::debug!("PostgreSQL cannot be reached yet: {error}"),
             }
             if Instant::now() >= until {
                 return None;

@@ -6,6 +6,7 @@ use super::Transaction;
 use super::schema::{forwarded, node, session};
 use super::unserved::services_in;
 use crate::clock::{ms, wall_time};
+use crate::logging;
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
 
@@ -50,7 +51,7 @@ impl Transaction<'_> {
             .select((node::name, node::lease.assume_not_null()));
         let ahead: Vec<(String, i64)> = unclaimed!(ahead).load(self.raw_conn())?;
         for (name, lease) in ahead {
-            log::warn!("the clock was set back; the lease of {name} starts over");
+            logging::warn!("the clock was set back; the lease of {name} starts over");
             diesel::update(node::table.find(name))
                 .set(node::lease_until.eq(now.saturating_add(lease)))
                 .execute(self.raw_conn())?;

@@ -158,16 +158,24 @@ impl Transaction<'_> {
         let session = op.holder.session;
         let mut dead = Vec::new();
         for seq in &op.seqs {
-            let deliveries: Option<i32> = diesel::update(outbox::table.find((session.0, *seq)))
-                .set(outbox::deliveries.eq(outbox::deliveries + 1))
-                .returning(outbox::deliveries)
-                .get_result(self.flushed_conn()?)
-                .optional()?;
-            if deliveries.is_some_and(|deliveries| i64::from(deliveries) > op.max.into()) {
-                dead.push(*seq);
+            let marked: Option<(i32, String, Option<String>)> =
+                diesel::update(outbox::table.find((session.0, *seq)))
+                    .set(outbox::deliveries.eq(outbox::deliveries + 1))
+                    .returning((outbox::deliveries, outbox::tid, outbox::eid))
+                    .get_result(self.flushed_conn()?)
+                    .optional()?;
+            if let Some((deliveries, trace_id, endpoint)) = marked
+                && i64::from(deliveries) > op.max.into()
+            {
+                dead.push(Buried {
+                    seq: *seq,
+                    trace_id,
+                    endpoint,
+                });
             }
         }
-        self.bury_messages(session, &dead)?;
+        let seqs: Vec<i64> = dead.iter().map(|it| it.seq).collect();
+        self.bury_messages(session, &seqs)?;
         Ok(MarkedRedelivery::Done(dead))
     }
 

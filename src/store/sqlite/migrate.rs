@@ -37,14 +37,14 @@ const BARE: [&str; 10] = [
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// Brings the tables up to date, in one transaction.
+/// Brings the tables up to date, in one transaction. Returns the names of the migrations that ran.
 ///
 /// # Errors
 /// The reason for the failure. Nothing was changed.
-pub fn run(conn: &mut SqliteConnection) -> Result<(), Failure> {
+pub fn run(conn: &mut SqliteConnection) -> Result<Vec<String>, Failure> {
     refuse_both(conn)?;
     if missing(conn)?.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     conn.immediate_transaction(|conn| {
         conn.batch_execute(
@@ -56,11 +56,13 @@ pub fn run(conn: &mut SqliteConnection) -> Result<(), Failure> {
         if known(conn)?.is_empty() {
             take_over(conn)?;
         }
+        let mut ran = Vec::new();
         for migration in missing(conn)? {
             migration.run(conn)?;
             note(conn, &version(&*migration))?;
+            ran.push(migration.name().to_string());
         }
-        Ok(())
+        Ok(ran)
     })
 }
 

@@ -78,7 +78,7 @@ use self::watch::{LogUse, Watch};
 use self::work_connection::{SqliteReader, SqliteWriter, UnusableFile};
 use super::limits::Limits;
 use super::statements::{Database, WorkConnection};
-use super::{StoreConfig, StoreError};
+use super::{StoreConfig, StoreError, report_migrations};
 
 type Conn = SqliteConnection;
 
@@ -124,7 +124,8 @@ pub fn open_file(path: &Path, config: &StoreConfig) -> Result<Arc<dyn Database>,
     // The file may have been replaced since it was locked, or be read-only.
     watch.check().map_err(|why| refuse(&why))?;
     prepare(&mut first, config.busy_timeout, true).map_err(|why| refuse(&why))?;
-    migrate::run(&mut first).map_err(|why| refuse(&why))?;
+    let ran = migrate::run(&mut first).map_err(|why| refuse(&why))?;
+    report_migrations("SQLite", &ran);
     first
         .immediate_transaction(forget_nodes)
         .map_err(|why| refuse(&why))?;

@@ -10,6 +10,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
 use super::watch::Watch;
+use crate::logging;
 use crate::seldom::log_seldom;
 
 /// The size that the log may keep, in bytes: what SQLite lets it grow to by itself, and a little more.
@@ -62,11 +63,11 @@ pub fn tend(
         return;
     }
     if let Err(why) = empty(conn) {
-        log::debug!("the write-ahead log could not be emptied: {why}");
+        logging::debug!("the write-ahead log could not be emptied: {why}");
     }
     let timeout = format!("PRAGMA busy_timeout = {}", busy_timeout.as_millis());
     if let Err(why) = conn.batch_execute(&timeout) {
-        log::debug!("the busy timeout could not be set: {why}");
+        logging::debug!("the busy timeout could not be set: {why}");
     }
     let bytes = watch.log_bytes();
     if bytes > LARGE {
@@ -101,7 +102,7 @@ pub fn empty_at_the_end(watch: &Watch, url: &str) {
     if bytes > 0 {
         let path = watch.path().display();
         let why = emptied.err().map(|why| format!(" ({why})"));
-        log::warn!(
+        logging::warn!(
             "the store is closed, but {bytes} bytes of {path}-wal may not be in {path} yet, because another program is \
              reading it (a backup, a shell){}: a copy needs the -wal as well until that program is done",
             why.unwrap_or_default()

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use super::file::{self, Identity};
+use crate::logging;
 
 /// Watches a database's files. The writer checks before and after each transaction, at the cost of two file-system
 /// queries each time, so that nothing is acknowledged that is not in a file.
@@ -72,13 +73,13 @@ impl Watch {
         match std::fs::rename(&self.log, &aside) {
             Ok(()) => {
                 let aside = aside.display();
-                log::warn!(
+                logging::warn!(
                     "{log} was set aside as {aside}: it is the write-ahead log of the file that was {database} until it was \
                      deleted or replaced, and contains what was stored there last. To recover that, put the old file back \
                      while no process has it open, and rename {aside} to {log}; otherwise delete {aside}"
                 );
             }
-            Err(why) => log::error!(
+            Err(why) => logging::error!(
                 "{log} is the write-ahead log of the file that was {database} until it was deleted or replaced; move it \
                  away before anybody opens another file there ({why})"
             ),
@@ -146,8 +147,8 @@ impl Watch {
             && self.said.swap(wrong, Ordering::Relaxed) != wrong
         {
             match &result {
-                Err(why) => log::error!("nothing can be stored: {why}"),
-                Ok(_) => log::info!(
+                Err(why) => logging::error!("nothing can be stored: {why}"),
+                Ok(_) => logging::info!(
                     "the database file {} is available again",
                     self.path.display()
                 ),

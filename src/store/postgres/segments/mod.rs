@@ -24,6 +24,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::logging;
 use crate::seldom::log_seldom;
 
 /// Queries the number of the current segment.
@@ -131,7 +132,7 @@ impl Segments {
 
     fn note_refused(&self) {
         if !self.refused.swap(true, Ordering::Relaxed) {
-            log::warn!(
+            logging::warn!(
                 "this role lacks TRUNCATE on the tables inbox_1 to inbox_4 and outbox_1 to outbox_4: reclaiming the space \
                 of deleted messages is left to vacuum and to other nodes"
             );

@@ -252,12 +252,11 @@ async fn deliveries_are_counted_and_the_dead_buried_wherever_they_are() {
         MarkedRedelivery::Done(vec![]),
         "the first time"
     );
-    let dead = case.node.run(mark(1)).await;
-    assert_eq!(
-        dead,
-        MarkedRedelivery::Done(seqs.clone()),
-        "the second time"
-    );
+    let dead = match case.node.run(mark(1)).await {
+        MarkedRedelivery::Done(dead) => dead.iter().map(|it| it.seq).collect(),
+        MarkedRedelivery::FencedOff => Vec::new(),
+    };
+    assert_eq!(dead, seqs, "the second time");
     assert_eq!(case.counts("outbox"), [0; 5]);
     assert_eq!(case.number("SELECT count(*) FROM dead_letter"), 5);
 }
