@@ -34,6 +34,18 @@ pub(crate) fn as_epoch_ms<S: Serializer>(time: &SystemTime, to: S) -> Result<S::
     to.serialize_i64(epoch_ms(*time))
 }
 
+/// Serialises a wall time as milliseconds since the epoch, and reads it back.
+pub(crate) mod epoch_ms_of {
+    use serde::{Deserialize, Deserializer};
+
+    pub(crate) use super::as_epoch_ms as serialize;
+    use super::{SystemTime, wall_time};
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SystemTime, D::Error> {
+        Ok(wall_time(i64::deserialize(from)?))
+    }
+}
+
 /// Serialises a duration as whole microseconds.
 pub(crate) fn as_micros<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))

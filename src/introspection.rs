@@ -51,6 +51,19 @@ pub struct RecentEnvelope {
     pub id: Option<String>,
 }
 
+/// A topic to which sessions on this node subscribe.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct TopicMetrics {
+    /// Its name.
+    pub topic: String,
+    /// Number of subscribed sessions that are connected to this node.
+    pub subscribers: u64,
+    /// Number of publications that this node has handed to them since the first of them subscribed. It begins anew when
+    /// nobody on this node was subscribed for a while.
+    pub publications: u64,
+}
+
 fn name<S: serde::Serializer>(t: &MessageType, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(t.name())
 }

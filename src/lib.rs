@@ -87,6 +87,7 @@
 //! - `client`: the Rust client, as `matssocket::client`; a service that is only a client should depend on the package
 //!   `matssocket-client` instead, which pulls in neither actix nor a database. `client-tls`: its `wss://`.
 //! - `browser-client`: the server also serves the browser client, below the path of its WebSocket.
+//! - `dashboard`: a dashboard for operators, and the admin API that it uses.
 //! - `schema`: the server describes its endpoints and topics as an AsyncAPI document, with JSON Schemas by the crate
 //!   `schemars`; TypeScript types are made from it.
 //!
@@ -106,6 +107,8 @@ mod cluster;
 mod config;
 #[cfg(feature = "postgres")]
 mod conninfo;
+#[cfg(feature = "dashboard")]
+mod dashboard;
 mod endpoint;
 mod error;
 mod events;
@@ -146,6 +149,8 @@ pub use auth::{
 pub use clock::Clock;
 pub use cluster::{Cluster, ClusterMetrics};
 pub use config::{Config, ConfigMistake};
+#[cfg(feature = "dashboard")]
+pub use dashboard::AdminAccess;
 pub use endpoint::{
     Context, EndpointMetrics, Forward, Incoming, Outcome, ReplyToken, ServiceFailure,
     ServiceMetrics, ServiceOptions,
@@ -155,7 +160,7 @@ pub use events::{MessageEvent, SessionChange, SessionEvent};
 #[cfg(feature = "browser-client")]
 pub use http::BROWSER_CLIENT;
 pub use http::{listen, no_upgrade, on_connect};
-pub use introspection::{LiveSession, RecentEnvelope};
+pub use introspection::{LiveSession, RecentEnvelope, TopicMetrics};
 pub use mailbox::MailboxMetrics;
 pub use maintenance::MaintenanceMetrics;
 pub use message::{Destination, IdempotencyKey, ReplyTo, SentToUser};

@@ -30,7 +30,7 @@ const LAYERS: &[&[&str]] = &[
     &["http", "maintenance"],
     &["metrics"],
     &["server"],
-    &["bench", "testkit"],
+    &["bench", "dashboard", "testkit"],
 ];
 
 /// Tests that put a whole server together to try one room of it.

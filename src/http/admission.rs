@@ -57,7 +57,7 @@ impl Admission {
     }
 
     /// Who sent a request.
-    pub(super) fn peer(&self, request: &HttpRequest) -> Peer {
+    pub(crate) fn peer(&self, request: &HttpRequest) -> Peer {
         Peer::by(request, self.proxies())
     }
 
@@ -74,7 +74,7 @@ impl Admission {
     }
 
     /// Whether the request's host is one of ours. The error says why not, for the log.
-    pub(super) fn admits_host(&self, request: &HttpRequest) -> Result<(), String> {
+    pub(crate) fn admits_host(&self, request: &HttpRequest) -> Result<(), String> {
         let Some(allowed) = &self.access.hosts else {
             return Ok(());
         };

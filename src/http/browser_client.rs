@@ -3,9 +3,10 @@
 
 use std::future::ready;
 
-use actix_web::http::header::{self, ETag, EntityTag, Header, IfNoneMatch};
+use actix_web::http::header::{self, ETag, EntityTag};
 use actix_web::{HttpRequest, HttpResponse, Resource, guard, web};
 
+use super::cached::{is_current, tag};
 use super::mount::other_method;
 
 /// The name of the browser client's file for this version of the crate, `client-<version>.js`, below the path that
@@ -75,11 +76,7 @@ pub(super) fn browser_client(below: &str) -> impl Iterator<Item = Resource> + us
 /// The content, or 304 if the client already has it. It is public and the same for everyone, so pages of other origins
 /// may load it: the origin of a connecting page is checked at the upgrade.
 fn answer(request: &HttpRequest, file: File, tag: EntityTag) -> HttpResponse {
-    let current = match IfNoneMatch::parse(request) {
-        Ok(IfNoneMatch::Any) => true,
-        Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|theirs| theirs.weak_eq(&tag)),
-        Err(_) => false,
-    };
+    let current = is_current(request, &tag);
     let mut response = match current {
         true => HttpResponse::NotModified(),
         false => HttpResponse::Ok(),
@@ -94,15 +91,4 @@ fn answer(request: &HttpRequest, file: File, tag: EntityTag) -> HttpResponse {
         true => response.finish(),
         false => response.content_type(file.kind).body(file.content),
     }
-}
-
-/// A hash of the content (FNV-1a), the same in every build of the same files. It is weak, because a middleware of the
-/// application may compress the response.
-fn tag(content: &str) -> EntityTag {
-    let hash = content
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    EntityTag::new_weak(format!("{hash:016x}"))
 }

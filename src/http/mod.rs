@@ -16,6 +16,8 @@ mod admission;
 mod before_hello;
 #[cfg(feature = "browser-client")]
 mod browser_client;
+#[cfg(any(feature = "browser-client", feature = "dashboard"))]
+mod cached;
 mod connection;
 mod frame;
 mod handshake;
@@ -34,8 +36,12 @@ mod upgrade;
 pub(crate) use admission::{Access, Admission, admits_page};
 #[cfg(feature = "browser-client")]
 pub use browser_client::BROWSER_CLIENT;
+#[cfg(any(feature = "browser-client", feature = "dashboard"))]
+pub(crate) use cached::{is_current, tag};
 pub(crate) use mount::mount;
 pub use mount::no_upgrade;
+#[cfg(feature = "dashboard")]
+pub(crate) use refusal::safe;
 pub use socket::{listen, on_connect};
 
 use std::sync::Arc;

@@ -22,7 +22,7 @@ const FLUSH: Duration = Duration::from_millis(10);
 pub(super) const RETRY_AFTER_SECONDS: &str = "1";
 
 /// Adds the headers that make our answer harmless wherever it is displayed.
-pub(super) fn safe(response: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
+pub(crate) fn safe(response: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
     response
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header((

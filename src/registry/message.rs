@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{Published, UserHash};
 use crate::introspection::LiveSession;
 use crate::mailbox::Mailbox;
-use crate::store::operation::{ClosedSession, Holder, OutboxMessage, Revocation};
+use crate::store::operation::{ClosedSession, Holder, OutboxMessage, Revocation, SessionKey};
 
 /// From the registry to a session of this node.
 #[derive(Debug, Message)]
@@ -80,6 +80,13 @@ pub(crate) struct Closed {
 #[derive(Message)]
 #[rtype(result = "Vec<Mailbox<ToSession>>")]
 pub(crate) struct List;
+
+/// A session, if it lives here.
+#[derive(Message)]
+#[rtype(result = "Option<Mailbox<ToSession>>")]
+pub(crate) struct Find {
+    pub(crate) session: SessionKey,
+}
 
 /// The sessions that live here, for liveliness.
 #[derive(Message)]

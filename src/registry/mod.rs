@@ -11,8 +11,9 @@ mod sweep;
 mod takeover;
 #[cfg(all(test, feature = "sqlite"))]
 mod tests;
+mod topics;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use actix::{Actor, Context, Handler, MessageResult};
 use tokio::sync::oneshot;
 
 pub(crate) use message::{
-    Attach, Closed, Detach, Holders, List, LookSoon, Rename, ToSession, WhenEmpty,
+    Attach, Closed, Detach, Find, Holders, List, LookSoon, Rename, ToSession, WhenEmpty,
 };
 use publications::Listening;
 pub(crate) use publications::{Positions, Received, SubscribeTopics, UnsubscribeTopic};
@@ -32,6 +33,8 @@ pub(crate) use shared_text::SharedText;
 pub(crate) use sweep::{BeginSweep, EndSweep, NotSwept, SweepNow};
 pub(crate) use takeover::{ComeBack, TakeOver};
 use takeover::{Waiter, Waiting};
+use topics::Topic;
+pub(crate) use topics::Topics;
 
 use crate::cluster::{FromCluster, Notice, Tell};
 use crate::mailbox::{Mailbox, metered};
@@ -74,7 +77,7 @@ pub(crate) struct Registry {
     sessions: HashMap<SessionKey, Entry>,
     /// New holders waiting for the previous registration to release the session.
     waiting: HashMap<SessionKey, Waiting>,
-    topics: HashMap<String, HashSet<SessionKey>>,
+    topics: HashMap<String, Topic>,
     revocations: Revocations,
     /// Number of the newest publication handed out.
     horizon: i64,
@@ -343,6 +346,14 @@ impl Handler<List> for Registry {
     }
 }
 
+impl Handler<Find> for Registry {
+    type Result = MessageResult<Find>;
+
+    fn handle(&mut self, Find { session }: Find, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.sessions.get(&session).map(|entry| entry.to.clone()))
+    }
+}
+
 impl Handler<Holders> for Registry {
     type Result = MessageResult<Holders>;
 
@@ -364,6 +375,6 @@ impl Handler<WhenEmpty> for Registry {
 }
 
 metered!(Registry:
-    Rename, Attach, Detach, TakeOver, Closed, ComeBack, CommitNews, FromCluster, List, Holders, WhenEmpty,
-    SubscribeTopics, UnsubscribeTopic, Received, Positions, BeginSweep, EndSweep, NotSwept,
+    Rename, Attach, Detach, TakeOver, Closed, ComeBack, CommitNews, FromCluster, List, Find, Holders, WhenEmpty,
+    Topics, SubscribeTopics, UnsubscribeTopic, Received, Positions, BeginSweep, EndSweep, NotSwept,
 );

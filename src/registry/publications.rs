@@ -64,9 +64,9 @@ pub(super) struct Listening {
 
 impl Registry {
     pub(super) fn unlisten(&mut self, session: SessionKey, topic: &str) {
-        if let Some(listeners) = self.topics.get_mut(topic) {
-            listeners.remove(&session);
-            if listeners.is_empty() {
+        if let Some(heard) = self.topics.get_mut(topic) {
+            heard.subscribers.remove(&session);
+            if heard.subscribers.is_empty() {
                 self.topics.remove(topic);
             }
         }
@@ -109,11 +109,12 @@ impl Registry {
                 self.heed(&publication);
                 continue;
             }
-            let Some(listeners) = self.topics.get(&publication.topic) else {
+            let Some(topic) = self.topics.get_mut(&publication.topic) else {
                 continue;
             };
+            topic.publications += 1;
             let published = Arc::new(Published::new(publication));
-            for session in listeners {
+            for session in &topic.subscribers {
                 if let Some(entry) = self.sessions.get_mut(session) {
                     if let Some(listening) = &mut entry.listening {
                         listening.given = published.publication.id;
@@ -138,7 +139,8 @@ impl Handler<SubscribeTopics> for Registry {
         let listening = entry.listening.get_or_insert_default();
         for topic in topics {
             listening.topics.insert(topic.clone());
-            self.topics.entry(topic).or_default().insert(holder.session);
+            let topic = self.topics.entry(topic).or_default();
+            topic.subscribers.insert(holder.session);
         }
         Some(self.horizon)
     }

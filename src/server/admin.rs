@@ -105,7 +105,31 @@ impl Admin {
         filter: SessionFilter,
         limit: u32,
     ) -> Result<Vec<StoredSession>, StoreError> {
-        self.store.run(ListSessions { filter, limit }).await
+        self.store
+            .run(ListSessions {
+                filter,
+                newest_first: false,
+                limit,
+            })
+            .await
+    }
+
+    /// The same, newest first.
+    ///
+    /// # Errors
+    /// As [`sessions`](Self::sessions).
+    pub async fn newest_sessions(
+        &self,
+        filter: SessionFilter,
+        limit: u32,
+    ) -> Result<Vec<StoredSession>, StoreError> {
+        self.store
+            .run(ListSessions {
+                filter,
+                newest_first: true,
+                limit,
+            })
+            .await
     }
 
     /// The users who have sessions, sorted by their ids: at most `limit`, of those after `after`. See

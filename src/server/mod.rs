@@ -4,6 +4,7 @@ mod admin;
 mod builder;
 mod context;
 mod edge;
+mod inspection;
 mod live;
 mod metrics;
 mod run;
@@ -30,16 +31,11 @@ pub use started::Started;
 
 use crate::endpoint::{Host, ReplyToken};
 use crate::error::{NotReady, SendError};
-use crate::introspection::LiveSession;
 use crate::message::{self, Destination, IdempotencyKey, Recipient, ReplyTo};
 use crate::metrics::{Metrics, prometheus};
 use crate::node::Node;
 use crate::store::StoreError;
-use crate::store::operation::{
-    Cause, CountSessions, DeadLetter, DropDeadLetter, Effect, EffectOutcome, FindHome,
-    FindUnserved, ListDeadLetters, ListNodes, ListSessions, RedriveDeadLetter, SessionFilter,
-    SessionHome, StoredNode, StoredSession, Unit, UnitOutcome, UnservedWork,
-};
+use crate::store::operation::{Cause, Effect, EffectOutcome, Unit, UnitOutcome};
 
 /// A running server: one node of a cluster. Made by [`MatsSocketServer::builder`]. Clones are cheap and share the node;
 /// call [`stop`](Self::stop) or [`run`](Self::run), since dropping the last clone does not stop it.
@@ -239,87 +235,6 @@ impl MatsSocketServer {
     /// As [`revoke`](Self::revoke).
     pub async fn revoke_topic(&self, user_id: &str, topic: &str) -> Result<(), SendError> {
         message::revoke(&self.node.store, user_id, Some(topic)).await
-    }
-
-    /// Stored sessions of the whole cluster, connected or not, oldest first; at most `limit`.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn sessions(
-        &self,
-        filter: SessionFilter,
-        limit: u32,
-    ) -> Result<Vec<StoredSession>, StoreError> {
-        self.node.store.run(ListSessions { filter, limit }).await
-    }
-
-    /// Whether a session exists, and which node holds it.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn session_home(&self, session_id: &str) -> Result<SessionHome, StoreError> {
-        let sid = session_id.to_owned();
-        self.node.store.run(FindHome { sid }).await
-    }
-
-    /// Number of stored sessions of the whole cluster.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn count_sessions(&self, filter: SessionFilter) -> Result<u64, StoreError> {
-        self.node.store.run(CountSessions { filter }).await
-    }
-
-    /// The sessions connected to this node, with their last envelopes (payloads and authorization left out).
-    pub async fn live_sessions(&self) -> Vec<LiveSession> {
-        live::live_sessions(&self.node).await
-    }
-
-    /// The nodes of the cluster, by name.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn nodes(&self) -> Result<Vec<StoredNode>, StoreError> {
-        self.node.store.run(ListNodes).await
-    }
-
-    /// Work that waits because no living node has its service, by service. It is always empty while a node of an
-    /// earlier version is running, since such nodes do not announce their services.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn unserved(&self) -> Result<Vec<UnservedWork>, StoreError> {
-        let limit = crate::node::MOST_SERVICES;
-        self.node.store.run(FindUnserved { limit }).await
-    }
-
-    /// Messages that were given up, oldest first, with ids greater than `after`. Returns at most `limit`, and fewer if
-    /// they are large: only an empty page marks the end.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn dead_letters(
-        &self,
-        after: i64,
-        limit: u32,
-    ) -> Result<Vec<DeadLetter>, StoreError> {
-        self.node.store.run(ListDeadLetters { after, limit }).await
-    }
-
-    /// Puts a dead letter back for delivery. Returns false if there is none with this id, or its session is gone.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn redrive_dead_letter(&self, id: i64) -> Result<bool, StoreError> {
-        self.node.store.run(RedriveDeadLetter { id }).await
-    }
-
-    /// Deletes a dead letter. Returns false if there is none with this id.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn drop_dead_letter(&self, id: i64) -> Result<bool, StoreError> {
-        self.node.store.run(DropDeadLetter { id }).await
     }
 
     /// Figures of every actor, the store and the maintenance tasks since the start. They serialise to JSON.

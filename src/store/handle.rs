@@ -121,6 +121,7 @@ impl StoreHandle {
             };
             let list = ListSessions {
                 filter,
+                newest_first: false,
                 limit: PART,
             };
             let sessions = self.run(list).await?;

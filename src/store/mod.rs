@@ -26,8 +26,8 @@ mod looks;
 mod meaning;
 mod metrics;
 mod news;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-mod numbers;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "dashboard"))]
+pub(crate) mod numbers;
 mod opened;
 pub mod operation;
 mod pool;

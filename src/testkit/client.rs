@@ -320,8 +320,9 @@ impl TestClient {
         let gone = async {
             loop {
                 let list = ListSessions {
-                    filter: SessionFilter::default(),
-                    limit: u32::MAX,
+                    filter: SessionFilter::default().session_id(session_id.clone()),
+                    newest_first: false,
+                    limit: 1,
                 };
                 let sessions = node.store.run(list).await;
                 let sessions = sessions.map_err(|error| Error::Store(error.to_string()))?;

@@ -1,5 +1,7 @@
 //! What one node says and does over the wire, tested through real sockets.
 
+#[cfg(feature = "dashboard")]
+mod admin_http;
 mod authentication;
 mod authorization;
 #[cfg(feature = "browser-client")]

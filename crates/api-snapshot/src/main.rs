@@ -22,7 +22,7 @@ const LIBRARIES: [(&str, &str); 3] = [
     ("matssocket-client", "durable,tls"),
     (
         "matssocket",
-        "sqlite,postgres,client-durable,client-tls,browser-client,schema",
+        "sqlite,postgres,client-durable,client-tls,browser-client,dashboard,schema",
     ),
 ];
 

@@ -207,6 +207,7 @@ impl Session {
                     after,
                     up_to,
                     max_bytes,
+                    complete: true,
                 };
                 self.read_topic(read, ctx);
             }

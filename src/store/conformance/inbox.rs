@@ -144,6 +144,7 @@ pub async fn every_write_is_fenced(base: Base) {
 
     let listed = b
         .run(ListSessions {
+            newest_first: false,
             filter: SessionFilter::default(),
             limit: 1,
         })

@@ -115,6 +115,7 @@ impl Node {
 
     pub(super) async fn listed(&self, sid: &str) -> Option<StoredSession> {
         let all = ListSessions {
+            newest_first: false,
             filter: SessionFilter::default(),
             limit: 1000,
         };

@@ -153,6 +153,7 @@ pub async fn of_publications(base: Base) {
             after,
             up_to: i64::MAX,
             max_bytes: 1_000,
+            complete: true,
         };
         assert_eq!(a.run(read).await.is_some(), is_there, "{after}");
     }

@@ -65,6 +65,7 @@ pub async fn resume_refused(base: Base) {
     let listed = a
         .run(ListSessions {
             filter: SessionFilter::default(),
+            newest_first: false,
             limit: 10,
         })
         .await;
@@ -229,6 +230,18 @@ pub async fn listing(base: Base) {
     a.run(Deregister { holder }).await;
 
     let all = SessionFilter::default();
+    let list = |filter: &SessionFilter, newest_first, limit| {
+        a.run(ListSessions {
+            filter: filter.clone(),
+            newest_first,
+            limit,
+        })
+    };
+    let numbers: Vec<_> = list(&all, false, 10)
+        .await
+        .iter()
+        .map(|session| session.number)
+        .collect();
     let cases = [
         (all.clone(), vec!["s1", "s2", "s3", "s4"]),
         (
@@ -265,35 +278,34 @@ pub async fn listing(base: Base) {
                 user_id: Some("u1".into()),
                 app_name: Some("App".into()),
                 app_version_at_or_above: Some("2.10".into()),
+                ..all.clone()
             },
             vec!["s2"],
         ),
+        (all.clone().session_id("s3"), vec!["s3"]),
+        (all.clone().session_id("nobody"), vec![]),
+        (all.clone().number_above(numbers[1]), vec!["s3", "s4"]),
+        (all.clone().number_below(numbers[1]), vec!["s1"]),
     ];
     for (filter, expected) in cases {
-        let listed = a
-            .run(ListSessions {
-                filter: filter.clone(),
-                limit: 10,
-            })
-            .await;
-        let sids: Vec<_> = listed
-            .iter()
-            .map(|session| session.session_id.as_str())
-            .collect();
-        assert_eq!(sids, expected, "{filter:?}");
+        let listed = list(&filter, false, 10).await;
+        let sids = |listed: &[StoredSession]| -> Vec<String> {
+            let sids = listed.iter().map(|session| session.session_id.clone());
+            sids.collect()
+        };
+        assert_eq!(sids(&listed), expected, "{filter:?}");
+        let newest = list(&filter, true, 2).await;
+        let expected_newest: Vec<_> = expected.iter().rev().take(2).copied().collect();
+        assert_eq!(sids(&newest), expected_newest, "newest of {filter:?}");
         assert_eq!(a.run(CountSessions { filter }).await, expected.len() as u64);
     }
     let above = SessionFilter {
         app_version_at_or_above: Some("2.10".into()),
         ..all
     };
-    let listed = a
-        .run(ListSessions {
-            filter: above,
-            limit: 2,
-        })
-        .await;
+    let listed = list(&above, false, 2).await;
     let expected = StoredSession {
+        number: numbers[1],
         session_id: "s2".into(),
         user_id: "u1".into(),
         node: Some("a".into()),

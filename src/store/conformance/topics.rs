@@ -101,6 +101,7 @@ pub async fn pages_hold_what_fits(base: Base) {
             after,
             up_to,
             max_bytes,
+            complete: true,
         };
         let text = format!("{read:?}");
         let page = a.run(read).await.expect("nothing is gone");
@@ -264,6 +265,7 @@ pub async fn a_page_of_deleted_publications(base: Base) {
             after,
             up_to: 4,
             max_bytes: 1_000,
+            complete: true,
         })
     };
     a.scavenge(secs(100), secs(3), secs(100)).await;

@@ -59,6 +59,7 @@ pub async fn time_out(base: Base) {
     assert_eq!(rest.len(), 1);
     let left = a
         .run(ListSessions {
+            newest_first: false,
             filter: SessionFilter::default(),
             limit: 10,
         })

@@ -246,7 +246,7 @@ pub struct FindUnserved {
 /// Replies can also wait for nodes with a certain endpoint. A service's reply that needs an endpoint's reply adapter
 /// waits for a service named `MatsSocket.adapter/` followed by the endpoint; a client's reply that needs a reply
 /// terminator waits for one named `MatsSocket.terminator/` followed by the terminator.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct UnservedWork {
     /// The service.
@@ -254,7 +254,7 @@ pub struct UnservedWork {
     /// Number of messages waiting for it; of those released by any one node, at most 10,000 are counted.
     pub messages: u64,
     /// When the message that has waited longest was stored. Serialised as milliseconds since the epoch.
-    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
+    #[serde(with = "crate::clock::epoch_ms_of")]
     pub oldest: SystemTime,
 }
 

@@ -20,6 +20,12 @@ pub struct SessionFilter {
     pub app_name: Option<String>,
     /// Only this app version or a higher one (dotted numbers compared as numbers).
     pub app_version_at_or_above: Option<String>,
+    /// Only the session with this id.
+    pub session_id: Option<String>,
+    /// Only sessions with [numbers](StoredSession::number) above this one: that is, opened later.
+    pub number_above: Option<i64>,
+    /// Only sessions with [numbers](StoredSession::number) below this one: that is, opened earlier.
+    pub number_below: Option<i64>,
 }
 
 impl SessionFilter {
@@ -50,21 +56,48 @@ impl SessionFilter {
         self.app_version_at_or_above = Some(version.into());
         self
     }
+
+    /// Only the session with this id.
+    #[must_use]
+    pub fn session_id(mut self, session_id: impl Into<String>) -> SessionFilter {
+        self.session_id = Some(session_id.into());
+        self
+    }
+
+    /// Only sessions opened after the one with this [number](StoredSession::number): the next page of a list that begins
+    /// with the oldest.
+    #[must_use]
+    pub fn number_above(mut self, number: i64) -> SessionFilter {
+        self.number_above = Some(number);
+        self
+    }
+
+    /// Only sessions opened before the one with this [number](StoredSession::number): the next page of a list that begins
+    /// with the newest.
+    #[must_use]
+    pub fn number_below(mut self, number: i64) -> SessionFilter {
+        self.number_below = Some(number);
+        self
+    }
 }
 
-/// Lists stored sessions, oldest first.
+/// Lists stored sessions in the order of their numbers.
 #[derive(Clone, Debug)]
 pub struct ListSessions {
     /// Which ones.
     pub filter: SessionFilter,
+    /// Whether the newest comes first; otherwise the oldest does.
+    pub newest_first: bool,
     /// Maximum number of sessions.
     pub limit: u32,
 }
 
 /// A session as the store knows it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct StoredSession {
+    /// Its number in the store: sessions opened later have higher ones. See [`SessionFilter::number_above`].
+    pub number: i64,
     /// Session id.
     pub session_id: String,
     /// Its user.
@@ -78,10 +111,10 @@ pub struct StoredSession {
     /// App version.
     pub app_version: String,
     /// When it was first registered. Serialised as milliseconds since the epoch.
-    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
+    #[serde(with = "crate::clock::epoch_ms_of")]
     pub created: SystemTime,
     /// When it was last known to be alive. Serialised as milliseconds since the epoch.
-    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
+    #[serde(with = "crate::clock::epoch_ms_of")]
     pub alive: SystemTime,
 }
 

@@ -141,7 +141,7 @@ pub struct ListDeadLetters {
 }
 
 /// A message whose delivery was given up.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct DeadLetter {
     /// Its id.
@@ -161,7 +161,7 @@ pub struct DeadLetter {
     /// Counted deliveries or attempts.
     pub deliveries: u32,
     /// When it was given up. Serialised as milliseconds since the epoch.
-    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
+    #[serde(with = "crate::clock::epoch_ms_of")]
     pub died: SystemTime,
 }
 

@@ -49,7 +49,7 @@ pub struct LeaveNode;
 pub struct ListNodes;
 
 /// A node as the store knows it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct StoredNode {
     /// Its name, which is different for each incarnation.
@@ -57,7 +57,7 @@ pub struct StoredNode {
     /// Whether its lease is valid. If not, the node is gone or has been cut off from the database for too long.
     pub lives: bool,
     /// When its lease expires (PostgreSQL: on the database's clock). Serialised as milliseconds since the epoch.
-    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
+    #[serde(with = "crate::clock::epoch_ms_of")]
     pub lease_until: SystemTime,
     /// Number of sessions that it holds; those of a node that is not alive are disconnected.
     pub sessions: u64,

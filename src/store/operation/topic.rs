@@ -100,7 +100,7 @@ pub struct Missed {
     pub count: u32,
 }
 
-/// Reads what was published on a topic, one page at a time. `None`: the history may no longer be complete.
+/// Reads what was published on a topic, one page at a time. `None`: the history is to be complete, and may no longer be.
 #[derive(Clone, Debug)]
 pub struct ReadTopic {
     /// Topic.
@@ -111,6 +111,8 @@ pub struct ReadTopic {
     pub up_to: i64,
     /// Maximum number of bytes, counted as described at [`ENVELOPE_BYTES`]; one publication always fits.
     pub max_bytes: u64,
+    /// Whether nothing may be missing. Otherwise, what is left of the history will do.
+    pub complete: bool,
 }
 
 /// A topic that no client can name: publications on it are for the nodes themselves. They reach every node in one order

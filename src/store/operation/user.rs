@@ -10,7 +10,7 @@ pub struct ListUsers {
 }
 
 /// A user who has sessions.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct StoredUser {
     /// The user's id.

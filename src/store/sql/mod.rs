@@ -25,6 +25,7 @@ mod forwarded;
 mod handler;
 mod inbox;
 mod known;
+mod listing;
 mod mend;
 mod nodes;
 mod outbox;

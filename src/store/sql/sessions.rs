@@ -5,13 +5,9 @@ use diesel::prelude::*;
 use super::Transaction;
 use super::schema::{correlation, inbox, node, outbox, session, subscription};
 use super::sizes::{bytes, octet_length};
-use crate::clock::{ms, wall_time};
+use crate::clock::ms;
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
-use crate::store::version;
-
-/// Sessions read at a time for a list. (What is listed of one takes a few KiB at most.)
-const LISTED_AT_ONCE: usize = 500;
 
 /// The columns that [`CloseSession`] needs: key, sid, user, node, connection.
 pub type Closing = (i64, String, String, Option<String>, i64);
@@ -41,23 +37,6 @@ pub struct ToResume {
     pub inbox: Vec<(String, u64)>,
     pub topics: Vec<(String, Option<i64>)>,
     pub has_outbox: bool,
-}
-
-/// A boxed query of sessions and nodes with all filters except the version, which SQL cannot compare.
-macro_rules! only_wanted {
-    ($query:expr, $filter:expr) => {{
-        let mut query = $query;
-        if $filter.connected_only {
-            query = query.filter(node::name.is_not_null());
-        }
-        if let Some(user_id) = &$filter.user_id {
-            query = query.filter(session::user_id.eq(user_id));
-        }
-        if let Some(app_name) = &$filter.app_name {
-            query = query.filter(session::app_name.eq(app_name));
-        }
-        query
-    }};
 }
 
 impl Transaction<'_> {
@@ -268,60 +247,6 @@ impl Transaction<'_> {
         })
     }
 
-    pub fn list_sessions(&mut self, op: &ListSessions) -> DbResult<Vec<StoredSession>> {
-        let now = self.lease_time()?;
-        let conn = self.reset_conn()?;
-        let mut sessions = Vec::new();
-        let mut after = 0;
-        // SQL cannot compare versions, so all candidates are read, page by page.
-        while sessions.len() < op.limit as usize {
-            let mut query = with_living_nodes!(now)
-                .filter(session::key.gt(after))
-                .order(session::key)
-                .limit(LISTED_AT_ONCE as i64)
-                .select((
-                    session::key,
-                    (
-                        session::sid,
-                        session::user_id,
-                        node::name.nullable(),
-                        session::client,
-                        session::app_name,
-                        session::app_version,
-                        session::created,
-                        session::alive,
-                    ),
-                ))
-                .into_boxed();
-            query = only_wanted!(query, op.filter);
-            let part: Vec<(i64, Columns)> = query.load(conn)?;
-            let is_last = part.len() < LISTED_AT_ONCE;
-            after = part.last().map_or(after, |(key, _)| *key);
-            let part = part.into_iter().map(|(_, columns)| stored(columns));
-            sessions.extend(part.filter(|it| is_wanted(&op.filter, &it.app_version)));
-            if is_last {
-                break;
-            }
-        }
-        sessions.truncate(op.limit as usize);
-        Ok(sessions)
-    }
-
-    pub fn count_sessions(&mut self, op: &CountSessions) -> DbResult<u64> {
-        let now = self.lease_time()?;
-        let conn = self.reset_conn()?;
-        let mut query = with_living_nodes!(now)
-            .group_by(session::app_version)
-            .select((session::app_version, diesel::dsl::count_star()))
-            .into_boxed();
-        query = only_wanted!(query, op.filter);
-        let counts: Vec<(String, i64)> = query.load(conn)?;
-        let wanted = counts
-            .into_iter()
-            .filter(|(app_version, _)| is_wanted(&op.filter, app_version));
-        Ok(wanted.map(|(_, count)| count.max(0) as u64).sum())
-    }
-
     pub fn time_out_sessions(&mut self, op: &TimeOutSessions) -> DbResult<Vec<ClosedSession>> {
         let now = self.lease_time()?;
         if !self.lives(now)? {
@@ -355,37 +280,4 @@ impl Transaction<'_> {
             .select(CLOSING);
         unclaimed!(still).get_result(self.reset_conn()?).optional()
     }
-}
-
-/// The columns listed for a session.
-type Columns = (
-    String,
-    String,
-    Option<String>,
-    String,
-    String,
-    String,
-    i64,
-    i64,
-);
-
-fn stored(columns: Columns) -> StoredSession {
-    let (session_id, user_id, node, client, app_name, app_version, created, alive) = columns;
-    StoredSession {
-        session_id,
-        user_id,
-        node,
-        client,
-        app_name,
-        app_version,
-        created: wall_time(created),
-        alive: wall_time(alive),
-    }
-}
-
-fn is_wanted(filter: &SessionFilter, app_version: &str) -> bool {
-    filter
-        .app_version_at_or_above
-        .as_deref()
-        .is_none_or(|floor| version::at_or_above(app_version, floor))
 }

@@ -103,6 +103,9 @@ impl Transaction<'_> {
             up_to: op.up_to,
             max_bytes: op.max_bytes,
         })?;
+        if !op.complete {
+            return Ok(Some(page));
+        }
         // Queried after the page, so that whatever existed at that time has been read.
         let gone = self.gone_publications()?;
         Ok((gone <= op.after).then_some(page))

@@ -95,6 +95,34 @@ export class Demo {
   }
 }
 
+/** A server with a dashboard and something to look at. */
+export class Watched {
+  #process: ChildProcess | undefined;
+  /** Where the dashboard is. Its password is `tests`. */
+  url = "";
+
+  async start(...words: string[]): Promise<this> {
+    const program = join(PROGRAMS, "examples/watched");
+    const child = spawn(program, words, { stdio: ["ignore", "pipe", "inherit"] });
+    this.#process = child;
+    const forget = atExit(() => child.kill("SIGKILL"));
+    child.once("exit", forget);
+    for await (const line of createInterface(child.stdout!)) {
+      const url = /^ready (http:\/\/\S+)$/.exec(line)?.[1];
+      if (!url) continue;
+      this.url = url;
+      child.stdout!.resume();
+      return this;
+    }
+    throw new Error(`${program} ended before it was ready`);
+  }
+
+  async end(): Promise<void> {
+    const ended = once(this.#process!, "exit");
+    if (this.#process!.kill("SIGKILL")) await ended;
+  }
+}
+
 /** Stands between client and node, and loses lines. */
 export class Proxy {
   readonly #server: Server;

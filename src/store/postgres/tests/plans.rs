@@ -300,6 +300,7 @@ impl Probe {
             after,
             up_to: newest,
             max_bytes,
+            complete: true,
         });
     }
 

@@ -215,6 +215,7 @@ fn looking_for_the_oldest_publication_skips_deleted_rows() {
         after: GONE + 5,
         up_to: GONE + 10,
         max_bytes: 10_000,
+        complete: true,
     };
     let (page, first) = probe.count_pages(read());
     assert_eq!(page.expect("all of it is there").publications.len(), 5);

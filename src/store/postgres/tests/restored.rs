@@ -151,6 +151,7 @@ async fn nodes_of_the_previous_version_continue_the_numbers() {
             after,
             up_to: i64::MAX,
             max_bytes: 1_000_000,
+            complete: true,
         };
         assert!(node.run(read(before)).await.is_some(), "{before}");
         assert!(node.run(read(before - 1)).await.is_none(), "{before}");
