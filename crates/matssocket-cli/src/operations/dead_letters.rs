@@ -3,11 +3,12 @@
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
-use matssocket::{Admin, DeadLetter, StoreError};
+use matssocket::DeadLetter;
 use serde::Serialize;
 use serde_json::json;
 
 use super::options::{Asked, StoreOptions};
+use super::target::Target;
 use crate::command_line::number;
 use crate::failure::Failure;
 use crate::output::{self, Table, counted, relative, shortened};
@@ -17,7 +18,8 @@ const PAGE: u32 = 500;
 
 /// List, redrive and drop messages that were given up
 ///
-/// An SQLite file is open to one process at a time: stop its server first.
+/// An SQLite file is open to one process at a time: name its server by --server, or
+/// stop it first.
 #[derive(Args)]
 pub struct DeadLetters {
     #[command(flatten)]
@@ -80,26 +82,26 @@ impl DeadLetters {
 
 impl Named {
     async fn redrive(self, asked: Asked) -> Result<(), Failure> {
-        let admin = self.open(&asked).await?;
+        let target = self.open(&asked).await?;
         let mut done = Done::default();
-        for id in self.ids(&admin).await? {
-            let worked = admin.redrive_dead_letter(id).await?;
-            done.note(&admin, id, worked).await?;
+        for id in self.ids(&target).await? {
+            let worked = target.redrive_dead_letter(id).await?;
+            done.note(&target, id, worked).await?;
         }
         done.tell("redriven", asked.json)
     }
 
     async fn drop(self, asked: Asked) -> Result<(), Failure> {
-        let admin = self.open(&asked).await?;
+        let target = self.open(&asked).await?;
         let mut done = Done::default();
-        for id in self.ids(&admin).await? {
-            let worked = admin.drop_dead_letter(id).await?;
-            done.note(&admin, id, worked).await?;
+        for id in self.ids(&target).await? {
+            let worked = target.drop_dead_letter(id).await?;
+            done.note(&target, id, worked).await?;
         }
         done.tell("dropped", asked.json)
     }
 
-    async fn open(&self, asked: &Asked) -> Result<Admin, Failure> {
+    async fn open(&self, asked: &Asked) -> Result<Target, Failure> {
         if self.all != self.ids.is_empty() {
             let why = "name the dead letters by their ids, or use --all";
             return Err(Failure::Usage(why.into()));
@@ -107,21 +109,21 @@ impl Named {
         asked.open().await
     }
 
-    async fn ids(self, admin: &Admin) -> Result<Vec<i64>, StoreError> {
+    async fn ids(self, target: &Target) -> Result<Vec<i64>, Failure> {
         match self.all {
-            true => all(admin).await,
+            true => all(target).await,
             false => Ok(self.ids),
         }
     }
 }
 
-async fn list(admin: &Admin, after: i64, limit: u32, json: bool) -> Result<(), Failure> {
+async fn list(target: &Target, after: i64, limit: u32, json: bool) -> Result<(), Failure> {
     // Reading one more than is shown reveals whether there are more.
     let wanted = limit.saturating_add(1);
     let mut letters: Vec<DeadLetter> = Vec::new();
     while (letters.len() as u64) < u64::from(wanted) {
         let behind = letters.last().map_or(after, |letter| letter.id);
-        let page = admin.dead_letters(behind, wanted - letters.len() as u32);
+        let page = target.dead_letters(behind, wanted - letters.len() as u32);
         let page = page.await?;
         if page.is_empty() {
             break;
@@ -167,11 +169,11 @@ fn show(letters: Vec<DeadLetter>, more: bool) {
 }
 
 /// The ids of all current dead letters: a redriven message may become a dead letter again in the meantime.
-async fn all(admin: &Admin) -> Result<Vec<i64>, StoreError> {
+async fn all(target: &Target) -> Result<Vec<i64>, Failure> {
     let mut ids = Vec::new();
     loop {
         let after = ids.last().copied().unwrap_or(0);
-        let page = admin.dead_letters(after, PAGE).await?;
+        let page = target.dead_letters(after, PAGE).await?;
         if page.is_empty() {
             return Ok(ids);
         }
@@ -179,8 +181,8 @@ async fn all(admin: &Admin) -> Result<Vec<i64>, StoreError> {
     }
 }
 
-async fn why_not(admin: &Admin, id: i64) -> Result<String, StoreError> {
-    let found = admin.dead_letters(id.saturating_sub(1), 1).await?;
+async fn why_not(target: &Target, id: i64) -> Result<String, Failure> {
+    let found = target.dead_letters(id.saturating_sub(1), 1).await?;
     Ok(match found.first() {
         Some(letter) if letter.id == id => {
             format!(
@@ -206,12 +208,12 @@ struct Left {
 }
 
 impl Done {
-    async fn note(&mut self, admin: &Admin, id: i64, worked: bool) -> Result<(), StoreError> {
+    async fn note(&mut self, target: &Target, id: i64, worked: bool) -> Result<(), Failure> {
         match worked {
             true => self.ids.push(id),
             false => self.left.push(Left {
                 id,
-                why: why_not(admin, id).await?,
+                why: why_not(target, id).await?,
             }),
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Where a setting is kept, and how its value is read and written as text.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ pub enum Field {
     OptionalUrl(fn(&mut Settings) -> &mut Option<String>),
     Text(fn(&mut Settings) -> &mut String),
     OptionalText(fn(&mut Settings) -> &mut Option<String>),
+    OptionalFile(fn(&mut Settings) -> &mut Option<PathBuf>),
     List(fn(&mut Settings) -> &mut Vec<String>),
     Switch(fn(&mut Settings) -> &mut bool),
     Time(fn(&mut Settings) -> &mut Duration),
@@ -31,6 +33,7 @@ impl Field {
             Field::Store(_) | Field::OptionalUrl(_) => "URL",
             Field::Text(_) => "ADDRESS",
             Field::OptionalText(_) => "NAME",
+            Field::OptionalFile(_) => "FILE",
             Field::List(_) => "ITEM,ITEM…",
             Field::Switch(_) => "",
             Field::Time(_) => "TIME",
@@ -49,6 +52,7 @@ impl Field {
             Field::OptionalUrl(field) => *field(settings) = Some(filled(text)?),
             Field::Text(field) => *field(settings) = filled(text)?,
             Field::OptionalText(field) => *field(settings) = Some(filled(text)?),
+            Field::OptionalFile(field) => *field(settings) = Some(filled(text)?.into()),
             Field::List(field) => *field(settings) = list(text),
             Field::Switch(field) => {
                 *field(settings) = text.parse().map_err(|_| "is neither true nor false")?
@@ -70,6 +74,7 @@ impl Field {
             Field::OptionalUrl(field) => masked(field(settings).as_ref()?),
             Field::Text(field) => field(settings).clone(),
             Field::OptionalText(field) => field(settings).clone()?,
+            Field::OptionalFile(field) => field(settings).as_ref()?.display().to_string(),
             Field::List(field) => match &**field(settings) {
                 [] => return None,
                 entries => entries.join(","),

@@ -28,10 +28,14 @@ impl Migrate {
 
 async fn migrate(rename: Option<String>, options: StoreOptions) -> Result<(), Failure> {
     let asked = options.load()?;
+    if asked.server.url.is_some() {
+        let why = "migrate works on the store itself, and not by a server: leave out --server (a server migrates when it starts)";
+        return Err(Failure::Usage(why.into()));
+    }
     let settings = &asked.loaded.settings;
     let ran = settings.migrate().await?;
     let renamed = match &rename {
-        Some(name) => Some(asked.open().await?.rename_application(name).await?),
+        Some(name) => Some(asked.open_store().await?.rename_application(name).await?),
         None => None,
     };
     if asked.json {

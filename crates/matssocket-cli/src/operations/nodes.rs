@@ -15,7 +15,8 @@ const BUILT_IN: &str = "MatsSocket.";
 /// List the nodes of the cluster
 ///
 /// With their leases, the number of sessions that each holds, and their services; and the services for which messages
-/// wait although no node has them. An SQLite file is open to one process at a time: stop its server first.
+/// wait although no node has them. An SQLite file is open to one process at a time: name its server by --server, or
+/// stop it first.
 #[derive(clap::Args)]
 pub struct Nodes {
     #[command(flatten)]
@@ -27,8 +28,7 @@ impl Nodes {
     /// Why the nodes cannot be listed.
     pub async fn run(self) -> Result<(), Failure> {
         let asked = self.options.load()?;
-        let admin = asked.open_to_read().await?;
-        let (nodes, unserved) = (admin.nodes().await?, admin.unserved().await?);
+        let (nodes, unserved) = asked.open_to_read().await?.nodes().await?;
         if asked.json {
             output::print_json(&json!({ "nodes": nodes, "unserved": unserved }));
             return Ok(());

@@ -1,27 +1,44 @@
-//! Opens the store that the settings name.
+//! Opens what the options name: a store, or the admin API of a server.
 
 use matssocket::{Admin, Store};
 
 use super::options::Asked;
 use super::settings::Settings;
 use super::store_url::StoreUrl;
+use super::target::Target;
 use crate::failure::Failure;
 
 impl Asked {
-    /// Opens the store, which must already exist with its tables.
+    /// The server that was named; otherwise opens the store, which must already exist with its tables.
+    ///
+    /// # Errors
+    /// The store does not exist, or cannot be opened; or the server's URL or token cannot be used.
+    pub async fn open(&self) -> Result<Target, Failure> {
+        if let Some(server) = self.server.remote()? {
+            return Ok(Target::Server(server.into()));
+        }
+        Ok(Target::Store(self.open_store().await?))
+    }
+
+    /// Opens the store itself, for what a server cannot do.
     ///
     /// # Errors
     /// It does not exist, or cannot be opened.
-    pub async fn open(&self) -> Result<Admin, Failure> {
+    pub async fn open_store(&self) -> Result<Admin, Failure> {
         Ok(Admin::open(&self.existing_store()?).await?)
     }
 
     /// The same, for a command that only reads: it leaves no trace.
     ///
     /// # Errors
-    /// It does not exist, or cannot be opened.
-    pub async fn open_to_read(&self) -> Result<Admin, Failure> {
-        Ok(Admin::open_to_read(&self.existing_store()?).await?)
+    /// As [`open`](Self::open).
+    pub async fn open_to_read(&self) -> Result<Target, Failure> {
+        if let Some(server) = self.server.remote()? {
+            return Ok(Target::Server(server.into()));
+        }
+        Ok(Target::Store(
+            Admin::open_to_read(&self.existing_store()?).await?,
+        ))
     }
 
     fn existing_store(&self) -> Result<Store, Failure> {

@@ -4,12 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
+use super::remote::RemoteOptions;
 use super::settings::{SETTINGS, Setting, Settings};
 use super::sources::{Loaded, Sources};
 use crate::failure::Failure;
 
 const CONFIG: &str = "config";
 const JSON: &str = "json";
+const SERVER: &str = "server";
+const TOKEN_FILE: &str = "token_file";
 
 /// The options of a server: all settings.
 pub type ServerOptions = Options<true>;
@@ -21,6 +24,7 @@ pub type StoreOptions = Options<false>;
 pub struct Options<const SERVES: bool> {
     sources: Sources,
     json: bool,
+    server: RemoteOptions,
 }
 
 /// The common part of a command's input.
@@ -28,6 +32,8 @@ pub struct Asked {
     pub loaded: Loaded,
     /// Print one JSON document.
     pub json: bool,
+    /// The server to ask instead of opening the store, if one is named.
+    pub server: RemoteOptions,
 }
 
 impl<const SERVES: bool> Options<SERVES> {
@@ -36,10 +42,15 @@ impl<const SERVES: bool> Options<SERVES> {
     /// # Errors
     /// What is wrong.
     pub fn load(self) -> Result<Asked, Failure> {
+        if self.server.url.is_some() && self.sources.has_option("store") {
+            let why = "--server and --store name two places: the server knows its store, so name only one of them";
+            return Err(Failure::Usage(why.into()));
+        }
         let loaded = self.sources.load()?;
         Ok(Asked {
             loaded,
             json: self.json,
+            server: self.server,
         })
     }
 
@@ -62,6 +73,7 @@ impl<const SERVES: bool> Args for Options<SERVES> {
         let defaults = Settings::default();
         let settings = Self::settings().map(|setting| argument(setting, &defaults));
         let common = [config, json].into_iter().chain(settings);
+        let common = common.chain(remote().into_iter().filter(|_| !SERVES));
         // Before or after the subcommand.
         command.args(common.map(|argument| argument.global(!SERVES)))
     }
@@ -69,6 +81,20 @@ impl<const SERVES: bool> Args for Options<SERVES> {
     fn augment_args_for_update(command: Command) -> Command {
         Self::augment_args(command)
     }
+}
+
+/// The options that name a running server.
+fn remote() -> [Arg; 2] {
+    let server = Arg::new(SERVER)
+        .long("server")
+        .value_name("URL")
+        .help("Ask this running server instead of opening its store: where its dashboard is (or MATSSOCKET_SERVER)");
+    let token = Arg::new(TOKEN_FILE)
+        .long("token-file")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help("The file with the token for it (or MATSSOCKET_TOKEN_FILE; or the token itself in MATSSOCKET_TOKEN)");
+    [server, token].map(|argument| argument.help_heading("Server").allow_hyphen_values(true))
 }
 
 fn argument(setting: &'static Setting, defaults: &Settings) -> Arg {
@@ -101,8 +127,16 @@ impl<const SERVES: bool> FromArgMatches for Options<SERVES> {
                 sources.option(setting, text.clone());
             }
         }
+        let server = match SERVES {
+            true => RemoteOptions::default(),
+            false => RemoteOptions {
+                url: matches.get_one(SERVER).cloned(),
+                token_file: matches.get_one(TOKEN_FILE).cloned(),
+            },
+        };
         Ok(Options {
             sources,
+            server,
             json: matches.get_flag(JSON),
         })
     }

@@ -1,14 +1,16 @@
 //! `matssocket serve`: a server for trying things out, and an example to start from.
 
 use std::io;
+use std::path::Path;
 
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{App, HttpResponse, HttpServer};
-use matssocket::MatsSocketServer;
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use matssocket::{AdminAccess, MatsSocketServer};
 use serde_json::json;
 
 use super::masked::masked;
 use super::options::{Asked, ServerOptions};
+use super::remote::read_token;
 use super::settings::Settings;
 use crate::demo::{endpoints, hardened};
 use crate::failure::Failure;
@@ -16,6 +18,12 @@ use crate::output;
 
 /// Where the WebSocket is mounted.
 const PATH: &str = "/matssocket";
+
+/// Where the dashboard is mounted, if a token for it is given.
+const ADMIN: &str = "/admin";
+
+/// Fewer characters of a token can be guessed.
+const SHORTEST_TOKEN: usize = 16;
 
 const CLOSING: &str = "\
 Each setting is also an entry of the configuration file (stop_grace = \"5s\") and a variable of the environment
@@ -72,13 +80,29 @@ async fn serve(asked: Asked) -> Result<(), Failure> {
     let listener = matssocket::listen(&settings.listen).map_err(cannot)?;
     let address = listener.local_addr().map_err(cannot)?;
 
+    let token = settings
+        .admin_token_file
+        .as_deref()
+        .map(admin_token)
+        .transpose()?;
     let server = start(&settings, &format!("serve {address}")).await?;
     let (mounted, introspection) = (server.clone(), settings.introspection);
+    let dashboard = token.map(|token| {
+        server.dashboard(ADMIN, async move |request: &HttpRequest| {
+            AdminAccess::by_token(request, &token)
+        })
+    });
+    let is_administered = dashboard.is_some();
     let http = HttpServer::new(move || {
         App::new()
             .wrap(hardened())
             .configure(beside(mounted.clone(), introspection))
             .configure(mounted.mount(PATH))
+            .configure(|config| {
+                if let Some(dashboard) = dashboard.clone() {
+                    dashboard(config);
+                }
+            })
     })
     .on_connect(matssocket::on_connect)
     .listen(listener)
@@ -86,6 +110,10 @@ async fn serve(asked: Asked) -> Result<(), Failure> {
     let running = server.run(http);
     let (node, store) = (server.node_name(), settings.store.to_string());
     let store = output::tame(&store);
+    let admin = match is_administered {
+        true => format!("http://{address}{ADMIN}/"),
+        false => "not served: --admin-token-file FILE serves a dashboard".to_owned(),
+    };
     let text = match asked.json {
         // A single line, so that a waiting program knows that it is complete.
         true => output::tame_json(&json!({
@@ -93,6 +121,7 @@ async fn serve(asked: Asked) -> Result<(), Failure> {
             "http": format!("http://{address}"),
             "node": node,
             "store": settings.store.to_string(),
+            "admin": is_administered.then(|| format!("http://{address}{ADMIN}/")),
         }).to_string()),
         false => format!(
             "ready ws://{address}{PATH} node={node}
@@ -101,6 +130,7 @@ async fn serve(asked: Asked) -> Result<(), Failure> {
   health   http://{address}/health
   ready    http://{address}/ready
   metrics  http://{address}/metrics (JSON), /prometheus
+  admin    {admin}
 
 Clients log in with the authorization value Demo:<name>; any name is accepted: this server is for trying things out."
         ),
@@ -109,6 +139,19 @@ Clients log in with the authorization value Demo:<name>; any name is accepted: t
     running
         .await
         .map_err(|why| Failure::Undone(format!("the HTTP server ended: {why}")))
+}
+
+/// The token of the operators.
+fn admin_token(file: &Path) -> Result<String, Failure> {
+    let token = read_token(file)?;
+    match token.len() {
+        SHORTEST_TOKEN.. => Ok(token),
+        length => Err(Failure::Usage(format!(
+            "the token in {} has {length} characters: give it {SHORTEST_TOKEN} or more, for example by \
+             openssl rand -hex 32",
+            masked(&file.display().to_string())
+        ))),
+    }
 }
 
 async fn start(settings: &Settings, name: &str) -> Result<MatsSocketServer, Failure> {

@@ -4,10 +4,11 @@ use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use matssocket::wire::shown;
-use matssocket::{Admin, SendError, SessionFilter, StoredSession};
+use matssocket::{SessionFilter, StoredSession};
 use serde_json::json;
 
 use super::options::{Asked, StoreOptions};
+use super::target::Target;
 use crate::command_line::number;
 use crate::failure::Failure;
 use crate::output::{self, Table, counted, relative};
@@ -18,7 +19,7 @@ const REASON: &str = "closed by the operator";
 /// List, count and close sessions; revoke authorizations
 ///
 /// Lists the sessions of the whole cluster, oldest first, unless a subcommand says what else to do. An SQLite file is
-/// open to one process at a time: stop its server first.
+/// open to one process at a time: name its server by --server, or stop it first.
 #[derive(Args)]
 pub struct Sessions {
     #[command(flatten)]
@@ -147,8 +148,8 @@ impl List {
         filter.user_id.clone_from(&self.user);
         filter.app_name.clone_from(&self.app);
         filter.connected_only = self.connected;
-        let admin = asked.open_to_read().await?;
-        let total = admin.count_sessions(filter.clone()).await?;
+        let target = asked.open_to_read().await?;
+        let total = target.count_sessions(filter.clone()).await?;
         if self.count {
             match asked.json {
                 true => output::print_json(&json!({ "count": total })),
@@ -156,7 +157,7 @@ impl List {
             }
             return Ok(());
         }
-        let sessions = admin.sessions(filter, self.limit.unwrap_or(100)).await?;
+        let sessions = target.sessions(filter, self.limit.unwrap_or(100)).await?;
         match asked.json {
             true => output::print_json(&json!({ "sessions": sessions, "count": total })),
             false => show(sessions, total),
@@ -165,10 +166,8 @@ impl List {
     }
 }
 
-async fn close(admin: &Admin, sid: &str, reason: &str, json: bool) -> Result<(), Failure> {
-    if !admin.close_session(sid, reason).await? {
-        return Err(Failure::Undone(format!("there is no session {sid}")));
-    }
+async fn close(target: &Target, sid: &str, reason: &str, json: bool) -> Result<(), Failure> {
+    target.close_session(sid, reason).await?;
     match json {
         true => output::print_json(&json!({ "closed": sid })),
         false => output::print(&format!("session {} is closed\n", shown(sid))),
@@ -176,8 +175,8 @@ async fn close(admin: &Admin, sid: &str, reason: &str, json: bool) -> Result<(),
     Ok(())
 }
 
-async fn close_all(admin: &Admin, user: &str, reason: &str, json: bool) -> Result<(), Failure> {
-    let closed = admin.close_sessions_of(user, reason).await?;
+async fn close_all(target: &Target, user: &str, reason: &str, json: bool) -> Result<(), Failure> {
+    let closed = target.close_sessions_of(user, reason).await?;
     match json {
         true => output::print_json(&json!({ "user": user, "closed": closed })),
         false => {
@@ -188,15 +187,20 @@ async fn close_all(admin: &Admin, user: &str, reason: &str, json: bool) -> Resul
     Ok(())
 }
 
-async fn revoke(admin: &Admin, user: &str, topic: Option<&str>, json: bool) -> Result<(), Failure> {
-    let failed = |error: SendError| Failure::Undone(error.to_string());
-    admin.revoke(user, topic).await.map_err(failed)?;
+async fn revoke(
+    target: &Target,
+    user: &str,
+    topic: Option<&str>,
+    json: bool,
+) -> Result<(), Failure> {
+    target.revoke(user, topic).await?;
     let what = match topic {
         Some(topic) => format!("the right of {} to {}", shown(user), shown(topic)),
         None => format!("the authorization of {}", shown(user)),
     };
     match json {
         true => output::print_json(&json!({ "revoked": user, "topic": topic })),
+        false if target.is_immediate() => output::print(&format!("{what} is revoked\n")),
         false => output::print(&format!(
             "{what} is revoked: each node applies this at its next sweep\n"
         )),

@@ -1,5 +1,7 @@
 //! All settings, in one table for the configuration file, the environment and the command line.
 
+use std::path::PathBuf;
+
 use matssocket::Config;
 
 use super::field::Field;
@@ -20,6 +22,8 @@ pub struct Settings {
     /// Only `none`: clients connect directly.
     pub trusted_proxies: Vec<String>,
     pub introspection: bool,
+    /// Without one, neither dashboard nor admin API is served.
+    pub admin_token_file: Option<PathBuf>,
     pub config: Config,
 }
 
@@ -36,6 +40,7 @@ impl Default for Settings {
             allowed_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             introspection: false,
+            admin_token_file: None,
             config: Config::default(),
         }
     }
@@ -120,6 +125,11 @@ pub const SETTINGS: &[Setting] = &[
         "introspection",
         "Serve /sessions, which shows anyone who is connected",
         Field::Switch(|s| &mut s.introspection),
+    ),
+    of_server(
+        "admin_token_file",
+        "Serve the dashboard and the admin API at /admin, for whoever has the token in this file",
+        Field::OptionalFile(|s| &mut s.admin_token_file),
     ),
     of_server(
         "hello_timeout",

@@ -62,6 +62,13 @@ impl Sources {
         });
     }
 
+    /// Whether the command line has an option for a setting.
+    pub fn has_option(&self, key: &str) -> bool {
+        self.options
+            .iter()
+            .any(|written| written.setting.key == key)
+    }
+
     /// The configuration file.
     pub fn file(&mut self, path: PathBuf) {
         self.file = Some(path);

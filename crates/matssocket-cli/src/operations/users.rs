@@ -11,7 +11,7 @@ use crate::output::{self, Table, counted};
 /// List the users who have sessions
 ///
 /// Sorted by their ids, each with the number of sessions, and of those connected to a node. An SQLite file is open to one
-/// process at a time: stop its server first.
+/// process at a time: name its server by --server, or stop it first.
 #[derive(clap::Args)]
 pub struct Users {
     /// Only users after this one
@@ -29,10 +29,10 @@ impl Users {
     /// Why the users cannot be listed.
     pub async fn run(self) -> Result<(), Failure> {
         let asked = self.options.load()?;
-        let admin = asked.open_to_read().await?;
+        let target = asked.open_to_read().await?;
         // One more tells whether there are more.
         let most = self.limit.saturating_add(1);
-        let mut users = admin.users(self.after.as_deref(), most).await?;
+        let mut users = target.users(self.after.as_deref(), most).await?;
         let more = users.len() > self.limit as usize;
         users.truncate(self.limit as usize);
         match asked.json {

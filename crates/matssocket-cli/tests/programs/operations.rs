@@ -7,6 +7,7 @@ mod files;
 mod monitoring;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod remote;
 mod serving;
 
 use std::fs::File;
