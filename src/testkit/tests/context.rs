@@ -159,7 +159,7 @@ fn what_cannot_be_sent_is_refused_where_it_is_sent() {
     let long = "x".repeat(256);
     let texts = [
         refused(context.publish("a\nb", "t", &1)),
-        refused(context.publish(&long.repeat(100), "t", &1)),
+        refused(context.publish(long.repeat(100), "t", &1)),
         refused(context.publish("topic", "t\0", &1)),
         refused(context.publish("topic", &long, &1)),
         refused(context.send("s", "t", &long, &1)),
