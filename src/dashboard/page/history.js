@@ -29,7 +29,7 @@ export class History {
     const seconds = (now - last.now) / 1000;
     if (seconds <= 0) return;
     const ended = (it) => sum(it.endpoints, calls);
-    const handling = (it) => sum(it.endpoints, (endpoint) => endpoint.handling_us);
+    const handling = (it) => sum(it.endpoints, (endpoint) => endpoint.handling.sum_us);
     const [after, before] = [metrics, last.metrics];
     this.samples.push({
       at: now,

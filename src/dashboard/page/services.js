@@ -57,7 +57,7 @@ export function services(place, shared) {
       list.show(merged(metrics, nodes, unserved));
       endpoints.show(Object.entries(metrics.endpoints).map(([name, it]) => {
         const ended = calls(it);
-        return { name, ...it, calls: ended, mean: ended > 0 ? it.handling_us / ended / 1000 : undefined };
+        return { name, ...it, calls: ended, mean: ended > 0 ? it.handling.sum_us / ended / 1000 : undefined };
       }));
     },
   };

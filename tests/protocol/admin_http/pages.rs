@@ -83,3 +83,26 @@ async fn browsers_keep_the_files_while_they_are_current() {
     let other = admin.send("GET", "/main.js", &current, "").await;
     assert_eq!(other.status, 200);
 }
+
+/// `history.js` and `services.js` read these of what `node` answers.
+#[actix_web::test]
+async fn the_figures_that_the_page_shows_are_there() {
+    let nodes = Nodes::one().await;
+    let mut line = nodes.open("anna").await;
+    let cmid = line.request("test.do", json!({})).await;
+    line.expect_id("RESOLVE", &cmid).await;
+    let node = Admin::open(nodes.server()).read("node").await;
+    for figure in [
+        "endpoints/test.do/handling/sum_us",
+        "endpoints/test.do/resolved",
+        "store/batches",
+        "store/commit_us",
+        "store/depth",
+        "actors/session/depth",
+        "sessions_connected",
+        "handlers_running",
+    ] {
+        let found = node["metrics"].pointer(&format!("/{figure}"));
+        assert!(found.is_some_and(Value::is_u64), "{figure}: {found:?}");
+    }
+}

@@ -237,3 +237,31 @@ async fn topics_are_shown_with_their_subscribers_and_history() {
         .await;
     assert_eq!(payloads(&none), [""; 0]);
 }
+
+#[actix_web::test]
+async fn who_is_connected_is_listed_in_pages_or_asked_for_by_name() {
+    let nodes = Nodes::two().await;
+    let admin = Admin::open(nodes.server());
+    let _anna = nodes.open_on(0, "anna").await;
+    let bert = nodes.open_on(1, "bert").await;
+    let away = nodes.open_on(1, "clara").await;
+    let session = away.session().to_owned();
+    drop(away.cut());
+    nodes.until_let_go(&session).await;
+    let page = admin.read("users/connected?limit=1").await;
+    assert_eq!(
+        (&page["users"][0]["user_id"], &page["next"]),
+        (&json!("anna"), &json!("anna"))
+    );
+    let page = admin.read("users/connected?after=anna").await;
+    let users = page["users"].as_array().expect("a list");
+    assert_eq!((users.len(), &page["next"]), (1, &Value::Null));
+    let found = &users[0]["sessions"][0];
+    assert_eq!(found["session_id"], bert.session());
+    assert_eq!(found["node"], nodes[1].server.node_name());
+    assert!(found["since"].is_u64(), "{found}");
+    let named = admin.read("users/connected?user_id=bert").await;
+    assert_eq!(named["users"][0], users[0]);
+    let named = admin.read("users/connected?user_id=clara").await;
+    assert_eq!(named["users"], json!([]));
+}

@@ -59,6 +59,13 @@ async fn a_running_node_on_sqlite_is_administered_by_its_server() {
     assert_eq!(page["sessions"][0]["user_id"], "anna");
     assert!(done(&["users"]).contains("bert         1          1"));
     let node = served.told["node"].as_str().expect("a name");
+    for arguments in [&["users", "--connected"][..], &["users", "--user", "bert"]] {
+        let connected = done(arguments);
+        assert!(
+            connected.contains("bert") && connected.contains(node),
+            "{connected}"
+        );
+    }
     assert!(done(&["nodes"]).contains(node));
     assert_eq!(done(&["dead-letters", "list"]), "0 dead letters\n");
     assert_eq!(
