@@ -132,7 +132,8 @@ pub struct Config {
     /// was published in this time may be repeated when the client comes back. Default 5 s.
     pub position_interval: Duration,
     /// Whether a connection may be authenticated again as another user. A session can still be resumed only by the user who
-    /// opened it. Default false.
+    /// opened it, and it stays that user's: what is sent to all sessions of a user, and presence, go by who opened it.
+    /// Default false.
     pub allow_user_change: bool,
 
     /// Messages per WebSocket message. Default 20.
