@@ -34,6 +34,8 @@ macro_rules! span_about {
         let about: About<'_> = $about;
         tracing::info_span!(
             target: "matssocket",
+            // What happens to run it has often nothing to do with it.
+            parent: None,
             $name,
             $($field = $value,)*
             "type" = about.kind.name(),

@@ -101,38 +101,72 @@ struct Left {
     why: String,
 }
 
+/// What was done with others is told all the same.
+fn failed(id: i64, error: &StoreError) -> Left {
+    let why = format!("the store failed: {error}");
+    Left { id, why }
+}
+
+fn not_tried(id: i64) -> Left {
+    let why = "it was not tried after that".to_owned();
+    Left { id, why }
+}
+
+/// Puts a dead letter back for delivery. Returns why that is not possible, if it is not.
+async fn redrive_one(server: &MatsSocketServer, id: i64) -> Result<Option<String>, StoreError> {
+    if server.redrive_dead_letter(id).await? {
+        return Ok(None);
+    }
+    Ok(Some(match find(server, id).await? {
+        Some(letter) => {
+            let session = shown(&letter.session_id);
+            format!("its session {session} is gone; it can only be dropped")
+        }
+        None => "there is none".to_owned(),
+    }))
+}
+
 /// Puts dead letters back for delivery.
 pub(super) async fn redrive(call: Call) -> Answer {
     let (mut done, mut left) = (Vec::new(), Vec::new());
-    for id in Several::of(&call)? {
-        if call.server.redrive_dead_letter(id).await? {
-            call.log(format_args!("redrove the dead letter {id}"));
-            done.push(id);
-            continue;
-        }
-        let why = match find(&call.server, id).await? {
-            Some(letter) => {
-                let session = shown(&letter.session_id);
-                format!("its session {session} is gone; it can only be dropped")
+    let mut ids = Several::of(&call)?.into_iter();
+    for id in ids.by_ref() {
+        match redrive_one(&call.server, id).await {
+            Ok(None) => {
+                call.log(format_args!("redrove the dead letter {id}"));
+                done.push(id);
             }
-            None => "there is none".to_owned(),
-        };
-        left.push(Left { id, why });
+            Ok(Some(why)) => left.push(Left { id, why }),
+            Err(error) => {
+                left.push(failed(id, &error));
+                break;
+            }
+        }
     }
+    left.extend(ids.map(not_tried));
     Ok(json!({ "redriven": done, "left": left }))
 }
 
 /// Deletes dead letters.
 pub(super) async fn discard(call: Call) -> Answer {
     let (mut done, mut left) = (Vec::new(), Vec::new());
-    for id in Several::of(&call)? {
-        if call.server.drop_dead_letter(id).await? {
-            call.log(format_args!("dropped the dead letter {id}"));
-            done.push(id);
-        } else {
-            let why = "there is none".to_owned();
-            left.push(Left { id, why });
+    let mut ids = Several::of(&call)?.into_iter();
+    for id in ids.by_ref() {
+        match call.server.drop_dead_letter(id).await {
+            Ok(true) => {
+                call.log(format_args!("dropped the dead letter {id}"));
+                done.push(id);
+            }
+            Ok(false) => {
+                let why = "there is none".to_owned();
+                left.push(Left { id, why });
+            }
+            Err(error) => {
+                left.push(failed(id, &error));
+                break;
+            }
         }
     }
+    left.extend(ids.map(not_tried));
     Ok(json!({ "dropped": done, "left": left }))
 }

@@ -36,7 +36,7 @@ pub(super) struct Gate {
     guard: Guard,
     /// Whether the dashboard is served as well as the API.
     has_pages: bool,
-    calls: Semaphore,
+    calls: Arc<Semaphore>,
 }
 
 impl Gate {
@@ -52,7 +52,7 @@ impl Gate {
             server,
             guard,
             has_pages,
-            calls: Semaphore::new(MAX_CALLS),
+            calls: Arc::new(Semaphore::new(MAX_CALLS)),
         });
         move |config| {
             let below = path.trim_end_matches('/').to_owned();
@@ -106,7 +106,7 @@ impl Gate {
             }
             false => web::Bytes::new(),
         };
-        let Ok(_place) = self.calls.try_acquire() else {
+        let Ok(place) = self.calls.clone().try_acquire_owned() else {
             let why = format!("{MAX_CALLS} other calls are being answered, try again");
             return Err(refused(503, why));
         };
@@ -116,7 +116,16 @@ impl Gate {
             query: request.query_string().to_owned(),
             body,
         };
-        Ok(answer(&(route.run)(call).await?))
+        // Of its own: it is completed, and logged, even if the client goes away meanwhile.
+        let running = actix_web::rt::spawn(async move {
+            let answered = (route.run)(call).await;
+            drop(place);
+            answered
+        });
+        let answered = running.await;
+        Ok(answer(
+            &answered.map_err(|_| refused(500, "the call failed"))??,
+        ))
     }
 }
 

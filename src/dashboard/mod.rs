@@ -68,10 +68,11 @@ impl MatsSocketServer {
     /// use actix_web::{App, HttpRequest, HttpServer};
     /// use matssocket::{AdminAccess, MatsSocketServer};
     ///
-    /// # fn run(server: MatsSocketServer) -> std::io::Result<()> {
-    /// // A port of its own, which only this machine can reach; and nobody may change anything.
-    /// let admin = server.admin_api("/admin", async |_: &HttpRequest| {
-    ///     AdminAccess::allow("this machine").read_only()
+    /// # fn run(server: MatsSocketServer, token: String) -> std::io::Result<()> {
+    /// // A port of its own, which only this machine can reach; and nobody may change anything. The token is needed all the
+    /// // same: a foreign page can make a browser on this machine ask (DNS rebinding), unless `allowed_hosts` is set.
+    /// let admin = server.admin_api("/admin", async move |request: &HttpRequest| {
+    ///     AdminAccess::by_token(request, &token).read_only()
     /// });
     /// let http = HttpServer::new(move || App::new().configure(admin.clone()));
     /// let http = http.workers(1).disable_signals().bind("127.0.0.1:9465")?;

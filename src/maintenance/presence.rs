@@ -29,14 +29,18 @@ pub(super) async fn keep_up(node: &Node) -> Result<(), StoreError> {
         settle(node, presence, Vec::new()).await?;
     }
     let is_ours = presence.take_review();
-    if is_ours || due.review && claim_review(node).await? {
-        let reviewed = review(node, presence).await;
-        if reviewed.is_err() {
-            presence.needs_review();
+    let reviewed = async {
+        match is_ours || due.review && claim_review(node).await? {
+            true => review(node, presence).await,
+            false => Ok(()),
         }
-        return reviewed;
+    };
+    let reviewed = reviewed.await;
+    if reviewed.is_err() {
+        // Also if only the claim has failed: it may have been stored, and then no other node makes the review.
+        presence.needs_review();
     }
-    Ok(())
+    reviewed
 }
 
 /// Settles the users whose sessions have come or gone on this node.

@@ -36,7 +36,7 @@ impl UserRecipient {
 
     /// If the user has no session when the message is stored, it is kept this long, and stored in the next session that
     /// the user opens. The time must not be zero; it counts from when the message is stored, and a shorter
-    /// [time to live](Destination::time_to_live) ends it earlier.
+    /// [time to live](crate::Destination::time_to_live) ends it earlier.
     ///
     /// It is kept until a session has acknowledged it: a session that is opened before that gets it as well, as after a
     /// client that lost its connection before it learnt of its session. If a session is closed without having

@@ -9,8 +9,8 @@ use crate::introspection::{ConnectedUser, PresencePage};
 use crate::store::StoreError;
 use crate::store::operation::{FindConnected, ListConnected, ReadPresence};
 
-/// Users in a page for a client: some 100 bytes each, at most 600.
-const PAGE: u32 = 1_000;
+/// Users in a page for a client: some 100 bytes each, at most 600. The answer is stored until the client has it.
+const PAGE: u32 = 200;
 
 impl MatsSocketServer {
     /// The sessions of a user that are connected at this moment, on whatever node, each with its node and since when.

@@ -37,7 +37,7 @@ function parts() {
 
 function open(isFirst) {
   const [name, detail] = parts();
-  const page = PAGES[name];
+  const page = Object.hasOwn(PAGES, name) ? PAGES[name] : undefined;
   if (!page) {
     location.replace("#/overview");
     return;

@@ -1,5 +1,6 @@
 //! The admin API of a running server.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -93,13 +94,18 @@ fn base(url: &str) -> Result<String, Failure> {
         return wrong("has a query");
     }
     let host = authority.host();
-    let is_here = matches!(host, "localhost" | "[::1]") || host.starts_with("127.");
-    if parsed.scheme_str() == Some("http") && !is_here {
+    if parsed.scheme_str() == Some("http") && !is_here(host) {
         log::warn!("{host} is asked without encryption: others on the way can read the token");
     }
     let path = parsed.path().trim_end_matches('/');
     let scheme = parsed.scheme_str().unwrap_or_default();
     Ok(format!("{scheme}://{authority}{path}/api/"))
+}
+
+/// Whether a host is this machine.
+fn is_here(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// The token in a file, without the space around it.
@@ -120,7 +126,14 @@ impl Remote {
     fn new(base: String, token: Option<String>) -> Remote {
         // An error says that there is one already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let config = ureq::Agent::config_builder()
+        let host = base.parse::<Uri>().ok();
+        let is_here = host.and_then(|it| it.host().map(is_here)).unwrap_or(false);
+        let mut config = ureq::Agent::config_builder();
+        if is_here {
+            // A proxy of the environment would be sent the token, and could not reach this machine anyway.
+            config = config.proxy(None);
+        }
+        let config = config
             .timeout_global(Some(PATIENCE))
             .http_status_as_error(false)
             // The token is for the server that was named, and for no other.

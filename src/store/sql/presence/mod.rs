@@ -42,11 +42,12 @@ struct Settlement {
 
 impl Transaction<'_> {
     pub fn settle_presence(&mut self, op: &SettlePresence) -> DbResult<SettledPresence> {
+        // First: a time that was read before waiting for others would be older than theirs.
+        let (number, _, _) = self.lock_presence()?;
         let now = self.lease_time()?;
         if !self.lives(now)? {
             return Ok(SettledPresence::NoLease);
         }
-        let (number, _, _) = self.lock_presence()?;
         let living = self.living_nodes(now)?;
         let mut settlement = Settlement::default();
         for users in op.users.chunks(MOST_VALUES) {

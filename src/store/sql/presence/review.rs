@@ -34,11 +34,11 @@ impl Transaction<'_> {
     }
 
     pub fn claim_presence_review(&mut self, op: &ClaimPresenceReview) -> DbResult<bool> {
+        let (_, reviewed, nodes) = self.lock_presence()?;
         let now = self.lease_time()?;
         if !self.lives(now)? {
             return Ok(false);
         }
-        let (_, reviewed, nodes) = self.lock_presence()?;
         let living = listed(&self.living_nodes(now)?);
         if !is_due((reviewed, &nodes), &living, now, ms(op.review)) {
             return Ok(false);
