@@ -45,7 +45,8 @@ impl Topic {
     }
 
     /// Like [`last_value`](Self::last_value), for one of several keys: whoever subscribes gets the last value of each, in the
-    /// order in which they were published. A key has 1 to 255 bytes, and no control characters. A topic has last values for
+    /// order in which they were published. A key has 1 to 255 bytes, and no control characters;
+    /// an empty one is the same as [`last_value`](Self::last_value). A topic has last values for
     /// [`StoreConfig::max_values_per_topic`](crate::StoreConfig::max_values_per_topic) keys; publications of further keys reach
     /// the subscribers that there are, and no others, which is logged.
     ///

@@ -13,7 +13,7 @@ use crate::wire::{InvalidId, check_id, shown};
 /// use std::time::Duration;
 /// use matssocket::UserRecipient;
 ///
-/// // Whoever has uninstalled the app, or was away for too long, finds it after the next login.
+/// // Whoever has logged out, or was away for so long that the session was closed, finds it after the next login.
 /// let anna = UserRecipient::new("anna").keep_for(Duration::from_secs(30 * 24 * 3600));
 /// server.send_to_user(anna, "order 17 shipped", "Orders.shipped", &17).await?;
 /// # Ok(()) }
@@ -38,9 +38,12 @@ impl UserRecipient {
     /// the user opens. The time must not be zero; it counts from when the message is stored, and a shorter
     /// [time to live](crate::Destination::time_to_live) ends it earlier.
     ///
-    /// It is kept until a session has acknowledged it: a session that is opened before that gets it as well, as after a
-    /// client that lost its connection before it learnt of its session. If a session is closed without having
-    /// acknowledged it, it waits for the next one.
+    /// It is kept until the session that got it last has acknowledged it: a session that is opened before that gets it as
+    /// well, as after a client that lost its connection before it learnt of its session. If that session is closed without
+    /// having acknowledged it, it waits for the next one.
+    ///
+    /// A user who has a session, connected or not, has no need of this: the message is in that session's outbox, and ends
+    /// with it.
     ///
     /// A user may have [`StoreConfig::max_kept_per_user`](crate::StoreConfig::max_kept_per_user) such messages; what is
     /// beyond that is not stored. Messages that nobody fetched in time are counted

@@ -146,6 +146,8 @@ impl Handler<SubscribeTopics> for Registry {
             .get_mut(&holder.session)
             .filter(|entry| entry.holder == holder)?;
         let listening = entry.listening.get_or_insert_default();
+        // It may get what was published before, which its session does not report at once.
+        listening.is_all = false;
         for topic in topics {
             listening.topics.insert(topic.clone());
             let topic = self.topics.entry(topic).or_default();

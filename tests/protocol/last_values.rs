@@ -147,10 +147,10 @@ async fn a_line_that_breaks_before_the_values_are_received_loses_none() {
     let mut line = nodes.back(1, client).await;
     gets(&mut line, &[("ACME", 1), ("Zorro", 2)]).await;
     line.none("SUB_LOST").await;
-    // Now it has.
-    let mut line = come_back(&nodes, 0, line).await;
+    // Once it has received something newer, it has received those, too.
     price(&nodes, "ACME", 3).await;
     gets(&mut line, &[("ACME", 3)]).await;
+    let mut line = come_back(&nodes, 0, line).await;
     line.none("PUB").await;
 }
 

@@ -53,6 +53,12 @@ impl Position {
         self.heard = self.heard.max(number);
     }
 
+    /// The session listens to more topics, from this number on. The registry does not take it for up to date any more.
+    pub(super) fn subscribed(&mut self, horizon: i64) {
+        self.heard(horizon);
+        self.reported = None;
+    }
+
     pub(super) fn sent(&mut self) {
         self.sent += 1;
     }

@@ -34,10 +34,6 @@ impl State {
             let Some(subscription) = self.topics.topics.get(&topic).copied() else {
                 return;
             };
-            if subscription.missed > self.config.max_topic_history {
-                self.lose(topic);
-                continue;
-            }
             let max_bytes = self.page_bytes();
             if subscription.position < subscription.values_up_to {
                 let up_to = subscription.values_up_to;
@@ -48,6 +44,10 @@ impl State {
                     up_to,
                     max_bytes,
                 });
+                continue;
+            }
+            if subscription.missed > self.config.max_topic_history {
+                self.lose(topic);
                 continue;
             }
             let up_to = subscription.behind;

@@ -278,7 +278,7 @@ impl State {
             Ok(Subscribed::FencedOff) => return self.fenced_off(),
             Err(_) => return self.store_away(),
         };
-        self.topics.more().position.heard(horizon);
+        self.topics.more().position.subscribed(horizon);
         let mut missed = missed.into_iter();
         let mut again = Subscribing::new(subscribing.asked);
         let mut envelopes = Vec::new();

@@ -115,10 +115,19 @@ pub async fn due(base: Base) {
     let all = [some(1, 9), None, some(1, 2), some(3, 3), some(3, 9)];
     assert_eq!(find(9).await, all);
     assert_eq!(find(2).await[4], None, "it will arrive");
-    a.run(NotePositions {
-        positions: vec![(session, 2)],
-    })
-    .await;
+    let note = async |position| {
+        a.run(NotePositions {
+            positions: vec![(session, position)],
+        })
+        .await;
+    };
+    note(2).await;
+    assert_eq!(
+        find(9).await,
+        all,
+        "that may have been before it subscribed"
+    );
+    note(3).await;
     let all = [some(1, 9), None, None, some(3, 3), some(3, 9)];
     assert_eq!(find(9).await, all);
 }

@@ -131,8 +131,8 @@ pub struct FindValues {
 pub enum ValuesFor {
     /// It subscribes for the first time, or has missed too much.
     New,
-    /// Its session has subscribed, when this was the newest number. They are due if it is not known to have received what was
-    /// sent then.
+    /// Its session has subscribed, when this was the newest number. They are due if it is not known to have received anything
+    /// newer: what it received of that number it may have received before.
     Resumed {
         /// The number.
         since: i64,

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 
 use super::Transaction;
 use super::rows::{KeptRow, NewKeptRow, debug_text};
-use super::schema::{kept_message, outbox};
+use super::schema::{kept_message, outbox, session};
 use crate::clock::ms;
 use crate::store::operation::*;
 use crate::store::statements::DbResult;
@@ -87,8 +87,10 @@ impl Transaction<'_> {
         let news = self.news.stored.len();
         let mut last = None;
         for ((id, for_every_session, session, seq), _) in kept {
+            // A session that is gone was closed by a node of an older version, which hands nothing back.
             if let (Some(session), Some(seq)) = (session, seq)
                 && !self.is_in_outbox(session, seq)?
+                && self.exists(session)?
             {
                 self.drop_kept_message(id)?;
                 continue;
@@ -167,6 +169,16 @@ impl Transaction<'_> {
         let found: Option<i64> = outbox::table
             .find((session, seq))
             .select(outbox::seq)
+            .get_result(self.flushed_conn()?)
+            .optional()?;
+        Ok(found.is_some())
+    }
+
+    /// Not locked: who closes the session waits for the kept messages, which are.
+    fn exists(&mut self, session: i64) -> DbResult<bool> {
+        let found: Option<i64> = session::table
+            .find(session)
+            .select(session::key)
             .get_result(self.flushed_conn()?)
             .optional()?;
         Ok(found.is_some())

@@ -75,7 +75,8 @@ impl Transaction<'_> {
         let up_to = op.topics.iter().map(|(_, wanted)| match wanted {
             ValuesFor::New => Some(op.up_to),
             ValuesFor::Resumed { since } => position
-                .is_none_or(|position| position < *since)
+                // If it is the same, this may be what was received before: they are repeated rather than lost.
+                .is_none_or(|position| position <= *since)
                 .then_some(*since),
         });
         let up_to: Vec<Option<i64>> = up_to.collect();
