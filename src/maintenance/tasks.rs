@@ -235,7 +235,7 @@ async fn rotate(node: &Node) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Deletes messages whose time to live has ended, part by part.
+/// Deletes messages whose time to live has ended, and those that were kept for long enough, part by part.
 async fn expire_messages(node: &Node) -> Result<(), StoreError> {
     expire_outboxes(node).await?;
     let mut pace = Pace::default();

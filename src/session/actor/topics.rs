@@ -9,10 +9,10 @@ use crate::node::Node;
 use crate::registry::{Received, SubscribeTopics, UnsubscribeTopic};
 use crate::seldom::log_seldom;
 use crate::store::operation::{
-    Fenced, FindMissed, FindValues, Holder, Missed, NotePositions, ReadTopic, ReadValues, Since,
-    Subscribe, Unsubscribe, Values, ValuesFor,
+    Fenced, FindMissed, FindValues, Holder, Missed, NotePositions, PublicationPage, ReadTopic,
+    ReadValues, Since, Subscribe, Unsubscribe, Values, ValuesFor,
 };
-use crate::store::{Share, StoreError};
+use crate::store::{Operation, Share, StoreError};
 
 use super::Session;
 
@@ -27,33 +27,33 @@ impl Session {
 
     /// Reads the publications that the client has missed on a topic it is subscribed to.
     pub(super) fn read_topic(&self, read: ReadTopic, ctx: &Context<Self>) {
-        let (topic, up_to) = (read.topic.clone(), read.up_to);
-        let (store, share) = (self.node.store.clone(), self.share());
-        let bytes = usize::try_from(read.max_bytes).unwrap_or(usize::MAX);
-        self.when_there_is_room(bytes, ctx, move || {
-            let read = store.run_for(share, read);
-            async move {
-                Event::TopicRead {
-                    topic,
-                    up_to,
-                    outcome: read.await,
-                }
-            }
-        });
+        let of = (read.topic.clone(), read.up_to, read.max_bytes);
+        self.read_page(read, of, |page| page, ctx);
     }
 
     /// Reads the last values of a topic that the client has just subscribed to.
     pub(super) fn read_values(&self, read: ReadValues, ctx: &Context<Self>) {
-        let (topic, up_to) = (read.topic.clone(), read.up_to);
+        let of = (read.topic.clone(), read.up_to, read.max_bytes);
+        self.read_page(read, of, Some, ctx);
+    }
+
+    /// Reads a page of a topic, up to a number and of at most this many bytes, when there is room for it.
+    fn read_page<O: Operation>(
+        &self,
+        read: O,
+        (topic, up_to, max_bytes): (String, i64, u64),
+        page: fn(O::Outcome) -> Option<PublicationPage>,
+        ctx: &Context<Self>,
+    ) {
         let (store, share) = (self.node.store.clone(), self.share());
-        let bytes = usize::try_from(read.max_bytes).unwrap_or(usize::MAX);
+        let bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
         self.when_there_is_room(bytes, ctx, move || {
             let read = store.run_for(share, read);
             async move {
                 Event::TopicRead {
                     topic,
                     up_to,
-                    outcome: read.await.map(Some),
+                    outcome: read.await.map(page),
                 }
             }
         });
